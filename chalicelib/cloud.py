@@ -1,0 +1,121 @@
+"""The only door to AWS: one client per service and region, with short time-outs, and the few calls that all share.
+
+`Unreachable` is what a caller sees when a region does not answer or answers with its own failure (5xx, throttling):
+the same call may succeed in another region, or later. Everything else that AWS refuses stays botocore's `ClientError`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from typing import Any, TypeVar
+
+import boto3
+import msgspec
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
+
+# A region that is gone must cost seconds, not botocore's default of five minutes.
+_CONFIG = Config(connect_timeout=1.5, read_timeout=5, retries={"total_max_attempts": 2, "mode": "standard"})
+_PASSING = frozenset({"ThrottlingException", "ProvisionedThroughputExceededException", "RequestLimitExceeded",
+                      "ReplicatedWriteConflictException", "InternalServerError", "ServiceUnavailable"})
+_SQS_BATCH = 10
+_SQS_BATCH_BYTES = 256 * 1024
+
+T = TypeVar("T")
+
+
+class Unreachable(Exception):
+    """A region's service gave no usable answer; it may still have carried out what it was asked."""
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One SQS message: `body` as text, `delay` in seconds (0 to 900).
+
+    A FIFO queue takes no delay, but a `group` (kept in order) and `once` (its deduplication id).
+    """
+
+    body: str
+    delay: int = 0
+    group: str = ""
+    once: str = ""
+
+    def entry(self, number: int) -> dict[str, Any]:
+        """As SendMessageBatch wants it."""
+        plain: dict[str, Any] = {"Id": str(number), "MessageBody": self.body}
+        if self.group:
+            return plain | {"MessageGroupId": self.group, "MessageDeduplicationId": self.once}
+        return plain | {"DelaySeconds": self.delay}
+
+
+@cache
+def client(service: str, region: str) -> Any:
+    """The process's one boto3 client for `service` in `region` (building one costs 20 to 100 ms of CPU)."""
+    return boto3.client(service, region_name=region, config=_CONFIG)
+
+
+def reach(region: str, call: Callable[[], T]) -> T:
+    """The answer of `call`; `Unreachable` when `region` gave none or failed by itself."""
+    try:
+        return call()
+    except (ConnectionError, HTTPClientError) as error:
+        raise Unreachable(f"{region}: {error}") from error
+    except ClientError as error:
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if status >= 500 or error.response.get("Error", {}).get("Code") in _PASSING:
+            raise Unreachable(f"{region}: {error}") from error
+        raise
+
+
+class SqsQueue:
+    """A queue in one region; sends in batches of ten."""
+
+    def __init__(self, url: str, region: str) -> None:
+        self.url = url
+        self.region = region
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """All of `messages`, at least once each; raises `Unreachable` when any was not taken."""
+        for batch in _batches(messages):
+            self._send([message.entry(number) for number, message in enumerate(batch)])
+
+    def hide(self, receipt: str, seconds: int) -> None:
+        """Keep a received message from everybody for `seconds` (0 to 43,200)."""
+        reach(self.region, lambda: self._client.change_message_visibility(
+            QueueUrl=self.url, ReceiptHandle=receipt, VisibilityTimeout=seconds))
+
+    def _send(self, entries: list[dict[str, Any]]) -> None:
+        answer = reach(self.region, lambda: self._client.send_message_batch(QueueUrl=self.url, Entries=entries))
+        for failure in answer.get("Failed", ()):
+            raise Unreachable(f"{self.url}: message not taken: {failure.get('Message') or failure.get('Code')}")
+
+    @property
+    def _client(self) -> Any:
+        return client("sqs", self.region)
+
+
+class SnsTopic:
+    """A topic that people listen to."""
+
+    def __init__(self, arn: str, region: str) -> None:
+        self.arn = arn
+        self.region = region
+
+    def publish(self, subject: str, text: str) -> None:
+        """One notice; SNS takes at most 100 printable characters of subject."""
+        plain = "".join(char if " " <= char <= "~" else " " for char in subject)[:100]
+        reach(self.region, lambda: client("sns", self.region).publish(
+            TopicArn=self.arn, Subject=plain, Message=text[:200_000]))
+
+
+def _batches(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
+    start = size = 0
+    for number, message in enumerate(messages):
+        length = len(message.body.encode())
+        if number - start == _SQS_BATCH or (number > start and size + length > _SQS_BATCH_BYTES):
+            yield messages[start:number]
+            start, size = number, 0
+        size += length
+    if start < len(messages):
+        yield messages[start:]
+
+
+__all__ = ["BotoCoreError", "ClientError", "Message", "SnsTopic", "SqsQueue", "Unreachable", "client", "reach"]

@@ -1,0 +1,269 @@
+"""fleet.toml as typed, checked values.
+
+`load` reads the file or raises `FleetError`, whose text has one line per mistake, each with file, line, key and
+remedy. docs/fleet.md describes every key; a test holds the two together. The file travels inside the Lambda zip, so
+there is no configuration service to lose.
+"""
+
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from chalicelib import durations
+
+Target = Literal["lambda", "ecs", "ssm", "queue", "http"]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
+
+# Lambda's own ceiling, and the room that the workers keep for writing down how a run ended.
+LAMBDA_SECONDS = 900
+RESERVE_SECONDS = 60
+
+# Sets of regions that may hold one strongly consistent global table; from "Multi-Region strong consistency" in the
+# DynamoDB developer guide.
+REGION_SETS = (
+    frozenset({"us-east-1", "us-east-2", "us-west-2"}),
+    frozenset({"eu-west-1", "eu-west-2", "eu-west-3", "eu-central-1"}),
+    frozenset({"ap-northeast-1", "ap-northeast-2", "ap-northeast-3"}),
+)
+
+
+class FleetError(Exception):
+    """fleet.toml cannot be used; the text names each mistake with its line and its remedy."""
+
+
+class Duration(int):
+    """A span of time in whole seconds, written `30s`, `10m`, `2h`."""
+
+
+class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An AWS region that runs the product. The first is home; the order is the order of taking over."""
+
+    name: str
+
+
+class Coordination(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the table lives on which regions agree: one region, or three of one region set (strongly consistent)."""
+
+    regions: tuple[str, ...]
+
+    @property
+    def strong(self) -> bool:
+        """Whether the table survives the loss of any region."""
+        return len(self.regions) > 1
+
+
+class Ecs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What `on=ecs` starts: Fargate's RunTask with the job's command as override."""
+
+    cluster: str
+    task_definition: str
+    container: str
+    subnets: tuple[str, ...]
+    security_groups: tuple[str, ...] = ()
+
+
+class Ssm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What `on=ssm` uses: one healthy instance that carries this tag."""
+
+    tag: str
+    value: str
+
+
+class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What `on=http` posts to: the job's url is taken relative to this address."""
+
+    base: Annotated[str, msgspec.Meta(pattern=r"^https?://[^/\s]+$")]
+
+
+class Schedules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Defaults of the jobs in cron/, and how long a standby waits before it does what was left undone."""
+
+    timezone: str = "UTC"
+    on: Target = "lambda"
+    queue: str = "default"
+    patience: Duration = Duration(120)
+    keep: Duration = Duration(14 * 86_400)
+    ecs: Ecs | None = None
+    ssm: Ssm | None = None
+    http: Http | None = None
+
+
+class Queue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An SQS queue that `tasks.work` serves, with its dead letters."""
+
+    name: Name
+    fifo: bool = False
+    batch: Annotated[int, msgspec.Meta(ge=1, le=10)] = 10
+    timeout: Duration = Duration(60)
+    retries: Annotated[int, msgspec.Meta(ge=0, le=100)] = 5
+    concurrency: Annotated[int, msgspec.Meta(ge=2, le=1000)] | None = None
+    dead_letter: Name | None = None
+
+
+class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All that fleet.toml declares."""
+
+    name: Name
+    regions: tuple[Region, ...]
+    coordination: Coordination
+    schedules: Schedules = Schedules()
+    queues: tuple[Queue, ...] = ()
+    alarm_email: str | None = None
+
+    @property
+    def home(self) -> str:
+        """The region that starts jobs; the others wait."""
+        return self.regions[0].name
+
+    def rank(self, region: str) -> int:
+        """How many regions go before `region`: 0 is home."""
+        return [known.name for known in self.regions].index(region)
+
+    def dead_letters(self, queue: Queue) -> str:
+        """Name of the queue that takes what `queue` could not do."""
+        return queue.dead_letter or f"{queue.name}-dead"
+
+
+@cache
+def load(path: Path = Path("fleet.toml")) -> Fleet:
+    """The fleet that `path` declares; `FleetError` lists all that is wrong with it."""
+    try:
+        text = path.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise FleetError(f"{path}:1: cannot be read ({error}); write it in UTF-8, see docs/fleet.md") from None
+    return parse(text, str(path))
+
+
+def parse(text: str, file: str = "fleet.toml") -> Fleet:
+    """The fleet that `text` declares; `file` is the name used in errors."""
+    try:
+        raw = tomllib.loads(text)
+        fleet = msgspec.convert(raw, Fleet, dec_hook=_duration)
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"line (\d+)", str(error))
+        raise FleetError(f"{file}:{line[1] if line else 1}: not valid TOML ({error}); see docs/fleet.md") from None
+    except RecursionError:
+        raise FleetError(f"{file}:1: nested too deeply to be a fleet; see docs/fleet.md") from None
+    except msgspec.ValidationError as error:
+        raise FleetError(_explain(text, file, str(error))) from None
+    mistakes = [f"{file}:{_line(text, path)}: {_key(path)}: {what}" for path, what in _mistakes(fleet)]
+    if mistakes:
+        raise FleetError("\n".join(mistakes))
+    return fleet
+
+
+Path_ = tuple[str | int, ...]
+
+
+def _duration(kind: type, value: object) -> object:
+    if kind is Duration and isinstance(value, str):
+        return Duration(durations.seconds(value))
+    raise ValueError(f"expected a span of time in quotes, as in \"10m\", got {value!r}")
+
+
+def _explain(text: str, file: str, error: str) -> str:
+    what, _, where = error.partition(" - at `$")
+    path = tuple(int(part) if part.isdigit() else part for part in re.findall(r"[A-Za-z_][\w-]*|\d+", where))
+    unknown = re.search(r"unknown field `([^`]*)`", what)
+    missing = re.search(r"missing required field `([^`]*)`", what)
+    if unknown:
+        path, what = (*path, unknown[1]), "no such key; remove it or see docs/fleet.md for the ones there are"
+    elif missing:
+        what = f"the key {missing[1]!r} is missing here; add it, see docs/fleet.md"
+    else:
+        what = f"{what[:1].lower()}{what[1:]}; see docs/fleet.md"
+    return f"{file}:{_line(text, path)}: {_key(path) or 'the file'}: {what}"
+
+
+def _key(path: Path_) -> str:
+    """`path` as it is written in an error: on one line, whatever characters a key holds."""
+    return ".".join(str(part) if str(part).isprintable() else repr(part) for part in path)
+
+
+def _line(text: str, path: Path_) -> int:
+    """The line (from 1) where the deepest part of `path` that can be found begins: tomllib keeps no positions."""
+    lines, at = text.split("\n"), 0
+    for depth, part in enumerate(path):
+        if isinstance(part, int):
+            continue
+        order = path[depth + 1] if depth + 1 < len(path) and isinstance(path[depth + 1], int) else 0
+        dotted = r"\.".join(re.escape(str(p)) for p in path[: depth + 1] if isinstance(p, str))
+        pattern = re.compile(rf"\s*(\[+\s*{dotted}\s*\]+|[\"']?{re.escape(part)}[\"']?\s*=|{dotted}\s*=)")
+        found = [number for number, line in enumerate(lines) if number >= at and pattern.match(line)]
+        if not found:
+            break
+        at = found[min(int(order), len(found) - 1)]
+    return at + 1
+
+
+def _mistakes(fleet: Fleet) -> Iterator[tuple[Path_, str]]:
+    yield from _regions(fleet)
+    yield from _coordination(fleet.coordination)
+    yield from _schedules(fleet.schedules)
+    yield from _queues(fleet)
+
+
+def _regions(fleet: Fleet) -> Iterator[tuple[Path_, str]]:
+    if not fleet.regions:
+        yield ("regions",), "a fleet needs at least one [[regions]]; the first is home"
+    for number, region in enumerate(fleet.regions):
+        if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d", region.name):
+            yield ("regions", number, "name"), f"{region.name!r} is not an AWS region; write it as in eu-west-1"
+    yield from _twice("regions", [region.name for region in fleet.regions])
+
+
+def _coordination(coordination: Coordination) -> Iterator[tuple[Path_, str]]:
+    regions = coordination.regions
+    one_set = any(set(regions) <= known for known in REGION_SETS)
+    if len(regions) not in (1, 3) or len(set(regions)) != len(regions) or (len(regions) == 3 and not one_set):
+        sets = "; or ".join(", ".join(sorted(known)) for known in REGION_SETS)
+        yield ("coordination", "regions"), f"name one region, or three different ones of one set: {sets}"
+
+
+def _schedules(schedules: Schedules) -> Iterator[tuple[Path_, str]]:
+    if not 30 <= schedules.patience <= 300:
+        # Every standby's delayed message must fit SQS's 15 minutes.
+        yield ("schedules", "patience"), "must lie between 30s and 5m"
+    for target in ("ecs", "ssm", "http"):
+        if schedules.on == target and getattr(schedules, target) is None:
+            yield ("schedules", "on"), f"{target!r} needs a table [schedules.{target}]; add it, see docs/fleet.md"
+
+
+def _queues(fleet: Fleet) -> Iterator[tuple[Path_, str]]:
+    yield from _twice("queues", [queue.name for queue in fleet.queues])
+    for number, queue in enumerate(fleet.queues):
+        if not 1 <= queue.timeout <= LAMBDA_SECONDS - RESERVE_SECONDS:
+            yield ("queues", number, "timeout"), "must lie between 1s and 14m: a Lambda ends after 15 minutes"
+        if queue.name.startswith("schedule-") or queue.name.endswith("-dead"):
+            yield ("queues", number, "name"), f"{queue.name!r} is kept for Lamplighter's own queues; choose another"
+    yield from _cycles({queue.name: queue.dead_letter for queue in fleet.queues if queue.dead_letter})
+
+
+def _twice(table: str, names: Sequence[str]) -> Iterator[tuple[Path_, str]]:
+    for name, count in Counter(names).items():
+        if count > 1:
+            last = len(names) - 1 - names[::-1].index(name)
+            yield (table, last, "name"), f"{name!r} stands here {count} times; remove or rename one"
+
+
+def _cycles(goes_to: Mapping[str, str]) -> Iterator[tuple[Path_, str]]:
+    for start in goes_to:
+        seen, at = [start], goes_to[start]
+        while at in goes_to and at not in seen:
+            seen.append(at)
+            at = goes_to[at]
+        if at == start:
+            circle = " -> ".join([*seen, start])
+            yield ("queues", "dead_letter"), f"{circle} goes round in a circle; let one of them end elsewhere"
+
+
+def to_builtins(fleet: Fleet) -> dict[str, Any]:
+    """The fleet as plain values, durations in seconds (for `--json`)."""
+    plain: dict[str, Any] = msgspec.to_builtins(fleet, enc_hook=int)
+    return plain

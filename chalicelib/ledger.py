@@ -1,0 +1,210 @@
+"""What the system remembers: items in a DynamoDB table that change only by compare-and-set.
+
+Both tables, the regional one and the coordination one, have the same shape: `pk` and `sk` (text), `rev` (a number that
+grows with each write and so serves as fencing token), `body` (JSON), `writer` (a random mark of the call that wrote
+it), and optionally `ttl` (epoch seconds after which the item may go).
+"""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from chalicelib import cloud
+
+T = TypeVar("T")
+
+_SHUNNED_SECONDS = 30
+
+
+class Item(msgspec.Struct, frozen=True):
+    """One remembered thing. `rev` grows by one with each write: the higher one is the later."""
+
+    pk: str
+    sk: str
+    rev: int
+    body: dict[str, Any]
+
+
+class Table(Protocol):
+    """Compare-and-set storage. Each method may raise `cloud.Unreachable`; a write may then have happened or not.
+
+    `writer` is the mark of one write: repeated with the same mark, wherever, it is the same write and gives the same
+    answer. Without one each call is a write of its own.
+    """
+
+    def get(self, pk: str, sk: str) -> Item | None:
+        """The item, read consistently."""
+
+    def get_many(self, keys: Sequence[tuple[str, str]]) -> list[Item]:
+        """Those of `keys` (any number, all different) that exist, in no order, read consistently."""
+
+    def query(self, pk: str, *, newest: bool = True, limit: int = 100, after: str = "", before: str = "") -> list[Item]:
+        """Up to `limit` items of `pk` with `after` < sk < `before` (empty: no bound), by sk, newest first or last."""
+
+    def create(
+        self, pk: str, sk: str, body: dict[str, Any], *, ttl: int | None = None, writer: str = ""
+    ) -> Item | None:
+        """The new item, or `None` if there was one already."""
+
+    def swap(self, old: Item, body: dict[str, Any], *, ttl: int | None = None, writer: str = "") -> Item | None:
+        """`old` with a new body, or `None` if it is no longer as it was."""
+
+    def delete(self, old: Item) -> bool:
+        """Whether nothing is there any more; `False` if `old` had changed and was left alone."""
+
+    def expired(self, now: int) -> Iterator[Item]:
+        """All items whose ttl lies before `now` (epoch seconds); reads the whole table."""
+
+
+class DynamoTable:
+    """A `Table` in one region's DynamoDB."""
+
+    def __init__(self, name: str, region: str) -> None:
+        self.name = name
+        self.region = region
+
+    def get(self, pk: str, sk: str) -> Item | None:
+        answer = self._call("get_item", Key=_key(pk, sk), ConsistentRead=True)
+        return _item(answer["Item"]) if "Item" in answer else None
+
+    def get_many(self, keys: Sequence[tuple[str, str]]) -> list[Item]:
+        found: list[Item] = []
+        waiting = [_key(pk, sk) for pk, sk in keys]
+        while waiting:
+            batch, waiting = waiting[:100], waiting[100:]
+            answer = self._call("batch_get_item", table=False,
+                                RequestItems={self.name: {"Keys": batch, "ConsistentRead": True}})
+            found += map(_item, answer["Responses"].get(self.name, ()))
+            waiting += answer.get("UnprocessedKeys", {}).get(self.name, {}).get("Keys", ())
+        return found
+
+    def query(self, pk: str, *, newest: bool = True, limit: int = 100, after: str = "", before: str = "") -> list[Item]:
+        values = {":pk": {"S": pk}, ":after": {"S": after or "\x01"}, ":before": {"S": before or "\U0010ffff"}}
+        found: list[Item] = []
+        page: dict[str, Any] = {}
+        while len(found) < limit:
+            answer = self._call(
+                "query", KeyConditionExpression="pk = :pk AND sk BETWEEN :after AND :before", ConsistentRead=True,
+                ExpressionAttributeValues=values, ScanIndexForward=not newest, Limit=limit - len(found) + 2, **page)
+            # BETWEEN is inclusive; the contract is not.
+            found += [item for item in map(_item, answer["Items"]) if item.sk not in (after, before)]
+            if "LastEvaluatedKey" not in answer:
+                break
+            page = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+        return found[:limit]
+
+    def create(
+        self, pk: str, sk: str, body: dict[str, Any], *, ttl: int | None = None, writer: str = ""
+    ) -> Item | None:
+        return self._put(Item(pk, sk, 1, body), ttl, writer, "attribute_not_exists(pk)", {})
+
+    def swap(self, old: Item, body: dict[str, Any], *, ttl: int | None = None, writer: str = "") -> Item | None:
+        new = Item(old.pk, old.sk, old.rev + 1, body)
+        return self._put(new, ttl, writer, "rev = :rev", {":rev": {"N": str(old.rev)}})
+
+    def delete(self, old: Item) -> bool:
+        try:
+            self._call("delete_item", Key=_key(old.pk, old.sk), ConditionExpression="rev = :rev",
+                       ExpressionAttributeValues={":rev": {"N": str(old.rev)}},
+                       ReturnValuesOnConditionCheckFailure="ALL_OLD")
+        except cloud.ClientError as error:
+            return "Item" not in _refused(error)
+        return True
+
+    def expired(self, now: int) -> Iterator[Item]:
+        page: dict[str, Any] = {}
+        while True:
+            answer = self._call("scan", FilterExpression="#ttl < :now", ExpressionAttributeNames={"#ttl": "ttl"},
+                                ExpressionAttributeValues={":now": {"N": str(now)}}, **page)
+            yield from map(_item, answer["Items"])
+            if "LastEvaluatedKey" not in answer:
+                return
+            page = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+    def _put(self, item: Item, ttl: int | None, writer: str, condition: str, values: dict[str, Any]) -> Item | None:
+        mark = writer or uuid.uuid4().hex
+        record = _key(item.pk, item.sk) | {
+            "rev": {"N": str(item.rev)}, "writer": {"S": mark}, "body": {"S": msgspec.json.encode(item.body).decode()}}
+        if ttl is not None:
+            record["ttl"] = {"N": str(ttl)}
+        more: dict[str, Any] = {"ExpressionAttributeValues": values} if values else {}
+        try:
+            self._call("put_item", Item=record, ConditionExpression=condition,
+                       ReturnValuesOnConditionCheckFailure="ALL_OLD", **more)
+        except cloud.ClientError as error:
+            # When the answer of a first try gets lost, the second one finds its own mark.
+            there = _refused(error).get("Item", {})
+            return item if there.get("writer", {}).get("S") == mark else None
+        return item
+
+    def _call(self, method: str, *, table: bool = True, **arguments: Any) -> Any:
+        if table:
+            arguments["TableName"] = self.name
+        return cloud.reach(self.region, lambda: getattr(cloud.client("dynamodb", self.region), method)(**arguments))
+
+
+class Replicas:
+    """A `Table` kept in several regions with strong consistency: any replica that answers will do.
+
+    A replica that gave no answer is passed over for half a minute, so that its loss costs one time-out, not one a call.
+    A write whose answer was lost on one replica is repeated on the next with the same mark, and so is one write.
+    """
+
+    def __init__(self, tables: Sequence[Table], clock: Callable[[], float] = time.monotonic) -> None:
+        self._tables = list(tables)
+        self._clock = clock
+        self._shunned_until = [0.0] * len(self._tables)
+
+    def get(self, pk: str, sk: str) -> Item | None:
+        return self._first(lambda table: table.get(pk, sk))
+
+    def get_many(self, keys: Sequence[tuple[str, str]]) -> list[Item]:
+        return self._first(lambda table: table.get_many(keys))
+
+    def query(self, pk: str, *, newest: bool = True, limit: int = 100, after: str = "", before: str = "") -> list[Item]:
+        return self._first(lambda table: table.query(pk, newest=newest, limit=limit, after=after, before=before))
+
+    def create(
+        self, pk: str, sk: str, body: dict[str, Any], *, ttl: int | None = None, writer: str = ""
+    ) -> Item | None:
+        mark = writer or uuid.uuid4().hex
+        return self._first(lambda table: table.create(pk, sk, body, ttl=ttl, writer=mark))
+
+    def swap(self, old: Item, body: dict[str, Any], *, ttl: int | None = None, writer: str = "") -> Item | None:
+        mark = writer or uuid.uuid4().hex
+        return self._first(lambda table: table.swap(old, body, ttl=ttl, writer=mark))
+
+    def delete(self, old: Item) -> bool:
+        return self._first(lambda table: table.delete(old))
+
+    def expired(self, now: int) -> Iterator[Item]:
+        return iter(self._first(lambda table: list(table.expired(now))))
+
+    def _first(self, call: Callable[[Table], T]) -> T:
+        last = cloud.Unreachable("no replica is configured")
+        for number in sorted(range(len(self._tables)), key=lambda n: self._shunned_until[n] > self._clock()):
+            try:
+                return call(self._tables[number])
+            except cloud.Unreachable as error:
+                self._shunned_until[number] = self._clock() + _SHUNNED_SECONDS
+                last = error
+        raise last
+
+
+def _key(pk: str, sk: str) -> dict[str, Any]:
+    return {"pk": {"S": pk}, "sk": {"S": sk}}
+
+
+def _item(record: dict[str, Any]) -> Item:
+    return Item(record["pk"]["S"], record["sk"]["S"], int(record["rev"]["N"]), msgspec.json.decode(record["body"]["S"]))
+
+
+def _refused(error: cloud.ClientError) -> dict[str, Any]:
+    """The answer to a write whose condition did not hold; any other error is raised again."""
+    if error.response.get("Error", {}).get("Code") != "ConditionalCheckFailedException":
+        raise error
+    answer: dict[str, Any] = dict(error.response)
+    return answer

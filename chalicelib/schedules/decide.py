@@ -1,0 +1,199 @@
+"""What to do about jobs that are due: pure decisions of the tick, the sweep and the worker.
+
+Times are UTC minutes since the epoch where they are called minute, epoch seconds otherwise.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from chalicelib.plan import Action, Plan
+from chalicelib.schedules.delays import SQS_MAX_DELAY, jitter
+from chalicelib.schedules.job import Job
+from chalicelib.schedules.records import BAD, SKEW_SECONDS, Errand, Lock, Minute, Run
+from chalicelib.schedules.seen import Occasion, SweepSeen, TickSeen, WorkSeen
+
+# How long a slot that nobody can settle is looked after before it is given up (and has long been alerted).
+GIVE_UP_SECONDS = 86_400
+# Tries that a worker gives a message whose job its own package does not have: another release is being deployed.
+_UNKNOWN_TRIES = 5
+
+
+def tick(seen: TickSeen, now: int) -> Plan:
+    """Home starts what is due and sends itself a reminder; a standby only sends itself a reminder, for later."""
+    delay = seen.rank * seen.patience or seen.patience // 2
+    # The reminder goes out first: whatever stops this run, somebody looks again.
+    remind = Action("sweep", _utc(seen.minute), f"look again in {delay} s", {"minute": seen.minute, "delay": delay},
+                    routine=True)
+    if seen.rank:
+        return Plan((remind,))
+    return Plan((remind, _record(seen.minute, seen.record),
+                 *_starts((*seen.slots, *seen.backlog), seen.paused),
+                 *_gap_alert(seen.minute, seen.record, seen.lost), *_never_alert(seen.record, seen.never)))
+
+
+def sweep(seen: SweepSeen, now: int) -> Plan:
+    """Start what has not started, pass on what was left half done, tell of what went wrong, and come back if needed."""
+    open_slots = [slot for slot in seen.slots if not _settled(seen, slot)]
+    actions = [*_takeover(seen), *_starts(_again(seen, open_slots, now), seen.paused),
+               *_alerts(seen, open_slots, now)]
+    age = now - seen.minute * 60
+    if open_slots and age < GIVE_UP_SECONDS:
+        delay = min(SQS_MAX_DELAY, seen.patience * 2**seen.turn)
+        actions.append(Action("sweep", _utc(seen.minute), f"{len(open_slots)} not settled: look again in {delay} s",
+                              {"minute": seen.minute, "delay": delay, "turn": seen.turn + 1}, routine=True))
+    return Plan(tuple(actions))
+
+
+def work(seen: WorkSeen, now: float) -> Plan:
+    """The one thing to do about an errand: start it, take it over, look after it, set it aside, or leave it alone."""
+    job, run, errand = seen.job, seen.run, seen.errand
+    if job is None:
+        return _unknown(errand, seen.received)
+    if run and run.final:
+        return Plan(notes=(f"{job.name} {errand.slot}: already {run.state}",))
+    if run and run.state == "running":
+        return _running(job, run, errand, now)
+    if seen.paused and errand.why != "by hand":
+        return _aside(job, errand, "paused", "the job is paused")
+    if run and run.state == "retrying" and now < run.lease:
+        return Plan(later=int(run.lease - now) + 1, notes=("its next attempt is not due yet",))
+    if job.policy.overlap != "allow" and seen.lock and seen.lock.slot != errand.slot and not seen.lock.lapsed(now):
+        return _overlap(job, errand, seen.lock)
+    plan = _start(job, errand, run)
+    return plan if seen.due or errand.why == "by hand" else Plan((_extra(job, errand), *plan.actions))
+
+
+def _extra(job: Job, errand: Errand) -> Action:
+    text = (f"{job.name} is started for {errand.slot}, for which this release's timetable does not have it: a release "
+            f"has just changed its schedule, or another stage or an old release sends to the same queue")
+    return _alert(job, errand.slot, "TooOften", text)
+
+
+def _running(job: Job, run: Run, errand: Errand, now: float) -> Plan:
+    if errand.handle and errand.handle == run.handle:
+        return _one("look", job, errand, f"under way as {run.handle}")
+    if not run.lapsed(now):
+        return Plan(later=min(int(run.lease + SKEW_SECONDS - now) + 1, SQS_MAX_DELAY),
+                    notes=(f"{job.name} {errand.slot}: a worker in {run.region} holds it",))
+    if run.attempt > job.policy.retries:
+        return _one("interrupt", job, errand, f"the worker in {run.region} ended without a word; retries are used up")
+    return _start(job, errand, run)
+
+
+def _start(job: Job, errand: Errand, run: Run | None) -> Plan:
+    attempt = run.attempt + 1 if run and run.state in ("running", "retrying") else 1
+    return _one("start", job, errand, f"attempt {attempt} of {job.policy.retries + 1}", {"attempt": attempt})
+
+
+def _overlap(job: Job, errand: Errand, lock: Lock) -> Plan:
+    if job.policy.overlap == "skip":
+        return _aside(job, errand, "overlapped", f"the run for {lock.slot} was still going")
+    if lock.waiting == errand.slot:
+        return Plan(notes=(f"{job.name} {errand.slot}: waits for the run for {lock.slot}",))
+    if job.policy.overlap == "queue-one" and lock.waiting:
+        return _aside(job, errand, "coalesced", f"the run for {lock.waiting} already waits for the one for {lock.slot}")
+    return _one("wait", job, errand, f"after the run for {lock.slot}")
+
+
+def _aside(job: Job, errand: Errand, state: str, reason: str) -> Plan:
+    return _one("set-aside", job, errand, reason, {"state": state})
+
+
+def _one(kind: str, job: Job, errand: Errand, reason: str, facts: Mapping[str, object] | None = None) -> Plan:
+    # The run's own record tells the story; only what nobody asked for is worth a line in the journal.
+    facts = {**msgspec.structs.asdict(errand), **(facts or {})}
+    return Plan((Action(kind, job.name, reason, facts, routine=kind != "interrupt"),))
+
+
+def _unknown(errand: Errand, received: int) -> Plan:
+    if received < _UNKNOWN_TRIES:
+        return Plan(later=60, notes=(f"this release does not have the job {errand.job}: is another being deployed?",))
+    return Plan(refusal=f"no job is named {errand.job!r} in this release (slot {errand.slot}); was it renamed?")
+
+
+def _starts(slots: Iterable[Occasion], paused: frozenset[str]) -> list[Action]:
+    return [_aside_slot(slot) if slot.job.name in paused else _enqueue(slot) for slot in slots]
+
+
+def _enqueue(slot: Occasion) -> Action:
+    reason = f"{slot.why} for {slot.slot}" + (", moved by the clock change" if slot.moved else "")
+    facts: dict[str, object] = {"slot": slot.slot, "minute": slot.minute, "why": slot.why}
+    facts["delay"] = jitter(slot.job, slot.slot)
+    return Action("enqueue", slot.job.name, reason, facts, routine=slot.why == "due")
+
+
+def _aside_slot(slot: Occasion) -> Action:
+    facts = {"job": slot.job.name, "slot": slot.slot, "minute": slot.minute, "why": slot.why, "state": "paused"}
+    return Action("set-aside", slot.job.name, "the job is paused", facts, routine=True)
+
+
+def _record(minute: int, record: Minute) -> Action:
+    return Action("record", _utc(minute), "these jobs were due", {"minute": minute, **msgspec.to_builtins(record)},
+                  routine=True)
+
+
+def _gap_alert(minute: int, record: Minute, lost: int) -> list[Action]:
+    if not lost:
+        return []
+    since = _utc(record.since)
+    text = (f"no region started jobs from {since} until {_utc(minute)} UTC: {lost} runs are missed for good (their "
+            f"catch_up says so); `lamp why JOB TIME` tells of each; `lamp run schedules.run` starts one by hand")
+    return [Action("alert", f"missed since {since}", text, {"kind": "Missed", "once": f"gap#{record.since}"})]
+
+
+def _never_alert(record: Minute, never: Sequence[str]) -> list[Action]:
+    if not never:
+        return []
+    names = ", ".join(never[:20]) + (", ..." if never[20:] else "")
+    text = (f"this release has jobs that will never run: {names}; "
+            f"`lamp check` says why, with file and line")
+    return [Action("alert", "never runs", text, {"kind": "NeverRuns", "once": f"never#{record.timetable}"})]
+
+
+def _takeover(seen: SweepSeen) -> list[Action]:
+    if seen.recorded:
+        return []
+    actions = [_record(seen.minute, seen.record), *_gap_alert(seen.minute, seen.record, seen.lost)]
+    if seen.before and seen.before.region != seen.region:
+        text = (f"{seen.before.region} started no jobs at {_utc(seen.minute)} UTC; {seen.region} does it now. Nothing "
+                f"is lost; see why {seen.before.region} is silent")
+        actions.append(Action("alert", f"{seen.region} takes over", text,
+                              {"kind": "Takeover", "once": f"takeover#{seen.before.region}#{seen.minute // 60}"}))
+    return actions
+
+
+def _settled(seen: SweepSeen, slot: Occasion) -> bool:
+    run = seen.runs.get((slot.job.name, slot.slot))
+    return run is not None and run.final and (run.told or run.state not in BAD or slot.job.mailto == "")
+
+
+def _again(seen: SweepSeen, slots: Iterable[Occasion], now: int) -> Iterable[Occasion]:
+    for slot in slots:
+        run = seen.runs.get((slot.job.name, slot.slot))
+        if run is None:
+            yield msgspec.structs.replace(slot, why="late" if slot.why == "due" else slot.why)
+        elif run.lapsed(now) or run.state == "waiting" or (run.state == "retrying" and now > run.lease + SKEW_SECONDS):
+            yield msgspec.structs.replace(slot, why="retry")
+
+
+def _alerts(seen: SweepSeen, slots: Iterable[Occasion], now: int) -> Iterable[Action]:
+    # Every region has had its turn by then.
+    grace = seen.regions * seen.patience + 60
+    for slot in slots:
+        run = seen.runs.get((slot.job.name, slot.slot))
+        if run is None and now - slot.minute * 60 > grace and slot.job.name not in seen.paused:
+            text = f"{slot.job.name} was due for {slot.slot} and has not started; `lamp why` has the particulars"
+            yield _alert(slot.job, slot.slot, "Missed", text)
+        elif run and run.final and run.state in BAD:
+            text = f"{slot.job.name} for {slot.slot}: {run.state}: {run.detail}"
+            yield _alert(slot.job, slot.slot, BAD[run.state], text)
+
+
+def _alert(job: Job, slot: str, kind: str, text: str) -> Action:
+    return Action("alert", job.name, text, {"kind": kind, "once": f"{kind}#{job.name}#{slot}", "slot": slot})
+
+
+def _utc(minute: int) -> str:
+    return datetime.fromtimestamp(minute * 60, UTC).strftime("%Y-%m-%d %H:%M")

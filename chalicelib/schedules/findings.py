@@ -1,0 +1,59 @@
+"""What is wrong or surprising in a schedule: one value per place, for people and for `--json`."""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import msgspec
+
+# Errors for which Debian ignores the file although each of its lines can be read.
+WHOLE_FILE = frozenset({"no-newline", "too-many-lines", "crlf"})
+
+Severity = Literal["error", "warning"]
+
+
+class Finding(msgspec.Struct, frozen=True, order=True):
+    """One finding at `file:line:column` (both from 1). An `error` refuses the package, a `warning` does not."""
+
+    file: str
+    line: int
+    column: int
+    severity: Severity
+    code: str
+    message: str
+    remedy: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}"
+        return f"{place}: {self.severity}: {self.message}; {self.remedy} [{self.code}]"
+
+
+class Advice(msgspec.Struct, frozen=True):
+    """A finding of one line, before it is known which line of which file it is."""
+
+    column: int
+    code: str
+    message: str
+    remedy: str
+    severity: Severity = "warning"
+
+    def at(self, file: str, line: int) -> Finding:
+        """This advice as a finding in `file` at `line`."""
+        return Finding(file, line, self.column, self.severity, self.code, self.message, self.remedy)
+
+
+def errors(findings: Sequence[Finding]) -> list[Finding]:
+    """Those that refuse the package."""
+    return [finding for finding in findings if finding.severity == "error"]
+
+
+def render(findings: Sequence[Finding], limit: int = 20) -> Iterator[str]:
+    """One line of text per finding, errors first, and one that counts those beyond `limit`."""
+    ordered = sorted(findings, key=lambda finding: (finding.severity, finding))
+    yield from map(str, ordered[:limit])
+    if len(ordered) > limit:
+        yield f"... and {len(ordered) - limit} more"
+
+
+def short(text: str, limit: int = 40) -> str:
+    """`text` quoted for a message, cut if long, control characters escaped."""
+    return repr(text if len(text) <= limit else f"{text[:limit]}...")

@@ -1,0 +1,143 @@
+"""What the reading operations and those by hand see: one job's story, all jobs at a glance, a job to act on."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from chalicelib.control import Refused, Request
+from chalicelib.schedules import daylight, shelf
+from chalicelib.schedules.explain import Known
+from chalicelib.schedules.job import Job
+from chalicelib.schedules.observe import before, paused_jobs
+from chalicelib.schedules.records import Minute, Pause, Run, minute_key
+from chalicelib.site import Site
+
+# How many runs around a minute are read to explain it, and how many minutes after a gap its record may stand.
+_RUNS, _PAGE = 50, 200
+
+
+class WhyAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`job` by name, or by `file:line`; `time` in ISO 8601 (with no offset: UTC)."""
+
+    job: str
+    time: str
+
+
+class StatusAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`job`: part of the names to show (empty: all); `limit`: how many jobs at most."""
+
+    job: str = ""
+    limit: int = 500
+
+
+class JobAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`job` by name, or by `file:line`; `reason` for the journal."""
+
+    job: str
+    reason: str = "by hand"
+
+
+class WhySeen(msgspec.Struct, frozen=True):
+    """A job, the minute asked about, and what the ledger knows of both."""
+
+    job: Job
+    minute: int
+    known: Known
+
+
+class StatusSeen(msgspec.Struct, frozen=True):
+    """All that `schedules.status` tells, ready to print."""
+
+    report: dict[str, Any]
+
+
+class JobSeen(msgspec.Struct, frozen=True):
+    """A job to act on, and whether it is paused."""
+
+    job: Job
+    paused: bool
+    reason: str
+
+
+def why(site: Site, request: Request) -> WhySeen:
+    """Reads the runs and the minute's record for `schedules.why`."""
+    asked: WhyAsked = request.parameters
+    job, minute = find(site, asked.job), _minute(asked.time)
+    # Slots of fixed times are local: a day to either side holds every zone.
+    after, until = daylight.stamp(minute - 1560), daylight.stamp(minute + 1560)
+    runs = site.coordination.query(f"run#{job.name}", limit=_RUNS * 60, after=after, before=until)
+    by_hand = site.coordination.query(f"run#{job.name}", limit=_RUNS, after="hand#", before="hand$")
+    record, gap_end = _record(site, minute)
+    pause = site.coordination.get("paused", job.name)
+    since = msgspec.convert(pause.body, Pause).since if pause else None
+    found = [msgspec.convert(item.body, Run) for item in (*runs, *by_hand)]
+    return WhySeen(job, minute, Known(found, record, gap_end, since))
+
+
+def status(site: Site, request: Request) -> StatusSeen:
+    """Each job with its last run, outcome and next fire; and the last minute that a region started."""
+    asked: StatusAsked = request.parameters
+    book, paused = shelf.book(site.root), paused_jobs(site)
+    jobs = [job for job in (book[number] for number in range(len(book))) if asked.job in job.name]
+    last = before(site, request.now // 60 + 1)
+    return StatusSeen({
+        "region": site.region, "home": site.fleet.home, "timetable": shelf.timetable(site.root).digest,
+        "coordination": "strong" if site.fleet.coordination.strong else "one region",
+        "last_minute": {"minute": f"{daylight.stamp(last.since)}Z", "region": last.region} if last else None,
+        "jobs": [_glance(site, job, job.name in paused, request.now) for job in jobs[: asked.limit]],
+        "left_out": max(0, len(jobs) - asked.limit)})
+
+
+def job(site: Site, request: Request) -> JobSeen:
+    """The job that somebody wants paused, resumed or run."""
+    asked: JobAsked = request.parameters
+    found = find(site, asked.job)
+    return JobSeen(found, site.coordination.get("paused", found.name) is not None, asked.reason)
+
+
+def find(site: Site, name: str) -> Job:
+    """The job of that name, or at that `file:line`; `Refused` tells of similar ones."""
+    book = shelf.book(site.root)
+    number = book.find(name)
+    if number is not None:
+        return book[number]
+    jobs = [book[number] for number in range(len(book))]
+    there = [job for job in jobs if f"{job.file}:{job.line}" == name or job.name.rpartition("/")[2] == name]
+    if len(there) == 1:
+        return there[0]
+    like = [job.name for job in there or jobs if there or name.lower() in job.name.lower()]
+    hint = f"; did you mean {', '.join(like[:5])}?" if like else "; `lamp status` lists all"
+    raise Refused(f"{'several jobs are' if there else 'no job is'} called {name!r}{hint}")
+
+
+def _glance(site: Site, job: Job, paused: bool, now: int) -> dict[str, Any]:
+    newest = site.coordination.query(f"run#{job.name}", limit=1)
+    run = msgspec.convert(newest[0].body, Run) if newest else None
+    following = daylight.next_fire(job.expression, job.tz, now // 60 + 1)
+    return {
+        "job": job.name, "schedule": job.schedule, "tz": job.tz, "on": job.policy.on, "paused": paused,
+        "where": f"{job.file}:{job.line}", "next": f"{daylight.stamp(following)}Z" if following is not None else None,
+        "last": None if run is None else {
+            "slot": run.slot, "state": run.state, "why": run.why, "region": run.region, "attempt": run.attempt,
+            "started": run.started, "seconds": round(run.ended - run.started, 3) if run.ended else None,
+            "exit": run.exit, "detail": run.detail}}
+
+
+def _record(site: Site, minute: int) -> tuple[Minute | None, int | None]:
+    """The minute's own record; or, if it lies in a gap, the minute at which the gap ended."""
+    pk, sk = minute_key(minute)
+    item = site.coordination.get(pk, sk)
+    if item:
+        return msgspec.convert(item.body, Minute), None
+    later = site.coordination.query(pk, newest=False, limit=_PAGE, after=sk)
+    over = [int(item.sk) for item in later if item.body["since"] <= minute]
+    return None, over[0] if over else None
+
+
+def _minute(text: str) -> int:
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        raise Refused(f"{text!r} is not a time: write it as in 2026-03-29T00:55Z") from None
+    return int(when.replace(tzinfo=when.tzinfo or UTC).timestamp()) // 60

@@ -1,0 +1,112 @@
+"""What the schedules' operations see: this release's timetable, and what the ledger says about its jobs."""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from chalicelib.control import Request
+from chalicelib.ledger import Item
+from chalicelib.schedules import daylight, shelf
+from chalicelib.schedules.backlog import Backlog, plan_backlog
+from chalicelib.schedules.records import Errand, Lock, Minute, Run, Sweep, lock_key, minute_key, run_key
+from chalicelib.schedules.seen import Occasion, SweepSeen, TickSeen, WorkSeen
+from chalicelib.site import Site
+
+# A gap longer than this is caught up for its last day only: nobody wants last week's jobs.
+CATCH_UP_MINUTES = 1440
+_PAUSES = 1000
+
+
+def tick(site: Site, request: Request) -> TickSeen:
+    """A standby reads nothing: it only sends itself a reminder."""
+    minute, patience = request.now // 60, site.fleet.schedules.patience
+    if site.rank:
+        return TickSeen(minute, site.region, site.rank, patience, Minute("", "", site.region, minute), ())
+    last = before(site, minute)
+    record = _new_record(site, minute, last)
+    backlog = _backlog(site, record, minute)
+    slots = due(site, minute)
+    paused = paused_jobs(site) if slots or backlog.occasions else frozenset()
+    return TickSeen(minute, site.region, 0, patience, record, slots, backlog.occasions, backlog.lost, paused,
+                    () if last and last.timetable == record.timetable else _never(site, minute))
+
+
+def sweep(site: Site, request: Request) -> SweepSeen:
+    """The minute's record, or the one to write if there is none, and the run of every slot that was due."""
+    said: Sweep = request.parameters
+    item = site.coordination.get(*minute_key(said.minute))
+    earlier = None if item else before(site, said.minute)
+    record = msgspec.convert(item.body, Minute) if item else _new_record(site, said.minute, earlier)
+    backlog = _backlog(site, record, said.minute)
+    slots = [*due(site, said.minute), *backlog.occasions]
+    return SweepSeen(
+        said.minute, said.turn, site.region, len(site.fleet.regions), site.fleet.schedules.patience, record,
+        item is not None, earlier, slots, runs(site, slots), backlog.lost, paused_jobs(site) if slots else frozenset())
+
+
+def work(site: Site, request: Request) -> WorkSeen:
+    """The errand's job in this release, its run, and whether it may run now."""
+    errand: Errand = request.parameters
+    book = shelf.book(site.root)
+    number = book.find(errand.job)
+    job = book[number] if number is not None else None
+    keys = [run_key(errand.job, errand.slot), ("paused", errand.job)]
+    if job and job.policy.overlap != "allow":
+        keys.append(lock_key(errand.job))
+    found = {item.pk: item for item in site.coordination.get_many(keys)}
+    run, lock = found.get(f"run#{errand.job}"), found.get("lock")
+    return WorkSeen(
+        errand, job, msgspec.convert(run.body, Run) if run else None,
+        msgspec.convert(lock.body, Lock) if lock else None, request.received, "paused" in found,
+        number is not None and _is_due(site, number, errand))
+
+
+def due(site: Site, minute: int) -> list[Occasion]:
+    """The slots that this release's timetable has at `minute`."""
+    book = shelf.book(site.root)
+    return [Occasion(book[fire.job], fire.slot, minute, moved=fire.moved)
+            for fire in shelf.timetable(site.root).due(minute).fires()]
+
+
+def before(site: Site, minute: int) -> Minute | None:
+    """The record of the last minute before `minute` that any region started, its `since` replaced by that minute."""
+    pk, sk = minute_key(minute)
+    newest = site.coordination.query(pk, limit=1, before=sk)
+    if not newest:
+        return None
+    return msgspec.structs.replace(msgspec.convert(newest[0].body, Minute), since=int(newest[0].sk))
+
+
+def runs(site: Site, slots: Sequence[Occasion]) -> dict[tuple[str, str], Run]:
+    """The runs that exist for `slots`, by job and slot."""
+    keys = dict.fromkeys(run_key(slot.job.name, slot.slot) for slot in slots)
+    found: Iterable[Item] = site.coordination.get_many(list(keys))
+    return {(run.job, run.slot): run for run in (msgspec.convert(item.body, Run) for item in found)}
+
+
+def paused_jobs(site: Site) -> frozenset[str]:
+    """The names of all jobs that are paused."""
+    return frozenset(item.sk for item in site.coordination.query("paused", limit=_PAUSES))
+
+
+def _is_due(site: Site, number: int, errand: Errand) -> bool:
+    parts = shelf.timetable(site.root).due(errand.minute).parts
+    return any(part.slot == errand.slot and part.bitmap >> number & 1 for part in parts)
+
+
+def _never(site: Site, minute: int) -> list[str]:
+    book = shelf.book(site.root)
+    jobs = (book[number] for number in range(len(book)))
+    return [job.name for job in jobs if daylight.next_fire(job.expression, job.tz, minute) is None]
+
+
+def _new_record(site: Site, minute: int, last: Minute | None) -> Minute:
+    table = shelf.timetable(site.root)
+    since = max(last.since + 1, minute - CATCH_UP_MINUTES) if last else minute
+    return Minute(table.digest, f"{table.due(minute).bitmap:x}", site.region, min(since, minute))
+
+
+def _backlog(site: Site, record: Minute, minute: int) -> Backlog:
+    if record.since >= minute:
+        return Backlog()
+    return plan_backlog(shelf.timetable(site.root), shelf.book(site.root), record.since, minute)

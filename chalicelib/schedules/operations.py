@@ -1,0 +1,87 @@
+"""The operations of schedules: each joins what is seen, what is decided and what is done."""
+
+from typing import Any
+
+from chalicelib.control import Operation, Request
+from chalicelib.plan import Action, Plan
+from chalicelib.schedules import act, decide, explain, inspect, observe, seen
+from chalicelib.schedules.daylight import stamp
+from chalicelib.schedules.execute import Executor
+from chalicelib.schedules.records import Errand, Sweep
+from chalicelib.schedules.runners import default
+
+_STARTING = {"sweep": act.sweep, "record": act.record, "enqueue": act.enqueue, "set-aside": act.set_aside,
+             "alert": act.alert}
+
+
+def _tick(saw: seen.TickSeen, request: Request) -> Plan:
+    return decide.tick(saw, request.now)
+
+
+def _sweep(saw: seen.SweepSeen, request: Request) -> Plan:
+    return decide.sweep(saw, request.now)
+
+
+def _work(saw: seen.WorkSeen, request: Request) -> Plan:
+    return decide.work(saw, request.now)
+
+
+def _why(saw: inspect.WhySeen, request: Request) -> Plan:
+    reason = explain.why(saw.job, saw.minute, saw.known, request.now)
+    return Plan(report={"job": saw.job.name, "minute": f"{stamp(saw.minute)}Z", "answer": reason.answer,
+                        "sentence": reason.sentence})
+
+
+def _status(saw: inspect.StatusSeen, request: Request) -> Plan:
+    return Plan(report=saw.report)
+
+
+def _pause(saw: inspect.JobSeen, request: Request) -> Plan:
+    if saw.paused:
+        return Plan(notes=(f"{saw.job.name} is paused already",))
+    return Plan((Action("pause", saw.job.name, saw.reason),))
+
+
+def _resume(saw: inspect.JobSeen, request: Request) -> Plan:
+    if not saw.paused:
+        return Plan(notes=(f"{saw.job.name} is not paused",))
+    return Plan((Action("resume", saw.job.name, saw.reason),))
+
+
+def _run(saw: inspect.JobSeen, request: Request) -> Plan:
+    # The slot is the second asked for: two invokes of one plan within it are one run.
+    facts = {"slot": f"hand#{stamp(request.now // 60)}:{request.now % 60:02d}Z", "minute": request.now // 60,
+             "why": "by hand", "delay": 0}
+    return Plan((Action("enqueue", saw.job.name, saw.reason, facts),))
+
+
+def _prune(seen: None, request: Request) -> Plan:
+    return Plan((Action("prune", "the coordination table", "what has outlived its ttl"),))
+
+
+def work(executor: Executor) -> Operation[seen.WorkSeen]:
+    """`schedules.work` with these runners."""
+    return Operation(
+        "schedules.work", "runs one due job", observe.work, _work,
+        {"start": executor.start, "look": executor.look, "interrupt": executor.interrupt, "wait": executor.wait,
+         "set-aside": act.set_aside, "alert": act.alert}, Errand)
+
+
+TICK: Operation[seen.TickSeen] = Operation(
+    "schedules.tick", "starts the jobs that are due at this minute", observe.tick, _tick, _STARTING)
+SWEEP: Operation[seen.SweepSeen] = Operation(
+    "schedules.sweep", "starts what was left undone at a minute, and tells of what went wrong", observe.sweep, _sweep,
+    _STARTING, Sweep)
+WORK = work(Executor(default))
+STATUS = Operation("schedules.status", "all jobs: last run, outcome, next fire", inspect.status, _status,
+                   parameters=inspect.StatusAsked)
+WHY = Operation("schedules.why", "one reason for one minute of a job", inspect.why, _why, parameters=inspect.WhyAsked)
+PAUSE = Operation("schedules.pause", "stops a job from running until it is resumed", inspect.job, _pause,
+                  {"pause": act.pause}, inspect.JobAsked)
+RESUME = Operation("schedules.resume", "lets a paused job run again", inspect.job, _resume, {"resume": act.resume},
+                   inspect.JobAsked)
+RUN = Operation("schedules.run", "runs a job now", inspect.job, _run, {"enqueue": act.enqueue}, inspect.JobAsked)
+PRUNE = Operation("schedules.prune", "deletes what the coordination table no longer needs", lambda site, request: None,
+                  _prune, {"prune": act.prune})
+
+ALL: tuple[Operation[Any], ...] = (TICK, SWEEP, WORK, STATUS, WHY, PAUSE, RESUME, RUN, PRUNE)

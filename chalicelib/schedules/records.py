@@ -1,0 +1,132 @@
+"""What the ledger remembers of schedules, as typed values, and the keys under which it does.
+
+In the coordination table: `minutes`/`<minute>` says that a region started the jobs of that minute; `run#<job>`/`<slot>`
+is the claim and the story of one run; `lock`/`<job>` holds off overlapping runs; `paused`/`<job>` pauses a job;
+`told`/`<key>` marks an alert that has gone out. In the regional table: `output#<job>`/`<slot>` is what a run printed.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+# running: a worker holds the lease. waiting: for the end of an overlapping run. retrying: for its next attempt.
+# All others are final.
+State = Literal["running", "waiting", "retrying", "done", "failed", "timed-out", "interrupted", "replaced",
+                "overlapped", "coalesced", "paused"]
+Why = Literal["due", "late", "caught up", "retry", "by hand", "follow-up"]
+
+OPEN: frozenset[str] = frozenset({"running", "waiting", "retrying"})
+# What people are told about runs that end badly: state -> kind of alert.
+BAD: dict[str, str] = {"failed": "Failed", "timed-out": "TooLong", "interrupted": "Interrupted"}
+
+# Regions' clocks are trusted to differ by no more than this when a lease is judged.
+SKEW_SECONDS = 90
+
+
+class Errand(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The message on queue `schedule-runs`: do job `job` for `slot`, which fell due at `minute` (UTC, epoch minutes).
+
+    `handle` names work under way elsewhere (an ECS task, an SSM command) that is to be looked at again.
+    """
+
+    job: str
+    slot: str
+    minute: int
+    why: Why = "due"
+    handle: str = ""
+
+
+class Sweep(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The message on queue `schedule-sweeps`: see to it that all that fell due at `minute` gets settled."""
+
+    minute: int
+    turn: int = 0
+
+
+class Minute(msgspec.Struct, frozen=True):
+    """That `region` started what was due at a minute: `due` is the bitmap (hex) in the timetable with that digest.
+
+    `since` is the first of the minutes before this one that no region had started, or the minute itself.
+    """
+
+    timetable: str
+    due: str
+    region: str
+    since: int
+
+
+class Run(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One run of a job for a slot. Times are epoch seconds of the worker's clock; `owner` marks one attempt."""
+
+    job: str
+    slot: str
+    minute: int
+    state: State
+    why: Why
+    region: str
+    owner: str
+    attempt: int
+    started: float
+    lease: float
+    ended: float = 0
+    exit: int | None = None
+    detail: str = ""
+    handle: str = ""
+    told: bool = False
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more will happen for this slot."""
+        return self.state not in OPEN
+
+    def lapsed(self, now: float) -> bool:
+        """Whether the worker that holds the run must be gone, whatever the clocks say."""
+        return self.state == "running" and now > self.lease + SKEW_SECONDS
+
+
+class Lock(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Who may run a job that must not overlap, until when, and which slot waits for its end."""
+
+    slot: str
+    owner: str
+    lease: float
+    waiting: str = ""
+    waiting_minute: int = 0
+
+    def lapsed(self, now: float) -> bool:
+        """Whether the worker that holds the lock must be gone, whatever the clocks say."""
+        return now > self.lease + SKEW_SECONDS
+
+
+class Pause(msgspec.Struct, frozen=True):
+    """A job that does not run until it is resumed."""
+
+    since: int
+    reason: str
+
+
+def minute_key(minute: int) -> tuple[str, str]:
+    """Key of a minute's record; sorts by time until the year 20000."""
+    return "minutes", f"{minute:010d}"
+
+
+def run_key(job: str, slot: str) -> tuple[str, str]:
+    """Key of the run of `job` for `slot`: the claim of exactly one worker."""
+    return f"run#{job}", slot
+
+
+def lock_key(job: str) -> tuple[str, str]:
+    """Key of the lock of a job that must not overlap."""
+    return "lock", job
+
+
+def pause_key(job: str) -> tuple[str, str]:
+    """Key of a job's pause."""
+    return "paused", job
+
+
+def body(value: Minute | Run | Lock | Pause) -> dict[str, Any]:
+    """The item body that `read` turns back into the value."""
+    plain: dict[str, Any] = msgspec.to_builtins(value)
+    return plain
+

@@ -1,0 +1,87 @@
+"""Where a job's command runs: one module for each value of `on=`.
+
+Each has `start`, which runs the command to its end and gives a `Result`, or sets it going elsewhere and gives a
+`Started`. Those of the second sort also have `look`, which tells how a started one is doing, and `stop`.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Literal, Protocol
+
+import msgspec
+
+from chalicelib.schedules.job import Job
+from chalicelib.site import Site
+
+# What is kept of a run's output in its record; the rest goes to the log.
+OUTPUT_BYTES = 32 * 1024
+
+
+class Result(msgspec.Struct, frozen=True):
+    """How a command ended: `exit` is its status where it has one, `detail` tells in words why it is not done."""
+
+    state: Literal["done", "failed", "timed-out", "replaced"]
+    output: str = ""
+    detail: str = ""
+    exit: int | None = None
+
+
+class Started(msgspec.Struct, frozen=True):
+    """A command that is under way elsewhere, by the name under which `look` and `stop` find it."""
+
+    handle: str
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One attempt of a job for a slot. `token` grows with every attempt of the slot: a fencing token for the command.
+
+    `replaced` tells whether a later run wants this one out of its way.
+    """
+
+    job: Job
+    slot: str
+    minute: int
+    token: int
+    owner: str
+    replaced: Callable[[], bool]
+
+
+class Runner(Protocol):
+    """What each module of this folder offers."""
+
+    def start(self, site: Site, attempt: Attempt) -> Result | Started:
+        """Run the command to its end, or set it going elsewhere."""
+
+
+class DistantRunner(Runner, Protocol):
+    """What a module offers whose commands go on without the worker."""
+
+    def look(self, site: Site, job: Job, handle: str) -> Result | None:
+        """How a started command ended; `None` while it is under way."""
+
+    def stop(self, site: Site, job: Job, handle: str) -> None:
+        """End a started command; one that has ended is left alone."""
+
+
+class Runners(msgspec.Struct, frozen=True):
+    """The runner for each value of `on=`; those that are distant stand in both."""
+
+    all: Mapping[str, Runner]
+    distant: Mapping[str, DistantRunner]
+
+
+@cache
+def default() -> Runners:
+    """The runners of production; loaded when first asked for, to keep the other Lambdas' cold starts short."""
+    from chalicelib.schedules.runners import ecs, http, process, queue, ssm
+
+    return Runners({"lambda": process, "ecs": ecs, "ssm": ssm, "queue": queue, "http": http},
+                   {"ecs": ecs, "ssm": ssm})
+
+
+def result(exit: int, output: str) -> Result:
+    """What an exit status means."""
+    if exit == 0:
+        return Result("done", output, exit=0)
+    how = f"ended by signal {-exit}" if exit < 0 else f"exit status {exit}"
+    return Result("failed", output, how, exit)

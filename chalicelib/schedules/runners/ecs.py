@@ -1,0 +1,70 @@
+"""`on=ecs`: the command runs in a Fargate task started by RunTask, with the command as override.
+
+The attempt's owner is RunTask's client token, so a repeated call starts no second task. What the task prints is in the
+log group of its task definition.
+"""
+
+import shlex
+
+from chalicelib import cloud
+from chalicelib.fleet import Ecs
+from chalicelib.schedules.job import Job
+from chalicelib.schedules.runners import Attempt, Result, Started, result
+from chalicelib.site import Site
+
+
+def start(site: Site, attempt: Attempt) -> Result | Started:
+    """Starts the task; a refusal by ECS is a failed run."""
+    target = site.fleet.schedules.ecs
+    if target is None:
+        return Result("failed", detail="on=ecs needs a table [schedules.ecs] in fleet.toml; add it")
+    answer = cloud.reach(site.region, lambda: cloud.client("ecs", site.region).run_task(
+        cluster=target.cluster, taskDefinition=target.task_definition, launchType="FARGATE", count=1,
+        clientToken=attempt.owner[:64], startedBy="lamplighter", overrides=_overrides(target, attempt),
+        networkConfiguration={"awsvpcConfiguration": {
+            "subnets": list(target.subnets), "securityGroups": list(target.security_groups)}}))
+    for failure in answer.get("failures", ()):
+        return Result("failed", detail=f"ECS refused: {failure.get('arn')}: {failure.get('reason')}")
+    return Started(str(answer["tasks"][0]["taskArn"]))
+
+
+def look(site: Site, job: Job, handle: str) -> Result | None:
+    """The task's exit status once it has stopped; a task that ECS no longer knows is a failed run."""
+    tasks = cloud.reach(site.region, lambda: cloud.client("ecs", site.region).describe_tasks(
+        cluster=_cluster(site), tasks=[handle]))["tasks"]
+    if not tasks:
+        return Result("failed", detail=f"ECS no longer knows the task {handle}")
+    if tasks[0]["lastStatus"] != "STOPPED":
+        return None
+    status = tasks[0]["containers"][0].get("exitCode")
+    if status is None:
+        return Result("failed", detail=f"{handle}: {tasks[0].get('stoppedReason', 'stopped without an exit status')}")
+    return result(int(status), f"output is in the log of {handle}")
+
+
+def stop(site: Site, job: Job, handle: str) -> None:
+    """StopTask: SIGTERM, and SIGKILL after the task definition's stop time-out."""
+    cloud.reach(site.region, lambda: cloud.client("ecs", site.region).stop_task(
+        cluster=_cluster(site), task=handle, reason=f"lamplighter: {job.name} timed out or was replaced"))
+
+
+def command(attempt: Attempt) -> str:
+    """The shell command with its standard input, for places that offer none."""
+    job = attempt.job
+    return f"printf %s {shlex.quote(job.stdin)} | ( {job.command}\n)" if job.stdin else job.command
+
+
+def _overrides(target: Ecs, attempt: Attempt) -> dict[str, object]:
+    job = attempt.job
+    ours = {"LAMP_JOB": job.name, "LAMP_SLOT": attempt.slot, "LAMP_TOKEN": str(attempt.token)}
+    environment = [{"name": name, "value": value} for name, value in {**job.env, **ours}.items()]
+    shell = job.env.get("SHELL", "/bin/sh")
+    return {"containerOverrides": [
+        {"name": target.container, "command": [shell, "-c", command(attempt)], "environment": environment}]}
+
+
+def _cluster(site: Site) -> str:
+    target = site.fleet.schedules.ecs
+    if target is None:
+        raise LookupError("fleet.toml has lost its table [schedules.ecs] while a task was under way")
+    return target.cluster

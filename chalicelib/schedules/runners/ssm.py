@@ -1,0 +1,67 @@
+"""`on=ssm`: the command runs by Run Command on one healthy instance that carries the fleet's tag."""
+
+import hashlib
+import shlex
+
+from chalicelib import cloud
+from chalicelib.fleet import Ssm
+from chalicelib.schedules.job import Job
+from chalicelib.schedules.runners import Attempt, Result, Started, result
+from chalicelib.schedules.runners.ecs import command
+from chalicelib.site import Site
+
+_UNDER_WAY = frozenset({"Pending", "InProgress", "Delayed", "Cancelling"})
+
+
+def start(site: Site, attempt: Attempt) -> Result | Started:
+    """Sends the command to one instance; without a healthy one the run has failed."""
+    target = site.fleet.schedules.ssm
+    if target is None:
+        return Result("failed", detail="on=ssm needs a table [schedules.ssm] in fleet.toml; add it")
+    instance = _instance(site, target, attempt)
+    if instance is None:
+        return Result("failed", detail=f"no instance tagged {target.tag}={target.value} is online in {site.region}")
+    answer = cloud.reach(site.region, lambda: cloud.client("ssm", site.region).send_command(
+        InstanceIds=[instance], DocumentName="AWS-RunShellScript", Comment=f"lamplighter {attempt.job.name}"[:100],
+        Parameters={"commands": [_script(attempt)], "executionTimeout": [str(attempt.job.policy.timeout)]}))
+    return Started(f"{answer['Command']['CommandId']}/{instance}")
+
+
+def look(site: Site, job: Job, handle: str) -> Result | None:
+    """The command's status and its output, of which Run Command keeps the first 24,000 characters."""
+    command_id, _, instance = handle.partition("/")
+    answer = cloud.reach(site.region, lambda: cloud.client("ssm", site.region).get_command_invocation(
+        CommandId=command_id, InstanceId=instance))
+    if answer["Status"] in _UNDER_WAY:
+        return None
+    output = answer.get("StandardOutputContent", "") + answer.get("StandardErrorContent", "")
+    if answer["Status"] == "TimedOut":
+        return Result("timed-out", output, f"{instance}: still going after {job.policy.timeout} s: ended")
+    if answer["Status"] not in ("Success", "Failed"):
+        return Result("failed", output, f"{instance}: {answer['Status']}: {answer.get('StatusDetails')}")
+    return result(int(answer["ResponseCode"]), output)
+
+
+def stop(site: Site, job: Job, handle: str) -> None:
+    """CancelCommand, which ends the script if it still can."""
+    command_id, _, instance = handle.partition("/")
+    cloud.reach(site.region, lambda: cloud.client("ssm", site.region).cancel_command(
+        CommandId=command_id, InstanceIds=[instance]))
+
+
+def _instance(site: Site, target: Ssm, attempt: Attempt) -> str | None:
+    known = cloud.reach(site.region, lambda: cloud.client("ssm", site.region).describe_instance_information(
+        Filters=[{"Key": f"tag:{target.tag}", "Values": [target.value]},
+                 {"Key": "PingStatus", "Values": ["Online"]}]))["InstanceInformationList"]
+    instances = sorted(str(instance["InstanceId"]) for instance in known)
+    # Spread the jobs over the instances, the same one for the same attempt.
+    mark = int(hashlib.sha256(attempt.owner.encode()).hexdigest(), 16)
+    return instances[mark % len(instances)] if instances else None
+
+
+def _script(attempt: Attempt) -> str:
+    job = attempt.job
+    ours = {"LAMP_JOB": job.name, "LAMP_SLOT": attempt.slot, "LAMP_TOKEN": str(attempt.token)}
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in {**job.env, **ours}.items() if name != "SHELL"]
+    shell = shlex.quote(job.env.get("SHELL", "/bin/sh"))
+    return "\n".join([*exports, f"exec {shell} -c {shlex.quote(command(attempt))}"])

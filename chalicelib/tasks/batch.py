@@ -1,0 +1,65 @@
+"""An SQS batch as Lambda gets it, checked; and the answer to one that is none."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from chalicelib.tasks.queues import Place
+
+
+class Attributes(msgspec.Struct):
+    """What SQS counts about a message: text there, numbers here."""
+
+    ApproximateReceiveCount: int
+    SentTimestamp: int
+
+
+class Record(msgspec.Struct):
+    """The fields that SQS always sets and that are used."""
+
+    messageId: str
+    receiptHandle: str
+    body: str
+    eventSourceARN: str
+    attributes: Attributes
+
+
+class BadEvent(Exception):
+    """The event is no batch of one of the task queues; the text says what is wrong."""
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Records of one queue, each with the fields that SQS always sets."""
+
+    place: Place
+    records: Sequence[dict[str, Any]]
+
+
+def read(event: object, places: Mapping[str, Place]) -> Batch:
+    """The batch in `event`; `places` are the queues by the last part of their ARN."""
+    raw = event.get("Records") if isinstance(event, dict) else None
+    if not isinstance(raw, list) or not raw:
+        raise BadEvent('tasks.work takes the batches of its queues, {"Records": [...]}; to start a task by hand, send '
+                       "its message to the queue (docs/tasks.md)")
+    try:
+        # SQS writes its numbers as text.
+        records = msgspec.convert(raw, list[Record], strict=False)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise BadEvent(f"tasks.work: not a record of SQS in Records: {error}; only SQS should invoke it") from None
+    arn = records[0].eventSourceARN
+    if any(record.eventSourceARN != arn for record in records):
+        raise BadEvent("tasks.work: the records come from more than one queue; SQS sends one queue's at a time")
+    place = places.get(arn.rpartition(":")[2])
+    if place is None:
+        raise BadEvent(f"tasks.work: no queue of fleet.toml is {arn}; declare it as [[queues]], or remove the mapping")
+    return Batch(place, raw)
+
+
+def refusal(error: BadEvent) -> dict[str, Any]:
+    """The answer to a bad event. The empty identifier makes SQS keep the whole batch, should there be one.
+
+    See "Implementing partial batch responses" in the Lambda developer guide: an answer without it would delete it.
+    """
+    return {"operation": "tasks.work", "status": "refused", "message": str(error),
+            "batchItemFailures": [{"itemIdentifier": ""}]}

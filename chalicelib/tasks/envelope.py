@@ -1,0 +1,69 @@
+"""The body of a task's message: plain JSON, so that PHP or anything else can send one.
+
+    {"task": "invoices.render", "args": {"customer": 7}}
+
+`task` names a function (`module.function` under tasks/), `args` are its keyword arguments. Optional: `id` (the sender's
+name for it, for the logs), `key` (work with an equal key is done once), `sent_at` (RFC 3339 with zone), `meta` (an
+object that travels along untouched). Any other field is refused: a misspelt `arg` must not run with no arguments.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+
+# The size that every queue takes, whenever it was made; some of it is kept for the dead letter's own account of why.
+MAX_BYTES = 256 * 1024
+RESERVED_BYTES = 4 * 1024
+
+
+class Malformed(Exception):
+    """The body is no envelope; the text says what is wrong and where."""
+
+
+class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One call of one task, as it travels."""
+
+    task: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    args: dict[str, Any] = {}
+    id: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    key: Annotated[str, msgspec.Meta(min_length=1, max_length=1000)] | None = None
+    sent_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    meta: dict[str, Any] = {}
+
+
+_decoder = msgspec.json.Decoder(Envelope)
+
+
+def decode(body: str) -> Envelope:
+    """The envelope in `body`; `Malformed` names the field that is wrong."""
+    try:
+        return _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
+        raise Malformed(f"the body is not a task's envelope: {_plain(error)}; see docs/tasks.md, 'From PHP'") from None
+
+
+def encode(envelope: Envelope) -> str:
+    """The body that `decode` reads back; dates, decimals and UUIDs in `args` become text, as JSON has no word for them.
+
+    `Malformed` if an argument cannot be written, or if the body is longer than a queue takes.
+    """
+    try:
+        body = msgspec.json.encode(envelope)
+    except (TypeError, ValueError, RecursionError, OverflowError) as error:
+        raise Malformed(f"{envelope.task}: an argument cannot be written as JSON: {error}") from None
+    room = MAX_BYTES - RESERVED_BYTES
+    if len(body) > room:
+        raise Malformed(
+            f"{envelope.task}: the message is {len(body):,} bytes long and a queue takes {room:,}; "
+            "put the data where the task can fetch it (S3, a table) and send its name")
+    return body.decode()
+
+
+def _plain(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, UnicodeEncodeError):
+        return "it holds half of a surrogate pair, which is not text"
+    text = str(error)
+    return f"{text[:1].lower()}{text[1:]}"

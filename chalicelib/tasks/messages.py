@@ -1,0 +1,70 @@
+"""What a reading of the queues shows, as plain values."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+_SHOWN = 2000
+
+
+class Depth(msgspec.Struct, frozen=True):
+    """One queue: messages waiting, at work, not yet due; age of the oldest in seconds (`None`: not measured yet)."""
+
+    name: str
+    waiting: int
+    at_work: int
+    delayed: int
+    oldest: int | None
+    dead_letters: bool
+
+
+class Letter(msgspec.Struct, frozen=True):
+    """One message as it lies in `queue`; `sent` in epoch seconds. `reason` to `original` only on dead letters.
+
+    `origin` is the queue that it died in: the one that it goes back to.
+    """
+
+    id: str
+    queue: str
+    body: str
+    sent: int
+    receives: int
+    receipt: str
+    group: str = ""
+    reason: str = ""
+    error: str = ""
+    task: str = ""
+    attempts: str = ""
+    origin: str = ""
+    original: str = ""
+    redriven: int = 0
+
+    def summary(self) -> dict[str, Any]:
+        """The letter for people: without the receipt, the body cut at 2,000 characters."""
+        told = msgspec.to_builtins(self)
+        told |= {"body": self.body[:_SHOWN], "bytes": len(self.body.encode()),
+                 "sent": datetime.fromtimestamp(self.sent, UTC).isoformat().replace("+00:00", "Z")}
+        return {name: value for name, value in told.items() if name != "receipt" and value not in ("", 0)}
+
+
+class Looked(msgspec.Struct, frozen=True):
+    """What was found, and the queues in which there may be more (`cut`)."""
+
+    letters: tuple[Letter, ...]
+    cut: tuple[str, ...]
+
+
+def letter(queue: str, raw: Mapping[str, Any], origin: str = "") -> Letter:
+    """A message as SQS's `receive_message` returns it; `origin`: the queue whose dead letters these are, if one."""
+    said = {name: value.get("StringValue", "") for name, value in raw.get("MessageAttributes", {}).items()}
+    system = raw.get("Attributes", {})
+    redriven = said.get("redriven", "")
+    return Letter(
+        id=raw["MessageId"], queue=queue, body=raw["Body"], sent=int(system.get("SentTimestamp", "0")) // 1000,
+        receives=int(system.get("ApproximateReceiveCount", "0")), receipt=raw["ReceiptHandle"],
+        group=system.get("MessageGroupId", ""), reason=said.get("reason", "moved by SQS" if origin else ""),
+        error=said.get("error", ""), task=said.get("task", ""), attempts=said.get("attempts", ""),
+        origin=said.get("origin", origin), original=said.get("original-id", ""),
+        redriven=int(redriven) if redriven.isascii() and redriven.isdigit() else 0)

@@ -1,0 +1,86 @@
+"""What the queues look like: their depth and age, and what lies in them."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from chalicelib import cloud
+from chalicelib.tasks.messages import Depth, Letter, Looked, letter
+from chalicelib.tasks.queues import Known, Sqs
+
+# Messages are hidden while they are read, so that none is seen twice. A reader that dies hides them for no longer.
+HIDDEN_SECONDS = 60
+# All queues together; a redrive reads twice, and its Lambda has 30 seconds.
+READING_SECONDS = 8
+_PAGE = 10
+
+
+def depths(sqs: Sqs, known: Known, ages: Mapping[str, int]) -> list[Depth]:
+    """The depth of each queue, by SQS's own approximate counts."""
+    return [_depth(name, sqs.attributes(url), ages.get(name), name in known.origins)
+            for name, url in known.urls.items()]
+
+
+def ages(region: str, urls: Mapping[str, str], now: int) -> dict[str, int]:
+    """Seconds since the oldest message of each queue was sent, by CloudWatch: it has them minutes late, or not at all.
+
+    Looking at the messages themselves would be exact, but would count as a try.
+    """
+    names = list(urls)
+    queries = [_age_query(number, urls[name]) for number, name in enumerate(names)]
+    until = datetime.fromtimestamp(now, UTC)
+    answer = cloud.reach(region, lambda: cloud.client("cloudwatch", region).get_metric_data(
+        MetricDataQueries=queries, StartTime=until - timedelta(minutes=15), EndTime=until,
+        ScanBy="TimestampDescending"))
+    results = answer["MetricDataResults"]
+    return {names[int(result["Id"][1:])]: int(result["Values"][0]) for result in results if result["Values"]}
+
+
+@contextmanager
+def held(sqs: Sqs, known: Known, queue: str, most: int, until: float) -> Iterator[list[Letter]]:
+    """Up to `most` messages of `queue`, hidden from others; those still in the list at the end are put back.
+
+    Reading stops at `until` (monotonic seconds).
+    """
+    letters: list[Letter] = []
+    url, origin = known.url(queue), known.origins.get(queue, "")
+    try:
+        while len(letters) < most and time.monotonic() < until:
+            found = sqs.receive(url, min(_PAGE, most - len(letters)), HIDDEN_SECONDS)
+            letters += [letter(queue, raw, known.source(raw) or origin) for raw in found]
+            if not found:
+                break
+        yield letters
+    finally:
+        sqs.hide(url, {one.receipt: 0 for one in letters})
+
+
+def look(sqs: Sqs, known: Known, queues: Sequence[str], most: int, until: float) -> Looked:
+    """Up to `most` messages of each of `queues`, oldest first; they stay where they are."""
+    found: list[Letter] = []
+    cut = []
+    for queue in queues:
+        with held(sqs, known, queue, most, until) as letters:
+            found += sorted(letters, key=lambda one: (one.sent, one.id))
+            if len(letters) >= most or time.monotonic() >= until:
+                cut.append(queue)
+    return Looked(tuple(found), tuple(cut))
+
+
+def deadline() -> float:
+    """When reading that begins now must stop (monotonic seconds)."""
+    return time.monotonic() + READING_SECONDS
+
+
+def _depth(name: str, attributes: Mapping[str, str], age: int | None, dead: bool) -> Depth:
+    waiting, at_work, delayed = (
+        int(attributes.get(f"ApproximateNumberOfMessages{which}", "0")) for which in ("", "NotVisible", "Delayed"))
+    return Depth(name, waiting, at_work, delayed, age if waiting + at_work + delayed else 0, dead)
+
+
+def _age_query(number: int, url: str) -> dict[str, Any]:
+    dimensions = [{"Name": "QueueName", "Value": url.rsplit("/", 1)[-1]}]
+    metric = {"Namespace": "AWS/SQS", "MetricName": "ApproximateAgeOfOldestMessage", "Dimensions": dimensions}
+    return {"Id": f"q{number}", "MetricStat": {"Metric": metric, "Period": 60, "Stat": "Maximum"}}

@@ -1,0 +1,60 @@
+"""Work with a key is done once: Powertools' idempotency in the regional table.
+
+Its records lie beside the ledger's items (`pk` = `once#<task>#<0..f>`, `sk` = the hashed key, `ttl`), in a layout of
+their own. Sixteen partitions a task, as one takes only 1,000 writes a second.
+"""
+
+import hashlib
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from aws_lambda_powertools.utilities.idempotency import DynamoDBPersistenceLayer, IdempotencyConfig, idempotent_function
+from aws_lambda_powertools.utilities.idempotency.exceptions import (
+    IdempotencyAlreadyInProgressError,
+    IdempotencyInconsistentStateError,
+    IdempotencyPersistenceLayerError,
+)
+
+from chalicelib.tasks.registry import Task
+
+# The same key is at work elsewhere, or was until a moment ago.
+InProgress = (IdempotencyAlreadyInProgressError, IdempotencyInconsistentStateError)
+# The table did not answer; the work may have been done.
+StoreFailed = IdempotencyPersistenceLayerError
+
+
+class Once:
+    """Runs a call unless one with the same key has succeeded within the task's span `remember`."""
+
+    def __init__(self, table: str, client: Any) -> None:
+        self._table = table
+        self._client = client
+        self._prepared = cache(self._prepare)
+
+    def __call__(self, task: Task, key: str, call: Callable[[], None], context: Any) -> bool:
+        """Whether `call` was made now. `InProgress` if the same key is at work elsewhere at this moment."""
+        made = False
+
+        def work() -> None:
+            nonlocal made
+            made = True
+            call()
+
+        config, once = self._prepared(task.name, hashlib.sha256(key.encode()).hexdigest()[0], task.remember)
+        config.register_lambda_context(context)
+        once(key=key, work=work)
+        return made
+
+    def _prepare(self, name: str, part: str, remember: int) -> tuple[IdempotencyConfig, Callable[..., None]]:
+        layer = DynamoDBPersistenceLayer(
+            table_name=self._table, key_attr="pk", static_pk_value=f"once#{name}#{part}", sort_key_attr="sk",
+            expiry_attr="ttl", boto3_client=self._client)
+        config = IdempotencyConfig(expires_after_seconds=remember, hash_function="sha256")
+        decorated = idempotent_function(
+            data_keyword_argument="key", persistence_store=layer, config=config, key_prefix=name)(_call)
+        return config, decorated
+
+
+def _call(*, key: str, work: Callable[[], None]) -> None:
+    work()

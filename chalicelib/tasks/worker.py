@@ -1,0 +1,36 @@
+"""The Lambda `tasks_work`: an SQS batch in, `batchItemFailures` out."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from chalicelib import cloud, site
+from chalicelib.tasks import batch, queues, registry
+
+if TYPE_CHECKING:
+    from chalicelib.tasks.shift import Worker
+
+
+def handle(event: object, context: Any) -> dict[str, Any]:
+    """Work off the batch `event`; anything else is refused in one sentence, and nothing of it is deleted."""
+    worker, places = _cold_start()
+    try:
+        return worker.work(batch.read(event, places), context)
+    except batch.BadEvent as error:
+        return worker.refuse(error)
+
+
+@cache
+def _cold_start() -> tuple[Worker, dict[str, queues.Place]]:
+    # Powertools' batch and idempotency take 45 ms to import: the other Lambdas, which share this package, go without.
+    from chalicelib.tasks.once import Once
+    from chalicelib.tasks.shift import Worker
+
+    here = site.here()
+    tasks = registry.load(site.ROOT / "tasks")
+    once = cache(lambda: Once(os.environ["LAMP_TABLE"], cloud.client("dynamodb", here.region)))
+    known = queues.places(here.fleet, queues.urls())
+    by_arn = {place.url.rsplit("/", 1)[-1]: place for place in known.values()}
+    return Worker(tasks, queues.CloudSqs(here.region), here.regional, once, here.clock), by_arn

@@ -1,0 +1,1 @@
+"""What `lamp` does; never shipped to Lambda."""

@@ -1,0 +1,17 @@
+"""`python -m commands`: what the script `lamp` hands over to."""
+
+import signal
+import sys
+from types import FrameType
+
+from commands.cli import main
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    # As an exception, so that every `with` on the way out puts its processes and folders away.
+    sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _terminated)
+    sys.exit(main())

@@ -1,0 +1,8 @@
+"""How a command tells its user of a mistake."""
+
+
+class Mistake(Exception):
+    """A user's mistake: the text names the thing, the place (file:line:column or ARN) and the remedy.
+
+    `lamp` prints it without a stack trace and ends with status 2. Each line of the text is one mistake.
+    """

@@ -1,0 +1,144 @@
+"""The one way to a package: check what the user declared, compile the schedules, zip, and make the template.
+
+`./lamp demo`, `check` and `deploy` all take this way. Chalice packages a staged copy of the project whose vendor/ holds
+the requirements, cron/, tasks/, fleet.toml and the compiled schedules; nothing in the repository itself is touched.
+"""
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from chalicelib import fleet
+from commands import resources, task_check, wheels
+from commands.errors import Mistake
+
+ROOT = Path(__file__).resolve().parent.parent
+_STAGE = re.compile(r"[a-z][a-z0-9-]{0,15}")
+# What `chalice` runs, without its start-up script: that one carries a path of the machine that installed it.
+_CHALICE = "import sys; from chalice.cli import main; sys.exit(main())"
+
+
+class Package(msgspec.Struct, frozen=True):
+    """A package ready for any region: the zip, its SHA-256, the two templates, and what is worth saying about it."""
+
+    fleet: fleet.Fleet
+    stage: str
+    zip: Path
+    digest: str
+    template: dict[str, Any]
+    coordination: dict[str, Any]
+    warnings: tuple[str, ...]
+
+    @property
+    def stack(self) -> str:
+        """The stack's name in every region."""
+        return f"{self.fleet.name}-{self.stage}"
+
+
+def build(stage: str, *, root: Path = ROOT, machine: wheels.Machine = wheels.LAMBDA) -> Package:
+    """Package the project in `root` for `stage`. Raises `Mistake` or `FleetError` with every mistake in one text."""
+    if not _STAGE.fullmatch(stage):
+        raise Mistake(f"--stage {stage!r}: a stage is up to 16 small letters, digits and hyphens, as in prod")
+    declared = fleet.load(root / "fleet.toml")
+    compiled, warnings = schedules(root, declared)
+    home = root / ".build"
+    home.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=home, prefix=f"{stage}-") as staged:
+        project = Path(staged)
+        functions = _stage(root, project, stage, declared, compiled, wheels.site(root / "requirements.txt", machine,
+                                                                                 home / "wheels"))
+        template = _chalice(project, stage)
+        target = home / f"{declared.name}-{stage}-{machine.name}.zip"
+        _repack(project / "out" / "deployment.zip", target, home / "compiled")
+    _check_functions(template, functions)
+    warnings += task_check.warnings(root, declared, template)
+    return Package(declared, stage, target, hashlib.sha256(target.read_bytes()).hexdigest(), template,
+                   resources.coordination(declared), tuple(warnings))
+
+
+def schedules(root: Path, declared: fleet.Fleet) -> tuple[dict[str, bytes], list[str]]:
+    """timetable.bin and jobs.bin of the folder cron/, and the warnings; `Mistake` lists what refuses the package."""
+    from chalicelib.schedules import catalogue, findings, jobbook, timetable
+
+    jobs, found = catalogue.load(root / "cron", declared)
+    wrong = findings.errors(found)
+    if wrong:
+        raise Mistake("\n".join(findings.render(wrong)))
+    told = list(findings.render([finding for finding in found if finding.severity != "error"]))
+    return {"timetable.bin": timetable.build(jobs), "jobs.bin": jobbook.bind(jobs)}, told
+
+
+def _stage(
+    root: Path, project: Path, stage: str, declared: fleet.Fleet, compiled: dict[str, bytes], packages: Path
+) -> Sequence[str]:
+    """Lay out what Chalice reads; the names of the functions that .chalice/config.json knows."""
+    for name in ("app.py", "chalicelib"):
+        (project / name).symlink_to(root / name)
+    (project / "requirements.txt").touch()  # they lie in vendor/ already
+    vendor = project / "vendor"
+    vendor.mkdir()
+    for there in sorted(packages.iterdir()):
+        (vendor / there.name).symlink_to(there)
+    for name in ("cron", "tasks", "fleet.toml"):
+        (vendor / name).symlink_to(root / name)
+    for name, content in compiled.items():
+        (vendor / name).write_bytes(content)
+    return _settings(root / ".chalice", project / ".chalice", stage, declared)
+
+
+def _settings(source: Path, target: Path, stage: str, declared: fleet.Fleet) -> Sequence[str]:
+    config = _json(source / "config.json")
+    config["stages"] = {stage: config["stages"]["any"]}
+    functions = list(config["stages"][stage]["lambda_functions"])
+    (target / "policies").mkdir(parents=True)
+    (target / "config.json").write_text(json.dumps(config))
+    for path in sorted((source / "policies").glob("*.json")):
+        (target / "policies" / path.name).write_text(json.dumps(resources.resolved(_json(path), declared)))
+    merged = resources.merged(_json(source / "resources.json"), declared, stage, functions)
+    (target / "merge.json").write_text(json.dumps(merged))
+    return functions
+
+
+def _chalice(project: Path, stage: str) -> dict[str, Any]:
+    words = [sys.executable, "-P", "-c", _CHALICE, "package", "--stage", stage, "--merge-template",
+             ".chalice/merge.json", "out"]
+    environment = {"PATH": os.environ.get("PATH", os.defpath), "AWS_DEFAULT_REGION": "us-east-1",
+                   "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(project)}
+    done = subprocess.run(words, cwd=project, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        last = done.stderr.strip().splitlines() or done.stdout.strip().splitlines()
+        raise Mistake(f"the app cannot be packaged: {last[-1] if last else 'chalice gave no reason'}")
+    return _json(project / "out" / "sam.json")
+
+
+def _repack(source: Path, target: Path, cache: Path) -> None:
+    half = target.with_suffix(f".{os.getpid()}.half")
+    environment = {"PATH": os.environ.get("PATH", os.defpath), "PYTHONHASHSEED": "0", "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-P", "-m", "commands.archive", str(source), str(half), str(cache)],
+                   env=environment, check=True)
+    half.replace(target)
+
+
+def _check_functions(template: dict[str, Any], functions: Sequence[str]) -> None:
+    """app.py and .chalice/config.json name the same Lambdas: Chalice ignores a difference silently."""
+    known = {resources.logical(name) for name in functions}
+    found = {id for id, part in template["Resources"].items() if part.get("Type") == "AWS::Serverless::Function"}
+    if known != found:
+        raise Mistake(f".chalice/config.json: its lambda_functions and app.py differ in {sorted(known ^ found)}")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise Mistake(f"{path}: {error}") from None
+    return found

@@ -1,0 +1,65 @@
+"""Programs that a command starts, and that never outlive it."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# How long a program may take to clear up after the one SIGINT that it gets, before it is killed (s).
+PATIENCE = 30
+
+
+class Children:
+    """Runs programs from any thread; leaving the `with` ends those still running, and what they started."""
+
+    def __init__(self) -> None:
+        self._running: set[subprocess.Popen[str]] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        with self._lock:
+            self._closed = True
+            running = list(self._running)
+        for child in running:
+            _end(child)
+
+    def run(self, words: Sequence[str], *, capture: bool = False, folder: str = "") -> tuple[int, str]:
+        """Runs `words` in the repository's root; its exit status and, with `capture`, all that it printed.
+
+        `folder` is where it puts temporary files, if not in the usual place.
+        """
+        pipe = subprocess.PIPE if capture else None
+        # A session of its own: Ctrl-C in the terminal reaches us alone, so that each child gets it once, from us.
+        with self._lock:
+            if self._closed:
+                raise InterruptedError(f"not started, the command is ending: {words[0]}")
+            child = subprocess.Popen(
+                words, cwd=ROOT, stdout=pipe, stderr=subprocess.STDOUT if capture else None, text=True,
+                errors="replace", start_new_session=True, env=os.environ | ({"TMPDIR": folder} if folder else {}),
+            )  # fmt: skip
+            self._running.add(child)
+        text, _ = child.communicate()
+        with self._lock:
+            self._running.discard(child)
+        return child.returncode, text or ""
+
+
+def _end(child: subprocess.Popen[str]) -> None:
+    if child.poll() is None:
+        child.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(PATIENCE)
+    # What the child started and left behind shares its group; a group that is gone already is what we want.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)

@@ -1,0 +1,170 @@
+"""`./lamp simulate schedules`: exactly once, tried with every fault that a seed can think of."""
+
+import contextlib
+import io
+import json
+import os
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from chalicelib.schedules.job import Job
+    from sandbox.simulation.schedules import Chances, Verdict
+
+# 2026-03-28 00:00 UTC: Europe's clocks go forward in the night after.
+_FIRST = 29_577_600
+_MINUTES = 1200
+_NOTHING_WRONG = {"twice": 0, "lost": 0, "overlaps": 0}
+
+
+class World(msgspec.Struct, frozen=True):
+    """One world to simulate: the seed, and whether anything but the loss of regions goes wrong in it."""
+
+    seed: int
+    chaos: bool
+    minutes: int
+
+
+def simulate(
+    slots: Annotated[int, typer.Option(help="How many slots to try, at least.")] = 1_000_000,
+    seed: Annotated[int, typer.Option(help="The first seed; each world takes the next.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Three regions run one timetable through lost, late and double triggers, wrong clocks, crashes and outages.
+
+    Exits with 1 if any slot was started twice or lost, or was taken over too late.
+    """
+    began = time.monotonic()
+    verdicts = run(slots, seed, Console(stderr=True))
+    report = summary(verdicts) | {"seconds": round(time.monotonic() - began, 1)}
+    if as_json:
+        print(json.dumps(report, indent=2))
+    else:
+        _print(report)
+    bad = any(report[key] for key in ("twice", "lost", "overlaps", "takeovers_too_late"))
+    raise typer.Exit(int(bad))
+
+
+def run(slots: int, seed: int, console: Console) -> list[tuple[World, "Verdict"]]:
+    """Worlds, two at a time, until they hold so many slots; every eighth has only outages, to time the taking over."""
+    done: list[tuple[World, Verdict]] = []
+    seeds = _worlds(seed)
+    with Progress(console=console, transient=True) as progress, ProcessPoolExecutor(os.cpu_count()) as pool:
+        bar = progress.add_task("slots", total=slots)
+        waiting = {pool.submit(simulated, next(seeds)) for _ in range((os.cpu_count() or 1) + 1)}
+        while sum(verdict.slots for _, verdict in done) < slots:
+            ready = next(as_completed(waiting))
+            waiting.remove(ready)
+            waiting.add(pool.submit(simulated, next(seeds)))
+            done.append(ready.result())
+            progress.update(bar, advance=done[-1][1].slots)
+        for future in waiting:
+            future.cancel()
+    return done
+
+
+def _worlds(seed: int) -> Iterator[World]:
+    number = 0
+    while True:
+        yield World(seed + number, chaos=number % 8 != 7, minutes=_MINUTES)
+        number += 1
+
+
+def simulated(world: World) -> tuple[World, "Verdict"]:
+    """One world, from its seed to its verdict."""
+    from chalicelib import fleet
+    from chalicelib.schedules import jobbook, timetable
+    from sandbox.simulation import schedules
+
+    with tempfile.TemporaryDirectory(prefix="lamp-simulation-") as folder:
+        root, jobs = Path(folder), list(_jobs())
+        (root / "timetable.bin").write_bytes(timetable.build(jobs))
+        (root / "jobs.bin").write_bytes(jobbook.bind(jobs))
+        declared = fleet.parse(_FLEET, "the simulation's fleet")
+        made = schedules.World(declared, root, world.seed, _FIRST, world.minutes, _chances(world))
+        with _hush():
+            return world, made.run()
+
+
+@contextlib.contextmanager
+def _hush() -> Iterator[None]:
+    """No log lines of the operations, and no metrics, which are printed lines too."""
+    from chalicelib.control import logger
+
+    level = logger.log_level
+    logger.setLevel("CRITICAL")
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _chances(world: World) -> "Chances":
+    from sandbox.simulation.schedules import Chances
+
+    if world.chaos:
+        return Chances()
+    return Chances(crash=0, silence=0, tick_lost=0, tick_twice=0, tick_late=0, message_twice=0, outages=12)
+
+
+_FLEET = """
+name = "lamplighter"
+regions = [{name = "eu-west-1"}, {name = "us-east-1"}, {name = "ap-southeast-1"}]
+[coordination]
+regions = ["eu-west-1", "eu-central-1", "eu-west-3"]
+"""
+
+
+def _jobs() -> Iterator["Job"]:
+    """Forty jobs of every kind: wildcard and fixed, in several zones, with each policy."""
+    from chalicelib.schedules.expression import parse
+    from chalicelib.schedules.job import Job, Policy
+
+    shapes = [("* * * * *", Policy()), ("*/2 * * * *", Policy()), ("*/5 * * * *", Policy(retries=2)),
+              ("1-59/2 0-23 * * *", Policy()), ("30 2 * * *", Policy()), ("*/3 * * * *", Policy(overlap="skip")),
+              ("* * * * *", Policy(overlap="queue-one")), ("*/2 * * * *", Policy(overlap="replace")),
+              ("0-59/4 1,2,3 * * *", Policy(jitter=20)), ("@hourly", Policy(catch_up="all"))]
+    zones = ("UTC", "Europe/Stockholm", "America/New_York", "Australia/Lord_Howe")
+    for number in range(40):
+        schedule, policy = shapes[number % len(shapes)]
+        yield Job(f"sim/{number}", parse(schedule), schedule, zones[number // len(shapes)], "true", "", {}, "root",
+                  None, policy, "sim", number + 1, "crontab")
+
+
+def summary(verdicts: list[tuple[World, "Verdict"]]) -> dict[str, object]:
+    """All worlds' figures in one."""
+    found = [verdict for _, verdict in verdicts]
+    clean = [verdict for world, verdict in verdicts if not world.chaos]
+    crashes: Counter[str] = Counter()
+    for verdict in found:
+        crashes.update(verdict.crashes)
+    sums = {name: sum(getattr(verdict, name) for verdict in found)
+            for name in ("slots", "twice", "lost", "overlaps", "interrupted", "outages", "taken_over")}
+    return sums | {
+        "worlds": len(found), "takeovers_too_late": sum(verdict.slow for verdict in clean),
+        "takeover_seconds_beyond_patience": max((verdict.takeover for verdict in clean), default=None),
+        "crashes": dict(sorted(crashes.items())),
+        "bad_seeds": [world.seed for world, verdict in verdicts if verdict.twice or verdict.lost or verdict.overlaps]}
+
+
+def _print(report: dict[str, object]) -> None:
+    table = Table(title="exactly once, simulated", show_header=False)
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    for name, value in report.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{call} {count}" for call, count in value.items())
+        table.add_row(name.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value))
+    Console().print(table)

@@ -1,0 +1,37 @@
+"""`lamp test`: everything that CI checks."""
+
+import sys
+import tempfile
+from typing import Annotated
+
+import typer
+
+from commands import check
+from commands.processes import Children
+
+WORKERS = "2"
+
+
+def test(
+    arguments: Annotated[list[str] | None, typer.Argument(help="For pytest; then only what they name runs.")] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Under a minute: no tests that need the sandbox.")] = False,
+) -> None:
+    """Everything that CI checks: the checks of ./lamp check, then all tests, those of the sandbox included.
+
+    pytest's closing line is the last on standard output.
+    """
+    chosen = arguments or []
+    verdicts = [] if chosen else check.report(check.ALL)
+    failed = [verdict.check for verdict in verdicts if not verdict.ok]
+    with tempfile.TemporaryDirectory(prefix="lamp-test-") as folder, Children() as children:
+        status, _ = children.run(pytest_words(chosen, fast), folder=folder)
+    if failed:
+        print(f"lamp: these checks failed, see above: {', '.join(failed)}", file=sys.stderr)
+    raise typer.Exit(status or bool(failed))
+
+
+def pytest_words(chosen: list[str], fast: bool) -> list[str]:
+    """The command line of pytest. `chosen` comes last, so that it may overrule the rest."""
+    # The sandbox's tests share a world per file, so a file stays on one worker.
+    spread = ["-m", "not world", "--dist", "worksteal"] if fast else ["--dist", "loadfile"]
+    return [sys.executable, "-m", "pytest", "-q", "-n", WORKERS, *spread, *chosen]

@@ -1,0 +1,80 @@
+"""What is broken in the embedded AWS right now: regions that are gone, calls that are refused, copies that are late.
+
+One `Faults` lives in the server's process; `sandbox.gate` changes it on a signed control request.
+"""
+
+import re
+import threading
+from collections import Counter
+from typing import Any
+
+import msgspec
+
+THROTTLED = "throttled"
+UNAVAILABLE = "unavailable"
+
+
+class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Calls to refuse: in `region` (`*`: all), of IAM action `action` (`sqs:*`, `*`), at most `times` (-1: always)."""
+
+    region: str
+    action: str
+    kind: str = UNAVAILABLE
+    times: int = -1
+
+
+class Faults:
+    """The faults that hold now. Safe to use from the server's threads."""
+
+    def __init__(self) -> None:
+        self.stopped: frozenset[str] = frozenset()
+        self.lag = 0.0
+        self._rules: list[list[Any]] = []
+        self._lock = threading.Lock()
+        self.calls: Counter[tuple[str, str, str]] = Counter()
+
+    def stop(self, region: str) -> None:
+        """Region `region` answers nobody from now on, and nothing runs in it."""
+        with self._lock:
+            self.stopped |= {region}
+
+    def start(self, region: str) -> None:
+        """Region `region` works again, with all that it had."""
+        with self._lock:
+            self.stopped -= {region}
+
+    def add(self, rule: Rule) -> None:
+        """Refuse the calls of `rule`."""
+        with self._lock:
+            self._rules.append([rule, rule.times])
+
+    def clear(self) -> None:
+        """Nothing is broken any more, except the regions that are stopped."""
+        with self._lock:
+            self._rules.clear()
+            self.lag = 0.0
+
+    def verdict(self, region: str, action: str) -> str:
+        """Which kind of refusal this call meets: `throttled`, `unavailable`, or empty for none."""
+        with self._lock:
+            for entry in self._rules:
+                rule, left = entry
+                if left and rule.region in ("*", region) and _matches(rule.action, action):
+                    entry[1] -= left > 0
+                    return str(rule.kind)
+        return ""
+
+    def count(self, principal: str, region: str, action: str) -> None:
+        """Remember that `principal` asked for `action` in `region`: what a policy needs, seen as it happens."""
+        with self._lock:
+            self.calls[principal, region, action] += 1
+
+    def seen(self) -> list[dict[str, Any]]:
+        """Every (principal, region, action) asked for so far, with its count."""
+        with self._lock:
+            return [{"principal": principal, "region": region, "action": action, "count": count}
+                    for (principal, region, action), count in sorted(self.calls.items())]
+
+
+def _matches(pattern: str, action: str) -> bool:
+    return re.fullmatch(re.escape(pattern).replace(r"\*", ".*"), action, re.IGNORECASE) is not None

@@ -1,0 +1,134 @@
+"""Who may talk to the embedded AWS: only requests signed with keys of this run, and never a web page.
+
+The emulator behind the gate runs code for whoever asks and takes any key. So a request passes only if it
+
+- carries no `Origin` (every cross-site request of a browser does) and names a loopback host (DNS rebinding does not),
+- is signed with a key that this run gave out. The ids are random; the emulator then checks the signature itself.
+
+`/_world/` is the control door: the same, with the run's secret in a header instead of a signature.
+"""
+
+import hmac
+import json
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from xml.sax.saxutils import escape
+
+import msgspec
+
+from sandbox.faults import Faults, Rule
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Commands = dict[str, Callable[[dict[str, Any]], Any]]
+
+SECRET_HEADER = "x-world-secret"  # noqa: S105 - the name of a header, not its value
+_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?")
+_CREDENTIAL = re.compile(r"AWS4-HMAC-SHA256 Credential=([^/,\s]+)/\d{8}/([a-z0-9-]+)/[a-z0-9-]+/aws4_request")
+
+
+class Gate:
+    """An ASGI application in front of `app`. `known` tells whether an access key id is one of this run's."""
+
+    def __init__(self, app: App, secret: str, known: Callable[[str], bool], faults: Faults, commands: Commands) -> None:
+        self._app = app
+        self._secret = secret
+        self._known = known
+        self._faults = faults
+        self._commands = commands
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+        # Anything else (a WebSocket) is left unanswered: the server closes it.
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        if "origin" in headers or not _HOST.fullmatch(headers.get("host", "")):
+            await _answer(send, 403, {"__type": "AccessDenied", "message": "web pages may not talk to this sandbox"})
+        elif scope["path"].startswith("/_world/"):
+            await self._control(scope["path"].removeprefix("/_world/"), headers, receive, send)
+        else:
+            await self._aws(scope, headers, receive, send)
+
+    async def _aws(self, scope: Scope, headers: dict[str, str], receive: Receive, send: Send) -> None:
+        signed = _CREDENTIAL.match(headers.get("authorization", ""))
+        if signed is None or not self._known(signed[1]):
+            message = "this sandbox takes only requests signed with the keys of its own run"
+            await _refuse(send, 403, "InvalidClientTokenId", message, headers)
+        elif signed[2] in self._faults.stopped:
+            await _refuse(send, 503, "ServiceUnavailable", f"{signed[2]} is stopped", headers)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _control(self, name: str, headers: dict[str, str], receive: Receive, send: Send) -> None:
+        if not hmac.compare_digest(headers.get(SECRET_HEADER, "").encode(), self._secret.encode()):
+            await _answer(send, 403, {"message": "not the secret of this run"})
+        elif name not in self._commands:
+            await _answer(send, 404, {"message": f"{name!r} is not a command; there are {', '.join(self._commands)}"})
+        else:
+            await self._run(name, json.loads(await _body(receive) or b"{}"), send)
+
+    async def _run(self, name: str, arguments: dict[str, Any], send: Send) -> None:
+        try:
+            result = self._commands[name](arguments)
+        except (KeyError, TypeError, ValueError) as error:
+            await _answer(send, 400, {"message": f"{name}: {type(error).__name__}: {error}"})
+            return
+        await _answer(send, 200, {"result": result})
+
+
+def fault_commands(faults: Faults) -> Commands:
+    """The control commands that change `faults`."""
+    return {
+        "fault": lambda asked: faults.add(msgspec.convert(asked, Rule)),
+        "clear": lambda asked: faults.clear(),
+        "lag": lambda asked: setattr(faults, "lag", float(asked["seconds"])),
+        "calls": lambda asked: faults.seen(),
+        "forget": lambda asked: faults.calls.clear(),
+    }
+
+
+async def _body(receive: Receive) -> bytes:
+    body = b""
+    while True:
+        message = await receive()
+        body += bytes(message.get("body", b""))
+        if not message.get("more_body"):
+            return body
+
+
+async def _refuse(send: Send, status: int, code: str, message: str, headers: dict[str, str]) -> None:
+    """An error in the protocol that the client speaks: the older services and S3 want XML."""
+    if speaks_xml(headers):
+        await _send(send, status, "text/xml", xml_error(code, message))
+    else:
+        await _answer(send, status, {"__type": code, "message": message})
+
+
+def speaks_xml(headers: dict[str, str]) -> bool:
+    """Whether the request's service answers in XML: one of the query protocol, or S3."""
+    query = headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+    return query or "/s3/aws4_request" in headers.get("authorization", "")
+
+
+def xml_error(code: str, message: str) -> bytes:
+    """An error as S3 (`Error` at the top) and as the query protocol (`Error` inside) can both read it."""
+    error = f"<Error><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
+    inner = f"<Code>{code}</Code><Message>{escape(message)}</Message>"
+    return f"<ErrorResponse>{error}{inner}<RequestId>0</RequestId></ErrorResponse>".encode()
+
+
+async def _answer(send: Send, status: int, content: dict[str, Any]) -> None:
+    await _send(send, status, "application/x-amz-json-1.0", json.dumps(content).encode())
+
+
+async def _send(send: Send, status: int, kind: str, body: bytes) -> None:
+    headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,83 @@
+"""The processes that Lambdas run in: what they see, which keys they hold, and where their code lies."""
+
+import hashlib
+import hmac
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import types
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from sandbox.patches import Context, change
+
+
+@change("core.lambda_runtime", "subprocess", "", "Lambdas see neither this machine's environment nor its packages")
+def isolate(original: Any, context: Context) -> Any:
+    shim = types.ModuleType("subprocess")
+    shim.__dict__.update({name: getattr(original, name) for name in ("PIPE", "STDOUT", "DEVNULL", "TimeoutExpired")})
+
+    def start(words: list[str], env: dict[str, str], **how: Any) -> subprocess.Popen[str]:
+        return subprocess.Popen([words[0], "-S", "-P", *words[1:]], env=_scrubbed(env, context), **how)
+
+    shim.__dict__["Popen"] = start
+    return shim
+
+
+def _scrubbed(env: dict[str, str], context: Context) -> dict[str, str]:
+    kept = {name: value for name, value in env.items() if os.environ.get(name) != value}
+    return kept | {
+        "PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "en_US.UTF-8", "TZ": ":UTC",
+        "TMPDIR": os.environ["TMPDIR"], "PYTHONPATH": context.runtime, "PYTHONDONTWRITEBYTECODE": "1",
+        "AWS_EXECUTION_ENV": f"AWS_Lambda_python{sys.version_info.major}.{sys.version_info.minor}",
+        # By these the last process of the run, or of a region, is found.
+        "LAMPLIGHTER_WORLD": f"{context.mark}/{env.get('AWS_REGION', '')}",
+    }
+
+
+@change("core.lambda_runtime", "execution_credentials", "config", "a Lambda's keys cannot be computed from its name")
+def credentials(original: Any, context: Context) -> Any:
+    from ministack.services import sts
+
+    def issue(config: dict[str, Any]) -> dict[str, str]:
+        issued: dict[str, str] = original(config)
+        session = sts._sessions.pop(issued["AWS_ACCESS_KEY_ID"])
+        digest = hmac.new(context.secret.encode(), issued["AWS_ACCESS_KEY_ID"].encode(), hashlib.sha512).hexdigest()
+        key, secret, token = f"ASIA{digest[:16].upper()}", digest[16:72], digest[72:]
+        sts.register_session(key, session | {"SecretAccessKey": secret, "SessionToken": token})
+        return {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret, "AWS_SESSION_TOKEN": token}
+
+    return issue
+
+
+@change("core.lambda_runtime", "zipfile", "", "a package is unpacked once, not once for every process")
+def unpacking(original: Any, context: Context) -> Any:
+    shim = types.ModuleType("zipfile")
+    shim.__dict__.update({"ZipFile": Unpacked, "BadZipFile": original.BadZipFile,
+                          "LargeZipFile": original.LargeZipFile})
+    return shim
+
+
+class Unpacked(zipfile.ZipFile):
+    """A zip whose `extractall` lays links to one shared copy, as all Lambdas of a package see one read-only folder."""
+
+    def extractall(self, path: Any = None, members: Any = None, pwd: Any = None) -> None:
+        """Link every top-level entry into the folder `path`."""
+        for entry in self._shared().iterdir():
+            (Path(path) / entry.name).symlink_to(entry)
+
+    def _shared(self) -> Path:
+        home = Path(os.environ["TMPDIR"]) / "code"
+        folder = home / hashlib.sha256(Path(str(self.filename)).read_bytes()).hexdigest()
+        if not folder.is_dir():
+            home.mkdir(exist_ok=True)
+            half = Path(tempfile.mkdtemp(dir=home))
+            super().extractall(half)
+            try:
+                half.rename(folder)
+            except OSError:
+                shutil.rmtree(half)  # another process of the same package was faster
+        return folder

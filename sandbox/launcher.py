@@ -1,0 +1,141 @@
+"""The server's process: ministack on a free loopback port, changed by `sandbox.patches`, behind `sandbox.gate`.
+
+Started by `sandbox.world` as `python -m sandbox.launcher` with one JSON object (`Order`) as the first line of standard
+input, which then stays open: when it closes, the parent has gone and everything here goes too. Standard output gets
+one JSON line, `{"port": ...}`, once requests are taken.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sandbox import gate, patches, processes
+from sandbox.faults import Faults
+
+# A home for what ministack writes, rules that fire within half a second of their minute, no listener but ours.
+_SETTINGS = {
+    "AUTH": "true", "BIND_HOST": "127.0.0.1", "IOT_MTLS_ENABLED": "0", "SFTP_ENABLED": "0", "LOG_LEVEL": "WARNING",
+    "LAMBDA_EXECUTOR": "local", "MINISTACK_HOST": "127.0.0.1", "LAMBDA_WARM_TTL_SECONDS": "90",
+    "MINISTACK_WORKER_THREADS": "64",
+}
+_TICK_SECONDS = 0.5
+
+
+class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the parent asks for: the run's mark, its keys and its secret, and the folder that is the run's own."""
+
+    mark: str
+    folder: str
+    account: str
+    access_key: str
+    secret_key: str
+    control: str
+
+
+def main() -> int:
+    """Serve until standard input closes or SIGTERM comes; exit status 0, or 3 if ministack is not the pinned one."""
+    processes.adopt()
+    order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
+    listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+    port = listener.getsockname()[1]
+    os.environ.update(_SETTINGS | {"GATEWAY_PORT": str(port), "MINISTACK_ACCOUNT_ID": order.account})
+    faults = Faults()
+    try:
+        patches.apply(patches.Context(faults, order.control, order.mark, str(Path(order.folder) / "runtime")))
+        _prepare(order)
+        patches.verify()
+    except patches.Moved as moved:
+        sys.stderr.write(f"{moved}\n")
+        return 3
+    status = 1
+    try:
+        asyncio.run(_serve(listener, port, order, faults))
+        status = 0
+    finally:
+        _tidy(order)
+        if not status:
+            # Threads of the pool may still wait for a Lambda that has just been ended.
+            os._exit(0)
+    return status
+
+
+def _prepare(order: Order) -> None:
+    """The rules' pace, and the one user of this run with all rights; ministack's own root keys never pass the gate."""
+    from ministack.core.responses import request_scope
+    from ministack.services import eventbridge, iam
+
+    eventbridge._SCHEDULER_TICK_INTERVAL = _TICK_SECONDS
+    with request_scope(order.account, "us-east-1"):
+        iam._create_user({"UserName": ["operator"]})
+        iam._attach_user_policy(
+            {"UserName": ["operator"], "PolicyArn": ["arn:aws:iam::aws:policy/AdministratorAccess"]})
+        iam._access_keys[order.access_key] = {
+            "UserName": "operator", "AccessKeyId": order.access_key, "SecretAccessKey": order.secret_key,
+            "Status": "Active", "CreateDate": iam._now()}
+
+
+async def _serve(listener: socket.socket, port: int, order: Order, faults: Faults) -> None:
+    from hypercorn.asyncio import serve
+    from hypercorn.config import Config
+    from ministack import app
+
+    config = Config()
+    config.bind = [f"fd://{listener.detach()}"]
+    config.keep_alive_timeout = 75
+    config.loglevel = "WARNING"
+    config.graceful_timeout = 0.2
+    over = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, over.set)
+    threading.Thread(target=_watch_parent, args=(loop, over), daemon=True).start()
+    commands = gate.fault_commands(faults) | _region_commands(faults, order)
+    door = gate.Gate(app.app, order.control, lambda key: _known(key, order), faults, commands)
+    loop.call_later(0, _announce, port)
+    await serve(door, config, shutdown_trigger=over.wait)  # type: ignore[arg-type]
+
+
+def _announce(port: int) -> None:
+    # The listening socket takes connections already; they are answered once start-up is through.
+    sys.stdout.write(msgspec.json.encode({"port": port}).decode() + "\n")
+    sys.stdout.flush()
+
+
+def _watch_parent(loop: asyncio.AbstractEventLoop, over: asyncio.Event) -> None:
+    while sys.stdin.buffer.read(4096):
+        pass
+    loop.call_soon_threadsafe(over.set)
+
+
+def _known(key: str, order: Order) -> bool:
+    from ministack.services import sts
+
+    return key == order.access_key or key in sts._sessions
+
+
+def _region_commands(faults: Faults, order: Order) -> gate.Commands:
+    def stop(asked: dict[str, Any]) -> None:
+        faults.stop(asked["region"])
+        # In a thread: waiting for processes to end would hold up every other region.
+        mark = f"{order.mark}/{asked['region']}"
+        threading.Thread(target=processes.end, args=(mark,), kwargs={"adopted": True}, daemon=True).start()
+
+    return {"stop": stop, "start": lambda asked: faults.start(asked["region"]),
+            "stopped": lambda asked: sorted(faults.stopped)}
+
+
+def _tidy(order: Order) -> None:
+    """Leave nothing: the Lambdas' processes first, then the folder that everything was written to."""
+    processes.end(order.mark, adopted=True)
+    shutil.rmtree(order.folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,288 @@
+"""Three regions that run one timetable, while ticks get lost, come twice and come late, clocks are wrong, workers die
+at any call, and whole regions vanish. The operations are those of production; only what they reach is simulated.
+
+What must hold, whatever the seed: no slot is started twice, none is lost while a region lives, jobs that must not
+overlap do not, and another region takes over in time. `World.verdict` counts every breach.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from chalicelib import control
+from chalicelib.cloud import Message, Unreachable
+from chalicelib.fleet import Fleet
+from chalicelib.ledger import Replicas
+from chalicelib.schedules import operations, shelf
+from chalicelib.schedules.daylight import stamp
+from chalicelib.schedules.execute import Executor
+from chalicelib.schedules.records import Run
+from chalicelib.schedules.runners import Attempt, Result, Runners, Started
+from chalicelib.site import Site
+from sandbox.simulation.hub import Crash, Hub
+from sandbox.simulation.parts import MemoryQueue, MemoryTable, MemoryTopic, Store
+
+_VISIBILITY = {"schedule-runs": 960.0, "schedule-sweeps": 120.0}
+_DRAIN_SECONDS = 3 * 3600
+# Beyond its patience a region may take this long to start what another has left undone.
+_TAKEOVER_SECONDS = 60
+
+
+class Chances(msgspec.Struct, frozen=True):
+    """How often things go wrong: each a probability, except `skew` (seconds) and `outages` (per region and day)."""
+
+    crash: float = 0.0005
+    silence: float = 0.001
+    tick_lost: float = 0.01
+    tick_twice: float = 0.02
+    tick_late: float = 0.05
+    message_twice: float = 0.01
+    outages: float = 4
+    skew: float = 90
+
+
+class Start(msgspec.Struct, frozen=True):
+    """One time that a job's command was started: where, at which true time (s), for which minute."""
+
+    region: str
+    at: float
+    minute: int
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What a simulation found. The first three must be 0, and `slow` too where only regions fail.
+
+    `takeover` is the longest wait (s) beyond the patience of the region whose turn it was.
+    """
+
+    slots: int
+    twice: int
+    lost: int
+    overlaps: int
+    slow: int
+    interrupted: int
+    outages: int
+    taken_over: int
+    takeover: float
+    crashes: dict[str, int]
+
+
+class Region:
+    """A region's clock, its life, and its site."""
+
+    def __init__(self, world: "World", name: str, skew: float) -> None:
+        self.name = name
+        self.skew = skew
+        self.alive = True
+        self.down: list[tuple[float, float]] = []
+        self.site = self._site(world)
+
+    def _site(self, world: "World") -> Site:
+        queues = {name: MemoryQueue(lambda message, name=name: world.deliver(self, name, message),  # type: ignore[misc]
+                                    lambda call: world.fault(f"sqs {call}")) for name in _VISIBILITY}
+        replicas = [MemoryTable(world.store, lambda call: world.fault(f"ledger {call}")) for _ in range(3)]
+        return Site(
+            region=self.name, stage="sim", fleet=world.fleet, root=world.root, queues=queues,
+            coordination=Replicas(replicas, clock=lambda: world.hub.now), regional=MemoryTable(),
+            alerts=MemoryTopic(), clock=lambda: world.hub.now + self.skew)
+
+
+class World:
+    """One simulated fleet. `root` is a folder with timetable.bin and jobs.bin."""
+
+    def __init__(self, fleet: Fleet, root: Path, seed: int, first: int, minutes: int, chances: Chances) -> None:
+        self.fleet, self.root, self.chances = fleet, root, chances
+        self.first, self.last = first, first + minutes
+        self.prefix = f"{fleet.name}-sim-"
+        self.hub = Hub(seed, first * 60 - 600)
+        self.store = Store()
+        self.starts: dict[tuple[str, str], list[Start]] = defaultdict(list)
+        self.going: Counter[str] = Counter()
+        self.overlaps = self.outages = 0
+        self.crashes: Counter[str] = Counter()
+        self.broken: list[BaseException] = []
+        self.work = operations.work(Executor(lambda: Runners({"lambda": SimulatedRunner(self)}, {})))
+        skews = [self.hub.chance.uniform(-chances.skew, chances.skew) for _ in fleet.regions]
+        self.regions = [Region(self, known.name, skew) for known, skew in zip(fleet.regions, skews, strict=True)]
+
+    def run(self) -> Verdict:
+        """Lets all of it happen, waits for the dust to settle, and judges."""
+        for region in self.regions:
+            self._plan_ticks(region, self.first)
+            self._plan_outage(region, self.first * 60)
+        self.hub.run(self.last * 60 + _DRAIN_SECONDS)
+        if self.broken:
+            raise self.broken[0]
+        return self.verdict()
+
+    def fault(self, call: str) -> None:
+        """Before and after every call: time passes, and now and then the worker dies or the answer gets lost."""
+        activity = self.hub.current()
+        if activity.gone:
+            raise Crash
+        self.hub.wait(self.hub.chance.expovariate(50))
+        luck = self.hub.chance.random()
+        if luck < self.chances.crash:
+            self.crashes[call] += 1
+            activity.gone = True
+            raise Crash
+        if luck < self.chances.crash + self.chances.silence:
+            raise Unreachable(f"simulated silence at {call}")
+
+    def deliver(self, region: Region, queue: str, message: Message) -> None:
+        """SQS: at least once, after the delay."""
+        copies = 2 if self.hub.chance.random() < self.chances.message_twice else 1
+        for _ in range(copies):
+            when = self.hub.now + message.delay + self.hub.chance.expovariate(2)
+            self.hub.at(when, lambda: self._receive(region, queue, message.body, 1))
+
+    def _receive(self, region: Region, queue: str, body: str, received: int) -> None:
+        if not region.alive:
+            self.hub.at(self.hub.now + 60, lambda: self._receive(region, queue, body, received))
+            return
+        record = {"body": body, "messageId": "m", "receiptHandle": "r", "eventSourceARN": f"arn:::{self.prefix}{queue}",
+                  "attributes": {"ApproximateReceiveCount": str(received)}}
+        operation = self.work if queue == "schedule-runs" else operations.SWEEP
+        answer: dict[str, Any] = {}
+
+        def ended(failure: BaseException | None) -> None:
+            again = self._note(failure) or answer.get("batchItemFailures")
+            if again:
+                hidden = _hidden(region.site, queue) if not failure else _VISIBILITY[queue]
+                self.hub.at(self.hub.now + hidden, lambda: self._receive(region, queue, body, received + 1))
+
+        self.hub.spawn(lambda: answer.update(control.run(operation, region.site, {"Records": [record]})),
+                       region.name, ended)
+
+    def _plan_ticks(self, region: Region, minute: int) -> None:
+        if minute >= self.last:
+            return
+        chance = self.hub.chance
+        late = chance.uniform(0, 90) if chance.random() < self.chances.tick_late else chance.uniform(0, 2)
+        times = 0 if chance.random() < self.chances.tick_lost else 2 if chance.random() < self.chances.tick_twice else 1
+        # The region's scheduler goes by the region's clock.
+        due = minute * 60 - region.skew
+        for _ in range(times):
+            self.hub.at(due + late, lambda: self._tick(region, minute, 0))
+        self.hub.at(due, lambda: self._plan_ticks(region, minute + 1))
+
+    def _tick(self, region: Region, minute: int, tries: int) -> None:
+        if not region.alive or tries > 2:
+            return
+
+        def ended(failure: BaseException | None) -> None:
+            if self._note(failure):
+                self.hub.at(self.hub.now + 60, lambda: self._tick(region, minute, tries + 1))
+
+        self.hub.spawn(lambda: control.run(operations.TICK, region.site, _event(minute)), region.name, ended)
+
+    def _note(self, failure: BaseException | None) -> bool:
+        """Whether an activity failed; one that failed for no simulated reason is a bug, and kept."""
+        if failure and not isinstance(failure, Crash | control.Failed):
+            self.broken.append(failure)
+        return failure is not None
+
+    def _plan_outage(self, region: Region, now: float) -> None:
+        if not self.chances.outages:
+            return
+        begin = now + self.hub.chance.expovariate(self.chances.outages / 86_400)
+        if begin < self.last * 60:
+            self.hub.at(begin, lambda: self._outage(region))
+
+    def _outage(self, region: Region) -> None:
+        if sum(other.alive for other in self.regions) > 1:
+            region.alive = False
+            self.outages += 1
+            self.hub.kill(region.name)
+            back = self.hub.now + self.hub.chance.uniform(30, 3 * 3600)
+            region.down.append((self.hub.now, back))
+            self.hub.at(back, lambda: setattr(region, "alive", True))
+            self._plan_outage(region, back)
+        else:
+            self._plan_outage(region, self.hub.now)
+
+    def verdict(self) -> Verdict:
+        """Compares what the timetable asked for with what was started."""
+        due = [(shelf.book(self.root)[missed.job], slot) for missed in shelf.timetable(self.root).missed(
+            self.first, self.last) for slot in missed.slots()]
+        twice = sum(len(starts) > 1 for (job, _), starts in self.starts.items() if not self._retries(job))
+        lost = [slot for job, slot in due if not self._settled(job.name, slot.name)]
+        states = Counter(item.body.get("state") for item, _, _ in self.store.items.values())
+        waits = list(self._waits())
+        taken_over = sum(starts[0].region != self.fleet.home for starts in self.starts.values())
+        return Verdict(len(due), twice, len(lost), self.overlaps, sum(wait > _TAKEOVER_SECONDS for wait in waits),
+                       states["interrupted"], self.outages, taken_over, round(max(waits, default=0), 1),
+                       dict(sorted(self.crashes.items())))
+
+    def _waits(self) -> Iterator[float]:
+        """For each slot, how long (s) beyond its patience the first region that lived all the while let it wait.
+
+        Jobs that queue behind others are left out. A home that lives has no patience: it starts at once.
+        """
+        book = shelf.book(self.root)
+        for (name, _), starts in self.starts.items():
+            number = book.find(name)
+            policy = book[number].policy if number is not None else None
+            if policy and policy.overlap == "allow":
+                yield from self._wait(starts[0], policy.jitter)
+
+    def _wait(self, start: Start, jitter: int) -> Iterator[float]:
+        for rank, region in enumerate(self.regions):
+            patience = rank * self.fleet.schedules.patience
+            due = start.minute * 60 - region.skew
+            if not any(begin < due + patience + _TAKEOVER_SECONDS and end > due - 1 for begin, end in region.down):
+                yield start.at - due - patience - jitter
+                return
+
+    def _retries(self, job: str) -> int:
+        number = shelf.book(self.root).find(job)
+        return 0 if number is None else shelf.book(self.root)[number].policy.retries
+
+    def _settled(self, job: str, slot: str) -> bool:
+        found = self.store.items.get((f"run#{job}", slot))
+        return found is not None and msgspec.convert(found[0].body, Run).final
+
+
+class SimulatedRunner:
+    """`on=lambda` without a command: it takes a while, and some attempts fail."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def start(self, site: Site, attempt: Attempt) -> Result | Started:
+        """Notes the start, lets time pass, and notes whether another run of a job that must not overlap was going."""
+        world, job = self._world, attempt.job
+        now = world.hub.now
+        start = Start(site.region, now, attempt.minute)
+        world.starts[job.name, attempt.slot].append(start)
+        world.going[job.name] += 1
+        if job.policy.overlap != "allow" and world.going[job.name] > 1:
+            world.overlaps += 1
+        try:
+            return self._pass_time(attempt)
+        finally:
+            world.going[job.name] -= 1
+
+    def _pass_time(self, attempt: Attempt) -> Result:
+        chance, hub = self._world.hub.chance, self._world.hub
+        left = chance.uniform(60, 200) if chance.random() < 0.05 else chance.uniform(0, 5)
+        while left > 0:
+            hub.wait(min(left, 10))
+            left -= 10
+            if attempt.replaced():
+                return Result("replaced")
+        return Result("failed", detail="simulated", exit=1) if chance.random() < 0.02 else Result("done", exit=0)
+
+
+def _hidden(site: Site, queue: str) -> float:
+    """For how long the message was last hidden; its queue's time-out if it was not."""
+    hidden = site.queues[queue].hidden  # type: ignore[attr-defined]
+    return float(hidden.pop()[1]) if hidden else _VISIBILITY[queue]
+
+
+def _event(minute: int) -> dict[str, str]:
+    return {"detail-type": "Scheduled Event", "time": f"{stamp(minute)}:00Z"}
+

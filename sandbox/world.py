@@ -1,0 +1,159 @@
+"""The embedded AWS as its users see it: start it, talk to it, break it, and leave nothing behind.
+
+    with World.start() as world:
+        world.client("sqs", "eu-west-1").list_queues()
+        world.stop_region("eu-west-1")
+
+`World.find()` gives another terminal the world that was started with `publish=True`.
+"""
+
+import json
+import os
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any, Self
+
+import boto3
+import msgspec
+from botocore.config import Config
+
+from sandbox import gate
+from sandbox.faults import UNAVAILABLE
+from sandbox.server import ACCOUNT, ROOT, State, WorldError, server
+
+__all__ = ["ACCOUNT", "ROOT", "STATE", "State", "World", "WorldError"]
+
+STATE = ROOT / ".world" / "state.json"
+# Straight to the loopback address, whatever proxy the user's environment names.
+_CONFIG = Config(connect_timeout=2, read_timeout=120, retries={"total_max_attempts": 2, "mode": "standard"}, proxies={})
+_DOOR = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class World:
+    """A running embedded AWS."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self._lock = threading.Lock()
+        self._clients: dict[tuple[str, str], Any] = {}
+
+    @classmethod
+    @contextmanager
+    def start(cls, *, publish: bool = False, stage: str = "", regions: Sequence[str] = ()) -> Iterator[Self]:
+        """Run an embedded AWS until the block ends. `publish` lets other terminals find it.
+
+        Raises `WorldError` when it does not come up, or when `publish` is asked for and another one is published.
+        """
+        if publish and cls.find() is not None:
+            raise WorldError(f"another sandbox is running (see {STATE}); end it first")
+        with server() as state, cls(state)._published(publish, stage, tuple(regions)) as world:
+            world._check()
+            yield world
+
+    @classmethod
+    def find(cls) -> Self | None:
+        """The world that another process has published, if it still runs."""
+        try:
+            world = cls(msgspec.json.decode(STATE.read_bytes(), type=State))
+            os.kill(world.state.pid, 0)
+            world.control("stopped")
+        except (OSError, msgspec.DecodeError, WorldError):
+            return None
+        return world
+
+    @property
+    def endpoint(self) -> str:
+        """The address that takes every service's requests."""
+        return self.state.endpoint
+
+    @cached_property
+    def session(self) -> boto3.Session:
+        """A boto3 session with the operator's keys; pass `endpoint_url=world.endpoint` to the clients it makes."""
+        return boto3.Session(aws_access_key_id=self.state.access_key, aws_secret_access_key=self.state.secret_key)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables with which any AWS SDK or the AWS CLI talks to this world."""
+        return {"AWS_ENDPOINT_URL": self.endpoint, "AWS_ACCESS_KEY_ID": self.state.access_key,
+                "AWS_SECRET_ACCESS_KEY": self.state.secret_key}
+
+    def client(self, service: str, region: str) -> Any:
+        """A boto3 client of the operator; one per service and region, safe to share among threads."""
+        with self._lock:
+            if (service, region) not in self._clients:
+                self._clients[service, region] = self.session.client(
+                    service, region_name=region, endpoint_url=self.endpoint, config=_CONFIG)
+            return self._clients[service, region]
+
+    def stop_region(self, region: str) -> None:
+        """Region `region` dies: no answers, no rules, no polling, its running Lambdas killed."""
+        self.control("stop", region=region)
+
+    def start_region(self, region: str) -> None:
+        """Region `region` comes back with all that it had."""
+        self.control("start", region=region)
+
+    def refuse(self, action: str, region: str = "*", kind: str = UNAVAILABLE, times: int = -1) -> None:
+        """Refuse calls of IAM action `action` (`sqs:SendMessage`, `sqs:*`): 503, or throttled; `times` -1 is always."""
+        self.control("fault", action=action, region=region, kind=kind, times=times)
+
+    def lag(self, seconds: float) -> None:
+        """Copies of plain global tables (not strongly consistent ones) arrive `seconds` late."""
+        self.control("lag", seconds=seconds)
+
+    def clear_faults(self) -> None:
+        """Forget what `refuse` and `lag` asked for."""
+        self.control("clear")
+
+    def calls(self) -> list[dict[str, Any]]:
+        """What each principal (a Lambda's name, or `operator`) asked for: principal, region, IAM action, count."""
+        found: list[dict[str, Any]] = self.control("calls")
+        return found
+
+    def forget_calls(self) -> None:
+        """Count from zero again."""
+        self.control("forget")
+
+    def control(self, command: str, **arguments: Any) -> Any:
+        """One command through the control door; `WorldError` when it is refused or nobody answers."""
+        request = urllib.request.Request(  # noqa: S310 - always the loopback address of our own process
+            f"{self.endpoint}/_world/{command}", json.dumps(arguments).encode(),
+            {gate.SECRET_HEADER: self.state.control, "Content-Type": "application/json"})
+        try:
+            with _DOOR.open(request, timeout=10) as answer:
+                return json.loads(answer.read())["result"]
+        except urllib.error.HTTPError as error:
+            raise WorldError(f"sandbox: {json.loads(error.read())['message']}") from None
+        except OSError as error:
+            raise WorldError(f"the sandbox at {self.endpoint} does not answer ({error})") from None
+
+    def _check(self) -> None:
+        """The self-test from outside: the operator's key opens the door, no key does not."""
+        arn = self.client("sts", "us-east-1").get_caller_identity()["Arn"]
+        if not arn.endswith(":user/operator"):
+            raise WorldError(f"the sandbox takes its operator for {arn}")
+        try:
+            _DOOR.open(self.endpoint, timeout=5)
+        except urllib.error.HTTPError as error:
+            if error.code == 403:
+                return
+        raise WorldError("the sandbox answers requests that are not signed: not safe to run")
+
+    @contextmanager
+    def _published(self, publish: bool, stage: str, regions: tuple[str, ...]) -> Iterator[Self]:
+        if not publish:
+            yield self
+            return
+        self.state = msgspec.structs.replace(self.state, stage=stage, regions=regions)
+        STATE.parent.mkdir(exist_ok=True)
+        STATE.unlink(missing_ok=True)
+        STATE.touch(mode=0o600)
+        STATE.write_bytes(msgspec.json.encode(self.state))
+        try:
+            yield self
+        finally:
+            STATE.unlink(missing_ok=True)

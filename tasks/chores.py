@@ -1,0 +1,17 @@
+"""Sample tasks for seeing how failures are dealt with; `./lamp demo` sends them."""
+
+from chalicelib.tasks import current, task
+
+
+@task(retries=3, timeout="10s")
+def sweep(number: int, fail_once: bool = False) -> str:
+    """Sweeps lamp `number`; with `fail_once` only at the second try, as things that go over a network do."""
+    if fail_once and current().attempt == 1:
+        raise ConnectionError(f"lamp {number} did not answer")
+    return f"lamp {number} is clean"
+
+
+@task(retries=0, timeout="10s")
+def poison(number: int) -> None:
+    """Fails, always, and has no retries."""
+    raise ValueError(f"lamp {number} cannot be swept")

@@ -1,0 +1,148 @@
+"""`lamp check`: every check runs, whatever the others find; a finding is a line, and decides the exit status."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from chalicelib.fleet import FleetError
+from commands import check, cli, processes
+from commands.errors import Mistake
+from commands.processes import Children
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def good(children: Children) -> check.Findings:
+    return True, []
+
+
+def warned(children: Children) -> check.Findings:
+    return True, ["cron/x:3:1: warning: odd"]
+
+
+def bad(children: Children) -> check.Findings:
+    return False, ["fleet.toml:[bold]:1: wrong"]
+
+
+def mistaken(children: Children) -> check.Findings:
+    raise Mistake("one:1\ntwo:2")
+
+
+def refused(children: Children) -> check.Findings:
+    raise FleetError("fleet.toml:1: no")
+
+
+@pytest.mark.parametrize(("last", "status"), [(good, 0), (warned, 0), (bad, 1), (mistaken, 1), (refused, 1)])
+def test_all_checks_run_and_any_failure_decides(
+    last: check.Check, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(check, "ALL", {"first": last, "second": good})
+    assert cli.main(["check", "--json"]) == status
+    first, second = json.loads(capsys.readouterr().out)
+    assert (first["check"], first["ok"], second["check"], second["ok"]) == ("first", not status, "second", True)
+    assert cli.main(["check"]) == status
+    out = capsys.readouterr().out
+    for finding in first["findings"]:
+        assert f"first: {finding}\n" in out
+    assert "second" in out
+
+
+def test_a_bug_in_a_check_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(children: Children) -> check.Findings:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(check, "ALL", {"broken": broken, "good": good})
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["check", "--json"])
+
+
+def test_a_program_is_judged_by_its_status_and_told_by_its_output() -> None:
+    with Children() as children:
+        assert check._program("-c", "print('noise')")(children) == (True, [])
+        assert check._program("-c", "print('a:1: x\\n'); raise SystemExit(4)")(children) == (False, ["a:1: x"])
+
+
+def test_nothing_starts_once_the_children_are_ended() -> None:
+    with Children() as children:
+        pass
+    with pytest.raises(InterruptedError):
+        children.run([sys.executable, "-c", ""])
+
+
+def test_the_template_that_is_linted_is_the_packaged_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    from commands import packaging
+
+    package = packaging.build("check")
+    wrong = {"Resources": {"Queue": {"Type": "AWS::SQS::Queue", "Properties": {"VisibilityTimeOut": 1}}}}
+    monkeypatch.setattr(packaging, "build", lambda stage: package)
+    with Children() as children:
+        assert check._template(children) == (True, [])
+        package.template["Resources"] |= wrong["Resources"]
+        ok, found = check._template(children)
+    assert not ok
+    assert any("template.json:" in line and "VisibilityTimeOut" in line for line in found)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository of its own, for the checks that read the user's files."""
+    (tmp_path / "cron" / "cron.d").mkdir(parents=True)
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "fleet.toml").write_text((ROOT / "fleet.toml").read_text())
+    for module in (check, processes):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "text", "found"),
+    [
+        ("fleet.toml", "fleet.toml", "nam = 1\n", "fleet.toml:1: nam: no such key"),
+        ("cron/", "cron/cron.d/app", "61 * * * * root true\n", "cron/cron.d/app:1:1: error: bad minute"),
+        ("cron/", "cron/cron.d/app", "0 0 30 2 * root true\n", "cron/cron.d/app:1:"),
+        ("tasks/", "tasks/odd.py", "import no_such_thing\n", "tasks/odd.py:1:1: error: "),
+    ],
+)
+def test_findings_of_the_user_s_files_name_the_place(
+    name: str, file: str, text: str, found: str, elsewhere: Path
+) -> None:
+    (elsewhere / file).write_text(text)
+    with Children() as children:
+        verdict = check._judge(name, check.ALL[name], children)
+    assert any(line.split(str(elsewhere) + "/")[-1].startswith(found) for line in verdict.findings), verdict.findings
+    assert verdict.ok == ("error" not in verdict.findings[0] and name == "cron/")
+
+
+def test_import_rules_bite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in (ROOT / "chalicelib").rglob("*.py"):
+        target = tmp_path / path.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.touch()
+    for folder in ("commands", "sandbox"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "__init__.py").touch()
+    (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
+    monkeypatch.setattr(processes, "ROOT", tmp_path)
+    with Children() as children:
+        assert check._imports(children) == (True, [])
+        (tmp_path / "chalicelib" / "schedules" / "decide.py").write_text("import time\nimport chalicelib.cloud\n")
+        (tmp_path / "chalicelib" / "cloud.py").write_text("import boto3\n")
+        (tmp_path / "chalicelib" / "tasks" / "act.py").write_text("import chalicelib.schedules.act, boto3, commands\n")
+        ok, found = check._imports(children)
+    assert not ok
+    for line in ("chalicelib.schedules.decide is not allowed to import time:",
+                 "chalicelib.schedules.decide is not allowed to import chalicelib.cloud:",
+                 "chalicelib.tasks is not allowed to import chalicelib.schedules.act:",
+                 "chalicelib is not allowed to import boto3:", "chalicelib is not allowed to import commands:"):
+        assert line in found, (line, found)
+
+
+def test_check_of_this_repository_as_a_program() -> None:
+    """The real thing, without mypy's minute: fleet.toml, cron/ and tasks/ of this repository are good."""
+    names = "[name for name in check.ALL if name.endswith(('/', '.toml'))]"
+    code = f"from commands import check; print(all(v.ok for v in check.gather({{n: check.ALL[n] for n in {names}}})))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"

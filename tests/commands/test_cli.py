@@ -1,0 +1,184 @@
+"""The front door: the list, the help of every command, exit statuses, and what Ctrl-C leaves behind (nothing)."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+import typer
+
+from chalicelib.fleet import FleetError
+from commands import cli
+from commands.errors import Mistake
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+
+def test_alone_it_lists_every_command_with_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 0
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    for name, command in cli.COMMANDS.items():
+        assert sum(line.split("   ")[0].strip() == name and line.endswith(command.line) for line in lines) == 1
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([*name.split(), "--help"]) == 0
+    out = capsys.readouterr().out
+    assert out.lstrip().startswith(f"Usage: ./lamp {name}")
+    assert len(out.splitlines()) > 6
+
+
+REPORTING = ["check", "fires", "diff", "status", "run", "why", "demo", "bench schedules", "bench tasks"]
+
+
+@pytest.mark.parametrize("name", REPORTING)
+def test_every_command_that_reports_has_json(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([*name.split(), "--help"]) == 0
+    assert "--json" in capsys.readouterr().out
+
+
+def test_a_family_alone_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["bench"]) == 0
+    out = capsys.readouterr().out
+    assert "bench schedules" in out and "deploy" not in out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["deplyo"], "'deplyo' is not a command; did you mean ./lamp deploy?"),
+        (["xyzzy"], "'xyzzy' is not a command; ./lamp alone lists the commands."),
+        (["bench", "schedule"], "'bench schedule' is not a command; did you mean ./lamp bench schedules?"),
+        (["why"], "Missing argument 'JOB'"),
+        (["check", "--jsn"], "No such option: --jsn"),
+        (["why", "a", "noon"], "'noon' is not a time; write it as in 2026-03-29T02:30Z"),
+        (["run", "schedules.pause", "{job"], "JSON, column 2: "),
+        (["run", "schedules.pause", "[]"], "an operation takes a JSON object"),
+    ],
+)
+def test_a_mistake_gets_one_clear_error_and_status_2(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words) == 2
+    shown = capsys.readouterr()
+    assert said in shown.err and "Traceback" not in shown.err and shown.out == ""
+
+
+def _put(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def command() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "_function", lambda place: command)
+
+
+@pytest.mark.parametrize("kind", [Mistake, FleetError])
+def test_what_a_command_calls_a_mistake_is_printed_line_by_line(
+    kind: type[Exception], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _put(monkeypatch, kind("cron/[bold]x:3:1: bad minute\n" + "long " * 40))
+    assert cli.main(["check"]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "error: cron/[bold]x:3:1: bad minute"
+    assert second.rstrip() == "error: " + "long " * 39 + "long"
+
+
+def test_a_bug_keeps_its_stack_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    _put(monkeypatch, ZeroDivisionError("a bug"))
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["check"])
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(KeyboardInterrupt(), 130), (typer.Exit(3), 3), (SystemExit(4), 4), (SystemExit("x"), 1)]
+)
+def test_statuses(error: BaseException, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    _put(monkeypatch, error)
+    assert cli.main(["check"]) == status
+
+
+def test_words_that_it_does_not_know_go_through_only_where_that_is_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    got: list[str] = []
+
+    def command(words: Annotated[list[str] | None, typer.Argument()] = None, fast: bool = False) -> None:
+        got.extend(words or [])
+
+    monkeypatch.setattr(cli, "_function", lambda place: command)
+    assert cli.main(["test", "-xh", "-k", "one or two", "--fast", "tests/x.py"]) == 0
+    assert got == ["-xh", "-k", "one or two", "tests/x.py"]
+    assert cli.main(["check", "-k", "one"]) == 2
+
+
+@pytest.mark.parametrize(("words", "unused"), [([], ["typer", "boto3", "msgspec"]), (["fires", "--help"], ["boto3"])])
+def test_what_a_command_does_not_need_is_not_imported(words: list[str], unused: list[str]) -> None:
+    code = "import json, sys; from commands.cli import main; main(sys.argv[1:]); print(json.dumps(list(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not set(unused) & set(json.loads(done.stdout.splitlines()[-1]))
+
+
+SLEEPER = """
+import pathlib, subprocess, tempfile
+
+def test_sleeps():
+    with tempfile.TemporaryDirectory() as folder:
+        child = subprocess.Popen(["sleep", "600"])
+        pathlib.Path({marker!r}).write_text(str(child.pid))
+        child.wait()
+"""
+
+
+@contextlib.contextmanager
+def sleeping(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """`lamp test` on a test that never ends, and the process that this test has started."""
+    marker, folder = tmp_path / "marker", tmp_path / "tmp"
+    folder.mkdir()
+    (tmp_path / "test_sleeper.py").write_text(SLEEPER.format(marker=str(marker)))
+    words = [sys.executable, "-P", "-m", "commands", "test", str(tmp_path / "test_sleeper.py"), "-pno:cacheprovider"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}
+    lamp = subprocess.Popen(words, env=environment, start_new_session=True, stdout=subprocess.DEVNULL)
+    try:
+        until(lambda: marker.exists() and marker.read_text() != "")
+        yield lamp, int(marker.read_text())
+    finally:
+        lamp.terminate()
+        lamp.wait(60)
+
+
+def until(holds: Callable[[], bool], seconds: float = 30) -> None:
+    """Waits for `holds`; fails after `seconds`."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "did not happen in time"
+        time.sleep(0.02)
+
+
+def runs(pid: int) -> bool:
+    """Whether the process is there and no mere zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc to see which processes are left")
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_leaves_no_process_and_no_folder(number: int, status: int, tmp_path: Path) -> None:
+    with sleeping(tmp_path) as (lamp, grandchild):
+        assert runs(grandchild)
+        lamp.send_signal(number)
+        assert lamp.wait(60) == status
+        until(lambda: not runs(grandchild), 5)
+    assert list((tmp_path / "tmp").iterdir()) == []

@@ -1,0 +1,264 @@
+"""`lamp run`, `why` and `status` against a Lambda service that answers as AWS does, byte for byte."""
+
+import base64
+import io
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, ProfileNotFound
+
+from chalicelib import fleet
+from commands import cli, door, show
+from commands.errors import Mistake
+
+FLEET = fleet.parse(
+    'name = "acme"\nregions = [{name = "eu-west-1"}, {name = "us-east-1"}]\ncoordination = {regions = ["eu-west-1"]}'
+)
+TAIL = "START RequestId: 1 Version: $LATEST\nit said something\nEND RequestId: 1"
+
+
+class NotThere(ClientError):
+    """What boto3 raises for a function that is not there."""
+
+    def __init__(self) -> None:
+        super().__init__({"Error": {"Code": "ResourceNotFoundException", "Message": "no"}}, "Invoke")
+
+
+class Lambdas:
+    """The Lambda client of one region: functions by name, and what was asked of them."""
+
+    class exceptions:
+        ResourceNotFoundException = NotThere
+
+    def __init__(self, functions: dict[str, Callable[[Any], Any]], tail: str = TAIL, broken: bool = False) -> None:
+        self.functions = functions
+        self.tail = tail
+        self.broken = broken
+        self.asked: list[Any] = []
+
+    def invoke(self, **asked: str) -> dict[str, Any]:
+        if asked["FunctionName"] not in self.functions:
+            raise NotThere
+        payload = json.loads(asked["Payload"])
+        self.asked.append(payload)
+        body = json.dumps(self.functions[asked["FunctionName"]](payload)).encode()
+        said = {"Payload": io.BytesIO(body), "LogResult": base64.b64encode(self.tail.encode()).decode(),
+                "ResponseMetadata": {"RequestId": "1"}}
+        return said | ({"FunctionError": "Unhandled"} if self.broken else {})
+
+    def get_paginator(self, name: str) -> Any:
+        assert name == "list_functions"
+        return self
+
+    def paginate(self) -> Iterator[Any]:
+        for name in (*self.functions, "somebody-elses"):
+            yield {"Functions": [{"FunctionName": name}]}
+
+
+class Logs:
+    """CloudWatch Logs with three lines of request 1."""
+
+    def filter_log_events(self, **asked: Any) -> Any:
+        assert asked["logGroupName"] == "/aws/lambda/acme-prod-schedules_why" and asked["filterPattern"] == '"1"'
+        return {"events": [{"message": f"line {number}\n"} for number in range(3)]}
+
+
+class Silent:
+    """A region that is gone."""
+
+    exceptions = Lambdas.exceptions
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def invoke(self, **asked: Any) -> Any:
+        raise self.error
+
+
+def made(home: Any, other: Any = None) -> door.Door:
+    clients = {("lambda", "eu-west-1"): home, ("lambda", "us-east-1"): other, ("logs", "eu-west-1"): Logs()}
+    return door.Door(FLEET, "prod", lambda service, region: clients[service, region], "AWS")
+
+
+def planned(report: dict[str, Any]) -> dict[str, Any]:
+    return {"operation": "x", "status": "planned", "message": "", "plan": {"report": report}, "digest": "0"}
+
+
+def test_an_answer_comes_with_its_log() -> None:
+    lambdas = Lambdas({"acme-prod-schedules_why": lambda asked: {"status": "done", "message": asked["job"]}})
+    answer = made(lambdas).invoke("schedules.why", {"job": "a"})
+    assert answer == ("eu-west-1", {"status": "done", "message": "a"}, "", TAIL.splitlines())
+
+
+def test_a_log_that_is_cut_is_fetched_whole() -> None:
+    lambdas = Lambdas({"acme-prod-schedules_why": lambda asked: {}}, tail="the end of a line\nEND RequestId: 1")
+    assert made(lambdas).invoke("schedules.why", {}).log == ["line 0", "line 1", "line 2"]
+
+
+def test_a_broken_operation_says_what_broke() -> None:
+    error = {"errorType": "KeyError", "errorMessage": "'job'", "stackTrace": []}
+    lambdas = Lambdas({"acme-prod-schedules_why": lambda asked: error}, broken=True)
+    answer = made(lambdas).invoke("schedules.why", {})
+    assert (answer.outcome, answer.error) == ({}, "KeyError: 'job'")
+
+
+def test_an_unknown_operation_lists_those_there_are() -> None:
+    lambdas = Lambdas({"acme-prod-schedules_why": dict, "acme-prod-tasks_peek": dict})
+    said = "'schedules.wy' is not an operation; did you mean schedules.why? There are: schedules.why, tasks.peek"
+    with pytest.raises(Mistake, match=f"^{re.escape(said)}$"):
+        made(lambdas).invoke("schedules.wy", {})
+
+
+def test_a_stage_that_is_not_deployed() -> None:
+    with pytest.raises(Mistake, match=r"eu-west-1: stage 'prod' is not deployed; ./lamp deploy --stage prod"):
+        made(Lambdas({})).invoke("schedules.why", {})
+
+
+DENIED = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "not you"}}, "Invoke")
+DOWN = ClientError({"Error": {"Code": "503", "Message": "Down"}}, "Invoke")
+DOWN.response["ResponseMetadata"] = {"HTTPStatusCode": 503}  # type: ignore[typeddict-item]
+GONE = EndpointConnectionError(endpoint_url="https://lambda.eu-west-1.amazonaws.com")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (NoCredentialsError(), "AWS, eu-west-1, acme-prod-schedules_why: no AWS credentials found; sign in"),
+        (DENIED, "acme-prod-schedules_why: Invoke was denied: not you; ask for that permission"),
+        (DOWN, "acme-prod-schedules_why: Invoke: 503: Down"),
+        (GONE, "acme-prod-schedules_why: Could not connect to the endpoint URL"),
+        (ProfileNotFound(profile="prd"), r"The config profile \(prd\) could not be found; set AWS_PROFILE"),
+    ],
+)
+def test_what_goes_wrong_on_the_way_is_a_mistake_that_names_the_place(error: Exception, said: str) -> None:
+    with pytest.raises(Mistake, match=said):
+        made(Silent(error)).invoke("schedules.why", {})
+
+
+@pytest.mark.parametrize("error", [GONE, DOWN])
+def test_the_next_region_is_asked_when_home_is_silent(error: Exception) -> None:
+    lambdas = Lambdas({"acme-prod-schedules_why": lambda asked: {"status": "done"}})
+    assert made(Silent(error), lambdas).ask("schedules.why", {}).region == "us-east-1"
+
+
+def test_no_other_region_is_asked_for_what_home_refuses() -> None:
+    with pytest.raises(Mistake, match="not you"):
+        made(Silent(DENIED), Lambdas({"acme-prod-schedules_why": dict})).ask("schedules.why", {})
+
+
+def test_all_regions_silent() -> None:
+    with pytest.raises(Mistake) as caught:
+        made(Silent(GONE), Silent(DOWN)).ask("schedules.why", {})
+    assert len(str(caught.value).splitlines()) == 3
+
+
+@pytest.fixture
+def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[door.Door], None]:
+    """Lets the commands find this door."""
+    monkeypatch.setenv("COLUMNS", "130")
+    return lambda way: monkeypatch.setattr(door, "find", lambda stage: way)
+
+
+PLAN = {"actions": [{"kind": "pause", "target": "backup", "reason": "moving house"}], "notes": ["it runs now"]}
+
+
+@pytest.mark.parametrize(
+    ("words", "asked", "status", "shown", "exits"),
+    [
+        ([], {}, "planned", "add --apply to do it (this plan is abc)", 0),
+        (["--apply"], {"apply": True}, "done", "moving house", 0),
+        (['{"job": "b"}', "--apply"], {"job": "b", "apply": True}, "done", "note: it runs now", 0),
+        (['{"apply": "abc"}'], {"apply": "abc"}, "refused", "refused  why not", 1),
+        ([], {}, "failed", "failed  why not", 1),
+    ],
+)
+def test_run(
+    words: list[str], asked: Any, status: str, shown: str, exits: int,
+    at: Callable[[door.Door], None], capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    said = {"operation": "schedules.pause", "status": status, "message": "why not", "digest": "abc", "plan": PLAN}
+    lambdas = Lambdas({"acme-prod-schedules_pause": lambda payload: said})
+    at(made(lambdas))
+    assert cli.main(["run", "schedules.pause", *words]) == exits
+    out = capsys.readouterr().out
+    assert shown in out and "it said something" in out
+    assert lambdas.asked == [asked]
+    assert cli.main(["run", "schedules.pause", *words, "--json"]) == exits
+    assert json.loads(capsys.readouterr().out)["outcome"] == said
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("plain words", "plain words"),
+        ('{"level": "INFO", "message": "said", "timestamp": "2026-11-23 06:49:41,543+0000"}', "06:49:41 INFO said"),
+        ('{"_aws": {}, "Refused": [1.0]}', ""),
+        ("[1]", "[1]"),
+    ],
+)
+def test_log_lines_for_people(line: str, shown: str) -> None:
+    assert show.log_line(line) == shown
+
+
+def test_run_of_what_breaks_exits_with_1(
+    at: Callable[[door.Door], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    at(made(Lambdas({"acme-prod-schedules_run": lambda asked: {"errorType": "E", "errorMessage": "m"}}, broken=True)))
+    assert cli.main(["run", "schedules.run"]) == 1
+    assert "broke in eu-west-1: E: m" in capsys.readouterr().out
+
+
+def test_why(at: Callable[[door.Door], None], capsys: pytest.CaptureFixture[str]) -> None:
+    told = {"job": "backup", "minute": "2026-03-29T00:30Z", "answer": "DST-moved", "sentence": "the clock skipped it"}
+    lambdas = Lambdas({"acme-prod-schedules_why": lambda asked: planned(told)})
+    at(made(lambdas))
+    assert cli.main(["why", "backup", "2026-03-29T02:30+02:00"]) == 0
+    assert lambdas.asked == [{"job": "backup", "time": "2026-03-29T00:30Z"}]
+    assert "DST-moved: the clock skipped it" in capsys.readouterr().out
+
+
+LAST = {"slot": "2020-11-23T06:30Z", "state": "failed", "why": "due", "region": "us-east-1", "attempt": 1,
+        "started": 1.0, "seconds": 2.25, "exit": 3, "detail": ""}  # fmt: skip
+JOB = {"job": "cron.d/app/backup-12ab", "schedule": "*/5 * * * *", "tz": "Europe/Stockholm", "on": "lambda",
+       "paused": False, "where": "cron.d/app:3", "next": "2020-11-23T06:40Z", "last": LAST}  # fmt: skip
+JOBS = {"region": "eu-west-1", "home": "eu-west-1", "timetable": "ab", "coordination": "strong", "left_out": 2,
+        "last_minute": {"minute": "2026-11-23T06:35Z", "region": "us-east-1"},
+        "jobs": [JOB, JOB | {"job": "new", "last": None, "paused": True}]}  # fmt: skip
+
+
+def queue(name: str, waiting: int) -> dict[str, Any]:
+    return {"name": name, "waiting": waiting, "at_work": 0, "delayed": 0, "oldest": 90,
+            "dead_letters": name.endswith("-dead")}  # fmt: skip
+
+
+def test_status(at: Callable[[door.Door], None], capsys: pytest.CaptureFixture[str]) -> None:
+    queues = {"queues": [queue("default", 7), queue("default-dead", 3), queue("schedule-runs-dead", 0)]}
+    home = Lambdas({"acme-prod-schedules_status": lambda asked: planned(JOBS),
+                    "acme-prod-tasks_status": lambda asked: planned(queues)})  # fmt: skip
+    at(made(home, Silent(GONE)))
+    assert cli.main(["status", "--job", "b"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert home.asked[0] == {"job": "b"}
+    for part in ("last minute started: 2026-11-23T06:35Z by us-east-1, standing in for eu-west-1", "and 2 more",
+                 "cron.d/app/backup-12ab", "11-23 06:30 failed 3 in us-east-1 2.2 s 11-23 06:40", "paused",
+                 "eu-west-1 default 7 0 0 1m30s", "default-dead 3", "us-east-1: AWS, us-east-1"):  # fmt: skip
+        assert part in out, part
+    assert "schedule-runs-dead" not in out, "empty ones are left out"
+    assert cli.main(["status", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["schedules"] == JOBS
+    assert told["queues"]["eu-west-1"] == queues["queues"]
+    assert "Could not connect" in told["queues"]["us-east-1"]["error"]
+
+
+def test_without_a_demo_a_stage_must_be_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sandbox.world.STATE", tmp_path / "state.json")
+    monkeypatch.delenv("LAMP_STAGE", raising=False)
+    assert cli.main(["status"]) == 2
+    assert "no demo is up on this machine: name the stage" in capsys.readouterr().err

@@ -1,0 +1,175 @@
+"""The script `lamp`: real shells, a real venv, real pip. What it installs is made here, so no network is used."""
+
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+MAIN = """import os, sys, lantern
+print(lantern.VERSION, os.getcwd(), sys.argv[1:])
+sys.exit(7 if sys.argv[1:] == ["seven"] else 0)
+"""
+HOME = {"HOME": os.environ.get("HOME", "/")}
+
+
+Done = subprocess.CompletedProcess[str]
+
+
+def call(words: Sequence[str | Path], path: str = os.environ["PATH"], cwd: Path = ROOT) -> Done:
+    return subprocess.run(words, cwd=cwd, env=HOME | {"PATH": path}, capture_output=True, text=True, check=False)
+
+
+def wheel(folder: Path, version: str) -> None:
+    """A package `lantern` of `version` that pip can install."""
+    info = f"lantern-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"lantern-{version}-py3-none-any.whl", "w") as archive:
+        archive.writestr("lantern.py", f"VERSION = {version!r}\n")
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: lantern\nVersion: {version}\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+
+
+def require(house: Path, version: str) -> None:
+    text = f"--no-index\n--find-links {(house / 'wheels').as_uri()}\nlantern=={version}\n"
+    (house / "requirements-dev.txt").write_text(text)
+
+
+def build(house: Path) -> Path:
+    """A house that has the real `lamp` and nothing else real."""
+    for folder in ("wheels", "commands"):
+        (house / folder).mkdir(parents=True)
+    shutil.copy(ROOT / "lamp", house)
+    (house / "requirements.txt").write_text("")
+    (house / "commands" / "__main__.py").write_text(MAIN)
+    for version in ("1.0", "1.1"):
+        wheel(house / "wheels", version)
+    require(house, "1.0")
+    return house
+
+
+def stub(folder: Path, name: str, body: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{body}\n")
+    (folder / name).chmod(0o755)
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """A house where nothing has been set up yet; its path holds a space."""
+    return build(tmp_path / "a house")
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A house that has been set up, on a machine where the first Python on the PATH is a shim for one that is gone."""
+    shims = tmp_path_factory.mktemp("shims")
+    stub(shims, "python3.13", "exit 127")
+    stub(shims, "python3.12", f'exec {sys.executable} "$@"')
+    built = build(tmp_path_factory.mktemp("set up") / "a house")
+    done = call([built / "lamp"], path=f"{shims}:/usr/bin:/bin")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"1.0 {ROOT} []\n"
+    assert "lamp: setting up .venv with Python 3." in done.stderr
+    assert "lamp: fetching 1: lantern-1.0-py3-none-any.whl\nlamp: installing 1 packages\nlamp: ready\n" in done.stderr
+    return built
+
+
+def test_no_python_at_all(bare: Path) -> None:
+    done = call(["/bin/sh", bare / "lamp"], path="")
+    assert done.returncode == 1
+    assert done.stderr.startswith("lamp: needs Python 3.11 or newer and found none.\nlamp: Install one, for example:")
+    assert not (bare / ".venv").exists()
+
+
+def test_too_old_a_python_and_shims_that_fail(bare: Path, tmp_path: Path) -> None:
+    stub(tmp_path / "bin", "python3.13", "echo 'pyenv: python3.13: command not found' >&2; exit 127")
+    # What a Python 3.10 answers to the question for its version.
+    stub(tmp_path / "bin", "python3", 'case $2 in *"< (3, 11)"*) exit 1 ;; esac; exit 0')
+    done = call(["/bin/sh", bare / "lamp"], path=str(tmp_path / "bin"))
+    assert done.returncode == 1
+    assert "needs Python 3.11 or newer and found none" in done.stderr
+    assert "pyenv" not in done.stderr
+
+
+def test_python_without_ensurepip(bare: Path, tmp_path: Path) -> None:
+    stub(tmp_path / "bin", "python3", f'case $2 in *ensurepip*) exit 1 ;; esac; exec {sys.executable} "$@"')
+    done = call(["/bin/sh", bare / "lamp"], path=str(tmp_path / "bin"))
+    assert done.returncode == 1
+    assert "python3 cannot make a .venv: its module venv or ensurepip is missing" in done.stderr
+    assert "sudo apt install python3 python3-venv" in done.stderr
+
+
+def test_a_failed_install_says_so_and_is_resumed(bare: Path) -> None:
+    require(bare, "9.9")
+    failed = call([bare / "lamp"])
+    assert failed.returncode == 1
+    assert "No matching distribution found for lantern==9.9" in failed.stderr
+    assert "lamp: pip could not install requirements-dev.txt (see above); run this command again" in failed.stderr
+    (bare / ".venv" / "kept").touch()
+    require(bare, "1.0")
+    resumed = call([bare / "lamp"])
+    assert (resumed.returncode, resumed.stdout) == (0, f"1.0 {ROOT} []\n")
+    assert (bare / ".venv" / "kept").exists(), "a sound .venv is kept"
+
+
+@pytest.mark.parametrize("lost", ["bin/python", "lib"])
+def test_a_half_made_venv_is_made_anew(house: Path, tmp_path: Path, lost: str) -> None:
+    copy = tmp_path / "half made"
+    shutil.copytree(house, copy, symlinks=True)
+    (copy / ".venv" / "lamp-stamp").unlink()
+    gone = copy / ".venv" / lost
+    shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+    done = call([copy / "lamp"])
+    assert (done.returncode, done.stdout) == (0, f"1.0 {ROOT} []\n"), done.stderr
+
+
+def test_a_warm_start_is_silent_and_hands_everything_over(house: Path, tmp_path: Path) -> None:
+    done = call([house / "lamp", "two words", "--json", "*"], cwd=tmp_path)
+    assert (done.stdout, done.stderr) == (f"1.0 {tmp_path} ['two words', '--json', '*']\n", "")
+    assert call([house / "lamp", "seven"]).returncode == 7
+
+
+def test_through_symlinks_and_from_the_path(house: Path, tmp_path: Path) -> None:
+    absolute, relative = tmp_path / "absolute", tmp_path / "bin" / "lamp"
+    absolute.symlink_to(house / "lamp")
+    relative.parent.mkdir()
+    relative.symlink_to("../absolute")
+    for words, path in (([absolute], "/usr/bin:/bin"), (["lamp", "x"], f"{relative.parent}:/usr/bin:/bin")):
+        done = call(words, path=path, cwd=tmp_path)
+        assert done.stdout.startswith(f"1.0 {tmp_path} "), done.stderr
+
+
+def test_a_folder_named_commands_where_the_user_stands_is_not_taken(house: Path, tmp_path: Path) -> None:
+    (tmp_path / "commands").mkdir()
+    (tmp_path / "commands" / "__main__.py").write_text("print('the wrong one')")
+    assert call([house / "lamp"], cwd=tmp_path).stdout.startswith("1.0 ")
+
+
+def test_changed_requirements_are_installed(house: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "changed"
+    shutil.copytree(house, copy, symlinks=True)
+    require(copy, "1.1")
+    assert call([copy / "lamp"]).stdout.startswith("1.1 ")
+    assert call([copy / "lamp"]).stderr == ""
+
+
+def test_a_warm_start_costs_at_most_50_ms(house: Path) -> None:
+    python: list[str | Path] = [house / ".venv" / "bin" / "python", "-P", house / "commands" / "__main__.py"]
+
+    def best(words: Sequence[str | Path]) -> float:
+        times = []
+        for _ in range(9):
+            begin = time.perf_counter()
+            assert call(words).returncode == 0
+            times.append(time.perf_counter() - begin)
+        return statistics.quantiles(times, n=4)[0]
+
+    assert best([house / "lamp"]) - best(python) <= 0.050

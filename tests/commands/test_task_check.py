@@ -1,0 +1,58 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chalicelib.fleet import load
+from commands.errors import Mistake
+from commands.task_check import warnings
+
+FLEET = """
+name = "lamp"
+regions = [{name = "eu-west-1"}]
+coordination = {regions = ["eu-west-1"]}
+queues = [{name = "default"}]
+"""
+TASK = "from chalicelib.tasks import task\n\n@task(%s)\ndef work() -> None: ...\n"
+
+
+def template(function: int = 120, visibility: int = 180) -> dict[str, Any]:
+    return {"Resources": {"TasksWork": {"Properties": {"Timeout": function}},
+                          "QueueDefault": {"Properties": {"VisibilityTimeout": visibility}}}}
+
+
+def told(root: Path, text: str, **times: int) -> list[str]:
+    (root / "fleet.toml").write_text(FLEET)
+    (root / "tasks").mkdir()
+    (root / "tasks" / "lamps.py").write_text(text)
+    return warnings(root, load(root / "fleet.toml"), template(**times))
+
+
+def test_a_sound_project_has_nothing_to_say(tmp_path: Path) -> None:
+    assert told(tmp_path, "print('a module may print')\n" + TASK % 'timeout="10s"') == []
+
+
+def test_a_warning_does_not_refuse(tmp_path: Path) -> None:
+    only, = told(tmp_path, TASK % 'timeout="30s"')
+    assert only.startswith("tasks/lamps.py:3:1: warning: lamps.work: 10 of 30s each do not fit into 1m55s")
+
+
+@pytest.mark.parametrize(("text", "times", "says"), [
+    (TASK % 'queue="nowhere"', {}, "tasks/lamps.py:3:1: error: lamps.work: no queue is called 'nowhere'"),
+    (TASK % 'timeout="20m"', {}, "is longer than any Lambda can work"),
+    (TASK % 'retries="many"', {}, "tasks/lamps.py:3:1: error: cannot be imported (tasks/lamps.py:3: retries='many'"),
+    ("x = \n", {}, "tasks/lamps.py:1:1: error: cannot be imported (SyntaxError"),
+    (TASK % "", {"visibility": 120}, "messages are hidden for 120 s while the Lambda"),
+    ("import os; os._exit(7)", {}, "tasks/: cannot be imported: it ended with 7"),
+    ("raise SystemExit('not here')", {}, "tasks/: cannot be imported: not here"),
+])
+def test_what_is_wrong_refuses_the_package(tmp_path: Path, text: str, times: dict[str, int], says: str) -> None:
+    with pytest.raises(Mistake) as error:
+        told(tmp_path, text, **times)
+    assert says in str(error.value)
+    assert "Traceback" not in str(error.value)
+
+
+def test_the_samples_of_this_repository_are_sound() -> None:
+    root = Path(__file__).parents[2]
+    assert warnings(root, load(root / "fleet.toml"), template()) == []

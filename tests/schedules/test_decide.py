@@ -1,0 +1,248 @@
+"""The decisions of the tick, the sweep and the worker, as tables."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chalicelib.plan import Plan
+from chalicelib.schedules import decide
+from chalicelib.schedules.delays import jitter, retry_delay
+from chalicelib.schedules.records import SKEW_SECONDS, Errand, Lock, Minute, Run
+from chalicelib.schedules.seen import Occasion, SweepSeen, TickSeen, WorkSeen
+from tests.schedules.places import NOON, job
+
+NOW = NOON * 60
+SLOT = "2026-03-28T12:00Z"
+HOME, STANDBY = "eu-west-1", "us-east-1"
+
+
+def alerts(plan: Plan) -> list[str]:
+    return [action.facts["kind"] for action in plan.actions if action.kind == "alert"]
+
+
+def kinds(plan: Plan) -> list[str]:
+    return [action.kind for action in plan.actions]
+
+
+def a_run(state: str = "running", **more: Any) -> Run:
+    facts: dict[str, Any] = {
+        "job": "jobs/one", "slot": SLOT, "minute": NOON, "state": state, "why": "due", "region": HOME, "owner": "o",
+        "attempt": 1, "started": NOW, "lease": NOW + 660} | more
+    return Run(**facts)
+
+
+def ticked(rank: int = 0, **more: Any) -> Plan:
+    facts: dict[str, Any] = {
+        "minute": NOON, "region": HOME, "rank": rank, "patience": 120, "record": Minute("t", "1", HOME, NOON),
+        "slots": [Occasion(job(), SLOT, NOON)]} | more
+    return decide.tick(TickSeen(**facts), NOW)
+
+
+def swept(runs: list[Run], now: int = NOW + 120, **more: Any) -> Plan:
+    facts: dict[str, Any] = {
+        "minute": NOON, "turn": 0, "region": STANDBY, "regions": 3, "patience": 120,
+        "record": Minute("t", "1", HOME, NOON), "recorded": True, "before": None,
+        "slots": [Occasion(job(), SLOT, NOON)], "runs": {(run.job, run.slot): run for run in runs}} | more
+    return decide.sweep(SweepSeen(**facts), now)
+
+
+def worked(run: Run | None = None, lock: Lock | None = None, now: float = NOW, received: int = 1, paused: bool = False,
+           errand: Errand | None = None, known: bool = True, due: bool = True,
+           **policy: Any) -> Plan:
+    there = job(**policy) if known else None
+    return decide.work(WorkSeen(errand or Errand("jobs/one", SLOT, NOON), there, run, lock, received, paused, due), now)
+
+
+def test_home_reminds_itself_before_it_does_anything_else() -> None:
+    plan = ticked()
+    assert kinds(plan) == ["sweep", "record", "enqueue"]
+    assert plan.actions[0].facts["delay"] == 60
+
+
+@pytest.mark.parametrize(("rank", "delay"), [(1, 120), (2, 240)])
+def test_a_standby_only_reminds_itself_after_its_patience(rank: int, delay: int) -> None:
+    plan = ticked(rank)
+    assert kinds(plan) == ["sweep"]
+    assert plan.actions[0].facts["delay"] == delay
+
+
+def test_a_minute_without_due_jobs_costs_one_write_and_one_message() -> None:
+    assert kinds(ticked(slots=[])) == ["sweep", "record"]
+
+
+def test_a_paused_job_is_set_aside_and_not_enqueued() -> None:
+    plan = ticked(paused=frozenset({"jobs/one"}))
+    assert kinds(plan) == ["sweep", "record", "set-aside"]
+    assert plan.actions[2].facts["state"] == "paused"
+
+
+def test_lost_slots_are_told_of() -> None:
+    plan = ticked(lost=7, record=Minute("t", "1", HOME, NOON - 30))
+    assert "7 runs are missed" in plan.actions[-1].reason
+    assert plan.actions[-1].facts["once"] == f"gap#{NOON - 30}"
+
+
+@pytest.mark.parametrize(("state", "told", "rest"), [
+    ("done", False, []), ("failed", True, []), ("overlapped", False, []), ("paused", False, []),
+    ("replaced", False, []), ("coalesced", False, [])])
+def test_a_settled_slot_is_left_alone(state: str, told: bool, rest: list[str]) -> None:
+    assert kinds(swept([a_run(state, told=told)])) == rest
+
+
+def test_a_slot_that_nobody_started_is_started_and_looked_after() -> None:
+    plan = swept([])
+    assert kinds(plan) == ["enqueue", "sweep"]
+    assert plan.actions[0].facts["why"] == "late"
+    assert plan.actions[1].facts == {"minute": NOON, "delay": 120, "turn": 1}
+
+
+def test_a_run_whose_lease_holds_is_only_looked_at_again() -> None:
+    assert kinds(swept([a_run()])) == ["sweep"]
+
+
+@pytest.mark.parametrize(("state", "lease", "now", "passed_on"), [
+    ("running", NOW + 660, NOW + 660 + SKEW_SECONDS, False),
+    ("running", NOW + 660, NOW + 661 + SKEW_SECONDS, True),
+    ("retrying", NOW + 30, NOW + 30 + SKEW_SECONDS, False),
+    ("retrying", NOW + 30, NOW + 31 + SKEW_SECONDS, True),
+    ("waiting", NOW, NOW + 1, True)])
+def test_what_went_silent_is_passed_on(state: str, lease: float, now: int, passed_on: bool) -> None:
+    plan = swept([a_run(state, lease=lease)], now=now)
+    assert ("enqueue" in kinds(plan)) is passed_on
+
+
+def test_an_untold_failure_is_told() -> None:
+    plan = swept([a_run("failed", detail="exit status 3")])
+    assert (kinds(plan), alerts(plan)) == (["alert", "sweep"], ["Failed"])
+
+
+def test_a_failure_of_a_silent_job_is_not() -> None:
+    assert kinds(swept([a_run("failed")], slots=[Occasion(job(mailto=""), SLOT, NOON)])) == []
+
+
+@pytest.mark.parametrize(("age", "told"), [(3 * 120 + 60, False), (3 * 120 + 61, True)])
+def test_a_slot_is_missed_once_every_region_has_had_its_turn(age: int, told: bool) -> None:
+    plan = swept([], now=NOW + age)
+    assert any(action.facts.get("kind") == "Missed" for action in plan.actions) is told
+
+
+def test_a_standby_that_finds_no_record_takes_over_and_says_so() -> None:
+    plan = swept([], recorded=False, record=Minute("t", "1", STANDBY, NOON), before=Minute("t", "1", HOME, NOON - 1))
+    assert kinds(plan) == ["record", "alert", "enqueue", "sweep"]
+    assert plan.actions[1].facts["kind"] == "Takeover"
+
+
+def test_a_takeover_by_whoever_had_the_last_minute_is_no_news() -> None:
+    plan = swept([], recorded=False, record=Minute("t", "1", STANDBY, NOON), before=Minute("t", "1", STANDBY, NOON - 1))
+    assert kinds(plan) == ["record", "enqueue", "sweep"]
+
+
+@given(st.integers(0, 20))
+def test_reminders_grow_rarer_and_fit_sqs(turn: int) -> None:
+    plan = swept([a_run()], turn=turn)
+    assert plan.actions[-1].facts["delay"] == min(900, 120 * 2**turn)
+
+
+def test_after_a_day_a_slot_is_given_up() -> None:
+    assert "sweep" not in kinds(swept([], now=NOW + 86_400))
+
+
+def test_a_new_errand_starts() -> None:
+    plan = worked()
+    assert kinds(plan) == ["start"]
+    assert plan.actions[0].facts["attempt"] == 1
+
+
+@pytest.mark.parametrize("state", ["done", "failed", "timed-out", "interrupted", "overlapped", "coalesced", "paused"])
+def test_a_final_run_is_never_started_again(state: str) -> None:
+    assert kinds(worked(a_run(state), retries=5)) == []
+
+
+def test_a_held_run_is_waited_for_until_the_worker_must_be_gone() -> None:
+    plan = worked(a_run())
+    assert kinds(plan) == []
+    assert plan.later == 660 + SKEW_SECONDS + 1
+
+
+def test_a_vanished_worker_without_retries_means_interrupted_never_twice() -> None:
+    assert kinds(worked(a_run(), now=NOW + 661 + SKEW_SECONDS)) == ["interrupt"]
+
+
+def test_a_vanished_worker_with_retries_left_is_superseded() -> None:
+    plan = worked(a_run(), now=NOW + 661 + SKEW_SECONDS, retries=1)
+    assert kinds(plan) == ["start"]
+    assert plan.actions[0].facts["attempt"] == 2
+
+
+def test_retries_are_used_up_in_the_end() -> None:
+    assert kinds(worked(a_run(attempt=2), now=NOW + 661 + SKEW_SECONDS, retries=1)) == ["interrupt"]
+
+
+def test_a_retry_waits_for_its_time() -> None:
+    assert worked(a_run("retrying", lease=NOW + 30), retries=1).later == 31
+    assert kinds(worked(a_run("retrying", lease=NOW), retries=1)) == ["start"]
+
+
+LOCKED = Lock("2026-03-28T11:59Z", "other", NOW + 600)
+
+
+@pytest.mark.parametrize(("overlap", "lock", "kind", "state"), [
+    ("allow", LOCKED, "start", None),
+    ("skip", None, "start", None),
+    ("skip", LOCKED, "set-aside", "overlapped"),
+    ("skip", Lock("2026-03-28T11:59Z", "other", NOW - SKEW_SECONDS - 1), "start", None),
+    ("skip", Lock(SLOT, "other", NOW + 600), "start", None),
+    ("queue-one", LOCKED, "wait", None),
+    ("queue-one", Lock("2026-03-28T11:58Z", "other", NOW + 600, "2026-03-28T11:59Z"), "set-aside", "coalesced"),
+    ("replace", LOCKED, "wait", None),
+    ("replace", Lock("2026-03-28T11:58Z", "other", NOW + 600, "2026-03-28T11:59Z"), "wait", None)])
+def test_overlap(overlap: str, lock: Lock | None, kind: str, state: str | None) -> None:
+    plan = worked(lock=lock, overlap=overlap)
+    assert kinds(plan) == [kind]
+    assert plan.actions[0].facts.get("state") == state
+
+
+def test_a_slot_that_waits_already_stays_where_it_is() -> None:
+    lock = Lock("2026-03-28T11:59Z", "other", NOW + 600, SLOT)
+    assert worked(lock=lock, overlap="queue-one").actions == ()
+
+
+def test_a_paused_job_runs_only_by_hand() -> None:
+    assert kinds(worked(paused=True)) == ["set-aside"]
+    assert kinds(worked(paused=True, errand=Errand("jobs/one", "hand#x", NOON, "by hand"))) == ["start"]
+
+
+def test_an_unknown_job_waits_for_the_next_release_and_is_then_refused() -> None:
+    assert worked(known=False, received=4).later == 60
+    assert "jobs/one" in worked(known=False, received=5).refusal
+
+
+def test_a_slot_outside_the_timetable_runs_but_people_hear_of_it() -> None:
+    plan = worked(due=False)
+    assert (kinds(plan), alerts(plan)) == (["alert", "start"], ["TooOften"])
+    assert kinds(worked(due=False, errand=Errand("jobs/one", "hand#x", NOON, "by hand"))) == ["start"]
+
+
+def test_jobs_that_never_run_are_told_of_by_the_first_tick_of_a_release() -> None:
+    plan = ticked(never=["jobs/feb-30"])
+    assert plan.actions[-1].facts["kind"] == "NeverRuns"
+    assert "jobs/feb-30" in plan.actions[-1].reason
+
+
+def test_a_distant_run_is_looked_at_and_only_by_its_own_follow_up() -> None:
+    run = a_run(handle="arn:task")
+    assert kinds(worked(run, errand=Errand("jobs/one", SLOT, NOON, "follow-up", "arn:task"))) == ["look"]
+    assert kinds(worked(run)) == []
+
+
+@given(st.text(min_size=1), st.integers(0, 900))
+def test_jitter_is_within_bounds_and_repeatable(slot: str, spread: int) -> None:
+    one = job(jitter=spread)
+    assert 0 <= jitter(one, slot) <= spread
+    assert jitter(one, slot) == jitter(one, slot)
+
+
+def test_retries_back_off() -> None:
+    assert [retry_delay(attempt) for attempt in (1, 2, 3, 6, 20)] == [30, 60, 120, 900, 900]

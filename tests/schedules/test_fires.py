@@ -1,0 +1,171 @@
+"""`./lamp fires`: the list that it prints, its exit status, and what it says on stderr."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from commands.cli import main
+from commands.errors import Mistake
+from commands.fires import Window, explain, window
+
+NOW = datetime(2026, 3, 29, 0, 59, 30, tzinfo=UTC)
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, list[dict[str, Any]], str]:
+    status = main(["fires", *words, "--json"])
+    said = capsys.readouterr()
+    return status, json.loads(said.out), said.err
+
+
+def write(folder: Path, text: str, name: str = "crontab") -> str:
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(text.encode())
+    return str(path)
+
+
+def test_every_minute_of_every_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(tmp_path, "# c\n\n*/5 * * * * x\n@hourly y\n")
+    assert run(capsys, file, "--from", "2026-03-29T00:55", "--to", "2026-03-29T01:05Z") == (
+        0,
+        [
+            {"line": 3, "schedule": "*/5 * * * *", "fires_utc": ["2026-03-29T00:55:00Z", "2026-03-29T01:00:00Z"]},
+            {"line": 4, "schedule": "@hourly", "fires_utc": ["2026-03-29T01:00:00Z"]},
+        ],
+        "",
+    )
+
+
+def test_lines_that_cannot_be_read_are_on_the_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(tmp_path, "0 0 1 1 * x\nCRON_TZ=Mars/Olympus\nCRON_TZ=UTC\n  61 * * * * x\n@reboot x\n0 0 1 1 * x\n")
+    status, rows, err = run(capsys, file, "--from", "2026-03-01", "--to", "2026-03-02")
+    assert (status, err) == (1, "")
+    assert rows == [
+        {"line": 1, "schedule": "0 0 1 1 *", "fires_utc": []},
+        {"line": 2, "column": 9, "error": "unknown time zone 'Mars/Olympus'"},
+        {"line": 4, "column": 3, "error": "bad minute"},
+        {"line": 5, "column": 1, "error": "@reboot names no time"},
+        {"line": 6, "schedule": "0 0 1 1 *", "fires_utc": []},
+    ]
+
+
+@pytest.mark.parametrize("text", ["0 0 * * * x", "0 0 * * * x\r\n", "#\n" * 10_003 + "0 0 * * * x\n"])
+def test_what_voids_the_file_is_told_but_its_fires_are_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    status, rows, err = run(capsys, write(tmp_path, text), "--from", "2026-03-01", "--to", "2026-03-02")
+    assert (status, [row["fires_utc"] for row in rows]) == (0, [["2026-03-01T00:00:00Z"]])
+    assert "error: " in err
+
+
+def test_warnings_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, rows, err = run(capsys, write(tmp_path, "0 0 * * fri-sun x\n"))
+    assert (status, [row["fires_utc"] for row in rows]) == (0, [[]])
+    assert "never-runs" in err
+
+
+def test_zones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(tmp_path, "30 2 * * * a\nCRON_TZ=America/New_York\n30 2 * * * b\nCRON_TZ=UTC\n30 2 * * * c\n")
+    words = (file, "--from", "2026-03-29", "--to", "2026-03-30", "--tz", "Europe/Stockholm")
+    _, rows, _ = run(capsys, *words)
+    # Stockholm's clock skips 02:30 on that day: a job of fixed time runs when it has gone forward.
+    assert [row["fires_utc"] for row in rows] == [
+        ["2026-03-29T01:00:00Z"], ["2026-03-29T06:30:00Z"], ["2026-03-29T02:30:00Z"]]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "flag", "failing"),
+    [("cron.d/app", [], False), ("app", [], True), ("app", ["--system"], False), ("cron.d/app", ["--user"], True)],
+)
+def test_the_user_column(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, flag: list[str], failing: bool
+) -> None:
+    file = write(tmp_path, "0 0 1 1 * www-data * x\n" if failing else "0 0 1 1 * www-data x\n", name)
+    status, rows, err = run(capsys, file, *flag)
+    assert (status, len(rows)) == (0, 1)
+    assert ("user-column" in err) is failing
+
+
+def test_a_wrong_user_column_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, rows, _ = run(capsys, write(tmp_path, "0 0 1 1 * /bin/x y\n", "cron.d/app"))
+    assert (status, rows) == (1, [{"line": 1, "column": 11, "error": "bad username"}])
+
+
+def test_cron_yaml_and_python(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    entry = '  - name: {0}\n    url: /{0}\n    schedule: "{1} 0 * * *"\n'
+    yaml = "version: 1\ncron:\n" + entry.format("a", 0) + entry.format("b", 60)
+    status, rows, err = run(capsys, write(tmp_path, yaml, "cron.yaml"), "--from", "2026-03-01", "--to", "2026-03-02")
+    assert (status, [row["line"] for row in rows]) == (1, [3, 8])
+    assert err == ""
+    assert rows[0]["fires_utc"] == ["2026-03-01T00:00:00Z"]
+    python = 'from chalicelib.schedules import job\n\n\n@job("0 9 * * *", tz="Asia/Tokyo")\ndef a() -> None: ...\n'
+    status, rows, _ = run(capsys, write(tmp_path, python, "a.py"), "--from", "2026-03-01", "--to", "2026-03-02")
+    assert (status, rows) == (
+        0, [{"line": 4, "schedule": "0 9 * * *", "fires_utc": ["2026-03-01T00:00:00Z"]}])  # fmt: skip
+
+
+def test_an_empty_list_is_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, write(tmp_path, "# nothing\n")) == (0, [], "")
+
+
+def test_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(tmp_path, "*/5 * * * * x\n61 * * * * y\n")
+    assert main(["fires", file, "--from", "2026-03-29T00:55", "--to", "2026-03-30"]) == 1
+    said = capsys.readouterr().out
+    assert "2026-03-29 00:55, 01:00, 01:05" in " ".join(said.split())
+    assert "bad minute (column 1)" in said
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "first", "last"),
+    [
+        ("2026-03-29T01:00Z", "2026-03-29T02:00", "01:00", "02:00"),
+        ("2026-03-29T03:00+02:00", "2026-03-29T01:00:01Z", "01:00", "01:01"),
+        ("2026-03-29T00:59:59", "2026-03-29T01:00:00", "01:00", "01:00"),
+        ("", "2026-03-29T02:00", "01:00", "02:00"),
+    ],
+)
+def test_from_is_included_and_to_is_not(start: str, end: str, first: str, last: str) -> None:
+    expected = [
+        int(datetime.fromisoformat(f"2026-03-29T{time}Z").timestamp()) // 60 for time in (first, last)]  # fmt: skip
+    assert list(window(start, end, NOW)) == expected
+
+
+def test_a_day_is_the_default() -> None:
+    start, end = window("", "", NOW)
+    assert (start * 60, end - start) == (int(NOW.timestamp()) + 30, 1440)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--from", "tomorrow"], "--from: 'tomorrow'"),
+        (["--to", "2026-13-01"], "--to: '2026-13-01'"),
+        (["--from", "2026-03-02", "--to", "2026-03-01"], "--to lies before --from"),
+        (["--from", "0001-01-01", "--to", "0001-01-02"], "--from, --to"),
+        (["--tz", "Mars/Olympus"], "'Mars/Olympus'"),
+    ],
+)
+def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str) -> None:
+    assert main(["fires", write(tmp_path, "* * * * * x\n"), *words]) == 2
+    err = " ".join(capsys.readouterr().err.split())
+    assert said in err
+    assert "Traceback" not in err
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(Mistake, match="nowhere: cannot be read"):
+        explain(tmp_path / "nowhere", "UTC", Window(0, 1))
+
+
+@given(st.binary(max_size=300))
+def test_any_file_has_a_report(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    file = tmp_path_factory.getbasetemp() / "any"
+    file.write_bytes(data)
+    report = explain(file, "UTC", Window(29_000_000, 29_000_060))
+    assert [row.line for row in report.rows] == sorted(row.line for row in report.rows)

@@ -1,0 +1,263 @@
+"""Tick, sweep, work and the rest, joined as in production, over tables and queues in memory and real processes."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from chalicelib import control
+from chalicelib.cloud import Message
+from chalicelib.control import Failed
+from chalicelib.schedules import operations
+from chalicelib.schedules.daylight import stamp
+from chalicelib.schedules.records import SKEW_SECONDS
+from tests.schedules.places import NOON, Place, job
+
+SLOT = "2026-03-28T12:00Z"
+HOME, STANDBY = "eu-west-1", "us-east-1"
+
+
+def tick(place: Place, minute: int = NOON, region: str = HOME) -> dict[str, Any]:
+    event = {"detail-type": "Scheduled Event", "time": f"{stamp(minute)}:00Z"}
+    return control.run(operations.TICK, place.sites[region], event)
+
+
+def handle(place: Place, operation: Any, message: Message, region: str = HOME, received: int = 1) -> Any:
+    queue = "schedule-runs" if operation is operations.WORK else "schedule-sweeps"
+    record = {"body": message.body, "messageId": "m", "receiptHandle": "r",
+              "eventSourceARN": f"arn:aws:sqs:{region}:1:lamplighter-test-{queue}",
+              "attributes": {"ApproximateReceiveCount": str(received)}}
+    return control.run(operation, place.sites[region], {"Records": [record]})
+
+
+def work(place: Place, region: str = HOME) -> None:
+    for message in place.sent("schedule-runs", region):
+        assert handle(place, operations.WORK, message, region) == {"batchItemFailures": []}
+
+
+def sweep(place: Place, region: str = HOME) -> None:
+    for message in place.sent("schedule-sweeps", region):
+        handle(place, operations.SWEEP, message, region)
+
+
+def ask(place: Place, operation: Any, **event: Any) -> dict[str, Any]:
+    return control.run(operation, place.sites[HOME], event)
+
+
+def why(place: Place, name: str, minute: int) -> tuple[str, str]:
+    report = ask(place, operations.WHY, job=name, time=f"{stamp(minute)}Z")["plan"]["report"]
+    return report["answer"], report["sentence"]
+
+
+def test_a_due_job_runs_and_its_story_is_written(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job(command="echo $LAMP_JOB for $LAMP_SLOT; pwd", env={"SHELL": "/bin/sh", "HOME": "/"})])
+    tick(place)
+    work(place)
+    run = place.run("jobs/one", SLOT)
+    assert (run["state"], run["exit"], run["region"]) == ("done", 0, HOME)
+    output = place.sites[HOME].regional.get("output#jobs/one", f"{SLOT}#1")
+    assert output is not None
+    assert output.body["output"] == f"jobs/one for {SLOT}\n/\n"
+    assert why(place, "jobs/one", NOON)[0] == "ran"
+
+
+def test_two_workers_and_two_ticks_run_it_once(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job(command=f"echo x >> {tmp_path}/ran")])
+    tick(place)
+    tick(place)
+    work(place)
+    assert (tmp_path / "ran").read_text() == "x\n"
+
+
+def test_the_standby_does_what_home_left_undone_and_nothing_more(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job("jobs/one"), job("jobs/two", command="echo two")])
+    tick(place)
+    tick(place, region=STANDBY)
+    first = place.sent("schedule-runs")[0]
+    handle(place, operations.WORK, first)
+    place.now += 125
+    sweep(place, STANDBY)
+    [left] = place.sent("schedule-runs", STANDBY)
+    assert msgspec.json.decode(left.body)["why"] == "late"
+    handle(place, operations.WORK, left, STANDBY)
+    assert {place.run(name, SLOT)["region"] for name in ("jobs/one", "jobs/two")} == {HOME, STANDBY}
+
+
+def test_a_silent_home_is_stood_in_for_and_people_are_told_once(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job()])
+    tick(place, NOON - 1)
+    for minute in (NOON, NOON + 1):
+        tick(place, minute, STANDBY)
+    place.now += 180
+    sweep(place, STANDBY)
+    work(place, STANDBY)
+    assert place.run("jobs/one", SLOT)["region"] == STANDBY
+    assert [subject for subject, _ in place.told(STANDBY)] == ["Takeover: us-east-1 takes over"]
+    assert why(place, "jobs/one", NOON)[0] == "late"
+
+
+def test_after_an_outage_each_policy_catches_up_as_it_says(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job("jobs/usual"), job("jobs/skip", catch_up="skip"), job("jobs/one", catch_up="one"),
+                             job("jobs/all", catch_up="all"), job("jobs/2m", catch_up="2m")])
+    tick(place, NOON - 31)
+    tick(place)
+    counts: dict[str, int] = {}
+    for message in place.sent("schedule-runs"):
+        errand = msgspec.json.decode(message.body)
+        if errand.get("why") == "caught up":
+            counts[errand["job"]] = counts.get(errand["job"], 0) + 1
+    assert counts == {"jobs/usual": 5, "jobs/one": 1, "jobs/all": 30, "jobs/2m": 2}
+    assert "runs are missed for good" in place.told()[-1][1]
+    place.now += 1
+    assert why(place, "jobs/skip", NOON - 10)[0] == "missed"
+    assert why(place, "jobs/one", NOON - 10)[0] == "coalesced"
+
+
+def test_a_failure_is_told_with_its_output_unless_mailto_is_empty(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job("jobs/loud", command="echo broken pump; exit 3"),
+                             job("jobs/quiet", command="exit 3", mailto="")])
+    tick(place)
+    work(place)
+    [(subject, text)] = place.told()
+    assert subject == "Failed: jobs/loud"
+    assert "broken pump" in text
+    assert "cron.d/test:3" in text
+    assert place.run("jobs/loud", SLOT)["told"]
+    assert why(place, "jobs/quiet", NOON) == ("failed", f"for {SLOT} in {HOME}, started 0 s after its minute, "
+                                              "attempt 1, took 0.0 s: exit status 3")
+
+
+def test_a_failed_run_is_tried_again_and_told_only_at_the_end(tmp_path: Path) -> None:
+    mark = tmp_path / "there"
+    place = Place(tmp_path, [job(command=f"test -e {mark} || {{ touch {mark}; exit 1; }}", retries=1)])
+    tick(place)
+    work(place)
+    assert place.run("jobs/one", SLOT)["state"] == "retrying"
+    place.now += 31
+    work(place)
+    run = place.run("jobs/one", SLOT)
+    assert (run["state"], run["attempt"]) == ("done", 2)
+    assert place.told() == []
+
+
+def test_a_time_out_ends_the_whole_process_group(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job(command="sleep 600 & echo started; sleep 600", timeout=1)])
+    tick(place)
+    work(place)
+    assert place.run("jobs/one", SLOT)["state"] == "timed-out"
+    assert place.told()[0][0] == "TooLong: jobs/one"
+
+
+def test_a_vanished_worker_is_reported_as_interrupted_and_not_repeated(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job(command=f"echo x >> {tmp_path}/ran")])
+    tick(place)
+    [message] = place.sent("schedule-runs")
+    claim = place.coordination.create(f"run#{'jobs/one'}", SLOT, {
+        "job": "jobs/one", "slot": SLOT, "minute": NOON, "state": "running", "why": "due", "region": HOME, "owner": "x",
+        "attempt": 1, "started": place.now, "lease": place.now + 660})
+    assert claim is not None
+    assert handle(place, operations.WORK, message)["batchItemFailures"]
+    place.now += 661 + SKEW_SECONDS
+    handle(place, operations.WORK, message, received=2)
+    assert place.run("jobs/one", SLOT)["state"] == "interrupted"
+    assert not (tmp_path / "ran").exists()
+    assert place.told()[0][0] == "Interrupted: jobs/one"
+
+
+def test_pause_resume_and_run_are_planned_first_and_journalled(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job()])
+    assert ask(place, operations.PAUSE, job="jobs/one")["status"] == "planned"
+    assert ask(place, operations.PAUSE, job="one", reason="moving house", apply=True)["status"] == "done"
+    tick(place)
+    assert place.sent("schedule-runs") == []
+    assert why(place, "jobs/one", NOON)[0] == "paused"
+    assert ask(place, operations.RUN, job="jobs/one", apply=True)["status"] == "done"
+    work(place)
+    assert why(place, "jobs/one", NOON)[0] == "paused"
+    assert ask(place, operations.RESUME, job="jobs/one", apply=True)["results"] == ("jobs/one: resumed",)
+    journal = place.sites[HOME].regional.query("journal#2026-03-28")
+    assert {entry.body["operation"] for entry in journal} == {"schedules.pause", "schedules.run", "schedules.resume"}
+    assert "moving house" in str([entry.body for entry in journal])
+
+
+def test_an_unknown_job_is_refused_with_a_hint(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job("backup/nightly")])
+    answer = ask(place, operations.PAUSE, job="nightl")
+    assert answer["status"] == "refused"
+    assert "backup/nightly" in answer["message"]
+
+
+def test_status_tells_last_run_and_next_fire(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job(schedule="*/5 * * * *"), job("jobs/never", schedule="0 0 30 2 *")])
+    tick(place)
+    work(place)
+    report = ask(place, operations.STATUS)["plan"]["report"]
+    by_name = {entry["job"]: entry for entry in report["jobs"]}
+    assert by_name["jobs/one"]["last"]["state"] == "done"
+    assert by_name["jobs/one"]["next"] == "2026-03-28T12:05Z"
+    assert by_name["jobs/never"]["next"] is None
+    assert report["last_minute"] == {"minute": "2026-03-28T12:00Z", "region": HOME}
+
+
+def test_what_outlived_its_ttl_is_pruned(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job()])
+    tick(place)
+    work(place)
+    place.now += 15 * 86_400
+    ask(place, operations.PRUNE, apply=True)
+    assert place.coordination.get("run#jobs/one", SLOT) is None
+
+
+def test_the_waiting_run_starts_when_the_one_before_ends(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job(overlap="queue-one")])
+    lock = {"slot": "2026-03-28T11:59Z", "owner": "other", "lease": place.now + 600}
+    held = place.coordination.create("lock", "jobs/one", lock)
+    tick(place)
+    work(place)
+    assert place.run("jobs/one", SLOT)["state"] == "waiting"
+    held = place.coordination.get("lock", "jobs/one")
+    assert held is not None
+    assert held.body["waiting"] == SLOT
+    place.coordination.delete(held)
+    place.now += 60
+    sweep(place)
+    work(place)
+    assert place.run("jobs/one", SLOT)["state"] == "done"
+    assert place.coordination.get("lock", "jobs/one") is None
+
+
+def test_a_replaced_run_makes_way(tmp_path: Path) -> None:
+    fifo = tmp_path / "told"
+    place = Place(tmp_path, [job(command=f"echo > {fifo}; sleep 600", overlap="replace")])
+    tick(place)
+    [first] = place.sent("schedule-runs")
+    tick(place, NOON + 1)
+    [second] = place.sent("schedule-runs")
+    # The first run's worker asks every two seconds whether it is to make way: let the second ask it to beforehand.
+    real = place.coordination.create
+
+    def create(pk: str, sk: str, body: dict[str, Any], **more: Any) -> Any:
+        item = real(pk, sk, body, **more)
+        if pk == "run#jobs/one" and sk == SLOT:
+            handle(place, operations.WORK, second)
+        return item
+
+    place.coordination.create = create  # type: ignore[method-assign]
+    handle(place, operations.WORK, first)
+    assert place.run("jobs/one", SLOT)["state"] == "replaced"
+    [follow_up] = place.sent("schedule-runs")
+    assert msgspec.json.decode(follow_up.body)["slot"] == "2026-03-28T12:01Z"
+
+
+@pytest.mark.parametrize("operation", operations.ALL, ids=lambda operation: operation.name)
+@pytest.mark.parametrize(
+    "event", [None, [], "x", {"surprise": 1}, {"Records": [{}]}, {"detail-type": "Scheduled Event"}])
+def test_every_operation_answers_a_wrong_event_clearly(tmp_path: Path, operation: Any, event: Any) -> None:
+    place = Place(tmp_path, [job()])
+    try:
+        answer = control.run(operation, place.sites[HOME], event)
+    except Failed as failure:
+        assert operation.name in str(failure)
+    else:
+        assert answer == {"batchItemFailures": []} or operation.name in answer["message"]

@@ -1,0 +1,129 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chalicelib.tasks import decide
+from chalicelib.tasks.decide import Dead, Later, Message, Redrive, Wanted
+from chalicelib.tasks.messages import Depth, Letter, Looked
+from chalicelib.tasks.registry import Registry
+
+
+def message(receives: int = 1, waits: int = 0, age: float = 0.0) -> Message:
+    return Message("m", receives, waits, age)
+
+
+@pytest.mark.parametrize(("receives", "waits", "attempt"), [(1, 0, 1), (3, 0, 3), (7, 5, 2), (1, 3, 1)])
+def test_deferrals_are_not_attempts(receives: int, waits: int, attempt: int) -> None:
+    assert message(receives, waits).attempt == attempt
+
+
+@pytest.mark.parametrize(("attempt", "retries", "dead"), [
+    (1, 0, True), (1, 1, False), (2, 1, True), (5, 5, False), (6, 5, True),
+])
+def test_a_failure_is_tried_again_as_often_as_it_may(attempt: int, retries: int, dead: bool) -> None:
+    verdict = decide.failed(message(attempt), retries, "failed", "KeyError: 'x'")
+    assert isinstance(verdict, Dead if dead else Later)
+    assert f"(try {attempt} of {retries + 1}" in verdict.why
+    if isinstance(verdict, Later):
+        assert verdict.attempt
+
+
+def test_a_refusal_is_never_tried_again() -> None:
+    assert decide.failed(message(), 5, "refused", "no such customer") == Dead("refused", "no such customer")
+
+
+@given(st.integers(1, 50), st.integers(0, 50), st.integers(0, 20))
+def test_only_a_message_with_more_tries_than_it_may_have_is_worn_out(receives: int, waits: int, retries: int) -> None:
+    known = message(receives, waits)
+    dead = decide.worn_out(known, retries)
+    assert (dead is not None) == (known.attempt > retries + 1)
+    assert dead is None or dead.kind == "crashed"
+
+
+@pytest.mark.parametrize(("timeout", "remaining", "first", "gets"), [
+    (60, 800.0, False, 60.0), (60, 60.0, False, 60.0), (60, 59.9, False, None), (60, 59.9, True, 59.9),
+    (60, 0.0, True, None), (60, -3.0, True, None),
+])
+def test_a_run_gets_its_time_or_goes_back(timeout: int, remaining: float, first: bool, gets: float | None) -> None:
+    assert decide.allowance(timeout, remaining, first) == gets
+
+
+def test_giving_back_for_want_of_time_costs_no_try_and_no_wait() -> None:
+    assert decide.no_time() == Later(0, "no time left in this invocation", attempt=False)
+
+
+def test_an_unknown_task_names_those_there_are() -> None:
+    dead = decide.unusable(None, "invoices.rendr", {}, Registry())
+    assert dead.kind == "unknown-task"
+    assert "'invoices.rendr'" in dead.why
+    assert "none at all" in dead.why
+
+
+def looked(*letters: Letter, cut: tuple[str, ...] = ()) -> Looked:
+    return Looked(letters, cut)
+
+
+def letter(id: str, **said: object) -> Letter:
+    facts = {"queue": "default-dead", "body": "{}", "sent": 1, "receives": 1, "receipt": "r", "origin": "default",
+             "reason": "failed", "error": "KeyError: 'x'", "task": "a.b"} | said
+    return Letter(id=id, **facts)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("wanted", "ids"), [
+    (Redrive(), ["1", "2", "3"]),
+    (Redrive(id="2"), ["2"]),
+    (Redrive(id="old"), ["3"]),
+    (Redrive(error="keyerror"), ["1", "3"]),
+    (Redrive(error="timed-out"), ["2"]),
+    (Redrive(task="c.d"), ["2"]),
+    (Redrive(id="9"), []),
+])
+def test_redrive_takes_all_one_or_by_error(wanted: Redrive, ids: list[str]) -> None:
+    late = letter("2", reason="timed-out", error="took longer", task="c.d")
+    letters = [late, letter("1"), letter("3", original="old")]
+    plan = decide.redrive(looked(*letters), wanted)
+    assert [action.target for action in plan.actions] == ids
+
+
+def test_a_redrive_says_why_each_one_died_and_has_a_digest_of_its_own() -> None:
+    first = decide.redrive(looked(letter("1")), Redrive())
+    second = decide.redrive(looked(letter("1"), letter("2")), Redrive())
+    assert first.actions[0].reason == "it died as failed: KeyError: 'x'"
+    assert first.digest != second.digest
+    # A new receipt is no new plan: a digest shown now still applies after the next look.
+    assert decide.redrive(looked(letter("1", receipt="new", receives=9)), Redrive()).digest == first.digest
+
+
+def test_a_letter_of_unknown_origin_stays_and_is_told() -> None:
+    plan = decide.redrive(looked(letter("1", origin="")), Redrive())
+    assert not plan.actions
+    assert "default-dead: 1 does not say where it came from" in plan.notes[1]
+
+
+def test_when_not_all_were_looked_at_it_says_so() -> None:
+    more = "default-dead: not all was looked at; run it again for the rest"
+    assert more in decide.redrive(looked(letter("1"), cut=("default-dead",)), Redrive()).notes
+    assert more in decide.peek(looked(letter("1"), cut=("default-dead",)), Wanted()).notes
+    assert more not in decide.redrive(looked(letter("1")), Redrive()).notes
+
+
+def test_peek_shows_what_is_wanted_and_warns_about_live_queues() -> None:
+    plan = decide.peek(looked(letter("1"), letter("2", error="ValueError")), Wanted(error="value"))
+    assert [shown["id"] for shown in plan.report["messages"]] == ["2"]
+    assert not plan.notes
+    assert "counted as one try" in decide.peek(looked(letter("1", origin="")), Wanted()).notes[0]
+
+
+def test_a_letter_for_people_has_no_receipt_and_a_short_body() -> None:
+    shown = letter("1", body="å" * 3000).summary()
+    assert shown["sent"] == "1970-01-01T00:00:01Z"
+    assert len(shown["body"]) == 2000
+    assert shown["bytes"] == 6000
+    assert "receipt" not in shown
+
+
+def test_status_points_at_dead_letters_only() -> None:
+    depths = [Depth("default", 5, 1, 0, 12, False), Depth("default-dead", 2, 0, 0, None, True)]
+    plan = decide.status(depths)
+    assert plan.notes == ("default-dead: 2 dead letters; see tasks.peek, then tasks.redrive",)
+    assert plan.report["queues"][0]["oldest"] == 12

@@ -1,0 +1,188 @@
+"""The one loop: triggers, dry runs, digests, the journal, and what becomes of each kind of failure."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from chalicelib import control
+from chalicelib.cloud import Unreachable
+from chalicelib.control import Failed, Later, Operation, Refused, Request
+from chalicelib.plan import Action, Plan
+from chalicelib.site import Site
+from sandbox.simulation.parts import MemoryQueue
+from tests.schedules.places import Place, job
+
+TICK = {"detail-type": "Scheduled Event", "time": "2026-03-28T12:00:00Z"}
+
+
+class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A lamp's name."""
+
+    lamp: str = "corner"
+
+
+class Street:
+    """An operation that lights lamps, and remembers what it did and when it was asked."""
+
+    def __init__(self, error: Exception | None = None, later: int = 0, routine: bool = False) -> None:
+        self.lit: list[str] = []
+        self.asked: list[Request] = []
+        self.error, self.later, self.routine = error, later, routine
+        self.operation: Operation[str] = Operation(
+            "lamps.light", "lights", self.observe, self.decide, {"light": self.light}, Asked)
+
+    def observe(self, site: Site, request: Request) -> str:
+        self.asked.append(request)
+        return str(request.parameters.lamp)
+
+    def decide(self, seen: str, request: Request) -> Plan:
+        return Plan((Action("light", seen, "it is dark", routine=self.routine),), later=self.later)
+
+    def light(self, site: Site, request: Request, actions: Sequence[Action]) -> Sequence[str]:
+        if self.error:
+            raise self.error
+        self.lit += [action.target for action in actions]
+        return [f"{action.target} burns" for action in actions]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Place(tmp_path, [job()]).sites["eu-west-1"]
+
+
+def message(body: Any, received: int = 1, id: str = "m1") -> dict[str, Any]:
+    return {"body": body if isinstance(body, str) else json.dumps(body), "messageId": id, "receiptHandle": "r1",
+            "eventSourceARN": "arn:aws:sqs:eu-west-1:1:lamplighter-test-schedule-runs",
+            "attributes": {"ApproximateReceiveCount": str(received)}}
+
+
+def journal(site: Site) -> list[dict[str, Any]]:
+    return [item.body for item in site.regional.query("journal#2026-03-28")]
+
+
+def test_an_empty_event_only_plans(site: Site) -> None:
+    street = Street()
+    answer = control.run(street.operation, site, {})
+    assert answer["status"] == "planned"
+    assert answer["plan"]["actions"][0]["reason"] == "it is dark"
+    assert (street.lit, journal(site)) == ([], [])
+
+
+def test_apply_acts_and_writes_the_journal(site: Site) -> None:
+    street = Street()
+    answer = control.run(street.operation, site, {"apply": True, "lamp": "bridge"}, id="req-1")
+    assert (answer["status"], answer["results"]) == ("done", ("bridge burns",))
+    [entry] = journal(site)
+    assert entry["operation"] == "lamps.light"
+    assert entry["request"] == "req-1"
+    assert entry["results"] == ["bridge burns"]
+
+
+def test_a_digest_applies_only_that_plan(site: Site) -> None:
+    street = Street()
+    digest = control.run(street.operation, site, {})["digest"]
+    assert control.run(street.operation, site, {"apply": digest})["status"] == "done"
+    other = control.run(street.operation, site, {"apply": digest, "lamp": "bridge"})
+    assert other["status"] == "refused"
+    assert "no longer" in other["message"]
+    assert street.lit == ["corner"]
+
+
+def test_a_rule_applies_and_its_time_is_the_runs_now(site: Site) -> None:
+    street = Street()
+    control.run(street.operation, site, TICK)
+    assert street.lit == ["corner"]
+    assert street.asked[0].now == 1774699200
+
+
+@pytest.mark.parametrize("time", [None, "noon", 5, "2026-03-28T12:00:00"])
+def test_a_rules_event_without_a_time_is_refused_and_seen(site: Site, time: Any) -> None:
+    with pytest.raises(Failed, match="time"):
+        control.run(Street().operation, site, {"detail-type": "Scheduled Event", "time": time})
+
+
+def test_routine_acts_leave_no_journal(site: Site) -> None:
+    street = Street(routine=True)
+    control.run(street.operation, site, TICK)
+    assert (street.lit, journal(site)) == (["corner"], [])
+
+
+def test_what_stopped_in_the_middle_is_in_the_journal(site: Site) -> None:
+    with pytest.raises(ZeroDivisionError):
+        control.run(Street(ZeroDivisionError("oops")).operation, site, {"apply": True})
+    assert journal(site)[0]["results"] == ["stopped: ZeroDivisionError: oops"]
+
+
+@pytest.mark.parametrize(("error", "status"), [
+    (Refused("no such lamp"), "refused"), (Later("raining", 7), "later"), (Unreachable("dark"), "failed")])
+def test_by_hand_every_failure_is_an_answer(site: Site, error: Exception, status: str) -> None:
+    answer = control.run(Street(error).operation, site, {"apply": True})
+    assert answer["status"] == status
+    assert str(error) in answer["message"]
+
+
+@pytest.mark.parametrize("error", [Refused("no"), Later("no", 1), Unreachable("no")])
+def test_a_scheduled_run_that_fails_is_an_error_of_its_lambda(site: Site, error: Exception) -> None:
+    with pytest.raises(Failed, match=r"lamps\.light: .*no"):
+        control.run(Street(error).operation, site, TICK)
+
+
+@pytest.mark.parametrize(("error", "back"), [
+    (None, False), (Refused("no"), False), (Later("no", 7), True), (Unreachable("no"), True)])
+def test_only_what_may_succeed_later_goes_back_to_its_queue(site: Site, error: Exception | None, back: bool) -> None:
+    answer = control.run(Street(error).operation, site, {"Records": [message({})]})
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "m1"}] if back else []}
+
+
+def test_a_message_that_comes_later_is_hidden_until_then(site: Site) -> None:
+    control.run(Street(Later("no", 7)).operation, site, {"Records": [message({})]})
+    queue = site.queues["schedule-runs"]
+    assert isinstance(queue, MemoryQueue)
+    assert queue.hidden == [("r1", 7)]
+
+
+def test_a_message_that_cannot_be_hidden_still_comes_back(site: Site) -> None:
+    def dark(call: str) -> None:
+        raise Unreachable(call)
+
+    dim = msgspec.structs.replace(site, queues={"schedule-runs": MemoryQueue(fault=dark)})
+    answer = control.run(Street(later=3).operation, dim, {"Records": [message({})]})
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "m1"}]}
+
+
+@pytest.mark.parametrize("event", [None, [], "x", 3, {"lamp": 3}, {"lump": "x"}, {"apply": 1}, {"apply": None}])
+def test_a_wrong_event_gets_one_clear_refusal(site: Site, event: Any) -> None:
+    answer = control.run(Street().operation, site, event)
+    assert answer["status"] == "refused"
+    assert "lamps.light" in answer["message"]
+
+
+@pytest.mark.parametrize("record", [{}, None, 3, message("{"), message("[]"), message({"lump": 1})])
+def test_a_foreign_message_is_refused_not_retried(site: Site, record: Any) -> None:
+    street = Street()
+    assert control.run(street.operation, site, {"Records": [record]}) == {"batchItemFailures": []}
+    assert street.lit == []
+
+
+JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3)
+                    | st.dictionaries(st.sampled_from(["apply", "lamp", "Records", "body", "messageId", "attributes"])
+                                      | st.text(max_size=4), inner, max_size=4), max_leaves=8)
+
+
+@given(JSON)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_event_breaks_the_loop(site: Site, event: Any) -> None:
+    answer = control.run(Street().operation, site, event)
+    assert "status" in answer or "batchItemFailures" in answer
+
+
+def test_a_digest_changes_with_any_fact() -> None:
+    plans = [Plan((Action("light", target, "r", {"n": number}),)) for target in "ab" for number in (1, 2)]
+    assert len({plan.digest for plan in plans}) == 4
+    assert plans[0].digest == Plan((Action("light", "a", "r", {"n": 1}),), notes=("else",)).digest

@@ -1,0 +1,226 @@
+"""fleet.toml: every mistake is named with its file, line, key and remedy, and docs/fleet.md tells every key."""
+
+import re
+import typing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chalicelib import durations, fleet
+
+ROOT = Path(__file__).resolve().parent.parent
+
+GOOD = """\
+name = "lamplighter"
+
+[[regions]]
+name = "eu-west-1"
+
+[[regions]]
+name = "us-east-1"
+
+[coordination]
+regions = ["eu-west-1"]
+
+[schedules]
+timezone = "Europe/Stockholm"
+patience = "2m"
+
+[[queues]]
+name = "default"
+timeout = "60s"
+
+[[queues]]
+name = "invoices"
+"""
+
+# What is put in place of what, and the one line that must come of it.
+MISTAKES = [
+    ("unknown key", 'patience = "2m"', 'patiense = "2m"', "fleet.toml:14: schedules.patiense: no such key; remove it"),
+    ("unknown table", "[schedules]", "[scheduling]", "fleet.toml:12: scheduling: no such key; remove it"),
+    ("unknown key in a list", 'name = "invoices"', 'name = "invoices"\nfifi = true',
+     "fleet.toml:22: queues.1.fifi: no such key"),
+    ("wrong type", 'name = "invoices"', "name = 7", "fleet.toml:21: queues.1.name: expected `str`, got `int`"),
+    ("wrong type above", 'name = "lamplighter"', "name = []", "fleet.toml:1: name: expected `str`, got `array`"),
+    ("number for a span", '"2m"', "120",
+     'fleet.toml:14: schedules.patience: expected a span of time in quotes, as in "10m"'),
+    ("not a span", '"60s"', '"a minute"', "fleet.toml:18: queues.0.timeout: 'a minute' is not a span of time"),
+    ("missing key", 'name = "us-east-1"', "", "fleet.toml:6: regions.1: the key 'name' is missing here; add it"),
+    ("missing table", '[coordination]\nregions = ["eu-west-1"]', "",
+     "fleet.toml:1: the file: the key 'coordination' is missing"),
+    ("not a region", '"us-east-1"', '"Virginia"', "fleet.toml:7: regions.1.name: 'Virginia' is not an AWS region"),
+    ("region twice", '"us-east-1"', '"eu-west-1"', "fleet.toml:7: regions.1.name: 'eu-west-1' stands here 2 times"),
+    ("queue twice", '"invoices"', '"default"',
+     "fleet.toml:21: queues.1.name: 'default' stands here 2 times; remove or rename"),
+    ("two coordination regions", '["eu-west-1"]', '["eu-west-1", "eu-west-2"]',
+     "fleet.toml:10: coordination.regions: name one region, or"),
+    ("three of two sets", '["eu-west-1"]', '["eu-west-1", "eu-west-2", "us-east-1"]',
+     "fleet.toml:10: coordination.regions: name one"),
+    ("one region three times", '["eu-west-1"]', '["eu-west-1", "eu-west-1", "eu-west-2"]',
+     "fleet.toml:10: coordination.regions: name"),
+    ("too impatient", '"2m"', '"10s"', "fleet.toml:14: schedules.patience: must lie between 30s and 5m"),
+    ("target without its table", 'patience = "2m"', 'on = "ecs"',
+     "fleet.toml:14: schedules.on: 'ecs' needs a table [schedules.ecs]"),
+    ("unknown target", 'patience = "2m"', 'on = "cloud"', "fleet.toml:14: schedules.on: invalid enum value 'cloud'"),
+    ("longer than a Lambda", '"60s"', '"20m"',
+     "fleet.toml:18: queues.0.timeout: must lie between 1s and 14m: a Lambda ends"),
+    ("a name of ours", '"invoices"', '"schedule-runs"',
+     "fleet.toml:21: queues.1.name: 'schedule-runs' is kept for Lamplighter"),
+    ("out of range", 'timeout = "60s"', "batch = 11", "fleet.toml:18: queues.0.batch: expected `int` <= 10"),
+    ("not TOML", "[schedules]", "[schedules", "fleet.toml:12: not valid TOML"),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "line"), [row[1:] for row in MISTAKES], ids=[row[0] for row in MISTAKES])
+def test_a_mistake_is_named_with_its_line_and_its_remedy(before: str, after: str, line: str) -> None:
+    assert GOOD.count(before) == 1, "the table above means one place"
+    with pytest.raises(fleet.FleetError) as caught:
+        fleet.parse(GOOD.replace(before, after))
+    assert str(caught.value).startswith(line)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_good_one_is_good() -> None:
+    read = fleet.parse(GOOD)
+    assert (read.home, read.rank("us-east-1"), read.coordination.strong) == ("eu-west-1", 1, False)
+    assert (read.schedules.patience, read.queues[0].timeout) == (120, 60)
+    assert read.dead_letters(read.queues[0]) == "default-dead"
+
+
+def test_a_circle_of_dead_letters_is_named() -> None:
+    text = GOOD.replace('timeout = "60s"', 'dead_letter = "invoices"') + 'dead_letter = "default"\n'
+    with pytest.raises(fleet.FleetError, match=r"default -> invoices -> default goes round in a circle"):
+        fleet.parse(text)
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    with pytest.raises(fleet.FleetError) as caught:
+        fleet.parse(GOOD.replace('"us-east-1"', '"eu-west-1"').replace('"invoices"', '"default"'))
+    assert [line.split(": ")[1] for line in str(caught.value).splitlines()] == ["regions.1.name", "queues.1.name"]
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"name = '\xc3'"])
+def test_bytes_that_are_no_text(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "fleet.toml"
+    path.write_bytes(content)
+    with pytest.raises(fleet.FleetError, match=r"fleet\.toml:1: cannot be read .*; write it in UTF-8"):
+        fleet.load(path)
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(fleet.FleetError, match=r"fleet\.toml:1: cannot be read"):
+        fleet.load(tmp_path / "fleet.toml")
+
+
+def test_the_fleet_that_ships_is_good() -> None:
+    assert fleet.load(ROOT / "fleet.toml").coordination.strong
+
+
+@given(st.text())
+def test_any_text_is_read_or_refused(text: str) -> None:
+    _read_or_refuse(text)
+
+
+@given(st.data())
+def test_any_change_of_a_good_file_is_read_or_refused(data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(GOOD)))
+    end = data.draw(st.integers(start, min(len(GOOD), start + 30)))
+    _read_or_refuse(GOOD[:start] + data.draw(st.text("\"'[]{}=.,#\n\\ 0a-\x00é", max_size=8)) + GOOD[end:])
+
+
+@pytest.mark.parametrize("deep", ["a = " + "[" * 5000, "a." * 5000 + "b = 1", "[" + "a." * 5000 + "a]"])
+def test_deep_nesting_is_refused(deep: str) -> None:
+    _read_or_refuse(deep)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+)
+
+
+@given(st.sampled_from(["name", "regions", "coordination", "schedules", "queues", "alarm_email"]), VALUES)
+def test_any_value_for_any_key_is_read_or_refused(key: str, value: Any) -> None:
+    good = {"name": '"a"', "regions": '[{name = "eu-west-1"}]', "coordination": '{regions = ["eu-west-1"]}'}
+    _read_or_refuse("\n".join(f"{name} = {text}" for name, text in (good | {key: _toml(value)}).items()))
+
+
+def _toml(value: Any) -> str:
+    match value:
+        case dict():
+            return "{" + ", ".join(f"{_toml(str(key))} = {_toml(item)}" for key, item in value.items()) + "}"
+        case list():
+            return "[" + ", ".join(map(_toml, value)) + "]"
+        case None:
+            return '""'
+        case _:
+            return msgspec.json.encode(value).decode()
+
+
+def _read_or_refuse(text: str) -> None:
+    try:
+        read = fleet.parse(text)
+    except fleet.FleetError as error:
+        for line in str(error).splitlines():
+            number = re.match(r"fleet\.toml:(\d+): .+", line)
+            assert number and 1 <= int(number[1]) <= text.count("\n") + 1
+    else:
+        assert read.regions and read.coordination.regions
+
+
+# docs/fleet.md: one table of keys under the heading of each struct.
+
+DOCUMENTED: dict[str, type[msgspec.Struct]] = {
+    "the file": fleet.Fleet,
+    "[[regions]]": fleet.Region,
+    "[coordination]": fleet.Coordination,
+    "[schedules]": fleet.Schedules,
+    "[schedules.ecs]": fleet.Ecs,
+    "[schedules.ssm]": fleet.Ssm,
+    "[schedules.http]": fleet.Http,
+    "[[queues]]": fleet.Queue,
+}
+
+
+def documented(heading: str) -> dict[str, tuple[str, str]]:
+    """Key -> (type, default) of the table under `heading`."""
+    page = (ROOT / "docs" / "fleet.md").read_text()
+    section = re.search(rf"^##+ `?{re.escape(heading)}`?$(.*?)(?=^##|\Z)", page, re.M | re.S)
+    assert section, f"docs/fleet.md has no heading {heading}"
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \| .+ \|$", section[1], re.M)
+    return {key: (kind, default) for key, kind, default in rows}
+
+
+def default(field: msgspec.structs.FieldInfo) -> str:
+    """A field's default as the page writes it."""
+    if field.required:
+        return "required"
+    value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+    if value is None or isinstance(value, msgspec.Struct) or value == ():
+        return "none"
+    if isinstance(value, fleet.Duration):
+        value = durations.words(value)
+    return f"`{msgspec.json.encode(value).decode()}`"
+
+
+@pytest.mark.parametrize("heading", DOCUMENTED)
+def test_the_page_tells_every_key_and_no_other(heading: str) -> None:
+    fields = {field.encode_name: default(field) for field in msgspec.structs.fields(DOCUMENTED[heading])}
+    assert {key: told for key, (_, told) in documented(heading).items()} == fields
+
+
+def test_every_struct_of_the_fleet_is_on_the_page() -> None:
+    structs = {value for value in vars(fleet).values() if isinstance(value, type) and issubclass(value, msgspec.Struct)}
+    assert structs == set(DOCUMENTED.values())
+
+
+@pytest.mark.parametrize("heading", DOCUMENTED)
+def test_the_page_tells_every_choice(heading: str) -> None:
+    for field in msgspec.structs.fields(DOCUMENTED[heading]):
+        if typing.get_origin(field.type) is typing.Literal:
+            told, _ = documented(heading)[field.encode_name]
+            assert told == ", ".join(f"`{choice}`" for choice in typing.get_args(field.type))

@@ -1,0 +1,56 @@
+"""The rules of the house that import-linter cannot see: what app.py may import, and that decisions know no clock."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PURE = sorted(ROOT.glob("chalicelib/*/decide.py"))
+
+# How Python tells the time, makes up numbers, or looks at where it runs.
+IMPURE = {"now", "utcnow", "today", "time", "time_ns", "monotonic", "perf_counter", "getenv", "environ", "urandom",
+          "uuid1", "uuid4", "random", "randint", "choice", "shuffle", "token_hex", "open", "read_text"}  # fmt: skip
+
+
+def calls(tree: ast.AST) -> Iterator[str]:
+    """The last name of everything that is called, and of every attribute of a module that is read."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            called = node.func
+            yield called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """The modules that are imported."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
+@pytest.mark.parametrize("path", PURE, ids=lambda path: path.parent.name)
+def test_decisions_ask_neither_clock_nor_chance_nor_machine(path: Path) -> None:
+    assert not IMPURE & set(calls(ast.parse(path.read_text())))
+
+
+def test_there_are_decisions_to_look_at() -> None:
+    assert [path.parent.name for path in PURE] == ["schedules", "tasks"]
+
+
+def test_what_tells_the_time_would_be_found() -> None:
+    found = set(calls(ast.parse("import datetime, random\ndatetime.datetime.now()\nrandom.random()\nopen('x')")))
+    assert IMPURE & found == {"now", "random", "open"}
+
+
+def test_app_only_binds() -> None:
+    found = {name.split(".")[0] for name in imports(ast.parse((ROOT / "app.py").read_text()))}
+    assert found <= {"chalice", "chalicelib", "collections", "typing"}
+
+
+@pytest.mark.parametrize("folder", ["chalicelib", "commands", "sandbox", "cron", "tasks", "tests", "app.py"])
+def test_modules_stay_short(folder: str) -> None:
+    paths = [ROOT / folder] if folder.endswith(".py") else (ROOT / folder).rglob("*.py")
+    assert [str(path) for path in paths if path.read_text().count("\n") > 300] == []

@@ -1,0 +1,117 @@
+"""The ledger's contract, for the table in memory; and that losing replicas or answers never changes who won."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chalicelib.cloud import Unreachable
+from chalicelib.ledger import Item, Replicas
+from sandbox.simulation.parts import MemoryTable, Store
+
+
+class Flaky:
+    """A fault that follows a script: before the effect, after it, before the next one ... `True` loses the answer."""
+
+    def __init__(self, script: list[bool]) -> None:
+        self.script = script
+
+    def __call__(self, call: str) -> None:
+        if self.script and self.script.pop(0):
+            raise Unreachable(f"simulated {call}")
+
+
+def test_create_makes_only_what_is_not_there() -> None:
+    table = MemoryTable()
+    assert table.create("a", "1", {"x": 1}) == Item("a", "1", 1, {"x": 1})
+    assert table.create("a", "1", {"x": 2}) is None
+
+
+def test_swap_needs_the_item_as_it_was() -> None:
+    table = MemoryTable()
+    first = table.create("a", "1", {})
+    assert first is not None
+    assert table.swap(first, {"x": 2}) == Item("a", "1", 2, {"x": 2})
+    assert table.swap(first, {"x": 3}) is None
+    assert table.delete(first) is False
+
+
+def test_query_is_bounded_and_sorted() -> None:
+    table = MemoryTable()
+    for number in range(5):
+        table.create("a", str(number), {})
+    assert [item.sk for item in table.query("a", limit=2)] == ["4", "3"]
+    assert [item.sk for item in table.query("a", newest=False, after="1", before="4")] == ["2", "3"]
+    assert table.query("b") == []
+
+
+def test_a_lost_replica_is_passed_over_for_a_while() -> None:
+    calls: list[str] = []
+
+    def down(call: str) -> None:
+        calls.append(call)
+        raise Unreachable("down")
+
+    now, store = [0.0], Store()
+    replicas = Replicas([MemoryTable(store, down), MemoryTable(store)], clock=lambda: now[0])
+    replicas.get("a", "1")
+    replicas.get("a", "1")
+    assert len(calls) == 1
+    now[0] = 31.0
+    replicas.get("a", "1")
+    assert len(calls) == 2
+
+
+def test_when_no_replica_answers_the_last_ones_word_is_passed_on() -> None:
+    def down(call: str) -> None:
+        raise Unreachable("eu-west-3: down")
+
+    with pytest.raises(Unreachable, match="eu-west-3"):
+        Replicas([MemoryTable(fault=down)] * 3).get("a", "1")
+
+
+SCRIPT = st.lists(st.booleans(), max_size=6)
+
+
+@given(st.lists(SCRIPT, min_size=4, max_size=4))
+def test_of_two_creators_exactly_one_wins_whatever_answers_get_lost(scripts: list[list[bool]]) -> None:
+    store = Store()
+    mine = Replicas([MemoryTable(store, Flaky(list(script))) for script in scripts[:2]])
+    theirs = Replicas([MemoryTable(store, Flaky(list(script))) for script in scripts[2:]])
+    won = []
+    for name, replicas in (("mine", mine), ("theirs", theirs)):
+        try:
+            if replicas.create("a", "1", {"by": name}):
+                won.append(name)
+        except Unreachable:
+            continue
+    there = MemoryTable(store).get("a", "1")
+    assert len(won) <= 1
+    if won:
+        assert there is not None
+        assert there.body == {"by": won[0]}
+
+
+@given(SCRIPT, SCRIPT)
+def test_a_swap_whose_answer_got_lost_is_still_known_to_be_ours(first: list[bool], second: list[bool]) -> None:
+    store = Store()
+    item = MemoryTable(store).create("a", "1", {})
+    assert item is not None
+    replicas = Replicas([MemoryTable(store, Flaky(list(first))), MemoryTable(store, Flaky(list(second)))])
+    try:
+        mine = replicas.swap(item, {"x": 1})
+    except Unreachable:
+        return
+    assert mine == MemoryTable(store).get("a", "1")
+
+
+@given(SCRIPT, SCRIPT)
+def test_a_delete_whose_answer_got_lost_has_happened(first: list[bool], second: list[bool]) -> None:
+    store = Store()
+    item = MemoryTable(store).create("a", "1", {})
+    assert item is not None
+    replicas = Replicas([MemoryTable(store, Flaky(list(first))), MemoryTable(store, Flaky(list(second)))])
+    try:
+        assert replicas.delete(item)
+    except Unreachable:
+        return
+    assert MemoryTable(store).get("a", "1") is None

@@ -1,0 +1,377 @@
+"""The embedded AWS: who may talk to it, what its Lambdas see, how it breaks on demand, and that nothing is left."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.config import Config
+from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
+
+from sandbox import processes
+from sandbox.gate import SECRET_HEADER
+from sandbox.world import ROOT, World, WorldError
+from tests.world.conftest import make_lambda
+from tests.world.eventually import eventually
+
+pytestmark = pytest.mark.world
+HOME, OTHER = "eu-west-1", "us-east-1"
+ALL = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
+
+
+def call(world: World, key: str, secret: str, headers: dict[str, str] | None = None) -> tuple[int, str]:
+    """A ListQueues signed with `key` and `secret`, with more `headers`; status and body."""
+    body = b"{}"
+    request = AWSRequest("POST", world.endpoint + "/", data=body, headers={
+        "X-Amz-Target": "AmazonSQS.ListQueues", "Content-Type": "application/x-amz-json-1.0"})
+    if key:
+        SigV4Auth(Credentials(key, secret), "sqs", HOME).add_auth(request)
+    return ask(world.endpoint + "/", body, {**dict(request.headers.items()), **(headers or {})})
+
+
+def ask(url: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> tuple[int, str]:
+    """Status and body of the answer."""
+    request = urllib.request.Request(url, body, headers or {})  # noqa: S310 - loopback, as the fixture made it
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+            return int(answer.status), answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_the_operator_is_let_in(empty: World) -> None:
+    assert call(empty, empty.state.access_key, empty.state.secret_key)[0] == 200
+
+
+@pytest.mark.parametrize("headers", [
+    {"Origin": "http://evil.example"}, {"Origin": "null"}, {"Host": "evil.example"}, {"Host": "localhost.evil.test"}])
+def test_a_web_page_is_refused_even_with_good_keys(empty: World, headers: dict[str, str]) -> None:
+    status, body = call(empty, empty.state.access_key, empty.state.secret_key, headers)
+    assert (status, "web pages" in body) == (403, True)
+
+
+@pytest.mark.parametrize("key", ["", "test", "111122223333", "000000000000", "AKIAIOSFODNN7EXAMPLE"])
+def test_keys_of_another_run_and_the_emulators_own_are_refused(empty: World, key: str) -> None:
+    status, body = call(empty, key, "test")
+    assert (status, "keys of its own run" in body) == (403, True)
+
+
+def test_the_right_key_with_the_wrong_secret_is_refused(empty: World) -> None:
+    status, body = call(empty, empty.state.access_key, "guessed")
+    assert status == 403 and "signature" in body.lower()
+
+
+@pytest.mark.parametrize("path", ["_ministack/reset", "_ministack/health", "_ministack/config", "_aws/sqs/messages"])
+def test_the_emulators_own_doors_are_shut(empty: World, path: str) -> None:
+    assert ask(f"{empty.endpoint}/{path}")[0] == 403
+
+
+@pytest.mark.parametrize("secret", ["", "guessed"])
+def test_the_control_door_wants_the_secret(empty: World, secret: str) -> None:
+    asked = ask(f"{empty.endpoint}/_world/stop", b'{"region": "eu-west-1"}', {SECRET_HEADER: secret})
+    assert asked[0] == 403
+    assert empty.control("stopped") == []
+
+
+def test_a_wrong_control_command_is_told_in_words(empty: World) -> None:
+    with pytest.raises(WorldError, match="'burn' is not a command"):
+        empty.control("burn")
+    with pytest.raises(WorldError, match="region"):
+        empty.control("stop")
+
+
+def test_it_listens_on_loopback_only(empty: World) -> None:
+    port = int(empty.endpoint.rsplit(":", 1)[1])
+    inode_owner = Path(f"/proc/{empty.state.pid}/net/tcp").read_text().splitlines()[1:]
+    listening = [line.split()[1] for line in inode_owner if line.split()[3] == "0A"]
+    assert f"0100007F:{port:04X}" in listening
+    assert f"00000000:{port:04X}" not in listening
+
+
+def test_a_lambda_sees_neither_this_machines_environment_nor_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "the user's own")
+    monkeypatch.setenv("CANARY", "of the host")
+    source = """
+    import os, sys
+    def handler(event, context):
+        try:
+            import chalice
+        except ImportError:
+            chalice = None
+        import boto3
+        return {"env": dict(os.environ), "path": sys.path, "chalice": chalice is not None}
+    """
+    with World.start() as world:
+        make_lambda(world, HOME, "see", textwrap.dedent(source))
+        seen = json.loads(world.client("lambda", HOME).invoke(FunctionName="see")["Payload"].read())
+    values = " ".join(seen["env"].values())
+    for secret in ("the user's own", "of the host", world.state.secret_key, world.state.control):
+        assert secret not in values
+    assert not {"CANARY", "AUTH", "GATEWAY_PORT", "HOME"} & seen["env"].keys()
+    assert not seen["chalice"] and not [path for path in seen["path"] if "site-packages" in path]
+
+
+def test_a_stopped_region_answers_nobody_and_comes_back_with_all_it_had(empty: World) -> None:
+    empty.client("sqs", HOME).create_queue(QueueName="kept")
+    empty.stop_region(HOME)
+    try:
+        with pytest.raises(ClientError, match="ServiceUnavailable"):
+            empty.client("sqs", HOME).list_queues()
+        empty.client("sqs", OTHER).list_queues()
+    finally:
+        empty.start_region(HOME)
+    assert "kept" in empty.client("sqs", HOME).list_queues(QueueNamePrefix="kept")["QueueUrls"][0]
+
+
+SLEEPER = """
+import subprocess, boto3
+def handler(event, context):
+    child = subprocess.Popen(["sleep", "300"], env={}, start_new_session=True)
+    boto3.client("sqs").send_message(QueueUrl=event["queue"], MessageBody=str(child.pid))
+    child.wait()
+"""
+
+
+def test_stopping_a_region_kills_its_lambdas_and_what_they_started(empty: World) -> None:
+    pids = {}
+    for region in (HOME, OTHER):
+        queue = empty.client("sqs", region).create_queue(QueueName="pids")["QueueUrl"]
+        make_lambda(empty, region, "sleeper", SLEEPER, allow=ALL, timeout=300)
+        empty.client("lambda", region).invoke(
+            FunctionName="sleeper", InvocationType="Event", Payload=json.dumps({"queue": queue}))
+        pids[region] = int(eventually(lambda r=region, q=queue: empty.client("sqs", r).receive_message(
+            QueueUrl=q).get("Messages"))[0]["Body"])  # type: ignore[misc]
+    empty.stop_region(HOME)
+    try:
+        eventually(lambda: not alive(pids[HOME]) and not processes.marked(f"{empty.state.mark}/{HOME}"))
+        assert alive(pids[OTHER]), "another region's Lambda was killed too"
+    finally:
+        empty.start_region(HOME)
+
+
+def test_a_stopped_region_polls_no_queue(empty: World) -> None:
+    sqs, source = empty.client("sqs", HOME), "def handler(event, context): return {}"
+    queue = sqs.create_queue(QueueName="polled", Attributes={"VisibilityTimeout": "60"})["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    make_lambda(empty, HOME, "poller", source)
+    sqs.send_message(QueueUrl=queue, MessageBody="x", DelaySeconds=1)
+    empty.client("lambda", HOME).create_event_source_mapping(FunctionName="poller", EventSourceArn=arn)
+    empty.stop_region(HOME)
+    # Another region's mapping proves that the poller has gone round after the message became visible.
+    other = empty.client("sqs", OTHER)
+    queue2 = other.create_queue(QueueName="polled2")["QueueUrl"]
+    arn2 = other.get_queue_attributes(QueueUrl=queue2, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    make_lambda(empty, OTHER, "poller", source)
+    empty.client("lambda", OTHER).create_event_source_mapping(FunctionName="poller", EventSourceArn=arn2)
+    other.send_message(QueueUrl=queue2, MessageBody="x", DelaySeconds=2)
+    eventually(lambda: depth(other, queue2) == 0)
+    empty.start_region(HOME)
+    assert depth(sqs, queue) == 1
+    eventually(lambda: depth(sqs, queue) == 0)
+
+
+def test_a_malformed_batch_response_returns_the_batch(empty: World) -> None:
+    sqs = empty.client("sqs", HOME)
+    queue = sqs.create_queue(QueueName="malformed", Attributes={"VisibilityTimeout": "1"})["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    make_lambda(empty, HOME, "malformed", """
+def handler(event, context):
+    again = int(event["Records"][0]["attributes"]["ApproximateReceiveCount"]) > 1
+    return {} if again else {"batchItemFailures": [{"itemIdentifier": "no such message"}]}
+""", timeout=1)
+    empty.client("lambda", HOME).create_event_source_mapping(
+        FunctionName="malformed", EventSourceArn=arn, FunctionResponseTypes=["ReportBatchItemFailures"])
+    sqs.send_message(QueueUrl=queue, MessageBody="x")
+    logs, group = empty.client("logs", HOME), "/aws/lambda/malformed"
+    eventually(lambda: depth(sqs, queue) == 0)
+    starts = [event for event in logs.filter_log_events(logGroupName=group)["events"]
+              if event["message"].startswith("START")]
+    assert len(starts) == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [("throttled", "ThrottlingException"), ("unavailable", "ServiceUnavailable")])
+def test_one_action_can_be_refused_in_one_region(empty: World, kind: str, code: str) -> None:
+    empty.refuse("sqs:ListQueues", region=HOME, kind=kind)
+    try:
+        with pytest.raises(ClientError, match=code):
+            empty.client("sqs", HOME).list_queues()
+        empty.client("sqs", OTHER).list_queues()
+        empty.client("sqs", HOME).create_queue(QueueName="other-action")
+    finally:
+        empty.clear_faults()
+    empty.client("sqs", HOME).list_queues()
+
+
+@pytest.mark.parametrize("service", ["s3", "sns", "iam", "sqs", "lambda", "cloudwatch", "cloudformation"])
+def test_every_protocol_can_read_a_refusal(empty: World, service: str) -> None:
+    empty.refuse(f"{service}:*")
+    client, call = empty.client(service, OTHER), {
+        "s3": "list_buckets", "sns": "list_topics", "iam": "list_users", "sqs": "list_queues",
+        "lambda": "list_functions", "cloudwatch": "list_metrics", "cloudformation": "list_stacks"}[service]
+    try:
+        with pytest.raises(ClientError, match="ServiceUnavailable"):
+            getattr(client, call)()
+        empty.clear_faults()
+        empty.stop_region(OTHER)
+        with pytest.raises(ClientError, match="ServiceUnavailable"):
+            getattr(client, call)()
+    finally:
+        empty.clear_faults()
+        empty.start_region(OTHER)
+    getattr(client, call)()
+
+
+def test_a_refusal_ends_after_so_many_times(empty: World) -> None:
+    empty.refuse("sqs:*", region=HOME, times=1)
+    once = boto3.client("sqs", HOME, endpoint_url=empty.endpoint, aws_access_key_id=empty.state.access_key,
+                        aws_secret_access_key=empty.state.secret_key, config=Config(retries={"total_max_attempts": 1}))
+    with pytest.raises(ClientError, match="ServiceUnavailable"):
+        once.list_queues()
+    once.list_queues()
+
+
+def global_table(world: World, name: str, **more: Any) -> None:
+    """A GlobalTable in HOME and OTHER, by CloudFormation."""
+    properties = {
+        "TableName": name, "BillingMode": "PAY_PER_REQUEST",
+        "AttributeDefinitions": [{"AttributeName": "pk", "AttributeType": "S"}],
+        "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}],
+        "Replicas": [{"Region": HOME}, {"Region": OTHER}], **more}
+    template = {"Resources": {"Table": {"Type": "AWS::DynamoDB::GlobalTable", "Properties": properties}}}
+    client = world.client("cloudformation", HOME)
+    client.create_stack(StackName=name, TemplateBody=json.dumps(template))
+    client.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 1})
+
+
+def item(world: World, region: str, table: str) -> Any:
+    """The value of the item `a` as `region` has it."""
+    found = world.client("dynamodb", region).get_item(TableName=table, Key={"pk": {"S": "a"}}, ConsistentRead=True)
+    return found.get("Item", {}).get("v", {}).get("S")
+
+
+def put(world: World, region: str, table: str, value: str, **more: Any) -> None:
+    """Write the item `a`."""
+    world.client("dynamodb", region).put_item(TableName=table, Item={"pk": {"S": "a"}, "v": {"S": value}}, **more)
+
+
+def test_copies_of_a_plain_global_table_arrive_late_and_the_last_writer_wins(empty: World) -> None:
+    global_table(empty, "plain", StreamSpecification={"StreamViewType": "NEW_AND_OLD_IMAGES"})
+    empty.lag(1.0)
+    try:
+        put(empty, HOME, "plain", "first")
+        assert item(empty, OTHER, "plain") is None
+        # Both regions win the same conditional write: why such tables are no place to agree.
+        put(empty, OTHER, "plain", "second", ConditionExpression="attribute_not_exists(pk)")
+        eventually(lambda: item(empty, HOME, "plain") == "second")
+        assert item(empty, OTHER, "plain") == "second"
+    finally:
+        empty.clear_faults()
+
+
+def test_a_strongly_consistent_global_table_lets_one_region_win(empty: World) -> None:
+    global_table(empty, "strong", MultiRegionConsistency="STRONG")
+    empty.lag(1.0)
+    try:
+        put(empty, HOME, "strong", "first", ConditionExpression="attribute_not_exists(pk)")
+        with pytest.raises(ClientError, match="ConditionalCheckFailed"):
+            put(empty, OTHER, "strong", "second", ConditionExpression="attribute_not_exists(pk)")
+    finally:
+        empty.clear_faults()
+    assert item(empty, OTHER, "strong") == "first"
+
+
+def test_embedded_metrics_become_metrics(empty: World) -> None:
+    make_lambda(empty, HOME, "metric", """
+import json
+def handler(event, context):
+    print(json.dumps({"_aws": {"Timestamp": 0, "CloudWatchMetrics": [{"Namespace": "N", "Dimensions": [["d"]],
+                      "Metrics": [{"Name": "M", "Unit": "Count"}]}]}, "d": "x", "M": 3}))
+""")
+    empty.client("lambda", HOME).invoke(FunctionName="metric")
+    found = empty.client("cloudwatch", HOME).list_metrics(Namespace="N")["Metrics"]
+    assert found == [{"Namespace": "N", "MetricName": "M", "Dimensions": [{"Name": "d", "Value": "x"}]}]
+
+
+STARTED = """
+import sys, time
+from sandbox.world import World
+with World.start() as world:
+    from tests.world.conftest import make_lambda
+    make_lambda(world, "eu-west-1", "f", "import subprocess\\ndef handler(e, c): subprocess.run(['sleep', '300'])")
+    world.client("lambda", "eu-west-1").invoke(FunctionName="f", InvocationType="Event")
+    print(world.state.pid, world.state.mark, flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def parent() -> Iterator[tuple["subprocess.Popen[str]", int, str, Path]]:
+    """A process that runs a world with a busy Lambda: the process, its server's pid, its mark, its temporary folder."""
+    folder = Path(os.environ.get("TMPDIR", "/tmp"))
+    before = set(folder.glob("lamplighter-world-*"))
+    process = subprocess.Popen(
+        [sys.executable, "-c", STARTED], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    with process:
+        assert process.stdout
+        pid, mark = process.stdout.readline().split()
+        mine = [path for path in set(folder.glob("lamplighter-world-*")) - before if owns(int(pid), path)]
+        eventually(lambda: len(processes.marked(mark)) >= 2)
+        yield process, int(pid), mark, mine[0]
+        process.kill()
+
+
+def owns(pid: int, folder: Path) -> bool:
+    """Whether the server `pid` stands in `folder`."""
+    return Path(f"/proc/{pid}/cwd").resolve() == folder.resolve()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_nothing_is_left_when_the_parent_ends(number: signal.Signals) -> None:
+    with parent() as (process, pid, mark, folder):
+        process.send_signal(number)
+        process.wait(15)
+        eventually(lambda: not alive(pid) and not processes.marked(mark) and not folder.exists())
+
+
+def test_a_published_world_is_found_by_others_and_gone_afterwards(tmp_path: Path, monkeypatch: Any) -> None:
+    state = tmp_path / "state.json"
+    monkeypatch.setattr("sandbox.world.STATE", state)
+    assert World.find() is None
+    with World.start(publish=True, stage="demo", regions=(HOME,)) as world:
+        assert state.stat().st_mode & 0o777 == 0o600
+        found = World.find()
+        assert found and found.state == world.state and found.state.regions == (HOME,)
+        found.client("sqs", HOME).list_queues()
+        with pytest.raises(WorldError, match="another sandbox is running"), World.start(publish=True):
+            pass
+    assert World.find() is None and not state.exists()
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs (a zombie does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def depth(sqs: Any, queue: str) -> int:
+    """Messages in the queue, visible, at work, or delayed."""
+    names = ["", "NotVisible", "Delayed"]
+    found = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"]
+    return sum(int(found[f"ApproximateNumberOfMessages{name}"]) for name in names)
