@@ -35,6 +35,7 @@ _ARN = "arn:aws:sqs:eu-west-1:000000000000:lamplighter-bench-default"
 _PLACE = Place("default", "https://sqs/lamplighter-bench-default", "default-dead", "https://sqs/dead", False, 5, 60)
 
 Work = Callable[..., object]
+Side = Callable[[dict[str, Any]], object]
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -75,34 +76,32 @@ def digest(number: int, text: str) -> int:
 
 
 def measure(function: Work, once: bool) -> Row:
-    """Both sides with `function`, turn about; the medians."""
+    """Both sides with `function`, batch by batch turn about, so that a busy machine slows both alike; the medians."""
     ours, bare = _ours(function, once), _bare(function, once)
-    times: dict[str, list[float]] = {"ours": [], "bare": []}
     gc.collect()
     gc.disable()
     try:
-        for turn in range(ROUNDS + 1):
-            for name, side in (("ours", ours), ("bare", bare)):
-                spent = _spent(side, first=turn * _BATCHES * 10)
-                if turn:  # the first round warms up
-                    times[name].append(spent)
-            gc.collect()
+        # The first round warms up.
+        rounds = [_round(bare, ours, number * _BATCHES * 20) for number in range(ROUNDS + 1)][1:]
     finally:
         gc.enable()
-    mine, theirs = statistics.median(times["ours"]), statistics.median(times["bare"])
-    ratio = mine / theirs
+    theirs, mine = (statistics.median(spent) for spent in zip(*rounds, strict=True))
+    ratio = statistics.median(mine / theirs for theirs, mine in rounds)
     return Row(function.__name__, once, round(theirs, 2), round(mine, 2), round(ratio, 3), LIMIT, ratio <= LIMIT)
 
 
-def _spent(side: Callable[[dict[str, Any]], object], first: int) -> float:
-    """Microseconds of CPU per message over fresh batches."""
-    events = [_event(first + number * 10) for number in range(_BATCHES)]
+def _round(bare: Side, ours: Side, first: int) -> tuple[float, float]:
+    """Microseconds of CPU per message of both sides, over fresh batches."""
+    spent = {bare: 0.0, ours: 0.0}
     with contextlib.redirect_stdout(io.StringIO()):
-        begin = time.process_time()
-        for event in events:
-            side(event)
-        end = time.process_time()
-    return (end - begin) / (_BATCHES * 10) * 1e6
+        for number in range(_BATCHES):
+            for place, side in enumerate((bare, ours) if number % 2 else (ours, bare)):
+                event = _event(first + number * 20 + place * 10)
+                begin = time.process_time()
+                side(event)
+                spent[side] += time.process_time() - begin
+    gc.collect()
+    return spent[bare] / (_BATCHES * 10) * 1e6, spent[ours] / (_BATCHES * 10) * 1e6
 
 
 class Context:
@@ -135,7 +134,7 @@ class Dynamo:
     update_item = put_item
 
 
-def _ours(function: Work, once: bool) -> Callable[[dict[str, Any]], object]:
+def _ours(function: Work, once: bool) -> Side:
     registry = Registry()
     registry.add(Task(
         "bench.task", function, "default", 5, 60, None, (lambda args: str(args["number"])) if once else None, 3600,
@@ -146,7 +145,7 @@ def _ours(function: Work, once: bool) -> Callable[[dict[str, Any]], object]:
     return lambda event: worker.work(batch.read(event, places), context)
 
 
-def _bare(function: Work, once: bool) -> Callable[[dict[str, Any]], object]:
+def _bare(function: Work, once: bool) -> Side:
     processor, config = BatchProcessor(EventType.SQS), IdempotencyConfig()
     context: Any = Context()
     functions = {"bench.task": function}
@@ -189,9 +188,10 @@ def _record(number: int) -> dict[str, Any]:
 def _print(rows: list[Row]) -> None:
     from rich.console import Console
 
-    table = show.plain_table("function", "idempotency", "bare, us", "task, us", "ratio", "limit",
-                             title=f"CPU per message, medians of {ROUNDS} rounds of {_BATCHES} batches of ten")
+    table = show.plain_table("function", "idempotency", "bare, us", "task, us", "ratio", "limit")
     for row in rows:
         table.add_row(row.function, "on" if row.idempotency else "off", f"{row.bare:.2f}", f"{row.lamplighter:.2f}",
                       f"[{'green' if row.within else 'bold red'}]{row.ratio:.2f}x[/]", f"{row.limit}x")
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    console.print(f"CPU per message: medians of {ROUNDS} rounds of {_BATCHES} batches of ten, both sides turn about.\n")
+    console.print(table)

@@ -116,12 +116,13 @@ def _read(file: Path, tz: str, system: bool | None) -> tuple[Sequence[Job], Sequ
         return beanstalk.read(file.read_bytes(), str(file))
     if file.suffix == ".py":
         return declared.read(file, str(file), tz)
-    named = _names_users(file) if system is None else system
+    named = names_users(file) if system is None else system
     read = crontab.read(file.read_bytes(), crontab.Source(str(file), named, file.name, tz))
     return read.jobs, read.findings
 
 
-def _names_users(file: Path) -> bool:
+def names_users(file: Path) -> bool:
+    """Whether `file` lies where Debian's cron expects a user before each command."""
     path = file.absolute()
     return path.parent.name == "cron.d" or str(path) == "/etc/crontab"
 

@@ -101,6 +101,8 @@ def _settings(source: Path, target: Path, stage: str, declared: fleet.Fleet) -> 
     functions = list(config["stages"][stage]["lambda_functions"])
     (target / "policies").mkdir(parents=True)
     (target / "config.json").write_text(json.dumps(config))
+    # For a Lambda that config.json does not know, so that Chalice goes on and the difference is told as such.
+    (target / f"policy-{stage}.json").write_text('{"Version": "2012-10-17", "Statement": []}')
     for path in sorted((source / "policies").glob("*.json")):
         (target / "policies" / path.name).write_text(json.dumps(resources.resolved(_json(path), declared)))
     merged = resources.merged(_json(source / "resources.json"), declared, stage, functions)

@@ -14,7 +14,7 @@ WORKERS = "2"
 
 def test(
     arguments: Annotated[list[str] | None, typer.Argument(help="For pytest; then only what they name runs.")] = None,
-    fast: Annotated[bool, typer.Option("--fast", help="Under a minute: no tests that need the sandbox.")] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="Under a minute: neither sandbox nor slow tests.")] = False,
 ) -> None:
     """Everything that CI checks: the checks of ./lamp check, then all tests, those of the sandbox included.
 
@@ -33,5 +33,5 @@ def test(
 def pytest_words(chosen: list[str], fast: bool) -> list[str]:
     """The command line of pytest. `chosen` comes last, so that it may overrule the rest."""
     # The sandbox's tests share a world per file, so a file stays on one worker.
-    spread = ["-m", "not world", "--dist", "worksteal"] if fast else ["--dist", "loadfile"]
+    spread = ["-m", "not world and not slow", "--dist", "worksteal"] if fast else ["--dist", "loadfile"]
     return [sys.executable, "-m", "pytest", "-q", "-n", WORKERS, *spread, *chosen]

@@ -31,7 +31,8 @@ class Faults:
         self.lag = 0.0
         self._rules: list[list[Any]] = []
         self._lock = threading.Lock()
-        self.calls: Counter[tuple[str, str, str]] = Counter()
+        self._calls: Counter[tuple[str, str, str]] = Counter()
+        self._denied: Counter[tuple[str, str, str]] = Counter()
 
     def stop(self, region: str) -> None:
         """Region `region` answers nobody from now on, and nothing runs in it."""
@@ -64,16 +65,23 @@ class Faults:
                     return str(rule.kind)
         return ""
 
-    def count(self, principal: str, region: str, action: str) -> None:
+    def count(self, principal: str, region: str, action: str, *, denied: bool) -> None:
         """Remember that `principal` asked for `action` in `region`: what a policy needs, seen as it happens."""
         with self._lock:
-            self.calls[principal, region, action] += 1
+            self._calls[principal, region, action] += 1
+            self._denied[principal, region, action] += denied
 
     def seen(self) -> list[dict[str, Any]]:
-        """Every (principal, region, action) asked for so far, with its count."""
+        """Every (principal, region, action) asked for so far, how often, and how often it was not authorized."""
         with self._lock:
-            return [{"principal": principal, "region": region, "action": action, "count": count}
-                    for (principal, region, action), count in sorted(self.calls.items())]
+            return [{"principal": key[0], "region": key[1], "action": key[2], "count": count,
+                     "denied": self._denied[key]} for key, count in sorted(self._calls.items())]
+
+    def forget(self) -> None:
+        """Count calls from zero again."""
+        with self._lock:
+            self._calls.clear()
+            self._denied.clear()
 
 
 def _matches(pattern: str, action: str) -> bool:

@@ -90,7 +90,7 @@ def fault_commands(faults: Faults) -> Commands:
         "clear": lambda asked: faults.clear(),
         "lag": lambda asked: setattr(faults, "lag", float(asked["seconds"])),
         "calls": lambda asked: faults.seen(),
-        "forget": lambda asked: faults.calls.clear(),
+        "forget": lambda asked: faults.forget(),
     }
 
 

@@ -170,13 +170,21 @@ def dispatch(original: Any, context: Context) -> Any:
         method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any], request_id: str
     ) -> Any:
         action, region = _action(method, path, headers, body, query)
-        context.faults.count(_principal(app.extract_access_key_id(headers, query)), region, action)
         kind = context.faults.verdict(region, action)
         if kind:
-            return refusal(kind, f"{action} in {region}: asked for by a fault", headers)
-        return await original(method, path, headers, body, query, request_id)
+            answer = refusal(kind, f"{action} in {region}: asked for by a fault", headers)
+        else:
+            answer = await original(method, path, headers, body, query, request_id)
+        principal = _principal(app.extract_access_key_id(headers, query))
+        context.faults.count(principal, region, action, denied=_denied(answer))
+        return answer
 
     return handle
+
+
+def _denied(answer: Any) -> bool:
+    status, _, body = answer
+    return status in (400, 403) and isinstance(body, bytes) and b"is not authorized to perform" in body
 
 
 def _action(

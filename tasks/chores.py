@@ -1,6 +1,6 @@
 """Sample tasks for seeing how failures are dealt with; `./lamp demo` sends them."""
 
-from chalicelib.tasks import current, task
+from chalicelib.tasks import Call, current, send_many, task
 
 
 @task(retries=3, timeout="10s")
@@ -9,6 +9,12 @@ def sweep(number: int, fail_once: bool = False) -> str:
     if fail_once and current().attempt == 1:
         raise ConnectionError(f"lamp {number} did not answer")
     return f"lamp {number} is clean"
+
+
+@task(timeout="10s", key=("day", "lamps"))
+def rounds(day: str, lamps: int) -> None:
+    """Has every lamp swept, once a day: a task that sends tasks."""
+    send_many([Call("chores.sweep", {"number": number}, key=f"{day}/{number}") for number in range(lamps)])
 
 
 @task(retries=0, timeout="10s")

@@ -1,7 +1,20 @@
 """What holds for every test."""
 
+from collections.abc import Generator
+
+import pytest
 from hypothesis import settings
 
 # A machine under load is slow, not wrong; the budgets of time that matter have tests of their own.
 settings.register_profile("lamplighter", deadline=None, print_blob=True)
 settings.load_profile("lamplighter")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What a test printed, with lone surrogates spelt out: pytest-xdist cannot carry them to the other process."""
+    report = yield
+    report.sections = [(title, text.encode(errors="backslashreplace").decode()) for title, text in report.sections]
+    return report

@@ -45,7 +45,7 @@ def _stdin(raw: str) -> str:
 
 def too_long(raw: str) -> bool:
     """Whether Debian refuses the command for its length in bytes."""
-    return len(raw) >= MAX_COMMAND - 1 or (len(raw) * 4 >= MAX_COMMAND and len(raw.encode()) >= MAX_COMMAND - 1)
+    return len(raw) * 4 >= MAX_COMMAND and len(raw.encode()) >= MAX_COMMAND - 1
 
 
 def name(file: str, command: str, stdin: str, user: str) -> str:

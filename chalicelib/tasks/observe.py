@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -59,14 +60,17 @@ def held(sqs: Sqs, known: Known, queue: str, most: int, until: float) -> Iterato
 
 def look(sqs: Sqs, known: Known, queues: Sequence[str], most: int, until: float) -> Looked:
     """Up to `most` messages of each of `queues`, oldest first; they stay where they are."""
-    found: list[Letter] = []
-    cut = []
-    for queue in queues:
+
+    def one(queue: str) -> tuple[list[Letter], bool]:
         with held(sqs, known, queue, most, until) as letters:
-            found += sorted(letters, key=lambda one: (one.sent, one.id))
-            if len(letters) >= most or time.monotonic() >= until:
-                cut.append(queue)
-    return Looked(tuple(found), tuple(cut))
+            full = len(letters) >= most or time.monotonic() >= until
+            return sorted(letters, key=lambda letter: (letter.sent, letter.id)), full
+
+    # All at once: each takes a second of waiting for more before it is known that there is no more.
+    with ThreadPoolExecutor(max(1, min(10, len(queues)))) as pool:
+        found = list(pool.map(one, queues))
+    cut = tuple(queue for queue, (_, full) in zip(queues, found, strict=True) if full)
+    return Looked(tuple(letter for letters, _ in found for letter in letters), cut)
 
 
 def deadline() -> float:

@@ -72,6 +72,7 @@ def test_nothing_starts_once_the_children_are_ended() -> None:
         children.run([sys.executable, "-c", ""])
 
 
+@pytest.mark.slow
 def test_the_template_that_is_linted_is_the_packaged_one(monkeypatch: pytest.MonkeyPatch) -> None:
     from commands import packaging
 

@@ -182,3 +182,11 @@ def test_ctrl_c_leaves_no_process_and_no_folder(number: int, status: int, tmp_pa
         assert lamp.wait(60) == status
         until(lambda: not runs(grandchild), 5)
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_fast_leaves_out_the_sandbox_and_full_keeps_a_file_on_one_worker() -> None:
+    from commands.test import pytest_words
+
+    assert "not world and not slow" in pytest_words([], fast=True)
+    full = pytest_words(["-x"], fast=False)
+    assert "-m" not in full[3:] and full[-3:] == ["--dist", "loadfile", "-x"]

@@ -107,6 +107,7 @@ def test_python_without_ensurepip(bare: Path, tmp_path: Path) -> None:
     assert "sudo apt install python3 python3-venv" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_failed_install_says_so_and_is_resumed(bare: Path) -> None:
     require(bare, "9.9")
     failed = call([bare / "lamp"])
@@ -120,6 +121,7 @@ def test_a_failed_install_says_so_and_is_resumed(bare: Path) -> None:
     assert (bare / ".venv" / "kept").exists(), "a sound .venv is kept"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["bin/python", "lib"])
 def test_a_half_made_venv_is_made_anew(house: Path, tmp_path: Path, lost: str) -> None:
     copy = tmp_path / "half made"

@@ -1,7 +1,7 @@
 """The daemon's main loop told a second time, one minute after the other: what the arithmetic is compared with."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.resources import files
@@ -36,19 +36,24 @@ def local(tz: str, minute: int) -> int:
 
 
 def wakes(tz: str, start: int, end: int) -> Iterator[Wake]:
-    """Every minute from `start` up to `end`."""
-    virtual = local(tz, start - RUN_UP) - 1
-    for minute in range(start - RUN_UP, end):
-        clock = local(tz, minute)
-        ahead, since = clock - virtual, list(range(virtual + 1, clock + 1))
+    """Every minute from `start` up to `end`, if the daemon has been running for a while."""
+    return loop(lambda minute: local(tz, minute), start - RUN_UP, start, end)
+
+
+def loop(clock: Callable[[int], int], boot: int, start: int, end: int) -> Iterator[Wake]:
+    """Every minute from `start` up to `end` of a daemon that runs from `boot` on; `clock`: UTC to local minute."""
+    virtual = clock(boot) - 1
+    for minute in range(boot, end):
+        now = clock(minute)
+        ahead, since = now - virtual, list(range(virtual + 1, now + 1))
         if 1 <= ahead <= 5:
-            wake, virtual = Wake(minute, since, since), clock
+            wake, virtual = Wake(minute, since, since), now
         elif 6 <= ahead <= 180:
-            wake, virtual = Wake(minute, [clock], since), clock
+            wake, virtual = Wake(minute, [now], since), now
         elif -180 < ahead <= 0:
-            wake = Wake(minute, [clock], [])
+            wake = Wake(minute, [now], [])
         else:
-            wake, virtual = Wake(minute, [clock], [clock]), clock
+            wake, virtual = Wake(minute, [now], [now]), now
         if minute >= start:
             yield wake
 

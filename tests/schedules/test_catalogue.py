@@ -171,12 +171,17 @@ def test_a_python_file_needs_a_name_that_can_be_imported(tmp_path: Path) -> None
 
 
 def test_python_jobs_leave_nothing_behind(tmp_path: Path) -> None:
-    modules, registered = set(sys.modules), list(decorator.REGISTRY)
+    registered = list(decorator.REGISTRY)
     body = PYTHON.replace('"@daily"', '"0 0 * * fri-sun", name="night/round", retries=2, jitter="1m"')
-    (only,) = load(tmp_path, {"house.py": body}).jobs
+    (only,) = load(tmp_path, {"behind.py": body}).jobs
     assert (only.name, only.policy) == ("night/round", Policy(retries=2, jitter=60))
-    assert set(sys.modules) == modules
+    assert "cron.behind" not in sys.modules
     assert registered == decorator.REGISTRY
+
+
+def test_jobs_of_another_file_are_not_taken_twice(tmp_path: Path) -> None:
+    body = f"{PYTHON}a.__module__ = 'cron.elsewhere'\n"
+    assert load(tmp_path, {"house.py": body}) == ([], [])
 
 
 def test_the_decorator_leaves_the_function_alone() -> None:

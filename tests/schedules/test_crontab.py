@@ -137,6 +137,7 @@ LINES = [
     # what it reads otherwise than its author
     ("5;x * * * * x", "1:2 warning ignored-text"),
     ("*5 * * * * x", "1:2 warning ignored-text"),
+    ("0 0 */2;x * 1 x", "1:8 warning ignored-text"),
     ("0 1.5 * * * x", "1:4 warning ignored-text"),
     ("0 0 * * 1#2 x", "1:10 warning ignored-text"),
     ("0~30 * * * * x", "1:2 warning ignored-text"),
@@ -193,6 +194,7 @@ def test_findings_of_a_line(line: str, finding: str | None) -> None:
         "*/5 8-18 * * mon-fri /usr/bin/php /srv/app/cron.php >/dev/null 2>&1",
         "*/7 * * * * x",
         "0 3 13 * 5 x",
+        "0 3 1-7 * mon-fri x",
         "0 0 29 2 * x",
         "0 0 31 * * x",
         "0 0 */2 * * x",
@@ -307,6 +309,14 @@ def test_remedies_say_what_to_write(line: str, word: str) -> None:
     (finding,) = read(f"{line}\n").findings
     assert word in finding.remedy
     assert str(finding).startswith("crontabs/deploy:1:")
+
+
+def test_many_findings_are_cut_with_the_errors_first() -> None:
+    text = "*5 * * * * x\n" * 5 + "61 * * * * x\n" * 2
+    lines = list(render(read(text).findings, limit=3))
+    assert [line.split(": ")[1] for line in lines[:3]] == ["error", "error", "warning"]
+    assert lines[3:] == ["... and 4 more"]
+    assert len(list(render(read(text).findings, limit=7))) == 7
 
 
 def test_names_outlive_edits_around_the_line() -> None:

@@ -48,7 +48,7 @@ def test_debians_own_verdicts(name: str, cases: int) -> None:
     assert disagreed == ({key: set(late) for key, late in DRAINED.items()} if name == "dst_fires.jsonl.gz" else {})
 
 
-@settings(max_examples=120)
+@settings(max_examples=80)
 @given(st.data(), tzs, expressions, st.integers(1, 2500))
 def test_fires_are_those_of_the_loop_minute_by_minute(
     data: st.DataObject, tz: str, expression: Expression, length: int
@@ -60,7 +60,7 @@ def test_fires_are_those_of_the_loop_minute_by_minute(
     assert [(slot.minute, slot.local) for slot in daylight.slots(expression, tz, start, start + length)] == expected
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.data(), tzs, expressions)
 def test_every_minute_is_explained(data: st.DataObject, tz: str, expression: Expression) -> None:
     start = data.draw(minutes(tz, before=200))
@@ -90,6 +90,35 @@ def test_stretches_cover_every_minute_once(data: st.DataObject, tz: str) -> None
     assert [found[0].start, *(s.end for s in found)] == [*(s.start for s in found), end]
     assert all(stretch.start < stretch.end for stretch in found)
     assert zones.stretch(tz, start)[2:] == found[0][2:]
+
+
+# What separates one kind of change from the next, and more than any zone has done.
+LEAPS = st.one_of(st.sampled_from([1, 4, 5, 6, 178, 179, 180, 181]), st.integers(1, 500)).flatmap(
+    lambda leap: st.sampled_from([leap, -leap]))
+
+
+@settings(max_examples=120)
+@given(st.lists(st.tuples(st.integers(1, 300), LEAPS), min_size=1, max_size=5))
+def test_changes_that_no_zone_has_made_yet(changes: list[tuple[int, int]]) -> None:
+    offsets = [(0, 0)]
+    for wait, leap in changes:
+        offsets.append((offsets[-1][0] + wait, offsets[-1][1] + leap))
+    end = offsets[-1][0] + 600
+    clock = {minute: minute + [offset for at, offset in offsets if at <= minute][-1] for minute in range(end)}
+    stretches = list(zones._walk(offsets, end))
+    for wake in oracle.loop(clock.__getitem__, 0, 0, end):
+        (stretch,) = (s for s in stretches if s.start <= wake.minute < s.end)
+        assert list(stretch.seen(wake.minute, wildcard=True)) == wake.wildcard
+        assert list(stretch.seen(wake.minute, wildcard=False)) == wake.fixed
+
+
+@pytest.mark.parametrize("tz", ["Antarctica/Vostok", "Pacific/Kwajalein", "Antarctica/Troll", "Australia/Lord_Howe"])
+def test_where_one_begins_to_look_makes_no_difference(tz: str) -> None:
+    for change in oracle.changes(tz)[-6:]:
+        whole = list(daylight.slots(parse("0-59 0-23 * * *"), tz, change - 100, change + 1600))
+        for start in range(change - 100, change + 1600, 77):
+            found = list(daylight.slots(parse("0-59 0-23 * * *"), tz, start, change + 1600))
+            assert found == [slot for slot in whole if slot.minute >= start]
 
 
 def utc(text: str) -> int:

@@ -76,6 +76,7 @@ def test_accepted_silently(text: str, same: str) -> None:
         ("5-64/30 * * * *", "bad minute", 1),
         ("", "bad minute", 1),
         ("H * * * *", "bad minute", 1),
+        ("18446744073709551621 * * * *", "bad minute", 1),
         ("\N{SUPERSCRIPT TWO} * * * *", "bad minute", 1),
         ("0 24 * * *", "bad hour", 3),
         ("0  0 0 * *", "bad day-of-month", 6),

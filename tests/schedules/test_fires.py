@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from commands.cli import main
 from commands.errors import Mistake
-from commands.fires import Window, explain, window
+from commands.fires import Window, explain, names_users, window
 
 NOW = datetime(2026, 3, 29, 0, 59, 30, tzinfo=UTC)
 
@@ -54,7 +54,9 @@ def test_lines_that_cannot_be_read_are_on_the_list(tmp_path: Path, capsys: pytes
     ]
 
 
-@pytest.mark.parametrize("text", ["0 0 * * * x", "0 0 * * * x\r\n", "#\n" * 10_003 + "0 0 * * * x\n"])
+@pytest.mark.parametrize(
+    "text", ["0 0 * * * x", "0 0 * * * x\nA=b", "0 0 * * * x\r\n", "#\n" * 10_003 + "0 0 * * * x\n"]
+)
 def test_what_voids_the_file_is_told_but_its_fires_are_listed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
 ) -> None:
@@ -89,6 +91,14 @@ def test_the_user_column(
     status, rows, err = run(capsys, file, *flag)
     assert (status, len(rows)) == (0, 1)
     assert ("user-column" in err) is failing
+
+
+@pytest.mark.parametrize(
+    ("file", "users"),
+    [("/etc/crontab", True), ("/etc/cron.d/app", True), ("cron/cron.d/app", True), ("crontab", False)],
+)
+def test_which_files_name_users(file: str, users: bool) -> None:
+    assert names_users(Path(file)) is users
 
 
 def test_a_wrong_user_column_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -166,6 +166,7 @@ def test_two_tasks_of_one_name_are_a_mistake(own_registry: Registry) -> None:
 def test_the_samples_load_under_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "REGISTRY", REGISTRY)
     load(Path(__file__).parents[2] / "tasks", REGISTRY)
-    assert {"invoices.render", "invoices.remind", "chores.sweep", "chores.poison"} <= REGISTRY.tasks.keys()
+    assert {"invoices.render", "invoices.remind", "chores.sweep", "chores.rounds",
+            "chores.poison"} <= REGISTRY.tasks.keys()
     assert not REGISTRY.broken
     assert REGISTRY.tasks["invoices.render"].file == "tasks/invoices.py"

@@ -1,0 +1,178 @@
+"""`./lamp demo`: the whole system on this machine, with a region that dies on the way, and the proof at the end."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+
+from chalicelib.schedules.daylight import stamp
+from commands import demo_screen, packaging, release, wheels
+from commands.demo_evidence import Evidence, Slot, Tasks
+from commands.demo_tasks import send
+from commands.deploy import Screen
+from commands.errors import Mistake
+from commands.stacks import Prepared
+from sandbox.world import World
+
+STAGE = "demo"
+# The story, in minutes from its first: two with all regions, two without home, one with home back.
+_ALONE, _BACK, _END = 2, 4, 5
+# Home dies this long before the first minute that it is to miss, and comes back as long before the last.
+_LEAD_SECONDS = 5
+_SETTLE_SECONDS = 90
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What the demo found; `failures` is empty when all of it held. Times in seconds from the start of the command."""
+
+    deployed_after: float
+    finished_after: float
+    home: str
+    stopped: str
+    restarted: str
+    slots: list[Slot]
+    tasks: Tasks
+    takeover_seconds: float
+    failures: list[str]
+
+
+def demo(
+    file: Annotated[Path | None, typer.Option("--json", help="Write the closing report to this file.")] = None,
+    stay: Annotated[bool, typer.Option("--stay", help="Keep the world up afterwards, until Ctrl-C.")] = False,
+) -> None:
+    """Deploy to three regions of an AWS on this machine, kill the home region, and count what ran: about six minutes.
+
+    Exits with 1 unless every slot of every job ran exactly once and every task was done or dead-lettered.
+    """
+    console = Console(highlight=False)
+    with _deployed(console) as story:
+        report = story.tell()
+        demo_screen.conclude(console, report, story.evidence)
+        if file:
+            file.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+        if stay:
+            demo_screen.stay(console)
+            while True:
+                time.sleep(3600)
+    raise typer.Exit(int(bool(report.failures)))
+
+
+@contextmanager
+def _deployed(console: Console) -> Iterator["Story"]:
+    began = time.monotonic()
+    console.print("[bold]Lamplighter[/]: three regions on this machine, one of which will die.\n")
+    with console.status("packaging"):
+        package = packaging.build(STAGE, machine=wheels.here())
+    regions = [region.name for region in package.fleet.regions]
+    with console.status("starting the embedded AWS"):
+        started = World.start(publish=True, stage=STAGE, regions=regions)
+        world = started.__enter__()
+    try:
+        with _Bars(console) as screen:
+            done = release.release(world, package, regions, screen, lambda: True, look_seconds=0.2)
+        if failed := [one.error for one in done if one.error]:
+            raise Mistake("\n".join(failed))
+        seconds = time.monotonic() - began
+        console.print(f"\nAll {len(regions)} regions are deployed: {seconds:.1f} s after the start.\n")
+        yield Story(world, package, console, began, seconds)
+    finally:
+        started.__exit__(None, None, None)
+
+
+class _Bars(Screen):
+    """A release of which only the progress matters: everything in it is new."""
+
+    def prepared(self, plans: Sequence[Prepared]) -> None:
+        for plan in plans:
+            self._console.print(f"{plan.stack}: {len(plan.changes)} resources", style="dim")
+
+
+class Story:
+    """What happens in the demo, minute by minute."""
+
+    def __init__(
+        self, world: World, package: packaging.Package, console: Console, began: float, deployed_after: float
+    ) -> None:
+        self.world, self.console = world, console
+        self.evidence = Evidence(world, package, time.time())
+        self.home = package.fleet.home
+        self.patience = package.fleet.schedules.patience
+        self.first = int(time.time()) // 60 + 1
+        self.end = self.first + _END
+        self._regions = [region.name for region in package.fleet.regions]
+        self._began, self._deployed_after = began, deployed_after
+        self._ids: list[str] = []
+        self._note = "waiting for the first full minute"
+        self._down = ""
+
+    def tell(self) -> Report:
+        """All of it; what held and what did not."""
+        demo_screen.timetable(self.console, self.evidence, self.first)
+        stopped = restarted = 0.0
+        with demo_screen.Show(self.console) as show:
+            self._until(self.first * 60, show)
+            self._ids = send(self.world, self.evidence.package.stack, self._regions)
+            self._note = f"all regions live; {len(self._ids):,} tasks sent: 50 of them fail once, 3 always"
+            self._until((self.first + _ALONE) * 60 - _LEAD_SECONDS, show)
+            self.world.stop_region(self.home)
+            stopped, self._down = time.time(), self.home
+            self._note = f"{self.home} is dead; {self._regions[1]} waits {self.patience} s, then does its work"
+            self._until((self.first + _BACK) * 60 - _LEAD_SECONDS, show)
+            self.world.start_region(self.home)
+            restarted, self._down = time.time(), ""
+            self._note = f"{self.home} is back and starts the next minute"
+            self._until(self.end * 60 - 60 + 15, show)
+            self._note = "waiting until everything is settled"
+            self._until(time.time() + _SETTLE_SECONDS, show, self._settled)
+        return self._report(stopped, restarted)
+
+    def _until(self, when: float, show: demo_screen.Show, enough: Callable[[], bool] = lambda: False) -> None:
+        """Shows what happens until `when` (epoch seconds) or until it is `enough`."""
+        while time.time() < when:
+            show.update(self._picture())
+            if enough():
+                return
+            time.sleep(max(0.0, min(1.0, when - time.time())))
+
+    def _picture(self) -> demo_screen.Picture:
+        slots = self.evidence.slots(self.first, self.end, logs=False)
+        return demo_screen.Picture(self._note, self._regions, self._down, self.first, self.end, slots)
+
+    def _settled(self) -> bool:
+        slots = self.evidence.slots(self.first, self.end, logs=False)
+        return all(slot.state == "done" for slot in slots) and self.evidence.tasks(self._ids).add_up
+
+    def _report(self, stopped: float, restarted: float) -> Report:
+        slots = self.evidence.slots(self.first, self.end, logs=True)
+        tasks = self.evidence.tasks(self._ids)
+        taken = [slot.late for slot in slots if slot.region not in ("", self.home)]
+        takeover = max(taken, default=0.0)
+        return Report(
+            round(self._deployed_after, 1), round(time.monotonic() - self._began, 1), self.home,
+            _utc(stopped), _utc(restarted), slots, tasks, takeover,
+            list(self._failures(slots, tasks, takeover)))
+
+    def _failures(self, slots: list[Slot], tasks: Tasks, takeover: float) -> Iterator[str]:
+        for slot in slots:
+            if not slot.once:
+                yield f"{slot.job} for {slot.slot}: {slot.state}, claimed {slot.claims} times"
+        if not tasks.add_up:
+            yield f"tasks do not add up: {json.dumps(msgspec.to_builtins(tasks))}"
+        alone = range(self.first + _ALONE, self.first + _BACK)
+        for slot in slots:
+            if slot.minute in alone and slot.region == self.home:
+                yield f"{slot.job} for {slot.slot} ran in {self.home}, which was dead"
+        if takeover > self.patience + 60:
+            yield f"a slot was taken over only after {takeover} s; {self.patience + 60} s is the limit"
+        if not any(slot.minute in alone and slot.region == self._regions[1] for slot in slots):
+            yield f"{self._regions[1]} took nothing over"
+
+
+def _utc(seconds: float) -> str:
+    return f"{stamp(int(seconds) // 60)}:{int(seconds) % 60:02d}Z"

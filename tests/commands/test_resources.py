@@ -1,0 +1,99 @@
+"""What fleet.toml adds to the template and to the policies."""
+
+import json
+from typing import Any
+
+import pytest
+
+from chalicelib import fleet
+from commands import resources
+
+HEAD = 'name = "f"\ncoordination = { regions = ["eu-west-1"] }\n[[regions]]\nname = "eu-west-1"\n'
+STATIC = {"Resources": {"Alerts": {"Type": "AWS::SNS::Topic"}}}
+
+
+def merged(more: str) -> dict[str, Any]:
+    """The resources for a fleet with `more` declared."""
+    found: dict[str, Any] = resources.merged(STATIC, fleet.parse(HEAD + more), "s", ["tasks_work"])["Resources"]
+    return found
+
+
+def policy(resource: Any, **more: Any) -> dict[str, Any]:
+    """A policy with one statement."""
+    return {"Version": "2012-10-17", "Statement": [{"Action": ["a:B"], "Resource": resource, **more}]}
+
+
+def test_a_queue_brings_its_dead_letters_mapping_and_alarm() -> None:
+    found = merged('[[queues]]\nname = "mail"\nbatch = 5\nconcurrency = 3\ntimeout = "2m"\n')
+    assert {"QueueMail", "QueueMailDead", "QueueMailSource", "QueueMailDeadAlarm"} <= found.keys()
+    assert found["QueueMailSource"]["Properties"]["BatchSize"] == 5
+    assert found["QueueMailSource"]["Properties"]["ScalingConfig"] == {"MaximumConcurrency": 3}
+    assert found["TasksWork"]["Properties"]["Timeout"] == 180
+    assert found["QueueMail"]["Properties"]["VisibilityTimeout"] == 240
+    assert "FifoQueue" not in found["QueueMail"]["Properties"]
+
+
+def test_the_longest_queue_sets_the_workers_time_out_and_all_queues_hide_longer() -> None:
+    found = merged('[[queues]]\nname = "a"\ntimeout = "10s"\n[[queues]]\nname = "b"\ntimeout = "14m"\n')
+    assert found["TasksWork"]["Properties"]["Timeout"] == 900
+    assert found["QueueA"]["Properties"]["VisibilityTimeout"] > 900
+
+
+def test_a_fifo_queue_is_named_as_sqs_wants_it_with_its_dead_letters() -> None:
+    found = merged('[[queues]]\nname = "orders"\nfifo = true\n')
+    for id, name in (("QueueOrders", "orders.fifo"), ("QueueOrdersDead", "orders-dead.fifo")):
+        assert found[id]["Properties"]["FifoQueue"] is True
+        assert found[id]["Properties"]["QueueName"]["Fn::Sub"].endswith(f"-{name}")
+
+
+def test_a_queue_may_serve_as_anothers_dead_letters() -> None:
+    found = merged('[[queues]]\nname = "a"\ndead_letter = "b"\n[[queues]]\nname = "b"\n')
+    assert found["QueueA"]["Properties"]["RedrivePolicy"]["deadLetterTargetArn"] == {"Fn::GetAtt": ["QueueB", "Arn"]}
+    assert "QueueADead" not in found and "QueueBDead" in found
+
+
+def test_two_queues_may_share_their_dead_letters() -> None:
+    found = merged('[[queues]]\nname = "a"\ndead_letter = "lost"\n[[queues]]\nname = "b"\ndead_letter = "lost"\n')
+    assert len([id for id in found if id.startswith("QueueLost")]) == 2  # the queue and its alarm
+
+
+def test_the_mail_address_is_subscribed_only_when_there_is_one() -> None:
+    assert "AlertsByMail" not in merged("")
+    text = 'alarm_email = "a@b.example"\n' + HEAD
+    found = resources.merged(STATIC, fleet.parse(text), "s", [])["Resources"]
+    assert found["AlertsByMail"]["Properties"]["Endpoint"] == "a@b.example"
+
+
+def test_the_coordination_table_of_one_region_is_a_plain_one() -> None:
+    table = resources.coordination(fleet.parse(HEAD))["Resources"]["Coordination"]
+    assert table["Type"] == "AWS::DynamoDB::Table" and "Replicas" not in table["Properties"]
+
+
+def test_placeholders_become_arns_and_statements_about_nothing_vanish() -> None:
+    declared = fleet.parse(HEAD + '[[queues]]\nname = "a"\nfifo = true\n')
+    found = resources.resolved(policy("{task-queues}"), declared)["Statement"][0]["Resource"]
+    assert [arn["Fn::Sub"].partition("${AWS::AccountId}:")[2] for arn in found] == ["${AWS::StackName}-a.fifo"]
+    assert resources.resolved(policy("{task-queues}"), fleet.parse(HEAD))["Statement"] == []
+    for nothing in ("{ecs-definition}", "{ecs-tasks}", "{ecs-roles}", "{ssm-document}", "{ssm-any}"):
+        assert resources.resolved(policy(nothing), declared)["Statement"] == []
+
+
+def test_an_unknown_placeholder_is_an_error() -> None:
+    with pytest.raises(KeyError, match="nonsense"):
+        resources.resolved(policy("{nonsense}"), fleet.parse(HEAD))
+
+
+def test_ecs_and_ssm_are_allowed_only_where_they_are_declared() -> None:
+    ecs = ('[schedules.ecs]\ncluster = "arn:aws:ecs:eu-west-1:1:cluster/jobs"\ntask_definition = "cron:7"\n'
+           'container = "c"\nsubnets = ["s"]\n')
+    found = resources.resolved(policy("{ecs-definition}"), fleet.parse(HEAD + ecs))
+    assert found["Statement"][0]["Resource"][0]["Fn::Sub"].endswith(":task-definition/cron:*")
+    ssm = '[schedules.ssm]\ntag = "role"\nvalue = "cron"\n'
+    limited = policy("{ssm-instances}", Condition={"StringEquals": {"ssm:resourceTag/{ssm-tag}": "{ssm-value}"}})
+    text = json.dumps(resources.resolved(limited, fleet.parse(HEAD + ssm)))
+    assert '"ssm:resourceTag/role": "cron"' in text and "{" + "ssm" not in text
+
+
+@pytest.mark.parametrize(("name", "id"), [("invoices-dead", "InvoicesDead"), ("schedules_tick", "SchedulesTick")])
+def test_logical_ids(name: str, id: str) -> None:
+    assert resources.logical(name) == id

@@ -1,0 +1,269 @@
+"""Where commands run: real processes and a real HTTP server; ECS and SSM by hand-written stand-ins for their clients,
+since nothing that runs here can start a Fargate task or reach an instance."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import msgspec
+import pytest
+
+from chalicelib import cloud, fleet
+from chalicelib.schedules import operations
+from chalicelib.schedules.job import Job
+from chalicelib.schedules.runners import OUTPUT_BYTES, Attempt, Result, Started, ecs, http, process, queue, ssm
+from tests.schedules.places import FLEET, NOON, Place, job
+from tests.schedules.test_operations import HOME, SLOT, handle, tick
+from tests.world.eventually import eventually
+
+
+def attempt(one: Job, replaced: bool = False) -> Attempt:
+    return Attempt(one, SLOT, NOON, 3, "0123456789abcdef", lambda: replaced)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path, [job()])
+
+
+def run(place: Place, one: Job) -> Result:
+    result = process.start(place.sites[HOME], attempt(one))
+    assert isinstance(result, Result)
+    return result
+
+
+def test_standard_input_shell_and_fencing_token(place: Place) -> None:
+    result = run(place, job(command="cat; echo $0 $LAMP_TOKEN", stdin="a\nb\n", env={"SHELL": "/bin/bash"}))
+    assert (result.state, result.output) == ("done", "a\nb\n/bin/bash 3\n")
+
+
+def test_a_command_sees_none_of_the_lambdas_secrets(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
+    assert "hush" not in run(place, job(command="env")).output
+
+
+@pytest.mark.parametrize(("command", "state", "detail"), [
+    ("exit 7", "failed", "exit status 7"), ("kill -9 $$", "failed", "ended by signal 9"), ("true", "done", "")])
+def test_how_it_ends(place: Place, command: str, state: str, detail: str) -> None:
+    result = run(place, job(command=command))
+    assert (result.state, result.detail) == (state, detail)
+
+
+def test_a_missing_shell_is_named(place: Place) -> None:
+    assert "/no/shell" in run(place, job(env={"SHELL": "/no/shell"})).detail
+
+
+def test_long_output_is_cut_and_the_rest_goes_to_the_log(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    result = run(place, job(command="head -c 40000 /dev/zero | tr '\\0' x"))
+    assert result.output == "x" * OUTPUT_BYTES + f"\n[{40000 - OUTPUT_BYTES} more bytes are in the log]"
+    assert capsys.readouterr().out == "x" * (40000 - OUTPUT_BYTES)
+
+
+def test_a_large_standard_input_that_is_not_read_does_no_harm(place: Place) -> None:
+    assert run(place, job(command="true", stdin="x" * 1_000_000)).state == "done"
+
+
+def test_what_a_command_leaves_behind_is_ended_with_it(place: Place, tmp_path: Path) -> None:
+    result = run(place, job(command=f"sleep 600 & echo $! > {tmp_path}/pid"))
+    assert result.state == "done"
+    pid = (tmp_path / "pid").read_text().strip()
+    assert eventually(lambda: _gone(pid))
+
+
+def _gone(pid: str) -> bool:
+    # A signal is on its way when kill returns; whoever adopts an orphan may leave it as a zombie.
+    try:
+        return "Z (zombie)" in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return True
+
+
+def test_a_python_job_runs_its_function(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parents[2])
+    result = run(place, job(kind="python", command="cron.reports:lamps"))
+    assert result.output == f"{SLOT}: mean brightness 0.85\n"
+
+
+class Site(BaseHTTPRequestHandler):
+    """Remembers what was posted, and answers as it is told to."""
+
+    status: ClassVar[int]
+    seen: ClassVar[list[dict[str, str]]]
+
+    def do_POST(self) -> None:
+        self.seen.append({"path": self.path, **self.headers})
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(self.status)
+        self.end_headers()
+        self.wfile.write(b"thanks")
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Quiet."""
+
+
+@contextmanager
+def serving(status: int) -> Iterator[tuple[str, list[dict[str, str]]]]:
+    handler = type("Handler", (Site,), {"status": status, "seen": []})
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", handler.seen  # type: ignore[attr-defined]
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def posting(tmp_path: Path, base: str) -> Any:
+    declared = msgspec.structs.replace(FLEET, schedules=msgspec.structs.replace(FLEET.schedules, http=fleet.Http(base)))
+    return Place(tmp_path, [job()], declared).sites[HOME]
+
+
+@pytest.mark.parametrize(("status", "state"), [(200, "done"), (204, "failed"), (302, "failed"), (500, "failed")])
+def test_http_posts_as_sqsd_does_and_only_200_is_success(tmp_path: Path, status: int, state: str) -> None:
+    with serving(status) as (base, seen):
+        one = job("cron/nightly", kind="beanstalk", url="/tasks/nightly", command="")
+        result = http.start(posting(tmp_path, base), attempt(one))
+    assert isinstance(result, Result)
+    assert (result.state, result.exit) == (state, status)
+    assert seen[0]["path"] == "/tasks/nightly"
+    assert seen[0]["X-Aws-Sqsd-Taskname"] == "nightly"
+    assert seen[0]["X-Aws-Sqsd-Scheduled-At"] == "2026-03-28T12:00:00Z"
+    assert seen[0]["X-Aws-Sqsd-Sender-Id"] == "123456789012"
+
+
+def test_http_that_nobody_answers_is_a_clear_failure(tmp_path: Path) -> None:
+    result = http.start(posting(tmp_path, "http://127.0.0.1:9"), attempt(job()))
+    assert isinstance(result, Result)
+    assert result.state == "failed"
+    assert "127.0.0.1:9" in result.detail
+
+
+def test_queue_sends_the_command_or_the_envelope_that_it_is(place: Place) -> None:
+    queue.start(place.sites[HOME], attempt(job(command="sync --all", queue="default")))
+    queue.start(place.sites[HOME], attempt(job(command='{"task": "invoices.render", "args": {}}', queue="default")))
+    first, second = place.sent("default")
+    assert json.loads(first.body) == {"job": "jobs/one", "slot": SLOT, "command": "sync --all", "stdin": ""}
+    assert json.loads(second.body) == {"task": "invoices.render", "args": {}}
+
+
+def test_a_fifo_queue_gets_the_job_as_its_group(place: Place) -> None:
+    queue.start(place.sites[HOME], attempt(job(queue="orders")))
+    [message] = place.sent("orders")
+    assert (message.group, message.once) == ("jobs/one", "0123456789abcdef")
+
+
+def test_a_queue_that_is_not_declared_is_named(place: Place) -> None:
+    result = queue.start(place.sites[HOME], attempt(job(queue="nowhere")))
+    assert isinstance(result, Result)
+    assert "'nowhere'" in result.detail
+
+
+class FakeClient:
+    """A boto3 client that gives prepared answers."""
+
+    def __init__(self, **answers: Any) -> None:
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.answers = answers
+
+    def __getattr__(self, name: str) -> Any:
+        def call(**arguments: Any) -> Any:
+            self.calls.append((name, arguments))
+            return self.answers[name]
+
+        return call
+
+
+TARGETS = fleet.parse("""
+name = "lamplighter"
+regions = [{name = "eu-west-1"}]
+coordination.regions = ["eu-west-1"]
+[schedules]
+ecs = {cluster = "main", task_definition = "jobs:4", container = "app", subnets = ["subnet-1"]}
+ssm = {tag = "role", value = "worker"}
+""")
+
+
+def distant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: Any, on: str) -> Place:
+    monkeypatch.setattr(cloud, "client", lambda service, region: fake)
+    return Place(tmp_path, [job(on=on, command="nightly --all", stdin="x", timeout=1200)], TARGETS)
+
+
+def test_ecs_runs_the_command_as_override_and_is_followed_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = {"taskArn": "arn:task", "lastStatus": "RUNNING", "containers": [{"exitCode": 3}]}
+    fake = FakeClient(run_task={"tasks": [task]}, describe_tasks={"tasks": [task]})
+    place = distant(tmp_path, monkeypatch, fake, "ecs")
+    tick(place)
+    handle(place, operations.WORK, place.sent("schedule-runs")[0])
+    override = fake.calls[0][1]["overrides"]["containerOverrides"][0]
+    assert override["command"] == ["/bin/sh", "-c", "printf %s x | ( nightly --all\n)"]
+    assert {"name": "LAMP_TOKEN", "value": "1"} in override["environment"]
+    [look] = place.sent("schedule-runs")
+    assert (json.loads(look.body)["handle"], look.delay) == ("arn:task", 20)
+    handle(place, operations.WORK, look)
+    assert place.run("jobs/one", SLOT)["state"] == "running"
+    task["lastStatus"] = "STOPPED"
+    handle(place, operations.WORK, place.sent("schedule-runs")[0])
+    run = place.run("jobs/one", SLOT)
+    assert (run["state"], run["exit"]) == ("failed", 3)
+
+
+def test_ecs_is_stopped_when_its_time_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = {"taskArn": "arn:task", "lastStatus": "RUNNING", "containers": []}
+    fake = FakeClient(run_task={"tasks": [task]}, describe_tasks={"tasks": [task]}, stop_task={})
+    place = distant(tmp_path, monkeypatch, fake, "ecs")
+    tick(place)
+    handle(place, operations.WORK, place.sent("schedule-runs")[0])
+    place.now += 1201
+    handle(place, operations.WORK, place.sent("schedule-runs")[0])
+    assert place.run("jobs/one", SLOT)["state"] == "timed-out"
+    assert fake.calls[-1] == ("stop_task", {
+        "cluster": "main", "task": "arn:task", "reason": "lamplighter: jobs/one timed out or was replaced"})
+
+
+@pytest.mark.parametrize(("answer", "detail"), [
+    ({"tasks": [], "failures": [{"arn": "arn:x", "reason": "RESOURCE:MEMORY"}]}, "RESOURCE:MEMORY")])
+def test_what_ecs_refuses_is_a_failed_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Any, detail: str
+) -> None:
+    place = distant(tmp_path, monkeypatch, FakeClient(run_task=answer), "ecs")
+    result = ecs.start(place.sites[HOME], attempt(job(on="ecs")))
+    assert isinstance(result, Result)
+    assert detail in result.detail
+
+
+def test_ssm_runs_on_one_online_instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeClient(
+        describe_instance_information={"InstanceInformationList": [{"InstanceId": "i-2"}, {"InstanceId": "i-1"}]},
+        send_command={"Command": {"CommandId": "c-1"}},
+        get_command_invocation={"Status": "Success", "ResponseCode": 0, "StandardOutputContent": "swept"})
+    place = distant(tmp_path, monkeypatch, fake, "ssm")
+    started = ssm.start(place.sites[HOME], attempt(job(on="ssm", command="sweep", env={"TOWN": "Sankt Eriks"})))
+    assert isinstance(started, Started)
+    assert started.handle in ("c-1/i-1", "c-1/i-2")
+    script = fake.calls[1][1]["Parameters"]["commands"][0]
+    assert "export TOWN='Sankt Eriks'" in script
+    assert script.endswith("exec /bin/sh -c sweep")
+    assert ssm.look(place.sites[HOME], job(on="ssm"), started.handle) == Result("done", "swept", exit=0)
+
+
+@pytest.mark.parametrize(("status", "state"), [
+    ("InProgress", None), ("TimedOut", "timed-out"), ("Failed", "failed"), ("Undeliverable", "failed"),
+    ("Cancelled", "failed")])
+def test_ssm_statuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str, state: str | None) -> None:
+    fake = FakeClient(get_command_invocation={"Status": status, "ResponseCode": 1})
+    result = ssm.look(distant(tmp_path, monkeypatch, fake, "ssm").sites[HOME], job(on="ssm"), "c-1/i-1")
+    assert (result.state if result else None) == state
+
+
+def test_without_an_instance_online_the_run_fails_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeClient(describe_instance_information={"InstanceInformationList": []})
+    result = ssm.start(distant(tmp_path, monkeypatch, fake, "ssm").sites[HOME], attempt(job(on="ssm")))
+    assert isinstance(result, Result)
+    assert result.detail == "no instance tagged role=worker is online in eu-west-1"
