@@ -21,7 +21,8 @@ def send(world: World, stack: str, regions: Sequence[str]) -> list[str]:
 def _task(number: int) -> dict[str, object]:
     if number < POISON:
         return {"task": "chores.poison", "args": {"number": number}}
-    return {"task": "chores.sweep", "args": {"number": number, "fail_once": number % FAIL_ONCE_EVERY == FAIL_ONCE_EVERY - 1}}
+    fails = number % FAIL_ONCE_EVERY == FAIL_ONCE_EVERY - 1
+    return {"task": "chores.sweep", "args": {"number": number, "fail_once": fails}}
 
 
 def _batch(world: World, stack: str, region: str, bodies: Sequence[str]) -> list[str]:

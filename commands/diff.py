@@ -94,7 +94,7 @@ def _read(folder: Path, source: str, declared: Path) -> list[Job]:
 @contextmanager
 def checkout(revision: str) -> Iterator[Path]:
     """A temporary folder with cron/ and fleet.toml as they were at `revision` of this repository."""
-    commit = _git(revision, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    commit = _git(revision, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
     packed = _git(revision, "archive", "--format=tar", commit.decode().strip(), "cron", "fleet.toml")
     with tempfile.TemporaryDirectory(prefix="lamp-diff-") as folder:
         with tarfile.open(fileobj=io.BytesIO(packed)) as archive:

@@ -69,9 +69,12 @@ def prepare(
         _client(target, stack).create_change_set(
             StackName=stack.name, ChangeSetName=name, ChangeSetType="CREATE" if new else "UPDATE",
             Capabilities=_CAPABILITIES, Tags=[{"Key": key, "Value": value} for key, value in tags.items()], **source)
-        changes = _changes(target, stack, name, pace)
-        if not changes:
-            _forget(target, stack, name, new=new)
+        changes: list[Change] = []
+        try:
+            changes = _changes(target, stack, name, pace)
+        finally:
+            if not changes:
+                _forget(target, stack, name, new=new)
         return Prepared(stack, name if changes else "", new, tuple(sorted(changes)))
 
 

@@ -55,16 +55,11 @@ def main() -> int:
     except patches.Moved as moved:
         sys.stderr.write(f"{moved}\n")
         return 3
-    status = 1
     try:
         asyncio.run(_serve(listener, port, order, faults))
-        status = 0
     finally:
         _tidy(order)
-        if not status:
-            # Threads of the pool may still wait for a Lambda that has just been ended.
-            os._exit(0)
-    return status
+    return 0
 
 
 def _prepare(order: Order) -> None:
@@ -91,7 +86,7 @@ async def _serve(listener: socket.socket, port: int, order: Order, faults: Fault
     config.bind = [f"fd://{listener.detach()}"]
     config.keep_alive_timeout = 75
     config.loglevel = "WARNING"
-    config.graceful_timeout = 0.2
+    config.graceful_timeout = config.shutdown_timeout = 0.2
     over = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, over.set)
@@ -100,6 +95,9 @@ async def _serve(listener: socket.socket, port: int, order: Order, faults: Fault
     door = gate.Gate(app.app, order.control, lambda key: _known(key, order), faults, commands)
     loop.call_later(0, _announce, port)
     await serve(door, config, shutdown_trigger=over.wait)  # type: ignore[arg-type]
+    _tidy(order)
+    # At once: the event loop's own end would wait for every thread, and those wait for Lambdas.
+    os._exit(0)
 
 
 def _announce(port: int) -> None:

@@ -110,7 +110,7 @@ class World:
         self.control("clear")
 
     def calls(self) -> list[dict[str, Any]]:
-        """What each principal (a Lambda's name, or `operator`) asked for: principal, region, IAM action, count, denied."""
+        """What each principal (a Lambda's name, or `operator`) asked for: region, IAM action, count, denied."""
         found: list[dict[str, Any]] = self.control("calls")
         return found
 

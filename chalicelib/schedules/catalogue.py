@@ -16,7 +16,7 @@ import msgspec
 
 from chalicelib.fleet import Fleet, Schedules
 from chalicelib.schedules import beanstalk, crontab, declared
-from chalicelib.schedules.findings import Finding
+from chalicelib.schedules.findings import Finding, short
 from chalicelib.schedules.job import Job, Policy
 
 # Debian's cron reads no other names in cron.d (database.c, valid_name): backups and package leftovers have a dot.
@@ -47,7 +47,7 @@ def load(folder: Path, fleet: Fleet | None = None) -> Catalogue:
             named |= part.named
     jobs, doubles = _unique(jobs, named)
     needs = _needs(jobs, fleet) if fleet else ()
-    return Catalogue(jobs, sorted([*findings, *doubles, *needs]))
+    return Catalogue(jobs, sorted([*findings, *doubles, *needs, *_messages(jobs)]))
 
 
 def read_file(path: Path, file: str, schedules: Schedules = DEFAULTS) -> crontab.Crontab:
@@ -136,6 +136,34 @@ def _needs(jobs: Sequence[Job], fleet: Fleet) -> Iterator[Finding]:
         if on == "queue" and queue not in queues:
             remedy = f"write queue= with one of {', '.join(sorted(queues)) or 'none yet'}, or declare it"
             yield _finding(job, "target", f"fleet.toml has no queue {queue!r}", remedy)
+
+
+# What a job with on=queue says, by where it is written.
+_SAY = {
+    "crontab": 'write {"task": "invoices.render", "args": {"customer": 7}} as the command (\\% for %), or on=lambda',
+    "beanstalk": "write url: /invoices/render?customer=7 to send the task invoices.render, or on=http",
+}
+
+
+def _messages(jobs: Sequence[Job]) -> Iterator[Finding]:
+    """Jobs whose message would die: every queue of fleet.toml is served by `tasks.work`, which takes tasks alone."""
+    for job in jobs:
+        if job.policy.on == "queue" and (why := _no_task(job)):
+            yield _finding(job, "no-task", f"on=queue sends what no worker takes: {why}", _SAY[job.kind])
+
+
+def _no_task(job: Job) -> str:
+    """Why the message of `job` is no task; empty if it is one."""
+    # It brings boto3 along, for which a folder without such jobs need not wait.
+    from chalicelib.tasks.envelope import Malformed, decode
+
+    try:
+        parts = decode(job.command).task.split(".")
+    except Malformed as error:
+        return str(error).partition("; ")[0]
+    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+        return f"{short('.'.join(parts))} is no task: one is called module.function"
+    return "a message has no standard input, which begins at the first %" if job.stdin else ""
 
 
 def _finding(job: Job, code: str, message: str, remedy: str) -> Finding:

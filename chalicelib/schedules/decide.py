@@ -16,6 +16,8 @@ from chalicelib.schedules.seen import Occasion, SweepSeen, TickSeen, WorkSeen
 
 # How long a slot that nobody can settle is looked after before it is given up (and has long been alerted).
 GIVE_UP_SECONDS = 86_400
+# The first time a sweep looks again; each further look takes twice as long to come.
+LOOK_SECONDS = 30
 # Tries that a worker gives a message whose job its own package does not have: another release is being deployed.
 _UNKNOWN_TRIES = 5
 
@@ -29,18 +31,18 @@ def tick(seen: TickSeen, now: int) -> Plan:
     if seen.rank:
         return Plan((remind,))
     return Plan((remind, _record(seen.minute, seen.record),
-                 *_starts((*seen.slots, *seen.backlog), seen.paused),
+                 *_starts((*seen.slots, *seen.backlog), seen.paused, now),
                  *_gap_alert(seen.minute, seen.record, seen.lost), *_never_alert(seen.record, seen.never)))
 
 
 def sweep(seen: SweepSeen, now: int) -> Plan:
     """Start what has not started, pass on what was left half done, tell of what went wrong, and come back if needed."""
     open_slots = [slot for slot in seen.slots if not _settled(seen, slot)]
-    actions = [*_takeover(seen), *_starts(_again(seen, open_slots, now), seen.paused),
+    actions = [*_takeover(seen), *_starts(_again(seen, open_slots, now), seen.paused, now),
                *_alerts(seen, open_slots, now)]
     age = now - seen.minute * 60
     if open_slots and age < GIVE_UP_SECONDS:
-        delay = min(SQS_MAX_DELAY, seen.patience * 2**seen.turn)
+        delay = _next_look(seen, open_slots, now)
         actions.append(Action("sweep", _utc(seen.minute), f"{len(open_slots)} not settled: look again in {delay} s",
                               {"minute": seen.minute, "delay": delay, "turn": seen.turn + 1}, routine=True))
     return Plan(tuple(actions))
@@ -113,14 +115,14 @@ def _unknown(errand: Errand, received: int) -> Plan:
     return Plan(refusal=f"no job is named {errand.job!r} in this release (slot {errand.slot}); was it renamed?")
 
 
-def _starts(slots: Iterable[Occasion], paused: frozenset[str]) -> list[Action]:
-    return [_aside_slot(slot) if slot.job.name in paused else _enqueue(slot) for slot in slots]
+def _starts(slots: Iterable[Occasion], paused: frozenset[str], now: int) -> list[Action]:
+    return [_aside_slot(slot) if slot.job.name in paused else _enqueue(slot, now) for slot in slots]
 
 
-def _enqueue(slot: Occasion) -> Action:
+def _enqueue(slot: Occasion, now: int) -> Action:
     reason = f"{slot.why} for {slot.slot}" + (", moved by the clock change" if slot.moved else "")
     facts: dict[str, object] = {"slot": slot.slot, "minute": slot.minute, "why": slot.why}
-    facts["delay"] = jitter(slot.job, slot.slot)
+    facts["delay"] = max(0, _moment(slot) - now)
     return Action("enqueue", slot.job.name, reason, facts, routine=slot.why == "due")
 
 
@@ -172,6 +174,8 @@ def _settled(seen: SweepSeen, slot: Occasion) -> bool:
 def _again(seen: SweepSeen, slots: Iterable[Occasion], now: int) -> Iterable[Occasion]:
     for slot in slots:
         run = seen.runs.get((slot.job.name, slot.slot))
+        if run is None and now < _moment(slot):
+            continue
         if run is None:
             yield msgspec.structs.replace(slot, why="late" if slot.why == "due" else slot.why)
         elif run.lapsed(now) or run.state == "waiting" or (run.state == "retrying" and now > run.lease + SKEW_SECONDS):
@@ -179,16 +183,33 @@ def _again(seen: SweepSeen, slots: Iterable[Occasion], now: int) -> Iterable[Occ
 
 
 def _alerts(seen: SweepSeen, slots: Iterable[Occasion], now: int) -> Iterable[Action]:
-    # Every region has had its turn by then.
-    grace = seen.regions * seen.patience + 60
     for slot in slots:
         run = seen.runs.get((slot.job.name, slot.slot))
-        if run is None and now - slot.minute * 60 > grace and slot.job.name not in seen.paused:
-            text = f"{slot.job.name} was due for {slot.slot} and has not started; `lamp why` has the particulars"
+        # After its own try a region gives the workers until its next look.
+        if run is None and seen.turn and now > _moment(slot) + LOOK_SECONDS and slot.job.name not in seen.paused:
+            text = (f"{slot.job.name} was due for {slot.slot} and has not started, though {seen.region} has asked its "
+                    f"workers to; see the queue schedule-runs, its dead letters, and the log of schedules_work")
             yield _alert(slot.job, slot.slot, "Missed", text)
         elif run and run.final and run.state in BAD:
             text = f"{slot.job.name} for {slot.slot}: {run.state}: {run.detail}"
             yield _alert(slot.job, slot.slot, BAD[run.state], text)
+
+
+def _next_look(seen: SweepSeen, slots: Iterable[Occasion], now: int) -> int:
+    """Seconds: rarer each turn, but not after the moment at which something can be known."""
+    moments = [float(now + LOOK_SECONDS * 2**seen.turn)]
+    for slot in slots:
+        run = seen.runs.get((slot.job.name, slot.slot))
+        if run and run.state in ("running", "retrying"):
+            moments.append(run.lease + SKEW_SECONDS + 1)
+        elif run is None:
+            moments.append(_moment(slot) + LOOK_SECONDS)
+    return min(SQS_MAX_DELAY, int(min(moment for moment in moments if moment >= now + 1) - now))
+
+
+def _moment(slot: Occasion) -> int:
+    """When a slot is to start (epoch seconds): its minute, put off by the job's jitter."""
+    return slot.minute * 60 + jitter(slot.job, slot.slot)
 
 
 def _alert(job: Job, slot: str, kind: str, text: str) -> Action:

@@ -131,15 +131,19 @@ class _Plan(NamedTuple):
 
 @lru_cache(2048)
 def _plan(tz: str, wildcard: bool, window: Window) -> _Plan:
-    whole: dict[int, int] = defaultdict(int)
-    partial: dict[int, list[Span]] = defaultdict(list)
+    parts: dict[int, list[Span]] = defaultdict(list)
     for span in spans(tz, wildcard, window.first * DAY, (window.first + window.length) * DAY):
         for day, part in _by_day(span):
-            if part.last - part.first == DAY and part.at is None:
-                whole[part.offset] |= 1 << day - window.first
-            else:
-                partial[day - window.first].append(part)
-    return _Plan(tuple(whole.items()), tuple((day, tuple(seen)) for day, seen in partial.items()))
+            parts[day - window.first].append(part)
+    whole: dict[int, int] = defaultdict(int)
+    partial = []
+    for day, seen in parts.items():
+        # A change at midnight UTC leaves the day in one piece, but for what is made up for at its first minute.
+        if len(seen) == 1 and seen[0].last - seen[0].first == DAY:
+            whole[seen[0].offset] |= 1 << day
+        else:
+            partial.append((day, tuple(seen)))
+    return _Plan(tuple(whole.items()), tuple(partial))
 
 
 def _by_day(span: Span) -> Iterator[tuple[int, Span]]:

@@ -40,8 +40,8 @@ def sweep(site: Site, request: Request) -> SweepSeen:
     backlog = _backlog(site, record, said.minute)
     slots = [*due(site, said.minute), *backlog.occasions]
     return SweepSeen(
-        said.minute, said.turn, site.region, len(site.fleet.regions), site.fleet.schedules.patience, record,
-        item is not None, earlier, slots, runs(site, slots), backlog.lost, paused_jobs(site) if slots else frozenset())
+        said.minute, said.turn, site.region, record, item is not None, earlier, slots, runs(site, slots), backlog.lost,
+        paused_jobs(site) if slots else frozenset())
 
 
 def work(site: Site, request: Request) -> WorkSeen:

@@ -42,8 +42,6 @@ class SweepSeen(msgspec.Struct, frozen=True):
     minute: int
     turn: int
     region: str
-    regions: int
-    patience: int
     record: Minute
     recorded: bool
     before: Minute | None

@@ -99,6 +99,13 @@ def test_a_bad_line_is_named_with_its_place(tmp_path: Path) -> None:
         diff.jobs_of(str(bad))
 
 
+def test_where_a_command_runs_is_no_concern_of_its_fires(tmp_path: Path) -> None:
+    declared = (ROOT / "fleet.toml").read_text()
+    assert "[schedules.ssm]" not in declared
+    cron = folder(tmp_path, "# lamp: on=ssm", "0 4 * * * root one")
+    assert [job.command for job in diff.jobs_of(str(cron))] == ["one"]
+
+
 def test_jobs_take_the_zone_of_the_fleet_file_beside_their_folder(tmp_path: Path) -> None:
     (tmp_path / "cron" / "cron.d").mkdir(parents=True)
     (tmp_path / "cron" / "cron.d" / "backup").write_text("0 4 * * * root one\n")

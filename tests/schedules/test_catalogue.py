@@ -129,9 +129,45 @@ def test_the_fleet_gives_zone_and_target(tmp_path: Path) -> None:
      ("on=queue queue=other", "'other'")],
 )  # fmt: skip
 def test_what_jobs_need_must_be_in_the_fleet(tmp_path: Path, policy: str, words: str) -> None:
-    found = load(tmp_path, {"crontabs/a": f"# lamp: {policy}\n* * * * * x\n"}, FLEET)
+    found = load(tmp_path, {"crontabs/a": f'# lamp: {policy}\n* * * * * {{"task": "a.b"}}\n'}, FLEET)
     assert codes(found) == ["crontabs/a:2 error target"]
     assert words in str(found.findings[0])
+
+
+@pytest.mark.parametrize("command", [
+    '{"task": "invoices.render"}', '{"task": "a.b.c", "args": {"share": "5\\%"}, "key": "k", "meta": {}}',
+])  # fmt: skip
+def test_a_task_may_be_sent(tmp_path: Path, command: str) -> None:
+    found = load(tmp_path, {"crontabs/a": f"# lamp: on=queue\n* * * * * {command}\n"})
+    assert (codes(found), [job.policy.on for job in found.jobs]) == ([], ["queue"])
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("sync --all", "invalid character"), ('"invoices.render"', "got `str`"), ("", "truncated"),
+        ('{"job": "a.b"}', "unknown field `job`"), ('{"args": {}}', "field `task`"),
+        ('{"task": "a.b", "args": []}', "got `array`"), ('{"task": "render"}', "'render'"),
+        ('{"task": "a-b.c"}', "module.function"), ('{"task": "a.b"}%more', "standard input"),
+        ('{"task": "a.b", "args": {"share": "5%"}}', "truncated"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("by", ["# lamp: on=queue", "# on=queue stands in fleet.toml"])
+def test_whatever_else_would_die_in_the_queue_is_refused(tmp_path: Path, command: str, words: str, by: str) -> None:
+    found = load(tmp_path, {"crontabs/a": f"{by}\n* * * * * {command}\n"}, FLEET)
+    finding = next(finding for finding in found.findings if finding.code == "no-task")
+    assert str(finding).startswith("crontabs/a:2:1: error: on=queue sends what no worker takes: ")
+    assert words in finding.message
+    assert 'write {"task": "invoices.render", "args": {"customer": 7}} as the command' in finding.remedy
+
+
+@pytest.mark.parametrize(("url", "wrong"), [("/a/b?c=7", False), ("/a/b/", False), ("/a", True), ("/", True),
+                                            ("/a-b/c", True), ("/a/b%20c", True)])  # fmt: skip
+def test_an_address_on_a_queue_must_name_a_task(tmp_path: Path, url: str, wrong: bool) -> None:
+    text = YAML.replace("  - name", "  # lamp: on=queue\n  - name").replace("url: /a", f"url: {url}")
+    found = load(tmp_path, {"cron.yaml": text}, FLEET)
+    assert codes(found) == (["cron.yaml:4 error no-task"] if wrong else [])
+    assert all("write url: /invoices/render?customer=7" in finding.remedy for finding in found.findings)
 
 
 def test_beanstalk_needs_a_web_server_or_a_queue(tmp_path: Path) -> None:
@@ -154,6 +190,8 @@ def test_beanstalk_needs_a_web_server_or_a_queue(tmp_path: Path) -> None:
         ("@job\ndef a(): ...", 3, "write @job("),
         ("@job()\ndef a(): ...", 3, "TypeError"),
         ('@job("@daily", colour="red")\ndef a(): ...', 3, "colour"),
+        ('@job("@daily", on="queue")\ndef a(): ...', 3, "'on'"),
+        ('@job("@daily", queue="default")\ndef a(): ...', 3, "'queue'"),
         ("def a(:", 3, "SyntaxError"),
         ("import sys\nsys.exit(3)", 4, "SystemExit"),
         ("def f():\n    1 / 0\nf()", 4, "ZeroDivisionError"),

@@ -42,7 +42,7 @@ def ticked(rank: int = 0, **more: Any) -> Plan:
 
 def swept(runs: list[Run], now: int = NOW + 120, **more: Any) -> Plan:
     facts: dict[str, Any] = {
-        "minute": NOON, "turn": 0, "region": STANDBY, "regions": 3, "patience": 120,
+        "minute": NOON, "turn": 0, "region": STANDBY,
         "record": Minute("t", "1", HOME, NOON), "recorded": True, "before": None,
         "slots": [Occasion(job(), SLOT, NOON)], "runs": {(run.job, run.slot): run for run in runs}} | more
     return decide.sweep(SweepSeen(**facts), now)
@@ -95,7 +95,7 @@ def test_a_slot_that_nobody_started_is_started_and_looked_after() -> None:
     plan = swept([])
     assert kinds(plan) == ["enqueue", "sweep"]
     assert plan.actions[0].facts["why"] == "late"
-    assert plan.actions[1].facts == {"minute": NOON, "delay": 120, "turn": 1}
+    assert plan.actions[1].facts == {"minute": NOON, "delay": 30, "turn": 1}
 
 
 def test_a_run_whose_lease_holds_is_only_looked_at_again() -> None:
@@ -122,10 +122,19 @@ def test_a_failure_of_a_silent_job_is_not() -> None:
     assert kinds(swept([a_run("failed")], slots=[Occasion(job(mailto=""), SLOT, NOON)])) == []
 
 
-@pytest.mark.parametrize(("age", "told"), [(3 * 120 + 60, False), (3 * 120 + 61, True)])
-def test_a_slot_is_missed_once_every_region_has_had_its_turn(age: int, told: bool) -> None:
-    plan = swept([], now=NOW + age)
-    assert any(action.facts.get("kind") == "Missed" for action in plan.actions) is told
+@pytest.mark.parametrize(("turn", "age", "told"), [
+    (0, 240, []), (1, 30, []), (1, 31, ["Missed"]), (4, 500, ["Missed"])])
+def test_a_slot_that_did_not_start_when_asked_to_is_missed(turn: int, age: int, told: list[str]) -> None:
+    assert alerts(swept([], turn=turn, now=NOW + age)) == told
+
+
+def test_a_slot_whose_jitter_is_not_over_is_left_to_the_message_that_is_under_way() -> None:
+    slot = next(slot for slot in (Occasion(job(jitter=900), str(number), NOON) for number in range(99))
+                if jitter(slot.job, slot.slot) > 400)
+    plan = swept([], slots=[slot], turn=1, now=NOW + 150)
+    assert (kinds(plan), alerts(plan)) == (["sweep"], [])
+    late = swept([], slots=[slot], turn=3, now=NOW + jitter(slot.job, slot.slot))
+    assert (kinds(late), late.actions[0].facts["delay"]) == (["enqueue", "sweep"], 0)
 
 
 def test_a_standby_that_finds_no_record_takes_over_and_says_so() -> None:
@@ -142,7 +151,8 @@ def test_a_takeover_by_whoever_had_the_last_minute_is_no_news() -> None:
 @given(st.integers(0, 20))
 def test_reminders_grow_rarer_and_fit_sqs(turn: int) -> None:
     plan = swept([a_run()], turn=turn)
-    assert plan.actions[-1].facts["delay"] == min(900, 120 * 2**turn)
+    # The worker's lease ends 660 s after noon, two minutes before which this looks.
+    assert plan.actions[-1].facts["delay"] == min(900, 30 * 2**turn, 660 - 120 + SKEW_SECONDS + 1)
 
 
 def test_after_a_day_a_slot_is_given_up() -> None:

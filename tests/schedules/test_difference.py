@@ -59,6 +59,14 @@ def test_changes_are_those_of_brute_force(data: st.DataObject) -> None:
     assert [change.name for change in changes] == sorted(change.name for change in changes)
 
 
+def test_a_gap_at_midnight_utc_is_counted_once() -> None:
+    # Damascus, 1920-04-18: 02:00 to 02:59 was skipped at 00:00 UTC, and 03:00 is a fire of its own.
+    window = Window(-18_155, 1)
+    found = firings(parse("0-59 0-23 * * *"), "Asia/Damascus", window)
+    assert len(found) == len(list(found)) == 1440
+    assert len(found - firings(parse("30 2 * * *"), "Asia/Damascus", window)) == 1439
+
+
 def job(schedule: str, tz: str = "Europe/Stockholm", name: str = "cron.d/job") -> Job:
     return Job(name, parse(schedule), schedule, tz, "true", "", {}, "root", None, Policy(), "cron.d/jobs", 1, "crontab")
 
@@ -97,9 +105,9 @@ def test_the_same_fires_are_no_change(other: Job) -> None:
 
 def test_ten_thousand_jobs_over_400_days_take_two_seconds_at_most() -> None:
     before, after = crowd(10_000, 1), crowd(10_000, 2)
-    begin = time.perf_counter()
+    begin = time.process_time()  # of CPU: others may be at work on the machine
     changes = compare(before, after, Window(20_700, 400))
     total = sum(len(change.gained) + len(change.lost) for change in changes)
     examples = [change.examples() for change in changes]
-    assert time.perf_counter() - begin <= 2
+    assert time.process_time() - begin <= 2
     assert (len(examples), total > 10**8) == (len(changes), True)

@@ -62,6 +62,19 @@ def test_a_due_job_runs_and_its_story_is_written(tmp_path: Path) -> None:
     assert why(place, "jobs/one", NOON)[0] == "ran"
 
 
+def test_a_minute_without_due_work_costs_one_write_and_one_message_a_region(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job(schedule="0 3 * * *")])
+    calls: list[str] = []
+    place.coordination._fault = calls.append
+    for region in place.sites:
+        tick(place, region=region)
+        [message] = place.sent("schedule-sweeps", region)
+        handle(place, operations.SWEEP, message, region)
+        assert place.sent("schedule-sweeps", region) == place.sent("schedule-runs", region) == []
+    writes = [call for call in calls if call not in ("get", "get_many", "query")]
+    assert writes == ["create", "create"]  # one call, told before and after
+
+
 def test_two_workers_and_two_ticks_run_it_once(tmp_path: Path) -> None:
     place = Place(tmp_path, [job(command=f"echo x >> {tmp_path}/ran")])
     tick(place)

@@ -96,6 +96,16 @@ def test_slots_of_the_hour_that_is_skipped_and_of_the_one_that_repeats() -> None
     assert [(f.job, f.slot) for f in built.due(oracle_utc("2026-10-25T01:30")).fires()] == [(1, "2026-10-25T01:30Z")]
 
 
+def test_wildcard_jobs_run_for_a_gap_of_a_few_minutes() -> None:
+    # Tehran, 1935-06-13: 23:59 was followed by 00:04.
+    jobs, change = [job("*/59 0 * * *", "Asia/Tehran"), job("4 0 * * *", "Asia/Tehran", "b")], -18_174_446
+    due = expected(jobs, change - 2, change + 3)
+    assert sorted(number for fires in due.values() for number, _, _ in fires) == [0, 1]
+    built = table(jobs)
+    for minute, fires in due.items():
+        assert sorted((fire.job, fire.slot, fire.moved) for fire in built.due(minute).fires()) == fires
+
+
 def test_slots_that_come_twice_are_told_apart() -> None:
     built = table([job("0 23 * * *", "Antarctica/Vostok")])
     slots = [fire.slot for minute in ("1994-01-31T16:00", "1994-01-31T23:00")
@@ -204,12 +214,12 @@ def test_a_job_survives_the_book_whatever_its_text() -> None:
 
 
 def median(work: Callable[[int], object], minutes: Sequence[int]) -> float:
-    """Milliseconds."""
+    """Milliseconds of CPU: what others do on the machine meanwhile does not count."""
     spent = []
     for minute in minutes:
-        begin = time.perf_counter()
+        begin = time.process_time()
         work(minute)
-        spent.append((time.perf_counter() - begin) * 1000)
+        spent.append((time.process_time() - begin) * 1000)
     return statistics.median(spent)
 
 

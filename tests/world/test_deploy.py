@@ -1,6 +1,9 @@
 """Deploying: every region at once, nothing twice, and back as it was when something fails."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -188,3 +191,27 @@ def test_another_deployment_in_progress_is_told(empty: World, tmp_path: Path, mo
     monkeypatch.setattr(module, "_status", lambda target, stack: ("UPDATE_IN_PROGRESS", "id"))
     with pytest.raises(Mistake, match="another deployment is at work on it"):
         deploy(empty, small("busy", tmp_path))
+
+
+def test_the_command_deploys_wherever_the_users_credentials_lead(empty: World) -> None:
+    """As to AWS: only the endpoint and the credentials differ."""
+    words = [sys.executable, "-P", "-m", "commands", "deploy", "--stage", "cli", "--region", "us-east-1", "--yes"]
+    environment = {**os.environ, **empty.environment, "PYTHONPATH": str(packaging.ROOT)}
+    first = subprocess.run([*words, "--json"], env=environment, capture_output=True, text=True)
+    assert [one["status"] for one in json.loads(first.stdout)] == ["deployed", "deployed"], first.stderr
+    again = subprocess.run(words, env=environment, capture_output=True, text=True)
+    assert (again.returncode, "nothing to deploy" in again.stdout) == (0, True)
+
+
+@pytest.mark.parametrize(("words", "says"), [
+    (["--stage", "x"], "nobody can be asked here: add --yes"),
+    (["--stage", "x", "--yes", "--region", "eu-north-1"], "--region eu-north-1: not a region of fleet.toml"),
+    (["--stage", "X", "--yes"], "--stage 'X'"),
+    (["--stage", "x", "--yes"], "no AWS credentials found"),
+])
+def test_mistakes_at_the_command_are_one_clear_line(words: list[str], says: str, tmp_path: Path) -> None:
+    bare = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(packaging.ROOT), "COLUMNS": "200",
+            "AWS_EC2_METADATA_DISABLED": "true"}
+    done = subprocess.run([sys.executable, "-P", "-m", "commands", "deploy", *words], env=bare, text=True,
+                          capture_output=True, stdin=subprocess.DEVNULL)
+    assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr

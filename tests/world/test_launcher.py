@@ -340,7 +340,7 @@ def owns(pid: int, folder: Path) -> bool:
     return Path(f"/proc/{pid}/cwd").resolve() == folder.resolve()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_is_left_when_the_parent_ends(number: signal.Signals) -> None:
     with parent() as (process, pid, mark, folder):
         process.send_signal(number)

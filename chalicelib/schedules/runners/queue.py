@@ -1,10 +1,8 @@
-"""`on=queue`: the job is a message to a named queue, and done when SQS has taken it.
+"""`on=queue`: the job is a task for `tasks.work`, and done when SQS has taken its message.
 
-A command that is a JSON object is the message, as written: `{"task": "invoices.render", "args": {}}`. Any other command
-goes as `{"job": ..., "slot": ..., "command": ..., "stdin": ...}` for a worker of your own.
+The command is the message: `{"task": "invoices.render", "args": {}}`. Whatever else it might be was refused when the
+package was made (`no-task` in catalogue.py), since every queue of fleet.toml is served by `tasks.work`.
 """
-
-import msgspec
 
 from chalicelib.cloud import Message
 from chalicelib.schedules.runners import Attempt, Result, Started
@@ -19,14 +17,5 @@ def start(site: Site, attempt: Attempt) -> Result | Started:
     if queue is None:
         return Result("failed", detail=f"no queue is named {name!r} in fleet.toml ({job.file}:{job.line}); declare it")
     group = job.name if queue.fifo else ""
-    site.queues[name].send([Message(body(attempt), group=group, once=attempt.owner)])
+    site.queues[name].send([Message(job.command, group=group, once=attempt.owner)])
     return Result("done", f"sent to {name}")
-
-
-def body(attempt: Attempt) -> str:
-    """The message for one attempt."""
-    job = attempt.job
-    if job.command.lstrip().startswith("{"):
-        return job.command
-    return msgspec.json.encode(
-        {"job": job.name, "slot": attempt.slot, "command": job.command, "stdin": job.stdin}).decode()
