@@ -44,6 +44,7 @@ class Report(msgspec.Struct, frozen=True):
 
 def demo(
     file: Annotated[Path | None, typer.Option("--json", help="Write the closing report to this file.")] = None,
+    svg: Annotated[Path | None, typer.Option(help="Write the last screen and the report to this file.")] = None,
     stay: Annotated[bool, typer.Option("--stay", help="Keep the world up afterwards, until Ctrl-C.")] = False,
 ) -> None:
     """Deploy to three regions of an AWS on this machine, kill the home region, and count what ran: about six minutes.
@@ -54,6 +55,8 @@ def demo(
     with _deployed(console) as story:
         report = story.tell()
         demo_screen.conclude(console, report, story.evidence)
+        if svg:
+            demo_screen.draw(svg, story.picture(), report, story.evidence)
         if file:
             file.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
         if stay:
@@ -135,12 +138,13 @@ class Story:
     def _until(self, when: float, show: demo_screen.Show, enough: Callable[[], bool] = lambda: False) -> None:
         """Shows what happens until `when` (epoch seconds) or until it is `enough`."""
         while time.time() < when:
-            show.update(self._picture())
+            show.update(self.picture())
             if enough():
                 return
             time.sleep(max(0.0, min(1.0, when - time.time())))
 
-    def _picture(self) -> demo_screen.Picture:
+    def picture(self) -> demo_screen.Picture:
+        """The moment as it is to be shown."""
         slots = self.evidence.slots(self.first, self.end, logs=False)
         return demo_screen.Picture(self._note, self._regions, self._down, self.first, self.end, slots)
 

@@ -1,7 +1,10 @@
 """What the demo shows: a lamp for every slot of every job, in the colour of the region that lit it."""
 
+import io
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -130,6 +133,16 @@ def conclude(console: Console, report: "Report", evidence: Evidence) -> None:
     for failure in report.failures:
         console.print(f"  ✖ {failure}", style="red", markup=False)
     console.print("[bold red]It did not hold.[/]" if report.failures else "[bold green]All of it held.[/]")
+
+
+def draw(path: Path, picture: Picture, report: "Report", evidence: Evidence) -> None:
+    """The last screen and the report as a picture."""
+    console = Console(record=True, file=io.StringIO(), width=100, force_terminal=True, highlight=False)
+    console.print(picture)
+    conclude(console, report, evidence)
+    # The picture stands alone: it takes whatever monospaced font there is.
+    plain = re.sub(r"@font-face \{.*?\}", "", console.export_svg(title="./lamp demo"), flags=re.DOTALL)
+    path.write_text(plain.replace("Fira Code", "DejaVu Sans Mono"))
 
 
 def stay(console: Console) -> None:

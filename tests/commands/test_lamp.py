@@ -48,6 +48,7 @@ def build(house: Path) -> Path:
         (house / folder).mkdir(parents=True)
     shutil.copy(ROOT / "lamp", house)
     (house / "requirements.txt").write_text("")
+    (house / "constraints.txt").write_text("")
     (house / "commands" / "__main__.py").write_text(MAIN)
     for version in ("1.0", "1.1"):
         wheel(house / "wheels", version)
@@ -161,6 +162,16 @@ def test_changed_requirements_are_installed(house: Path, tmp_path: Path) -> None
     require(copy, "1.1")
     assert call([copy / "lamp"]).stdout.startswith("1.1 ")
     assert call([copy / "lamp"]).stderr == ""
+
+
+def test_a_changed_constraint_is_installed(house: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "constrained"
+    shutil.copytree(house, copy, symlinks=True)
+    path = copy / "requirements-dev.txt"
+    path.write_text("-c constraints.txt\n" + path.read_text().replace("lantern==1.0", "lantern"))
+    for version in ("1.0", "1.1"):
+        (copy / "constraints.txt").write_text(f"lantern=={version}\n")
+        assert call([copy / "lamp"]).stdout.startswith(f"{version} ")
 
 
 def test_a_warm_start_costs_at_most_50_ms(house: Path) -> None:

@@ -64,7 +64,8 @@ def test_a_gap_at_midnight_utc_is_counted_once() -> None:
     window = Window(-18_155, 1)
     found = firings(parse("0-59 0-23 * * *"), "Asia/Damascus", window)
     assert len(found) == len(list(found)) == 1440
-    assert len(found - firings(parse("30 2 * * *"), "Asia/Damascus", window)) == 1439
+    # 02:30 is made up for at that minute, and comes again at 23:30 UTC.
+    assert len(found - firings(parse("30 2 * * *"), "Asia/Damascus", window)) == 1438
 
 
 def job(schedule: str, tz: str = "Europe/Stockholm", name: str = "cron.d/job") -> Job:

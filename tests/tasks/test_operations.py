@@ -137,6 +137,19 @@ def test_redrive_all(sqs: SqsClient) -> None:
     assert answer["results"] == tuple(f"{id}: back in {'default' if id in ids[:23] else 'slow'}" for id in ids)
     assert sqs.messages("default")[0]["MessageAttributes"] == {"redriven": {"DataType": "String", "StringValue": "1"}}
     assert any(pk.startswith("journal#") for pk, _ in memory.items)
+    # Those that went (received for the second time) are gone: they are not put back as well.
+    assert not [receipt for receipt in sqs.hidden if receipt.endswith("/2")]
+
+
+def test_a_fifo_letter_goes_back_into_its_group_under_a_name_that_sqs_has_not_seen(
+    sqs: SqsClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fifo = {name: f"{url}.fifo" if name.startswith("default") else url for name, url in URLS.items()}
+    monkeypatch.setenv("LAMP_QUEUES", json.dumps(fifo))
+    id = sqs.put("default-dead.fifo", "{}", {"origin": "default"}, MessageGroupId="customer-7")
+    run("tasks.redrive", apply=True)
+    entry = sqs.messages("default")[0]["entry"]
+    assert (entry["MessageGroupId"], entry["MessageDeduplicationId"]) == ("customer-7", f"{id}-1")
 
 
 def test_redrive_one_and_by_error(sqs: SqsClient) -> None:

@@ -63,6 +63,9 @@ def test_places_beyond_a_lowered_limit_count() -> None:
     table = Memory()
     assert all(hold(table, f"m{number}", 8) for number in range(8))
     assert hold(table, "one more", 4) is None
+    for number in range(4):
+        del table.items["task-slots#a.b", f"{number:04d}"]
+    assert hold(table, "one more", 4) is None  # 0 to 3 are free, but four are at work
 
 
 def test_a_table_without_an_answer_is_no_place_for_everybody() -> None:

@@ -1,0 +1,87 @@
+"""`why`: one reason for each minute of a job, as a table."""
+
+from typing import Any
+
+import pytest
+
+from chalicelib.schedules.daylight import stamp
+from chalicelib.schedules.explain import Known, why
+from chalicelib.schedules.job import Job
+from chalicelib.schedules.records import Minute, Run
+from tests.schedules.places import NOON, job
+
+LATER = NOON * 60 + 3600
+SLOT = "2026-03-28T12:00Z"
+
+
+def ran(
+    state: str = "done", why: str = "due", after: float = 5, slot: str = SLOT, minute: int = NOON, **more: Any
+) -> Run:
+    facts: dict[str, Any] = {
+        "job": "jobs/one", "slot": slot, "minute": minute, "state": state, "why": why, "region": "eu-west-1",
+        "owner": "o", "attempt": 1, "started": minute * 60 + after, "lease": 0, "ended": minute * 60 + after + 2} | more
+    return Run(**facts)
+
+
+def known(*runs: Run, record: bool = True, gap_end: int | None = None, paused_since: int | None = None) -> Known:
+    return Known(runs, Minute("t", "1", "eu-west-1", NOON) if record else None, gap_end, paused_since)
+
+
+@pytest.mark.parametrize(("one", "what", "answer"), [
+    (job(), known(ran()), "ran"),
+    (job(), known(ran(after=61)), "late"),
+    (job(jitter=30), known(ran(after=61)), "ran"),
+    (job(), known(ran(why="late", after=20)), "late"),
+    (job(), known(ran(why="caught up", after=900)), "caught up"),
+    (job(), known(ran("failed", exit=3, detail="exit status 3")), "failed"),
+    (job(), known(ran("timed-out")), "timed out"),
+    (job(), known(ran("interrupted")), "interrupted"),
+    (job(), known(ran("overlapped")), "overlapped"),
+    (job(), known(ran("coalesced")), "coalesced"),
+    (job(), known(ran("paused")), "paused"),
+    (job(), known(ran("running", ended=0)), "running"),
+    (job(), known(ran("waiting")), "waiting"),
+    (job(), known(ran("retrying")), "retrying"),
+    (job(), known(ran("replaced")), "replaced"),
+    (job(), known(), "missed"),
+    (job(), known(record=False), "missed"),
+    (job(), known(record=False, gap_end=NOON + 30), "missed"),
+    (job(catch_up="one"), known(record=False, gap_end=NOON + 30), "coalesced"),
+    (job(), known(paused_since=NOON * 60 - 5), "paused"),
+    (job(schedule="5 * * * *"), known(), "not due"),
+    (job(schedule="5 * * * *"), known(ran(why="by hand", slot="hand#1")), "by hand")])
+def test_the_answer(one: Job, what: Known, answer: str) -> None:
+    assert why(one, NOON, what, LATER).answer == answer
+
+
+@pytest.mark.parametrize(("schedule", "field"), [
+    ("5 12 28 3 6", "minute"), ("0 11 * * *", "hour"), ("0 12 * 4 *", "month"),
+    ("0 12 1 * *", "day of month"), ("0 12 * * 1", "day of week")])
+def test_not_due_names_the_field_that_differs(schedule: str, field: str) -> None:
+    sentence = why(job(schedule=schedule), NOON, known(), LATER).sentence
+    assert field in sentence
+    assert "cron.d/test:3" in sentence
+
+
+def test_a_minute_to_come_is_not_missed() -> None:
+    assert why(job(), NOON, known(), NOON * 60 - 1).answer == "to come"
+
+
+# Stockholm's clock goes from 02:00 to 03:00 on 2026-03-29 at 01:00 UTC, and from 03:00 to 02:00 on 2026-10-25.
+FORWARD, BACK = 29_579_100, 29_881_500
+
+
+def test_what_the_clock_change_moved() -> None:
+    assert stamp(FORWARD) == "2026-03-29T01:00"
+    night = job(schedule="30 2 * * *", tz="Europe/Stockholm")
+    run = ran(slot="2026-03-29T02:30", minute=FORWARD)
+    reason = why(night, FORWARD, known(run), FORWARD * 60 + 600)
+    assert reason.answer == "DST-moved"
+    assert "2026-03-29 02:30" in reason.sentence
+
+
+def test_what_the_clock_change_suppressed() -> None:
+    assert stamp(BACK) == "2026-10-25T01:00"
+    night = job(schedule="30 2 * * *", tz="Europe/Stockholm")
+    assert why(night, BACK - 30, known(ran(slot="2026-10-25T02:30", minute=BACK - 30)), LATER + 10**8).answer == "ran"
+    assert why(night, BACK + 30, known(), LATER + 10**8).answer == "DST-suppressed"
