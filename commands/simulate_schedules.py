@@ -4,11 +4,12 @@ import contextlib
 import io
 import json
 import os
+import signal
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import Pool
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,21 +58,26 @@ def simulate(
 
 
 def run(slots: int, seed: int, console: Console) -> list[tuple[World, "Verdict"]]:
-    """Worlds, two at a time, until they hold so many slots; every eighth has only outages, to time the taking over."""
+    """Worlds, one a core at a time, until they hold so many slots; every eighth has only outages.
+
+    Those time how fast another region takes over.
+    """
     done: list[tuple[World, Verdict]] = []
-    seeds = _worlds(seed)
-    with Progress(console=console, transient=True) as progress, ProcessPoolExecutor(os.cpu_count()) as pool:
+    seeds, cores = _worlds(seed), os.cpu_count() or 1
+    # Leaving the pool ends its processes at once; Ctrl-C is for this process alone. One folder holds the files of all.
+    with (tempfile.TemporaryDirectory(prefix="lamp-simulation-") as folder,
+          Progress(console=console, transient=True) as progress, Pool(cores, _quiet_worker) as pool):
         bar = progress.add_task("slots", total=slots)
-        waiting = {pool.submit(simulated, next(seeds)) for _ in range((os.cpu_count() or 1) + 1)}
+        waiting = deque(pool.apply_async(simulated, (next(seeds), folder)) for _ in range(cores + 1))
         while sum(verdict.slots for _, verdict in done) < slots:
-            ready = next(as_completed(waiting))
-            waiting.remove(ready)
-            waiting.add(pool.submit(simulated, next(seeds)))
-            done.append(ready.result())
+            done.append(waiting.popleft().get())
+            waiting.append(pool.apply_async(simulated, (next(seeds), folder)))
             progress.update(bar, advance=done[-1][1].slots)
-        for future in waiting:
-            future.cancel()
     return done
+
+
+def _quiet_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _worlds(seed: int) -> Iterator[World]:
@@ -81,13 +87,13 @@ def _worlds(seed: int) -> Iterator[World]:
         number += 1
 
 
-def simulated(world: World) -> tuple[World, "Verdict"]:
-    """One world, from its seed to its verdict."""
+def simulated(world: World, home: str | None = None) -> tuple[World, "Verdict"]:
+    """One world, from its seed to its verdict; its files lie in the folder `home`."""
     from chalicelib import fleet
     from chalicelib.schedules import jobbook, timetable
     from sandbox.simulation import schedules
 
-    with tempfile.TemporaryDirectory(prefix="lamp-simulation-") as folder:
+    with tempfile.TemporaryDirectory(prefix="world-", dir=home) as folder:
         root, jobs = Path(folder), list(_jobs())
         (root / "timetable.bin").write_bytes(timetable.build(jobs))
         (root / "jobs.bin").write_bytes(jobbook.bind(jobs))

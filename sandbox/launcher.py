@@ -86,7 +86,6 @@ async def _serve(listener: socket.socket, port: int, order: Order, faults: Fault
     config.bind = [f"fd://{listener.detach()}"]
     config.keep_alive_timeout = 75
     config.loglevel = "WARNING"
-    config.graceful_timeout = config.shutdown_timeout = 0.2
     over = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, over.set)
@@ -94,10 +93,14 @@ async def _serve(listener: socket.socket, port: int, order: Order, faults: Fault
     commands = gate.fault_commands(faults) | _region_commands(faults, order)
     door = gate.Gate(app.app, order.control, lambda key: _known(key, order), faults, commands)
     loop.call_later(0, _announce, port)
-    await serve(door, config, shutdown_trigger=over.wait)  # type: ignore[arg-type]
-    _tidy(order)
-    # At once: the event loop's own end would wait for every thread, and those wait for Lambdas.
-    os._exit(0)
+    serving = asyncio.create_task(serve(door, config, shutdown_trigger=asyncio.Event().wait))  # type: ignore[arg-type]
+    ended = asyncio.create_task(over.wait())
+    await asyncio.wait({serving, ended}, return_when=asyncio.FIRST_COMPLETED)
+    if ended.done():
+        _tidy(order)
+        # At once: an orderly end loads services only to stop them, and waits for threads that wait for Lambdas.
+        os._exit(0)
+    await serving
 
 
 def _announce(port: int) -> None:
