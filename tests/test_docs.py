@@ -1,10 +1,19 @@
-"""The pages: their sums add up, their links lead somewhere, and the commands that they name exist."""
+"""The pages: their sums add up, their links lead somewhere, the commands that they name exist, and docs/schedules.md
+lists what the code knows."""
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from chalicelib import durations
+from chalicelib.schedules import catalogue, crontab, explain, policy
+from chalicelib.schedules.fields import FIELDS
+from chalicelib.schedules.job import Overlap, Target
+from chalicelib.schedules.records import BAD
 from commands.cli import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -53,3 +62,132 @@ def test_commands_that_are_named_exist(page: Path) -> None:
 def test_every_command_is_told_in_the_readme() -> None:
     page = (ROOT / "README.md").read_text()
     assert [name for name in COMMANDS if f"./lamp {name}" not in page] == []
+
+
+def rows(heading: str, first: str) -> list[list[str]]:
+    """The rows, as cells, of the table under `heading` of docs/schedules.md whose first column is called `first`."""
+    page = (ROOT / "docs" / "schedules.md").read_text()
+    section = page.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    table = re.split(rf"^\| {re.escape(first)} \|.*\n\|[-|]+\|\n", section, flags=re.M)[1].split("\n\n")[0]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table.strip().splitlines()]
+
+
+def names(heading: str, first: str) -> list[str]:
+    """What stands in backquotes in the first column of that table."""
+    return [name for row in rows(heading, first) for name in re.findall(r"`([^`]+)`", row[0])]
+
+
+def test_every_key_of_a_policy_is_told_with_its_default() -> None:
+    told = {row[0].strip("`"): row[2].strip("`") for row in rows("How a job is run", "key")}
+    written = {"name": "none", **{key: _written(key, value) for key, value in _defaults().items()}}
+    assert list(told) == list(policy.READERS)
+    assert told == written
+
+
+def _defaults() -> dict[str, str | int]:
+    return {key: getattr(policy.DEFAULTS, key) for key in policy.DEFAULTS.__struct_fields__}
+
+
+def _written(key: str, value: str | int) -> str:
+    return durations.words(int(value)) if key in ("timeout", "jitter") else str(value) or "none"
+
+
+@pytest.mark.parametrize("key", ["overlap", "on", "timeout", "jitter", "catch_up", "retries"])
+def test_the_values_of_a_policy_that_are_told_are_those_that_can_be_written(key: str) -> None:
+    told = next(re.findall(r"`([^`]+)`", row[1]) for row in rows("How a job is run", "key") if row[0] == f"`{key}`")
+    for text in told:
+        policy.value(key, text)
+    if key in ("overlap", "on"):
+        assert tuple(told) == get_args({"overlap": Overlap, "on": Target}[key])
+    else:
+        with pytest.raises(policy.PolicyError):
+            policy.value(key, _beyond(key, told[-1]))
+
+
+def _beyond(key: str, most: str) -> str:
+    return str(int(most) + 1) if key == "retries" else durations.words(durations.seconds(most) + 1)
+
+
+def test_every_place_where_a_command_runs_is_told() -> None:
+    assert [row[0].strip("`") for row in rows("Where a command runs", "`on=`")] == list(get_args(Target))
+
+
+def test_every_answer_of_why_is_told() -> None:
+    assert sorted(names("By hand", "`why` answers")) == sorted(get_args(explain.Answer))
+
+
+def test_every_kind_of_alert_is_told() -> None:
+    tree = ast.parse((ROOT / "chalicelib" / "schedules" / "decide.py").read_text())
+    kinds = {text for node in ast.walk(tree) for text in _kinds(node)}
+    assert len(kinds) > 3
+    assert sorted(names("Alerts", "kind")) == sorted(kinds | set(BAD.values()))
+
+
+def _kinds(node: ast.AST) -> Iterator[str]:
+    """The kinds of alert that are written out: `_alert(job, slot, "Missed", ...)` and `{"kind": "Takeover"}`."""
+    if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "_alert":
+        yield from _texts(node.args[2])
+    elif isinstance(node, ast.Dict):
+        for key, value in zip(node.keys, node.values, strict=True):
+            if isinstance(key, ast.Constant) and key.value == "kind":
+                yield from _texts(value)
+
+
+@pytest.mark.parametrize("severity", ["error", "warning"])
+def test_every_finding_is_told_under_its_severity(severity: str) -> None:
+    told = names("What is reported", severity)
+    assert sorted(told) == sorted({code for code, kind in found_codes() if kind == severity})
+
+
+def found_codes() -> set[tuple[str, str]]:
+    """All codes that reading schedules can give, each with its severity: written out, or made of Debian's words."""
+    found = {("reboot", "error"), *((code, "error") for code in made_of_words())}
+    for path in (ROOT / "chalicelib" / "schedules").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            found |= set(_codes(node))
+    return found
+
+
+def made_of_words() -> set[str]:
+    """The codes that are made of Debian's own messages, as reading gives them."""
+    lines = [" ".join(["*"] * number + ["x"] + ["*"] * (4 - number)) + " root true" for number in range(len(FIELDS))]
+    text = "\n".join([*lines, "@noon root true", "* * * * * root", "* * * * * a/b true", ""])
+    return {finding.code for finding in crontab.read(text.encode(), crontab.Source("cron.d/a", True)).findings}
+
+
+# Where the code and the severity stand among the arguments of what makes a finding.
+_MAKERS = {"Advice": (1, 4), "_finding": (1, None), "_file_finding": (2, 1)}
+
+
+def _codes(node: ast.AST) -> Iterator[tuple[str, str]]:
+    if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "code":
+        yield from ((code, "warning") for code in _texts(node.value) if code != "reboot")
+    if not isinstance(node, ast.Call) or getattr(node.func, "id", "") not in _MAKERS:
+        return
+    at, severity = _MAKERS[getattr(node.func, "id", "")]
+    kind = "error" if severity is None else "warning"
+    if severity is not None and len(node.args) > severity:
+        kind = next(iter(_texts(node.args[severity])), kind)
+    yield from ((code, kind) for code in _texts(node.args[at]))
+
+
+def _texts(node: ast.AST) -> Iterator[str]:
+    """The texts that an expression can be, as far as they are written out."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    elif isinstance(node, ast.IfExp):
+        yield from (*_texts(node.body), *_texts(node.orelse))
+
+
+def test_the_examples_of_schedules_are_read_without_a_finding(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "schedules.md").read_text()
+    (tmp_path / "crontabs").mkdir()
+    (tmp_path / "cron.d").mkdir()
+    (tmp_path / "cron.yaml").write_text(re.findall(r"```yaml\n(.*?)```", page, re.S)[0])
+    (tmp_path / "reports.py").write_text(re.findall(r"```python\n(.*?)```", page, re.S)[0])
+    examples = re.findall(r"^    (# lamp: .*)\n    (.*)$", page, re.M)
+    (tmp_path / "cron.d" / "page").write_text("".join(f"{above}\n{line}\n" for above, line in examples))
+    found = catalogue.load(tmp_path)
+    assert found.findings == []
+    assert len(found.jobs) == 2 + len(examples)
+    assert len(examples) > 1
