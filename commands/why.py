@@ -36,6 +36,8 @@ def _print(console: Console, answer: door.Answer) -> None:
         style = show.STYLES.get(said["answer"], "bold cyan")
         console.print(Text.assemble(said["job"], ("  " + said["minute"], "dim")))
         console.print(Text.assemble((said["answer"], style), f": {said['sentence']}"), soft_wrap=True)
+        for line in said["output"].splitlines():
+            console.print(Text.assemble(("  | ", "dim"), line), soft_wrap=True)
     else:
         show.outcome(console, answer.outcome | ({"status": "failed", "message": answer.error} if answer.error else {}))
 

@@ -16,18 +16,21 @@ class Backlog(msgspec.Struct, frozen=True):
     coalesced: int = 0
 
 
-def plan_backlog(timetable: Timetable, book: JobBook, since: int, minute: int) -> Backlog:
-    """What to do at `minute` about the slots from `since` up to, not including, `minute`."""
+def plan_backlog(timetable: Timetable, book: JobBook, since: int, minute: int, still_open: int = 0) -> Backlog:
+    """What to do at `minute` about the slots from `since` up to, not including, `minute`.
+
+    Slots of the last `still_open` minutes are not lost yet: it may still be another region's turn to start them.
+    """
     occasions: list[Occasion] = []
     lost = coalesced = 0
     for missed in timetable.missed(since, minute):
         chosen = _chosen(missed, book, minute)
         occasions += chosen
-        left = missed.count - len(chosen)
+        settled = {slot.slot for slot in chosen} | {slot.name for slot in missed.slots(minute - still_open)}
         if chosen and chosen[0].job.policy.catch_up == "one":
-            coalesced += left
+            coalesced += missed.count - len(settled)
         else:
-            lost += left
+            lost += missed.count - len(settled)
     return Backlog(occasions, lost, coalesced)
 
 

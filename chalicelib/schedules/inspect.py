@@ -1,5 +1,6 @@
 """What the reading operations and those by hand see: one job's story, all jobs at a glance, a job to act on."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -39,11 +40,12 @@ class JobAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class WhySeen(msgspec.Struct, frozen=True):
-    """A job, the minute asked about, and what the ledger knows of both."""
+    """A job, the minute asked about, what the ledger knows of both, and what the run printed, if it ran here."""
 
     job: Job
     minute: int
     known: Known
+    output: str = ""
 
 
 class StatusSeen(msgspec.Struct, frozen=True):
@@ -72,7 +74,7 @@ def why(site: Site, request: Request) -> WhySeen:
     pause = site.coordination.get("paused", job.name)
     since = msgspec.convert(pause.body, Pause).since if pause else None
     found = [msgspec.convert(item.body, Run) for item in (*runs, *by_hand)]
-    return WhySeen(job, minute, Known(found, record, gap_end, since))
+    return WhySeen(job, minute, Known(found, record, gap_end, since), _output(site, job, minute, found))
 
 
 def status(site: Site, request: Request) -> StatusSeen:
@@ -122,6 +124,15 @@ def _glance(site: Site, job: Job, paused: bool, now: int) -> dict[str, Any]:
             "slot": run.slot, "state": run.state, "why": run.why, "region": run.region, "attempt": run.attempt,
             "started": run.started, "seconds": round(run.ended - run.started, 3) if run.ended else None,
             "exit": run.exit, "detail": run.detail}}
+
+
+def _output(site: Site, job: Job, minute: int, runs: Sequence[Run]) -> str:
+    """What the last attempt of the minute's runs printed, as far as it is kept here."""
+    for run in runs:
+        if run.minute == minute and run.region == site.region:
+            kept = site.regional.query(f"output#{job.name}", limit=1, after=f"{run.slot}#", before=f"{run.slot}$")
+            return str(kept[0].body["output"]) if kept else ""
+    return ""
 
 
 def _record(site: Site, minute: int) -> tuple[Minute | None, int | None]:

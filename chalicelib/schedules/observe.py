@@ -109,4 +109,6 @@ def _new_record(site: Site, minute: int, last: Minute | None) -> Minute:
 def _backlog(site: Site, record: Minute, minute: int) -> Backlog:
     if record.since >= minute:
         return Backlog()
-    return plan_backlog(shelf.timetable(site.root), shelf.book(site.root), record.since, minute)
+    # The last standby's turn comes after its patience, and takes up to a minute.
+    turns = (len(site.fleet.regions) - 1) * site.fleet.schedules.patience // 60 + 1
+    return plan_backlog(shelf.timetable(site.root), shelf.book(site.root), record.since, minute, turns)

@@ -29,7 +29,7 @@ def _work(saw: seen.WorkSeen, request: Request) -> Plan:
 def _why(saw: inspect.WhySeen, request: Request) -> Plan:
     reason = explain.why(saw.job, saw.minute, saw.known, request.now)
     return Plan(report={"job": saw.job.name, "minute": f"{stamp(saw.minute)}Z", "answer": reason.answer,
-                        "sentence": reason.sentence})
+                        "sentence": reason.sentence, "output": saw.output})
 
 
 def _status(saw: inspect.StatusSeen, request: Request) -> Plan:

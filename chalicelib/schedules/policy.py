@@ -88,9 +88,9 @@ def _catch_up(text: str) -> str:
     if text in ("skip", "one", "all"):
         return text
     try:
-        return durations.words(_span(60, 366 * 86_400, text))
+        return durations.words(_span(60, 86_400, text))
     except PolicyError as error:
-        raise PolicyError(error.message, "write skip, one, all, or a span from 1m to 366d as in 2h") from None
+        raise PolicyError(error.message, "write skip, one, all, or a span from 1m to 1d as in 2h") from None
 
 
 def _count(high: int, text: str) -> int:

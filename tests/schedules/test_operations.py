@@ -59,7 +59,8 @@ def test_a_due_job_runs_and_its_story_is_written(tmp_path: Path) -> None:
     output = place.sites[HOME].regional.get("output#jobs/one", f"{SLOT}#1")
     assert output is not None
     assert output.body["output"] == f"jobs/one for {SLOT}\n/\n"
-    assert why(place, "jobs/one", NOON)[0] == "ran"
+    report = ask(place, operations.WHY, job="jobs/one", time=SLOT)["plan"]["report"]
+    assert (report["answer"], report["output"]) == ("ran", f"jobs/one for {SLOT}\n/\n")
 
 
 def test_a_minute_without_due_work_costs_one_write_and_one_message_a_region(tmp_path: Path) -> None:
@@ -125,6 +126,17 @@ def test_after_an_outage_each_policy_catches_up_as_it_says(tmp_path: Path) -> No
     place.now += 1
     assert why(place, "jobs/skip", NOON - 10)[0] == "missed"
     assert why(place, "jobs/one", NOON - 10)[0] == "coalesced"
+
+
+def test_what_a_standby_may_still_start_is_not_called_missed(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job("jobs/skip", catch_up="skip")])
+    tick(place, NOON - 6)
+    tick(place)
+    assert place.told() == []
+    place.sent("schedule-runs")
+    place.now += 60
+    tick(place, NOON + 7)
+    assert "1 runs are missed" in place.told()[-1][1]
 
 
 def test_a_failure_is_told_with_its_output_unless_mailto_is_empty(tmp_path: Path) -> None:

@@ -1,0 +1,116 @@
+"""The ledger's contract against the embedded DynamoDB: the same as the table in memory keeps, and races on top."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from chalicelib import cloud
+from chalicelib.ledger import DynamoTable, Item, Replicas, Table
+from sandbox.faults import THROTTLED
+from sandbox.simulation.parts import MemoryTable
+from sandbox.world import World
+
+pytestmark = pytest.mark.world
+
+REGION = "eu-west-1"
+
+
+@pytest.fixture(scope="module")
+def dynamo(empty: World) -> Iterator[DynamoTable]:
+    empty.client("dynamodb", REGION).create_table(
+        TableName="ledger", BillingMode="PAY_PER_REQUEST",
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")])
+    original = cloud.client
+    cloud.client = empty.client  # type: ignore[assignment]
+    yield DynamoTable("ledger", REGION)
+    cloud.client = original
+
+
+@pytest.fixture(params=["dynamodb", "memory"])
+def table(request: pytest.FixtureRequest, dynamo: DynamoTable) -> Table:
+    return dynamo if request.param == "dynamodb" else MemoryTable()
+
+
+def test_create_swap_and_delete_are_conditional(table: Table) -> None:
+    first = table.create("a", "1", {"x": [1, {"y": None}]})
+    assert first == Item("a", "1", 1, {"x": [1, {"y": None}]})
+    assert table.get("a", "1") == first
+    assert table.create("a", "1", {}) is None
+    second = table.swap(first, {"x": 2})
+    assert second == Item("a", "1", 2, {"x": 2})
+    assert table.swap(first, {"x": 3}) is None
+    assert table.delete(first) is False
+    assert table.delete(second) is True
+    assert table.get("a", "1") is None
+    assert table.delete(second) is True
+
+
+def test_a_write_repeated_with_its_mark_is_one_write(table: Table) -> None:
+    first = table.create("m", "1", {"x": 1}, writer="me")
+    assert first is not None
+    assert table.create("m", "1", {"x": 1}, writer="me") == first
+    assert table.create("m", "1", {"x": 1}, writer="you") is None
+    second = table.swap(first, {"x": 2}, writer="again")
+    assert table.swap(first, {"x": 2}, writer="again") == second
+
+
+def test_query_and_get_many(table: Table) -> None:
+    for number in range(250):
+        table.create("q", f"{number:03d}", {"n": number})
+    assert [item.sk for item in table.query("q", limit=3)] == ["249", "248", "247"]
+    assert [item.sk for item in table.query("q", newest=False, limit=2, after="010", before="013")] == ["011", "012"]
+    assert len(table.query("q", limit=1000)) == 250
+    assert table.query("nothing") == []
+    keys = [("q", f"{number:03d}") for number in range(200, 300)] + [("q", f"{number:03d}") for number in range(150)]
+    assert len(table.get_many(keys)) == 200
+    assert table.get_many([]) == []
+
+
+def test_expired_finds_only_what_is_past(table: Table) -> None:
+    table.create("t", "old", {}, ttl=100)
+    table.create("t", "new", {}, ttl=1000)
+    table.create("t", "ever", {})
+    assert [item.sk for item in table.expired(500) if item.pk == "t"] == ["old"]
+
+
+def test_of_many_claims_at_once_one_wins(dynamo: DynamoTable) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        for slot in range(20):
+            won = list(pool.map(lambda worker, slot=slot: dynamo.create(  # type: ignore[misc]
+                "claims", str(slot), {"by": worker}), range(16)))
+            assert sum(item is not None for item in won) == 1
+
+
+def test_a_region_that_does_not_answer_is_unreachable_and_its_replica_is_asked(
+    dynamo: DynamoTable, empty: World
+) -> None:
+    empty.stop_region(REGION)
+    try:
+        with pytest.raises(cloud.Unreachable, match=REGION):
+            dynamo.get("a", "1")
+        memory = MemoryTable()
+        assert Replicas([dynamo, memory]).create("r", "1", {"x": 1}) == Item("r", "1", 1, {"x": 1})
+        assert memory.get("r", "1") is not None
+    finally:
+        empty.start_region(REGION)
+
+
+def test_what_aws_refuses_for_good_is_no_silence(dynamo: DynamoTable) -> None:
+    with pytest.raises(ClientError, match="not found"):
+        DynamoTable("no-such-table", REGION).get("a", "1")
+
+
+def test_throttling_is_silence(dynamo: DynamoTable, empty: World) -> None:
+    def refused(method: Any) -> None:
+        with pytest.raises(cloud.Unreachable):
+            method()
+
+    empty.refuse("dynamodb:GetItem", kind=THROTTLED)
+    try:
+        refused(lambda: dynamo.get("a", "1"))
+    finally:
+        empty.clear_faults()
