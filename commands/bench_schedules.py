@@ -2,9 +2,13 @@
 
 import json
 import platform
+import shutil
 import statistics
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -13,7 +17,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.text import Text
 
-from chalicelib.schedules import jobbook, timetable
+from chalicelib.schedules import crontab, jobbook, timetable
 from chalicelib.schedules.almanac import bits
 from chalicelib.schedules.backlog import plan_backlog
 from chalicelib.schedules.difference import Window, compare
@@ -23,6 +27,7 @@ from chalicelib.schedules.timetable import Timetable
 from commands import show
 from commands.bench_crowd import ZONES, crowd
 from commands.bench_peers import PEERS, differing, version
+from commands.processes import ROOT
 
 ROUNDS = 7
 # Minutes asked about in one round: primes apart, so that all minutes of the hour and hours of the day come up.
@@ -30,12 +35,13 @@ _MINUTES = range(29_720_160, 29_720_160 + 211 * 60, 211)
 _PEER_MINUTES = _MINUTES[:: len(_MINUTES) // ROUNDS][:ROUNDS]
 _DAY = 1440
 _TIMES_CRONSIM = 500
+_LINES = 100_000
 
 Work = Callable[[], object]
 
 
 class Row(msgspec.Struct, frozen=True):
-    """The median of `rounds` in milliseconds, and the limit it must not exceed, if it has one."""
+    """The median of `rounds` in milliseconds, and the limit it must not exceed, if any. `jobs` 0: none are in play."""
 
     what: str
     jobs: int
@@ -65,7 +71,7 @@ def bench(as_json: Annotated[bool, typer.Option("--json", help="Print the figure
     """Measure the timetable with 10,000 and 100,000 jobs in 40 time zones, and its peers with 10,000."""
     measured: list[Row | Peer] = []
     with Progress(transient=True, console=Console(stderr=True)) as progress:
-        measured.extend(progress.track(_measure(), total=14 + len(PEERS), description="measuring"))
+        measured.extend(progress.track(_measure(), total=16 + len(PEERS), description="measuring"))
     rows = [result for result in measured if isinstance(result, Row)]
     peers = [result for result in measured if isinstance(result, Peer)]
     if as_json:
@@ -86,6 +92,8 @@ def _measure() -> Iterator[Row | Peer]:
     yield from _index(large, 5)
     yield _diff(small)
     yield _backlog(small)
+    yield _reading(_LINES)
+    yield _start()
     table = Timetable.load(timetable.build(small))
     ours = _median_of_minutes(lambda minute: _ids(table, minute), _MINUTES)
     for name in PEERS:
@@ -94,15 +102,15 @@ def _measure() -> Iterator[Row | Peer]:
 
 def _index(jobs: Sequence[Job], limit: float) -> Iterator[Row]:
     table, book = timetable.build(jobs), jobbook.bind(jobs)
-    loaded = Timetable.load(table)
+    loaded, count = Timetable.load(table), len(jobs)
     ids = [_median_of_minutes(lambda minute: _ids(loaded, minute), _MINUTES) for _ in range(ROUNDS)]
-    yield _row("due at a minute, ids listed", jobs, ids, limit)
+    yield _row("due at a minute, ids listed", count, ids, limit)
     named = [_median_of_minutes(lambda minute: list(loaded.due(minute).fires()), _MINUTES) for _ in range(ROUNDS)]
-    yield _row("due at a minute, with each job's slot", jobs, named, None)
-    yield _row("load timetable.bin and jobs.bin", jobs, _times(lambda: (Timetable.load(table), JobBook.load(book))), 1)
-    yield _row("first question after loading", jobs, _times(lambda: _ids(Timetable.load(table), _MINUTES[0])), None)
-    yield _row("build timetable.bin", jobs, _times(lambda: timetable.build(jobs)), None)
-    yield _row("build jobs.bin", jobs, _times(lambda: jobbook.bind(jobs)), None)
+    yield _row("due at a minute, with each job's slot", count, named, None)
+    yield _row("load timetable.bin and jobs.bin", count, _times(lambda: (Timetable.load(table), JobBook.load(book))), 1)
+    yield _row("first question after loading", count, _times(lambda: _ids(Timetable.load(table), _MINUTES[0])), None)
+    yield _row("build timetable.bin", count, _times(lambda: timetable.build(jobs)), None)
+    yield _row("build jobs.bin", count, _times(lambda: jobbook.bind(jobs)), None)
 
 
 def _ids(table: Timetable, minute: int) -> list[int]:
@@ -111,14 +119,35 @@ def _ids(table: Timetable, minute: int) -> list[int]:
 
 def _diff(jobs: Sequence[Job]) -> Row:
     other, window = crowd(len(jobs), seed=2), Window(_MINUTES[0] // _DAY, 400)
-    return _row("diff over 400 days, all jobs changed", jobs, _times(
+    return _row("diff over 400 days, all jobs changed", len(jobs), _times(
         lambda: [(len(change.gained), len(change.lost)) for change in compare(jobs, other, window)]), 2000)
 
 
 def _backlog(jobs: Sequence[Job]) -> Row:
     table, book = Timetable.load(timetable.build(jobs)), JobBook.load(jobbook.bind(jobs))
     now = _MINUTES[0]
-    return _row("plan a backlog of 24 hours", jobs, _times(lambda: plan_backlog(table, book, now - _DAY, now)), 500)
+    times = _times(lambda: plan_backlog(table, book, now - _DAY, now))
+    return _row("plan a backlog of 24 hours", len(jobs), times, 500)
+
+
+def _reading(lines: int) -> Row:
+    """A crontab as a hostile user may leave it: ten times as long as Debian takes."""
+    text = "".join(f"{n % 60} {n % 24} * * {n % 7} /srv/job --number={n}\n" for n in range(lines)).encode()
+    source = crontab.Source("crontabs/deploy", False, "deploy")
+    times = [_spent(lambda: crontab.read(text, source)) for _ in range(3)]
+    return _row(f"read a crontab of {lines:,} lines", lines, times, 10_000)
+
+
+def _start() -> Row:
+    """The script `lamp` of a house that is set up, with a Python that ends at once. Its set-up fetches nothing, for the same reason."""
+    with tempfile.TemporaryDirectory(prefix="lamp-bench-") as folder:
+        house, python = Path(folder), Path(folder, ".venv", "bin", "python")
+        for name in ("lamp", "requirements.txt", "requirements-dev.txt", "constraints.txt"):
+            shutil.copy(ROOT / name, house)
+        python.parent.mkdir(parents=True)
+        python.symlink_to(shutil.which("true") or "/bin/true")
+        times = _times(lambda: subprocess.run([house / "lamp"], capture_output=True, check=True))
+    return _row("./lamp until Python starts", 0, times, 50)
 
 
 def _peer(name: str, jobs: Sequence[Job], table: Timetable, ours: float) -> Peer:
@@ -147,23 +176,23 @@ def _median_of_minutes(ask: Callable[[int], object], minutes: Sequence[int]) -> 
     return statistics.median(_spent(lambda minute=minute: ask(minute)) for minute in minutes)  # type: ignore[misc]
 
 
-def _row(what: str, jobs: Sequence[Job], times: list[float], limit: float | None) -> Row:
+def _row(what: str, jobs: int, times: list[float], limit: float | None) -> Row:
     median = statistics.median(times)
-    return Row(what, len(jobs), round(median, 4), limit, limit is None or median <= limit)
+    return Row(what, jobs, round(median, 4), limit, limit is None or median <= limit, len(times))
 
 
 def _print(console: Console, rows: Sequence[Row], peers: Sequence[Peer]) -> None:
     table = show.plain_table("what", "jobs", "ms (median)", "limit")
     for row in rows:
         limit = "" if row.limit_ms is None else f"{row.limit_ms:g}"
-        table.add_row(row.what, f"{row.jobs:,}", _good(f"{row.median_ms:,.3f}", row.within), limit)
+        table.add_row(row.what, f"{row.jobs:,}" if row.jobs else "", _good(f"{row.median_ms:,.3f}", row.within), limit)
     console.print(table)
     console.print()
     beside = show.plain_table("which of 10,000 jobs are due at a minute", "ms (median)", "times ours", "target")
     for peer in peers:
         beside.add_row(*_peer_row(peer))
     console.print(beside)
-    console.print(f"in {len(ZONES)} time zones; medians of {ROUNDS} rounds", style="dim")
+    console.print(f"in {len(ZONES)} time zones; medians of {ROUNDS} rounds, 3 for the crontab", style="dim")
 
 
 def _peer_row(peer: Peer) -> tuple[Text, ...]:

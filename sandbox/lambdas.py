@@ -1,8 +1,10 @@
 """The processes that Lambdas run in: what they see, which keys they hold, and where their code lies."""
 
+import contextlib
 import hashlib
 import hmac
 import os
+import queue
 import shutil
 import subprocess
 import sys
@@ -12,7 +14,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from sandbox.patches import Context, change
+from sandbox.patches import Context, Moved, change
 
 
 @change("core.lambda_runtime", "subprocess", "", "Lambdas see neither this machine's environment nor its packages")
@@ -36,6 +38,44 @@ def _scrubbed(env: dict[str, str], context: Context) -> dict[str, str]:
         # By these the last process of the run, or of a region, is found.
         "LAMPLIGHTER_WORLD": f"{context.mark}/{env.get('AWS_REGION', '')}",
     }
+
+
+# A Lambda's process writes this line to its log after every invocation, before it answers.
+_LOG_END = "\x1elamplighter: end of the invocation's log"
+_LOG_SECONDS = 5.0
+
+
+class Script(str):
+    """A program's text that can carry the mark of its change."""
+
+
+@change("core.lambda_runtime", "_PYTHON_WORKER_SCRIPT", "", "an invocation's log has an end that can be waited for")
+def script(original: str, context: Context) -> Script:
+    answers = [f'            _real_stdout.write(json.dumps({{"status": {rest}' for rest in (
+        '"ok", "result": result', '"error", "error": str(e), "trace"')]
+    for answer in answers:
+        if original.count(answer) != 1:
+            raise Moved(f"ministack's worker does not answer by {answer.strip()!r}")
+        original = original.replace(answer, f"            print({_LOG_END!r}, file=sys.stderr, flush=True)\n{answer}")
+    return Script(original)
+
+
+@change("core.lambda_runtime", "Worker", "func_name config code_zip",
+        "no line of an invocation's log is lost when the machine is busy")
+def logs(original: Any, context: Context) -> Any:
+    bounded = original._drain_stderr_bounded
+
+    def whole(self: Any, *limits: float, **named: float) -> str:
+        if type(self) is not original:
+            return str(bounded(self, *limits, **named))
+        lines: list[str] = []
+        with contextlib.suppress(queue.Empty):
+            while (line := self._stderr_queue.get(timeout=_LOG_SECONDS)) != _LOG_END:
+                lines.append(line)
+        return "\n".join(lines)
+
+    original._drain_stderr_bounded = whole
+    return original
 
 
 @change("core.lambda_runtime", "execution_credentials", "config", "a Lambda's keys cannot be computed from its name")

@@ -28,6 +28,8 @@ HTTP = Policy(on="http")
 _KEYS = ("name", "url", "schedule")
 _EXAMPLE = "see docs/schedules.md for an example"
 _URL = re.compile(r"/[!-~]*")
+# A cron.yaml is three deep. PyYAML follows brackets down to Python's limit of recursion, in time cubic in the depth.
+_DEEPEST = 20
 
 
 class Broken(Exception):
@@ -37,6 +39,20 @@ class Broken(Exception):
         super().__init__(message)
         self.line = mark.line
         self.found = Advice(mark.column + 1, "cron-yaml", message, remedy, "error")
+
+
+class _Loader(yaml.SafeLoader):
+    """Takes no more levels than any cron.yaml has."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if parent and self.depth == _DEEPEST:
+            raise Broken(parent.start_mark, "nested too deeply to be a cron.yaml", _EXAMPLE)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 def read(data: bytes, file: str, defaults: Policy = HTTP) -> tuple[list[Job], list[Finding]]:
@@ -49,8 +65,6 @@ def read(data: bytes, file: str, defaults: Policy = HTTP) -> tuple[list[Job], li
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         reader.add(line, Advice(1, "not-utf8", "not UTF-8", "save the file in UTF-8", "error"))
-    except RecursionError:
-        reader.add(1, Advice(1, "cron-yaml", "nested too deeply to be a cron.yaml", _EXAMPLE, "error"))
     except yaml.YAMLError as error:
         reader.add(*_syntax(error))
     except Broken as error:
@@ -83,7 +97,7 @@ class _Reader:
         self.findings.append(found.at(self.file, line))
 
     def document(self, text: str) -> None:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = yaml.compose(text, Loader=_Loader)
         if root is None:
             return self.add(1, Advice(1, "cron-yaml", "the file is empty", _EXAMPLE, "error"))
         parts = dict(_mapping(root, ("version", "cron")))

@@ -1,5 +1,7 @@
 """The benchmark of schedules asks everybody the same, and says when a limit is broken."""
 
+from collections.abc import Callable
+
 import pytest
 
 from chalicelib.schedules import timetable
@@ -25,6 +27,15 @@ def test_a_crowd_is_always_the_same_and_lives_everywhere() -> None:
     assert jobs == crowd(1000) != crowd(1000, seed=2)
     assert {job.tz for job in jobs} == set(ZONES)
     assert len(ZONES) == 40
+
+
+@pytest.mark.parametrize(("row", "jobs", "rounds"), [
+    (lambda: bench_schedules._reading(500), 500, 3), (bench_schedules._start, 0, bench_schedules.ROUNDS)])
+def test_a_row_says_what_was_measured(row: Callable[[], Row], jobs: int, rounds: int) -> None:
+    found = row()
+    assert (found.jobs, found.rounds) == (jobs, rounds)
+    assert found.limit_ms is not None and found.within == (found.median_ms <= found.limit_ms)
+    assert found.median_ms > 0
 
 
 @pytest.mark.parametrize(("peer", "within"), [

@@ -213,12 +213,14 @@ def test_run_of_what_breaks_exits_with_1(
 
 
 def test_why(at: Callable[[door.Door], None], capsys: pytest.CaptureFixture[str]) -> None:
-    told = {"job": "backup", "minute": "2026-03-29T00:30Z", "answer": "DST-moved", "sentence": "the clock skipped it"}
+    told = {"job": "backup", "minute": "2026-03-29T00:30Z", "answer": "DST-moved",
+            "sentence": "the clock skipped it", "output": "dumping\n[bold]done"}  # fmt: skip
     lambdas = Lambdas({"acme-prod-schedules_why": lambda asked: planned(told)})
     at(made(lambdas))
     assert cli.main(["why", "backup", "2026-03-29T02:30+02:00"]) == 0
     assert lambdas.asked == [{"job": "backup", "time": "2026-03-29T00:30Z"}]
-    assert "DST-moved: the clock skipped it" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "DST-moved: the clock skipped it\n  | dumping\n  | [bold]done\n" in out
 
 
 LAST = {"slot": "2020-11-23T06:30Z", "state": "failed", "why": "due", "region": "us-east-1", "attempt": 1,

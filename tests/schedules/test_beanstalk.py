@@ -94,6 +94,16 @@ def test_surprises_are_told_at_their_column() -> None:
     assert len(jobs) == 1
 
 
+@pytest.mark.parametrize(
+    ("nested", "place"),
+    [("[" * 100_000, "1:20"), ("[{" * 50_000, "1:20"), ("- " * 100_000, "1:39"), ("? " * 50_000, "1:39"),
+     ("version: 1\ncron:\n - " + "[" * 30, "3:21")],
+)  # fmt: skip
+def test_what_is_nested_is_followed_only_as_deep_as_a_cron_yaml_may_be(nested: str, place: str) -> None:
+    _, (finding,) = read(nested)
+    assert (f"{finding.line}:{finding.column}", finding.message) == (place, "nested too deeply to be a cron.yaml")
+
+
 @pytest.mark.parametrize("data", [b"\xff\xfe", b"version: 1\n\xe5", b"[" * 100_000, b"\0", b"a: &x [*x]", b"\t"])
 def test_hostile_files_give_one_error(data: bytes) -> None:
     jobs, findings = read(data)

@@ -1,7 +1,5 @@
 """Gained and lost fires, against sets of minutes that were listed one by one."""
 
-import time
-
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -104,11 +102,14 @@ def test_the_same_fires_are_no_change(other: Job) -> None:
     assert compare([job("0 12 * * *")], [other], WEEK) == []
 
 
-def test_ten_thousand_jobs_over_400_days_take_two_seconds_at_most() -> None:
-    before, after = crowd(10_000, 1), crowd(10_000, 2)
-    begin = time.process_time()  # of CPU: others may be at work on the machine
-    changes = compare(before, after, Window(20_700, 400))
-    total = sum(len(change.gained) + len(change.lost) for change in changes)
-    examples = [change.examples() for change in changes]
-    assert time.process_time() - begin <= 2
-    assert (len(examples), total > 10**8) == (len(changes), True)
+def test_what_a_crowd_gains_and_loses_in_400_days_is_what_it_has_more_or_less_afterwards() -> None:
+    before, after, window = crowd(1_000, 1), crowd(1_000, 2), Window(20_700, 400)
+    changes = compare(before, after, window)
+    gained, lost = sum(len(change.gained) for change in changes), sum(len(change.lost) for change in changes)
+    had, has = (sum(len(firings(job.expression, job.tz, window)) for job in jobs) for jobs in (before, after))
+    assert gained - lost == has - had
+    assert gained > 10**6 and lost > 10**6
+    for change in changes:
+        more, less = change.examples()
+        assert more or less
+        assert not set(more) & set(less)

@@ -1,7 +1,5 @@
-"""The index against looking at every job, the files against damage, and the promised times."""
+"""The index against looking at every job, and the files against damage; `./lamp bench schedules` says how fast it is."""
 
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
@@ -211,21 +209,3 @@ def test_a_job_survives_the_book_whatever_its_text() -> None:
     book = JobBook.load(jobbook.bind([odd]))
     assert book[0] == odd
     assert book.find("å") == 0
-
-
-def median(work: Callable[[int], object], minutes: Sequence[int]) -> float:
-    """Milliseconds of CPU: what others do on the machine meanwhile does not count."""
-    spent = []
-    for minute in minutes:
-        begin = time.process_time()
-        work(minute)
-        spent.append((time.process_time() - begin) * 1000)
-    return statistics.median(spent)
-
-
-@pytest.mark.parametrize(("count", "limit"), [(10_000, 1), (100_000, 5)])
-def test_the_promised_times(count: int, limit: float) -> None:
-    data = timetable.build(crowd(count))
-    assert median(lambda _: Timetable.load(data), range(9)) <= 1
-    built = Timetable.load(data)
-    assert median(lambda minute: list(bits(built.due(minute).bitmap)), range(29_720_160, 29_725_160, 101)) <= limit

@@ -1,5 +1,6 @@
 """The embedded AWS: who may talk to it, what its Lambdas see, how it breaks on demand, and that nothing is left."""
 
+import base64
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import textwrap
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -375,3 +377,16 @@ def depth(sqs: Any, queue: str) -> int:
     names = ["", "NotVisible", "Delayed"]
     found = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"]
     return sum(int(found[f"ApproximateNumberOfMessages{name}"]) for name in names)
+
+
+def test_no_line_of_a_lambdas_log_is_lost_or_belongs_to_another_invocation(empty: World) -> None:
+    source = "import sys\ndef handler(event, context):\n    for n in range(200): print(event['n'], n)\n    return {}\n"
+    make_lambda(empty, "eu-west-1", "chatty", source)
+    lambdas = empty.client("lambda", "eu-west-1")
+    with ThreadPoolExecutor(8) as pool:
+        tails = list(pool.map(lambda n: (n, lambdas.invoke(
+            FunctionName="chatty", Payload=json.dumps({"n": n}), LogType="Tail")["LogResult"]), range(40)))
+    for n, tail in tails:
+        lines = [line for line in base64.b64decode(tail).decode().splitlines() if line[:1].isdigit()]
+        assert lines == [f"{n} {number}" for number in range(200)][-len(lines):]
+        assert len(lines) > 150
