@@ -191,7 +191,7 @@ def _request(operation: Operation[Any], site: Site, event: object, id: str) -> R
     if not isinstance(event, dict):
         raise Refused(f"{operation.name} takes a JSON object, not {type(event).__name__}; send {{}} for a plan")
     if "detail-type" in event:
-        return Request("schedule", _event_time(operation, event), operation.parameters(), apply=True, id=id)
+        return Request("schedule", _event_time(operation, event), _parameters(operation, {}), apply=True, id=id)
     apply = event.get("apply", False)
     if not isinstance(apply, bool | str):
         raise Refused(f'{operation.name}: "apply" is true, or the digest of a plan as text, not {apply!r}')
@@ -206,8 +206,8 @@ def _event_time(operation: Operation[Any], event: Mapping[str, Any]) -> int:
     except (KeyError, TypeError, ValueError):
         raise Refused(f'{operation.name}: a scheduled event needs "time" as in 2026-03-29T00:55:00Z, '
                       f'got {event.get("time")!r}; let the rule send its own event, without a constant Input') from None
-    if when.tzinfo is None:
-        raise Refused(f'{operation.name}: "time" {event["time"]!r} names no zone; end it with Z')
+    if when.tzinfo is None or not 1970 < when.year < 9000:
+        raise Refused(f'{operation.name}: "time" {event["time"]!r} names no zone, or no year of ours; end it with Z')
     return int(when.timestamp())
 
 

@@ -106,6 +106,20 @@ class Queue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dead_letter: Name | None = None
 
 
+class HealthChecks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the hosts of each region are probed from outside, with `anchors` + `rovers` Route 53 checks and one parent."""
+
+    target_groups: tuple[str, ...]
+    protocol: Literal["http", "https"] = "http"
+    port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 80
+    path: Annotated[str, msgspec.Meta(pattern=r"^/\S{0,254}$")] = "/"
+    interval: Literal[10, 30] = 10
+    failures: Annotated[int, msgspec.Meta(ge=1, le=10)] = 3
+    anchors: Annotated[int, msgspec.Meta(ge=3, le=100)] = 4
+    threshold: Annotated[int, msgspec.Meta(ge=2, le=99)] = 2
+    rovers: Annotated[int, msgspec.Meta(ge=1, le=5)] = 2
+
+
 class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All that fleet.toml declares."""
 
@@ -114,6 +128,7 @@ class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     coordination: Coordination
     schedules: Schedules = Schedules()
     queues: tuple[Queue, ...] = ()
+    health_checks: HealthChecks | None = None
     alarm_email: str | None = None
 
     @property
@@ -207,6 +222,7 @@ def _mistakes(fleet: Fleet) -> Iterator[tuple[Path_, str]]:
     yield from _coordination(fleet.coordination)
     yield from _schedules(fleet.schedules)
     yield from _queues(fleet)
+    yield from _health_checks(fleet.health_checks)
 
 
 def _regions(fleet: Fleet) -> Iterator[tuple[Path_, str]]:
@@ -243,6 +259,18 @@ def _queues(fleet: Fleet) -> Iterator[tuple[Path_, str]]:
         if queue.name.startswith("schedule-") or queue.name.endswith("-dead"):
             yield ("queues", number, "name"), f"{queue.name!r} is kept for Lamplighter's own queues; choose another"
     yield from _cycles({queue.name: queue.dead_letter for queue in fleet.queues if queue.dead_letter})
+
+
+def _health_checks(checks: HealthChecks | None) -> Iterator[tuple[Path_, str]]:
+    if checks is None:
+        return
+    if not checks.target_groups:
+        yield ("health_checks", "target_groups"), "name at least one target group: its targets are the hosts"
+    if checks.threshold >= checks.anchors:
+        yield ("health_checks", "threshold"), "must be less than anchors: so many may be lost at once as it is less"
+    if checks.rovers > (3 if checks.interval == 10 else 5):
+        # Each stop of a rover is two requests; 300 an hour also have to do for the anchors.
+        yield ("health_checks", "rovers"), "at most 3 with checks every 10 s, 5 with checks every 30 s"
 
 
 def _twice(table: str, names: Sequence[str]) -> Iterator[tuple[Path_, str]]:

@@ -133,6 +133,8 @@ class Story:
             self._until(self.end * 60 - 60 + 15, show)
             self._note = "waiting until everything is settled"
             self._until(time.time() + _SETTLE_SECONDS, show, self._settled)
+            self._note = "everything is settled"
+            show.update(self.picture())
         return self._report(stopped, restarted)
 
     def _until(self, when: float, show: demo_screen.Show, enough: Callable[[], bool] = lambda: False) -> None:

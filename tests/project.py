@@ -8,12 +8,12 @@ from commands import packaging
 _PARTS = ("app.py", "chalicelib", ".chalice", "requirements.txt", "fleet.toml", "cron", "tasks")
 
 
-def copy(folder: Path) -> Path:
-    """All that is packaged, below `folder`; the packages of requirements.txt that were fetched are shared."""
+def copy(folder: Path, root: Path = packaging.ROOT) -> Path:
+    """All that is packaged of `root`, below `folder`; the packages of requirements.txt that were fetched are shared."""
     project = folder / "project"
     project.mkdir()
     for name in _PARTS:
-        source = packaging.ROOT / name
+        source = root / name
         if source.is_dir():
             shutil.copytree(source, project / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:

@@ -183,6 +183,7 @@ DOCUMENTED: dict[str, type[msgspec.Struct]] = {
     "[schedules.ssm]": fleet.Ssm,
     "[schedules.http]": fleet.Http,
     "[[queues]]": fleet.Queue,
+    "[health_checks]": fleet.HealthChecks,
 }
 
 

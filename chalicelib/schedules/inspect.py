@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -14,8 +14,9 @@ from chalicelib.schedules.observe import before, paused_jobs
 from chalicelib.schedules.records import Minute, Pause, Run, minute_key
 from chalicelib.site import Site
 
-# How many runs around a minute are read to explain it, and how many minutes after a gap its record may stand.
-_RUNS, _PAGE = 50, 200
+# How many runs within a day of a minute are read to explain it, how many minutes after a gap its record may stand, and
+# among how many of the last slots, whose names are local times or UTC, the last run is looked for.
+_RUNS, _PAGE, _LAST = 6000, 200, 3
 
 
 class WhyAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,7 +30,7 @@ class StatusAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`job`: part of the names to show (empty: all); `limit`: how many jobs at most."""
 
     job: str = ""
-    limit: int = 500
+    limit: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 500
 
 
 class JobAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,12 +69,11 @@ def why(site: Site, request: Request) -> WhySeen:
     job, minute = find(site, asked.job), _minute(asked.time)
     # Slots of fixed times are local: a day to either side holds every zone.
     after, until = daylight.stamp(minute - 1560), daylight.stamp(minute + 1560)
-    runs = site.coordination.query(f"run#{job.name}", limit=_RUNS * 60, after=after, before=until)
-    by_hand = site.coordination.query(f"run#{job.name}", limit=_RUNS, after="hand#", before="hand$")
+    runs = site.coordination.query(f"run#{job.name}", limit=_RUNS, after=after, before=until)
     record, gap_end = _record(site, minute)
     pause = site.coordination.get("paused", job.name)
     since = msgspec.convert(pause.body, Pause).since if pause else None
-    found = [msgspec.convert(item.body, Run) for item in (*runs, *by_hand)]
+    found = [msgspec.convert(item.body, Run) for item in runs]
     return WhySeen(job, minute, Known(found, record, gap_end, since), _output(site, job, minute, found))
 
 
@@ -114,8 +114,8 @@ def find(site: Site, name: str) -> Job:
 
 
 def _glance(site: Site, job: Job, paused: bool, now: int) -> dict[str, Any]:
-    newest = site.coordination.query(f"run#{job.name}", limit=1)
-    run = msgspec.convert(newest[0].body, Run) if newest else None
+    newest = [msgspec.convert(item.body, Run) for item in site.coordination.query(f"run#{job.name}", limit=_LAST)]
+    run = max(newest, key=lambda run: run.started, default=None)
     following = daylight.next_fire(job.expression, job.tz, now // 60 + 1)
     return {
         "job": job.name, "schedule": job.schedule, "tz": job.tz, "on": job.policy.on, "paused": paused,
@@ -151,4 +151,6 @@ def _minute(text: str) -> int:
         when = datetime.fromisoformat(text)
     except ValueError:
         raise Refused(f"{text!r} is not a time: write it as in 2026-03-29T00:55Z") from None
+    if not 1970 < when.year < 9000:
+        raise Refused(f"{text!r} lies outside of the years that are kept: write it as in 2026-03-29T00:55Z")
     return int(when.replace(tzinfo=when.tzinfo or UTC).timestamp()) // 60

@@ -50,7 +50,7 @@ def _resume(saw: inspect.JobSeen, request: Request) -> Plan:
 
 def _run(saw: inspect.JobSeen, request: Request) -> Plan:
     # The slot is the second asked for: two invokes of one plan within it are one run.
-    facts = {"slot": f"hand#{stamp(request.now // 60)}:{request.now % 60:02d}Z", "minute": request.now // 60,
+    facts = {"slot": f"{stamp(request.now // 60)}:{request.now % 60:02d}Z#hand", "minute": request.now // 60,
              "why": "by hand", "delay": 0}
     return Plan((Action("enqueue", saw.job.name, saw.reason, facts),))
 

@@ -5,7 +5,7 @@ is the claim and the story of one run; `lock`/`<job>` holds off overlapping runs
 `told`/`<key>` marks an alert that has gone out. In the regional table: `output#<job>`/`<slot>` is what a run printed.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -23,6 +23,10 @@ BAD: dict[str, str] = {"failed": "Failed", "timed-out": "TooLong", "interrupted"
 SKEW_SECONDS = 90
 
 
+# Any minute of the years 1970 to 8999.
+Epoch = Annotated[int, msgspec.Meta(ge=0, lt=3_700_000_000)]
+
+
 class Errand(msgspec.Struct, frozen=True, omit_defaults=True):
     """The message on queue `schedule-runs`: do job `job` for `slot`, which fell due at `minute` (UTC, epoch minutes).
 
@@ -31,7 +35,7 @@ class Errand(msgspec.Struct, frozen=True, omit_defaults=True):
 
     job: str
     slot: str
-    minute: int
+    minute: Epoch
     why: Why = "due"
     handle: str = ""
 
@@ -39,8 +43,8 @@ class Errand(msgspec.Struct, frozen=True, omit_defaults=True):
 class Sweep(msgspec.Struct, frozen=True, omit_defaults=True):
     """The message on queue `schedule-sweeps`: see to it that all that fell due at `minute` gets settled."""
 
-    minute: int
-    turn: int = 0
+    minute: Epoch
+    turn: Annotated[int, msgspec.Meta(ge=0, le=99)] = 0
 
 
 class Minute(msgspec.Struct, frozen=True):

@@ -1,7 +1,7 @@
 """Which health checks Route 53 takes, and which changes to them: pure.
 
-Configurations are plain dicts in the shape of boto3's `HealthCheckConfig`. Sources: HealthCheckConfig, CreateHealthCheck
-and UpdateHealthCheck in the API reference. The names in brackets (H1, ...) are rows of docs/route53-twin.md.
+Configurations are plain dicts in the shape of boto3's `HealthCheckConfig`. Sources: HealthCheckConfig,
+CreateHealthCheck and UpdateHealthCheck in the API reference; docs/route53-twin.md lists what is refused.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,8 @@ REGIONS = ("us-east-1", "us-west-1", "us-west-2", "eu-west-1", "ap-southeast-1",
            "sa-east-1")
 CHILDREN_MOST = 255
 
-_DEFAULTS = {"RequestInterval": 30, "FailureThreshold": 3, "MeasureLatency": False, "Inverted": False, "Disabled": False}
+_DEFAULTS = {"RequestInterval": 30, "FailureThreshold": 3, "MeasureLatency": False, "Inverted": False,
+             "Disabled": False}
 _RANGES = {"Port": (1, 65_535), "FailureThreshold": (1, 10), "HealthThreshold": (0, 256)}
 _FIXED = ("Type", "RequestInterval", "MeasureLatency")
 _LENGTHS = {"FullyQualifiedDomainName": 255, "ResourcePath": 255, "SearchString": 255, "ChildHealthChecks": 256}
@@ -97,7 +98,6 @@ def _completed(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _valid(config: Config, others: Mapping[str, Check], local: bool) -> None:
-    """H9: what AWS refuses."""
     kind = config.get("Type")
     if kind not in KINDS:
         raise invalid(f"Type {kind!r} is none of {', '.join(KINDS)}.")
@@ -137,7 +137,7 @@ def _endpoint(config: Config, local: bool) -> None:
 
 
 def _address(text: str, local: bool) -> None:
-    """H10: Route 53 probes no local, private, non-routable or multicast addresses."""
+    """Route 53 probes no local, private, non-routable or multicast addresses."""
     try:
         address = ip_address(text)
     except ValueError:

@@ -141,12 +141,13 @@ def test_sleeps():
 
 
 @contextlib.contextmanager
-def sleeping(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def sleeping(tmp_path: Path, workers: int) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """`lamp test` on a test that never ends, and the process that this test has started."""
     marker, folder = tmp_path / "marker", tmp_path / "tmp"
     folder.mkdir()
     (tmp_path / "test_sleeper.py").write_text(SLEEPER.format(marker=str(marker)))
     words = [sys.executable, "-P", "-m", "commands", "test", str(tmp_path / "test_sleeper.py"), "-pno:cacheprovider"]
+    words.append(f"-n{workers}")
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}
     lamp = subprocess.Popen(words, env=environment, start_new_session=True, stdout=subprocess.DEVNULL)
     try:
@@ -175,10 +176,12 @@ def runs(pid: int) -> bool:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc to see which processes are left")
 @pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
-)
-def test_ctrl_c_leaves_no_process_and_no_folder(number: int, status: int, tmp_path: Path) -> None:
-    with sleeping(tmp_path) as (lamp, grandchild):
+    ("number", "status", "workers"),
+    [(signal.SIGINT, 130, 0), pytest.param(signal.SIGINT, 130, 2, marks=pytest.mark.slow),
+     pytest.param(signal.SIGTERM, 143, 2, marks=pytest.mark.slow)],
+)  # fmt: skip
+def test_ctrl_c_leaves_no_process_and_no_folder(number: int, status: int, workers: int, tmp_path: Path) -> None:
+    with sleeping(tmp_path, workers) as (lamp, grandchild):
         assert runs(grandchild)
         lamp.send_signal(number)
         assert lamp.wait(60) == status

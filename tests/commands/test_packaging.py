@@ -17,9 +17,15 @@ from tests.project import copy
 
 
 @pytest.fixture(scope="module")
-def package() -> packaging.Package:
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project as it is now, whatever becomes of its files meanwhile."""
+    return copy(tmp_path_factory.mktemp("packaging"))
+
+
+@pytest.fixture(scope="module")
+def package(project: Path) -> packaging.Package:
     """The real package for AWS."""
-    return packaging.build("prod")
+    return packaging.build("prod", root=project)
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +40,7 @@ def of_type(parts: dict[str, Any], kind: str) -> Iterator[tuple[str, dict[str, A
     return ((id, part["Properties"]) for id, part in parts.items() if part["Type"] == kind)
 
 
+@pytest.mark.slow
 def test_it_passes_cfn_lint_in_every_region(package: packaging.Package) -> None:
     for template in (package.template, package.coordination):
         found = cfnlint.api.lint(json.dumps(template), regions=[region.name for region in package.fleet.regions])
@@ -179,16 +186,19 @@ def test_the_zip_is_compiled_and_runs_from_its_compiled_files(package: packaging
     assert sources and {_compiled_name(name) for name in sources} <= names
 
 
-def test_equal_sources_give_equal_bytes_wherever_they_lie(package: packaging.Package, tmp_path: Path) -> None:
-    again = packaging.build("prod", root=copy(tmp_path))
+def test_equal_sources_give_equal_bytes_wherever_they_lie(
+    project: Path, package: packaging.Package, tmp_path: Path
+) -> None:
+    again = packaging.build("prod", root=copy(tmp_path, project))
     assert again.digest == package.digest
     assert again.template == package.template
 
 
-def test_another_source_gives_other_bytes(package: packaging.Package, tmp_path: Path) -> None:
-    project = copy(tmp_path)
-    (project / "tasks" / "more.py").write_text("X = 1\n")
-    assert packaging.build("prod", root=project).digest != package.digest
+@pytest.mark.slow
+def test_another_source_gives_other_bytes(project: Path, package: packaging.Package, tmp_path: Path) -> None:
+    changed = copy(tmp_path, project)
+    (changed / "tasks" / "more.py").write_text("X = 1\n")
+    assert packaging.build("prod", root=changed).digest != package.digest
 
 
 @pytest.mark.parametrize("stage", ["", "Prod", "1prod", "a" * 17, "pr od", "../x"])
@@ -197,36 +207,37 @@ def test_a_wrong_stage_is_refused(stage: str) -> None:
         packaging.build(stage)
 
 
-def test_a_wrong_fleet_file_is_refused(tmp_path: Path) -> None:
-    project = copy(tmp_path)
-    with (project / "fleet.toml").open("a") as file:
+def test_a_wrong_fleet_file_is_refused(project: Path, tmp_path: Path) -> None:
+    changed = copy(tmp_path, project)
+    with (changed / "fleet.toml").open("a") as file:
         file.write('\nnonsense = "x"\n')
     with pytest.raises(FleetError, match=r"fleet\.toml:\d+: .*nonsense"):
-        packaging.build("prod", root=project)
+        packaging.build("prod", root=changed)
 
 
-def test_a_wrong_schedule_is_refused_at_its_place(tmp_path: Path) -> None:
-    project = copy(tmp_path)
-    (project / "cron" / "crontabs" / "wrong").write_text("# a comment\n61 * * * * true\n")
+def test_a_wrong_schedule_is_refused_at_its_place(project: Path, tmp_path: Path) -> None:
+    changed = copy(tmp_path, project)
+    (changed / "cron" / "crontabs" / "wrong").write_text("# a comment\n61 * * * * true\n")
     with pytest.raises(Mistake, match=r"crontabs/wrong:2:1: error: bad minute"):
-        packaging.build("prod", root=project)
+        packaging.build("prod", root=changed)
 
 
-def test_an_app_that_cannot_be_imported_is_told_in_one_line(tmp_path: Path) -> None:
-    project = copy(tmp_path)
-    (project / "app.py").write_text("import nothing_of_that_name\n")
+def test_an_app_that_cannot_be_imported_is_told_in_one_line(project: Path, tmp_path: Path) -> None:
+    changed = copy(tmp_path, project)
+    (changed / "app.py").write_text("import nothing_of_that_name\n")
     with pytest.raises(Mistake, match=r"the app cannot be packaged: .*nothing_of_that_name"):
-        packaging.build("prod", root=project)
+        packaging.build("prod", root=changed)
 
 
-def test_a_lambda_missing_in_the_config_is_told(tmp_path: Path) -> None:
-    project = copy(tmp_path)
-    path = project / ".chalice" / "config.json"
+@pytest.mark.slow
+def test_a_lambda_missing_in_the_config_is_told(project: Path, tmp_path: Path) -> None:
+    changed = copy(tmp_path, project)
+    path = changed / ".chalice" / "config.json"
     config = json.loads(path.read_text())
     del config["stages"]["any"]["lambda_functions"]["tasks_peek"]
     path.write_text(json.dumps(config))
     with pytest.raises(Mistake, match="TasksPeek"):
-        packaging.build("prod", root=project)
+        packaging.build("prod", root=changed)
 
 
 def test_packages_that_cannot_be_fetched_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

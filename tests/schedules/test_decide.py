@@ -221,7 +221,7 @@ def test_a_slot_that_waits_already_stays_where_it_is() -> None:
 
 def test_a_paused_job_runs_only_by_hand() -> None:
     assert kinds(worked(paused=True)) == ["set-aside"]
-    assert kinds(worked(paused=True, errand=Errand("jobs/one", "hand#x", NOON, "by hand"))) == ["start"]
+    assert kinds(worked(paused=True, errand=Errand("jobs/one", "12:00:01Z#hand", NOON, "by hand"))) == ["start"]
 
 
 def test_an_unknown_job_waits_for_the_next_release_and_is_then_refused() -> None:
@@ -232,7 +232,7 @@ def test_an_unknown_job_waits_for_the_next_release_and_is_then_refused() -> None
 def test_a_slot_outside_the_timetable_runs_but_people_hear_of_it() -> None:
     plan = worked(due=False)
     assert (kinds(plan), alerts(plan)) == (["alert", "start"], ["TooOften"])
-    assert kinds(worked(due=False, errand=Errand("jobs/one", "hand#x", NOON, "by hand"))) == ["start"]
+    assert kinds(worked(due=False, errand=Errand("jobs/one", "12:00:01Z#hand", NOON, "by hand"))) == ["start"]
 
 
 def test_jobs_that_never_run_are_told_of_by_the_first_tick_of_a_release() -> None:

@@ -1,4 +1,4 @@
-"""The index against looking at every job, and the files against damage; `./lamp bench schedules` says how fast it is."""
+"""The index against looking at every job, and the files against damage. `./lamp bench schedules` tells the speed."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta

@@ -1,0 +1,107 @@
+"""The rules that keep the region's verdict true while checks change their targets. Pure; each has a test without it.
+
+What Route 53 does to a check's status right after its target changes is not documented, so until a check has settled
+its status is taken to be whatever would do most harm: in the parent it might break the verdict, or mask an outage.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+
+from chalicelib.fleet import HealthChecks
+from chalicelib.health_checks.records import PROPAGATION, Check, Host, Parent, settle
+
+# A verdict about an anchor that was read longer ago counts for nothing.
+_STALE_SECONDS = 300
+
+Checks = Mapping[int, Check]
+Hosts = Mapping[str, Host]
+
+
+def settled(check: Check, settings: HealthChecks, at: float) -> bool:
+    """Whether the check's status can only speak of its present target."""
+    return check.sure and at - check.since >= settle(settings)
+
+
+def there(check: Check, hosts: Hosts) -> bool:
+    """Whether the host that the check was pointed at is still registered, and still has that address."""
+    host = hosts.get(check.host)
+    return host is not None and host.address == check.address
+
+
+def stays(check: Check, hosts: Hosts) -> bool:
+    """Whether the check's host is there and not draining: only such a one may be an anchor."""
+    return there(check, hosts) and hosts[check.host].state != "draining"
+
+
+def fresh(check: Check, at: float) -> bool:
+    """Whether the check was read healthy in this very turn."""
+    return check.healthy is True and check.read == at
+
+
+def sound(check: Check, settings: HealthChecks, hosts: Hosts, at: float) -> bool:
+    """Whether the check surely counts as healthy."""
+    return (check.healthy is True and at - check.read <= _STALE_SECONDS
+            and settled(check, settings, at) and there(check, hosts))
+
+
+def candidate(check: Check, settings: HealthChecks, hosts: Hosts, at: float) -> bool:
+    """Whether a check outside the parent may become an anchor."""
+    return (settled(check, settings, at) and fresh(check, at) and stays(check, hosts)
+            and hosts[check.host].state != "unhealthy")
+
+
+def distinct(checks: Collection[Check]) -> bool:
+    """Whether no host would count twice: its loss would be two losses."""
+    return len({check.host for check in checks}) == len(checks)
+
+
+def free(parent: Parent, at: float) -> bool:
+    """Whether the parent may change: its last change is known and has propagated, so only two lists can ever count."""
+    return parent.sure and at - parent.changed >= PROPAGATION
+
+
+def in_force(parent: Parent | None, at: float) -> Iterator[tuple[tuple[int, ...], int]]:
+    """The lists of children, each with its threshold, by which Route 53 may judge the region now."""
+    if parent:
+        yield parent.children, parent.threshold
+        if not free(parent, at):
+            yield parent.before, parent.before_threshold
+
+
+def enough(checks: Collection[Check], threshold: int, settings: HealthChecks, hosts: Hosts, at: float) -> bool:
+    """Whether the checks hold the verdict by those alone that are surely healthy."""
+    return sum(sound(check, settings, hosts, at) for check in checks) >= threshold
+
+
+def few(unsettled: int, threshold: int) -> bool:
+    """Whether so many checks of unknown status could not make a dead region look alive."""
+    return unsettled < threshold
+
+
+def may_move(number: int, parent: Parent | None, checks: Checks, settings: HealthChecks, hosts: Hosts, at: float) -> bool:
+    """Whether check `number` may get another target now: never an anchor, and one that may still count only if the
+    others hold the verdict without it and it could not hold it alone."""
+    if parent and (number in parent.children or (not parent.sure and number in parent.before)):
+        return False
+    return all(_bearable(number, children, threshold, checks, settings, hosts, at)
+               for children, threshold in in_force(parent, at) if number in children)
+
+
+def _bearable(number: int, children: tuple[int, ...], threshold: int, checks: Checks, settings: HealthChecks,
+              hosts: Hosts, at: float) -> bool:
+    others = [checks[child] for child in children if child != number]
+    unsettled = 1 + sum(not settled(check, settings, at) for check in others)
+    return enough(others, threshold, settings, hosts, at) and few(unsettled, threshold)
+
+
+def neutral(parent: Parent, children: Collection[int], threshold: int, checks: Checks, settings: HealthChecks,
+            hosts: Hosts, at: float) -> bool:
+    """Whether a change of the parent leaves the verdict as it is: healthy under the old list and the new one, or the
+    threshold stays and nobody leaves who surely counts."""
+    new = [checks[number] for number in children]
+    old = [checks[number] for number in parent.children]
+    if not new or not distinct([check for check in new if stays(check, hosts)]):
+        return False
+    if enough(old, parent.threshold, settings, hosts, at) and enough(new, threshold, settings, hosts, at):
+        return True
+    left = [check for check in old if check.number not in children]
+    return threshold == parent.threshold and not any(sound(check, settings, hosts, at) for check in left)

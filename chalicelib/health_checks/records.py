@@ -1,0 +1,168 @@
+"""What is known of hosts and checks, as values, and how they change. Times are epoch seconds unless they say minute.
+
+The regional table keeps one `Memory` under `health-checks`/`memory`. A change is written there before it is asked of
+Route 53 (`sure=False`), and again once Route 53 has confirmed it: whoever finds something unsure looks it up first.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from chalicelib.fleet import HealthChecks
+
+KEY = ("health-checks", "memory")
+# For so long Route 53 may still act on what a check, or its parent's list of children, said before.
+PROPAGATION = 60
+BUDGET_PER_HOUR = 300
+# A verdict about a rover may be read so long before it is certain; it is then good for a report, never for an anchor.
+NEARLY = 10
+
+
+class Host(msgspec.Struct, frozen=True):
+    """A target of the region's target groups. `id` is also the token that its answer must contain."""
+
+    id: str
+    address: str
+    state: Literal["healthy", "unhealthy", "initial", "draining"] = "healthy"
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One Route 53 check and its target since `since` (as decided at `minute`); `healthy` was read at `read`."""
+
+    number: int
+    id: str = ""
+    version: int = 0
+    host: str = ""
+    address: str = ""
+    since: float = 0
+    minute: int = 0
+    sure: bool = True
+    healthy: bool | None = None
+    read: float = 0
+
+
+class Parent(msgspec.Struct, frozen=True):
+    """The calculated check: `children` by number, since `changed`; until that has propagated `before` may count."""
+
+    children: tuple[int, ...]
+    threshold: int
+    id: str = ""
+    version: int = 0
+    changed: float = 0
+    before: tuple[int, ...] = ()
+    before_threshold: int = 0
+    sure: bool = True
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """All that a turn leaves for the next. `queue` says when each host was last under a check, or came."""
+
+    turn: str = ""
+    minute: int = 0
+    checks: tuple[Check, ...] = ()
+    parent: Parent | None = None
+    queue: dict[str, float] = {}
+    calls: tuple[tuple[int, int], ...] = ()
+    told: dict[str, int] = {}
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What Route 53 says a check, or the parent (`children`, `threshold`), looks like."""
+
+    id: str
+    version: int
+    host: str = ""
+    address: str = ""
+    children: tuple[str, ...] = ()
+    threshold: int = 0
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What a turn sees at `at`. `reads` and `found` are by the check's number; the parent is number 0.
+
+    `calls` is how many requests to Route 53 it took to see it.
+    """
+
+    region: str
+    settings: HealthChecks
+    memory: Memory
+    hosts: Mapping[str, Host]
+    at: float
+    reads: Mapping[int, bool] = {}
+    found: Mapping[int, Found] = {}
+    calls: int = 0
+
+
+def settle(settings: HealthChecks) -> int:
+    """Seconds after which a check's status speaks of its new target, whatever Route 53 did meanwhile."""
+    return PROPAGATION + (settings.failures + 1) * settings.interval
+
+
+def slot(settings: HealthChecks) -> int:
+    """Minutes that a rover stays with a host."""
+    return math.ceil(settle(settings) / 60)
+
+
+def bound(settings: HealthChecks, hosts: int) -> int:
+    """The longest time (s) for which one of so many hosts goes without a verdict."""
+    return math.ceil(max(0, hosts - settings.anchors) / settings.rovers) * slot(settings) * 60 + settle(settings)
+
+
+def observed(seen: Seen) -> Memory:
+    """The memory, with what this turn has read and looked up."""
+    memory = seen.memory
+    if not seen.reads and not seen.found:
+        return memory
+    checks = tuple(_observed(check, seen) for check in memory.checks)
+    parent = memory.parent
+    if parent and 0 in seen.found:
+        parent = _parent(parent, seen.found[0], checks, seen.at)
+    return msgspec.structs.replace(memory, checks=checks, parent=parent)
+
+
+def _observed(check: Check, seen: Seen) -> Check:
+    if check.number in seen.found:
+        there = seen.found[check.number]
+        return Check(check.number, there.id, there.version, there.host, there.address, seen.at, check.minute)
+    healthy = seen.reads.get(check.number)
+    if healthy is None or seen.at - check.since < settle(seen.settings) - NEARLY:
+        return check
+    return msgspec.structs.replace(check, healthy=healthy, read=seen.at)
+
+
+def _parent(parent: Parent, there: Found, checks: tuple[Check, ...], at: float) -> Parent:
+    # Whichever of the two lists holds, the other may have held until now.
+    numbers = {check.id: check.number for check in checks}
+    children = tuple(numbers[id] for id in there.children if id in numbers)
+    other, threshold = (parent.before, parent.before_threshold)
+    if set(children) == set(parent.before):
+        other, threshold = parent.children, parent.threshold
+    return Parent(children, there.threshold, there.id, there.version, at, other, threshold)
+
+
+def confirmed(memory: Memory, number: int, id: str, version: int, at: float) -> Memory:
+    """The memory after Route 53 has taken a change of check `number` (0: the parent) at `at`."""
+    if number == 0 and memory.parent:
+        parent = msgspec.structs.replace(memory.parent, id=id, version=version, changed=at, sure=True)
+        return msgspec.structs.replace(memory, parent=parent)
+    return msgspec.structs.replace(memory, checks=tuple(
+        msgspec.structs.replace(check, id=id, version=version, since=at, sure=True) if check.number == number else check
+        for check in memory.checks))
+
+
+def used(memory: Memory, minute: int) -> int:
+    """Requests to Route 53 in the hour before `minute`."""
+    return sum(count for when, count in memory.calls if when > minute - 60)
+
+
+def body(memory: Memory) -> dict[str, Any]:
+    """The item body that `read` turns back into the value."""
+    plain: dict[str, Any] = msgspec.to_builtins(memory)
+    return plain
+
+
+def read(plain: Mapping[str, Any]) -> Memory:
+    """The memory that an item's body holds."""
+    return msgspec.convert(plain, Memory)
