@@ -8,6 +8,7 @@ it), and optionally `ttl` (epoch seconds after which the item may go).
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -55,8 +56,11 @@ class Table(Protocol):
     def delete(self, old: Item) -> bool:
         """Whether nothing is there any more; `False` if `old` had changed and was left alone."""
 
-    def expired(self, now: int) -> Iterator[Item]:
-        """All items whose ttl lies before `now` (epoch seconds); reads the whole table."""
+    def expired(self, now: int, part: int = 0, parts: int = 1) -> Iterator[Item]:
+        """The items of one of `parts` equal shares of the table whose ttl lies before `now` (epoch seconds).
+
+        Reads the whole share, page by page, as the iterator is used.
+        """
 
 
 class DynamoTable:
@@ -114,11 +118,12 @@ class DynamoTable:
             return "Item" not in _refused(error)
         return True
 
-    def expired(self, now: int) -> Iterator[Item]:
+    def expired(self, now: int, part: int = 0, parts: int = 1) -> Iterator[Item]:
         page: dict[str, Any] = {}
         while True:
             answer = self._call("scan", FilterExpression="#ttl < :now", ExpressionAttributeNames={"#ttl": "ttl"},
-                                ExpressionAttributeValues={":now": {"N": str(now)}}, **page)
+                                ExpressionAttributeValues={":now": {"N": str(now)}}, Segment=part,
+                                TotalSegments=parts, **page)
             yield from map(_item, answer["Items"])
             if "LastEvaluatedKey" not in answer:
                 return
@@ -180,8 +185,14 @@ class Replicas:
     def delete(self, old: Item) -> bool:
         return self._first(lambda table: table.delete(old))
 
-    def expired(self, now: int) -> Iterator[Item]:
-        return iter(self._first(lambda table: list(table.expired(now))))
+    def expired(self, now: int, part: int = 0, parts: int = 1) -> Iterator[Item]:
+        """As of a table; when the replica falls silent half-way, so does this: the next run goes on."""
+        def begin(table: Table) -> tuple[list[Item], Iterator[Item]]:
+            rest = table.expired(now, part, parts)
+            return list(islice(rest, 1)), rest
+
+        first, rest = self._first(begin)
+        return chain(first, rest)
 
     def _first(self, call: Callable[[Table], T]) -> T:
         last = cloud.Unreachable("no replica is configured")

@@ -139,7 +139,7 @@ def _reading(lines: int) -> Row:
 
 
 def _start() -> Row:
-    """The script `lamp` of a house that is set up, with a Python that does nothing: its set-up fetches nothing either."""
+    """The script `lamp` of a house that is set up, with a Python that does nothing: nothing is fetched."""
     with tempfile.TemporaryDirectory(prefix="lamp-bench-") as folder:
         house, python = Path(folder), Path(folder, ".venv", "bin", "python")
         for name in ("lamp", "requirements.txt", "requirements-dev.txt", "constraints.txt"):

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from chalicelib.schedules.daylight import stamp
 from commands import demo_screen, packaging, release, wheels
-from commands.demo_evidence import Evidence, Slot, Tasks
+from commands.demo_evidence import Evidence, Report, Slot, Tasks
 from commands.demo_tasks import send
 from commands.deploy import Screen
 from commands.errors import Mistake
@@ -26,20 +26,6 @@ _ALONE, _BACK, _END = 2, 4, 5
 # Home dies this long before the first minute that it is to miss, and comes back as long before the last.
 _LEAD_SECONDS = 5
 _SETTLE_SECONDS = 90
-
-
-class Report(msgspec.Struct, frozen=True):
-    """What the demo found; `failures` is empty when all of it held. Times in seconds from the start of the command."""
-
-    deployed_after: float
-    finished_after: float
-    home: str
-    stopped: str
-    restarted: str
-    slots: list[Slot]
-    tasks: Tasks
-    takeover_seconds: float
-    failures: list[str]
 
 
 def demo(

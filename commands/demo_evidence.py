@@ -51,6 +51,20 @@ class Tasks(msgspec.Struct, frozen=True):
         return self.sent == self.done + self.dead and not self.twice
 
 
+class Report(msgspec.Struct, frozen=True):
+    """What the demo found; `failures` is empty when all of it held. Times in seconds from the start of the command."""
+
+    deployed_after: float
+    finished_after: float
+    home: str
+    stopped: str
+    restarted: str
+    slots: list[Slot]
+    tasks: Tasks
+    takeover_seconds: float
+    failures: list[str]
+
+
 class Evidence:
     """Reads a world in which `package` runs. Times are UTC minutes since the epoch, or seconds where it says so."""
 

@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
@@ -13,11 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from chalicelib.schedules.daylight import next_fire, stamp
-from commands.demo_evidence import Evidence, Slot
+from commands.demo_evidence import Evidence, Report, Slot
 from commands.show import plain_table
-
-if TYPE_CHECKING:
-    from commands.demo import Report
 
 COLOURS = ("yellow", "cyan", "magenta", "green", "blue")
 _OPEN = {"running": "◐", "retrying": "◐", "waiting": "◌", "not run": "·"}
@@ -113,7 +110,7 @@ def timetable(console: Console, evidence: Evidence, minute: int) -> None:
     console.print()
 
 
-def conclude(console: Console, report: "Report", evidence: Evidence) -> None:
+def conclude(console: Console, report: Report, evidence: Evidence) -> None:
     """What happened, in numbers."""
     slots, tasks = report.slots, report.tasks
     lit = Counter(slot.region for slot in slots if slot.once)
@@ -135,7 +132,7 @@ def conclude(console: Console, report: "Report", evidence: Evidence) -> None:
     console.print("[bold red]It did not hold.[/]" if report.failures else "[bold green]All of it held.[/]")
 
 
-def draw(path: Path, picture: Picture, report: "Report", evidence: Evidence) -> None:
+def draw(path: Path, picture: Picture, report: Report, evidence: Evidence) -> None:
     """The last screen and the report as a picture."""
     console = Console(record=True, file=io.StringIO(), width=100, force_terminal=True, highlight=False)
     console.print(picture)

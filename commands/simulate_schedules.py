@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 # 2026-03-28 00:00 UTC: Europe's clocks go forward in the night after.
 _FIRST = 29_577_600
 _MINUTES = 1200
-_NOTHING_WRONG = {"twice": 0, "lost": 0, "overlaps": 0}
 
 
 class World(msgspec.Struct, frozen=True):
@@ -53,7 +52,7 @@ def simulate(
         print(json.dumps(report, indent=2))
     else:
         _print(report)
-    bad = any(report[key] for key in ("twice", "lost", "overlaps", "takeovers_too_late"))
+    bad = any(report[key] for key in ("twice", "lost", "overlaps", "idle", "takeovers_too_late"))
     raise typer.Exit(int(bad))
 
 
@@ -157,12 +156,13 @@ def summary(verdicts: list[tuple[World, "Verdict"]]) -> dict[str, object]:
     for verdict in found:
         crashes.update(verdict.crashes)
     sums = {name: sum(getattr(verdict, name) for verdict in found)
-            for name in ("slots", "twice", "lost", "overlaps", "interrupted", "outages", "taken_over")}
+            for name in ("slots", "twice", "lost", "overlaps", "idle", "interrupted", "outages", "taken_over")}
     return sums | {
         "worlds": len(found), "takeovers_too_late": sum(verdict.slow for verdict in clean),
         "takeover_seconds_beyond_patience": max((verdict.takeover for verdict in clean), default=None),
         "crashes": dict(sorted(crashes.items())),
-        "bad_seeds": [world.seed for world, verdict in verdicts if verdict.twice or verdict.lost or verdict.overlaps]}
+        "bad_seeds": [world.seed for world, verdict in verdicts
+                      if verdict.twice or verdict.lost or verdict.overlaps or verdict.idle]}
 
 
 def _print(report: dict[str, object]) -> None:

@@ -12,6 +12,8 @@ from chalicelib.schedules.records import BAD, Errand, Pause, Run, Sweep, body, m
 from chalicelib.site import Site
 
 DAY = 86_400
+# The Lambda has five minutes.
+_PRUNE_SECONDS = 240
 
 
 def sweep(site: Site, request: Request, actions: Sequence[Action]) -> Sequence[str]:
@@ -70,7 +72,12 @@ def resume(site: Site, request: Request, actions: Sequence[Action]) -> Sequence[
 
 def prune(site: Site, request: Request, actions: Sequence[Action]) -> Sequence[str]:
     """Deletes what has outlived its ttl: a strongly consistent global table does not do it by itself."""
-    gone = sum(site.coordination.delete(item) for item in site.coordination.expired(request.now))
+    gone, until = 0, site.clock() + _PRUNE_SECONDS
+    for action in actions:
+        for item in site.coordination.expired(request.now, action.facts["part"], action.facts["parts"]):
+            gone += site.coordination.delete(item)
+            if site.clock() > until:
+                return [f"{gone} items pruned; the rest next time"]
     return [f"{gone} items pruned"]
 
 
@@ -81,9 +88,9 @@ def _set_aside(site: Site, request: Request, action: Action) -> str:
     key = run_key(run.job, run.slot)
     made = site.coordination.create(*key, body(run), ttl=_ttl(site, request))
     if not made:
-        # A slot that waited for its turn may still be set aside; one that was started may not.
+        # A slot that waits, for its turn or its next attempt, may still be set aside; one that is going may not.
         item = site.coordination.get(*key)
-        if item and item.body["state"] == "waiting":
+        if item and item.body["state"] in ("waiting", "retrying"):
             made = site.coordination.swap(item, body(run), ttl=_ttl(site, request))
     return f"{run.job} {run.slot}: {run.state if made else 'was started meanwhile'}"
 

@@ -2,6 +2,8 @@
 
 import msgspec
 
+from chalicelib.schedules.daylight import Slot
+from chalicelib.schedules.job import Job
 from chalicelib.schedules.jobbook import JobBook
 from chalicelib.schedules.missed import Missed
 from chalicelib.schedules.seen import Occasion
@@ -9,9 +11,13 @@ from chalicelib.schedules.timetable import Timetable
 
 
 class Backlog(msgspec.Struct, frozen=True):
-    """`occasions` to run now; how many slots are `lost` (never to run) or `coalesced` (a later run stands for them)."""
+    """`occasions` to run now, and `doubtful` ones that are not to be run from here but may have been started elsewhere.
+
+    Of all others `lost` are never run, and for `coalesced` ones a later run stands.
+    """
 
     occasions: list[Occasion] = []
+    doubtful: list[Occasion] = []
     lost: int = 0
     coalesced: int = 0
 
@@ -19,27 +25,35 @@ class Backlog(msgspec.Struct, frozen=True):
 def plan_backlog(timetable: Timetable, book: JobBook, since: int, minute: int, still_open: int = 0) -> Backlog:
     """What to do at `minute` about the slots from `since` up to, not including, `minute`.
 
-    Slots of the last `still_open` minutes are not lost yet: it may still be another region's turn to start them.
+    Slots of the last `still_open` minutes are not lost yet: it may have been another region's turn to start them.
     """
     occasions: list[Occasion] = []
+    doubtful: list[Occasion] = []
     lost = coalesced = 0
     for missed in timetable.missed(since, minute):
-        chosen = _chosen(missed, book, minute)
+        job = book[missed.job]
+        chosen = _chosen(job, missed, minute)
+        taken = {slot.slot for slot in chosen}
+        recent = [_occasion(job, slot) for slot in missed.slots(minute - still_open)] if still_open else []
+        doubtful += [slot for slot in recent if slot.slot not in taken]
         occasions += chosen
-        settled = {slot.slot for slot in chosen} | {slot.name for slot in missed.slots(minute - still_open)}
-        if chosen and chosen[0].job.policy.catch_up == "one":
-            coalesced += missed.count - len(settled)
+        left = missed.count - len(taken | {slot.slot for slot in recent})
+        if job.policy.catch_up == "one":
+            coalesced += left
         else:
-            lost += missed.count - len(settled)
-    return Backlog(occasions, lost, coalesced)
+            lost += left
+    return Backlog(occasions, doubtful, lost, coalesced)
 
 
-def _chosen(missed: Missed, book: JobBook, minute: int) -> list[Occasion]:
-    job = book[missed.job]
+def _chosen(job: Job, missed: Missed, minute: int) -> list[Occasion]:
     if job.policy.catch_up == "one":
-        slots = [missed.latest]
-    else:
-        reach = job.policy.catch_up_seconds
-        # A slot is within reach while no more than so many seconds have passed since its minute began.
-        slots = list(missed.slots(None if reach is None else minute - reach // 60)) if reach != 0 else []
-    return [Occasion(job, slot.name, slot.minute, "caught up", slot.moved) for slot in slots]
+        return [_occasion(job, missed.latest)]
+    reach = job.policy.catch_up_seconds
+    if reach == 0:
+        return []
+    # A slot is within reach while no more than so many seconds have passed since its minute began.
+    return [_occasion(job, slot) for slot in missed.slots(None if reach is None else minute - reach // 60)]
+
+
+def _occasion(job: Job, slot: Slot) -> Occasion:
+    return Occasion(job, slot.name, slot.minute, "caught up", slot.moved)

@@ -27,7 +27,8 @@ from chalicelib.schedules.job import Job, Policy
 HTTP = Policy(on="http")
 _KEYS = ("name", "url", "schedule")
 _EXAMPLE = "see docs/schedules.md for an example"
-_URL = re.compile(r"/[!-~]*")
+# What can be posted to: a path as HTTP writes it.
+PATH = re.compile(r"/[!-~]*")
 # A cron.yaml is three deep. PyYAML follows brackets down to Python's limit of recursion, in time cubic in the depth.
 _DEEPEST = 20
 
@@ -120,7 +121,7 @@ class _Reader:
             raise Broken(
                 parts["name"].start_mark, f"{short(name)} is no name, or one used above", "choose another name"
             )
-        if not _URL.fullmatch(url):
+        if not PATH.fullmatch(url):
             raise Broken(parts["url"].start_mark, f"{short(url)} is no path", "write a path that begins with /")
         self._names.add(name)
         line = node.start_mark.line

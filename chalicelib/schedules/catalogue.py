@@ -6,6 +6,7 @@ NAME.yaml         Elastic Beanstalk's cron.yaml
 NAME.py           Python functions under @job
 """
 
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -40,14 +41,14 @@ def load(folder: Path, fleet: Fleet | None = None) -> Catalogue:
     jobs, findings, named = [], [], set()
     for path in sorted(folder.rglob("*")):
         file = path.relative_to(folder).as_posix()
-        if path.is_file() and not _hidden(file):
-            part = read_file(path, file, schedules)
+        if (path.is_file() or path.is_symlink()) and not _hidden(file):
+            part = read_file(path, file, schedules) if _within(path, folder) else _outside(file)
             jobs += part.jobs
             findings += part.findings
             named |= part.named
     jobs, doubles = _unique(jobs, named)
     needs = _needs(jobs, fleet) if fleet else ()
-    return Catalogue(jobs, sorted([*findings, *doubles, *needs, *_messages(jobs)]))
+    return Catalogue(jobs, sorted([*findings, *doubles, *needs, *_messages(jobs), *_paths(jobs)]))
 
 
 def read_file(path: Path, file: str, schedules: Schedules = DEFAULTS) -> crontab.Crontab:
@@ -61,6 +62,17 @@ def read_file(path: Path, file: str, schedules: Schedules = DEFAULTS) -> crontab
     except OSError as error:
         message = f"cannot be read: {error.strerror}"
         return crontab.Crontab([], [_file_finding(file, "error", "unreadable", message, "see to its rights")], set())
+
+
+def _within(path: Path, folder: Path) -> bool:
+    """Whether `path`, links followed, lies in `folder`; a link that leads round in a circle leads nowhere else."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
+def _outside(file: str) -> crontab.Crontab:
+    """A link out of the folder: what it leads to is not in the repository, and differs from machine to machine."""
+    message, remedy = "a symbolic link that leads out of the folder is not followed", "put the file itself here"
+    return crontab.Crontab([], [_file_finding(file, "error", "link-outside", message, remedy)], set())
 
 
 Reader = Callable[[Path, str, Schedules], crontab.Crontab]
@@ -150,6 +162,14 @@ def _messages(jobs: Sequence[Job]) -> Iterator[Finding]:
     for job in jobs:
         if job.policy.on == "queue" and (why := _no_task(job)):
             yield _finding(job, "no-task", f"on=queue sends what no worker takes: {why}", _SAY[job.kind])
+
+
+def _paths(jobs: Sequence[Job]) -> Iterator[Finding]:
+    """Crontab lines that cannot be posted; reading a cron.yaml has looked at its addresses already."""
+    for job in jobs:
+        if job.kind == "crontab" and job.policy.on == "http" and not beanstalk.PATH.fullmatch(job.command):
+            remedy = "write a path that begins with /, without blanks, as in /reports/nightly"
+            yield _finding(job, "no-path", f"on=http posts to a path, and {short(job.command)} is none", remedy)
 
 
 def _no_task(job: Job) -> str:

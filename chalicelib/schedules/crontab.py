@@ -69,6 +69,7 @@ class _Reader:
         self._variables: dict[str, str] = {}
         self._environments: dict[str, dict[str, str]] = {}
         self._tz: str | None = source.tz
+        self._tz_at = 0  # the line that set it
         self._wish, self._wished_at = policy.NOTHING, (0, 0)
         self._last_blank = next((n for n in range(len(lines), 0, -1) if re.search("[ \t]", lines[n - 1])), 0)
 
@@ -145,6 +146,7 @@ class _Reader:
         self._environments = {}
         if setting.name == "CRON_TZ":
             self._tz = None if any(one.code == "unknown-zone" for one in found) else setting.value
+            self._tz_at = number
 
     def _job(self, number: int, line: str) -> None:
         wish, at = self._wish, self._wished_at
@@ -155,8 +157,12 @@ class _Reader:
             self.add(number, refusal.found)
             return
         self._surprises(number, found)
-        if self._tz is not None:
-            self._append(number, found, wish, at)
+        if self._tz is None:
+            message = f"the zone of this line is unknown: CRON_TZ in line {self._tz_at}"
+            column = len(line) - len(line.lstrip(" \t")) + 1
+            self.add(number, Advice(column, "unknown-zone", message, "mend that line", "error"))
+            return
+        self._append(number, found, wish, at)
 
     def _surprises(self, number: int, found: entry.Entry) -> None:
         for one in advice.surprises(found.reading):

@@ -18,6 +18,7 @@ from chalicelib.schedules.seen import Occasion, SweepSeen, TickSeen, WorkSeen
 GIVE_UP_SECONDS = 86_400
 # The first time a sweep looks again; each further look takes twice as long to come.
 LOOK_SECONDS = 30
+_LAST_TURN = 5
 # Tries that a worker gives a message whose job its own package does not have: another release is being deployed.
 _UNKNOWN_TRIES = 5
 
@@ -25,7 +26,7 @@ _UNKNOWN_TRIES = 5
 def tick(seen: TickSeen, now: int) -> Plan:
     """Home starts what is due and sends itself a reminder; a standby only sends itself a reminder, for later."""
     delay = seen.rank * seen.patience or seen.patience // 2
-    # The reminder goes out first: whatever stops this run, somebody looks again.
+    # Of all acts the reminder is the first: whatever stops the others, somebody looks again.
     remind = Action("sweep", _utc(seen.minute), f"look again in {delay} s", {"minute": seen.minute, "delay": delay},
                     routine=True)
     if seen.rank:
@@ -41,10 +42,16 @@ def sweep(seen: SweepSeen, now: int) -> Plan:
     actions = [*_takeover(seen), *_starts(_again(seen, open_slots, now), seen.paused, now),
                *_alerts(seen, open_slots, now)]
     age = now - seen.minute * 60
-    if open_slots and age < GIVE_UP_SECONDS:
+    doubtful = [slot for slot in seen.doubtful if (slot.job.name, slot.slot) not in seen.runs]
+    if doubtful and now >= seen.judged:
+        actions.append(_left_out(seen, doubtful))
+    if (open_slots or (doubtful and now < seen.judged)) and age < GIVE_UP_SECONDS:
         delay = _next_look(seen, open_slots, now)
-        actions.append(Action("sweep", _utc(seen.minute), f"{len(open_slots)} not settled: look again in {delay} s",
-                              {"minute": seen.minute, "delay": delay, "turn": seen.turn + 1}, routine=True))
+        actions.append(Action("sweep", _utc(seen.minute), f"not all is settled: look again in {delay} s",
+                              {"minute": seen.minute, "delay": delay, "turn": min(seen.turn + 1, _LAST_TURN)},
+                              routine=True))
+    elif open_slots:
+        actions += [_given_up(slot) for slot in open_slots]
     return Plan(tuple(actions))
 
 
@@ -92,6 +99,8 @@ def _start(job: Job, errand: Errand, run: Run | None) -> Plan:
 def _overlap(job: Job, errand: Errand, lock: Lock) -> Plan:
     if job.policy.overlap == "skip":
         return _aside(job, errand, "overlapped", f"the run for {lock.slot} was still going")
+    if errand.minute < lock.minute:
+        return _aside(job, errand, "coalesced", f"the later run for {lock.slot} has begun")
     if lock.waiting == errand.slot:
         return Plan(notes=(f"{job.name} {errand.slot}: waits for the run for {lock.slot}",))
     if job.policy.overlap == "queue-one" and lock.waiting:
@@ -145,6 +154,19 @@ def _gap_alert(minute: int, record: Minute, lost: int) -> list[Action]:
     return [Action("alert", f"missed since {since}", text, {"kind": "Missed", "once": f"gap#{record.since}"})]
 
 
+def _given_up(slot: Occasion) -> Action:
+    text = f"{slot.job.name} for {slot.slot} is given up: after a day it is still not settled; `lamp why` tells more"
+    return _alert(slot.job, f"{slot.slot}#given-up", "Missed", text)
+
+
+def _left_out(seen: SweepSeen, slots: Sequence[Occasion]) -> Action:
+    names = ", ".join(sorted({f"{slot.job.name} for {slot.slot}" for slot in slots})[:10])
+    text = (f"no region started jobs from {_utc(seen.record.since)} until {_utc(seen.minute)} UTC, and none has made "
+            f"up for {len(slots)} runs (their catch_up says so): {names}; `lamp run schedules.run` starts one by hand")
+    return Action("alert", f"missed since {_utc(seen.record.since)}", text,
+                  {"kind": "Missed", "once": f"left#{seen.record.since}#{seen.minute}"})
+
+
 def _never_alert(record: Minute, never: Sequence[str]) -> list[Action]:
     if not never:
         return []
@@ -157,7 +179,8 @@ def _never_alert(record: Minute, never: Sequence[str]) -> list[Action]:
 def _takeover(seen: SweepSeen) -> list[Action]:
     if seen.recorded:
         return []
-    actions = [_record(seen.minute, seen.record), *_gap_alert(seen.minute, seen.record, seen.lost)]
+    actions = [_record(seen.minute, seen.record), *_gap_alert(seen.minute, seen.record, seen.lost),
+               *_never_alert(seen.record, seen.never)]
     if seen.before and seen.before.region != seen.region:
         text = (f"{seen.before.region} started no jobs at {_utc(seen.minute)} UTC; {seen.region} does it now. Nothing "
                 f"is lost; see why {seen.before.region} is silent")
@@ -197,14 +220,16 @@ def _alerts(seen: SweepSeen, slots: Iterable[Occasion], now: int) -> Iterable[Ac
 
 def _next_look(seen: SweepSeen, slots: Iterable[Occasion], now: int) -> int:
     """Seconds: rarer each turn, but not after the moment at which something can be known."""
-    moments = [float(now + LOOK_SECONDS * 2**seen.turn)]
+    moments = [float(now + LOOK_SECONDS * 2**seen.turn), float(seen.judged)]
     for slot in slots:
         run = seen.runs.get((slot.job.name, slot.slot))
         if run and run.state in ("running", "retrying"):
             moments.append(run.lease + SKEW_SECONDS + 1)
         elif run is None:
             moments.append(_moment(slot) + LOOK_SECONDS)
-    return min(SQS_MAX_DELAY, int(min(moment for moment in moments if moment >= now + 1) - now))
+    # Not before there is something to know, but never so often that the looking becomes the work.
+    soonest = min(moment for moment in moments if moment >= now + 1)
+    return min(SQS_MAX_DELAY, max(LOOK_SECONDS, int(soonest - now)))
 
 
 def _moment(slot: Occasion) -> int:

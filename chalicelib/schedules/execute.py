@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from chalicelib.cloud import Message
+from chalicelib.cloud import Message, Unreachable
 from chalicelib.control import Later, Request, logger
 from chalicelib.fleet import RESERVE_SECONDS
 from chalicelib.ledger import Item
@@ -61,10 +61,21 @@ class Executor(msgspec.Struct, frozen=True):
             return f"{job.name} {errand.slot}: another worker was faster"
         logger.info("claimed", job=job.name, slot=errand.slot, token=item.rev)
         told = Attempt(job, errand.slot, errand.minute, item.rev, owner, lambda: _displaced(site, job, lock))
-        result = self.runners().all[job.policy.on].start(site, told)
+        result = self._run(site, told)
         if isinstance(result, Started):
             return _under_way(site, errand, item, result)
         return _settle(site, job, item, result.state, result)
+
+    def _run(self, site: Site, attempt: Attempt) -> Result | Started:
+        """What the runner says; whatever it raises is the run's own failure, told at once and not when a lease ends."""
+        job = attempt.job
+        try:
+            return self.runners().all[job.policy.on].start(site, attempt)
+        except Unreachable as error:
+            return Result("failed", detail=f"on={job.policy.on}: no answer, it may have begun all the same: {error}")
+        except Exception as error:
+            logger.exception("a runner broke", job=job.name, slot=attempt.slot)
+            return Result("failed", detail=f"on={job.policy.on}: {type(error).__name__}: {error}")
 
     def _look(self, site: Site, request: Request, errand: Errand, job: Job) -> str:
         item = site.coordination.get(*run_key(job.name, errand.slot))
@@ -97,13 +108,14 @@ def _errands(site: Site, actions: Sequence[Action]) -> list[tuple[Errand, Job, i
 
 def _lock(site: Site, job: Job, errand: Errand, owner: str) -> Item:
     """The job's lock in our hands; `Later` when somebody else took it first."""
-    lock = Lock(errand.slot, owner, _lease(site, job))
+    lock = Lock(errand.slot, errand.minute, owner, _lease(site, job))
     there = site.coordination.get(*lock_key(job.name))
     if there is None:
         mine = site.coordination.create(*lock_key(job.name), body(lock))
     else:
         held = msgspec.convert(there.body, Lock)
-        free = held.slot == errand.slot or held.lapsed(site.clock())
+        holder = site.coordination.get(*run_key(job.name, held.slot))
+        free = held.slot == errand.slot or held.lapsed(site.clock()) or bool(holder and _run(holder).final)
         # Whoever waits behind a run that vanished keeps its place.
         if held.waiting != errand.slot:
             lock = msgspec.structs.replace(lock, waiting=held.waiting, waiting_minute=held.waiting_minute)
@@ -119,8 +131,11 @@ def _claim(site: Site, request: Request, errand: Errand, job: Job, owner: str, a
               now + job.policy.timeout + RESERVE_SECONDS)
     key, ttl = run_key(job.name, errand.slot), int(now) + site.fleet.schedules.keep
     there = site.coordination.get(*key) if attempt > 1 or job.policy.overlap != "allow" else None
+    if there is None and (made := site.coordination.create(*key, body(run), ttl=ttl)):
+        return made
+    there = there or site.coordination.get(*key)
     if there is None:
-        return site.coordination.create(*key, body(run), ttl=ttl)
+        return None
     before = _run(there)
     takable = before.state in ("waiting", "retrying") or before.lapsed(now)
     if not takable or (before.state != "waiting" and before.attempt >= attempt):
@@ -162,13 +177,13 @@ def _settle(site: Site, job: Job, item: Item, state: str, result: Result) -> str
     settled = site.coordination.swap(item, body(ended), ttl=_ttl(site))
     if settled is None:
         return f"{job.name} {run.slot}: superseded meanwhile; its end counts for nothing"
-    _keep_output(site, job, run, result)
     _unlock(site, job, run)
     if again:
         _send(site, Errand(job.name, run.slot, run.minute, "retry"), delay)
     elif state in BAD and job.mailto != "":
         tell(site, BAD[state], job.name, _failure(job, ended, result))
         site.coordination.swap(settled, settled.body | {"told": True}, ttl=_ttl(site))
+    _keep_output(site, job, run, result)
     return f"{job.name} {run.slot}: {ended.state} {result.detail}".rstrip()
 
 
@@ -179,9 +194,14 @@ def _failure(job: Job, run: Run, result: Result) -> str:
 
 
 def _keep_output(site: Site, job: Job, run: Run, result: Result) -> None:
-    if result.output:
-        site.regional.create(f"output#{job.name}", f"{run.slot}#{run.attempt}", {"output": result.output},
-                             ttl=_ttl(site))
+    if not result.output:
+        return
+    key = f"output#{job.name}", f"{run.slot}#{run.attempt}"
+    try:
+        site.regional.create(*key, {"output": result.output}, ttl=_ttl(site))
+    except Unreachable as error:
+        # The run has ended and everybody knows how; only what it printed is lost here, so it goes to the log.
+        logger.warning("output not kept", job=job.name, slot=run.slot, output=result.output, error=str(error))
 
 
 def _unlock(site: Site, job: Job, run: Run) -> None:

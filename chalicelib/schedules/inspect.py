@@ -63,6 +63,18 @@ class JobSeen(msgspec.Struct, frozen=True):
     reason: str
 
 
+class PruneSeen(msgspec.Struct, frozen=True):
+    """Which of how many regions this is."""
+
+    rank: int
+    regions: int
+
+
+def prune(site: Site, request: Request) -> PruneSeen:
+    """For whose turn it is."""
+    return PruneSeen(site.rank, len(site.fleet.regions))
+
+
 def why(site: Site, request: Request) -> WhySeen:
     """Reads the runs and the minute's record for `schedules.why`."""
     asked: WhyAsked = request.parameters

@@ -7,8 +7,9 @@ import msgspec
 from chalicelib.control import Request
 from chalicelib.ledger import Item
 from chalicelib.schedules import daylight, shelf
+from chalicelib.schedules.almanac import bits
 from chalicelib.schedules.backlog import Backlog, plan_backlog
-from chalicelib.schedules.records import Errand, Lock, Minute, Run, Sweep, lock_key, minute_key, run_key
+from chalicelib.schedules.records import Errand, Lock, Minute, Run, Sweep, lock_key, mark, minute_key, run_key
 from chalicelib.schedules.seen import Occasion, SweepSeen, TickSeen, WorkSeen
 from chalicelib.site import Site
 
@@ -28,7 +29,7 @@ def tick(site: Site, request: Request) -> TickSeen:
     slots = due(site, minute)
     paused = paused_jobs(site) if slots or backlog.occasions else frozenset()
     return TickSeen(minute, site.region, 0, patience, record, slots, backlog.occasions, backlog.lost, paused,
-                    () if last and last.timetable == record.timetable else _never(site, minute))
+                    _never(site, minute, last))
 
 
 def sweep(site: Site, request: Request) -> SweepSeen:
@@ -39,9 +40,14 @@ def sweep(site: Site, request: Request) -> SweepSeen:
     record = msgspec.convert(item.body, Minute) if item else _new_record(site, said.minute, earlier)
     backlog = _backlog(site, record, said.minute)
     slots = [*due(site, said.minute), *backlog.occasions]
+    if record.timetable != shelf.timetable(site.root).digest:
+        # Another release has started that minute: what it did not have due is not ours to start.
+        slots, backlog = [slot for slot in slots if record.has(slot.job.name)], Backlog()
+    known = runs(site, [*slots, *backlog.doubtful])
+    paused = paused_jobs(site) if slots or backlog.doubtful else frozenset()
     return SweepSeen(
-        said.minute, said.turn, site.region, record, item is not None, earlier, slots, runs(site, slots), backlog.lost,
-        paused_jobs(site) if slots else frozenset())
+        said.minute, said.turn, site.region, record, item is not None, earlier, slots, known, backlog.doubtful,
+        (said.minute + _turns(site)) * 60, backlog.lost, paused, () if item else _never(site, said.minute, earlier))
 
 
 def work(site: Site, request: Request) -> WorkSeen:
@@ -57,7 +63,7 @@ def work(site: Site, request: Request) -> WorkSeen:
     run, lock = found.get(f"run#{errand.job}"), found.get("lock")
     return WorkSeen(
         errand, job, msgspec.convert(run.body, Run) if run else None,
-        msgspec.convert(lock.body, Lock) if lock else None, request.received, "paused" in found,
+        _held(site, errand.job, lock) if lock else None, request.received, "paused" in found,
         number is not None and _is_due(site, number, errand))
 
 
@@ -89,12 +95,22 @@ def paused_jobs(site: Site) -> frozenset[str]:
     return frozenset(item.sk for item in site.coordination.query("paused", limit=_PAUSES))
 
 
+def _held(site: Site, job: str, item: Item) -> Lock | None:
+    """The lock, if it counts: the run of its slot has not ended."""
+    lock = msgspec.convert(item.body, Lock)
+    run = site.coordination.get(*run_key(job, lock.slot))
+    return None if run and msgspec.convert(run.body, Run).final else lock
+
+
 def _is_due(site: Site, number: int, errand: Errand) -> bool:
     parts = shelf.timetable(site.root).due(errand.minute).parts
     return any(part.slot == errand.slot and part.bitmap >> number & 1 for part in parts)
 
 
-def _never(site: Site, minute: int) -> list[str]:
+def _never(site: Site, minute: int, last: Minute | None) -> list[str]:
+    """On the first minute of a release: its jobs that will never run."""
+    if last and last.timetable == shelf.timetable(site.root).digest:
+        return []
     book = shelf.book(site.root)
     jobs = (book[number] for number in range(len(book)))
     return [job.name for job in jobs if daylight.next_fire(job.expression, job.tz, minute) is None]
@@ -103,12 +119,17 @@ def _never(site: Site, minute: int) -> list[str]:
 def _new_record(site: Site, minute: int, last: Minute | None) -> Minute:
     table = shelf.timetable(site.root)
     since = max(last.since + 1, minute - CATCH_UP_MINUTES) if last else minute
-    return Minute(table.digest, f"{table.due(minute).bitmap:x}", site.region, min(since, minute))
+    due_now, book = table.due(minute), shelf.book(site.root)
+    marks = "".join(mark(book[number].name) for number in bits(due_now.bitmap))
+    return Minute(table.digest, f"{due_now.bitmap:x}", site.region, min(since, minute), marks)
 
 
 def _backlog(site: Site, record: Minute, minute: int) -> Backlog:
     if record.since >= minute:
         return Backlog()
-    # The last standby's turn comes after its patience, and takes up to a minute.
-    turns = (len(site.fleet.regions) - 1) * site.fleet.schedules.patience // 60 + 1
-    return plan_backlog(shelf.timetable(site.root), shelf.book(site.root), record.since, minute, turns)
+    return plan_backlog(shelf.timetable(site.root), shelf.book(site.root), record.since, minute, _turns(site))
+
+
+def _turns(site: Site) -> int:
+    """Minutes until the last standby has had its turn: its patience, and up to a minute for its work."""
+    return (len(site.fleet.regions) - 1) * site.fleet.schedules.patience // 60 + 1

@@ -55,8 +55,14 @@ def _run(saw: inspect.JobSeen, request: Request) -> Plan:
     return Plan((Action("enqueue", saw.job.name, saw.reason, facts),))
 
 
-def _prune(seen: None, request: Request) -> Plan:
-    return Plan((Action("prune", "the coordination table", "what has outlived its ttl"),))
+def _prune(saw: inspect.PruneSeen, request: Request) -> Plan:
+    """Each hour a 24th of the table, each day another region: an item is looked at once a day. By hand: all of it."""
+    if request.trigger == "schedule" and request.now // 86_400 % saw.regions != saw.rank:
+        return Plan(notes=("today another region prunes",))
+    parts = 24 if request.trigger == "schedule" else 1
+    part = request.now // 3600 % parts
+    return Plan((Action("prune", f"the coordination table, part {part + 1} of {parts}", "what has outlived its ttl",
+                        {"part": part, "parts": parts}, routine=parts > 1),))
 
 
 def work(executor: Executor) -> Operation[seen.WorkSeen]:
@@ -81,7 +87,7 @@ PAUSE = Operation("schedules.pause", "stops a job from running until it is resum
 RESUME = Operation("schedules.resume", "lets a paused job run again", inspect.job, _resume, {"resume": act.resume},
                    inspect.JobAsked)
 RUN = Operation("schedules.run", "runs a job now", inspect.job, _run, {"enqueue": act.enqueue}, inspect.JobAsked)
-PRUNE = Operation("schedules.prune", "deletes what the coordination table no longer needs", lambda site, request: None,
-                  _prune, {"prune": act.prune})
+PRUNE = Operation("schedules.prune", "deletes what the coordination table no longer needs", inspect.prune, _prune,
+                  {"prune": act.prune})
 
 ALL: tuple[Operation[Any], ...] = (TICK, SWEEP, WORK, STATUS, WHY, PAUSE, RESUME, RUN, PRUNE)

@@ -5,6 +5,7 @@ is the claim and the story of one run; `lock`/`<job>` holds off overlapping runs
 `told`/`<key>` marks an alert that has gone out. In the regional table: `output#<job>`/`<slot>` is what a run printed.
 """
 
+import hashlib
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -50,13 +51,20 @@ class Sweep(msgspec.Struct, frozen=True, omit_defaults=True):
 class Minute(msgspec.Struct, frozen=True):
     """That `region` started what was due at a minute: `due` is the bitmap (hex) in the timetable with that digest.
 
-    `since` is the first of the minutes before this one that no region had started, or the minute itself.
+    `since` is the first of the minutes before this one that no region had started, or the minute itself. `marks` are
+    those of the jobs that were due, one after the other: another release tells by them which of its jobs are meant.
     """
 
     timetable: str
     due: str
     region: str
     since: int
+    marks: str = ""
+
+    def has(self, job: str) -> bool:
+        """Whether the job of that name was due."""
+        wanted = mark(job)
+        return any(self.marks[at : at + len(wanted)] == wanted for at in range(0, len(self.marks), len(wanted)))
 
 
 class Run(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -89,9 +97,13 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Lock(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Who may run a job that must not overlap, until when, and which slot waits for its end."""
+    """Who may run a job that must not overlap, until when, and which slot waits for its end.
+
+    It counts only while the run of its slot is open: a run that has ended needs nobody to free its lock.
+    """
 
     slot: str
+    minute: int
     owner: str
     lease: float
     waiting: str = ""
@@ -107,6 +119,11 @@ class Pause(msgspec.Struct, frozen=True):
 
     since: int
     reason: str
+
+
+def mark(job: str) -> str:
+    """Ten hex digits that stand for a job's name."""
+    return hashlib.blake2b(job.encode(), digest_size=5).hexdigest()
 
 
 def minute_key(minute: int) -> tuple[str, str]:

@@ -37,7 +37,11 @@ class TickSeen(msgspec.Struct, frozen=True):
 
 
 class SweepSeen(msgspec.Struct, frozen=True):
-    """What the sweep sees: `record` as somebody wrote it or as it is to be written (`recorded` tells which)."""
+    """What the sweep sees: `record` as somebody wrote it or as it is to be written (`recorded` tells which).
+
+    `doubtful` are slots of a gap that are not caught up here, but may have been started by a standby until `judged`
+    (epoch seconds).
+    """
 
     minute: int
     turn: int
@@ -47,8 +51,11 @@ class SweepSeen(msgspec.Struct, frozen=True):
     before: Minute | None
     slots: Sequence[Occasion]
     runs: Mapping[tuple[str, str], Run]
+    doubtful: Sequence[Occasion] = ()
+    judged: int = 0
     lost: int = 0
     paused: frozenset[str] = frozenset()
+    never: Sequence[str] = ()
 
 
 class WorkSeen(msgspec.Struct, frozen=True):

@@ -9,11 +9,13 @@ ran, and compares it with the clock when it wakes, once a minute, one second aft
 
 from collections.abc import Iterator
 from datetime import datetime
-from difflib import get_close_matches
 from functools import cache, lru_cache
 from importlib import import_module, resources
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
+
+from chalicelib import zone_names
+from chalicelib.zone_names import names as names
 
 DAY = 1440
 # The daemon runs everything for a gap up to this many minutes: it takes it for having woken late.
@@ -58,22 +60,10 @@ class Stretch(NamedTuple):
 @cache
 def zone(name: str) -> ZoneInfo:
     """The zone `name` of the pinned tz database; `UnknownZone` says what to write instead."""
-    if name not in names():
-        raise UnknownZone(f"unknown time zone {name[:100]!r}: {_remedy(name)}")
+    if unknown := zone_names.wrong(name):
+        raise UnknownZone(unknown)
     with resources.files("tzdata").joinpath("zoneinfo", *name.split("/")).open("rb") as file:
         return ZoneInfo.from_file(file, key=name)
-
-
-@cache
-def names() -> frozenset[str]:
-    """The names of all zones, spelled exactly."""
-    return frozenset(resources.files("tzdata").joinpath("zones").read_text("ascii").split())
-
-
-def _remedy(name: str) -> str:
-    lowered = {known.lower(): known for known in names()}
-    near = get_close_matches(name.lower()[:100], lowered, 1)
-    return f"write {lowered[near[0]]}" if near else "write it as in Europe/Stockholm or UTC"
 
 
 def version() -> str:

@@ -7,6 +7,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
+from zlib import crc32
 
 from chalicelib.cloud import Message
 from chalicelib.ledger import Item
@@ -67,9 +68,10 @@ class MemoryTable:
     def delete(self, old: Item) -> bool:
         return self._call("delete", lambda: self._delete(old))
 
-    def expired(self, now: int) -> Iterator[Item]:
+    def expired(self, now: int, part: int = 0, parts: int = 1) -> Iterator[Item]:
         return iter(self._call("expired", lambda: [
-            item for item, _, ttl in self.store.items.values() if ttl is not None and ttl < now]))
+            item for item, _, ttl in self.store.items.values()
+            if ttl is not None and ttl < now and crc32(f"{item.pk}/{item.sk}".encode()) % parts == part]))
 
     def _get(self, pk: str, sk: str) -> Item | None:
         found = self.store.items.get((pk, sk))

@@ -14,12 +14,12 @@ import msgspec
 
 from chalicelib import control
 from chalicelib.cloud import Message, Unreachable
-from chalicelib.fleet import Fleet
+from chalicelib.fleet import RESERVE_SECONDS, Fleet
 from chalicelib.ledger import Replicas
 from chalicelib.schedules import operations, shelf
 from chalicelib.schedules.daylight import stamp
 from chalicelib.schedules.execute import Executor
-from chalicelib.schedules.records import Run
+from chalicelib.schedules.records import SKEW_SECONDS, Run
 from chalicelib.schedules.runners import Attempt, Result, Runners, Started
 from chalicelib.site import Site
 from sandbox.simulation.hub import Crash, Hub
@@ -29,6 +29,8 @@ _VISIBILITY = {"schedule-runs": 960.0, "schedule-sweeps": 120.0}
 _DRAIN_SECONDS = 3 * 3600
 # Beyond its patience a region may take this long to start what another has left undone.
 _TAKEOVER_SECONDS = 60
+# Two standbys' patience and their work.
+_NEXT_TRY_SECONDS = 360
 
 
 class Chances(msgspec.Struct, frozen=True):
@@ -53,15 +55,17 @@ class Start(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What a simulation found. The first three must be 0, and `slow` too where only regions fail.
+    """What a simulation found. `twice` to `idle` must be 0, and `slow` too where only regions fail.
 
-    `takeover` is the longest wait (s) beyond the patience of the region whose turn it was.
+    `idle` counts slots that made way for a run that was not going. `takeover` is the longest wait (s) beyond the
+    patience of the region whose turn it was.
     """
 
     slots: int
     twice: int
     lost: int
     overlaps: int
+    idle: int
     slow: int
     interrupted: int
     outages: int
@@ -101,6 +105,8 @@ class World:
         self.store = Store()
         self.starts: dict[tuple[str, str], list[Start]] = defaultdict(list)
         self.going: Counter[str] = Counter()
+        # From the claim of a run until it ended; of one that died, until its lease cannot hold any more.
+        self.spells: dict[str, list[tuple[float, float]]] = defaultdict(list)
         self.overlaps = self.outages = 0
         self.crashes: Counter[str] = Counter()
         self.broken: list[BaseException] = []
@@ -213,9 +219,20 @@ class World:
         states = Counter(item.body.get("state") for item, _, _ in self.store.items.values())
         waits = list(self._waits())
         taken_over = sum(starts[0].region != self.fleet.home for starts in self.starts.values())
-        return Verdict(len(due), twice, len(lost), self.overlaps, sum(wait > _TAKEOVER_SECONDS for wait in waits),
+        idle = sum(self._made_way_for_nothing(msgspec.convert(item.body, Run)) for (pk, _), (item, _, _)
+                   in self.store.items.items() if pk.startswith("run#") and item.body["state"] == "overlapped")
+        return Verdict(len(due), twice, len(lost), self.overlaps, idle, sum(wait > _TAKEOVER_SECONDS for wait in waits),
                        states["interrupted"], self.outages, taken_over, round(max(waits, default=0), 1),
                        dict(sorted(self.crashes.items())))
+
+    def _made_way_for_nothing(self, run: Run) -> bool:
+        """Whether no run of the job was going, or about to, or had died unnoticed, when this one was set aside for it.
+
+        A worker that dies between lock and claim leaves the lock to whoever is sent for the same slot next.
+        """
+        skew = next(region.skew for region in self.regions if region.name == run.region)
+        at = run.ended - skew
+        return not any(begin - _NEXT_TRY_SECONDS <= at <= end + 60 for begin, end in self.spells[run.job])
 
     def _waits(self) -> Iterator[float]:
         """For each slot, how long (s) beyond its patience the first region that lived all the while let it wait.
@@ -261,10 +278,14 @@ class SimulatedRunner:
         world.going[job.name] += 1
         if job.policy.overlap != "allow" and world.going[job.name] > 1:
             world.overlaps += 1
+        end = now + job.policy.timeout + RESERVE_SECONDS + 3 * SKEW_SECONDS
         try:
-            return self._pass_time(attempt)
+            result = self._pass_time(attempt)
+            end = world.hub.now
+            return result
         finally:
             world.going[job.name] -= 1
+            world.spells[job.name].append((now, end))
 
     def _pass_time(self, attempt: Attempt) -> Result:
         chance, hub = self._world.hub.chance, self._world.hub

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from chalicelib.fleet import FleetError
+from chalicelib.tasks import registry
 from commands import check, cli, processes
 from commands.errors import Mistake
 from commands.processes import Children
@@ -95,6 +96,10 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "fleet.toml").write_text((ROOT / "fleet.toml").read_text())
     for module in (check, processes):
         monkeypatch.setattr(module, "ROOT", tmp_path)
+    # What is loaded from here is nobody else's business: the registry and the path are the whole process's.
+    monkeypatch.setattr(registry.REGISTRY, "tasks", {})
+    monkeypatch.setattr(registry.REGISTRY, "broken", {})
+    monkeypatch.setattr(sys, "path", [*sys.path])
     return tmp_path
 
 

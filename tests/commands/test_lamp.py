@@ -71,8 +71,7 @@ def bare(tmp_path: Path) -> Path:
 def house(tmp_path: Path) -> Path:
     """A house that has been set up, without the seconds that pip takes; test_the_first_start does it for real."""
     built = build(tmp_path / "a house")
-    words = [sys.executable, "-m", "venv", "--without-pip", built / ".venv"]
-    subprocess.run(words, check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(built / ".venv")], check=True)
     for folder in (built / ".venv" / "lib").glob("python3.*"):
         (folder / "site-packages" / "lantern.py").write_text("VERSION = '1.0'\n")
     subprocess.run(["/bin/sh", "-c", f"cat {WANTED} | cksum >.venv/lamp-stamp"], cwd=built, check=True)

@@ -186,6 +186,7 @@ def test_the_zip_is_compiled_and_runs_from_its_compiled_files(package: packaging
     assert sources and {_compiled_name(name) for name in sources} <= names
 
 
+@pytest.mark.slow
 def test_equal_sources_give_equal_bytes_wherever_they_lie(
     project: Path, package: packaging.Package, tmp_path: Path
 ) -> None:

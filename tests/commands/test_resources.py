@@ -53,8 +53,8 @@ def test_a_queue_may_serve_as_anothers_dead_letters() -> None:
 
 
 def test_two_queues_may_share_their_dead_letters() -> None:
-    found = merged('[[queues]]\nname = "a"\ndead_letter = "lost"\n[[queues]]\nname = "b"\ndead_letter = "lost"\n')
-    assert len([id for id in found if id.startswith("QueueLost")]) == 2  # the queue and its alarm
+    found = merged('[[queues]]\nname = "a"\ndead_letter = "lost-dead"\n[[queues]]\nname = "b"\ndead_letter = "lost-dead"\n')
+    assert len([id for id in found if id.startswith("QueueLostDead")]) == 2  # the queue and its alarm
 
 
 def test_the_mail_address_is_subscribed_only_when_there_is_one() -> None:

@@ -31,6 +31,16 @@ def job(name: str = "jobs/one", schedule: str = "* * * * *", **more: Any) -> Job
     return Job(name=name, expression=parse(schedule), schedule=schedule, policy=Policy(**policy), **facts)
 
 
+# What lies where: hypothesis asks for the same place hundreds of times, and a disk takes milliseconds for a file.
+_lying: dict[Path, bytes] = {}
+
+
+def _lay(path: Path, content: bytes) -> None:
+    if _lying.get(path) != content:
+        path.write_bytes(content)
+        _lying[path] = content
+
+
 class Place:
     """A fleet's regions over one coordination table, with a clock that tests set."""
 
@@ -38,8 +48,8 @@ class Place:
         self.now = float(NOON * 60)
         self.coordination = MemoryTable()
         self.sites = {region.name: self._site(region.name, root, declared) for region in declared.regions}
-        (root / "timetable.bin").write_bytes(timetable.build(jobs))
-        (root / "jobs.bin").write_bytes(jobbook.bind(jobs))
+        _lay(root / "timetable.bin", timetable.build(jobs))
+        _lay(root / "jobs.bin", jobbook.bind(jobs))
 
     def _site(self, region: str, root: Path, declared: fleet.Fleet) -> Site:
         names = ("schedule-runs", "schedule-sweeps", "default", "orders")

@@ -53,7 +53,8 @@ def test_the_sample_folder_is_clean_and_runs_every_minute() -> None:
 
 @pytest.mark.parametrize(
     "job",
-    [job for job in catalogue.load(ROOT / "cron").jobs if job.policy.on == "lambda"],
+    [pytest.param(job, marks=pytest.mark.slow) if "sleep" in job.command else job
+     for job in catalogue.load(ROOT / "cron").jobs if job.policy.on == "lambda"],
     ids=lambda job: job.name.replace("/", "-"),
 )
 def test_each_sample_runs(job: Job) -> None:

@@ -155,8 +155,29 @@ def test_reminders_grow_rarer_and_fit_sqs(turn: int) -> None:
     assert plan.actions[-1].facts["delay"] == min(900, 30 * 2**turn, 660 - 120 + SKEW_SECONDS + 1)
 
 
-def test_after_a_day_a_slot_is_given_up() -> None:
-    assert "sweep" not in kinds(swept([], now=NOW + 86_400))
+def test_after_a_day_a_slot_is_given_up_and_people_hear_of_it() -> None:
+    plan = swept([a_run("waiting")], now=NOW + 86_400)
+    assert (kinds(plan), alerts(plan)) == (["enqueue", "alert"], ["Missed"])
+
+
+@given(st.lists(st.integers(0, 900), max_size=50), st.integers(0, 5), st.integers(0, 2000))
+def test_a_sweep_never_comes_back_sooner_than_half_a_minute(spread: list[int], turn: int, age: int) -> None:
+    slots = [Occasion(job(f"jobs/{number}", jitter=900), f"{number}", NOON) for number in spread]
+    for action in swept([], slots=slots, turn=turn, now=NOW + age).actions:
+        if action.kind == "sweep":
+            assert 30 <= action.facts["delay"] <= 900
+            assert action.facts["turn"] <= 5
+
+
+@pytest.mark.parametrize(("age", "told", "again"), [(299, [], 1), (300, ["Missed"], 0)])
+def test_what_a_gap_left_out_is_told_of_once_no_standby_can_have_done_it(
+    age: int, told: list[str], again: int
+) -> None:
+    doubtful = [Occasion(job(catch_up="skip"), "2026-03-28T11:59Z", NOON - 1)]
+    plan = swept([], slots=[], doubtful=doubtful, judged=NOW + 300, now=NOW + age)
+    assert (alerts(plan), kinds(plan).count("sweep")) == (told, again)
+    run = a_run("done", slot="2026-03-28T11:59Z")
+    assert kinds(swept([run], slots=[], doubtful=doubtful, judged=NOW + 300, now=NOW + age)) == []
 
 
 def test_a_new_errand_starts() -> None:
@@ -195,27 +216,33 @@ def test_a_retry_waits_for_its_time() -> None:
     assert kinds(worked(a_run("retrying", lease=NOW), retries=1)) == ["start"]
 
 
-LOCKED = Lock("2026-03-28T11:59Z", "other", NOW + 600)
+LOCKED = Lock("2026-03-28T11:59Z", NOON - 1, "other", NOW + 600)
 
 
 @pytest.mark.parametrize(("overlap", "lock", "kind", "state"), [
     ("allow", LOCKED, "start", None),
     ("skip", None, "start", None),
     ("skip", LOCKED, "set-aside", "overlapped"),
-    ("skip", Lock("2026-03-28T11:59Z", "other", NOW - SKEW_SECONDS - 1), "start", None),
-    ("skip", Lock(SLOT, "other", NOW + 600), "start", None),
+    ("skip", Lock("2026-03-28T11:59Z", NOON - 1, "other", NOW - SKEW_SECONDS - 1), "start", None),
+    ("skip", Lock(SLOT, NOON, "other", NOW + 600), "start", None),
     ("queue-one", LOCKED, "wait", None),
-    ("queue-one", Lock("2026-03-28T11:58Z", "other", NOW + 600, "2026-03-28T11:59Z"), "set-aside", "coalesced"),
+    ("queue-one", Lock("2026-03-28T11:58Z", NOON - 2, "o", NOW + 600, "2026-03-28T11:59Z"), "set-aside", "coalesced"),
     ("replace", LOCKED, "wait", None),
-    ("replace", Lock("2026-03-28T11:58Z", "other", NOW + 600, "2026-03-28T11:59Z"), "wait", None)])
+    ("replace", Lock("2026-03-28T11:58Z", NOON - 2, "other", NOW + 600, "2026-03-28T11:59Z"), "wait", None)])
 def test_overlap(overlap: str, lock: Lock | None, kind: str, state: str | None) -> None:
     plan = worked(lock=lock, overlap=overlap)
     assert kinds(plan) == [kind]
     assert plan.actions[0].facts.get("state") == state
 
 
+@pytest.mark.parametrize("overlap", ["queue-one", "replace"])
+def test_an_older_slot_never_displaces_a_later_run(overlap: str) -> None:
+    plan = worked(lock=Lock("2026-03-28T12:01Z", NOON + 1, "other", NOW + 600), overlap=overlap)
+    assert plan.actions[0].facts["state"] == "coalesced"
+
+
 def test_a_slot_that_waits_already_stays_where_it_is() -> None:
-    lock = Lock("2026-03-28T11:59Z", "other", NOW + 600, SLOT)
+    lock = Lock("2026-03-28T11:59Z", NOON - 1, "other", NOW + 600, SLOT)
     assert worked(lock=lock, overlap="queue-one").actions == ()
 
 

@@ -37,7 +37,7 @@ def test_bytes_that_look_like_crontabs(parts: list[bytes]) -> None:
     fuzz.check_both(b"".join(parts))
 
 
-@pytest.mark.parametrize("runs", [4_000, pytest.param(40_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("runs", [4_000, pytest.param(20_000, marks=pytest.mark.slow)])
 def test_coverage_guided(runs: int, tmp_path: Path) -> None:
     if importlib.util.find_spec("atheris") is None:
         pytest.skip("atheris is not installed: no coverage-guided fuzzing here, only hypothesis")

@@ -1,5 +1,6 @@
 """Tick, sweep, work and the rest, joined as in production, over tables and queues in memory and real processes."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +8,14 @@ import msgspec
 import pytest
 
 from chalicelib import control
-from chalicelib.cloud import Message
+from chalicelib.cloud import Message, Unreachable
 from chalicelib.control import Failed
 from chalicelib.schedules import operations
 from chalicelib.schedules.daylight import stamp
-from chalicelib.schedules.records import SKEW_SECONDS
+from chalicelib.schedules.execute import Executor
+from chalicelib.schedules.records import SKEW_SECONDS, minute_key
+from chalicelib.schedules.runners import Runners, process
+from sandbox.simulation.parts import MemoryTable, no_fault
 from tests.schedules.places import NOON, Place, job
 
 SLOT = "2026-03-28T12:00Z"
@@ -139,6 +143,135 @@ def test_what_a_standby_may_still_start_is_not_called_missed(tmp_path: Path) -> 
     assert "1 runs are missed" in place.told()[-1][1]
 
 
+def test_a_gap_that_nobody_made_up_for_is_told_of_when_the_standbys_turns_are_over(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job("jobs/skip", catch_up="skip")])
+    tick(place, NOON - 4)
+    tick(place)
+    for _ in range(10):
+        place.now += 60
+        sweep(place)
+    [text] = [text for subject, text in place.told() if "missed since" in subject]
+    assert "3 runs" in text
+
+
+def test_a_lock_whose_run_has_ended_holds_nobody_off(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job(overlap="skip")])
+    tick(place)
+    work(place)
+    lock = {"slot": SLOT, "minute": NOON, "owner": "late duplicate", "lease": place.now + 660}
+    assert place.coordination.create("lock", "jobs/one", lock) is not None
+    place.now += 60
+    tick(place, NOON + 1)
+    work(place)
+    assert place.run("jobs/one", "2026-03-28T12:01Z")["state"] == "done"
+
+
+def test_a_duplicate_that_takes_the_lock_of_a_finished_run_leaves_nothing_behind(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job(overlap="skip")])
+    tick(place)
+    [message] = place.sent("schedule-runs")
+    original, done = place.coordination.get, []
+
+    def get(pk: str, sk: str) -> Any:
+        # Just before the duplicate takes the lock the other worker does all of the work.
+        if pk == "lock" and not done:
+            done.append(True)
+            handle(place, operations.WORK, message)
+        return original(pk, sk)
+
+    place.coordination.get = get  # type: ignore[method-assign]
+    handle(place, operations.WORK, message)
+    place.now += 60
+    tick(place, NOON + 1)
+    work(place)
+    assert place.run("jobs/one", "2026-03-28T12:01Z")["state"] == "done"
+
+
+def test_an_end_is_settled_though_its_output_cannot_be_kept(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job(command="echo x; exit 1", overlap="skip")])
+    regional = place.sites[HOME].regional
+    assert isinstance(regional, MemoryTable)
+    tick(place)
+
+    def dark(call: str) -> None:
+        raise Unreachable(call)
+
+    regional._fault = dark
+    work(place)
+    regional._fault = no_fault
+    assert place.run("jobs/one", SLOT)["told"]
+    assert place.coordination.get("lock", "jobs/one") is None
+
+
+@pytest.mark.parametrize(("error", "detail"), [
+    (Unreachable("eu-west-1: throttled"), "no answer, it may have begun all the same"),
+    (ValueError("bad path"), "ValueError: bad path")])
+def test_a_runner_that_breaks_is_a_failed_run_told_at_once(tmp_path: Path, error: Exception, detail: str) -> None:
+    class Broken:
+        def start(self, site: Any, attempt: Any) -> Any:
+            raise error
+
+    place = Place(tmp_path, [job()])
+    tick(place)
+    [message] = place.sent("schedule-runs")
+    broken = operations.work(Executor(lambda: Runners({"lambda": Broken()}, {})))
+    handle(place, broken, message)
+    assert detail in place.run("jobs/one", SLOT)["detail"]
+    assert place.told()[0][0] == "Failed: jobs/one"
+
+
+def test_a_job_renamed_by_a_release_does_not_run_again_for_a_minute_that_was_started(tmp_path: Path) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.mkdir()
+    after.mkdir()
+    old, new = Place(before, [job("jobs/old"), job("jobs/same")]), Place(after, [job("jobs/new"), job("jobs/same")])
+    tick(old)
+    item = old.coordination.get(*minute_key(NOON))
+    assert item is not None
+    new.coordination.create(item.pk, item.sk, item.body)
+    handle(new, operations.SWEEP, Message(json.dumps({"minute": NOON})), STANDBY)
+    assert [json.loads(message.body)["job"] for message in new.sent("schedule-runs", STANDBY)] == ["jobs/same"]
+
+
+def test_a_waiting_slot_starts_though_a_release_now_allows_overlap(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job()])
+    place.coordination.create("run#jobs/one", SLOT, {
+        "job": "jobs/one", "slot": SLOT, "minute": NOON, "state": "waiting", "why": "due", "region": HOME, "owner": "x",
+        "attempt": 0, "started": place.now, "lease": place.now})
+    tick(place)
+    work(place)
+    assert place.run("jobs/one", SLOT)["state"] == "done"
+
+
+def test_a_paused_jobs_next_attempt_is_set_aside(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job(command="exit 1", retries=1)])
+    tick(place)
+    work(place)
+    ask(place, operations.PAUSE, job="jobs/one", apply=True)
+    place.now += 31
+    work(place)
+    assert place.run("jobs/one", SLOT)["state"] == "paused"
+
+
+def test_a_standby_tells_of_jobs_that_never_run_when_it_has_a_releases_first_minute(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job("jobs/never", schedule="0 0 30 2 *")])
+    tick(place, region=STANDBY)
+    place.now += 125
+    sweep(place, STANDBY)
+    assert [subject for subject, _ in place.told(STANDBY)] == ["NeverRuns: never runs"]
+
+
+def test_pruning_goes_page_by_page_and_takes_turns(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job()])
+    hours = [f"2026-03-{day}T{hour:02d}:00:00Z" for day in (28, 29, 30) for hour in range(24)]
+    pruned = {region: 0 for region in place.sites}
+    for region, site in place.sites.items():
+        for time in hours:
+            answer = control.run(operations.PRUNE, site, {"detail-type": "Scheduled Event", "time": time})
+            pruned[region] += len(answer.get("results", ()))
+    assert pruned == dict.fromkeys(place.sites, 24)
+
+
 def test_a_failure_is_told_with_its_output_unless_mailto_is_empty(tmp_path: Path) -> None:
     place = Place(tmp_path, [job("jobs/loud", command="echo broken pump; exit 3"),
                              job("jobs/quiet", command="exit 3", mailto="")])
@@ -236,7 +369,7 @@ def test_what_outlived_its_ttl_is_pruned(tmp_path: Path) -> None:
 
 def test_the_waiting_run_starts_when_the_one_before_ends(tmp_path: Path) -> None:
     place = Place(tmp_path, [job(overlap="queue-one")])
-    lock = {"slot": "2026-03-28T11:59Z", "owner": "other", "lease": place.now + 600}
+    lock = {"slot": "2026-03-28T11:59Z", "minute": NOON - 1, "owner": "other", "lease": place.now + 600}
     held = place.coordination.create("lock", "jobs/one", lock)
     tick(place)
     work(place)
@@ -252,14 +385,15 @@ def test_the_waiting_run_starts_when_the_one_before_ends(tmp_path: Path) -> None
     assert place.coordination.get("lock", "jobs/one") is None
 
 
-def test_a_replaced_run_makes_way(tmp_path: Path) -> None:
+def test_a_replaced_run_makes_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_ASK_SECONDS", 0.05)
     fifo = tmp_path / "told"
     place = Place(tmp_path, [job(command=f"echo > {fifo}; sleep 600", overlap="replace")])
     tick(place)
     [first] = place.sent("schedule-runs")
     tick(place, NOON + 1)
     [second] = place.sent("schedule-runs")
-    # The first run's worker asks every two seconds whether it is to make way: let the second ask it to beforehand.
+    # The first run's worker asks now and then whether it is to make way: let the second ask it to beforehand.
     real = place.coordination.create
 
     def create(pk: str, sk: str, body: dict[str, Any], **more: Any) -> Any:

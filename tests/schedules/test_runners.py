@@ -109,7 +109,7 @@ class Site(BaseHTTPRequestHandler):
 def serving(status: int) -> Iterator[tuple[str, list[dict[str, str]]]]:
     handler = type("Handler", (Site,), {"status": status, "seen": []})
     with HTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))  # how often it asks whether to end
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_port}", handler.seen  # type: ignore[attr-defined]

@@ -13,10 +13,10 @@ FLEET = parse("""
 name = "lamp"
 regions = [{name = "eu-west-1"}]
 coordination = {regions = ["eu-west-1"]}
-queues = [{name = "default"}, {name = "orders", fifo = true, dead_letter = "lost"},
+queues = [{name = "default"}, {name = "orders", fifo = true, dead_letter = "lost-dead"},
           {name = "slow", retries = 1, timeout = "5m"}]
 """)
-NAMES = ("default", "default-dead", "orders", "lost", "slow", "slow-dead", "schedule-runs", "schedule-runs-dead")
+NAMES = ("default", "default-dead", "orders", "lost-dead", "slow", "slow-dead", "schedule-runs", "schedule-runs-dead")
 URLS = {name: f"{URL}{name}" for name in NAMES}
 
 
@@ -29,7 +29,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> SqsClient:
 
 def test_places_carry_what_fleet_toml_says() -> None:
     found = places(FLEET, URLS)
-    assert (found["orders"].dead, found["orders"].fifo) == ("lost", True)
+    assert (found["orders"].dead, found["orders"].fifo) == ("lost-dead", True)
     assert (found["slow"].retries, found["slow"].timeout, found["slow"].dead_url) == (1, 300, f"{URL}slow-dead")
 
 
@@ -40,7 +40,7 @@ def test_a_queue_without_a_url_is_named() -> None:
 
 def test_dead_letters_know_where_they_come_from() -> None:
     found = known(FLEET, {"LAMP_QUEUES": json.dumps(URLS)})
-    assert found.origins == {"default-dead": "default", "lost": "orders", "slow-dead": "slow",
+    assert found.origins == {"default-dead": "default", "lost-dead": "orders", "slow-dead": "slow",
                              "schedule-runs-dead": "schedule-runs"}
     moved = {"Attributes": {"DeadLetterQueueSourceArn": "arn:aws:sqs:eu-west-1:0:lamp-test-slow"}}
     assert found.source(moved) == "slow"

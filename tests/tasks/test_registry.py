@@ -1,12 +1,13 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from chalicelib.tasks import TaskError, registry, task
-from chalicelib.tasks.registry import REGISTRY, Registry, load
+from chalicelib.tasks.registry import Registry, load
 
 
 @pytest.fixture(autouse=True)
@@ -163,10 +164,26 @@ def test_two_tasks_of_one_name_are_a_mistake(own_registry: Registry) -> None:
         own_registry.add(replace(noted, file="tasks/other.py", line=1))
 
 
-def test_the_samples_load_under_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "REGISTRY", REGISTRY)
-    load(Path(__file__).parents[2] / "tasks", REGISTRY)
+def imported() -> dict[str, ModuleType]:
+    return {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "tasks"}
+
+
+@pytest.fixture
+def unloaded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As if nobody had imported tasks/ yet; afterwards all is as it was, as other tests may have."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    before = imported()
+    for name in before:
+        del sys.modules[name]
+    yield
+    for name in imported():
+        del sys.modules[name]
+    sys.modules.update(before)
+
+
+def test_the_samples_load_under_their_names(own_registry: Registry, unloaded: None) -> None:
+    load(Path(__file__).parents[2] / "tasks", own_registry)
     assert {"invoices.render", "invoices.remind", "chores.sweep", "chores.rounds",
-            "chores.poison"} <= REGISTRY.tasks.keys()
-    assert not REGISTRY.broken
-    assert REGISTRY.tasks["invoices.render"].file == "tasks/invoices.py"
+            "chores.poison"} <= own_registry.tasks.keys()
+    assert not own_registry.broken
+    assert own_registry.tasks["invoices.render"].file == "tasks/invoices.py"

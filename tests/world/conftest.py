@@ -28,13 +28,19 @@ def package() -> packaging.Package:
 
 
 @pytest.fixture(scope="session")
-def fleet(package: packaging.Package) -> Iterator[World]:
-    """An embedded AWS with the real package in every region of fleet.toml. Tests share it: leave no faults behind."""
+def released(package: packaging.Package) -> Iterator[tuple[World, list[str]]]:
+    """An embedded AWS that was empty before the real package came to every region, and what came of each stack."""
     with World.start() as world:
         regions = [region.name for region in package.fleet.regions]
         done = release.release(world, package, regions, release.Quiet(), lambda: True, look_seconds=0.1)
         assert [one.error for one in done] == [""] * (len(regions) + 1)
-        yield world
+        yield world, [one.status for one in done]
+
+
+@pytest.fixture(scope="session")
+def fleet(released: tuple[World, list[str]]) -> World:
+    """An embedded AWS with the real package in every region of fleet.toml. Tests share it: leave no faults behind."""
+    return released[0]
 
 
 @pytest.fixture

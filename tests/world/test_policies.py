@@ -142,8 +142,8 @@ def sweep(on: Lambdas) -> None:
 def work(on: Lambdas) -> None:
     """A run that fails, one that is tried again, one with a lock, one by message, one of an unknown job."""
     on.drop(*lock_key("single"))  # left behind when it might not be deleted
-    for job in ("fails", "retried", "single", "queued", "unknown"):
-        on.invoke("schedules_work", on.records("schedule-runs", errand(job)))
+    jobs = ("fails", "retried", "single", "queued", "unknown")
+    on.invoke("schedules_work", on.records("schedule-runs", *map(errand, jobs)))
 
 
 def pause(on: Lambdas) -> None:

@@ -5,34 +5,124 @@ X-Aws-Sqsd-Scheduled-At and X-Aws-Sqsd-Sender-Id. A crontab line's command is th
 """
 
 import http.client
+import io
+import socket
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import urlsplit
 
 from chalicelib.schedules.runners import OUTPUT_BYTES, Attempt, Result, Started
 from chalicelib.site import Site
 
+# The longest wait for a connection, for each address of the host.
+_CONNECT_SECONDS = 10.0
+# How often an answer under way is asked whether the run is to make way.
+_ASK_SECONDS = 2.0
+
+
+class _Replaced(Exception):
+    """The run is to make way for the next one."""
+
 
 def start(site: Site, attempt: Attempt) -> Result | Started:
-    """Posts and waits for the answer, at most the job's time-out for each read."""
+    """Posts and reads the answer; the whole of it may take the job's time-out."""
     job, target = attempt.job, site.fleet.schedules.http
     if target is None:
         return Result("failed", detail="on=http needs [schedules.http] with a base in fleet.toml; add it")
-    at = urlsplit(target.base)
-    kind = http.client.HTTPSConnection if at.scheme == "https" else http.client.HTTPConnection
-    connection = kind(at.hostname or "", at.port, timeout=job.policy.timeout)
     try:
-        connection.request("POST", job.url or job.command, job.stdin.encode(), headers(site, attempt))
-        answer = connection.getresponse()
-        output = answer.read(OUTPUT_BYTES).decode(errors="replace")
+        return _post(target.base, job.url or job.command, headers(site, attempt), attempt)
     except TimeoutError:
-        return Result("timed-out", detail=f"{target.base}: no answer within {job.policy.timeout} s")
+        return Result("timed-out", detail=f"{target.base}: no whole answer within {job.policy.timeout} s")
+    except _Replaced:
+        return Result("replaced", detail="hung up to make way for the next run")
+    except ValueError as error:  # an address or a header that HTTP cannot carry
+        return Result("failed", detail=f"{target.base}: {error} ({job.file}:{job.line}); mend the address or the name")
     except (OSError, http.client.HTTPException) as error:
         return Result("failed", detail=f"{target.base}: {type(error).__name__}: {error}")
+
+
+def _post(base: str, path: str, headers: dict[str, str], attempt: Attempt) -> Result:
+    deadline = time.monotonic() + attempt.job.policy.timeout
+    connection = _connection(base, deadline)
+    connection.response_class = _answers(deadline, attempt.replaced)
+    try:
+        _connect(connection, deadline)
+        connection.request("POST", path, attempt.job.stdin.encode(), headers)
+        with connection.getresponse() as answer:
+            output = answer.read(OUTPUT_BYTES).decode(errors="replace")
     finally:
         connection.close()
     if answer.status != http.client.OK:
-        return Result("failed", output, f"{target.base}: status {answer.status}; only 200 is success", answer.status)
+        return Result("failed", output, f"{base}: status {answer.status}; only 200 is success", answer.status)
     return Result("done", output, exit=answer.status)
+
+
+def _connection(base: str, deadline: float) -> http.client.HTTPConnection:
+    at = urlsplit(base)
+    kind = http.client.HTTPSConnection if at.scheme == "https" else http.client.HTTPConnection
+    return kind(at.hostname or "", at.port, timeout=min(_CONNECT_SECONDS, deadline - time.monotonic()))
+
+
+def _connect(connection: http.client.HTTPConnection, deadline: float) -> None:
+    try:
+        connection.connect()
+    except TimeoutError:
+        if time.monotonic() < deadline:
+            raise ConnectionError(f"no connection within {_CONNECT_SECONDS:g} s") from None
+        raise
+    connection.sock.settimeout(max(0.001, deadline - time.monotonic()))
+
+
+def _answers(deadline: float, replaced: Callable[[], bool]) -> Any:
+    """Makes the response of a connection one that is read through a `_Line`."""
+
+    def make(sock: socket.socket, *words: Any, **more: Any) -> http.client.HTTPResponse:
+        answer = http.client.HTTPResponse(sock, *words, **more)
+        answer.fp = io.BufferedReader(_Line(sock, answer.fp, deadline, replaced))
+        return answer
+
+    return make
+
+
+class _Line(io.RawIOBase):
+    """What comes from `sock`, until `deadline` (TimeoutError) or, once there is an answer, `replaced` (_Replaced).
+
+    A time-out of the socket holds for each read alone: a server that sends a byte now and then would never end.
+    """
+
+    def __init__(self, sock: socket.socket, file: io.BufferedReader, deadline: float,
+                 replaced: Callable[[], bool]) -> None:
+        self._sock, self._file, self._deadline, self._replaced = sock, file, deadline, replaced
+        self._ask_at: float | None = None  # unknown until the first byte: before it, a request cannot be called back
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """As of a raw file."""
+        while True:
+            now = time.monotonic()
+            if now >= self._deadline:
+                raise TimeoutError
+            if self._ask_at is not None and now >= self._ask_at:
+                self._ask_at = now + _ASK_SECONDS
+                if self._replaced():
+                    raise _Replaced
+            self._sock.settimeout(min(_ASK_SECONDS, self._deadline - now))
+            try:
+                count = self._sock.recv_into(buffer)
+            except TimeoutError:
+                continue
+            self._ask_at = self._ask_at or now + _ASK_SECONDS
+            return count
+
+    def close(self) -> None:
+        """Closes the file that keeps the socket open."""
+        self._file.close()
+        super().close()
 
 
 def headers(site: Site, attempt: Attempt) -> dict[str, str]:

@@ -1,0 +1,170 @@
+"""What a simulated region is judged by: flips, detection, gaps, and how soon checks leave what is gone."""
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from chalicelib.fleet import HealthChecks
+from chalicelib.health_checks import decide, records
+from chalicelib.health_checks.records import Seen
+from sandbox.simulation.checkers import Checkers
+
+if TYPE_CHECKING:
+    from sandbox.simulation.health_checks import Plot
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What a world found. Times in seconds. `flips`, `missed`, `late`, `strangers` must be 0 everywhere.
+
+    `flips`: the verdict fell, or did not come back, though no outage was on. `missed`: outages not seen in time.
+    `late`: gaps and re-pointings beyond their bounds, in smooth worlds. `gap` is the longest while there were no more
+    than `hosts`; `gap_of_bound` the longest at any time, as a share of what is allowed for as many as there were.
+    `repointed_many` is the worst when more anchors were terminated at once than may be moved at once.
+    """
+
+    hours: float
+    model: str
+    interval: int
+    hosts: int
+    rough: bool
+    flips: int
+    missed: int
+    late: int
+    strangers: int
+    outages: int
+    swaps: int
+    moves: int
+    detection: float
+    gap: float
+    gap_of_bound: float
+    repointed: float
+    repointed_many: float
+    drained: float
+    calls: int
+
+
+class Tally:
+    """Listens to a world and keeps count."""
+
+    def __init__(self, settings: HealthChecks, hosts: int, rough: bool, checkers: Checkers) -> None:
+        self.settings, self.hosts, self.rough, self.checkers = settings, hosts, rough, checkers
+        # Seconds: detection as promised, and after an outage the time that the checks need to see its end.
+        self.allowed = settings.failures * settings.interval + 10
+        self.recovery = (settings.failures + 1) * settings.interval + 10
+        self.flips = self.missed = self.late = self.taken_in = self.outages = self.swaps = self.moves = self.calls = 0
+        self.detection = self.gap = self.gap_of_bound = self.repointed = self.repointed_many = self.drained = 0.0
+        self._since: float | None = None
+        self._ended = self._hidden = -1e9
+        self._up = self._best = True
+        self._under: dict[int, str] = {}
+        self._gone: dict[str, tuple[float, int]] = {}
+        self._leaving: dict[str, float] = {}
+        self._anchors: set[str] = set()
+        self._last: dict[str, float] = {}
+        self._peaks: deque[tuple[float, int]] = deque()
+
+    @property
+    def standing(self) -> bool:
+        """Whether the region has a verdict, and it is healthy."""
+        return bool(self.checkers.lists) and self._up
+
+    def judge(self, now: float) -> None:
+        """Something changed: look at the verdict."""
+        if not self.checkers.lists:
+            return
+        worst, best = self.checkers.verdict()
+        if self._since is None and now >= self._ended + self.recovery:
+            self.flips += self._up and not worst
+            self._up = worst
+        elif self._since is not None and self._best and not best:
+            self._hidden = now
+        self._best = best
+
+    def fails(self, now: float) -> None:
+        """A real outage begins."""
+        self._since, self._hidden, self._best = now, -1.0, True
+        self.outages += 1
+
+    def recovers(self, now: float) -> None:
+        """It ends: was it seen, in time, and until now?"""
+        seen = self._hidden - (self._since or 0) if not self._best else 1e9
+        self.detection = max(self.detection, seen)
+        self.missed += seen > self.allowed
+        self._since, self._ended, self._up = None, now, True
+
+    def leaves(self, id: str, now: float) -> None:
+        """A host begins to drain."""
+        if id in self._anchors:
+            self._leaving[id] = now
+
+    def gone(self, id: str, now: float) -> None:
+        """A host is terminated."""
+        self._last.pop(id, None)
+        if id in self._under.values():
+            near = [other for other, (when, _) in self._gone.items() if other in self._anchors and when > now - 120]
+            many = len(near) + 1 if id in self._anchors else 1
+            self._gone |= {other: (self._gone[other][0], max(self._gone[other][1], many)) for other in near}
+            self._gone[id] = (now, many)
+
+    def pointed(self, number: int, host: str, now: float) -> None:
+        """A check has another target."""
+        self.moves += 1
+        before = self._under.get(number, "")
+        self._under[number] = host
+        if before in self._gone and before not in self._under.values():
+            took, many = now - self._gone[before][0], self._gone.pop(before)[1]
+            if many < self.settings.threshold:
+                self.repointed = max(self.repointed, took)
+            self.repointed_many = max(self.repointed_many, took)
+            self.late += not self.rough and took > (120 if many < self.settings.threshold else 180)
+
+    def judged_by(self, anchors: set[str], now: float) -> None:
+        """The parent has other children."""
+        self.swaps += 1
+        for id in [id for id in self._leaving if id not in anchors]:
+            self.drained = max(self.drained, now - self._leaving.pop(id))
+        self._anchors = anchors
+
+    def looked(self, seen: Seen, decision: decide.Decision, minute: int) -> None:
+        """A turn has looked and decided: what is under a settled check has a verdict."""
+        self.calls = max(self.calls, records.used(decision.memory, minute))
+        self.taken_in += self.checkers.strangers(lambda address, token: token.startswith("i-"))
+        eligible = {id for id, host in seen.hosts.items() if host.state != "draining"}
+        anchored = decision.memory.parent.children if decision.memory.parent else ()
+        outside = eligible - {check.host for check in decision.memory.checks if check.number in anchored}
+        # As many hosts as have no anchor, and what the anchors would be if none were missing.
+        hosts = max(len(eligible), len(outside) + self.settings.anchors)
+        while self._peaks and self._peaks[-1][1] <= hosts:
+            self._peaks.pop()
+        self._peaks.append((seen.at, hosts))
+        for id, host in seen.hosts.items():
+            if host.state != "draining":
+                self._last.setdefault(id, seen.at)
+            else:
+                self._last.pop(id, None)
+        for check in seen.memory.checks:
+            if records.certain(check, self.settings, seen.at) and check.host in self._last:
+                self._probed(check.host, seen.at)
+
+    def _probed(self, id: str, now: float) -> None:
+        gap, since = now - self._last[id], self._last[id]
+        self._last[id] = now
+        while len(self._peaks) > 1 and self._peaks[1][0] < now - 7200:
+            self._peaks.popleft()
+        if gap <= records.settle(self.settings) + 60:
+            return
+        hosts = max(hosts for when, hosts in self._peaks if when >= since - 60)
+        bound = records.bound(self.settings, hosts)
+        if hosts <= self.hosts:
+            self.gap = max(self.gap, gap)
+        self.gap_of_bound = max(self.gap_of_bound, gap / bound)
+        self.late += not self.rough and gap > bound
+
+    def verdict(self, plot: "Plot") -> Verdict:
+        """All figures."""
+        return Verdict(
+            plot.minutes / 60, plot.model, self.settings.interval, plot.hosts, plot.rough, self.flips, self.missed,
+            self.late, self.taken_in, self.outages, self.swaps, self.moves, round(self.detection, 1),
+            round(self.gap, 1), round(self.gap_of_bound, 3), round(self.repointed, 1),
+            round(self.repointed_many, 1), round(self.drained, 1), self.calls)
