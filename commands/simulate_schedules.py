@@ -21,7 +21,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from chalicelib.schedules.job import Job
-    from sandbox.simulation.schedules import Chances, Verdict
+    from sandbox.simulation.figures import Chances, Verdict
 
 # 2026-03-28 00:00 UTC: Europe's clocks go forward in the night after.
 _FIRST = 29_577_600
@@ -117,7 +117,7 @@ def _hush() -> Iterator[None]:
 
 
 def _chances(world: World) -> "Chances":
-    from sandbox.simulation.schedules import Chances
+    from sandbox.simulation.figures import Chances
 
     if world.chaos:
         return Chances()

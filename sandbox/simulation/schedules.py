@@ -14,14 +14,15 @@ import msgspec
 
 from chalicelib import control
 from chalicelib.cloud import Message, Unreachable
-from chalicelib.fleet import RESERVE_SECONDS, Fleet
+from chalicelib.fleet import Fleet
 from chalicelib.ledger import Replicas
 from chalicelib.schedules import operations, shelf
 from chalicelib.schedules.daylight import stamp
 from chalicelib.schedules.execute import Executor
-from chalicelib.schedules.records import SKEW_SECONDS, Run
+from chalicelib.schedules.records import Run
 from chalicelib.schedules.runners import Attempt, Result, Runners, Started
 from chalicelib.site import Site
+from sandbox.simulation.figures import Chances, Start, Verdict
 from sandbox.simulation.hub import Crash, Hub
 from sandbox.simulation.parts import MemoryQueue, MemoryTable, MemoryTopic, Store
 
@@ -31,47 +32,6 @@ _DRAIN_SECONDS = 3 * 3600
 _TAKEOVER_SECONDS = 60
 # Two standbys' patience and their work.
 _NEXT_TRY_SECONDS = 360
-
-
-class Chances(msgspec.Struct, frozen=True):
-    """How often things go wrong: each a probability, except `skew` (seconds) and `outages` (per region and day)."""
-
-    crash: float = 0.0005
-    silence: float = 0.001
-    tick_lost: float = 0.01
-    tick_twice: float = 0.02
-    tick_late: float = 0.05
-    message_twice: float = 0.01
-    outages: float = 4
-    skew: float = 90
-
-
-class Start(msgspec.Struct, frozen=True):
-    """One time that a job's command was started: where, at which true time (s), for which minute."""
-
-    region: str
-    at: float
-    minute: int
-
-
-class Verdict(msgspec.Struct, frozen=True):
-    """What a simulation found. `twice` to `idle` must be 0, and `slow` too where only regions fail.
-
-    `idle` counts slots that made way for a run that was not going. `takeover` is the longest wait (s) beyond the
-    patience of the region whose turn it was.
-    """
-
-    slots: int
-    twice: int
-    lost: int
-    overlaps: int
-    idle: int
-    slow: int
-    interrupted: int
-    outages: int
-    taken_over: int
-    takeover: float
-    crashes: dict[str, int]
 
 
 class Region:
@@ -105,8 +65,6 @@ class World:
         self.store = Store()
         self.starts: dict[tuple[str, str], list[Start]] = defaultdict(list)
         self.going: Counter[str] = Counter()
-        # From the claim of a run until it ended; of one that died, until its lease cannot hold any more.
-        self.spells: dict[str, list[tuple[float, float]]] = defaultdict(list)
         self.overlaps = self.outages = 0
         self.crashes: Counter[str] = Counter()
         self.broken: list[BaseException] = []
@@ -219,20 +177,28 @@ class World:
         states = Counter(item.body.get("state") for item, _, _ in self.store.items.values())
         waits = list(self._waits())
         taken_over = sum(starts[0].region != self.fleet.home for starts in self.starts.values())
-        idle = sum(self._made_way_for_nothing(msgspec.convert(item.body, Run)) for (pk, _), (item, _, _)
-                   in self.store.items.items() if pk.startswith("run#") and item.body["state"] == "overlapped")
+        idle = sum(self._idle())
         return Verdict(len(due), twice, len(lost), self.overlaps, idle, sum(wait > _TAKEOVER_SECONDS for wait in waits),
                        states["interrupted"], self.outages, taken_over, round(max(waits, default=0), 1),
                        dict(sorted(self.crashes.items())))
 
-    def _made_way_for_nothing(self, run: Run) -> bool:
-        """Whether no run of the job was going, or about to, or had died unnoticed, when this one was set aside for it.
+    def _idle(self) -> Iterator[int]:
+        """1 for each slot that was set aside while no run of its job was claimed, or about to be.
 
         A worker that dies between lock and claim leaves the lock to whoever is sent for the same slot next.
         """
-        skew = next(region.skew for region in self.regions if region.name == run.region)
-        at = run.ended - skew
-        return not any(begin - _NEXT_TRY_SECONDS <= at <= end + 60 for begin, end in self.spells[run.job])
+        skews = {region.name: region.skew for region in self.regions}
+        runs: dict[str, list[Run]] = defaultdict(list)
+        for (pk, _), (item, _, _) in self.store.items.items():
+            if pk.startswith("run#"):
+                run = msgspec.convert(item.body, Run)
+                here = skews[run.region]
+                runs[run.job].append(msgspec.structs.replace(run, started=run.started - here, ended=run.ended - here))
+        for of_job in runs.values():
+            held = [(run.started - _NEXT_TRY_SECONDS, run.ended + 90) for run in of_job if run.attempt]
+            for run in of_job:
+                if run.state == "overlapped":
+                    yield not any(begin <= run.ended <= end for begin, end in held)
 
     def _waits(self) -> Iterator[float]:
         """For each slot, how long (s) beyond its patience the first region that lived all the while let it wait.
@@ -278,14 +244,10 @@ class SimulatedRunner:
         world.going[job.name] += 1
         if job.policy.overlap != "allow" and world.going[job.name] > 1:
             world.overlaps += 1
-        end = now + job.policy.timeout + RESERVE_SECONDS + 3 * SKEW_SECONDS
         try:
-            result = self._pass_time(attempt)
-            end = world.hub.now
-            return result
+            return self._pass_time(attempt)
         finally:
             world.going[job.name] -= 1
-            world.spells[job.name].append((now, end))
 
     def _pass_time(self, attempt: Attempt) -> Result:
         chance, hub = self._world.hub.chance, self._world.hub

@@ -39,7 +39,7 @@ def _lost(lines: list[str], found: Crontab) -> list[int]:
         text = line.rstrip("\r").strip(" \t")
         unreadable = bool({"nul", "not-utf8"} & codes) and ("\0" in text or not _is_utf8(text))
         silent = not text or text.startswith("#") or environment.read(line.rstrip("\r")) is not None
-        if not (number in told or silent or unreadable or "unknown-zone" in codes):
+        if not (number in told or silent or unreadable):
             lost.append(number)
     return lost
 

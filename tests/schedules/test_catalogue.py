@@ -90,6 +90,51 @@ def test_files_that_nothing_reads_are_told(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("kind", ["file", "folder", "nothing"])
+def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path, kind: str) -> None:
+    outside, folder = tmp_path / "outside", tmp_path / "cron"
+    (folder / "cron.d").mkdir(parents=True)
+    if kind == "file":
+        outside.write_text("* * * * * root x\n")
+    elif kind == "folder":
+        outside.mkdir()
+        (outside / "app").write_text("* * * * * root x\n")
+    (folder / "cron.d" / "app").symlink_to(outside)
+    found = catalogue.load(folder)
+    assert (found.jobs, codes(found)) == ([], ["cron.d/app:1 error link-outside"])
+    assert "put the file itself here" in str(found.findings[0])
+
+
+def test_a_link_within_the_folder_is_followed(tmp_path: Path) -> None:
+    load(tmp_path / "real", {"crontabs/a": "* * * * * x\n"})
+    (tmp_path / "real" / "crontabs" / "b").symlink_to("a")
+    (tmp_path / "cron").symlink_to("real")
+    found = catalogue.load(tmp_path / "cron")
+    assert ([job.file for job in found.jobs], found.findings) == (["crontabs/a", "crontabs/b"], [])
+
+
+@pytest.mark.parametrize(("target", "why"), [("a", "symbolic links"), ("../crontabs", "directory"), ("b", "No such")])
+def test_a_link_that_leads_nowhere_is_an_error(tmp_path: Path, target: str, why: str) -> None:
+    (tmp_path / "crontabs").mkdir()
+    (tmp_path / "crontabs" / "a").symlink_to(target)
+    found = catalogue.load(tmp_path)
+    assert codes(found) == ["crontabs/a:1 error unreadable"]
+    assert why in found.findings[0].message
+
+
+@pytest.mark.parametrize("command", ["/", "/reports/nightly?all=1"])
+def test_a_path_may_be_posted_to(tmp_path: Path, command: str) -> None:
+    found = load(tmp_path, {"crontabs/a": f"# lamp: on=http\n* * * * * {command}%body\n"})
+    assert (codes(found), [job.command for job in found.jobs]) == ([], [command])
+
+
+@pytest.mark.parametrize("command", ["curl -s http://a.example/", "reports", "http://a.example/x", "/a b", "/\N{BULLET}"])
+def test_whatever_else_cannot_be_posted_is_refused(tmp_path: Path, command: str) -> None:
+    found = load(tmp_path, {"crontabs/a": f"# lamp: on=http\n* * * * * {command}\n"})
+    assert codes(found) == ["crontabs/a:2 error no-path"]
+    assert f"on=http posts to a path, and {command!r} is none; write a path" in str(found.findings[0])
+
+
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     assert [finding.code for finding in catalogue.load(tmp_path / "cron").findings] == ["no-folder"]
 
@@ -130,7 +175,8 @@ def test_the_fleet_gives_zone_and_target(tmp_path: Path) -> None:
      ("on=queue queue=other", "'other'")],
 )  # fmt: skip
 def test_what_jobs_need_must_be_in_the_fleet(tmp_path: Path, policy: str, words: str) -> None:
-    found = load(tmp_path, {"crontabs/a": f'# lamp: {policy}\n* * * * * {{"task": "a.b"}}\n'}, FLEET)
+    command = "/a" if policy == "on=http" else '{"task": "a.b"}'
+    found = load(tmp_path, {"crontabs/a": f"# lamp: {policy}\n* * * * * {command}\n"}, FLEET)
     assert codes(found) == ["crontabs/a:2 error target"]
     assert words in str(found.findings[0])
 

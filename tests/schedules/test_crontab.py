@@ -285,8 +285,9 @@ def test_however_many_lines_are_too_many_it_is_said_once_and_in_few_words(line: 
 def test_an_unknown_zone_leaves_out_the_jobs_below_it() -> None:
     found = read("* * * * * a\nCRON_TZ=Mars/Olympus\n* * * * * b\nCRON_TZ=UTC\n* * * * * c\n")
     assert [job.command for job in found.jobs] == ["a", "c"]
-    assert [finding.line for finding in found.findings] == [2]
+    assert [(finding.line, finding.code) for finding in found.findings] == [(2, "unknown-zone"), (3, "unknown-zone")]
     assert "Mars/Olympus" in found.findings[0].message
+    assert found.findings[1].message == "the zone of this line is unknown: CRON_TZ in line 2"
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,25 @@ def test_what_voids_the_file_is_told_but_its_fires_are_listed(
     assert "error: " in err
 
 
+def test_the_help_says_what_is_told_on_stderr_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fires", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "for 5 years at most" in said
+    assert "is told on stderr; the fires are listed all the same, and the status stays 0" in said
+
+
+def test_lines_below_a_zone_that_is_none_are_on_the_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(tmp_path, "CRON_TZ=Mars/Olympus\n  0 0 1 1 * x\n0 1 1 1 * y\nCRON_TZ=UTC\n0 0 1 1 * x\n")
+    status, rows, err = run(capsys, file, "--from", "2026-03-01", "--to", "2026-03-02")
+    assert (status, err) == (1, "")
+    assert rows == [
+        {"line": 1, "column": 9, "error": "unknown time zone 'Mars/Olympus'"},
+        {"line": 2, "column": 3, "error": "the zone of this line is unknown: CRON_TZ in line 1"},
+        {"line": 3, "column": 1, "error": "the zone of this line is unknown: CRON_TZ in line 1"},
+        {"line": 5, "schedule": "0 0 1 1 *", "fires_utc": []},
+    ]
+
+
 def test_warnings_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, rows, err = run(capsys, write(tmp_path, "0 0 * * fri-sun x\n"))
     assert (status, [row["fires_utc"] for row in rows]) == (0, [[]])
@@ -146,6 +165,11 @@ def test_from_is_included_and_to_is_not(start: str, end: str, first: str, last: 
     assert list(window(start, end, NOW)) == expected
 
 
+def test_five_years_are_not_too_long() -> None:
+    start, end = window("2026-01-01", "2031-01-01", NOW)
+    assert end - start == (5 * 365 + 1) * 1440
+
+
 def test_a_day_is_the_default() -> None:
     start, end = window("", "", NOW)
     assert (start * 60, end - start) == (int(NOW.timestamp()) + 30, 1440)
@@ -158,6 +182,7 @@ def test_a_day_is_the_default() -> None:
         (["--to", "2026-13-01"], "--to: '2026-13-01'"),
         (["--from", "2026-03-02", "--to", "2026-03-01"], "--to lies before --from"),
         (["--from", "0001-01-01", "--to", "0001-01-02"], "--from, --to"),
+        (["--from", "2026-01-01", "--to", "2031-01-06"], "--from, --to: more than 5 years lie between; ask for them in"),
         (["--tz", "Mars/Olympus"], "'Mars/Olympus'"),
     ],
 )

@@ -16,7 +16,7 @@ from chalicelib.schedules.execute import Executor
 from chalicelib.schedules.records import SKEW_SECONDS, minute_key
 from chalicelib.schedules.runners import Runners, process
 from sandbox.simulation.parts import MemoryTable, no_fault
-from tests.schedules.places import NOON, Place, job
+from tests.schedules.places import FLEET, NOON, Place, job
 
 SLOT = "2026-03-28T12:00Z"
 HOME, STANDBY = "eu-west-1", "us-east-1"
@@ -362,7 +362,7 @@ def test_what_outlived_its_ttl_is_pruned(tmp_path: Path) -> None:
     place = Place(tmp_path, [job()])
     tick(place)
     work(place)
-    place.now += 15 * 86_400
+    place.now += FLEET.schedules.keep + 60
     ask(place, operations.PRUNE, apply=True)
     assert place.coordination.get("run#jobs/one", SLOT) is None
 

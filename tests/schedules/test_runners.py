@@ -2,10 +2,13 @@
 since nothing that runs here can start a Fargate task or reach an instance."""
 
 import json
+import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -141,6 +144,93 @@ def test_http_that_nobody_answers_is_a_clear_failure(tmp_path: Path) -> None:
     assert isinstance(result, Result)
     assert result.state == "failed"
     assert "127.0.0.1:9" in result.detail
+
+
+@contextmanager
+def dribbling(parts: Iterable[bytes]) -> Iterator[str]:
+    """A server that sends a part every 20 ms, and then keeps silent, until nobody listens any more."""
+    over = threading.Event()
+
+    def serve() -> None:
+        with listener.accept()[0] as peer, suppress(OSError):
+            peer.recv(65_536)
+            for part in parts:
+                peer.sendall(part)
+                over.wait(0.02)
+            over.wait()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            over.set()
+            thread.join()
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize("parts", [
+    (), (HEAD,), chain([HEAD], repeat(b"X: y\r\n", 95), repeat(b"X")), chain([HEAD + b"\r\n"], repeat(b"x"))],
+    ids=["silence", "no headers", "headers", "body"])  # fmt: skip
+def test_http_time_out_is_for_the_whole_answer(tmp_path: Path, parts: Iterable[bytes]) -> None:
+    # Bytes come all the time, so that no single read would ever time out.
+    with dribbling(parts) as base:
+        result = http.start(posting(tmp_path, base), attempt(job(timeout=1, command="/a")))
+    assert result == Result("timed-out", detail=f"{base}: no whole answer within 1 s")
+
+
+@pytest.mark.parametrize("parts", [(HEAD,), chain([HEAD + b"\r\n"], repeat(b"x"))], ids=["still", "busy"])
+def test_http_hangs_up_on_an_answer_when_it_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: Iterable[bytes]
+) -> None:
+    monkeypatch.setattr(http, "_ASK_SECONDS", 0.1)
+    with dribbling(parts) as base:
+        result = http.start(posting(tmp_path, base), attempt(job(timeout=60, command="/a"), replaced=True))
+    assert result == Result("replaced", detail="hung up to make way for the next run")
+
+
+def test_http_does_not_hang_up_on_a_request_that_has_no_answer_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "_ASK_SECONDS", 0.1)
+    with dribbling(()) as base:
+        result = http.start(posting(tmp_path, base), attempt(job(timeout=1, command="/a"), replaced=True))
+    assert isinstance(result, Result)
+    assert result.state == "timed-out"
+
+
+@pytest.mark.parametrize(("base", "one", "words"), [
+    ("http://127.0.0.1:9", {"command": "/a\N{BULLET}"}, "'ascii' codec"),
+    ("http://127.0.0.1:9", {"command": "/a b"}, "InvalidURL"),
+    ("http://127.0.0.1:9", {"name": "x/a\nb"}, "Invalid header value"),
+    ("http://127.0.0.1:99999", {}, "Port out of range"),
+])
+def test_http_that_cannot_be_asked_for_is_a_clear_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base: str, one: dict[str, str], words: str
+) -> None:
+    def connect(connection: HTTPConnection) -> None:
+        connection.sock = spare
+
+    monkeypatch.setattr(HTTPConnection, "connect", connect)
+    spare, other = socket.socketpair()
+    with spare, other:
+        result = http.start(posting(tmp_path, base), attempt(job(**one)))
+    assert isinstance(result, Result)
+    assert result.state == "failed"
+    assert words in result.detail
+
+
+def test_http_without_a_connection_fails_before_the_time_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(connection: HTTPConnection) -> None:
+        assert connection.timeout == 10
+        raise TimeoutError
+
+    monkeypatch.setattr(HTTPConnection, "connect", connect)
+    result = http.start(posting(tmp_path, "http://127.0.0.1:9"), attempt(job()))
+    assert result == Result("failed", detail="http://127.0.0.1:9: ConnectionError: no connection within 10 s")
 
 
 TASK = '{"task": "invoices.render", "args": {}}'

@@ -10,6 +10,7 @@ from chalicelib.schedules import decide, execute, observe
 from chalicelib.schedules.records import Lock, Run
 from commands.simulate_schedules import World, simulated
 from sandbox.simulation import schedules
+from sandbox.simulation.figures import Verdict
 from sandbox.simulation.parts import MemoryTable
 
 
@@ -39,7 +40,7 @@ def test_the_same_seed_gives_the_same_world() -> None:
     assert simulated(World(9, chaos=True, minutes=60)) == simulated(World(9, chaos=True, minutes=60))
 
 
-def worst(minutes: int = 60) -> schedules.Verdict:
+def worst(minutes: int = 60) -> Verdict:
     """The first verdict that is not clean among a few seeds, or the last."""
     for seed in range(1, 6):
         _, verdict = simulated(World(seed, chaos=True, minutes=minutes))
