@@ -22,3 +22,7 @@ def words(total: int) -> str:
         if count:
             parts.append(f"{count}{unit}")
     return "".join(parts) or "0s"
+
+
+class Duration(int):
+    """A span of time in whole seconds, written `30s`, `10m`, `2h`."""

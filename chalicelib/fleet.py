@@ -7,22 +7,32 @@ there is no configuration service to lose.
 
 import re
 import tomllib
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 
-from chalicelib import durations
+from chalicelib import durations, workload
+from chalicelib.durations import Duration as Duration
+from chalicelib.routing import declared
+from chalicelib.routing.declared import Entrance, Routing
+from chalicelib.workload import LAMBDA_SECONDS as LAMBDA_SECONDS
+from chalicelib.workload import RESERVE_SECONDS as RESERVE_SECONDS
+from chalicelib.workload import Ecs as Ecs
+from chalicelib.workload import Http as Http
+from chalicelib.workload import Name, Path_
+from chalicelib.workload import Queue as Queue
+from chalicelib.workload import Schedules as Schedules
+from chalicelib.workload import Ssm as Ssm
+from chalicelib.workload import Target as Target
 
-Target = Literal["lambda", "ecs", "ssm", "queue", "http"]
-Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
-
-# Lambda's own ceiling, and the room that the workers keep for writing down how a run ended.
-LAMBDA_SECONDS = 900
-RESERVE_SECONDS = 60
+# AWS allows 64 characters for a Lambda's name, `<name>-<stage>-<function>`, and 80 for a queue's,
+# `<name>-<stage>-<queue>-dead.fifo`.
+LONGEST_NAME = 20
+_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
+_ADDRESS = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
 
 # Sets of regions that may hold one strongly consistent global table; from "Multi-Region strong consistency" in the
 # DynamoDB developer guide.
@@ -37,14 +47,11 @@ class FleetError(Exception):
     """fleet.toml cannot be used; the text names each mistake with its line and its remedy."""
 
 
-class Duration(int):
-    """A span of time in whole seconds, written `30s`, `10m`, `2h`."""
-
-
 class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An AWS region that runs the product. The first is home; the order is the order of taking over."""
 
     name: str
+    entrance: Entrance | None = None
 
 
 class Coordination(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,56 +65,8 @@ class Coordination(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return len(self.regions) > 1
 
 
-class Ecs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What `on=ecs` starts: Fargate's RunTask with the job's command as override."""
-
-    cluster: str
-    task_definition: str
-    container: str
-    subnets: tuple[str, ...]
-    security_groups: tuple[str, ...] = ()
-
-
-class Ssm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What `on=ssm` uses: one healthy instance that carries this tag."""
-
-    tag: str
-    value: str
-
-
-class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What `on=http` posts to: the job's url is taken relative to this address."""
-
-    base: Annotated[str, msgspec.Meta(pattern=r"^https?://[^/\s]+$")]
-
-
-class Schedules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Defaults of the jobs in cron/, and how long a standby waits before it does what was left undone."""
-
-    timezone: str = "UTC"
-    on: Target = "lambda"
-    queue: str = "default"
-    patience: Duration = Duration(120)
-    keep: Duration = Duration(14 * 86_400)
-    ecs: Ecs | None = None
-    ssm: Ssm | None = None
-    http: Http | None = None
-
-
-class Queue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An SQS queue that `tasks.work` serves, with its dead letters."""
-
-    name: Name
-    fifo: bool = False
-    batch: Annotated[int, msgspec.Meta(ge=1, le=10)] = 10
-    timeout: Duration = Duration(60)
-    retries: Annotated[int, msgspec.Meta(ge=0, le=100)] = 5
-    concurrency: Annotated[int, msgspec.Meta(ge=2, le=1000)] | None = None
-    dead_letter: Name | None = None
-
-
 class HealthChecks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the hosts of each region are probed from outside, with `anchors` + `rovers` Route 53 checks and one parent."""
+    """How the hosts of each region are probed from outside, with `anchors` + `rovers` Route 53 checks and a parent."""
 
     target_groups: tuple[str, ...]
     protocol: Literal["http", "https"] = "http"
@@ -129,6 +88,7 @@ class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     schedules: Schedules = Schedules()
     queues: tuple[Queue, ...] = ()
     health_checks: HealthChecks | None = None
+    routing: Routing | None = None
     alarm_email: str | None = None
 
     @property
@@ -157,6 +117,8 @@ def load(path: Path = Path("fleet.toml")) -> Fleet:
 
 def parse(text: str, file: str = "fleet.toml") -> Fleet:
     """The fleet that `text` declares; `file` is the name used in errors."""
+    if text.startswith("\ufeff"):
+        raise FleetError(f"{file}:1: begins with a byte order mark; save it as UTF-8 without BOM")
     try:
         raw = tomllib.loads(text)
         fleet = msgspec.convert(raw, Fleet, dec_hook=_duration)
@@ -171,9 +133,6 @@ def parse(text: str, file: str = "fleet.toml") -> Fleet:
     if mistakes:
         raise FleetError("\n".join(mistakes))
     return fleet
-
-
-Path_ = tuple[str | int, ...]
 
 
 def _duration(kind: type, value: object) -> object:
@@ -218,47 +177,40 @@ def _line(text: str, path: Path_) -> int:
 
 
 def _mistakes(fleet: Fleet) -> Iterator[tuple[Path_, str]]:
+    yield from _names(fleet)
     yield from _regions(fleet)
     yield from _coordination(fleet.coordination)
-    yield from _schedules(fleet.schedules)
-    yield from _queues(fleet)
+    yield from workload.mistakes(fleet.schedules, fleet.queues)
     yield from _health_checks(fleet.health_checks)
+    yield from declared.mistakes(fleet.routing, {region.name: region.entrance for region in fleet.regions})
+
+
+def _names(fleet: Fleet) -> Iterator[tuple[Path_, str]]:
+    if len(fleet.name) > LONGEST_NAME:
+        why = "Lambda's 64 also hold the stage and the function"
+        yield ("name",), f"{fleet.name!r} is longer than {LONGEST_NAME} characters: {why}; shorten it"
+    if fleet.alarm_email is not None and not _ADDRESS.fullmatch(fleet.alarm_email):
+        yield ("alarm_email",), f"{fleet.alarm_email!r} is not a mail address; write it as in ops@example.org"
 
 
 def _regions(fleet: Fleet) -> Iterator[tuple[Path_, str]]:
     if not fleet.regions:
         yield ("regions",), "a fleet needs at least one [[regions]]; the first is home"
     for number, region in enumerate(fleet.regions):
-        if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d", region.name):
+        if not _REGION.fullmatch(region.name):
             yield ("regions", number, "name"), f"{region.name!r} is not an AWS region; write it as in eu-west-1"
-    yield from _twice("regions", [region.name for region in fleet.regions])
+    yield from workload.twice("regions", [region.name for region in fleet.regions])
 
 
 def _coordination(coordination: Coordination) -> Iterator[tuple[Path_, str]]:
     regions = coordination.regions
+    for region in regions:
+        if not _REGION.fullmatch(region):
+            yield ("coordination", "regions"), f"{region!r} is not an AWS region; write it as in eu-west-1"
     one_set = any(set(regions) <= known for known in REGION_SETS)
     if len(regions) not in (1, 3) or len(set(regions)) != len(regions) or (len(regions) == 3 and not one_set):
         sets = "; or ".join(", ".join(sorted(known)) for known in REGION_SETS)
         yield ("coordination", "regions"), f"name one region, or three different ones of one set: {sets}"
-
-
-def _schedules(schedules: Schedules) -> Iterator[tuple[Path_, str]]:
-    if not 30 <= schedules.patience <= 300:
-        # Every standby's delayed message must fit SQS's 15 minutes.
-        yield ("schedules", "patience"), "must lie between 30s and 5m"
-    for target in ("ecs", "ssm", "http"):
-        if schedules.on == target and getattr(schedules, target) is None:
-            yield ("schedules", "on"), f"{target!r} needs a table [schedules.{target}]; add it, see docs/fleet.md"
-
-
-def _queues(fleet: Fleet) -> Iterator[tuple[Path_, str]]:
-    yield from _twice("queues", [queue.name for queue in fleet.queues])
-    for number, queue in enumerate(fleet.queues):
-        if not 1 <= queue.timeout <= LAMBDA_SECONDS - RESERVE_SECONDS:
-            yield ("queues", number, "timeout"), "must lie between 1s and 14m: a Lambda ends after 15 minutes"
-        if queue.name.startswith("schedule-") or queue.name.endswith("-dead"):
-            yield ("queues", number, "name"), f"{queue.name!r} is kept for Lamplighter's own queues; choose another"
-    yield from _cycles({queue.name: queue.dead_letter for queue in fleet.queues if queue.dead_letter})
 
 
 def _health_checks(checks: HealthChecks | None) -> Iterator[tuple[Path_, str]]:
@@ -268,27 +220,10 @@ def _health_checks(checks: HealthChecks | None) -> Iterator[tuple[Path_, str]]:
         yield ("health_checks", "target_groups"), "name at least one target group: its targets are the hosts"
     if checks.threshold >= checks.anchors:
         yield ("health_checks", "threshold"), "must be less than anchors: so many may be lost at once as it is less"
-    if checks.rovers > (3 if checks.interval == 10 else 5):
+    slot = -(-(60 + (checks.failures + 1) * checks.interval) // 60)
+    if 120 * checks.rovers > 220 * slot:
         # Each stop of a rover is two requests; 300 an hour also have to do for the anchors.
-        yield ("health_checks", "rovers"), "at most 3 with checks every 10 s, 5 with checks every 30 s"
-
-
-def _twice(table: str, names: Sequence[str]) -> Iterator[tuple[Path_, str]]:
-    for name, count in Counter(names).items():
-        if count > 1:
-            last = len(names) - 1 - names[::-1].index(name)
-            yield (table, last, "name"), f"{name!r} stands here {count} times; remove or rename one"
-
-
-def _cycles(goes_to: Mapping[str, str]) -> Iterator[tuple[Path_, str]]:
-    for start in goes_to:
-        seen, at = [start], goes_to[start]
-        while at in goes_to and at not in seen:
-            seen.append(at)
-            at = goes_to[at]
-        if at == start:
-            circle = " -> ".join([*seen, start])
-            yield ("queues", "dead_letter"), f"{circle} goes round in a circle; let one of them end elsewhere"
+        yield ("health_checks", "rovers"), f"at most {220 * slot // 120} where each stays {slot} minutes with a host"
 
 
 def to_builtins(fleet: Fleet) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from chalicelib.schedules.jobbook import JobBook
 from chalicelib.schedules.timetable import Timetable
 from commands import show
 from commands.bench_crowd import ZONES, crowd
-from commands.bench_peers import PEERS, differing, version
+from commands.bench_peers import PEERS, differing, install, version
 from commands.processes import ROOT
 
 ROUNDS = 7
@@ -70,6 +70,7 @@ class Peer(msgspec.Struct, frozen=True):
 def bench(as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False) -> None:
     """Measure the timetable with 10,000 and 100,000 jobs in 40 time zones, and its peers with 10,000."""
     measured: list[Row | Peer] = []
+    install()
     with Progress(transient=True, console=Console(stderr=True)) as progress:
         measured.extend(progress.track(_measure(), total=16 + len(PEERS), description="measuring"))
     rows = [result for result in measured if isinstance(result, Row)]

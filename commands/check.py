@@ -16,7 +16,7 @@ from rich.text import Text
 
 from chalicelib import fleet
 from chalicelib.schedules import findings
-from commands.errors import Mistake
+from commands.errors import DeclaredMistake, Mistake
 from commands.processes import ROOT, Children
 
 # Two at a time: the heavy ones are single-threaded programs, and CI has two cores.
@@ -122,14 +122,20 @@ def _tasks(children: Children) -> Findings:
     from chalicelib.tasks import check as tasks
     from chalicelib.tasks import registry
 
-    found = tasks.check(fleet.load(ROOT / "fleet.toml"), registry.load(ROOT / "tasks"))
+    declared = _declared()
+    if declared is None:
+        return False, ["not looked at: fleet.toml has errors"]
+    found = tasks.check(declared, registry.load(ROOT / "tasks"))
     return not findings.errors(found), [str(finding) for finding in found]
 
 
 def _template(children: Children) -> Findings:
     from commands import packaging
 
-    package = packaging.build("check")
+    try:
+        package = packaging.build("check")
+    except (DeclaredMistake, fleet.FleetError):
+        return False, ["not made: fleet.toml, cron/ or tasks/ has errors"]
     regions = [region.name for region in package.fleet.regions]
     with tempfile.TemporaryDirectory(prefix="lamp-check-") as folder:
         files = [Path(folder) / "template.json", Path(folder) / "coordination.json"]

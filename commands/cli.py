@@ -26,7 +26,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "demo": Command("demo:demo", "three regions on this machine; one is killed on the way"),
+    "demo": Command("demo:demo", "three regions on this machine; one gets killed"),
     "test": Command("test:test", "everything CI checks; --fast: under a minute", own=("--fast", "--help")),
     "check": Command("check:check", "lint, types, imports, template, fleet.toml, cron/"),
     "fires": Command("fires:fires", "when each line of a crontab or cron.yaml fires"),
@@ -35,9 +35,14 @@ COMMANDS = {
     "status": Command("status:status", "jobs, queues and dead letters"),
     "run": Command("run:run", "one operation now: its plan, or its outcome"),
     "why": Command("why:why", "why a job ran, or did not, at that minute"),
+    "routing compile": Command("routing:compile_", "the Route 53 record sets that fleet.toml makes"),
+    "routing answer": Command("routing:answer", "which region a user gets, and over which records"),
+    "routing prove": Command("routing:prove", "every place, every subset of living regions"),
+    "routing map": Command("routing_map:draw", "who goes where, today and if a region dies"),
     "bench schedules": Command("bench_schedules:bench", "the timetable beside cronsim, croniter and others"),
     "bench tasks": Command("bench_tasks:bench", "a task beside the same one in a bare BatchProcessor"),
     "simulate schedules": Command("simulate_schedules:simulate", "exactly once, through crashes and lost regions"),
+    "simulate health-checks": Command("simulate_health_checks:simulate", "rotation never flips a region's verdict"),
 }
 
 

@@ -33,6 +33,7 @@ def deploy(
     Uses your AWS credentials as the AWS CLI does. Shows what would change and asks; deploys the coordination table,
     then all regions at once. What fails is rolled back. Deploying again without a change changes nothing.
     """
+    packaging.check_stage(stage)
     if not yes and (as_json or not sys.stdin.isatty()):
         raise Mistake("nobody can be asked here: add --yes to deploy without asking")
     console = Console(stderr=as_json, highlight=False)

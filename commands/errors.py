@@ -6,3 +6,7 @@ class Mistake(Exception):
 
     `lamp` prints it without a stack trace and ends with status 2. Each line of the text is one mistake.
     """
+
+
+class DeclaredMistake(Mistake):
+    """A mistake in what the user declares in cron/ or tasks/, which `lamp check` tells by a check of its own."""

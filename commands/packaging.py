@@ -19,10 +19,10 @@ import msgspec
 
 from chalicelib import fleet
 from commands import resources, task_check, wheels
-from commands.errors import Mistake
+from commands.errors import DeclaredMistake, Mistake
 
 ROOT = Path(__file__).resolve().parent.parent
-_STAGE = re.compile(r"[a-z][a-z0-9-]{0,15}")
+STAGE = re.compile(r"[a-z][a-z0-9-]{0,15}")
 # What `chalice` runs, without its start-up script: that one carries a path of the machine that installed it.
 _CHALICE = "import sys; from chalice.cli import main; sys.exit(main())"
 
@@ -46,8 +46,7 @@ class Package(msgspec.Struct, frozen=True):
 
 def build(stage: str, *, root: Path = ROOT, machine: wheels.Machine = wheels.LAMBDA) -> Package:
     """Package the project in `root` for `stage`. Raises `Mistake` or `FleetError` with every mistake in one text."""
-    if not _STAGE.fullmatch(stage):
-        raise Mistake(f"--stage {stage!r}: a stage is up to 16 small letters, digits and hyphens, as in prod")
+    check_stage(stage)
     declared = fleet.load(root / "fleet.toml")
     compiled, warnings = schedules(root, declared)
     home = root / ".build"
@@ -65,14 +64,20 @@ def build(stage: str, *, root: Path = ROOT, machine: wheels.Machine = wheels.LAM
                    resources.coordination(declared), tuple(warnings))
 
 
+def check_stage(stage: str) -> None:
+    """`Mistake` if `stage` cannot be a part of every name in AWS."""
+    if not STAGE.fullmatch(stage):
+        raise Mistake(f"--stage {stage!r}: a stage is up to 16 small letters, digits and hyphens, as in prod")
+
+
 def schedules(root: Path, declared: fleet.Fleet) -> tuple[dict[str, bytes], list[str]]:
-    """timetable.bin and jobs.bin of the folder cron/, and the warnings; `Mistake` lists what refuses the package."""
+    """timetable.bin and jobs.bin of the folder cron/, and the warnings; `DeclaredMistake` lists all that is wrong."""
     from chalicelib.schedules import catalogue, findings, jobbook, timetable
 
     jobs, found = catalogue.load(root / "cron", declared)
     wrong = findings.errors(found)
     if wrong:
-        raise Mistake("\n".join(findings.render(wrong)))
+        raise DeclaredMistake("\n".join(findings.render(wrong)))
     told = list(findings.render([finding for finding in found if finding.severity != "error"]))
     return {"timetable.bin": timetable.build(jobs), "jobs.bin": jobbook.bind(jobs)}, told
 

@@ -15,7 +15,7 @@ import msgspec
 
 from chalicelib.fleet import Fleet, load
 from chalicelib.schedules.findings import Finding, errors, render
-from commands.errors import Mistake
+from commands.errors import DeclaredMistake, Mistake
 from commands.resources import logical
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,13 +30,13 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 def warnings(root: Path, declared: Fleet, template: Mapping[str, Any]) -> list[str]:
-    """What is worth saying about tasks/ in `root`; `Mistake` lists what refuses the package `template`."""
+    """What is worth saying about tasks/ in `root`; `DeclaredMistake` lists what refuses the package `template`."""
     parts = template["Resources"]
     hidden = {queue.name: int(parts[f"Queue{logical(queue.name)}"]["Properties"]["VisibilityTimeout"])
               for queue in declared.queues}
     found = _ask(Asked(str(root), int(parts["TasksWork"]["Properties"]["Timeout"]), hidden))
     if wrong := errors(found):
-        raise Mistake("\n".join(render(wrong)))
+        raise DeclaredMistake("\n".join(render(wrong)))
     return list(render(found))
 
 

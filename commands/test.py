@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from commands import check
+from commands import bench_peers, check
 from commands.processes import Children
 
 WORKERS = "2"
@@ -21,6 +21,8 @@ def test(
     pytest's closing line is the last on standard output.
     """
     chosen = arguments or []
+    if not (fast or chosen):
+        bench_peers.install()
     verdicts = [] if chosen else check.report(check.ALL)
     failed = [verdict.check for verdict in verdicts if not verdict.ok]
     with tempfile.TemporaryDirectory(prefix="lamp-test-") as folder, Children() as children:

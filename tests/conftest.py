@@ -5,7 +5,7 @@ from collections.abc import Generator
 import pytest
 from hypothesis import settings
 
-# A machine under load is slow, not wrong; the budgets of time that matter have tests of their own.
+# A machine under load is slow, not wrong: no test has a limit of time, `./lamp bench` measures what was promised.
 settings.register_profile("lamplighter", deadline=None, print_blob=True)
 settings.load_profile("lamplighter")
 

@@ -1,5 +1,6 @@
 """fleet.toml: every mistake is named with its file, line, key and remedy, and docs/fleet.md tells every key."""
 
+import json
 import re
 import typing
 from pathlib import Path
@@ -11,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib import durations, fleet
+from chalicelib.routing import declared
+from commands import packaging
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -71,6 +74,41 @@ MISTAKES = [
     ("a name of ours", '"invoices"', '"schedule-runs"',
      "fleet.toml:21: queues.1.name: 'schedule-runs' is kept for Lamplighter"),
     ("out of range", 'timeout = "60s"', "batch = 11", "fleet.toml:18: queues.0.batch: expected `int` <= 10"),
+    ("coordination outside of AWS", '["eu-west-1"]', '["Ireland"]',
+     "fleet.toml:10: coordination.regions: 'Ireland' is not an AWS region; write it as in eu-west-1"),
+    ("a name too long for Lambda", '"lamplighter"', f'"{"a" * 21}"',
+     f"fleet.toml:1: name: '{'a' * 21}' is longer than 20 characters: Lambda's 64 also hold the stage and the"),
+    ("a name with a newline", '"lamplighter"', '"lamplighter\\n"', "fleet.toml:1: name: expected `str` matching regex"),
+    ("no address", 'name = "lamplighter"', 'name = "lamplighter"\nalarm_email = "ops@example"',
+     "fleet.toml:2: alarm_email: 'ops@example' is not a mail address; write it as in ops@example.org"),
+    ("no zone", '"Europe/Stockholm"', '"europe/stockholm"',
+     "fleet.toml:13: schedules.timezone: unknown time zone 'europe/stockholm': write Europe/Stockholm"),
+    ("a path for a zone", '"Europe/Stockholm"', '"../zones"',
+     "fleet.toml:13: schedules.timezone: unknown time zone '../zones': write"),
+    ("no such queue", 'patience = "2m"', 'queue = "invoice"',
+     "fleet.toml:14: schedules.queue: no queue is called 'invoice'; declare it, or write one of: default, invoices"),
+    ("runs forgotten too early", 'patience = "2m"', 'keep = "14d23h"',
+     "fleet.toml:14: schedules.keep: must lie between 15d and 400d: runs must be known longer than SQS keeps messages"),
+    ("runs kept too long", 'patience = "2m"', 'keep = "401d"',
+     "fleet.toml:14: schedules.keep: must lie between 15d and 400d"),
+    ("dead letters of ours", 'timeout = "60s"', 'dead_letter = "schedule-runs-dead"',
+     "fleet.toml:18: queues.0.dead_letter: 'schedule-runs-dead' is kept for Lamplighter's own queues; choose another"),
+    ("dead letters nowhere", 'timeout = "60s"', 'dead_letter = "invoice"',
+     "fleet.toml:18: queues.0.dead_letter: no queue is called 'invoice'; declare it, or let the name end in -dead"),
+    ("FIFO to standard", 'timeout = "60s"', 'fifo = true\ndead_letter = "invoices"',
+     "fleet.toml:19: queues.0.dead_letter: 'invoices' is a standard queue and 'default' a FIFO one; name a FIFO queue"),
+    ("standard to FIFO", 'timeout = "60s"\n\n[[queues]]\nname = "invoices"',
+     'dead_letter = "invoices"\n\n[[queues]]\nname = "invoices"\nfifo = true',
+     "fleet.toml:18: queues.0.dead_letter: 'invoices' is a FIFO queue and 'default' a standard one; name a standard"),
+    ("dead letters of both kinds", 'timeout = "60s"', 'fifo = true\ndead_letter = "invoices-dead"',
+     "fleet.toml:19: queues.0.dead_letter: 'invoices-dead' is a standard queue and 'default' a FIFO one"),
+    ("dead letters shared by both kinds", 'timeout = "60s"\n\n[[queues]]\nname = "invoices"',
+     'dead_letter = "lost-dead"\n\n[[queues]]\nname = "invoices"\nfifo = true\ndead_letter = "lost-dead"',
+     "fleet.toml:23: queues.1.dead_letter: 'lost-dead' is a standard queue and 'invoices' a FIFO one"),
+    ("a circle of one", 'timeout = "60s"', 'dead_letter = "default"',
+     "fleet.toml:18: queues.0.dead_letter: default -> default goes round in a circle; let one of them end elsewhere"),
+    ("a byte order mark", 'name = "lamplighter"', '\ufeffname = "lamplighter"',
+     "fleet.toml:1: begins with a byte order mark; save it as UTF-8 without BOM"),
     ("not TOML", "[schedules]", "[schedules", "fleet.toml:12: not valid TOML"),
 ]
 
@@ -84,6 +122,27 @@ def test_a_mistake_is_named_with_its_line_and_its_remedy(before: str, after: str
     assert "\n" not in str(caught.value)
 
 
+CHECKS = '\n[health_checks]\ntarget_groups = ["web"]\n'
+
+
+@pytest.mark.parametrize(("more", "said"), [
+    ("threshold = 4", "health_checks.threshold: must be less than anchors"),
+    ("rovers = 4", "health_checks.rovers: at most 3 where each stays 2 minutes with a host"),
+    ("interval = 20", "health_checks.interval: invalid enum value 20"),
+    ('path = "health"', "health_checks.path: expected `str` matching regex"),
+])
+def test_a_mistake_in_the_health_checks_is_named(more: str, said: str) -> None:
+    with pytest.raises(fleet.FleetError) as caught:
+        fleet.parse(f"{GOOD}{CHECKS}{more}\n")
+    assert str(caught.value).startswith(f"fleet.toml:25: {said}")
+
+
+def test_health_checks_name_a_target_group() -> None:
+    with pytest.raises(fleet.FleetError, match=r"fleet.toml:24: health_checks.target_groups: name at least one"):
+        fleet.parse(GOOD + CHECKS.replace('["web"]', "[]"))
+    assert fleet.parse(GOOD + CHECKS + "interval = 30\nrovers = 5").health_checks is not None
+
+
 def test_the_good_one_is_good() -> None:
     read = fleet.parse(GOOD)
     assert (read.home, read.rank("us-east-1"), read.coordination.strong) == ("eu-west-1", 1, False)
@@ -91,10 +150,52 @@ def test_the_good_one_is_good() -> None:
     assert read.dead_letters(read.queues[0]) == "default-dead"
 
 
-def test_a_circle_of_dead_letters_is_named() -> None:
+def test_a_circle_of_dead_letters_is_named_once_at_its_first_queue() -> None:
     text = GOOD.replace('timeout = "60s"', 'dead_letter = "invoices"') + 'dead_letter = "default"\n'
-    with pytest.raises(fleet.FleetError, match=r"default -> invoices -> default goes round in a circle"):
+    text += '[[queues]]\nname = "leads-there"\ndead_letter = "default"\n'
+    with pytest.raises(fleet.FleetError) as caught:
         fleet.parse(text)
+    circle = "default -> invoices -> default goes round in a circle; let one of them end elsewhere"
+    assert str(caught.value) == f"fleet.toml:18: queues.0.dead_letter: {circle}"
+
+
+@pytest.mark.parametrize("more", [
+    'queue = "default"', 'queue = "invoices"', 'keep = "15d"', 'keep = "400d"', 'timezone = "US/Central"'])
+def test_what_schedules_may_say(more: str) -> None:
+    fleet.parse(GOOD.replace('timezone = "Europe/Stockholm"', more))
+
+
+def test_the_default_queue_need_not_be_there_until_a_job_uses_it() -> None:
+    assert fleet.parse(GOOD.partition("[[queues]]")[0]).schedules.queue == "default"
+
+
+@pytest.mark.parametrize("more", [
+    'dead_letter = "lost-dead"', 'dead_letter = "invoices"', 'dead_letter = "invoices-dead"',
+    'fifo = true\ndead_letter = "lost-dead"'])
+def test_where_dead_letters_may_go(more: str) -> None:
+    fleet.parse(GOOD.replace('timeout = "60s"', more))
+
+
+@pytest.mark.parametrize("address", ["ops@example.org", "ops+lamps@mail.example.org"])
+def test_mail_addresses(address: str) -> None:
+    assert fleet.parse(f'alarm_email = "{address}"\n{GOOD}').alarm_email == address
+
+
+@pytest.mark.parametrize("address", [
+    "", "ops", "@example.org", "a b@example.org", "a@b@example.org", "ops@.org", "a@b."])
+def test_no_mail_addresses(address: str) -> None:
+    with pytest.raises(fleet.FleetError, match="is not a mail address"):
+        fleet.parse(f'alarm_email = "{address}"\n{GOOD}')
+
+
+def test_every_name_fits_what_aws_allows() -> None:
+    """Lambda: 64 characters for a function's name; SQS: 80 for a queue's, `.fifo` included."""
+    config = json.loads((ROOT / ".chalice" / "config.json").read_text())
+    stage = "s" * 16
+    assert not packaging.STAGE.fullmatch(f"{stage}s"), "a stage has at most 16"
+    stack = len(f"{'n' * fleet.LONGEST_NAME}-{stage}-")
+    assert max(stack + len(name) for name in config["stages"]["any"]["lambda_functions"]) <= 64
+    assert stack + len(f"{'q' * 31}-dead.fifo") <= 80
 
 
 def test_all_mistakes_are_told_at_once() -> None:
@@ -184,6 +285,9 @@ DOCUMENTED: dict[str, type[msgspec.Struct]] = {
     "[schedules.http]": fleet.Http,
     "[[queues]]": fleet.Queue,
     "[health_checks]": fleet.HealthChecks,
+    "[regions.entrance]": declared.Entrance,
+    "[routing]": declared.Routing,
+    "[[routing.orders]]": declared.OwnOrder,
 }
 
 
@@ -201,7 +305,7 @@ def default(field: msgspec.structs.FieldInfo) -> str:
     if field.required:
         return "required"
     value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
-    if value is None or isinstance(value, msgspec.Struct) or value == ():
+    if value is None or isinstance(value, msgspec.Struct) or value in ((), {}):
         return "none"
     if isinstance(value, fleet.Duration):
         value = durations.words(value)
@@ -215,7 +319,8 @@ def test_the_page_tells_every_key_and_no_other(heading: str) -> None:
 
 
 def test_every_struct_of_the_fleet_is_on_the_page() -> None:
-    structs = {value for value in vars(fleet).values() if isinstance(value, type) and issubclass(value, msgspec.Struct)}
+    everything = [*vars(fleet).values(), *vars(declared).values()]
+    structs = {value for value in everything if isinstance(value, type) and issubclass(value, msgspec.Struct)}
     assert structs == set(DOCUMENTED.values())
 
 

@@ -1,1 +1,1 @@
-"""A fixed number of Route 53 health checks per region for any number of hosts: anchors are judged, rovers look around."""
+"""A fixed number of Route 53 checks in each region for any number of hosts: anchors are judged, rovers look around."""

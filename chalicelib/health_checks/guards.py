@@ -55,7 +55,7 @@ def distinct(checks: Collection[Check]) -> bool:
 
 
 def free(parent: Parent, at: float) -> bool:
-    """Whether the parent may change: its last change is known and has propagated, so only two lists can ever count."""
+    """Whether the parent's last change is known and has propagated, so that only one list can count."""
     return parent.sure and at - parent.changed >= PROPAGATION
 
 
@@ -77,10 +77,15 @@ def few(unsettled: int, threshold: int) -> bool:
     return unsettled < threshold
 
 
-def may_move(number: int, parent: Parent | None, checks: Checks, settings: HealthChecks, hosts: Hosts, at: float) -> bool:
-    """Whether check `number` may get another target now: never an anchor, and one that may still count only if the
-    others hold the verdict without it and it could not hold it alone."""
-    if parent and (number in parent.children or (not parent.sure and number in parent.before)):
+def may_move(
+    number: int, parent: Parent | None, checks: Checks, settings: HealthChecks, hosts: Hosts, at: float
+) -> bool:
+    """Whether check `number` may get another target now: never an anchor.
+
+    One that has just ceased to be an anchor may still count. It waits, unless the others hold the verdict without it
+    and it could not hold the verdict for them.
+    """
+    if parent and number in parent.children:
         return False
     return all(_bearable(number, children, threshold, checks, settings, hosts, at)
                for children, threshold in in_force(parent, at) if number in children)

@@ -16,7 +16,8 @@ KEY = ("health-checks", "memory")
 # For so long Route 53 may still act on what a check, or its parent's list of children, said before.
 PROPAGATION = 60
 BUDGET_PER_HOUR = 300
-# A verdict about a rover may be read so long before it is certain; it is then good for a report, never for an anchor.
+# Turns come once a minute, give or take some seconds: what is certain so soon is good enough for a report, and waited
+# for where the verdict is at stake.
 NEARLY = 10
 
 
@@ -57,7 +58,10 @@ class Parent(msgspec.Struct, frozen=True):
 
 
 class Memory(msgspec.Struct, frozen=True):
-    """All that a turn leaves for the next. `queue` says when each host was last under a check, or came."""
+    """All that a turn leaves for the next. `queue` says when there was last a verdict about each host, or when it came.
+
+    `born` is the minute of the first turn: checks made for this memory are found again by it.
+    """
 
     turn: str = ""
     minute: int = 0
@@ -66,6 +70,7 @@ class Memory(msgspec.Struct, frozen=True):
     queue: dict[str, float] = {}
     calls: tuple[tuple[int, int], ...] = ()
     told: dict[str, int] = {}
+    born: int = 0
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -82,7 +87,9 @@ class Found(msgspec.Struct, frozen=True):
 class Seen(msgspec.Struct, frozen=True):
     """What a turn sees at `at`. `reads` and `found` are by the check's number; the parent is number 0.
 
-    `calls` is how many requests to Route 53 it took to see it.
+    Of `found`, `None` means that Route 53 has no such check: it was never made.
+
+    `calls` is how many requests to Route 53 it took to see it; `rev` is the memory's in the table, 0 if there is none.
     """
 
     region: str
@@ -91,8 +98,9 @@ class Seen(msgspec.Struct, frozen=True):
     hosts: Mapping[str, Host]
     at: float
     reads: Mapping[int, bool] = {}
-    found: Mapping[int, Found] = {}
+    found: Mapping[int, Found | None] = {}
     calls: int = 0
+    rev: int = 0
 
 
 def settle(settings: HealthChecks) -> int:
@@ -115,19 +123,19 @@ def observed(seen: Seen) -> Memory:
     memory = seen.memory
     if not seen.reads and not seen.found:
         return memory
-    checks = tuple(_observed(check, seen) for check in memory.checks)
-    parent = memory.parent
+    made = (check for check in memory.checks if seen.found.get(check.number, check) is not None)
+    checks, parent = tuple(_observed(check, seen) for check in made), memory.parent
     if parent and 0 in seen.found:
-        parent = _parent(parent, seen.found[0], checks, seen.at)
+        there = seen.found[0]
+        parent = _parent(parent, there, checks, seen.at) if there else None
     return msgspec.structs.replace(memory, checks=checks, parent=parent)
 
 
 def _observed(check: Check, seen: Seen) -> Check:
-    if check.number in seen.found:
-        there = seen.found[check.number]
+    if there := seen.found.get(check.number):
         return Check(check.number, there.id, there.version, there.host, there.address, seen.at, check.minute)
     healthy = seen.reads.get(check.number)
-    if healthy is None or seen.at - check.since < settle(seen.settings) - NEARLY:
+    if healthy is None or not certain(check, seen.settings, seen.at):
         return check
     return msgspec.structs.replace(check, healthy=healthy, read=seen.at)
 
@@ -150,6 +158,11 @@ def confirmed(memory: Memory, number: int, id: str, version: int, at: float) -> 
     return msgspec.structs.replace(memory, checks=tuple(
         msgspec.structs.replace(check, id=id, version=version, since=at, sure=True) if check.number == number else check
         for check in memory.checks))
+
+
+def certain(check: Check, settings: HealthChecks, at: float) -> bool:
+    """Whether what is read of the check now is a verdict about its host, or so nearly that it may be reported."""
+    return check.sure and at - check.since >= settle(settings) - NEARLY
 
 
 def used(memory: Memory, minute: int) -> int:

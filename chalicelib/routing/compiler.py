@@ -11,6 +11,7 @@ Geolocation records do not look at health: even with all regions dead they lead 
 pairs then answer with their first: Route 53 treats a group of which nothing is healthy as if all were.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -21,10 +22,7 @@ from chalicelib.routing.spec import Compiled, Record, Spec, Spread
 # "Geolocation records: 100 resource record sets that have the same name and type" (Route 53 quotas, for geolocation).
 MOST_LOCATIONS = 100
 OWNER = "_lamplighter"
-
-
-class CompileError(ValueError):
-    """The orders cannot be brought into Route 53; the text says which limit they pass."""
+_LONGEST_LIST = 150
 
 
 def compile_records(spec: Spec) -> Compiled:
@@ -106,20 +104,20 @@ class _Groups:
 
     def _order(self, order: Order) -> Record:
         """Where a place leads: to its order, whose health does not matter."""
-        return self._alias(self._name(order)) if len(order) > 1 else self._values(order[0])
+        return self._alias(self._name(order)) if len(order) > 1 else self._values(order[0], healthy=False)
 
     def _list(self, order: Order) -> Record:
         return self._alias(self._name(order), healthy=True) if len(order) > 1 else self._region(order[0])
 
     def _region(self, region: str) -> Record:
-        return {**self._values(region), "HealthCheckId": serving(region)}
+        # "EvaluateTargetHealth must be true in a failover alias": Route 53 refuses anything else.
+        return {**self._values(region, healthy=True), "HealthCheckId": serving(region)}
 
-    def _values(self, region: str) -> Record:
+    def _values(self, region: str, healthy: bool) -> Record:
         target = self.spec.targets[region]
         if target.load_balancer:
-            # Not its own health: one empty target group of many would count as the whole region dead.
             return {"AliasTarget": {"HostedZoneId": target.zone, "DNSName": f"{target.load_balancer}.",
-                                    "EvaluateTargetHealth": False}}
+                                    "EvaluateTargetHealth": healthy}}
         fitting = [address for address in target.addresses if (":" in address) == (self.kind == "AAAA")]
         return {"TTL": self.spec.ttl, "ResourceRecords": [{"Value": address} for address in fitting]}
 
@@ -127,7 +125,7 @@ class _Groups:
         return {"AliasTarget": {"HostedZoneId": self.spec.zone, "DNSName": name, "EvaluateTargetHealth": healthy}}
 
     def _name(self, order: Order, label: str = "_order") -> str:
-        return f"{'.'.join(order)}.{label}.{self.spec.hostname}."
+        return f"{_short('.'.join(order))}.{label}.{self.spec.hostname}."
 
     def _place_name(self, continent: str) -> str:
         return f"{places()[continent].code.lower()}._place.{self.spec.hostname}."
@@ -139,7 +137,10 @@ def differs(orders: Mapping[str, Order], place: Place) -> bool:
 
 
 def nested(orders: Mapping[str, Order]) -> frozenset[str]:
-    """The continents whose countries get a group of their own: the fullest, until the hostname's group fits."""
+    """The continents whose countries get a group of their own: the fullest, until the hostname's group fits.
+
+    Even North America with the states has fewer than a hundred places, so a continent's group always fits.
+    """
     inside = _counts(orders)
     alone = {name for name in inside if differs(orders, places()[name])}
     at_root = 1 + sum(inside.values()) + len(alone)
@@ -149,10 +150,6 @@ def nested(orders: Mapping[str, Order]) -> frozenset[str]:
             break
         found.add(name)
         at_root += (name not in alone) - inside[name]
-    for name in found:
-        if inside[name] + 1 > MOST_LOCATIONS:
-            raise CompileError(f"{places()[name].title}: {inside[name]} places differ from their continent; Route 53 "
-                               f"takes {MOST_LOCATIONS} geolocation records of one name. Give fewer own orders there")
     return frozenset(found)
 
 
@@ -175,6 +172,11 @@ def _lists(spec: Spec) -> list[Order]:
 def _next(order: Order, region: str) -> Order:
     """Who serves the users of an order when its first is dead and `region` has taken them on."""
     return (region, *(other for other in order[1:] if other != region))
+
+
+def _short(text: str) -> str:
+    """A long list by its hash: a DNS name holds 255 characters."""
+    return text if len(text) <= _LONGEST_LIST else f"order-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
 
 def _names(place: Place) -> Sequence[str]:

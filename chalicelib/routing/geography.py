@@ -11,6 +11,7 @@ The tables beside this module are data; docs/routing.md tells how they were made
 """
 
 import csv
+import difflib
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -90,6 +91,13 @@ def places() -> Mapping[str, Place]:
 def continent(code: str) -> str:
     """The name of the continent with this code."""
     return code if code in places() and places()[code].kind == "continent" else f"continent:{code}"
+
+
+def hint(name: str) -> str:
+    """What a name that is no place may have been meant for."""
+    close = difflib.get_close_matches(name.upper(), places(), 1, 0.5)
+    named = [place.name for place in places().values() if place.title.lower() == name.lower()]
+    return f"did you mean {(named or close)[0]}?" if named or close else "write it as in SE, US-CA, EU, default"
 
 
 def around(place: Place) -> tuple[Place, ...]:

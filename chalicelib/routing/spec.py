@@ -26,7 +26,7 @@ class Spread(msgspec.Struct, frozen=True):
 
 
 class Spec(msgspec.Struct, frozen=True):
-    """All that the compiler needs. `orders` by place; `spreads` by order, for those that a capacity forces to spread."""
+    """All that the compiler needs: `orders` by place; `spreads` by order, where a capacity forces users to spread."""
 
     hostname: str
     zone: str

@@ -19,6 +19,8 @@ from sandbox.route53.names import normal, wildcards
 __all__ = ["Answer", "AnswerError", "Hop", "Location", "Query", "Record", "Zone", "answer"]
 
 Key = tuple[str, str]
+# Whether a group that an alias leads to has a healthy candidate: found out once per query.
+Alive = dict[Key, bool]
 
 # "A load balancer's alias has a TTL of 60 seconds" ("Choosing between alias and non-alias records").
 ALIAS_TTL = 60
@@ -71,8 +73,9 @@ class Zone:
         if key is None:
             return Answer((), type=kind, exists=False)
         hops: list[Hop] = []
+        alive: Alive = {}
         while key in self._tiers:
-            equals, healthy = self._equals(key, query)
+            equals, healthy = self._equals(key, query, alive)
             picked = choose(equals, query)
             if not picked:
                 break
@@ -88,16 +91,18 @@ class Zone:
         found: dict[tuple[str, ...], Fraction] = {}
         key = self._key(name, kind)
         if key is not None:
-            for share, values in self._spread(key, query, Fraction(1), 0):
+            for share, values in self._spread(key, query, Fraction(1), 0, {}):
                 found[values] = found.get(values, Fraction(0)) + share
         return found
 
-    def _spread(self, key: Key, query: Query, share: Fraction, hops: int) -> Iterable[tuple[Fraction, tuple[str, ...]]]:
-        equals = self._equals(key, query)[0] if key in self._tiers else []
+    def _spread(
+        self, key: Key, query: Query, share: Fraction, hops: int, alive: Alive
+    ) -> Iterable[tuple[Fraction, tuple[str, ...]]]:
+        equals = self._equals(key, query, alive)[0] if key in self._tiers else []
         for part, picked in portions(equals):
             target = _target(picked[0]) if picked else ("", "")
             if target in self._tiers:
-                yield from self._spread(self._next(key, target, hops), query, share * part, hops + 1)
+                yield from self._spread(self._next(key, target, hops), query, share * part, hops + 1, alive)
             elif part:
                 yield share * part, _values(picked)
 
@@ -119,16 +124,16 @@ class Zone:
                 return None
         return None
 
-    def _equals(self, key: Key, query: Query) -> tuple[list[Record], bool]:
+    def _equals(self, key: Key, query: Query, alive: Alive) -> tuple[list[Record], bool]:
         """Those of a group among which chance decides, and whether they are healthy (R1, R2)."""
         tiers = self._tiers[key](query)
         for tier in tiers:
-            living = [record for record in tier if self._healthy(record, query, key, 0)]
+            living = [record for record in tier if self._healthy(record, query, key, alive)]
             if living:
                 return living, True
         return (tiers[0] if tiers else []), False
 
-    def _healthy(self, record: Record, query: Query, key: Key, depth: int) -> bool:
+    def _healthy(self, record: Record, query: Query, key: Key, alive: Alive, depth: int = 0) -> bool:
         """R3 (no check: healthy), R7 and R8 (an alias is as healthy as what it leads to)."""
         check = record.get("HealthCheckId")
         if check is not None and not _known(query.healthy, check, key):
@@ -138,9 +143,11 @@ class Zone:
             return True
         if target not in self._tiers:
             return query.healthy.get(record["AliasTarget"]["DNSName"], query.healthy.get(target[0], True))
-        below = self._next(key, target, depth)
-        others = (record for tier in self._tiers[below](query) for record in tier)
-        return any(self._healthy(other, query, below, depth + 1) for other in others)
+        if target not in alive:
+            below = self._next(key, target, depth)
+            others = (record for tier in self._tiers[below](query) for record in tier)
+            alive[target] = any(self._healthy(other, query, below, alive, depth + 1) for other in others)
+        return alive[target]
 
     def _next(self, key: Key, target: Key, hops: int) -> Key:
         if hops > len(self._tiers):

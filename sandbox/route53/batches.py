@@ -11,8 +11,8 @@ import msgspec
 
 from sandbox.route53.errors import Refusal
 from sandbox.route53.groups import place
-from sandbox.route53.names import lies_in, normal
-from sandbox.route53.records import Record, canonical, identity, mistakes, policy
+from sandbox.route53.names import lies_in, normal, reversed_labels
+from sandbox.route53.records import KINDS, Record, canonical, identity, mistakes, policy
 
 Key = tuple[str, str, str]
 
@@ -73,6 +73,9 @@ def _repeated(changes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 Groups = dict[tuple[str, str], dict[Key, Record]]
 
+# The policies in which no two record sets of a group may have the same value.
+_ONCE = ("GeoLocation", "Failover", "Region")
+
 
 def _grouped(records: Mapping[Key, Record]) -> Groups:
     groups: Groups = {}
@@ -91,7 +94,7 @@ def _step(after: dict[Key, Record], groups: Groups, action: str, record: Record,
             del after[key], group[key]
         return wrong
     others = {other: found for other, found in group.items() if other != key}
-    wrong = [*mistakes(record, around.name), *_fits(groups, others, record), *_leads(groups, record, around)]
+    wrong = [*mistakes(record, around.name)] or [*_fits(groups, others, record), *_leads(groups, record, around)]
     if action == "CREATE" and key in after:
         wrong.append(f"Tried to create resource record set {_named(record)} but it already exists")
     if not wrong:
@@ -99,7 +102,9 @@ def _step(after: dict[Key, Record], groups: Groups, action: str, record: Record,
     return wrong
 
 
-def _deletable(after: Mapping[Key, Record], group: Mapping[Key, Record], record: Record, around: Around) -> Iterator[str]:
+def _deletable(
+    after: Mapping[Key, Record], group: Mapping[Key, Record], record: Record, around: Around
+) -> Iterator[str]:
     current = after.get(identity(record))
     name, kind, _ = identity(record)
     if current is None:
@@ -114,7 +119,7 @@ def _deletable(after: Mapping[Key, Record], group: Mapping[Key, Record], record:
 
 
 def _aims(record: Record, name: str, kind: str) -> bool:
-    return record["Type"] == kind and record.get("AliasTarget", {}).get("DNSName") == name
+    return bool(record["Type"] == kind and record.get("AliasTarget", {}).get("DNSName") == name)
 
 
 def _same(one: Record, other: Record) -> bool:
@@ -134,21 +139,22 @@ def _fits(groups: Groups, others: Mapping[Key, Record], record: Record) -> Itera
     mine = policy(record)
     if any(policy(other) != mine for other in others.values()):
         yield f"{what} cannot be created as other RRSets exist with the same name and type but another routing policy."
-    elif any(_spot(other) == _spot(record) for other in others.values() if mine in ("GeoLocation", "Failover", "Region")):
+    elif mine in _ONCE and any(_spot(other) == _spot(record) for other in others.values()):
         yield f"{what} cannot be created as another RRSet has the same {mine} {dict([_spot(record)])}."
     if mine and len(others) >= GROUP_MOST:
         yield f"{what} cannot be created: the limit of {GROUP_MOST} record sets with the same name and type is reached."
-    if mine == "Weight" and any(other.get("TTL", ttl) != ttl for ttl in [record.get("TTL")] for other in others.values()
-                                if ttl is not None):
+    ttls = {one["TTL"] for one in (record, *others.values()) if "TTL" in one}
+    if mine == "Weight" and len(ttls) > 1:
         yield f"{what} cannot be created with another TTL than the other weighted RRSets."
-    for other_name, other_kind in groups:
-        if other_name == name and other_kind != kind and "CNAME" in (kind, other_kind) and groups[name, other_kind]:
+    for other in sorted(KINDS - {kind}) if kind == "CNAME" else ["CNAME"]:
+        if groups.get((name, other)):
             yield (f"RRSet of type {kind} with DNS name {name} is not permitted because a conflicting RRSet of type "
-                   f"{other_kind} with the same DNS name already exists")
+                   f"{other} with the same DNS name already exists")
 
 
 def _spot(record: Record) -> tuple[str, str]:
-    return place(record["GeoLocation"]) if "GeoLocation" in record else (policy(record), str(record.get(policy(record))))
+    mine = policy(record)
+    return place(record["GeoLocation"]) if mine == "GeoLocation" else (mine, str(record.get(mine)))
 
 
 def _leads(groups: Groups, record: Record, around: Around) -> Iterator[str]:
@@ -168,7 +174,7 @@ def _leads(groups: Groups, record: Record, around: Around) -> Iterator[str]:
             yield f"{tried}, but that target was not found"
         elif name == identity(record)[0]:
             yield f"{tried}, but that is the alias itself"
-    elif around.outside.get(name) != zone:
+    elif around.outside.get(name.removeprefix("dualstack.")) != zone:
         yield f"{tried}, but that target was not found"
 
 
@@ -180,6 +186,4 @@ def _named(record: Record) -> str:
 
 def listed(records: Iterable[Record]) -> list[Record]:
     """Record sets in the order of ListResourceRecordSets."""
-    from sandbox.route53.names import reversed_labels
-
     return sorted(records, key=lambda record: (reversed_labels(record["Name"]), *identity(record)[1:]))

@@ -72,7 +72,7 @@ def update(check: Check, changes: Config, others: Mapping[str, Check], *, local:
         raise invalid("IPAddress cannot be added to a health check that was created without it.")
     config = {**check.config, **_reset(check.config, wanted.pop("ResetElements", ()), wanted)}
     config = {key: value for key, value in config.items() if value is not None}
-    _valid(config, {id: other for id, other in others.items() if id != check.id}, local)
+    _valid(config, others, local)
     moved = any(config.get(key) != check.config.get(key) for key in _TARGET)
     return Check(check.id, check.reference, config, check.version + 1, check.epoch + moved)
 

@@ -8,7 +8,7 @@ import http.client
 import io
 import socket
 import ssl
-import time
+from time import monotonic
 from typing import Any
 
 import msgspec
@@ -94,10 +94,10 @@ class _Deadline:
         self.restart(seconds)
 
     def restart(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
+        self._end = monotonic() + seconds
 
     def left(self) -> float:
-        left = self._end - time.monotonic()
+        left = self._end - monotonic()
         if left <= 0:
             raise TimeoutError("no answer in time")
         return left

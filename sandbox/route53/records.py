@@ -4,8 +4,11 @@ Source: ResourceRecordSet, GeoLocation and AliasTarget in the API reference; the
 """
 
 from collections.abc import Iterator, Mapping
-from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Any
+
+import dns.exception
+import dns.name
+import dns.rdata
 
 from sandbox.route53.names import lies_in, normal
 
@@ -40,13 +43,26 @@ def mistakes(record: Record, zone: str) -> Iterator[str]:
     name, kind = normal(record["Name"]), record["Type"]
     if not lies_in(name, zone):
         yield f"RRSet with DNS name {name} is not permitted in zone {zone}"
+    if (why := unfit(name)):
+        yield f"FATAL problem: {why} encountered with '{name}'"
     if kind not in KINDS:
         yield f"Unsupported record type {kind} in RRSet with DNS name {name}"
+        return
     if kind == "CNAME" and name == normal(zone):
         yield f"RRSet of type CNAME with DNS name {name} is not permitted at apex in zone {zone}"
     yield from _body(record)
     yield from _policy(record)
     yield from _location(record)
+
+
+def unfit(name: str) -> str:
+    """Why DNS has no place for a name; empty if it has: labels of 1 to 63 characters, 255 together (RFC 1035)."""
+    labels = normal(name)[:-1].split(".")
+    if not all(labels):
+        return "DomainLabelEmpty (Domain label is empty)"
+    if max(map(len, labels)) > 63:
+        return "DomainLabelTooLong (Domain label is too long)"
+    return "DomainNameTooLong (Domain name is too long)" if len(normal(name)) > 254 else ""
 
 
 def _body(record: Record) -> Iterator[str]:
@@ -74,21 +90,27 @@ def _values(record: Record) -> Iterator[str]:
         yield f"Too many values in {words(record)}"
     if policy(record) in ("Weight", "Region", "MultiValueAnswer") and len(values) > 1:
         yield f"Only one ResourceRecord is permitted in {words(record)}"
-    form = {"A": IPv4Address, "AAAA": IPv6Address}.get(record["Type"])
-    for value in values if form else []:
-        try:
-            form and form(value)
-        except AddressValueError:
-            name = "IPv4" if record["Type"] == "A" else "IPv6"
-            yield f"Invalid Resource Record: 'FATAL problem: ARRDATAIllegal{name}Address encountered with '{value}''"
+    yield from (f"Invalid Resource Record: FATAL problem: {wrong} encountered with '{value}'" for value in values
+                if (wrong := _unreadable(str(record["Type"]), value)))
+
+
+def _unreadable(kind: str, value: str) -> str:
+    """Why a value is none of its type; empty if it is one."""
+    if kind in ("TXT", "SPF") and not value.startswith('"'):
+        return "InvalidCharacterString (Value should be enclosed in quotation marks)"
+    try:
+        dns.rdata.from_text("IN", kind, value, origin=dns.name.root, relativize=False)
+    except (dns.exception.DNSException, ValueError) as error:
+        return {"A": "ARRDATAIllegalIPv4Address", "AAAA": "AAAARRDATAIllegalIPv6Address"}.get(kind, str(error))
+    return ""
 
 
 def _policy(record: Record) -> Iterator[str]:
     used = [key for key in POLICIES if record.get(key) is not None]
     if len(used) > 1 or (bool(used) is not ("SetIdentifier" in record)):
         found = "more than one" if len(used) > 1 else "none" if not used else "no SetIdentifier"
-        yield (f"Invalid request: Expected exactly one of [Weight, Region, Failover, GeoLocation, or MultiValueAnswer], "
-               f"with a SetIdentifier, but found {found} in Change with {words(record)}")
+        yield (f"Invalid request: Expected exactly one of [Weight, Region, Failover, GeoLocation, or "
+               f"MultiValueAnswer], with a SetIdentifier, but found {found} in Change with {words(record)}")
     if not 0 <= record.get("Weight", 0) <= 255:
         yield f"Weight must be between 0 and 255: {words(record)}"
     if record.get("Failover", "PRIMARY") not in ("PRIMARY", "SECONDARY"):

@@ -100,6 +100,9 @@ class World:
         number = next(self._names)
         machine = Machine(f"i-{number:06d}", f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
         machine.alive = not self.outage
+        if len([one for one in self.machines.values() if one.alive and not one.draining]) <= self.settings.anchors:
+            # Without a spare host an anchor is replaced only once there is one.
+            self._losses.append(self.now)
         self.machines[machine.id] = self.at_address[machine.address] = machine
         self._hosts = None
 
@@ -264,7 +267,7 @@ class World:
             self.truth[0] = Found("0", version, children=tuple(map(str, parent.children)), threshold=parent.threshold)
             self.checkers.judge_by(parent.children, parent.threshold)
             self.tally.judged_by({check.host for check in decision.memory.checks if check.number in parent.children},
-                                 self.now)
+                                 parent.threshold, self.now)
 
 
 def _state(machine: Machine) -> Any:

@@ -23,6 +23,7 @@ class Verdict(msgspec.Struct, frozen=True):
     `repointed_many` is the worst when more anchors were terminated at once than may be moved at once.
     """
 
+    seed: int
     hours: float
     model: str
     interval: int
@@ -54,6 +55,7 @@ class Tally:
         self.recovery = (settings.failures + 1) * settings.interval + 10
         self.flips = self.missed = self.late = self.taken_in = self.outages = self.swaps = self.moves = self.calls = 0
         self.detection = self.gap = self.gap_of_bound = self.repointed = self.repointed_many = self.drained = 0.0
+        self.threshold = self._next = settings.threshold
         self._since: float | None = None
         self._ended = self._hidden = -1e9
         self._up = self._best = True
@@ -114,14 +116,17 @@ class Tally:
         self._under[number] = host
         if before in self._gone and before not in self._under.values():
             took, many = now - self._gone[before][0], self._gone.pop(before)[1]
-            if many < self.settings.threshold:
+            if many < self.threshold:
                 self.repointed = max(self.repointed, took)
             self.repointed_many = max(self.repointed_many, took)
-            self.late += not self.rough and took > (120 if many < self.settings.threshold else 180)
+            self.late += not self.rough and took > (120 if many < self.threshold else 180)
 
-    def judged_by(self, anchors: set[str], now: float) -> None:
+    def judged_by(self, anchors: set[str], threshold: int, now: float) -> None:
         """The parent has other children."""
         self.swaps += 1
+        # The lower of the two that may count.
+        self.threshold = min(threshold, self._next)
+        self._next = threshold
         for id in [id for id in self._leaving if id not in anchors]:
             self.drained = max(self.drained, now - self._leaving.pop(id))
         self._anchors = anchors
@@ -164,7 +169,7 @@ class Tally:
     def verdict(self, plot: "Plot") -> Verdict:
         """All figures."""
         return Verdict(
-            plot.minutes / 60, plot.model, self.settings.interval, plot.hosts, plot.rough, self.flips, self.missed,
-            self.late, self.taken_in, self.outages, self.swaps, self.moves, round(self.detection, 1),
+            plot.seed, plot.minutes / 60, plot.model, self.settings.interval, plot.hosts, plot.rough, self.flips,
+            self.missed, self.late, self.taken_in, self.outages, self.swaps, self.moves, round(self.detection, 1),
             round(self.gap, 1), round(self.gap_of_bound, 3), round(self.repointed, 1),
             round(self.repointed_many, 1), round(self.drained, 1), self.calls)

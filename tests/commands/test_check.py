@@ -1,5 +1,6 @@
 """`lamp check`: every check runs, whatever the others find; a finding is a line, and decides the exit status."""
 
+import functools
 import json
 import subprocess
 import sys
@@ -120,6 +121,28 @@ def test_findings_of_the_user_s_files_name_the_place(
         verdict = check._judge(name, check.ALL[name], children)
     assert any(line.split(str(elsewhere) + "/")[-1].startswith(found) for line in verdict.findings), verdict.findings
     assert verdict.ok == ("error" not in verdict.findings[0] and name == "cron/")
+
+
+@pytest.mark.parametrize(
+    ("teller", "file", "text", "words"),
+    [
+        ("fleet.toml", "fleet.toml", "nam = 1\n", "nam: no such key"),
+        ("cron/", "cron/cron.d/app", "61 * * * * root true\n", "bad minute"),
+    ],
+)
+def test_a_mistake_is_told_by_one_check(
+    teller: str, file: str, text: str, words: str, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from commands import packaging
+
+    monkeypatch.setattr(packaging, "build", functools.partial(packaging.build, root=elsewhere))
+    (elsewhere / file).write_text(text)
+    with Children() as children:
+        names = ("template", "fleet.toml", "cron/", "tasks/")
+        verdicts = {name: check._judge(name, check.ALL[name], children) for name in names}
+    assert [name for name in names if words in " ".join(verdicts[name].findings)] == [teller]
+    assert not verdicts["template"].ok
+    assert verdicts["template"].findings == ["not made: fleet.toml, cron/ or tasks/ has errors"]
 
 
 def test_import_rules_bite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,8 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
     assert len(out.splitlines()) > 6
 
 
-REPORTING = ["check", "fires", "diff", "status", "run", "why", "demo", "bench schedules", "bench tasks"]
+REPORTING = ["check", "fires", "diff", "status", "run", "why", "demo", "bench schedules", "bench tasks",
+             "routing compile", "routing answer", "routing prove"]
 
 
 @pytest.mark.parametrize("name", REPORTING)

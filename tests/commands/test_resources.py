@@ -53,7 +53,7 @@ def test_a_queue_may_serve_as_anothers_dead_letters() -> None:
 
 
 def test_two_queues_may_share_their_dead_letters() -> None:
-    found = merged('[[queues]]\nname = "a"\ndead_letter = "lost-dead"\n[[queues]]\nname = "b"\ndead_letter = "lost-dead"\n')
+    found = merged("".join(f'[[queues]]\nname = "{name}"\ndead_letter = "lost-dead"\n' for name in "ab"))
     assert len([id for id in found if id.startswith("QueueLostDead")]) == 2  # the queue and its alarm
 
 

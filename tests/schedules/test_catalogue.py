@@ -128,7 +128,9 @@ def test_a_path_may_be_posted_to(tmp_path: Path, command: str) -> None:
     assert (codes(found), [job.command for job in found.jobs]) == ([], [command])
 
 
-@pytest.mark.parametrize("command", ["curl -s http://a.example/", "reports", "http://a.example/x", "/a b", "/\N{BULLET}"])
+@pytest.mark.parametrize("command", [
+    "curl -s http://a.example/", "reports", "http://a.example/x", "/a b", "/a ", "/\N{BULLET}",
+])  # fmt: skip
 def test_whatever_else_cannot_be_posted_is_refused(tmp_path: Path, command: str) -> None:
     found = load(tmp_path, {"crontabs/a": f"# lamp: on=http\n* * * * * {command}\n"})
     assert codes(found) == ["crontabs/a:2 error no-path"]

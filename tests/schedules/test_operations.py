@@ -170,7 +170,7 @@ def test_a_duplicate_that_takes_the_lock_of_a_finished_run_leaves_nothing_behind
     place = Place(tmp_path, [job(overlap="skip")])
     tick(place)
     [message] = place.sent("schedule-runs")
-    original, done = place.coordination.get, []
+    original, done = place.coordination.get, list[bool]()
 
     def get(pk: str, sk: str) -> Any:
         # Just before the duplicate takes the lock the other worker does all of the work.

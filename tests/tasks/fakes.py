@@ -87,7 +87,7 @@ class Memory:
         self.items.pop((old.pk, old.sk), None)
         return True
 
-    def expired(self, now: int) -> Iterator[Item]:
+    def expired(self, now: int, part: int = 0, parts: int = 1) -> Iterator[Item]:
         return (item for key, item in self.items.items() if (self.ttls[key] or now) < now)
 
     def _put(self, item: Item, ttl: int | None) -> Item:

@@ -80,7 +80,7 @@ def test_expired_finds_only_what_is_past(table: Table) -> None:
 def test_of_many_claims_at_once_one_wins(dynamo: DynamoTable) -> None:
     with ThreadPoolExecutor(16) as pool:
         for slot in range(20):
-            won = list(pool.map(lambda worker, slot=slot: dynamo.create(  # type: ignore[misc]
+            won = list(pool.map(lambda worker, slot=slot: dynamo.create(
                 "claims", str(slot), {"by": worker}), range(16)))
             assert sum(item is not None for item in won) == 1
 

@@ -1,0 +1,84 @@
+"""What a turn looks at in Route 53, within its budget. Pure: `observe` reads what is named here."""
+
+from collections.abc import Mapping
+
+from chalicelib.fleet import HealthChecks
+from chalicelib.health_checks import guards
+from chalicelib.health_checks.records import (
+    BUDGET_PER_HOUR,
+    NEARLY,
+    PROPAGATION,
+    Check,
+    Host,
+    Memory,
+    certain,
+    settle,
+    slot,
+    used,
+)
+
+# Requests that are kept for what cannot wait when the hour's budget runs out.
+_KEPT_FOR_MOVES = 20
+_KEPT_FOR_ANCHORS = 40
+
+
+def eligible(hosts: Mapping[str, Host]) -> list[str]:
+    """The hosts that are to be probed: all but those that drain."""
+    return [id for id, host in hosts.items() if host.state != "draining"]
+
+
+def threshold(settings: HealthChecks, hosts: Mapping[str, Host]) -> int:
+    """How many anchors must be healthy: fewer where there are fewer hosts than anchors."""
+    return max(1, settings.threshold - max(0, settings.anchors - len(eligible(hosts))))
+
+
+def wanting(memory: Memory, settings: HealthChecks, hosts: Mapping[str, Host]) -> int:
+    """How many anchors are to be replaced or added."""
+    if memory.parent is None:
+        return settings.anchors
+    checks = {check.number: check for check in memory.checks}
+    good = [number for number in memory.parent.children
+            if guards.stays(checks[number], hosts) and checks[number].healthy is not False]
+    return max(0, min(settings.anchors, len(eligible(hosts))) - len(good))
+
+
+def due(check: Check, settings: HealthChecks, at: float, minute: int) -> bool:
+    """Whether a rover has been with its host for a whole slot, and long enough for a verdict."""
+    return minute - check.minute >= slot(settings) and certain(check, settings, at)
+
+
+def moment(memory: Memory, settings: HealthChecks, hosts: Mapping[str, Host], at: float) -> float:
+    """When to look: at once, or in some seconds if then a wanted check will have settled or the parent be free."""
+    soon = [memory.parent.changed + PROPAGATION] if memory.parent else []
+    if wanting(memory, settings, hosts):
+        anchors = memory.parent.children if memory.parent else ()
+        soon += [check.since + settle(settings) for check in memory.checks if check.number not in anchors]
+    return max([at, *(when for when in soon if when <= at + NEARLY)])
+
+
+def doubtful(memory: Memory) -> list[int]:
+    """The checks (0: the parent) of which it is not known whether their last change was made."""
+    parent = [0] if memory.parent and not memory.parent.sure else []
+    return parent + [check.number for check in memory.checks if not check.sure]
+
+
+def reads(memory: Memory, settings: HealthChecks, hosts: Mapping[str, Host], at: float, minute: int) -> list[int]:
+    """The checks whose status is to be read, the most important first."""
+    left = BUDGET_PER_HOUR - used(memory, minute) - 2 * len(doubtful(memory))
+    anchors = memory.parent.children if memory.parent else ()
+    known = [check for check in memory.checks if guards.there(check, hosts) and certain(check, settings, at)]
+    want = wanting(memory, settings, hosts)
+    rovers = [check.number for check in known if check.number not in anchors
+              and (want or due(check, settings, at, minute))]
+    members = _members([check for check in known if check.number in anchors], memory, settings, hosts)
+    return rovers[: max(0, left - _KEPT_FOR_MOVES)] + members[: max(0, left - len(rovers) - _KEPT_FOR_ANCHORS)]
+
+
+def _members(anchors: list[Check], memory: Memory, settings: HealthChecks, hosts: Mapping[str, Host]) -> list[int]:
+    """Which anchors to look at: all when the threshold is to change, else the doubted and the longest not seen."""
+    oldest = sorted(anchors, key=lambda check: (hosts[check.host].state != "unhealthy", check.read))
+    if memory.parent and memory.parent.threshold != threshold(settings, hosts):
+        return [check.number for check in oldest]
+    quota = max(1, 4 - 2 * settings.rovers // slot(settings))
+    doubted = sum(hosts[check.host].state == "unhealthy" and check.healthy is True for check in anchors)
+    return [check.number for check in oldest[: max(quota, doubted)]]

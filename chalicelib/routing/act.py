@@ -1,0 +1,84 @@
+"""Carries out what routing's decisions ask for. Only plan and apply call Route 53; marks are objects in S3."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from chalicelib import cloud
+from chalicelib.control import Request
+from chalicelib.plan import Action
+from chalicelib.routing import api, checks
+from chalicelib.site import Site
+
+
+def create_checks(site: Site, request: Request, actions: Sequence[Action]) -> Sequence[str]:
+    """Creates checks, children before those that watch them. Asked twice, Route 53 gives back the same one."""
+    ids: dict[str, str] = {}
+    results = []
+    for action in actions:
+        ids |= action.facts["known"]
+        config = dict(action.facts["config"])
+        if "ChildHealthChecks" in config:
+            config["ChildHealthChecks"] = [ids[child] for child in config["ChildHealthChecks"]]
+        answer = api.call("create_health_check", CallerReference=action.facts["reference"], HealthCheckConfig=config)
+        ids[action.target] = answer["HealthCheck"]["Id"]
+        results.append(f"{action.target}: created as {ids[action.target]}")
+    return results
+
+
+def delete_checks(site: Site, request: Request, actions: Sequence[Action]) -> Sequence[str]:
+    """Deletes checks, those that watch others first."""
+    first = sorted(actions, key=lambda action: not action.target.startswith("serving-"))
+    for action in first:
+        api.call("delete_health_check", HealthCheckId=action.facts["id"])
+    return [f"{action.target}: deleted" for action in first]
+
+
+def announce(site: Site, request: Request, actions: Sequence[Action]) -> Sequence[str]:
+    """Only for the journal: the batches that follow are too long for it."""
+    return [f"{action.target}: {action.reason}" for action in actions]
+
+
+def change(site: Site, request: Request, actions: Sequence[Action]) -> Sequence[str]:
+    """One request for each batch; Route 53 carries out all of a batch or nothing."""
+    results = []
+    for action in actions:
+        batch = {"Comment": f"Lamplighter {action.target}", "Changes": action.facts["changes"]}
+        answer = api.call("change_resource_record_sets", HostedZoneId=action.facts["zone"], ChangeBatch=batch)
+        results.append(f"batch {action.target}: {action.reason}, {answer['ChangeInfo']['Status'].lower()}")
+    return results
+
+
+def put_mark(site: Site, request: Request, actions: Sequence[Action]) -> Sequence[str]:
+    """Puts the object that makes Route 53 keep users away; takes effect when its checkers see it."""
+    for action in actions:
+        away = checks.keeper(site.fleet, action.target)
+        body = msgspec.json.encode(action.facts["mark"])
+        cloud.reach(away, lambda away=away, body=body, region=action.target: cloud.client("s3", away).put_object(  # type: ignore[misc]
+            Bucket=checks.bucket(site.fleet, away), Key=checks.mark(region), Body=body, ContentType="application/json"))
+    return [f"{action.target}: users are kept away" for action in actions]
+
+
+def remove_mark(site: Site, request: Request, actions: Sequence[Action]) -> Sequence[str]:
+    """Removes that object."""
+    for action in actions:
+        away = checks.keeper(site.fleet, action.target)
+        cloud.reach(away, lambda away=away, region=action.target: cloud.client("s3", away).delete_object(  # type: ignore[misc]
+            Bucket=checks.bucket(site.fleet, away), Key=checks.mark(region)))
+    return [f"{action.target}: users may come back" for action in actions]
+
+
+def remember(site: Site, request: Request, actions: Sequence[Action]) -> Sequence[str]:
+    """Notes since when a region answers, or how often it did not."""
+    for action in actions:
+        old = site.regional.get("hold", action.target)
+        _ = site.regional.swap(old, action.facts) if old else site.regional.create("hold", action.target, action.facts)
+    return []
+
+
+def alert(site: Site, request: Request, actions: Sequence[Action]) -> Sequence[str]:
+    """Tells people."""
+    for action in actions:
+        site.alerts.publish(f"Route 53 differs from fleet.toml: {action.target}", action.reason)
+    return [f"{action.target}: told" for action in actions]
+

@@ -1,0 +1,32 @@
+"""Route 53's own API, at the pace that it allows. Nothing that keeps users served in a failure comes this way."""
+
+import time
+from typing import Any
+
+from chalicelib import cloud
+from chalicelib.control import Later
+
+# Served from there, whatever region asks.
+REGION = "us-east-1"
+# Route 53 takes five requests a second from an account; others need some, too.
+PAUSE_SECONDS = 0.25
+_BUSY = ("PriorRequestNotComplete", "Throttling", "ThrottlingException")
+
+
+def pages(method: str, key: str, **arguments: Any) -> list[Any]:
+    """All that a listing has under `key`, over as many requests as it takes."""
+    listing = cloud.client("route53", REGION).get_paginator(method)
+    found: list[Any] = cloud.reach(REGION, lambda: [
+        one for page in listing.paginate(**arguments) for one in page[key]])
+    return found
+
+
+def call(method: str, **arguments: Any) -> Any:
+    """One request; `Later` while Route 53 is busy with others."""
+    time.sleep(PAUSE_SECONDS)
+    try:
+        return cloud.reach(REGION, lambda: getattr(cloud.client("route53", REGION), method)(**arguments))
+    except cloud.ClientError as error:
+        if error.response.get("Error", {}).get("Code") in _BUSY:
+            raise Later(f"Route 53 is busy ({error}); what was done stays, the rest follows", 30) from None
+        raise

@@ -1,0 +1,48 @@
+"""From the fleet file to what is wanted in Route 53: spec, record sets, checks."""
+
+from typing import NamedTuple
+
+from chalicelib.fleet import Fleet
+from chalicelib.routing import capacity, checks, compiler, declared, geography
+from chalicelib.routing.spec import Compiled, Spec, Target
+
+
+class RoutingError(ValueError):
+    """The fleet cannot be routed as it is declared; the text says what to change."""
+
+
+class Wanted(NamedTuple):
+    """All that is to be there."""
+
+    spec: Spec
+    compiled: Compiled
+    checks: checks.Checks
+
+
+def wanted(fleet: Fleet, stage: str = "") -> Wanted:
+    """What `fleet` wants; `RoutingError` if it declares no routing, or one that cannot be had."""
+    if fleet.routing is None:
+        raise RoutingError("fleet.toml has no table [routing]; docs/routing.md tells how to write one")
+    try:
+        made = spec(fleet, fleet.routing, stage)
+        return Wanted(made, compiler.compile_records(made), checks.compile_checks(fleet, fleet.routing))
+    except capacity.CapacityError as error:
+        raise RoutingError(f"fleet.toml: {error}") from None
+
+
+def spec(fleet: Fleet, routing: declared.Routing, stage: str = "") -> Spec:
+    """The compiler's input."""
+    orders = geography.orders([region.name for region in fleet.regions],
+                              {place: own.order for own in routing.orders for place in own.places})
+    most = {region.name: region.entrance.capacity for region in fleet.regions
+            if region.entrance and region.entrance.capacity}
+    demand = dict(routing.demand) or capacity.townspeople()
+    return Spec(
+        routing.hostname, routing.zone, f"{fleet.name}-{stage}".strip("-"),
+        {region.name: _target(region.name, region.entrance) for region in fleet.regions if region.entrance}, orders,
+        capacity.spreads(orders, demand, most) if most else {}, ("A", "AAAA") if routing.ipv6 else ("A",),
+        int(routing.ttl))
+
+
+def _target(region: str, entrance: declared.Entrance) -> Target:
+    return Target(region, (entrance.load_balancer or "").lower().rstrip("."), entrance.zone or "", entrance.addresses)

@@ -1,0 +1,107 @@
+"""The health checks that routing needs, in the shape of boto3's `HealthCheckConfig`, keyed by symbolic name.
+
+For each region three: `alive-R` asks its entrance; `open-R` is the inverted check of an S3 object in another region,
+so it fails while that object is there; `serving-R`, which the records carry, needs both. Route 53 refuses a
+calculated check among the children of another ("Monitoring other health checks"), so where `alive` is itself
+calculated, its children and enough copies of `open` are put side by side: see `gate`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from chalicelib.fleet import Fleet
+from chalicelib.routing.compiler import serving
+from chalicelib.routing.declared import Entrance, Routing
+
+Checks = dict[str, dict[str, Any]]
+
+
+def compile_checks(fleet: Fleet, routing: Routing) -> Checks:
+    """All checks, those that others depend on first."""
+    found: Checks = {}
+    for region in fleet.regions:
+        if region.entrance:
+            found[f"alive-{region.name}"] = _alive(routing, region.entrance)
+    for region in fleet.regions:
+        if keeper(fleet, region.name):
+            found[f"open-{region.name}"] = _open(fleet, routing, region.name)
+    for region in fleet.regions:
+        children = [name for kind in ("alive", "open") if (name := f"{kind}-{region.name}") in found]
+        found[serving(region.name)] = {"Type": "CALCULATED", "HealthThreshold": len(children),
+                                       "ChildHealthChecks": children}
+    return found
+
+
+def keeper(fleet: Fleet, region: str) -> str:
+    """The region whose bucket holds the mark that evacuates `region`: the next in the fleet that has a bucket."""
+    names = [known.name for known in fleet.regions]
+    start = names.index(region)
+    turned = [*fleet.regions[start + 1:], *fleet.regions[:start]]
+    return next((other.name for other in turned if other.entrance and other.entrance.bucket), "")
+
+
+def mark(region: str) -> str:
+    """The key of the S3 object that evacuates `region`."""
+    return f"evacuated/{region}"
+
+
+def gate(children: Sequence[str], threshold: int, gatekeeper: str) -> tuple[tuple[str, ...], int]:
+    """Names and threshold of one calculated check that is healthy if `threshold` of `children` are and `gatekeeper` is.
+
+    The gatekeeper must stand there as several checks of the same thing (`gatekeeper`, `gatekeeper-2`, ...): as many as
+    the children alone lack to reach the new threshold, at most 256 together.
+    """
+    if not 1 <= threshold <= len(children):
+        raise ValueError(f"a threshold of {threshold} with {len(children)} checks")
+    copies = len(children) - threshold + 1
+    names = (gatekeeper, *(f"{gatekeeper}-{number}" for number in range(2, copies + 1)))
+    return (*children, *names), threshold + copies
+
+
+def healthy(checks: Mapping[str, Mapping[str, Any]], name: str, answering: Mapping[str, bool]) -> bool:
+    """The verdict of check `name`, given whether the endpoint of each that asks one answers."""
+    check = checks[name]
+    if check["Type"] == "CALCULATED":
+        living = sum(healthy(checks, child, answering) for child in check["ChildHealthChecks"])
+        good = bool(living >= check["HealthThreshold"])
+    else:
+        good = answering[name]
+    return good != bool(check.get("Inverted"))
+
+
+def endpoints(checks: Mapping[str, Mapping[str, Any]], name: str) -> set[str]:
+    """The checks on which the verdict of `name` depends in the end: those that ask an endpoint."""
+    check = checks[name]
+    if check["Type"] != "CALCULATED":
+        return {name}
+    return {one for child in check["ChildHealthChecks"] for one in endpoints(checks, child)}
+
+
+def _alive(routing: Routing, entrance: Entrance) -> dict[str, Any]:
+    asks: dict[str, Any] = {"Type": routing.check.upper(), "Port": routing.port,
+                            "RequestInterval": routing.interval, "FailureThreshold": routing.failures}
+    if routing.check != "tcp":
+        asks["ResourcePath"] = routing.path
+    if routing.check == "https":
+        asks["EnableSNI"] = True
+    if entrance.addresses:
+        asks["IPAddress"] = entrance.addresses[0]
+    if entrance.load_balancer:
+        asks["FullyQualifiedDomainName"] = entrance.load_balancer
+    elif routing.check != "tcp":
+        # With an address this is only the Host header (and SNI): what users send.
+        asks["FullyQualifiedDomainName"] = routing.hostname
+    return asks
+
+
+def bucket(fleet: Fleet, region: str) -> str:
+    """The bucket of `region` for the marks of others; empty if it has none."""
+    entrance = next(known.entrance for known in fleet.regions if known.name == region)
+    return (entrance.bucket if entrance else None) or ""
+
+
+def _open(fleet: Fleet, routing: Routing, region: str) -> dict[str, Any]:
+    away = keeper(fleet, region)
+    return {"Type": "HTTPS", "Port": 443, "FullyQualifiedDomainName": f"{bucket(fleet, away)}.s3.{away}.amazonaws.com",
+            "ResourcePath": f"/{mark(region)}", "EnableSNI": True, "Inverted": True,
+            "RequestInterval": routing.interval, "FailureThreshold": routing.failures}

@@ -1,0 +1,190 @@
+"""What to do about records, evacuations and returns: pure decisions."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from chalicelib.plan import Action, Plan
+from chalicelib.routing import difference
+from chalicelib.routing.compiler import OWNER
+from chalicelib.routing.difference import Change, Group, Key
+from chalicelib.routing.seen import FleetSeen, Mark, RegionSeen, ZoneSeen
+from chalicelib.routing.spec import Record
+
+# A plan that changes or deletes more of what is there is refused unless forced; few records are let off.
+MOST_TOUCHED = 0.30
+FEW_RECORDS = 10
+# How long new checks get to find out about their endpoints before anything depends on them.
+SETTLE_SECONDS = 60
+# Looks in a row without an answer after which a region counts as dead, as in Route 53's own threshold.
+BAD_LOOKS = 2
+
+
+def plan(seen: ZoneSeen) -> Plan:
+    """The next step towards what is wanted: checks, then, once these have settled, records, then what is left over."""
+    hostnames = difference.owned(seen.there, seen.owner) | {seen.hostname}
+    if refusal := _foreign(seen):
+        return Plan(refusal=refusal)
+    missing = [name for name in seen.checks if name not in _ids(seen)]
+    unsettled = [check.name for check in seen.existing if check.name in seen.checks and not check.settled
+                 and check.reference == seen.references[check.name] and check.id not in _attached(seen)]
+    if missing:
+        create = tuple(Action("create-check", name, "wanted and not there", {
+            "config": seen.checks[name], "reference": seen.references[name], "known": _ids(seen)}) for name in missing)
+        return Plan(create, (f"records follow when {len(missing)} new checks have settled",), later=SETTLE_SECONDS)
+    if unsettled:
+        return Plan(notes=(f"{', '.join(unsettled)}: nothing is known of their endpoints yet",), later=SETTLE_SECONDS)
+    return _records(seen, hostnames)
+
+
+def drift(seen: ZoneSeen) -> Plan:
+    """Tells people if Route 53 does not hold what fleet.toml wants."""
+    found = plan(msgspec.structs.replace(seen, force=True))
+    summary = found.refusal or "; ".join(
+        f"{action.kind} {action.target}: {action.reason}" for action in found.actions if not action.routine)
+    if not summary and not found.later:
+        return Plan(notes=("Route 53 holds what fleet.toml wants",))
+    text = summary or "; ".join(found.notes)
+    return Plan((Action("alert", seen.hostname, text),), report={"drift": text})
+
+
+def evacuate(seen: FleetSeen, now: int) -> Plan:
+    """Keep users away from a region, unless nobody else is there to take them."""
+    region = _find(seen, seen.asked)
+    if region is None:
+        return Plan(refusal=_unknown(seen))
+    if region.mark and region.mark.by == "hand":
+        return Plan(notes=(f"{region.name} is evacuated already: {region.mark.reason}",))
+    if not seen.others_serve(region.name):
+        return Plan(refusal=f"{region.name} is the last region that takes users; restore or mend another one first")
+    return Plan((_put(region.name, Mark("hand", seen.reason, now), seen.reason),))
+
+
+def restore(seen: FleetSeen) -> Plan:
+    """Let users come back to a region."""
+    region = _find(seen, seen.asked)
+    if region is None:
+        return Plan(refusal=_unknown(seen))
+    if not region.readable:
+        return Plan(refusal=f"{region.name}: its mark cannot be read now; run this in another region, or later")
+    if region.mark is None:
+        return Plan(notes=(f"{region.name} is not evacuated",))
+    notes = () if region.alive else (f"{region.name} does not answer now: Route 53 sends nobody there before it does",)
+    return Plan((Action("remove-mark", region.name, seen.reason),), notes)
+
+
+def hold(seen: FleetSeen, now: int) -> Plan:
+    """After a region died by itself, keep users away until it has been quiet for the hold; never from the last one."""
+    actions: list[Action] = []
+    for region in seen.regions:
+        if region.name in seen.mine and region.readable:
+            actions += _hold(seen, region, now)
+    return Plan(tuple(actions))
+
+
+def status(seen: FleetSeen) -> Plan:
+    """Who is alive, who is kept away and why."""
+    rows = [{"region": region.name, "alive": region.alive, "serves": region.serves,
+             "kept away": f"by {region.mark.by}: {region.mark.reason}" if region.mark else
+             "" if region.readable else "not known"} for region in seen.regions]
+    return Plan(report={"regions": rows})
+
+
+def _hold(seen: FleetSeen, region: RegionSeen, now: int) -> list[Action]:
+    good = (region.good or now) if region.alive else 0
+    bad = 0 if region.alive else region.bad + 1
+    actions = []
+    if (good, bad) != (region.good, region.bad):
+        facts = {"good": good, "bad": bad}
+        actions.append(Action("remember", region.name, "answers" if region.alive else "no answer", facts, routine=True))
+    held = region.mark is not None and region.mark.by == "hold"
+    if held and region.alive and not seen.others_serve(region.name):
+        actions.append(Action("remove-mark", region.name, "nobody else takes users"))
+    elif held and region.alive and now - good >= seen.hold:
+        actions.append(Action("remove-mark", region.name, f"has answered for {now - good} s without a break"))
+    elif region.mark is None and bad >= BAD_LOOKS and seen.hold and seen.others_serve(region.name):
+        reason = f"died by itself; comes back when it has answered for {seen.hold} s"
+        actions.append(_put(region.name, Mark("hold", reason, now), reason))
+    return actions
+
+
+def _put(region: str, mark: Mark, reason: str) -> Action:
+    return Action("put-mark", region, reason, {"mark": msgspec.structs.asdict(mark)})
+
+
+def _find(seen: FleetSeen, name: str) -> RegionSeen | None:
+    return next((region for region in seen.regions if region.name == name), None)
+
+
+def _unknown(seen: FleetSeen) -> str:
+    known = ", ".join(region.name for region in seen.regions)
+    return f"{seen.asked!r} is no region of this fleet; there are: {known}"
+
+
+def _ids(seen: ZoneSeen) -> dict[str, str]:
+    """Route 53's ids of the checks that are wanted and there."""
+    return {check.name: check.id for check in seen.existing if seen.references.get(check.name) == check.reference}
+
+
+def _attached(seen: ZoneSeen) -> set[str]:
+    return {str(record["HealthCheckId"]) for record in seen.there if "HealthCheckId" in record}
+
+
+def _foreign(seen: ZoneSeen) -> str:
+    """Why the hostname cannot be taken: somebody else's records stand there."""
+    if seen.hostname in difference.owned(seen.there, seen.owner) or seen.adopt:
+        return ""
+    name = f"{seen.hostname}."
+    other = difference.groups(seen.there).get((f"{OWNER}.{name}", "TXT"), {})
+    if other:
+        said = next(iter(other.values()))["ResourceRecords"][0]["Value"]
+        return (f"{seen.hostname} belongs to another owner ({said}); "
+                "give this fleet another hostname, or take it over with adopt")
+    kinds = sorted({record["Type"] for record in map(difference.normal, seen.there)
+                    if record["Name"] == name and record["Type"] in ("A", "AAAA", "CNAME")})
+    return (f"{seen.hostname} has {' and '.join(kinds)} records that Lamplighter did not make; "
+            "delete them, or take them over with adopt") if kinds else ""
+
+
+def _records(seen: ZoneSeen, hostnames: set[str]) -> Plan:
+    everything = difference.groups(seen.there)
+    there = {key: group for key, group in everything.items() if difference.is_ours(key, hostnames)}
+    ids = _ids(seen)
+    wanted = difference.groups(_with_ids(record, ids) for record in seen.wanted)
+    changed = difference.changes(wanted, there)
+    existing = sum(map(len, there.values()))
+    if refusal := "" if seen.force else _guard(changed, wanted, there, existing):
+        return Plan(refusal=refusal)
+    batches = list(difference.batches(changed))
+    actions = [_batch(f"{number} of {len(batches)}", batch, seen.zone) for number, batch in enumerate(batches, 1)]
+    left = [] if batches else [check for check in seen.existing if check.id not in _ids(seen).values()]
+    unused = [Action("delete-check", check.name, "no record needs it any more", {"id": check.id}) for check in left]
+    told = [Action("change-records", seen.hostname, _counted(changed), {"batches": len(batches)})] if batches else []
+    return Plan((*told, *actions, *unused))
+
+
+def _batch(target: str, batch: Sequence[Change], zone: str) -> Action:
+    # Too long for the journal, which has the announcement instead.
+    return Action("batch", target, f"{len(batch)} changes", {"changes": batch, "zone": zone}, routine=True)
+
+
+def _guard(changed: Sequence[Sequence[Change]], wanted: dict[Key, Group], there: dict[Key, Group], count: int) -> str:
+    last = sorted(name for name, kind in there if kind != "TXT" and (name, kind) not in wanted
+                  and "._" not in name)
+    if last:
+        return f"this would delete the last answer of {', '.join(last)}; if that is meant, run it with force"
+    touched = sum(change["Action"] != "CREATE" for group in changed for change in group)
+    if count > FEW_RECORDS and touched > MOST_TOUCHED * count:
+        return (f"this would change or delete {touched} of {count} record sets, more than {MOST_TOUCHED:.0%}; "
+                "look at the plan with force, then apply it with force")
+    return ""
+
+
+def _counted(changed: Sequence[Sequence[Change]]) -> str:
+    kinds = [change["Action"] for group in changed for change in group]
+    words = {"CREATE": "to create", "UPSERT": "to change", "DELETE": "to delete"}
+    return ", ".join(f"{kinds.count(kind)} {word}" for kind, word in words.items() if kind in kinds)
+
+
+def _with_ids(record: Record, ids: dict[str, str]) -> Record:
+    return {**record, "HealthCheckId": ids[record["HealthCheckId"]]} if "HealthCheckId" in record else record

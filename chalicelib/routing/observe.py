@@ -1,0 +1,161 @@
+"""What routing's operations look at: the hosted zone, the health checks, the regions' entrances, the marks in S3."""
+
+import hashlib
+import http.client
+import socket
+import ssl
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+
+from chalicelib import cloud
+from chalicelib.control import Refused, Request
+from chalicelib.routing import api, build, checks
+from chalicelib.routing.declared import Entrance, Routing
+from chalicelib.routing.seen import CheckSeen, FleetSeen, Mark, RegionSeen, ZoneSeen
+from chalicelib.site import Site
+
+_PROBE_SECONDS = 4
+# Route 53 asks from several regions of the world; three of these checkers tell enough of an endpoint.
+_REPORTS = 3
+
+
+class ZoneAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`force` lets a plan touch more than 30% of the records, or delete a name's last answer; `adopt` takes over
+    records at the hostname that somebody else made."""
+
+    force: bool = False
+    adopt: bool = False
+
+
+class RegionAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`region`; `reason` for the journal."""
+
+    region: str
+    reason: str = "by hand"
+
+
+def zone(site: Site, request: Request) -> ZoneSeen:
+    """What is wanted, and all that the hosted zone and the account's health checks hold."""
+    try:
+        wanted = build.wanted(site.fleet, site.stage)
+    except build.RoutingError as error:
+        raise Refused(str(error)) from None
+    asked: ZoneAsked = request.parameters
+    references = references_of(wanted.spec.owner, wanted.checks)
+    spec, compiled = wanted.spec, wanted.compiled
+    there = api.pages("list_resource_record_sets", "ResourceRecordSets", HostedZoneId=spec.zone)
+    return ZoneSeen(spec.hostname, spec.zone, spec.owner, (*compiled.records, compiled.owner), wanted.checks,
+                    references, there, _existing(spec.owner), asked.force, asked.adopt)
+
+
+def fleet(site: Site, request: Request) -> FleetSeen:
+    """All regions, each asked as Route 53 asks it, all at the same time."""
+    routing = _routing(site)
+    with ThreadPoolExecutor(len(site.fleet.regions)) as pool:
+        regions = list(pool.map(lambda region: _region(site, routing, region.name), site.fleet.regions))
+    asked = getattr(request.parameters, "region", "")
+    mine = [region.name for region in site.fleet.regions if checks.keeper(site.fleet, region.name) == site.region]
+    return FleetSeen(regions, routing.hold, mine, asked, getattr(request.parameters, "reason", ""))
+
+
+def references_of(owner: str, wanted: checks.Checks) -> dict[str, str]:
+    """The caller reference of each wanted check: whose it is, its name, and a hash of all that it depends on.
+
+    So a check that is to be another gets made anew and settles, and the old one goes when no record has it any more.
+    """
+    found: dict[str, str] = {}
+    for name, config in wanted.items():
+        children = [found[child] for child in config.get("ChildHealthChecks", ())]
+        written = msgspec.json.encode([config, children], order="deterministic")
+        found[name] = f"{prefix(owner)}{name}:{hashlib.sha256(written).hexdigest()[:10]}"
+    return found
+
+
+def prefix(owner: str) -> str:
+    """How the caller references of all checks of `owner` begin (Route 53 takes 64 characters)."""
+    return f"lamp:{hashlib.sha256(owner.encode()).hexdigest()[:8]}:"
+
+
+def _existing(owner: str) -> list[CheckSeen]:
+    found = api.pages("list_health_checks", "HealthChecks")
+    return [_check(check) for check in found if check["CallerReference"].startswith(prefix(owner))]
+
+
+def _check(check: Mapping[str, Any]) -> CheckSeen:
+    _, _, name, _ = check["CallerReference"].split(":")
+    calculated = check["HealthCheckConfig"]["Type"] == "CALCULATED"
+    return CheckSeen(check["Id"], name, check["CallerReference"], calculated or _settled(check["Id"]))
+
+
+def _settled(id: str) -> bool:
+    return len(api.call("get_health_check_status", HealthCheckId=id)["HealthCheckObservations"]) >= _REPORTS
+
+
+def _routing(site: Site) -> Routing:
+    if site.fleet.routing is None:
+        raise Refused("fleet.toml has no table [routing]; docs/routing.md tells how to write one")
+    return site.fleet.routing
+
+
+def _region(site: Site, routing: Routing, name: str) -> RegionSeen:
+    entrance = next(region.entrance for region in site.fleet.regions if region.name == name)
+    item = site.regional.get("hold", name)
+    known = item.body if item else {}
+    mark, readable = _mark(site, name)
+    return RegionSeen(name, entrance is not None and answers(routing, entrance), mark, readable,
+                      int(known.get("bad", 0)), int(known.get("good", 0)))
+
+
+def _mark(site: Site, name: str) -> tuple[Mark | None, bool]:
+    """The mark that evacuates a region, and whether it could be looked for."""
+    away = checks.keeper(site.fleet, name)
+    if not away:
+        return None, True
+    place = {"Bucket": checks.bucket(site.fleet, away), "Key": checks.mark(name)}
+    try:
+        answer = cloud.reach(away, lambda: cloud.client("s3", away).get_object(**place))
+        return msgspec.json.decode(answer["Body"].read(), type=Mark), True
+    except cloud.Unreachable:
+        return None, False
+    except cloud.ClientError as error:
+        if error.response.get("Error", {}).get("Code") != "NoSuchKey":
+            raise
+        return None, True
+    except msgspec.DecodeError as error:
+        # An object of somebody's own making evacuates as well.
+        return Mark("hand", f"an object that Lamplighter did not write ({error})", 0), True
+
+
+def answers(routing: Routing, entrance: Entrance) -> bool:
+    """Whether the entrance answers as Route 53's check wants it: TCP connects, or HTTP says 2xx or 3xx."""
+    host = entrance.load_balancer or entrance.addresses[0]
+    try:
+        return _connects(host, routing.port) if routing.check == "tcp" else _good(routing, host)
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def _connects(host: str, port: int) -> bool:
+    with socket.create_connection((host, port), _PROBE_SECONDS):
+        return True
+
+
+def _good(routing: Routing, host: str) -> bool:
+    connection = _connection(routing, host)
+    try:
+        connection.request("GET", routing.path, headers={"Host": routing.hostname, "User-Agent": "Lamplighter"})
+        return 200 <= connection.getresponse().status < 400
+    finally:
+        connection.close()
+
+
+def _connection(routing: Routing, host: str) -> http.client.HTTPConnection:
+    if routing.check == "http":
+        return http.client.HTTPConnection(host, routing.port, timeout=_PROBE_SECONDS)
+    # Route 53 does not look at certificates either ("Values that you specify when you create health checks").
+    return http.client.HTTPSConnection(
+        host, routing.port, timeout=_PROBE_SECONDS, context=ssl._create_unverified_context())  # noqa: S323
+

@@ -1,0 +1,79 @@
+"""What routing's operations see of the world, as frozen values."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from chalicelib.routing.checks import Checks
+from chalicelib.routing.spec import Record
+
+
+class CheckSeen(msgspec.Struct, frozen=True):
+    """A health check of ours in Route 53; `settled` when enough of Route 53's checkers have reported on it."""
+
+    id: str
+    name: str
+    reference: str
+    settled: bool
+
+
+class ZoneSeen(msgspec.Struct, frozen=True):
+    """What is wanted and what is there. `there` is the whole hosted zone, everybody's records.
+
+    `references` has the caller reference that each wanted check would have: it changes with the check's config.
+    """
+
+    hostname: str
+    zone: str
+    owner: str
+    wanted: Sequence[Record]
+    checks: Checks
+    references: Mapping[str, str]
+    there: Sequence[Record]
+    existing: Sequence[CheckSeen]
+    force: bool = False
+    adopt: bool = False
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """The S3 object that keeps users away from a region: who put it, by `hand` or by the `hold` after a failure."""
+
+    by: str
+    reason: str
+    at: int
+
+
+class RegionSeen(msgspec.Struct, frozen=True):
+    """A region as seen from here: whether its entrance answers, and the mark that evacuates it.
+
+    `bad` counts the looks in a row at which it did not answer before this one, `good` is when it began to answer (epoch
+    seconds, 0: it does not). `readable` is false if nothing is known of its mark.
+    """
+
+    name: str
+    alive: bool
+    mark: Mark | None = None
+    readable: bool = True
+    bad: int = 0
+    good: int = 0
+
+    @property
+    def serves(self) -> bool:
+        """Whether it takes users."""
+        return self.alive and self.mark is None
+
+
+class FleetSeen(msgspec.Struct, frozen=True):
+    """All regions; `mine` are those whose mark this region keeps, `asked` the one that an operation is about."""
+
+    regions: Sequence[RegionSeen]
+    hold: int
+    mine: Sequence[str] = ()
+    asked: str = ""
+    reason: str = ""
+    known: Mapping[str, Any] = {}
+
+    def others_serve(self, region: str) -> bool:
+        """Whether anybody else takes users."""
+        return any(other.serves for other in self.regions if other.name != region)

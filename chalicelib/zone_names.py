@@ -1,0 +1,22 @@
+"""The names in the pinned tz database, and nothing of its times: all that fleet.toml needs to know of it."""
+
+from difflib import get_close_matches
+from functools import cache
+from importlib import resources
+
+
+@cache
+def names() -> frozenset[str]:
+    """The names of all zones, spelled exactly."""
+    return frozenset(resources.files("tzdata").joinpath("zones").read_text("ascii").split())
+
+
+def wrong(name: str) -> str:
+    """Why `name` is no zone, and what to write instead; empty if it is one."""
+    return "" if name in names() else f"unknown time zone {name[:100]!r}: {_remedy(name)}"
+
+
+def _remedy(name: str) -> str:
+    lowered = {known.lower(): known for known in names()}
+    near = get_close_matches(name.lower()[:100], lowered, 1)
+    return f"write {lowered[near[0]]}" if near else "write it as in Europe/Stockholm or UTC"

@@ -1,0 +1,92 @@
+"""Rotation simulated under four models of Route 53; and proof that the simulation would notice if it did harm."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from chalicelib.fleet import HealthChecks
+from chalicelib.health_checks import agenda, guards, records, rovers, target
+from commands import cli, simulate_health_checks
+from sandbox.simulation.checkers import MODELS, Model
+from sandbox.simulation.health_checks import Plot
+from sandbox.simulation.tally import Verdict
+
+
+def lived(model: Model = "adversarial", interval: Any = 10, hosts: int = 20, hours: int = 40, rough: bool = False,
+          seed: int = 11) -> Verdict:
+    settings = HealthChecks(target_groups=("hosts",), interval=interval)
+    return simulate_health_checks.simulated(Plot(seed, model, settings, hosts, hours * 60, rough))
+
+
+@pytest.mark.parametrize("rough", [False, True], ids=["smooth", "rough"])
+@pytest.mark.parametrize("hosts", [3, 5, 20])
+@pytest.mark.parametrize("interval", [10, 30])
+@pytest.mark.parametrize("model", MODELS)
+def test_no_flip_no_outage_missed_nothing_late(model: Model, interval: int, hosts: int, rough: bool) -> None:
+    found = lived(model, interval, hosts, 12, rough)
+    assert (found.flips, found.missed, found.late, found.strangers) == (0, 0, 0, 0)
+    assert found.calls <= 300
+    assert found.swaps > 10 and found.moves > 50
+
+
+def test_twenty_hosts_are_all_seen_within_eighteen_minutes() -> None:
+    found = lived(hours=60)
+    assert 900 < found.gap <= 18 * 60 == records.bound(HealthChecks(target_groups=("a",)), 20) + 20
+    assert found.outages > 3 and 0 < found.detection <= 40
+    assert 0 < found.repointed <= 120
+
+
+def test_an_outage_is_seen_within_a_hundred_seconds_by_checks_every_thirty() -> None:
+    found = lived(interval=30, hours=60)
+    assert found.outages > 3 and 40 < found.detection <= 100
+
+
+def test_the_same_seed_gives_the_same_world() -> None:
+    assert lived(hours=5, rough=True) == lived(hours=5, rough=True)
+
+
+def test_if_anchors_were_moved_like_others_the_verdict_would_flip(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guards, "may_move", lambda *_: True)
+    assert lived("reset unhealthy").flips > 0 and lived("adversarial").flips > 0
+    assert lived("reset healthy").missed + lived("reset healthy", hours=100, hosts=5).missed > 0
+
+
+def test_if_a_host_could_count_twice_its_loss_would_flip_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guards, "distinct", lambda checks: True)
+    assert sum(lived(interval=30, hosts=4, hours=100, seed=seed).flips for seed in (3, 4, 5)) > 0
+
+
+def test_without_the_token_strangers_would_be_taken_for_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(target, "update", lambda host: {"IPAddress": host.address, "SearchString": ""})
+    assert lived(hours=10).strangers > 0
+
+
+def test_if_draining_hosts_were_kept_their_checks_would_lag(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = lived(hours=40).drained
+    monkeypatch.setattr(guards, "stays", guards.there)
+    assert lived(hours=40).drained > usual
+
+
+def test_without_turns_being_fair_hosts_would_be_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rovers, "queue", lambda memory, settings, hosts, at: dict.fromkeys(agenda.eligible(hosts), 0.0))
+    assert lived(hours=10).late > 0
+
+
+def test_without_a_budget_there_would_be_too_many_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agenda, "reads", lambda memory, *_: [check.number for check in memory.checks if check.sure])
+    assert lived(hours=10).calls > 300
+
+
+def test_the_command_prints_the_figures(capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["simulate", "health-checks", "--hours", "8", "--json"]) == 0
+    rows = json.loads(capfd.readouterr().out)["models"]
+    assert [row["model"] for row in rows] == sorted(MODELS)
+    assert all(row["flips"] == row["missed"] == row["late"] == 0 for row in rows)
+
+
+def test_the_command_fails_when_a_figure_is_bad(monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = lived(hours=1)
+    monkeypatch.setattr(simulate_health_checks, "run", lambda *_: [msgspec.structs.replace(bad, flips=1)])
+    assert cli.main(["simulate", "health-checks"]) == 1

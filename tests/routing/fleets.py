@@ -1,0 +1,43 @@
+"""Fleets with routing, and an oracle of Route 53's answers: what the tests of routing stand on."""
+
+from collections.abc import Iterable, Mapping
+
+from chalicelib import fleet
+from chalicelib.routing import build
+from chalicelib.routing.geography import Place
+from sandbox.route53.answers import Location
+
+EIGHT = ("eu-west-1", "us-east-1", "ap-southeast-1", "us-west-2", "eu-central-1", "ap-northeast-1", "sa-east-1",
+         "ap-southeast-2")
+CHECKS = {region: f"serving-{region}" for region in EIGHT}
+
+
+def text(regions: Iterable[str] = EIGHT[:3], more: str = "", capacity: Mapping[str, float] | None = None,
+         addresses: bool = False) -> str:
+    """A fleet.toml that routes app.example.com over `regions`; `more` goes into its table [routing]."""
+    tables = ""
+    for number, region in enumerate(regions):
+        where = (f'addresses = ["192.0.2.{number + 1}"]' if addresses
+                 else f'load_balancer = "app.{region}.elb.amazonaws.com", zone = "ZELB"')
+        most = f", capacity = {capacity[region]!r}" if capacity else ""
+        tables += f'[[regions]]\nname = "{region}"\nentrance = {{{where}, bucket = "marks-{region}"{most}}}\n'
+    return (f'name = "acme"\n{tables}[coordination]\nregions = ["eu-west-1"]\n'
+            f'[routing]\nhostname = "app.example.com"\nzone = "ZONE"\n{more}')
+
+
+def wanted(regions: Iterable[str] = EIGHT[:3], more: str = "", **options: object) -> build.Wanted:
+    """What that fleet wants in Route 53."""
+    return build.wanted(fleet.parse(text(regions, more, **options)), "test")  # type: ignore[arg-type]
+
+
+def location(place: Place) -> Location:
+    """`place` as a query's location for the twin of Route 53."""
+    match place.kind:
+        case "continent":
+            return Location(place.code)
+        case "country":
+            return Location(place.within.removeprefix("continent:"), place.code)
+        case "state":
+            return Location("NA", "US", place.code)
+        case _:
+            return Location()

@@ -1,0 +1,221 @@
+"""Plans, guards, evacuations and returns, as tables; and many random days of a region's life."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chalicelib.routing import decide, difference
+from chalicelib.routing.observe import references_of
+from chalicelib.routing.seen import CheckSeen, FleetSeen, Mark, RegionSeen, ZoneSeen
+from tests.routing.fleets import EIGHT, wanted
+
+FOREIGN = {"Name": "www.example.com.", "Type": "A", "TTL": 60, "ResourceRecords": [{"Value": "192.0.2.7"}]}
+
+
+def zone(regions: tuple[str, ...] = EIGHT[:3], there: list[dict[str, Any]] | None = None, settled: bool = True,
+         checks: bool = True, more: str = "", **flags: bool) -> ZoneSeen:
+    """What is wanted for `regions`, with all its checks there, and the records `there`."""
+    made = wanted(regions, more)
+    references = references_of(made.spec.owner, made.checks)
+    existing = [CheckSeen(f"id-{name}", name, reference, settled) for name, reference in references.items()]
+    return ZoneSeen("app.example.com", "ZONE", made.spec.owner, (*made.compiled.records, made.compiled.owner),
+                    made.checks, references, there or [], existing if checks else [], **flags)
+
+
+def after(seen: ZoneSeen) -> list[dict[str, Any]]:
+    """The zone after the plan's batches."""
+    groups = difference.groups(seen.there)
+    for change in changes(seen):
+        record = change["ResourceRecordSet"]
+        group = groups.setdefault((record["Name"], record["Type"]), {})
+        if change["Action"] == "DELETE":
+            del group[record.get("SetIdentifier", "")]
+        else:
+            group[record.get("SetIdentifier", "")] = record
+    return [record for group in groups.values() for record in group.values()]
+
+
+def changes(seen: ZoneSeen) -> list[dict[str, Any]]:
+    plan = decide.plan(seen)
+    assert plan.refusal == ""
+    return [change for action in plan.actions if action.kind == "batch" for change in action.facts["changes"]]
+
+
+def test_checks_come_first_and_settle_before_records_need_them() -> None:
+    plan = decide.plan(zone(checks=False))
+    assert [action.kind for action in plan.actions] == ["create-check"] * 9 and plan.later == 60
+    assert [action.target for action in plan.actions][-3:] == [f"serving-{region}" for region in EIGHT[:3]]
+    waiting = decide.plan(zone(settled=False))
+    assert waiting.actions == () and waiting.later == 60
+
+
+def test_then_all_records_are_made_and_nothing_is_left_to_do() -> None:
+    first = zone()
+    assert {change["Action"] for change in changes(first)} == {"CREATE"} and len(changes(first)) == 89
+    ids = {change["ResourceRecordSet"]["HealthCheckId"] for change in changes(first)
+           if "HealthCheckId" in change["ResourceRecordSet"]}
+    assert ids == {f"id-serving-{region}" for region in EIGHT[:3]}
+    again = decide.plan(msgspec.structs.replace(first, there=after(first)))
+    assert again.actions == () and again.refusal == "" and not again.later
+
+
+def test_the_journal_gets_a_sentence_and_not_the_records() -> None:
+    spoken = [action for action in decide.plan(zone()).actions if not action.routine]
+    assert [(action.kind, action.reason) for action in spoken] == [("change-records", "89 to create")]
+    assert len(msgspec.json.encode(spoken)) < 1000
+
+
+def test_ten_thousand_foreign_records_stay_untouched() -> None:
+    foreign = [FOREIGN | {"Name": f"host-{number}.example.com."} for number in range(10_000)]
+    made = after(zone(there=foreign))
+    assert made[:10_000] == foreign and len(made) == 10_089
+    for change in changes(zone(EIGHT[:2], [*foreign, *made[10_000:]], force=True)):
+        assert not change["ResourceRecordSet"]["Name"].startswith("host-")
+
+
+@pytest.mark.parametrize(("record", "said"), [
+    (FOREIGN | {"Name": "app.example.com."}, "has A records"),
+    (FOREIGN | {"Name": "APP.example.com", "Type": "CNAME", "ResourceRecords": [{"Value": "x.y."}]}, "has CNAME"),
+    ({"Name": "_lamplighter.app.example.com.", "Type": "TXT", "TTL": 60, "ResourceRecords": [
+        {"Value": '"heritage=lamplighter,owner=other-prod"'}]}, "belongs to another owner"),
+])  # fmt: skip
+def test_a_name_of_somebody_else_is_refused_unless_taken_over(record: dict[str, Any], said: str) -> None:
+    assert said in decide.plan(zone(there=[record])).refusal
+    assert decide.plan(zone(there=[record], adopt=True, force=True)).refusal == ""
+
+
+def test_other_types_at_the_hostname_are_none_of_our_business() -> None:
+    mail = {"Name": "app.example.com.", "Type": "MX", "TTL": 60, "ResourceRecords": [{"Value": "10 mail.example.com."}]}
+    assert mail in after(zone(there=[mail]))
+
+
+def test_a_plan_that_touches_too_much_is_refused_without_force() -> None:
+    there = after(zone())
+    other = zone(EIGHT[3:6], there)
+    assert "more than 30%" in decide.plan(other).refusal
+    assert decide.plan(msgspec.structs.replace(other, force=True)).refusal == ""
+    small = 'orders = [{places = ["SE"], order = ["us-east-1", "eu-west-1", "ap-southeast-1"]}]\n'
+    assert decide.plan(zone(there=there, more=small)).refusal == ""
+
+
+def test_the_last_answer_of_a_name_is_not_deleted_without_force() -> None:
+    old = [{**record, "Name": record["Name"].replace("app.", "old."),
+            **({"AliasTarget": record["AliasTarget"] | {
+                "DNSName": record["AliasTarget"]["DNSName"].replace("app.example", "old.example")}}
+               if "AliasTarget" in record else {})} for record in after(zone())]
+    moved = zone(there=old)
+    assert "would delete the last answer of old.example.com." in decide.plan(moved).refusal
+    kinds = {change["Action"] for change in changes(msgspec.structs.replace(moved, force=True))}
+    assert kinds == {"CREATE", "DELETE"}
+
+
+def test_checks_that_nothing_needs_go_only_after_the_records_do() -> None:
+    seen = zone(EIGHT[:2])
+    old = CheckSeen("id-old", "alive-eu-west-1", "lamp:00000000:alive-eu-west-1:0000000000", True)
+    more = msgspec.structs.replace(seen, existing=[*seen.existing, old])
+    assert "delete-check" not in {action.kind for action in decide.plan(more).actions}
+    [last] = decide.plan(msgspec.structs.replace(more, there=after(seen))).actions
+    assert (last.kind, last.facts) == ("delete-check", {"id": "id-old"})
+
+
+def test_drift_is_told_and_peace_is_not() -> None:
+    there = after(zone())
+    assert decide.drift(zone(there=there)).actions == ()
+    [alert] = decide.drift(zone(there=there[5:])).actions
+    assert alert.kind == "alert" and "5 to create" in alert.reason
+    [refused] = decide.drift(zone(there=[FOREIGN | {"Name": "app.example.com."}])).actions
+    assert "did not make" in refused.reason
+
+
+def fleet(*regions: RegionSeen, asked: str = "", mine: tuple[str, ...] = ("a",), hold: int = 600) -> FleetSeen:
+    return FleetSeen(regions, hold, mine, asked, "because")
+
+
+HAND, HELD = Mark("hand", "works", 1), Mark("hold", "died", 1)
+
+
+@pytest.mark.parametrize(("seen", "kinds", "said"), [
+    (fleet(RegionSeen("a", True), RegionSeen("b", True), asked="a"), ["put-mark"], ""),
+    (fleet(RegionSeen("a", False), RegionSeen("b", True), asked="a"), ["put-mark"], ""),
+    (fleet(RegionSeen("a", True, HELD), RegionSeen("b", True), asked="a"), ["put-mark"], ""),
+    (fleet(RegionSeen("a", True, HAND), RegionSeen("b", True), asked="a"), [], ""),
+    (fleet(RegionSeen("a", True), RegionSeen("b", False), asked="a"), [], "the last region"),
+    (fleet(RegionSeen("a", True), RegionSeen("b", True, HAND), asked="a"), [], "the last region"),
+    (fleet(RegionSeen("a", True), asked="a"), [], "the last region"),
+    (fleet(RegionSeen("a", True), RegionSeen("b", True), asked="c"), [], "'c' is no region"),
+])  # fmt: skip
+def test_evacuate(seen: FleetSeen, kinds: list[str], said: str) -> None:
+    plan = decide.evacuate(seen, 100)
+    assert [action.kind for action in plan.actions] == kinds and said in plan.refusal
+    assert bool(said) == bool(plan.refusal)
+
+
+@pytest.mark.parametrize(("seen", "kinds", "said"), [
+    (fleet(RegionSeen("a", True, HAND), asked="a"), ["remove-mark"], ""),
+    (fleet(RegionSeen("a", False, HELD), asked="a"), ["remove-mark"], ""),
+    (fleet(RegionSeen("a", True), asked="a"), [], ""),
+    (fleet(RegionSeen("a", True, readable=False), asked="a"), [], "cannot be read"),
+    (fleet(RegionSeen("a", True), asked="z"), [], "'z' is no region"),
+])  # fmt: skip
+def test_restore(seen: FleetSeen, kinds: list[str], said: str) -> None:
+    plan = decide.restore(seen)
+    assert [action.kind for action in plan.actions] == kinds and said in plan.refusal
+
+
+UP = RegionSeen("b", True)
+
+
+@pytest.mark.parametrize(("region", "others", "kinds"), [
+    # What it has been (bad looks before, good since), and what is done at 1000.
+    (RegionSeen("a", True, good=100), UP, []),
+    (RegionSeen("a", True), UP, ["remember"]),
+    (RegionSeen("a", False, good=100), UP, ["remember"]),
+    (RegionSeen("a", False, bad=1), UP, ["remember", "put-mark"]),
+    (RegionSeen("a", False, bad=1), RegionSeen("b", False), ["remember"]),
+    (RegionSeen("a", False, HELD, bad=5), UP, ["remember"]),
+    (RegionSeen("a", False, HAND, bad=5), UP, ["remember"]),
+    (RegionSeen("a", True, HELD, bad=5), UP, ["remember"]),
+    (RegionSeen("a", True, HELD, good=500), UP, []),
+    (RegionSeen("a", True, HELD, good=400), UP, ["remove-mark"]),
+    (RegionSeen("a", True, HELD, good=900), RegionSeen("b", False), ["remove-mark"]),
+    (RegionSeen("a", True, HELD, good=900), RegionSeen("b", True, HAND), ["remove-mark"]),
+    (RegionSeen("a", True, HAND, good=1), UP, []),
+    (RegionSeen("a", False, bad=3, readable=False), UP, []),
+])  # fmt: skip
+def test_hold(region: RegionSeen, others: RegionSeen, kinds: list[str]) -> None:
+    assert [action.kind for action in decide.hold(fleet(region, others), 1000).actions] == kinds
+
+
+def test_hold_leaves_regions_alone_whose_mark_another_keeps() -> None:
+    assert decide.hold(fleet(RegionSeen("a", False, bad=9), UP, mine=()), 1000).actions == ()
+
+
+def test_no_hold_no_mark() -> None:
+    seen = fleet(RegionSeen("a", False, bad=9), UP, hold=0)
+    assert [action.kind for action in decide.hold(seen, 1000).actions] == ["remember"]
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=80), st.integers(0, 900))
+def test_on_any_day_the_hold_never_keeps_the_only_living_region_away_and_gives_back_what_is_quiet(
+    looks: list[tuple[bool, bool]], hold: int
+) -> None:
+    mark, bad, good, quiet = None, 0, 0, 0
+    for minute, (alive, other) in enumerate([*looks, *[(True, True)] * (hold // 60 + 2)]):
+        now = 60_000 + minute * 60
+        seen = fleet(RegionSeen("a", alive, mark, True, bad, good), RegionSeen("b", other), hold=hold)
+        for action in decide.hold(seen, now).actions:
+            match action.kind:
+                case "remember":
+                    bad, good = action.facts["bad"], action.facts["good"]
+                case "put-mark":
+                    assert not alive and other
+                    mark = Mark(**action.facts["mark"])
+                case "remove-mark":
+                    assert quiet + 1 > hold / 60 or not other
+                    mark = None
+        quiet = quiet + 1 if alive else 0
+        assert not (mark and alive and not other)
+    assert mark is None

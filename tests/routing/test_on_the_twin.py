@@ -1,0 +1,118 @@
+"""The operations against the strict twin of Route 53, over the wire: it refuses what AWS refuses."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chalicelib import cloud, control
+from chalicelib import fleet as fleets
+from chalicelib.routing import api, geography, operations
+from chalicelib.site import Site
+from sandbox.route53.answers import Query
+from sandbox.route53.probes import Result
+from sandbox.route53.service import Settings
+from sandbox.route53.state import Resource
+from sandbox.route53.twin import Twin
+from sandbox.simulation.parts import MemoryTable, MemoryTopic
+from tests.route53.conftest import PLENTY, Clock, client_of
+from tests.routing.fakes import S3
+from tests.routing.fleets import EIGHT, location, text
+
+THREE = EIGHT[:3]
+
+
+class Account:
+    """A hosted zone in the twin, three load balancers, and buckets; `dead` endpoints do not answer."""
+
+    def __init__(self, twin: Twin, clock: Clock, dead: set[str]) -> None:
+        self.twin, self.clock, self.dead = twin, clock, dead
+        client = client_of(twin)
+        made = client.create_hosted_zone(Name="example.com", CallerReference="z")["HostedZone"]["Id"]
+        self.zone = made.rpartition("/")[2]
+        for number, region in enumerate(THREE):
+            twin.service.resource(f"app.{region}.elb.amazonaws.com", Resource("ZELB", (f"127.0.1.{number}",)))
+            twin.service.resource(f"marks-{region}.s3.{region}.amazonaws.com", Resource("Z", (f"127.0.2.{number}",)))
+        fleet = fleets.parse(text().replace('"ZONE"', f'"{self.zone}"'))
+        self.site = Site(region=THREE[0], stage="test", fleet=fleet, coordination=MemoryTable(), regional=MemoryTable(),
+                         queues={}, alerts=MemoryTopic(), root=Path(), clock=clock)
+
+    def apply(self) -> list[str]:
+        """Applies until nothing is left to do; how each step ended."""
+        steps = []
+        for _ in range(12):
+            outcome = control.run(operations.APPLY, self.site, {"apply": True})
+            steps.append(str(outcome["status"]))
+            if outcome.get("message") == "nothing to do":
+                return steps
+            self.pass_minutes(1)
+        raise AssertionError(f"it never ends: {steps}")
+
+    def pass_minutes(self, minutes: int) -> None:
+        """The checkers work for so long."""
+        for _ in range(minutes * 60):
+            self.clock.now += 1
+            self.twin.checkers.step()
+
+    def answers(self, place: str) -> str:
+        """The region that answers a query from `place`."""
+        serving = self.twin.service.serving("app.example.com")
+        assert serving is not None
+        asked = Query(location(geography.places()[place]), serving.healthy)
+        [value] = serving.zone.answer("app.example.com", "A", asked).values
+        return value.split(".")[1]
+
+
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+    dead: set[str] = {f"127.0.2.{number}" for number in range(3)}
+    clock = Clock()
+
+    def probe(config: Any, address: str) -> Result:
+        return Result(address not in dead, "Success" if address not in dead else "Failure")
+
+    with Twin(Settings(rate=PLENTY), clock=clock, probe=probe, checking=False) as twin:
+        client = client_of(twin)
+        monkeypatch.setattr(cloud, "client", lambda service, region: client if service == "route53" else S3())
+        monkeypatch.setattr(api, "PAUSE_SECONDS", 0)
+        yield Account(twin, clock, dead)
+
+
+def test_apply_is_taken_by_a_strict_route53_and_answers_right(account: Account) -> None:
+    steps = account.apply()
+    assert steps[0] == "later" and steps[-1] == "done"
+    account.pass_minutes(2)
+    orders = geography.orders(THREE)
+    assert {place: account.answers(place) for place in ("SE", "US-NY", "SG", "BR", "JP", "default")} == {
+        place: orders[place][0] for place in ("SE", "US-NY", "SG", "BR", "JP", "default")}
+
+
+def test_a_dead_region_s_users_go_to_their_second_nearest_and_come_back(account: Account) -> None:
+    account.apply()
+    account.pass_minutes(2)
+    account.dead.add("127.0.1.0")
+    account.pass_minutes(1)
+    assert (account.answers("SE"), account.answers("SG")) == ("us-east-1", "ap-southeast-1")
+    account.dead.remove("127.0.1.0")
+    account.pass_minutes(1)
+    assert account.answers("SE") == "eu-west-1"
+
+
+def test_an_object_in_another_region_s_bucket_evacuates(account: Account) -> None:
+    account.apply()
+    account.pass_minutes(2)
+    # eu-west-1's mark lies in the bucket of us-east-1, which now has something to serve for it.
+    account.dead.remove("127.0.2.1")
+    account.pass_minutes(1)
+    assert account.answers("SE") == "us-east-1"
+    account.dead.add("127.0.2.1")
+    account.pass_minutes(1)
+    assert account.answers("SE") == "eu-west-1"
+
+
+def test_with_everything_dead_each_gets_its_own_nearest(account: Account) -> None:
+    account.apply()
+    account.dead |= {f"127.0.1.{number}" for number in range(3)}
+    account.pass_minutes(2)
+    assert [account.answers(place) for place in ("SE", "US-NY", "SG")] == list(THREE)

@@ -1,0 +1,270 @@
+"""Plan, apply, drift, evacuate, restore and hold as in production, over APIs in memory and real sockets."""
+
+import json
+import socketserver
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chalicelib import cloud, control
+from chalicelib import fleet as fleets
+from chalicelib.routing import api, difference, operations
+from chalicelib.site import Site
+from sandbox.simulation.parts import MemoryTable, MemoryTopic
+from tests.routing import fakes
+from tests.routing.fleets import EIGHT, text
+
+THREE = EIGHT[:3]
+
+
+class World:
+    """A fleet's regions as sockets on this machine, with Route 53 and S3 in memory."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1_774_699_200.0
+        self.route53, self.topic = fakes.Route53(), MemoryTopic()
+        self.s3 = {region: fakes.S3() for region in THREE}
+        self.servers = {region: _listen(f"127.0.0.{number + 2}") for number, region in enumerate(THREE)}
+        self.port = self.servers[THREE[0]].server_address[1]
+        self.tables = {region: MemoryTable() for region in THREE}
+        monkeypatch.setattr(cloud, "client", self._client)
+        monkeypatch.setattr(api, "PAUSE_SECONDS", 0)
+
+    def _client(self, service: str, region: str) -> Any:
+        return {"route53": self.route53, "s3": self.s3.get(region)}[service]
+
+    def site(self, region: str = THREE[0], more: str = "") -> Site:
+        """Where an operation runs."""
+        written = text(THREE, f'check = "tcp"\nport = {self.port}\nhold = "5m"\n{more}', addresses=True)
+        for number in range(3):
+            written = written.replace(f"192.0.2.{number + 1}", f"127.0.0.{number + 2}")
+        return Site(region=region, stage="test", fleet=fleets.parse(written), coordination=MemoryTable(),
+                    regional=self.tables[region], queues={}, alerts=self.topic, root=Path(), clock=lambda: self.now)
+
+    def ask(self, operation: Any, at: str = THREE[0], more: str = "", **event: Any) -> dict[str, Any]:
+        """The outcome by hand."""
+        return control.run(operation, self.site(at, more), event)
+
+    def apply(self, **event: Any) -> list[str]:
+        """Applies until there is nothing left to do; the outcomes on the way."""
+        said = []
+        for _ in range(10):
+            outcome = self.ask(operations.APPLY, apply=True, **event)
+            said.append(outcome["status"])
+            if outcome.get("message") == "nothing to do":
+                return said
+        raise AssertionError(f"it never ends: {said}")
+
+    def minute(self) -> None:
+        """One minute of every region's hold."""
+        self.now += 60
+        # Exactly as the rule of EventBridge sends it.
+        event = {"detail-type": "Scheduled Event", "time": datetime.fromtimestamp(self.now, UTC).isoformat()}
+        for region in THREE:
+            control.run(operations.HOLD, self.site(region), event)
+
+    def kill(self, region: str) -> None:
+        """The region's entrance no longer answers."""
+        self.servers[region].shutdown()
+        self.servers[region].server_close()
+
+    def mend(self, region: str) -> None:
+        """It answers again."""
+        self.servers[region] = _listen(f"127.0.0.{THREE.index(region) + 2}", self.port)
+
+    def marks(self) -> dict[str, str]:
+        """Which regions are marked, and by whom."""
+        return {key.removeprefix("evacuated/"): json.loads(body)["by"]
+                for s3 in self.s3.values() for (_, key), body in s3.objects.items()}
+
+
+class Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+
+
+_port: list[int] = []
+
+
+def _listen(host: str, port: int = 0) -> Server:
+    server = Server((host, port or (_port[-1] if _port else 0)), socketserver.BaseRequestHandler)
+    _port.append(server.server_address[1])
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    return server
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    _port.clear()
+    made = World(monkeypatch)
+    yield made
+    for region in THREE:
+        made.kill(region)
+
+
+def test_by_hand_it_only_plans(world: World) -> None:
+    outcome = world.ask(operations.APPLY)
+    assert outcome["status"] == "planned" and outcome["message"] == "9 x create-check"
+    assert world.route53.records == [] and world.route53.checks == {}
+    assert world.ask(operations.PLAN)["digest"] == outcome["digest"]
+    assert world.ask(operations.PLAN, apply=True)["status"] == "refused"
+
+
+def test_apply_makes_checks_waits_until_they_know_something_and_then_makes_records(world: World) -> None:
+    world.route53.observations = 0
+    assert world.ask(operations.APPLY, apply=True)["status"] == "later" and len(world.route53.checks) == 9
+    assert world.ask(operations.APPLY, apply=True)["status"] == "later" and world.route53.records == []
+    world.route53.observations = 16
+    assert world.apply() == ["done", "done"]
+    assert len(world.route53.records) == 89
+    [entry] = [item for item in world.tables[THREE[0]].store.items.values() if "89 to create" in str(item[0].body)]
+    assert len(json.dumps(entry[0].body)) < 5000, "the journal must not hold the records"
+
+
+def test_it_settles_and_stays_as_it_is(world: World) -> None:
+    assert world.apply() == ["later", "done", "done"]
+    before = list(world.route53.records)
+    assert world.ask(operations.APPLY)["message"] == "nothing to do"
+    assert world.ask(operations.DRIFT, apply=True)["message"] == "nothing to do" and world.topic.told == []
+    assert world.route53.records == before
+
+
+def test_drift_is_told_and_mended(world: World) -> None:
+    world.apply()
+    world.route53.records = [record for record in world.route53.records if record.get("SetIdentifier") != "JP"]
+    world.route53.records[0] = {**world.route53.records[0], "SetIdentifier": "strange"}
+    world.ask(operations.DRIFT, apply=True)
+    [(subject, said)] = world.topic.told
+    assert "app.example.com" in subject and "to delete" in said
+    world.apply()
+    assert world.ask(operations.DRIFT)["message"] == "nothing to do"
+
+
+def _cut(route53: fakes.Route53, at: int, code: str) -> None:
+    left = [at]
+
+    def fault(method: str) -> None:
+        if method == "change_resource_record_sets":
+            left[0] -= 1
+            if left[0] == 0:
+                raise fakes.refusal(code, "cut", 503 if code == "ServiceUnavailable" else 400)
+
+    route53.fault = fault
+
+
+@pytest.mark.parametrize("code", ["Throttling", "PriorRequestNotComplete", "ServiceUnavailable"])
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_cut_off_in_the_middle_it_goes_on_and_the_name_always_has_an_answer(
+    world: World, monkeypatch: pytest.MonkeyPatch, at: int, code: str
+) -> None:
+    monkeypatch.setattr(difference, "MOST_ELEMENTS", 140)
+    world.apply()
+    complete = difference.groups(world.route53.records)
+    more = 'orders = [{places = ["AU", "NZ", "JP", "BR"], order = ["us-east-1", "ap-southeast-1", "eu-west-1"]}]\n'
+    _cut(world.route53, at, code)
+    world.route53.after = lambda: _whole(world.route53.records)
+    statuses = [world.ask(operations.APPLY, more=more, apply=True, force=True)["status"] for _ in range(6)]
+    assert statuses[-1] == "done" and (at > 1 or statuses[0] in ("later", "failed"))
+    assert world.ask(operations.APPLY, more=more)["message"] == "nothing to do"
+    assert difference.groups(world.route53.records) != complete
+
+
+def _whole(records: list[dict[str, Any]]) -> None:
+    """Each name that something leads to is there, and the hostname has its default."""
+    names = {record["Name"] for record in records}
+    assert {record["AliasTarget"]["DNSName"] for record in records if "AliasTarget" in record} <= names
+    assert any(record["Name"] == "app.example.com." and record["SetIdentifier"] == "default" for record in records)
+
+
+def test_a_new_config_of_a_check_makes_a_new_check_and_the_old_one_goes_last(world: World) -> None:
+    world.apply()
+    old = set(world.route53.checks)
+    for _ in range(6):
+        world.ask(operations.APPLY, more="interval = 30\n", apply=True, force=True)
+    assert world.ask(operations.APPLY, more="interval = 30\n")["message"] == "nothing to do"
+    assert len(world.route53.checks) == 9 and not old & set(world.route53.checks)
+    used = {record["HealthCheckId"] for record in world.route53.records if "HealthCheckId" in record}
+    assert used <= set(world.route53.checks)
+
+
+def test_evacuate_and_restore_never_call_route53(world: World) -> None:
+    def away(method: str) -> None:
+        raise AssertionError(f"Route 53 was called: {method}")
+
+    world.route53.fault = away
+    assert world.ask(operations.EVACUATE, THREE[2], region="eu-west-1", reason="works")["status"] == "planned"
+    assert world.marks() == {}
+    assert world.ask(operations.EVACUATE, THREE[2], region="eu-west-1", reason="works", apply=True)["status"] == "done"
+    assert world.marks() == {"eu-west-1": "hand"} and list(world.s3["us-east-1"].objects) == [
+        ("marks-us-east-1", "evacuated/eu-west-1")]
+    rows = world.ask(operations.STATUS)["plan"]["report"]["regions"]
+    assert [row["serves"] for row in rows] == [False, True, True] and rows[0]["kept away"] == "by hand: works"
+    assert world.ask(operations.RESTORE, region="eu-west-1", apply=True)["status"] == "done"
+    assert world.marks() == {} and world.route53.requests == []
+
+
+def test_the_last_region_that_takes_users_is_not_evacuated(world: World) -> None:
+    world.kill("us-east-1")
+    assert world.ask(operations.EVACUATE, region="eu-west-1", apply=True)["status"] == "done"
+    refused = world.ask(operations.EVACUATE, region="ap-southeast-1", apply=True)
+    assert refused["status"] == "refused" and "last region" in refused["message"]
+    world.mend("us-east-1")
+    assert world.ask(operations.EVACUATE, region="ap-southeast-1", apply=True)["status"] == "done"
+
+
+def test_evacuation_works_from_any_region_while_the_region_s_own_services_are_away(world: World) -> None:
+    world.s3["eu-west-1"].away = True
+    world.kill("eu-west-1")
+    assert world.ask(operations.EVACUATE, "ap-southeast-1", region="eu-west-1", apply=True)["status"] == "done"
+
+
+def test_a_region_that_dies_comes_back_only_after_it_was_quiet(world: World) -> None:
+    world.minute()
+    world.kill("eu-west-1")
+    world.minute()
+    assert world.marks() == {}
+    world.minute()
+    assert world.marks() == {"eu-west-1": "hold"}
+    world.mend("eu-west-1")
+    for _ in range(5):
+        world.minute()
+        assert world.marks() == {"eu-west-1": "hold"}
+    world.minute()
+    assert world.marks() == {} and world.route53.requests == []
+
+
+def test_a_break_in_the_quiet_time_begins_it_anew(world: World) -> None:
+    world.kill("eu-west-1")
+    for _ in range(2):
+        world.minute()
+    world.mend("eu-west-1")
+    for _ in range(3):
+        world.minute()
+    world.kill("eu-west-1")
+    world.minute()
+    world.mend("eu-west-1")
+    for _ in range(5):
+        world.minute()
+        assert world.marks() == {"eu-west-1": "hold"}
+    world.minute()
+    assert world.marks() == {}
+
+
+def test_somebody_s_own_object_evacuates_as_well(world: World) -> None:
+    world.s3["us-east-1"].objects["marks-us-east-1", "evacuated/eu-west-1"] = b"stop"
+    rows = world.ask(operations.STATUS)["plan"]["report"]["regions"]
+    assert not rows[0]["serves"] and "did not write" in rows[0]["kept away"]
+
+
+@pytest.mark.parametrize("operation", operations.ALL, ids=lambda operation: operation.name)
+def test_without_the_table_every_operation_refuses(operation: Any, world: World) -> None:
+    plain = fleets.parse('name = "a"\nregions = [{name = "eu-west-1"}]\ncoordination.regions = ["eu-west-1"]\n')
+    site = Site(region="eu-west-1", stage="test", fleet=plain, coordination=MemoryTable(), regional=MemoryTable(),
+                queues={}, alerts=MemoryTopic())
+    event = {"region": "eu-west-1"} if "region" in operation.parameters.__struct_fields__ else {}
+    outcome = control.run(operation, site, event)
+    assert outcome["status"] == "refused" and "no table [routing]" in outcome["message"]
