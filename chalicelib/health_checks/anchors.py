@@ -20,7 +20,7 @@ def change(memory: Memory, settings: HealthChecks, hosts: Mapping[str, Host], at
     checks = {check.number: check for check in memory.checks}
     children = _children(parent, memory.checks, settings, hosts, at)
     wanted = agenda.threshold(settings, hosts)
-    if wanted > parent.threshold and len(children) - wanted < settings.anchors - settings.threshold:
+    if wanted > parent.threshold and not guards.spared(len(children), wanted, settings):
         # More hosts have come: as many may be lost as ever, so the threshold rises only with the anchors.
         wanted = parent.threshold
     for threshold in dict.fromkeys((wanted, parent.threshold)):

@@ -77,6 +77,11 @@ def few(unsettled: int, threshold: int) -> bool:
     return unsettled < threshold
 
 
+def spared(anchors: int, threshold: int, settings: HealthChecks) -> bool:
+    """Whether as many of so many anchors may be lost at once as of all of them."""
+    return anchors - threshold >= settings.anchors - settings.threshold
+
+
 def may_move(
     number: int, parent: Parent | None, checks: Checks, settings: HealthChecks, hosts: Hosts, at: float
 ) -> bool:

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any, Literal
 
 from chalicelib.fleet import HealthChecks
-from chalicelib.health_checks.records import PROPAGATION
+from chalicelib.health_checks.records import PROPAGATION, settle
 
 Model = Literal["carries over", "reset healthy", "reset unhealthy", "adversarial"]
 MODELS: tuple[Model, ...] = ("carries over", "reset healthy", "reset unhealthy", "adversarial")
@@ -50,7 +50,8 @@ class Checkers:
         probe.target += 1
         delay = self._delay()
         if self.model == "adversarial":
-            probe.wild = self.now + delay + (self.settings.failures + 1) * self.settings.interval
+            # In the decision's own words: the sum of three numbers may differ from theirs by a rounding.
+            probe.wild = self.now + settle(self.settings)
             self.later(probe.wild, self._tamed, None)
         self.later(self.now + delay, self._pointed, (number, address, token, probe.target))
         self.changed()

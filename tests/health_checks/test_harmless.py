@@ -50,6 +50,9 @@ def harms(seen: Seen, done: decide.Decision) -> set[str]:
     parent = done.parent
     if parent:
         found |= set(_entries(seen, parent))
+        before = seen.memory.parent
+        if before and parent.threshold > before.threshold and len(parent.children) - parent.threshold < 2:
+            found.add("spares fewer")
     for move in done.moves:
         if move.host.state == "draining":
             found.add("points at a draining host")
@@ -150,6 +153,7 @@ MUTATIONS: list[tuple[str, Any, str, Any, str]] = [
     ("old readings count", guards, "_STALE_SECONDS", 10_000, "may fall"),
     ("moves on before the verdict", agenda, "certain", lambda check, settings, at: True, "leaves without a verdict"),
     ("no budget", records, "used", lambda memory, minute: 0, "spends too much"),
+    ("the threshold rises at once", guards, "spared", lambda *_: True, "spares fewer"),
     ("any candidate", guards, "candidate", lambda *_: True, "lets one in unread"),
 ]
 
