@@ -47,12 +47,14 @@ def test_the_same_seed_gives_the_same_world() -> None:
     assert lived(hours=5, rough=True) == lived(hours=5, rough=True)
 
 
+@pytest.mark.slow
 def test_if_anchors_were_moved_like_others_the_verdict_would_flip(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guards, "may_move", lambda *_: True)
     assert lived("reset unhealthy").flips > 0 and lived("adversarial").flips > 0
     assert lived("reset healthy").missed + lived("reset healthy", hours=100, hosts=5).missed > 0
 
 
+@pytest.mark.slow
 def test_if_a_host_could_count_twice_its_loss_would_flip_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guards, "distinct", lambda checks: True)
     assert sum(lived(interval=30, hosts=4, hours=100, seed=seed).flips for seed in (3, 4, 5)) > 0
