@@ -35,5 +35,6 @@ def test(
 def pytest_words(chosen: list[str], fast: bool) -> list[str]:
     """The command line of pytest. `chosen` comes last, so that it may overrule the rest."""
     # The sandbox's tests share a world per file, so a file stays on one worker.
-    spread = ["-m", "not world and not slow", "--dist", "worksteal"] if fast else ["--dist", "loadfile"]
+    quick = ["-m", "not world and not slow", "--dist", "worksteal", "--hypothesis-profile=fast"]
+    spread = quick if fast else ["--dist", "loadfile"]
     return [sys.executable, "-m", "pytest", "-q", "-n", WORKERS, *spread, *chosen]

@@ -7,6 +7,7 @@ from hypothesis import settings
 
 # A machine under load is slow, not wrong: no test has a limit of time, `./lamp bench` measures what was promised.
 settings.register_profile("lamplighter", deadline=None, print_blob=True)
+settings.register_profile("fast", settings.get_profile("lamplighter"), max_examples=25)
 settings.load_profile("lamplighter")
 
 

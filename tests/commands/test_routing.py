@@ -53,7 +53,7 @@ def test_answer_says_who_and_through_which_hops(fleet: str, capsys: pytest.Captu
     (["answer", "--from", "Sweden"], "'Sweden' is no location of Route 53; did you mean SE?"),
     (["answer", "--from", "SE", "--dead", "mars"], "mars: no region of this fleet; there are: eu-west-1"),
     (["map", "--out", "map.pdf"], "map.pdf: write to a file that ends in .svg or .png"),
-    (["map", "--out", "/nowhere/map.svg"], "/nowhere/map.svg: cannot be written"),
+    pytest.param(["map", "--out", "/nowhere/map.svg"], "/nowhere/map.svg: cannot be written", marks=pytest.mark.slow),
     (["prove", "--regions", "9"], "there are 1 to 8 sample regions")])
 def test_mistakes(words: list[str], error: str, fleet: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["routing", *words, "--fleet", fleet]) == 2
@@ -78,6 +78,7 @@ def test_without_the_table_an_example_is_shown_and_said(capsys: pytest.CaptureFi
     assert "has no table [routing]" in shown.err and "app.eu-west-1.elb.amazonaws.com" in shown.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "begins"), [("world.svg", b"<?xml"), ("world.png", b"\x89PNG")])
 def test_the_map_is_drawn_the_same_each_time(name: str, begins: bytes, tmp_path: Path, fleet: str) -> None:
     drawn = []

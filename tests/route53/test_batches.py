@@ -198,6 +198,7 @@ def test_a_group_has_at_most_a_hundred() -> None:
         changed(*changes)
 
 
+@pytest.mark.slow
 def test_a_zone_has_at_most_ten_thousand() -> None:
     zone: dict[Key, Record] = {}
     for start in range(0, 10_000, 1000):

@@ -68,6 +68,7 @@ def test_the_journal_gets_a_sentence_and_not_the_records() -> None:
     assert len(msgspec.json.encode(spoken)) < 1000
 
 
+@pytest.mark.slow
 def test_ten_thousand_foreign_records_stay_untouched() -> None:
     foreign = [FOREIGN | {"Name": f"host-{number}.example.com."} for number in range(10_000)]
     made = after(zone(there=foreign))

@@ -34,7 +34,7 @@ EVENTS = WORDS | st.fixed_dictionaries({"Records": RECORDS}) | PLAIN
 
 @pytest.mark.parametrize("operation", operations.ALL, ids=lambda operation: operation.name)
 @given(event=EVENTS)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_event_breaks_an_operation(tmp_path: Path, operation: Any, event: Any) -> None:
     place = Place(tmp_path, [job(timeout=1)])
     try:
