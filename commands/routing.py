@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from commands.errors import Mistake
 
@@ -24,6 +24,7 @@ FLEET = Path("fleet.toml")
 KNOWN = ("eu-west-1", "us-east-1", "ap-southeast-1", "us-west-2", "eu-central-1", "ap-northeast-1", "sa-east-1",
          "ap-southeast-2")
 _SIZES = (3, 4, 6, 8)
+_JUDGED = '[health_checks]\ntarget_groups = ["web"]\n'
 
 FleetOption = Annotated[Path, typer.Option("--fleet", help="The fleet file.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -102,26 +103,25 @@ def wanted(path: Path) -> "Wanted":
         raise Mistake(str(error)) from None
 
 
-def example(regions: Sequence[str]) -> "Fleet":
-    """A fleet of these regions that routes app.example.com to made-up load balancers."""
+def example(regions: Sequence[str], more: str = "") -> "Fleet":
+    """A fleet of these regions that routes app.example.com to made-up load balancers; `more` are further tables."""
     from chalicelib import fleet
 
     tables = [f'[[regions]]\nname = "{region}"\nentrance = {{load_balancer = "app.{region}.elb.amazonaws.com", '
               f'zone = "Z0EXAMPLE", bucket = "marks-{region}"}}\n' for region in regions]
-    return fleet.parse('name = "example"\n' + "".join(tables) + '[coordination]\nregions = ["eu-west-1"]\n'
+    return fleet.parse('name = "example"\n' + "".join(tables) + more + '[coordination]\nregions = ["eu-west-1"]\n'
                        '[routing]\nhostname = "app.example.com"\nzone = "Z0EXAMPLE"\n', "the example")
 
 
 def answers(made: "Wanted", place: "Place", dead: Sequence[str]) -> list[dict[str, Any]]:
     """Each possible answer with its share, region, values, and hops as (name, set identifier)."""
-    from chalicelib.routing.compiler import serving
-    from chalicelib.routing.prove import region_of
+    from chalicelib.routing.prove import healthy_with, region_of
     from chalicelib.routing.resolve import Index, Zone
 
     if unknown := sorted(set(dead) - set(made.spec.targets)):
         raise Mistake(f"{', '.join(unknown)}: no region of this fleet; there are: {', '.join(made.spec.targets)}")
-    alive = {serving(region) for region in made.spec.targets if region not in dead}
-    zone = Zone(Index(made.compiled.records), alive.__contains__)
+    living = [region for region in made.spec.targets if region not in dead]
+    zone = Zone(Index(made.compiled.records), healthy_with(living).__contains__)
     return [{"region": region_of(made.spec, path), "share": float(path.share), "type": kind,
              "values": path.values, "hops": path.hops} for kind in made.spec.types
             for path in zone.answers(f"{made.spec.hostname}.", kind, place)]
@@ -145,6 +145,9 @@ def _subjects(path: Path, sizes: Sequence[int] | None) -> Iterable[tuple[str, "W
         if not 1 <= size <= len(KNOWN):
             raise Mistake(f"--regions {size}: there are 1 to {len(KNOWN)} sample regions")
         yield f"{size} regions", build.wanted(example(KNOWN[:size]))
+    # The other structure: the life of a region is the verdict of its hosts' checks.
+    most = max(sizes or _SIZES)
+    yield f"{most}, by hosts", build.wanted(example(KNOWN[:most], _JUDGED))
 
 
 def _which(record: dict[str, Any]) -> str:
@@ -159,11 +162,10 @@ def _leads(record: dict[str, Any]) -> str:
 
 
 def _print_proofs(rows: Sequence[dict[str, Any]]) -> None:
-    lines = {"records": "record sets", "most_aliases": "alias hops at most", "most_locations": "geolocations of a name",
-             "places": "places", "subsets": "subsets of living regions", "answers": "answers compared",
-             "states": "states of life x evacuation", "combinations": "places x states", "wrong_answers": "wrong",
-             "seconds": "seconds"}
-    table = Table("", *(row["fleet"] for row in rows))
+    lines = {"records": "record sets", "most_aliases": "alias hops", "most_locations": "places of a name",
+             "places": "places", "subsets": "subsets alive", "answers": "answers asked", "states": "states",
+             "combinations": "places x states", "wrong_answers": "wrong", "seconds": "seconds"}
+    table = Table(Column(no_wrap=True), *(row["fleet"] for row in rows))
     for key, told in lines.items():
         table.add_row(told, *(f"{row[key]:,}" if isinstance(row[key], int) else str(row[key]) for row in rows))
     console = Console()

@@ -41,7 +41,8 @@ def spec(fleet: Fleet, routing: declared.Routing, stage: str = "") -> Spec:
         routing.hostname, routing.zone, f"{fleet.name}-{stage}".strip("-"),
         {region.name: _target(region.name, region.entrance) for region in fleet.regions if region.entrance}, orders,
         capacity.spreads(orders, demand, most) if most else {}, ("A", "AAAA") if routing.ipv6 else ("A",),
-        int(routing.ttl))
+        int(routing.ttl), judged=fleet.health_checks is not None,
+        marked=frozenset(region.name for region in fleet.regions if checks.keeper(fleet, region.name)))
 
 
 def _target(region: str, entrance: declared.Entrance) -> Target:

@@ -1,32 +1,33 @@
 """The health checks that routing needs, in the shape of boto3's `HealthCheckConfig`, keyed by symbolic name.
 
 For each region three: `alive-R` asks its entrance; `open-R` is the inverted check of an S3 object in another region,
-so it fails while that object is there; `serving-R`, which the records carry, needs both. Route 53 refuses a
-calculated check among the children of another ("Monitoring other health checks"), so where `alive` is itself
-calculated, its children and enough copies of `open` are put side by side: see `gate`.
+so it fails while that object is there; `serving-R`, which the records carry, needs both.
+
+With [health_checks] `alive-R` is the parent of the hosts' checks, made and kept by that capability. Route 53 refuses a
+calculated check among the children of another ("Monitoring other health checks"), so there is no `serving-R`: the
+records themselves need both (see `compiler`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from chalicelib.fleet import Fleet
-from chalicelib.routing.compiler import serving
+from chalicelib.routing.compiler import alive, serving, unmarked
 from chalicelib.routing.declared import Entrance, Routing
 
 Checks = dict[str, dict[str, Any]]
 
 
 def compile_checks(fleet: Fleet, routing: Routing) -> Checks:
-    """All checks, those that others depend on first."""
-    found: Checks = {}
+    """All checks that routing makes, those that others depend on first."""
+    found = {unmarked(region.name): _open(fleet, routing, region.name)
+             for region in fleet.regions if keeper(fleet, region.name)}
+    if fleet.health_checks:
+        return found
+    found = {alive(region.name): _alive(routing, region.entrance)
+             for region in fleet.regions if region.entrance} | found
     for region in fleet.regions:
-        if region.entrance:
-            found[f"alive-{region.name}"] = _alive(routing, region.entrance)
-    for region in fleet.regions:
-        if keeper(fleet, region.name):
-            found[f"open-{region.name}"] = _open(fleet, routing, region.name)
-    for region in fleet.regions:
-        children = [name for kind in ("alive", "open") if (name := f"{kind}-{region.name}") in found]
+        children = [name for name in (alive(region.name), unmarked(region.name)) if name in found]
         found[serving(region.name)] = {"Type": "CALCULATED", "HealthThreshold": len(children),
                                        "ChildHealthChecks": children}
     return found
@@ -45,36 +46,18 @@ def mark(region: str) -> str:
     return f"evacuated/{region}"
 
 
-def gate(children: Sequence[str], threshold: int, gatekeeper: str) -> tuple[tuple[str, ...], int]:
-    """Names and threshold of one calculated check that is healthy if `threshold` of `children` are and `gatekeeper` is.
-
-    The gatekeeper must stand there as several checks of the same thing (`gatekeeper`, `gatekeeper-2`, ...): as many as
-    the children alone lack to reach the new threshold, at most 256 together.
-    """
-    if not 1 <= threshold <= len(children):
-        raise ValueError(f"a threshold of {threshold} with {len(children)} checks")
-    copies = len(children) - threshold + 1
-    names = (gatekeeper, *(f"{gatekeeper}-{number}" for number in range(2, copies + 1)))
-    return (*children, *names), threshold + copies
-
-
 def healthy(checks: Mapping[str, Mapping[str, Any]], name: str, answering: Mapping[str, bool]) -> bool:
-    """The verdict of check `name`, given whether the endpoint of each that asks one answers."""
-    check = checks[name]
+    """The verdict of check `name`, given whether the endpoint of each that asks one answers.
+
+    A check that is not among `checks` is somebody else's: what it says is in `answering`.
+    """
+    check = checks.get(name, {"Type": "made elsewhere"})
     if check["Type"] == "CALCULATED":
         living = sum(healthy(checks, child, answering) for child in check["ChildHealthChecks"])
         good = bool(living >= check["HealthThreshold"])
     else:
         good = answering[name]
     return good != bool(check.get("Inverted"))
-
-
-def endpoints(checks: Mapping[str, Mapping[str, Any]], name: str) -> set[str]:
-    """The checks on which the verdict of `name` depends in the end: those that ask an endpoint."""
-    check = checks[name]
-    if check["Type"] != "CALCULATED":
-        return {name}
-    return {one for child in check["ChildHealthChecks"] for one in endpoints(checks, child)}
 
 
 def _alive(routing: Routing, entrance: Entrance) -> dict[str, Any]:

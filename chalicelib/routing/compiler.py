@@ -5,7 +5,9 @@ Three kinds of groups, each of one name and type:
 - at the hostname, and at `<continent>._place.<hostname>` where one group would get too large, geolocation records
   that lead each place to its order; a place without one has the order of the larger place around it;
 - at `<regions>._order.<hostname>` a pair of failover records: the first part of the list, then the rest;
-- at `<regions>._spread.<hostname>` weighted records that share out a dead region's users.
+- at `<regions>._spread.<hostname>` weighted records that share out a dead region's users;
+- at `<region>._region.<hostname>`, where the region's life is itself a calculated check, one record that carries it:
+  the record that leads there carries the other check, the one of its mark, so both must be healthy.
 
 Geolocation records do not look at health: even with all regions dead they lead on to the place's own order, whose
 pairs then answer with their first: Route 53 treats a group of which nothing is healthy as if all were.
@@ -45,6 +47,16 @@ def serving(region: str) -> str:
     return f"serving-{region}"
 
 
+def alive(region: str) -> str:
+    """The symbolic name of the check that says whether a region lives."""
+    return f"alive-{region}"
+
+
+def unmarked(region: str) -> str:
+    """The symbolic name of the check that is healthy unless the object that evacuates a region is there."""
+    return f"open-{region}"
+
+
 class _Groups:
     """The groups of one record type."""
 
@@ -58,7 +70,8 @@ class _Groups:
     def records(self) -> list[Record]:
         """Lists before spreads before places: nothing leads to what comes later."""
         plain = sorted(self.splits, key=lambda order: (len(order), order))
-        found = [record for order in plain for record in self._pair(order)]
+        found = [record for region in sorted(self.spec.marked) if self.spec.judged for record in self._judged(region)]
+        found += [record for order in plain for record in self._pair(order)]
         for order in sorted(self.spec.spreads):
             found += [*self._weighted(order, self.spec.spreads[order]), *self._spread_pair(order)]
         for continent in sorted(self.nested):
@@ -69,6 +82,11 @@ class _Groups:
         first, rest = sharing.parts(order, self.splits)
         yield self._failover(order, "PRIMARY", self._list(first))
         yield self._failover(order, "SECONDARY", self._list(rest))
+
+    def _judged(self, region: str) -> Iterator[Record]:
+        # Weighted: of a simple record Route 53 documents no health check. In a group of one the weight says nothing.
+        yield {"Name": self._name((region,), "_region"), "Type": self.kind, "SetIdentifier": region, "Weight": 1,
+               **self._values(region, healthy=True), "HealthCheckId": alive(region)}
 
     def _spread_pair(self, order: Order) -> Iterator[Record]:
         yield self._failover(order, "PRIMARY", self._region(order[0]))
@@ -111,7 +129,11 @@ class _Groups:
 
     def _region(self, region: str) -> Record:
         # "EvaluateTargetHealth must be true in a failover alias": Route 53 refuses anything else.
-        return {**self._values(region, healthy=True), "HealthCheckId": serving(region)}
+        if not self.spec.judged:
+            return {**self._values(region, healthy=True), "HealthCheckId": serving(region)}
+        if region not in self.spec.marked:
+            return {**self._values(region, healthy=True), "HealthCheckId": alive(region)}
+        return {**self._alias(self._name((region,), "_region"), healthy=True), "HealthCheckId": unmarked(region)}
 
     def _values(self, region: str, healthy: bool) -> Record:
         target = self.spec.targets[region]

@@ -28,6 +28,9 @@ def plan(seen: ZoneSeen) -> Plan:
     missing = [name for name in seen.checks if name not in _ids(seen)]
     unsettled = [check.name for check in seen.existing if check.name in seen.checks and not check.settled
                  and check.reference == seen.references[check.name] and check.id not in _attached(seen)]
+    if unjudged := [name for name, id in seen.verdicts.items() if not id]:
+        return Plan(notes=(f"{', '.join(unjudged)}: health_checks.rotate has not made that region's verdict yet",),
+                    later=SETTLE_SECONDS)
     if missing:
         create = tuple(Action("create-check", name, "wanted and not there", {
             "config": seen.checks[name], "reference": seen.references[name], "known": _ids(seen)}) for name in missing)
@@ -123,7 +126,8 @@ def _unknown(seen: FleetSeen) -> str:
 
 def _ids(seen: ZoneSeen) -> dict[str, str]:
     """Route 53's ids of the checks that are wanted and there."""
-    return {check.name: check.id for check in seen.existing if seen.references.get(check.name) == check.reference}
+    own = {check.name: check.id for check in seen.existing if seen.references.get(check.name) == check.reference}
+    return {**seen.verdicts, **own}
 
 
 def _attached(seen: ZoneSeen) -> set[str]:

@@ -21,7 +21,7 @@ MOST_CHARACTERS = 32_000
 Key = tuple[str, str]
 Change = dict[str, Any]
 Group = dict[str, Record]
-_LABELS = ("_place", "_order", "_spread")
+_LABELS = ("_place", "_order", "_spread", "_region")
 
 
 def normal(record: Mapping[str, Any]) -> Record:
@@ -112,13 +112,15 @@ def _change(action: str, record: Record) -> Change:
 
 
 def _leaving(item: tuple[Key, Group]) -> tuple[int, int, int, Key]:
-    """Hostnames first, then places, then longer lists before shorter ones, a list before its spread; the owner last."""
+    """Hostnames, places, longer lists before shorter ones, a list before its spread, regions; the owner last."""
     (name, kind), _ = item
     if kind == "TXT":
-        return (3, 0, 0, (name, kind))
+        return (4, 0, 0, (name, kind))
     label = next((label for label in _LABELS if f".{label}." in name), "")
     if label in ("", "_place"):
         return (0 if not label else 1, 0, 0, (name, kind))
+    if label == "_region":
+        return (3, 0, 0, (name, kind))
     return (2, -name.split(f".{label}.")[0].count("."), int(label == "_spread"), (name, kind))
 
 

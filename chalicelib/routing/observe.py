@@ -4,7 +4,7 @@ import hashlib
 import http.client
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,6 +13,7 @@ import msgspec
 from chalicelib import cloud
 from chalicelib.control import Refused, Request
 from chalicelib.routing import api, build, checks
+from chalicelib.routing.compiler import alive
 from chalicelib.routing.declared import Entrance, Routing
 from chalicelib.routing.seen import CheckSeen, FleetSeen, Mark, RegionSeen, ZoneSeen
 from chalicelib.site import Site
@@ -47,8 +48,9 @@ def zone(site: Site, request: Request) -> ZoneSeen:
     references = references_of(wanted.spec.owner, wanted.checks)
     spec, compiled = wanted.spec, wanted.compiled
     there = api.pages("list_resource_record_sets", "ResourceRecordSets", HostedZoneId=spec.zone)
+    known = api.pages("list_health_checks", "HealthChecks")
     return ZoneSeen(spec.hostname, spec.zone, spec.owner, (*compiled.records, compiled.owner), wanted.checks,
-                    references, there, _existing(spec.owner), asked.force, asked.adopt)
+                    references, there, _existing(known, spec.owner), _verdicts(site, known), asked.force, asked.adopt)
 
 
 def fleet(site: Site, request: Request) -> FleetSeen:
@@ -79,9 +81,18 @@ def prefix(owner: str) -> str:
     return f"lamp:{hashlib.sha256(owner.encode()).hexdigest()[:8]}:"
 
 
-def _existing(owner: str) -> list[CheckSeen]:
-    found = api.pages("list_health_checks", "HealthChecks")
-    return [_check(check) for check in found if check["CallerReference"].startswith(prefix(owner))]
+def _existing(known: Sequence[Mapping[str, Any]], owner: str) -> list[CheckSeen]:
+    return [_check(check) for check in known if check["CallerReference"].startswith(prefix(owner))]
+
+
+def _verdicts(site: Site, known: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The parents of the regions' health checks, as `health_checks.rotate` published them, if they still exist."""
+    if site.fleet.health_checks is None:
+        return {}
+    ids = {check["Id"] for check in known}
+    items = {region.name: site.coordination.get("verdict", region.name) for region in site.fleet.regions}
+    said = {region: item.body["id"] if item else "" for region, item in items.items()}
+    return {alive(region): id if id in ids else "" for region, id in said.items()}
 
 
 def _check(check: Mapping[str, Any]) -> CheckSeen:

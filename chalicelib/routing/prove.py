@@ -1,21 +1,22 @@
 """The proof that every place is answered right, whichever regions live: all subsets, all places, no sampling.
 
-What Route 53 answers depends on the regions' state only through the checks named `serving-<region>`. So the records
-are asked once for each subset of regions that serve. And the checks are worked out for each state in which a region is
-alive or dead, evacuated or not, to see that exactly those serve that should: together that is every one of 4^n states.
+What Route 53 answers depends on the regions' state only through the records that carry a check. So the records are
+asked once for each subset of regions that serve. And for each state in which a region is alive or dead, evacuated or
+not, each record that carries one of its checks is worked out, to see that it is healthy exactly if the region should
+serve: together that is every one of 4^n states.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import combinations, product
 
 import msgspec
 
 from chalicelib.routing import checks as checking
-from chalicelib.routing.compiler import serving
+from chalicelib.routing.compiler import alive, serving, unmarked
 from chalicelib.routing.geography import Place, places
 from chalicelib.routing.resolve import Index, Path, Zone
-from chalicelib.routing.spec import Compiled, Spec
+from chalicelib.routing.spec import Compiled, Record, Spec
 
 _SHOWN = 20
 
@@ -43,40 +44,66 @@ def prove(spec: Spec, compiled: Compiled, checks: checking.Checks) -> Proof:
     wrong: list[str] = []
     aliases = asked = 0
     index = Index(compiled.records)
-    for alive in subsets(regions):
-        zone = Zone(index, {serving(region) for region in alive}.__contains__)
+    for living in subsets(regions):
+        zone = Zone(index, healthy_with(living).__contains__)
         for kind, place in product(spec.types, places().values()):
             paths = zone.answers(f"{spec.hostname}.", kind, place)
             asked += 1
             aliases = max((aliases, *(path.aliases for path in paths)))
-            if (got := _shares(spec, paths)) != expected(spec, place, alive):
-                wrong.append(_complaint(place, alive, got, expected(spec, place, alive)))
-    states, mistaken = _states(regions, checks)
+            if (got := _shares(spec, paths)) != expected(spec, place, living):
+                wrong.append(_complaint(place, living, got, expected(spec, place, living)))
+    states, mistaken = _states(spec, compiled, checks)
     return Proof(len(regions), len(places()), 2 ** len(regions) - 1, len(compiled.records), asked, states,
                  states * len(places()) * len(spec.types), len(wrong) + len(mistaken), aliases, _fullest(compiled),
                  tuple([*wrong, *mistaken][:_SHOWN]))
 
 
-def _states(regions: Sequence[str], checks: checking.Checks) -> tuple[int, list[str]]:
-    """How many states of life and evacuation there are, and what is wrong with the checks in any of them.
+def healthy_with(living: Collection[str]) -> frozenset[str]:
+    """The checks that are healthy while exactly `living` take users, the others being dead and evacuated."""
+    return frozenset(name(region) for region in living for name in (alive, unmarked, serving))
 
-    Each region's check is worked out for every state of all endpoints that it depends on, which must be its own two;
-    so every combination of the regions' states is covered without being written out.
+
+def _states(spec: Spec, compiled: Compiled, checks: checking.Checks) -> tuple[int, list[str]]:
+    """How many states of life and evacuation there are, and what is wrong with the records in any of them.
+
+    Each region's records are worked out for every state of its own two endpoints, with all others serving and with all
+    others dead and evacuated. A record is healthy by checks that are all needed, so it depends on others in no other
+    case, and every combination of the regions' states is covered without being written out.
     """
-    wrong, count = [], 1
-    for region in regions:
-        alive, mark = f"alive-{region}", f"open-{region}"
-        endpoints = checking.endpoints(checks, serving(region))
-        count *= 2 ** len(endpoints)
-        if not {alive} <= endpoints <= {alive, mark}:
-            wrong.append(f"{serving(region)} depends on {', '.join(sorted(endpoints))}")
-            continue
-        for answers in product((True, False), repeat=len(endpoints)):
-            state = dict(zip(sorted(endpoints), answers, strict=True))
+    wrong, count, index = list(_strange(spec, compiled, checks)), 1, Index(compiled.records)
+    for region in spec.targets if not wrong else ():
+        states = list(product((True, False), (False, True) if region in spec.marked else (False,)))
+        carriers = [record for record in compiled.records if _region_of(record) == region]
+        count *= len(states)
+        for (lives, marked), others in product(states, (True, False)):
             # The mark's presence is what makes the endpoint of the inverted check answer.
-            if checking.healthy(checks, serving(region), state) != (state[alive] and not state.get(mark, False)):
-                wrong.append(f"{serving(region)} is wrong with {state}")
+            answering = {name(other): others == (name is alive) for other in spec.targets for name in (alive, unmarked)}
+            answering |= {alive(region): lives, unmarked(region): marked}
+            zone = Zone(index, lambda name, now=answering: checking.healthy(checks, name, now))  # type: ignore[misc]
+            if any(zone.healthy(record) != (lives and not marked) for record in carriers):
+                wrong.append(f"a record of {region} is wrong while it lives: {lives}, is evacuated: {marked}, and the "
+                             f"others serve: {others}")
     return count, wrong
+
+
+def _strange(spec: Spec, compiled: Compiled, checks: checking.Checks) -> Iterator[str]:
+    """Checks that depend on anything but their own region, and records by which more than one region's could count."""
+    for region in spec.targets:
+        own = {alive(region), unmarked(region)}
+        children = set(checks.get(serving(region), {}).get("ChildHealthChecks", ()))
+        if not children <= own:
+            yield f"{serving(region)} depends on {', '.join(sorted(children - own))}"
+    known = {name(region) for region in spec.targets for name in (alive, unmarked, serving)}
+    for record in compiled.records:
+        if "HealthCheckId" in record and record["HealthCheckId"] not in known:
+            yield f"{record['Name']} carries {record['HealthCheckId']}, which is no region's"
+
+
+def _region_of(record: Record) -> str:
+    """The region whose users a record lets in; empty if it carries no check, or only half of what is needed."""
+    if "._region." in record["Name"]:
+        return ""
+    return str(record.get("HealthCheckId", "")).partition("-")[2]
 
 
 def subsets(regions: Sequence[str]) -> Iterator[tuple[str, ...]]:
@@ -85,18 +112,18 @@ def subsets(regions: Sequence[str]) -> Iterator[tuple[str, ...]]:
         yield from combinations(regions, size)
 
 
-def expected(spec: Spec, place: Place, alive: tuple[str, ...]) -> Mapping[str, Fraction]:
+def expected(spec: Spec, place: Place, living: tuple[str, ...]) -> Mapping[str, Fraction]:
     """Who must serve `place`: its nearest living region; with none alive its nearest; after a spread, its weights.
 
     Said from the orders alone, so that it knows nothing of how the records are made.
     """
     order = spec.orders[place.name]
-    if not alive or order[0] in alive:
+    if not living or order[0] in living:
         return {order[0]: Fraction(1)}
     found: dict[str, Fraction] = {}
     weights = dict(spec.spreads[order].weights) if order in spec.spreads else {order[0]: 1}
     for first, weight in weights.items():
-        heir = next(region for region in (first, *order[1:]) if region in alive)
+        heir = next(region for region in (first, *order[1:]) if region in living)
         found[heir] = found.get(heir, Fraction(0)) + Fraction(weight, sum(weights.values()))
     return found
 
@@ -122,5 +149,5 @@ def _fullest(compiled: Compiled) -> int:
     return max(names.count(name) for name in set(names))
 
 
-def _complaint(place: Place, alive: tuple[str, ...], got: object, wanted: object) -> str:
-    return f"{place.name} with {', '.join(alive) or 'nothing'} alive: {got}, not {wanted}"
+def _complaint(place: Place, living: tuple[str, ...], got: object, wanted: object) -> str:
+    return f"{place.name} with {', '.join(living) or 'nothing'} alive: {got}, not {wanted}"

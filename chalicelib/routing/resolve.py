@@ -71,20 +71,21 @@ class Zone:
 
     def _choices(self, group: Sequence[Record]) -> list[tuple[Fraction, Record]]:
         """The records of a group that may be taken, each with its chance."""
-        living = [record for record in group if self._healthy(record)] or list(group)
+        living = [record for record in group if self.healthy(record)] or list(group)
         if "Failover" in group[0]:
             return [(Fraction(1), min(living, key=lambda record: str(record["Failover"])))]
         total = sum(record["Weight"] for record in living)
         return [(Fraction(record["Weight"], total), record) for record in living]
 
-    def _healthy(self, record: Record) -> bool:
+    def healthy(self, record: Record) -> bool:
+        """Whether Route 53 may answer with the record as long as its group has anything healthy."""
         if "HealthCheckId" in record and not self._check(record["HealthCheckId"]):
             return False
         alias = record.get("AliasTarget", {})
         group = self._groups.get((alias.get("DNSName", ""), record["Type"]))
         if not alias.get("EvaluateTargetHealth") or group is None:
             return True
-        return any(self._healthy(other) for other in group)
+        return any(self.healthy(other) for other in group)
 
 
 def _by_place(group: Sequence[Record]) -> Mapping[str, Record]:

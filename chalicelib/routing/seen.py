@@ -22,6 +22,8 @@ class ZoneSeen(msgspec.Struct, frozen=True):
     """What is wanted and what is there. `there` is the whole hosted zone, everybody's records.
 
     `references` has the caller reference that each wanted check would have: it changes with the check's config.
+    `verdicts` has the id of each check that the records carry and routing does not make: the parents of the regions'
+    health checks; it is empty for one that is not there yet.
     """
 
     hostname: str
@@ -32,6 +34,7 @@ class ZoneSeen(msgspec.Struct, frozen=True):
     references: Mapping[str, str]
     there: Sequence[Record]
     existing: Sequence[CheckSeen]
+    verdicts: Mapping[str, str] = {}
     force: bool = False
     adopt: bool = False
 

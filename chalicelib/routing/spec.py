@@ -26,7 +26,11 @@ class Spread(msgspec.Struct, frozen=True):
 
 
 class Spec(msgspec.Struct, frozen=True):
-    """All that the compiler needs: `orders` by place; `spreads` by order, where a capacity forces users to spread."""
+    """All that the compiler needs: `orders` by place; `spreads` by order, where a capacity forces users to spread.
+
+    `judged`: whether a region lives is told by the calculated parent of its hosts' health checks. `marked` are the
+    regions that an S3 object can evacuate.
+    """
 
     hostname: str
     zone: str
@@ -36,6 +40,8 @@ class Spec(msgspec.Struct, frozen=True):
     spreads: Mapping[Order, Spread] = {}
     types: tuple[str, ...] = ("A",)
     ttl: int = 10
+    judged: bool = False
+    marked: frozenset[str] = frozenset()
 
 
 class Compiled(msgspec.Struct, frozen=True):

@@ -9,12 +9,15 @@ from sandbox.route53.answers import Location
 
 EIGHT = ("eu-west-1", "us-east-1", "ap-southeast-1", "us-west-2", "eu-central-1", "ap-northeast-1", "sa-east-1",
          "ap-southeast-2")
-CHECKS = {region: f"serving-{region}" for region in EIGHT}
+JUDGED = '[health_checks]\ntarget_groups = ["web"]\n'
 
 
 def text(regions: Iterable[str] = EIGHT[:3], more: str = "", capacity: Mapping[str, float] | None = None,
-         addresses: bool = False) -> str:
-    """A fleet.toml that routes app.example.com over `regions`; `more` goes into its table [routing]."""
+         addresses: bool = False, judged: bool = False) -> str:
+    """A fleet.toml that routes app.example.com over `regions`; `more` goes into its table [routing].
+
+    `judged`: its hosts have rotated health checks.
+    """
     tables = ""
     for number, region in enumerate(regions):
         where = (f'addresses = ["192.0.2.{number + 1}"]' if addresses
@@ -22,7 +25,7 @@ def text(regions: Iterable[str] = EIGHT[:3], more: str = "", capacity: Mapping[s
         most = f", capacity = {capacity[region]!r}" if capacity else ""
         tables += f'[[regions]]\nname = "{region}"\nentrance = {{{where}, bucket = "marks-{region}"{most}}}\n'
     return (f'name = "acme"\n{tables}[coordination]\nregions = ["eu-west-1"]\n'
-            f'[routing]\nhostname = "app.example.com"\nzone = "ZONE"\n{more}')
+            f'{JUDGED if judged else ""}[routing]\nhostname = "app.example.com"\nzone = "ZONE"\n{more}')
 
 
 def wanted(regions: Iterable[str] = EIGHT[:3], more: str = "", **options: object) -> build.Wanted:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.routing import checks, compiler, geography, prove, sharing
+from chalicelib.routing import compiler, geography, prove, sharing
 from chalicelib.routing.geography import places
 from chalicelib.routing.spec import Compiled
 from sandbox.route53 import answers as twin
@@ -31,6 +31,28 @@ def test_all_places_and_all_subsets_are_right(size: int) -> None:
     assert proof.states == (4**size if size > 1 else 2)
     assert proof.most_aliases <= 4 and proof.most_locations <= 100
     assert proof.records <= MOST.get(size, math.inf)
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 6, pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("addresses", [True, False])
+def test_it_is_right_also_where_a_region_s_life_is_the_verdict_of_its_hosts(size: int, addresses: bool) -> None:
+    made = wanted(EIGHT[:size], judged=True, addresses=addresses)
+    assert {name.partition("-")[0] for name in made.checks} == ({"open"} if size > 1 else set())
+    proof = prove.prove(made.spec, made.compiled, made.checks)
+    assert proof.wrong == () and proof.states == (4**size if size > 1 else 2)
+    assert proof.most_aliases <= 5 and proof.records <= MOST.get(size, math.inf)
+
+
+@pytest.mark.parametrize("broken", [
+    {"HealthCheckId": "alive-eu-west-1"}, {"HealthCheckId": "open-us-east-1"}, {"HealthCheckId": "other"}])
+def test_the_proof_finds_a_record_that_carries_the_wrong_check(broken: dict[str, Any]) -> None:
+    made = wanted(judged=True)
+    for number, record in enumerate(made.compiled.records):
+        if "HealthCheckId" in record and record["HealthCheckId"] != broken["HealthCheckId"]:
+            records = [*made.compiled.records]
+            records[number] = {**record, **broken}
+            compiled = Compiled("app.example.com", tuple(records), made.compiled.owner)
+            assert prove.prove(made.spec, compiled, made.checks).wrong_answers, record
 
 
 @pytest.mark.slow
@@ -142,16 +164,6 @@ def test_lists_are_made_of_their_parts_within_their_levels(size: int, data: st.D
     assert max(sharing.levels(order, splits) for order in orders) <= sharing.LEVELS
     assert len(splits) <= len(sharing._merged(sharing._halves(order) for order in orders))
     assert splits == sharing.share(reversed(orders))
-
-
-@given(st.integers(1, 6), st.data())
-def test_a_gate_needs_the_threshold_and_the_gatekeeper(size: int, data: st.DataObject) -> None:
-    threshold = data.draw(st.integers(1, size))
-    children = [f"child-{number}" for number in range(size)]
-    names, new = checks.gate(children, threshold, "open")
-    for living, opened in itertools.product(range(size + 1), (True, False)):
-        healthy = sum(name in children[:living] or (opened and name.startswith("open")) for name in names)
-        assert (healthy >= new) == (living >= threshold and opened)
 
 
 def test_the_evacuation_check_looks_into_another_region_and_is_inverted() -> None:

@@ -16,9 +16,9 @@ FOREIGN = {"Name": "www.example.com.", "Type": "A", "TTL": 60, "ResourceRecords"
 
 
 def zone(regions: tuple[str, ...] = EIGHT[:3], there: list[dict[str, Any]] | None = None, settled: bool = True,
-         checks: bool = True, more: str = "", **flags: bool) -> ZoneSeen:
+         checks: bool = True, more: str = "", judged: bool = False, **flags: Any) -> ZoneSeen:
     """What is wanted for `regions`, with all its checks there, and the records `there`."""
-    made = wanted(regions, more)
+    made = wanted(regions, more, judged=judged)
     references = references_of(made.spec.owner, made.checks)
     existing = [CheckSeen(f"id-{name}", name, reference, settled) for name, reference in references.items()]
     return ZoneSeen("app.example.com", "ZONE", made.spec.owner, (*made.compiled.records, made.compiled.owner),
@@ -50,6 +50,38 @@ def test_checks_come_first_and_settle_before_records_need_them() -> None:
     assert [action.target for action in plan.actions][-3:] == [f"serving-{region}" for region in EIGHT[:3]]
     waiting = decide.plan(zone(settled=False))
     assert waiting.actions == () and waiting.later == 60
+
+
+VERDICTS = {f"alive-{region}": f"parent-{number}" for number, region in enumerate(EIGHT[:3])}
+
+
+def test_records_wait_for_the_verdicts_of_the_hosts_checks() -> None:
+    waiting = decide.plan(zone(judged=True, verdicts=VERDICTS | {"alive-us-east-1": ""}))
+    assert waiting.actions == () and waiting.later == 60 and "alive-us-east-1" in waiting.notes[0]
+    assert "health_checks.rotate" in waiting.notes[0]
+
+
+def test_records_carry_the_verdicts_of_the_hosts_checks_and_the_marks() -> None:
+    seen = zone(judged=True, verdicts=VERDICTS)
+    carried = [change["ResourceRecordSet"].get("HealthCheckId") for change in changes(seen)]
+    assert set(carried) - {None} == {*VERDICTS.values(), *(f"id-open-{region}" for region in EIGHT[:3])}
+    assert all(carried.count(parent) == 1 for parent in VERDICTS.values())
+    assert changes(msgspec.structs.replace(seen, there=after(seen))) == []
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_each_request_leaves_answers_when_verdicts_come_or_go(first: bool) -> None:
+    there = after(zone(judged=first, verdicts=VERDICTS))
+    then = zone(judged=not first, verdicts=VERDICTS if not first else {}, there=there, force=True)
+    names = {record["Name"] for record in after(then)}
+    assert any("._region." in name for name in names) != first
+    for change in changes(then):
+        record = change["ResourceRecordSet"]
+        there = [one for one in there if (one["Name"], one.get("SetIdentifier")) != (
+            record["Name"], record.get("SetIdentifier"))] + ([record] if change["Action"] != "DELETE" else [])
+        standing = {one["Name"] for one in there}
+        targets = {one["AliasTarget"]["DNSName"] for one in there if "AliasTarget" in one}
+        assert {target for target in targets if target.endswith("app.example.com.")} <= standing
 
 
 def test_then_all_records_are_made_and_nothing_is_left_to_do() -> None:
