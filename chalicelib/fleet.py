@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from chalicelib import durations, workload
+from chalicelib import durations, overlay, workload
 from chalicelib.durations import Duration as Duration
 from chalicelib.routing import declared
 from chalicelib.routing.declared import Entrance, Routing
@@ -106,30 +106,37 @@ class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @cache
-def load(path: Path = Path("fleet.toml")) -> Fleet:
-    """The fleet that `path` declares; `FleetError` lists all that is wrong with it."""
+def load(path: Path = Path("fleet.toml"), stage: str = "") -> Fleet:
+    """The fleet that `path` declares for `stage`; `FleetError` lists all that is wrong with it."""
     try:
         text = path.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:
         raise FleetError(f"{path}:1: cannot be read ({error}); write it in UTF-8, see docs/fleet.md") from None
-    return parse(text, str(path))
+    return parse(text, str(path), stage)
 
 
-def parse(text: str, file: str = "fleet.toml") -> Fleet:
-    """The fleet that `text` declares; `file` is the name used in errors."""
+def parse(text: str, file: str = "fleet.toml", stage: str = "") -> Fleet:
+    """The fleet that `text` declares for `stage`; `file` is the name used in errors.
+
+    What stands below `[stages.NAME]` holds in that stage alone, over what stands above: tables key by key, and of a
+    list of tables those with the same `name`.
+    """
     if text.startswith("\ufeff"):
         raise FleetError(f"{file}:1: begins with a byte order mark; save it as UTF-8 without BOM")
+    own: Any = {}
     try:
         raw = tomllib.loads(text)
-        fleet = msgspec.convert(raw, Fleet, dec_hook=_duration)
+        own = overlay.of(raw.pop("stages", {}), stage)
+        fleet = msgspec.convert(overlay.laid(raw, own), Fleet, dec_hook=_duration)
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"line (\d+)", str(error))
         raise FleetError(f"{file}:{line[1] if line else 1}: not valid TOML ({error}); see docs/fleet.md") from None
     except RecursionError:
         raise FleetError(f"{file}:1: nested too deeply to be a fleet; see docs/fleet.md") from None
     except msgspec.ValidationError as error:
-        raise FleetError(_explain(text, file, str(error))) from None
-    mistakes = [f"{file}:{_line(text, path)}: {_key(path)}: {what}" for path, what in _mistakes(fleet)]
+        raise FleetError(_explain(text, file, str(error), own, stage)) from None
+    mistakes = [f"{file}:{_line(text, overlay.placed(path, own, stage))}: {_key(path)}: {what}"
+                for path, what in _mistakes(fleet)]
     if mistakes:
         raise FleetError("\n".join(mistakes))
     return fleet
@@ -141,7 +148,7 @@ def _duration(kind: type, value: object) -> object:
     raise ValueError(f"expected a span of time in quotes, as in \"10m\", got {value!r}")
 
 
-def _explain(text: str, file: str, error: str) -> str:
+def _explain(text: str, file: str, error: str, own: dict[str, Any], stage: str) -> str:
     what, _, where = error.partition(" - at `$")
     path = tuple(int(part) if part.isdigit() else part for part in re.findall(r"[A-Za-z_][\w-]*|\d+", where))
     unknown = re.search(r"unknown field `([^`]*)`", what)
@@ -152,7 +159,7 @@ def _explain(text: str, file: str, error: str) -> str:
         what = f"the key {missing[1]!r} is missing here; add it, see docs/fleet.md"
     else:
         what = f"{what[:1].lower()}{what[1:]}; see docs/fleet.md"
-    return f"{file}:{_line(text, path)}: {_key(path) or 'the file'}: {what}"
+    return f"{file}:{_line(text, overlay.placed(path, own, stage))}: {_key(path) or 'the file'}: {what}"
 
 
 def _key(path: Path_) -> str:
@@ -171,7 +178,7 @@ def _line(text: str, path: Path_) -> int:
         pattern = re.compile(rf"\s*(\[+\s*{dotted}\s*\]+|[\"']?{re.escape(part)}[\"']?\s*=|{dotted}\s*=)")
         found = [number for number, line in enumerate(lines) if number >= at and pattern.match(line)]
         if not found:
-            break
+            continue  # a table of a stage has its parents in its own heading
         at = found[min(int(order), len(found) - 1)]
     return at + 1
 

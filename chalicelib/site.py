@@ -64,7 +64,7 @@ def here() -> Site:
     """The site that this Lambda's environment describes; built once a process."""
     environment = os.environ
     region = environment["AWS_REGION"]
-    declared = fleet.load(ROOT / "fleet.toml")
+    declared = fleet.load(ROOT / "fleet.toml", environment["LAMP_STAGE"])
     urls = msgspec.json.decode(environment["LAMP_QUEUES"], type=dict[str, str])
     return Site(
         region=region,

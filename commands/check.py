@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from chalicelib import fleet
+from chalicelib import fleet, overlay
 from chalicelib.schedules import findings
 from commands.errors import DeclaredMistake, Mistake
 from commands.processes import ROOT, Children
@@ -107,7 +107,8 @@ def _imports(children: Children) -> Findings:
 
 
 def _fleet(children: Children) -> Findings:
-    fleet.load(ROOT / "fleet.toml")
+    for stage in ("", *overlay.stages(ROOT / "fleet.toml")):
+        fleet.load(ROOT / "fleet.toml", stage)
     return True, []
 
 

@@ -47,7 +47,7 @@ class Package(msgspec.Struct, frozen=True):
 def build(stage: str, *, root: Path = ROOT, machine: wheels.Machine = wheels.LAMBDA) -> Package:
     """Package the project in `root` for `stage`. Raises `Mistake` or `FleetError` with every mistake in one text."""
     check_stage(stage)
-    declared = fleet.load(root / "fleet.toml")
+    declared = fleet.load(root / "fleet.toml", stage)
     compiled, warnings = schedules(root, declared)
     home = root / ".build"
     home.mkdir(exist_ok=True)

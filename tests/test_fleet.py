@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib import durations, fleet
+from chalicelib import durations, fleet, overlay
 from chalicelib.routing import declared
 from commands import packaging
 
@@ -271,6 +271,52 @@ def _read_or_refuse(text: str) -> None:
             assert number and 1 <= int(number[1]) <= text.count("\n") + 1
     else:
         assert read.regions and read.coordination.regions
+
+
+STAGED = GOOD + """
+[stages.test.schedules]
+patience = "90s"
+
+[[stages.test.regions]]
+name = "us-east-1"
+entrance = {addresses = ["192.0.2.1"]}
+
+[[stages.test.regions]]
+name = "eu-west-3"
+
+[stages.other]
+queues = []
+"""
+
+
+def test_a_stage_lays_its_own_tables_over_the_rest() -> None:
+    plain, test, other = (fleet.parse(STAGED, stage=stage) for stage in ("prod", "test", "other"))
+    assert plain == fleet.parse(GOOD) and other.queues == () and other.regions == plain.regions
+    assert (test.schedules.patience, test.schedules.timezone) == (90, "Europe/Stockholm")
+    assert [region.name for region in test.regions] == ["eu-west-1", "us-east-1", "eu-west-3"]
+    assert test.regions[1].entrance == declared.Entrance(addresses=("192.0.2.1",)) and test.queues == plain.queues
+
+
+@pytest.mark.parametrize(("before", "after", "wanted"), [
+    ('patience = "90s"', 'patiense = "90s"', "fleet.toml:24: schedules.patiense: no such key"),
+    ('patience = "90s"', "patience = 90", "fleet.toml:24: schedules.patience: expected a span of time"),
+    ('"eu-west-3"', '"Paris"', "fleet.toml:31: regions.2.name: 'Paris' is not an AWS region"),
+    (STAGED[len(GOOD):], "[stages]\ntest = 3\n", "fleet.toml:22: stages: expected a table for each stage")])
+def test_a_mistake_of_a_stage_is_found_where_it_stands(before: str, after: str, wanted: str) -> None:
+    with pytest.raises(fleet.FleetError) as found:
+        fleet.parse(STAGED.replace(before, after), stage="test")
+    assert str(found.value).startswith(wanted)
+
+
+def test_what_another_stage_gets_wrong_does_not_matter_here() -> None:
+    fleet.parse(STAGED.replace('"eu-west-3"', '"Paris"'), stage="other")
+
+
+def test_the_stages_of_a_file_are_known(tmp_path: Path) -> None:
+    (tmp_path / "fleet.toml").write_text(STAGED)
+    (tmp_path / "broken.toml").write_text("= 3")
+    assert [overlay.stages(tmp_path / name) for name in ("fleet.toml", "broken.toml", "none.toml")] == [
+        ("test", "other"), (), ()]
 
 
 # docs/fleet.md: one table of keys under the heading of each struct.
