@@ -19,7 +19,7 @@ def stages(path: Path) -> tuple[str, ...]:
 
 
 def of(stages: object, stage: str) -> dict[str, Any]:
-    """What `stages` (the table of that name) says for `stage`; `msgspec.ValidationError` if it is not made of tables."""
+    """What the table `stages` says for `stage`; `msgspec.ValidationError` if it is not made of tables."""
     if not isinstance(stages, dict) or not all(isinstance(one, dict) for one in stages.values()):
         raise msgspec.ValidationError("Expected a table for each stage, as in [stages.test] - at `$.stages`")
     own: dict[str, Any] = stages.get(stage, {})
@@ -27,7 +27,7 @@ def of(stages: object, stage: str) -> dict[str, Any]:
 
 
 def laid(base: Any, own: Any) -> Any:
-    """`own` over `base`: tables key by key, in a list of tables those with the same `name`; all else takes its place."""
+    """`own` over `base`: tables key by key, lists of tables by `name`; anything else takes the place of what was."""
     if isinstance(base, dict) and isinstance(own, dict):
         return {**base, **{key: laid(base.get(key), value) for key, value in own.items()}}
     if _named(base) and _named(own):

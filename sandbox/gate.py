@@ -5,7 +5,8 @@ The emulator behind the gate runs code for whoever asks and takes any key. So a 
 - carries no `Origin` (every cross-site request of a browser does) and names a loopback host (DNS rebinding does not),
 - is signed with a key that this run gave out. The ids are random; the emulator then checks the signature itself.
 
-`/_world/` is the control door: the same, with the run's secret in a header instead of a signature.
+`/_world/` is the control door: the same, with the run's secret in a header instead of a signature. Below `/_public/`
+anybody but a web page may read objects that S3 lets everybody read: a health check has no keys.
 """
 
 import hmac
@@ -27,7 +28,17 @@ Commands = dict[str, Callable[[dict[str, Any]], Any]]
 
 SECRET_HEADER = "x-world-secret"  # noqa: S105 - the name of a header, not its value
 _HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?")
-_CREDENTIAL = re.compile(r"AWS4-HMAC-SHA256 Credential=([^/,\s]+)/\d{8}/([a-z0-9-]+)/[a-z0-9-]+/aws4_request")
+_CREDENTIAL = re.compile(r"AWS4-HMAC-SHA256 Credential=([^/,\s]+)/\d{8}/([a-z0-9-]+)/([a-z0-9-]+)/aws4_request")
+# Route 53 has one API for the world, in this region; boto3 signs for it unless the endpoint is given, as here.
+_HOME_OF_ROUTE53 = "us-east-1"
+
+
+_PUBLIC = re.compile(r"/_public/(?P<region>[a-z0-9-]+)(?P<path>/[a-z0-9.-]+/.+)")
+
+
+def public(region: str, bucket: str, path: str) -> str:
+    """The path at which the gate shows `path` of a bucket to those without keys."""
+    return f"/_public/{region}/{bucket}{path if path.startswith('/') else '/' + path}"
 
 
 class Gate:
@@ -53,6 +64,8 @@ class Gate:
             await _answer(send, 403, {"__type": "AccessDenied", "message": "web pages may not talk to this sandbox"})
         elif scope["path"].startswith("/_world/"):
             await self._control(scope["path"].removeprefix("/_world/"), headers, receive, send)
+        elif found := _PUBLIC.fullmatch(scope["path"]):
+            await self._object(found["region"], found["path"], scope, receive, send)
         else:
             await self._aws(scope, headers, receive, send)
 
@@ -61,10 +74,20 @@ class Gate:
         if signed is None or not self._known(signed[1]):
             message = "this sandbox takes only requests signed with the keys of its own run"
             await _refuse(send, 403, "InvalidClientTokenId", message, headers)
-        elif signed[2] in self._faults.stopped:
-            await _refuse(send, 503, "ServiceUnavailable", f"{signed[2]} is stopped", headers)
+        elif (region := _HOME_OF_ROUTE53 if signed[3] == "route53" else signed[2]) in self._faults.stopped:
+            await _refuse(send, 503, "ServiceUnavailable", f"{region} is stopped", headers)
         else:
             await self._app(scope, receive, send)
+
+    async def _object(self, region: str, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] not in ("GET", "HEAD") or scope["query_string"]:
+            await _send(send, 405, "text/xml", xml_error("MethodNotAllowed", "objects are only read here"))
+        elif region in self._faults.stopped:
+            await _send(send, 503, "text/xml", xml_error("ServiceUnavailable", f"{region} is stopped"))
+        else:
+            # Without a signature S3 shows what the bucket's policy lets everybody read, and nothing else does anything.
+            await self._app({**scope, "path": path, "raw_path": path.encode(), "headers": [
+                (b"host", f"s3.{region}.amazonaws.com".encode())]}, receive, send)
 
     async def _control(self, name: str, headers: dict[str, str], receive: Receive, send: Send) -> None:
         if not hmac.compare_digest(headers.get(SECRET_HEADER, "").encode(), self._secret.encode()):
@@ -112,9 +135,9 @@ async def _refuse(send: Send, status: int, code: str, message: str, headers: dic
 
 
 def speaks_xml(headers: dict[str, str]) -> bool:
-    """Whether the request's service answers in XML: one of the query protocol, or S3."""
+    """Whether the request's service answers in XML: one of the query protocol, S3, or Route 53."""
     query = headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
-    return query or "/s3/aws4_request" in headers.get("authorization", "")
+    return query or re.search(r"/(s3|route53)/aws4_request", headers.get("authorization", "")) is not None
 
 
 def xml_error(code: str, message: str) -> bytes:

@@ -17,8 +17,10 @@ from typing import Any
 
 import msgspec
 
-from sandbox import gate, patches, processes
+from sandbox import dns, gate, patches, processes
+from sandbox.dns import EmbeddedTwin
 from sandbox.faults import Faults
+from sandbox.route53.twin import Twin
 
 # A home for what ministack writes, rules that fire within half a second of their minute, no listener but ours.
 _SETTINGS = {
@@ -47,16 +49,17 @@ def main() -> int:
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
     port = listener.getsockname()[1]
     os.environ.update(_SETTINGS | {"GATEWAY_PORT": str(port), "MINISTACK_ACCOUNT_ID": order.account})
-    faults = Faults()
+    faults, twin = Faults(), EmbeddedTwin(port)
     try:
-        patches.apply(patches.Context(faults, order.control, order.mark, str(Path(order.folder) / "runtime")))
+        patches.apply(patches.Context(faults, order.control, order.mark, str(Path(order.folder) / "runtime"), twin))
         _prepare(order)
         patches.verify()
     except patches.Moved as moved:
         sys.stderr.write(f"{moved}\n")
         return 3
     try:
-        asyncio.run(_serve(listener, port, order, faults))
+        with twin:
+            asyncio.run(_serve(listener, port, order, faults, twin))
     finally:
         _tidy(order)
     return 0
@@ -77,7 +80,7 @@ def _prepare(order: Order) -> None:
             "Status": "Active", "CreateDate": iam._now()}
 
 
-async def _serve(listener: socket.socket, port: int, order: Order, faults: Faults) -> None:
+async def _serve(listener: socket.socket, port: int, order: Order, faults: Faults, twin: Twin) -> None:
     from hypercorn.asyncio import serve
     from hypercorn.config import Config
     from ministack import app
@@ -90,7 +93,7 @@ async def _serve(listener: socket.socket, port: int, order: Order, faults: Fault
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, over.set)
     threading.Thread(target=_watch_parent, args=(loop, over), daemon=True).start()
-    commands = gate.fault_commands(faults) | _region_commands(faults, order)
+    commands = gate.fault_commands(faults) | _region_commands(faults, order) | dns.commands(twin)
     door = gate.Gate(app.app, order.control, lambda key: _known(key, order), faults, commands)
     loop.call_later(0, _announce, port)
     serving = asyncio.create_task(serve(door, config, shutdown_trigger=asyncio.Event().wait))  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ from typing import Any
 
 from sandbox.faults import THROTTLED, Faults
 from sandbox.gate import speaks_xml, xml_error
+from sandbox.route53.twin import Twin
 
 VERSION = "1.5.33"
 
@@ -28,8 +29,9 @@ class Moved(Exception):
 class Context:
     """What the changes need to know of the run."""
 
-    def __init__(self, faults: Faults, secret: str, mark: str, runtime: str) -> None:
+    def __init__(self, faults: Faults, secret: str, mark: str, runtime: str, twin: Twin) -> None:
         self.faults = faults
+        self.twin = twin
         self.secret = secret
         self.mark = mark
         self.runtime = runtime
@@ -81,7 +83,7 @@ def change(module: str, symbol: str, parameters: str, reason: str) -> Callable[[
 
 def apply(context: Context) -> None:
     """All changes; raises `Moved` when one does not fit."""
-    for name in ("lambdas", "replication", "batches", "telemetry"):
+    for name in ("lambdas", "replication", "batches", "telemetry", "dns"):
         import_module(f"sandbox.{name}")  # each registers its own
     for one in CHANGES:
         one.apply(context)

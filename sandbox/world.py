@@ -109,6 +109,27 @@ class World:
         """Forget what `refuse` and `lag` asked for."""
         self.control("clear")
 
+    @cached_property
+    def dns_port(self) -> int:
+        """The port of 127.0.0.1 where the hosted zones are answered, over UDP and TCP."""
+        return int(self.control("dns"))
+
+    def place(self, network: str, continent: str, country: str = "", subdivision: str = "") -> None:
+        """Clients of `network` (as in 203.0.113.0/24) are there, in Route 53's codes."""
+        self.control("place", network=network, continent=continent, country=country, subdivision=subdivision)
+
+    def outside(self, name: str, zone: str, addresses: Sequence[str], *, healthy: bool = True) -> None:
+        """What an alias may lead to: a load balancer's name, the id of its hosted zone, where it is."""
+        self.control("outside", name=name, zone=zone, addresses=list(addresses), healthy=healthy)
+
+    def refuse_route53(self, operation: str = "*", code: str = "ServiceUnavailable", times: int = -1) -> None:
+        """Route 53's API refuses; its answers and health checks go on. Until `mend_route53`."""
+        self.control("route53_fault", operation=operation, code=code, times=times)
+
+    def mend_route53(self) -> None:
+        """Route 53's API takes calls again."""
+        self.control("route53_mend")
+
     def calls(self) -> list[dict[str, Any]]:
         """What each principal (a Lambda's name, or `operator`) asked for: region, IAM action, count, denied."""
         found: list[dict[str, Any]] = self.control("calls")

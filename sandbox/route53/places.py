@@ -13,9 +13,14 @@ class Places:
     """The most specific network that holds an address decides; an address in none has no location."""
 
     def __init__(self, table: Mapping[str, Location]) -> None:
-        networks: list[tuple[IPv4Network | IPv6Network, Location]] = [
-            (ip_network(text), place) for text, place in table.items()]
-        self._networks = sorted(networks, key=lambda entry: -entry[0].prefixlen)
+        self._networks: list[tuple[IPv4Network | IPv6Network, Location]] = []
+        for text, place in table.items():
+            self.add(text, place)
+
+    def add(self, network: str, place: Location) -> None:
+        """`network` (as in 203.0.113.0/24) is at `place` from now on; `ValueError` if it is none."""
+        # A new list, so that whoever is looking goes on with the old one.
+        self._networks = sorted([*self._networks, (ip_network(network), place)], key=lambda entry: -entry[0].prefixlen)
 
     def of(self, address: str) -> Location:
         """The location of `address`."""

@@ -39,7 +39,8 @@ class Twin:
                  checking: bool = True) -> None:
         self.checkers = Checkers(clock, self.address, probe, after_move)
         self.service = Service(clock, self.checkers, settings)
-        self.resolver = Resolver(self.service, Places(places or {}), draw, latency)
+        self.places = Places(places or {})
+        self.resolver = Resolver(self.service, self.places, draw, latency)
         self.endpoint, self.dns_port = "", 0
         self._checking = checking
         self._stack = ExitStack()
