@@ -7,7 +7,8 @@ import msgspec
 from chalicelib import cloud
 from chalicelib.control import Request
 from chalicelib.plan import Action
-from chalicelib.routing import api, checks
+from chalicelib.routing import api, buckets, marks
+from chalicelib.routing.seen import BucketSeen
 from chalicelib.site import Site
 
 
@@ -24,6 +25,11 @@ def create_checks(site: Site, request: Request, actions: Sequence[Action]) -> Se
         ids[action.target] = answer["HealthCheck"]["Id"]
         results.append(f"{action.target}: created as {ids[action.target]}")
     return results
+
+
+def open_buckets(site: Site, request: Request, actions: Sequence[Action]) -> Sequence[str]:
+    """Makes the buckets for marks, and lets health checkers read those."""
+    return [buckets.make(msgspec.convert(action.facts, BucketSeen)) for action in actions]
 
 
 def delete_checks(site: Site, request: Request, actions: Sequence[Action]) -> Sequence[str]:
@@ -52,19 +58,19 @@ def change(site: Site, request: Request, actions: Sequence[Action]) -> Sequence[
 def put_mark(site: Site, request: Request, actions: Sequence[Action]) -> Sequence[str]:
     """Puts the object that makes Route 53 keep users away; takes effect when its checkers see it."""
     for action in actions:
-        away = checks.keeper(site.fleet, action.target)
+        away = marks.keeper(site.fleet, action.target)
         body = msgspec.json.encode(action.facts["mark"])
         cloud.reach(away, lambda away=away, body=body, region=action.target: cloud.client("s3", away).put_object(  # type: ignore[misc]
-            Bucket=checks.bucket(site.fleet, away), Key=checks.mark(region), Body=body, ContentType="application/json"))
+            Bucket=marks.bucket(site.fleet, away), Key=marks.mark(region), Body=body, ContentType="application/json"))
     return [f"{action.target}: users are kept away" for action in actions]
 
 
 def remove_mark(site: Site, request: Request, actions: Sequence[Action]) -> Sequence[str]:
     """Removes that object."""
     for action in actions:
-        away = checks.keeper(site.fleet, action.target)
+        away = marks.keeper(site.fleet, action.target)
         cloud.reach(away, lambda away=away, region=action.target: cloud.client("s3", away).delete_object(  # type: ignore[misc]
-            Bucket=checks.bucket(site.fleet, away), Key=checks.mark(region)))
+            Bucket=marks.bucket(site.fleet, away), Key=marks.mark(region)))
     return [f"{action.target}: users may come back" for action in actions]
 
 

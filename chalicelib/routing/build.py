@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from chalicelib.fleet import Fleet
-from chalicelib.routing import capacity, checks, compiler, declared, geography
+from chalicelib.routing import capacity, checks, compiler, declared, geography, marks
 from chalicelib.routing.spec import Compiled, Spec, Target
 
 
@@ -42,7 +42,7 @@ def spec(fleet: Fleet, routing: declared.Routing, stage: str = "") -> Spec:
         {region.name: _target(region.name, region.entrance) for region in fleet.regions if region.entrance}, orders,
         capacity.spreads(orders, demand, most) if most else {}, ("A", "AAAA") if routing.ipv6 else ("A",),
         int(routing.ttl), judged=fleet.health_checks is not None,
-        marked=frozenset(region.name for region in fleet.regions if checks.keeper(fleet, region.name)))
+        marked=frozenset(region.name for region in fleet.regions if marks.keeper(fleet, region.name)))
 
 
 def _target(region: str, entrance: declared.Entrance) -> Target:

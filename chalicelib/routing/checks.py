@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from chalicelib.fleet import Fleet
+from chalicelib.routing import marks
 from chalicelib.routing.compiler import alive, serving, unmarked
 from chalicelib.routing.declared import Entrance, Routing
 
@@ -21,7 +22,7 @@ Checks = dict[str, dict[str, Any]]
 def compile_checks(fleet: Fleet, routing: Routing) -> Checks:
     """All checks that routing makes, those that others depend on first."""
     found = {unmarked(region.name): _open(fleet, routing, region.name)
-             for region in fleet.regions if keeper(fleet, region.name)}
+             for region in fleet.regions if marks.keeper(fleet, region.name)}
     if fleet.health_checks:
         return found
     found = {alive(region.name): _alive(routing, region.entrance)
@@ -31,19 +32,6 @@ def compile_checks(fleet: Fleet, routing: Routing) -> Checks:
         found[serving(region.name)] = {"Type": "CALCULATED", "HealthThreshold": len(children),
                                        "ChildHealthChecks": children}
     return found
-
-
-def keeper(fleet: Fleet, region: str) -> str:
-    """The region whose bucket holds the mark that evacuates `region`: the next in the fleet that has a bucket."""
-    names = [known.name for known in fleet.regions]
-    start = names.index(region)
-    turned = [*fleet.regions[start + 1:], *fleet.regions[:start]]
-    return next((other.name for other in turned if other.entrance and other.entrance.bucket), "")
-
-
-def mark(region: str) -> str:
-    """The key of the S3 object that evacuates `region`."""
-    return f"evacuated/{region}"
 
 
 def healthy(checks: Mapping[str, Mapping[str, Any]], name: str, answering: Mapping[str, bool]) -> bool:
@@ -77,14 +65,9 @@ def _alive(routing: Routing, entrance: Entrance) -> dict[str, Any]:
     return asks
 
 
-def bucket(fleet: Fleet, region: str) -> str:
-    """The bucket of `region` for the marks of others; empty if it has none."""
-    entrance = next(known.entrance for known in fleet.regions if known.name == region)
-    return (entrance.bucket if entrance else None) or ""
-
-
 def _open(fleet: Fleet, routing: Routing, region: str) -> dict[str, Any]:
-    away = keeper(fleet, region)
-    return {"Type": "HTTPS", "Port": 443, "FullyQualifiedDomainName": f"{bucket(fleet, away)}.s3.{away}.amazonaws.com",
-            "ResourcePath": f"/{mark(region)}", "EnableSNI": True, "Inverted": True,
+    away = marks.keeper(fleet, region)
+    host = f"{marks.bucket(fleet, away)}.s3.{away}.amazonaws.com"
+    return {"Type": "HTTPS", "Port": 443, "FullyQualifiedDomainName": host,
+            "ResourcePath": f"/{marks.mark(region)}", "EnableSNI": True, "Inverted": True,
             "RequestInterval": routing.interval, "FailureThreshold": routing.failures}

@@ -1,5 +1,6 @@
 """What to do about records, evacuations and returns: pure decisions."""
 
+import json
 from collections.abc import Sequence
 
 import msgspec
@@ -8,6 +9,7 @@ from chalicelib.plan import Action, Plan
 from chalicelib.routing import difference
 from chalicelib.routing.compiler import OWNER
 from chalicelib.routing.difference import Change, Group, Key
+from chalicelib.routing.marks import statement
 from chalicelib.routing.seen import FleetSeen, Mark, RegionSeen, ZoneSeen
 from chalicelib.routing.spec import Record
 
@@ -23,8 +25,10 @@ BAD_LOOKS = 2
 def plan(seen: ZoneSeen) -> Plan:
     """The next step towards what is wanted: checks, then, once these have settled, records, then what is left over."""
     hostnames = difference.owned(seen.there, seen.owner) | {seen.hostname}
-    if refusal := _foreign(seen):
+    if refusal := _foreign(seen) or _shut(seen):
         return Plan(refusal=refusal)
+    opened = tuple(Action("open-bucket", one.name, f"{one.state}; health checkers must read the marks there",
+                          msgspec.structs.asdict(one)) for one in seen.buckets if one.state in ("missing", "closed"))
     missing = [name for name in seen.checks if name not in _ids(seen)]
     unsettled = [check.name for check in seen.existing if check.name in seen.checks and not check.settled
                  and check.reference == seen.references[check.name] and check.id not in _attached(seen)]
@@ -34,10 +38,12 @@ def plan(seen: ZoneSeen) -> Plan:
     if missing:
         create = tuple(Action("create-check", name, "wanted and not there", {
             "config": seen.checks[name], "reference": seen.references[name], "known": _ids(seen)}) for name in missing)
-        return Plan(create, (f"records follow when {len(missing)} new checks have settled",), later=SETTLE_SECONDS)
+        told = f"records follow when {len(missing)} new checks have settled"
+        return Plan((*opened, *create), (told,), later=SETTLE_SECONDS)
     if unsettled:
         return Plan(notes=(f"{', '.join(unsettled)}: nothing is known of their endpoints yet",), later=SETTLE_SECONDS)
-    return _records(seen, hostnames)
+    records = _records(seen, hostnames)
+    return msgspec.structs.replace(records, actions=(*opened, *records.actions)) if not records.refusal else records
 
 
 def drift(seen: ZoneSeen) -> Plan:
@@ -148,6 +154,17 @@ def _foreign(seen: ZoneSeen) -> str:
                     if record["Name"] == name and record["Type"] in ("A", "AAAA", "CNAME")})
     return (f"{seen.hostname} has {' and '.join(kinds)} records that Lamplighter did not make; "
             "delete them, or take them over with adopt") if kinds else ""
+
+
+def _shut(seen: ZoneSeen) -> str:
+    """Why health checkers cannot be let into a bucket."""
+    for one in seen.buckets:
+        if one.state == "foreign":
+            return f"the bucket {one.name} of {one.region} is not yours, or s3:ListBucket on it is denied; name another"
+        if one.state == "own policy":
+            return (f"the bucket {one.name} of {one.region} has a policy of its own; add this statement to it, or name "
+                    f"another bucket: {json.dumps(statement(one.name))}")
+    return ""
 
 
 def _records(seen: ZoneSeen, hostnames: set[str]) -> Plan:

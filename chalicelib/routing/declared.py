@@ -25,7 +25,7 @@ class Entrance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     zone: str | None = None
     addresses: tuple[str, ...] = ()
     capacity: Share | None = None
-    bucket: str | None = None
+    bucket: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")] | None = None
 
 
 class OwnOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -12,10 +12,10 @@ import msgspec
 
 from chalicelib import cloud
 from chalicelib.control import Refused, Request
-from chalicelib.routing import api, build, checks
+from chalicelib.routing import api, buckets, build, checks, marks
 from chalicelib.routing.compiler import alive
 from chalicelib.routing.declared import Entrance, Routing
-from chalicelib.routing.seen import CheckSeen, FleetSeen, Mark, RegionSeen, ZoneSeen
+from chalicelib.routing.seen import BucketSeen, CheckSeen, FleetSeen, Mark, RegionSeen, ZoneSeen
 from chalicelib.site import Site
 
 _PROBE_SECONDS = 4
@@ -49,8 +49,15 @@ def zone(site: Site, request: Request) -> ZoneSeen:
     spec, compiled = wanted.spec, wanted.compiled
     there = api.pages("list_resource_record_sets", "ResourceRecordSets", HostedZoneId=spec.zone)
     known = api.pages("list_health_checks", "HealthChecks")
-    return ZoneSeen(spec.hostname, spec.zone, spec.owner, (*compiled.records, compiled.owner), wanted.checks,
-                    references, there, _existing(known, spec.owner), _verdicts(site, known), asked.force, asked.adopt)
+    return ZoneSeen(
+        spec.hostname, spec.zone, spec.owner, (*compiled.records, compiled.owner), wanted.checks, references, there,
+        _existing(known, spec.owner), _verdicts(site, known), _buckets(site), asked.force, asked.adopt)
+
+
+def _buckets(site: Site) -> list[BucketSeen]:
+    named = [(region.name, region.entrance.bucket) for region in site.fleet.regions
+             if region.entrance and region.entrance.bucket]
+    return [buckets.look(region, name, site.account) for region, name in named]
 
 
 def fleet(site: Site, request: Request) -> FleetSeen:
@@ -59,7 +66,7 @@ def fleet(site: Site, request: Request) -> FleetSeen:
     with ThreadPoolExecutor(len(site.fleet.regions)) as pool:
         regions = list(pool.map(lambda region: _region(site, routing, region.name), site.fleet.regions))
     asked = getattr(request.parameters, "region", "")
-    mine = [region.name for region in site.fleet.regions if checks.keeper(site.fleet, region.name) == site.region]
+    mine = [region.name for region in site.fleet.regions if marks.keeper(site.fleet, region.name) == site.region]
     return FleetSeen(regions, routing.hold, mine, asked, getattr(request.parameters, "reason", ""))
 
 
@@ -122,10 +129,10 @@ def _region(site: Site, routing: Routing, name: str) -> RegionSeen:
 
 def _mark(site: Site, name: str) -> tuple[Mark | None, bool]:
     """The mark that evacuates a region, and whether it could be looked for."""
-    away = checks.keeper(site.fleet, name)
+    away = marks.keeper(site.fleet, name)
     if not away:
         return None, True
-    place = {"Bucket": checks.bucket(site.fleet, away), "Key": checks.mark(name)}
+    place = {"Bucket": marks.bucket(site.fleet, away), "Key": marks.mark(name)}
     try:
         answer = cloud.reach(away, lambda: cloud.client("s3", away).get_object(**place))
         return msgspec.json.decode(answer["Body"].read(), type=Mark), True

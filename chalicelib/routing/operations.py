@@ -11,8 +11,8 @@ from chalicelib.plan import Plan
 from chalicelib.routing import act, decide, observe
 from chalicelib.routing.seen import FleetSeen, ZoneSeen
 
-_CHANGING = {"create-check": act.create_checks, "change-records": act.announce, "batch": act.change,
-             "delete-check": act.delete_checks}
+_CHANGING = {"open-bucket": act.open_buckets, "create-check": act.create_checks, "change-records": act.announce,
+             "batch": act.change, "delete-check": act.delete_checks}
 _MARKING = {"put-mark": act.put_mark, "remove-mark": act.remove_mark, "remember": act.remember}
 
 

@@ -18,6 +18,15 @@ class CheckSeen(msgspec.Struct, frozen=True):
     settled: bool
 
 
+class BucketSeen(msgspec.Struct, frozen=True):
+    """The bucket `name` of `region` for marks: `open` to health checkers, `closed`, `missing`, another owner's
+    (`foreign`), or with a policy of somebody's own that does not let them in (`own policy`)."""
+
+    region: str
+    name: str
+    state: str
+
+
 class ZoneSeen(msgspec.Struct, frozen=True):
     """What is wanted and what is there. `there` is the whole hosted zone, everybody's records.
 
@@ -35,6 +44,7 @@ class ZoneSeen(msgspec.Struct, frozen=True):
     there: Sequence[Record]
     existing: Sequence[CheckSeen]
     verdicts: Mapping[str, str] = {}
+    buckets: Sequence[BucketSeen] = ()
     force: bool = False
     adopt: bool = False
 

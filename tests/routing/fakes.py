@@ -117,11 +117,41 @@ def _policies(records: list[dict[str, Any]]) -> dict[tuple[str, str], set[str]]:
 
 
 class S3:
-    """The objects of one region's buckets."""
+    """The buckets of one region, by name with their policy (empty: none), and their objects."""
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str], bytes] = {}
-        self.away = False
+        self.buckets: dict[str, str] = {}
+        self.shut: dict[str, str] = {}
+        self.away = self.strict = False
+
+    def head_bucket(self, Bucket: str, ExpectedBucketOwner: str) -> dict[str, Any]:
+        self._reach()
+        if Bucket not in self.buckets:
+            raise refusal("404", "Not Found", 404)
+        if self.shut.get(Bucket, ExpectedBucketOwner) != ExpectedBucketOwner:
+            raise refusal("403", "Forbidden", 403)
+        return {}
+
+    def get_bucket_policy(self, Bucket: str, ExpectedBucketOwner: str) -> dict[str, Any]:
+        if not self.buckets[Bucket]:
+            raise refusal("NoSuchBucketPolicy", "The bucket policy does not exist", 404)
+        return {"Policy": self.buckets[Bucket]}
+
+    def create_bucket(self, Bucket: str, CreateBucketConfiguration: dict[str, str] | None = None) -> dict[str, Any]:
+        self.buckets[Bucket] = ""
+        return {}
+
+    def put_public_access_block(self, Bucket: str, PublicAccessBlockConfiguration: dict[str, bool]) -> dict[str, Any]:
+        assert PublicAccessBlockConfiguration["BlockPublicAcls"]
+        assert not PublicAccessBlockConfiguration["BlockPublicPolicy"]
+        return {}
+
+    def put_bucket_policy(self, Bucket: str, Policy: str) -> dict[str, Any]:
+        if self.strict:
+            raise refusal("AccessDenied", "public policies are prevented by the BlockPublicPolicy setting", 403)
+        self.buckets[Bucket] = Policy
+        return {}
 
     def put_object(self, Bucket: str, Key: str, Body: bytes, ContentType: str) -> dict[str, Any]:
         self._reach()

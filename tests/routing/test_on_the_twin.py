@@ -73,8 +73,8 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
         return Result(address not in dead, "Success" if address not in dead else "Failure")
 
     with Twin(Settings(rate=PLENTY), clock=clock, probe=probe, checking=False) as twin:
-        client = client_of(twin)
-        monkeypatch.setattr(cloud, "client", lambda service, region: client if service == "route53" else S3())
+        client, s3 = client_of(twin), S3()
+        monkeypatch.setattr(cloud, "client", lambda service, region: client if service == "route53" else s3)
         monkeypatch.setattr(api, "PAUSE_SECONDS", 0)
         yield Account(twin, clock, dead)
 

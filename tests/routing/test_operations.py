@@ -108,7 +108,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 def test_by_hand_it_only_plans(world: World) -> None:
     outcome = world.ask(operations.APPLY)
-    assert outcome["status"] == "planned" and outcome["message"] == "9 x create-check"
+    assert outcome["status"] == "planned" and outcome["message"] == "3 x open-bucket, 9 x create-check"
     assert world.route53.records == [] and world.route53.checks == {}
     assert world.ask(operations.PLAN)["digest"] == outcome["digest"]
     assert world.ask(operations.PLAN, apply=True)["status"] == "refused"
@@ -123,6 +123,35 @@ def test_apply_makes_checks_waits_until_they_know_something_and_then_makes_recor
     assert len(world.route53.records) == 89
     [entry] = [item for item in world.tables[THREE[0]].store.items.values() if "89 to create" in str(item[0].body)]
     assert len(json.dumps(entry[0].body)) < 5000, "the journal must not hold the records"
+
+
+def test_the_buckets_for_marks_are_made_once(world: World) -> None:
+    world.apply()
+    policies = {region: s3.buckets[f"marks-{region}"] for region, s3 in world.s3.items()}
+    assert all(json.loads(policy)["Statement"][0]["Resource"] == f"arn:aws:s3:::marks-{region}/evacuated/*"
+               for region, policy in policies.items())
+    world.s3["us-east-1"].buckets["marks-us-east-1"] = ""
+    assert world.ask(operations.APPLY)["message"] == "1 x open-bucket"
+    world.apply()
+    assert {region: s3.buckets[f"marks-{region}"] for region, s3 in world.s3.items()} == policies
+
+
+def test_a_bucket_of_somebody_else_s_or_with_a_policy_of_its_own_is_left_alone(world: World) -> None:
+    s3 = world.s3["us-east-1"]
+    s3.buckets["marks-us-east-1"], s3.shut["marks-us-east-1"] = "", "999999999999"
+    assert "is not yours" in world.ask(operations.APPLY, apply=True)["message"]
+    s3.shut.clear()
+    s3.buckets["marks-us-east-1"] = '{"Statement": [{"Sid": "Mine"}]}'
+    outcome = world.ask(operations.APPLY, apply=True)
+    assert outcome["status"] == "refused" and '"Sid": "LamplighterMarks"' in outcome["message"]
+    assert s3.buckets["marks-us-east-1"] == '{"Statement": [{"Sid": "Mine"}]}' and world.route53.requests[:1]
+    assert world.route53.checks == {}
+
+
+def test_an_account_that_blocks_public_policies_is_told_so(world: World) -> None:
+    world.s3["us-east-1"].strict = True
+    outcome = world.ask(operations.APPLY, apply=True)
+    assert outcome["status"] == "refused" and "does the account block public policies" in outcome["message"]
 
 
 def test_it_settles_and_stays_as_it_is(world: World) -> None:

@@ -1,0 +1,56 @@
+"""The buckets that hold the marks of evacuated regions: looked at, made, and opened for health checkers.
+
+An existing bucket is taken as it is; one that has a policy of its own is never changed.
+"""
+
+import json
+from typing import Any
+
+from chalicelib import cloud
+from chalicelib.control import Refused
+from chalicelib.routing.marks import SID, policy
+from chalicelib.routing.seen import BucketSeen
+
+# S3's other two blocks are about access lists, which nobody needs here.
+_ACCESS = {"BlockPublicAcls": True, "IgnorePublicAcls": True,
+           "BlockPublicPolicy": False, "RestrictPublicBuckets": False}
+_NO_POLICY = "NoSuchBucketPolicy"
+
+
+def look(region: str, name: str, account: str) -> BucketSeen:
+    """What there is of the bucket `name`; `cloud.Unreachable` if `region` does not answer."""
+    client = cloud.client("s3", region)
+    try:
+        cloud.reach(region, lambda: client.head_bucket(Bucket=name, ExpectedBucketOwner=account))
+        said = cloud.reach(region, lambda: client.get_bucket_policy(Bucket=name, ExpectedBucketOwner=account))
+    except cloud.ClientError as error:
+        state = {"404": "missing", "403": "foreign", _NO_POLICY: "closed"}.get(_code(error))
+        if state is None:
+            raise
+        return BucketSeen(region, name, state)
+    sids = {one.get("Sid") for one in json.loads(said["Policy"]).get("Statement", ())}
+    return BucketSeen(region, name, "open" if SID in sids else "own policy")
+
+
+def make(seen: BucketSeen) -> str:
+    """The bucket, readable as it must be; `Refused` if the account does not let that happen."""
+    region, client = seen.region, cloud.client("s3", seen.region)
+    try:
+        if seen.state == "missing":
+            cloud.reach(region, lambda: client.create_bucket(Bucket=seen.name, **_place(region)))
+        cloud.reach(region, lambda: client.put_public_access_block(
+            Bucket=seen.name, PublicAccessBlockConfiguration=_ACCESS))
+        cloud.reach(region, lambda: client.put_bucket_policy(Bucket=seen.name, Policy=policy(seen.name)))
+    except cloud.ClientError as error:
+        raise Refused(f"the bucket {seen.name} in {region} cannot be opened for health checkers ({error}); does the "
+                      "account block public policies as a whole, or has somebody else that name?") from None
+    return f"{seen.name}: readable below evacuated/"
+
+
+def _place(region: str) -> dict[str, Any]:
+    # us-east-1 is the one region that refuses to be named.
+    return {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+
+
+def _code(error: cloud.ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
