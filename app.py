@@ -7,6 +7,8 @@ from typing import Any
 from chalice import Chalice
 
 from chalicelib import control
+from chalicelib.health_checks import operations as health_checks
+from chalicelib.routing import operations as routing
 from chalicelib.schedules import operations as schedules
 from chalicelib.site import here
 from chalicelib.tasks import operations as tasks
@@ -30,7 +32,7 @@ def _register(name: str, handler: Callable[[object, Any], Any]) -> None:
     globals()[name] = app.lambda_function(name=name)(handler)
 
 
-for operation in (*schedules.ALL, *tasks.ALL):
+for operation in (*schedules.ALL, *tasks.ALL, *routing.ALL, *health_checks.ALL):
     bind(operation)
 # Batches of tasks go through Powertools' BatchProcessor instead of the loop: a task is the user's code, not a plan.
 _register("tasks_work", worker.handle)

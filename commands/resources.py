@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from chalicelib.fleet import LAMBDA_SECONDS, RESERVE_SECONDS, Fleet, Queue
+from chalicelib.routing import marks
+from commands import timers
 
 Json = dict[str, Any]
 
@@ -36,6 +38,7 @@ def merged(static: Json, fleet: Fleet, stage: str, functions: Sequence[str]) -> 
     resources = dict(static["Resources"])
     for queue in fleet.queues:
         resources |= _queue(fleet, queue, _work_seconds(fleet))
+    resources |= timers.resources(fleet)
     if fleet.alarm_email:
         resources["AlertsByMail"] = {"Type": "AWS::SNS::Subscription", "Properties": {
             "TopicArn": {"Ref": "Alerts"}, "Protocol": "email", "Endpoint": fleet.alarm_email}}
@@ -170,6 +173,23 @@ def _placeholders(fleet: Fleet) -> dict[str, Any]:
         "ssm-instances": [_arn("ec2", "instance/*"), _arn("ssm", "managed-instance/*")] if ssm else [],
         # These three take no resource: service authorization reference, "AWS Systems Manager".
         "ssm-any": "*" if ssm else [],
+        **_routing(fleet),
+    }
+
+
+def _routing(fleet: Fleet) -> dict[str, Any]:
+    """The same for Route 53 and what it stands on. Calls that take no resource (`-any`) are in AWS's service
+    authorization reference: CreateHealthCheck and ListHealthChecks, and the Describe calls of EC2 and its balancers."""
+    routing, hosts = fleet.routing, fleet.health_checks
+    buckets = sorted(filter(None, (marks.bucket(fleet, region.name) for region in fleet.regions))) if routing else []
+    return {
+        "zone": [{"Fn::Sub": f"arn:${{AWS::Partition}}:route53:::hostedzone/{routing.zone}"}] if routing else [],
+        "checks": [{"Fn::Sub": "arn:${AWS::Partition}:route53:::healthcheck/*"}] if routing or hosts else [],
+        "checks-any": "*" if routing or hosts else [], "hosts-any": "*" if hosts else [],
+        "mark-buckets": [{"Fn::Sub": f"arn:${{AWS::Partition}}:s3:::{name}"} for name in buckets],
+        "marks": [{"Fn::Sub": f"arn:${{AWS::Partition}}:s3:::{name}/evacuated/*"} for name in buckets],
+        "verdicts": [{"Fn::Sub": "arn:${AWS::Partition}:dynamodb:*:${AWS::AccountId}:table/"
+                                 "${AWS::StackName}-coordination"}] if routing and hosts else [],
     }
 
 

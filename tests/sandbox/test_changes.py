@@ -5,15 +5,16 @@ from typing import Any
 
 import pytest
 
-from sandbox import batches, lambdas, patches, replication, telemetry
+from sandbox import batches, dns, lambdas, patches, replication, telemetry
+from sandbox.dns import EmbeddedTwin
 from sandbox.faults import Faults
 
-MODULES = (batches, lambdas, replication, telemetry)  # importing them registers their changes
+MODULES = (batches, dns, lambdas, replication, telemetry)  # importing them registers their changes
 
 
 def context(faults: Faults | None = None) -> patches.Context:
     """A run for changes that are tried alone."""
-    return patches.Context(faults or Faults(), "secret", "mark", "/runtime")
+    return patches.Context(faults or Faults(), "secret", "mark", "/runtime", EmbeddedTwin(0))
 
 
 @pytest.mark.parametrize("change", patches.CHANGES, ids=lambda change: f"{change.module}.{change.symbol}")

@@ -1,0 +1,141 @@
+"""Least privilege, as tests see it: Lambdas that are made to use every permission, and one taken away at a time.
+
+With all permissions nothing is denied, so none is missing. Without one, exactly that action is denied, so none is
+superfluous. What event source mappings need is not enforced here; tests/commands/test_packaging.py holds it.
+"""
+
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from chalicelib.fleet import Fleet
+from chalicelib.schedules.records import minute_key
+from commands import packaging, release, resources, wheels
+from sandbox.world import World
+
+HOME, STANDBY = "eu-west-1", "us-east-1"
+POLICIES = packaging.ROOT / ".chalice" / "policies"
+# Granted for Lambda's own poller and log writer; the emulator needs neither.
+_BEHIND = {"logs:CreateLogStream", "logs:PutLogEvents"}
+_BY_SOURCE = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
+
+numbers = itertools.count(1)
+
+
+class Lambdas:
+    """The deployed fleet, and how each Lambda is made to use every permission that it has."""
+
+    def __init__(self, world: World, package: packaging.Package) -> None:
+        self.world, self.stack, self.fleet = world, package.stack, package.fleet
+
+    def invoke(self, function: str, event: Any, region: str = HOME) -> str:
+        """The answer of a Lambda, as text."""
+        answer = self.world.client("lambda", region).invoke(
+            FunctionName=f"{self.stack}-{function}", Payload=json.dumps(event))
+        return str(answer["Payload"].read().decode())
+
+    def queue(self, name: str) -> Any:
+        """Its URL in the home region."""
+        return self.world.client("sqs", HOME).get_queue_url(QueueName=f"{self.stack}-{name}")["QueueUrl"]
+
+    def records(self, queue: str, *bodies: Any, received: int = 1, region: str = HOME) -> dict[str, Any]:
+        """A batch as a mapping hands it over."""
+        return {"Records": [{
+            "messageId": f"m-{next(numbers)}", "receiptHandle": "r", "body": json.dumps(body), "messageAttributes": {},
+            "attributes": {"ApproximateReceiveCount": str(received), "SentTimestamp": "1790000000000"},
+            "eventSource": "aws:sqs", "eventSourceARN": f"arn:aws:sqs:{region}:111122223333:{self.stack}-{queue}",
+            "awsRegion": region} for body in bodies]}
+
+    def put(self, pk: str, sk: str, body: Any, ttl: int = 0) -> None:
+        """An item in the coordination table, written by the operator."""
+        item = {"pk": {"S": pk}, "sk": {"S": sk}, "rev": {"N": "1"}, "body": {"S": json.dumps(body)},
+                "writer": {"S": "test"}, **({"ttl": {"N": str(ttl)}} if ttl else {})}
+        self.world.client("dynamodb", HOME).put_item(TableName=f"{self.stack}-coordination", Item=item)
+
+    def started(self, minute: int) -> None:
+        """Home has started the jobs of this minute."""
+        pk, sk = minute_key(minute)
+        self.put(pk, sk, {"timetable": "", "due": "0", "region": HOME, "since": minute})
+
+    def drop(self, pk: str, sk: str) -> None:
+        """Delete an item of the coordination table."""
+        self.world.client("dynamodb", HOME).delete_item(
+            TableName=f"{self.stack}-coordination", Key={"pk": {"S": pk}, "sk": {"S": sk}})
+
+    def dead_letter(self) -> None:
+        """One more message in the dead letters."""
+        self.world.client("sqs", HOME).send_message(
+            QueueUrl=self.queue("default-dead"), MessageBody='{"task": "fine.quiet", "args": {}}')
+
+    def seen(self, function: str) -> dict[str, int]:
+        """The actions that a Lambda has asked for since the last `forget`, with how often each was denied."""
+        found: dict[str, int] = {}
+        for call in self.world.calls():
+            if call["principal"] == f"{self.stack}-{function}":
+                found[call["action"]] = found.get(call["action"], 0) + call["denied"]
+        return found
+
+
+Exercise = Callable[[Lambdas], object]
+
+
+def deploy(world: World, project: Path) -> packaging.Package:
+    """The package of `project` in two regions of `world`, where nothing runs by itself."""
+    package = packaging.build("policy", root=project, machine=wheels.here())
+    done = release.release(world, package, [HOME, STANDBY], release.Quiet(), lambda: True, look_seconds=0.1)
+    assert [one.error for one in done] == ["", "", ""]
+    for region in (HOME, STANDBY):
+        events = world.client("events", region)
+        for rule in events.list_rules()["Rules"]:
+            events.disable_rule(Name=rule["Name"])
+        mappings = world.client("lambda", region).list_event_source_mappings()["EventSourceMappings"]
+        for mapping in mappings:
+            world.client("lambda", region).update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
+    return package
+
+
+def granted(function: str, fleet: Fleet) -> list[tuple[str, str]]:
+    """(Sid, action) of all that the policy file of `function` grants in `fleet` and the emulator can enforce."""
+    policy = json.loads((POLICIES / f"policy-{function}.json").read_text())
+    found = []
+    for statement in resources.resolved(policy, fleet)["Statement"]:
+        behind = _BEHIND | (_BY_SOURCE if statement["Sid"] == "Receive" else set())
+        found += [(statement["Sid"], action) for action in statement["Action"] if action not in behind]
+    return found
+
+
+def nothing_is_missing(lambdas: Lambdas, function: str, exercise: Exercise) -> None:
+    """With all that is granted nothing is denied, and all of it is asked for."""
+    lambdas.world.forget_calls()
+    exercise(lambdas)
+    seen = lambdas.seen(function)
+    assert {action: denied for action, denied in seen.items() if denied} == {}
+    assert seen.keys() == {action for _, action in granted(function, lambdas.fleet)}
+
+
+def it_is_needed(lambdas: Lambdas, function: str, sid: str, action: str, exercise: Exercise) -> None:
+    """Without `action` in the statement `sid` exactly that is denied."""
+    region = STANDBY if function == "schedules_sweep" else HOME
+    iam = lambdas.world.client("iam", HOME)
+    found = lambdas.world.client("lambda", region).get_function(FunctionName=f"{lambdas.stack}-{function}")
+    role = found["Configuration"]["Role"].rpartition("/")[2]
+    name = iam.list_role_policies(RoleName=role)["PolicyNames"][0]
+    whole = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+    iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(_without(whole, sid, action)))
+    try:
+        lambdas.world.forget_calls()
+        exercise(lambdas)
+        assert {asked for asked, denied in lambdas.seen(function).items() if denied} == {action}
+    finally:
+        iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(whole))
+
+
+def _without(policy: dict[str, Any], sid: str, action: str) -> dict[str, Any]:
+    """`policy` without `action` in the statement `sid`."""
+    statements = []
+    for statement in policy["Statement"]:
+        actions = [one for one in statement["Action"] if (statement["Sid"], one) != (sid, action)]
+        statements += [{**statement, "Action": actions}] if actions else []
+    return {**policy, "Statement": statements}
