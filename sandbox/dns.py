@@ -20,6 +20,7 @@ from sandbox.route53.errors import Refusal
 from sandbox.route53.probes import Result
 from sandbox.route53.service import Fault, Settings
 from sandbox.route53.state import Resource
+from sandbox.route53.throttle import PUBLISHED
 from sandbox.route53.twin import Twin
 from sandbox.route53.verdicts import AlarmState
 from sandbox.route53.wire import Wire, refused
@@ -32,7 +33,7 @@ class EmbeddedTwin(Twin):
     """The twin that knows the embedded S3: its checkers read public objects through the gate on `port`."""
 
     def __init__(self, port: int) -> None:
-        super().__init__(Settings(), probe=self._probe)
+        super().__init__(Settings(rate=PUBLISHED), probe=self._probe)
         self._port = port
 
     def address(self, name: str) -> str | None:

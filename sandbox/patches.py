@@ -178,14 +178,17 @@ def dispatch(original: Any, context: Context) -> Any:
         else:
             answer = await original(method, path, headers, body, query, request_id)
         principal = _principal(app.extract_access_key_id(headers, query))
-        context.faults.count(principal, region, action, denied=_denied(answer))
+        context.faults.count(principal, region, action, denied=_denied(action, answer))
         return answer
 
     return handle
 
 
-def _denied(answer: Any) -> bool:
+def _denied(action: str, answer: Any) -> bool:
     status, _, body = answer
+    if action.startswith("s3:"):
+        # S3 does not say what was missing, and to HEAD nothing at all.
+        return status == 403 and (not body or b"<Code>AccessDenied</Code>" in body)
     return status in (400, 403) and isinstance(body, bytes) and b"is not authorized to perform" in body
 
 

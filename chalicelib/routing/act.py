@@ -1,6 +1,7 @@
 """Carries out what routing's decisions ask for. Only plan and apply call Route 53; marks are objects in S3."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -21,10 +22,20 @@ def create_checks(site: Site, request: Request, actions: Sequence[Action]) -> Se
         config = dict(action.facts["config"])
         if "ChildHealthChecks" in config:
             config["ChildHealthChecks"] = [ids[child] for child in config["ChildHealthChecks"]]
-        answer = api.call("create_health_check", CallerReference=action.facts["reference"], HealthCheckConfig=config)
-        ids[action.target] = answer["HealthCheck"]["Id"]
+        ids[action.target] = _create(action.facts["reference"], config, request.now)
         results.append(f"{action.target}: created as {ids[action.target]}")
     return results
+
+
+def _create(reference: str, config: dict[str, Any], now: int) -> str:
+    try:
+        answer = api.call("create_health_check", CallerReference=reference, HealthCheckConfig=config)
+    except cloud.ClientError as error:
+        if error.response.get("Error", {}).get("Code") != "HealthCheckAlreadyExists":
+            raise
+        # Route 53 never forgets the reference of a check that somebody deleted: a new one of the same name.
+        answer = api.call("create_health_check", CallerReference=api.again(reference, now), HealthCheckConfig=config)
+    return str(answer["HealthCheck"]["Id"])
 
 
 def open_buckets(site: Site, request: Request, actions: Sequence[Action]) -> Sequence[str]:

@@ -10,7 +10,18 @@ from chalicelib.control import Later
 REGION = "us-east-1"
 # Route 53 takes five requests a second from an account; others need some, too.
 PAUSE_SECONDS = 0.25
+_AGAIN = "~"
 _BUSY = ("PriorRequestNotComplete", "Throttling", "ThrottlingException")
+
+
+def again(reference: str, now: int) -> str:
+    """Another reference for the check of `reference`, which was deleted by somebody; made at `now`."""
+    return f"{reference}{_AGAIN}{now:x}"
+
+
+def first(reference: str) -> str:
+    """The reference for which `again` made this one, or itself."""
+    return reference.partition(_AGAIN)[0]
 
 
 def pages(method: str, key: str, **arguments: Any) -> list[Any]:

@@ -103,9 +103,10 @@ def _verdicts(site: Site, known: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _check(check: Mapping[str, Any]) -> CheckSeen:
-    _, _, name, _ = check["CallerReference"].split(":")
+    reference = api.first(check["CallerReference"])
+    _, _, name, _ = reference.split(":")
     calculated = check["HealthCheckConfig"]["Type"] == "CALCULATED"
-    return CheckSeen(check["Id"], name, check["CallerReference"], calculated or _settled(check["Id"]))
+    return CheckSeen(check["Id"], name, reference, calculated or _settled(check["Id"]))
 
 
 def _settled(id: str) -> bool:

@@ -22,6 +22,7 @@ class Route53:
         self.records: list[dict[str, Any]] = []
         self.checks: dict[str, dict[str, Any]] = {}
         self.observations = 16
+        self.buried: set[str] = set()
         self.requests: list[str] = []
         self.fault: Callable[[str], None] = lambda method: None
         self.after: Callable[[], None] = lambda: None
@@ -43,6 +44,8 @@ class Route53:
         assert all(child in self.checks for child in HealthCheckConfig.get("ChildHealthChecks", ()))
         new = {"Id": f"id-{len(self.checks)}-{CallerReference}", "CallerReference": CallerReference,
                "HealthCheckConfig": HealthCheckConfig}
+        if CallerReference in self.buried:
+            raise refusal("HealthCheckAlreadyExists", "A health check with this caller reference was deleted")
         same = [check for check in self.checks.values() if check["CallerReference"] == CallerReference]
         if same and same[0]["HealthCheckConfig"] != HealthCheckConfig:
             raise refusal("HealthCheckAlreadyExists", CallerReference)
@@ -55,7 +58,7 @@ class Route53:
                    if HealthCheckId in check["HealthCheckConfig"].get("ChildHealthChecks", ())]
         if parents or any(record.get("HealthCheckId") == HealthCheckId for record in self.records):
             raise refusal("HealthCheckInUse", HealthCheckId)
-        del self.checks[HealthCheckId]
+        self.buried.add(self.checks.pop(HealthCheckId)["CallerReference"])
         return {}
 
     def get_health_check_status(self, HealthCheckId: str) -> dict[str, Any]:

@@ -220,6 +220,20 @@ def test_a_new_config_of_a_check_makes_a_new_check_and_the_old_one_goes_last(wor
     assert used <= set(world.route53.checks)
 
 
+def test_a_check_that_somebody_deleted_is_made_anew(world: World) -> None:
+    world.apply()
+    for record in world.route53.records:
+        record.pop("HealthCheckId", None)
+    for name in ("serving-us-east-1", "open-us-east-1"):
+        [id] = [id for id, check in world.route53.checks.items() if f":{name}:" in check["CallerReference"]]
+        world.route53.delete_health_check(id)
+    world.apply()
+    assert len(world.route53.checks) == 9
+    assert {record["HealthCheckId"] for record in world.route53.records if "HealthCheckId" in record} <= set(
+        world.route53.checks)
+    assert world.ask(operations.DRIFT, apply=True)["message"] == "nothing to do"
+
+
 def test_evacuate_and_restore_never_call_route53(world: World) -> None:
     def away(method: str) -> None:
         raise AssertionError(f"Route 53 was called: {method}")

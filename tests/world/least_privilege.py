@@ -19,7 +19,9 @@ HOME, STANDBY = "eu-west-1", "us-east-1"
 POLICIES = packaging.ROOT / ".chalice" / "policies"
 # Granted for Lambda's own poller and log writer; the emulator needs neither.
 _BEHIND = {"logs:CreateLogStream", "logs:PutLogEvents"}
-_BY_SOURCE = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
+# By Sid: what the poller of a queue does, and what makes S3 say "not there" instead of "denied".
+_UNSEEN = {"Receive": {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
+           "MissMarks": {"s3:ListBucket"}}
 
 numbers = itertools.count(1)
 
@@ -48,11 +50,15 @@ class Lambdas:
             "eventSource": "aws:sqs", "eventSourceARN": f"arn:aws:sqs:{region}:111122223333:{self.stack}-{queue}",
             "awsRegion": region} for body in bodies]}
 
-    def put(self, pk: str, sk: str, body: Any, ttl: int = 0) -> None:
+    def put(self, pk: str, sk: str, body: Any, ttl: int = 0, table: str = "-coordination") -> None:
         """An item in the coordination table, written by the operator."""
         item = {"pk": {"S": pk}, "sk": {"S": sk}, "rev": {"N": "1"}, "body": {"S": json.dumps(body)},
                 "writer": {"S": "test"}, **({"ttl": {"N": str(ttl)}} if ttl else {})}
-        self.world.client("dynamodb", HOME).put_item(TableName=f"{self.stack}-coordination", Item=item)
+        self.world.client("dynamodb", HOME).put_item(TableName=f"{self.stack}{table}", Item=item)
+
+    def remember(self, pk: str, sk: str, body: Any) -> None:
+        """An item in home's own table, written by the operator."""
+        self.put(pk, sk, body, table="")
 
     def started(self, minute: int) -> None:
         """Home has started the jobs of this minute."""
@@ -101,7 +107,7 @@ def granted(function: str, fleet: Fleet) -> list[tuple[str, str]]:
     policy = json.loads((POLICIES / f"policy-{function}.json").read_text())
     found = []
     for statement in resources.resolved(policy, fleet)["Statement"]:
-        behind = _BEHIND | (_BY_SOURCE if statement["Sid"] == "Receive" else set())
+        behind = _BEHIND | _UNSEEN.get(statement["Sid"], set())
         found += [(statement["Sid"], action) for action in statement["Action"] if action not in behind]
     return found
 

@@ -1,0 +1,241 @@
+"""The permissions of routing's Lambdas: none missing, none superfluous."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from chalicelib.fleet import parse
+from chalicelib.routing import difference
+from chalicelib.routing.observe import prefix
+from commands import packaging
+from sandbox.world import World
+from tests.project import copy
+from tests.world.eventually import eventually
+from tests.world.least_privilege import (
+    HOME,
+    POLICIES,
+    STANDBY,
+    Exercise,
+    Lambdas,
+    deploy,
+    granted,
+    it_is_needed,
+    nothing_is_missing,
+    numbers,
+)
+
+pytestmark = pytest.mark.world
+
+# Where the two regions take their users in; the port is given when the test listens there.
+ENTRANCES = {HOME: "127.0.0.2", STANDBY: "127.0.0.3"}
+BUCKETS = {HOME: "marks-of-home", STANDBY: "marks-of-standby"}
+DECLARED = """
+[[stages.policy.regions]]
+name = "eu-west-1"
+entrance = {addresses = ["127.0.0.2"], bucket = "marks-of-home"}
+
+[[stages.policy.regions]]
+name = "us-east-1"
+entrance = {addresses = ["127.0.0.3"], bucket = "marks-of-standby"}
+
+[[stages.policy.regions]]
+name = "ap-southeast-1"
+entrance = {addresses = ["127.0.0.4"]}
+
+[stages.policy.health_checks]
+target_groups = ["web"]
+
+[stages.policy.routing]
+hostname = "app.example.com"
+zone = "ZONE"
+check = "tcp"
+port = 1
+hold = "1m"
+"""
+OWNER = "lamplighter-policy"
+
+
+def written(zone: str = "ZONE", port: int = 1) -> str:
+    """fleet.toml for this test."""
+    return (packaging.ROOT / "fleet.toml").read_text() + DECLARED.replace("ZONE", zone).replace(
+        "port = 1", f"port = {port}")
+
+
+class Doors:
+    """The regions' entrances: sockets on one port of several addresses."""
+
+    def __init__(self) -> None:
+        first = socket.create_server((ENTRANCES[HOME], 0))
+        self.port = first.getsockname()[1]
+        self.open_ = {HOME: first}
+        self.open(STANDBY)
+
+    def open(self, region: str) -> None:
+        """The region answers."""
+        if region not in self.open_:
+            self.open_[region] = socket.create_server((ENTRANCES[region], self.port))
+
+    def close(self, region: str) -> None:
+        """It does not answer."""
+        if region in self.open_:
+            self.open_.pop(region).close()
+
+
+class Zone(Lambdas):
+    """The deployed fleet with what its routing acts on."""
+
+    doors: Doors
+    zone: str
+
+    def bare(self) -> None:
+        """Nothing of ours in the zone, one bucket without a policy, one not there, one check that nobody needs."""
+        route53, s3 = self.world.client("route53", HOME), self.world.client("s3", HOME)
+        there = route53.list_resource_record_sets(HostedZoneId=self.zone)["ResourceRecordSets"]
+        ours = difference.groups(one for one in there if one["Type"] not in ("NS", "SOA"))
+        changes = [change for group in difference.changes({}, ours) for change in group]
+        if changes:
+            route53.change_resource_record_sets(HostedZoneId=self.zone, ChangeBatch={"Changes": changes})
+        self.drop_checks()
+        self.stale_check()
+        for bucket in BUCKETS.values():
+            self.drop_bucket(bucket)
+        s3.create_bucket(Bucket=BUCKETS[HOME], CreateBucketConfiguration={"LocationConstraint": HOME})
+
+    def drop_checks(self) -> None:
+        """No check of routing's is left."""
+        route53 = self.world.client("route53", HOME)
+        for page in route53.get_paginator("list_health_checks").paginate():
+            for check in page["HealthChecks"]:
+                if check["CallerReference"].startswith(prefix(OWNER)):
+                    route53.delete_health_check(HealthCheckId=check["Id"])
+
+    def stale_check(self) -> None:
+        """A check as an older fleet.toml wanted it."""
+        self.world.client("route53", HOME).create_health_check(
+            CallerReference=f"{prefix(OWNER)}open-{HOME}:{next(numbers)}",
+            HealthCheckConfig={"Type": "TCP", "Port": 1, "IPAddress": "127.0.0.9"})
+
+    def drop_bucket(self, bucket: str) -> None:
+        """The bucket is not there."""
+        s3 = self.world.client("s3", HOME)
+        if bucket in {one["Name"] for one in s3.list_buckets()["Buckets"]}:
+            for one in s3.list_objects_v2(Bucket=bucket).get("Contents", ()):
+                s3.delete_object(Bucket=bucket, Key=one["Key"])
+            s3.delete_bucket(Bucket=bucket)
+
+    def mark(self, region: str, body: str) -> None:
+        """`region` is evacuated; its mark lies with the other one."""
+        other = STANDBY if region == HOME else HOME
+        self.world.client("s3", HOME).put_object(Bucket=BUCKETS[other], Key=f"evacuated/{region}", Body=body.encode())
+
+    def unmark(self) -> None:
+        """Both buckets are there, and no mark."""
+        s3 = self.world.client("s3", HOME)
+        for region, bucket in BUCKETS.items():
+            if bucket not in {one["Name"] for one in s3.list_buckets()["Buckets"]}:
+                where = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+                s3.create_bucket(Bucket=bucket, **where)
+            for one in s3.list_objects_v2(Bucket=bucket).get("Contents", ()):
+                s3.delete_object(Bucket=bucket, Key=one["Key"])
+
+
+def read(function: str) -> Exercise:
+    """A look at a zone in which everything is still to be done."""
+    def exercise(on: Lambdas) -> None:
+        assert isinstance(on, Zone)
+        on.bare()
+        on.invoke(function, {"apply": function == "routing_drift"})
+    return exercise
+
+
+def apply(on: Lambdas) -> None:
+    """From nothing to all of it: buckets, checks, records, and the check that is left over."""
+    assert isinstance(on, Zone)
+    on.bare()
+
+    def step() -> bool:
+        # Raised or refused: something was denied. Nothing to do: all was asked for. Until then checks settle.
+        answer = on.invoke("routing_apply", {"apply": True})
+        return any(word in answer for word in ("errorType", "refused", "nothing to do"))
+
+    eventually(step, 40)
+
+
+def evacuate(on: Lambdas) -> None:
+    """A region that is not evacuated."""
+    assert isinstance(on, Zone)
+    on.unmark()
+    on.doors.open(STANDBY)
+    on.invoke("routing_evacuate", {"region": HOME, "apply": True})
+
+
+def restore(on: Lambdas) -> None:
+    """A region that is evacuated."""
+    assert isinstance(on, Zone)
+    on.unmark()
+    on.mark(HOME, '{"by": "hand", "reason": "test", "at": 1}')
+    on.invoke("routing_restore", {"region": HOME, "apply": True})
+
+
+def hold(on: Lambdas) -> None:
+    """A region that has died, and comes back after its quiet time."""
+    assert isinstance(on, Zone)
+    on.unmark()
+    on.doors.close(STANDBY)
+    on.remember("hold", STANDBY, {"good": 0, "bad": 5})
+    on.invoke("routing_hold", {"apply": True})
+    on.doors.open(STANDBY)
+    on.remember("hold", STANDBY, {"good": 1, "bad": 0})
+    on.mark(STANDBY, '{"by": "hold", "reason": "test", "at": 1}')
+    on.invoke("routing_hold", {"apply": True})
+
+
+def status(on: Lambdas) -> None:
+    """A look at regions and marks."""
+    assert isinstance(on, Zone)
+    on.unmark()
+    on.invoke("routing_status", {})
+
+
+EXERCISES: dict[str, Exercise] = {
+    "routing_plan": read("routing_plan"), "routing_drift": read("routing_drift"), "routing_apply": apply,
+    "routing_evacuate": evacuate, "routing_restore": restore, "routing_hold": hold, "routing_status": status}
+FLEET = parse(written(), stage="policy")
+
+
+@pytest.fixture(scope="module")
+def zone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zone]:
+    """The real Lambdas with a hosted zone, two entrances, and a verdict of each region's hosts."""
+    doors = Doors()
+    with World.start() as world:
+        route53 = world.client("route53", HOME)
+        made = route53.create_hosted_zone(Name="example.com", CallerReference="z")["HostedZone"]["Id"]
+        project = copy(tmp_path_factory.mktemp("routing"))
+        (project / "fleet.toml").write_text(written(made.rpartition("/")[2], doors.port))
+        found = Zone(world, deploy(world, project))
+        found.doors, found.zone = doors, made.rpartition("/")[2]
+        for region in (HOME, STANDBY, "ap-southeast-1"):
+            parent = route53.create_health_check(CallerReference=f"parent-{region}", HealthCheckConfig={
+                "Type": "CALCULATED", "ChildHealthChecks": [], "HealthThreshold": 0})["HealthCheck"]["Id"]
+            found.put("verdict", region, {"id": parent})
+        yield found
+    for region in ENTRANCES:
+        doors.close(region)
+
+
+def test_every_lambda_of_routing_is_exercised() -> None:
+    names = {path.stem.removeprefix("policy-") for path in Path(POLICIES).glob("policy-*.json")}
+    assert EXERCISES.keys() == {name for name in names if name.startswith("routing_")}
+
+
+@pytest.mark.parametrize("function", EXERCISES)
+def test_no_permission_is_missing(zone: Zone, function: str) -> None:
+    nothing_is_missing(zone, function, EXERCISES[function])
+
+
+@pytest.mark.parametrize(("function", "sid", "action"), [
+    (function, sid, action) for function in EXERCISES for sid, action in granted(function, FLEET)])
+def test_no_permission_is_superfluous(zone: Zone, function: str, sid: str, action: str) -> None:
+    it_is_needed(zone, function, sid, action, EXERCISES[function])
