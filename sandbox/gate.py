@@ -9,6 +9,7 @@ The emulator behind the gate runs code for whoever asks and takes any key. So a 
 """
 
 import hmac
+import inspect
 import json
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -77,6 +78,8 @@ class Gate:
     async def _run(self, name: str, arguments: dict[str, Any], send: Send) -> None:
         try:
             result = self._commands[name](arguments)
+            if inspect.isawaitable(result):
+                result = await result
         except (KeyError, TypeError, ValueError) as error:
             await _answer(send, 400, {"message": f"{name}: {type(error).__name__}: {error}"})
             return
