@@ -8,6 +8,7 @@ ends, it does too.
 import asyncio
 import errno
 import sys
+from collections import defaultdict
 from contextlib import suppress
 
 import msgspec
@@ -27,7 +28,8 @@ class Balancers:
         self._pools: dict[str, Pool] = {}
         self._listeners: dict[str, Listener] = {}
         self._servers: dict[str, asyncio.Server] = {}
-        self._ports: dict[str, int] = {}
+        self._ports: dict[str, tuple[int, int]] = {}
+        self._open: defaultdict[str, set[Connection]] = defaultdict(set)
         self._report = asyncio.Event()
 
     async def set(self, region: Region) -> None:
@@ -40,8 +42,11 @@ class Balancers:
             self._pools[arn].set(group)
         for arn, server in list(self._servers.items()):
             if _place(region.listeners.get(arn)) != _place(self._listeners[arn]):
-                del self._servers[arn]
+                del self._servers[arn], self._ports[arn]
                 server.close()
+        for arn in self._open.keys() - region.listeners.keys():
+            for connection in self._open.pop(arn):
+                connection.cut()
         self._listeners = region.listeners
         for arn in self._listeners.keys() - self._servers.keys():
             await self._listen(arn)
@@ -71,7 +76,7 @@ class Balancers:
             # A port below 1024 needs rights that nobody needs to have here: any free one, and the report says which.
             server = await asyncio.start_server(serve, listener.host, 0, backlog=1024)
         self._servers[arn] = server
-        self._ports[arn] = server.sockets[0].getsockname()[1]
+        self._ports[arn] = listener.port, server.sockets[0].getsockname()[1]
 
     async def _serve(self, arn: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         listener = self._listeners.get(arn)
@@ -91,12 +96,14 @@ class Balancers:
             return
         connection = Connection(writer, far_writer)
         pool.join(key, connection)
+        self._open[arn].add(connection)
         try:
             await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
         except OSError:
             connection.cut()
         finally:
             pool.part(key, connection)
+            self._open[arn].discard(connection)
             for one in (writer, far_writer):
                 one.close()
 

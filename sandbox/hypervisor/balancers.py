@@ -92,8 +92,9 @@ class Balancers:
             for region, one in records.balancers()}
         for region, process in self._processes.items():
             for listener, balancer in records.listeners(region):
-                if port := process.report.ports.get(listener["ListenerArn"]):
-                    found[balancer["DNSName"]]["ports"][str(listener["Port"])] = port
+                asked, real = process.report.ports.get(listener["ListenerArn"], (0, 0))
+                if asked == listener["Port"]:
+                    found[balancer["DNSName"]]["ports"][str(asked)] = real
         return found
 
     def health(self, group: Record, target: Record) -> tuple[str, str, str]:

@@ -6,6 +6,8 @@ import struct
 from collections import defaultdict
 from collections.abc import Callable
 
+import msgspec
+
 from sandbox.hypervisor import elb_probes
 from sandbox.hypervisor.health import HEALTHY, UNHEALTHY, Health, judge
 from sandbox.hypervisor.settings import Group, Target
@@ -48,6 +50,9 @@ class Pool:
     def set(self, group: Group) -> None:
         """Take new settings: probe who came, forget who left."""
         before, self.group = self.group, group
+        if msgspec.structs.replace(before, targets={}) != msgspec.structs.replace(group, targets={}):
+            for key in list(self._probing):
+                self._start(key)  # by the new settings at once, not after a wait of the old ones
         for key, target in group.targets.items():
             if target.state == "in" and (key not in self._probing or before.targets.get(key) != target):
                 self._begin(key)
@@ -83,8 +88,13 @@ class Pool:
     def _begin(self, key: str) -> None:
         self._forget(key)
         self.health[key] = Health()
-        self._probing[key] = asyncio.get_running_loop().create_task(self._probe(key))
+        self._start(key)
         self._changed()
+
+    def _start(self, key: str) -> None:
+        if task := self._probing.pop(key, None):
+            task.cancel()
+        self._probing[key] = asyncio.get_running_loop().create_task(self._probe(key))
 
     def _forget(self, key: str) -> None:
         self.health.pop(key, None)

@@ -49,7 +49,7 @@ class Region(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What the balancer process says: [state, reason, text] by group and target, the real port of each listener."""
+    """What the balancer process says: state, reason, text by group and target; asked and real port by listener."""
 
     health: dict[str, dict[str, tuple[str, str, str]]]
-    ports: dict[str, int]
+    ports: dict[str, tuple[int, int]]

@@ -97,7 +97,8 @@ def test_a_dead_service_is_started_again_after_a_second(world: World) -> None:
 
 def test_killing_a_service_kills_what_it_started_and_spares_the_others(world: World) -> None:
     one = launch(world, HOME)[0]
-    shows = eventually(lambda: len(found := processes.marked(mark(world, HOME, one, "show/"))) == 2 and found)
+    eventually(lambda: len(processes.marked(mark(world, HOME, one, "show/"))) == 2)
+    shows = processes.marked(mark(world, HOME, one, "show/"))
     web = get(address(world, HOME, one), "/pid")
     world.kill(one, "show")
     eventually(lambda: len(found := processes.marked(mark(world, HOME, one, "show/"))) == 2 and not found & shows)
@@ -149,6 +150,7 @@ def test_a_service_that_ignores_sigterm_is_killed_by_stop(world: World, tmp_path
     one = made["Instances"][0]["InstanceId"]
     found = eventually(lambda: processes.marked(mark(world, HOME, one, "deaf/")))
     eventually(lambda: (Path(f"/proc/{min(found)}/cwd").resolve() / "ready").exists())
+    eventually(lambda: state(world, HOME, one) == "running")
     world.client("ec2", HOME).stop_instances(InstanceIds=[one])
     eventually(lambda: state(world, HOME, one) == "stopped")
     assert not processes.marked(mark(world, HOME, one))
