@@ -10,6 +10,7 @@ anybody but a web page may read objects that S3 lets everybody read: a health ch
 """
 
 import hmac
+import inspect
 import json
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -100,6 +101,8 @@ class Gate:
     async def _run(self, name: str, arguments: dict[str, Any], send: Send) -> None:
         try:
             result = self._commands[name](arguments)
+            if inspect.isawaitable(result):
+                result = await result
         except (KeyError, TypeError, ValueError) as error:
             await _answer(send, 400, {"message": f"{name}: {type(error).__name__}: {error}"})
             return

@@ -20,7 +20,7 @@ import msgspec
 from sandbox import dns, gate, patches, processes
 from sandbox.dns import EmbeddedTwin
 from sandbox.faults import Faults
-from sandbox.route53.twin import Twin
+from sandbox.hypervisor.core import Hypervisor
 
 # A home for what ministack writes, rules that fire within half a second of their minute, no listener but ours.
 _SETTINGS = {
@@ -49,9 +49,12 @@ def main() -> int:
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
     port = listener.getsockname()[1]
     os.environ.update(_SETTINGS | {"GATEWAY_PORT": str(port), "MINISTACK_ACCOUNT_ID": order.account})
-    faults, twin = Faults(), EmbeddedTwin(port)
+    faults = Faults()
+    hypervisor = Hypervisor(order.mark, Path(order.folder), faults)
+    twin = EmbeddedTwin(port)
+    runtime = str(Path(order.folder) / "runtime")
     try:
-        patches.apply(patches.Context(faults, order.control, order.mark, str(Path(order.folder) / "runtime"), twin))
+        patches.apply(patches.Context(faults, order.control, order.mark, runtime, twin, hypervisor))
         _prepare(order)
         patches.verify()
     except patches.Moved as moved:
@@ -59,7 +62,7 @@ def main() -> int:
         return 3
     try:
         with twin:
-            asyncio.run(_serve(listener, port, order, faults, twin))
+            asyncio.run(_serve(listener, port, order, faults, hypervisor.commands() | dns.commands(twin), hypervisor))
     finally:
         _tidy(order)
     return 0
@@ -80,7 +83,9 @@ def _prepare(order: Order) -> None:
             "Status": "Active", "CreateDate": iam._now()}
 
 
-async def _serve(listener: socket.socket, port: int, order: Order, faults: Faults, twin: Twin) -> None:
+async def _serve(
+    listener: socket.socket, port: int, order: Order, faults: Faults, more: gate.Commands, hypervisor: Hypervisor
+) -> None:
     from hypercorn.asyncio import serve
     from hypercorn.config import Config
     from ministack import app
@@ -93,12 +98,15 @@ async def _serve(listener: socket.socket, port: int, order: Order, faults: Fault
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, over.set)
     threading.Thread(target=_watch_parent, args=(loop, over), daemon=True).start()
-    commands = gate.fault_commands(faults) | _region_commands(faults, order) | dns.commands(twin)
+    commands = gate.fault_commands(faults) | _region_commands(faults, hypervisor) | more
     door = gate.Gate(app.app, order.control, lambda key: _known(key, order), faults, commands)
     loop.call_later(0, _announce, port)
     serving = asyncio.create_task(serve(door, config, shutdown_trigger=asyncio.Event().wait))  # type: ignore[arg-type]
     ended = asyncio.create_task(over.wait())
-    await asyncio.wait({serving, ended}, return_when=asyncio.FIRST_COMPLETED)
+    watching = asyncio.create_task(hypervisor.serve())
+    await asyncio.wait({serving, ended, watching}, return_when=asyncio.FIRST_COMPLETED)
+    if watching.done():
+        watching.result()  # it never ends but by failing, and then nothing here is to be trusted any more
     if ended.done():
         _tidy(order)
         # At once: an orderly end loads services only to stop them, and waits for threads that wait for Lambdas.
@@ -124,12 +132,10 @@ def _known(key: str, order: Order) -> bool:
     return key == order.access_key or key in sts._sessions
 
 
-def _region_commands(faults: Faults, order: Order) -> gate.Commands:
+def _region_commands(faults: Faults, hypervisor: Hypervisor) -> gate.Commands:
     def stop(asked: dict[str, Any]) -> None:
         faults.stop(asked["region"])
-        # In a thread: waiting for processes to end would hold up every other region.
-        mark = f"{order.mark}/{asked['region']}"
-        threading.Thread(target=processes.end, args=(mark,), kwargs={"adopted": True}, daemon=True).start()
+        hypervisor.stop_region(asked["region"])
 
     return {"stop": stop, "start": lambda asked: faults.start(asked["region"]),
             "stopped": lambda asked: sorted(faults.stopped)}

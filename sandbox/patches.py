@@ -11,13 +11,18 @@ import math
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sandbox.faults import THROTTLED, Faults
 from sandbox.gate import speaks_xml, xml_error
 from sandbox.route53.twin import Twin
 
+if TYPE_CHECKING:
+    from sandbox.hypervisor.core import Hypervisor
+
 VERSION = "1.5.33"
+# Where the changes are; each of these registers its own when it is imported.
+MODULES = ("lambdas", "replication", "batches", "telemetry", "dns", "hypervisor.ec2", "hypervisor.elb")
 
 Build = Callable[[Any, "Context"], Any]
 
@@ -29,12 +34,15 @@ class Moved(Exception):
 class Context:
     """What the changes need to know of the run."""
 
-    def __init__(self, faults: Faults, secret: str, mark: str, runtime: str, twin: Twin) -> None:
+    def __init__(
+        self, faults: Faults, secret: str, mark: str, runtime: str, twin: Twin, hypervisor: "Hypervisor"
+    ) -> None:
         self.faults = faults
         self.twin = twin
         self.secret = secret
         self.mark = mark
         self.runtime = runtime
+        self.hypervisor = hypervisor
 
 
 class Change:
@@ -83,8 +91,8 @@ def change(module: str, symbol: str, parameters: str, reason: str) -> Callable[[
 
 def apply(context: Context) -> None:
     """All changes; raises `Moved` when one does not fit."""
-    for name in ("lambdas", "replication", "batches", "telemetry", "dns"):
-        import_module(f"sandbox.{name}")  # each registers its own
+    for name in MODULES:
+        import_module(f"sandbox.{name}")
     for one in CHANGES:
         one.apply(context)
 

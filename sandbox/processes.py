@@ -1,22 +1,29 @@
 """Finding and ending the processes of a run.
 
-Every Lambda carries `LAMPLIGHTER_WORLD=<mark>/<region>` in its environment. What it starts may drop that and make
-itself a session of its own, as a job's command does, so descendants are ended too; those whose Lambda is gone already
-have been adopted by the server (`adopt`). Where the system shows none of this (macOS), `end` finds nothing.
+Every Lambda carries `LAMPLIGHTER_WORLD=<mark>/<region>` in its environment, every instance's service
+`<mark>/<region>/<instance>/<service>/`. What it starts may drop that and make itself a session of its own, as a job's
+command does, so descendants are ended too; those whose Lambda is gone already have been adopted by the server
+(`adopt`). Where the system shows none of this (macOS), `end` finds nothing.
 """
 
 import ctypes
 import os
 import signal
+import subprocess
 import sys
+import threading
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 _PROC = Path("/proc")
 _GRACE_SECONDS = 3.0
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+# Children whose exit status somebody here wants: reaping one of them by the way would turn its failure into success.
+_awaited: set[int] = set()
+_starting = threading.Lock()
 
 
 def adopt() -> None:
@@ -55,6 +62,62 @@ def end(mark: str, *, adopted: bool = False) -> int:
     return len(found)
 
 
+def signal_all(mark: str, number: signal.Signals) -> int:
+    """Send `number` to every process of `mark`; how many there were."""
+    found = marked(mark)
+    for one in found:
+        _signal(one, number)
+    return len(found)
+
+
+def freeze(mark: str) -> int:
+    """Stop every process of `mark` where it is, and those that it starts meanwhile; how many there are."""
+    frozen: set[int] = set()
+    while new := marked(mark) - frozen:
+        for number in new:
+            _signal(number, signal.SIGSTOP)
+        frozen |= new
+    return len(frozen)
+
+
+def thaw(mark: str) -> int:
+    """Let every process of `mark` go on; how many there are."""
+    return signal_all(mark, signal.SIGCONT)
+
+
+def end_at_once(mark: str) -> int:
+    """As `end`, but as a power cut: all are frozen first, so that none sees another one die."""
+    found = freeze(mark)
+    end(mark)
+    return found
+
+
+def awaited(start: Callable[[], "subprocess.Popen[bytes]"]) -> "subprocess.Popen[bytes]":
+    """The process that `start` starts, whose exit status is kept for who waits for it by `finish`."""
+    with _starting:
+        process = start()
+        _awaited.add(process.pid)
+    return process
+
+
+def finish(process: "subprocess.Popen[bytes]", seconds: float | None = None) -> int:
+    """The exit status of an `awaited` process; raises subprocess.TimeoutExpired after `seconds`."""
+    status = process.wait(seconds)
+    _awaited.discard(process.pid)
+    return status
+
+
+def reap() -> None:
+    """Take away adopted children that ended, for ever; for a process that has none but those and `awaited` ones."""
+    while True:
+        try:
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+        except ChildProcessError:
+            found = None
+        if found is None or not _reap(found.si_pid, os.getpid()):
+            time.sleep(0.05)  # no child, or one that its waiter is about to take
+
+
 def _unmarked_children() -> set[int]:
     return {number for number in _family()[os.getpid()] if b"LAMPLIGHTER_WORLD=" not in _environment(number)}
 
@@ -72,11 +135,14 @@ def _family() -> defaultdict[int, list[int]]:
     return family
 
 
-def _reap(number: int, parent: int) -> None:
+def _reap(number: int, parent: int) -> bool:
     # Only an adopted one's end nobody waits for; a Lambda's is its pool's business, and that copes with either.
-    if parent == os.getpid():
-        with suppress(ChildProcessError):
-            os.waitpid(number, os.WNOHANG)
+    with _starting:
+        mine = parent == os.getpid() and number not in _awaited
+        if mine:
+            with suppress(ChildProcessError):
+                os.waitpid(number, os.WNOHANG)
+    return mine
 
 
 def _with_descendants(roots: set[int], family: defaultdict[int, list[int]]) -> set[int]:
@@ -96,5 +162,9 @@ def _environment(number: int) -> bytes:
 
 
 def _kill(number: int) -> None:
+    _signal(number, signal.SIGKILL)
+
+
+def _signal(number: int, which: signal.Signals) -> None:
     with suppress(ProcessLookupError, PermissionError):
-        os.kill(number, signal.SIGKILL)
+        os.kill(number, which)

@@ -12,7 +12,7 @@ import os
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, Self
@@ -25,12 +25,23 @@ from sandbox import gate
 from sandbox.faults import UNAVAILABLE
 from sandbox.server import ACCOUNT, ROOT, State, WorldError, server
 
-__all__ = ["ACCOUNT", "ROOT", "STATE", "State", "World", "WorldError"]
+__all__ = ["ACCOUNT", "ROOT", "STATE", "Address", "State", "World", "WorldError"]
 
 STATE = ROOT / ".world" / "state.json"
 # Straight to the loopback address, whatever proxy the user's environment names.
 _CONFIG = Config(connect_timeout=2, read_timeout=120, retries={"total_max_attempts": 2, "mode": "standard"}, proxies={})
 _DOOR = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Where a load balancer is on this machine: `ports` is listener port -> the port that listens.
+
+    They are equal, except for ports below 1024 where this user may not listen on those.
+    """
+
+    host: str
+    region: str
+    ports: dict[int, int]
 
 
 class World:
@@ -90,11 +101,11 @@ class World:
             return self._clients[service, region]
 
     def stop_region(self, region: str) -> None:
-        """Region `region` dies: no answers, no rules, no polling, its running Lambdas killed."""
+        """Region `region` dies: no answers, no rules, no polling; its Lambdas, instances and balancers are killed."""
         self.control("stop", region=region)
 
     def start_region(self, region: str) -> None:
-        """Region `region` comes back with all that it had."""
+        """Region `region` comes back with all that it had; its instances boot again."""
         self.control("start", region=region)
 
     def refuse(self, action: str, region: str = "*", kind: str = UNAVAILABLE, times: int = -1) -> None:
@@ -104,6 +115,46 @@ class World:
     def lag(self, seconds: float) -> None:
         """Copies of plain global tables (not strongly consistent ones) arrive `seconds` late."""
         self.control("lag", seconds=seconds)
+
+    def image(self, image_id: str, services: Mapping[str, str]) -> None:
+        """What runs in instances of `image_id` that boot from now on: service name -> command line for /bin/sh.
+
+        Each runs with INSTANCE_ID, REGION, ADDRESS (its loopback address) and USER_DATA (the path of the decoded user
+        data), and is started again a second after it ended. Instances of other images run nothing.
+        """
+        self.control("image", image=image_id, services=dict(services))
+
+    def pace(self, factor: float) -> None:
+        """Make health checks, draining and grace periods `factor` times as fast, in every region."""
+        self.control("pace", factor=factor)
+
+    def addresses(self) -> dict[str, Address]:
+        """DNS name of each load balancer -> where it listens on this machine."""
+        return msgspec.convert(self.control("addresses"), dict[str, Address], strict=False)
+
+    def kill(self, instance: str, service: str) -> None:
+        """Kill a service with all its processes; it is started again after a second."""
+        self.control("kill", instance=instance, service=service)
+
+    def hang(self, instance: str, service: str) -> None:
+        """Stop a service where it is (SIGSTOP), with all its processes: open connections stay, nothing answers."""
+        self.control("hang", instance=instance, service=service)
+
+    def thaw(self, instance: str, service: str) -> None:
+        """Let a hung service go on."""
+        self.control("thaw", instance=instance, service=service)
+
+    def power_off(self, instance: str) -> None:
+        """Kill all that runs in an instance: it is still `running`, with failing status checks, until stopped."""
+        self.control("power-off", instance=instance, destroy=False)
+
+    def destroy(self, instance: str) -> None:
+        """Kill all that runs in an instance, which is terminated for good."""
+        self.control("power-off", instance=instance, destroy=True)
+
+    def log(self, instance: str, service: str) -> str:
+        """What a service has written to its standard output and error since the instance was launched."""
+        return str(self.control("log", instance=instance, service=service))
 
     def clear_faults(self) -> None:
         """Forget what `refuse` and `lag` asked for."""

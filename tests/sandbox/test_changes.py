@@ -1,20 +1,25 @@
 """The changes to ministack: each finds what it changes, and another ministack stops the start-up."""
 
+from importlib import import_module
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from sandbox import batches, dns, lambdas, patches, replication, telemetry
+from sandbox import patches, replication, telemetry
 from sandbox.dns import EmbeddedTwin
 from sandbox.faults import Faults
+from sandbox.hypervisor.core import Hypervisor
 
-MODULES = (batches, dns, lambdas, replication, telemetry)  # importing them registers their changes
+MODULES = [import_module(f"sandbox.{name}") for name in patches.MODULES]  # importing them registers their changes
 
 
 def context(faults: Faults | None = None) -> patches.Context:
     """A run for changes that are tried alone."""
-    return patches.Context(faults or Faults(), "secret", "mark", "/runtime", EmbeddedTwin(0))
+    found = faults or Faults()
+    hypervisor = Hypervisor("mark", Path("/nowhere"), found)
+    return patches.Context(found, "secret", "mark", "/runtime", EmbeddedTwin(0), hypervisor)
 
 
 @pytest.mark.parametrize("change", patches.CHANGES, ids=lambda change: f"{change.module}.{change.symbol}")

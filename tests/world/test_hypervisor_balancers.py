@@ -1,0 +1,357 @@
+"""Elastic Load Balancing in the sandbox: health is probed, connections go to healthy targets, draining is real."""
+
+import json
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from sandbox.world import World, WorldError
+from tests.world.eventually import eventually
+from tests.world.hosts import PORT, add_image, address, disk, get, launch, state
+
+pytestmark = pytest.mark.world
+HOME, OTHER = "eu-west-1", "us-east-1"
+BALANCED = 9090
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A sandbox with an image of web servers, fifty times as fast as AWS."""
+    with World.start() as made:
+        add_image(made, tmp_path_factory.mktemp("image"))
+        made.pace(50)
+        yield made
+
+
+class Site:
+    """A balancer with one listener and one target group of instances."""
+
+    def __init__(self, world: World, name: str, kind: str = "network", region: str = HOME, **settings: Any) -> None:
+        self.world, self.region = world, region
+        self.elb = world.client("elbv2", region)
+        protocol = "TCP" if kind == "network" else "HTTP"
+        balancer = self.elb.create_load_balancer(Name=name, Type=kind)["LoadBalancers"][0]
+        self.arn, self.name = balancer["LoadBalancerArn"], balancer["DNSName"]
+        self.group = self.elb.create_target_group(Name=name, **{
+            "Protocol": protocol, "Port": PORT, "HealthCheckProtocol": "HTTP", "HealthCheckPath": "/health",
+            "HealthCheckIntervalSeconds": 5, "HealthyThresholdCount": 2, "UnhealthyThresholdCount": 2,
+            **settings})["TargetGroups"][0]["TargetGroupArn"]
+        self.listener = self.elb.create_listener(
+            LoadBalancerArn=self.arn, Protocol=protocol, Port=BALANCED,
+            DefaultActions=[{"Type": "forward", "TargetGroupArn": self.group}])["Listeners"][0]["ListenerArn"]
+
+    def adjust(self, **attributes: str) -> None:
+        """Set attributes of the group; `__` stands for a dot."""
+        self.elb.modify_target_group_attributes(TargetGroupArn=self.group, Attributes=[
+            {"Key": key.replace("__", "."), "Value": value} for key, value in attributes.items()])
+
+    def register(self, *ids: str) -> None:
+        """Register instances."""
+        self.elb.register_targets(TargetGroupArn=self.group, Targets=[{"Id": one} for one in ids])
+
+    def deregister(self, *ids: str) -> None:
+        """Deregister instances."""
+        self.elb.deregister_targets(TargetGroupArn=self.group, Targets=[{"Id": one} for one in ids])
+
+    def health(self, *ids: str) -> dict[str, tuple[str, str]]:
+        """Target -> state and reason."""
+        targets = {"Targets": [{"Id": one} for one in ids]} if ids else {}
+        found = self.elb.describe_target_health(TargetGroupArn=self.group, **targets)["TargetHealthDescriptions"]
+        return {one["Target"]["Id"]: (one["TargetHealth"]["State"], one["TargetHealth"].get("Reason", ""))
+                for one in found}
+
+    def becomes(self, one: str, wanted: str) -> str:
+        """Wait until the target is in this state; the reason."""
+        eventually(lambda: self.health().get(one, ("", ""))[0] == wanted)
+        return self.health()[one][1]
+
+    def get(self, path: str = "/") -> str:
+        """What a new connection is answered."""
+        return get(self.world.addresses()[self.name].host, path, BALANCED)
+
+    def answering(self, count: int = 8) -> set[str]:
+        """Who answers `count` new connections."""
+        return {self.get() for _ in range(count)}
+
+    def connect(self) -> tuple[socket.socket, str]:
+        """A connection that stays open, and who is at its other end."""
+        plug = socket.create_connection((self.world.addresses()[self.name].host, BALANCED), 5)
+        return plug, ask(plug)
+
+
+def ask(plug: socket.socket) -> str:
+    """Who answers on an open connection; OSError when it is reset, empty when it is closed."""
+    plug.settimeout(5)
+    plug.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    text = b""
+    while not text.partition(b"\r\n\r\n")[2]:  # headers and body come in pieces of their own
+        piece = plug.recv(4096)
+        if not piece:
+            return ""
+        text += piece
+    return text.partition(b"\r\n\r\n")[2].decode()
+
+
+def cut(plug: socket.socket) -> bool:
+    """Whether the connection is over."""
+    try:
+        return ask(plug) == ""
+    except ConnectionError:
+        return True
+
+
+@pytest.mark.parametrize("kind", ["network", "application"])
+def test_connections_go_to_healthy_targets_in_turn(world: World, kind: str) -> None:
+    site, ids = Site(world, f"turn-{kind}", kind), launch(world, HOME, 3)
+    site.register(*ids)
+    for one in ids:
+        site.becomes(one, "healthy")
+    assert site.answering() == set(ids)
+    (disk(world, HOME, ids[0]) / "health").write_text("503")
+    reason = site.becomes(ids[0], "unhealthy")
+    assert reason == ("Target.FailedHealthChecks" if kind == "network" else "Target.ResponseCodeMismatch")
+    eventually(lambda: site.answering() == set(ids[1:]))
+    (disk(world, HOME, ids[0]) / "health").write_text("200")
+    site.becomes(ids[0], "healthy")
+    eventually(lambda: site.answering() == set(ids))
+
+
+def test_probes_and_connections_come_from_the_balancers_own_address(world: World) -> None:
+    site, one = Site(world, "source"), launch(world, HOME)[0]
+    site.register(one)
+    site.becomes(one, "healthy")
+    assert site.get("/peer") == world.addresses()[site.name].host
+
+
+def test_with_no_healthy_target_all_get_connections(world: World) -> None:
+    site, ids = Site(world, "open"), launch(world, HOME, 2)
+    site.register(*ids)
+    for one in ids:
+        (disk(world, HOME, one) / "health").write_text("500")
+        site.becomes(one, "unhealthy")
+    eventually(lambda: site.answering() == set(ids))
+
+
+def test_a_new_target_is_initial_and_a_group_without_a_listener_is_not_in_use(world: World) -> None:
+    elb, one = world.client("elbv2", HOME), launch(world, HOME)[0]
+    group = elb.create_target_group(Name="idle", Protocol="TCP", Port=1)["TargetGroups"][0]
+    assert (group["HealthCheckProtocol"], group["HealthCheckTimeoutSeconds"]) == ("TCP", 10)
+    elb.register_targets(TargetGroupArn=group["TargetGroupArn"], Targets=[{"Id": one}])
+    found = elb.describe_target_health(TargetGroupArn=group["TargetGroupArn"])["TargetHealthDescriptions"][0]
+    assert (found["TargetHealth"]["State"], found["TargetHealth"]["Reason"]) == ("unused", "Target.NotInUse")
+    world.pace(1)
+    try:
+        site = Site(world, "fresh", HealthCheckIntervalSeconds=300, HealthCheckPort="1")  # nothing listens there
+        site.register(one)
+        assert site.health()[one][0] == "initial"
+        eventually(lambda: site.health()[one] == ("initial", "Elb.InitialHealthChecking"))
+    finally:
+        world.pace(50)
+    assert site.becomes(one, "unhealthy") == "Target.FailedHealthChecks"
+
+
+def test_a_tcp_check_passes_on_a_hung_service_and_an_http_check_times_out(world: World) -> None:
+    blind, one = Site(world, "blind", HealthCheckProtocol="TCP"), launch(world, HOME)[0]
+    deep = Site(world, "deep", "application")
+    for site in (blind, deep):
+        site.register(one)
+        site.becomes(one, "healthy")
+    world.hang(one, "web")
+    assert deep.becomes(one, "unhealthy") == "Target.Timeout"
+    assert blind.health()[one] == ("healthy", "")
+    world.thaw(one, "web")
+    deep.becomes(one, "healthy")
+
+
+def test_a_health_port_of_its_own_is_probed_and_a_port_override_is_a_target_of_its_own(world: World) -> None:
+    script = f"exec {sys.executable} -S -m http.server --bind $ADDRESS 8181"
+    world.image("ami-0123456789abcdef5", {"web": world_web(world), "health": script})
+    site, one = Site(world, "ports", HealthCheckPort="8181", HealthCheckPath="/"), launch(
+        world, HOME, image="ami-0123456789abcdef5")[0]
+    site.elb.register_targets(TargetGroupArn=site.group, Targets=[{"Id": one}, {"Id": one, "Port": 9999}])
+    found = eventually(lambda: [health for health in site.elb.describe_target_health(
+        TargetGroupArn=site.group)["TargetHealthDescriptions"] if health["TargetHealth"]["State"] == "healthy"][:2])
+    assert {health["HealthCheckPort"] for health in found} == {"8181"}
+    world.kill(one, "health")
+    site.elb.deregister_targets(TargetGroupArn=site.group, Targets=[{"Id": one, "Port": 9999}])
+    states = {health["Target"]["Port"]: health["TargetHealth"]["State"] for health in site.elb.describe_target_health(
+        TargetGroupArn=site.group)["TargetHealthDescriptions"]}
+    assert states[9999] == "draining" and states[PORT] != "draining"
+
+
+def world_web(world: World) -> str:
+    """The command line of the image's web server."""
+    one = launch(world, HOME)[0]
+    pid = get(address(world, HOME, one), "/pid")
+    return "exec " + " ".join(Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0"))
+
+
+@pytest.mark.parametrize("terminate", [True, False])
+def test_a_draining_target_gets_nothing_new_and_keeps_its_connections_until_they_are_cut_or_not(
+    world: World, terminate: bool
+) -> None:
+    site, ids = Site(world, f"drain-{terminate}".lower()), launch(world, HOME, 2)
+    site.adjust(deregistration_delay__timeout_seconds="100",
+             deregistration_delay__connection_termination__enabled=json.dumps(terminate))
+    site.register(*ids)
+    for one in ids:
+        site.becomes(one, "healthy")
+    plug, one = site.connect()
+    site.deregister(one)
+    assert site.health()[one] == ("draining", "Target.DeregistrationInProgress")
+    assert eventually(lambda: site.answering() == set(ids) - {one}) and ask(plug) == one
+    eventually(lambda: one not in site.health())
+    assert site.health(one)[one] == ("unused", "Target.NotRegistered")
+    if terminate:
+        eventually(lambda: cut(plug))
+    else:
+        assert ask(plug) == one
+    plug.close()
+
+
+def test_with_no_delay_and_termination_connections_are_cut_at_once(world: World) -> None:
+    site, ids = Site(world, "cut"), launch(world, HOME, 2)
+    site.adjust(deregistration_delay__timeout_seconds="0", deregistration_delay__connection_termination__enabled="true")
+    site.register(*ids)
+    for one in ids:
+        site.becomes(one, "healthy")
+    plug, one = site.connect()
+    world.hang(one, "web")
+    site.deregister(one)
+    assert one not in site.health()
+    plug.settimeout(5)
+    with pytest.raises(ConnectionResetError):
+        plug.recv(1)
+    world.thaw(one, "web")
+    plug.close()
+
+
+def test_registering_again_ends_draining(world: World) -> None:
+    site, ids = Site(world, "again"), launch(world, HOME, 2)
+    site.adjust(deregistration_delay__timeout_seconds="3600")
+    site.register(*ids)
+    site.becomes(ids[0], "healthy")
+    site.deregister(ids[0])
+    assert site.health()[ids[0]][0] == "draining"
+    site.register(ids[0])
+    site.becomes(ids[0], "healthy")
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_connections_to_an_unhealthy_target_are_cut_unless_the_group_says_otherwise(
+    world: World, enabled: bool
+) -> None:
+    site, ids = Site(world, f"sick-{enabled}".lower()), launch(world, HOME, 2)
+    site.adjust(target_health_state__unhealthy__connection_termination__enabled=json.dumps(enabled))
+    site.register(*ids)
+    for one in ids:
+        site.becomes(one, "healthy")
+    plug, one = site.connect()
+    (disk(world, HOME, one) / "health").write_text("500")
+    site.becomes(one, "unhealthy")
+    if enabled:
+        eventually(lambda: cut(plug))
+    else:
+        assert ask(plug) == one
+    plug.close()
+
+
+def test_targets_that_do_not_run_are_refused_unused_or_gone(world: World) -> None:
+    site, ids = Site(world, "states"), launch(world, HOME, 2)
+    site.register(*ids)
+    site.becomes(ids[0], "healthy")
+    ec2 = world.client("ec2", HOME)
+    ec2.stop_instances(InstanceIds=[ids[0]])
+    eventually(lambda: site.health()[ids[0]] == ("unused", "Target.InvalidState"))
+    eventually(lambda: state(world, HOME, ids[0]) == "stopped")
+    ec2.start_instances(InstanceIds=[ids[0]])
+    site.becomes(ids[0], "healthy")
+    ec2.terminate_instances(InstanceIds=[ids[0]])
+    eventually(lambda: ids[0] not in site.health())
+    with pytest.raises(ClientError, match="not in a running state"):
+        site.register(ids[0])
+
+
+def test_what_no_target_takes_is_answered_as_the_kind_of_balancer_does(world: World) -> None:
+    web, net = Site(world, "none-web", "application"), Site(world, "none-net")
+    for site in (web, net):
+        eventually(lambda site=site: BALANCED in world.addresses()[site.name].ports)  # type: ignore[misc]
+    plug = socket.create_connection((world.addresses()[web.name].host, BALANCED), 5)
+    plug.sendall(b"GET / HTTP/1.1\r\n\r\n")
+    assert plug.recv(4096).startswith(b"HTTP/1.1 503 ")
+    plug.close()
+    with socket.create_connection((world.addresses()[net.name].host, BALANCED), 5) as plug:
+        assert cut(plug)
+
+
+def test_a_balancer_that_is_deleted_listens_no_more(world: World) -> None:
+    site, one = Site(world, "short"), launch(world, HOME)[0]
+    site.register(one)
+    site.becomes(one, "healthy")
+    host, (plug, _) = world.addresses()[site.name].host, site.connect()
+    site.elb.delete_load_balancer(LoadBalancerArn=site.arn)
+    eventually(lambda: get(host, port=BALANCED) == "")
+    assert site.name not in world.addresses() and cut(plug)
+    plug.close()
+
+
+def test_a_low_port_is_listened_on_or_mapped(world: World) -> None:
+    site, one = Site(world, "low"), launch(world, HOME)[0]
+    site.register(one)
+    site.elb.modify_listener(ListenerArn=site.listener, Port=80)
+    eventually(lambda: 80 in world.addresses()[site.name].ports)
+    where = world.addresses()[site.name]
+    site.becomes(one, "healthy")
+    assert get(where.host, port=where.ports[80]) == one and BALANCED not in where.ports
+
+
+def test_a_region_dies_with_its_balancers_and_comes_back_with_them(world: World) -> None:
+    here, there = Site(world, "dies"), Site(world, "lives", region=OTHER)
+    one, other = launch(world, HOME)[0], launch(world, OTHER)[0]
+    here.register(one)
+    there.register(other)
+    here.becomes(one, "healthy")
+    there.becomes(other, "healthy")
+    world.stop_region(HOME)
+    try:
+        eventually(lambda: here.get() == "")
+        assert there.get() == other
+    finally:
+        world.start_region(HOME)
+    eventually(lambda: here.get() == one)
+    assert state(world, HOME, one) == "running" and here.becomes(one, "healthy") == ""
+
+
+def test_ip_targets_and_templates(world: World) -> None:
+    one = launch(world, HOME)[0]
+    resources = {
+        "Balancer": {"Type": "AWS::ElasticLoadBalancingV2::LoadBalancer",
+                     "Properties": {"Name": "stacked", "Type": "network", "Scheme": "internal"}},
+        "Group": {"Type": "AWS::ElasticLoadBalancingV2::TargetGroup", "Properties": {
+            "Name": "stacked", "Protocol": "TCP", "Port": PORT, "TargetType": "ip", "VpcId": "vpc-00000001",
+            "TargetGroupAttributes": [{"Key": "deregistration_delay.timeout_seconds", "Value": "0"}]}},
+        "Listener": {"Type": "AWS::ElasticLoadBalancingV2::Listener", "Properties": {
+            "LoadBalancerArn": {"Ref": "Balancer"}, "Port": BALANCED, "Protocol": "TCP",
+            "DefaultActions": [{"Type": "forward", "TargetGroupArn": {"Ref": "Group"}}]}}}
+    stacks = world.client("cloudformation", HOME)
+    stacks.create_stack(StackName="elb", TemplateBody=json.dumps({
+        "Resources": resources, "Outputs": {"Name": {"Value": {"Fn::GetAtt": ["Balancer", "DNSName"]}},
+                                            "Group": {"Value": {"Ref": "Group"}}}}))
+    stacks.get_waiter("stack_create_complete").wait(StackName="elb", WaiterConfig={"Delay": 1})
+    outputs = {one["OutputKey"]: one["OutputValue"]
+               for one in stacks.describe_stacks(StackName="elb")["Stacks"][0]["Outputs"]}
+    elb = world.client("elbv2", HOME)
+    elb.register_targets(TargetGroupArn=outputs["Group"], Targets=[{"Id": address(world, HOME, one)}])
+    eventually(lambda: get(world.addresses()[outputs["Name"]].host, port=BALANCED) == one)
+    elb.deregister_targets(TargetGroupArn=outputs["Group"], Targets=[{"Id": address(world, HOME, one)}])
+    assert elb.describe_target_health(TargetGroupArn=outputs["Group"])["TargetHealthDescriptions"] == []
+
+
+def test_a_pace_out_of_bounds_is_refused(world: World) -> None:
+    with pytest.raises(WorldError, match="not above 0"):
+        world.pace(0)
