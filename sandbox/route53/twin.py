@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -19,6 +20,7 @@ from sandbox.route53.answers import Location, Query
 from sandbox.route53.api import Api
 from sandbox.route53.checkers import Checkers, Probe
 from sandbox.route53.dns_server import DnsServer
+from sandbox.route53.operations_answers import test_answer
 from sandbox.route53.operations_zones import plain
 from sandbox.route53.places import NOWHERE, Places
 from sandbox.route53.probes import probe
@@ -40,6 +42,7 @@ class Twin:
         self.checkers = Checkers(clock, self.address, probe, after_move)
         self.service = Service(clock, self.checkers, settings)
         self.resolver = Resolver(self.service, Places(places or {}), draw, latency)
+        self.service.more["TestDNSAnswer"] = partial(test_answer, self.service, self.resolver)
         self.endpoint, self.dns_port = "", 0
         self._checking = checking
         self._stack = ExitStack()
