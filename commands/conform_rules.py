@@ -168,7 +168,7 @@ def _one(rule: str, group: str, answer: str, says: str, client: str = "SE", time
 
 
 # Of weights 192 and 64, 120 queries give the first 90 times on average: outside of these bounds three times in a row
-# (what disagrees is asked again twice) once in 10^8 runs; equal shares would lie within them once in 100.
+# (what disagrees is asked again twice) less than once in 10^8 runs; equal shares would lie within them once in 100.
 _MANY = 120
 
 STATUSES = (
