@@ -54,8 +54,8 @@ def conform(
     """Tries every rule of Route 53 that the records rely on, on your own account, and removes all that it made.
 
     Makes records and health checks below HOSTNAME with your AWS credentials, asks Route 53 what it answers to clients
-    in several places, and prints rule by rule what was expected and what came. Takes about five minutes, with --living
-    and --dead about ten. Exits with 1 if Route 53 does anything else than expected.
+    in several places, and prints rule by rule what was expected and what came. Takes a few minutes, with --living
+    and --dead a few more. Exits with 1 if Route 53 does anything else than expected.
     """
     if not yes and (as_json or not sys.stdin.isatty()):
         raise Mistake("nobody can be asked here: add --yes to begin without asking")

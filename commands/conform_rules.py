@@ -159,6 +159,12 @@ GROUPS: Mapping[str, Group] = {
     "region-away": pair(to("region-up", "down"), to("region-other", "reverse")),
     "regions-gone": pair(to("region-down", "reverse"), to("region-up", "down")),
     "regions-chain": pair(to("regions-gone"), to("region-other", "reverse")),
+    "list-2": pair(to("region-down", "reverse"), to("region-up", "reverse")),
+    "list-3": pair(to("regions-gone"), to("list-2")),
+    "list-4": pair(to("regions-gone"), to("list-3")),
+    "list-5": pair(to("regions-gone"), to("list-4")),
+    "list-gone": pair(to("regions-gone"), to("region-down", "reverse")),
+    "entry-regions": areas({"SE": to("list-5", evaluate=False), "default": to("list-gone", evaluate=False)}),
     "regions-spread": shares((128, to("region-down", "reverse")), (127, to("region-other", "reverse"))),
 }
 
@@ -219,6 +225,8 @@ CASES = (
     _one("R7", "region-away", "third", "the check on the alias counts beside that of its target"),
     _one("R2", "regions-gone", "second", "one region dead, the other kept away: the first"),
     _one("R8", "regions-chain", "third", "the same within a list: back out to the next region"),
+    _one("R8", "entry-regions", "first", "five aliases deep only one region lives: it answers"),
+    _one("R2", "entry-regions", "second", "no region lives: the first of the first", "AU"),
     _one("R8", "regions-spread", "third", "weights over regions, one dead: always the other", times=5),
     _one("R8", "alias-hole", "third", "an alias to places without one for this client", "AU", open=True),
 )

@@ -77,19 +77,21 @@ def _ours(record: Mapping[str, Any], place: Place) -> bool:
 def made(calls: Calls, place: Place, note: str, keep: bool, extra: Mapping[str, Record]) -> Iterator[dict[str, str]]:
     """All records and health checks for the length of the block; gives the checks' ids by name.
 
-    They are removed at its end, also after an error or Ctrl-C, unless `keep`. What is to go is looked up, not
+    They are removed at its end, also after an error or Ctrl-C, unless `keep`. What is to go is looked up as well as
     remembered: a request whose answer was lost may have made something.
     """
+    ids: dict[str, str] = {}
     try:
-        ids = _make(calls, place, note, extra)
+        _make(calls, place, note, extra, ids)
         yield ids
     finally:
         if not keep:
-            clear(calls, place)
+            clear(calls, place, tuple(ids.values()))
 
 
-def _make(calls: Calls, place: Place, note: str, extra: Mapping[str, Record]) -> dict[str, str]:
-    run, ids = secrets.token_hex(4), dict[str, str]()
+def _make(calls: Calls, place: Place, note: str, extra: Mapping[str, Record], ids: dict[str, str]) -> None:
+    """Fills `ids` as it goes."""
+    run = secrets.token_hex(4)
     for name, config in {**CHECKS, **extra}.items():
         full = {**config}
         if config["Type"] == "HTTP":
@@ -100,7 +102,6 @@ def _make(calls: Calls, place: Place, note: str, extra: Mapping[str, Record]) ->
                                HealthCheckConfig=full)["HealthCheck"]["Id"]
     wanted = records(place.zone, place.hostname, ids, note, tuple(extra))
     _change(calls, place, [{"Action": "CREATE", "ResourceRecordSet": record} for record in wanted])
-    return ids
 
 
 def _change(calls: Calls, place: Place, changes: list[dict[str, Any]]) -> None:
@@ -115,20 +116,30 @@ def _change(calls: Calls, place: Place, changes: list[dict[str, Any]]) -> None:
         info = calls.call("get_change", Id=info["Id"])["ChangeInfo"]
 
 
-def clear(calls: Calls, place: Place) -> Left:
-    """Removes all that any run made in this place, and says what that was."""
+def clear(calls: Calls, place: Place, known: tuple[str, ...] = ()) -> Left:
+    """Removes all that any run made in this place, and says what that was; also the health checks `known` by id."""
     try:
         gone = left(calls, place)
         changes = [{"Action": "DELETE", "ResourceRecordSet": record} for record in leaving(gone.records)]
         if changes:
             # Nothing depends on their being gone everywhere.
             calls.call("change_resource_record_sets", HostedZoneId=place.zone, ChangeBatch={"Changes": changes})
-        for check in sorted(gone.checks, key=lambda check: check["HealthCheckConfig"]["Type"] != "CALCULATED"):
-            calls.call("delete_health_check", HealthCheckId=check["Id"])
+        first = sorted(gone.checks, key=lambda check: check["HealthCheckConfig"]["Type"] != "CALCULATED")
+        # Those that watch others were made last, and go first.
+        for id in dict.fromkeys([*(check["Id"] for check in first), *reversed(known)]):
+            _delete(calls, id)
         return gone
     except (ClientError, BotoCoreError) as error:
         raise Mistake(f"{account.explain(error, '')}\nnot all that was made is removed: run ./lamp routing conform "
                       f"--zone {place.zone} --hostname {place.hostname} --clear") from error
+
+
+def _delete(calls: Calls, id: str) -> None:
+    try:
+        calls.call("delete_health_check", HealthCheckId=id)
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") != "NoSuchHealthCheck":
+            raise
 
 
 def leaving(there: tuple[Record, ...]) -> list[Record]:

@@ -56,6 +56,7 @@ def run(after: AfterMove, monkeypatch: pytest.MonkeyPatch, living: str, dead: st
         return status
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", get_args(AfterMove))
 def test_the_model_is_named(
         after: AfterMove, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
