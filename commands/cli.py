@@ -38,6 +38,7 @@ COMMANDS = {
     "routing compile": Command("routing:compile_", "the Route 53 record sets that fleet.toml makes"),
     "routing answer": Command("routing:answer", "which region a user gets, and over which records"),
     "routing prove": Command("routing:prove", "every place, every subset of living regions"),
+    "routing conform": Command("conform:conform", "the rules relied on, tried in your own hosted zone"),
     "routing map": Command("routing_map:draw", "who goes where, today and if a region dies"),
     "bench schedules": Command("bench_schedules:bench", "the timetable beside cronsim, croniter and others"),
     "bench tasks": Command("bench_tasks:bench", "a task beside the same one in a bare BatchProcessor"),

@@ -15,20 +15,62 @@ from chalicelib.schedules.fields import FIELDS
 from chalicelib.schedules.job import Overlap, Target
 from chalicelib.schedules.records import BAD
 from commands.cli import COMMANDS
+from commands.conform_rules import CHECKS, records
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-def test_the_costs_add_up() -> None:
-    page = (ROOT / "docs" / "deploy.md").read_text()
-    rows = re.findall(r"^\| .+ \| ([\d,]+) \| \$([\d.]+) (per million|each) \| ([\d.]+) \|$", page, re.M)
-    assert len(rows) > 10
-    for quantity, price, unit, cost in rows:
+ROW = r"^\| .+ \| ([\d,]+) \| \$([\d.]+) (per million|each) \| (.+) \|$"
+
+
+def costs(name: str, heading: str) -> tuple[str, list[list[float]], list[float]]:
+    """A page's section on costs: its text, the columns of costs, and their sums as they are told.
+
+    Each cost must be its row's quantity times its price; `-` is none.
+    """
+    section = (ROOT / "docs" / name).read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    lines = []
+    for quantity, price, unit, told in re.findall(ROW, section, re.M):
         exact = int(quantity.replace(",", "")) * float(price) / (1e6 if unit == "per million" else 1)
-        assert round(exact, 2) == float(cost), quantity
-    total = re.search(r"^\| \*\*Together\*\* .* \*\*([\d.]+)\*\* \|$", page, re.M)
-    assert total and float(total[1]) == round(sum(float(row[3]) for row in rows), 2)
+        assert {cell for cell in told.split(" | ") if cell != "-"} == {f"{exact:.2f}"}, quantity
+        lines.append([0 if cell == "-" else float(cell) for cell in told.split(" | ")])
+    together = re.search(r"^\| \*\*Together\*\* [| ]+(\*\*.+) \|$", section, re.M)
+    assert together
+    return section, [list(column) for column in zip(*lines, strict=True)], [
+        float(cell.strip("*")) for cell in together[1].split(" | ")]
+
+
+@pytest.mark.parametrize(("name", "heading", "least"), [
+    ("deploy.md", "What it costs", 10), ("routing.md", "Cost", 9), ("health-checks.md", "What it costs", 6)])
+def test_the_costs_add_up(name: str, heading: str, least: int) -> None:
+    _, columns, told = costs(name, heading)
+    assert len(columns[0]) > least
+    assert [round(sum(column), 2) for column in columns] == told
+
+
+def test_what_else_is_said_of_the_cost_of_routing() -> None:
+    section, [column], [together] = costs("routing.md", "Cost")
+    # 15 checkers every 10 s for 30 days, for each of three marks.
+    assert "| 11,664,000 |" in section and 15 * 30 * 86_400 // 10 * 3 == 11_664_000
+    fast, requests = 3 * 2 * 1.00, round(column[8] - 11.664 / 3 * 0.40, 2)
+    assert f"(${fast:.2f} less), a third of the S3 requests (${requests:.2f} less)" in section
+    assert f"**`interval = 30`** costs ${together - fast - requests:.2f}:" in section
+    assert f"adds ${sum(column[1:8]) / 3:.2f} for its checks at 10 s, and ${column[8] / 3:.2f} for S3" in section
+    assert f"takes up to ${column[1] + column[4] + column[7]:.2f} off" in section
+
+
+def test_what_else_is_said_of_the_cost_of_health_checks() -> None:
+    section, _, _ = costs("health-checks.md", "What it costs")
+    assert f"for each of 20 hosts would be ${20 * (0.50 + 1.00 + 1.00):.2f} every" in " ".join(section.split())
+
+
+def test_what_the_conformance_check_makes_and_costs_is_told() -> None:
+    page = " ".join((ROOT / "docs" / "routing.md").read_text().split())
+    many = len(records("Z", "lamp-test.example.com", dict.fromkeys(CHECKS, ""), ""))
+    price = sum(0.50 if config["Type"] == "CALCULATED" else 0.75 for config in CHECKS.values())
+    assert f"costs at most (${price:.2f}), asks, makes {many} record sets" in page
+    assert len(CHECKS) == 5 and "and five health checks" in page
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -7,6 +7,8 @@ from sandbox.route53.groups import Location
 
 Address = IPv4Address | IPv6Address
 NOWHERE = Location()
+# Where the resolver is that TestDNSAnswer asks by if none is named: "in the AWS US East (N. Virginia) Region".
+VIRGINIA = Location("NA", "US", "VA")
 
 
 class Places:

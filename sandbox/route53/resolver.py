@@ -23,11 +23,13 @@ import dns.rrset
 from sandbox.route53.answers import Answer, AnswerError, Location, Query
 from sandbox.route53.names import lies_in, normal
 from sandbox.route53.operations_zones import plain
-from sandbox.route53.places import NOWHERE, Places
+from sandbox.route53.places import NOWHERE, VIRGINIA, Places
 from sandbox.route53.service import Service, Serving
 
 # From a place to the milliseconds that it is away from each AWS region.
 Latency = Callable[[Location], Mapping[str, float]]
+# From a name to the hosted zone that answers for it.
+Holding = Callable[[str], Serving | None]
 
 # A name server may stop following CNAMEs anywhere: the resolver asks on.
 CNAMES_MOST = 8
@@ -42,8 +44,12 @@ class Resolver:
                  latency: Latency = lambda place: {}) -> None:
         self._service, self._places, self._draw, self._latency = service, places, draw, latency
 
-    def respond(self, data: bytes, client: str, *, udp: bool = True) -> bytes | None:
-        """The answer to the message `data` that came from the address `client`; None where silence is due."""
+    def respond(self, data: bytes, client: str, *, udp: bool = True, serving: Holding | None = None) -> bytes | None:
+        """The answer to the message `data` that came from the address `client`; None where silence is due.
+
+        Without an address it comes from a resolver in N. Virginia, as TestDNSAnswer has it. `serving` says which hosted
+        zone answers for a name; by default the one with the longest name that holds it.
+        """
         try:
             query = dns.message.from_wire(data, ignore_trailing=False)
         except (dns.exception.DNSException, ValueError):
@@ -53,10 +59,10 @@ class Resolver:
         response = dns.message.make_response(query, our_payload=UDP_BYTES)
         response.flags |= dns.flags.AA
         response.flags &= ~dns.flags.RA
-        self._fill(query, response, client)
+        self._fill(query, response, client, serving or self._service.serving)
         return _packed(query, response, udp)
 
-    def _fill(self, query: dns.message.Message, response: dns.message.Message, client: str) -> None:
+    def _fill(self, query: dns.message.Message, response: dns.message.Message, client: str, holding: Holding) -> None:
         if query.opcode() != dns.opcode.QUERY:
             response.set_rcode(dns.rcode.NOTIMP)
             return
@@ -77,20 +83,21 @@ class Resolver:
         question = query.question[0]
         kind = dns.rdatatype.to_text(question.rdtype)
         try:
-            self._answer(response, question.name, kind, client)
+            self._answer(response, question.name, kind, client, holding)
         except (AnswerError, dns.exception.DNSException):
             # Record sets that cannot be evaluated, or values that are not of their type.
             response.answer.clear()
             response.authority.clear()
             response.set_rcode(dns.rcode.SERVFAIL)
 
-    def _answer(self, response: dns.message.Message, asked: dns.name.Name, kind: str, client: str) -> None:
-        serving = self._service.serving(_text(asked))
+    def _answer(self, response: dns.message.Message, asked: dns.name.Name, kind: str, client: str,
+                holding: Holding) -> None:
+        serving = holding(_text(asked))
         if response.question[0].rdclass != dns.rdataclass.IN or serving is None:
             response.set_rcode(dns.rcode.REFUSED)
             response.flags &= ~dns.flags.AA
             return
-        at = self._places.of(client)
+        at = self._places.of(client) if client else VIRGINIA
         query = Query(at, serving.healthy, self._latency(at), self._draw)
         name = asked
         for _ in range(CNAMES_MOST):

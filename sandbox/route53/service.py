@@ -13,7 +13,7 @@ from sandbox.route53.answers import Zone
 from sandbox.route53.checkers import Checkers
 from sandbox.route53.errors import Refusal
 from sandbox.route53.names import lies_in
-from sandbox.route53.state import Account, Resource
+from sandbox.route53.state import Account, Hosted, Resource
 from sandbox.route53.throttle import Bucket, Rate
 from sandbox.route53.verdicts import Alarm, AlarmState, verdicts
 
@@ -38,11 +38,15 @@ class Fault(msgspec.Struct):
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """`local`: loopback addresses may be probed. `propagation`: seconds from a change to its answers. `rate`: calls."""
+    """`local`: loopback addresses may be probed. `propagation`: seconds from a change to its answers. `rate`: calls.
+
+    `tool_sees_health`: whether TestDNSAnswer looks at health checks, which AWS does not say.
+    """
 
     local: bool = True
     propagation: float = 0.0
     rate: Rate = Rate()
+    tool_sees_health: bool = True
 
 
 DEFAULTS = Settings()
@@ -66,6 +70,8 @@ class Service:
         self.settings = settings
         self.faults: list[Fault] = []
         self.calls: Counter[str] = Counter()
+        # Operations that need more than the account, such as the name servers.
+        self.more: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {}
         self._bucket = Bucket(settings.rate, clock)
         self._lock = threading.RLock()
 
@@ -79,6 +85,8 @@ class Service:
             self._bucket.take()
             if operation in operations_zones.ALL:
                 return operations_zones.ALL[operation](self.account, asked, self.settings.propagation)
+            if operation in self.more:
+                return self.more[operation](asked)
             if operation not in operations_checks.ALL:
                 raise Refusal("InvalidAction", f"this twin does not know {operation}")
             found = operations_checks.ALL[operation](self.account, asked, self.settings.local, self.checkers)
@@ -100,9 +108,13 @@ class Service:
             holding = [zone for zone in self.account.zones.values() if lies_in(name, zone.name)]
             if not holding:
                 return None
-            best = max(holding, key=lambda zone: len(zone.name))
-            served = best.served(self.account.clock())
-            return Serving(best.name, served, self.healthy(), dict(self.account.resources))
+            return self.served(max(holding, key=lambda zone: len(zone.name)))
+
+    def served(self, zone: Hosted) -> Serving:
+        """What the name servers of this hosted zone answer from, whatever other zones there are."""
+        with self._lock:
+            served = zone.served(self.account.clock())
+            return Serving(zone.name, served, self.healthy(), dict(self.account.resources))
 
     def alarm(self, region: str, name: str, state: AlarmState) -> None:
         """The CloudWatch alarm `name` is in this state now."""

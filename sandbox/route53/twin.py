@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -19,6 +20,7 @@ from sandbox.route53.answers import Location, Query
 from sandbox.route53.api import Api
 from sandbox.route53.checkers import Checkers, Probe
 from sandbox.route53.dns_server import DnsServer
+from sandbox.route53.operations_answers import test_answer
 from sandbox.route53.operations_zones import plain
 from sandbox.route53.places import NOWHERE, Places
 from sandbox.route53.probes import probe
@@ -41,6 +43,7 @@ class Twin:
         self.service = Service(clock, self.checkers, settings)
         self.places = Places(places or {})
         self.resolver = Resolver(self.service, self.places, draw, latency)
+        self.service.more["TestDNSAnswer"] = partial(test_answer, self.service, self.resolver)
         self.endpoint, self.dns_port = "", 0
         self._checking = checking
         self._stack = ExitStack()
