@@ -44,10 +44,15 @@ class Package(msgspec.Struct, frozen=True):
         return f"{self.fleet.name}-{self.stage}"
 
 
-def build(stage: str, *, root: Path = ROOT, machine: wheels.Machine = wheels.LAMBDA) -> Package:
-    """Package the project in `root` for `stage`. Raises `Mistake` or `FleetError` with every mistake in one text."""
+def build(
+    stage: str, *, root: Path = ROOT, machine: wheels.Machine = wheels.LAMBDA, more: str = ""
+) -> Package:
+    """Package the project in `root` for `stage`. Raises `Mistake` or `FleetError` with every mistake in one text.
+
+    `more` is put below what fleet.toml says.
+    """
     check_stage(stage)
-    declared = fleet.load(root / "fleet.toml", stage)
+    declared = _declared(root, stage, more)
     compiled, warnings = schedules(root, declared)
     home = root / ".build"
     home.mkdir(exist_ok=True)
@@ -55,6 +60,10 @@ def build(stage: str, *, root: Path = ROOT, machine: wheels.Machine = wheels.LAM
         project = Path(staged)
         functions = _stage(root, project, stage, declared, compiled, wheels.site(root / "requirements.txt", machine,
                                                                                  home / "wheels"))
+        if more:
+            told = project / "vendor" / "fleet.toml"
+            told.unlink()
+            told.write_text((root / "fleet.toml").read_text() + more)
         template = _chalice(project, stage)
         target = home / f"{declared.name}-{stage}-{machine.name}.zip"
         _repack(project / "out" / "deployment.zip", target, home / "compiled")
@@ -62,6 +71,11 @@ def build(stage: str, *, root: Path = ROOT, machine: wheels.Machine = wheels.LAM
     warnings += task_check.warnings(root, declared, template)
     return Package(declared, stage, target, hashlib.sha256(target.read_bytes()).hexdigest(), template,
                    resources.coordination(declared), tuple(warnings))
+
+
+def _declared(root: Path, stage: str, more: str) -> fleet.Fleet:
+    declared = fleet.load(root / "fleet.toml", stage)
+    return fleet.parse((root / "fleet.toml").read_text() + more, str(root / "fleet.toml"), stage) if more else declared
 
 
 def check_stage(stage: str) -> None:

@@ -95,8 +95,9 @@ def commands(twin: Twin) -> Commands:
     def fault(asked: dict[str, Any]) -> None:
         twin.service.faults.append(msgspec.convert(asked, Fault))
 
-    return {"dns": lambda asked: twin.dns_port, "place": place, "outside": outside, "alarm": alarm,
-            "route53_fault": fault, "route53_mend": lambda asked: twin.service.faults.clear()}
+    return {"dns": lambda asked: twin.dns_port, "healthy": lambda asked: dict(twin.service.healthy()),
+            "place": place, "outside": outside, "alarm": alarm, "route53_fault": fault,
+            "route53_mend": lambda asked: twin.service.faults.clear()}
 
 
 @change("services.route53", "handle_request", "method path headers body query_params",

@@ -173,6 +173,11 @@ class World:
         """What an alias may lead to: a load balancer's name, the id of its hosted zone, where it is."""
         self.control("outside", name=name, zone=zone, addresses=list(addresses), healthy=healthy)
 
+    def healthy(self) -> dict[str, bool]:
+        """What Route 53 holds of every health check, by id, the calculated ones included."""
+        found: dict[str, bool] = self.control("healthy")
+        return found
+
     def refuse_route53(self, operation: str = "*", code: str = "ServiceUnavailable", times: int = -1) -> None:
         """Route 53's API refuses; its answers and health checks go on. Until `mend_route53`."""
         self.control("route53_fault", operation=operation, code=code, times=times)

@@ -1,0 +1,1 @@
+"""Programs that the sandbox's instances run: what a customer has on his own."""
