@@ -100,7 +100,7 @@ def _acts(decision: Decision, settings: HealthChecks) -> Iterator[Action]:
         facts = {"number": move.check.number, "id": move.check.id, "version": move.check.version,
                  "config": target.update(move.host)}
         yield Action("point", f"check {move.check.number}", f"{move.reason}; next is {move.host.id}", facts,
-                     routine=move.reason.endswith("probed"))
+                     routine=move.routine)
 
 
 def _family(parent: Parent, checks: Mapping[int, Check]) -> dict[str, Any]:
