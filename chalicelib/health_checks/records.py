@@ -16,6 +16,9 @@ KEY = ("health-checks", "memory")
 # For so long Route 53 may still act on what a check, or its parent's list of children, said before.
 PROPAGATION = 60
 BUDGET_PER_HOUR = 300
+# Moments are always `since + duration`, never differences: turns wait for them to the instant, and a difference may
+# fall short of the duration by a rounding, which would cost a minute.
+
 # Turns come once a minute, give or take some seconds: what is certain so soon is good enough for a report, and waited
 # for where the verdict is at stake.
 NEARLY = 10
@@ -162,7 +165,7 @@ def confirmed(memory: Memory, number: int, id: str, version: int, at: float) -> 
 
 def certain(check: Check, settings: HealthChecks, at: float) -> bool:
     """Whether what is read of the check now is a verdict about its host, or so nearly that it may be reported."""
-    return check.sure and at - check.since >= settle(settings) - NEARLY
+    return check.sure and at >= check.since + settle(settings) - NEARLY
 
 
 def used(memory: Memory, minute: int) -> int:

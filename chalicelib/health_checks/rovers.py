@@ -61,16 +61,7 @@ def _use(check: Check, memory: Memory, hosts: Mapping[str, Host]) -> int:
         return _GONE
     if not guards.stays(check, hosts):
         return _DRAINS
-    return _DOUBLE if _double(check, memory) else _ALONE
-
-
-def _double(check: Check, memory: Memory) -> bool:
-    """Whether an anchor, or a check that came before, is with the same host: then this one finds out nothing that the
-    other does not, and need not stay for its slot."""
-    anchors = memory.parent.children if memory.parent else ()
-    return any((other.host, other.address) == (check.host, check.address) and other.sure and other.number != check.number
-               and (other.number in anchors or (other.since, other.number) < (check.since, check.number))
-               for other in memory.checks)
+    return _DOUBLE if guards.double(check, memory.checks, memory.parent) else _ALONE
 
 
 def _reason(
