@@ -82,10 +82,17 @@ def reads(memory: Memory, settings: HealthChecks, hosts: Mapping[str, Host], at:
 
 
 def _members(anchors: list[Check], memory: Memory, settings: HealthChecks, hosts: Mapping[str, Host]) -> list[int]:
-    """Which anchors to look at: all when the threshold is to change, else the doubted and the longest not seen."""
-    oldest = sorted(anchors, key=lambda check: (hosts[check.host].state != "unhealthy", check.read))
+    """Which anchors to look at: all when the threshold is to change, else the lost ones and those longest not seen.
+
+    The lost come on top of the others, or these would be forgotten; but if more are lost than can be borne, nothing is
+    won by looking at all of them each minute.
+    """
+    oldest = sorted(anchors, key=lambda check: check.read)
     if memory.parent and memory.parent.threshold != threshold(settings, hosts):
         return [check.number for check in oldest]
+    lost = [check for check in oldest if check.healthy is False or hosts[check.host].state == "unhealthy"]
     quota = max(1, 4 - 2 * settings.rovers // slot(settings))
-    doubted = sum(hosts[check.host].state == "unhealthy" and check.healthy is True for check in anchors)
-    return [check.number for check in oldest[: max(quota, doubted)]]
+    if len(lost) > settings.anchors - settings.threshold:
+        quota = max(quota, sum(check.healthy is True for check in lost))
+        lost = []
+    return [check.number for check in [*lost, *[check for check in oldest if check not in lost][:quota]]]
