@@ -36,9 +36,9 @@ def double(check: Check, checks: Collection[Check], parent: Parent | None) -> bo
     """Whether an anchor, or a check that came before, is with the same host: then this one finds out nothing that the
     other does not. It need not stay for its slot, and cannot become an anchor."""
     anchors = parent.children if parent else ()
-    return any((other.host, other.address) == (check.host, check.address) and other.sure and other.number != check.number
-               and (other.number in anchors or (other.since, other.number) < (check.since, check.number))
-               for other in checks)
+    others = [other for other in checks if other.number != check.number and other.sure
+              and (other.host, other.address) == (check.host, check.address)]
+    return any(other.number in anchors or (other.since, other.number) < (check.since, check.number) for other in others)
 
 
 def fresh(check: Check, at: float) -> bool:

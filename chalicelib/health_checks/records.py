@@ -13,6 +13,8 @@ import msgspec
 from chalicelib.fleet import HealthChecks
 
 KEY = ("health-checks", "memory")
+# Under which pk the coordination table says, by region (sk), `{"id": <the parent's id>}`: routing attaches that.
+VERDICT = "verdict"
 # For so long Route 53 may still act on what a check, or its parent's list of children, said before.
 PROPAGATION = 60
 BUDGET_PER_HOUR = 300
@@ -93,6 +95,7 @@ class Seen(msgspec.Struct, frozen=True):
     Of `found`, `None` means that Route 53 has no such check: it was never made.
 
     `calls` is how many requests to Route 53 it took to see it; `rev` is the memory's in the table, 0 if there is none.
+    `published` is the parent's id as the coordination table has it, "" if it has none; `None`: it was not to be learnt.
     """
 
     region: str
@@ -104,6 +107,7 @@ class Seen(msgspec.Struct, frozen=True):
     found: Mapping[int, Found | None] = {}
     calls: int = 0
     rev: int = 0
+    published: str | None = None
 
 
 def settle(settings: HealthChecks) -> int:

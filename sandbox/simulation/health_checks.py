@@ -29,7 +29,8 @@ _START_SECONDS = 1800
 
 
 class Plot(msgspec.Struct, frozen=True):
-    """One world: how it is set up, and whether turns get lost and calls fail in it (`rough`)."""
+    """One world: how it is set up, and whether turns get lost and calls fail in it (`rough`), or as many anchors at
+    once are lost as may be, as often as may be (`harsh`)."""
 
     seed: int
     model: Model
@@ -37,6 +38,7 @@ class Plot(msgspec.Struct, frozen=True):
     hosts: int
     minutes: int
     rough: bool
+    harsh: bool = False
 
     @property
     def repair(self) -> int:
