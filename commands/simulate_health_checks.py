@@ -57,9 +57,9 @@ def run(hours: int, seed: int, console: Console) -> list["Verdict"]:
 
 def simulated(plot: "Plot") -> "Verdict":
     """One world, from its seed to its verdict."""
-    from sandbox.simulation.health_checks import World
+    from sandbox.simulation.harsh_region import lived
 
-    return World(plot).run()
+    return lived(plot)
 
 
 def _quiet_worker() -> None:
@@ -67,7 +67,7 @@ def _quiet_worker() -> None:
 
 
 def _plots(hours: int, seed: int) -> Iterator["Plot"]:
-    """Worlds of at most 250 hours: half with checks every 10 s, every third rough; most with 20 hosts."""
+    """Worlds of at most 250 hours: half with checks every 10 s, every third rough, some harsh; most with 20 hosts."""
     from chalicelib.fleet import HealthChecks
     from sandbox.simulation.checkers import MODELS
     from sandbox.simulation.health_checks import Plot
@@ -76,7 +76,8 @@ def _plots(hours: int, seed: int) -> Iterator["Plot"]:
         for number, start in enumerate(range(0, hours, _HOURS)):
             settings = HealthChecks(target_groups=("hosts",), interval=10 if number % 2 == 0 else 30)
             hosts = (20, 20, 20, 20, 5, 5, 3, 3)[number % 8]
-            yield Plot(seed, model, settings, hosts, 60 * min(_HOURS, hours - start), rough=number % 3 == 2)
+            yield Plot(seed, model, settings, hosts, 60 * min(_HOURS, hours - start), rough=number % 3 == 2,
+                       harsh=number % 3 != 2 and number % 5 == 4)
             seed += 1
 
 

@@ -7,9 +7,9 @@ it up; no change is tried twice.
 from collections.abc import Callable, Sequence
 
 from chalicelib import cloud
-from chalicelib.control import Request, count
+from chalicelib.control import Request, count, logger
 from chalicelib.health_checks.api import Route53
-from chalicelib.health_checks.records import KEY, Memory, body, confirmed, read
+from chalicelib.health_checks.records import KEY, VERDICT, Memory, body, confirmed, read
 from chalicelib.health_checks.target import reference
 from chalicelib.ledger import Item
 from chalicelib.plan import Action
@@ -61,6 +61,26 @@ def change(site: Site, request: Request, actions: Sequence[Action], api: Route53
     return _each(site, request, actions, update)
 
 
+def publish(site: Site, request: Request, actions: Sequence[Action]) -> list[str]:
+    """Tells the other regions the parent's id, if the table still says what was seen; left for a later minute if it
+    cannot be reached."""
+    [action] = actions
+    try:
+        done = _my_turn(site, request) and _published(site, action.target, action.facts["id"], action.facts["was"])
+    except cloud.Unreachable as error:
+        logger.warning("the parent's id could not be published", error=str(error))
+        return [f"left for the next minute: {error}"]
+    return [f"published {action.facts['id']}" if done else _FASTER]
+
+
+def _published(site: Site, region: str, id: str, was: str) -> bool:
+    item, said = site.coordination.get(VERDICT, region), {"id": id}
+    if (item.body.get("id", "") if item else "") != was:
+        return False
+    made = site.coordination.swap(item, said) if item else site.coordination.create(VERDICT, region, said)
+    return made is not None
+
+
 def alert(site: Site, request: Request, actions: Sequence[Action]) -> list[str]:
     """Tells people; the memory has it that they were told."""
     for action in actions:
@@ -71,10 +91,10 @@ def alert(site: Site, request: Request, actions: Sequence[Action]) -> list[str]:
 
 def _each(site: Site, request: Request, actions: Sequence[Action], do: Change) -> list[str]:
     results: list[str] = []
-    item = site.regional.get(*KEY)
-    memory = read(item.body) if item else Memory()
-    if item is None or memory.turn != turn_of(request):
+    item = _my_turn(site, request)
+    if item is None:
         return [_FASTER]
+    memory = read(item.body)
     try:
         for action in actions:
             if action.kind == "point" and memory.parent and not memory.parent.sure:
@@ -90,6 +110,12 @@ def _each(site: Site, request: Request, actions: Sequence[Action], do: Change) -
     finally:
         _keep(site, item, memory)
     return results
+
+
+def _my_turn(site: Site, request: Request) -> Item | None:
+    """The memory's item, if it is this turn's."""
+    item = site.regional.get(*KEY)
+    return item if item and read(item.body).turn == turn_of(request) else None
 
 
 def _keep(site: Site, item: Item, memory: Memory) -> None:

@@ -47,6 +47,12 @@ def due(check: Check, settings: HealthChecks, at: float, minute: int) -> bool:
     return minute - check.minute >= slot(settings) and certain(check, settings, at)
 
 
+def _lately(check: Check, settings: HealthChecks, at: float) -> bool:
+    """Whether the check has been read within a slot: one that has nowhere to go is not read more often than one that
+    walks, or the hour's budget would run out and the anchors go unread for minutes."""
+    return at < check.read + slot(settings) * 60 - NEARLY
+
+
 def moment(memory: Memory, settings: HealthChecks, hosts: Mapping[str, Host], at: float) -> float:
     """When to look: at once, or in some seconds if then a wanted check will have settled or the parent be free."""
     soon = [memory.parent.changed + PROPAGATION] if memory.parent else []
@@ -69,16 +75,24 @@ def reads(memory: Memory, settings: HealthChecks, hosts: Mapping[str, Host], at:
     known = [check for check in memory.checks if guards.there(check, hosts) and certain(check, settings, at)]
     want = wanting(memory, settings, hosts)
     rovers = [check.number for check in known if check.number not in anchors
-              and (want or due(check, settings, at, minute))]
+              and ((want and not guards.double(check, memory.checks, memory.parent))
+                   or (due(check, settings, at, minute) and not _lately(check, settings, at)))]
     members = _members([check for check in known if check.number in anchors], memory, settings, hosts)
     return rovers[: max(0, left - _KEPT_FOR_MOVES)] + members[: max(0, left - len(rovers) - _KEPT_FOR_ANCHORS)]
 
 
 def _members(anchors: list[Check], memory: Memory, settings: HealthChecks, hosts: Mapping[str, Host]) -> list[int]:
-    """Which anchors to look at: all when the threshold is to change, else the doubted and the longest not seen."""
-    oldest = sorted(anchors, key=lambda check: (hosts[check.host].state != "unhealthy", check.read))
+    """Which anchors to look at: all when the threshold is to change, else the lost ones and those longest not seen.
+
+    The lost come on top of the others, or these would be forgotten; but if more are lost than can be borne, nothing is
+    won by looking at all of them each minute.
+    """
+    oldest = sorted(anchors, key=lambda check: check.read)
     if memory.parent and memory.parent.threshold != threshold(settings, hosts):
         return [check.number for check in oldest]
+    lost = [check for check in oldest if check.healthy is False or hosts[check.host].state == "unhealthy"]
     quota = max(1, 4 - 2 * settings.rovers // slot(settings))
-    doubted = sum(hosts[check.host].state == "unhealthy" and check.healthy is True for check in anchors)
-    return [check.number for check in oldest[: max(quota, doubted)]]
+    if len(lost) > settings.anchors - settings.threshold:
+        quota = max(quota, sum(check.healthy is True for check in lost))
+        lost = []
+    return [check.number for check in [*lost, *[check for check in oldest if check not in lost][:quota]]]

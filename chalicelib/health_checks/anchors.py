@@ -47,8 +47,10 @@ def _children(
 ) -> tuple[int, ...]:
     anchors = [check for check in checks if check.number in parent.children]
     leaving = [check for check in anchors if guards.there(check, hosts) and not guards.stays(check, hosts)]
-    dead = [check for check in anchors if guards.stays(check, hosts) and check.healthy is False]
-    good = [check for check in anchors if guards.stays(check, hosts) and check.healthy is not False]
+    staying = [check for check in anchors if guards.stays(check, hosts)]
+    # What was read dead some minutes ago may be back: after an outage no anchor makes way for that reason.
+    dead = [check for check in staying if check.healthy is False and check.read == at]
+    good = [check for check in staying if check not in dead]
     found = _candidates([check for check in checks if check not in anchors], good, settings, hosts, at)
     take = found[: settings.anchors - len(good)]
     # One that drains will be gone soon, a dead one may come back; a terminated one never counts again.

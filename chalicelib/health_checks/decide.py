@@ -31,7 +31,15 @@ def turn(seen: Seen, now: int, id: str) -> Plan:
     decision = judge(seen, now // 60, id) if agenda.eligible(seen.hosts) else _nothing(seen, now // 60, id)
     facts = {"rev": seen.rev, "memory": records.body(decision.memory)}
     return Plan((Action("remember", seen.region, "what is about to be done", facts, routine=True),
-                 *_acts(decision, seen.settings), *(_alert(*told) for told in decision.alerts)))
+                 *_acts(decision, seen.settings), *(_alert(*told) for told in decision.alerts),
+                 *_publish(decision.memory.parent, seen)))
+
+
+def _publish(parent: Parent | None, seen: Seen) -> Iterator[Action]:
+    """The last act, so that nothing waits for it: the other regions learn which check to attach."""
+    if parent and parent.sure and seen.published is not None and seen.published != parent.id:
+        facts = {"id": parent.id, "was": seen.published}
+        yield Action("publish", seen.region, f"routing is to attach {parent.id}, the region's verdict", facts)
 
 
 def judge(seen: Seen, minute: int, id: str = "") -> Decision:
@@ -100,7 +108,7 @@ def _acts(decision: Decision, settings: HealthChecks) -> Iterator[Action]:
         facts = {"number": move.check.number, "id": move.check.id, "version": move.check.version,
                  "config": target.update(move.host)}
         yield Action("point", f"check {move.check.number}", f"{move.reason}; next is {move.host.id}", facts,
-                     routine=move.reason.endswith("probed"))
+                     routine=move.routine)
 
 
 def _family(parent: Parent, checks: Mapping[int, Check]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ Hosts = Mapping[str, Host]
 
 def settled(check: Check, settings: HealthChecks, at: float) -> bool:
     """Whether the check's status can only speak of its present target."""
-    return check.sure and at - check.since >= settle(settings)
+    return check.sure and at >= check.since + settle(settings)
 
 
 def there(check: Check, hosts: Hosts) -> bool:
@@ -30,6 +30,15 @@ def there(check: Check, hosts: Hosts) -> bool:
 def stays(check: Check, hosts: Hosts) -> bool:
     """Whether the check's host is there and not draining: only such a one may be an anchor."""
     return there(check, hosts) and hosts[check.host].state != "draining"
+
+
+def double(check: Check, checks: Collection[Check], parent: Parent | None) -> bool:
+    """Whether an anchor, or a check that came before, is with the same host: then this one finds out nothing that the
+    other does not. It need not stay for its slot, and cannot become an anchor."""
+    anchors = parent.children if parent else ()
+    others = [other for other in checks if other.number != check.number and other.sure
+              and (other.host, other.address) == (check.host, check.address)]
+    return any(other.number in anchors or (other.since, other.number) < (check.since, check.number) for other in others)
 
 
 def fresh(check: Check, at: float) -> bool:
@@ -56,7 +65,7 @@ def distinct(checks: Collection[Check]) -> bool:
 
 def free(parent: Parent, at: float) -> bool:
     """Whether the parent's last change is known and has propagated, so that only one list can count."""
-    return parent.sure and at - parent.changed >= PROPAGATION
+    return parent.sure and at >= parent.changed + PROPAGATION
 
 
 def in_force(parent: Parent | None, at: float) -> Iterator[tuple[tuple[int, ...], int]]:

@@ -6,11 +6,11 @@ from typing import Any
 import msgspec
 
 from chalicelib import cloud
-from chalicelib.control import Refused, Request
+from chalicelib.control import Refused, Request, logger
 from chalicelib.fleet import HealthChecks
 from chalicelib.health_checks import agenda
 from chalicelib.health_checks.api import Route53
-from chalicelib.health_checks.records import KEY, Found, Host, Memory, Seen, read
+from chalicelib.health_checks.records import KEY, VERDICT, Found, Host, Memory, Seen, read
 from chalicelib.health_checks.target import reference
 from chalicelib.site import Site
 
@@ -34,7 +34,20 @@ def turn(site: Site, request: Request, api: Route53, wait: Callable[[float], Non
     numbers = agenda.reads(memory, settings, seen_hosts, at, minute)
     said = {check.number: api.healthy(check.id, check.since) for check in memory.checks if check.number in numbers}
     reads = {number: healthy for number, healthy in said.items() if healthy is not None}
-    return Seen(site.region, settings, memory, seen_hosts, at, reads, found, len(said) + len(found), rev)
+    return Seen(site.region, settings, memory, seen_hosts, at, reads, found, len(said) + len(found), rev,
+                _published(site, memory))
+
+
+def _published(site: Site, memory: Memory) -> str | None:
+    """What the other regions are told; a rotation does not depend on whether that can be learnt."""
+    if memory.parent is None:
+        return None
+    try:
+        item = site.coordination.get(VERDICT, site.region)
+    except cloud.Unreachable as error:
+        logger.warning("the coordination table does not say which parent is published", error=str(error))
+        return None
+    return str(item.body.get("id", "")) if item else ""
 
 
 def known(site: Site, request: Request) -> Seen:

@@ -40,7 +40,8 @@ def rotate(api: Callable[[Site], Route53], wait: Callable[[float], None]) -> Ope
         "health_checks.rotate", "one step of the health checks' round over the hosts",
         lambda site, request: observe.turn(site, request, api(site), wait), _decide,
         {"remember": act.remember, "create": asking(act.create), "found": asking(act.found),
-         "swap": asking(act.change), "point": asking(act.change), "alert": act.alert})
+         "swap": asking(act.change), "point": asking(act.change), "alert": act.alert,
+         "publish": act.publish})
 
 
 ROTATE = rotate(_here, time.sleep)

@@ -13,9 +13,14 @@ import msgspec
 from chalicelib.fleet import HealthChecks
 
 KEY = ("health-checks", "memory")
+# Under which pk the coordination table says, by region (sk), `{"id": <the parent's id>}`: routing attaches that.
+VERDICT = "verdict"
 # For so long Route 53 may still act on what a check, or its parent's list of children, said before.
 PROPAGATION = 60
 BUDGET_PER_HOUR = 300
+# Moments are always `since + duration`, never differences: turns wait for them to the instant, and a difference may
+# fall short of the duration by a rounding, which would cost a minute.
+
 # Turns come once a minute, give or take some seconds: what is certain so soon is good enough for a report, and waited
 # for where the verdict is at stake.
 NEARLY = 10
@@ -90,6 +95,7 @@ class Seen(msgspec.Struct, frozen=True):
     Of `found`, `None` means that Route 53 has no such check: it was never made.
 
     `calls` is how many requests to Route 53 it took to see it; `rev` is the memory's in the table, 0 if there is none.
+    `published` is the parent's id as the coordination table has it, "" if it has none; `None`: it was not to be learnt.
     """
 
     region: str
@@ -101,6 +107,7 @@ class Seen(msgspec.Struct, frozen=True):
     found: Mapping[int, Found | None] = {}
     calls: int = 0
     rev: int = 0
+    published: str | None = None
 
 
 def settle(settings: HealthChecks) -> int:
@@ -162,7 +169,7 @@ def confirmed(memory: Memory, number: int, id: str, version: int, at: float) -> 
 
 def certain(check: Check, settings: HealthChecks, at: float) -> bool:
     """Whether what is read of the check now is a verdict about its host, or so nearly that it may be reported."""
-    return check.sure and at - check.since >= settle(settings) - NEARLY
+    return check.sure and at >= check.since + settle(settings) - NEARLY
 
 
 def used(memory: Memory, minute: int) -> int:

@@ -6,18 +6,19 @@ import msgspec
 
 from chalicelib.fleet import HealthChecks
 from chalicelib.health_checks import agenda, guards
-from chalicelib.health_checks.records import Check, Host, Memory, certain, slot
+from chalicelib.health_checks.records import Check, Host, Memory, certain
 
-# A rover that is wanted as an anchor waits so many minutes beyond its slot: then the parent is free.
-_HELD_MINUTES = 1
+# What a check is worth where it is, the least first.
+_GONE, _DRAINS, _DOUBLE, _ALONE = range(4)
 
 
 class Move(msgspec.Struct, frozen=True):
-    """A check, the host that it is to probe next, and why."""
+    """A check, the host that it is to probe next, and why; `routine` is a rover's usual walk."""
 
     check: Check
     host: Host
     reason: str
+    routine: bool = False
 
 
 def queue(memory: Memory, settings: HealthChecks, hosts: Mapping[str, Host], at: float) -> dict[str, float]:
@@ -33,18 +34,18 @@ def moves(
     memory: Memory, stamps: Mapping[str, float], settings: HealthChecks, hosts: Mapping[str, Host], at: float,
     minute: int,
 ) -> Iterator[Move]:
-    """All that is to be re-pointed now. `memory` has the parent as it is about to be."""
+    """All that is to be re-pointed now, the idle first: no host is left for one that an idle check could have taken.
+
+    `memory` has the parent as it is about to be.
+    """
     waiting = sorted(stamps.keys() - {check.host for check in memory.checks}, key=lambda id: (stamps[id], id))
     checks = {check.number: check for check in memory.checks}
-    want = agenda.wanting(memory, settings, hosts)
-    for check in sorted(memory.checks, key=lambda check: (guards.there(check, hosts), check.minute, check.number)):
-        reason = _reason(check, settings, hosts, at, minute)
-        if reason and want and _held(check, settings, hosts, minute, memory):
-            want -= 1
-        elif reason and check.sure and guards.may_move(check.number, memory.parent, checks, settings, hosts, at):
+    for check in sorted(memory.checks, key=lambda check: (_use(check, memory, hosts), check.minute, check.number)):
+        reason = _reason(check, memory, settings, hosts, at, minute)
+        if reason and check.sure and guards.may_move(check.number, memory.parent, checks, settings, hosts, at):
             host = waiting.pop(0) if waiting else _any(check, stamps, hosts)
             if host:
-                yield Move(check, hosts[host], reason)
+                yield Move(check, hosts[host], reason, routine=_use(check, memory, hosts) >= _DOUBLE)
                 # What follows must count this one as unsettled.
                 checks[check.number] = msgspec.structs.replace(check, since=at, sure=False)
 
@@ -54,18 +55,19 @@ def _any(check: Check, stamps: Mapping[str, float], hosts: Mapping[str, Host]) -
     return "" if guards.there(check, hosts) else min(stamps, default="")
 
 
-def _held(check: Check, settings: HealthChecks, hosts: Mapping[str, Host], minute: int, memory: Memory) -> bool:
-    """Whether a rover waits where it is, because it is wanted as an anchor."""
-    anchor = memory.parent is not None and check.number in memory.parent.children
-    return (not anchor and guards.stays(check, hosts) and check.healthy is not False
-            and minute - check.minute < slot(settings) + _HELD_MINUTES)
-
-
-def _reason(check: Check, settings: HealthChecks, hosts: Mapping[str, Host], at: float, minute: int) -> str:
+def _use(check: Check, memory: Memory, hosts: Mapping[str, Host]) -> int:
+    """How much is lost when the check leaves: nothing, if its host is gone, drains or has another check; or a host."""
     if not guards.there(check, hosts):
-        return f"{check.host} is gone"
+        return _GONE
     if not guards.stays(check, hosts):
-        return f"{check.host} drains"
-    if not agenda.due(check, settings, at, minute):
-        return ""
-    return f"{check.host} has been probed"
+        return _DRAINS
+    return _DOUBLE if guards.double(check, memory.checks, memory.parent) else _ALONE
+
+
+def _reason(
+    check: Check, memory: Memory, settings: HealthChecks, hosts: Mapping[str, Host], at: float, minute: int
+) -> str:
+    use = _use(check, memory, hosts)
+    if use < _ALONE:
+        return f"{check.host} {('is gone', 'drains', 'has another check')[use]}"
+    return f"{check.host} has been probed" if agenda.due(check, settings, at, minute) else ""

@@ -28,6 +28,7 @@ class Probe:
     def __init__(self) -> None:
         self.address = self.token = ""
         self.status = True
+        self.truth: bool | None = None
         self.target = self.flip = 0
         self.wild = 0.0
 
@@ -105,7 +106,7 @@ class Checkers:
         number, address, token, target = what
         probe = self.probes[number]
         if target == probe.target:
-            probe.address, probe.token = address, token
+            probe.address, probe.token, probe.truth = address, token, None
             if self.model.startswith("reset"):
                 probe.status = self.model == "reset healthy"
                 self.changed()
@@ -119,8 +120,12 @@ class Checkers:
 
     def _follow(self, number: int, probe: Probe) -> None:
         """Lets the status follow what the host answers now, after as many probes as it takes."""
-        probe.flip += 1
         truth = self.answers(probe.address, probe.token)
+        if truth == probe.truth:
+            # What goes on answering as before does not begin anew to be counted.
+            return
+        probe.truth = truth
+        probe.flip += 1
         if truth != probe.status:
             self.later(self.now + self._probing(truth), self._flipped, (number, truth, probe.flip))
 

@@ -21,7 +21,7 @@ from chalicelib.fleet import HealthChecks
 from chalicelib.health_checks import agenda, decide, records, target
 from chalicelib.health_checks.records import Found, Host, Memory, Seen
 from sandbox.simulation.checkers import Checkers, Model
-from sandbox.simulation.tally import Tally, Verdict
+from sandbox.simulation.tally import LATE, Tally, Verdict
 
 _MINUTE = 60
 # Before a real outage may begin: every check and the parent must stand.
@@ -29,7 +29,8 @@ _START_SECONDS = 1800
 
 
 class Plot(msgspec.Struct, frozen=True):
-    """One world: how it is set up, and whether turns get lost and calls fail in it (`rough`)."""
+    """One world: how it is set up, and whether turns get lost and calls fail in it (`rough`), or as many anchors at
+    once are lost as may be, as often as may be (`harsh`)."""
 
     seed: int
     model: Model
@@ -37,6 +38,7 @@ class Plot(msgspec.Struct, frozen=True):
     hosts: int
     minutes: int
     rough: bool
+    harsh: bool = False
 
     @property
     def repair(self) -> int:
@@ -45,10 +47,11 @@ class Plot(msgspec.Struct, frozen=True):
 
 
 class Machine:
-    """A host: `id` is in its answer. Whether it answers from outside may be `hidden` from its target group."""
+    """A host: `id` is in its answer. `lost`: it never answers again, which may be `hidden` from its target group."""
 
     def __init__(self, id: str, address: str) -> None:
-        self.id, self.address, self.alive, self.draining, self.hidden = id, address, True, False, False
+        self.id, self.address, self.alive = id, address, True
+        self.draining = self.lost = self.hidden = False
 
 
 class World:
@@ -146,7 +149,7 @@ class World:
             self.at(self.now + self.chance.uniform(60, 600), self._arrive)
             # Gone at once; or dead, with the target group knowing it or not, until it is replaced.
             fate = self.chance.randrange(3)
-            machine.hidden = fate == 2
+            machine.lost, machine.hidden = True, fate == 2
             if fate == 0:
                 self._vanish(machine)
             else:
@@ -175,22 +178,20 @@ class World:
             self._arrive()
 
     def _fail(self) -> None:
-        """All hosts of the region at once; only what was lost before stays away."""
-        if self.outage or not self.tally.standing or (self._losses and self._losses[-1] > self.now - self.plot.repair):
+        """All hosts of the region at once, also right after losses; only what was lost before stays away."""
+        if self.outage or not self.tally.standing or self.tally.recovering:
             return
         self.outage, self._hosts = True, None
-        down = [one for one in self.machines.values() if one.alive]
         self.tally.fails(self.now)
-        for machine in down:
+        for machine in [one for one in self.machines.values() if one.alive]:
             self._die(machine)
-        self.at(self.now + self.chance.uniform(120, 1200), self._recover, down)
+        self.at(self.now + self.chance.uniform(120, 1200), self._recover)
 
-    def _recover(self, down: list[Machine]) -> None:
+    def _recover(self, _: object) -> None:
         self.outage, self._hosts = False, None
         self.tally.recovers(self.now)
         for machine in self.machines.values():
-            machine.alive = True
-        for machine in down:
+            machine.alive = not machine.lost
             self.checkers.touched(machine.address)
         # After so much trouble the region is left alone until its checks are in order again.
         self._losses.extend([self.now + self.plot.repair] * self.settings.anchors)
@@ -200,7 +201,7 @@ class World:
 
     def _minute(self, _: object) -> None:
         minute = round(self.now / _MINUTE)
-        luck, late = self.chance.random(), self.chance.uniform(0.5, 3)
+        luck, late = self.chance.random(), self.chance.uniform(*LATE)
         if self.plot.rough:
             late = self.chance.uniform(0.5, 50)
         if not self.plot.rough or luck > 0.03:

@@ -14,13 +14,22 @@ if TYPE_CHECKING:
     from sandbox.simulation.health_checks import Plot
 
 
+# Between these seconds of its minute a turn of a smooth world looks.
+LATE = (0.5, 3.0)
+# The longest that a terminated host's check stays with it: two minutes and what two turns may differ by.
+_TWO_TURNS = 120 + LATE[1] - LATE[0]
+# After an outage, until every anchor has been read again, the others are not known to hold the verdict.
+_DOUBT_SECONDS = 300
+
+
 class Verdict(msgspec.Struct, frozen=True):
     """What a world found. Times in seconds. `flips`, `missed`, `late`, `strangers` must be 0 everywhere.
 
     `flips`: the verdict fell, or did not come back, though no outage was on. `missed`: outages not seen in time.
     `late`: gaps and re-pointings beyond their bounds, in smooth worlds. `gap` is the longest while there were no more
     than `hosts`; `gap_of_bound` the longest at any time, as a share of what is allowed for as many as there were.
-    `repointed_many` is the worst when more anchors were terminated at once than may be moved at once.
+    `repointed` is the slowest re-pointing of a terminated host's check; `repointed_many` that when as many anchors as
+    the threshold were terminated at once, or the region was down as a whole.
     """
 
     seed: int
@@ -71,6 +80,11 @@ class Tally:
         """Whether the region has a verdict, and it is healthy."""
         return bool(self.checkers.lists) and self._up
 
+    @property
+    def recovering(self) -> bool:
+        """Whether an outage has ended so lately that the checks need not have seen it."""
+        return self.checkers.now < self._ended + self.recovery
+
     def judge(self, now: float) -> None:
         """Something changed: look at the verdict."""
         if not self.checkers.lists:
@@ -87,6 +101,7 @@ class Tally:
         """A real outage begins."""
         self._since, self._hidden, self._best = now, -1.0, True
         self.outages += 1
+        self._gone = {id: (when, max(many, self.threshold)) for id, (when, many) in self._gone.items()}
 
     def recovers(self, now: float) -> None:
         """It ends: was it seen, in time, and until now?"""
@@ -106,6 +121,8 @@ class Tally:
         if id in self._under.values():
             near = [other for other, (when, _) in self._gone.items() if other in self._anchors and when > now - 120]
             many = len(near) + 1 if id in self._anchors else 1
+            if self._since is not None or now < self._ended + _DOUBT_SECONDS:
+                many = max(many, self.threshold)
             self._gone |= {other: (self._gone[other][0], max(self._gone[other][1], many)) for other in near}
             self._gone[id] = (now, many)
 
@@ -119,7 +136,7 @@ class Tally:
             if many < self.threshold:
                 self.repointed = max(self.repointed, took)
             self.repointed_many = max(self.repointed_many, took)
-            self.late += not self.rough and took > (120 if many < self.threshold else 180)
+            self.late += not self.rough and took > (120 if many < self.threshold else _TWO_TURNS)
 
     def judged_by(self, anchors: set[str], threshold: int, now: float) -> None:
         """The parent has other children."""

@@ -1,0 +1,50 @@
+"""A region that loses as many anchors at once as are promised to be borne, as soon as that may happen again.
+
+Worlds of chance come upon such a moment now and then; here there is nothing else. They end in all the ways there are:
+hosts are terminated, drain, or die with their target group knowing it or not; and the region fails in between.
+"""
+
+from sandbox.simulation.health_checks import Machine, Plot, World
+from sandbox.simulation.tally import Verdict
+
+
+def lived(plot: Plot) -> Verdict:
+    """One world, from its seed to its verdict."""
+    return (HarshWorld if plot.harsh else World)(plot).run()
+
+
+class HarshWorld(World):
+    """The same region, with somebody who knows who its anchors are."""
+
+    def _trouble(self, _: object) -> None:
+        luck = self.chance.random()
+        if luck < 0.02:
+            self._fail()
+        elif luck < 0.07:
+            self._swell()
+        elif self._room() >= 2 or luck < 0.2:
+            self._strike()
+        self.at(self.now + self.chance.uniform(5, 120), self._trouble)
+
+    def _strike(self) -> None:
+        fate = self.chance.choice((self._vanish, self._drain, self._decay, self._decay_unseen))
+        for machine in self._anchored()[: max(0, self._room())]:
+            self._losses.append(self.now)
+            self.at(self.now + self.chance.uniform(1, 400), self._arrive)
+            fate(machine)
+
+    def _anchored(self) -> list[Machine]:
+        numbers = self.memory.parent.children if self.memory.parent else ()
+        hosts = [check.host for check in self.memory.checks if check.number in numbers]
+        found = [self.machines[id] for id in hosts if id in self.machines]
+        living = [one for one in found if one.alive and not one.draining]
+        return self.chance.sample(living, len(living))
+
+    def _decay(self, machine: Machine) -> None:
+        machine.lost = True
+        self._die(machine)
+        self.at(self.now + self.chance.uniform(100, 900), self._vanish, machine)
+
+    def _decay_unseen(self, machine: Machine) -> None:
+        machine.hidden = True
+        self._decay(machine)
