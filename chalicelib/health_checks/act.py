@@ -65,17 +65,22 @@ def publish(site: Site, request: Request, actions: Sequence[Action]) -> list[str
     """Tells the other regions the parent's id, if the table still says what was seen; left for a later minute if it
     cannot be reached."""
     [action] = actions
+    item = _my_turn(site, request)
+    parent = read(item.body).parent if item else None
+    id = action.facts.get("id") or (parent.id if parent and parent.sure else "")
+    if not item or not id:
+        return [_FASTER if not item else "left for the next minute: the parent is not confirmed"]
     try:
-        done = _my_turn(site, request) and _published(site, action.target, action.facts["id"], action.facts["was"])
+        done = _published(site, action.target, id, action.facts.get("was"))
     except cloud.Unreachable as error:
         logger.warning("the parent's id could not be published", error=str(error))
         return [f"left for the next minute: {error}"]
-    return [f"published {action.facts['id']}" if done else _FASTER]
+    return [f"published {id}" if done else _FASTER]
 
 
-def _published(site: Site, region: str, id: str, was: str) -> bool:
+def _published(site: Site, region: str, id: str, was: str | None) -> bool:
     item, said = site.coordination.get(VERDICT, region), {"id": id}
-    if (item.body.get("id", "") if item else "") != was:
+    if was is not None and (item.body.get("id", "") if item else "") != was:
         return False
     made = site.coordination.swap(item, said) if item else site.coordination.create(VERDICT, region, said)
     return made is not None

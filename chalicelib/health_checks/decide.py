@@ -10,7 +10,7 @@ from chalicelib.health_checks import agenda, anchors, guards, records, rovers, t
 from chalicelib.health_checks.records import BUDGET_PER_HOUR, Check, Host, Memory, Parent, Seen
 from chalicelib.plan import Action, Plan
 
-_CREATED_A_TURN = 4
+_CREATED_A_TURN = 10
 _TOLD_MINUTES = 60
 
 
@@ -40,6 +40,9 @@ def _publish(parent: Parent | None, seen: Seen) -> Iterator[Action]:
     if parent and parent.sure and seen.published is not None and seen.published != parent.id:
         facts = {"id": parent.id, "was": seen.published}
         yield Action("publish", seen.region, f"routing is to attach {parent.id}, the region's verdict", facts)
+    elif parent and not parent.id:
+        # Made by this very turn: its id is known once it is there.
+        yield Action("publish", seen.region, "routing is to attach the region's verdict, which is new", {})
 
 
 def judge(seen: Seen, minute: int, id: str = "") -> Decision:
