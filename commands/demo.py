@@ -11,8 +11,9 @@ import msgspec
 import typer
 from rich.console import Console
 
+from chalicelib import fleet
 from chalicelib.schedules.daylight import stamp
-from commands import demo_screen, packaging, release, wheels
+from commands import demo_routing, demo_screen, packaging, release, wheels
 from commands.demo_evidence import Evidence, Report, Slot, Tasks
 from commands.demo_tasks import send
 from commands.deploy import Screen
@@ -21,8 +22,9 @@ from commands.stacks import Prepared
 from sandbox.world import World
 
 STAGE = "demo"
-# The story, in minutes from its first: two with all regions, two without home, one with home back.
-_ALONE, _BACK, _END = 2, 4, 5
+# The story of the schedules, in minutes from its first: three with all regions, while the health checks of the users'
+# story settle; two without home; one with home back.
+_ALONE, _BACK, _END = 3, 5, 6
 # Home dies this long before the first minute that it is to miss, and comes back as long before the last.
 _LEAD_SECONDS = 5
 _SETTLE_SECONDS = 90
@@ -33,14 +35,17 @@ def demo(
     svg: Annotated[Path | None, typer.Option(help="Write the last screen and the report to this file.")] = None,
     stay: Annotated[bool, typer.Option("--stay", help="Keep the world up afterwards, until Ctrl-C.")] = False,
 ) -> None:
-    """Deploy to three regions of an AWS on this machine, kill the home region, and count what ran: about six minutes.
+    """Deploy to three regions of an AWS on this machine, kill the home region, count what ran and who was served.
 
-    Exits with 1 unless every slot of every job ran exactly once and every task was done or dead-lettered.
+    Takes about nine minutes. Exits with 1 unless every slot of every job ran exactly once, every task was done or
+    dead-lettered, and every user was served but for the time that health checks and DNS may take.
     """
     console = Console(highlight=False)
     with _deployed(console) as story:
         report = story.tell()
         demo_screen.conclude(console, report, story.evidence)
+        report = msgspec.structs.replace(report, routing=story.users())
+        demo_screen.conclude_users(console, report)
         if svg:
             demo_screen.draw(svg, story.picture(), report, story.evidence)
         if file:
@@ -49,27 +54,33 @@ def demo(
             demo_screen.stay(console)
             while True:
                 time.sleep(3600)
-    raise typer.Exit(int(bool(report.failures)))
+    raise typer.Exit(int(bool(report.failures or (report.routing and report.routing.failures))))
 
 
 @contextmanager
 def _deployed(console: Console) -> Iterator["Story"]:
     began = time.monotonic()
-    console.print("[bold]Lamplighter[/]: three regions on this machine, one of which will die.\n")
-    with console.status("packaging"):
-        package = packaging.build(STAGE, machine=wheels.here())
-    regions = [region.name for region in package.fleet.regions]
+    declared = fleet.load(packaging.ROOT / "fleet.toml", STAGE)
+    regions = [region.name for region in declared.regions]
+    if len(regions) < 2:
+        raise Mistake("fleet.toml: the demo needs two regions or more, so that one can die")
+    console.print(f"[bold]Lamplighter[/]: {len(regions)} regions on this machine, one of which will die.\n")
     with console.status("starting the embedded AWS"):
         started = World.start(publish=True, stage=STAGE, regions=regions)
         world = started.__enter__()
     try:
+        product = demo_routing.product(world, regions)
+        with console.status("starting the product's web hosts, which are not Lamplighter's"):
+            product.build()
+        with console.status("packaging"):
+            package = packaging.build(STAGE, machine=wheels.here(), more=demo_routing.declared(declared, product))
         with _Bars(console) as screen:
             done = release.release(world, package, regions, screen, lambda: True, look_seconds=0.2)
         if failed := [one.error for one in done if one.error]:
             raise Mistake("\n".join(failed))
         seconds = time.monotonic() - began
         console.print(f"\nAll {len(regions)} regions are deployed: {seconds:.1f} s after the start.\n")
-        yield Story(world, package, console, began, seconds)
+        yield Story(world, package, console, began, seconds, demo_routing.Story(world, package, product))
     finally:
         started.__exit__(None, None, None)
 
@@ -86,9 +97,10 @@ class Story:
     """What happens in the demo, minute by minute."""
 
     def __init__(
-        self, world: World, package: packaging.Package, console: Console, began: float, deployed_after: float
+        self, world: World, package: packaging.Package, console: Console, began: float, deployed_after: float,
+        routing: demo_routing.Story,
     ) -> None:
-        self.world, self.console = world, console
+        self.world, self.console, self.routing = world, console, routing
         self.evidence = Evidence(world, package, time.time())
         self.home = package.fleet.home
         self.patience = package.fleet.schedules.patience
@@ -102,26 +114,35 @@ class Story:
 
     def tell(self) -> Report:
         """All of it; what held and what did not."""
+        self.routing.start()
         demo_screen.timetable(self.console, self.evidence, self.first)
-        stopped = restarted = 0.0
         with demo_screen.Show(self.console) as show:
             self._until(self.first * 60, show)
             self._ids = send(self.world, self.evidence.package.stack, self._regions)
             self._note = f"all regions live; {len(self._ids):,} tasks sent: 50 of them fail once, 3 always"
             self._until((self.first + _ALONE) * 60 - _LEAD_SECONDS, show)
-            self.world.stop_region(self.home)
-            stopped, self._down = time.time(), self.home
+            self.routing.kill()
+            self._down = self.home
             self._note = f"{self.home} is dead; {self._regions[1]} waits {self.patience} s, then does its work"
             self._until((self.first + _BACK) * 60 - _LEAD_SECONDS, show)
-            self.world.start_region(self.home)
-            restarted, self._down = time.time(), ""
+            self.routing.revive()
+            self._down = ""
             self._note = f"{self.home} is back and starts the next minute"
             self._until(self.end * 60 - 60 + 15, show)
             self._note = "waiting until everything is settled"
             self._until(time.time() + _SETTLE_SECONDS, show, self._settled)
             self._note = "everything is settled"
             show.update(self.picture())
-        return self._report(stopped, restarted)
+        return self._report(self.routing.died, self.routing.returned)
+
+    def users(self) -> demo_routing.Told:
+        """The rest of the users' story, and what became of it."""
+        self.console.print("\nThe users' story goes on.")
+        with demo_screen.Show(self.console) as show:
+            while not self.routing.over.wait(1):
+                show.update(self.picture())
+            show.update(self.picture())
+        return self.routing.told()
 
     def _until(self, when: float, show: demo_screen.Show, enough: Callable[[], bool] = lambda: False) -> None:
         """Shows what happens until `when` (epoch seconds) or until it is `enough`."""
@@ -134,7 +155,8 @@ class Story:
     def picture(self) -> demo_screen.Picture:
         """The moment as it is to be shown."""
         slots = self.evidence.slots(self.first, self.end, logs=False)
-        return demo_screen.Picture(self._note, self._regions, self._down, self.first, self.end, slots)
+        return demo_screen.Picture(self._note, self._regions, self._down, self.first, self.end, slots,
+                                   self.routing.note, self.routing.crowd.now())
 
     def _settled(self) -> bool:
         slots = self.evidence.slots(self.first, self.end, logs=False)

@@ -14,6 +14,7 @@ from chalicelib.schedules.jobbook import JobBook
 from chalicelib.schedules.missed import Missed
 from chalicelib.schedules.records import Run
 from chalicelib.schedules.timetable import Timetable
+from commands.demo_routing import Told
 from commands.packaging import Package
 from sandbox.world import World
 
@@ -63,6 +64,7 @@ class Report(msgspec.Struct, frozen=True):
     tasks: Tasks
     takeover_seconds: float
     failures: list[str]
+    routing: Told | None = None
 
 
 class Evidence:

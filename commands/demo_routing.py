@@ -12,16 +12,18 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.fleet import Fleet
+from chalicelib.fleet import Fleet, Region
 from chalicelib.routing import geography
 from commands.demo_users import COUNTRIES, Crowd, Fate, fates, settled
 from commands.packaging import Package
-from sandbox.product import GROUP, HOSTNAME, PORT, Product
+from sandbox.product import ALIAS_ZONE, GROUP, HOSTNAME, PORT, Product
 from sandbox.users import PATIENCE_SECONDS
 from sandbox.world import World
 
 TTL, INTERVAL, FAILURES, HOLD = 10, 10, 3, 60
 ANCHORS, THRESHOLD, ROVERS = 3, 2, 3
+# Of an alias to a load balancer: Route 53 developer guide, "Choosing between alias and non-alias records".
+ALIAS_TTL = 60
 # What docs/health-checks.md promises with checks every 10 s, and how often routing.hold looks.
 DETECTION, MINUTE = 40, 60
 # The region whose hosts are all replaced has twice as many as judge it: each newcomer is probed before one leaves.
@@ -48,9 +50,8 @@ class Told(msgspec.Struct, frozen=True):
 
 def declared(fleet: Fleet, product: Product) -> str:
     """What the demo puts below fleet.toml: the product's entrances and hostname, in the demo's stage alone."""
-    regions = "".join(f"[[stages.demo.regions]]\nname = {json.dumps(region)}\nentrance = "
-                      f'{{addresses = ["{address}"], bucket = "lamplighter-demo-marks-{region}"}}\n'
-                      for region, address in product.entrances().items())
+    regions = "".join(f'[[stages.demo.regions]]\nname = "{region.name}"\nentrance = {{{_entrance(region, product)}, '
+                      f'bucket = "lamplighter-demo-marks-{region.name}"}}\n' for region in fleet.regions)
     return f"""
 {regions}
 [stages.demo.routing]
@@ -74,6 +75,13 @@ anchors = {ANCHORS}
 threshold = {THRESHOLD}
 rovers = {ROVERS}
 """
+
+
+def _entrance(region: Region, product: Product) -> str:
+    """In the way that the fleet's own entrance is declared, over which it is laid."""
+    if region.entrance and region.entrance.load_balancer:
+        return f'load_balancer = "{product.alias(region.name)}", zone = "{ALIAS_ZONE}"'
+    return f'addresses = ["{product.entrances()[region.name]}"]'
 
 
 def product(world: World, regions: Sequence[str]) -> Product:
@@ -127,7 +135,9 @@ class Story:
             raise self._error
         self.crowd.end()
         users = fates(self.crowd.moments, self.orders, self.home, self.died, self.returned, time.time())
-        down, back = DETECTION + TTL + PATIENCE_SECONDS, 2 * MINUTE + DETECTION + TTL
+        aliased = any(region.entrance and region.entrance.load_balancer for region in self.package.fleet.regions)
+        ttl = ALIAS_TTL if aliased else TTL
+        down, back = DETECTION + ttl + PATIENCE_SECONDS, 2 * MINUTE + DETECTION + ttl
         found = Told(users, down, back, self.evacuated, self._evacuated_after, self.replaced, self._hosts,
                      self._changes, self._failures)
         return msgspec.structs.replace(found, failures=[*self._failures, *_wrong(found)])

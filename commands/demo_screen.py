@@ -3,7 +3,7 @@
 import io
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -29,17 +29,22 @@ class Picture(NamedTuple):
     first: int
     end: int
     slots: Sequence[Slot]
+    users_note: str = ""
+    users: Mapping[str, str] = {}
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield self.legend()
         yield self.table()
         yield Text(f"  {self.note}", style="italic")
+        yield self.crowd()
+        yield Text(f"  {self.users_note}", style="italic")
 
     def line(self) -> str:
         """The moment in one line."""
         lit = Counter(slot.region for slot in self.slots if slot.state == "done")
         told = ", ".join(f"{count} in {region}" for region, count in sorted(lit.items())) or "none yet"
-        return f"{self.note}; slots done: {told}"
+        served = ", ".join(f"{who} {region or 'NOBODY'}" for who, region in self.users.items())
+        return f"{self.note}; slots done: {told}; {self.users_note}{': ' if served else ''}{served}"
 
     def legend(self) -> Text:
         """The regions, each in its colour, and which is dead."""
@@ -48,6 +53,13 @@ class Picture(NamedTuple):
             dead = region == self.down
             parts.append((f"  {'✖' if dead else '●'} {region}{' is dead' if dead else ''} ", "red" if dead else colour))
         return Text.assemble(*parts)
+
+    def crowd(self) -> Text:
+        """Each user's country in the colour of the region that answers it; red and struck out if nobody does."""
+        text = Text("  users ")
+        for who, region in self.users.items():
+            text.append(f" {who} ", self._colour(region) if region else "bold red strike")
+        return text
 
     def table(self) -> Table:
         """A lamp for each slot."""
@@ -68,7 +80,10 @@ class Picture(NamedTuple):
             return Text(_OPEN[slot.state], style="dim")
         if slot.state != "done":
             return Text("✖", style="bold red")
-        return Text("●", style=COLOURS[list(self.regions).index(slot.region) % len(COLOURS)])
+        return Text("●", style=self._colour(slot.region))
+
+    def _colour(self, region: str) -> str:
+        return COLOURS[list(self.regions).index(region) % len(COLOURS)]
 
 
 class Show:
@@ -132,11 +147,37 @@ def conclude(console: Console, report: Report, evidence: Evidence) -> None:
     console.print("[bold red]It did not hold.[/]" if report.failures else "[bold green]All of it held.[/]")
 
 
+def conclude_users(console: Console, report: Report) -> None:
+    """What became of the users, in numbers, beside what the settings allow."""
+    told = report.routing
+    if told is None:
+        return
+    console.print(f"\n[bold]The users[/], a request every 100 ms; {report.home} was dead from {report.stopped[11:]} "
+                  f"until {report.restarted[11:]}")
+    table = plain_table("user", "nearest", "second", "no answer, s", "allowed, s", "back after, s", "allowed, s",
+                        "at other times, s", "requests", "failed")
+    for user in told.users:
+        dead = user.nearest == report.home
+        back = "" if user.back_after is None else f"{user.back_after:.1f}"
+        table.add_row(user.who, user.nearest, user.second, f"{user.down_seconds:.1f}" if dead else "",
+                      f"{told.down_allowed:.0f}" if dead else "", back, f"{told.back_allowed:.0f}" if dead else "",
+                      f"{user.otherwise_down:.1f}", f"{user.sent:,}", f"{user.failed:,}")
+    console.print(table)
+    console.print(f"  {told.evacuated} was evacuated by hand: all its users were elsewhere after "
+                  f"{told.evacuated_after:.0f} s, and back after it was restored.")
+    console.print(f"  {told.hosts} of {told.replaced}'s hosts were replaced, one by one; Route 53's verdict about it "
+                  f"changed {told.verdict_changes} times.")
+    for failure in told.failures:
+        console.print(f"  ✖ {failure}", style="red", markup=False)
+    console.print("[bold red]It did not hold.[/]" if told.failures else "[bold green]All of it held.[/]")
+
+
 def draw(path: Path, picture: Picture, report: Report, evidence: Evidence) -> None:
     """The last screen and the report as a picture."""
     console = Console(record=True, file=io.StringIO(), width=100, force_terminal=True, highlight=False)
     console.print(picture)
     conclude(console, report, evidence)
+    conclude_users(console, report)
     # The picture stands alone: it takes whatever monospaced font there is.
     plain = re.sub(r"@font-face \{.*?\}", "", console.export_svg(title="./lamp demo"), flags=re.DOTALL)
     path.write_text(plain.replace("Fira Code", "DejaVu Sans Mono"))

@@ -17,6 +17,7 @@ from sandbox.hypervisor.machine import ROOT
 from sandbox.world import World, WorldError
 
 IMAGE, GROUP, PORT = "ami-web", "web", 8080
+ALIAS_ZONE = "ZBALANCERS"
 ZONE_NAME, HOSTNAME = "example.com", "app.example.com"
 _WAIT_SECONDS = 60.0
 _LOOK_SECONDS = 0.2
@@ -45,6 +46,12 @@ class Product:
         """The address of each region's balancer, which listens on `PORT`."""
         known = self.world.addresses()
         return {region: known[name].host for region, name in self._balancers.items()}
+
+    def alias(self, region: str) -> str:
+        """The DNS name of a region's balancer, to which an alias may lead; its hosted zone is `ALIAS_ZONE`."""
+        name = self._balancers[region]
+        self.world.outside(name, ALIAS_ZONE, [self.entrances()[region]])
+        return name
 
     def ids(self, region: str) -> list[str]:
         """The registered hosts of a region that do not drain."""
