@@ -154,15 +154,14 @@ def conclude_users(console: Console, report: Report) -> None:
         return
     console.print(f"\n[bold]The users[/], a request every 100 ms; {report.home} was dead from {report.stopped[11:]} "
                   f"until {report.restarted[11:]}")
-    table = plain_table("user", "nearest", "second", "no answer, s", "allowed, s", "back after, s", "allowed, s",
-                        "at other times, s", "requests", "failed")
+    table = plain_table("user", "nearest", "second", "no answer", "back after", "else", "failed")
     for user in told.users:
         dead = user.nearest == report.home
-        back = "" if user.back_after is None else f"{user.back_after:.1f}"
-        table.add_row(user.who, user.nearest, user.second, f"{user.down_seconds:.1f}" if dead else "",
-                      f"{told.down_allowed:.0f}" if dead else "", back, f"{told.back_allowed:.0f}" if dead else "",
-                      f"{user.otherwise_down:.1f}", f"{user.sent:,}", f"{user.failed:,}")
+        back = "" if user.back_after is None else f"{user.back_after:.0f} of {told.back_allowed:.0f}"
+        table.add_row(user.who, user.nearest, user.second, f"{user.down_seconds:.1f} of {told.down_allowed:.0f}" if dead
+                      else "", back, f"{user.otherwise_down:.1f}", f"{user.failed:,}")
     console.print(table)
+    console.print("  in seconds; of: what is allowed at worst; else: no answer at any other time", style="dim")
     console.print(f"  {told.evacuated} was evacuated by hand: all its users were elsewhere after "
                   f"{told.evacuated_after:.0f} s, and back after it was restored.")
     console.print(f"  {told.hosts} of {told.replaced}'s hosts were replaced, one by one; Route 53's verdict about it "
