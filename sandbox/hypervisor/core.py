@@ -11,8 +11,10 @@ from sandbox.faults import Faults
 from sandbox.gate import Commands
 from sandbox.hypervisor.addresses import available
 from sandbox.hypervisor.balancers import Balancers
+from sandbox.hypervisor.commands import Sender
 from sandbox.hypervisor.instances import Instances
 from sandbox.hypervisor.run import Run
+from sandbox.hypervisor.shelf import Shelf
 
 _LOOK_SECONDS = 0.1
 
@@ -31,6 +33,8 @@ class Hypervisor:
         self.run = Run(mark, folder, faults)
         self.instances = Instances(self.run)
         self.balancers = Balancers(self.run, self.instances)
+        self.shelf = Shelf()
+        self.sender = Sender(self.run, self.instances, self.shelf)
 
     async def serve(self) -> None:
         """Look until cancelled."""
