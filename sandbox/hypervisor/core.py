@@ -12,6 +12,7 @@ from sandbox.gate import Commands
 from sandbox.hypervisor.addresses import available
 from sandbox.hypervisor.balancers import Balancers
 from sandbox.hypervisor.commands import Sender
+from sandbox.hypervisor.groups import Groups
 from sandbox.hypervisor.instances import Instances
 from sandbox.hypervisor.run import Run
 from sandbox.hypervisor.shelf import Shelf
@@ -33,6 +34,7 @@ class Hypervisor:
         self.run = Run(mark, folder, faults)
         self.instances = Instances(self.run)
         self.balancers = Balancers(self.run, self.instances)
+        self.groups = Groups(self.run, self.instances, self.balancers)
         self.shelf = Shelf()
         self.sender = Sender(self.run, self.instances, self.shelf)
 
@@ -40,6 +42,7 @@ class Hypervisor:
         """Look until cancelled."""
         while True:
             self.instances.look()
+            self.groups.look()
             self.balancers.look()
             await self.run.rest(_LOOK_SECONDS)
 

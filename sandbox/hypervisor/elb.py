@@ -78,10 +78,6 @@ def _asked(params: Parameters) -> list[Record]:
     return found
 
 
-def _same(group: Record, held: Record, asked: Record) -> bool:
-    return records.key(group, held) == records.key(group, asked)
-
-
 @handler("alb", "_register_targets", "RegisterTargets", "params",
          "a target is an id and a port; instances must run; registering ends draining")
 def register(original: Handler, context: Context) -> Handler:
@@ -96,22 +92,11 @@ def register(original: Handler, context: Context) -> Handler:
         if bad:
             message = f"The following targets are not in a running state and cannot be registered: '{', '.join(bad)}'"
             return alb._error("InvalidTarget", message)  # type: ignore[no-any-return]
-        enroll(group, asked)
+        records.enroll(group, asked)
         context.hypervisor.run.wake()
         return alb._empty("RegisterTargets")  # type: ignore[no-any-return]
 
     return register_targets
-
-
-def enroll(group: Record, asked: list[Record]) -> None:
-    """Register targets with a group; one that drains comes back, as new."""
-    held = records.targets(group["TargetGroupArn"])
-    for one in asked:
-        found = [old for old in held if _same(group, old, one)]
-        for old in found:
-            old.pop("_until", None)
-        if not found:
-            held.append(one)
 
 
 def _fit(group: Record, target: Record, context: Context) -> bool:
@@ -129,7 +114,7 @@ def deregister(original: Handler, context: Context) -> Handler:
         for one in _asked(params):
             for held in list(records.targets(group["TargetGroupArn"])):
                 # "If you specified a port override when you registered a target, you must specify both".
-                if _same(group, held, one):
+                if records.same(group, held, one):
                     context.hypervisor.balancers.deregister(group["TargetGroupArn"], held)
         return alb._empty("DeregisterTargets")  # type: ignore[no-any-return]
 
@@ -145,10 +130,10 @@ def health(original: Handler, context: Context) -> Handler:
         if group is None or group["TargetType"] in ("lambda", "alb"):
             return error or original(params)
         held, asked = records.targets(group["TargetGroupArn"]), _asked(params)
-        shown = [one for one in held if not asked or any(_same(group, one, other) for other in asked)]
+        shown = [one for one in held if not asked or any(records.same(group, one, other) for other in asked)]
         lines = [_described(group, one, context.hypervisor.balancers.health(group, one)) for one in shown]
         lines += [_described(group, one, ("unused", "Target.NotRegistered", "Target is not registered"))
-                  for one in asked if not any(_same(group, one, other) for other in held)]
+                  for one in asked if not any(records.same(group, one, other) for other in held)]
         inner = f"<TargetHealthDescriptions>{''.join(lines)}</TargetHealthDescriptions>"
         return alb._xml(200, "DescribeTargetHealth", inner)  # type: ignore[no-any-return]
 

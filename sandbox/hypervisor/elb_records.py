@@ -78,6 +78,22 @@ def key(group: Record, target: Record) -> str:
     return f"{target['Id']}|{target.get('Port', group['Port'])}"
 
 
+def same(group: Record, one: Record, other: Record) -> bool:
+    """Whether two name one target."""
+    return key(group, one) == key(group, other)
+
+
+def enroll(group: Record, asked: list[Record]) -> None:
+    """Register targets with a group; one that drains comes back."""
+    held = targets(group["TargetGroupArn"])
+    for one in asked:
+        found = [old for old in held if same(group, old, one)]
+        for old in found:
+            old.pop("_until", None)
+        if not found:
+            held.append(one)
+
+
 def attribute(group: str, name: str) -> str:
     """A target group attribute, or its default."""
     from ministack.services import alb
