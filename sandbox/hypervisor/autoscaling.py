@@ -147,7 +147,8 @@ def delete(original: Handler, context: Context) -> Handler:
     return delete_group
 
 
-@handler("autoscaling", "_describe_scaling_activities", "DescribeScalingActivities", "p", "activities are told")
+@handler("autoscaling", "_describe_scaling_activities", "DescribeScalingActivities", "p",
+         "a group tells what it did, and why")
 def activities(original: Handler, context: Context) -> Handler:
     def describe(p: Parameters) -> Answer:
         from ministack.services import autoscaling
@@ -182,6 +183,25 @@ def stack_fields(original: Any, context: Context) -> Any:
         return found | {"TargetGroupARNs": list(props.get("TargetGroupARNs") or ())}
 
     return fields
+
+
+@change("services.cloudformation.provisioners", "_asg_update",
+        "physical_id old_props new_props stack_name logical_id", "an update that names no capacity leaves it as it is")
+def stack_update(original: Any, context: Context) -> Any:
+    from ministack.services import autoscaling
+    from ministack.services.cloudformation import provisioners
+
+    def updated(
+        physical_id: str, old_props: Record, new_props: Record, stack_name: str, logical_id: str | None = None
+    ) -> Any:
+        group = autoscaling._asgs.get(physical_id)
+        if group is not None and "DesiredCapacity" not in new_props:
+            low, high = int(new_props.get("MinSize", 0)), int(new_props.get("MaxSize", 0))
+            new_props = new_props | {"DesiredCapacity": min(max(group["DesiredCapacity"], low), high)}
+        return original(physical_id, old_props, new_props, stack_name, logical_id)
+
+    provisioners._RESOURCE_HANDLERS["AWS::AutoScaling::AutoScalingGroup"]["update"] = updated
+    return updated
 
 
 @change("services.cloudformation.provisioners", "_asg_delete", "physical_id props",

@@ -1,52 +1,81 @@
 """The Elastic Load Balancing API over real targets: registered by id and port, draining, healthy as probes found."""
 
+import ipaddress
 from typing import Any
 from xml.sax.saxutils import escape
 
 from sandbox.hypervisor import elb_records as records
 from sandbox.hypervisor.actions import Answer, Handler, Parameters, handler, text
+from sandbox.hypervisor.elb_checks import LEVEL_4, problem, with_defaults
 from sandbox.hypervisor.elb_records import Record
 from sandbox.patches import Context, change
 
-_LEVEL_4 = ("TCP", "TLS", "UDP", "TCP_UDP")
+_FORWARD = "{}.member.{}.ForwardConfig.TargetGroups.member.{}.TargetGroupArn"
+_ONE = "the sandbox's balancers forward to one target group"
 
 
-def check_defaults(given: dict[str, Any]) -> dict[str, Any]:
-    """`given` with the health check of a TCP group where it says none: CreateTargetGroup in the API reference.
-
-    The protocol is TCP; the time-out ten seconds, for HTTP six; any success is one to a network balancer's HTTP check.
-    """
-    if given.get("Protocol") not in _LEVEL_4:
-        return given
-    web = given.get("HealthCheckProtocol") in ("HTTP", "HTTPS")
-    return {"HealthCheckProtocol": "TCP", "HealthCheckTimeoutSeconds": "6" if web else "10"} | given
-
-
-@handler("alb", "_create_tg", "CreateTargetGroup", "params", "a TCP group is checked by TCP unless it says otherwise")
+@handler("alb", "_create_tg", "CreateTargetGroup", "params",
+         "a TCP group is checked by TCP unless it says otherwise; what AWS refuses is refused")
 def create_group(original: Handler, context: Context) -> Handler:
     def create(params: Parameters) -> Answer:
-        flat = {name: text(params, name) for name in params}
-        full = check_defaults(flat)
-        if full.get("Protocol") in _LEVEL_4:
+        full = with_defaults({name: text(params, name) for name in params})
+        if full.get("Protocol") in LEVEL_4:
             full = {"Matcher.HttpCode": "200-399"} | full
-        return original({name: [value] for name, value in full.items()})
+        bad = problem(full, full.get("Matcher.HttpCode", ""))
+        return _invalid(bad) if bad else original({name: [value] for name, value in full.items()})
 
     return create
+
+
+@handler("alb", "_modify_tg", "ModifyTargetGroup", "params", "a change that AWS refuses is refused")
+def modify_group(original: Handler, context: Context) -> Handler:
+    def modify(params: Parameters) -> Answer:
+        bad = problem({name: text(params, name) for name in params}, text(params, "Matcher.HttpCode"))
+        return _invalid(bad) if bad else original(params)
+
+    return modify
+
+
+def _invalid(why: str) -> Answer:
+    from ministack.services import alb
+
+    return alb._error("ValidationError", why)  # type: ignore[no-any-return]
+
+
+def _checked(props: Record) -> Record:
+    """A template's properties with defaults; ValueError, which fails the stack, for what AWS refuses."""
+    full = with_defaults(props)
+    if full.get("Protocol") in LEVEL_4:
+        full = {"Matcher": {"HttpCode": "200-399"}} | full
+    if bad := problem(full, str((full.get("Matcher") or {}).get("HttpCode", ""))):
+        raise ValueError(f"AWS::ElasticLoadBalancingV2::TargetGroup: {bad}")
+    return full
 
 
 @change("services.cloudformation.provisioners", "_elbv2_target_group_create", "logical_id props stack_name",
         "a TCP group of a template is checked by TCP unless it says otherwise")
-def stack_group(original: Any, context: Context) -> Any:
+def stack_create(original: Any, context: Context) -> Any:
     from ministack.services.cloudformation import provisioners
 
-    def create(logical_id: str, props: dict[str, Any], stack_name: str) -> Any:
-        full = check_defaults(props)
-        if full.get("Protocol") in _LEVEL_4:
-            full = {"Matcher": {"HttpCode": "200-399"}} | full
-        return original(logical_id, full, stack_name)
+    def create(logical_id: str, props: Record, stack_name: str) -> Any:
+        return original(logical_id, _checked(props), stack_name)
 
     provisioners._RESOURCE_HANDLERS["AWS::ElasticLoadBalancingV2::TargetGroup"]["create"] = create
     return create
+
+
+@change("services.cloudformation.provisioners", "_elbv2_target_group_update",
+        "physical_id old_props new_props stack_name logical_id", "a changed TCP group keeps its check by TCP")
+def stack_update(original: Any, context: Context) -> Any:
+    from ministack.services.cloudformation import provisioners
+
+    def update(
+        physical_id: str, old_props: Record, new_props: Record, stack_name: str, logical_id: str | None = None
+    ) -> Any:
+        return original(physical_id, old_props, _checked(new_props), stack_name, logical_id)
+
+    provisioners._RESOURCE_HANDLERS["AWS::ElasticLoadBalancingV2::TargetGroup"]["update"] = update
+    return update
 
 
 @change("services.alb", "_parse_actions", "params prefix", "an action may name its target group in ForwardConfig")
@@ -54,12 +83,40 @@ def forwards(original: Any, context: Context) -> Any:
     def parse(params: Parameters, prefix: str = "DefaultActions") -> list[Record]:
         actions: list[Record] = original(params, prefix)
         for number, action in enumerate(actions, 1):
-            named = f"{prefix}.member.{number}.ForwardConfig.TargetGroups.member.1.TargetGroupArn"
-            if text(params, named):
-                action.setdefault("TargetGroupArn", text(params, named))
+            if named := text(params, _FORWARD.format(prefix, number, 1)):
+                action.setdefault("TargetGroupArn", named)
         return actions
 
     return parse
+
+
+def _single(original: Handler) -> Handler:
+    def answer(params: Parameters) -> Answer:
+        return _invalid(_ONE) if text(params, _FORWARD.format("DefaultActions", 1, 2)) else original(params)
+
+    return answer
+
+
+@handler("alb", "_create_listener", "CreateListener", "params", "a listener forwards to one target group, or is refused")
+def create_listener(original: Handler, context: Context) -> Handler:
+    return _single(original)
+
+
+@handler("alb", "_modify_listener", "ModifyListener", "params", "a listener forwards to one target group, or is refused")
+def modify_listener(original: Handler, context: Context) -> Handler:
+    return _single(original)
+
+
+@change("services.cloudformation.provisioners", "_elbv2_listener_actions", "props lb_arn prop",
+        "a template's listener forwards to one target group, or is refused")
+def stack_actions(original: Any, context: Context) -> Any:
+    def actions(props: Record, lb_arn: str, prop: str = "DefaultActions") -> Any:
+        for action in props.get(prop) or ():
+            if len((action.get("ForwardConfig") or {}).get("TargetGroups") or ()) > 1:
+                raise ValueError(f"AWS::ElasticLoadBalancingV2::Listener: {_ONE}")
+        return original(props, lb_arn, prop)
+
+    return actions
 
 
 def _group(params: Parameters) -> tuple[Record | None, Answer | None]:
@@ -88,6 +145,9 @@ def register(original: Handler, context: Context) -> Handler:
         if group is None:
             return error  # type: ignore[return-value] # one of the two is always there
         asked = _asked(params)
+        odd = [one["Id"] for one in asked if group["TargetType"] == "ip" and not _is_address(one["Id"])]
+        if odd:
+            return _invalid(f"The IP address '{odd[0]}' is not a valid IPv4 address")
         bad = [one["Id"] for one in asked if not _fit(group, one, context)]
         if bad:
             message = f"The following targets are not in a running state and cannot be registered: '{', '.join(bad)}'"
@@ -97,6 +157,14 @@ def register(original: Handler, context: Context) -> Handler:
         return alb._empty("RegisterTargets")  # type: ignore[no-any-return]
 
     return register_targets
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.IPv4Address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _fit(group: Record, target: Record, context: Context) -> bool:

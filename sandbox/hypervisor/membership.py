@@ -100,8 +100,8 @@ class Membership:
         group = group_named(p)
         if group is None:
             return unknown(p)
-        inner = "".join(f"<member><LoadBalancerTargetGroupARN>{arn}</LoadBalancerTargetGroupARN><State>InService</State>"
-                        "</member>" for arn in group.get("TargetGroupARNs", ()))
+        form = "<member><LoadBalancerTargetGroupARN>{}</LoadBalancerTargetGroupARN><State>InService</State></member>"
+        inner = "".join(form.format(arn) for arn in group.get("TargetGroupARNs", ()))
         return answer("DescribeLoadBalancerTargetGroups",
                       f"<LoadBalancerTargetGroups>{inner}</LoadBalancerTargetGroups>")
 

@@ -1,5 +1,6 @@
 """Launch templates: what RunInstances and Auto Scaling launch from one."""
 
+import base64
 from typing import Any
 
 from sandbox.hypervisor.actions import Answer, Parameters, text
@@ -19,9 +20,16 @@ def fill(p: Parameters) -> tuple[Parameters, Answer | None]:
     if not spec["LaunchTemplateId"] and not spec["LaunchTemplateName"]:
         return p, None
     data, _, error = ec2._resolve_launch_template_data(spec)
-    if error is not None:
-        return p, error
-    return _parameters(data) | p, None
+    return (p, error) if error is not None else (_parameters(data) | p, None)
+
+
+def decodes(user_data: str) -> bool:
+    """Whether user data is the base64 that it must be."""
+    try:
+        base64.b64decode(user_data, validate=True)
+    except ValueError:
+        return False
+    return True
 
 
 def _parameters(data: dict[str, Any]) -> Parameters:
@@ -86,13 +94,22 @@ def launch_of(group: Record) -> Launch:
             raise LaunchError(f"there is no launch configuration {name!r}")
         held = autoscaling._launch_configs[name]
         data = {key: held[key] for key in _PLAIN} | {"SecurityGroupIds": held["SecurityGroups"]}
-        return Launch(group, ec2._slot_from_lt_data({}, data), {})
+        return _launch(group, {}, data, {})
     data, template, error = ec2._resolve_launch_template_data(spec)
     if error is not None or template is None:
-        raise LaunchError(f"there is no launch template {spec.get('LaunchTemplateId') or 'named by the group'!r}")
-    return Launch(group, ec2._slot_from_lt_data(spec, data), {
+        named = spec.get("LaunchTemplateId")
+        raise LaunchError(f"there is no launch template {named!r}" if named else "the group names no launch template")
+    return _launch(group, spec, data, {
         "LaunchTemplateId": template["LaunchTemplateId"], "LaunchTemplateName": template["LaunchTemplateName"],
         "Version": version_of(template, spec.get("Version") or "$Default")})
+
+
+def _launch(group: Record, spec: Record, data: Record, template: dict[str, str]) -> Launch:
+    from ministack.services import ec2
+
+    if not decodes(data.get("UserData") or ""):
+        raise LaunchError("Invalid BASE64 encoding of user data.")
+    return Launch(group, ec2._slot_from_lt_data(spec, data), template)
 
 
 def version_of(template: Record, asked: str) -> str:
