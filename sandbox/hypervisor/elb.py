@@ -97,12 +97,12 @@ def _single(original: Handler) -> Handler:
     return answer
 
 
-@handler("alb", "_create_listener", "CreateListener", "params", "a listener forwards to one target group, or is refused")
+@handler("alb", "_create_listener", "CreateListener", "params", "a listener forwards to one target group or is refused")
 def create_listener(original: Handler, context: Context) -> Handler:
     return _single(original)
 
 
-@handler("alb", "_modify_listener", "ModifyListener", "params", "a listener forwards to one target group, or is refused")
+@handler("alb", "_modify_listener", "ModifyListener", "params", "a listener forwards to one target group or is refused")
 def modify_listener(original: Handler, context: Context) -> Handler:
     return _single(original)
 
