@@ -39,7 +39,9 @@ class Hypervisor:
         self.sender = Sender(self.run, self.instances, self.shelf)
 
     async def serve(self) -> None:
-        """Look until cancelled."""
+        """Look until cancelled; where there are no addresses to be had, nothing runs."""
+        while not available():
+            await self.run.rest(3600)
         while True:
             self.instances.look()
             self.groups.look()
@@ -64,7 +66,7 @@ class Hypervisor:
         return {
             "image": lambda asked: self._image(msgspec.convert(asked, Image)),
             "pace": lambda asked: self._pace(float(asked["factor"])),
-            "addresses": lambda asked: self.balancers.addresses(),
+            "addresses": lambda asked: self.balancers.addresses() if available() else {},
             "log": lambda asked: machines.log(asked["instance"], asked["service"]),
             "kill": lambda asked: machines.kill(asked["instance"], asked["service"]),
             "hang": lambda asked: machines.hang(asked["instance"], asked["service"]),

@@ -31,6 +31,8 @@ def run(original: Handler, context: Context) -> Handler:
     def run_instances(p: Parameters) -> Answer:
         from ministack.services import ec2
 
+        if not available():
+            return ec2._error("Unsupported", "the sandbox's instances need Linux", 400)  # type: ignore[no-any-return]
         full, error = fill(p)
         if error is not None:
             return error

@@ -6,7 +6,7 @@ from xml.sax.saxutils import escape
 
 from sandbox.hypervisor import elb_records as records
 from sandbox.hypervisor.actions import Answer, Handler, Parameters, handler, text
-from sandbox.hypervisor.elb_checks import LEVEL_4, problem, with_defaults
+from sandbox.hypervisor.elb_checks import LEVEL_4, attribute_problem, problem, with_defaults
 from sandbox.hypervisor.elb_records import Record
 from sandbox.patches import Context, change
 
@@ -36,6 +36,17 @@ def modify_group(original: Handler, context: Context) -> Handler:
     return modify
 
 
+@handler("alb", "_modify_tg_attrs", "ModifyTargetGroupAttributes", "params", "attributes have the values of the API")
+def modify_attributes(original: Handler, context: Context) -> Handler:
+    def modify(params: Parameters) -> Answer:
+        names = [name for name in params if name.endswith(".Key")]
+        bad = attribute_problem({"Key": text(params, name), "Value": text(params, name[:-3] + "Value")}
+                                for name in names)
+        return _invalid(bad) if bad else original(params)
+
+    return modify
+
+
 def _invalid(why: str) -> Answer:
     from ministack.services import alb
 
@@ -47,7 +58,8 @@ def _checked(props: Record) -> Record:
     full = with_defaults(props)
     if full.get("Protocol") in LEVEL_4:
         full = {"Matcher": {"HttpCode": "200-399"}} | full
-    if bad := problem(full, str((full.get("Matcher") or {}).get("HttpCode", ""))):
+    attributes = [one | {"Value": str(one.get("Value")).lower()} for one in full.get("TargetGroupAttributes") or ()]
+    if bad := problem(full, str((full.get("Matcher") or {}).get("HttpCode", ""))) or attribute_problem(attributes):
         raise ValueError(f"AWS::ElasticLoadBalancingV2::TargetGroup: {bad}")
     return full
 
@@ -111,6 +123,8 @@ def modify_listener(original: Handler, context: Context) -> Handler:
         "a template's listener forwards to one target group, or is refused")
 def stack_actions(original: Any, context: Context) -> Any:
     def actions(props: Record, lb_arn: str, prop: str = "DefaultActions") -> Any:
+        if not 1 <= int(props.get("Port") or 80) <= 65535:
+            raise ValueError(f"AWS::ElasticLoadBalancingV2::Listener: {props['Port']} is no port")
         for action in props.get(prop) or ():
             if len((action.get("ForwardConfig") or {}).get("TargetGroups") or ()) > 1:
                 raise ValueError(f"AWS::ElasticLoadBalancingV2::Listener: {_ONE}")

@@ -4,7 +4,7 @@ Bounds: CreateTargetGroup and Matcher in the API reference; the defaults of a TC
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 LEVEL_4 = ("TCP", "TLS", "UDP", "TCP_UDP")
@@ -22,6 +22,17 @@ def with_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
         return dict(given)
     web = given.get("HealthCheckProtocol") in ("HTTP", "HTTPS")
     return {"HealthCheckProtocol": "TCP", "HealthCheckTimeoutSeconds": "6" if web else "10", **given}
+
+
+def attribute_problem(attributes: Iterable[Mapping[str, Any]]) -> str:
+    """What is wrong with target group attributes (`Key`, `Value`); empty if nothing."""
+    for one in attributes:
+        key, value = str(one.get("Key")), str(one.get("Value"))
+        if key == "deregistration_delay.timeout_seconds" and not (value.isdigit() and int(value) <= 3600):
+            return f"{key} '{value}' must be between '0' and '3600'"
+        if key.endswith(".enabled") and value not in ("true", "false"):
+            return f"{key} '{value}' must be 'true' or 'false'"
+    return ""
 
 
 def problem(given: Mapping[str, Any], codes: str) -> str:

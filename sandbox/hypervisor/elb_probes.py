@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from contextlib import suppress
 
+from sandbox.hypervisor.dial import dial
 from sandbox.hypervisor.health import Verdict, matches
 from sandbox.hypervisor.settings import Group, Target
 
@@ -36,8 +37,7 @@ async def probe(group: Group, target: Target) -> Verdict:
 async def _ask(group: Group, target: Target) -> int:
     """The HTTP status that it answers, 0 for a check that only connects."""
     secure = _any_certificate() if group.protocol == "HTTPS" else None
-    reader, writer = await asyncio.open_connection(
-        target.host, target.check, local_addr=(group.source, 0), ssl=secure)
+    reader, writer = await dial(group.source, target.host, target.check, secure)
     try:
         return await _status(group, target, reader, writer) if group.protocol in _WEB else 0
     finally:

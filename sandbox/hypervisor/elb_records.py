@@ -99,4 +99,5 @@ def attribute(group: str, name: str) -> str:
     from ministack.services import alb
 
     held = alb._tg_attrs.get_scoped(group.split(":")[4], region_of(group), group) or ()
-    return next((str(one["Value"]) for one in held if one["Key"] == name), _DEFAULTS[name])
+    # A template's true may be a boolean by now.
+    return next((str(one["Value"]).lower() for one in held if one["Key"] == name), _DEFAULTS[name])

@@ -67,7 +67,7 @@ class Launch:
         from ministack.services import ec2
 
         subnets = [one.strip() for one in self._group["VPCZoneIdentifier"].split(",") if one.strip() in ec2._subnets]
-        zones = [ec2._subnets[one]["AvailabilityZone"] for one in subnets] or self._group["AvailabilityZones"]
+        zones = [ec2._subnets[one]["AvailabilityZone"] for one in subnets] or self._group["AvailabilityZones"] or [""]
         zone = str(zones[number % len(zones)])
         arguments = {name: self._slot[name] for name in _LAUNCHED}
         if subnets:

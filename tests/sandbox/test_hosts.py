@@ -7,7 +7,7 @@ import pytest
 
 from sandbox.hypervisor.authorization import document, queried
 from sandbox.hypervisor.autoscaling import size_problem
-from sandbox.hypervisor.elb_checks import problem, with_defaults
+from sandbox.hypervisor.elb_checks import attribute_problem, problem, with_defaults
 
 HERE = ("eu-west-1", "111122223333")
 
@@ -30,6 +30,15 @@ def test_a_target_group_that_aws_refuses_is_refused(given: dict[str, Any], codes
     ({"HealthCheckPort": "traffic-port"}, "200,202"), ({"HealthCheckPort": 65535}, "")])
 def test_one_that_aws_takes_is_taken(given: dict[str, Any], codes: str) -> None:
     assert problem(given, codes) == ""
+
+
+@pytest.mark.parametrize(("key", "value", "fine"), [
+    ("deregistration_delay.timeout_seconds", "0", True), ("deregistration_delay.timeout_seconds", "3601", False),
+    ("deregistration_delay.timeout_seconds", "soon", False), ("stickiness.type", "anything", True),
+    ("deregistration_delay.connection_termination.enabled", "true", True),
+    ("deregistration_delay.connection_termination.enabled", "yes", False)])
+def test_attributes_of_a_target_group(key: str, value: str, fine: bool) -> None:
+    assert (attribute_problem([{"Key": key, "Value": value}]) == "") is fine
 
 
 @pytest.mark.parametrize(("given", "protocol", "timeout"), [
