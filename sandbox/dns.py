@@ -121,15 +121,3 @@ def handle(original: Any, context: Context) -> Any:
         return status, {"Content-Type": "text/xml", **more}, answered
 
     return handle
-
-
-@change("core.iam_actions", "extract_resource_arn", "service method path headers body query_params region account_id",
-        "a health check is a resource: service authorization reference, Amazon Route 53")
-def resources(original: Any, context: Context) -> Any:
-    check = re.compile(r"/2013-04-01/healthcheck/([^/]+)")
-
-    def extract(service: str, method: str, path: str, *rest: Any) -> str:
-        found = check.match(path) if service == "route53" else None
-        return f"arn:aws:route53:::healthcheck/{found[1]}" if found else str(original(service, method, path, *rest))
-
-    return extract

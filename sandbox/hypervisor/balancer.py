@@ -13,6 +13,7 @@ from contextlib import suppress
 
 import msgspec
 
+from sandbox.hypervisor.dial import dial
 from sandbox.hypervisor.pool import Connection, Pool, reset
 from sandbox.hypervisor.settings import Listener, Region, Report
 
@@ -89,8 +90,7 @@ class Balancers:
         key, target = chosen
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
-                far_reader, far_writer = await asyncio.open_connection(
-                    target.host, target.traffic, local_addr=(pool.group.source, 0))
+                far_reader, far_writer = await dial(pool.group.source, target.host, target.traffic)
         except OSError:
             await _refuse(writer, b"502 Bad Gateway", web=not listener.network)
             return

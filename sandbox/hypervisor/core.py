@@ -11,8 +11,11 @@ from sandbox.faults import Faults
 from sandbox.gate import Commands
 from sandbox.hypervisor.addresses import available
 from sandbox.hypervisor.balancers import Balancers
+from sandbox.hypervisor.commands import Sender
+from sandbox.hypervisor.groups import Groups
 from sandbox.hypervisor.instances import Instances
 from sandbox.hypervisor.run import Run
+from sandbox.hypervisor.shelf import Shelf
 
 _LOOK_SECONDS = 0.1
 
@@ -31,11 +34,17 @@ class Hypervisor:
         self.run = Run(mark, folder, faults)
         self.instances = Instances(self.run)
         self.balancers = Balancers(self.run, self.instances)
+        self.groups = Groups(self.run, self.instances, self.balancers)
+        self.shelf = Shelf()
+        self.sender = Sender(self.run, self.instances, self.shelf)
 
     async def serve(self) -> None:
-        """Look until cancelled."""
+        """Look until cancelled; where there are no addresses to be had, nothing runs."""
+        while not available():
+            await self.run.rest(3600)
         while True:
             self.instances.look()
+            self.groups.look()
             self.balancers.look()
             await self.run.rest(_LOOK_SECONDS)
 
@@ -57,7 +66,7 @@ class Hypervisor:
         return {
             "image": lambda asked: self._image(msgspec.convert(asked, Image)),
             "pace": lambda asked: self._pace(float(asked["factor"])),
-            "addresses": lambda asked: self.balancers.addresses(),
+            "addresses": lambda asked: self.balancers.addresses() if available() else {},
             "log": lambda asked: machines.log(asked["instance"], asked["service"]),
             "kill": lambda asked: machines.kill(asked["instance"], asked["service"]),
             "hang": lambda asked: machines.hang(asked["instance"], asked["service"]),

@@ -9,7 +9,7 @@ from typing import Any
 from sandbox.hypervisor.actions import Answer, Handler, Parameters, handler, members, text
 from sandbox.hypervisor.addresses import available
 from sandbox.hypervisor.instances import Record, state
-from sandbox.hypervisor.templates import fill
+from sandbox.hypervisor.templates import decodes, fill
 from sandbox.patches import Context, change
 
 
@@ -29,9 +29,16 @@ def launch(original: Any, context: Context) -> Any:
 @handler("ec2", "_run_instances", "RunInstances", "p", "as many as asked for are launched, from a launch template too")
 def run(original: Handler, context: Context) -> Handler:
     def run_instances(p: Parameters) -> Answer:
+        from ministack.services import ec2
+
+        if not available():
+            return ec2._error("Unsupported", "the sandbox's instances need Linux", 400)  # type: ignore[no-any-return]
         full, error = fill(p)
         if error is not None:
             return error
+        if not decodes(text(full, "UserData")):
+            message = "Invalid BASE64 encoding of user data."
+            return ec2._error("InvalidParameterValue", message, 400)  # type: ignore[no-any-return]
         # Capacity is no matter here, and EC2 launches as many as it can up to MaxCount.
         most = text(full, "MaxCount") or text(full, "MinCount") or "1"
         valid = int(text(full, "MinCount") or "1") <= int(most)

@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from contextlib import suppress
 
+from sandbox.hypervisor.dial import dial
 from sandbox.hypervisor.health import Verdict, matches
 from sandbox.hypervisor.settings import Group, Target
 
@@ -24,7 +25,7 @@ async def probe(group: Group, target: Target) -> Verdict:
         # Target.Timeout and ResponseCodeMismatch are of Application Load Balancers only (API reference, TargetHealth).
         return Verdict(False, _FAILED if group.network else "Target.Timeout",
                        "Health checks failed" if group.network else "Request timed out")
-    except (OSError, Malformed, asyncio.LimitOverrunError):
+    except (OSError, Malformed):
         return Verdict(False, _FAILED, "Health checks failed")
     if code == 0 or matches(code, group.matcher):
         return Verdict(True)
@@ -36,8 +37,7 @@ async def probe(group: Group, target: Target) -> Verdict:
 async def _ask(group: Group, target: Target) -> int:
     """The HTTP status that it answers, 0 for a check that only connects."""
     secure = _any_certificate() if group.protocol == "HTTPS" else None
-    reader, writer = await asyncio.open_connection(
-        target.host, target.check, local_addr=(group.source, 0), ssl=secure)
+    reader, writer = await dial(group.source, target.host, target.check, secure)
     try:
         return await _status(group, target, reader, writer) if group.protocol in _WEB else 0
     finally:
@@ -50,7 +50,10 @@ async def _status(group: Group, target: Target, reader: asyncio.StreamReader, wr
     lines = (f"GET {group.path} HTTP/1.1", f"Host: {target.host}:{target.check}", "Connection: close",
              "User-Agent: ELB-HealthChecker/2.0", "Accept-Encoding: gzip, compressed", "", "")
     writer.write("\r\n".join(lines).encode())
-    words = (await reader.readline()).split()
+    try:
+        words = (await reader.readline()).split()
+    except ValueError as error:  # what a StreamReader says of a line that never ends
+        raise Malformed(str(error)) from error
     if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():
         raise Malformed(words)
     return int(words[1])

@@ -78,9 +78,26 @@ def key(group: Record, target: Record) -> str:
     return f"{target['Id']}|{target.get('Port', group['Port'])}"
 
 
+def same(group: Record, one: Record, other: Record) -> bool:
+    """Whether two name one target."""
+    return key(group, one) == key(group, other)
+
+
+def enroll(group: Record, asked: list[Record]) -> None:
+    """Register targets with a group; one that drains comes back."""
+    held = targets(group["TargetGroupArn"])
+    for one in asked:
+        found = [old for old in held if same(group, old, one)]
+        for old in found:
+            old.pop("_until", None)
+        if not found:
+            held.append(one)
+
+
 def attribute(group: str, name: str) -> str:
     """A target group attribute, or its default."""
     from ministack.services import alb
 
     held = alb._tg_attrs.get_scoped(group.split(":")[4], region_of(group), group) or ()
-    return next((str(one["Value"]) for one in held if one["Key"] == name), _DEFAULTS[name])
+    # A template's true may be a boolean by now.
+    return next((str(one["Value"]).lower() for one in held if one["Key"] == name), _DEFAULTS[name])

@@ -63,7 +63,7 @@ class Machine:
             self._send({"mark": self.spec.mark, "folder": str(self.spec.folder), "services": services,
                         "environment": self._environment()})
             await self._listen(self._process)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             log.warning("%s does not boot, tried again: %s", self.spec.instance, error)
             await asyncio.sleep(_RETRY_SECONDS)
         finally:

@@ -1,6 +1,7 @@
 """What every part of the hypervisor knows of the sandbox that it works for."""
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -21,21 +22,24 @@ class Run:
         self.ending: set[str] = set()  # regions whose processes are being killed just now
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def now(self) -> float:
-        """The event loop's clock."""
-        return asyncio.get_running_loop().time()
+        """A clock that never goes back, in seconds."""
+        return time.monotonic()
 
     def down(self, region: str) -> bool:
         """Whether nothing may run in `region`."""
         return region in self.faults.stopped or region in self.ending
 
     def wake(self) -> None:
-        """Something changed: look at once. From any thread of the event loop only."""
-        self._wake.set()
+        """Something changed: look at once. From any thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._wake.set)
 
     async def rest(self, seconds: float) -> None:
         """Wait until `wake`, at most `seconds`."""
+        self._loop = asyncio.get_running_loop()
         try:
             await asyncio.wait_for(self._wake.wait(), seconds)
         except TimeoutError:

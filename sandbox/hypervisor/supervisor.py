@@ -61,7 +61,8 @@ class Supervisor:
             self._say({"down": True})
 
     def _run_script(self, order: dict[str, Any]) -> None:
-        environment = self._boot["environment"] | {"LAMPLIGHTER_WORLD": f"{self._boot['mark']}/-/{order['id']}/"}
+        own = {"LAMPLIGHTER_WORLD": f"{self._boot['mark']}/-/{order['id']}/"}
+        environment = self._boot["environment"] | order["environment"] | own
         self._say({"id": order["id"]} | scripts.run(order, environment, Path(self._boot["folder"])))
 
     def _say(self, what: dict[str, Any]) -> None:

@@ -85,6 +85,13 @@ def test_as_many_as_asked_for_are_launched_and_a_template_fills_in_the_rest(worl
         ec2.run_instances(LaunchTemplate={"LaunchTemplateName": "no such"}, MinCount=1, MaxCount=1)
 
 
+def test_user_data_that_is_no_base64_is_refused(world: World) -> None:
+    ec2 = world.client("ec2", HOME)
+    ec2.create_launch_template(LaunchTemplateName="bad", LaunchTemplateData={"ImageId": IMAGE, "UserData": "?"})
+    with pytest.raises(ClientError, match="Invalid BASE64"):
+        ec2.run_instances(LaunchTemplate={"LaunchTemplateName": "bad"}, MinCount=1, MaxCount=1)
+
+
 def test_a_dead_service_is_started_again_after_a_second(world: World) -> None:
     one = launch(world, HOME)[0]
     where = address(world, HOME, one)
