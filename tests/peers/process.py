@@ -1,0 +1,148 @@
+"""Real programs as peers of a test: started, waited for by what they print, stopped, and gone without a trace."""
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pytest
+
+# How long a peer may take for anything on a machine under load (s).
+PATIENCE = 60.0
+# The packages of Debian and Ubuntu that bring all peers.
+DEBIAN = "openssh-server mariadb-server haproxy autossh iproute2"
+
+
+class PeerError(Exception):
+    """A peer did not do what the test is built on; the text has the last lines that it printed."""
+
+
+class Peer:
+    """A program in a session of its own. Leaving the `with` kills it and all that shares its process group."""
+
+    def __init__(self, words: Sequence[str | Path], env: Mapping[str, str] | None = None) -> None:
+        self.words = [str(word) for word in words]
+        self._lines: list[str] = []
+        self._changed = threading.Condition()
+        self._ended = False
+        # A session of its own: Ctrl-C in the terminal is for the test, which then ends its peers.
+        self._process = subprocess.Popen(
+            self.words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            errors="replace", start_new_session=True, env={**os.environ, **(env or {})})
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.kill()
+
+    @property
+    def pid(self) -> int:
+        """The process's id, which is also its group's."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs, or is stopped."""
+        return self._process.poll() is None
+
+    @property
+    def printed(self) -> str:
+        """All lines so far, on standard output and standard error."""
+        with self._changed:
+            return "\n".join(self._lines)
+
+    def await_line(self, text: str, seconds: float = PATIENCE) -> str:
+        """The first line with `text` in it, as soon as there is one."""
+        deadline = time.monotonic() + seconds
+        with self._changed:
+            while True:
+                for line in self._lines:
+                    if text in line:
+                        return line
+                left = deadline - time.monotonic()
+                if self._ended or left <= 0:
+                    raise PeerError(f"{self.words[0]} never printed {text!r}:\n" + "\n".join(self._lines[-20:]))
+                self._changed.wait(left)
+
+    def stop(self) -> None:
+        """SIGSTOP; returns when it has taken effect."""
+        os.kill(self.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED)
+
+    def resume(self) -> None:
+        """SIGCONT; returns when it has taken effect."""
+        os.kill(self.pid, signal.SIGCONT)
+        os.waitid(os.P_PID, self.pid, os.WCONTINUED)
+
+    def end(self, seconds: float = PATIENCE) -> int:
+        """SIGTERM, and its exit status once it is gone."""
+        self._process.terminate()
+        return self.wait(seconds)
+
+    def wait(self, seconds: float = PATIENCE) -> int:
+        """Its exit status once it has ended by itself."""
+        return self._process.wait(seconds)
+
+    def kill(self) -> None:
+        """SIGKILL for its whole group, stopped or not; returns when it is gone."""
+        # A group that is gone already is what we want.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait(PATIENCE)
+        self._reader.join(PATIENCE)
+        if self._process.stdout and not self._reader.is_alive():
+            self._process.stdout.close()
+
+    def _read(self) -> None:
+        for line in self._process.stdout or ():
+            with self._changed:
+                self._lines.append(line.rstrip("\n"))
+                self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+
+def missing(*programs: str) -> list[str]:
+    """Those of `programs` that this machine does not have; the system's own folders are looked into as well."""
+    return [name for name in programs if not find(name)]
+
+
+def find(program: str) -> str:
+    """Where a program stands, or an empty text: servers stand in folders that not every PATH names."""
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin", "/sbin"])
+    return shutil.which(program, path=path) or ""
+
+
+def need(*programs: str, root: bool = False) -> None:
+    """Skips the test, or the module that says it at its top, where one of `programs` or root is missing."""
+    if lacking := missing(*programs):
+        pytest.skip(f"needs {', '.join(lacking)}; apt-get install {DEBIAN}", allow_module_level=True)
+    if root and os.geteuid() != 0:
+        pytest.skip("needs root: sshd logs in its own user only, and network namespaces are root's",
+                    allow_module_level=True)
+
+
+def loopback() -> str:
+    """A loopback address that hardly anybody else uses: not 127.0.0.1, which MariaDB never blocks."""
+    return f"127.{random.randint(16, 250)}.{random.randint(0, 255)}.{random.randint(1, 254)}"
+
+
+def free_port(address: str) -> int:
+    """A TCP port of `address` on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind((address, 0))
+        port: int = probe.getsockname()[1]
+        return port
