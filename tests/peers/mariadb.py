@@ -13,6 +13,7 @@ import contextlib
 import os
 import pwd
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -61,12 +62,14 @@ class MariaDB:
 
     def connect(self, **options: Any) -> "pymysql.connections.Connection[pymysql.cursors.DictCursor]":
         """A connection as root over the Unix socket, or as `options` (those of pymysql.connect) say; autocommit."""
-        place: dict[str, Any] = {"unix_socket": self.socket, "user": "root"}
-        if "host" in options or "user" in options:
-            place = {"host": self.address, "port": self.port}
-        return pymysql.connect(**{
+        near = not {"host", "user"} & set(options)
+        place = {"user": "root"} if near else {"host": self.address, "port": self.port}
+        connection = pymysql.connect(**{
             **place, "autocommit": True, "connect_timeout": PATIENCE, "read_timeout": PATIENCE,
-            "cursorclass": pymysql.cursors.DictCursor, **options})
+            "cursorclass": pymysql.cursors.DictCursor, "defer_connect": True, **options})
+        # PyMySQL 2.2 leaves a Unix socket open whose server refuses it, so the connecting is done here.
+        connection.connect(_connected(self.socket) if near else None)
+        return connection
 
     def sql(self, *statements: str) -> list[dict[str, Any]]:
         """Carries out `statements` as root; the rows of the last one, each a mapping by column."""
@@ -118,3 +121,13 @@ def _user() -> str:
     """Who the server runs as: mariadbd takes any user, root too if that is said."""
     return pwd.getpwuid(os.geteuid()).pw_name
 
+
+
+def _connected(path: str) -> socket.socket:
+    made = socket.socket(socket.AF_UNIX)
+    try:
+        made.connect(path)
+    except OSError:
+        made.close()
+        raise
+    return made
