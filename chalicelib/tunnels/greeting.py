@@ -183,10 +183,9 @@ def parse(payload: bytes) -> Greeting | None:
     capabilities = low | high << 16
     seed = max(13, length - 8) if capabilities & _SECURE_CONNECTION else 0
     plugin = rest[31 + seed:].split(b"\0", 1)[0] if capabilities & _PLUGIN_AUTH else b""
-    text = printable(version)
-    if text.startswith("5.5.5-") and "MariaDB" in text:
-        text = text[6:]
-    return Greeting(text, connection, capabilities, plugin)
+    if version.startswith(b"5.5.5-") and b"MariaDB" in version:
+        version = version[6:]
+    return Greeting(printable(version), connection, capabilities, plugin)
 
 
 @lru_cache(maxsize=64)
@@ -208,4 +207,5 @@ def packed(payload: bytes, number: int) -> bytes:
 
 def printable(data: bytes) -> str:
     """What may be quoted of `data`: at most 200 characters, those that print."""
-    return "".join(char if char.isprintable() else "?" for char in data[:200].decode("utf-8", "replace"))
+    text = data[:200].decode("utf-8", "replace")
+    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)

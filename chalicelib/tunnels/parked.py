@@ -40,7 +40,7 @@ class Probe:
 
     __slots__ = ("began", "connection", "fd", "parked", "talk", "target")
 
-    def __init__(self, target: Target, connection: socket.socket, began: float) -> None:
+    def __init__(self, target: Target, connection: socket.SocketType, began: float) -> None:
         self.target, self.connection, self.fd, self.began = target, connection, connection.fileno(), began
         self.talk = Talk(target.version)
         self.parked = False

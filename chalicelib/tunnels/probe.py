@@ -121,7 +121,7 @@ class _Sweep:
         if now >= self.deadline:
             return self._tell(target, Found("ambiguous", "not-probed", "no time left"), now)
         try:
-            connection = socket.socket(socket.AF_INET6 if ":" in target.address else socket.AF_INET)
+            connection = socket.SocketType(socket.AF_INET6 if ":" in target.address else socket.AF_INET)
         except OSError as error:
             return self._tell(target, Found("ambiguous", "not-probed", str(error)), now)
         connection.setblocking(False)
@@ -186,8 +186,8 @@ class _Sweep:
 
     def _finish(self, probe: Probe, found: Found) -> None:
         self.waiting -= not probe.parked
-        if self.probes.pop(probe.fd, None):
-            self.poller.unregister(probe.fd)
+        self.probes.pop(probe.fd, None)
+        # The poller forgets what is closed.
         probe.connection.close()
         self._tell(probe.target, found, probe.began)
 
@@ -215,7 +215,7 @@ class _Sweep:
 _BIND_LATER = 24
 
 
-def _connected(connection: socket.socket) -> bool:
+def _connected(connection: socket.SocketType) -> bool:
     try:
         connection.getpeername()
     except OSError:
