@@ -77,14 +77,18 @@ class Peer:
                 self._changed.wait(left)
 
     def stop(self) -> None:
-        """SIGSTOP; returns when it has taken effect."""
-        os.kill(self.pid, signal.SIGSTOP)
-        os.waitid(os.P_PID, self.pid, os.WSTOPPED)
+        """SIGSTOP for it and all that it started; returns when it has taken effect."""
+        members = family(self.pid)
+        for pid in members:
+            os.kill(pid, signal.SIGSTOP)
+        _await_states(members, "TtZ")
 
     def resume(self) -> None:
-        """SIGCONT; returns when it has taken effect."""
-        os.kill(self.pid, signal.SIGCONT)
-        os.waitid(os.P_PID, self.pid, os.WCONTINUED)
+        """SIGCONT for it and all that it started; returns when it has taken effect."""
+        members = family(self.pid)
+        for pid in reversed(members):
+            os.kill(pid, signal.SIGCONT)
+        _await_states(members, "RSDIZ")
 
     def end(self, seconds: float = PATIENCE) -> int:
         """SIGTERM, and its exit status once it is gone."""
@@ -96,8 +100,11 @@ class Peer:
         return self._process.wait(seconds)
 
     def kill(self) -> None:
-        """SIGKILL for its whole group, stopped or not; returns when it is gone."""
-        # A group that is gone already is what we want.
+        """SIGKILL for all that it started, stopped or not; returns when it is gone."""
+        # sshd's sessions are groups of their own. What is gone already is what we want.
+        for pid in family(self.pid) if self.alive else ():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait(PATIENCE)
@@ -113,6 +120,34 @@ class Peer:
         with self._changed:
             self._ended = True
             self._changed.notify_all()
+
+
+def family(pid: int) -> list[int]:
+    """A process and all that descend from it, parents first."""
+    parents = {int(path.name): _stat(path)[1] for path in Path("/proc").iterdir() if path.name.isdigit()}
+    found = [pid]
+    for member in found:
+        found += [child for child, parent in parents.items() if parent == member]
+    return found
+
+
+def _stat(process: Path) -> tuple[str, int]:
+    """The state and the parent of a process; a zombie of nobody if it has just gone."""
+    try:
+        state, parent, *_ = (process / "stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return "Z", 0
+    return state, int(parent)
+
+
+def _await_states(pids: Sequence[int], states: str) -> None:
+    """Until each process is in one of `states`: a signal is sent at once, and takes effect a little later."""
+    deadline = time.monotonic() + PATIENCE
+    for pid in pids:
+        while _stat(Path(f"/proc/{pid}"))[0] not in states:
+            if time.monotonic() > deadline:
+                raise PeerError(f"process {pid} never came to a state of {states}")
+            time.sleep(0.001)  # between two looks, not instead of one
 
 
 def missing(*programs: str) -> list[str]:
