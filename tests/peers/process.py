@@ -78,10 +78,13 @@ class Peer:
 
     def stop(self) -> None:
         """SIGSTOP for it and all that it started; returns when it has taken effect."""
-        members = family(self.pid)
-        for pid in members:
-            os.kill(pid, signal.SIGSTOP)
-        _await_states(members, "TtZ")
+        stopped: list[int] = []
+        # One that is not stopped yet may start another.
+        while stopped != (stopped := family(self.pid)):
+            for pid in stopped:
+                os.kill(pid, signal.SIGSTOP)
+            # In D it is in the kernel, waiting for a disk or a child that it has lent its memory, and stops on leaving.
+            _await_states(stopped, "TtDZ")
 
     def resume(self) -> None:
         """SIGCONT for it and all that it started; returns when it has taken effect."""
@@ -102,12 +105,14 @@ class Peer:
     def kill(self) -> None:
         """SIGKILL for all that it started, stopped or not; returns when it is gone."""
         # sshd's sessions are groups of their own. What is gone already is what we want.
-        for pid in family(self.pid) if self.alive else ():
+        members = family(self.pid) if self.alive else []
+        for pid in members:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait(PATIENCE)
+        _await_states(members, "ZX")
         self._reader.join(PATIENCE)
         if self._process.stdout and not self._reader.is_alive():
             self._process.stdout.close()
@@ -131,6 +136,11 @@ def family(pid: int) -> list[int]:
     return found
 
 
+def state(pid: int) -> str:
+    """The letter that the kernel has for a process, such as T for stopped; Z also if there is none."""
+    return _stat(Path(f"/proc/{pid}"))[0]
+
+
 def _stat(process: Path) -> tuple[str, int]:
     """The state and the parent of a process; a zombie of nobody if it has just gone."""
     try:
@@ -144,7 +154,7 @@ def _await_states(pids: Sequence[int], states: str) -> None:
     """Until each process is in one of `states`: a signal is sent at once, and takes effect a little later."""
     deadline = time.monotonic() + PATIENCE
     for pid in pids:
-        while _stat(Path(f"/proc/{pid}"))[0] not in states:
+        while state(pid) not in states:
             if time.monotonic() > deadline:
                 raise PeerError(f"process {pid} never came to a state of {states}")
             time.sleep(0.001)  # between two looks, not instead of one
