@@ -152,6 +152,30 @@ def test_a_healer_whose_lease_was_taken_stops_before_its_next_round() -> None:
     assert body(table.get(*KEY))["holder"] == "thief"
 
 
+def test_a_healer_that_was_in_doubt_and_finds_another_ones_mark_does_not_come_back() -> None:
+    silent = False
+    store, clock = Store(), Clock()
+
+    def fault(call: str) -> None:
+        nonlocal silent
+        if silent:
+            silent = False
+            raise Unreachable(call)
+
+    def taken_and_run_out(number: int) -> float:
+        nonlocal silent
+        if number == 3:
+            there = MemoryTable(store).get(*KEY)
+            assert there
+            MemoryTable(store).swap(there, {"holder": "other", "minute": int(START), "until": clock()})
+            silent = True
+        return 0.1
+
+    day = Day(MemoryTable(store, fault), clock, taken_and_run_out)
+    ended = day.run()
+    assert (ended.status, ended.why) == ("lost", "other has the lease")
+
+
 class Faults:
     """Calls of the table that give no answer: `lose` is asked with the number of the call; after it, it is done."""
 
