@@ -38,8 +38,8 @@ _SMALL = ("--innodb-buffer-pool-size=8M", "--innodb-log-file-size=8M", "--innodb
 class MariaDB:
     """A server, running or not. `options` are those of mariadbd; `process` is there while it runs."""
 
-    def __init__(self, folder: Path, address: str, port: int, options: Sequence[str]) -> None:
-        self.folder, self.address, self.port, self.options = folder, address, port, tuple(options)
+    def __init__(self, folder: Path, address: str, port: int, options: Sequence[str], hosts: str = "") -> None:
+        self.folder, self.address, self.port, self.options, self.hosts = folder, address, port, tuple(options), hosts
         self.process: Peer
 
     @property
@@ -50,10 +50,18 @@ class MariaDB:
     def start(self) -> None:
         """Starts it, on the same data as before; returns when it takes connections."""
         self.process = Peer([
-            find("mariadbd"), "--no-defaults", f"--datadir={self.folder / 'data'}", f"--user={_user()}",
+            *self._named(), find("mariadbd"), "--no-defaults", f"--datadir={self.folder / 'data'}", f"--user={_user()}",
             f"--socket={self.socket}", f"--bind-address={self.address}", f"--port={self.port}",
             f"--pid-file={self.folder / 'pid'}", *_SMALL, *self.options])
         self.process.await_line("ready for connections")
+
+    def _named(self) -> list[str | Path]:
+        """The words before the command that show it another /etc/hosts, in a mount namespace of its own."""
+        if not self.hosts:
+            return []
+        (self.folder / "hosts").write_text(self.hosts)
+        script = 'mount --bind "$0" /etc/hosts && exec "$@"'
+        return [find("unshare"), "--mount", "/bin/sh", "-c", script, self.folder / "hosts"]
 
     def stop(self) -> None:
         """Shuts it down in good order; `start` brings it back."""
@@ -86,14 +94,18 @@ class MariaDB:
 
 
 @contextlib.contextmanager
-def server(*options: str, address: str = "", port: int = 0) -> Iterator[MariaDB]:
-    """A running MariaDB on a loopback address of its own (not 127.0.0.1); killed and removed at the end."""
+def server(*options: str, address: str = "", port: int = 0, hosts: str = "") -> Iterator[MariaDB]:
+    """A running MariaDB on a loopback address of its own (not 127.0.0.1); killed and removed at the end.
+
+    It looks up the name of each client's address, and blocks only those for which it gets an answer, be it "none". In
+    a network without a name server give it `hosts`, the text of an /etc/hosts (needs root).
+    """
     where = address or loopback()
     # A Unix socket's path holds 107 characters: pytest's own folders are too deep.
     folder = Path(tempfile.mkdtemp(prefix="lamp-db-"))
     try:
         shutil.copytree(_empty(), folder / "data", dirs_exist_ok=True)
-        running = MariaDB(folder, where, port or free_port(where), options)
+        running = MariaDB(folder, where, port or free_port(where), options, hosts)
         try:
             running.start()
             yield running
