@@ -26,7 +26,7 @@ process.need(*mariadb.PROGRAMS, *ssh.PROGRAMS, *haproxy.PROGRAMS, "ip", root=Tru
 
 PLENTY, SHORT = 60.0, 0.3
 SOURCE = "127.0.0.2"
-STRICT = ("--max-connect-errors=1", "--performance-schema=ON")
+STRICT = ("--max-connect-errors=1", "--performance-schema=ON", "--back-log=1000")
 # What the database finds when it looks up who connects; of those it finds nothing about it blocks none.
 HOSTS = "127.0.0.1 localhost\n127.0.0.2 near.test\n10.0.0.1 far.test\n" + "".join(
     f"127.0.1.{number} near{number}.test\n" for number in range(1, 9))
