@@ -9,6 +9,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -31,7 +32,8 @@ class Peer:
 
     def __init__(self, words: Sequence[str | Path], env: Mapping[str, str] | None = None) -> None:
         self.words = [str(word) for word in words]
-        self._lines: list[str] = []
+        # The last ones: a server that logs each connection must not fill our memory.
+        self._lines: deque[str] = deque(maxlen=2_000)
         self._changed = threading.Condition()
         self._ended = False
         # A session of its own: Ctrl-C in the terminal is for the test, which then ends its peers.
@@ -59,7 +61,7 @@ class Peer:
 
     @property
     def printed(self) -> str:
-        """All lines so far, on standard output and standard error."""
+        """The last 2,000 lines, of standard output and standard error."""
         with self._changed:
             return "\n".join(self._lines)
 
@@ -73,7 +75,7 @@ class Peer:
                         return line
                 left = deadline - time.monotonic()
                 if self._ended or left <= 0:
-                    raise PeerError(f"{self.words[0]} never printed {text!r}:\n" + "\n".join(self._lines[-20:]))
+                    raise PeerError(f"{self.words[0]} never printed {text!r}:\n" + "\n".join(list(self._lines)[-20:]))
                 self._changed.wait(left)
 
     def stop(self) -> None:

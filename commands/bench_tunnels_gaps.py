@@ -1,0 +1,2 @@
+PROGRAMS = ()
+def measure(rounds, bars): return iter(())
