@@ -128,7 +128,8 @@ def test_who_asks_oddly_is_told_or_dropped_and_harms_nobody() -> None:
 
 
 @pytest.mark.parametrize("words", [
-    ["--listen", "127.0.0.1", "--tunnel", "127.0.0.1:3306"], ["--listen", "127.0.0.1:99999", "--tunnel", "127.0.0.1:3306"],
+    ["--listen", "127.0.0.1", "--tunnel", "127.0.0.1:3306"],
+    ["--listen", "127.0.0.1:99999", "--tunnel", "127.0.0.1:3306"],
     ["--tunnel", "127.0.0.1:3306"], [],
 ])
 def test_bad_arguments_are_refused_with_what_they_should_be(words: list[str]) -> None:
