@@ -31,7 +31,9 @@ def measure(endpoints: int, rounds: int, bars: Progress) -> Iterator[Row]:
     with Peer([sys.executable, "-m", "sandbox.greeter", "0.0.0.0"], env={"PYTHONPATH": str(ROOT)}) as greeter:  # noqa: S104
         greeting, silent = map(int, greeter.await_line(" ").split())
         targets = [_target(number, greeting, silent) for number in range(endpoints)]
-        firsts, laters, wrong = [], [], 0
+        firsts: list[tuple[float, float]] = []
+        laters: list[tuple[float, float]] = []
+        wrong = 0
         for _ in range(rounds):
             with closing(Parked()) as parked:
                 for times in (firsts, laters):

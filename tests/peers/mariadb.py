@@ -29,6 +29,7 @@ from tests.peers.process import PATIENCE, Peer, PeerError, find, free_port, loop
 # What `process.need` is to be asked for.
 PROGRAMS = ("mariadbd", "mariadb-install-db")
 
+# Each has a folder of its own for temporary tables: a server that starts clears away what it finds there.
 # Small and forgetful: a test's data need not survive the machine.
 _SMALL = ("--innodb-buffer-pool-size=8M", "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=0",
           "--innodb-flush-method=nosync", "--innodb-use-native-aio=OFF", "--performance-schema=OFF",
@@ -52,7 +53,7 @@ class MariaDB:
         self.process = Peer([
             *self._named(), find("mariadbd"), "--no-defaults", f"--datadir={self.folder / 'data'}", f"--user={_user()}",
             f"--socket={self.socket}", f"--bind-address={self.address}", f"--port={self.port}",
-            f"--pid-file={self.folder / 'pid'}", *_SMALL, *self.options])
+            f"--pid-file={self.folder / 'pid'}", f"--tmpdir={self.folder}", *_SMALL, *self.options])
         self.process.await_line("ready for connections")
 
     def _named(self) -> list[str | Path]:
@@ -122,7 +123,7 @@ def _empty() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="lamp-db-"))
     atexit.register(shutil.rmtree, folder)
     command = [find("mariadb-install-db"), "--no-defaults", f"--datadir={folder}", f"--user={_user()}",
-               "--auth-root-authentication-method=normal", "--skip-test-db", *_SMALL]
+               f"--tmpdir={folder}", "--auth-root-authentication-method=normal", "--skip-test-db", *_SMALL]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     if done.returncode:
         raise PeerError(f"mariadb-install-db ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
