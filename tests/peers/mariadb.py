@@ -14,7 +14,6 @@ import os
 import pwd
 import shutil
 import socket
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -124,9 +123,10 @@ def _empty() -> Path:
     atexit.register(shutil.rmtree, folder)
     command = [find("mariadb-install-db"), "--no-defaults", f"--datadir={folder}", f"--user={_user()}",
                f"--tmpdir={folder}", "--auth-root-authentication-method=normal", "--skip-test-db", *_SMALL]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
-    if done.returncode:
-        raise PeerError(f"mariadb-install-db ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+    # A peer, not a plain run: it starts a server, which must not outlive us.
+    with Peer(command) as installing:
+        if status := installing.wait():
+            raise PeerError(f"mariadb-install-db ended with {status}:\n{installing.printed}")
     return folder
 
 
