@@ -49,9 +49,9 @@ _FAR = {
     # Errors of the handshake: the server has counted this probe.
     1043: "counted", 1251: "counted", 1275: "counted",
 }  # fmt: skip
-# Access denied, also without a password, to a locked account, to an expired one, and for want of TLS: whoever says so
-# has looked the user up, so the database works.
-_UP = frozenset({1045, 1698, 1044, 4151, 3118, 1862, 1820, 3159, 1524})
+# Access denied, also without a password, to a locked account, to an expired one, for want of TLS or of a plugin, and
+# what a plugin says (Kerberos: 1105): whoever says so has looked the user up, so the database works.
+_UP = frozenset({1045, 1698, 1044, 4151, 3118, 1862, 1820, 3159, 1524, 1105})
 
 
 class Found(NamedTuple):

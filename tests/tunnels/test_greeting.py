@@ -98,6 +98,8 @@ def test_who_is_let_in_leaves_in_good_order() -> None:
     ([HELLO, refusal(1275, "Server is running in --secure-auth mode", 2, "HY000")], "far", "counted"),
     ([HELLO, refusal(1698, "Access denied for user 'x'@'y'", 2, "28000")], "up", "answered"),
     ([HELLO, refusal(3159, "Connections using insecure transport are prohibited", 2, "HY000")], "up", "answered"),
+    ([HELLO, packet(b"\xfeauth_gssapi_client\0mariadb/a@B\0", 2), refusal(1105, "Server GSSAPI error", 4, "HY000")],
+     "up", "answered"),
     ([HELLO, refusal(9999, "Something new", 2, "HY000")], "far", "error"),
     ([refusal(1045, "Access denied before any greeting")], "far", "error"),
     ([b"SSH-2.0-OpenSSH_9.2p1 Debian\r\n"], "far", "garbage"),
