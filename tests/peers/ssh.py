@@ -79,13 +79,13 @@ def server(address: str, port: int = 0) -> Iterator[Sshd]:
     try:
         running = Sshd(folder, address, port or free_port(address))
         _write(running)
-        with _separation():
-            try:
-                running.start()
-                yield running
-            finally:
-                if hasattr(running, "process"):
-                    running.process.kill()
+        _separation()
+        try:
+            running.start()
+            yield running
+        finally:
+            if hasattr(running, "process"):
+                running.process.kill()
     finally:
         shutil.rmtree(folder)
 
@@ -103,16 +103,10 @@ def _write(server: Sshd) -> None:
         "MaxStartups 200", "LogLevel INFO", ""]))
 
 
-@contextlib.contextmanager
-def _separation() -> Iterator[None]:
-    """The folder that root's sshd wants, which the system makes when it starts a service of that name."""
-    folder = Path("/run/sshd")
-    made = os.geteuid() == 0 and not folder.exists()
-    if made:
-        folder.mkdir(mode=0o755)
-    try:
-        yield
-    finally:
-        if made:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+def _separation() -> None:
+    """The folder that root's sshd wants, which the system makes when it starts a service of that name.
+
+    It stays: another sshd may have begun to use it meanwhile, and it is empty.
+    """
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)

@@ -7,7 +7,7 @@ from chalicelib.tunnels import greeting
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 # Those whose reason is chosen in an expression.
-CHOSEN = {"far too-long", "ambiguous slow", "ambiguous hung", "far garbage"}
+CHOSEN = {"far too-long", "ambiguous slow", "ambiguous hung", "far garbage", "far error"}
 
 
 def given() -> set[str]:
