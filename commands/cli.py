@@ -42,6 +42,7 @@ COMMANDS = {
     "routing map": Command("routing_map:draw", "who goes where, today and if a region dies"),
     "bench schedules": Command("bench_schedules:bench", "the timetable beside cronsim, croniter and others"),
     "bench tasks": Command("bench_tasks:bench", "a task beside the same one in a bare BatchProcessor"),
+    "bench tunnels": Command("bench_tunnels:bench", "probes a second, none blocked; replication gaps"),
     "simulate schedules": Command("simulate_schedules:simulate", "exactly once, through crashes and lost regions"),
     "simulate health-checks": Command("simulate_health_checks:simulate", "rotation never flips a region's verdict"),
 }

@@ -1,0 +1,53 @@
+"""What must hold for any bytes that a server might send; run as a program, atheris looks for a counterexample."""
+
+import sys
+
+if __name__ == "__main__":
+    import atheris
+
+    with atheris.instrument_imports(include=["chalicelib.tunnels"]):
+        from chalicelib.tunnels.greeting import LONGEST, Found, Talk
+else:
+    from chalicelib.tunnels.greeting import LONGEST, Found, Talk
+
+SIDES = {"up", "local", "far", "ambiguous"}
+
+
+def check(data: bytes) -> None:
+    """Lets a server say `data`, at once and byte by byte; an exception or a failed assertion is a bug."""
+    whole, drips = Talk("MariaDB"), Talk("MariaDB")
+    answer = whole.hear(data)
+    answers = [drips.hear(data[at:at + 1]) for at in range(len(data))]
+    assert b"".join(answers) == answer
+    assert verdict(whole.found) == verdict(drips.found)
+    for talk in (whole, drips):
+        assert len(talk._buffer) < LONGEST + 4 or talk.found, "keeps more than a packet"
+        assert talk.found is None or sound(talk.found)
+        assert sound(talk.late())
+        assert sound(talk.reset() if len(data) % 2 else talk.closed())
+    spoken(answer)
+
+
+def verdict(found: Found | None) -> tuple[str, str] | None:
+    """Without the quotation, which may be shorter when less had come."""
+    return found and (found.side, found.why)
+
+
+def sound(found: Found) -> bool:
+    """Whether it can be put into a journal."""
+    return found.side in SIDES and bool(found.why) and found.said.isprintable() and len(found.said) < 300
+
+
+def spoken(answer: bytes) -> None:
+    """What the probe says is whole packets, and not many."""
+    count = 0
+    while answer:
+        size = int.from_bytes(answer[:3], "little")
+        assert len(answer) >= 4 + size, answer
+        answer, count = answer[4 + size:], count + 1
+    assert count <= 10
+
+
+if __name__ == "__main__":
+    atheris.Setup(sys.argv, check)
+    atheris.Fuzz()

@@ -1,0 +1,61 @@
+"""The probe's conversation against bytes that no server would send."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sandbox.greeter import denial, greeting, packet, refusal
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+
+_spec = importlib.util.spec_from_file_location("fuzz_greeting", HERE / "fuzz_greeting.py")
+assert _spec and _spec.loader
+fuzz = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(fuzz)
+
+SEEDS = [
+    greeting(), greeting("8.4.3", "caching_sha2_password"), greeting("5.0.96", ""), greeting(plugin=""), denial(),
+    refusal(1129, "Host '127.0.0.2' is blocked"), refusal(1040, "Too many connections"), packet(b"\0\0\0\2\0\0\0", 2),
+    packet(b"\xfeclient_ed25519\0" + b"s" * 32, 2), packet(b"\xfe", 2), packet(b"\1\4", 2), packet(b"", 2),
+    b"SSH-2.0-OpenSSH_9.2p1\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\xff\xff\xff\0", packet(b"\t5.0\0"), b"\0" * 9,
+]  # fmt: skip
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes(data: bytes) -> None:
+    fuzz.check(data)
+
+
+@settings(max_examples=400)
+@given(st.lists(st.sampled_from(SEEDS) | st.binary(max_size=60).map(packet) | st.binary(max_size=8), max_size=12))
+def test_bytes_that_look_like_a_server(parts: list[bytes]) -> None:
+    fuzz.check(b"".join(parts))
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(SEEDS), st.integers(0, 120), st.integers(0, 255))
+def test_a_greeting_with_one_wrong_byte(seed: bytes, at: int, byte: int) -> None:
+    fuzz.check(seed[:at] + bytes([byte]) + seed[at + 1:] + denial())
+
+
+@pytest.mark.parametrize("runs", [4_000, pytest.param(50_000, marks=pytest.mark.slow)])
+def test_coverage_guided(runs: int, tmp_path: Path) -> None:
+    if importlib.util.find_spec("atheris") is None:
+        pytest.skip("atheris is not installed: no coverage-guided fuzzing here, only hypothesis")
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    for number, seed in enumerate([*SEEDS, greeting() + denial(), greeting() + SEEDS[8] + denial()]):
+        (corpus / str(number)).write_bytes(seed)
+    words = [sys.executable, str(HERE / "fuzz_greeting.py"), f"-runs={runs}", "-seed=7", "-max_len=512", "-timeout=20",
+             f"-artifact_prefix={tmp_path}/", str(corpus)]  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert ran.returncode == 0, ran.stdout[-4000:] + ran.stderr[-4000:]
+    assert f"Done {runs} runs" in ran.stderr
