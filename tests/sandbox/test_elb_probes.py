@@ -56,7 +56,13 @@ def group(protocol: str = "HTTP", *, network: bool = True) -> Group:
 def verdict(serve: Serve | None, settings: Group, secure: ssl.SSLContext | None = None) -> Verdict:
     """What a probe of such a target finds; None is nobody listening."""
     async def run() -> Verdict:
-        server = await asyncio.start_server(serve or silent, "127.0.0.1", 0, ssl=secure)
+        served: list[tuple[asyncio.Task[None] | None, asyncio.StreamWriter]] = []
+
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            served.append((asyncio.current_task(), writer))
+            await (serve or silent)(reader, writer)
+
+        server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=secure)
         port = server.sockets[0].getsockname()[1]
         if serve is None:
             server.close()
@@ -65,6 +71,9 @@ def verdict(serve: Serve | None, settings: Group, secure: ssl.SSLContext | None 
             return await probe(settings, Target("127.0.0.1", port, port))
         finally:
             server.close()
+            for _, writer in served:
+                writer.transport.abort()
+            await asyncio.gather(*(task for task, _ in served if task), return_exceptions=True)
     return asyncio.run(run())
 
 
