@@ -9,13 +9,13 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from chalicelib.tunnels.guards import View, failing, known_alive, recovered, refusal, registered, up
+from chalicelib.tunnels.guards import View, failing, recovered, refusal, registered, up
+from chalicelib.tunnels.pages import explained
 from chalicelib.tunnels.records import (
     ASK_AGAIN,
     COOL_FIRST,
     COOL_FORGOTTEN,
     COOL_MOST,
-    DARK_TOLD,
     HEALS_WINDOW,
     REPLACE,
     REPLACEMENTS_WINDOW,
@@ -83,8 +83,8 @@ def _served(view: View, slot: Slot) -> Slot:
     """With the time since which it has been out of service; a slot of which nothing is known is out, too."""
     if slot.phase == "healthy" and up(view, slot) and registered(view, slot):
         return replace(slot, out=0.0) if slot.out and recovered(view, slot) else slot
-    if slot.out and view.dark and view.now - view.dark >= DARK_TOLD and not known_alive(view):
-        # People hear of the far side; the slot's own clock stands still.
+    if slot.out and explained(view):
+        # People know already that nothing is up; the slot's own clock stands still.
         return replace(slot, out=min(view.now, slot.out + view.now - view.seen.memory.at))
     if slot.out or (slot.streak and not failing(view, slot) and slot.phase == "healthy" and registered(view, slot)
                     and view.now - slot.streak.at <= view.settings.stale):

@@ -25,7 +25,7 @@ def _found(view: View, told: dict[str, Told]) -> Iterator[tuple[Page, float]]:
     for slot in view.slots.values():
         if slot.phase == "quarantined":
             yield Page("Quarantined", f"slot {slot.name}", _given_up(view, slot)), slot.since
-        elif slot.out and view.now - slot.out >= OUT_TOLD and not _explained(view, dark, told):
+        elif slot.out and view.now - slot.out >= OUT_TOLD and not explained(view):
             yield Page("TunnelOut", f"slot {slot.name}", _out(view, slot)), slot.out
 
 
@@ -43,9 +43,10 @@ def _dark(view: View) -> Page | None:
                 f"{view.settings.master} must be down; nothing is done to the tunnels; look at the master there")
 
 
-def _explained(view: View, dark: Page | None, told: dict[str, Told]) -> bool:
-    """Whether people know already why this slot is out: everything is."""
-    return dark is not None and dark.key in told and told[dark.key].at >= view.dark
+def explained(view: View) -> bool:
+    """Whether people know already why a slot is out: everything is."""
+    dark = _dark(view)
+    return dark is not None and view.seen.memory.told.get(dark.key, Told(0)).at >= view.dark
 
 
 def _given_up(view: View, slot: Slot) -> str:
