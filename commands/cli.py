@@ -42,6 +42,7 @@ COMMANDS = {
     "bench schedules": Command("bench_schedules:bench", "the timetable beside cronsim, croniter and others"),
     "bench tasks": Command("bench_tasks:bench", "a task beside the same one in a bare BatchProcessor"),
     "simulate schedules": Command("simulate_schedules:simulate", "exactly once, through crashes and lost regions"),
+    "simulate tunnels": Command("simulate_tunnels:simulate", "a healer that may do no harm, whatever happens"),
     "simulate health-checks": Command("simulate_health_checks:simulate", "rotation never flips a region's verdict"),
 }
 

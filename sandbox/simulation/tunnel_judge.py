@@ -77,10 +77,10 @@ class Judge:
 
     # Acts, at the moment when AWS is called.
 
-    def called(self, act: Act, seen: float, streak: float, overtaken: float) -> None:
-        """`seen` is when the act's round looked, `streak` when its slot was last probed, both in true time; `overtaken`
-        is for how long another round has been in the table (0: it is not)."""
-        now, who = self.street.now, f"{act.kind} of {act.instance}"
+    def called(self, act: Act, skew: float, probed: float, dark: float, overtaken: float) -> None:
+        """By a clock that is off by `skew`, the act's slot was last `probed` then, and nothing was up since `dark` (0:
+        something was); `overtaken` is for how long another round has been in the table (0: it is not)."""
+        now, seen, streak, who = self.street.now, act.at - skew, probed - skew, f"{act.kind} of {act.instance}"
         self.acts[act.kind] += 1
         if act.key in self._keys:
             self.wrong(f"twice: {act.key}")
@@ -92,15 +92,17 @@ class Judge:
         if self.mode == "observe" or (self.mode == "drain" and act.kind not in ("drain", "undrain")):
             self.wrong(f"{who} in mode {self.mode}")
         if act.kind in _HEALS:
-            self._heal(act, seen, who)
+            self._heal(act, seen, dark and dark - skew, who)
         if act.kind != "undrain" and self._blip[0] <= seen < min(self._blip[1], self._blip[0] + 50):
             self.wrong(f"{who} while several fail for a moment")
 
-    def _heal(self, act: Act, seen: float, who: str) -> None:
+    def _heal(self, act: Act, seen: float, dark: float, who: str) -> None:
         street, now = self.street, self.street.now
         far, host = street.far, street.hosts.get(act.instance)
         if not far.up and now - far.down_since > _CANARY:
             self.wrong(f"{who} {now - far.down_since:.0f} s after the far side went down")
+        if dark and not far.up and far.down_since <= min(dark, seen):
+            self.wrong(f"{who} though the far side went down before the last tunnel did")
         if far.up and far.lasted > 60 and far.up_since < seen < far.up_since + _JUST_BACK:
             self.wrong(f"{who} {seen - far.up_since:.0f} s after the far side came back")
         if host and host.fault == "blocked" and host.faulty(now) and host.lost < now - _UNKNOWN and not any(

@@ -20,11 +20,12 @@ class Troubles:
         self._kinds: tuple[tuple[Callable[[], None], int], ...] = (
             (self._one, 40), (self._several, 14), (self._blip, 12), (self._flaps, 8), (self._dies, 8), (self._far, 12),
             (self._swap, 8), (self._blocked, 5), (self._drought, 4), (self._silence, 10), (self._blind, 5),
-            (self._frozen, 8), (self._absent, 4), (self._spree, 5))
+            (self._frozen, 8), (self._absent, 4), (self._spree, 5), (self._eclipse, 3))
 
     def begin(self) -> None:
-        """The first trouble."""
-        self.world.at(self.street.now + _QUIET, self._trouble, None)
+        """The first trouble, if there is to be any."""
+        if self.world.plot.every:
+            self.world.at(self.street.now + _QUIET, self._trouble, None)
 
     def _trouble(self, _: object) -> None:
         calls, weights = zip(*self._kinds, strict=True)
@@ -105,9 +106,21 @@ class Troubles:
             return
         lasts = self.chance.choice((self.chance.uniform(5, 60), self.chance.uniform(60, 900),
                                     self.chance.uniform(60, 2400)))
+        if self.chance.random() < 0.4:
+            # What takes the far side away takes the canaries, too, right after their last good word.
+            for neighbour in self.world.neighbours:
+                neighbour.tell()
+                neighbour.silent = self.street.now + self.chance.uniform(30, 900)
         self.street.falls(self.chance.choice(("far", "local", "ambiguous")))
         self._spread()
         self.world.at(self.street.now + lasts, self._back, None)
+
+    def _eclipse(self) -> None:
+        """All of ours break, so that they must be replaced; while that goes on, canaries and far side are lost."""
+        for host in self._hosts():
+            self.street.breaks(host, "dead", NEVER, True)
+        self.world.at(self.street.now + self.chance.uniform(40, 90), lambda _: self._silence(), None)
+        self.world.at(self.street.now + self.chance.uniform(90, 140), lambda _: self._far(), None)
 
     def _back(self, _: object) -> None:
         self.street.returns()

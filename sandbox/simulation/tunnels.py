@@ -29,7 +29,8 @@ _END = 56
 
 
 class Plot(msgspec.Struct, frozen=True):
-    """One timeline: how it is set up, how often (s) something happens, and how often (a share) a step goes wrong."""
+    """One timeline: how it is set up, how often (s; 0: never) something happens, and how often (a share) a step of the
+    healer's goes wrong."""
 
     seed: int
     slots: int = 2
@@ -38,6 +39,13 @@ class Plot(msgspec.Struct, frozen=True):
     minutes: int = 90
     every: float = 240
     rough: float = 0.01
+
+
+def plot(seed: int) -> Plot:
+    """The timeline of a seed: most with two slots and one canary, a third of them with a healer that never fails."""
+    chance = Random(seed * 7919)  # noqa: S311 - chance here must be repeatable
+    return Plot(seed, chance.choices((2, 3, 4), (6, 3, 1))[0], chance.choices((0, 1, 2), (2, 5, 3))[0],
+                chance.choices(("full", "drain", "observe"), (18, 1, 1))[0], rough=chance.choice((0, 0.01, 0.03)))
 
 
 class Healer:
@@ -200,7 +208,7 @@ class World:
     def _call(self, healer: Healer, memory: Memory, act: Act) -> Iterator[float]:
         streak = next((slot.streak for slot in memory.slots if slot.name == act.slot), None)
         overtaken = self.street.now - self.written if self.memory.turn != memory.turn else 0.0
-        self.judge.called(act, act.at - healer.skew, (streak.at if streak else act.at) - healer.skew, overtaken)
+        self.judge.called(act, healer.skew, streak.at if streak else act.at, memory.dark, overtaken)
         # What is under way arrives, whatever becomes of the healer; or it is lost.
         takes, luck = self.chance.uniform(0.05, 1.5), self.chance.random()
         answer: list[str] = []
