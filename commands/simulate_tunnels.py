@@ -1,4 +1,4 @@
-"""`./lamp simulate tunnels`: whatever happens to tunnels and healer, no harm is done, and nothing stays broken unsaid."""
+"""`./lamp simulate tunnels`: whatever happens to tunnels and healer, no harm is done, and what is broken is told."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from sandbox.simulation.tunnels import Timeline
+    from sandbox.simulation.tunnel_judge import Timeline
 
 
 def simulate(

@@ -9,19 +9,20 @@ from chalicelib.tunnels.records import ASK_AGAIN, DARK_TOLD, OUT_TOLD, TOLD_AGAI
 
 def due(view: View, told: dict[str, Told]) -> Iterator[Page]:
     """What is to be told now; what may not have reached people is told again."""
-    for page, began in _found(view, told):
+    for page, began in _found(view):
         before = told.get(page.key)
-        if before is None or before.at < began or (not before.sure and view.now - before.at >= ASK_AGAIN):
+        if before is None or (not before.sure and view.now - before.at >= ASK_AGAIN):
+            yield page
+        elif before.at < began and view.now - before.at >= TOLD_AGAIN:
+            # What comes and goes is not told each time.
             yield page
 
 
-def _found(view: View, told: dict[str, Told]) -> Iterator[tuple[Page, float]]:
+def _found(view: View) -> Iterator[tuple[Page, float]]:
     """What holds now, and since when it is news."""
     dark = _dark(view)
     if dark:
-        # A far side that comes and goes is not told each time.
-        recent = dark.key in told and view.now - told[dark.key].at < TOLD_AGAIN
-        yield dark, 0.0 if recent else view.dark
+        yield dark, view.dark
     for slot in view.slots.values():
         if slot.phase == "quarantined":
             yield Page("Quarantined", f"slot {slot.name}", _given_up(view, slot)), slot.since

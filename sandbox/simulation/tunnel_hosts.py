@@ -1,4 +1,4 @@
-"""The outside world of a region's healer, simulated: tunnel hosts, the far side, what AWS does, other regions' canaries.
+"""The world outside a region's healer, simulated: tunnel hosts, the far side, AWS, other regions' canaries.
 
 Nothing here knows of the healer. Times are true seconds.
 """
@@ -16,11 +16,12 @@ At = Callable[[float, Callable[[Any], None], Any], None]
 
 class Host:
     """An instance with a tunnel. `ready` is when its service next is up; a `fault` lasts `until`, or until a restart if
-    it is not `deep`. `lost` is when it last ceased to serve; `done` are the keys that its restart document has seen."""
+    it is not `deep`. `broke` is when that began, `lost` when it last ceased to serve, `left` when it was last drained;
+    `done` are the keys that its restart document has seen."""
 
     def __init__(self, id: str, ready: float) -> None:
         self.id, self.ready, self.state, self.target = id, ready, "running", "registered"
-        self.fault, self.until, self.deep, self.lost, self.left = "", 0.0, False, -NEVER, -NEVER
+        self.fault, self.until, self.deep, self.broke, self.lost, self.left = "", 0.0, False, 0.0, -NEVER, -NEVER
         self.done: set[str] = set()
 
     def faulty(self, now: float) -> bool:
@@ -85,7 +86,7 @@ class Street:
     def breaks(self, host: Host, fault: str, lasts: float, deep: bool) -> None:
         """Something goes wrong with it, for so long, or until a restart if it is not deep."""
         self._ceases(host)
-        host.fault, host.until, host.deep = fault, self.now + lasts, deep
+        host.fault, host.until, host.deep, host.broke = fault, self.now + lasts, deep, self.now
 
     def dies(self, host: Host) -> None:
         """The machine is gone; Auto Scaling notices after some time."""

@@ -18,7 +18,7 @@ _UNKNOWN, _CANARY = 13, 25
 _SKEW = 1.01
 # So soon after the far side's return nobody can know that a tunnel does not come back by itself.
 _JUST_BACK = 3
-_OUT_SECONDS, _OUT_ROUNDS, _LEAK_ROUNDS = 1020, 500, 150
+_OUT_SECONDS, _OUT_ROUNDS, _LEAK_ROUNDS, _WELL_ROUNDS = 1020, 500, 150, 8
 _WINDOW, _MOST, _HOUR, _MOST_REPLACED = 600 - 2 * _SKEW, 4, 3600 - 2 * _SKEW, 3
 _COOL_FIRST, _COOL_MOST, _FORGOTTEN = 60, 1800, 1800
 _HEALS = ("restart", "replace")
@@ -43,10 +43,10 @@ class Timeline(msgspec.Struct, frozen=True):
 class Sight(msgspec.Struct):
     """A slot as the world has it: out of service since, for so many rounds; serving but not registered for so many."""
 
-    instance: str = ""
     out: float = 0
     rounds: int = 0
     leaked: int = 0
+    served: int = 0
     cool: int = 0
     cooled: float = 0
     healthy: float = 0
@@ -105,7 +105,7 @@ class Judge:
             self.wrong(f"{who} though the far side went down before the last tunnel did")
         if far.up and far.lasted > 60 and far.up_since < seen < far.up_since + _JUST_BACK:
             self.wrong(f"{who} {seen - far.up_since:.0f} s after the far side came back")
-        if host and host.fault == "blocked" and host.faulty(now) and host.lost < now - _UNKNOWN and not any(
+        if host and street.side(host) == ("far", "blocked") and max(host.broke, host.ready) < seen and not any(
                 self._served(one) for one in street.hosts.values()):
             self.wrong(f"{who}, whose tunnel works, while nothing answers")
         self._spend(self._heals, seen, _WINDOW, _MOST, who)
@@ -176,8 +176,8 @@ class Judge:
         if now - self._last < 1.5:
             return
         self._last = now
-        # Once people know that nothing is up, no slot's own clock runs until something is.
-        self._dark = self._dark and not any(map(self.street.serves, hosts.values()))
+        # Once people know that nothing is up, no slot's own clock runs until something is seen that is.
+        self._dark = self._dark and memory.dark > 0
         for slot in memory.slots:
             sight = self._sights.setdefault(slot.name, Sight())
             if self._dark and sight.out < _KNOWN:
@@ -188,8 +188,11 @@ class Judge:
             sight.leaked = sight.leaked + 1 if serves and not inside else 0
             if sight.leaked == _LEAK_ROUNDS and self.mode != "observe":
                 self.wrong(f"slot {slot.name} ({slot.phase}) is healthy and not let in")
+            sight.served = sight.served + 1 if serves and inside else 0
             if serves and inside:
-                sight.out, sight.rounds = 0.0, 0
+                # What people know of is news again once it has been well for some time.
+                sight.out = 0.0 if sight.out < _KNOWN or sight.served > _WELL_ROUNDS else sight.out
+                sight.rounds = 0
                 continue
             sight.out, sight.rounds = sight.out or now, sight.rounds + 1
             self.seconds_out += 2

@@ -111,9 +111,13 @@ class Troubles:
             for neighbour in self.world.neighbours:
                 neighbour.tell()
                 neighbour.silent = self.street.now + self.chance.uniform(30, 900)
-        self.street.falls(self.chance.choice(("far", "local", "ambiguous")))
+        self.fall(self.chance.choice(("far", "local", "ambiguous")))
+        self.world.at(self.street.now + lasts, self.back, None)
+
+    def fall(self, side: object) -> None:
+        """The far side goes down, and looks like `side`; other regions notice."""
+        self.street.falls(str(side))
         self._spread()
-        self.world.at(self.street.now + lasts, self._back, None)
 
     def _eclipse(self) -> None:
         """All of ours break, so that they must be replaced; while that goes on, canaries and far side are lost."""
@@ -122,7 +126,8 @@ class Troubles:
         self.world.at(self.street.now + self.chance.uniform(40, 90), lambda _: self._silence(), None)
         self.world.at(self.street.now + self.chance.uniform(90, 140), lambda _: self._far(), None)
 
-    def _back(self, _: object) -> None:
+    def back(self, _: object) -> None:
+        """It returns."""
         self.street.returns()
         self._spread()
 

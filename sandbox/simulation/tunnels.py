@@ -1,7 +1,7 @@
 """Ninety minutes of one region's tunnels, with its healer as in production and everything else simulated.
 
-The decision and the fences are production's own; `_carry_out` does, step by step, what act.py does, so that a healer can
-crash, stall or be overtaken between any two of them. All chance comes from one seed.
+The decision and the fences are production's own; `_carry_out` does, step by step, what act.py does, so that a healer
+can crash, stall or be overtaken between any two of them. All chance comes from one seed.
 """
 
 import heapq
@@ -17,7 +17,7 @@ from chalicelib.cloud import Unreachable
 from chalicelib.tunnels import decide, fences
 from chalicelib.tunnels.decide import Decision
 from chalicelib.tunnels.declared import Tunnels
-from chalicelib.tunnels.records import Act, Command, Memory, Page, Seen, Told
+from chalicelib.tunnels.records import CLAIMS, Act, Command, Memory, Page, Seen, Told
 from chalicelib.tunnels.verdict import Verdict
 from sandbox.simulation.parts import MemoryTable
 from sandbox.simulation.tunnel_hosts import Neighbour, Street
@@ -137,7 +137,7 @@ class World:
 
     def _command(self, key: str) -> Command | None:
         """What becomes of a restart is known only if its command was written down."""
-        claim = self.claims.store.items.get((fences.CLAIMS, key))
+        claim = self.claims.store.items.get((CLAIMS, key))
         if claim is None or "command" not in claim[0].body:
             return None
         return "failed" if claim[0].body["command"] == "" else self.street.said(key)
@@ -216,7 +216,7 @@ class World:
             self.at(self.street.now + takes, self._effect, (act, answer))
         yield takes + 0.01
         if answer and act.kind == "restart" and luck > 3 * self.plot.rough:
-            item = self.claims.store.items[fences.CLAIMS, act.key][0]
+            item = self.claims.store.items[CLAIMS, act.key][0]
             self.claims.store.put(replace(item, body=item.body | {"command": "" if answer[0] else act.key}), "", None)
 
     def _effect(self, what: tuple[Act, list[str]]) -> None:

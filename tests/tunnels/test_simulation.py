@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from commands import cli, simulate_tunnels
-from sandbox.simulation.tunnels import Plot, Timeline, World
+from sandbox.simulation.tunnel_judge import Timeline
+from sandbox.simulation.tunnels import Plot, World
 
 
 @pytest.mark.slow
@@ -31,8 +32,8 @@ def test_the_same_seed_gives_the_same_timeline() -> None:
 @pytest.mark.parametrize("neighbours", [0, 1, 2])
 def test_an_hour_without_the_far_side_costs_no_act_and_exactly_one_page(side: str, neighbours: int) -> None:
     world = World(Plot(5, slots=2, neighbours=neighbours, every=0, rough=0))
-    world.at(world.street.now + 600, lambda _: (world.street.falls(side), world.troubles._spread()), None)
-    world.at(world.street.now + 4200, lambda _: (world.street.returns(), world.troubles._spread()), None)
+    world.at(world.street.now + 600, world.troubles.fall, side)
+    world.at(world.street.now + 4200, world.troubles.back)
     found = world.run()
     assert (found.harm, found.acts, found.pages) == ((), {}, {"FarSideDown": 1})
     assert found.rounds > 2400 and all(slot.phase == "healthy" and not slot.out for slot in world.memory.slots)
@@ -49,7 +50,9 @@ def test_the_command_prints_the_figures(capfd: pytest.CaptureFixture[str]) -> No
     assert (said["timelines"], said["harm"]) == (12, []) and said["rounds"] > 20_000
 
 
-def test_the_command_fails_when_harm_was_done(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_command_fails_when_harm_was_done(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     bad: Timeline = msgspec.structs.replace(simulate_tunnels.lived(1), harm=("1.0: drained the last",))
     monkeypatch.setattr(simulate_tunnels, "run", lambda *_: [bad])
     assert cli.main(["simulate", "tunnels"]) == 1
