@@ -98,12 +98,12 @@ def undrains(view: View, note: Note) -> Iterator[Act]:
         if slot.kept or not up(view, slot) or not recovered(view, slot) or not _comes_back(view, slot):
             continue
         if registered(view, slot):
-            view.slots[slot.name] = replace(slot, **_healthy(view, slot))
+            view.slots[slot.name] = replace(slot, **healthy(view, slot))
         elif reason := refusal(view, slot, "undrain"):
             note(_held(slot, "undrain", reason))
         else:
             why = f"{slot.instance} has answered {view.settings.rise} times in a row"
-            yield act(view, slot, "undrain", why, asked=view.now, **_healthy(view, slot))
+            yield act(view, slot, "undrain", why, asked=view.now, **healthy(view, slot))
 
 
 def _comes_back(view: View, slot: Slot) -> bool:
@@ -113,7 +113,7 @@ def _comes_back(view: View, slot: Slot) -> bool:
     return slot.phase in _COMES_BACK or lost
 
 
-def _healthy(view: View, slot: Slot) -> dict[str, Any]:
+def healthy(view: View, slot: Slot) -> dict[str, Any]:
     """What changes when a slot is healthy (again): after a heal it cools down, longer if it was healed before."""
     if slot.phase == "healthy":
         return {}

@@ -20,6 +20,9 @@ def due(view: View, told: dict[str, Told]) -> Iterator[Page]:
 
 def _found(view: View) -> Iterator[tuple[Page, float]]:
     """What holds now, and since when it is news."""
+    if view.seen.blind:
+        yield Page("Unsighted", view.seen.region, f"nothing is done to the tunnels: {'; '.join(view.seen.blind)}"), 0.0
+        return
     dark = _dark(view)
     if dark:
         yield dark, view.dark

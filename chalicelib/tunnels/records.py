@@ -32,6 +32,8 @@ COOL_FIRST, COOL_MOST, COOL_FORGOTTEN = 60, 1800, 1800
 HOLD = 60
 # A slot out of service so long is told; so is, sooner, that nothing is up and no canary lives.
 OUT_TOLD, DARK_TOLD, TOLD_AGAIN = 900, 45, 600
+# What a probe says that was never made, for want of time or sockets on our side: it speaks of nothing but us.
+UNSAID = "not-probed"
 # Each region's healer writes what it knows of the far side at least every so often, by a clock that may be off.
 CANARY_EVERY, SKEW = 30, 2
 # The balancer is asked again for what it does not show yet, and people are told again of what may not have reached
@@ -125,7 +127,7 @@ class Seen(msgspec.Struct, frozen=True):
     """What a round sees at `at`: the group's `endpoints` by id, the last verdict of each, other regions' canaries.
 
     `commands` is what became of the restarts under way, by key; one that still runs is not in it. `rev` is the
-    memory's in the table, 0 if there is none.
+    memory's in the table, 0 if there is none. `blind` says what AWS would not show, each with its remedy.
     """
 
     region: str
@@ -137,6 +139,7 @@ class Seen(msgspec.Struct, frozen=True):
     canaries: tuple[Canary, ...] = ()
     commands: Mapping[str, Command] = {}
     rev: int = 0
+    blind: tuple[str, ...] = ()
 
 
 class Act(msgspec.Struct, frozen=True):

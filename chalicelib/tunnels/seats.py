@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
-from chalicelib.tunnels.records import Endpoint, Memory, Seen, Slot, counted
+from chalicelib.tunnels.records import UNSAID, Endpoint, Memory, Seen, Slot, counted
 
 _GONE = ("shutting-down", "terminated")
 
@@ -15,7 +15,7 @@ def calm(seen: Seen) -> Memory | None:
     Nearly every round is one, so it is told first and fast; `None` if there is anything to think about.
     """
     memory, stale, slots = seen.memory, seen.settings.stale, []
-    if memory.dark or memory.held or not len(seen.endpoints) == len(memory.slots) == seen.settings.slots:
+    if memory.dark or memory.held or seen.blind or not len(seen.endpoints) == len(memory.slots) == seen.settings.slots:
         return None
     for slot in memory.slots:
         streak, verdict = slot.streak, seen.verdicts.get(slot.instance)
@@ -37,7 +37,7 @@ def slots(seen: Seen) -> dict[str, Slot]:
 
 def _counted(slot: Slot, seen: Seen) -> Slot:
     verdict = seen.verdicts.get(slot.instance)
-    if verdict is None or seen.at - verdict.at > seen.settings.stale:
+    if verdict is None or seen.at - verdict.at > seen.settings.stale or verdict.why == UNSAID:
         return slot
     return replace(slot, streak=counted(slot.streak, verdict, seen.settings.stale))
 
