@@ -80,7 +80,7 @@ def closed(view: View, id: str, acts: list[Act], notes: list[str]) -> Decision:
     due = tuple(pages.due(view, told))
     told |= {page.key: Told(view.now) for page in due}
     slots = tuple(view.slots.values())
-    far = _far(memory, [slot for slot in slots if up(view, slot)], view.now)
+    far = None if view.seen.blind else _far(memory, [slot for slot in slots if up(view, slot)], view.now)
     after = Memory(id, view.now, slots, view.heals, view.replacements, view.dark, view.held, told, far or memory.far)
     strange = seats.newcomers(view.endpoints, {slot.instance for slot in slots})
     if strange:

@@ -90,8 +90,8 @@ def registered(view: View, slot: Slot) -> bool:
 
 
 def bears(view: View, slot: Slot) -> bool:
-    """Whether it can carry the others' load: in the balancer, and answering for some time."""
-    return registered(view, slot) and up(view, slot) and recovered(view, slot)
+    """Whether it can carry the others' load: in the balancer to stay there, and answering for some time."""
+    return slot.phase == "healthy" and registered(view, slot) and up(view, slot) and recovered(view, slot)
 
 
 # When a canary's word counts: all of these. It may be lost, may have stopped long ago, or may be just ahead of us.

@@ -15,6 +15,7 @@ from chalicelib.tunnels.guards import View, recovered, refusals, registered, up
 from chalicelib.tunnels.records import Act, Kind, Memory, Seen, Slot
 
 Ask = Literal["drain", "undrain", "replace"]
+BY_HAND = "asked for by hand"
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -41,7 +42,7 @@ def plan(seen: Seen, ask: Ask, instance: str) -> Plan:
         return Plan(notes=(f"{instance}: nothing to do, it is {slot.phase}",))
     key = asked.act.key if asked.act else ""
     facts = {"instance": instance, "ask": ask, "kind": kind, "key": key}
-    return Plan((Action("by-hand", f"slot {slot.name}", f"{ask} of {instance}, asked for by hand", facts),))
+    return Plan((Action("by-hand", f"slot {slot.name}", f"{ask} of {instance}, {BY_HAND}", facts),))
 
 
 def done(memory: Memory, settings: Tunnels, instance: str, ask: str, kind: Kind | Literal[""], now: float
@@ -59,13 +60,13 @@ def done(memory: Memory, settings: Tunnels, instance: str, ask: str, kind: Kind 
 
 def _done(view: View, slot: Slot, ask: str, kind: Kind | Literal[""]) -> Act | None:
     if ask == "replace" and kind:
-        return ladder.heal(view, slot, kind, "asked for by hand")
+        return ladder.heal(view, slot, kind, BY_HAND)
     begun = ladder.begun(view, slot) if ask == "drain" and slot.phase == "healthy" else {}
     changes = begun | {"kept": ask == "drain", "asked": view.now, "out": slot.out or view.now}
     if kind == "undrain":
         changes |= ladder.healthy(view, slot)
     if kind:
-        return ladder.act(view, slot, kind, "asked for by hand", **changes)
+        return ladder.act(view, slot, kind, BY_HAND, **changes)
     view.slots[slot.name] = replace(slot, **changes)
     return None
 

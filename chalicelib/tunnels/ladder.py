@@ -41,7 +41,9 @@ def light(view: View) -> None:
              <= view.settings.stale]
     lit = any(streak.up for streak in known)
     if known and not lit:
-        view.dark = view.dark or max(streak.since for streak in known)
+        # The last that was up may have gone with its instance.
+        before = (slot.streak.at for slot in view.seen.memory.slots if slot.streak and slot.streak.up)
+        view.dark = view.dark or max([*before, *(streak.since for streak in known)])
     elif lit:
         view.dark = 0
     suspects = [slot for slot in view.slots.values() if slot.phase == "healthy" and slot.streak and not slot.streak.up]

@@ -8,6 +8,7 @@ from collections import Counter, deque
 
 import msgspec
 
+from chalicelib.tunnels.hand import BY_HAND
 from chalicelib.tunnels.records import Act, Memory, Page
 from sandbox.simulation.tunnel_hosts import Host, Street
 
@@ -89,11 +90,12 @@ class Judge:
             self.wrong(f"{who} on stale data: seen {now - seen:.0f} s ago, probed {now - streak:.0f} s ago")
         if overtaken > 1:
             self.wrong(f"{who} though a later round has decided {overtaken:.1f} s ago")
-        if self.mode == "observe" or (self.mode == "drain" and act.kind not in ("drain", "undrain")):
+        by_hand = act.reason == BY_HAND
+        if not by_hand and (self.mode == "observe" or (self.mode == "drain" and act.kind not in ("drain", "undrain"))):
             self.wrong(f"{who} in mode {self.mode}")
         if act.kind in _HEALS:
             self._heal(act, seen, dark and dark - skew, who)
-        if act.kind != "undrain" and self._blip[0] <= seen < min(self._blip[1], self._blip[0] + 50):
+        if act.kind != "undrain" and not by_hand and self._blip[0] <= seen < min(self._blip[1], self._blip[0] + 50):
             self.wrong(f"{who} while several fail for a moment")
 
     def _heal(self, act: Act, seen: float, dark: float, who: str) -> None:
@@ -185,7 +187,7 @@ class Judge:
             host = hosts.get(slot.instance)
             serves = host is not None and self.street.serves(host)
             inside = host is not None and host.target == "registered"
-            sight.leaked = sight.leaked + 1 if serves and not inside else 0
+            sight.leaked = sight.leaked + 1 if serves and not inside and not slot.kept else 0
             if sight.leaked == _LEAK_ROUNDS and self.mode != "observe":
                 self.wrong(f"slot {slot.name} ({slot.phase}) is healthy and not let in")
             sight.served = sight.served + 1 if serves and inside else 0

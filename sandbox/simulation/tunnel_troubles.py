@@ -20,7 +20,8 @@ class Troubles:
         self._kinds: tuple[tuple[Callable[[], None], int], ...] = (
             (self._one, 40), (self._several, 14), (self._blip, 12), (self._flaps, 8), (self._dies, 8), (self._far, 12),
             (self._swap, 8), (self._blocked, 5), (self._drought, 4), (self._silence, 10), (self._blind, 5),
-            (self._frozen, 8), (self._absent, 4), (self._spree, 5), (self._eclipse, 3))
+            (self._frozen, 8), (self._absent, 4), (self._spree, 5), (self._eclipse, 3),
+            (self._by_hand, 6))
 
     def begin(self) -> None:
         """The first trouble, if there is to be any."""
@@ -164,6 +165,19 @@ class Troubles:
     def _absent(self) -> None:
         """No healer for some minutes."""
         self.world.away = self.street.now + self.chance.uniform(60, 600)
+
+    def _by_hand(self) -> None:
+        """Somebody takes one out, and lets it in again; or has it replaced."""
+        if hosts := self._hosts():
+            host = self.chance.choice(hosts)
+            if self.chance.random() < 0.3:
+                self.world.hand("replace", host.id)
+            elif self.world.hand("drain", host.id):
+                self.world.at(self.street.now + self.chance.uniform(5, 1200), self._let_in, host)
+
+    def _let_in(self, host: object) -> None:
+        if isinstance(host, Host) and host.id in self.street.hosts and not self.world.hand("undrain", host.id):
+            self.world.at(self.street.now + 30, self._let_in, host)
 
     def _spree(self) -> None:
         """Whatever is restarted breaks again: budgets and cool-downs are for this."""

@@ -14,7 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from chalicelib.cloud import Unreachable
-from chalicelib.tunnels import decide, fences
+from chalicelib.tunnels import decide, fences, hand
 from chalicelib.tunnels.decide import Decision
 from chalicelib.tunnels.declared import Tunnels
 from chalicelib.tunnels.records import CLAIMS, Act, Command, Memory, Page, Seen, Told
@@ -148,6 +148,19 @@ class World:
         before, self.memory, self.rev, self.written = self.memory, memory, self.rev + 1, self.street.now
         if before.slots is not memory.slots:
             self.judge.remembered(before, memory)
+        return True
+
+    def hand(self, ask: hand.Ask, instance: str) -> bool:
+        """Somebody asks for it by hand, from a machine with a clock of its own; whether it was done."""
+        person = Healer("hand", self.chance.uniform(-1, 1), 0)
+        seen = self._look(self.street.now + person.skew)
+        plan = hand.plan(seen, ask, instance)
+        if not plan.actions:
+            return bool(plan.notes)
+        asked = hand.done(self.memory, self.settings, instance, ask, plan.actions[0].facts["kind"], seen.at)
+        if asked is None or not self._remember(self.rev, asked.memory):
+            return False
+        self._resume((person, self._acts(person, Decision(asked.memory, (asked.act,) if asked.act else ()))))
         return True
 
     # What act.py does, one step after the other. Each `yield` is a moment (s) in which everything else goes on.
