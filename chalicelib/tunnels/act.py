@@ -20,6 +20,8 @@ from chalicelib.tunnels.records import FAR, KEY, Act, Memory, Told, body, read
 # Run Command takes no less; whatever has not begun by then is not run any more ("SendCommand", API reference).
 _DELIVERY_SECONDS = 30
 _FASTER = "another round was faster"
+_REFUSED = (cloud.ClientError, cloud.BotoCoreError)
+_NO_ANSWER = (cloud.Unreachable, *_REFUSED)
 
 
 def remember(site: Site, request: Request, actions: Sequence[Action]) -> list[str]:
@@ -82,7 +84,7 @@ def page(site: Site, request: Request, actions: Sequence[Action]) -> list[str]:
     for action in actions:
         try:
             results.append(_told(site, action))
-        except cloud.Unreachable as error:
+        except _NO_ANSWER as error:
             results.append(f"{action.target}: not told, to be tried again: {error}")
     return results
 
@@ -96,7 +98,7 @@ def report(site: Site, request: Request, actions: Sequence[Action]) -> list[str]
         there = site.coordination.get(FAR, site.region)
         if there and there.body["at"] < action.facts["at"]:
             site.coordination.swap(there, action.facts)
-    except cloud.Unreachable as error:
+    except _NO_ANSWER as error:
         return [f"other regions could not be told of the far side: {error}"]
     return []
 
@@ -145,10 +147,9 @@ def _claimed(site: Site, action: Action, do: _Do, claim: Item) -> str:
     assert settings is not None  # noqa: S101 - nothing is planned without
     try:
         noted = do(settings, action.facts["key"], action.facts["instance"])
-    except (cloud.ClientError, cloud.BotoCoreError) as error:
+    except _REFUSED as error:
         _note(site, claim, {"error": str(error)})
-        _complain(site, action, error)
-        return f"refused: {error}"
+        return f"refused: {error}{_complained(site, action, error)}"
     _note(site, claim, {"command": noted["command"]} if "command" in noted else {})
     return "asked for"
 
@@ -168,8 +169,16 @@ def _note(site: Site, claim: Item, more: dict[str, Any]) -> None:
         site.regional.swap(claim, claim.body | more, ttl=int(site.clock()) + fences.CLAIM_DAYS * 86_400)
 
 
+def _complained(site: Site, action: Action, error: Exception) -> str:
+    """People hear once an hour of what AWS refuses; the journal has it each time, and whether they could be told."""
+    try:
+        _complain(site, action, error)
+    except _NO_ANSWER as silent:
+        return f"; nobody could be told: {silent}"
+    return ""
+
+
 def _complain(site: Site, action: Action, error: Exception) -> None:
-    """People hear once an hour of what AWS refuses; the journal has it each time."""
     count("ActRefused", kind=action.kind)
     code = getattr(error, "response", {}).get("Error", {}).get("Code", type(error).__name__)
     hour = int(site.clock()) // 3600

@@ -39,7 +39,7 @@ def settings(site: Site) -> Tunnels:
     return tunnels
 
 
-def round(site: Site, request: Request, look: Look) -> Seen:
+def turn(site: Site, request: Request, look: Look) -> Seen:
     """All that a round decides on."""
     return _seen(site, look)
 
@@ -85,7 +85,8 @@ def _members(site: Site, tunnels: Tunnels) -> dict[str, bool]:
         raise Blind(f"there is no Auto Scaling group {name} in {site.region}: make it, or name another as "
                     "tunnels.group in fleet.toml")
     return {member["InstanceId"]: member["LifecycleState"].startswith(("Terminat", "Detach"))
-            for member in answer["AutoScalingGroups"][0]["Instances"]}
+            for member in answer["AutoScalingGroups"][0]["Instances"]
+            if not member["LifecycleState"].startswith("Warmed")}
 
 
 def _instances(site: Site, tunnels: Tunnels, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
@@ -161,6 +162,6 @@ def _canaries(site: Site) -> tuple[Canary, ...]:
     try:
         items = site.coordination.get_many(others) if others else []
         return tuple(msgspec.convert(item.body, Canary) for item in items)
-    except (cloud.Unreachable, msgspec.ValidationError) as error:
+    except (cloud.Unreachable, cloud.ClientError, cloud.BotoCoreError, msgspec.ValidationError) as error:
         logger.warning("other regions' word of the far side cannot be had", error=str(error))
         return ()

@@ -39,12 +39,12 @@ def _by_hand(ask: hand.Ask, seen: Seen, request: Request) -> Plan:
 def heal(look: Look) -> Operation[Seen]:
     """`tunnels.heal`: one round, with this way to probe."""
     return Operation("tunnels.heal", "one round of the healer: looks at every tunnel, and mends what is broken",
-                     partial(observe.round, look=look), _heal, _ACTS)
+                     partial(observe.turn, look=look), _heal, _ACTS)
 
 
 def by_hand(look: Look) -> tuple[Operation[Seen], ...]:
     """`tunnels.drain`, `tunnels.undrain` and `tunnels.replace`, each of one `endpoint`."""
-    return tuple(Operation(f"tunnels.{ask}", does, partial(observe.round, look=look), partial(_by_hand, ask),
+    return tuple(Operation(f"tunnels.{ask}", does, partial(observe.turn, look=look), partial(_by_hand, ask),
                            {"by-hand": act.by_hand}, EndpointAsked) for ask, does in _ASKS)
 
 

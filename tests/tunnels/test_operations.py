@@ -242,6 +242,28 @@ def test_a_page_that_was_not_taken_is_told_later(yard: Yard, monkeypatch: pytest
     assert [subject for subject, _ in yard.alerts.told] == ["FarSideDown: eu-west-1"]
 
 
+def test_who_cannot_be_told_stops_nothing(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*words: Any, **more: Any) -> None:
+        raise refused("AuthorizationError", "Publish")
+
+    monkeypatch.setattr(yard.alerts, "publish", refuse)
+    monkeypatch.setattr(yard.coordination, "create", refuse)
+    monkeypatch.setattr(yard.coordination, "get_many", refuse)
+    yard.broken["deregister_targets"] = refused("AccessDenied", "DeregisterTargets")
+    said = fails(yard)[-1]
+    assert "refused: An error occurred (AccessDenied)" in said["results"][1]
+    assert "nobody could be told: An error occurred (AuthorizationError)" in said["results"][1]
+    assert yard.changes()[-1] == ("send_command", A)
+    results = [result for one in fails(yard, 40, B) for result in one["results"]]
+    assert any("eu-west-1: not told, to be tried again" in result for result in results)
+    assert any("other regions could not be told of the far side" in result for result in results)
+
+
+def test_instances_that_wait_in_a_warm_pool_are_no_endpoints(yard: Yard) -> None:
+    yard.hosts[yard.launch()]["lifecycle"] = "Warmed:Stopped"
+    assert yard.round()["plan"]["notes"] == ()
+
+
 def test_by_hand_the_healer_only_plans(yard: Yard) -> None:
     fails(yard, 2)
     yard.now += 2
