@@ -28,7 +28,7 @@ def remember(site: Site, request: Request, actions: Sequence[Action]) -> list[st
     """Claims the round: the memory is replaced only if it is still the one that was seen, and seen recently."""
     [action] = actions
     memory = action.facts["memory"]
-    if late := fences.late(_standing(site, memory["turn"], read(memory))):
+    if late := fences.late(_standing(site, memory["at"])):
         return [late]
     return ["remembered" if _kept(site, action.facts["rev"], memory) else _FASTER]
 
@@ -156,12 +156,15 @@ def _claimed(site: Site, action: Action, do: _Do, claim: Item) -> str:
 
 def _left(site: Site, turn: str) -> str:
     item = site.regional.get(*KEY)
-    return fences.refusal(_standing(site, turn, read(item.body))) if item else "left: the memory is gone"
+    if item is None:
+        return "left: the memory is gone"
+    # If the memory is this round's, so is its time.
+    return fences.refusal(_standing(site, item.body["at"], turn, item.body["turn"]))
 
 
-def _standing(site: Site, turn: str, there: Memory) -> fences.Standing:
+def _standing(site: Site, at: float, turn: str = "", there: str = "") -> fences.Standing:
     stale = site.fleet.tunnels.stale if site.fleet.tunnels else 0
-    return fences.Standing(there.at, site.clock(), stale, turn, there.turn)
+    return fences.Standing(at, site.clock(), stale, turn, there)
 
 
 def _note(site: Site, claim: Item, more: dict[str, Any]) -> None:
@@ -191,13 +194,13 @@ def _told(site: Site, action: Action) -> str:
     facts = action.facts
     if not fences.claim(site.regional, f"{facts['told']}/{facts['at']}", site.clock()):
         return f"{action.target}: told by another"
-    item = site.regional.get(*KEY)
-    if item is None or fences.late(_standing(site, "", read(item.body))):
+    if fences.late(_standing(site, facts["at"])):
         return f"{action.target}: left for a later round"
     site.alerts.publish(f"{facts['kind']}: {action.target}", action.reason)
     count("Alert", kind=facts["kind"])
-    memory = read(item.body)
-    if facts["told"] in memory.told:
+    item = site.regional.get(*KEY)
+    memory = read(item.body) if item else Memory()
+    if item and facts["told"] in memory.told:
         told = memory.told | {facts["told"]: Told(memory.told[facts["told"]].at, sure=True)}
         site.regional.swap(item, body(msgspec.structs.replace(memory, told=told)))
     return f"{action.target}: told"

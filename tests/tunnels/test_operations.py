@@ -242,6 +242,20 @@ def test_a_page_that_was_not_taken_is_told_later(yard: Yard, monkeypatch: pytest
     assert [subject for subject, _ in yard.alerts.told] == ["FarSideDown: eu-west-1"]
 
 
+def test_a_page_that_comes_too_late_is_left_to_a_later_round(yard: Yard) -> None:
+    yard.sides[A] = yard.sides[B] = ("far", "closed")
+    operation = yard.operations["tunnels.heal"]
+    yard.rounds(23)
+    yard.now += 2
+    request = Request("schedule", int(yard.now), None, apply=True, id="slow")
+    actions = operation.decide(operation.observe(yard.site, request), request).actions
+    [page] = [action for action in actions if action.kind == "page"]
+    yard.now += 12
+    yard.round()
+    assert operation.act["page"](yard.site, request, [page]) == ["eu-west-1: left for a later round"]
+    assert [subject for subject, _ in yard.alerts.told] == ["FarSideDown: eu-west-1"]
+
+
 def test_who_cannot_be_told_stops_nothing(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*words: Any, **more: Any) -> None:
         raise refused("AuthorizationError", "Publish")
