@@ -141,17 +141,18 @@ def starts(view: View, note: Note) -> Iterator[Act]:
 
 
 def drains(view: View, note: Note) -> Iterator[Act]:
-    """Out of the balancer with what fails, as long as another can bear it."""
+    """Out of the balancer with what fails, or was to be out and is not, as long as another can bear it."""
     for slot in list(view.slots.values()):
         out = slot.phase not in ("healthy", "joining", "replacing")
-        if slot.kept or not failing(view, slot) or not (slot.phase == "healthy" or (out and registered(view, slot))):
+        if not (slot.kept or failing(view, slot)) or not (slot.phase == "healthy" or (out and registered(view, slot))):
             continue
         if out and view.now - slot.asked < ASK_AGAIN:
             continue
         if reason := refusal(view, slot, "drain"):
             note(_held(slot, "drain", reason))
         elif registered(view, slot):
-            yield act(view, slot, "drain", _failure(slot), asked=view.now, **({} if out else begun(view, slot)))
+            why = f"{slot.instance} was taken out by hand" if slot.kept else _failure(slot)
+            yield act(view, slot, "drain", why, asked=view.now, **({} if out else begun(view, slot)))
         else:
             view.slots[slot.name] = replace(slot, **begun(view, slot))
 

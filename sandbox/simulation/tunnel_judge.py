@@ -95,7 +95,7 @@ class Judge:
             self.wrong(f"{who} in mode {self.mode}")
         if act.kind in _HEALS:
             self._heal(act, seen, dark and dark - skew, who)
-        if act.kind != "undrain" and not by_hand and self._blip[0] <= seen < min(self._blip[1], self._blip[0] + 50):
+        if act.kind != "undrain" and not dark and self._blip[0] <= seen < min(self._blip[1], self._blip[0] + 50):
             self.wrong(f"{who} while several fail for a moment")
 
     def _heal(self, act: Act, seen: float, dark: float, who: str) -> None:
@@ -193,7 +193,8 @@ class Judge:
             sight.served = sight.served + 1 if serves and inside else 0
             if serves and inside:
                 # What people know of is news again once it has been well for some time.
-                sight.out = 0.0 if sight.out < _KNOWN or sight.served > _WELL_ROUNDS else sight.out
+                again = sight.out < _KNOWN or (sight.served > _WELL_ROUNDS and not slot.kept)
+                sight.out = 0.0 if again else sight.out
                 sight.rounds = 0
                 continue
             sight.out, sight.rounds = sight.out or now, sight.rounds + 1
@@ -203,5 +204,5 @@ class Judge:
                 sight.out = _KNOWN
 
     def blip(self, seconds: float) -> None:
-        """Several fail at once, for so long, while all else is well."""
+        """Several fail at once, for so long (0: no more), while all else is well."""
         self._blip = (self.street.now, self.street.now + seconds)

@@ -160,6 +160,7 @@ class World:
         asked = hand.done(self.memory, self.settings, instance, ask, plan.actions[0].facts["kind"], seen.at)
         if asked is None or not self._remember(self.rev, asked.memory):
             return False
+        self.judge.blip(0)
         self._resume((person, self._acts(person, Decision(asked.memory, (asked.act,) if asked.act else ()))))
         return True
 

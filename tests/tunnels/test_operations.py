@@ -315,6 +315,14 @@ def test_out_by_hand_stays_out_until_let_in_by_hand(yard: Yard) -> None:
     assert yard.hosts[A]["target"] == "registered" and not yard.slot(A).kept and yard.slot(A).phase == "healthy"
 
 
+def test_what_was_to_be_out_by_hand_and_is_not_is_taken_out_by_the_healer(yard: Yard) -> None:
+    yard.broken["deregister_targets"] = Unreachable("no answer")
+    assert "no answer, so it may have been done" in yard.hand("drain", endpoint=A, apply=True)["results"][0]
+    del yard.broken["deregister_targets"]
+    yard.rounds(6)
+    assert yard.hosts[A]["target"] == "absent" and yard.slot(A).kept
+
+
 def test_by_hand_the_same_guards_hold(yard: Yard) -> None:
     fails(yard, 2, B)
     for name in ("drain", "replace"):
