@@ -14,9 +14,9 @@ from sandbox.simulation.tunnels import World
 SEEDS = range(1, 201)
 
 
-def first_harm() -> str:
-    """What the first timeline with harm complains of; nothing if there is none."""
-    return next((harm[0] for seed in SEEDS if (harm := lived(seed).harm)), "")
+def harms(what: str) -> bool:
+    """Whether any of the timelines complains of it."""
+    return any(what in line for seed in SEEDS for line in lived(seed).harm)
 
 
 # What each guard prevents, as the judge puts it.
@@ -31,14 +31,14 @@ GUARDS = {
 @pytest.mark.parametrize("name", [guard.name for guard in guards.GUARDS])
 def test_without_a_guard_its_harm_is_done(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guards, "GUARDS", tuple(guard for guard in guards.GUARDS if guard.name != name))
-    assert GUARDS[name] in first_harm()
+    assert harms(GUARDS[name])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(guards.CANARY_RULES))
 def test_a_canary_that_is_believed_too_easily_does_harm(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(guards.CANARY_RULES, name)
-    assert "the far side" in first_harm()
+    assert harms("the far side")
 
 
 FENCES = {"late": "on stale data", "overtaken": "though a later round has decided"}
@@ -48,7 +48,7 @@ FENCES = {"late": "on stale data", "overtaken": "though a later round has decide
 @pytest.mark.parametrize("name", list(fences.FENCES))
 def test_without_a_fence_a_healer_that_stood_still_does_harm(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(fences.FENCES, name)
-    assert FENCES[name] in first_harm()
+    assert harms(FENCES[name])
 
 
 @pytest.mark.slow
@@ -59,7 +59,7 @@ def test_without_the_claim_acts_are_done_twice(monkeypatch: pytest.MonkeyPatch) 
         return claim(table, key, now) or table.get(CLAIMS, key)
 
     monkeypatch.setattr(fences, "claim", careless)
-    assert first_harm()
+    assert harms("twice: ")
 
 
 @pytest.mark.slow
@@ -70,10 +70,10 @@ def test_without_compare_and_set_overlapping_rounds_do_harm(monkeypatch: pytest.
         return remember(self, self.rev, memory)
 
     monkeypatch.setattr(World, "_remember", careless)
-    assert first_harm()
+    assert harms("is told again")
 
 
 @pytest.mark.slow
-def test_if_nothing_went_back_the_drains_would_leak(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ladder, "undrains", lambda view, note: iter(()))
-    assert "not let in" in first_harm()
+def test_if_what_was_drained_did_not_come_back_it_would_leak(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ladder, "_COMES_BACK", ("joining",))
+    assert harms("not let in")
