@@ -44,6 +44,7 @@ COMMANDS = {
     "bench tasks": Command("bench_tasks:bench", "a task beside the same one in a bare BatchProcessor"),
     "bench tunnels": Command("bench_tunnels:bench", "probes a second, none blocked; replication gaps"),
     "simulate schedules": Command("simulate_schedules:simulate", "exactly once, through crashes and lost regions"),
+    "simulate tunnels": Command("simulate_tunnels:simulate", "a healer that may do no harm, whatever happens"),
     "simulate health-checks": Command("simulate_health_checks:simulate", "rotation never flips a region's verdict"),
 }
 

@@ -1,0 +1,231 @@
+"""What holds an act back: a list of small rules, each with its reason in words. Pure; of each a test knows the harm.
+
+A guard is asked with the round's view, the slot and the kind of act, and answers with the reason for not doing it, or
+with nothing. The rules about canaries say when another region's word proves that the far side lives.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+from chalicelib.tunnels.declared import Tunnels
+from chalicelib.tunnels.records import (
+    CANARY_EVERY,
+    HEALS_MOST,
+    HEALS_WINDOW,
+    HOLD,
+    REPLACE,
+    REPLACEMENTS_MOST,
+    REPLACEMENTS_WINDOW,
+    SKEW,
+    Canary,
+    Endpoint,
+    Kind,
+    Seen,
+    Slot,
+)
+
+
+class View:
+    """A round's facts and, as it goes, what it has decided: `slots` by name, `heals`, `replacements`."""
+
+    def __init__(self, seen: Seen, slots: Mapping[str, Slot], by_hand: bool = False) -> None:
+        memory = seen.memory
+        self.seen, self.now, self.by_hand = seen, seen.at, by_hand
+        self.settings: Tunnels = seen.settings
+        self.endpoints: Mapping[str, Endpoint] = seen.endpoints
+        self.slots = dict(slots)
+        self.heals, self.replacements = memory.heals, memory.replacements
+        self.dark, self.held = memory.dark, memory.held
+
+
+Rule = Callable[[View, Slot, Kind], str]
+CanaryRule = Callable[[View, Canary], bool]
+
+
+class Guard(NamedTuple):
+    """A rule by its name, and the kinds of act that it holds back."""
+
+    name: str
+    kinds: frozenset[Kind]
+    rule: Rule
+
+
+def refusal(view: View, slot: Slot, kind: Kind) -> str:
+    """Why `kind` is not to be done to the slot's instance now; nothing if it may be."""
+    return next(refusals(view, slot, kind), "")
+
+
+def refusals(view: View, slot: Slot, kind: Kind) -> Iterator[str]:
+    """All reasons."""
+    return (reason for guard in GUARDS if kind in guard.kinds and (reason := guard.rule(view, slot, kind)))
+
+
+# What the guards, and the ladder, ask of a slot.
+
+
+def fresh(view: View, slot: Slot) -> bool:
+    """Whether it was seen recently enough to act on."""
+    return slot.streak is not None and view.now - slot.streak.at <= view.settings.stale
+
+
+def up(view: View, slot: Slot) -> bool:
+    """Whether the database answers through it."""
+    return slot.streak is not None and slot.streak.up and fresh(view, slot)
+
+
+def failing(view: View, slot: Slot) -> bool:
+    """Whether it has failed often enough in a row."""
+    return slot.streak is not None and not slot.streak.up and slot.streak.count >= view.settings.fall
+
+
+def recovered(view: View, slot: Slot) -> bool:
+    """Whether it has answered often enough in a row."""
+    return slot.streak is not None and slot.streak.up and slot.streak.count >= view.settings.rise
+
+
+def registered(view: View, slot: Slot) -> bool:
+    """Whether the balancer sends connections to it."""
+    endpoint = view.endpoints.get(slot.instance)
+    return endpoint is not None and endpoint.target == "registered"
+
+
+def bears(view: View, slot: Slot) -> bool:
+    """Whether it can carry the others' load: in the balancer to stay there, and answering for some time."""
+    return slot.phase == "healthy" and registered(view, slot) and up(view, slot) and recovered(view, slot)
+
+
+# When a canary's word counts: all of these. It may be lost, may have stopped long ago, or may be just ahead of us.
+
+
+def recent(view: View, canary: Canary) -> bool:
+    """It is not older than anything else that is acted on."""
+    return view.now - canary.at <= view.settings.stale
+
+
+def since_dark(view: View, canary: Canary) -> bool:
+    """It was spoken after our last endpoint fell silent, whatever the clocks: the far side was alive then."""
+    return canary.at > view.dark + SKEW
+
+
+def outlived(view: View, canary: Canary) -> bool:
+    """Ours have had the time to answer since: when the far side comes back, another region may see it first."""
+    return view.now - canary.at >= view.settings.fall * view.settings.every
+
+
+CANARY_RULES: dict[str, CanaryRule] = {"recent": recent, "since dark": since_dark, "outlived": outlived}
+
+
+def live(view: View) -> bool:
+    """Whether a canary proves that the far side is alive."""
+    return any(canary.up and all(rule(view, canary) for rule in CANARY_RULES.values())
+               for canary in view.seen.canaries)
+
+
+def known_alive(view: View) -> bool:
+    """Whether a canary has seen the far side since we did not, be it that its word is too old to act on."""
+    return any(canary.up and since_dark(view, canary) and view.now - canary.at <= CANARY_EVERY + view.settings.stale
+               for canary in view.seen.canaries)
+
+
+# The guards.
+
+_ALLOWED: dict[str, frozenset[Kind]] = {
+    "off": frozenset(), "observe": frozenset(), "drain": frozenset({"drain", "undrain"}),
+    "full": frozenset({"drain", "undrain", "restart", "replace", "stop", "start", "quarantine"})}
+
+
+def mode(view: View, slot: Slot, kind: Kind) -> str:
+    """The healer does by itself only what it may; people may do what they like."""
+    allowed = view.by_hand or kind in _ALLOWED[view.settings.mode]
+    return "" if allowed else f"mode is {view.settings.mode!r}"
+
+
+def stale(view: View, slot: Slot, kind: Kind) -> str:
+    """What was seen some time ago may be otherwise by now."""
+    if fresh(view, slot):
+        return ""
+    age = f"is {view.now - slot.streak.at:.0f} s old" if slot.streak else "is nothing yet"
+    return f"what was seen of {slot.instance or 'it'} {age}"
+
+
+def far_side(view: View, slot: Slot, kind: Kind) -> str:
+    """If the far side may be down, no tunnel is mended by anything that is done on this side."""
+    if any(up(view, one) and recovered(view, one) for one in view.slots.values()):
+        return ""
+    if any(up(view, one) for one in view.slots.values()):
+        return "the only ones that answer have just begun to"
+    return "" if view.dark and live(view) else "nothing is up, and no canary proves that the far side is"
+
+
+def tunnel_works(view: View, slot: Slot, kind: Kind) -> str:
+    """A tunnel that leads to something that does not answer is whole, unless another leads to something that does."""
+    streak = slot.streak
+    if streak is None or streak.side != "far" or any(up(view, one) for one in view.slots.values()):
+        return ""
+    return f"its tunnel works, and what it leads to does not ({streak.why})"
+
+
+def last(view: View, slot: Slot, kind: Kind) -> str:
+    """Whatever is in the balancer is better than nothing."""
+    if kind != "drain" and not up(view, slot):
+        return ""
+    if any(bears(view, one) for one in view.slots.values() if one.name != slot.name):
+        return ""
+    return f"no other slot is in the balancer and has answered {view.settings.rise} times in a row"
+
+
+def correlated(view: View, slot: Slot, kind: Kind) -> str:
+    """Several that fail at once have one cause, which is likely to pass."""
+    left = view.held + HOLD - view.now
+    return f"several failed at once: held for another {left:.0f} s" if view.held and left > 0 else ""
+
+
+def heals(view: View, slot: Slot, kind: Kind) -> str:
+    """What needs so many heals is not healed by them."""
+    spent = sum(view.now - when < HEALS_WINDOW for when in view.heals)
+    return f"{spent} heals within {HEALS_WINDOW // 60} minutes are the most" if spent >= HEALS_MOST else ""
+
+
+def replacements(view: View, slot: Slot, kind: Kind) -> str:
+    """The same of instances."""
+    spent = sum(view.now - when < REPLACEMENTS_WINDOW for when in view.replacements)
+    return f"{spent} replacements within an hour are the most" if spent >= REPLACEMENTS_MOST else ""
+
+
+def flight(view: View, slot: Slot, kind: Kind) -> str:
+    """What one heal has brought is seen before the next begins."""
+    name = next((one.name for one in view.slots.values() if in_flight(one, view.now)), "")
+    return f"slot {name} is being healed" if name else ""
+
+
+def in_flight(slot: Slot, now: float) -> bool:
+    """Whether a heal of ours is under way; an instance that went by itself is not one, nor one that never comes."""
+    if slot.phase in ("restarting", "verifying"):
+        return True
+    return slot.phase in ("replacing", "joining") and slot.replaced > 0 and now - slot.healed < 2 * REPLACE
+
+
+def cool_down(view: View, slot: Slot, kind: Kind) -> str:
+    """What was just healed and fails again is not to be healed for ever."""
+    left = slot.cooled - view.now
+    first = slot.restarts == slot.replaced == 0
+    return f"slot {slot.name} was healed before: it cools down for {left:.0f} s" if first and left > 0 else ""
+
+
+_HEALS: frozenset[Kind] = frozenset({"restart", "replace", "stop"})
+_REPLACE: frozenset[Kind] = frozenset({"replace", "stop"})
+_GIVE_UP: frozenset[Kind] = _HEALS | {"quarantine"}
+_OUT: frozenset[Kind] = _GIVE_UP | {"drain"}
+
+GUARDS = (
+    Guard("mode", _OUT | {"undrain", "start"}, mode),
+    Guard("stale", _OUT | {"undrain"}, stale),
+    Guard("far side", _GIVE_UP, far_side),
+    Guard("tunnel works", _GIVE_UP, tunnel_works),
+    Guard("last", _REPLACE | {"drain"}, last),
+    Guard("correlated", _OUT, correlated),
+    Guard("heals", _HEALS, heals),
+    Guard("replacements", _REPLACE, replacements),
+    Guard("flight", _HEALS, flight),
+    Guard("cool-down", _HEALS, cool_down),
+)

@@ -1,0 +1,167 @@
+"""What a round sees: the instances of the group, what their balancer says of them, and what their probes say.
+
+Canaries are only asked for when nothing answers: they are another region's word, read from the coordination table.
+What AWS refuses to show makes the round blind, with the remedy in words; what does not answer at all ends it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from chalicelib import cloud
+from chalicelib.control import Refused, Request, logger
+from chalicelib.site import Site
+from chalicelib.tunnels.declared import Tunnels, shipped
+from chalicelib.tunnels.records import CLAIMS, FAR, KEY, Canary, Command, Endpoint, Memory, Seen, read
+from chalicelib.tunnels.verdict import Verdict
+
+# The probes of one round: endpoints go in, verdicts come out, by instance id.
+Look = Callable[[Sequence[Endpoint]], Mapping[str, Verdict]]
+
+_RUNS = ("pending", "running")
+# Ends of an invocation that are no success: "Command status" in the Systems Manager user guide.
+_FAILED = frozenset({"Failed", "TimedOut", "Cancelled", "Delivery Timed Out", "Execution Timed Out", "Undeliverable",
+                     "Terminated", "Access Denied"})
+
+
+class Blind(Exception):
+    """AWS refuses to show what a round needs; the text says what to do."""
+
+
+def settings(site: Site) -> Tunnels:
+    """The fleet's settings; refused where there are no tunnels."""
+    tunnels = site.fleet.tunnels
+    if tunnels is None:
+        raise Refused("fleet.toml has no [tunnels]; add it, see docs/fleet.md")
+    if not tunnels.lives_in(site.region):
+        raise Refused(f"{site.region} is where the master is: it has no tunnels; ask another region")
+    return tunnels
+
+
+def turn(site: Site, request: Request, look: Look) -> Seen:
+    """All that a round decides on."""
+    return _seen(site, look)
+
+
+def known(site: Site, request: Request) -> Seen:
+    """What a report needs: the memory and AWS's view; nothing is probed."""
+    return _seen(site, lambda endpoints: {})
+
+
+def _seen(site: Site, look: Look) -> Seen:
+    tunnels, item = settings(site), site.regional.get(*KEY)
+    memory, rev = (read(item.body), item.rev) if item else (Memory(), 0)
+    try:
+        there = endpoints(site, tunnels)
+    except Blind as blind:
+        return Seen(site.region, tunnels, memory, {}, {}, site.clock(), rev=rev, blind=(str(blind),))
+    commands = _commands(site, memory)
+    verdicts = look([endpoint for endpoint in there.values() if endpoint.state in _RUNS and endpoint.address])
+    up = any(verdict.side == "up" for verdict in verdicts.values())
+    canaries = () if up else _canaries(site)
+    return Seen(site.region, tunnels, memory, there, verdicts, site.clock(), canaries, commands, rev)
+
+
+def endpoints(site: Site, tunnels: Tunnels) -> dict[str, Endpoint]:
+    """The region's endpoints by instance id. Raises `Blind` if AWS refuses to say."""
+    leaving = {} if tunnels.tag else _members(site, tunnels)
+    instances = _instances(site, tunnels, list(leaving))
+    targets = _targets(site, tunnels)
+    found = {}
+    for id, instance in instances.items():
+        state = "shutting-down" if leaving.get(id) else instance["State"]["Name"]
+        target = targets.get(id, "absent")
+        found[id] = msgspec.convert({"id": id, "address": instance.get("PrivateIpAddress", ""), "state": state,
+                                     "target": target}, Endpoint)
+    return found
+
+
+def _members(site: Site, tunnels: Tunnels) -> dict[str, bool]:
+    """The group's instances, and whether each is on its way out."""
+    name = tunnels.group or _shipped(site)
+    answer = _asked(site, "autoscaling", "describe_auto_scaling_groups", AutoScalingGroupNames=[name])
+    if not answer["AutoScalingGroups"]:
+        raise Blind(f"there is no Auto Scaling group {name} in {site.region}: make it, or name another as "
+                    "tunnels.group in fleet.toml")
+    return {member["InstanceId"]: member["LifecycleState"].startswith(("Terminat", "Detach"))
+            for member in answer["AutoScalingGroups"][0]["Instances"]
+            if not member["LifecycleState"].startswith("Warmed")}
+
+
+def _instances(site: Site, tunnels: Tunnels, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """EC2's view of the group's members, or of what carries the tag."""
+    if tunnels.tag:
+        key, _, value = tunnels.tag.partition("=")
+        filters = [{"Name": f"tag:{key}", "Values": [value]}]
+    elif ids:
+        filters = [{"Name": "instance-id", "Values": list(ids)}]
+    else:
+        return {}
+    answer = _asked(site, "ec2", "describe_instances", Filters=filters)
+    return {instance["InstanceId"]: instance for reservation in answer["Reservations"]
+            for instance in reservation["Instances"] if instance["State"]["Name"] != "terminated"}
+
+
+def _targets(site: Site, tunnels: Tunnels) -> dict[str, str]:
+    health = _asked(site, "elbv2", "describe_target_health", TargetGroupArn=target_group(site, tunnels))
+    return {one["Target"]["Id"]: "draining" if one["TargetHealth"]["State"] == "draining" else "registered"
+            for one in health["TargetHealthDescriptions"]}
+
+
+def target_group(site: Site, tunnels: Tunnels) -> str:
+    """The target group's ARN."""
+    name = tunnels.target_group or _shipped(site)
+    answer = _asked(site, "elbv2", "describe_target_groups", Names=[name])
+    arn: str = answer["TargetGroups"][0]["TargetGroupArn"]
+    return arn
+
+
+def _shipped(site: Site) -> str:
+    return shipped(f"{site.fleet.name}-{site.stage}")
+
+
+def _asked(site: Site, service: str, method: str, **asked: Any) -> Any:
+    try:
+        return cloud.reach(site.region, lambda: getattr(cloud.client(service, site.region), method)(**asked))
+    except (cloud.ClientError, cloud.BotoCoreError) as error:
+        raise Blind(f"{service} {method} in {site.region}: {error}; look at the Lambda's policy and at [tunnels] in "
+                    "fleet.toml") from error
+
+
+def _commands(site: Site, memory: Memory) -> dict[str, Command]:
+    """What has become of the restarts under way."""
+    keys = [(CLAIMS, slot.command) for slot in memory.slots if slot.phase == "restarting"]
+    found: dict[str, Command] = {}
+    for item in site.regional.get_many(keys) if keys else ():
+        if ended := _ended(site, item.sk, item.body):
+            found[item.sk] = ended
+    return found
+
+
+def _ended(site: Site, key: str, claim: Mapping[str, Any]) -> Command | None:
+    if "error" in claim:
+        return "failed"
+    if "command" not in claim:
+        return None
+    instance = key.split("/")[1]
+    try:
+        answer = cloud.reach(site.region, lambda: cloud.client("ssm", site.region).get_command_invocation(
+            CommandId=claim["command"], InstanceId=instance))
+    except (cloud.Unreachable, cloud.ClientError, cloud.BotoCoreError) as error:
+        # A command that was just sent is not known at once; the ladder's own time goes on whatever SSM says.
+        logger.warning("what became of a restart is not known", key=key, error=str(error))
+        return None
+    if answer["Status"] == "Success":
+        return "done"
+    return "failed" if {answer["Status"], answer.get("StatusDetails")} & _FAILED else None
+
+
+def _canaries(site: Site) -> tuple[Canary, ...]:
+    others = [(FAR, region.name) for region in site.fleet.regions if region.name != site.region]
+    try:
+        items = site.coordination.get_many(others) if others else []
+        return tuple(msgspec.convert(item.body, Canary) for item in items)
+    except (cloud.Unreachable, cloud.ClientError, cloud.BotoCoreError, msgspec.ValidationError) as error:
+        logger.warning("other regions' word of the far side cannot be had", error=str(error))
+        return ()

@@ -1,0 +1,62 @@
+"""tunnels.heal (a round), tunnels.status, and by hand tunnels.drain, undrain and replace: observe -> decide -> act.
+
+How endpoints are probed is given from outside, so that a round can be had without sockets: see `observe.Look`.
+"""
+
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from chalicelib.control import Operation, Request
+from chalicelib.plan import Plan
+from chalicelib.tunnels import act, decide, hand, observe
+from chalicelib.tunnels.observe import Look
+from chalicelib.tunnels.records import Seen
+
+_ACTS = {"remember": act.remember, "undrain": act.undrain, "start": act.start, "drain": act.drain,
+         "restart": act.restart, "replace": act.replace, "stop": act.stop, "page": act.page, "report": act.report}
+
+
+class EndpointAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`endpoint` is an instance id."""
+
+    endpoint: str
+
+
+def _heal(seen: Seen, request: Request) -> Plan:
+    return decide.turn(seen, request.id or str(request.now))
+
+
+def _status(seen: Seen, request: Request) -> Plan:
+    return decide.status(seen)
+
+
+def _by_hand(ask: hand.Ask, seen: Seen, request: Request) -> Plan:
+    return hand.plan(seen, ask, request.parameters.endpoint)
+
+
+def heal(look: Look) -> Operation[Seen]:
+    """`tunnels.heal`: one round, with this way to probe."""
+    return Operation("tunnels.heal", "one round of the healer: looks at every tunnel, and mends what is broken",
+                     partial(observe.turn, look=look), _heal, _ACTS)
+
+
+def by_hand(look: Look) -> tuple[Operation[Seen], ...]:
+    """`tunnels.drain`, `tunnels.undrain` and `tunnels.replace`, each of one `endpoint`."""
+    return tuple(Operation(f"tunnels.{ask}", does, partial(observe.turn, look=look), partial(_by_hand, ask),
+                           {"by-hand": act.by_hand}, EndpointAsked) for ask, does in _ASKS)
+
+
+_ASKS: tuple[tuple[hand.Ask, str], ...] = (
+    ("drain", "takes an endpoint out of the balancer until it is let in by hand"),
+    ("undrain", "lets an endpoint back into the balancer"),
+    ("replace", "replaces an endpoint's instance"))
+
+STATUS: Operation[Seen] = Operation(
+    "tunnels.status", "where each tunnel stands, and what is left of the healer's budgets", observe.known, _status)
+
+
+def every(look: Look) -> tuple[Operation[Any], ...]:
+    """All of them."""
+    return (heal(look), STATUS, *by_hand(look))

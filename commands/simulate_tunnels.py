@@ -1,0 +1,92 @@
+"""`./lamp simulate tunnels`: whatever happens to tunnels and healer, no harm is done, and what is broken is told."""
+
+import json
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Sequence
+from multiprocessing import Pool
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from sandbox.simulation.tunnel_judge import Timeline
+
+
+def simulate(
+    timelines: Annotated[int, typer.Option(min=1, help="How many timelines of 90 minutes each.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="The first seed; each timeline takes the next.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Endpoints die, hang, flap and come back, hosts and the far side are lost, and the healer itself crashes, stalls,
+    overlaps and runs twice.
+
+    Exits with 1 if the last healthy endpoint was ever drained, anything was healed while the far side was down, a
+    budget, a cool-down or 'one at a time' was not kept, something was done twice or by old data, or an endpoint stayed
+    out of service without anybody being told.
+    """
+    began = time.monotonic()
+    done = run(timelines, seed, Console(stderr=True))
+    figures = summary(done) | {"seconds": round(time.monotonic() - began, 1)}
+    if as_json:
+        print(json.dumps(figures, indent=2))
+    else:
+        _print(figures)
+    raise typer.Exit(int(bool(figures["harm"])))
+
+
+def run(timelines: int, seed: int, console: Console) -> list["Timeline"]:
+    """All timelines, one a core at a time."""
+    seeds = range(seed, seed + timelines)
+    # Leaving the pool ends its processes at once; Ctrl-C is for this process alone.
+    with Progress(console=console, transient=True) as progress, Pool(os.cpu_count() or 1, _quiet_worker) as pool:
+        bar = progress.add_task("timelines", total=timelines)
+        done = []
+        for timeline in pool.imap_unordered(lived, seeds, chunksize=8):
+            done.append(timeline)
+            progress.advance(bar)
+    return done
+
+
+def lived(seed: int) -> "Timeline":
+    """One timeline, from its seed to its end."""
+    from sandbox.simulation.tunnels import World, plot
+
+    return World(plot(seed)).run()
+
+
+def _quiet_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def summary(done: Sequence["Timeline"]) -> dict[str, Any]:
+    """What happened in all of them, and of those with harm the seed and what it was."""
+    acts, pages = Counter[str](), Counter[str]()
+    for timeline in done:
+        acts.update(timeline.acts)
+        pages.update(timeline.pages)
+    sums = {name: sum(getattr(timeline, name) for timeline in done)
+            for name in ("rounds", "troubles", "crashes", "healed")}
+    harmed = sorted((timeline for timeline in done if timeline.harm), key=lambda timeline: timeline.seed)
+    return {"timelines": len(done), **sums, "acts": dict(sorted(acts.items())), "pages": dict(sorted(pages.items())),
+            "harm": [{"seed": timeline.seed, "what": list(timeline.harm)} for timeline in harmed]}
+
+
+def _print(figures: dict[str, Any]) -> None:
+    table = Table(title="tunnels, simulated", show_header=False)
+    for key, value in figures.items():
+        if isinstance(value, dict):
+            for kind, number in value.items():
+                table.add_row(f"{key}: {kind}", f"{number:,}")
+        elif key != "harm":
+            table.add_row(key, f"{value:,}")
+    table.add_row("timelines with harm", f"{len(figures['harm']):,}")
+    console = Console()
+    console.print(table)
+    for one in figures["harm"]:
+        console.print(f"seed {one['seed']}: {'; '.join(one['what'])}", style="bold red", highlight=False)

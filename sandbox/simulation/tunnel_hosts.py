@@ -1,0 +1,212 @@
+"""The world outside a region's healer, simulated: tunnel hosts, the far side, AWS, other regions' canaries.
+
+Nothing here knows of the healer. Times are true seconds.
+"""
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from chalicelib.tunnels.records import Canary, Command, Endpoint
+from chalicelib.tunnels.verdict import Side
+
+NEVER = float("inf")
+At = Callable[[float, Callable[[Any], None], Any], None]
+
+
+class Host:
+    """An instance with a tunnel. `ready` is when its service next is up; a `fault` lasts `until`, or until a restart if
+    it is not `deep`. `broke` is when that began, `lost` when it last ceased to serve, `left` when it was last drained;
+    `done` are the keys that its restart document has seen."""
+
+    def __init__(self, id: str, ready: float) -> None:
+        self.id, self.ready, self.state, self.target = id, ready, "running", "registered"
+        self.fault, self.until, self.deep, self.broke, self.lost, self.left = "", 0.0, False, 0.0, -NEVER, -NEVER
+        self.done: set[str] = set()
+
+    def faulty(self, now: float) -> bool:
+        """Whether something is wrong with it now."""
+        return bool(self.fault) and now < self.until
+
+
+class Far:
+    """The far side: whether it is up, and how it looks from here when it is not."""
+
+    def __init__(self) -> None:
+        self.up, self.side, self.down_since, self.up_since, self.lasted = True, "far", NEVER, -NEVER, 0.0
+
+
+_WHY: dict[str, tuple[Side, str]] = {
+    "dead": ("local", "refused"), "hung": ("ambiguous", "silent"), "blocked": ("far", "blocked"),
+    "far": ("far", "eof"), "local": ("local", "refused"), "ambiguous": ("ambiguous", "silent")}
+
+
+class Street:
+    """All hosts of a region, and AWS's ways with them. `changed` is called after each change of what AWS shows."""
+
+    def __init__(self, chance: Random, at: At, slots: int) -> None:
+        self.chance, self.at, self.wanted, self.now = chance, at, slots, 0.0
+        self.far = Far()
+        self.hosts: dict[str, Host] = {}
+        self.commands: dict[str, tuple[float, Command]] = {}
+        self.drought = 0.0
+        self._made = 0
+        self._shown: dict[str, Endpoint] | None = None
+        for _ in range(slots):
+            self._new(self.now)
+
+    # What can be seen.
+
+    def side(self, host: Host) -> tuple[Side, str]:
+        """What a probe through the host's tunnel says now."""
+        if host.state != "running" or self.now < host.ready:
+            return "local", "refused"
+        if host.faulty(self.now):
+            return _WHY[host.fault]
+        return ("up", "greeting") if self.far.up else _WHY[self.far.side]
+
+    def serves(self, host: Host) -> bool:
+        """Whether the database answers through it."""
+        return (self.far.up and host.state == "running" and self.now >= host.ready and not host.faulty(self.now))
+
+    def shown(self) -> dict[str, Endpoint]:
+        """What EC2, Auto Scaling and the target group say."""
+        if self._shown is None:
+            self._shown = {host.id: Endpoint(host.id, "10.0.0.1", host.state, host.target)  # type: ignore[arg-type]
+                           for host in self.hosts.values()}
+        return self._shown
+
+    def said(self, command: str) -> Command | None:
+        """What Run Command says of a command."""
+        when, status = self.commands.get(command, (NEVER, "done"))
+        return status if self.now >= when else None
+
+    # What happens to hosts.
+
+    def breaks(self, host: Host, fault: str, lasts: float, deep: bool) -> None:
+        """Something goes wrong with it, for so long, or until a restart if it is not deep."""
+        self._ceases(host)
+        host.fault, host.until, host.deep, host.broke = fault, self.now + lasts, deep, self.now
+
+    def dies(self, host: Host) -> None:
+        """The machine is gone; Auto Scaling notices after some time."""
+        self._ceases(host)
+        host.state, self._shown = "shutting-down", None
+        self.at(self.now + self.chance.uniform(5, 40), self._gone, host)
+
+    def falls(self, side: str) -> None:
+        """The far side goes down."""
+        for host in self.hosts.values():
+            self._ceases(host)
+        self.far.up, self.far.side, self.far.down_since = False, side, self.now
+
+    def returns(self) -> None:
+        """The far side is there again; tunnels that broke with it come back within some seconds."""
+        far = self.far
+        far.up, far.up_since, far.lasted = True, self.now, self.now - far.down_since
+        for host in self.hosts.values():
+            if far.side != "far":
+                host.ready = max(host.ready, self.now + self.chance.uniform(0, 6))
+
+    def _ceases(self, host: Host) -> None:
+        if self.serves(host):
+            host.lost = self.now
+
+    # What AWS does when asked. Each answers with an error, or with nothing.
+
+    def deregister(self, id: str) -> str:
+        """elbv2 DeregisterTargets, with the connections cut."""
+        return self._target(id, "absent")
+
+    def register(self, id: str) -> str:
+        """elbv2 RegisterTargets; an instance that is gone is refused."""
+        return self._target(id, "registered")
+
+    def _target(self, id: str, target: str) -> str:
+        host = self.hosts.get(id)
+        if host is None or host.state != "running":
+            return "" if target == "absent" else "InvalidTarget"
+        if host.target == "registered" and target == "absent":
+            host.left = self.now
+        host.target, self._shown = target, None
+        return ""
+
+    def restart(self, id: str, key: str) -> str:
+        """ssm SendCommand: runs at once, late, twice, or never; one that waited 30 s is not run any more."""
+        host, chance = self.hosts.get(id), self.chance
+        if host is None or host.state != "running":
+            return "InvalidInstanceId"
+        luck = chance.random()
+        if luck < 0.06:
+            self.commands[key] = (self.now + chance.uniform(2, 30), "failed")
+        elif luck < 0.94:
+            late = chance.uniform(10, 30) if luck < 0.14 else chance.uniform(0.3, 3)
+            self.at(self.now + late, self._run, (host, key))
+            if luck > 0.86:
+                self.at(self.now + late + chance.uniform(0, 25), self._run, (host, key))
+        return ""
+
+    def _run(self, what: tuple[Host, str]) -> None:
+        host, key = what
+        # The document runs a key once, however often it is delivered.
+        if host.state == "running" and key not in host.done:
+            self._ceases(host)
+            host.done.add(key)
+            host.ready = max(host.ready, self.now + self.chance.uniform(0.5, 6))
+            if not host.deep:
+                host.fault = ""
+            known = self.chance.uniform(30, 90) if self.chance.random() < 0.1 else self.chance.uniform(1, 6)
+            self.commands[key] = (self.now + known, "done")
+
+    def terminate(self, id: str) -> str:
+        """autoscaling TerminateInstanceInAutoScalingGroup, the desired capacity kept."""
+        host = self.hosts.get(id)
+        if host is None or host.state == "shutting-down":
+            return "ValidationError"
+        self.dies(host)
+        return ""
+
+    def _gone(self, host: Host) -> None:
+        if self.hosts.pop(host.id, None):
+            self._shown = None
+            slow = self.chance.random() < 0.1
+            wait = self.chance.uniform(200, 500) if slow else self.chance.uniform(15, 60)
+            self.at(max(self.now, self.drought) + wait, self._arrives, None)
+
+    def _arrives(self, _: object) -> None:
+        if self.now < self.drought:
+            self.at(self.drought + self.chance.uniform(15, 60), self._arrives, None)
+            return
+        luck = self.chance.random()
+        host = self._new(self.now + (self.chance.uniform(200, 500) if luck < 0.06 else self.chance.uniform(10, 50)))
+        if luck > 0.9:
+            self.breaks(host, "dead", NEVER, True)
+
+    def _new(self, ready: float) -> Host:
+        self._made += 1
+        host = Host(f"i-{self._made:04d}", ready)
+        self.hosts[host.id], self._shown = host, None
+        return host
+
+
+class Neighbour:
+    """Another region's healer, as far as it tells what it knows of the far side: when it changes, and every 30 s."""
+
+    def __init__(self, street: Street, skew: float) -> None:
+        self.street, self.skew, self.silent, self.blind = street, skew, 0.0, 0.0
+        self.said = Canary(True, 0.0)
+        self._beat(None)
+
+    def tell(self, _: object = None) -> None:
+        """Writes down what it sees, unless it is silent; through its own tunnels, which may be down."""
+        now = self.street.now
+        if now >= self.silent:
+            self.said = Canary(self.street.far.up and now >= self.blind, now + self.skew)
+
+    def changed(self) -> None:
+        """The far side has come or gone."""
+        self.street.at(self.street.now + self.street.chance.uniform(0.2, 3), self.tell, None)
+
+    def _beat(self, _: object) -> None:
+        self.tell()
+        self.street.at(self.street.now + 30, self._beat, None)

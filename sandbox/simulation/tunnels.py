@@ -1,0 +1,263 @@
+"""Ninety minutes of one region's tunnels, with its healer as in production and everything else simulated.
+
+The decision and the fences are production's own; `_carry_out` does, step by step, what act.py does, so that a healer
+can crash, stall or be overtaken between any two of them. All chance comes from one seed.
+"""
+
+import heapq
+from collections.abc import Callable, Iterator
+from itertools import count
+from random import Random
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from chalicelib.cloud import Unreachable
+from chalicelib.tunnels import decide, fences, hand
+from chalicelib.tunnels.decide import Decision
+from chalicelib.tunnels.declared import Tunnels
+from chalicelib.tunnels.records import CLAIMS, Act, Command, Memory, Page, Seen, Told
+from chalicelib.tunnels.verdict import Verdict
+from sandbox.simulation.parts import MemoryTable
+from sandbox.simulation.tunnel_hosts import Neighbour, Street
+from sandbox.simulation.tunnel_judge import Judge, Timeline
+from sandbox.simulation.tunnel_troubles import Troubles
+
+_BEGAN = 1_000_000.0
+_END = 56
+
+
+class Plot(msgspec.Struct, frozen=True):
+    """One timeline: how it is set up, how often (s; 0: never) something happens, and how often (a share) a step of the
+    healer's goes wrong."""
+
+    seed: int
+    slots: int = 2
+    neighbours: int = 1
+    mode: Any = "full"
+    minutes: int = 90
+    every: float = 240
+    rough: float = 0.01
+
+
+def plot(seed: int) -> Plot:
+    """The timeline of a seed: most with two slots and one canary, a third of them with a healer that never fails."""
+    chance = Random(seed * 7919)  # noqa: S311 - chance here must be repeatable
+    return Plot(seed, chance.choices((2, 3, 4), (6, 3, 1))[0], chance.choices((0, 1, 2), (2, 5, 3))[0],
+                chance.choices(("full", "drain", "observe"), (18, 1, 1))[0], rough=chance.choice((0, 0.01, 0.03)))
+
+
+class Healer:
+    """One invocation of the healer's Lambda, with its own idea of the time."""
+
+    def __init__(self, name: str, skew: float, end: float) -> None:
+        self.name, self.skew, self.end, self.gone, self.stalled = name, skew, end, False, 0.0
+
+
+class World:
+    """The region. `run` lets all of it happen and judges."""
+
+    def __init__(self, plot: Plot) -> None:
+        self.plot, self.settings = plot, Tunnels(master="far-away-1", slots=plot.slots, mode=plot.mode)
+        self.chance = Random(plot.seed)  # noqa: S311 - chance here must be repeatable
+        self._order = count()
+        self._queue: list[tuple[float, int, Callable[[Any], None], Any]] = []
+        self.street = Street(self.chance, self.at, plot.slots)
+        self.street.now = _BEGAN
+        self.judge = Judge(self.street, plot.mode, plot.slots)
+        self.memory, self.rev, self.written = Memory(), 0, 0.0
+        self.claims = MemoryTable(fault=self._ledger)
+        self.neighbours = [Neighbour(self.street, self.chance.uniform(-1, 1)) for _ in range(plot.neighbours)]
+        self.frozen: tuple[float, dict[str, Verdict]] = (0.0, {})
+        self.away = 0.0
+        self.crashes = 0
+        self.troubles = Troubles(self)
+
+    def at(self, when: float, call: Callable[[Any], None], what: Any = None) -> None:
+        """Call `call(what)` at `when`."""
+        heapq.heappush(self._queue, (when, next(self._order), call, what))
+
+    def run(self) -> Timeline:
+        """Trouble, rounds and minutes until the end."""
+        end, queue, street = _BEGAN + self.plot.minutes * 60, self._queue, self.street
+        self.at(_BEGAN, self._minute)
+        self.troubles.begin()
+        while queue and queue[0][0] < end:
+            street.now, _, call, what = heapq.heappop(queue)
+            call(what)
+        judge = self.judge
+        return Timeline(self.plot.seed, tuple(judge.harm), dict(judge.acts), dict(judge.pages), self.crashes,
+                        judge.rounds, self.troubles.count, judge.healed, judge.seconds_out)
+
+    # The healer's life.
+
+    def _minute(self, _: object) -> None:
+        now, luck = self.street.now, self.chance.random()
+        self.at(now + 60, self._minute)
+        if now < self.away or luck < self.plot.rough:
+            return
+        self._invoke(now)
+        if luck > 1 - 4 * self.plot.rough:
+            # Delivered twice, or the lease was taken for lost.
+            self._invoke(now + self.chance.uniform(0, 20))
+
+    def _invoke(self, minute: float) -> None:
+        chance = self.chance
+        healer = Healer(f"{minute:.1f}", chance.uniform(-1, 1), minute + _END)
+        self.at(max(self.street.now, minute) + chance.uniform(0.3, 2), self._round, healer)
+
+    def _round(self, healer: Healer) -> None:
+        now, chance = self.street.now, self.chance
+        if healer.gone or now > healer.end:
+            return
+        self.at(max(now, healer.stalled) + 2, self._round, healer)
+        if now < healer.stalled:
+            return
+        seen = self._look(now + healer.skew)
+        decision = decide.judge(seen, f"{healer.name}/{now:.2f}")
+        if decision.acts or decision.pages or chance.random() < self.plot.rough:
+            self._resume((healer, self._carry_out(healer, seen, decision)))
+        else:
+            self._remember(seen.rev, decision.memory)
+        self.judge.round(self.memory)
+
+    def _look(self, at: float) -> Seen:
+        street, (until, old) = self.street, self.frozen
+        if street.now < until:
+            verdicts = old
+        else:
+            verdicts = {host.id: Verdict(*street.side(host), at) for host in street.hosts.values()}
+        commands: dict[str, Command] = {}
+        for slot in self.memory.slots:
+            if slot.phase == "restarting" and (said := self._command(slot.command)):
+                commands[slot.command] = said
+        canaries = tuple(neighbour.said for neighbour in self.neighbours)
+        return Seen("here", self.settings, self.memory, street.shown(), verdicts, at, canaries, commands, self.rev)
+
+    def _command(self, key: str) -> Command | None:
+        """What becomes of a restart is known only if its command was written down."""
+        claim = self.claims.store.items.get((CLAIMS, key))
+        if claim is None or "command" not in claim[0].body:
+            return None
+        return "failed" if claim[0].body["command"] == "" else self.street.said(key)
+
+    def _remember(self, rev: int, memory: Memory) -> bool:
+        if rev != self.rev:
+            return False
+        before, self.memory, self.rev, self.written = self.memory, memory, self.rev + 1, self.street.now
+        if before.slots is not memory.slots:
+            self.judge.remembered(before, memory)
+        return True
+
+    def hand(self, ask: hand.Ask, instance: str) -> bool:
+        """Somebody asks for it by hand, from a machine with a clock of its own; whether it was done."""
+        person = Healer("hand", self.chance.uniform(-1, 1), 0)
+        seen = self._look(self.street.now + person.skew)
+        plan = hand.plan(seen, ask, instance)
+        if not plan.actions:
+            return bool(plan.notes)
+        asked = hand.done(self.memory, self.settings, instance, ask, plan.actions[0].facts["kind"], seen.at)
+        if asked is None or not self._remember(self.rev, asked.memory):
+            return False
+        self.judge.blip(0)
+        self._resume((person, self._acts(person, Decision(asked.memory, (asked.act,) if asked.act else ()))))
+        return True
+
+    # What act.py does, one step after the other. Each `yield` is a moment (s) in which everything else goes on.
+
+    def _resume(self, what: tuple[Healer, Iterator[float]]) -> None:
+        healer, steps = what
+        chance, now = self.chance, self.street.now
+        wait = next(steps, None)
+        if wait is None or healer.gone:
+            return
+        luck = chance.random()
+        if luck < self.plot.rough:
+            healer.gone, self.crashes = True, self.crashes + 1
+            return
+        if luck < 2 * self.plot.rough:
+            healer.stalled = now + chance.uniform(1, 60)
+        self.at(max(now, healer.stalled) + wait, self._resume, what)
+
+    def _carry_out(self, healer: Healer, seen: Seen, decision: Decision) -> Iterator[float]:
+        chance, rough = self.chance, self.plot.rough
+        yield chance.uniform(0.005, 0.3)
+        if (chance.random() < rough or fences.late(self._standing(healer, decision.memory))
+                or not self._remember(seen.rev, decision.memory)):
+            return
+        # Each fourth answer that is lost is asked for again with the same mark, and the round goes on, maybe twice.
+        luck = chance.random()
+        if luck < 3 * rough:
+            return
+        if luck < 6 * rough:
+            self.at(self.street.now + chance.uniform(0.1, 4), self._resume, (healer, self._acts(healer, decision)))
+        yield from self._acts(healer, decision)
+
+    def _acts(self, healer: Healer, decision: Decision) -> Iterator[float]:
+        for act in decision.acts:
+            yield self.chance.uniform(0.005, 0.1)
+            if not self._claimed(act.key, healer):
+                continue
+            yield self.chance.uniform(0.005, 0.1)
+            if not fences.refusal(self._standing(healer, decision.memory)):
+                yield from self._call(healer, decision.memory, act)
+        for page in decision.pages:
+            yield self.chance.uniform(0.005, 0.1)
+            if self._claimed(f"{page.key}/{decision.memory.at}", healer):
+                yield self.chance.uniform(0.01, 0.3)
+                if not fences.late(self._standing(healer, decision.memory)):
+                    self._page(page)
+
+    def _claimed(self, key: str, healer: Healer) -> bool:
+        try:
+            return fences.claim(self.claims, key, self.street.now + healer.skew) is not None
+        except Unreachable:
+            return False
+
+    def _standing(self, healer: Healer, memory: Memory) -> fences.Standing:
+        return fences.Standing(memory.at, self.street.now + healer.skew, self.settings.stale, memory.turn,
+                               self.memory.turn)
+
+    def _call(self, healer: Healer, memory: Memory, act: Act) -> Iterator[float]:
+        streak = next((slot.streak for slot in memory.slots if slot.name == act.slot), None)
+        overtaken = self.street.now - self.written if self.memory.turn != memory.turn else 0.0
+        self.judge.called(act, healer.skew, streak.at if streak else act.at, memory.dark, overtaken)
+        # What is under way arrives, whatever becomes of the healer; or it is lost.
+        takes, luck = self.chance.uniform(0.05, 1.5), self.chance.random()
+        answer: list[str] = []
+        if luck > 2 * self.plot.rough:
+            self.at(self.street.now + takes, self._effect, (act, answer))
+        yield takes + 0.01
+        if answer and act.kind == "restart" and luck > 3 * self.plot.rough:
+            item = self.claims.store.items[CLAIMS, act.key][0]
+            self.claims.store.put(replace(item, body=item.body | {"command": "" if answer[0] else act.key}), "", None)
+
+    def _effect(self, what: tuple[Act, list[str]]) -> None:
+        act, answer = what
+        street, host = self.street, self.street.hosts.get(act.instance)
+        if act.kind == "drain":
+            answer.append(street.deregister(act.instance))
+            if host and not answer[0]:
+                self.judge.drained(host)
+        elif act.kind == "undrain":
+            answer.append(street.register(act.instance))
+        elif act.kind == "restart":
+            answer.append(street.restart(act.instance, act.key))
+        else:
+            answer.append(street.terminate(act.instance))
+
+    def _page(self, page: Page) -> None:
+        luck = self.chance.random()
+        if luck < self.plot.rough:
+            return
+        sure = luck > 2 * self.plot.rough
+        self.judge.told(page, sure)
+        told = self.memory.told.get(page.key)
+        if sure and told:
+            self.memory = replace(self.memory, told={**self.memory.told, page.key: Told(told.at, True)})
+            self.rev += 1
+
+    def _ledger(self, call: str) -> None:
+        if self.chance.random() < self.plot.rough / 2:
+            raise Unreachable("the ledger")
