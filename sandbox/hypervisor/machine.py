@@ -68,13 +68,17 @@ class Machine:
             await asyncio.sleep(_RETRY_SECONDS)
         finally:
             self._process = None
-            self.phase = OFF
             self._give_up()
+            # Should only the supervisor have died, the instance must not boot beside what it left behind.
+            await asyncio.to_thread(processes.end, f"{self.spec.mark}/")
+            self.phase = OFF
 
     async def shut_down(self) -> None:
         """Stop the services in good order, then end everything; returns when nothing runs any more."""
         self.phase = ENDING
         self._down.clear()
+        if self._process is None:
+            return
         self._send({"do": "down"})
         try:
             await asyncio.wait_for(self._down.wait(), _DOWN_SECONDS)
