@@ -76,9 +76,13 @@ def test_all_bytes_pass_both_ways_and_an_end_is_passed_on(world: World, tmp_path
     site.becomes(one, "healthy")
     host, sent = world.addresses()[site.name].host, random.Random(1).randbytes(3_000_000)
 
+    def say(plug: socket.socket) -> None:
+        plug.sendall(sent)
+        plug.shutdown(socket.SHUT_WR)
+
     def echoed(_: int) -> bool:
         with socket.create_connection((host, BALANCED), 10) as plug, plug.makefile("rb") as stream:
-            writer = threading.Thread(target=lambda: (plug.sendall(sent), plug.shutdown(socket.SHUT_WR)))
+            writer = threading.Thread(target=say, args=(plug,))
             writer.start()
             found = stream.read()
             writer.join()
