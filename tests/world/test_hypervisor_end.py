@@ -77,6 +77,9 @@ def test_nothing_is_left_when_the_server_is_killed(tmp_path: Path) -> None:
         # Its supervisors see it go, even if the process that started the world never looks.
         eventually(lambda: not processes.marked(mark) and not [one for one in everything if alive(one)])
         assert get(where) == "" and process.poll() is None
+        process.send_signal(signal.SIGINT)  # and this one takes the folder away
+        process.wait(15)
+        assert not home.exists()
 
 
 def alive(number: int) -> bool:
