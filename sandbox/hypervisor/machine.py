@@ -67,9 +67,11 @@ class Machine:
             log.warning("%s does not boot, tried again: %s", self.spec.instance, error)
             await asyncio.sleep(_RETRY_SECONDS)
         finally:
-            self._process = None
-            self.phase = OFF
+            self._process, self.phase = None, ENDING
             self._give_up()
+            # Should only the supervisor have died, the instance must not boot beside what it left behind.
+            await asyncio.to_thread(processes.end, f"{self.spec.mark}/")
+            self.phase = OFF
 
     async def shut_down(self) -> None:
         """Stop the services in good order, then end everything; returns when nothing runs any more."""
@@ -80,8 +82,9 @@ class Machine:
             await asyncio.wait_for(self._down.wait(), _DOWN_SECONDS)
         except TimeoutError:
             await self.cut()
-        if self._process and self._process.stdin:
-            self._process.stdin.close()  # the word to end
+        process = self._process  # gone by now if it ended by itself
+        if process is not None and process.stdin is not None:
+            process.stdin.close()  # the word to end
 
     async def cut(self) -> None:
         """Power off: every process is killed at once."""

@@ -4,6 +4,7 @@ import asyncio
 import datetime
 import ssl
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,7 @@ def says(*pieces: bytes) -> Serve:
     """A target that says this once it has been asked."""
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
-        for piece in pieces:
-            writer.write(piece)
+        writer.write(b"".join(pieces))
         writer.close()
     return serve
 
@@ -55,14 +55,14 @@ def group(protocol: str = "HTTP", *, network: bool = True) -> Group:
 
 def verdict(serve: Serve | None, settings: Group, secure: ssl.SSLContext | None = None) -> Verdict:
     """What a probe of such a target finds; None is nobody listening."""
+    served: list[asyncio.StreamWriter] = []
+
+    async def watched(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.append(writer)
+        await (serve or silent)(reader, writer)
+
     async def run() -> Verdict:
-        served: list[tuple[asyncio.Task[None] | None, asyncio.StreamWriter]] = []
-
-        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            served.append((asyncio.current_task(), writer))
-            await (serve or silent)(reader, writer)
-
-        server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=secure)
+        server = await asyncio.start_server(watched, "127.0.0.1", 0, ssl=secure)
         port = server.sockets[0].getsockname()[1]
         if serve is None:
             server.close()
@@ -71,9 +71,9 @@ def verdict(serve: Serve | None, settings: Group, secure: ssl.SSLContext | None 
             return await probe(settings, Target("127.0.0.1", port, port))
         finally:
             server.close()
-            for _, writer in served:
-                writer.transport.abort()
-            await asyncio.gather(*(task for task, _ in served if task), return_exceptions=True)
+            for writer in served:
+                with suppress(OSError):
+                    await writer.wait_closed()
     return asyncio.run(run())
 
 

@@ -1,9 +1,12 @@
 """Elastic Load Balancing in the sandbox: health is probed, and connections go to healthy targets."""
 
 import json
+import random
 import socket
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +51,45 @@ def test_probes_and_connections_come_from_the_balancers_own_address(world: World
     site.register(one)
     site.becomes(one, "healthy")
     assert site.get("/peer") == world.addresses()[site.name].host
+
+
+ECHO = """
+import os, socket, sys, threading
+def serve(plug):
+    with plug:
+        while data := plug.recv(65536):
+            plug.sendall(data)
+        plug.shutdown(socket.SHUT_WR)
+listener = socket.create_server((os.environ["ADDRESS"], 8080), backlog=100)
+while True:
+    threading.Thread(target=serve, args=(listener.accept()[0],)).start()
+"""
+
+
+def test_all_bytes_pass_both_ways_and_an_end_is_passed_on(world: World, tmp_path: Path) -> None:
+    (tmp_path / "echo.py").write_text(ECHO)
+    world.image("ami-0123456789abcdef6", {"echo": f"exec {sys.executable} -S {tmp_path / 'echo.py'}"})
+    made = world.client("ec2", HOME).run_instances(ImageId="ami-0123456789abcdef6", MinCount=1, MaxCount=1)
+    site, one = Site(world, "echo", HealthCheckProtocol="TCP"), made["Instances"][0]["InstanceId"]
+    eventually(lambda: state(world, HOME, one) == "running")
+    site.register(one)
+    site.becomes(one, "healthy")
+    host, sent = world.addresses()[site.name].host, random.Random(1).randbytes(3_000_000)
+
+    def say(plug: socket.socket) -> None:
+        plug.sendall(sent)
+        plug.shutdown(socket.SHUT_WR)
+
+    def echoed(_: int) -> bool:
+        with socket.create_connection((host, BALANCED), 10) as plug, plug.makefile("rb") as stream:
+            writer = threading.Thread(target=say, args=(plug,))
+            writer.start()
+            found = stream.read()
+            writer.join()
+            return found == sent
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(echoed, range(8)))
 
 
 def test_with_no_healthy_target_all_get_connections(world: World) -> None:

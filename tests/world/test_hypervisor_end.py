@@ -77,6 +77,9 @@ def test_nothing_is_left_when_the_server_is_killed(tmp_path: Path) -> None:
         # Its supervisors see it go, even if the process that started the world never looks.
         eventually(lambda: not processes.marked(mark) and not [one for one in everything if alive(one)])
         assert get(where) == "" and process.poll() is None
+        process.send_signal(signal.SIGINT)  # and this one takes the folder away
+        process.wait(15)
+        assert not home.exists()
 
 
 def alive(number: int) -> bool:
@@ -99,6 +102,18 @@ def test_a_power_cut_takes_orphans_along_and_leaves_other_instances_alone(tmp_pa
         world.power_off(cut)
         eventually(lambda: not alive(pids[0]))
         assert alive(pids[1]) and get(address(world, HOME, spared)) == spared
+
+
+def test_an_instance_whose_first_process_dies_boots_again_with_nothing_left_of_before(tmp_path: Path) -> None:
+    with World.start() as world:
+        add_image(world, tmp_path)
+        one = launch(world, HOME)[0]
+        where, mark = address(world, HOME, one), f"{world.state.mark}/{HOME}/{one}/"
+        web = int(get(where, "/pid"))
+        supervisor = min(processes.marked(mark) - processes.marked(f"{mark}web/"))
+        os.kill(supervisor, signal.SIGKILL)
+        eventually(lambda: get(where, "/pid") not in ("", str(web)))
+        assert not alive(web) and not alive(supervisor)
 
 
 def test_a_stack_of_sites_is_gone_with_its_region(tmp_path: Path) -> None:
