@@ -42,8 +42,8 @@ _REASONS = {200: "OK", 405: "Method Not Allowed", 503: "Service Unavailable"}
 class Settings(NamedTuple):
     """Where to look, and for how long what was seen holds. All times in seconds.
 
-    `fresh`: no older success counts; a probe a second, of three round trips over an ocean, needs 1.6. `patience`: after it an unanswered probe is given up, since a database can go
-    without a word, which sshd does not notice.
+    `fresh`: no older success counts; a probe a second, of three round trips over an ocean, needs 1.6. `patience`: after
+    it an unanswered probe is given up, since a database can go without a word, which sshd does not notice.
     """
 
     host: str
