@@ -42,15 +42,15 @@ _REASONS = {200: "OK", 405: "Method Not Allowed", 503: "Service Unavailable"}
 class Settings(NamedTuple):
     """Where to look, and for how long what was seen holds. All times in seconds.
 
-    `fresh`: no older success counts. `patience`: after it an unanswered probe is given up, since a database can go
-    without a word, which sshd does not notice.
+    `fresh`: no older success counts; a probe a second, of three round trips over an ocean, needs 1.6. `patience`: after
+    it an unanswered probe is given up, since a database can go without a word, which sshd does not notice.
     """
 
     host: str
     port: int
     expect: str = ""
     every: float = 1.0
-    fresh: float = 3.0
+    fresh: float = 2.5
     patience: float = 900.0
 
 
@@ -180,7 +180,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--tunnel", type=place, required=True, metavar="ADDRESS:PORT", help="where ssh listens")
     parser.add_argument("--expect", default="", metavar="TEXT", help="what the server's version must contain")
     parser.add_argument("--every", type=float, default=1.0, metavar="S", help="seconds between probes")
-    parser.add_argument("--fresh", type=float, default=3.0, metavar="S", help="for how long a success counts")
+    parser.add_argument("--fresh", type=float, default=2.5, metavar="S", help="for how long a success counts")
     # "-MariaDB" after a space would pass for an option.
     return parser.parse_args(list(_joined(words, "--expect")))
 

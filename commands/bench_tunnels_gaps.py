@@ -1,7 +1,8 @@
-"""For how long replication stands still when a tunnel is killed, hangs, or both are killed: ours, plain ssh, autossh.
+"""For how long replication stands still when tunnels or gateways die or hang: ours, plain ssh, autossh.
 
-Each set-up is a network of its own with a master, a replica, sshd, two tunnels and HAProxy before them, and the same
-faults hit the tunnel that replication goes through. They run side by side, so that a busy machine slows all alike.
+Each set-up is a network of its own with a master, a replica, two gateways (sshd), a tunnel over each and HAProxy before
+them, and the same faults hit the tunnel that replication goes through. They run side by side, so that a busy machine
+slows all alike.
 
 - `ours`: ssh that notices a dead path after 6 s and is restarted at once, HAProxy asks the health port of each tunnel
   (a probe through to the database), and the replica is tuned (retry after 1 s, heartbeat 1 s, time-out 4 s).
@@ -27,8 +28,9 @@ from tests.peers.mariadb import MariaDB
 from tests.peers.process import Peer, family
 
 PROGRAMS = (*mariadb.PROGRAMS, *ssh.PROGRAMS, *haproxy.PROGRAMS, "autossh", "ip")
-_MASTER, _FAR, _BALANCER, _REPLICA = "10.0.0.1", "10.0.0.2", "10.0.0.5", "10.0.0.6"
-_NEAR = {"a": "10.0.0.3", "b": "10.0.0.4"}
+_MASTER, _BALANCER, _REPLICA = "10.0.0.1", "10.0.0.2", "10.0.0.3"
+_NEAR = {"a": "10.0.0.11", "b": "10.0.0.12"}
+_FAR = {"a": "10.0.0.21", "b": "10.0.0.22"}
 _PORT, _HEALTH = 3306, 3307
 # Longer than the 60 s after which a replica and its retries come as they are installed; who takes longer is given up.
 _LIMIT = 75.0
@@ -60,7 +62,7 @@ SETUPS = (
     Setup("autossh", "autossh", _ALIVE, "", _EACH, False, "", ()),
 )
 # What happens, and for how long replication of ours may stand still then (s).
-FAULTS = {"one killed": 1.0, "one hung": 5.0, "both killed": 2.0}
+FAULTS = {"one killed": 1.0, "one hung": 5.0, "one gateway hung": 5.0, "both killed": 2.0}
 
 
 class Ended(Exception):
@@ -105,12 +107,12 @@ def _set_up(setup: Setup, rounds: int, bars: Progress, stop: threading.Event) ->
 def _world(setup: Setup, stop: threading.Event) -> Iterator["_World"]:
     log = ("--log-bin", "--gtid-strict-mode=ON", f"--server-id={1}")
     with ExitStack() as stack:
-        stack.enter_context(network.namespace(_MASTER, _FAR, *_NEAR.values(), _BALANCER, _REPLICA))
+        stack.enter_context(network.namespace(_MASTER, _BALANCER, _REPLICA, *_NEAR.values(), *_FAR.values()))
         master = stack.enter_context(mariadb.server(*log, address=_MASTER, port=_PORT, hosts=f"{_MASTER} far.test\n"))
         replica = stack.enter_context(mariadb.server("--server-id=2", *setup.replica, address=_REPLICA, port=_PORT))
-        far = stack.enter_context(ssh.server(_FAR))
-        tunnels = {name: stack.enter_context(far.kept((address, _PORT), (_MASTER, _PORT), setup.options, setup.program))
-                   for name, address in _NEAR.items()}
+        gateways = {name: stack.enter_context(ssh.server(address)) for name, address in _FAR.items()}
+        tunnels = {name: stack.enter_context(gateways[name].kept(
+            (address, _PORT), (_MASTER, _PORT), setup.options, setup.program)) for name, address in _NEAR.items()}
         if setup.deep:
             for address in _NEAR.values():
                 stack.enter_context(health.port((address, _HEALTH), (address, _PORT)))
@@ -118,16 +120,18 @@ def _world(setup: Setup, stop: threading.Event) -> Iterator["_World"]:
         balancer = stack.enter_context(haproxy.balancer(
             (_BALANCER, _PORT), {name: (address, _PORT) for name, address in _NEAR.items()}, setup.check,
             each=setup.each, health_ports=ports))
-        world = stack.enter_context(closing(_World(replica, tunnels, balancer, stop)))
+        world = stack.enter_context(closing(_World(replica, gateways, tunnels, balancer, stop)))
         world.replicate(master, setup.master)
         yield world
 
 
 class _World:
     def __init__(
-        self, replica: MariaDB, tunnels: dict[str, Peer], balancer: haproxy.Balancer, stop: threading.Event
+        self, replica: MariaDB, gateways: dict[str, ssh.Sshd], tunnels: dict[str, Peer], balancer: haproxy.Balancer,
+        stop: threading.Event,
     ) -> None:
-        self.replica, self.tunnels, self.balancer, self.stop = replica, tunnels, balancer, stop
+        self.replica, self.balancer, self.stop = replica, balancer, stop
+        self.gateways, self.tunnels = gateways, tunnels
         self.ended = threading.Event()
         self.writer = threading.Thread()
 
@@ -159,8 +163,13 @@ class _World:
         """The longest time that the replica was behind from the fault on until it is well again."""
         self._until(self._steady)
         used = self._used()
-        hit = list(self.tunnels) if fault == "both killed" else [used]
-        pids = [family(self.tunnels[name].pid)[-1] for name in hit]
+        if fault == "one gateway hung":
+            gateway = self.gateways[used].process
+            gateway.stop()
+            gap = self._behind()
+            gateway.resume()
+            return gap
+        pids = [family(self.tunnels[name].pid)[-1] for name in (self.tunnels if fault == "both killed" else [used])]
         for pid in pids:
             os.kill(pid, signal.SIGSTOP if fault == "one hung" else signal.SIGKILL)
         gap = self._behind()
