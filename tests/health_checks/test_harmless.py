@@ -106,7 +106,8 @@ def _entries(seen: Seen, parent: Parent) -> Any:
             yield "counts a host twice"
     for number in set(before.children) - set(parent.children):
         check = checks[number]
-        if _there(check, seen) and seen.hosts[check.host].state != "draining" and (check.healthy, check.read) != (False, AT):
+        stays = _there(check, seen) and seen.hosts[check.host].state != "draining"
+        if stays and (check.healthy, check.read) != (False, AT):
             yield "drops one that may be back"
 
 

@@ -1,4 +1,4 @@
-"""Which check goes where, and which are looked at: the moments at which a gap once grew too long, or an anchor went unread.
+"""Which check goes where, and which are looked at: moments in which a gap once grew too long, or an anchor went unread.
 
 `i-1` to `i-4` have the anchors 1 to 4; checks 5 and 6 rove. Checks come every 10 s, so that a slot is two minutes.
 """
@@ -24,10 +24,10 @@ def check(number: int, host: int, ago: int, healthy: bool | None = True, read: f
                  read)
 
 
-def memory(*others: Check, queue: dict[str, float] | None = None, **first: Check) -> Memory:
-    """Four settled anchors (`first` replaces some by `a<number>`), and `others`."""
-    settled = [first.get(f"a{number}", check(number, number, 50)) for number in range(1, 5)]
-    return Memory("", MINUTE - 1, (*settled, *others), Parent((1, 2, 3, 4), 2, "p", 9, AT - 900), queue or {})
+def memory(*others: Check, queue: dict[str, float] | None = None) -> Memory:
+    """Four settled anchors, and `others`, which take the place of those of the same number."""
+    checks = {number: check(number, number, 50) for number in range(1, 5)} | {one.number: one for one in others}
+    return Memory("", MINUTE - 1, tuple(checks.values()), Parent((1, 2, 3, 4), 2, "p", 9, AT - 900), queue or {})
 
 
 def hosts(*numbers: int, **states: Any) -> dict[str, Host]:
@@ -51,14 +51,14 @@ def test_a_check_that_doubles_another_goes_before_one_that_is_alone_with_its_hos
 def test_a_check_that_doubles_another_does_not_wait_to_become_an_anchor() -> None:
     # i-4 has died and an anchor is wanted; check 6 can never be it, since i-1 has one.
     there = hosts(1, 2, 3, 4, 6, 7, i4="unhealthy")
-    found = moved(memory(check(5, 7, 1, None, 0), check(6, 1, 2), a4=check(4, 4, 50, False, AT),
+    found = moved(memory(check(5, 7, 1, None, 0), check(6, 1, 2), check(4, 4, 50, False, AT),
                          queue={"i-6": AT - 60}), there)
     assert found == [(6, "i-6")]
 
 
 def test_a_rover_that_is_wanted_as_an_anchor_waits_for_nobody() -> None:
     there = hosts(1, 2, 3, 4, 5, 6, 7, i4="unhealthy")
-    found = moved(memory(check(5, 5, 2), check(6, 6, 1, None, 0), a4=check(4, 4, 50, False, AT)), there)
+    found = moved(memory(check(5, 5, 2), check(6, 6, 1, None, 0), check(4, 4, 50, False, AT)), there)
     assert found == [(5, "i-7")]
 
 
@@ -110,19 +110,19 @@ def test_a_check_that_may_become_an_anchor_is_read_each_minute_while_one_is_want
 @pytest.mark.parametrize("known", [True, False])
 def test_lost_anchors_are_read_each_minute_and_the_others_are_not_forgotten(known: bool) -> None:
     there = hosts(*range(1, 9), i3="unhealthy" if known else "healthy", i4="unhealthy" if known else "healthy")
-    lost = {f"a{n}": check(n, n, 50, False, AT - 60) for n in (3, 4)}
-    found = reads(memory(check(5, 5, 1), check(6, 6, 1), a1=check(1, 1, 50, True, AT - 240), **lost), there)
+    lost = [check(n, n, 50, False, AT - 60) for n in (3, 4)]
+    found = reads(memory(check(5, 5, 1), check(6, 6, 1), check(1, 1, 50, True, AT - 240), *lost), there)
     assert {1, 2, 3, 4} <= set(found)
 
 
 def test_when_more_are_lost_than_can_be_borne_the_budget_is_kept() -> None:
-    lost = {f"a{n}": check(n, n, 50, False, AT - 60 - n) for n in range(1, 5)}
-    assert [n for n in reads(memory(check(5, 5, 1), check(6, 6, 1), **lost), hosts(*range(1, 9))) if n < 5] == [4, 3]
+    lost = [check(n, n, 50, False, AT - 60 - n) for n in range(1, 5)]
+    assert [n for n in reads(memory(check(5, 5, 1), check(6, 6, 1), *lost), hosts(*range(1, 9))) if n < 5] == [4, 3]
 
 
 def test_an_anchor_that_was_read_dead_some_minutes_ago_does_not_make_way() -> None:
     there, able = hosts(*range(1, 9)), [check(5, 5, 2, True, AT), check(6, 6, 2, True, AT)]
-    stale = memory(*able, a3=check(3, 3, 50, False, AT - 60), a4=check(4, 4, 50, False, AT))
+    stale = memory(*able, check(3, 3, 50, False, AT - 60), check(4, 4, 50, False, AT))
     found = anchors.change(stale, SETTINGS, there, AT)
     assert found and set(found.children) == {1, 2, 3, 5}
 

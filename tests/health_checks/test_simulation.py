@@ -48,8 +48,10 @@ def test_pairs_of_anchors_may_be_lost_as_soon_as_the_last_are_replaced(model: Mo
     assert found.repointed <= 120 < found.repointed_many <= 122.5 or found.repointed_many <= 120
 
 
-def test_no_gap_is_too_long_in_the_region_that_once_had_one() -> None:
-    found = lived(hosts=3, hours=61, seed=127)
+@pytest.mark.parametrize("seed", [2, 13])
+def test_a_small_region_has_no_gap_that_is_too_long(seed: int) -> None:
+    # A rover that waited to become an anchor, though it could not, made it 9% too long in these.
+    found = lived(hosts=3, hours=60, seed=seed)
     assert found.late == 0 and found.gap_of_bound < 1
 
 
