@@ -27,7 +27,8 @@ class Verdict(msgspec.Struct, frozen=True):
 
     `flips`: the verdict fell, or did not come back, though no outage was on. `missed`: outages not seen in time.
     `late`: gaps and re-pointings beyond their bounds, in smooth worlds. `gap` is the longest while there were no more
-    than `hosts`; `gap_of_bound` the longest at any time, as a share of what is allowed for as many as there were.
+    than `hosts`; `gap_of_bound` the longest at any time, as a share of what is allowed for as many as there were (a
+    minute more for each outage of the region meanwhile).
     `repointed` is the slowest re-pointing of a terminated host's check; `repointed_many` that when as many anchors as
     the threshold were terminated at once, or the region was down as a whole.
     """
@@ -74,6 +75,7 @@ class Tally:
         self._anchors: set[str] = set()
         self._last: dict[str, float] = {}
         self._peaks: deque[tuple[float, int]] = deque()
+        self._ends: deque[float] = deque(maxlen=100)
 
     @property
     def standing(self) -> bool:
@@ -109,6 +111,7 @@ class Tally:
         self.detection = max(self.detection, seen)
         self.missed += seen > self.allowed
         self._since, self._ended, self._up = None, now, True
+        self._ends.append(now)
 
     def leaves(self, id: str, now: float) -> None:
         """A host begins to drain."""
@@ -177,11 +180,15 @@ class Tally:
         if gap <= records.settle(self.settings) + 60:
             return
         hosts = max(hosts for when, hosts in self._peaks if when >= since - 60)
-        bound = records.bound(self.settings, hosts)
+        bound = records.bound(self.settings, hosts) + 60 * self._outages(since)
         if hosts <= self.hosts:
             self.gap = max(self.gap, gap)
         self.gap_of_bound = max(self.gap_of_bound, gap / bound)
         self.late += not self.rough and gap > bound
+
+    def _outages(self, since: float) -> int:
+        """How many outages of the region there were since then, or just before: each may keep a rover for a minute."""
+        return sum(end > since - _DOUBT_SECONDS for end in self._ends) + (self._since is not None)
 
     def verdict(self, plot: "Plot") -> Verdict:
         """All figures."""

@@ -39,7 +39,7 @@ def _check(number: int, chance: Random, settings: HealthChecks) -> Check:
     minutes = chance.choice((0, 1, 2, 3, 3, 3, 9))
     since = AT - chance.choice((5, records.settle(settings) - 1, records.settle(settings), 900, 900, 900))
     healthy, read = chance.choice(((True, AT), (True, AT), (True, AT), (True, AT - 60), (True, AT - 900), (False, AT),
-                                   (None, 0.0)))
+                                   (False, AT - 120), (None, 0.0)))
     return Check(number, f"c{number}", 1, f"i-{host}", f"192.0.2.{host}", since, MINUTE - minutes,
                  chance.random() > 0.05, healthy, read)
 
@@ -56,7 +56,8 @@ def harms(seen: Seen, done: decide.Decision) -> set[str]:
     for move in done.moves:
         if move.host.state == "draining":
             found.add("points at a draining host")
-        if _there(move.check, seen) and seen.hosts[move.check.host].state != "draining" and not _read(move.check, seen):
+        if (_there(move.check, seen) and seen.hosts[move.check.host].state != "draining"
+                and not _read(move.check, seen) and not _covered(move.check, seen, done)):
             found.add("leaves without a verdict")
     if len(done.moves) + len(done.created) + bool(parent) > max(0, 300 - sum(count for _, count in seen.memory.calls)):
         found.add("spends too much")
@@ -103,6 +104,11 @@ def _entries(seen: Seen, parent: Parent) -> Any:
             yield "lets one in that leaves"
         if any(checks[other].host == check.host for other in parent.children if other != number):
             yield "counts a host twice"
+    for number in set(before.children) - set(parent.children):
+        check = checks[number]
+        stays = _there(check, seen) and seen.hosts[check.host].state != "draining"
+        if stays and (check.healthy, check.read) != (False, AT):
+            yield "drops one that may be back"
 
 
 def _settled(check: Check, seen: Seen) -> bool:
@@ -115,6 +121,13 @@ def _there(check: Check, seen: Seen) -> bool:
 
 def _read(check: Check, seen: Seen) -> bool:
     return check.sure and AT - check.since >= 50 + (seen.settings.failures + 1) * seen.settings.interval
+
+
+def _covered(check: Check, seen: Seen, done: decide.Decision) -> bool:
+    """Whether another check stays with the host, or leaves it with a verdict."""
+    moved = {move.check.number for move in done.moves}
+    return any(other.number != check.number and other.host == check.host and other.address == check.address
+               and other.sure and (other.number not in moved or _read(other, seen)) for other in seen.memory.checks)
 
 
 def _counts(check: Check, seen: Seen) -> bool:
@@ -152,6 +165,7 @@ MUTATIONS: list[tuple[str, Any, str, Any, str]] = [
     ("a change need not be neutral", guards, "neutral", lambda *_: True, "changes an unhealthy verdict"),
     ("old readings count", guards, "_STALE_SECONDS", 10_000, "may fall"),
     ("moves on before the verdict", agenda, "certain", lambda check, settings, at: True, "leaves without a verdict"),
+    ("a double need not be sure", guards, "double", lambda *_: True, "leaves without a verdict"),
     ("no budget", records, "used", lambda memory, minute: 0, "spends too much"),
     ("the threshold rises at once", guards, "spared", lambda *_: True, "spares fewer"),
     ("any candidate", guards, "candidate", lambda *_: True, "lets one in unread"),

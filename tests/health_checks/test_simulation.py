@@ -11,13 +11,13 @@ from chalicelib.health_checks import agenda, guards, records, rovers, target
 from commands import cli, simulate_health_checks
 from sandbox.simulation.checkers import MODELS, Model
 from sandbox.simulation.health_checks import Plot
-from sandbox.simulation.tally import Verdict
+from sandbox.simulation.tally import Tally, Verdict
 
 
 def lived(model: Model = "adversarial", interval: Any = 10, hosts: int = 20, hours: int = 40, rough: bool = False,
-          seed: int = 11) -> Verdict:
+          seed: int = 11, harsh: bool = False) -> Verdict:
     settings = HealthChecks(target_groups=("hosts",), interval=interval)
-    return simulate_health_checks.simulated(Plot(seed, model, settings, hosts, hours * 60, rough))
+    return simulate_health_checks.simulated(Plot(seed, model, settings, hosts, hours * 60, rough, harsh))
 
 
 @pytest.mark.parametrize("rough", [False, True], ids=["smooth", "rough"])
@@ -36,6 +36,42 @@ def test_twenty_hosts_are_all_seen_within_eighteen_minutes() -> None:
     assert 900 < found.gap <= 18 * 60 == records.bound(HealthChecks(target_groups=("a",)), 20) + 20
     assert found.outages > 3 and 0 < found.detection <= 40
     assert 0 < found.repointed <= 120
+
+
+@pytest.mark.parametrize("hosts", [6, 20])
+@pytest.mark.parametrize("interval", [10, 30])
+@pytest.mark.parametrize("model", MODELS)
+def test_pairs_of_anchors_may_be_lost_as_soon_as_the_last_are_replaced(model: Model, interval: int, hosts: int) -> None:
+    found = lived(model, interval, hosts, 12, harsh=True)
+    assert (found.flips, found.missed, found.late, found.strangers) == (0, 0, 0, 0)
+    assert found.calls <= 300 and found.outages > 5
+    assert found.repointed <= 120 < found.repointed_many <= 122.5 or found.repointed_many <= 120
+
+
+@pytest.mark.parametrize("seed", [2, 13])
+def test_a_small_region_has_no_gap_that_is_too_long(seed: int) -> None:
+    # A rover that waited to become an anchor, though it could not, made it 9% too long in these.
+    found = lived(hosts=3, hours=60, seed=seed)
+    assert found.late == 0 and found.gap_of_bound < 1
+
+
+@pytest.mark.slow
+def test_a_gap_in_which_the_region_failed_may_be_a_minute_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lived("carries over", hours=197, seed=35, harsh=True).late == 0
+    monkeypatch.setattr(Tally, "_outages", lambda *_: 0)
+    assert lived("carries over", hours=197, seed=35, harsh=True).late > 0
+
+
+def test_if_all_could_be_re_pointed_at_once_an_outage_would_be_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guards, "few", lambda *_: True)
+    found = lived(hours=30, seed=0, harsh=True)
+    assert found.missed > 0 and found.detection > 40
+
+
+def test_if_idle_checks_were_read_each_minute_anchors_would_be_lost_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lived(interval=30, hosts=6, hours=30, seed=3, harsh=True).flips == 0
+    monkeypatch.setattr(agenda, "_lately", lambda *_: False)
+    assert lived(interval=30, hosts=6, hours=30, seed=3, harsh=True).flips > 0
 
 
 def test_an_outage_is_seen_within_a_hundred_seconds_by_checks_every_thirty() -> None:

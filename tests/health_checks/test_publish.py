@@ -1,0 +1,221 @@
+"""What the other regions are told: the parent's id, under `verdict`/`<region>` of the coordination table."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from chalicelib import cloud, control
+from chalicelib.fleet import HealthChecks
+from chalicelib.health_checks import act, decide
+from chalicelib.health_checks.records import Check, Host, Memory, Parent, Seen
+from sandbox.simulation.parts import MemoryTable
+from tests.health_checks.street import NOON, Street
+from tests.health_checks.test_operations import BEGUN
+
+MINUTE = NOON // 60
+HOSTS = {f"i-{n}": Host(f"i-{n}", f"192.0.2.{n}") for n in range(1, 7)}
+CHECKS = tuple(Check(n, f"c{n}", 1, f"i-{n}", f"192.0.2.{n}", NOON - 900, MINUTE - 15, True, True, NOON - 60.0)
+               for n in range(1, 7))
+PARENT = Parent((1, 2, 3, 4), 2, "parent", 3, NOON - 900)
+
+
+def acts(parent: Parent | None, published: str | None, hosts: dict[str, Host] = HOSTS) -> list[dict[str, Any]]:
+    """What is to be published."""
+    memory = Memory("", MINUTE - 1, CHECKS, parent)
+    seen = Seen("eu-west-1", HealthChecks(target_groups=("web",)), memory, hosts, NOON, published=published)
+    found = [action for action in decide.turn(seen, NOON, "t").actions if action.kind == "publish"]
+    assert all(action.target == "eu-west-1" and not action.routine for action in found)
+    return [action.facts for action in found]
+
+
+@pytest.mark.parametrize(("parent", "published", "expected"), [
+    (PARENT, "", [{"id": "parent", "was": ""}]),
+    (PARENT, "another", [{"id": "parent", "was": "another"}]),
+    (PARENT, "parent", []),
+    (PARENT, None, []),
+    (None, None, []),
+    (msgspec.structs.replace(PARENT, sure=False), "", []),
+])
+def test_a_confirmed_parent_is_published_if_the_table_says_otherwise(
+    parent: Parent | None, published: str | None, expected: list[dict[str, Any]]
+) -> None:
+    assert acts(parent, published) == expected
+
+
+def test_it_is_published_also_while_there_are_no_hosts() -> None:
+    assert acts(PARENT, "", {}) == [{"id": "parent", "was": ""}]
+
+
+def test_it_comes_last_so_that_nothing_waits_for_it() -> None:
+    memory = Memory("", MINUTE - 1, CHECKS, PARENT)
+    seen = Seen("eu-west-1", HealthChecks(target_groups=("web",)), memory, HOSTS | {"i-7": Host("i-7", "192.0.2.7")},
+                NOON, published="")
+    kinds = [action.kind for action in decide.turn(seen, NOON, "t").actions]
+    assert kinds[-1] == "publish" and {"remember", "point"} <= set(kinds)
+
+
+@pytest.fixture
+def street(monkeypatch: pytest.MonkeyPatch) -> Street:
+    """Ten hosts; the checks do not exist yet."""
+    return Street(monkeypatch, 10)
+
+
+def parent_of(street: Street) -> str:
+    """The parent's id, by Route 53 itself."""
+    [id] = [check.id for check in street.service.account.checks.values() if check.kind == "CALCULATED"]
+    return id
+
+
+def published(street: Street) -> dict[str, Any] | None:
+    """What routing would read."""
+    item = street.site.coordination.get("verdict", "eu-west-1")
+    return item.body if item else None
+
+
+def journal(street: Street) -> list[str]:
+    """The kinds of all acts in the journal."""
+    entries = street.table.query("journal#2026-03-28")
+    return [action["kind"] for entry in entries for action in entry.body["actions"]]
+
+
+def test_the_parent_is_published_once_and_journalled(street: Street) -> None:
+    street.turns(BEGUN)
+    assert published(street) == {"id": parent_of(street)}
+    street.turns(5)
+    item = street.site.coordination.get("verdict", "eu-west-1")
+    assert item and item.rev == 1
+    assert journal(street).count("publish") == 1
+
+
+def test_it_has_no_ttl(street: Street) -> None:
+    street.turns(BEGUN)
+    assert list(street.site.coordination.expired(2**40)) == []
+
+
+def test_nothing_is_read_before_there_is_a_parent(street: Street) -> None:
+    asked = broken(street, lambda: None)
+    street.turns(1)
+    assert asked == [] and street.memory.parent is None
+
+
+def test_it_is_read_once_a_minute(street: Street) -> None:
+    street.turns(BEGUN)
+    asked = broken(street, lambda: None)
+    street.turns(4)
+    assert asked == ["get"] * 4
+
+
+def broken(street: Street, trouble: Callable[[], None]) -> list[str]:
+    """Puts `trouble` before each call of the coordination table; gives the calls."""
+    asked: list[str] = []
+    before = True
+
+    def fault(call: str) -> None:
+        nonlocal before
+        if before:
+            asked.append(call)
+            trouble()
+        before = not before
+
+    old = street.site.coordination
+    assert isinstance(old, MemoryTable)
+    street.site = msgspec.structs.replace(street.site, coordination=MemoryTable(old.store, fault))
+    return asked
+
+
+def whole(street: Street) -> None:
+    """The coordination table answers again."""
+    old = street.site.coordination
+    assert isinstance(old, MemoryTable)
+    street.site = msgspec.structs.replace(street.site, coordination=MemoryTable(old.store))
+
+
+@pytest.mark.parametrize("silence", [0, 10], ids=["refused at once", "after ten seconds"])
+def test_without_the_coordination_table_the_checks_rotate_all_the_same(street: Street, silence: int) -> None:
+    def trouble() -> None:
+        street.wait(silence)
+        raise cloud.Unreachable("no replica answers")
+
+    asked = broken(street, trouble)
+    street.turns(BEGUN)
+    assert street.verdict() and set(asked) == {"get"}
+    gone = sorted(street.anchors())[0]
+    street.drop(gone)
+    looked: set[str] = set()
+    for _ in range(12):
+        assert street.turn()["status"] == "done"
+        looked |= {check.host for check in street.memory.checks}
+    assert looked >= set(street.hosts) and gone not in street.anchors() and street.verdict()
+    assert "publish" not in journal(street)
+    whole(street)
+    assert published(street) is None
+    street.turn()
+    assert published(street) == {"id": parent_of(street)}
+
+
+@pytest.mark.parametrize("call", ["create", "swap"])
+def test_if_the_writing_fails_it_is_written_in_a_later_minute(street: Street, call: str) -> None:
+    if call == "swap":
+        street.site.coordination.create("verdict", "eu-west-1", {"id": "another"})
+
+    def trouble() -> None:
+        if asked[-1] == call:
+            raise cloud.Unreachable("no replica answers")
+
+    asked = broken(street, trouble)
+    results = [result for _ in range(BEGUN) for result in street.turn()["results"]]
+    assert "left for the next minute: no replica answers" in results and street.verdict()
+    whole(street)
+    street.turn()
+    assert published(street) == {"id": parent_of(street)}
+
+
+def test_another_parent_takes_the_place_of_the_first(street: Street) -> None:
+    street.turns(BEGUN)
+    first = parent_of(street)
+    for id in list(street.service.account.checks):
+        street.service.call("DeleteHealthCheck", {"HealthCheckId": id})
+        street.wait(1)
+    item = street.table.get("health-checks", "memory")
+    assert item and street.table.delete(item)
+    street.now = float(street.now // 60 * 60 + 60)
+    street.turns(BEGUN)
+    assert published(street) == {"id": parent_of(street)} != {"id": first}
+
+
+def planned(street: Street) -> tuple[control.Request, list[Any]]:
+    """A turn that has been remembered, and is about to publish."""
+    street.turns(BEGUN)
+    item = street.site.coordination.get("verdict", "eu-west-1")
+    assert item
+    street.site.coordination.swap(item, {"id": "another"})
+    request = control.Request("schedule", int(street.now) + 60, None, apply=True, id="slow")
+    street.wait(62)
+    plan = street.operation.decide(street.operation.observe(street.site, request), request)
+    act.remember(street.site, request, [plan.actions[0]])
+    return request, [action for action in plan.actions if action.kind == "publish"]
+
+
+def test_what_has_changed_since_it_was_seen_is_left_alone(street: Street) -> None:
+    request, actions = planned(street)
+    item = street.site.coordination.get("verdict", "eu-west-1")
+    assert item
+    street.site.coordination.swap(item, {"id": "newer"})
+    assert act.publish(street.site, request, actions) == ["another turn was faster"]
+    assert published(street) == {"id": "newer"}
+
+
+def test_a_turn_that_has_been_overtaken_publishes_nothing(street: Street) -> None:
+    request, actions = planned(street)
+    item = street.table.get("health-checks", "memory")
+    assert item and street.table.swap(item, item.body | {"turn": "faster"})
+    assert act.publish(street.site, request, actions) == ["another turn was faster"]
+    assert published(street) == {"id": "another"}
+
+
+def test_one_that_has_not_been_overtaken_does(street: Street) -> None:
+    request, actions = planned(street)
+    assert act.publish(street.site, request, actions) == [f"published {parent_of(street)}"]
+    assert published(street) == {"id": parent_of(street)}
