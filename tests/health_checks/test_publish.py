@@ -148,7 +148,8 @@ def test_without_the_coordination_table_the_checks_rotate_all_the_same(street: S
         assert street.turn()["status"] == "done"
         looked |= {check.host for check in street.memory.checks}
     assert looked >= set(street.hosts) and gone not in street.anchors() and street.verdict()
-    assert "publish" not in journal(street)
+    # Tried when the parent was made; then it is not even known what the table says.
+    assert journal(street).count("publish") == 1
     whole(street)
     assert published(street) is None
     street.turn()

@@ -1,0 +1,76 @@
+"""The Lambda `tunnels_heal`: by the clock a minute of rounds, by hand one plan."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cache, partial
+from typing import Any
+
+import msgspec
+
+from chalicelib import control, site
+from chalicelib.control import Failed, Operation
+from chalicelib.site import Site
+from chalicelib.tunnels import operations, rounds
+from chalicelib.tunnels.parked import Parked, Target
+from chalicelib.tunnels.probe import sweep
+from chalicelib.tunnels.records import Endpoint
+from chalicelib.tunnels.verdict import Verdict
+
+# Of a round's time, what the probes may take: the rest is for what AWS is asked, before and after.
+_PROBING = 0.6
+
+
+class Healer:
+    """The healer of one site. `parked` are the probes that hung endpoints owe an answer: they outlive a minute."""
+
+    def __init__(self, here: Site, parked: Parked, wait: Callable[[float], None] = time.sleep) -> None:
+        self.site, self.tunnels, self._parked, self._wait = here, here.fleet.tunnels, parked, wait
+        self.operation = operations.heal(self.look)
+
+    def look(self, endpoints: Sequence[Endpoint]) -> Mapping[str, Verdict]:
+        """The verdict of each endpoint, by instance id, within the better part of a round."""
+        if self.tunnels is None:
+            return {}
+        targets = [Target(one.id, one.address, self.tunnels.port, self.tunnels.server or "") for one in endpoints]
+        return asyncio.run(sweep(targets, time.monotonic() + _PROBING * self.tunnels.every, self._parked))
+
+    def handle(self, event: object, id: str) -> dict[str, Any]:
+        """A scheduled event is a minute of rounds; anything else one plan, which `{"apply": true}` carries out."""
+        if self.tunnels is None or not isinstance(event, dict) or "detail-type" not in event:
+            return control.run(self.operation, self.site, event, id)
+        if not self.tunnels.lives_in(self.site.region) or self.tunnels.mode == "off":
+            # The rule is in every region's stack; where nothing is to be healed its event says nothing.
+            return {"operation": self.operation.name, "status": "done", "message": "nothing to heal here"}
+        return self._minute(float(self.tunnels.every))
+
+    def _minute(self, every: float) -> dict[str, Any]:
+        holder = uuid.uuid4().hex
+        ended = rounds.minute(self.site.regional, partial(self._round, holder), clock=self.site.clock,
+                              wait=self._wait, holder=holder, every=every)
+        if ended.status == "failed":
+            raise Failed(f"{self.operation.name}: {ended.why}")
+        plain: dict[str, Any] = msgspec.to_builtins(ended)
+        return plain
+
+    def _round(self, holder: str, at: float, token: int) -> None:
+        # To the loop each round is an event of its own, with its own time and mark.
+        event = {"detail-type": "Round", "time": datetime.fromtimestamp(at, UTC).isoformat()}
+        control.run(self.operation, self.site, event, f"{holder}/{token}")
+
+
+@cache
+def _here() -> Healer:
+    return Healer(site.here(), Parked())
+
+
+def handle(event: object, context: Any) -> dict[str, Any]:
+    """The Lambda's entry point."""
+    return _here().handle(event, context.aws_request_id)
+
+
+def by_hand() -> tuple[Operation[Any], ...]:
+    """The other operations; what they probe they probe as the healer does."""
+    return (operations.STATUS, *operations.by_hand(lambda endpoints: _here().look(endpoints)))
