@@ -1,0 +1,94 @@
+"""The healer's Lambda: a minute of rounds by the clock, one plan by hand, nothing where there is nothing to heal."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from chalicelib.control import Failed
+from chalicelib.tunnels.healer import Healer
+from chalicelib.tunnels.parked import Parked
+from chalicelib.tunnels.records import Endpoint
+from tests.tunnels.yard import NOON, Yard
+
+MINUTE = {"detail-type": "Scheduled Event", "time": "2026-03-28T12:00:00Z"}
+
+
+@pytest.fixture
+def yard(monkeypatch: pytest.MonkeyPatch) -> Yard:
+    """Two endpoints that work."""
+    return Yard(monkeypatch)
+
+
+@pytest.fixture
+def parked() -> Iterator[Parked]:
+    """No probe is owed an answer."""
+    made = Parked()
+    yield made
+    made.close()
+
+
+def healer(yard: Yard, parked: Parked, monkeypatch: pytest.MonkeyPatch) -> Healer:
+    """The healer of the yard's region, which sees what the yard says and whose time is the yard's."""
+    monkeypatch.setattr(Healer, "look", lambda self, endpoints: yard.look(endpoints))
+
+    def wait(seconds: float) -> None:
+        yard.now += seconds
+
+    return Healer(yard.site, parked, wait)
+
+
+def test_a_scheduled_event_is_a_minute_of_rounds(yard: Yard, parked: Parked, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = healer(yard, parked, monkeypatch).handle(MINUTE, "r")
+    assert (ended["status"], ended["rounds"], ended["failed"]) == ("done", 28, 0)
+    assert NOON + 54 <= yard.now < NOON + 56
+    assert yard.table.get("tunnels", "lease")
+
+
+def test_the_healer_mends_within_its_minute(yard: Yard, parked: Parked, monkeypatch: pytest.MonkeyPatch) -> None:
+    mending = healer(yard, parked, monkeypatch)
+    mending.handle(MINUTE, "r")
+    yard.now = NOON + 60
+    yard.sides["i-0001"] = ("local", "refused")
+    mending.handle(MINUTE, "r")
+    assert [method for method, _ in yard.asked if method in ("deregister_targets", "send_command")] == [
+        "deregister_targets", "send_command"]
+
+
+def test_by_hand_it_only_plans(yard: Yard, parked: Parked, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome = healer(yard, parked, monkeypatch).handle({}, "r")
+    assert outcome["status"] == "planned" and yard.table.get("tunnels", "lease") is None
+
+
+@pytest.mark.parametrize(("more", "region"), [("", "us-east-1"), (', mode = "off"', "eu-west-1")])
+def test_where_nothing_is_to_be_healed_the_minute_is_over_at_once(
+    monkeypatch: pytest.MonkeyPatch, parked: Parked, more: str, region: str
+) -> None:
+    yard = Yard(monkeypatch, more, region)
+    assert healer(yard, parked, monkeypatch).handle(MINUTE, "r")["message"] == "nothing to heal here"
+    assert yard.now == NOON and yard.asked == []
+
+
+def test_three_rounds_that_fail_fail_the_minute(yard: Yard, parked: Parked, monkeypatch: pytest.MonkeyPatch) -> None:
+    mending = healer(yard, parked, monkeypatch)
+
+    def broken(endpoints: object) -> object:
+        raise OSError("no sockets left")
+
+    monkeypatch.setattr(yard, "look", broken)
+    with pytest.raises(Failed, match="3 rounds in a row"):
+        mending.handle(MINUTE, "r")
+
+
+def test_the_probes_are_real(yard: Yard, parked: Parked) -> None:
+    async def refused() -> int:
+        # A port that was free a moment ago, and where nobody listens any more.
+        async with await asyncio.start_server(lambda reader, writer: None, "127.0.0.2", 0) as server:
+            return int(server.sockets[0].getsockname()[1])
+
+    port = asyncio.run(refused())
+    mending = Healer(yard.site, parked)
+    assert mending.tunnels is not None
+    mending.tunnels = type("Tunnels", (), {"port": port, "server": None, "every": 2})()
+    found = mending.look([Endpoint("i-1", "127.0.0.2", "running", "registered")])
+    assert (found["i-1"].side, found["i-1"].why) == ("local", "refused")
