@@ -18,8 +18,8 @@ VERDICT = "verdict"
 # For so long Route 53 may still act on what a check, or its parent's list of children, said before.
 PROPAGATION = 60
 BUDGET_PER_HOUR = 300
-# Turns wait for `since + duration` to the instant, so that is what `at` is compared with: `at - since` might fall short of
-# the duration by a rounding, which would cost a minute.
+# Turns wait for `since + duration` to the instant, so that is what `at` is compared with: `at - since` might fall short
+# of the duration by a rounding, which would cost a minute.
 
 # Turns come once a minute, give or take some seconds: what is certain so soon is good enough for a report, and waited
 # for where the verdict is at stake.
