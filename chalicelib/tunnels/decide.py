@@ -49,7 +49,7 @@ def planned(seen: Seen, decision: Decision) -> Plan:
     remember = Action("remember", seen.region, "what is about to be done", facts, routine=True)
     told = (Action("report", seen.region, "other regions' healers go by it", msgspec.to_builtins(decision.far),
                    routine=True),) if decision.far else ()
-    return Plan((remember, *(_action(act, decision.memory) for act in decision.acts), 
+    return Plan((remember, *(_action(act, decision.memory) for act in decision.acts),
                  *(_page(page, seen.at) for page in decision.pages), *told), decision.notes)
 
 

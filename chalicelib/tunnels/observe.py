@@ -40,7 +40,13 @@ def settings(site: Site) -> Tunnels:
 
 
 def turn(site: Site, request: Request, look: Look) -> Seen:
-    """All that a round decides on."""
+    """All that a round decides on. In mode `off` nobody is asked anything."""
+    tunnels = settings(site)
+    return Seen(site.region, tunnels, Memory(), {}, {}, site.clock()) if tunnels.mode == "off" else _seen(site, look)
+
+
+def asked(site: Site, request: Request, look: Look) -> Seen:
+    """All that a person's wish is decided on, whatever the mode."""
     return _seen(site, look)
 
 
@@ -80,7 +86,7 @@ def endpoints(site: Site, tunnels: Tunnels) -> dict[str, Endpoint]:
 def _members(site: Site, tunnels: Tunnels) -> dict[str, bool]:
     """The group's instances, and whether each is on its way out."""
     name = tunnels.group or _shipped(site)
-    answer = _asked(site, "autoscaling", "describe_auto_scaling_groups", AutoScalingGroupNames=[name])
+    answer = _answer(site, "autoscaling", "describe_auto_scaling_groups", AutoScalingGroupNames=[name])
     if not answer["AutoScalingGroups"]:
         raise Blind(f"there is no Auto Scaling group {name} in {site.region}: make it, or name another as "
                     "tunnels.group in fleet.toml")
@@ -98,13 +104,13 @@ def _instances(site: Site, tunnels: Tunnels, ids: Sequence[str]) -> dict[str, Ma
         filters = [{"Name": "instance-id", "Values": list(ids)}]
     else:
         return {}
-    answer = _asked(site, "ec2", "describe_instances", Filters=filters)
+    answer = _answer(site, "ec2", "describe_instances", Filters=filters)
     return {instance["InstanceId"]: instance for reservation in answer["Reservations"]
             for instance in reservation["Instances"] if instance["State"]["Name"] != "terminated"}
 
 
 def _targets(site: Site, tunnels: Tunnels) -> dict[str, str]:
-    health = _asked(site, "elbv2", "describe_target_health", TargetGroupArn=target_group(site, tunnels))
+    health = _answer(site, "elbv2", "describe_target_health", TargetGroupArn=target_group(site, tunnels))
     return {one["Target"]["Id"]: "draining" if one["TargetHealth"]["State"] == "draining" else "registered"
             for one in health["TargetHealthDescriptions"]}
 
@@ -112,7 +118,7 @@ def _targets(site: Site, tunnels: Tunnels) -> dict[str, str]:
 def target_group(site: Site, tunnels: Tunnels) -> str:
     """The target group's ARN."""
     name = tunnels.target_group or _shipped(site)
-    answer = _asked(site, "elbv2", "describe_target_groups", Names=[name])
+    answer = _answer(site, "elbv2", "describe_target_groups", Names=[name])
     arn: str = answer["TargetGroups"][0]["TargetGroupArn"]
     return arn
 
@@ -121,7 +127,7 @@ def _shipped(site: Site) -> str:
     return shipped(f"{site.fleet.name}-{site.stage}")
 
 
-def _asked(site: Site, service: str, method: str, **asked: Any) -> Any:
+def _answer(site: Site, service: str, method: str, **asked: Any) -> Any:
     try:
         return cloud.reach(site.region, lambda: getattr(cloud.client(service, site.region), method)(**asked))
     except (cloud.ClientError, cloud.BotoCoreError) as error:

@@ -44,7 +44,7 @@ def heal(look: Look) -> Operation[Seen]:
 
 def by_hand(look: Look) -> tuple[Operation[Seen], ...]:
     """`tunnels.drain`, `tunnels.undrain` and `tunnels.replace`, each of one `endpoint`."""
-    return tuple(Operation(f"tunnels.{ask}", does, partial(observe.turn, look=look), partial(_by_hand, ask),
+    return tuple(Operation(f"tunnels.{ask}", does, partial(observe.asked, look=look), partial(_by_hand, ask),
                            {"by-hand": act.by_hand}, EndpointAsked) for ask, does in _ASKS)
 
 

@@ -357,7 +357,7 @@ def test_what_was_planned_by_hand_is_left_if_the_healer_was_faster(yard: Yard) -
 def test_off_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
     yard = Yard(monkeypatch, ', mode = "off"')
     assert yard.round()["plan"]["notes"] == ("mode is 'off': nothing is looked after",)
-    assert yard.table.get(*KEY) is None
+    assert yard.table.get(*KEY) is None and yard.asked == []
 
 
 def test_without_a_group_instances_are_stopped_and_started(monkeypatch: pytest.MonkeyPatch) -> None:
