@@ -117,7 +117,7 @@ def _mend(sick: Sick, action: Action, now: int, id: str) -> Plan:
 
 def _follow(sick: Sick, look: State, now: int, id: str) -> Plan:
     around = sick.around
-    reasons = (healing.left_alone(around), healing.may_follow(around, look, now), healing.spent(sick.repairs, now))
+    reasons = (healing.left_alone(around), healing.may_follow(around, look), healing.spent(sick.repairs, now))
     if why := next(filter(None, reasons), ""):
         return Plan(notes=(f"still replicates from a fenced server, and is left there: {why}",))
     host, port = watching.source_of(around.settings, around.region, around.master.region)

@@ -43,7 +43,7 @@ def judge(sick: Sick, look: State, now: int) -> Verdict:
         return Verdict(why="replication runs")
     for text in hopeless(look):
         return Verdict(why="an error that a restart does not mend", told=text)
-    for reason in (left_alone(sick.around), tunnels(sick, now), purged(sick.around, look, now),
+    for reason in (left_alone(sick.around), tunnels(sick), purged(sick.around, look),
                    spent(sick.repairs, now)):
         if reason:
             return Verdict(why=reason)
@@ -81,17 +81,18 @@ def left_alone(around: Around) -> str:
     return ""
 
 
-def tunnels(sick: Sick, now: int) -> str:
+def tunnels(sick: Sick) -> str:
     """Why the way to the master is not known to be there, if so: a restart without it only spends the budget."""
     if sick.tunnels is None:
         return "nobody has judged the tunnels yet" if sick.tunnelled else ""
     up, slots, at = sick.tunnels
-    if now - at > _VERDICT:
-        return f"the tunnels were last judged {now - at:.0f} s ago"
+    age = sick.around.at - at
+    if age > _VERDICT:
+        return f"the tunnels were last judged {age:.0f} s ago"
     return "" if up else f"none of the {slots} tunnels is up"
 
 
-def purged(around: Around, look: State, now: int) -> str:
+def purged(around: Around, look: State) -> str:
     """Why a restart could lose what was received, if so.
 
     With GTIDs, MariaDB empties its relay log when either thread is started while both stand still, and fetches anew
@@ -104,7 +105,7 @@ def purged(around: Around, look: State, now: int) -> str:
     report = around.reports.get(around.master.region)
     if not unapplied:
         return ""
-    if report is None or not report.reachable or now - report.at > FRESH or not gtid.contains(
+    if report is None or not report.reachable or around.at - report.at > FRESH or not gtid.contains(
             report.gtids, replication.received):
         return (f"{unapplied} is received and not applied, and a restart would throw it away: only once the master is "
                 "known to have it still")
@@ -133,10 +134,10 @@ def rested(repairs: Repairs, now: int) -> Repairs:
     return msgspec.structs.replace(repairs, well=well, pause=pause)
 
 
-def may_follow(around: Around, look: State, now: int) -> str:
+def may_follow(around: Around, look: State) -> str:
     """Why the replica must not be pointed at the new master, if so: it has what that one lacks."""
     report = around.reports.get(around.master.region)
-    if report is None or now - report.at > FRESH:
+    if report is None or around.at - report.at > FRESH:
         return f"{around.master.region} has not reported what it has"
     more = gtid.lacking(gtid.union(report.gtids, around.master.position), look.gtids)
     return f"it has {more}, which the master lacks: make the replica anew" if more else ""

@@ -123,8 +123,8 @@ def drain(site: Site, request: Request, actions: Sequence[Action], reach: Reach,
     _current(site, action)
     forced, to = action.facts["forced"], action.target
     try:
-        final = _final(site, action, reach)
-        state = _catch_up(site, reach(site, to, True), final, wait)
+        final, answers = _final(site, action, reach)
+        state = _catch_up(site, reach(site, to, True), final, answers, wait)
     except DatabaseError as error:
         raise Later(f"{error}; {_AGAIN}", 10) from None
     lost = gtid.lacking(state.gtids, gtid.union(final, state.received))
@@ -135,21 +135,23 @@ def drain(site: Site, request: Request, actions: Sequence[Action], reach: Reach,
     return [f"{to} has applied what it can" + (f"; lost: {lost}, {lost.count} transactions" if lost else ", all of it")]
 
 
-def _final(site: Site, action: Action, reach: Reach) -> Gtids:
-    """What the old master has at last, if it can be asked: closed, it gets no more."""
+def _final(site: Site, action: Action, reach: Reach) -> tuple[Gtids, bool]:
+    """What the old master has at last (closed, it gets no more), and whether it answers; if not, what its own region
+    has reported of it."""
     old = action.facts["old"]
     if old == action.target:
-        return Gtids()
+        return Gtids(), True
     said = look(reach(site, old, False))
     if not isinstance(said, State):
-        return Gtids()
+        item = site.coordination.get("databases", old)
+        return (read(item.body, Report).gtids if item else Gtids()), False
     if not said.read_only and not action.facts["forced"]:
         raise Refused(f"{old} takes writes again: something opens it; {_AGAIN}")
-    return said.gtids
+    return said.gtids, True
 
 
-def _catch_up(site: Site, server: Server, final: Gtids, wait: Callable[[float], None]) -> State:
-    state = _until(site, server, wait, FETCH, lambda state: _fetched(state, final))
+def _catch_up(site: Site, server: Server, final: Gtids, answers: bool, wait: Callable[[float], None]) -> State:
+    state = _until(site, server, wait, FETCH, lambda state: _fetched(state, final, answers))
     if state.replication is None:
         return state
     if state.replication.io.state != "stopped":
@@ -163,8 +165,10 @@ def _catch_up(site: Site, server: Server, final: Gtids, wait: Callable[[float], 
     return state
 
 
-def _fetched(state: State, final: Gtids) -> bool:
-    flows = state.replication is not None and state.replication.io.state != "stopped"
+def _fetched(state: State, final: Gtids, answers: bool) -> bool:
+    """Whether all is there, or no more will come: a thread that connects to a master that is gone waits for ever."""
+    flows = state.replication is not None and (
+        state.replication.io.state == "running" or (answers and state.replication.io.state == "connecting"))
     return not flows or gtid.contains(state.received, final)
 
 

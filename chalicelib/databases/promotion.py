@@ -155,13 +155,13 @@ def _ahead(throne: Throne, chosen: State, old: str, forced: str) -> Iterator[str
 
 
 def _more(throne: Throne, chosen: State, mine: Gtids, old: str) -> Iterator[tuple[str, Gtids]]:
-    flows = chosen.replication is not None and chosen.replication.io.state == "running"
+    if isinstance(throne.looks.get(old), State) and chosen.replication and chosen.replication.io.state == "running":
+        # All that others have came from the old master: once that is closed the rest is waited for.
+        return
     for region, look in throne.looks.items():
         report = throne.around.reports.get(region)
         has = look.received if isinstance(look, State) else report.received if report else Gtids()
-        # From an old master that answers the rest still flows, and is waited for.
-        waited = region == old and isinstance(look, State) and flows
-        if region != chosen.region and not waited and (more := gtid.lacking(mine, has)):
+        if region != chosen.region and (more := gtid.lacking(mine, has)):
             yield region, more
 
 

@@ -75,7 +75,7 @@ def problems(around: Around, look: State | Trouble, now: int) -> Iterator[tuple[
     elif around.region == around.master.region:
         yield from _of_master(around, look)
     else:
-        yield from _of_replica(around, look, now)
+        yield from _of_replica(around, look)
 
 
 def _of_master(around: Around, look: State) -> Iterator[tuple[str, str]]:
@@ -89,7 +89,7 @@ def _of_master(around: Around, look: State) -> Iterator[tuple[str, str]]:
                                    "correct master in fleet.toml, or run databases.promote")
 
 
-def _of_replica(around: Around, look: State, now: int) -> Iterator[tuple[str, str]]:
+def _of_replica(around: Around, look: State) -> Iterator[tuple[str, str]]:
     if not look.read_only and not must_close(around, look):
         yield "ReplicaWritable", (f"the replica in {around.region} takes writes; SET GLOBAL read_only = 1 there, and "
                                   "in its configuration")
@@ -102,7 +102,7 @@ def _of_replica(around: Around, look: State, now: int) -> Iterator[tuple[str, st
     report = around.reports.get(around.master.region)
     if look.beats_lack:
         yield "HeartbeatMissing", look.beats_lack
-    elif around.sure and (report is None or not beating(report, now + report.skew)):
+    elif around.sure and (report is None or not beating(report, around.at + report.skew)):
         yield "NoHeartbeat", (f"{around.master.region} has written no heartbeat for {FRESH} s or more: look at "
                               "databases.watch there; lag is not known until it beats again")
     yield from _late(around.settings, lag(look, around.master.region, report), look.replication)
