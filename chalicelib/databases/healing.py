@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import msgspec
 
 from chalicelib.databases import gtid, watching
-from chalicelib.databases.records import FRESH, Repairs, State
+from chalicelib.databases.gtid import Gtids
+from chalicelib.databases.records import FRESH, Repairs, State, Trouble
 from chalicelib.databases.seen import Around, Sick
 
 # Restarts in a window of so many seconds, and the cool-down after each, which doubles.
@@ -43,7 +44,7 @@ def judge(sick: Sick, look: State, now: int) -> Verdict:
         return Verdict(why="replication runs")
     for text in hopeless(look):
         return Verdict(why="an error that a restart does not mend", told=text)
-    for reason in (left_alone(sick.around), tunnels(sick), purged(sick.around, look),
+    for reason in (left_alone(sick.around), tunnels(sick), purged(sick, look),
                    spent(sick.repairs, now)):
         if reason:
             return Verdict(why=reason)
@@ -92,24 +93,28 @@ def tunnels(sick: Sick) -> str:
     return "" if up else f"none of the {slots} tunnels is up"
 
 
-def purged(around: Around, look: State) -> str:
-    """Why a restart could lose what was received, if so.
+def at_stake(look: State) -> Gtids:
+    """What a restart of the threads would throw away.
 
     With GTIDs, MariaDB empties its relay log when either thread is started while both stand still, and fetches anew
     from the master. If that is gone, whatever was received and not applied is gone, too.
     """
-    replication = look.replication
-    if look.engine != "mariadb" or replication is None or len(stopped(look)) < 2:
+    if look.engine != "mariadb" or look.replication is None or len(stopped(look)) < 2:
+        return Gtids()
+    return gtid.lacking(look.gtids, look.received)
+
+
+def purged(sick: Sick, look: State) -> str:
+    """Why a restart could lose what was received, if so: the master must be seen to have it still, just now.
+
+    What its region reported a minute ago is not enough: it may have died since.
+    """
+    unapplied = at_stake(look)
+    if not unapplied or (isinstance(sick.master, State) and gtid.contains(sick.master.gtids, look.received)):
         return ""
-    unapplied = gtid.lacking(look.gtids, replication.received)
-    report = around.reports.get(around.master.region)
-    if not unapplied:
-        return ""
-    if report is None or not report.reachable or around.at - report.at > FRESH or not gtid.contains(
-            report.gtids, replication.received):
-        return (f"{unapplied} is received and not applied, and a restart would throw it away: only once the master is "
-                "known to have it still")
-    return ""
+    why = sick.master if isinstance(sick.master, Trouble) else "it says otherwise"
+    return (f"{unapplied} is received and not applied, and a restart would throw it away; the master is not seen to "
+            f"have it: {why}")
 
 
 def spent(repairs: Repairs, now: int) -> str:

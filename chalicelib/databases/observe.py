@@ -6,6 +6,7 @@ import msgspec
 
 from chalicelib.cloud import Unreachable
 from chalicelib.control import Request
+from chalicelib.databases import healing
 from chalicelib.databases.reach import Reach, look, settings_of
 from chalicelib.databases.records import (
     MASTER,
@@ -16,6 +17,7 @@ from chalicelib.databases.records import (
     Memory,
     Repairs,
     Report,
+    State,
     read,
 )
 from chalicelib.databases.seen import Around, One, Sick, Throne, Tunnels, Watched
@@ -65,7 +67,10 @@ def sick(site: Site, request: Request, reach: Reach) -> Sick:
     if seen.server is None or repairs.minute >= request.now // 60:
         return Sick(seen, repairs, rev)
     verdict = _tunnels(site.regional.get(*TUNNELS))
-    return Sick(seen, repairs, rev, look(reach(site, site.region, False)), verdict, tunnelled)
+    own = look(reach(site, site.region, False))
+    asked = isinstance(own, State) and bool(healing.at_stake(own))
+    master = look(reach(site, seen.master.region, False)) if asked else None
+    return Sick(seen, repairs, rev, own, verdict, tunnelled, master)
 
 
 def _tunnels(item: Item | None) -> Tunnels | None:

@@ -191,15 +191,37 @@ def open_(site: Site, request: Request, actions: Sequence[Action], reach: Reach)
         if server.look().replication:
             server.forget()
         position = server.look().gtids
-        _, master, _ = _current(site, action)
-        fenced = tuple(region for region in master.fenced if region != to)
-        _step(site, action, "opening", region=to, fenced=fenced, position=position)
-        _current(site, action)
-        server.open()
+        _name(site, action, position)
+        _opened(site, action, server)
     except DatabaseError as error:
         raise Later(f"{error}; {_AGAIN}", 10) from None
     _step(site, action, "opened")
     return [f"{to} takes writes, from {position or 'nothing'} on"]
+
+
+def _name(site: Site, action: Action, position: Gtids) -> None:
+    """Names the new master in the table, and takes its fence away, be it one that was put up by hand meanwhile."""
+    item, master, under_way = _current(site, action)
+    first = _ORDER.index(under_way.step) < _ORDER.index("opening")
+    if not first and action.target not in master.fenced:
+        return
+    new = msgspec.structs.replace(
+        master, region=action.target, fenced=tuple(region for region in master.fenced if region != action.target),
+        position=position if first else master.position,
+        promotion=msgspec.structs.replace(under_way, step="opening") if first else under_way)
+    if not site.coordination.swap(item, body(new)):
+        raise Later(f"another run records the same promotion; {_AGAIN}", 5)
+
+
+def _opened(site: Site, action: Action, server: Server) -> None:
+    """Opens the server; closes it again if another promotion was claimed in that very moment."""
+    _current(site, action)
+    server.open()
+    try:
+        _current(site, action)
+    except Refused:
+        server.close()
+        raise
 
 
 def point(site: Site, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:

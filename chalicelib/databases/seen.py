@@ -43,7 +43,10 @@ class Watched(msgspec.Struct, frozen=True):
 
 
 class Sick(msgspec.Struct, frozen=True):
-    """What a minute of healing sees. `tunnels` is `None` if nobody has judged them; `tunnelled`: some are declared."""
+    """What a minute of healing sees. `tunnels` is `None` if nobody has judged them; `tunnelled`: some are declared.
+
+    `master` is what the master itself says just now; only asked where a restart could lose something.
+    """
 
     around: Around
     repairs: Repairs
@@ -51,6 +54,7 @@ class Sick(msgspec.Struct, frozen=True):
     look: Look | None = None
     tunnels: Tunnels | None = None
     tunnelled: bool = False
+    master: Look | None = None
 
 
 class Throne(msgspec.Struct, frozen=True):

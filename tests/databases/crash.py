@@ -23,6 +23,8 @@ class Fuse:
     def __init__(self, reach: Reach, table: MemoryTable) -> None:
         self._reach, self._table = reach, table
         self.left = 10_000
+        # What happens elsewhere before an effect on the table.
+        self.meanwhile: Callable[[], None] = lambda: None
 
     def after(self, effects: int) -> None:
         """From now on so many effects happen, and the next call for one ends the process; 0: the first."""
@@ -55,11 +57,13 @@ class Table(MemoryTable):
         self, pk: str, sk: str, body: dict[str, Any], *, ttl: int | None = None, writer: str = ""
     ) -> Item | None:
         create = super().create
+        self._fuse.meanwhile()
         made: Item | None = self._fuse.burn(lambda: create(pk, sk, body, ttl=ttl, writer=writer))
         return made
 
     def swap(self, old: Item, body: dict[str, Any], *, ttl: int | None = None, writer: str = "") -> Item | None:
         swap = super().swap
+        self._fuse.meanwhile()
         done: Item | None = self._fuse.burn(lambda: swap(old, body, ttl=ttl, writer=writer))
         return done
 
