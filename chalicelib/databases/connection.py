@@ -30,7 +30,7 @@ _REFUSED = {1040: "raise max_connections or find who holds the connections", 105
             1129: "FLUSH HOSTS there, and find what connects without logging in", 1130: "create the user for this host"}
 # What PyMySQL raises, besides its own errors, on bytes that are no MySQL.
 _GARBLED = (struct.error, ValueError, IndexError, TypeError, KeyError, AttributeError, RuntimeError, AssertionError,
-            NotImplementedError, MemoryError)
+            NameError, NotImplementedError, MemoryError)
 
 
 class DatabaseError(Exception):

@@ -11,9 +11,10 @@ from typing import Any, get_args
 import msgspec
 
 from chalicelib.control import Later, Refused, Request, count
-from chalicelib.databases import gtid, promotion
+from chalicelib.databases import draining, gtid
 from chalicelib.databases.act import publish
 from chalicelib.databases.connection import DatabaseError
+from chalicelib.databases.draining import AGAIN
 from chalicelib.databases.gtid import Gtids
 from chalicelib.databases.reach import Reach, look
 from chalicelib.databases.records import MASTER, Master, Promotion, Report, State, Steps, body, read
@@ -22,10 +23,7 @@ from chalicelib.ledger import Item
 from chalicelib.plan import Action
 from chalicelib.site import Site
 
-# How long a replica may take to fetch the rest from the old master, and to apply what it has (s).
-FETCH, APPLY = 60, 300
 _ORDER = get_args(Steps)
-_AGAIN = "run databases.promote again, it goes on from here"
 
 
 def claim(site: Site, request: Request, actions: Sequence[Action]) -> list[str]:
@@ -73,7 +71,7 @@ def _step(site: Site, action: Action, step: Steps, **changes: Any) -> None:
         new = msgspec.structs.replace(
             master, promotion=msgspec.structs.replace(under_way, step=step), **changes)
         if not site.coordination.swap(item, body(new)):
-            raise Later(f"another run records the same promotion; {_AGAIN}", 5)
+            raise Later(f"another run records the same promotion; {AGAIN}", 5)
 
 
 def close(site: Site, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
@@ -93,11 +91,11 @@ def _closed(site: Site, action: Action, reach: Reach) -> str:
         server = reach(site, action.target, True)
         cut = server.close()
         if not server.look().read_only:
-            raise Refused(f"{action.target} takes writes although it was told not to: {_AGAIN}")
+            raise Refused(f"{action.target} takes writes although it was told not to: {AGAIN}")
     except DatabaseError as error:
         if action.facts["forced"]:
             return f"not closed ({error}), as forced"
-        raise Later(f"{error}: it may still be written to; {_AGAIN}", 10) from None
+        raise Later(f"{error}: it may still be written to; {AGAIN}", 10) from None
     return f"read-only, {cut} connections cut off"
 
 
@@ -123,63 +121,16 @@ def drain(site: Site, request: Request, actions: Sequence[Action], reach: Reach,
     _current(site, action)
     forced, to = action.facts["forced"], action.target
     try:
-        final, answers = _final(site, action, reach)
-        state = _catch_up(site, reach(site, to, True), final, answers, wait)
+        final, answers = draining.final(site, action, reach)
+        state = draining.catch_up(site, reach(site, to, True), final, answers, wait)
     except DatabaseError as error:
-        raise Later(f"{error}; {_AGAIN}", 10) from None
+        raise Later(f"{error}; {AGAIN}", 10) from None
     lost = gtid.lacking(state.gtids, gtid.union(final, state.received))
     if lost and not forced:
         raise Refused(f"{to} lacks {lost} ({lost.count} transactions) that the old master or its own relay log has. To "
                       f"go back, promote {action.facts['old']}; to accept the loss, say why: {{\"force\": \"...\"}}")
     _step(site, action, "drained", lost=lost)
     return [f"{to} has applied what it can" + (f"; lost: {lost}, {lost.count} transactions" if lost else ", all of it")]
-
-
-def _final(site: Site, action: Action, reach: Reach) -> tuple[Gtids, bool]:
-    """What the old master has at last (closed, it gets no more), and whether it answers; if not, what its own region
-    has reported of it."""
-    old = action.facts["old"]
-    if old == action.target:
-        return Gtids(), True
-    said = look(reach(site, old, False))
-    if not isinstance(said, State):
-        item = site.coordination.get("databases", old)
-        return (read(item.body, Report).gtids if item else Gtids()), False
-    if not said.read_only and not action.facts["forced"]:
-        raise Refused(f"{old} takes writes again: something opens it; {_AGAIN}")
-    return said.gtids, True
-
-
-def _catch_up(site: Site, server: Server, final: Gtids, answers: bool, wait: Callable[[float], None]) -> State:
-    state = _until(site, server, wait, FETCH, lambda state: _fetched(state, final, answers))
-    if state.replication is None:
-        return state
-    if state.replication.io.state != "stopped":
-        # While the IO thread runs, starting the other one keeps the relay log.
-        if state.replication.sql.state == "stopped" and not state.replication.sql.errno:
-            server.start(("SQL",))
-        server.stop("IO")
-    state = _until(site, server, wait, APPLY, lambda state: not gtid.lacking(state.gtids, promotion.usable(state)))
-    if gtid.lacking(state.gtids, promotion.usable(state)):
-        raise Later(f"{state.region} is still applying what it has received; {_AGAIN}", 30)
-    return state
-
-
-def _fetched(state: State, final: Gtids, answers: bool) -> bool:
-    """Whether all is there, or no more will come: a thread that connects to a master that is gone waits for ever."""
-    flows = state.replication is not None and (
-        state.replication.io.state == "running" or (answers and state.replication.io.state == "connecting"))
-    return not flows or gtid.contains(state.received, final)
-
-
-def _until(site: Site, server: Server, wait: Callable[[float], None], seconds: int,
-           done: Callable[[State], bool]) -> State:
-    deadline = site.clock() + seconds
-    while True:
-        state = server.look()
-        if done(state) or site.clock() >= deadline:
-            return state
-        wait(0.5)
 
 
 def open_(site: Site, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
@@ -194,7 +145,7 @@ def open_(site: Site, request: Request, actions: Sequence[Action], reach: Reach)
         _name(site, action, position)
         _opened(site, action, server)
     except DatabaseError as error:
-        raise Later(f"{error}; {_AGAIN}", 10) from None
+        raise Later(f"{error}; {AGAIN}", 10) from None
     _step(site, action, "opened")
     return [f"{to} takes writes, from {position or 'nothing'} on"]
 
@@ -210,7 +161,7 @@ def _name(site: Site, action: Action, position: Gtids) -> None:
         position=position if first else master.position,
         promotion=msgspec.structs.replace(under_way, step="opening") if first else under_way)
     if not site.coordination.swap(item, body(new)):
-        raise Later(f"another run records the same promotion; {_AGAIN}", 5)
+        raise Later(f"another run records the same promotion; {AGAIN}", 5)
 
 
 def _opened(site: Site, action: Action, server: Server) -> None:
@@ -254,10 +205,10 @@ def finish(site: Site, request: Request, actions: Sequence[Action], reach: Reach
     item, master, under_way = _current(site, action)
     state = look(reach(site, action.target, False))
     if not isinstance(state, State) or state.read_only:
-        raise Later(f"{state if not isinstance(state, State) else action.target + ' is read-only'}; {_AGAIN}", 10)
+        raise Later(f"{state if not isinstance(state, State) else action.target + ' is read-only'}; {AGAIN}", 10)
     new = msgspec.structs.replace(master, promotion=None, since=request.now)
     if not site.coordination.swap(item, body(new)):
-        raise Later(f"another run records the same promotion; {_AGAIN}", 5)
+        raise Later(f"another run records the same promotion; {AGAIN}", 5)
     lost = f"; lost: {master.lost} ({master.lost.count} transactions)" if master.lost else ""
     forced = f"; forced: {under_way.forced}" if under_way.forced else ""
     site.alerts.publish(f"Promoted: {action.target} has the master", f"term {master.term}, before it "

@@ -7,9 +7,8 @@ write; a server that hangs keeps its state, one that restarts comes up as its co
 
 import random
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
-
-import msgspec
 
 from chalicelib import control, fleet
 from chalicelib.control import Failed
@@ -215,7 +214,7 @@ class World:
 
     def scheduled(self, region: str, name: str) -> None:
         """A minute's run in a region; `Failed` is one that Lambda would count."""
-        event = {"detail-type": "Scheduled Event", "time": msgspec.to_builtins(_stamp(self.now))}
+        event = {"detail-type": "Scheduled Event", "time": _stamp(self.now)}
         try:
             control.run(getattr(self.operations, name), self.site(region), event, f"{region} {self.now}")
         except Failed as failure:
@@ -258,8 +257,6 @@ class World:
 
 
 def _stamp(now: float) -> str:
-    from datetime import UTC, datetime
-
     return datetime.fromtimestamp(now, UTC).isoformat()
 
 

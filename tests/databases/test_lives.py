@@ -1,0 +1,52 @@
+"""Random lives of a fleet: nobody forces anything, so nothing committed is lost and nobody else takes writes.
+
+Promotions die after any effect and are gone on with, other promotions, watches and hangs come in between.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from chalicelib.databases import draining, healing, promotion, watching
+from chalicelib.databases.gtid import Gtids
+from tests.databases.model import live
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Thousands of runs would fill the captured log."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize("start", range(0, 150, 30))
+def test_nothing_is_lost_and_one_server_takes_writes(start: int, capsys: pytest.CaptureFixture[str]) -> None:
+    promoted = 0
+    for seed in range(start, start + 30):
+        world = live(seed)
+        assert world.violations == [], seed
+        promoted += world.promoted
+    assert promoted > 15
+
+
+@pytest.mark.slow
+def test_the_same_for_two_thousand_lives(capsys: pytest.CaptureFixture[str]) -> None:
+    assert [seed for seed in range(1000, 3000) if live(seed).violations] == []
+
+
+@pytest.mark.parametrize("module, guard, without", [
+    (promotion, "proven", lambda *_: True),
+    (watching, "must_close", lambda *_: False),
+    (healing, "purged", lambda *_: ""),
+    (draining, "final", lambda *_: (Gtids(), True)),
+], ids=lambda value: value if isinstance(value, str) else "")
+def test_without_the_guard_a_life_goes_wrong(
+    module: ModuleType, guard: str, without: Callable[..., Any], monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(module, guard, without)
+    assert any(live(seed).violations for seed in range(200))
