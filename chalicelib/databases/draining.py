@@ -6,7 +6,7 @@ from chalicelib.control import Later, Refused
 from chalicelib.databases import gtid, promotion
 from chalicelib.databases.gtid import Gtids
 from chalicelib.databases.reach import Reach, look
-from chalicelib.databases.records import Report, State, read
+from chalicelib.databases.records import Promotion, Report, State, read
 from chalicelib.databases.server import Server
 from chalicelib.plan import Action
 from chalicelib.site import Site
@@ -16,16 +16,18 @@ FETCH, APPLY = 60, 300
 AGAIN = "run databases.promote again, it goes on from here"
 
 
-def final(site: Site, action: Action, reach: Reach) -> tuple[Gtids, bool]:
-    """What the old master has at last (closed, it gets no more), and whether it answers; if not, what its own region
-    has reported of it."""
+def final(site: Site, action: Action, under_way: Promotion, reach: Reach) -> tuple[Gtids, bool]:
+    """What the old master has at last (closed, it gets no more), and whether it answers.
+
+    If not: what it had when it was closed, and what its own region has reported.
+    """
     old = action.facts["old"]
     if old == action.target:
         return Gtids(), True
     said = look(reach(site, old, False))
     if not isinstance(said, State):
         item = site.coordination.get("databases", old)
-        return (read(item.body, Report).gtids if item else Gtids()), False
+        return gtid.union(under_way.final, read(item.body, Report).gtids if item else Gtids()), False
     if not said.read_only and not action.facts["forced"]:
         raise Refused(f"{old} takes writes again: something opens it; {AGAIN}")
     return said.gtids, True

@@ -24,6 +24,7 @@ from chalicelib.plan import Action
 from chalicelib.site import Site
 
 _ORDER = get_args(Steps)
+_NONE = Gtids()
 
 
 def claim(site: Site, request: Request, actions: Sequence[Action]) -> list[str]:
@@ -64,39 +65,43 @@ def _current(site: Site, action: Action) -> tuple[Item, Master, Promotion]:
     return item, master, master.promotion
 
 
-def _step(site: Site, action: Action, step: Steps, **changes: Any) -> None:
-    """Records that `step` is done; a run behind another one changes nothing."""
+def _step(site: Site, action: Action, step: Steps, final: Gtids = _NONE, **changes: Any) -> None:
+    """Records that `step` is done, and what the old master had at last; a run behind another one changes no step."""
     item, master, under_way = _current(site, action)
-    if _ORDER.index(step) > _ORDER.index(under_way.step):
-        new = msgspec.structs.replace(
-            master, promotion=msgspec.structs.replace(under_way, step=step), **changes)
-        if not site.coordination.swap(item, body(new)):
-            raise Later(f"another run records the same promotion; {AGAIN}", 5)
+    later = _ORDER.index(step) > _ORDER.index(under_way.step)
+    promotion = msgspec.structs.replace(
+        under_way, step=step if later else under_way.step, final=gtid.union(under_way.final, final))
+    new = msgspec.structs.replace(master, promotion=promotion, **(changes if later else {}))
+    if new != master and not site.coordination.swap(item, body(new)):
+        raise Later(f"another run records the same promotion; {AGAIN}", 5)
 
 
 def close(site: Site, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
     """Makes sure that nothing else takes writes; stops everything if one of them cannot be closed."""
-    results = []
+    results, final = [], _NONE
     for action in actions:
-        _current(site, action)
-        results.append(f"{action.target}: {_closed(site, action, reach)}")
-    _step(site, actions[0], "fenced")
+        _, _, under_way = _current(site, action)
+        said, has = _closed(site, action, reach)
+        results.append(f"{action.target}: {said}")
+        final = has if action.target == under_way.old else final
+    _step(site, actions[0], "fenced", final)
     return results
 
 
-def _closed(site: Site, action: Action, reach: Reach) -> str:
+def _closed(site: Site, action: Action, reach: Reach) -> tuple[str, Gtids]:
+    """What has come of it, and what the server has at last."""
     if action.facts["how"] != "close":
-        return action.reason
+        return action.reason, _NONE
     try:
         server = reach(site, action.target, True)
-        cut = server.close()
-        if not server.look().read_only:
+        cut, state = server.close(), server.look()
+        if not state.read_only:
             raise Refused(f"{action.target} takes writes although it was told not to: {AGAIN}")
     except DatabaseError as error:
         if action.facts["forced"]:
-            return f"not closed ({error}), as forced"
+            return f"not closed ({error}), as forced", _NONE
         raise Later(f"{error}: it may still be written to; {AGAIN}", 10) from None
-    return f"read-only, {cut} connections cut off"
+    return f"read-only, {cut} connections cut off", state.gtids
 
 
 def close_here(site: Site, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
@@ -118,10 +123,10 @@ def drain(site: Site, request: Request, actions: Sequence[Action], reach: Reach,
           wait: Callable[[float], None]) -> list[str]:
     """The chosen replica fetches what the closed master still has, and applies all that it has."""
     [action] = actions
-    _current(site, action)
+    _, _, under_way = _current(site, action)
     forced, to = action.facts["forced"], action.target
     try:
-        final, answers = draining.final(site, action, reach)
+        final, answers = draining.final(site, action, under_way, reach)
         state = draining.catch_up(site, reach(site, to, True), final, answers, wait)
     except DatabaseError as error:
         raise Later(f"{error}; {AGAIN}", 10) from None

@@ -95,13 +95,17 @@ Look = State | Trouble
 
 
 class Promotion(msgspec.Struct, frozen=True):
-    """A promotion under way: which region is to be the master instead of which, and the last step that is done."""
+    """A promotion under way: which region is to be the master instead of which, and the last step that is done.
+
+    `final` is what the old master had once it was closed: it may be gone before anybody asks again.
+    """
 
     to: str
     old: str
     step: Steps
     began: int
     forced: str = ""
+    final: Gtids = Gtids()
 
 
 class Master(msgspec.Struct, frozen=True):

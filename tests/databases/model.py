@@ -261,7 +261,7 @@ def _stamp(now: float) -> str:
 
 
 def live(seed: int, steps: int = 120) -> World:
-    """A random life: writes, stopped threads, hangs, cuts, promotions that die in the middle. Nobody forces anything."""
+    """A random life: writes, stopped threads, hangs, cuts, promotions that die half-way. Nobody forces anything."""
     world = World(seed)
     for region in REGIONS:
         world.scheduled(region, "watch")
@@ -336,5 +336,6 @@ def _fence(world: World) -> None:
 
 
 _CHANCES: list[tuple[Callable[[World], None], int]] = [
-    (_write, 30), (_replicate, 25), (_minute, 12), (_disturb, 6), (_hang, 5), (_cut, 6), (_promote, 8), (_fence, 2), (_rejoin, 4)]
+    (_write, 30), (_replicate, 25), (_minute, 12), (_disturb, 6), (_hang, 5), (_cut, 6), (_promote, 8), (_fence, 2),
+    (_rejoin, 4)]
 _STEPS = [step for step, _ in _CHANCES]

@@ -104,7 +104,7 @@ def under_way_refused() -> bool:
     found = world()
     for _ in range(50):
         found.models[EU].write()
-    return found.promote(US, region=US)["status"] != "done"
+    return bool(found.promote(US, region=US)["status"] != "done")
 
 
 def stale_promotion_goes_on() -> bool:
@@ -205,13 +205,27 @@ def told_twice() -> bool:
     return len(found.alerts[US].told) > 1
 
 
+def closed_and_gone() -> bool:
+    """The old master is closed, and gone before the replica has fetched its last rows: are they lost unforced?"""
+    found = world()
+    found.models[EU].write()
+
+    def die() -> None:
+        found.models[EU].alive = not found.models[EU].read_only
+
+    found.fuse.meanwhile = die
+    found.models[US].look()
+    found.promote(US, region=US)
+    return found.master.region == US
+
+
 def nothing(*_: object) -> Any:
     return iter(())
 
 
 GUARDS: dict[str, tuple[Callable[[], bool], list[tuple[ModuleType, str, Callable[..., Any]]]]] = {
     "the old master is closed first": (both_writable, [
-        (promoting, "_closed", lambda *_: ""), (draining, "final", lambda *_: (Gtids(), True))]),
+        (promoting, "_closed", lambda *_: ("", Gtids())), (draining, "final", lambda *_: (Gtids(), True))]),
     "the most advanced, or nobody": (closed_for_nothing(other_is_ahead), [(promotion, "_more", nothing)]),
     "what cannot be applied does not count": (closed_for_nothing(cannot_apply), [(promotion, "_stuck", nothing)]),
     "a relay log that a start would empty does not count": (
@@ -219,6 +233,7 @@ GUARDS: dict[str, tuple[Callable[[], bool], list[tuple[ModuleType, str, Callable
     "what was received is applied": (
         unapplied_lost, [(draining, "catch_up", lambda site, server, *_: server.look())]),
     "what is under way is waited for": (under_way_refused, [(draining, "fetched", lambda *_: True)]),
+    "what it had when it was closed is known": (closed_and_gone, [(draining, "final", lambda *_: (Gtids(), False))]),
     "a term that is over ends the run": (stale_promotion_goes_on, [(promoting, "_current", lambda site, action: (
         site.coordination.get(*MASTER), Master(EU, 1, promotion=Promotion(US, EU, "claimed", 0)),
         Promotion(US, EU, "claimed", 0)))]),

@@ -24,8 +24,9 @@ import pytest
 
 from chalicelib import cloud, control, fleet
 from chalicelib.databases import operations, reach
+from chalicelib.databases.observe import RegionAsked
 from chalicelib.databases.records import MASTER, READINESS, Master, read
-from chalicelib.plan import Action
+from chalicelib.plan import Action, Plan
 from chalicelib.site import Site
 from sandbox.simulation.parts import MemoryTable, MemoryTopic
 from tests.peers.mariadb import MariaDB, server
@@ -77,7 +78,7 @@ class Town:
         """An invoke by hand in a region."""
         return control.run(getattr(self.operations, name), self.sites[where], event, "hand")
 
-    def plan(self, where: str, **asked: Any) -> control.Plan:
+    def plan(self, where: str, **asked: Any) -> Plan:
         """The plan of a promotion from `region`."""
         request = control.Request("hand", int(time.time()), _asked(**asked), apply=True)
         promote = self.operations.promote
@@ -216,7 +217,7 @@ def _set_up(town: Town) -> None:
 
 
 def _asked(**asked: Any) -> Any:
-    return operations.observe.RegionAsked(**asked)
+    return RegionAsked(**asked)
 
 
 def _toml(servers: dict[str, MariaDB], settings: str) -> str:
