@@ -86,8 +86,14 @@ def _steps(throne: Throne, choice: promotion.Choice) -> Iterator[Action]:
     yield Action("open", to, "becomes the master", facts)
     for region in choice.follow:
         host, port = watching.source_of(throne.around.settings, region, to)
-        yield Action("point", region, f"replicates from {to}", facts | {"host": host, "port": port})
+        where = {"host": host, "port": port, "id": _id(throne, to)}
+        yield Action("point", region, f"replicates from {to}", facts | where)
     yield Action("finish", to, f"{to} has the master", facts)
+
+
+def _id(throne: Throne, region: str) -> str:
+    look = throne.looks[region]
+    return look.id if isinstance(look, State) else ""
 
 
 def _positions(throne: Throne) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def _episodes(known: dict[str, Episode], found: dict[str, str], now: int) -> dic
 
 
 def _fence(around: Around, look: State | Trouble) -> Iterator[Action]:
-    if watching.must_close(around, look):
+    if watching.must_close(around, look) and around.settings.admin_secret:
         yield Action("fence", around.region, f"{around.master.region} has the master, term {around.master.term}",
                      {"region": around.region, "rev": around.rev})
 
@@ -117,7 +117,8 @@ def _mend(sick: Sick, action: Action, now: int, id: str) -> Plan:
 
 def _follow(sick: Sick, look: State, now: int, id: str) -> Plan:
     around = sick.around
-    reasons = (healing.left_alone(around), healing.may_follow(around, look), healing.spent(sick.repairs, now))
+    reasons = (healing.left_alone(around), healing.may_follow(around, look), healing.tunnels(sick),
+               healing.spent(sick.repairs, now))
     if why := next(filter(None, reasons), ""):
         return Plan(notes=(f"still replicates from a fenced server, and is left there: {why}",))
     host, port = watching.source_of(around.settings, around.region, around.master.region)

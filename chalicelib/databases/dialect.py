@@ -144,7 +144,8 @@ def _replication(of: Engine, row: Mapping[str, Any], applied: Gtids) -> Replicat
         _thread(said("Slave_SQL_Running", "Replica_SQL_Running"), said("Last_SQL_Errno"), said("Last_SQL_Error")),
         str(said("Master_Host", "Source_Host") or ""), int(said("Master_Port", "Source_Port") or 0), gtid,
         read(of, str(fetched), *_texts(of, applied)),
-        said("Seconds_Behind_Master", "Seconds_Behind_Source"), int(said("Connect_Retry") or 60))
+        said("Seconds_Behind_Master", "Seconds_Behind_Source"), int(said("Connect_Retry") or 60),
+        source=str(said("Master_Server_Id") if of == "mariadb" else said("Source_UUID", "Master_UUID") or ""))
 
 
 def _texts(of: Engine, gtids: Gtids) -> list[str]:

@@ -198,7 +198,8 @@ def _pointed(server: Server, action: Action, master: Master) -> str:
     if more := gtid.lacking(master.position, state.gtids):
         return f"left alone: it has {more}, which the master lacks; make it anew"
     replication = state.replication
-    if replication and (replication.host, replication.port, replication.io.state) == (host, port, "running"):
+    there = replication and (replication.host, replication.port, replication.source) == (host, port, action.facts["id"])
+    if replication and there and replication.io.state == "running":
         return f"replicates from {host}:{port} already"
     server.follow(host, port)
     return f"replicates from {host}:{port}"

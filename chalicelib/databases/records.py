@@ -51,7 +51,10 @@ class Thread(msgspec.Struct, frozen=True):
 
 
 class Replication(msgspec.Struct, frozen=True):
-    """A replica's side of it. `received` is what it has or has fetched; `behind` is Seconds_Behind (s)."""
+    """A replica's side of it. `received` is what it has or has fetched; `behind` is Seconds_Behind (s).
+
+    `source` is the id of the server that it was last connected to: behind a load balancer the address does not tell.
+    """
 
     io: Thread
     sql: Thread
@@ -62,6 +65,7 @@ class Replication(msgspec.Struct, frozen=True):
     behind: int | None = None
     connect_retry: int = 60
     heartbeat: float | None = None
+    source: str = ""
 
 
 class State(msgspec.Struct, frozen=True):

@@ -45,11 +45,19 @@ class Secrets:
         self._kept: dict[str, tuple[Login, float]] = {}
 
     def login(self, name: str, denied: Login | None = None) -> Login:
-        """The login that secret `name` holds; where `denied` was refused, looked up anew."""
+        """The login that secret `name` holds; where `denied` was refused, looked up anew.
+
+        While Secrets Manager gives no answer an old one is used: it may well be right.
+        """
         kept = self._kept.get(name)
         if kept and kept[0] != denied and self._clock() < kept[1] + KEPT:
             return kept[0]
-        self._kept[name] = self._fetch(name), self._clock()
+        try:
+            self._kept[name] = self._fetch(name), self._clock()
+        except cloud.Unreachable as error:
+            if not kept:
+                where = f"secret {name!r} in {self._region}"
+                raise SecretError(f"{where}: no answer from Secrets Manager ({error})") from None
         return self._kept[name][0]
 
     def _fetch(self, name: str) -> Login:

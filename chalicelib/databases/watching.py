@@ -68,8 +68,9 @@ def problems(around: Around, look: State | Trouble, now: int) -> Iterator[tuple[
         yield "PromotionUnfinished", (f"the promotion of {promotion.to} has got to {promotion.step!r} and no further; "
                                       f"run databases.promote again, it goes on from there")
     if must_close(around, look) and isinstance(look, State):
-        yield "TwoMasters", (f"{around.region} took writes that belong to {around.master.region} (term "
-                             f"{around.master.term}): it is fenced at once{diverged(around.master, look)}")
+        done = "it is fenced at once" if around.settings.admin_secret else "SET GLOBAL read_only = 1 there by hand"
+        yield "TwoMasters", (f"{around.region} takes writes that belong to {around.master.region} (term "
+                             f"{around.master.term}): {done}{diverged(around.master, look)}")
     if isinstance(look, Trouble):
         yield "DatabaseUnreachable", str(look)
     elif around.region == around.master.region:
@@ -125,12 +126,14 @@ def stopped(region: str, replication: Replication) -> Iterator[tuple[str, str]]:
 
 
 def wrong_source(around: Around, look: State) -> str:
-    """The fenced server from which the replica still replicates, if it does."""
+    """The fenced server from which the replica still replicates, by its address or its id, if it does."""
     replication = look.replication
     for server in around.settings.servers:
         if replication and around.master.term and server.region in around.master.fenced:
             places = {(server.host, server.port)} | ({address(server.away)} if server.away else set())
-            if (replication.host, replication.port) in places:
+            report = around.reports.get(server.region)
+            same = bool(report and report.id and report.id == replication.source)
+            if same or (replication.host, replication.port) in places:
                 return f"{replication.host}:{replication.port} ({server.region})"
     return ""
 

@@ -58,7 +58,8 @@ class Model:
         if self.source:
             received = self.log + self.relay
             replication = Replication(Thread(self._io(), self.io_errno), Thread(self.sql, self.sql_errno),  # type: ignore[arg-type]
-                                      self.source, 3306, True, gtids(received), connect_retry=1, heartbeat=1.0)
+                                      self.source, 3306, True, gtids(received), connect_retry=1, heartbeat=1.0,
+                                      source=str(self.world.by_host(self.source).number))
         return State(self.region, "mariadb", "10.11.0-MariaDB", str(self.number), self.read_only, gtids(self.log),
                      self.world.now, self.world.now, net_timeout=4, replication=replication, beats=dict(self.beats))
 

@@ -17,7 +17,7 @@ MYSQL_ROW: dict[str, Any] = {
     "Connect_Retry": 60, "Replica_IO_Running": "Connecting", "Replica_SQL_Running": "No", "Last_IO_Errno": 2003,
     "Last_IO_Error": "error connecting to source", "Last_SQL_Errno": 1062, "Last_SQL_Error": "Duplicate entry",
     "Seconds_Behind_Source": None, "Retrieved_Gtid_Set": f"{UUID}:1-12", "Executed_Gtid_Set": f"{UUID}:1-10",
-    "Auto_Position": 1}
+    "Auto_Position": 1, "Source_Server_Id": 1, "Source_UUID": UUID}
 MYSQL = {"version": "8.0.39", "server_id": "2", "server_uuid": UUID, "read_only": "ON", "super_read_only": "ON",
          "log_bin": "ON", "log_replica_updates": "ON", "gtid_executed": f"{UUID}:1-10", "replica_net_timeout": "60"}
 
@@ -29,6 +29,7 @@ def test_a_mysql_replica_is_read() -> None:
     assert found.replication and found.replication.io == Thread("connecting", 2003, "error connecting to source")
     assert found.replication.sql == Thread("stopped", 1062, "Duplicate entry") and found.replication.gtid
     assert str(found.gtids) == f"{UUID}:1-10" and str(found.received) == f"{UUID}:1-12"
+    assert found.replication.source == UUID
     assert (found.replication.host, found.replication.port, found.replication.behind) == ("10.0.0.1", 3306, None)
 
 

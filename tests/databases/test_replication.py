@@ -1,7 +1,10 @@
 """databases.watch, heal and promote against real MariaDBs, with writes going on."""
 
+import contextlib
+import re
 from collections.abc import Iterator
 
+import pymysql
 import pytest
 
 from chalicelib.control import Refused
@@ -289,6 +292,67 @@ def test_a_master_that_restarted_read_only_is_opened_by_promoting_it_again(town:
     town.write(EU, 1)
     town.in_step()
     assert town.rows(US) == town.rows(AP) == {1}
+
+
+def test_a_writer_that_holds_a_table_is_cut_off(town: Town) -> None:
+    with contextlib.closing(town.application(EU)) as holder, holder.cursor() as cursor:
+        cursor.execute("LOCK TABLES shop.orders WRITE")
+        done = town.hand(US, "promote", region=US, apply=True)
+        assert done["status"] == "done", done
+        assert town.writable() == {US}
+        with pytest.raises(pymysql.MySQLError):
+            cursor.execute("INSERT INTO shop.orders VALUES (1)")
+
+
+def test_an_open_transaction_does_not_end_on_the_old_master(town: Town) -> None:
+    with contextlib.closing(town.application(EU)) as writer, writer.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("INSERT INTO shop.orders VALUES (1)")
+        assert town.hand(US, "promote", region=US, apply=True)["status"] == "done"
+        with pytest.raises(pymysql.MySQLError):
+            cursor.execute("COMMIT")
+    assert town.rows(EU) == town.rows(US) == set()
+
+
+def test_the_watcher_may_only_look_and_beat(town: Town) -> None:
+    watcher = {"user": "lamplighter_watch", "password": "change-me-1"}
+    for statement in ("STOP SLAVE", "SET GLOBAL read_only = 0", "INSERT INTO shop.orders VALUES (1)",
+                      "DELETE FROM lamplighter.heartbeat", "INSERT INTO lamplighter.heartbeat VALUES ('x', 1)"):
+        with contextlib.closing(town.servers[US].connect(**watcher)) as connection, connection.cursor() as cursor, \
+                pytest.raises(pymysql.MySQLError):
+            cursor.execute(statement)
+
+
+def test_the_application_can_ask_its_own_replica(town: Town) -> None:
+    page = (replication.ROOT / "docs" / "databases.md").read_text()
+    [statement] = re.findall(r"```sql\n(SELECT .*?)\n```", page, re.S)
+    town.in_step()
+    town.servers[EU].sql("GRANT SELECT ON lamplighter.heartbeat TO shop@'%'")
+    town.in_step()
+    with contextlib.closing(town.application(US)) as connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+        assert 0 <= cursor.fetchone()["seconds"] < process.PATIENCE
+
+
+def test_a_replica_behind_tunnels_is_known_by_the_servers_id_and_follows_where_they_lead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with replication.town(EU, US, AP, patch=monkeypatch, tunnelled=AP) as town:
+        for region in town.regions:
+            town.run(region, "watch")
+        assert town.hand(US, "promote", region=US, apply=True)["status"] == "done"
+        town.write(US, 1)
+        town.until(lambda: town.replica(AP)["Slave_IO_Running"] == "Yes")
+        town.run(AP, "watch")
+        assert "WrongSource" in town.told(AP), "the tunnels still lead to the old master"
+        assert town.way
+        town.way.lead(town.servers[US])
+        town.in_step(AP)
+        assert town.rows(AP) == {1}
+        town.run(US, "watch")
+        town.run(AP, "watch")
+        assert town.ready(AP)["master"] == US and town.ready(AP)["ready"]
+        assert "WrongSource" not in town.run(AP, "watch")["plan"]["notes"]
 
 
 def test_of_two_promotions_one_is_refused(town: Town) -> None:

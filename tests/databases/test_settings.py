@@ -114,6 +114,21 @@ def test_a_login_that_was_denied_is_looked_up_at_once(monkeypatch: pytest.Monkey
     assert found.login("a").password == "newer" and manager.asked == 2
 
 
+def test_while_secrets_manager_is_away_the_last_login_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    found, manager = secrets(monkeypatch, GOOD, now)
+
+    def away(SecretId: str) -> Any:
+        raise cloud.Unreachable("eu-west-1: no answer")
+
+    before = found.login("a")
+    monkeypatch.setattr(manager, "get_secret_value", away)
+    now[0] = 10 * KEPT
+    assert found.login("a") == found.login("a", before) == before
+    with pytest.raises(SecretError, match="no answer from Secrets Manager"):
+        found.login("never seen")
+
+
 @pytest.mark.parametrize("text, said", [
     ("", "ResourceNotFoundException; create it"), ("s3cret", "not of the shape"), ('{"username": "s3cret"}', "not of"),
     ('{"username": "u", "password": 7, "note": "s3cret"}', "not of the shape")])

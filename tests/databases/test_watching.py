@@ -142,6 +142,18 @@ def test_what_people_are_told(view: Around, look: State | Trouble, kinds: list[s
     assert list(found) == kinds and all(found.values())
 
 
+@pytest.mark.parametrize("source, host, wrong", [
+    ("1", "tunnels", True), ("3", "tunnels", False), ("", "tunnels", False), ("3", "eu", True)])
+def test_behind_a_load_balancer_the_servers_id_tells(source: str, host: str, wrong: bool) -> None:
+    look = replica()
+    assert look.replication
+    look = msgspec.structs.replace(look, replication=msgspec.structs.replace(
+        look.replication, source=source, host=host))
+    view = around(US, Master(AP, 1, fenced=(EU,)), reports={EU: msgspec.structs.replace(report(), id="1")})
+    assert bool(watching.wrong_source(view, look)) == wrong
+    assert not watching.wrong_source(msgspec.structs.replace(view, master=Master(EU)), look)
+
+
 @pytest.mark.parametrize("view, look, closes", [
     (around(), replica(read_only=False), False),  # before the first promotion fleet.toml may be mistaken
     (around(US, Master(EU, 1)), replica(read_only=False), True),
@@ -156,6 +168,14 @@ def test_when_a_server_is_closed(view: Around, look: State | Trouble, closes: bo
     assert watching.must_close(view, look) == closes
     plan = decide.watch(Watched(view, Memory(), 0, look), int(NOW), "me")
     assert (plan.actions[0].kind == "fence") == closes
+
+
+def test_without_an_admin_people_are_told_to_close_it_themselves() -> None:
+    view = around(US, Master(EU, 1))
+    view = msgspec.structs.replace(view, settings=msgspec.structs.replace(view.settings, admin_secret=None))
+    plan = decide.watch(Watched(view, Memory(), 0, replica(read_only=False)), int(NOW), "me")
+    assert "fence" not in [one.kind for one in plan.actions]
+    assert any(one.kind == "alert" and "by hand" in one.reason for one in plan.actions)
 
 
 def told(known: dict[str, Episode], look: State, now: int) -> tuple[list[str], dict[str, Episode]]:

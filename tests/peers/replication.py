@@ -31,6 +31,7 @@ from chalicelib.site import Site
 from sandbox.simulation.parts import MemoryTable, MemoryTopic
 from tests.peers.mariadb import MariaDB, server
 from tests.peers.process import PATIENCE
+from tests.peers.way import Way
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LOGINS = {"watch": ("lamplighter_watch", "change-me-1"), "admin": ("lamplighter_admin", "change-me-2")}
@@ -55,9 +56,9 @@ def rejoining(host: str, port: int) -> list[str]:
 class Town:
     """The servers by region, the first the master; each region's site, and what was told to people."""
 
-    def __init__(self, servers: dict[str, MariaDB], settings: str = "") -> None:
-        self.servers, self.regions = servers, list(servers)
-        self.fleet = fleet.parse(_toml(servers, settings))
+    def __init__(self, servers: dict[str, MariaDB], settings: str = "", way: Way | None = None) -> None:
+        self.servers, self.regions, self.way = servers, list(servers), way
+        self.fleet = fleet.parse(_toml(servers, settings, way))
         self.coordination = MemoryTable()
         self.alerts = {region: MemoryTopic() for region in servers}
         self.tables = {region: MemoryTable() for region in servers}
@@ -190,27 +191,34 @@ class Writes:
 
 
 @contextlib.contextmanager
-def town(*regions: str, patch: pytest.MonkeyPatch, settings: str = "", options: tuple[str, ...] = ()) -> Iterator[Town]:
-    """A master in the first region and a replica in each other, in step."""
+def town(*regions: str, patch: pytest.MonkeyPatch, settings: str = "", options: tuple[str, ...] = (),
+         tunnelled: str = "") -> Iterator[Town]:
+    """A master in the first region and a replica in each other, in step; that of `tunnelled` through a `Way`."""
     patch.setattr(cloud, "client", lambda service, region: Secrets())
     reach._secrets.cache_clear()
     with contextlib.ExitStack() as stack:
         servers = {region: stack.enter_context(server(f"--server-id={number}", *_OPTIONS, *options))
                    for number, region in enumerate(regions, 1)}
-        found = Town(servers, settings)
+        way = Way(tunnelled) if tunnelled else None
+        if way:
+            stack.callback(way.close)
+            way.lead(servers[regions[0]])
+        found = Town(servers, settings, way)
         _set_up(found)
         yield found
 
 
 def _set_up(town: Town) -> None:
     master, *replicas = town.servers.values()
+    direct = (master.address, master.port)
     for replica in replicas:
         replica.sql("SET GLOBAL read_only = 1")
     master.sql(*documented(), "CREATE USER repl@'%' IDENTIFIED BY 'repl'", "GRANT REPLICATION SLAVE ON *.* TO repl@'%'",
                "CREATE DATABASE shop", "CREATE TABLE shop.orders (id INT PRIMARY KEY)",
                "CREATE USER shop@'%' IDENTIFIED BY 'shop'", "GRANT ALL ON shop.* TO shop@'%'")
     for replica in replicas:
-        replica.sql(f"CHANGE MASTER TO MASTER_HOST='{master.address}', MASTER_PORT={master.port}, MASTER_USER='repl', "
+        host, port = town.way.address if town.way and replica is town.servers[town.way.region] else direct
+        replica.sql(f"CHANGE MASTER TO MASTER_HOST='{host}', MASTER_PORT={port}, MASTER_USER='repl', "
                     "MASTER_PASSWORD='repl', MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1, "
                     "MASTER_HEARTBEAT_PERIOD=1", "START SLAVE")
     town.in_step()
@@ -220,9 +228,10 @@ def _asked(**asked: Any) -> Any:
     return RegionAsked(**asked)
 
 
-def _toml(servers: dict[str, MariaDB], settings: str) -> str:
+def _toml(servers: dict[str, MariaDB], settings: str, way: Way | None) -> str:
     regions = "\n".join(f'[[regions]]\nname = "{region}"' for region in servers)
     places = "\n".join(f'[[databases.servers]]\nregion = "{region}"\nhost = "{one.address}"\nport = {one.port}'
+                       + (f'\nsource = "{way.address[0]}:{way.address[1]}"' if way and way.region == region else "")
                        for region, one in servers.items())
     more = settings or 'tls = "off"'
     return f"""name = "lamplighter"
