@@ -80,6 +80,18 @@ def fence(site: Site, request: Request, actions: Sequence[Action], reach: Reach)
     return [f"{region}: read-only now, {cut} connections cut off"]
 
 
+def rejoin(site: Site, request: Request, actions: Sequence[Action]) -> list[str]:
+    """Takes this region's fence out of the table, if that is still as it was seen."""
+    [action] = actions
+    item = site.coordination.get(*MASTER)
+    if item is None or item.rev != action.facts["rev"]:
+        return [_FASTER]
+    master = read(item.body, Master)
+    fenced = tuple(region for region in master.fenced if region != site.region)
+    done = site.coordination.swap(item, body(msgspec.structs.replace(master, fenced=fenced)))
+    return [f"{site.region}: no longer fenced" if done else _FASTER]
+
+
 def _master(site: Site) -> Master:
     item = site.coordination.get(*MASTER)
     return read(item.body, Master) if item else Master("")

@@ -29,6 +29,7 @@ def watch(saw: Watched, now: int, id: str) -> Plan:
     told = [kind for kind in found if episodes[kind].told == now]
     return Plan((
         *_fence(around, look),
+        *_rejoin(around, look),
         _act("remember", around.region, "what is about to be done", {"rev": saw.rev, "memory": body(memory)}),
         _ready(around, look),
         *(_alert(kind, around.region, found[kind]) for kind in told),
@@ -49,6 +50,12 @@ def _fence(around: Around, look: State | Trouble) -> Iterator[Action]:
     if watching.must_close(around, look) and around.settings.admin_secret:
         yield Action("fence", around.region, f"{around.master.region} has the master, term {around.master.term}",
                      {"region": around.region, "rev": around.rev})
+
+
+def _rejoin(around: Around, look: State | Trouble) -> Iterator[Action]:
+    if watching.rejoined(around, look):
+        yield Action("rejoin", around.region, f"replicates from {around.master.region} now: no longer fenced",
+                     {"rev": around.rev})
 
 
 def _ready(around: Around, look: State | Trouble) -> Action:

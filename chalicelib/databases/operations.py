@@ -49,8 +49,8 @@ class Databases:
         use = self._using
         self.watch = self._operation(
             "databases.watch", "replication's threads, lag, read-only and readiness; the heartbeat", observe.watch,
-            _watch, {"remember": act.remember, "fence": use(act.fence), "ready": act.ready, "alert": act.alert,
-                     "report": use(act.report)})
+            _watch, {"fence": use(act.fence), "rejoin": act.rejoin, "remember": act.remember, "ready": act.ready,
+                     "alert": act.alert, "report": use(act.report)})
         self.heal = self._operation(
             "databases.heal", "starts replication that stands still, without ever skipping an event", observe.sick,
             _heal, {"claim": act.claim, "restart": use(act.restart), "follow": use(act.follow),

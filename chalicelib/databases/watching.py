@@ -61,6 +61,16 @@ def must_close(around: Around, look: State | Trouble) -> bool:
     return (master.term > 0 or bool(master.fenced)) and not master.may_write(around.region)
 
 
+def rejoined(around: Around, look: State | Trouble) -> bool:
+    """Whether a fenced server has become a replica of the master: its fence has served, and healing may touch it."""
+    master, report = around.master, around.reports.get(around.master.region)
+    if not isinstance(look, State) or look.replication is None or report is None or not around.sure:
+        return False
+    runs = look.replication.io.state == look.replication.sql.state == "running"
+    return (around.region in master.fenced and around.region != master.region and master.promotion is None and runs
+            and look.read_only and bool(report.id) and look.replication.source == report.id)
+
+
 def problems(around: Around, look: State | Trouble, now: int) -> Iterator[tuple[str, str]]:
     """What is wrong, as kind and text."""
     promotion = around.master.promotion

@@ -314,6 +314,23 @@ def test_the_item_that_healers_obey() -> None:
         "region": US, "term": 1, "fenced": (EU,), "since": int(found.now)}
 
 
+def test_an_old_master_that_rejoins_is_healed_like_any_other() -> None:
+    found = world()
+    found.promote(US, region=US)
+    found.models[EU].follow("us", 3306)
+    for _ in range(9):
+        found.wait(0.1)
+    found.now += 60
+    fenced = []
+    for region in (US, EU):
+        found.scheduled(region, "watch")
+        fenced.append(found.master.fenced)
+    assert fenced == [(EU,), ()]
+    found.models[EU].stop("SQL")
+    found.scheduled(EU, "heal")
+    assert found.models[EU].sql == "running"
+
+
 def test_an_act_of_no_promotion_does_nothing() -> None:
     found = world()
     with pytest.raises(Refused, match="term 7 is over"):

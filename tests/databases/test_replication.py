@@ -381,13 +381,17 @@ def test_after_a_crash_at_any_step_the_same_command_goes_on_and_nothing_is_lost(
             except Crash:
                 crashed = True
                 assert len(town.writable()) <= 1
-                fuse.after(10_000)
+                fuse.after(10_000)  # the next Lambda
                 done = town.hand(new, "promote", region="" if town.master.promotion else new, apply=True)
+            fuse.after(10_000)
             assert done["status"] == "done", (effects, done)
             assert town.writable() == {new} and town.master.region == new and town.master.promotion is None
             writes.enough(5)
             town.rejoin(old)
             town.in_step()
+            for region in (new, old):
+                town.run(region, "watch")
+            assert town.master.fenced == ()
             assert {id for _, id in list(writes.confirmed)[:confirmed]} <= town.rows(new)
             confirmed = len(writes.confirmed)
             if not crashed:

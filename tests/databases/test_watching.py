@@ -170,6 +170,24 @@ def test_when_a_server_is_closed(view: Around, look: State | Trouble, closes: bo
     assert (plan.actions[0].kind == "fence") == closes
 
 
+@pytest.mark.parametrize("master, change, ends", [
+    (Master(AP, 1, fenced=(US,)), {}, True), (Master(AP, 1), {}, False), (Master(US, 1, fenced=(US,)), {}, False),
+    (Master(AP, 1, fenced=(US,)), {"sql": OFF}, False), (Master(AP, 1, fenced=(US,)), {"read_only": False}, False),
+    (Master(AP, 1, fenced=(US,), promotion=Promotion(EU, AP, "claimed", 0)), {}, False),
+])
+def test_a_fence_ends_when_the_server_replicates_from_the_master(
+    master: Master, change: dict[str, Any], ends: bool
+) -> None:
+    for source, right in (("3", True), ("1", False), ("", False)):
+        look = replica(**change)
+        assert look.replication
+        look = msgspec.structs.replace(look, replication=msgspec.structs.replace(look.replication, source=source))
+        named = msgspec.structs.replace(report(), id="3")
+        view = around(US, master, reports={AP: named, US: named})
+        assert watching.rejoined(view, look) == (ends and right)
+        assert not watching.rejoined(msgspec.structs.replace(view, sure=False), look)
+
+
 def test_without_an_admin_people_are_told_to_close_it_themselves() -> None:
     view = around(US, Master(EU, 1))
     view = msgspec.structs.replace(view, settings=msgspec.structs.replace(view.settings, admin_secret=None))
