@@ -197,7 +197,8 @@ def _mistakes(fleet: Fleet) -> Iterator[tuple[Path_, str]]:
     yield from _health_checks(fleet.health_checks)
     yield from declared.mistakes(fleet.routing, {region.name: region.entrance for region in fleet.regions})
     yield from tunnel.mistakes(fleet.tunnels, [region.name for region in fleet.regions])
-    yield from databases_declared.mistakes(fleet.databases, [region.name for region in fleet.regions])
+    yield from databases_declared.mistakes(
+        fleet.databases, [region.name for region in fleet.regions], fleet.tunnels.master if fleet.tunnels else None)
 
 
 def _names(fleet: Fleet) -> Iterator[tuple[Path_, str]]:

@@ -62,12 +62,16 @@ def address(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def mistakes(databases: Databases | None, regions: Collection[str]) -> Iterator[tuple[Path_, str]]:
-    """Everything wrong with `databases` for a fleet of `regions`, as key path and remedy."""
+def mistakes(
+    databases: Databases | None, regions: Collection[str], tunnels_to: str | None
+) -> Iterator[tuple[Path_, str]]:
+    """Everything wrong with `databases` for a fleet of `regions` whose tunnels lead to one, as key path and remedy."""
     if databases is None:
         return
     if databases.server(databases.master) is None:
         yield ("databases", "master"), f"{databases.master!r} has no [[databases.servers]]; add one"
+    if tunnels_to not in (None, databases.master):
+        yield ("databases", "master"), f"the tunnels lead to {tunnels_to}: name the same region in both"
     if databases.heal == "full" and databases.admin_secret is None:
         yield ("databases", "heal"), "full needs admin_secret: the watcher's user may not start replication"
     yield from _spans(databases)

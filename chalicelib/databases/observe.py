@@ -63,7 +63,7 @@ def sick(site: Site, request: Request, reach: Reach) -> Sick:
     item = site.regional.get(*REPAIRS)
     repairs, rev = (read(item.body, Repairs), item.rev) if item else (Repairs(), 0)
     seen = around(site, Master(settings_of(site).master))
-    tunnelled = getattr(site.fleet, "tunnels", None) is not None
+    tunnelled = site.fleet.tunnels is not None and site.fleet.tunnels.lives_in(site.region)
     if seen.server is None or repairs.minute >= request.now // 60:
         return Sick(seen, repairs, rev)
     verdict = _tunnels(site.regional.get(*TUNNELS))

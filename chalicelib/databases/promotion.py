@@ -138,6 +138,7 @@ def _stuck(chosen: State, forced: str) -> Iterator[str]:
     if not (unusable := gtid.lacking(usable(chosen), chosen.received)):
         return
     error = chosen.replication.sql.error if chosen.replication else ""
+    error = error or "both threads stand still, and MariaDB empties its relay log when one is started"
     text = f"{chosen.region} has received {unusable} ({unusable.count} transactions) and cannot apply it ({error})"
     if not forced:
         raise Refusal(f'{text}; mend that first, or accept the loss: {{"force": "why"}}')

@@ -23,7 +23,7 @@ from sandbox.simulation.parts import MemoryTable, MemoryTopic
 from tests.databases.crash import Crash, Fuse
 
 EU, US, AP = REGIONS = ("eu-west-1", "us-east-1", "ap-southeast-1")
-FLEET = fleet.parse("""
+TOML = """
 name = "lamplighter"
 regions = [{name = "eu-west-1"}, {name = "us-east-1"}, {name = "ap-southeast-1"}]
 coordination.regions = ["eu-west-1"]
@@ -36,7 +36,8 @@ heal = "full"
 tls = "off"
 servers = [{region = "eu-west-1", host = "eu"}, {region = "us-east-1", host = "us"},
            {region = "ap-southeast-1", host = "ap"}]
-""")
+"""
+FLEET = fleet.parse(TOML)
 Row = tuple[int, int]  # server id, sequence number
 
 
@@ -157,6 +158,7 @@ class World:
     def __init__(self, seed: int) -> None:
         self.chance, self.now = random.Random(seed), 1_800_000_000.0
         self.models = {region: Model(self, region, number) for number, region in enumerate(REGIONS, 1)}
+        self.fleet = FLEET
         self.cut: set[tuple[str, str]] = set()
         self.acked: list[Row] = []
         self.violations: list[str] = []
@@ -193,7 +195,7 @@ class World:
         return source.alive and (replica.region, source.region) not in self.cut
 
     def site(self, region: str) -> Site:
-        site = Site(region, "test", FLEET, MemoryTable(), self.tables[region], {}, self.alerts[region],
+        site = Site(region, "test", self.fleet, MemoryTable(), self.tables[region], {}, self.alerts[region],
                     clock=lambda: self.now)
         return self.fuse.site(site)
 

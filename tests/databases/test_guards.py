@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib import control
+from chalicelib import control, fleet
 from chalicelib.control import Refused
 from chalicelib.databases import act, decide, draining, healing, promoting, promotion
 from chalicelib.databases.gtid import Gtids
@@ -15,7 +15,7 @@ from chalicelib.databases.observe import RegionAsked
 from chalicelib.databases.records import MASTER, TUNNELS, Master, Promotion, body, read
 from chalicelib.plan import Action
 from tests.databases.crash import Crash
-from tests.databases.model import AP, EU, REGIONS, US, World
+from tests.databases.model import AP, EU, REGIONS, TOML, US, World
 
 
 def world() -> World:
@@ -337,3 +337,18 @@ def test_an_act_of_no_promotion_does_nothing() -> None:
         promoting.close(found.site(US), control.Request("hand", 0, None, apply=True), [
             Action("close", EU, "", {"term": 7, "to": US, "how": "close", "forced": ""})], found.fuse.reach)
     assert not found.models[EU].read_only
+
+
+@pytest.mark.parametrize("region, judged, starts", [
+    (US, None, False), (US, (2, 2, 0), True), (US, (1, 2, 60), True), (US, (0, 2, 0), False), (US, (2, 2, 121), False)])
+def test_where_there_are_tunnels_their_verdict_in_the_ledger_decides(
+    region: str, judged: tuple[int, int, int] | None, starts: bool
+) -> None:
+    found = world()
+    found.fleet = fleet.parse(TOML + f'[tunnels]\nmaster = "{EU}"\n')
+    found.models[region].stop("SQL")
+    if judged:
+        up, slots, age = judged
+        found.tables[region].create(*TUNNELS, {"up": up, "slots": slots, "at": found.now - age})
+    found.scheduled(region, "heal")
+    assert (found.models[region].sql == "running") == starts

@@ -72,6 +72,7 @@ def test_nobody_that_could_be_opened_has_more(us: int, ap: int, us_waits: int, a
     (throne(server(EU, 9), server(US, 9, log_updates=False), server(AP, 9), US), "no binary log of what it replicates"),
     (throne(server(EU, 9), server(US, 9, replication=None), server(AP, 9), US), "does not replicate"),
     (throne(server(EU, 9), server(US, 5, 9, sql=PROBLEM), server(AP, 9), US), "cannot apply it (Duplicate entry)"),
+    (throne(server(EU, 9), server(US, 5, 9, OFF, OFF), server(AP, 9), US), "cannot apply it (both threads stand still"),
     # The old master answers, but the chosen one does not get from it what it lacks.
     (throne(server(EU, 9), server(US, 8, io=OFF), server(AP, 8), US), "eu-west-1 has 0-1-9 (1 transactions)"),
     (throne(server(EU, 9), server(US, 8, io=OFF), server(AP, 9), US), "which us-east-1 lacks"),

@@ -68,6 +68,7 @@ def test_a_mistake_is_named_with_its_line_and_remedy(more: str, server: str, lin
 @pytest.mark.parametrize("old, new, said", [
     ('master = "eu-west-1"', 'master = "ap-south-1"', "'ap-south-1' has no [[databases.servers]]"),
     ('admin_secret = "admin"\nMORE', 'heal = "full"', "full needs admin_secret"),
+    ('[databases]', 'tunnels.master = "us-east-1"\n[databases]', "the tunnels lead to us-east-1: name the same"),
     ('flavour = "mariadb"', 'flavour = "postgres"', "databases.flavour")])
 def test_what_does_not_fit_together(old: str, new: str, said: str) -> None:
     with pytest.raises(fleet.FleetError) as mistake:
