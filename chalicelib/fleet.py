@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from chalicelib import durations, overlay, workload
+from chalicelib.databases import declared as databases_declared
+from chalicelib.databases.declared import Databases
 from chalicelib.durations import Duration as Duration
 from chalicelib.routing import declared
 from chalicelib.routing.declared import Entrance, Routing
@@ -92,6 +94,7 @@ class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     health_checks: HealthChecks | None = None
     routing: Routing | None = None
     tunnels: Tunnels | None = None
+    databases: Databases | None = None
     alarm_email: str | None = None
 
     @property
@@ -194,6 +197,8 @@ def _mistakes(fleet: Fleet) -> Iterator[tuple[Path_, str]]:
     yield from _health_checks(fleet.health_checks)
     yield from declared.mistakes(fleet.routing, {region.name: region.entrance for region in fleet.regions})
     yield from tunnel.mistakes(fleet.tunnels, [region.name for region in fleet.regions])
+    yield from databases_declared.mistakes(
+        fleet.databases, [region.name for region in fleet.regions], fleet.tunnels.master if fleet.tunnels else None)
 
 
 def _names(fleet: Fleet) -> Iterator[tuple[Path_, str]]:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib import durations, fleet, overlay
+from chalicelib.databases import declared as databases
 from chalicelib.routing import declared
 from chalicelib.tunnels import declared as tunnels
 from commands import packaging
@@ -365,6 +366,8 @@ DOCUMENTED: dict[str, type[msgspec.Struct]] = {
     "[routing]": declared.Routing,
     "[[routing.orders]]": declared.OwnOrder,
     "[tunnels]": tunnels.Tunnels,
+    "[databases]": databases.Databases,
+    "[[databases.servers]]": databases.Server,
 }
 
 
@@ -396,7 +399,7 @@ def test_the_page_tells_every_key_and_no_other(heading: str) -> None:
 
 
 def test_every_struct_of_the_fleet_is_on_the_page() -> None:
-    everything = [*vars(fleet).values(), *vars(declared).values(), *vars(tunnels).values()]
+    everything = [value for module in (fleet, declared, tunnels, databases) for value in vars(module).values()]
     structs = {value for value in everything if isinstance(value, type) and issubclass(value, msgspec.Struct)}
     assert structs == set(DOCUMENTED.values())
 

@@ -1,0 +1,211 @@
+"""Carries out the watch and healing: remembered before it is done, and only by the run whose memory is in the table."""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import msgspec
+from aws_lambda_powertools import single_metric
+from aws_lambda_powertools.metrics import MetricUnit
+
+from chalicelib.cloud import Unreachable
+from chalicelib.control import Request, count
+from chalicelib.databases.connection import DatabaseError
+from chalicelib.databases.reach import Reach
+from chalicelib.databases.records import (
+    BEATS,
+    FRESH,
+    MASTER,
+    MEMORY,
+    READINESS,
+    REPAIRS,
+    Master,
+    Memory,
+    Repairs,
+    Report,
+    State,
+    body,
+    read,
+)
+from chalicelib.ledger import Table
+from chalicelib.plan import Action
+from chalicelib.site import Site
+
+_FASTER = "another run was faster"
+Held = TypeVar("Held", Memory, Repairs)
+
+
+def remember(site: Site, request: Request, actions: Sequence[Action]) -> list[str]:
+    """Claims this minute of the watch."""
+    [action] = actions
+    return [_claimed(site.regional, MEMORY, action.facts["rev"], action.facts["memory"])]
+
+
+def claim(site: Site, request: Request, actions: Sequence[Action]) -> list[str]:
+    """Claims this minute of healing."""
+    [action] = actions
+    return [_claimed(site.regional, REPAIRS, action.facts["rev"], action.facts["repairs"])]
+
+
+def _claimed(table: Table, key: tuple[str, str], rev: int, new: dict[str, Any]) -> str:
+    item = table.get(*key)
+    if (item.rev if item else 0) != rev:
+        return _FASTER
+    return "remembered" if (table.swap(item, new) if item else table.create(*key, new)) else _FASTER
+
+
+def mine(site: Site, request: Request, key: tuple[str, str], kind: type[Held]) -> bool:
+    """Whether the minute is this run's."""
+    item = site.regional.get(*key)
+    return item is not None and read(item.body, kind).turn == turn_of(request)
+
+
+def fence(site: Site, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
+    """Closes this region's server, which takes writes that belong elsewhere.
+
+    Who the master is is read again before and after: a promotion of this very region must not be undone.
+    """
+    region = site.region
+    if _master(site).may_write(region):
+        return [f"{region}: has become the master meanwhile"]
+    server = reach(site, region, True)
+    try:
+        cut = server.close()
+        if _master(site).may_write(region):
+            server.open()
+            return [f"{region}: became the master meanwhile, and was opened again"]
+    except DatabaseError as error:
+        count("FenceFailed", region=region)
+        return [f"{region}: not fenced, to be tried again in a minute: {error}"]
+    count("Fenced", region=region)
+    return [f"{region}: read-only now, {cut} connections cut off"]
+
+
+def rejoin(site: Site, request: Request, actions: Sequence[Action]) -> list[str]:
+    """Takes this region's fence out of the table, if that is still as it was seen."""
+    [action] = actions
+    item = site.coordination.get(*MASTER)
+    if item is None or item.rev != action.facts["rev"]:
+        return [_FASTER]
+    master = read(item.body, Master)
+    fenced = tuple(region for region in master.fenced if region != site.region)
+    done = site.coordination.swap(item, body(msgspec.structs.replace(master, fenced=fenced)))
+    return [f"{site.region}: no longer fenced" if done else _FASTER]
+
+
+def _master(site: Site) -> Master:
+    item = site.coordination.get(*MASTER)
+    return read(item.body, Master) if item else Master("")
+
+
+def ready(site: Site, request: Request, actions: Sequence[Action]) -> list[str]:
+    """What the application and routing read; good for three minutes."""
+    [action] = actions
+    said = dict(action.facts) | {"until": action.facts["at"] + FRESH}
+    put(site.regional, READINESS, said)
+    return ["ready" if said["ready"] else f"not ready: {said['why']}"]
+
+
+def put(table: Table, key: tuple[str, str], new: dict[str, Any]) -> bool:
+    """Writes an item, whatever it was; `False` if somebody else did at the same time."""
+    item = table.get(*key)
+    return bool(table.swap(item, new) if item else table.create(*key, new))
+
+
+def alert(site: Site, request: Request, actions: Sequence[Action]) -> list[str]:
+    """Tells people what the watch found, once for all runs of a minute."""
+    return tell(site, actions) if mine(site, request, MEMORY, Memory) else [_FASTER]
+
+
+def alert_of_healing(site: Site, request: Request, actions: Sequence[Action]) -> list[str]:
+    """Tells people what healing cannot mend."""
+    return tell(site, actions) if mine(site, request, REPAIRS, Repairs) else [_FASTER]
+
+
+def tell(site: Site, actions: Sequence[Action]) -> list[str]:
+    """Publishes each action as a notice."""
+    for action in actions:
+        site.alerts.publish(f"{action.facts['kind']}: database in {action.target}", action.reason)
+        count("Alert", kind=action.facts["kind"])
+    return [f"{action.facts['kind']}: told" for action in actions]
+
+
+def report(site: Site, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
+    """Writes the heartbeat where it belongs, and for other regions what was seen here."""
+    [action] = actions
+    item = site.regional.get(*MEMORY)
+    if item is None or read(item.body, Memory).turn != turn_of(request):
+        return [_FASTER]
+    memory, results = read(item.body, Memory), []
+    if action.facts["beat"]:
+        memory, said = _beat(site, memory, reach)
+        results.append(said)
+        site.regional.swap(item, body(memory))
+    seen = msgspec.structs.replace(read(action.facts["report"], Report), beats=memory.beats)
+    for name, value in action.facts["gauges"].items():
+        gauge(name, value, site.region)
+    return [*results, publish(site, seen)]
+
+
+def _beat(site: Site, memory: Memory, reach: Reach) -> tuple[Memory, str]:
+    try:
+        at = reach(site, site.region, False).beat(site.region)
+    except DatabaseError as error:
+        count("HeartbeatFailed", region=site.region)
+        return memory, f"no heartbeat: {error}"
+    return msgspec.structs.replace(memory, beats=(*memory.beats, at)[-BEATS:]), "heartbeat written"
+
+
+def publish(site: Site, seen: Report) -> str:
+    """The report of this region, in the coordination table; without it a region goes on alone."""
+    try:
+        put(site.coordination, ("databases", site.region), body(seen))
+    except Unreachable as error:
+        count("ReportFailed", region=site.region)
+        return f"not reported: {error}"
+    return "reported"
+
+
+def gauge(name: str, value: float, region: str) -> None:
+    """A number in CloudWatch (by a log line)."""
+    with single_metric(name, MetricUnit.NoUnit, value, namespace="Lamplighter") as one:
+        one.add_dimension("region", region)
+
+
+def restart(site: Site, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
+    """Starts threads again; nothing is skipped. What has come of it is looked at once, and again in a minute."""
+    [action] = actions
+    if not mine(site, request, REPAIRS, Repairs):
+        return [_FASTER]
+    server = reach(site, site.region, True)
+    try:
+        server.start(action.facts["threads"])
+        after = server.look()
+    except DatabaseError as error:
+        count("HealFailed", region=site.region)
+        return [f"not started: {error}"]
+    count("ReplicationRestarted", region=site.region)
+    return [f"{' and '.join(action.facts['threads'])} started; {_threads(after)}"]
+
+
+def follow(site: Site, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
+    """Points this region's replica at the new master."""
+    [action] = actions
+    if not mine(site, request, REPAIRS, Repairs):
+        return [_FASTER]
+    server = reach(site, site.region, True)
+    try:
+        server.follow(action.facts["host"], action.facts["port"])
+        return [f"replicates from {action.facts['host']}:{action.facts['port']}; {_threads(server.look())}"]
+    except DatabaseError as error:
+        count("HealFailed", region=site.region)
+        return [f"not pointed: {error}"]
+
+
+def _threads(look: State) -> str:
+    found = look.replication
+    return f"IO {found.io.state}, SQL {found.sql.state}" if found else "it does not replicate"
+
+
+def turn_of(request: Request) -> str:
+    """The name of this run."""
+    return request.id or str(request.now)

@@ -1,0 +1,85 @@
+"""databases.watch and databases.heal (each minute, in each region), and what is done by hand: observe -> decide -> act.
+
+By hand, `{}` always only plans. `databases.promote` is meant to be applied with the digest of its plan.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from chalicelib.control import Act, Operation, Request
+from chalicelib.databases import act, byhand, decide, observe, promoting
+from chalicelib.databases.reach import Reach, reach
+from chalicelib.databases.seen import One, Sick, Throne, Watched
+from chalicelib.plan import Action, Plan
+from chalicelib.site import Site
+
+Reaching = Callable[[Site, Request, Sequence[Action], Reach], list[str]]
+
+
+def _watch(saw: Watched, request: Request) -> Plan:
+    return decide.watch(saw, request.now, act.turn_of(request))
+
+
+def _heal(saw: Sick, request: Request) -> Plan:
+    return decide.heal(saw, request.now, act.turn_of(request))
+
+
+def _promote(saw: Throne, request: Request) -> Plan:
+    return byhand.promote(saw)
+
+
+def _fence(saw: One, request: Request) -> Plan:
+    return byhand.fence(saw)
+
+
+def _tune(saw: One, request: Request) -> Plan:
+    return byhand.tune(saw)
+
+
+def _status(saw: One, request: Request) -> Plan:
+    return byhand.status(saw, request.now)
+
+
+class Databases:
+    """The operations with this way to the servers and this way to wait."""
+
+    def __init__(self, reach: Reach, wait: Callable[[float], None]) -> None:
+        self._reach, self._wait = reach, wait
+        use = self._using
+        self.watch = self._operation(
+            "databases.watch", "replication's threads, lag, read-only and readiness; the heartbeat", observe.watch,
+            _watch, {"fence": use(act.fence), "rejoin": act.rejoin, "remember": act.remember, "ready": act.ready,
+                     "alert": act.alert, "report": use(act.report)})
+        self.heal = self._operation(
+            "databases.heal", "starts replication that stands still, without ever skipping an event", observe.sick,
+            _heal, {"claim": act.claim, "restart": use(act.restart), "follow": use(act.follow),
+                    "alert": act.alert_of_healing})
+        self.tune = self._operation(
+            "databases.tune", "sets what makes replication recover fast", observe.one, _tune,
+            {"tune": use(promoting.tune)})
+        self.fence = self._operation(
+            "databases.fence", "makes this region's server read-only, for a promotion elsewhere", observe.one, _fence,
+            {"mark": promoting.mark, "close": use(promoting.close_here)})
+        self.promote: Operation[Throne] = Operation(
+            "databases.promote", "makes a replica the master, and sure that there is no other",
+            lambda site, request: observe.throne(site, request, reach), _promote,
+            {"claim": promoting.claim, "close": use(promoting.close), "drain": self._drain,
+             "open": use(promoting.open_), "point": use(promoting.point), "finish": use(promoting.finish)},
+            observe.RegionAsked)
+        self.status = self._operation(
+            "databases.status", "who the master is, and what is known of each replica", observe.one, _status, {})
+        self.all: tuple[Operation[Any], ...] = (self.watch, self.heal, self.tune, self.fence, self.promote, self.status)
+
+    def _operation(self, name: str, does: str, see: Callable[[Site, Request, Reach], Any],
+                   decide: Callable[[Any, Request], Plan], acts: dict[str, Act]) -> Operation[Any]:
+        return Operation(name, does, lambda site, request: see(site, request, self._reach), decide, acts)
+
+    def _using(self, do: Reaching) -> Act:
+        return lambda site, request, actions: do(site, request, actions, self._reach)
+
+    def _drain(self, site: Site, request: Request, actions: Sequence[Action]) -> list[str]:
+        return promoting.drain(site, request, actions, self._reach, self._wait)
+
+
+ALL: tuple[Operation[Any], ...] = Databases(reach, time.sleep).all

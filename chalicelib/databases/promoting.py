@@ -1,0 +1,235 @@
+"""Carries out what is done by hand: a promotion step by step, fencing, tuning.
+
+Each step is recorded in the coordination table by compare-and-set, under the promotion's term, and is harmless when
+done again: after a crash anywhere the operation is run again and goes on. A run whose promotion is no longer the one
+in the table does nothing more.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, get_args
+
+import msgspec
+
+from chalicelib.control import Later, Refused, Request, count
+from chalicelib.databases import draining, gtid
+from chalicelib.databases.act import publish
+from chalicelib.databases.connection import DatabaseError
+from chalicelib.databases.draining import AGAIN
+from chalicelib.databases.gtid import Gtids
+from chalicelib.databases.reach import Reach, look
+from chalicelib.databases.records import MASTER, Master, Promotion, Report, State, Steps, body, read
+from chalicelib.databases.server import Server
+from chalicelib.ledger import Item
+from chalicelib.plan import Action
+from chalicelib.site import Site
+
+_ORDER = get_args(Steps)
+_NONE = Gtids()
+
+
+def claim(site: Site, request: Request, actions: Sequence[Action]) -> list[str]:
+    """Takes the next term. From now on the old master is fenced for every healer, and nobody else can claim it."""
+    [action] = actions
+    master = read(action.facts["master"], Master)
+    if master.promotion:
+        under_way = msgspec.structs.replace(master.promotion, began=request.now)
+        master = msgspec.structs.replace(master, since=request.now, promotion=under_way)
+    _swap(site, action.facts["rev"], master)
+    return [f"term {master.term} claimed for {action.target}"]
+
+
+def mark(site: Site, request: Request, actions: Sequence[Action]) -> list[str]:
+    """Fences this region in the table, by hand."""
+    [action] = actions
+    _swap(site, action.facts["rev"], read(action.facts["master"], Master))
+    return [f"{action.target} is fenced for every healer"]
+
+
+def _swap(site: Site, rev: int, master: Master) -> None:
+    item = site.coordination.get(*MASTER)
+    if (item.rev if item else 0) != rev:
+        raise Refused("somebody else has changed who the master is meanwhile: look at the plan again")
+    done = site.coordination.swap(item, body(master)) if item else site.coordination.create(*MASTER, body(master))
+    if not done:
+        raise Refused("somebody else was faster: look at the plan again")
+
+
+def _current(site: Site, action: Action) -> tuple[Item, Master, Promotion]:
+    """The promotion that `action` belongs to, if it is still the one under way."""
+    item = site.coordination.get(*MASTER)
+    master = read(item.body, Master) if item else Master("")
+    if item is None or master.promotion is None or (master.term, master.promotion.to) != (
+            action.facts["term"], action.facts["to"]):
+        raise Refused(f"term {action.facts['term']} is over: the master is {master.region or 'unknown'}, term "
+                      f"{master.term}; nothing more is done")
+    return item, master, master.promotion
+
+
+def _step(site: Site, action: Action, step: Steps, final: Gtids = _NONE, **changes: Any) -> None:
+    """Records that `step` is done, and what the old master had at last; a run behind another one changes no step."""
+    item, master, under_way = _current(site, action)
+    later = _ORDER.index(step) > _ORDER.index(under_way.step)
+    promotion = msgspec.structs.replace(
+        under_way, step=step if later else under_way.step, final=gtid.union(under_way.final, final))
+    new = msgspec.structs.replace(master, promotion=promotion, **(changes if later else {}))
+    if new != master and not site.coordination.swap(item, body(new)):
+        raise Later(f"another run records the same promotion; {AGAIN}", 5)
+
+
+def close(site: Site, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
+    """Makes sure that nothing else takes writes; stops everything if one of them cannot be closed."""
+    results, final = [], _NONE
+    for action in actions:
+        _, _, under_way = _current(site, action)
+        said, has = _closed(site, action, reach)
+        results.append(f"{action.target}: {said}")
+        final = has if action.target == under_way.old else final
+    _step(site, actions[0], "fenced", final)
+    return results
+
+
+def _closed(site: Site, action: Action, reach: Reach) -> tuple[str, Gtids]:
+    """What has come of it, and what the server has at last."""
+    if action.facts["how"] != "close":
+        return action.reason, _NONE
+    try:
+        server = reach(site, action.target, True)
+        cut, state = server.close(), server.look()
+        if not state.read_only:
+            raise Refused(f"{action.target} takes writes although it was told not to: {AGAIN}")
+    except DatabaseError as error:
+        if action.facts["forced"]:
+            return f"not closed ({error}), as forced", _NONE
+        raise Later(f"{error}: it may still be written to; {AGAIN}", 10) from None
+    return f"read-only, {cut} connections cut off", state.gtids
+
+
+def close_here(site: Site, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
+    """Closes this region's server, and reports that it is: the proof for other regions."""
+    [action] = actions
+    server = reach(site, site.region, True)
+    try:
+        cut, state = server.close(), server.look()
+    except DatabaseError as error:
+        raise Later(f"{error}: not closed; run databases.fence again", 10) from None
+    if not state.read_only:
+        raise Refused(f"{site.region} takes writes although it was told not to")
+    report = Report(state.at, True, True, action.facts["term"], True, state.gtids, state.received,
+                    state.clock - state.at, (), state.id)
+    return [f"read-only, {cut} connections cut off", publish(site, report)]
+
+
+def drain(site: Site, request: Request, actions: Sequence[Action], reach: Reach,
+          wait: Callable[[float], None]) -> list[str]:
+    """The chosen replica fetches what the closed master still has, and applies all that it has."""
+    [action] = actions
+    _, _, under_way = _current(site, action)
+    forced, to = action.facts["forced"], action.target
+    try:
+        final, answers = draining.final(site, action, under_way, reach)
+        state = draining.catch_up(site, reach(site, to, True), final, answers, wait)
+    except DatabaseError as error:
+        raise Later(f"{error}; {AGAIN}", 10) from None
+    lost = gtid.lacking(state.gtids, gtid.union(final, state.received))
+    if lost and not forced:
+        raise Refused(f"{to} lacks {lost} ({lost.count} transactions) that the old master or its own relay log has. To "
+                      f"go back, promote {action.facts['old']}; to accept the loss, say why: {{\"force\": \"...\"}}")
+    _step(site, action, "drained", lost=lost)
+    return [f"{to} has applied what it can" + (f"; lost: {lost}, {lost.count} transactions" if lost else ", all of it")]
+
+
+def open_(site: Site, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
+    """The chosen one forgets its master, is named in the table, and only then takes writes."""
+    [action] = actions
+    to = action.target
+    try:
+        server = reach(site, to, True)
+        if server.look().replication:
+            server.forget()
+        position = server.look().gtids
+        _name(site, action, position)
+        _opened(site, action, server)
+    except DatabaseError as error:
+        raise Later(f"{error}; {AGAIN}", 10) from None
+    _step(site, action, "opened")
+    return [f"{to} takes writes, from {position or 'nothing'} on"]
+
+
+def _name(site: Site, action: Action, position: Gtids) -> None:
+    """Names the new master in the table, and takes its fence away, be it one that was put up by hand meanwhile."""
+    item, master, under_way = _current(site, action)
+    first = _ORDER.index(under_way.step) < _ORDER.index("opening")
+    if not first and action.target not in master.fenced:
+        return
+    new = msgspec.structs.replace(
+        master, region=action.target, fenced=tuple(region for region in master.fenced if region != action.target),
+        position=position if first else master.position,
+        promotion=msgspec.structs.replace(under_way, step="opening") if first else under_way)
+    if not site.coordination.swap(item, body(new)):
+        raise Later(f"another run records the same promotion; {AGAIN}", 5)
+
+
+def _opened(site: Site, action: Action, server: Server) -> None:
+    """Opens the server; closes it again if another promotion was claimed in that very moment."""
+    _current(site, action)
+    server.open()
+    try:
+        _current(site, action)
+    except Refused:
+        server.close()
+        raise
+
+
+def point(site: Site, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
+    """Points the other replicas at the new master. One that does not answer is pointed by its own region's healer."""
+    results = []
+    for action in actions:
+        _, master, _ = _current(site, action)
+        try:
+            results.append(f"{action.target}: {_pointed(reach(site, action.target, True), action, master)}")
+        except DatabaseError as error:
+            results.append(f"{action.target}: left for databases.heal there: {error}")
+    _step(site, actions[0], "pointed")
+    return results
+
+
+def _pointed(server: Server, action: Action, master: Master) -> str:
+    state, host, port = server.look(), action.facts["host"], action.facts["port"]
+    if more := gtid.lacking(master.position, state.gtids):
+        return f"left alone: it has {more}, which the master lacks; make it anew"
+    replication = state.replication
+    there = replication and (replication.host, replication.port, replication.source) == (host, port, action.facts["id"])
+    if replication and there and replication.io.state == "running":
+        return f"replicates from {host}:{port} already"
+    server.follow(host, port)
+    return f"replicates from {host}:{port}"
+
+
+def finish(site: Site, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
+    """The promotion is over, once the new master is seen to take writes; people are told."""
+    [action] = actions
+    item, master, under_way = _current(site, action)
+    state = look(reach(site, action.target, False))
+    if not isinstance(state, State) or state.read_only:
+        raise Later(f"{state if not isinstance(state, State) else action.target + ' is read-only'}; {AGAIN}", 10)
+    new = msgspec.structs.replace(master, promotion=None, since=request.now)
+    if not site.coordination.swap(item, body(new)):
+        raise Later(f"another run records the same promotion; {AGAIN}", 5)
+    lost = f"; lost: {master.lost} ({master.lost.count} transactions)" if master.lost else ""
+    forced = f"; forced: {under_way.forced}" if under_way.forced else ""
+    site.alerts.publish(f"Promoted: {action.target} has the master", f"term {master.term}, before it "
+                        f"{under_way.old}{lost}{forced}")
+    count("Promoted", region=action.target)
+    return [f"{action.target} has the master, term {master.term}{lost}"]
+
+
+def tune(site: Site, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
+    """Sets what makes recovery fast, and looks whether replication runs again."""
+    server = reach(site, site.region, True)
+    try:
+        server.tune()
+        found = server.look().replication
+    except DatabaseError as error:
+        raise Later(f"{error}; databases.heal starts what stands still, then run databases.tune again", 60) from None
+    return [f"set; IO {found.io.state}, SQL {found.sql.state}" if found else "set, but it does not replicate"]
+

@@ -1,0 +1,103 @@
+"""A Lambda that dies right after its n-th effect, on a server or on the coordination table."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from chalicelib.databases.reach import Reach
+from chalicelib.databases.records import State
+from chalicelib.databases.server import Server
+from chalicelib.ledger import Item
+from chalicelib.site import Site
+from sandbox.simulation.parts import MemoryTable
+
+
+class Crash(BaseException):
+    """The process is gone: nothing that the code does about errors happens."""
+
+
+class Fuse:
+    """Wraps the ways to servers and to the table; burns after so many effects."""
+
+    def __init__(self, reach: Reach, table: MemoryTable) -> None:
+        self._reach, self._table = reach, table
+        self.left = 10_000
+        # What happens elsewhere before an effect on the table.
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    def after(self, effects: int) -> None:
+        """From now on so many effects happen, and the next call for one ends the process; 0: the first."""
+        self.left = effects
+
+    def burn(self, effect: Callable[[], Any]) -> Any:
+        """An effect, and the end after it if it is the last."""
+        if self.left == 0:
+            raise Crash
+        self.left -= 1
+        return effect()
+
+    def site(self, site: Site) -> Site:
+        """The site with the fuse in its coordination table."""
+        return msgspec.structs.replace(site, coordination=Table(self, self._table))
+
+    def reach(self, site: Site, region: str, admin: bool) -> Server:
+        """The server, with the fuse in each of its effects."""
+        return Wrapped(self, self._reach(site, region, admin))
+
+
+class Table(MemoryTable):
+    """The table behind the fuse."""
+
+    def __init__(self, fuse: Fuse, table: MemoryTable) -> None:
+        super().__init__(table.store)
+        self._fuse = fuse
+
+    def create(
+        self, pk: str, sk: str, body: dict[str, Any], *, ttl: int | None = None, writer: str = ""
+    ) -> Item | None:
+        create = super().create
+        self._fuse.meanwhile()
+        made: Item | None = self._fuse.burn(lambda: create(pk, sk, body, ttl=ttl, writer=writer))
+        return made
+
+    def swap(self, old: Item, body: dict[str, Any], *, ttl: int | None = None, writer: str = "") -> Item | None:
+        swap = super().swap
+        self._fuse.meanwhile()
+        done: Item | None = self._fuse.burn(lambda: swap(old, body, ttl=ttl, writer=writer))
+        return done
+
+
+class Wrapped:
+    """A server behind the fuse."""
+
+    def __init__(self, fuse: Fuse, server: Server) -> None:
+        self._fuse, self._server = fuse, server
+
+    def look(self) -> State:
+        return self._server.look()
+
+    def beat(self, region: str) -> float:
+        return self._server.beat(region)
+
+    def start(self, threads: Sequence[str]) -> None:
+        self._fuse.burn(lambda: self._server.start(threads))
+
+    def stop(self, thread: str = "") -> None:
+        self._fuse.burn(lambda: self._server.stop(thread))
+
+    def forget(self) -> None:
+        self._fuse.burn(self._server.forget)
+
+    def follow(self, host: str, port: int) -> None:
+        self._fuse.burn(lambda: self._server.follow(host, port))
+
+    def tune(self) -> None:
+        self._fuse.burn(self._server.tune)
+
+    def close(self) -> int:
+        cut: int = self._fuse.burn(self._server.close)
+        return cut
+
+    def open(self) -> None:
+        self._fuse.burn(self._server.open)

@@ -1,0 +1,354 @@
+"""Each guard by itself: what it prevents, and that without it that happens."""
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import msgspec
+import pytest
+
+from chalicelib import control, fleet
+from chalicelib.control import Refused
+from chalicelib.databases import act, decide, draining, healing, promoting, promotion
+from chalicelib.databases.gtid import Gtids
+from chalicelib.databases.observe import RegionAsked
+from chalicelib.databases.records import MASTER, TUNNELS, Master, Promotion, body, read
+from chalicelib.plan import Action
+from tests.databases.crash import Crash
+from tests.databases.model import AP, EU, REGIONS, TOML, US, World
+
+
+def world() -> World:
+    """A fleet in step: five rows everywhere, and each region watched."""
+    found = World(1)
+    found.acked += [found.models[EU].write() for _ in range(5)]
+    found.wait(0)
+    for _ in range(20):
+        found.wait(0.1)
+    for region in REGIONS:
+        found.scheduled(region, "watch")
+    assert found.violations == [] and len(found.models[AP].log) == 5
+    return found
+
+
+def both_writable() -> bool:
+    """The old master cannot be closed; is the new one opened all the same?"""
+    found = world()
+    found.promote(US, region=US)
+    return sum(not model.read_only for model in found.models.values()) > 1
+
+
+def closed_for_nothing(prepare: Callable[[World], None]) -> Callable[[], bool]:
+    """Is the master closed for a promotion that cannot end well?"""
+
+    def scenario() -> bool:
+        found = world()
+        prepare(found)
+        assert found.promote(US, region=US)["status"] == "refused"
+        return found.models[EU].read_only
+
+    return scenario
+
+
+def other_is_ahead(found: World) -> None:
+    found.models[US].stop("IO")
+    found.models[EU].write()
+    for _ in range(9):
+        found.wait(0.1)
+
+
+def cannot_apply(found: World) -> None:
+    found.models[US].sql, found.models[US].sql_errno = "stopped", 1062
+    found.models[EU].write()
+    for _ in range(9):
+        found.wait(0.1)
+    found.models[AP].alive = False
+
+
+def wrong_choice() -> bool:
+    """The master is gone; does the choice fall on a replica whose relay log cannot be used?"""
+    found = world()
+    found.models[US].stop("SQL")
+    found.models[EU].write()
+    for _ in range(9):
+        found.wait(0.1)
+    found.models[AP].stop("IO")
+    found.models[EU].write()
+    for _ in range(9):
+        found.wait(0.1)
+    found.models[US].stop("IO")
+    assert (len(found.models[US].relay), len(found.models[US].log), len(found.models[AP].log)) == (2, 5, 6)
+    found.models[EU].alive = False
+    found.forced = True
+    found.promote(AP, force="burnt")
+    return found.master.region != AP
+
+
+def unapplied_lost() -> bool:
+    """Is what waits in the relay log of the chosen replica lost?"""
+    found = world()
+    found.models[US].stop("SQL")
+    row = found.models[EU].write()
+    for _ in range(9):
+        found.wait(0.1)
+    found.models[US].sql = "running"
+    found.models[EU].alive = False
+    found.forced = True
+    found.promote(US, region=US, force="burnt")
+    assert found.master.region == US
+    return row not in found.models[US].log
+
+
+def under_way_refused() -> bool:
+    """Is a promotion given up for rows that are only still on their way?"""
+    found = world()
+    for _ in range(50):
+        found.models[EU].write()
+    return bool(found.promote(US, region=US)["status"] != "done")
+
+
+def stale_promotion_goes_on() -> bool:
+    """Does a run whose term is over still open its server?"""
+    found = world()
+    request = control.Request("hand", int(found.now), RegionAsked(US), apply=True)
+    operation = found.operations.promote
+    plan = operation.decide(operation.observe(found.site(US), request), request)
+    operation.act["claim"](found.site(US), request, plan.actions[:1])
+    assert found.promote(AP, region=AP)["status"] == "done"
+    for action in plan.actions[1:]:
+        try:
+            operation.act[action.kind](found.site(US), request, [action])
+        except Refused:
+            break
+    return not found.models[US].read_only
+
+
+def healed_in_the_middle() -> bool:
+    """Does healing start what a promotion has stopped?"""
+    found = world()
+    found.fuse.after(4)
+    with pytest.raises(Crash):
+        found.promote(US, region=US)
+    found.fuse.after(10_000)
+    assert found.models[US].io == "stopped"
+    found.scheduled(US, "heal")
+    return found.models[US].io == "running"
+
+
+def started(prepare: Callable[[World], None], region: str = US) -> Callable[[], bool]:
+    """Is a thread that stands still started?"""
+
+    def scenario() -> bool:
+        found = world()
+        found.models[region].stop("SQL")
+        prepare(found)
+        found.scheduled(region, "heal")
+        return found.models[region].sql == "running"
+
+    return scenario
+
+
+def no_tunnel(found: World) -> None:
+    found.tables[US].create(*TUNNELS, {"up": 0, "slots": 2, "at": found.now})
+
+
+def duplicate(found: World) -> None:
+    found.models[US].sql_errno = 1062
+
+
+def just_restarted(found: World) -> None:
+    found.scheduled(US, "heal")
+    found.now += 60
+    found.models[US].stop("SQL")
+    found.scheduled(US, "heal")
+    found.now += 60
+    found.models[US].stop("SQL")
+    assert found.models[US].sql == "stopped"
+
+
+def beats_on_a_replica() -> bool:
+    """Does a replica that takes writes get a heartbeat of its own, and so a transaction that the master lacks?"""
+    found = world()
+    found.models[US].read_only = False
+    found.now += 60
+    found.scheduled(US, "watch")
+    return US in found.models[US].beats
+
+
+def the_new_master_is_fenced() -> bool:
+    """Does a watch that saw an older table close the server that has just become the master?"""
+    found = world()
+    found.models[US].read_only = False
+    old = Master(EU, 1)
+    found.fuse.site(found.site(US)).coordination.create(*MASTER, body(old))
+    request = control.Request("schedule", int(found.now) + 60, None, apply=True, id="slow")
+    watch = found.operations.watch
+    plan = watch.decide(watch.observe(found.site(US), request), request)
+    item = found.fuse.site(found.site(US)).coordination.get(*MASTER)
+    assert item and plan.actions[0].kind == "fence"
+    found.fuse.site(found.site(US)).coordination.swap(item, body(Master(US, 2)))
+    watch.act["fence"](found.site(US), request, plan.actions[:1])
+    return found.models[US].read_only
+
+
+def told_twice() -> bool:
+    """Are people told by each of two runs of the same minute?"""
+    found = world()
+    found.models[US].stop("SQL")
+    watch = found.operations.watch
+    now = int(found.now) + 60
+    runs = [control.Request("schedule", now, None, apply=True, id=id) for id in ("one", "two")]
+    plans = [watch.decide(watch.observe(found.site(US), run), run) for run in runs]
+    for run, plan in zip(runs, plans, strict=True):
+        for action in plan.actions:
+            watch.act[action.kind](found.site(US), run, [action])
+    return len(found.alerts[US].told) > 1
+
+
+def closed_and_gone() -> bool:
+    """The old master is closed, and gone before the replica has fetched its last rows: are they lost unforced?"""
+    found = world()
+    found.models[EU].write()
+
+    def die() -> None:
+        found.models[EU].alive = not found.models[EU].read_only
+
+    found.fuse.meanwhile = die
+    found.models[US].look()
+    found.promote(US, region=US)
+    return found.master.region == US
+
+
+def nothing(*_: object) -> Any:
+    return iter(())
+
+
+GUARDS: dict[str, tuple[Callable[[], bool], list[tuple[ModuleType, str, Callable[..., Any]]]]] = {
+    "the old master is closed first": (both_writable, [
+        (promoting, "_closed", lambda *_: ("", Gtids())), (draining, "final", lambda *_: (Gtids(), True))]),
+    "the most advanced, or nobody": (closed_for_nothing(other_is_ahead), [(promotion, "_more", nothing)]),
+    "what cannot be applied does not count": (closed_for_nothing(cannot_apply), [(promotion, "_stuck", nothing)]),
+    "a relay log that a start would empty does not count": (
+        wrong_choice, [(promotion, "usable", lambda look: look.received)]),
+    "what was received is applied": (
+        unapplied_lost, [(draining, "catch_up", lambda site, server, *_: server.look())]),
+    "what is under way is waited for": (under_way_refused, [(draining, "fetched", lambda *_: True)]),
+    "what it had when it was closed is known": (closed_and_gone, [(draining, "final", lambda *_: (Gtids(), False))]),
+    "a term that is over ends the run": (stale_promotion_goes_on, [(promoting, "_current", lambda site, action: (
+        site.coordination.get(*MASTER), Master(EU, 1, promotion=Promotion(US, EU, "claimed", 0)),
+        Promotion(US, EU, "claimed", 0)))]),
+    "healing leaves promotions alone": (healed_in_the_middle, [(healing, "left_alone", lambda *_: "")]),
+    "no restart without a tunnel": (started(no_tunnel), [(healing, "tunnels", lambda *_: "")]),
+    "an event that fails is not tried again": (started(duplicate), [(healing, "hopeless", nothing)]),
+    "restarts cool down": (started(just_restarted), [(healing, "spent", lambda *_: "")]),
+    "the heart beats on the master alone": (beats_on_a_replica, [(decide, "beats", lambda *_: True)]),
+    "the table is read again before a fence": (
+        the_new_master_is_fenced, [(act, "_master", lambda site: Master("nobody", 1))]),
+    "one run of a minute tells": (told_twice, [(act, "mine", lambda *_: True)]),
+}
+
+
+@pytest.mark.parametrize("guard", GUARDS)
+def test_with_the_guard_it_does_not_happen(guard: str) -> None:
+    scenario, _ = GUARDS[guard]
+    assert not scenario()
+
+
+@pytest.mark.parametrize("guard", GUARDS)
+def test_without_the_guard_it_does(guard: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    scenario, without = GUARDS[guard]
+    for module, name, instead in without:
+        monkeypatch.setattr(module, name, instead)
+    assert scenario()
+
+
+def test_a_promotion_can_be_given_up_for_another_region() -> None:
+    found = world()
+    found.fuse.after(9)
+    with pytest.raises(Crash):
+        found.promote(US, region=US)
+    found.fuse.after(10_000)
+    assert found.promote(AP, region=AP)["status"] == "done", "the first has no replication any more"
+    assert found.master.region == AP and found.master.term == 2 and found.models[US].read_only
+    assert set(found.acked) <= set(found.models[AP].log) and found.violations == []
+
+
+def test_the_digest_stays_while_the_same_would_be_done() -> None:
+    found = world()
+    before = control.run(found.operations.promote, found.site(US), {"region": US}, "hand")
+    found.models[EU].write()
+    found.wait(5)
+    after = control.run(found.operations.promote, found.site(US), {"region": US}, "hand")
+    assert before["digest"] == after["digest"] and after["status"] == "planned"
+    found.models[AP].alive = False
+    assert control.run(found.operations.promote, found.site(US), {"region": US}, "hand")["digest"] != before["digest"]
+    assert found.master == Master(EU), "nothing was done"
+
+
+def test_forcing_is_kept_for_the_run_that_goes_on() -> None:
+    found = world()
+    found.models[EU].alive, found.forced = False, True
+    found.fuse.after(3)
+    with pytest.raises(Crash):
+        found.promote(US, region=US, force="burnt down")
+    found.fuse.after(10_000)
+    item = found.fuse.site(found.site(US)).coordination.get(*MASTER)
+    assert item and read(item.body, Master).promotion == msgspec.structs.replace(
+        read(item.body, Master).promotion or Promotion("", "", "claimed", 0), forced="burnt down")
+    assert found.promote(US)["status"] == "done"
+    assert "forced: burnt down" in found.alerts[US].told[-1][1]
+
+
+def test_the_item_that_healers_obey() -> None:
+    found = world()
+    found.fuse.after(1)
+    with pytest.raises(Crash):
+        found.promote(US, region=US)
+    found.fuse.after(10_000)
+    item = found.fuse.site(found.site(US)).coordination.get(*MASTER)
+    assert item and {key: item.body[key] for key in ("region", "term", "fenced")} == {
+        "region": EU, "term": 1, "fenced": (EU,)}
+    found.promote(US)
+    item = found.fuse.site(found.site(US)).coordination.get(*MASTER)
+    assert item and {key: item.body[key] for key in ("region", "term", "fenced", "since")} == {
+        "region": US, "term": 1, "fenced": (EU,), "since": int(found.now)}
+
+
+def test_an_old_master_that_rejoins_is_healed_like_any_other() -> None:
+    found = world()
+    found.promote(US, region=US)
+    found.models[EU].follow("us", 3306)
+    for _ in range(9):
+        found.wait(0.1)
+    found.now += 60
+    fenced = []
+    for region in (US, EU):
+        found.scheduled(region, "watch")
+        fenced.append(found.master.fenced)
+    assert fenced == [(EU,), ()]
+    found.models[EU].stop("SQL")
+    found.scheduled(EU, "heal")
+    assert found.models[EU].sql == "running"
+
+
+def test_an_act_of_no_promotion_does_nothing() -> None:
+    found = world()
+    with pytest.raises(Refused, match="term 7 is over"):
+        promoting.close(found.site(US), control.Request("hand", 0, None, apply=True), [
+            Action("close", EU, "", {"term": 7, "to": US, "how": "close", "forced": ""})], found.fuse.reach)
+    assert not found.models[EU].read_only
+
+
+@pytest.mark.parametrize("region, judged, starts", [
+    (US, None, False), (US, (2, 2, 0), True), (US, (1, 2, 60), True), (US, (0, 2, 0), False), (US, (2, 2, 121), False)])
+def test_where_there_are_tunnels_their_verdict_in_the_ledger_decides(
+    region: str, judged: tuple[int, int, int] | None, starts: bool
+) -> None:
+    found = world()
+    found.fleet = fleet.parse(TOML + f'[tunnels]\nmaster = "{EU}"\n')
+    found.models[region].stop("SQL")
+    if judged:
+        up, slots, age = judged
+        found.tables[region].create(*TUNNELS, {"up": up, "slots": slots, "at": found.now - age})
+    found.scheduled(region, "heal")
+    assert (found.models[region].sql == "running") == starts

@@ -1,0 +1,242 @@
+"""What the watch concludes, by tables: lag, readiness, what people are told, and when again."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chalicelib.databases import decide, gtid, watching
+from chalicelib.databases.lag import lag
+from chalicelib.databases.records import (
+    Episode,
+    Master,
+    Memory,
+    Promotion,
+    Replication,
+    Report,
+    State,
+    Thread,
+    Trouble,
+)
+from chalicelib.databases.seen import Around, Watched
+from tests.databases.model import AP, EU, FLEET, REGIONS, US
+
+NOW = 1_800_000_000.0
+ON, OFF = Thread("running"), Thread("stopped")
+
+
+def replica(beat: float | None = 5.0, io: Thread = ON, sql: Thread = ON, **more: Any) -> State:
+    """The server of us-east-1, with a heartbeat so many seconds old."""
+    have = gtid.read("mariadb", "0-1-10")
+    beats = {} if beat is None else {EU: NOW - beat}
+    state = State(US, "mariadb", "10.11-MariaDB", "2", True, have, NOW, NOW,
+                  replication=Replication(io, sql, "eu", 3306, True, have, behind=0), beats=beats)
+    return msgspec.structs.replace(state, **more)
+
+
+def around(region: str = US, master: Master | None = None, **more: Any) -> Around:
+    settings = FLEET.databases
+    assert settings
+    found = Around(region, settings, REGIONS, NOW, master or Master(EU), reports={EU: report()})
+    return msgspec.structs.replace(found, **more)
+
+
+def report(*beats: float, skew: float = 0.0) -> Report:
+    """What eu-west-1 has reported: heartbeats so many seconds old."""
+    ages = beats or (65.0, 5.0)
+    return Report(NOW, True, False, 0, False, gtid.read("mariadb", "0-1-10"), beats=tuple(NOW - age for age in ages),
+                  skew=skew)
+
+
+OFFSETS = st.floats(-1e5, 1e5)
+
+
+@pytest.mark.parametrize("seen, beats, least, most", [
+    (5, (65, 5), 0, 5),            # it has the newest
+    (65, (65, 5), 5, 65),          # it lacks the newest
+    (125, (185, 125, 65, 5), 65, 125),
+    (3700, (185, 125, 65, 5), 185, 3700),  # older beats are forgotten: certain is less than true
+    (0, (60, 0), 0, 0),
+])
+def test_lag_by_the_heartbeat(seen: float, beats: tuple[float, ...], least: float, most: float) -> None:
+    found = lag(replica(seen), EU, report(*beats))
+    assert [found.at_least, found.at_most] == pytest.approx([least, most]) and found.by == "heartbeat"
+
+
+@given(st.lists(st.floats(1, 170), min_size=1, max_size=6), st.floats(0, 400), OFFSETS, OFFSETS)
+def test_lag_is_bounded_and_no_clock_but_the_masters_matters(
+    gaps: list[float], applied: float, skew: float, own: float
+) -> None:
+    """The true lag: the age of the oldest write that is not applied; it lies between the two, whatever clocks say."""
+    beats = [NOW - sum(gaps[:count]) for count in range(len(gaps), 0, -1)] + [NOW]
+    seen = max((beat for beat in beats if beat <= NOW - applied), default=None)
+    if seen is None:
+        return
+    shifted = msgspec.structs.replace(report(), beats=tuple(beat + skew for beat in beats), skew=skew)
+    state = replica(None, beats={EU: seen + skew}, clock=NOW + own)
+    found = lag(state, EU, shifted)
+    assert found.at_least is not None and found.at_most is not None
+    assert found.at_least - 0.01 <= applied <= found.at_most + 0.01
+
+
+@pytest.mark.parametrize("state, behind", [
+    (replica(5), 0.0), (replica(None), 0.0), (replica(5, io=OFF), None), (replica(5, sql=OFF), None),
+    (replica(5, io=Thread("connecting")), None)])
+def test_without_a_heart_seconds_behind_counts_only_while_both_threads_run(state: State, behind: float | None) -> None:
+    for silent in (None, report(400.0)):
+        found = lag(state, EU, silent)
+        assert (found.at_least, found.at_most, found.by) == (behind, behind, "seconds_behind")
+
+
+@pytest.mark.parametrize("view, look, ready, why", [
+    (around(), replica(), True, "at most 5 s behind, by heartbeat"),
+    (around(), replica(299), True, "at most 299 s behind"),
+    (around(), replica(300), False, "may be 300 s behind, 300 s are allowed"),
+    (around(), replica(5, sql=OFF), True, "at most 5 s behind"),
+    (around(reports={}), replica(5), True, "at most 0 s behind, by seconds_behind"),
+    (around(reports={}), replica(5, sql=OFF), False, "not known"),
+    (around(), Trouble("silent", "us-east-1 (us:1)", "gave no answer"), False, "us-east-1 (us:1): gave no answer"),
+    (around(EU), replica(region=EU, replication=None, read_only=False), True, "is the master"),
+    (around(EU), replica(region=EU, replication=None), False, "is the master, but read-only"),
+    (around(EU, Master(EU, 1, fenced=(EU,))), replica(region=EU, replication=None), False, "is fenced"),
+    (around(EU, Master(US, 1, fenced=(EU,))), replica(region=EU, replication=None), False, "does not replicate"),
+])
+def test_readiness(view: Around, look: State | Trouble, ready: bool, why: str) -> None:
+    found = watching.ready(view, look)
+    assert found.ready == ready and why in found.why
+
+
+DUPLICATE = Thread("stopped", 1062, "Duplicate entry '1'")
+
+
+@pytest.mark.parametrize("view, look, kinds", [
+    (around(), replica(), []),
+    (around(), replica(5, io=OFF), ["IOThreadStopped"]),
+    (around(), replica(5, OFF, DUPLICATE), ["IOThreadStopped", "SQLThreadStopped"]),
+    (around(reports={EU: report(125, 65, 5)}), replica(125), ["Lag"]),
+    (around(reports={EU: report(125, 65, 5)}), replica(301), ["Lag", "Stale"]),
+    (around(reports={EU: report(400.0)}), replica(), ["NoHeartbeat"]),
+    (around(reports={}), replica(), ["NoHeartbeat"]),
+    (around(reports={}, sure=False), replica(), []),
+    (around(), replica(None, beats_lack="no such table; make it"), ["HeartbeatMissing"]),
+    (around(), replica(read_only=False), ["ReplicaWritable"]),
+    (around(), replica(replication=None), ["NotReplicating"]),
+    (around(), Trouble("denied", "us", "no"), ["DatabaseUnreachable"]),
+    (around(US, Master(AP, 1, fenced=(EU,)), reports={AP: report()}), replica(None, beats={AP: NOW - 5}),
+     ["WrongSource"]),
+    (around(US, Master(AP, 1, fenced=(US,)), reports={AP: report()}),
+     replica(None, beats={AP: NOW - 5}, read_only=False, replication=None), ["TwoMasters", "NotReplicating"]),
+    (around(EU), replica(region=EU, replication=None, read_only=False), []),
+    (around(EU), replica(region=EU, replication=None), ["MasterReadOnly"]),
+    (around(EU), replica(region=EU, read_only=False), ["MasterReplicates"]),
+    (around(EU), replica(region=EU, replication=None, read_only=False, beats_lack="denied"), ["HeartbeatMissing"]),
+    (around(EU, Master(EU, 1, fenced=(EU,))), replica(region=EU, replication=None, read_only=False), ["TwoMasters"]),
+    (around(US, Master(EU, 1, promotion=Promotion(US, EU, "fenced", int(NOW) - 601))), replica(),
+     ["PromotionUnfinished"]),
+    (around(US, Master(EU, 1, promotion=Promotion(US, EU, "fenced", int(NOW) - 599))), replica(), []),
+])
+def test_what_people_are_told(view: Around, look: State | Trouble, kinds: list[str]) -> None:
+    found = dict(watching.problems(view, look, int(NOW)))
+    assert list(found) == kinds and all(found.values())
+
+
+@pytest.mark.parametrize("source, host, wrong", [
+    ("1", "tunnels", True), ("3", "tunnels", False), ("", "tunnels", False), ("3", "eu", True)])
+def test_behind_a_load_balancer_the_servers_id_tells(source: str, host: str, wrong: bool) -> None:
+    look = replica()
+    assert look.replication
+    look = msgspec.structs.replace(look, replication=msgspec.structs.replace(
+        look.replication, source=source, host=host))
+    view = around(US, Master(AP, 1, fenced=(EU,)), reports={EU: msgspec.structs.replace(report(), id="1")})
+    assert bool(watching.wrong_source(view, look)) == wrong
+    assert not watching.wrong_source(msgspec.structs.replace(view, master=Master(EU)), look)
+
+
+@pytest.mark.parametrize("view, look, closes", [
+    (around(), replica(read_only=False), False),  # before the first promotion fleet.toml may be mistaken
+    (around(US, Master(EU, 1)), replica(read_only=False), True),
+    (around(US, Master(EU, 1), sure=False), replica(read_only=False), False),
+    (around(US, Master(EU, 1)), replica(), False),
+    (around(US, Master(US, 1)), replica(read_only=False), False),
+    (around(US, Master(US, 1, fenced=(US,))), replica(read_only=False), True),
+    (around(US, Master(EU, 0, fenced=(US,))), replica(read_only=False), True),
+    (around(US, Master(EU, 1)), Trouble("silent", "us", ""), False),
+])
+def test_when_a_server_is_closed(view: Around, look: State | Trouble, closes: bool) -> None:
+    assert watching.must_close(view, look) == closes
+    plan = decide.watch(Watched(view, Memory(), 0, look), int(NOW), "me")
+    assert (plan.actions[0].kind == "fence") == closes
+
+
+@pytest.mark.parametrize("master, change, ends", [
+    (Master(AP, 1, fenced=(US,)), {}, True), (Master(AP, 1), {}, False), (Master(US, 1, fenced=(US,)), {}, False),
+    (Master(AP, 1, fenced=(US,)), {"sql": OFF}, False), (Master(AP, 1, fenced=(US,)), {"read_only": False}, False),
+    (Master(AP, 1, fenced=(US,), promotion=Promotion(EU, AP, "claimed", 0)), {}, False),
+])
+def test_a_fence_ends_when_the_server_replicates_from_the_master(
+    master: Master, change: dict[str, Any], ends: bool
+) -> None:
+    for source, right in (("3", True), ("1", False), ("", False)):
+        look = replica(**change)
+        assert look.replication
+        look = msgspec.structs.replace(look, replication=msgspec.structs.replace(look.replication, source=source))
+        named = msgspec.structs.replace(report(), id="3")
+        view = around(US, master, reports={AP: named, US: named})
+        assert watching.rejoined(view, look) == (ends and right)
+        assert not watching.rejoined(msgspec.structs.replace(view, sure=False), look)
+
+
+def test_without_an_admin_people_are_told_to_close_it_themselves() -> None:
+    view = around(US, Master(EU, 1))
+    view = msgspec.structs.replace(view, settings=msgspec.structs.replace(view.settings, admin_secret=None))
+    plan = decide.watch(Watched(view, Memory(), 0, replica(read_only=False)), int(NOW), "me")
+    assert "fence" not in [one.kind for one in plan.actions]
+    assert any(one.kind == "alert" and "by hand" in one.reason for one in plan.actions)
+
+
+def told(known: dict[str, Episode], look: State, now: int) -> tuple[list[str], dict[str, Episode]]:
+    plan = decide.watch(Watched(around(), Memory(episodes=known), 0, look), now, "me")
+    memory = next(one.facts["memory"] for one in plan.actions if one.kind == "remember")
+    return ([one.facts["kind"] for one in plan.actions if one.kind == "alert"],
+            msgspec.convert(memory["episodes"], dict[str, Episode]))
+
+
+def test_an_episode_is_told_once_and_again_after_an_hour_and_anew_when_it_comes_back() -> None:
+    now, heard = int(NOW), []
+    episodes: dict[str, Episode] = {}
+    for minute in range(125):
+        look = replica(5, sql=OFF) if minute < 120 or minute > 122 else replica()
+        kinds, episodes = told(episodes, look, now + 60 * minute)
+        heard += [minute] if kinds else []
+    assert heard == [0, 60, 123]
+
+
+def test_the_heart_beats_where_the_master_is_and_nowhere_else() -> None:
+    master = replica(region=EU, replication=None, read_only=False)
+    assert decide.beats(around(EU), master)
+    assert not decide.beats(around(US), msgspec.structs.replace(master, region=US))
+    assert not decide.beats(around(EU), replica(region=EU, read_only=False)), "it replicates"
+    assert not decide.beats(around(EU), replica(region=EU, replication=None)), "it is read-only"
+    assert not decide.beats(around(EU, Master(EU, 1, fenced=(EU,))), master)
+
+
+@pytest.mark.parametrize("own, master, where", [(US, EU, ("eu", 3306)), (US, AP, ("ap.example", 3307))])
+def test_where_a_replica_finds_the_master(own: str, master: str, where: tuple[str, int]) -> None:
+    settings = FLEET.databases
+    assert settings
+    servers = tuple(msgspec.structs.replace(one, away="ap.example:3307") if one.region == AP else one
+                    for one in settings.servers)
+    settings = msgspec.structs.replace(settings, servers=servers)
+    assert watching.source_of(settings, own, master) == where
+    tunnelled = tuple(msgspec.structs.replace(one, source="tunnels.local:13306") for one in servers)
+    assert watching.source_of(msgspec.structs.replace(settings, servers=tunnelled), own, master) == (
+        "tunnels.local", 13306)
+
+
+def test_what_an_old_master_has_more_is_named() -> None:
+    master = Master(AP, 1, fenced=(US,), position=gtid.read("mariadb", "0-1-7"))
+    look = replica(read_only=False, replication=None)
+    [(_, text), *_] = watching.problems(around(US, master), look, int(NOW))
+    assert "up to 3 transactions that the new master never got: 0-1-8..10" in text
