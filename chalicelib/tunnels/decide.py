@@ -6,7 +6,7 @@ import msgspec
 from msgspec.structs import replace
 
 from chalicelib.plan import Action, Plan
-from chalicelib.tunnels import ladder, pages, records, seats
+from chalicelib.tunnels import ladder, pages, records, seats, severed
 from chalicelib.tunnels.guards import View, up
 from chalicelib.tunnels.records import (
     CANARY_EVERY,
@@ -69,6 +69,9 @@ def _think(seen: Seen, id: str) -> Decision:
     view, notes = View(seen, seats.slots(seen)), list[str]()
     ladder.light(view)
     ladder.move_on(view)
+    if seen.fenced:
+        acts = list(severed.drains(view)) if seen.settings.mode != "observe" else []
+        return closed(view, id, acts, [f"the master in {seen.fenced} is fenced: the tunnels to it stay out"])
     acts = [act for step in (ladder.undrains, ladder.starts, ladder.drains, ladder.heals)
             for act in step(view, notes.append)]
     return closed(view, id, acts, notes)
@@ -81,7 +84,8 @@ def closed(view: View, id: str, acts: list[Act], notes: list[str]) -> Decision:
     told |= {page.key: Told(view.now) for page in due}
     slots = tuple(view.slots.values())
     far = None if view.seen.blind else _far(memory, [slot for slot in slots if up(view, slot)], view.now)
-    after = Memory(id, view.now, slots, view.heals, view.replacements, view.dark, view.held, told, far or memory.far)
+    after = Memory(id, view.now, slots, view.heals, view.replacements, view.dark, view.held, told, far or memory.far,
+                   view.seen.fenced, view.seen.asked)
     strange = seats.newcomers(view.endpoints, {slot.instance for slot in slots})
     if strange:
         notes.append(f"more instances than slots, these have none: {', '.join(strange)}")
@@ -115,6 +119,7 @@ def status(seen: Seen) -> Plan:
     slots = [_standing(slot, seen.endpoints.get(slot.instance), now) for slot in memory.slots]
     return Plan(notes=seen.blind, report={
         "region": seen.region, "mode": seen.settings.mode, "last_round": round(now - memory.at) if memory.at else None,
+        "fenced": seen.memory.fenced,
         "nothing_up_since": round(now - memory.dark) if memory.dark else None,
         "heals_in_ten_minutes": sum(now - when < HEALS_WINDOW for when in memory.heals),
         "replacements_in_an_hour": sum(now - when < REPLACEMENTS_WINDOW for when in memory.replacements),

@@ -13,7 +13,19 @@ from chalicelib import cloud
 from chalicelib.control import Refused, Request, logger
 from chalicelib.site import Site
 from chalicelib.tunnels.declared import Tunnels, shipped
-from chalicelib.tunnels.records import CLAIMS, FAR, KEY, Canary, Command, Endpoint, Memory, Seen, read
+from chalicelib.tunnels.records import (
+    CLAIMS,
+    FAR,
+    FENCE_EVERY,
+    KEY,
+    THRONE,
+    Canary,
+    Command,
+    Endpoint,
+    Memory,
+    Seen,
+    read,
+)
 from chalicelib.tunnels.verdict import Verdict
 
 # The probes of one round: endpoints go in, verdicts come out, by instance id.
@@ -58,15 +70,17 @@ def known(site: Site, request: Request) -> Seen:
 def _seen(site: Site, look: Look) -> Seen:
     tunnels, item = settings(site), site.regional.get(*KEY)
     memory, rev = (read(item.body), item.rev) if item else (Memory(), 0)
+    fenced, asked = _fenced(site, tunnels, memory)
     try:
         there = endpoints(site, tunnels)
     except Blind as blind:
-        return Seen(site.region, tunnels, memory, {}, {}, site.clock(), rev=rev, blind=(str(blind),))
+        return Seen(site.region, tunnels, memory, {}, {}, site.clock(), rev=rev, blind=(str(blind),), fenced=fenced,
+                    asked=asked)
     commands = _commands(site, memory)
     verdicts = look([endpoint for endpoint in there.values() if endpoint.state in _RUNS and endpoint.address])
     up = any(verdict.side == "up" for verdict in verdicts.values())
     canaries = () if up else _canaries(site)
-    return Seen(site.region, tunnels, memory, there, verdicts, site.clock(), canaries, commands, rev)
+    return Seen(site.region, tunnels, memory, there, verdicts, site.clock(), canaries, commands, rev, (), fenced, asked)
 
 
 def endpoints(site: Site, tunnels: Tunnels) -> dict[str, Endpoint]:
@@ -161,6 +175,21 @@ def _ended(site: Site, key: str, claim: Mapping[str, Any]) -> Command | None:
     if answer["Status"] == "Success":
         return "done"
     return "failed" if {answer["Status"], answer.get("StatusDetails")} & _FAILED else None
+
+
+def _fenced(site: Site, tunnels: Tunnels, memory: Memory) -> tuple[str, float]:
+    """The master's region, if a promotion has closed it, and when that was asked; not each round, for a coordination
+    table that is away would cost all of them. What cannot be learnt is as it was."""
+    now = site.clock()
+    if site.fleet.databases is None or now - memory.asked < FENCE_EVERY:
+        return memory.fenced, memory.asked
+    try:
+        item = site.coordination.get(*THRONE)
+    except (cloud.Unreachable, cloud.ClientError, cloud.BotoCoreError) as error:
+        logger.warning("whether the master is fenced cannot be learnt", error=str(error))
+        return memory.fenced, now
+    fenced = item.body.get("fenced", ()) if item else ()
+    return (tunnels.master if tunnels.master in fenced else ""), now
 
 
 def _canaries(site: Site) -> tuple[Canary, ...]:

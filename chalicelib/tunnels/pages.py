@@ -23,6 +23,9 @@ def _found(view: View) -> Iterator[tuple[Page, float]]:
     if view.seen.blind:
         yield Page("Unsighted", view.seen.region, f"nothing is done to the tunnels: {'; '.join(view.seen.blind)}"), 0.0
         return
+    if view.seen.fenced:
+        yield _severed(view), 0.0
+        return
     dark = _dark(view)
     if dark:
         yield dark, view.dark
@@ -31,6 +34,13 @@ def _found(view: View) -> Iterator[tuple[Page, float]]:
             yield Page("Quarantined", f"slot {slot.name}", _given_up(view, slot)), slot.since
         elif slot.out and view.now - slot.out >= OUT_TOLD and not explained(view):
             yield Page("TunnelOut", f"slot {slot.name}", _out(view, slot)), slot.out
+
+
+def _severed(view: View) -> Page:
+    return Page("TunnelsSevered", view.seen.region,
+                f"the master in {view.seen.fenced}, to which these tunnels lead, is fenced by a promotion: they are "
+                "out of the balancer, so that nobody reaches it; name the new master and its gateway in [tunnels] of "
+                "fleet.toml and deploy, or promote that region again")
 
 
 def _dark(view: View) -> Page | None:

@@ -39,6 +39,9 @@ CANARY_EVERY, SKEW = 30, 2
 # The balancer is asked again for what it does not show yet, and people are told again of what may not have reached
 # them, after so long.
 ASK_AGAIN = 10
+# Where the coordination table says who the master is, and which regions are fenced (written by databases.promote); how
+# often that is asked (s).
+THRONE, FENCE_EVERY = ("master", "current"), 30
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -106,7 +109,8 @@ class Memory(msgspec.Struct, frozen=True):
     """All that a round leaves for the next. `heals` and `replacements` are when they were decided.
 
     `dark` is since when nothing is up (0: something is), `held` since when a failure of several is waited out.
-    `far` is what this region last told the others.
+    `far` is what this region last told the others. `fenced` is the region of the master if a promotion has closed it,
+    as the coordination table said when it was `asked` last.
     """
 
     turn: str = ""
@@ -118,6 +122,8 @@ class Memory(msgspec.Struct, frozen=True):
     held: float = 0
     told: dict[str, Told] = {}
     far: Canary | None = None
+    fenced: str = ""
+    asked: float = 0
 
 
 Command = Literal["done", "failed"]
@@ -127,7 +133,8 @@ class Seen(msgspec.Struct, frozen=True):
     """What a round sees at `at`: the group's `endpoints` by id, the last verdict of each, other regions' canaries.
 
     `commands` is what became of the restarts under way, by key; one that still runs is not in it. `rev` is the
-    memory's in the table, 0 if there is none. `blind` says what AWS would not show, each with its remedy.
+    memory's in the table, 0 if there is none. `blind` says what AWS would not show, each with its remedy. `fenced` and
+    `asked` are as in the memory, which has them unless it was time to ask anew.
     """
 
     region: str
@@ -140,6 +147,8 @@ class Seen(msgspec.Struct, frozen=True):
     commands: Mapping[str, Command] = {}
     rev: int = 0
     blind: tuple[str, ...] = ()
+    fenced: str = ""
+    asked: float = 0
 
 
 class Act(msgspec.Struct, frozen=True):

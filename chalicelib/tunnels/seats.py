@@ -15,7 +15,9 @@ def calm(seen: Seen) -> Memory | None:
     Nearly every round is one, so it is told first and fast; `None` if there is anything to think about.
     """
     memory, stale, slots = seen.memory, seen.settings.stale, []
-    if memory.dark or memory.held or seen.blind or not len(seen.endpoints) == len(memory.slots) == seen.settings.slots:
+    if memory.dark or memory.held or seen.blind or seen.fenced:
+        return None
+    if not len(seen.endpoints) == len(memory.slots) == seen.settings.slots:
         return None
     for slot in memory.slots:
         streak, verdict = slot.streak, seen.verdicts.get(slot.instance)
@@ -26,7 +28,7 @@ def calm(seen: Seen) -> Memory | None:
                 or seen.at - verdict.at > stale):
             return None
         slots.append(replace(slot, streak=counted(streak, verdict, stale)))
-    return replace(memory, slots=tuple(slots), at=seen.at)
+    return replace(memory, slots=tuple(slots), at=seen.at, fenced="", asked=seen.asked)
 
 
 def slots(seen: Seen) -> dict[str, Slot]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from botocore.exceptions import ClientError
 
@@ -60,6 +61,11 @@ class Yard:
     def rounds(self, count: int) -> list[dict[str, Any]]:
         """So many."""
         return [self.round() for _ in range(count)]
+
+    def give(self, coordination: MemoryTable) -> None:
+        """Another coordination table."""
+        self.coordination = coordination
+        self.site = msgspec.structs.replace(self.site, coordination=coordination)
 
     def hand(self, name: str, **event: Any) -> dict[str, Any]:
         """An operation by hand."""

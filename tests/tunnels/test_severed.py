@@ -1,0 +1,111 @@
+"""Tunnels to a master that a promotion has closed: out of the balancer, all of them, and left alone."""
+
+import pytest
+
+from chalicelib.cloud import Unreachable
+from chalicelib.tunnels.records import FENCE_EVERY
+from sandbox.simulation.parts import MemoryTable
+from tests.tunnels.yard import Yard
+
+DATABASES = """}
+databases = {flavour = "mariadb", master = "us-east-1", secret = "s", servers = [
+  {region = "us-east-1", host = "a"}, {region = "eu-west-1", host = "b"}]"""
+LONG = FENCE_EVERY + 1
+
+
+@pytest.fixture
+def yard(monkeypatch: pytest.MonkeyPatch) -> Yard:
+    """Two endpoints that have worked for a while."""
+    made = Yard(monkeypatch, DATABASES)
+    made.rounds(10)
+    return made
+
+
+def fence(yard: Yard, *regions: str) -> None:
+    """The coordination table as `databases.promote` leaves it."""
+    there = yard.coordination.get("master", "current")
+    said = {"region": "eu-west-1", "term": 1, "since": 1, "fenced": list(regions)}
+    _ = yard.coordination.swap(there, said) if there else yard.coordination.create("master", "current", said)
+
+
+def places(yard: Yard) -> set[str]:
+    """Where the balancer has them."""
+    return {host["target"] for host in yard.hosts.values()}
+
+
+def asked(yard: Yard, method: str) -> int:
+    """How often AWS was asked for this."""
+    return sum(name == method for name, _ in yard.asked)
+
+
+def test_all_are_taken_out_also_the_last_and_people_are_told_once(yard: Yard) -> None:
+    fence(yard, "us-east-1")
+    yard.round(LONG)
+    yard.rounds(30)
+    assert places(yard) == {"absent"} and asked(yard, "deregister_targets") == 2
+    assert [subject for subject, _ in yard.alerts.told] == ["TunnelsSevered: eu-west-1"]
+
+
+def test_nothing_is_healed_and_nothing_goes_back(yard: Yard) -> None:
+    fence(yard, "us-east-1")
+    yard.round(LONG)
+    yard.sides["i-0001"] = ("local", "refused")
+    yard.rounds(100)
+    assert asked(yard, "send_command") == 0 and asked(yard, "register_targets") == 0 and places(yard) == {"absent"}
+
+
+def test_when_the_fence_is_lifted_they_go_back(yard: Yard) -> None:
+    fence(yard, "us-east-1")
+    yard.round(LONG)
+    yard.rounds(5)
+    fence(yard)
+    yard.round(LONG)
+    yard.rounds(20)
+    assert places(yard) == {"registered"}
+
+
+def test_another_region_s_fence_is_not_theirs(yard: Yard) -> None:
+    fence(yard, "ap-southeast-1")
+    yard.round(LONG)
+    yard.rounds(5)
+    assert places(yard) == {"registered"} and yard.alerts.told == []
+
+
+def test_what_cannot_be_learnt_stays_as_it_was(yard: Yard) -> None:
+    fence(yard, "us-east-1")
+    yard.round(LONG)
+    old = yard.coordination
+
+    def away(call: str) -> None:
+        raise Unreachable("no replica answers")
+
+    yard.give(MemoryTable(old.store, away))
+    yard.rounds(60)
+    assert places(yard) == {"absent"}
+    yard.give(old)
+    fence(yard)
+    yard.round(LONG)
+    yard.rounds(20)
+    assert places(yard) == {"registered"}
+
+
+def test_it_is_asked_twice_a_minute_and_not_without_databases(monkeypatch: pytest.MonkeyPatch, yard: Yard) -> None:
+    reads: list[str] = []
+    yard.give(MemoryTable(yard.coordination.store, reads.append))
+    yard.rounds(60)
+    gets = [call for call in reads if call == "get"]
+    assert 0 < len(gets) <= 2 * 2 * 5  # before and after each call; two a minute; others of the far side's word
+    plain = Yard(monkeypatch)
+    plain.give(MemoryTable(plain.coordination.store, reads.append))
+    reads.clear()
+    plain.rounds(10)
+    assert "get" not in reads
+
+
+def test_observe_only_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Yard(monkeypatch, ', mode = "observe"' + DATABASES)
+    made.rounds(10)
+    fence(made, "us-east-1")
+    made.round(LONG)
+    made.rounds(5)
+    assert asked(made, "deregister_targets") == 0 and len(made.alerts.told) == 1
