@@ -127,7 +127,7 @@ def _follow(sick: Sick, look: State, now: int, id: str) -> Plan:
     reasons = (healing.left_alone(around), healing.may_follow(around, look), healing.tunnels(sick),
                healing.spent(sick.repairs, now))
     if why := next(filter(None, reasons), ""):
-        return Plan(notes=(f"still replicates from a fenced server, and is left there: {why}",))
+        return Plan(notes=(f"still replicates from a server that is not the master, and is left there: {why}",))
     host, port = watching.source_of(around.settings, around.region, around.master.region)
     return _mend(sick, Action("follow", around.region, f"{around.master.region} has become the master",
                               {"host": host, "port": port}), now, id)

@@ -109,7 +109,7 @@ def _of_replica(around: Around, look: State) -> Iterator[tuple[str, str]]:
         return
     yield from stopped(around.region, look.replication)
     if where := wrong_source(around, look):
-        yield "WrongSource", f"still replicates from {where}, which is fenced; databases.heal or promote re-points it"
+        yield "WrongSource", f"still replicates from {where}, which is not the master; databases.heal re-points it"
     report = around.reports.get(around.master.region)
     if look.beats_lack:
         yield "HeartbeatMissing", look.beats_lack
@@ -136,10 +136,13 @@ def stopped(region: str, replication: Replication) -> Iterator[tuple[str, str]]:
 
 
 def wrong_source(around: Around, look: State) -> str:
-    """The fenced server from which the replica still replicates, by its address or its id, if it does."""
+    """The server from which the replica still replicates although it is not the master, by its address or its id.
+
+    Before the first promotion it is as somebody has set it up.
+    """
     replication = look.replication
     for server in around.settings.servers:
-        if replication and around.master.term and server.region in around.master.fenced:
+        if replication and around.master.term and server.region not in (around.region, around.master.region):
             places = {(server.host, server.port)} | ({address(server.away)} if server.away else set())
             report = around.reports.get(server.region)
             same = bool(report and report.id and report.id == replication.source)

@@ -152,10 +152,10 @@ def test_what_cannot_be_mended_is_told_once_an_hour_and_anew_after_it_ran() -> N
 
 
 @pytest.mark.parametrize("more, kinds", [({}, ["claim", "follow"]), ({"gtids": gtid.read("mariadb", "0-1-11")}, [])])
-def test_a_replica_of_a_fenced_server_follows_the_new_master_unless_it_has_more(
+def test_a_replica_of_an_old_master_follows_the_new_master_unless_it_has_more(
     more: dict[str, Any], kinds: list[str]
 ) -> None:
-    view = around(US, Master(AP, 1, fenced=(EU,)), reports={AP: around().reports[EU]})
+    view = around(US, Master(AP, 1), reports={AP: around().reports[EU]})
     plan = decide.heal(sick(replica(**more), view), int(NOW), "me")
     assert [one.kind for one in plan.actions] == kinds
     if kinds:
