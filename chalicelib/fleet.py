@@ -18,6 +18,8 @@ from chalicelib import durations, overlay, workload
 from chalicelib.durations import Duration as Duration
 from chalicelib.routing import declared
 from chalicelib.routing.declared import Entrance, Routing
+from chalicelib.tunnels import declared as tunnel
+from chalicelib.tunnels.declared import Tunnels
 from chalicelib.workload import LAMBDA_SECONDS as LAMBDA_SECONDS
 from chalicelib.workload import RESERVE_SECONDS as RESERVE_SECONDS
 from chalicelib.workload import Ecs as Ecs
@@ -89,6 +91,7 @@ class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     queues: tuple[Queue, ...] = ()
     health_checks: HealthChecks | None = None
     routing: Routing | None = None
+    tunnels: Tunnels | None = None
     alarm_email: str | None = None
 
     @property
@@ -190,6 +193,7 @@ def _mistakes(fleet: Fleet) -> Iterator[tuple[Path_, str]]:
     yield from workload.mistakes(fleet.schedules, fleet.queues)
     yield from _health_checks(fleet.health_checks)
     yield from declared.mistakes(fleet.routing, {region.name: region.entrance for region in fleet.regions})
+    yield from tunnel.mistakes(fleet.tunnels, [region.name for region in fleet.regions])
 
 
 def _names(fleet: Fleet) -> Iterator[tuple[Path_, str]]:

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from chalicelib import durations, fleet, overlay
 from chalicelib.routing import declared
+from chalicelib.tunnels import declared as tunnels
+from chalicelib.tunnels import hosts
 from commands import packaging
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -141,6 +143,35 @@ def test_health_checks_name_a_target_group() -> None:
     with pytest.raises(fleet.FleetError, match=r"fleet.toml:24: health_checks.target_groups: name at least one"):
         fleet.parse(GOOD + CHECKS.replace('["web"]', "[]"))
     assert fleet.parse(GOOD + CHECKS + "interval = 30\nrovers = 5").health_checks is not None
+
+
+TUNNELS = '\n[tunnels]\nmaster = "us-east-1"\n'
+
+
+@pytest.mark.parametrize(("more", "said"), [
+    ("slots = 1", "tunnels.slots: expected `int` >= 2"),
+    ("health_port = 3306", "tunnels.health_port: must not be the port of the tunnel itself"),
+    ('every = "30s"', "tunnels.every: must lie between 1s and 20s"),
+    ('stale = "5s"', "tunnels.stale: must lie between three rounds (6s) and 1m"),
+    ('mode = "on"', "tunnels.mode: invalid enum value 'on'"),
+    ('tag = "Role"', "tunnels.tag: expected `str` matching regex"),
+    ('target_group = "a-name-that-is-longer-than-aws-allows"', "tunnels.target_group: expected `str` matching regex"),
+    ('document = "a:b"', "tunnels.document: expected `str` matching regex"),
+])
+def test_a_mistake_in_the_tunnels_is_named(more: str, said: str) -> None:
+    with pytest.raises(fleet.FleetError) as caught:
+        fleet.parse(f"{GOOD}{TUNNELS}{more}\n")
+    assert str(caught.value).startswith(f"fleet.toml:25: {said}")
+
+
+def test_the_master_is_in_a_region_of_the_fleet_and_endpoints_are_of_one_kind() -> None:
+    with pytest.raises(fleet.FleetError, match=r"fleet.toml:24: tunnels.master: 'us-east-2' is no region of this"):
+        fleet.parse(GOOD + TUNNELS.replace("east-1", "east-2"))
+    with pytest.raises(fleet.FleetError, match=r"fleet.toml:26: tunnels.tag: give a group .* or a tag"):
+        fleet.parse(GOOD + TUNNELS + 'group = "a"\ntag = "Role=tunnel"')
+    read = fleet.parse(GOOD + TUNNELS).tunnels
+    assert read and (read.slots, read.every, read.lives_in("us-east-1"), read.lives_in("eu-west-1")) == (
+        2, 2, False, True)
 
 
 def test_the_good_one_is_good() -> None:
@@ -334,6 +365,9 @@ DOCUMENTED: dict[str, type[msgspec.Struct]] = {
     "[regions.entrance]": declared.Entrance,
     "[routing]": declared.Routing,
     "[[routing.orders]]": declared.OwnOrder,
+    "[tunnels]": tunnels.Tunnels,
+    "[tunnels.hosts]": hosts.Hosts,
+    "[[tunnels.hosts.regions]]": hosts.Place,
 }
 
 
@@ -365,7 +399,7 @@ def test_the_page_tells_every_key_and_no_other(heading: str) -> None:
 
 
 def test_every_struct_of_the_fleet_is_on_the_page() -> None:
-    everything = [*vars(fleet).values(), *vars(declared).values()]
+    everything = [value for module in (fleet, declared, tunnels, hosts) for value in vars(module).values()]
     structs = {value for value in everything if isinstance(value, type) and issubclass(value, msgspec.Struct)}
     assert structs == set(DOCUMENTED.values())
 
