@@ -78,7 +78,10 @@ def observe(site: Site, keys: Keys) -> Seen:
 
 
 def _decide(seen: Seen, request: Request) -> Plan:
-    return rotation.decide(seen, request.now, start=request.parameters.start and request.trigger == "hand")
+    if request.trigger == "hand":
+        return rotation.decide(seen, request.now, start=request.parameters.start)
+    # A schedule comes back by itself; `later` would have Lambda count a failure.
+    return msgspec.structs.replace(rotation.decide(seen, request.now, start=False), later=0)
 
 
 def _create(site: Site, actions: Sequence[Action], keys: Keys, seed: bytes) -> list[str]:
@@ -96,7 +99,7 @@ def _create(site: Site, actions: Sequence[Action], keys: Keys, seed: bytes) -> l
 
 
 def _reload(site: Site, actions: Sequence[Action], keys: Keys) -> list[str]:
-    """Remembered before it is sent: one whose sending is in doubt is waited for, then sent again, which harms nobody."""
+    """Remembered before it is sent; one whose sending is in doubt is waited for, then sent again, which is harmless."""
     [action] = actions
     command = Command(action.target, site.clock())
     item = _remember(site, action, lambda memory: msgspec.structs.replace(memory, command=command))

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -83,7 +84,7 @@ class Ring(Keys):
         """Where the operation runs."""
         return Site(NEAR, "s", FLEET, MemoryTable(), self.regional, {}, self.topic, clock=lambda: self.now)
 
-    def run(self, event: object = None) -> dict[str, object]:
+    def run(self, event: object = None) -> dict[str, Any]:
         """One run, by hand and for real unless `event` says otherwise."""
         made = operation(lambda site: self, self.random.randbytes)
         return control.run(made, self.site, {"apply": True} if event is None else event, "r")

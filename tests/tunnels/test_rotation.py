@@ -19,17 +19,18 @@ LINES = {A: "line a", B: "line b"}
 BOTH = (Host("i-1", True, True), Host("i-2", True, True))
 
 
-def seen(memory: Memory = Memory(), **more: Any) -> Seen:
+def seen(memory: Memory, **more: Any) -> Seen:
     """Two healthy hosts, a current key that the far side knows, and `more`."""
-    return Seen(**({"memory": memory, "rev": 1, "current": A, "pending": "", "published": {A: "line a"},
-                    "hosts": BOTH} | more))
+    whole: dict[str, Any] = {"memory": memory, "rev": 1, "current": A, "pending": "", "published": {A: "line a"},
+                             "hosts": BOTH, **more}
+    return Seen(**whole)
 
 
 def finish(ring: Ring, runs: int = 60) -> list[str]:
     """Run until a run is done; the kinds of acts."""
     told: list[str] = []
     for _ in range(runs):
-        told.append(next(iter(ring.run({"start": False})["plan"]["actions"]), {}).get("kind", ""))  # type: ignore[index]
+        told += [action["kind"] for action in ring.run({"start": False})["plan"].get("actions", ())]
         answer = ring.run()
         safe(ring)
         if answer["status"] == "done":
@@ -52,7 +53,7 @@ def test_a_key_is_changed_in_the_order_that_leaves_nobody_out() -> None:
     old = ring.current
     ring.run()
     ring.pull()
-    acts = [act for act in finish(ring) if act not in ("", "settle")]
+    acts = [act for act in finish(ring) if act != "settle"]
     assert acts == ["reload", "reload", "promote", "withdraw"]
     assert ring.current != old and set(ring.published()) == {ring.current} and not ring.pending
     assert {machine.key for machine in ring.machines.values()} == {ring.current}
@@ -82,8 +83,7 @@ def test_a_schedule_goes_on_and_never_begins() -> None:
     assert ring.run(event)["status"] == "done" and len(ring.private) == 1
     ring.run()
     before = ring.memory
-    with pytest.raises(Exception, match="trying the key|has not tried"):
-        ring.run(event)  # `later` of a scheduled run is told as such
+    assert ring.run(event)["status"] == "done"  # `later` would count as a failure
     assert ring.memory.command and before.command is None
 
 
