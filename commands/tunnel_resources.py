@@ -27,7 +27,7 @@ _COMMAND_SECONDS = "30"
 
 _ACTION = """\
 set -u
-PATH=/usr/local/bin:$PATH
+PATH=$PATH:/usr/local/bin
 case "{{ Action }}" in
 restart) systemctl restart lamplighter-tunnel && systemctl is-active --quiet lamplighter-tunnel ;;
 reload-keys) lamplighter-keys reload ;;
@@ -150,8 +150,8 @@ def _template(tunnels: Tunnels, hosts: Hosts) -> Json:
 def _group(tunnels: Tunnels) -> Json:
     """Auto Scaling keeps the number and replaces what EC2 calls broken; a tunnel's trouble is the healer's alone."""
     return {"Type": "AWS::AutoScaling::AutoScalingGroup",
-            # A host fetches its key and its settings as it boots; it must be let out, and in at Systems Manager.
-            "DependsOn": ["TunnelsListener", "TunnelsKnownHosts", "TunnelsPolicy", *tunnel_network.DOORS],
+            # A host fetches its key and the host keys as it boots, and tells Systems Manager that it is there.
+            "DependsOn": ["TunnelsListener", "TunnelsKnownHosts", "TunnelsPolicy"],
             "Properties": {
                 "AutoScalingGroupName": _named(), "MinSize": str(tunnels.slots), "DesiredCapacity": str(tunnels.slots),
                 "MaxSize": str(tunnels.slots + 1), "HealthCheckType": "EC2", "HealthCheckGracePeriod": 60,

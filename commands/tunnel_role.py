@@ -34,13 +34,18 @@ def resources() -> Json:
 
 def statements() -> list[Json]:
     """All that the role allows."""
-    parameter = f"parameter{host.known_hosts('${AWS::StackName}')}"
+    stack = "${AWS::StackName}"
     return [
+        # Secrets Manager adds a hyphen and six characters of its own to a secret's name.
         {"Sid": "ReadKey", "Effect": "Allow", "Action": "secretsmanager:GetSecretValue",
-         "Resource": {"Ref": "TunnelsKey"}},
+         "Resource": _arn("secretsmanager", f"secret:{host.secret(stack)}-??????")},
         {"Sid": "ReadHostKeys", "Effect": "Allow", "Action": "ssm:GetParameter",
-         "Resource": {"Fn::Sub": f"arn:${{AWS::Partition}}:ssm:${{AWS::Region}}:${{AWS::AccountId}}:{parameter}"}},
+         "Resource": _arn("ssm", f"parameter{host.known_hosts(stack)}")},
         {"Sid": "BeManaged", "Effect": "Allow", "Action": "ssm:UpdateInstanceInformation",
-         "Resource": {"Fn::Sub": "arn:${AWS::Partition}:ec2:${AWS::Region}:${AWS::AccountId}:instance/*"}},
+         "Resource": _arn("ec2", "instance/*")},
         {"Sid": "TakeCommands", "Effect": "Allow", "Action": list(_AGENT), "Resource": "*"},
     ]
+
+
+def _arn(service: str, rest: str) -> Json:
+    return {"Fn::Sub": f"arn:${{AWS::Partition}}:{service}:${{AWS::Region}}:${{AWS::AccountId}}:{rest}"}

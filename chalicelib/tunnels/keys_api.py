@@ -3,6 +3,7 @@
 The private key is written and never read: nothing here can fetch it.
 """
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from chalicelib import cloud
@@ -51,8 +52,10 @@ class Keys(Protocol):
 class AwsKeys:
     """`Keys` by AWS, of one region's shipped tunnel hosts."""
 
-    def __init__(self, region: str, master: str, stack: str) -> None:
-        self._region, self._master, self._stack = region, master, stack
+    def __init__(
+        self, region: str, master: str, stack: str, client: Callable[[str, str], Any] = cloud.client
+    ) -> None:
+        self._region, self._master, self._stack, self._client = region, master, stack, client
 
     def versions(self) -> tuple[str, str]:
         try:
@@ -133,7 +136,7 @@ class AwsKeys:
 
     def _call(self, service: str, method: str, region: str = "", **arguments: Any) -> Any:
         where = region or self._region
-        return cloud.reach(where, lambda: getattr(cloud.client(service, where), method)(**arguments))
+        return cloud.reach(where, lambda: getattr(self._client(service, where), method)(**arguments))
 
 
 def _reply(told: dict[str, Any]) -> Reply:

@@ -169,5 +169,5 @@ def test_ssh_understands_its_configuration() -> None:
 def test_the_programs_of_a_host_run_by_the_python_of_this_project(tmp_path: Path) -> None:
     root = unpacked(tmp_path)
     for words in (["usr/local/bin/lamplighter-keys"], ["usr/local/lib/lamplighter/tunnel_health.py", "--help"]):
-        done = subprocess.run([sys.executable, "-sE", root / words[0], *words[1:]], capture_output=True, text=True)
+        done = subprocess.run([sys.executable, "-I", root / words[0], *words[1:]], capture_output=True, text=True)
         assert "usage: " in done.stdout + done.stderr
