@@ -100,8 +100,7 @@ class Tunnels:
     """The running product."""
 
     def __init__(self, world: World, far: Far, keyring: Keyring, fleet: Fleet) -> None:
-        self.world, self.far, self.fleet = world, far, fleet
-        self._keyring = keyring
+        self.world, self.far, self.keyring, self.fleet = world, far, keyring, fleet
         self._tables: dict[str, MemoryTable] = {}
 
     def begin(self, region: str) -> None:
@@ -123,7 +122,7 @@ class Tunnels:
         if (status := eventually(ended, f"the stack in {region}")) != "CREATE_COMPLETE":
             raise WorldError(f"the stack {STACK} in {region} is {status}: {_reasons(stacks)}")
         role = stacks.describe_stack_resource(StackName=STACK, LogicalResourceId="TunnelsRole")
-        self._keyring.identify(region, role["StackResourceDetail"]["PhysicalResourceId"])
+        self.keyring.identify(region, role["StackResourceDetail"]["PhysicalResourceId"])
 
     def rotate(self, region: str) -> None:
         """A new key for the hosts of `region`, all the way, by the operation `tunnels.rotate_keys`."""

@@ -2,8 +2,8 @@
 
 From the service authorization reference of each service: SendCommand and document calls are authorized on the document
 (SendCommand on the instances too, see `sandbox.hypervisor.ssm`), GetParametersByPath on the folder, Describe calls of
-EC2, Elastic Load Balancing and Auto Scaling on everything, calls of Auto Scaling that name an instance on its group, and
-calls of Route 53 on a health check on that.
+EC2, Elastic Load Balancing and Auto Scaling on everything, calls of Auto Scaling that name an instance on its group,
+and calls of Route 53 on a health check on that.
 """
 
 import json

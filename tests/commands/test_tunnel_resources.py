@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import cfnlint.api
 import pytest
 
 from chalicelib import fleet
-from commands import resources, tunnel_resources, tunnel_role
+from commands import packaging, resources, tunnel_resources, tunnel_role
 from commands.errors import Mistake
+from tests.project import copy
 from tests.tunnels.fleets import FAR, HOST_KEY, MASTER, NEAR, TEXT, parsed
 
 Json = dict[str, Any]
@@ -185,3 +187,15 @@ def test_a_lambda_that_probes_stands_in_the_network_except_in_the_masters_region
     condition, inside, outside = tunnel_resources.vpc_config(parsed()[0])["Fn::If"]
     assert condition == tunnel_resources.CONDITION and outside == {"Ref": "AWS::NoValue"}
     assert inside["SecurityGroupIds"] == [{"Fn::GetAtt": ["TunnelsProber", "GroupId"]}]
+
+
+@pytest.mark.slow
+def test_a_whole_package_with_tunnel_hosts_is_a_template_that_cfn_lint_likes(tmp_path: Path) -> None:
+    project = copy(tmp_path)
+    tunnels = TEXT[TEXT.index("[tunnels]"):]
+    (project / "fleet.toml").write_text((project / "fleet.toml").read_text() + tunnels)
+    package = packaging.build("prod", root=project)
+    assert package.template["Resources"]["TunnelsGroup"]["Condition"] == tunnel_resources.CONDITION
+    assert len(json.dumps(package.template)) < 1_000_000  # of a template in a bucket: CloudFormation's quotas
+    found = cfnlint.api.lint(json.dumps(package.template), regions=[MASTER, NEAR, FAR])
+    assert [f"{match.rule.id} {match.path}: {match.message}" for match in found] == []
