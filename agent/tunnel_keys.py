@@ -41,20 +41,14 @@ class Problem(Exception):
 def boot(settings: dict[str, str], folder: Path) -> str:
     """The gateway's host keys and the current key are in place; the version of the key."""
     _write(folder / "known_hosts", _host_keys(settings))
-    found = _key(settings, "AWSCURRENT")
-    if found is None:
-        raise Problem(f"the secret {settings['SECRET']} holds no key yet: run the operation tunnels.rotate_keys")
-    return _place(folder / "key", *found)
+    return _place(folder / "key", *_wanted(settings, "AWSCURRENT"))
 
 
 def reload(settings: dict[str, str], folder: Path) -> str:
-    """As `boot`, but with the key that is to come, if there is one, and only if the gateway lets it in."""
-    found = _key(settings, "AWSPENDING") or _key(settings, "AWSCURRENT")
-    if found is None:
-        raise Problem(f"the secret {settings['SECRET']} holds no key yet: run the operation tunnels.rotate_keys")
-    _write(folder / "known_hosts.next", _host_keys(settings))
-    version = _place(folder / "key.next", *found)
+    """As `boot`, but with the key that is to come, if there is one, and only if it leads to the database."""
     try:
+        _write(folder / "known_hosts.next", _host_keys(settings))
+        version = _place(folder / "key.next", *_wanted(settings, "AWSPENDING", "AWSCURRENT"))
         _try(settings, folder)
         (folder / "known_hosts.next").replace(folder / "known_hosts")
         (folder / "key.next").replace(folder / "key")
@@ -63,6 +57,15 @@ def reload(settings: dict[str, str], folder: Path) -> str:
             if (folder / name).exists():
                 (folder / name).unlink()
     return version
+
+
+def _wanted(settings: dict[str, str], *stages: str) -> tuple[str, str]:
+    """The first key there is with one of these labels, and its version."""
+    for stage in stages:
+        found = _key(settings, stage)
+        if found:
+            return found
+    raise Problem(f"the secret {settings['SECRET']} holds no key yet: run the operation tunnels.rotate_keys")
 
 
 def _try(settings: dict[str, str], folder: Path) -> None:

@@ -17,6 +17,7 @@ Json = dict[str, Any]
 
 CONDITION = "TunnelsHere"
 _MAPPING = "Tunnels"
+_ROTATE = "TunnelsRotateKeys"
 _IMAGES = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-"
 # Of a target group's name, and of a balancer's.
 _LONGEST = 32
@@ -48,7 +49,7 @@ def merged(template: Json, fleet: Fleet, stage: str) -> Json:
         "Mappings": {_MAPPING: _mapping(tunnels, tunnels.hosts)},
         "Conditions": {CONDITION: {"Fn::Not": [{"Fn::Equals": [{"Ref": "AWS::Region"}, tunnels.master]}]},
                        **tunnel_network.conditions(tunnels.hosts)},
-        "Resources": _resources(tunnels, tunnels.hosts),
+        "Resources": _resources(tunnels, tunnels.hosts) | _rule(template),
         "Outputs": {"TunnelsAddress": {
             "Condition": CONDITION, "Description": "Where the master's database is reached in this region",
             "Value": {"Fn::Sub": f"${{TunnelsBalancer.DNSName}}:{tunnels.port}"}}},
@@ -85,6 +86,20 @@ def _resources(tunnels: Tunnels, hosts: Hosts) -> Json:
         "TunnelsTemplate": _template(tunnels, hosts), "TunnelsGroup": _group(tunnels),
         **tunnel_role.resources(), **tunnel_network.resources(tunnels, hosts, _find("Vpc"))}
     return {id: {"Condition": CONDITION, **part} for id, part in parts.items()}
+
+
+def _rule(template: Json) -> Json:
+    """Each minute a change of key that has begun goes on, where the operation is a Lambda of the stack."""
+    if _ROTATE not in template.get("Resources", {}):
+        return {}
+    arn = {"Fn::GetAtt": [_ROTATE, "Arn"]}
+    rule = {"Type": "AWS::Events::Rule", "Condition": CONDITION, "Properties": {
+        "Name": {"Fn::Sub": "${AWS::StackName}-tunnels-keys"}, "Description": "Each minute: go on with a change of key",
+        "ScheduleExpression": "cron(* * * * ? *)", "State": "ENABLED", "Targets": [{"Id": "lambda", "Arn": arn}]}}
+    permission = {"Type": "AWS::Lambda::Permission", "Condition": CONDITION, "Properties": {
+        "Action": "lambda:InvokeFunction", "FunctionName": {"Ref": _ROTATE}, "Principal": "events.amazonaws.com",
+        "SourceArn": {"Fn::GetAtt": ["TunnelsKeysRule", "Arn"]}}}
+    return {"TunnelsKeysRule": rule, "TunnelsKeysPermission": permission}
 
 
 def _document() -> Json:

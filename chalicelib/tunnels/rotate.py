@@ -57,20 +57,23 @@ def operation(api: Api = here, random: Callable[[int], bytes] = secrets.token_by
 
     return Operation(
         "tunnels.rotate_keys", "changes the SSH key of a region's tunnel hosts, one step a run, without a cut",
-        lambda site, request: observe(site, api(site)), _decide,
+        lambda site, request: observe(site, request, api(site)), _decide,
         {"create": lambda site, request, actions: _create(site, actions, api(site), random(32)),
          "reload": lambda site, request, actions: _reload(site, actions, api(site)),
          "discard": acting(_as_it_is, lambda keys, action: keys.discard(action.target)),
          "promote": acting(_as_it_is, lambda keys, action: keys.promote(action.target, action.facts["old"])),
-         "withdraw": acting(_done, lambda keys, action: keys.publish(action.facts["kept"])),
+         "withdraw": acting(_as_it_is, lambda keys, action: keys.publish(action.facts["kept"])),
          "finish": acting(_done, lambda keys, action: None),
          "settle": acting(_as_it_is, lambda keys, action: None), "alert": _alert}, Ask)
 
 
-def observe(site: Site, keys: Keys) -> Seen:
-    """The memory first: what is seen after it is not older than it."""
+def observe(site: Site, request: Request, keys: Keys) -> Seen:
+    """The memory first: what is seen after it is not older than it. A schedule with nothing to go on with asks no more.
+    """
     item = site.regional.get(*rotation.KEY)
-    memory = msgspec.convert(item.body, Memory) if item else Memory()
+    memory = msgspec.convert(item.body, Memory) if item else Memory(done=True)
+    if request.trigger == "schedule" and memory.done:
+        return Seen(memory, item.rev if item else 0, memory.version, "", {memory.version: ""}, ())
     current, pending = keys.versions()
     command = memory.command
     reply = keys.reply(command.id, command.instance) if command and command.id else None

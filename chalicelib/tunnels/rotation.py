@@ -164,7 +164,7 @@ def _conclude(seen: Seen) -> Step:
     old = sorted(seen.published.keys() - {seen.current})
     if old:
         facts = {"kept": [seen.published[seen.current]]}
-        return Step("withdraw", ", ".join(old), "every host has the new key", 0, facts)
+        return Step("withdraw", ", ".join(old), "every host has the new key", _SOON, facts)
     return Step("finish", seen.current, "every host has it, and the far side takes no other")
 
 

@@ -183,6 +183,16 @@ def test_a_name_that_no_target_group_can_have_is_refused_before_anything_is_depl
         template(stage="s" * 23)
 
 
+def test_a_change_of_key_goes_on_each_minute_where_there_is_a_lambda_for_it() -> None:
+    declared = fleet.parse(TEXT)
+    assert "TunnelsKeysRule" not in template()["Resources"]
+    made = resources.merged({"Resources": {}}, declared, "s", ["tunnels_rotate_keys"])["Resources"]
+    rule = made["TunnelsKeysRule"]
+    assert rule["Condition"] == made["TunnelsKeysPermission"]["Condition"] == tunnel_resources.CONDITION
+    assert rule["Properties"]["Targets"][0]["Arn"] == {"Fn::GetAtt": ["TunnelsRotateKeys", "Arn"]}
+    assert "Input" not in rule["Properties"]["Targets"][0]  # it would hide the event's time
+
+
 def test_a_lambda_that_probes_stands_in_the_network_except_in_the_masters_region() -> None:
     condition, inside, outside = tunnel_resources.vpc_config(parsed()[0])["Fn::If"]
     assert condition == tunnel_resources.CONDITION and outside == {"Ref": "AWS::NoValue"}
