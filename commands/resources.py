@@ -11,7 +11,7 @@ from typing import Any
 
 from chalicelib.fleet import LAMBDA_SECONDS, RESERVE_SECONDS, Fleet, Queue
 from chalicelib.routing import marks
-from commands import timers
+from commands import timers, tunnel_resources
 
 Json = dict[str, Any]
 
@@ -44,7 +44,8 @@ def merged(static: Json, fleet: Fleet, stage: str, functions: Sequence[str]) -> 
             "TopicArn": {"Ref": "Alerts"}, "Protocol": "email", "Endpoint": fleet.alarm_email}}
     for function in functions:
         resources[logical(function)] = {"Properties": _function(fleet, stage, function)}
-    return {**static, "Resources": resources, "Outputs": {**static.get("Outputs", {}), **_outputs(fleet)}}
+    whole = {**static, "Resources": resources, "Outputs": {**static.get("Outputs", {}), **_outputs(fleet)}}
+    return tunnel_resources.merged(whole, fleet, stage)
 
 
 def coordination(fleet: Fleet) -> Json:

@@ -15,6 +15,7 @@ from chalicelib import durations, fleet, overlay
 from chalicelib.databases import declared as databases
 from chalicelib.routing import declared
 from chalicelib.tunnels import declared as tunnels
+from chalicelib.tunnels import hosts
 from commands import packaging
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -368,6 +369,8 @@ DOCUMENTED: dict[str, type[msgspec.Struct]] = {
     "[tunnels]": tunnels.Tunnels,
     "[databases]": databases.Databases,
     "[[databases.servers]]": databases.Server,
+    "[tunnels.hosts]": hosts.Hosts,
+    "[[tunnels.hosts.regions]]": hosts.Place,
 }
 
 
@@ -399,7 +402,7 @@ def test_the_page_tells_every_key_and_no_other(heading: str) -> None:
 
 
 def test_every_struct_of_the_fleet_is_on_the_page() -> None:
-    everything = [value for module in (fleet, declared, tunnels, databases) for value in vars(module).values()]
+    everything = [value for module in (fleet, declared, tunnels, hosts, databases) for value in vars(module).values()]
     structs = {value for value in everything if isinstance(value, type) and issubclass(value, msgspec.Struct)}
     assert structs == set(DOCUMENTED.values())
 

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 import msgspec
 
 from chalicelib.durations import Duration
+from chalicelib.tunnels import hosts as host
+from chalicelib.tunnels.hosts import Hosts
 
 Path_ = tuple[str | int, ...]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
@@ -39,6 +41,7 @@ class Tunnels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tag: Tag | None = None
     target_group: TargetGroup | None = None
     document: Document | None = None
+    hosts: Hosts | None = None
 
     def lives_in(self, region: str) -> bool:
         """Whether `region` reaches the master through tunnels: all do but the master's own."""
@@ -65,3 +68,13 @@ def mistakes(tunnels: Tunnels | None, regions: Sequence[str]) -> Iterator[tuple[
         yield ("tunnels", "stale"), f"must lie between three rounds ({3 * tunnels.every}s) and 1m"
     if tunnels.group and tunnels.tag:
         yield ("tunnels", "tag"), "give a group (replaced by Auto Scaling) or a tag (stopped and started), not both"
+    if tunnels.hosts:
+        yield from _hosts(tunnels, tunnels.hosts, regions)
+
+
+def _hosts(tunnels: Tunnels, hosts: Hosts, regions: Sequence[str]) -> Iterator[tuple[Path_, str]]:
+    for name in ("group", "tag", "target_group", "document"):
+        if getattr(tunnels, name):
+            yield ("tunnels", name), "names what is there already, [tunnels.hosts] makes it; keep one of the two"
+    for path, what in host.mistakes(hosts, tunnels.master, regions):
+        yield ("tunnels", "hosts", *path), what

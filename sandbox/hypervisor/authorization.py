@@ -1,9 +1,9 @@
 """On which resource AWS authorizes a call, where the emulator asks about another one.
 
 From the service authorization reference of each service: SendCommand and document calls are authorized on the document
-(SendCommand on the instances too, see `sandbox.hypervisor.ssm`), Describe calls of EC2, Elastic Load Balancing and Auto
-Scaling on everything, calls of Auto Scaling that name an instance on its group, and calls of Route 53 on a health check
-on that.
+(SendCommand on the instances too, see `sandbox.hypervisor.ssm`), GetParametersByPath on the folder, Describe calls of
+EC2, Elastic Load Balancing and Auto Scaling on everything, calls of Auto Scaling that name an instance on its group,
+and calls of Route 53 on a health check on that.
 """
 
 import json
@@ -27,7 +27,8 @@ def resources(original: Any, context: Context) -> Any:
                 query_params: dict[str, Any], region: str, account_id: str) -> str:
         found = ""
         if service == "ssm":
-            found = document(headers.get("x-amz-target", "").rpartition(".")[2], body, region, account_id)
+            action = headers.get("x-amz-target", "").rpartition(".")[2]
+            found = document(action, body, region, account_id) or folder(action, body, region, account_id)
         elif service in _QUERY:
             found = queried(service, query_params, region, account_id)
         elif service == "route53" and (check := _CHECK.match(path)):
@@ -52,6 +53,12 @@ def document(action: str, body: bytes, region: str, account: str) -> str:
         return name
     # AWS's own documents belong to no account.
     return f"arn:aws:ssm:{region}:{'' if name.startswith('AWS-') else account}:document/{name}"
+
+
+def folder(action: str, body: bytes, region: str, account: str) -> str:
+    """The ARN of the folder of parameters that GetParametersByPath names; empty for other calls."""
+    found = re.search(rb'"Path"\s*:\s*"(/[\w./-]*)"', body) if action == "GetParametersByPath" else None
+    return f"arn:aws:ssm:{region}:{account}:parameter{found[1].decode().rstrip('/')}" if found else ""
 
 
 def queried(service: str, parameters: dict[str, Any], region: str, account: str) -> str:

@@ -1,0 +1,202 @@
+#!/usr/bin/python3
+"""lamplighter-keys: fetches what a tunnel host needs to log in at the gateway into memory, never onto a disk.
+
+    lamplighter-keys boot      the current key and the gateway's host keys
+    lamplighter-keys reload    the key that is to come, if there is one, once it has led to the database
+
+The private key comes from Secrets Manager, the host keys from a parameter of Systems Manager, both into
+$RUNTIME_DIRECTORY (/run/lamplighter), which is memory. A tunnel that is up keeps running: a key matters only when
+ssh connects. Prints `version=ID`; the status is 3 when the gateway, or the database behind it, is not reached (yet).
+
+Beside it stands greeting.py; it needs Python 3.9 and the AWS CLI, as Amazon Linux 2023 has them. No key is ever printed
+or put on a command line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+_FOLDER = "/run/lamplighter"
+_SETTINGS = "/etc/lamplighter/tunnel.env"
+_SSH_CONFIG = "/etc/lamplighter/ssh_config"
+_LIBRARY = "/usr/local/lib/lamplighter"
+_CALL_SECONDS, _TRY_SECONDS = 20, 15
+
+
+class Problem(Exception):
+    """It cannot go on; `status` is what the program ends with."""
+
+    def __init__(self, text: str, status: int = 1) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+def boot(settings: dict[str, str], folder: Path) -> str:
+    """The gateway's host keys and the current key are in place; the version of the key."""
+    _write(folder / "known_hosts", _host_keys(settings))
+    return _place(folder / "key", *_wanted(settings, "AWSCURRENT"))
+
+
+def reload(settings: dict[str, str], folder: Path) -> str:
+    """As `boot`, but with the key that is to come, if there is one, and only if it leads to the database."""
+    try:
+        _write(folder / "known_hosts.next", _host_keys(settings))
+        version = _place(folder / "key.next", *_wanted(settings, "AWSPENDING", "AWSCURRENT"))
+        _try(settings, folder)
+        (folder / "known_hosts.next").replace(folder / "known_hosts")
+        (folder / "key.next").replace(folder / "key")
+    finally:
+        for name in ("known_hosts.next", "key.next", "try"):
+            if (folder / name).exists():
+                (folder / name).unlink()
+    return version
+
+
+def _wanted(settings: dict[str, str], *stages: str) -> tuple[str, str]:
+    """The first key there is with one of these labels, and its version."""
+    for stage in stages:
+        found = _key(settings, stage)
+        if found:
+            return found
+    raise Problem(f"the secret {settings['SECRET']} holds no key yet: run the operation tunnels.rotate_keys")
+
+
+def _try(settings: dict[str, str], folder: Path) -> None:
+    """Build a second tunnel with what came and ask the database through it; `Problem` (status 3) if it is no good."""
+    way = folder / "try"
+    # The configuration names no key: with the old one beside it the new one would never be put to the test.
+    words = ["ssh", "-F", os.environ.get("LAMPLIGHTER_SSH_CONFIG", _SSH_CONFIG), "-N", "-T", "-n",
+             "-i", str(folder / "key.next"), "-o", f"UserKnownHostsFile={folder / 'known_hosts.next'}",
+             "-o", "StreamLocalBindUnlink=yes", "-L", f"{way}:{settings['DATABASE']}:{settings['DATABASE_PORT']}",
+             "-p", settings["GATEWAY_PORT"], f"{settings['GATEWAY_USER']}@{settings['GATEWAY']}"]
+    ssh = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        _await(way, ssh, settings["GATEWAY"])
+        found = _ask(way)
+    finally:
+        ssh.kill()
+        ssh.communicate()
+    if found.side != "up":
+        raise Problem(f"the gateway lets this key in, but the database is {found.side}: {found.why} {found.said}", 3)
+
+
+def _await(way: Path, ssh: subprocess.Popen[bytes], gateway: str) -> None:
+    """Until ssh has logged in, and so listens."""
+    deadline = time.monotonic() + _TRY_SECONDS
+    while not way.exists():
+        if ssh.poll() is not None:
+            said = ssh.stderr.read().decode(errors="replace") if ssh.stderr else ""
+            raise Problem(f"the gateway {gateway} does not let this key in: {said.strip()[-300:]}", 3)
+        if time.monotonic() > deadline:
+            raise Problem(f"the gateway {gateway} did not answer in {_TRY_SECONDS} s", 3)
+        time.sleep(0.05)
+
+
+def _ask(way: Path) -> Any:
+    """One polite probe: what `greeting.Talk` found."""
+    sys.path.insert(0, os.environ.get("LAMPLIGHTER_LIB", _LIBRARY))
+    from greeting import LONGEST, Talk  # type: ignore[import-not-found]
+
+    talk = Talk()
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(_TRY_SECONDS)
+        connection.connect(str(way))
+        try:
+            while talk.found is None:
+                data = connection.recv(LONGEST)
+                if not data:
+                    return talk.closed()
+                connection.sendall(talk.hear(data))
+        except socket.timeout:  # noqa: UP041 - not yet Python's own in 3.9
+            return talk.late()
+        except ConnectionError:
+            return talk.reset()
+    return talk.found
+
+
+def _key(settings: dict[str, str], stage: str) -> tuple[str, str] | None:
+    """The private key with this label and its version; `None` if there is none."""
+    answer = _aws(settings, "secretsmanager", "get-secret-value", "--secret-id", settings["SECRET"],
+                  "--version-stage", stage, absent="ResourceNotFoundException")
+    return (answer["SecretString"], answer["VersionId"]) if answer.get("SecretString") else None
+
+
+def _host_keys(settings: dict[str, str]) -> str:
+    answer = _aws(settings, "ssm", "get-parameter", "--name", settings["KNOWN_HOSTS"])
+    return str(answer["Parameter"]["Value"])
+
+
+def _aws(settings: dict[str, str], *words: str, absent: str = "nothing") -> dict[str, Any]:
+    """The answer of one call by the AWS CLI; empty when it fails with the error `absent`."""
+    command = ["aws", *words, "--region", settings["REGION"], "--output", "json",
+               "--cli-connect-timeout", "5", "--cli-read-timeout", "5"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_CALL_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise Problem(f"aws {words[0]} {words[1]}: no answer in {_CALL_SECONDS} s") from None
+    if done.returncode and f"({absent})" in done.stderr:
+        return {}
+    if done.returncode:
+        raise Problem(f"aws {words[0]} {words[1]}: {done.stderr.strip()[-300:]}")
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def _place(path: Path, key: str, version: str) -> str:
+    _write(path, key if key.endswith("\n") else key + "\n")
+    return version
+
+
+def _write(path: Path, text: str) -> None:
+    """All of it or nothing, for the owner's eyes only."""
+    half = path.with_name(path.name + ".half")
+    if half.exists():
+        half.unlink()
+    with os.fdopen(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    half.replace(path)
+
+
+def _step_down(folder: Path) -> None:
+    """Root becomes the user that the folder belongs to: what Systems Manager starts is root's."""
+    owner = folder.stat()
+    if os.geteuid() == 0 and owner.st_uid != 0:
+        os.setgroups([])
+        os.setgid(owner.st_gid)
+        os.setuid(owner.st_uid)
+
+
+def _settings() -> dict[str, str]:
+    lines = Path(os.environ.get("LAMPLIGHTER_SETTINGS", _SETTINGS)).read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+
+
+def main(words: list[str]) -> int:
+    """As on the command line; the exit status."""
+    acts = {"boot": boot, "reload": reload}
+    if len(words) != 1 or words[0] not in acts:
+        print("usage: lamplighter-keys boot | reload", file=sys.stderr)
+        return 2
+    folder = Path(os.environ.get("RUNTIME_DIRECTORY", _FOLDER))
+    try:
+        _step_down(folder)
+        print(f"version={acts[words[0]](_settings(), folder)}")
+    except Problem as problem:
+        print(f"lamplighter-keys: {problem}", file=sys.stderr)
+        return problem.status
+    except (OSError, ValueError, KeyError) as error:
+        # Of these none carries what was fetched: ValueError is of settings, and of JSON, whose text it does not quote.
+        print(f"lamplighter-keys: {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,128 @@
+"""What fleet.toml says about the shipped tunnel hosts: where they stand, and the gateway that they go through.
+
+A fleet without `[tunnels.hosts]` keeps instances of its own, which `[tunnels]` names, and none of this is made.
+"""
+
+import base64
+import binascii
+import ipaddress
+import re
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+import msgspec
+
+Path_ = tuple[str | int, ...]
+Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
+# A host name or an IPv4 address. It becomes a word of ssh's command line, so it never begins with a hyphen.
+Address = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?\Z")]
+User = Annotated[str, msgspec.Meta(pattern=r"^[a-z_][a-z0-9_-]{0,31}\Z")]
+Vpc = Annotated[str, msgspec.Meta(pattern=r"^vpc-[0-9a-f]{8,17}\Z")]
+Subnet = Annotated[str, msgspec.Meta(pattern=r"^subnet-[0-9a-f]{8,17}\Z")]
+Instance = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]*\.[a-z0-9-]+\Z")]
+
+# Whatever a VPC may have inside: RFC 1918.
+_PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
+_KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
+# AWS's own: t4g, c7gn, m6gd, but not g4dn, whose g stands before the number. a1 was the first.
+_ARM = re.compile(r"(a1|[a-z]+\d+[a-z]*g[a-z]*)\.")
+
+
+class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the tunnel hosts of one region stand, and who may use them. `gateway` is this region's way to it."""
+
+    name: str
+    vpc: Vpc
+    subnets: Annotated[tuple[Subnet, ...], msgspec.Meta(min_length=1, max_length=6)]
+    clients: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=20)] = _PRIVATE
+    gateway: Address | None = None
+
+
+class Hosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The shipped tunnel hosts: an sshd in the master's region, the database behind it, a place in each other region.
+
+    `host_keys` are the gateway's public keys, as in its /etc/ssh/ssh_host_*_key.pub; no other gateway is talked to.
+    """
+
+    gateway: Address
+    host_keys: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=8)]
+    database: Address
+    regions: tuple[Place, ...]
+    gateway_port: Port = 22
+    gateway_user: User = "tunnel"
+    database_port: Port = 3306
+    instance: Instance = "t4g.nano"
+
+    @property
+    def machine(self) -> str:
+        """The architecture of `instance`, as AWS names it in the parameters of its images."""
+        return "arm64" if _ARM.match(self.instance) else "x86_64"
+
+    def place(self, region: str) -> Place | None:
+        """Where the hosts of `region` stand, if it has any."""
+        return next((place for place in self.regions if place.name == region), None)
+
+
+def secret(stack: str) -> str:
+    """The name of the secret that holds the private key of a region's tunnel hosts."""
+    return f"{stack}-tunnels-key"
+
+
+def known_hosts(stack: str) -> str:
+    """The name of the parameter that holds the gateway's host keys, as lines of a known_hosts file."""
+    return f"/lamplighter/{stack}/tunnels/known-hosts"
+
+
+def public_keys(stack: str, region: str = "") -> str:
+    """The name of the parameter, in the master's region, that holds a region's public keys; the folder without one."""
+    return f"/lamplighter/{stack}/tunnels/public-keys/{region}".rstrip("/")
+
+
+def mistakes(hosts: Hosts, master: str, regions: Sequence[str]) -> Iterator[tuple[Path_, str]]:
+    """Everything wrong with `hosts` in a fleet of `regions`, as key path below `tunnels.hosts` and remedy."""
+    names = [place.name for place in hosts.regions]
+    for number, place in enumerate(hosts.regions):
+        if place.name == master:
+            yield ("regions", number, "name"), f"{master!r} is the master's region, which needs no tunnels; remove it"
+        elif place.name not in regions:
+            yield ("regions", number, "name"), f"{place.name!r} is no region of this fleet: {', '.join(regions)}"
+        elif place.name in names[:number]:
+            yield ("regions", number, "name"), f"{place.name!r} is there twice; keep one"
+        yield from _clients(number, place)
+    for missing in [name for name in regions if name not in (*names, master)]:
+        yield ("regions",), f"{missing!r} has no place for its tunnel hosts; add it with vpc and subnets"
+    yield from ((("host_keys",), what) for what in map(_key_mistake, hosts.host_keys) if what)
+
+
+def _clients(number: int, place: Place) -> Iterator[tuple[Path_, str]]:
+    for client in place.clients:
+        try:
+            ipaddress.IPv4Network(client)
+        except ValueError as error:
+            yield ("regions", number, "clients"), f"{client!r} is no network ({error}); write it as in 10.1.0.0/16"
+
+
+def _key_mistake(line: str) -> str:
+    """What is wrong with a public key; the comment at its end, if any, is free text on the same line."""
+    kind, _, rest = line.partition(" ")
+    if kind not in _KEY_TYPES or not line.isprintable():
+        return f"{line[:40]!r} is no public key of a host; copy /etc/ssh/ssh_host_ed25519_key.pub of the gateway"
+    try:
+        blob = base64.b64decode(rest.split(" ")[0], validate=True)
+    except binascii.Error:
+        blob = b""
+    fields = list(_fields(blob))
+    if len(fields) < 2 or fields[0] != kind.encode():
+        return f"{line[:40]!r} is cut off or damaged; copy the whole line"
+    return ""
+
+
+def _fields(blob: bytes) -> Iterator[bytes]:
+    """The fields of a public key, its type first; none if the last one is cut off. RFC 4253, section 6.6."""
+    found: list[bytes] = []
+    while blob:
+        size = int.from_bytes(blob[:4], "big")
+        if len(blob) < 4 + size:
+            return
+        found, blob = [*found, blob[4:4 + size]], blob[4 + size:]
+    yield from found

@@ -1,0 +1,184 @@
+"""What a customer with tunnels has: a database and its gateway in the master's region, tunnel hosts in the others.
+
+    with product(world, "us-east-1", ["eu-west-1", "ap-southeast-1"]) as tunnels:
+        tunnels.entrance("eu-west-1")           # where the master's database is reached there
+        world.hang(tunnels.hosts("eu-west-1")[0], TUNNEL)
+
+The hosts come from the template that a deployment brings, their key from `tunnels.rotate_keys`, and they run what their
+user data says, by the programs that are found on this machine or by our own in their place.
+"""
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from chalicelib import control, fleet
+from chalicelib.fleet import Fleet
+from chalicelib.site import Site
+from chalicelib.tunnels.declared import shipped
+from chalicelib.tunnels.keys_api import AwsKeys
+from chalicelib.tunnels.rotate import operation
+from commands import tunnel_resources
+from sandbox.hosts import programs as program
+from sandbox.hosts.far import DATABASE_PORT, GATEWAY_PORT, Far, eventually
+from sandbox.hosts.keyring import Keyring, command
+from sandbox.hosts.programs import Programs
+from sandbox.simulation.parts import MemoryTable, MemoryTopic
+from sandbox.world import World, WorldError
+
+# The services of a tunnel host.
+KEYS, TUNNEL, HEALTH = "lamplighter-keys", "lamplighter-tunnel", "lamplighter-tunnel-health"
+PORT, HEALTH_PORT = 3306, 3307
+NAME, STAGE = "tunnels", "demo"
+STACK = f"{NAME}-{STAGE}"
+_IMAGE = "resolve:ssm:/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-{}"
+_ROTATION_SECONDS, _LOOK_SECONDS = 180.0, 0.5
+
+
+@contextmanager
+def product(
+    world: World, master: str, regions: Sequence[str], *, most: int = 100, programs: Programs | None = None
+) -> Iterator["Tunnels"]:
+    """All of it, every tunnel host healthy; `WorldError` when that does not come about.
+
+    `most` is the database's max_connect_errors; `programs` the ones to use instead of those that are found.
+    """
+    with tempfile.TemporaryDirectory(prefix="lamp-tunnels-") as folder:
+        used = program.found() if programs is None else programs
+        keyring = Keyring(Path(folder), world, used)
+        far = Far(world, master, STACK, keyring, used, most)
+        image(world, keyring)
+        tunnels = Tunnels(world, far, keyring, declared(world, far, keyring, regions))
+        with ThreadPoolExecutor(len(regions)) as pool:
+            list(pool.map(tunnels.begin, regions))
+        yield tunnels
+
+
+def image(world: World, keyring: Keyring) -> None:
+    """Let instances of Amazon Linux 2023, which the template launches, be tunnel hosts."""
+    units = {unit: command("sandbox.hosts.boot", unit, str(keyring.folder)) for unit in (KEYS, TUNNEL, HEALTH)}
+    for machine in ("arm64", "x86_64"):
+        world.image(_IMAGE.format(machine), units)
+
+
+def declared(world: World, far: Far, keyring: Keyring, regions: Sequence[str]) -> Fleet:
+    """A fleet file for tunnel hosts in `regions`, each in a network that is made for them."""
+    names = "".join(f'[[regions]]\nname = "{name}"\n' for name in (far.region, *regions))
+    places = "".join(_place(world, region) for region in regions)
+    return fleet.parse(f"""
+name = "{NAME}"
+coordination = {{ regions = ["{far.region}"] }}
+{names}
+[tunnels]
+master = "{far.region}"
+port = {PORT}
+health_port = {HEALTH_PORT}
+[tunnels.hosts]
+gateway = "{far.gateway_address}"
+gateway_port = {GATEWAY_PORT}
+gateway_user = "{far.user}"
+host_keys = ["{keyring.public}"]
+database = "{far.database_address}"
+database_port = {DATABASE_PORT}
+{places}""")
+
+
+def _place(world: World, region: str) -> str:
+    ec2 = world.client("ec2", region)
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    subnets = [ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{number}.0/24", AvailabilityZone=f"{region}{zone}")
+               ["Subnet"]["SubnetId"] for number, zone in enumerate("ab")]
+    return f'[[tunnels.hosts.regions]]\nname = "{region}"\nvpc = "{vpc}"\nsubnets = {json.dumps(subnets)}\n'
+
+
+class Tunnels:
+    """The running product."""
+
+    def __init__(self, world: World, far: Far, keyring: Keyring, fleet: Fleet) -> None:
+        self.world, self.far, self.keyring, self.fleet = world, far, keyring, fleet
+        self._tables: dict[str, MemoryTable] = {}
+
+    def begin(self, region: str) -> None:
+        """Tunnel hosts in `region`, with a key, and healthy."""
+        self.deploy(region)
+        self.rotate(region)
+        eventually(lambda: len(self.healthy(region)) == len(self.hosts(region)) > 1, f"healthy hosts in {region}")
+
+    def deploy(self, region: str) -> None:
+        """The template's tunnels in `region`; their instances become who their role says."""
+        template = tunnel_resources.merged({"AWSTemplateFormatVersion": "2010-09-09"}, self.fleet, STAGE)
+        stacks = self.world.client("cloudformation", region)
+        stacks.create_stack(StackName=STACK, TemplateBody=json.dumps(template), Capabilities=["CAPABILITY_IAM"])
+
+        def ended() -> str:
+            status = str(stacks.describe_stacks(StackName=STACK)["Stacks"][0]["StackStatus"])
+            return "" if status.endswith("IN_PROGRESS") else status
+
+        if (status := eventually(ended, f"the stack in {region}")) != "CREATE_COMPLETE":
+            raise WorldError(f"the stack {STACK} in {region} is {status}: {_reasons(stacks)}")
+        role = stacks.describe_stack_resource(StackName=STACK, LogicalResourceId="TunnelsRole")
+        self.keyring.identify(region, role["StackResourceDetail"]["PhysicalResourceId"])
+
+    def rotate(self, region: str) -> None:
+        """A new key for the hosts of `region`, all the way, by the operation `tunnels.rotate_keys`."""
+        deadline = time.monotonic() + _ROTATION_SECONDS
+        while (answer := self.step(region))["status"] == "later":
+            if time.monotonic() > deadline:
+                raise WorldError(f"the key in {region} is not changed after {_ROTATION_SECONDS:.0f} s: {answer}")
+            time.sleep(_LOOK_SECONDS)  # between two looks at what the hosts do
+        if answer["status"] != "done":
+            raise WorldError(f"the key in {region} cannot be changed: {answer}")
+
+    def step(self, region: str) -> dict[str, Any]:
+        """One run of the operation, applied."""
+        table = self._tables.setdefault(region, MemoryTable())
+        site = Site(region, STAGE, self.fleet, MemoryTable(), table, {}, MemoryTopic())
+        keys = AwsKeys(region, self.far.region, STACK, self.world.client)
+        return control.run(operation(lambda site: keys), site, {"apply": True}, "by hand")
+
+    def entrance(self, region: str) -> tuple[str, int]:
+        """Address and port at which the balancer of `region` leads to the master's database."""
+        name = self.world.client("elbv2", region).describe_load_balancers(Names=[shipped(STACK)])["LoadBalancers"][0]
+        where = self.world.addresses()[name["DNSName"]]
+        return where.host, where.ports[PORT]
+
+    def hosts(self, region: str) -> list[str]:
+        """The hosts of `region` that are in service."""
+        found = self.world.client("autoscaling", region).describe_auto_scaling_groups(
+            AutoScalingGroupNames=[shipped(STACK)])["AutoScalingGroups"][0]["Instances"]
+        return [one["InstanceId"] for one in found if one["LifecycleState"] == "InService"]
+
+    def address(self, region: str, instance: str) -> str:
+        """Where a host is."""
+        found = self.world.client("ec2", region).describe_instances(InstanceIds=[instance])
+        return str(found["Reservations"][0]["Instances"][0]["PrivateIpAddress"])
+
+    def healthy(self, region: str) -> set[str]:
+        """The hosts of `region` that the balancer sends to."""
+        elb = self.world.client("elbv2", region)
+        group = elb.describe_target_groups(Names=[shipped(STACK)])["TargetGroups"][0]["TargetGroupArn"]
+        health = elb.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"]
+        return {one["Target"]["Id"] for one in health if one["TargetHealth"]["State"] == "healthy"}
+
+    def send(self, region: str, instance: str, action: str) -> dict[str, Any]:
+        """What came of the stack's document on one host: GetCommandInvocation once it has ended."""
+        ssm = self.world.client("ssm", region)
+        sent = ssm.send_command(InstanceIds=[instance], DocumentName=shipped(STACK), Parameters={"Action": [action]})
+
+        def ended() -> Any:
+            told = ssm.get_command_invocation(CommandId=sent["Command"]["CommandId"], InstanceId=instance)
+            return told["Status"] not in ("Pending", "InProgress", "Delayed") and told
+
+        found: dict[str, Any] = eventually(ended, f"the end of {action} on {instance}")
+        return found
+
+
+def _reasons(stacks: Any) -> str:
+    events = stacks.describe_stack_events(StackName=STACK)["StackEvents"]
+    return "; ".join(f"{one['LogicalResourceId']}: {one.get('ResourceStatusReason')}" for one in events
+                     if one["ResourceStatus"].endswith("FAILED"))

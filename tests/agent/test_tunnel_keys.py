@@ -1,0 +1,99 @@
+"""lamplighter-keys by itself: what it writes, what it says, and what it leaves when it cannot."""
+
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from chalicelib.tunnels.keys import Key
+from commands import tunnel_host
+from tests.agent.fake_aws import HOST_KEYS, PROGRAM, Host, host
+
+KEY = Key(bytes(32), "a" * 36).private()
+
+
+def left(made: Host) -> list[str]:
+    """The files in memory."""
+    return sorted(path.name for path in made.run.iterdir())
+
+
+def test_at_boot_both_are_in_place_for_their_owner_alone_and_only_the_version_is_told(tmp_path: Path) -> None:
+    made = host(tmp_path)
+    made.answers(AWSCURRENT=KEY)
+    done = made.keys("boot")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "version=version-of-AWSCURRENT\n", "")
+    assert (made.run / "key").read_text() == KEY and (made.run / "known_hosts").read_text() == HOST_KEYS
+    assert {stat.S_IMODE(path.stat().st_mode) for path in made.run.iterdir()} == {0o600}
+    assert left(made) == ["key", "known_hosts"]
+
+
+def test_no_key_is_ever_on_a_command_line(tmp_path: Path) -> None:
+    made = host(tmp_path)
+    made.answers(AWSCURRENT=KEY)
+    made.keys("boot")
+    asked = (tmp_path / "asked").read_text()
+    assert "get-secret-value --secret-id s --version-stage AWSCURRENT --region eu-west-1" in asked
+    assert KEY.splitlines()[3] not in asked
+
+
+def test_without_a_key_it_says_how_there_comes_to_be_one(tmp_path: Path) -> None:
+    made = host(tmp_path)
+    made.answers()
+    for word in ("boot", "reload"):
+        done = made.keys(word)
+        assert done.returncode == 1 and "run the operation tunnels.rotate_keys" in done.stderr
+    made.answers(AWSCURRENT="")
+    assert made.keys("boot").returncode == 1 and left(made) == ["known_hosts"]
+
+
+@pytest.mark.parametrize(("lines", "said"), [
+    (["#!/bin/sh", "echo 'An error occurred (AccessDeniedException): no' >&2; exit 254"], "AccessDeniedException"),
+    (["#!/bin/sh", "echo not json"], "JSONDecodeError"),
+    (["#!/bin/sh", "echo {}"], "KeyError"),
+])
+def test_an_answer_that_is_none_leaves_what_is_there(tmp_path: Path, lines: list[str], said: str) -> None:
+    made = host(tmp_path)
+    made.answers(AWSCURRENT=KEY)
+    made.keys("boot")
+    made.says(lines)
+    for word in ("boot", "reload"):
+        done = made.keys(word)
+        assert done.returncode == 1 and said in done.stderr and not done.stdout
+    assert (made.run / "key").read_text() == KEY and left(made) == ["key", "known_hosts"]
+
+
+def test_a_damaged_answer_is_not_quoted(tmp_path: Path) -> None:
+    made = host(tmp_path)
+    made.says(["#!/bin/sh", f"echo '{{\"SecretString\": \"{KEY.splitlines()[3]}'"])
+    done = made.keys("boot")
+    assert done.returncode == 1 and KEY.splitlines()[3] not in done.stdout + done.stderr
+
+
+def test_a_key_that_the_gateway_does_not_take_is_not_put_in_place(tmp_path: Path) -> None:
+    if not shutil.which("ssh"):
+        pytest.skip("needs ssh; apt-get install openssh-client")
+    made = host(tmp_path)
+    made.answers(AWSCURRENT=KEY, AWSPENDING=Key(bytes([1] * 32), "b" * 36).private())
+    made.keys("boot")
+    done = made.keys("reload")  # nobody listens at port 1
+    assert done.returncode == 3 and "does not let this key in" in done.stderr and not done.stdout
+    assert (made.run / "key").read_text() == KEY and left(made) == ["key", "known_hosts"]
+
+
+@pytest.mark.parametrize("words", [[], ["restart"], ["boot", "reload"]])
+def test_any_other_word_is_refused(tmp_path: Path, words: list[str]) -> None:
+    done = host(tmp_path).keys(*words)
+    assert done.returncode == 2 and "usage: lamplighter-keys boot | reload" in done.stderr
+
+
+def test_pythons_of_amazon_linux_run_it(tmp_path: Path) -> None:
+    python = shutil.which("python3.9")
+    if not python or subprocess.run([python, "--version"], capture_output=True).returncode:
+        pytest.skip("needs Python 3.9, as Amazon Linux 2023 has it")
+    made, lean = host(tmp_path), tmp_path / "lamplighter-keys"
+    lean.write_bytes(tunnel_host.lean(PROGRAM.read_bytes()))
+    made.answers(AWSCURRENT=KEY)
+    done = made.keys("boot", program=lean, python=python)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "version=version-of-AWSCURRENT\n", "")

@@ -1,0 +1,42 @@
+"""Fleets with tunnel hosts, for tests: a master's region and two others."""
+
+from chalicelib import fleet
+from chalicelib.fleet import Fleet
+from chalicelib.tunnels.declared import Tunnels
+from chalicelib.tunnels.hosts import Hosts
+
+MASTER, NEAR, FAR = "us-east-1", "eu-west-1", "ap-southeast-1"
+HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
+TEXT = f"""
+name = "f"
+coordination = {{ regions = ["eu-west-1"] }}
+[[regions]]
+name = "{MASTER}"
+[[regions]]
+name = "{NEAR}"
+[[regions]]
+name = "{FAR}"
+[tunnels]
+master = "{MASTER}"
+[tunnels.hosts]
+gateway = "gw.example.com"
+host_keys = ["{HOST_KEY} root@gw"]
+database = "db.internal"
+[[tunnels.hosts.regions]]
+name = "{NEAR}"
+vpc = "vpc-0123456789abcdef0"
+subnets = ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"]
+clients = ["10.1.0.0/16", "10.2.0.0/16"]
+[[tunnels.hosts.regions]]
+name = "{FAR}"
+vpc = "vpc-0123456789abcdef2"
+subnets = ["subnet-0123456789abcdef2"]
+gateway = "10.9.8.7"
+"""
+
+
+def parsed(text: str = TEXT) -> tuple[Fleet, Tunnels, Hosts]:
+    """The fleet, its tunnels and their hosts."""
+    found = fleet.parse(text)
+    assert found.tunnels and found.tunnels.hosts
+    return found, found.tunnels, found.tunnels.hosts
