@@ -51,11 +51,21 @@ class FleetError(Exception):
     """fleet.toml cannot be used; the text names each mistake with its line and its remedy."""
 
 
+class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where in a VPC the Lambdas run that must reach tunnels and databases."""
+
+    subnets: Annotated[tuple[Annotated[str, msgspec.Meta(pattern=r"^subnet-[0-9a-f]{8,17}\Z")], ...],
+                       msgspec.Meta(min_length=1, max_length=16)]
+    security_groups: Annotated[tuple[Annotated[str, msgspec.Meta(pattern=r"^sg-[0-9a-f]{8,17}\Z")], ...],
+                               msgspec.Meta(min_length=1, max_length=5)]
+
+
 class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An AWS region that runs the product. The first is home; the order is the order of taking over."""
 
     name: str
     entrance: Entrance | None = None
+    network: Network | None = None
 
 
 class Coordination(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

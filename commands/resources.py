@@ -10,8 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from chalicelib.fleet import LAMBDA_SECONDS, RESERVE_SECONDS, Fleet, Queue
-from chalicelib.routing import marks
-from commands import timers, tunnel_resources
+from commands import networks, permissions, timers, tunnel_resources
 
 Json = dict[str, Any]
 
@@ -44,7 +43,9 @@ def merged(static: Json, fleet: Fleet, stage: str, functions: Sequence[str]) -> 
             "TopicArn": {"Ref": "Alerts"}, "Protocol": "email", "Endpoint": fleet.alarm_email}}
     for function in functions:
         resources[logical(function)] = {"Properties": _function(fleet, stage, function)}
-    whole = {**static, "Resources": resources, "Outputs": {**static.get("Outputs", {}), **_outputs(fleet)}}
+    conditions = {**static.get("Conditions", {}), **networks.conditions(fleet)}
+    whole = {**static, **({"Conditions": conditions} if conditions else {}), "Resources": resources,
+             "Outputs": {**static.get("Outputs", {}), **_outputs(fleet)}}
     return tunnel_resources.merged(whole, fleet, stage)
 
 
@@ -98,6 +99,8 @@ def _work_seconds(fleet: Fleet) -> int:
 
 def _function(fleet: Fleet, stage: str, function: str) -> Json:
     more = {"Timeout": _work_seconds(fleet)} if function == "tasks_work" else {}
+    if networks.private(function):
+        more |= networks.config(fleet)
     return {"FunctionName": _sub(function), "Environment": {"Variables": {
         "LAMP_STAGE": stage, "LAMP_TABLE": {"Ref": "RegionalTable"}, "LAMP_ALERTS": {"Ref": "Alerts"},
         "LAMP_COORDINATION": {"Fn::Sub": "${AWS::StackName}-coordination"},
@@ -174,23 +177,7 @@ def _placeholders(fleet: Fleet) -> dict[str, Any]:
         "ssm-instances": [_arn("ec2", "instance/*"), _arn("ssm", "managed-instance/*")] if ssm else [],
         # These three take no resource: service authorization reference, "AWS Systems Manager".
         "ssm-any": "*" if ssm else [],
-        **_routing(fleet),
-    }
-
-
-def _routing(fleet: Fleet) -> dict[str, Any]:
-    """The same for Route 53 and what it stands on. Calls that take no resource (`-any`) are in AWS's service
-    authorization reference: CreateHealthCheck and ListHealthChecks, and the Describe calls of EC2 and its balancers."""
-    routing, hosts = fleet.routing, fleet.health_checks
-    buckets = sorted(filter(None, (marks.bucket(fleet, region.name) for region in fleet.regions))) if routing else []
-    return {
-        "zone": [{"Fn::Sub": f"arn:${{AWS::Partition}}:route53:::hostedzone/{routing.zone}"}] if routing else [],
-        "checks": [{"Fn::Sub": "arn:${AWS::Partition}:route53:::healthcheck/*"}] if routing or hosts else [],
-        "checks-any": "*" if routing or hosts else [], "hosts-any": "*" if hosts else [],
-        "mark-buckets": [{"Fn::Sub": f"arn:${{AWS::Partition}}:s3:::{name}"} for name in buckets],
-        "marks": [{"Fn::Sub": f"arn:${{AWS::Partition}}:s3:::{name}/evacuated/*"} for name in buckets],
-        "verdicts": [{"Fn::Sub": "arn:${AWS::Partition}:dynamodb:*:${AWS::AccountId}:table/"
-                                 "${AWS::StackName}-coordination"}] if routing and hosts else [],
+        **permissions.placeholders(fleet),
     }
 
 
@@ -199,10 +186,15 @@ def _queue_arns(names: Iterable[str]) -> list[Json]:
 
 
 def _fill(statement: Json, fleet: Fleet) -> Json:
-    ssm = fleet.schedules.ssm
-    if "Condition" not in statement or ssm is None:
+    """A statement with the tags that its condition names, as fleet.toml has them."""
+    if "Condition" not in statement:
         return statement
-    text = json.dumps(statement).replace("{ssm-tag}", ssm.tag).replace("{ssm-value}", ssm.value)
+    text, ssm = json.dumps(statement), fleet.schedules.ssm
+    key, _, value = (fleet.tunnels.tag if fleet.tunnels and fleet.tunnels.tag else "=").partition("=")
+    tags = {"{tunnel-tag}": key, "{tunnel-value}": value} | (
+        {"{ssm-tag}": ssm.tag, "{ssm-value}": ssm.value} if ssm else {})
+    for place, tag in tags.items():
+        text = text.replace(place, tag)
     filled: Json = json.loads(text)
     return filled
 

@@ -37,6 +37,13 @@ TIMERS = (
     Timer("health_checks_rotate", MINUTE, lambda fleet: fleet.health_checks is not None,
           "one step of the health checks' round over the hosts",
           "health_checks_rotate fails: checks stay on hosts that may be gone"),
+    Timer("tunnels_heal", MINUTE, lambda fleet: fleet.tunnels is not None,
+          "a minute of rounds over the tunnels", "tunnels_heal fails: tunnels that break stay broken"),
+    Timer("databases_watch", MINUTE, lambda fleet: fleet.databases is not None,
+          "look at the region's database, write the heartbeat",
+          "databases_watch fails: nobody sees replication stop, and an old master is not fenced"),
+    Timer("databases_heal", MINUTE, lambda fleet: fleet.databases is not None,
+          "start replication that stands still", "databases_heal fails: replication that stops stays stopped"),
 )
 
 

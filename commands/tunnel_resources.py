@@ -29,6 +29,9 @@ _COMMAND_SECONDS = "30"
 _ACTION = """\
 set -u
 PATH=$PATH:/usr/local/bin
+key=$(printf %s '{{ Key }}' | tr / _) acts=${HOME:-/root}/.lamplighter/acts
+mkdir -p "$acts"
+if [ -n "$key" ] && ! mkdir "$acts/$key" 2>/dev/null; then echo "$key was run before"; exit 0; fi
 case "{{ Action }}" in
 restart) systemctl restart lamplighter-tunnel && systemctl is-active --quiet lamplighter-tunnel ;;
 reload-keys) lamplighter-keys reload ;;
@@ -110,7 +113,9 @@ def _document() -> Json:
         "schemaVersion": "2.2", "description": "Restarts the tunnel of a tunnel host, or lets it fetch its key",
         "parameters": {"Action": {
             "type": "String", "default": "restart", "allowedValues": ["restart", "reload-keys"],
-            "description": "restart: the tunnel's service. reload-keys: the key to come, tried before it is used."}},
+            "description": "restart: the tunnel's service. reload-keys: the key to come, tried before it is used."},
+            "Key": {"type": "String", "default": "", "allowedPattern": "^[A-Za-z0-9/._-]{0,200}$",
+                    "description": "A mark of the act: of several commands with the same one, the first is run."}},
         "mainSteps": [script]}
     return {"Type": "AWS::SSM::Document", "Properties": {
         "Name": _named(), "DocumentType": "Command", "DocumentFormat": "JSON", "TargetType": "/AWS::EC2::Instance",

@@ -356,6 +356,7 @@ def test_the_stages_of_a_file_are_known(tmp_path: Path) -> None:
 DOCUMENTED: dict[str, type[msgspec.Struct]] = {
     "the file": fleet.Fleet,
     "[[regions]]": fleet.Region,
+    "[regions.network]": fleet.Network,
     "[coordination]": fleet.Coordination,
     "[schedules]": fleet.Schedules,
     "[schedules.ecs]": fleet.Ecs,

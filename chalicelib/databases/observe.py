@@ -12,7 +12,6 @@ from chalicelib.databases.records import (
     MASTER,
     MEMORY,
     REPAIRS,
-    TUNNELS,
     Master,
     Memory,
     Repairs,
@@ -23,6 +22,7 @@ from chalicelib.databases.records import (
 from chalicelib.databases.seen import Around, One, Sick, Throne, Tunnels, Watched
 from chalicelib.ledger import Item
 from chalicelib.site import Site
+from chalicelib.tunnels import records as healer
 
 
 class RegionAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,7 +66,7 @@ def sick(site: Site, request: Request, reach: Reach) -> Sick:
     tunnelled = site.fleet.tunnels is not None and site.fleet.tunnels.lives_in(site.region)
     if seen.server is None or repairs.minute >= request.now // 60:
         return Sick(seen, repairs, rev)
-    verdict = _tunnels(site.regional.get(*TUNNELS))
+    verdict = _tunnels(site.regional.get(*healer.KEY))
     own = look(reach(site, site.region, False))
     asked = isinstance(own, State) and bool(healing.at_stake(own))
     master = look(reach(site, seen.master.region, False)) if asked else None
@@ -74,7 +74,9 @@ def sick(site: Site, request: Request, reach: Reach) -> Sick:
 
 
 def _tunnels(item: Item | None) -> Tunnels | None:
-    return (int(item.body["up"]), int(item.body["slots"]), float(item.body["at"])) if item else None
+    """What the tunnels' healer remembers of its last round: how many slots are healthy, of how many, and when."""
+    memory = healer.read(item.body) if item else None
+    return (sum(slot.phase == "healthy" for slot in memory.slots), len(memory.slots), memory.at) if memory else None
 
 
 def one(site: Site, request: Request, reach: Reach) -> One:

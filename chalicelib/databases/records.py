@@ -15,7 +15,6 @@ MASTER = ("master", "current")
 MEMORY = ("databases", "watch")
 REPAIRS = ("databases", "heal")
 READINESS = ("readiness", "database")
-TUNNELS = ("tunnels", "verdict")
 # What a region's watch saw is news for so long (s): three of its minutes.
 FRESH = 180
 # The beats of an hour.

@@ -12,8 +12,9 @@ from chalicelib.control import Refused
 from chalicelib.databases import act, decide, draining, healing, promoting, promotion
 from chalicelib.databases.gtid import Gtids
 from chalicelib.databases.observe import RegionAsked
-from chalicelib.databases.records import MASTER, TUNNELS, Master, Promotion, body, read
+from chalicelib.databases.records import MASTER, Master, Promotion, body, read
 from chalicelib.plan import Action
+from chalicelib.tunnels import records as healer
 from tests.databases.crash import Crash
 from tests.databases.model import AP, EU, REGIONS, TOML, US, World
 
@@ -149,7 +150,15 @@ def started(prepare: Callable[[World], None], region: str = US) -> Callable[[], 
 
 
 def no_tunnel(found: World) -> None:
-    found.tables[US].create(*TUNNELS, {"up": 0, "slots": 2, "at": found.now})
+    judged(found, US, 0, 2, 0)
+
+
+def judged(found: World, region: str, up: int, slots: int, age: int) -> None:
+    """What the tunnels' healer of a region leaves after a round."""
+    phases = ["healthy"] * up + ["drained"] * (slots - up)
+    memory = healer.Memory(at=found.now - age, slots=tuple(
+        healer.Slot(str(number), phase=phase) for number, phase in enumerate(phases)))  # type: ignore[arg-type]
+    found.tables[region].create(*healer.KEY, healer.body(memory))
 
 
 def duplicate(found: World) -> None:
@@ -339,16 +348,15 @@ def test_an_act_of_no_promotion_does_nothing() -> None:
     assert not found.models[EU].read_only
 
 
-@pytest.mark.parametrize("region, judged, starts", [
+@pytest.mark.parametrize("region, verdict, starts", [
     (US, None, False), (US, (2, 2, 0), True), (US, (1, 2, 60), True), (US, (0, 2, 0), False), (US, (2, 2, 121), False)])
 def test_where_there_are_tunnels_their_verdict_in_the_ledger_decides(
-    region: str, judged: tuple[int, int, int] | None, starts: bool
+    region: str, verdict: tuple[int, int, int] | None, starts: bool
 ) -> None:
     found = world()
     found.fleet = fleet.parse(TOML + f'[tunnels]\nmaster = "{EU}"\n')
     found.models[region].stop("SQL")
-    if judged:
-        up, slots, age = judged
-        found.tables[region].create(*TUNNELS, {"up": up, "slots": slots, "at": found.now - age})
+    if verdict:
+        judged(found, region, *verdict)
     found.scheduled(region, "heal")
     assert (found.models[region].sql == "running") == starts
