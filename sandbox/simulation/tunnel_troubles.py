@@ -90,6 +90,8 @@ class Troubles:
 
     def _dies(self) -> None:
         if hosts := self._hosts():
+            # Whoever dies does not come back: from then on it is no longer several that fail for a moment.
+            self.world.judge.blip(0)
             self.street.dies(self.chance.choice(hosts))
 
     def _swap(self) -> None:

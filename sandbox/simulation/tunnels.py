@@ -221,6 +221,9 @@ class World:
 
     def _call(self, healer: Healer, memory: Memory, act: Act) -> Iterator[float]:
         streak = next((slot.streak for slot in memory.slots if slot.name == act.slot), None)
+        if act.reason == hand.BY_HAND:
+            # Who asks has looked by himself; the healer's own count may be older.
+            streak = None
         overtaken = self.street.now - self.written if self.memory.turn != memory.turn else 0.0
         self.judge.called(act, healer.skew, streak.at if streak else act.at, memory.dark, overtaken)
         # What is under way arrives, whatever becomes of the healer; or it is lost.
