@@ -52,7 +52,7 @@ class Keyring:
         half.replace(self.folder / f"{region}.env")
 
     def session(self, region: str, role: str) -> dict[str, str]:
-        """Credentials of a role, as AssumeRole gives them. It trusts a service; for a moment it trusts the operator, too."""
+        """Credentials of a role, as AssumeRole gives them. It trusts a service; for a moment the operator, too."""
         iam, sts = self._world.client("iam", region), self._world.client("sts", region)
         found = iam.get_role(RoleName=role)["Role"]
         own = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": sts.get_caller_identity()["Arn"]}}
