@@ -171,6 +171,7 @@ def _step_down(folder: Path) -> None:
         os.setgroups([])
         os.setgid(owner.st_gid)
         os.setuid(owner.st_uid)
+        os.environ["HOME"] = str(folder)  # root's is closed to it
 
 
 def _settings() -> dict[str, str]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 VERSION = "1.5.33"
 # Where the changes are; each of these registers its own when it is imported.
-MODULES = ("lambdas", "replication", "batches", "telemetry", "dns", "hypervisor.ec2", "hypervisor.elb",
+MODULES = ("lambdas", "replication", "batches", "conditions", "telemetry", "dns", "hypervisor.ec2", "hypervisor.elb",
            "hypervisor.ssm", "hypervisor.autoscaling", "hypervisor.authorization")
 
 Build = Callable[[Any, "Context"], Any]

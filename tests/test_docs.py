@@ -42,7 +42,8 @@ def costs(name: str, heading: str) -> tuple[str, list[list[float]], list[float]]
 
 
 @pytest.mark.parametrize(("name", "heading", "least"), [
-    ("deploy.md", "What it costs", 10), ("routing.md", "Cost", 9), ("health-checks.md", "What it costs", 6)])
+    ("deploy.md", "What it costs", 10), ("routing.md", "Cost", 9), ("health-checks.md", "What it costs", 6),
+    ("tunnels-host.md", "What it costs", 7)])
 def test_the_costs_add_up(name: str, heading: str, least: int) -> None:
     _, columns, told = costs(name, heading)
     assert len(columns[0]) > least

@@ -43,7 +43,7 @@ class Keyring:
 
     def identify(self, region: str, role: str) -> None:
         """From now on the hosts of `region` act as this role, as long as its permissions say."""
-        given = self._session(region, role)
+        given = self.session(region, role)
         values = {"AWS_ENDPOINT_URL": self._world.endpoint, "AWS_ACCESS_KEY_ID": given["AccessKeyId"],
                   "AWS_SECRET_ACCESS_KEY": given["SecretAccessKey"], "AWS_SESSION_TOKEN": given["SessionToken"]}
         half = self.folder / f"{region}.half"
@@ -51,8 +51,8 @@ class Keyring:
         half.write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items()))
         half.replace(self.folder / f"{region}.env")
 
-    def _session(self, region: str, role: str) -> dict[str, str]:
-        """What EC2 would get for an instance. It alone is trusted, so the operator is, too, for a moment."""
+    def session(self, region: str, role: str) -> dict[str, str]:
+        """Credentials of a role, as AssumeRole gives them. It trusts a service; for a moment the operator, too."""
         iam, sts = self._world.client("iam", region), self._world.client("sts", region)
         found = iam.get_role(RoleName=role)["Role"]
         own = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": sts.get_caller_identity()["Arn"]}}

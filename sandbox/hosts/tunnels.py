@@ -5,7 +5,8 @@
         world.hang(tunnels.hosts("eu-west-1")[0], TUNNEL)
 
 The hosts come from the template that a deployment brings, their key from `tunnels.rotate_keys`, and they run what their
-user data says, by the programs that are found on this machine or by our own in their place.
+user data says, by the programs that are found on this machine or by our own in their place. Who deploys a whole package
+makes `Far` and `image`, adds `tables` to its fleet.toml, deploys, and then `identify`s and `rotate`s each region.
 """
 
 import json
@@ -53,7 +54,7 @@ def product(
         keyring = Keyring(Path(folder), world, used)
         far = Far(world, master, STACK, keyring, used, most)
         image(world, keyring)
-        tunnels = Tunnels(world, far, keyring, declared(world, far, keyring, regions))
+        tunnels = Tunnels(world, far, keyring, _declared(world, far, keyring, regions), STAGE)
         with ThreadPoolExecutor(len(regions)) as pool:
             list(pool.map(tunnels.begin, regions))
         yield tunnels
@@ -66,14 +67,16 @@ def image(world: World, keyring: Keyring) -> None:
         world.image(_IMAGE.format(machine), units)
 
 
-def declared(world: World, far: Far, keyring: Keyring, regions: Sequence[str]) -> Fleet:
-    """A fleet file for tunnel hosts in `regions`, each in a network that is made for them."""
+def _declared(world: World, far: Far, keyring: Keyring, regions: Sequence[str]) -> Fleet:
     names = "".join(f'[[regions]]\nname = "{name}"\n' for name in (far.region, *regions))
+    head = f'name = "{NAME}"\ncoordination = {{ regions = ["{far.region}"] }}\n{names}'
+    return fleet.parse(head + tables(world, far, keyring, regions))
+
+
+def tables(world: World, far: Far, keyring: Keyring, regions: Sequence[str]) -> str:
+    """`[tunnels]` of a fleet.toml with hosts in `regions`, each in a network that is made for them."""
     places = "".join(_place(world, region) for region in regions)
-    return fleet.parse(f"""
-name = "{NAME}"
-coordination = {{ regions = ["{far.region}"] }}
-{names}
+    return f"""
 [tunnels]
 master = "{far.region}"
 port = {PORT}
@@ -85,7 +88,7 @@ gateway_user = "{far.user}"
 host_keys = ["{keyring.public}"]
 database = "{far.database_address}"
 database_port = {DATABASE_PORT}
-{places}""")
+{places}"""
 
 
 def _place(world: World, region: str) -> str:
@@ -97,10 +100,11 @@ def _place(world: World, region: str) -> str:
 
 
 class Tunnels:
-    """The running product."""
+    """The tunnel hosts of a stack, `<name of the fleet>-<stage>`."""
 
-    def __init__(self, world: World, far: Far, keyring: Keyring, fleet: Fleet) -> None:
-        self.world, self.far, self.keyring, self.fleet = world, far, keyring, fleet
+    def __init__(self, world: World, far: Far, keyring: Keyring, fleet: Fleet, stage: str) -> None:
+        self.world, self.far, self.keyring, self.fleet, self.stage = world, far, keyring, fleet, stage
+        self.stack = f"{fleet.name}-{stage}"
         self._tables: dict[str, MemoryTable] = {}
 
     def begin(self, region: str) -> None:
@@ -110,18 +114,23 @@ class Tunnels:
         eventually(lambda: len(self.healthy(region)) == len(self.hosts(region)) > 1, f"healthy hosts in {region}")
 
     def deploy(self, region: str) -> None:
-        """The template's tunnels in `region`; their instances become who their role says."""
-        template = tunnel_resources.merged({"AWSTemplateFormatVersion": "2010-09-09"}, self.fleet, STAGE)
+        """The template's tunnels in `region`, without the rest of a package."""
+        template = tunnel_resources.merged({"AWSTemplateFormatVersion": "2010-09-09"}, self.fleet, self.stage)
         stacks = self.world.client("cloudformation", region)
-        stacks.create_stack(StackName=STACK, TemplateBody=json.dumps(template), Capabilities=["CAPABILITY_IAM"])
+        stacks.create_stack(StackName=self.stack, TemplateBody=json.dumps(template), Capabilities=["CAPABILITY_IAM"])
 
         def ended() -> str:
-            status = str(stacks.describe_stacks(StackName=STACK)["Stacks"][0]["StackStatus"])
+            status = str(stacks.describe_stacks(StackName=self.stack)["Stacks"][0]["StackStatus"])
             return "" if status.endswith("IN_PROGRESS") else status
 
         if (status := eventually(ended, f"the stack in {region}")) != "CREATE_COMPLETE":
-            raise WorldError(f"the stack {STACK} in {region} is {status}: {_reasons(stacks)}")
-        role = stacks.describe_stack_resource(StackName=STACK, LogicalResourceId="TunnelsRole")
+            raise WorldError(f"the stack {self.stack} in {region} is {status}: {self._reasons(stacks)}")
+        self.identify(region)
+
+    def identify(self, region: str) -> None:
+        """Let the hosts of `region` be who the role of the stack, which is deployed, says."""
+        role = self.world.client("cloudformation", region).describe_stack_resource(
+            StackName=self.stack, LogicalResourceId="TunnelsRole")
         self.keyring.identify(region, role["StackResourceDetail"]["PhysicalResourceId"])
 
     def rotate(self, region: str) -> None:
@@ -137,20 +146,21 @@ class Tunnels:
     def step(self, region: str) -> dict[str, Any]:
         """One run of the operation, applied."""
         table = self._tables.setdefault(region, MemoryTable())
-        site = Site(region, STAGE, self.fleet, MemoryTable(), table, {}, MemoryTopic())
-        keys = AwsKeys(region, self.far.region, STACK, self.world.client)
+        site = Site(region, self.stage, self.fleet, MemoryTable(), table, {}, MemoryTopic())
+        keys = AwsKeys(region, self.far.region, self.stack, self.world.client)
         return control.run(operation(lambda site: keys), site, {"apply": True}, "by hand")
 
     def entrance(self, region: str) -> tuple[str, int]:
         """Address and port at which the balancer of `region` leads to the master's database."""
-        name = self.world.client("elbv2", region).describe_load_balancers(Names=[shipped(STACK)])["LoadBalancers"][0]
+        elb = self.world.client("elbv2", region)
+        name = elb.describe_load_balancers(Names=[shipped(self.stack)])["LoadBalancers"][0]
         where = self.world.addresses()[name["DNSName"]]
         return where.host, where.ports[PORT]
 
     def hosts(self, region: str) -> list[str]:
         """The hosts of `region` that are in service."""
         found = self.world.client("autoscaling", region).describe_auto_scaling_groups(
-            AutoScalingGroupNames=[shipped(STACK)])["AutoScalingGroups"][0]["Instances"]
+            AutoScalingGroupNames=[shipped(self.stack)])["AutoScalingGroups"][0]["Instances"]
         return [one["InstanceId"] for one in found if one["LifecycleState"] == "InService"]
 
     def address(self, region: str, instance: str) -> str:
@@ -161,14 +171,15 @@ class Tunnels:
     def healthy(self, region: str) -> set[str]:
         """The hosts of `region` that the balancer sends to."""
         elb = self.world.client("elbv2", region)
-        group = elb.describe_target_groups(Names=[shipped(STACK)])["TargetGroups"][0]["TargetGroupArn"]
+        group = elb.describe_target_groups(Names=[shipped(self.stack)])["TargetGroups"][0]["TargetGroupArn"]
         health = elb.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"]
         return {one["Target"]["Id"] for one in health if one["TargetHealth"]["State"] == "healthy"}
 
     def send(self, region: str, instance: str, action: str) -> dict[str, Any]:
         """What came of the stack's document on one host: GetCommandInvocation once it has ended."""
         ssm = self.world.client("ssm", region)
-        sent = ssm.send_command(InstanceIds=[instance], DocumentName=shipped(STACK), Parameters={"Action": [action]})
+        sent = ssm.send_command(
+            InstanceIds=[instance], DocumentName=shipped(self.stack), Parameters={"Action": [action]})
 
         def ended() -> Any:
             told = ssm.get_command_invocation(CommandId=sent["Command"]["CommandId"], InstanceId=instance)
@@ -177,8 +188,7 @@ class Tunnels:
         found: dict[str, Any] = eventually(ended, f"the end of {action} on {instance}")
         return found
 
-
-def _reasons(stacks: Any) -> str:
-    events = stacks.describe_stack_events(StackName=STACK)["StackEvents"]
-    return "; ".join(f"{one['LogicalResourceId']}: {one.get('ResourceStatusReason')}" for one in events
-                     if one["ResourceStatus"].endswith("FAILED"))
+    def _reasons(self, stacks: Any) -> str:
+        events = stacks.describe_stack_events(StackName=self.stack)["StackEvents"]
+        return "; ".join(f"{one['LogicalResourceId']}: {one.get('ResourceStatusReason')}" for one in events
+                         if one["ResourceStatus"].endswith("FAILED"))

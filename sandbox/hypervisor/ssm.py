@@ -57,12 +57,20 @@ def _refused(commands: Sender, region: str, headers: dict[str, str], query: dict
     key, account = router.extract_access_key_id(headers, query), responses.get_account_id()
     for instance in commands.targets(region, data):
         arn = f"arn:aws:ec2:{region}:{account}:instance/{instance}"
-        denied = iam_evaluator.enforce(key, "ssm:SendCommand", "ssm", region, resource_arn=arn)
+        denied = iam_evaluator.enforce(key, "ssm:SendCommand", "ssm", region, resource_arn=arn,
+                                       service_context=_tags(instance))
         if isinstance(denied, iam_evaluator.EvalResult):
             return iam_actions.access_denied_response(
                 "ssm", "ssm:SendCommand", denied.principal_arn, "0", headers=headers, resource_arn=arn,
                 explicit_deny=denied.decision == "Deny")
     return None
+
+
+def _tags(instance: str) -> dict[str, str]:
+    """The condition keys `ssm:resourceTag/NAME` of an instance, the group's own tag among them."""
+    from ministack.services import ec2
+
+    return {f"ssm:resourceTag/{tag['Key']}": tag["Value"] for tag in ec2._tags.get(instance, ())}
 
 
 def _invocations(region: str, account: str, data: Data) -> Data:

@@ -226,10 +226,16 @@ def test_a_private_key_is_in_memory_for_one_user_and_in_no_log(tunnels: Tunnels)
     assert "version=" in said and secret not in said
 
 
+def acting_as(tunnels: Tunnels, role: str) -> boto3.Session:
+    """Somebody with this role."""
+    given = tunnels.keyring.session(HERE, role)
+    return boto3.Session(given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"], HERE)
+
+
 def test_a_host_may_read_its_key_and_its_gateways_host_keys_and_nothing_else(tunnels: Tunnels) -> None:
-    lines = (tunnels.keyring.folder / f"{HERE}.env").read_text().splitlines()
-    told = {name: value.strip("'") for name, value in (line.split("=", 1) for line in lines)}
-    session = boto3.Session(told["AWS_ACCESS_KEY_ID"], told["AWS_SECRET_ACCESS_KEY"], told["AWS_SESSION_TOKEN"], HERE)
+    role = tunnels.world.client("cloudformation", HERE).describe_stack_resource(
+        StackName=STACK, LogicalResourceId="TunnelsRole")["StackResourceDetail"]["PhysicalResourceId"]
+    session = acting_as(tunnels, role)
     secrets = session.client("secretsmanager", endpoint_url=tunnels.world.endpoint)
     ssm = session.client("ssm", endpoint_url=tunnels.world.endpoint)
     assert secrets.get_secret_value(SecretId=host.secret(STACK))["SecretString"]
@@ -269,3 +275,26 @@ def test_a_key_that_the_gateway_was_not_told_of_is_not_taken_though_the_old_one_
             SecretId=host.secret(STACK), VersionStage="AWSPENDING", RemoveFromVersionId=made["VersionId"])
     assert (said["Status"], said["ResponseCode"]) == ("Failed", 3), said
     assert (folder(tunnels, one) / "run" / "key").read_text() == private_key(tunnels)
+
+
+@pytest.mark.parametrize(("group", "allowed"), [(shipped(STACK), True), ("another", False)])
+def test_who_may_command_the_hosts_of_one_group_may_command_no_others(
+    tunnels: Tunnels, group: str, allowed: bool
+) -> None:
+    role = f"commander-{allowed}-{'real' if tunnels.far.user != 'tunnel' else 'own'}"
+    iam = tunnels.world.client("iam", HERE)
+    iam.create_role(RoleName=role, AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}]}))
+    which = {"StringEquals": {"ssm:resourceTag/aws:autoscaling:groupName": group}}
+    iam.put_role_policy(RoleName=role, PolicyName="own", PolicyDocument=json.dumps({
+        "Version": "2012-10-17", "Statement": [
+            {"Effect": "Allow", "Action": "ssm:SendCommand", "Resource": f"arn:aws:ssm:*:*:document/{shipped(STACK)}"},
+            {"Effect": "Allow", "Action": "ssm:SendCommand", "Resource": "arn:aws:ec2:*:*:instance/*",
+             "Condition": which}]}))
+    ssm = acting_as(tunnels, role).client("ssm", endpoint_url=tunnels.world.endpoint)
+    asked = {"InstanceIds": tunnels.hosts(HERE)[:1], "DocumentName": shipped(STACK)}
+    if allowed:
+        assert ssm.send_command(**asked, Parameters={"Action": ["reload-keys"]})["Command"]["CommandId"]
+    else:
+        with pytest.raises(ClientError, match="AccessDenied"):
+            ssm.send_command(**asked)
