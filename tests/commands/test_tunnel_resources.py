@@ -1,6 +1,7 @@
 """What `[tunnels.hosts]` adds to the template: everything that AWS would check late, or never."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ Json = dict[str, Any]
 def template(text: str = TEXT, stage: str = "s") -> Json:
     """The template of the tunnels alone, ready for CloudFormation."""
     whole = resources.merged({"Resources": {}}, fleet.parse(text), stage, [])
-    own = {id: part for id, part in whole["Resources"].items() if id.startswith("Tunnels")}
+    # The healer's rule and alarm are the timers', and every fleet with tunnels has them.
+    own = {id: part for id, part in whole["Resources"].items()
+           if id.startswith("Tunnels") and not id.startswith("TunnelsHeal")}
     outputs = {id: part for id, part in whole["Outputs"].items() if id.startswith("Tunnels")}
     return {**whole, "AWSTemplateFormatVersion": "2010-09-09", "Resources": own, "Outputs": outputs}
 
@@ -165,11 +168,13 @@ def test_clients_are_let_in_in_their_own_region_only() -> None:
 
 def test_the_document_takes_one_of_two_words_and_no_shell(parts: Json) -> None:
     document = parts["TunnelsDocument"]["Content"]
-    assert document["schemaVersion"] == "2.2" and list(document["parameters"]) == ["Action"]
+    assert document["schemaVersion"] == "2.2" and list(document["parameters"]) == ["Action", "Key"]
     assert document["parameters"]["Action"]["allowedValues"] == ["restart", "reload-keys"]
+    pattern = re.compile(document["parameters"]["Key"]["allowedPattern"])
+    assert pattern.match("1/i-0abc/17/2/restart") and not any(pattern.match(f"1{bad}") for bad in "';$`\n \\\"&|")
     (step,) = document["mainSteps"]
     assert step["action"] == "aws:runShellScript"
-    assert "\n".join(step["inputs"]["runCommand"]).count("{{") == 1
+    assert "\n".join(step["inputs"]["runCommand"]).count("{{") == 2
 
 
 def test_the_host_keys_are_a_known_hosts_file_under_the_name_that_ssh_looks_for(parts: Json) -> None:
