@@ -171,7 +171,8 @@ def test_the_document_takes_one_of_two_words_and_no_shell(parts: Json) -> None:
     assert document["schemaVersion"] == "2.2" and list(document["parameters"]) == ["Action", "Key"]
     assert document["parameters"]["Action"]["allowedValues"] == ["restart", "reload-keys"]
     pattern = re.compile(document["parameters"]["Key"]["allowedPattern"])
-    assert pattern.match("1/i-0abc/17/2/restart") and not any(pattern.match(f"1{bad}") for bad in "';$`\n \\\"&|")
+    assert pattern.fullmatch("1/i-0abc/17/2/restart")
+    assert not any(pattern.fullmatch(f"1{bad}") for bad in "';$`\n \\\"&|")
     (step,) = document["mainSteps"]
     assert step["action"] == "aws:runShellScript"
     assert "\n".join(step["inputs"]["runCommand"]).count("{{") == 2
