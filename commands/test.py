@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from commands import bench_peers, check
+from commands import bench_peers, check, peers
 from commands.processes import Children
 
 WORKERS = "2"
@@ -18,11 +18,13 @@ def test(
 ) -> None:
     """Everything that CI checks: the checks of ./lamp check, then all tests, those of the sandbox included.
 
-    pytest's closing line is the last on standard output.
+    As root on Debian or Ubuntu it installs the real servers that tests talk to (OpenSSH, MariaDB, HAProxy, dig);
+    elsewhere what is not there is skipped in so many words. pytest's closing line is the last on standard output.
     """
     chosen = arguments or []
     if not (fast or chosen):
         bench_peers.install()
+        peers.install()
     verdicts = [] if chosen else check.report(check.ALL)
     failed = [verdict.check for verdict in verdicts if not verdict.ok]
     with tempfile.TemporaryDirectory(prefix="lamp-test-") as folder, Children() as children:

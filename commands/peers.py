@@ -1,0 +1,35 @@
+"""The real servers that tests talk to: installed where that takes no more than Debian's packages and root."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+# What is looked for, and the package that brings it.
+PROGRAMS = {"sshd": "openssh-server", "ssh": "openssh-client", "mariadbd": "mariadb-server", "haproxy": "haproxy",
+            "autossh": "autossh", "ip": "iproute2", "dig": "dnsutils"}
+# Where a system keeps its servers, which a user's PATH may leave out.
+_PLACES = f"{os.defpath}:/usr/sbin:/usr/local/sbin"
+
+
+def missing() -> list[str]:
+    """The packages whose programs are not there."""
+    path = f"{os.environ.get('PATH', os.defpath)}:{_PLACES}"
+    return [package for program, package in PROGRAMS.items() if shutil.which(program, path=path) is None]
+
+
+def install() -> None:
+    """Installs what is missing; where that cannot be, says so, and the tests that need it will say so, too."""
+    packages = missing()
+    if not packages:
+        return
+    if os.geteuid() or not shutil.which("apt-get"):
+        print(f"lamp: not here, so tests that need them are skipped: {', '.join(packages)}", file=sys.stderr)
+        return
+    print(f"lamp: installing what tests talk to: {', '.join(packages)}", file=sys.stderr)
+    quiet = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    for words in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", *packages]):
+        if subprocess.run(words, env=quiet, stdout=subprocess.DEVNULL).returncode:
+            print(f"lamp: {' '.join(words[:2])} failed, see above: tests that need {', '.join(missing())} are skipped",
+                  file=sys.stderr)
+            return
