@@ -111,7 +111,18 @@ def _stage(
         (vendor / name).symlink_to(root / name)
     for name, content in compiled.items():
         (vendor / name).write_bytes(content)
+    if declared.databases and declared.databases.ca:
+        _certificates(root, vendor, declared.databases.ca)
     return _settings(root / ".chalice", project / ".chalice", stage, declared)
+
+
+def _certificates(root: Path, vendor: Path, name: str) -> None:
+    """The file of certificates that fleet.toml names goes along, where the Lambdas look for it."""
+    if not (root / name).is_file() or not (root / name).resolve().is_relative_to(root.resolve()):
+        raise Mistake(f"fleet.toml: databases.ca: {name!r} is no file of this project; put the certificates there, or "
+                      "into the secret as its key ca")
+    (vendor / name).parent.mkdir(parents=True, exist_ok=True)
+    (vendor / name).symlink_to((root / name).resolve())
 
 
 def _settings(source: Path, target: Path, stage: str, declared: fleet.Fleet) -> Sequence[str]:

@@ -216,6 +216,27 @@ def test_a_wrong_fleet_file_is_refused(project: Path, tmp_path: Path) -> None:
         packaging.build("prod", root=changed)
 
 
+DATABASE = """
+[databases]
+flavour = "mariadb"
+master = "eu-west-1"
+secret = "s"
+ca = "certificates/ours.pem"
+servers = [{region = "eu-west-1", host = "db"}]
+"""
+
+
+def test_the_certificates_that_fleet_toml_names_go_along(tmp_path: Path) -> None:
+    mine = copy(tmp_path)
+    (mine / "fleet.toml").write_text((mine / "fleet.toml").read_text() + DATABASE)
+    with pytest.raises(Mistake, match="databases.ca: 'certificates/ours.pem' is no file of this project"):
+        packaging.build("prod", root=mine)
+    (mine / "certificates").mkdir()
+    (mine / "certificates" / "ours.pem").write_text("PEM")
+    with zipfile.ZipFile(packaging.build("prod", root=mine).zip) as archive:
+        assert archive.read("certificates/ours.pem") == b"PEM"
+
+
 def test_a_wrong_schedule_is_refused_at_its_place(project: Path, tmp_path: Path) -> None:
     changed = copy(tmp_path, project)
     (changed / "cron" / "crontabs" / "wrong").write_text("# a comment\n61 * * * * true\n")
