@@ -1,4 +1,4 @@
-"""The Lambda `tunnels_heal`: by the clock a minute of rounds, by hand one plan."""
+"""The Lambda `tunnels_heal`: by the clock a minute of rounds, by hand one plan. In the master's region, the canary."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ import msgspec
 from chalicelib import control, site
 from chalicelib.control import Failed, Operation
 from chalicelib.site import Site
-from chalicelib.tunnels import operations, rounds
+from chalicelib.tunnels import canary, operations, rounds
 from chalicelib.tunnels.parked import Parked, Target
 from chalicelib.tunnels.probe import sweep
 from chalicelib.tunnels.records import Endpoint
@@ -41,24 +41,27 @@ class Healer:
         """A scheduled event is a minute of rounds; anything else one plan, which `{"apply": true}` carries out."""
         if self.tunnels is None or not isinstance(event, dict) or "detail-type" not in event:
             return control.run(self.operation, self.site, event, id)
-        if not self.tunnels.lives_in(self.site.region) or self.tunnels.mode == "off":
-            # The rule is in every region's stack; where nothing is to be healed its event says nothing.
-            return {"operation": self.operation.name, "status": "done", "message": "nothing to heal here"}
-        return self._minute(float(self.tunnels.every))
+        if self.tunnels.mode != "off" and self.tunnels.lives_in(self.site.region):
+            return self._minute(self.operation, float(self.tunnels.every))
+        if self.tunnels.mode != "off" and (server := canary.server(self.site)):
+            version = self.tunnels.server or ""
+            return self._minute(canary.operation(lambda: canary.database(server, version, self._parked)), canary.EVERY)
+        # The rule is in every region's stack; where there is nothing to do its event says nothing.
+        return {"operation": self.operation.name, "status": "done", "message": "nothing to heal here"}
 
-    def _minute(self, every: float) -> dict[str, Any]:
+    def _minute(self, operation: Operation[Any], every: float) -> dict[str, Any]:
         holder = uuid.uuid4().hex
-        ended = rounds.minute(self.site.regional, partial(self._round, holder), clock=self.site.clock,
+        ended = rounds.minute(self.site.regional, partial(self._round, operation, holder), clock=self.site.clock,
                               wait=self._wait, holder=holder, every=every)
         if ended.status == "failed":
-            raise Failed(f"{self.operation.name}: {ended.why}")
+            raise Failed(f"{operation.name}: {ended.why}")
         plain: dict[str, Any] = msgspec.to_builtins(ended)
         return plain
 
-    def _round(self, holder: str, at: float, token: int) -> None:
+    def _round(self, operation: Operation[Any], holder: str, at: float, token: int) -> None:
         # To the loop each round is an event of its own, with its own time and mark.
         event = {"detail-type": "Round", "time": datetime.fromtimestamp(at, UTC).isoformat()}
-        control.run(self.operation, self.site, event, f"{holder}/{token}")
+        control.run(operation, self.site, event, f"{holder}/{token}")
 
 
 @cache

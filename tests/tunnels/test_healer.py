@@ -1,16 +1,23 @@
 """The healer's Lambda: a minute of rounds by the clock, one plan by hand, nothing where there is nothing to heal."""
 
-import asyncio
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
+import msgspec
 import pytest
 
 from chalicelib.control import Failed
+from chalicelib.databases.declared import Server
+from chalicelib.tunnels import canary
 from chalicelib.tunnels.healer import Healer
 from chalicelib.tunnels.parked import Parked
 from chalicelib.tunnels.records import Endpoint
 from tests.tunnels.yard import NOON, Yard
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 MINUTE = {"detail-type": "Scheduled Event", "time": "2026-03-28T12:00:00Z"}
 
 
@@ -26,6 +33,12 @@ def parked() -> Iterator[Parked]:
     made = Parked()
     yield made
     made.close()
+
+
+def free() -> int:
+    """A port that was free a moment ago, and where nobody listens."""
+    with socket.create_server(("127.0.0.2", 0)) as plug:
+        return int(plug.getsockname()[1])
 
 
 def healer(yard: Yard, parked: Parked, monkeypatch: pytest.MonkeyPatch) -> Healer:
@@ -69,6 +82,42 @@ def test_where_nothing_is_to_be_healed_the_minute_is_over_at_once(
     assert yard.now == NOON and yard.asked == []
 
 
+MASTER = """}
+databases = {flavour = "mariadb", master = "us-east-1", secret = "s", servers = [
+  {region = "us-east-1", host = "127.0.0.2", port = %d}]"""
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """Where a database greets, as a process of its own."""
+    words = [sys.executable, "-P", "-m", "sandbox.greeter", "127.0.0.2"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}) as process:
+        assert process.stdout
+        yield int(process.stdout.readline().split()[0])
+        process.kill()
+
+
+@pytest.mark.parametrize("listening", [True, False])
+def test_in_the_master_s_region_it_tells_the_others_whether_the_database_answers(
+    monkeypatch: pytest.MonkeyPatch, parked: Parked, port: int, listening: bool
+) -> None:
+    yard = Yard(monkeypatch, MASTER % (port if listening else free()), "us-east-1")
+
+    def wait(seconds: float) -> None:
+        yard.now += seconds
+
+    ended = Healer(yard.site, parked, wait).handle(MINUTE, "r")
+    assert (ended["status"], ended["rounds"]) == ("done", 11)
+    told = yard.coordination.get("far", "us-east-1")
+    assert told and told.body["up"] is listening and yard.asked == []
+    assert yard.table.query("journal#2026-03-28") == []
+
+
+def test_a_database_without_an_address_is_no_canary(parked: Parked) -> None:
+    verdict = canary.database(Server("us-east-1", "no.such.name.invalid"), "", parked)
+    assert (verdict.side, verdict.why) == ("local", "no-address")
+
+
 def test_three_rounds_that_fail_fail_the_minute(yard: Yard, parked: Parked, monkeypatch: pytest.MonkeyPatch) -> None:
     mending = healer(yard, parked, monkeypatch)
 
@@ -81,14 +130,8 @@ def test_three_rounds_that_fail_fail_the_minute(yard: Yard, parked: Parked, monk
 
 
 def test_the_probes_are_real(yard: Yard, parked: Parked) -> None:
-    async def refused() -> int:
-        # A port that was free a moment ago, and where nobody listens any more.
-        async with await asyncio.start_server(lambda reader, writer: None, "127.0.0.2", 0) as server:
-            return int(server.sockets[0].getsockname()[1])
-
-    port = asyncio.run(refused())
     mending = Healer(yard.site, parked)
     assert mending.tunnels is not None
-    mending.tunnels = type("Tunnels", (), {"port": port, "server": None, "every": 2})()
+    mending.tunnels = msgspec.structs.replace(mending.tunnels, port=free())
     found = mending.look([Endpoint("i-1", "127.0.0.2", "running", "registered")])
     assert (found["i-1"].side, found["i-1"].why) == ("local", "refused")

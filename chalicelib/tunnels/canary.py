@@ -1,0 +1,56 @@
+"""In the master's region: whether the database answers without any tunnel, told to the healers of all other regions.
+
+They cannot tell a far side that is down from tunnels that are all broken. Another region's healer can, if it has
+tunnels that work; this one needs none.
+"""
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from chalicelib.control import Operation, Request
+from chalicelib.databases.declared import Server
+from chalicelib.plan import Action, Plan
+from chalicelib.site import Site
+from chalicelib.tunnels import act
+from chalicelib.tunnels.parked import Parked, Target
+from chalicelib.tunnels.probe import sweep
+from chalicelib.tunnels.records import Canary
+from chalicelib.tunnels.verdict import Verdict
+
+# Half of the age at which a canary's word counts for nothing.
+EVERY = 5.0
+_PROBING = 2.0
+
+Ask = Callable[[], Verdict]
+
+
+def database(server: Server, version: str, parked: Parked) -> Verdict:
+    """What a probe of the database says; its name is looked up each time, since an address may change hands."""
+    try:
+        address = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)[0][4][0]
+    except OSError as error:
+        return Verdict("local", "no-address", time.time(), said=f"{server.host}: {error}")
+    target = Target("database", str(address), server.port, version)
+    return asyncio.run(sweep([target], time.monotonic() + _PROBING, parked))["database"]
+
+
+def operation(ask: Ask) -> Operation[Verdict]:
+    """`tunnels.canary`, with this way to ask the database."""
+    return Operation("tunnels.canary", "tells the other regions whether the database answers",
+                     lambda site, request: ask(), _tell, {"report": act.report})
+
+
+def _tell(verdict: Verdict, request: Request) -> Plan:
+    word = Canary(verdict.side == "up", verdict.at)
+    told = Action("report", "database", f"{verdict.side}: {verdict.why}", msgspec.to_builtins(word), routine=True)
+    return Plan((told,))
+
+
+def server(site: Site) -> Server | None:
+    """The database of this region, if this is where the tunnels lead and fleet.toml says where it is."""
+    tunnels, databases = site.fleet.tunnels, site.fleet.databases
+    return databases.server(site.region) if tunnels and databases and not tunnels.lives_in(site.region) else None
