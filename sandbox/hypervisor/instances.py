@@ -66,9 +66,10 @@ class Instances:
         return machine is not None and machine.phase == ON
 
     def reboot(self, instance: str) -> None:
-        """Shut down and boot again; its state stays as it is."""
-        if self.managed(instance):
-            self._run.spawn(self.machines[instance].shut_down)
+        """Shut down and boot again, also in the middle of booting; its state stays as it is."""
+        machine = self.machines.get(instance)
+        if machine is not None and machine.phase in (ON, BOOTING):
+            self._run.spawn(machine.shut_down)
 
     def impaired(self, instance: str) -> bool:
         """Whether its status checks fail."""

@@ -203,7 +203,16 @@ def test_an_instance_without_power_is_running_and_impaired_until_it_is_stopped_a
     eventually(lambda: state(world, HOME, one) == "stopped")
     ec2.start_instances(InstanceIds=[one])
     eventually(lambda: get(address(world, HOME, one)) == one)
-    assert checks(world, HOME, one) == ("ok", "ok")
+    eventually(lambda: checks(world, HOME, one) == ("ok", "ok"))
+
+
+def test_reboot_counts_also_in_the_middle_of_booting(world: World) -> None:
+    ec2, one = world.client("ec2", HOME), launch(world, HOME)[0]
+    before = eventually(lambda: get(address(world, HOME, one), "/pid"))
+    for _ in range(2):
+        ec2.reboot_instances(InstanceIds=[one])
+    eventually(lambda: get(address(world, HOME, one), "/pid") not in ("", before))
+    assert state(world, HOME, one) == "running"
 
 
 def test_a_destroyed_instance_is_terminated(world: World) -> None:
