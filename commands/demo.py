@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -13,9 +13,11 @@ from rich.console import Console
 
 from chalicelib import fleet
 from chalicelib.schedules.daylight import stamp
-from commands import demo_routing, demo_screen, packaging, release, wheels
+from commands import demo_routing, demo_screen, demo_stage, demo_tunnels, packaging, release, wheels
 from commands.demo_evidence import Evidence, Report, Slot, Tasks
+from commands.demo_faults import Told
 from commands.demo_tasks import send
+from commands.demo_tunnels_screen import conclude as conclude_tunnels
 from commands.deploy import Screen
 from commands.errors import Mistake
 from commands.stacks import Prepared
@@ -37,15 +39,17 @@ def demo(
 ) -> None:
     """Deploy to three regions of an AWS on this machine, kill the home region, count what ran and who was served.
 
-    Takes about nine minutes. Exits with 1 unless every slot of every job ran exactly once, every task was done or
-    dead-lettered, and every user was served but for the time that health checks and DNS may take.
+    Meanwhile the tunnels to a database are killed, hung, cut off and replaced. Takes about nine minutes. Exits with 1
+    unless every slot of every job ran exactly once, every task was done or dead-lettered, every user was served but for
+    the time that health checks and DNS may take, every tunnel was healed, and no row was lost.
     """
     console = Console(highlight=False)
     with _deployed(console) as story:
         report = story.tell()
         demo_screen.conclude(console, report, story.evidence)
-        report = msgspec.structs.replace(report, routing=story.users())
+        report = msgspec.structs.replace(report, routing=story.users(), tunnels=story.tunnelled())
         demo_screen.conclude_users(console, report)
+        conclude_tunnels(console, report.tunnels)
         if svg:
             demo_screen.draw(svg, story.picture(), report, story.evidence)
         if file:
@@ -54,7 +58,7 @@ def demo(
             demo_screen.stay(console)
             while True:
                 time.sleep(3600)
-    raise typer.Exit(int(bool(report.failures or (report.routing and report.routing.failures))))
+    raise typer.Exit(int(report.failed))
 
 
 @contextmanager
@@ -65,24 +69,28 @@ def _deployed(console: Console) -> Iterator["Story"]:
     if len(regions) < 2:
         raise Mistake("fleet.toml: the demo needs two regions or more, so that one can die")
     console.print(f"[bold]Lamplighter[/]: {len(regions)} regions on this machine, one of which will die.\n")
-    with console.status("starting the embedded AWS"):
-        started = World.start(publish=True, stage=STAGE, regions=regions)
-        world = started.__enter__()
-    try:
+    with ExitStack() as held:
+        with console.status("starting the embedded AWS"):
+            world = held.enter_context(World.start(publish=True, stage=STAGE, regions=regions))
         product = demo_routing.product(world, regions)
-        with console.status("starting the product's web hosts, which are not Lamplighter's"):
+        more = ""
+        with console.status("starting the product's web hosts and database, which are not Lamplighter's"):
             product.build()
+            more = demo_routing.declared(declared, product)
+            stage = held.enter_context(demo_stage.stage(world, declared, STAGE, more))
+        if isinstance(stage, str):
+            console.print(f"No story of tunnels: {stage}.\n", markup=False)
         with console.status("packaging"):
-            package = packaging.build(STAGE, machine=wheels.here(), more=demo_routing.declared(declared, product))
+            more += "" if isinstance(stage, str) else stage.declared
+            package = packaging.build(STAGE, machine=wheels.here(), more=more)
         with _Bars(console) as screen:
             done = release.release(world, package, regions, screen, lambda: True, look_seconds=0.2)
         if failed := [one.error for one in done if one.error]:
             raise Mistake("\n".join(failed))
         seconds = time.monotonic() - began
         console.print(f"\nAll {len(regions)} regions are deployed: {seconds:.1f} s after the start.\n")
-        yield Story(world, package, console, began, seconds, demo_routing.Story(world, package, product))
-    finally:
-        started.__exit__(None, None, None)
+        tunnels = None if isinstance(stage, str) else demo_tunnels.Story(world, package, stage)
+        yield Story(world, package, console, began, seconds, demo_routing.Story(world, package, product), tunnels)
 
 
 class _Bars(Screen):
@@ -98,9 +106,9 @@ class Story:
 
     def __init__(
         self, world: World, package: packaging.Package, console: Console, began: float, deployed_after: float,
-        routing: demo_routing.Story,
+        routing: demo_routing.Story, tunnels: demo_tunnels.Story | None,
     ) -> None:
-        self.world, self.console, self.routing = world, console, routing
+        self.world, self.console, self.routing, self.tunnels = world, console, routing, tunnels
         self.evidence = Evidence(world, package, time.time())
         self.home = package.fleet.home
         self.patience = package.fleet.schedules.patience
@@ -115,6 +123,8 @@ class Story:
     def tell(self) -> Report:
         """All of it; what held and what did not."""
         self.routing.start()
+        if self.tunnels:
+            self.tunnels.start()
         demo_screen.timetable(self.console, self.evidence, self.first)
         with demo_screen.Show(self.console) as show:
             self._until(self.first * 60, show)
@@ -144,6 +154,15 @@ class Story:
             show.update(self.picture())
         return self.routing.told()
 
+    def tunnelled(self) -> Told | None:
+        """The rest of the tunnels' story, which is over by now as a rule, and what became of them."""
+        if self.tunnels is None:
+            return None
+        with demo_screen.Show(self.console) as show:
+            while not self.tunnels.over.wait(1):
+                show.update(self.picture())
+        return self.tunnels.told()
+
     def _until(self, when: float, show: demo_screen.Show, enough: Callable[[], bool] = lambda: False) -> None:
         """Shows what happens until `when` (epoch seconds) or until it is `enough`."""
         while time.time() < when:
@@ -155,8 +174,9 @@ class Story:
     def picture(self) -> demo_screen.Picture:
         """The moment as it is to be shown."""
         slots = self.evidence.slots(self.first, self.end, logs=False)
+        tunnels = self.tunnels.note if self.tunnels else ""
         return demo_screen.Picture(self._note, self._regions, self._down, self.first, self.end, slots,
-                                   self.routing.note, self.routing.crowd.now())
+                                   self.routing.note, self.routing.crowd.now(), tunnels)
 
     def _settled(self) -> bool:
         slots = self.evidence.slots(self.first, self.end, logs=False)

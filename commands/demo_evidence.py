@@ -14,6 +14,7 @@ from chalicelib.schedules.jobbook import JobBook
 from chalicelib.schedules.missed import Missed
 from chalicelib.schedules.records import Run
 from chalicelib.schedules.timetable import Timetable
+from commands.demo_faults import Told as Tunnelled
 from commands.demo_routing import Told
 from commands.packaging import Package
 from sandbox.world import World
@@ -65,6 +66,13 @@ class Report(msgspec.Struct, frozen=True):
     takeover_seconds: float
     failures: list[str]
     routing: Told | None = None
+    tunnels: Tunnelled | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether anything did not hold."""
+        told = [one.failures for one in (self.routing, self.tunnels) if one]
+        return any([self.failures, *told])
 
 
 class Evidence:

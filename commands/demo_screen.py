@@ -14,6 +14,7 @@ from rich.text import Text
 
 from chalicelib.schedules.daylight import next_fire, stamp
 from commands.demo_evidence import Evidence, Report, Slot
+from commands.demo_tunnels_screen import conclude as conclude_tunnels
 from commands.show import plain_table
 
 COLOURS = ("yellow", "cyan", "magenta", "green", "blue")
@@ -31,6 +32,7 @@ class Picture(NamedTuple):
     slots: Sequence[Slot]
     users_note: str = ""
     users: Mapping[str, str] = {}
+    tunnels_note: str = ""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield self.legend()
@@ -38,13 +40,16 @@ class Picture(NamedTuple):
         yield Text(f"  {self.note}", style="italic")
         yield self.crowd()
         yield Text(f"  {self.users_note}", style="italic")
+        if self.tunnels_note:
+            yield Text(f"  tunnels: {self.tunnels_note}", style="italic")
 
     def line(self) -> str:
         """The moment in one line."""
         lit = Counter(slot.region for slot in self.slots if slot.state == "done")
         told = ", ".join(f"{count} in {region}" for region, count in sorted(lit.items())) or "none yet"
         served = ", ".join(f"{who} {region or 'NOBODY'}" for who, region in self.users.items())
-        return f"{self.note}; slots done: {told}; {self.users_note}{': ' if served else ''}{served}"
+        tunnels = f"; tunnels: {self.tunnels_note}" if self.tunnels_note else ""
+        return f"{self.note}; slots done: {told}; {self.users_note}{': ' if served else ''}{served}{tunnels}"
 
     def legend(self) -> Text:
         """The regions, each in its colour, and which is dead."""
@@ -177,6 +182,7 @@ def draw(path: Path, picture: Picture, report: Report, evidence: Evidence) -> No
     console.print(picture)
     conclude(console, report, evidence)
     conclude_users(console, report)
+    conclude_tunnels(console, report.tunnels)
     # The picture stands alone: it takes whatever monospaced font there is.
     plain = re.sub(r"@font-face \{.*?\}", "", console.export_svg(title="./lamp demo"), flags=re.DOTALL)
     path.write_text(plain.replace("Fira Code", "DejaVu Sans Mono"))

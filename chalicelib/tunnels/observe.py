@@ -119,8 +119,10 @@ def _instances(site: Site, tunnels: Tunnels, ids: Sequence[str]) -> dict[str, Ma
     else:
         return {}
     answer = _answer(site, "ec2", "describe_instances", Filters=filters)
-    return {instance["InstanceId"]: instance for reservation in answer["Reservations"]
-            for instance in reservation["Instances"] if instance["State"]["Name"] != "terminated"}
+    found = {instance["InstanceId"]: instance for reservation in answer["Reservations"]
+             for instance in reservation["Instances"] if instance["State"]["Name"] != "terminated"}
+    # A stranger must never be drained or replaced, so the filter that was asked for is not trusted alone.
+    return found if tunnels.tag else {id: found[id] for id in ids if id in found}
 
 
 def _targets(site: Site, tunnels: Tunnels) -> dict[str, str]:

@@ -2,22 +2,20 @@
 
 import getpass
 import json
-import secrets
 import shlex
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 from chalicelib.tunnels import hosts as host
+from sandbox.hosts import mariadb
 from sandbox.hosts.keyring import ROOT, Keyring, command
 from sandbox.hosts.programs import Programs
 from sandbox.world import World, WorldError
 
 DATABASE_IMAGE, GATEWAY_IMAGE = "ami-database", "ami-gateway"
 DATABASE, GATEWAY, PULL = "database", "gateway", "lamplighter-authorized-keys"
-DATABASE_PORT, GATEWAY_PORT = 3306, 2222
-ACCOUNT = "application"
+DATABASE_PORT, GATEWAY_PORT = mariadb.PORT, 2222
 _WAIT_SECONDS, _LOOK_SECONDS = 60.0, 0.1
 
 T = TypeVar("T")
@@ -33,37 +31,37 @@ def eventually(look: Callable[[], T], what: str, seconds: float = _WAIT_SECONDS)
     return found
 
 
+def launch(world: World, region: str, image: str) -> tuple[str, str]:
+    """Id and address of a new instance of `image`, which runs."""
+    ec2 = world.client("ec2", region)
+    made = ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1)["Instances"][0]
+
+    def running() -> Any:
+        found = ec2.describe_instances(InstanceIds=[made["InstanceId"]])["Reservations"][0]["Instances"][0]
+        return found["State"]["Name"] == "running" and found["PrivateIpAddress"]
+
+    return str(made["InstanceId"]), str(eventually(running, f"an instance of {image}"))
+
+
 class Far:
-    """Both instances, running. `user` is whom tunnel hosts log in as; a real database has ACCOUNT with `password`."""
+    """Both instances, running. `user` is whom tunnel hosts log in as; a real database has the one `account`."""
 
     def __init__(self, world: World, region: str, stack: str, keyring: Keyring, programs: Programs, most: int) -> None:
         self._world, self.region, self._stack = world, region, stack
         self._keyring, self._programs = keyring, programs
         # An sshd of this machine logs in whoever started it.
         self.user = getpass.getuser() if programs.sshd else "tunnel"
-        self.password = secrets.token_hex(16)
+        self.account = mariadb.Account(keyring.folder)
         keyring.identify(region, self._role())
         world.image(DATABASE_IMAGE, {DATABASE: self._database(most)})
-        self.database, self.database_address = self._launch(DATABASE_IMAGE)
+        self.database, self.database_address = launch(world, region, DATABASE_IMAGE)
         world.image(GATEWAY_IMAGE, {GATEWAY: self._gateway(), PULL: self._pull()})
-        self.gateway, self.gateway_address = self._launch(GATEWAY_IMAGE)
+        self.gateway, self.gateway_address = launch(world, region, GATEWAY_IMAGE)
 
     def _database(self, most: int) -> str:
         if not self._programs.mariadbd:
             return command("sandbox.hosts.database", str(DATABASE_PORT), str(most))
-        server = (f"{shlex.quote(self._programs.mariadbd)} --no-defaults --user=$(id -un) --datadir=$PWD/data "
-                  f"--socket=$PWD/socket --pid-file=$PWD/pid --bind-address=$ADDRESS --port={DATABASE_PORT} "
-                  f"--max-connect-errors={most} --skip-name-resolve --init-file={shlex.quote(str(self._account()))}")
-        return (f"[ -d data/mysql ] || {shlex.quote(self._programs.installer)} --no-defaults --user=$(id -un) "
-                f"--datadir=$PWD/data --skip-test-db >&2 && exec {server}")
-
-    def _account(self) -> Path:
-        """A server without an account for a host talks to nobody from there, not even to say no: error 1130."""
-        path = self._keyring.folder / "account.sql"
-        path.touch(0o600)
-        path.write_text(f"CREATE USER IF NOT EXISTS '{ACCOUNT}'@'%' IDENTIFIED BY '{self.password}';\n"
-                        f"GRANT ALL PRIVILEGES ON *.* TO '{ACCOUNT}'@'%';\n")
-        return path
+        return mariadb.service(self._programs, self.account, 1, f"--max-connect-errors={most}")
 
     def _gateway(self) -> str:
         # $PWD is the shell's: the line comes from here, the folder from the instance.
@@ -79,16 +77,6 @@ class Far:
         script = shlex.quote(str(ROOT / "agent/lamplighter-authorized-keys"))
         path = shlex.quote(str(self._keyring.folder / "bin"))
         return (f'while :; do env PATH={path}:"$PATH" FILE="$PWD/authorized_keys" {words} sh {script}; sleep 1; done')
-
-    def _launch(self, image: str) -> tuple[str, str]:
-        ec2 = self._world.client("ec2", self.region)
-        made = ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1)["Instances"][0]
-
-        def running() -> Any:
-            found = ec2.describe_instances(InstanceIds=[made["InstanceId"]])["Reservations"][0]["Instances"][0]
-            return found["State"]["Name"] == "running" and found["PrivateIpAddress"]
-
-        return str(made["InstanceId"]), str(eventually(running, f"an instance of {image}"))
 
     def _role(self) -> str:
         """What docs/tunnels-host.md has a gateway allowed: to read the public keys of this stack's tunnels."""

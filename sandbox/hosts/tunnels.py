@@ -73,15 +73,21 @@ def _declared(world: World, far: Far, keyring: Keyring, regions: Sequence[str]) 
     return fleet.parse(head + tables(world, far, keyring, regions))
 
 
-def tables(world: World, far: Far, keyring: Keyring, regions: Sequence[str]) -> str:
-    """`[tunnels]` of a fleet.toml with hosts in `regions`, each in a network that is made for them."""
-    places = "".join(_place(world, region) for region in regions)
+def tables(world: World, far: Far, keyring: Keyring, regions: Sequence[str], stage: str = "") -> str:
+    """`[tunnels]` of a fleet.toml with hosts in `regions`, each in a network that is made for them.
+
+    With `stage` it holds in that stage alone, over what stands above.
+    """
+    at = f"stages.{stage}.tunnels" if stage else "tunnels"
+    places = "".join(f"[[{at}.hosts.regions]]\n{_place(world, region)}" for region in regions)
     return f"""
-[tunnels]
+[{at}]
 master = "{far.region}"
+mode = "full"
+slots = 2
 port = {PORT}
 health_port = {HEALTH_PORT}
-[tunnels.hosts]
+[{at}.hosts]
 gateway = "{far.gateway_address}"
 gateway_port = {GATEWAY_PORT}
 gateway_user = "{far.user}"
@@ -96,7 +102,7 @@ def _place(world: World, region: str) -> str:
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     subnets = [ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{number}.0/24", AvailabilityZone=f"{region}{zone}")
                ["Subnet"]["SubnetId"] for number, zone in enumerate("ab")]
-    return f'[[tunnels.hosts.regions]]\nname = "{region}"\nvpc = "{vpc}"\nsubnets = {json.dumps(subnets)}\n'
+    return f'name = "{region}"\nvpc = "{vpc}"\nsubnets = {json.dumps(subnets)}\n'
 
 
 class Tunnels:

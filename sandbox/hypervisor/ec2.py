@@ -47,6 +47,15 @@ def run(original: Handler, context: Context) -> Handler:
     return run_instances
 
 
+@change("services.ec2", "_matches_filters", "inst filters",
+        "a filter by instance-id, which the emulator passes over, keeps all others out")
+def filtered(original: Any, context: Context) -> Any:
+    def matches(inst: Record, filters: dict[str, list[str]]) -> bool:
+        return inst["InstanceId"] in filters.get("instance-id", (inst["InstanceId"],)) and original(inst, filters)
+
+    return matches
+
+
 def _move(p: Parameters, action: str, ways: dict[str, str], verb: str) -> tuple[Answer, list[Record]]:
     """Move all instances that `p` names along `ways` (state -> next), or none; the answer and those that moved."""
     from ministack.services import ec2

@@ -278,6 +278,12 @@ def test_instances_that_wait_in_a_warm_pool_are_no_endpoints(yard: Yard) -> None
     assert yard.round()["plan"]["notes"] == ()
 
 
+def test_what_is_no_member_of_the_group_is_no_endpoint_whatever_ec2_answers(yard: Yard) -> None:
+    yard.strangers = [{"InstanceId": "i-0", "PrivateIpAddress": "10.0.0.99", "State": {"Name": "running"}}]
+    yard.round()
+    assert {slot.instance for slot in yard.memory.slots} == set(yard.hosts)
+
+
 def test_by_hand_the_healer_only_plans(yard: Yard) -> None:
     fails(yard, 2)
     yard.now += 2

@@ -25,7 +25,10 @@ NOON = 1_774_699_200.0
 
 
 class Yard:
-    """`hosts` is what each instance is: state, place in the balancer. `sides` is what its probe says."""
+    """`hosts` is what each instance is: state, place in the balancer. `sides` is what its probe says.
+
+    EC2 shows `strangers`, too.
+    """
 
     def __init__(self, patch: pytest.MonkeyPatch, more: str = "", region: str = "eu-west-1") -> None:
         self.now = NOON
@@ -33,6 +36,7 @@ class Yard:
         self.sides: dict[str, tuple[Any, str]] = {}
         self.commands: dict[str, tuple[str, str]] = {}
         self.broken: dict[str, Exception] = {}
+        self.strangers: list[dict[str, Any]] = []
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.table, self.coordination, self.alerts = MemoryTable(), MemoryTable(), MemoryTopic()
         self.site = Site(region, "test", fleet.parse(FLEET % more), self.coordination, self.table, {}, self.alerts,
@@ -123,7 +127,7 @@ class Client:
         ids = one["Values"] if one["Name"] == "instance-id" else list(self._yard.hosts)
         return {"Reservations": [{"Instances": [
             {"InstanceId": id, "PrivateIpAddress": f"10.0.0.{int(id[2:])}", "State": {
-                "Name": self._yard.hosts[id]["state"]}} for id in ids]}]}
+                "Name": self._yard.hosts[id]["state"]}} for id in ids] + self._yard.strangers}]}
 
     def _describe_target_groups(self, Names: list[str]) -> Any:
         return {"TargetGroups": [{"TargetGroupArn": f"arn:{Names[0]}"}]}

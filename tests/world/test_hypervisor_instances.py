@@ -42,6 +42,12 @@ def test_every_instance_has_an_address_of_its_own_that_describe_instances_shows(
     assert [get(one) for one in addresses] == ids
 
 
+def test_a_filter_by_id_keeps_all_others_out(world: World) -> None:
+    one, _ = launch(world, HOME, 2)
+    found = world.client("ec2", HOME).describe_instances(Filters=[{"Name": "instance-id", "Values": [one, "i-0"]}])
+    assert [each["InstanceId"] for some in found["Reservations"] for each in some["Instances"]] == [one]
+
+
 def test_an_instance_is_pending_until_its_processes_run(world: World) -> None:
     made = world.client("ec2", HOME).run_instances(ImageId=IMAGE, MinCount=1, MaxCount=1)["Instances"][0]
     assert made["State"]["Name"] == "pending"

@@ -1,0 +1,202 @@
+"""The demo's third story: tunnels to a database in another region that are killed, hung, cut off and replaced.
+
+It runs in a thread of its own beside the others. The region's healer is the packaged Lambda, and nobody helps it.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from chalicelib.tunnels.records import KEY, Memory, read
+from commands.demo_faults import FAR, HEALED_SECONDS, Fault, Told, deeds, wrong
+from commands.demo_rows import Count, Greetings, Replication, Traffic, longest
+from commands.demo_stage import Stage
+from commands.packaging import Package
+from sandbox.hosts.tunnels import PORT, TUNNEL, Tunnels
+from sandbox.hosts.wires import carrier
+from sandbox.world import World
+
+_AWAY_SECONDS, _READY_SECONDS, _KEY_SECONDS = 30.0, 240.0, 120.0
+# So long after a fault no healer can have seen it yet: between two minutes its rounds pause for six seconds.
+_BLIND_SECONDS = 8.0
+_LOOK_SECONDS = 0.5
+
+
+class Story:
+    """The tunnels' story. `run` tells it in a thread."""
+
+    def __init__(self, world: World, package: Package, stage: Stage) -> None:
+        self.world, self.package, self.stage, self.region = world, package, stage, stage.region
+        self.tunnels = Tunnels(world, stage.far, stage.keyring, package.fleet, package.stage)
+        self.over = threading.Event()
+        self.note = "the tunnel hosts get their keys"
+        self._traffic: Traffic | None = None
+        self._faults: list[Fault] = []
+        self._failures: list[str] = []
+        self._count: Count | None = None
+        self._began, self._saw = 0.0, dict[str, None]()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._guarded, daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def told(self) -> Told:
+        """The end of it; what went wrong in the story itself is raised here."""
+        self._thread.join()
+        if self._error:
+            raise self._error
+        rows, lost = self._count or (None, None)
+        found = Told(self.stage.far.region, self.region, self.stage.programs.said(),
+                     "replication" if self.stage.replica else "greetings", self._faults, rows, lost, self._failures)
+        return msgspec.structs.replace(found, failures=[*self._failures, *wrong(found)])
+
+    def _guarded(self) -> None:
+        try:
+            self._run()
+        except BaseException as error:  # told by `told`, in the thread that asks
+            self._error = error
+        finally:
+            if self._traffic:
+                self._traffic.end()
+            self.over.set()
+
+    def _run(self) -> None:
+        with ThreadPoolExecutor(len(self.stage.regions)) as pool:
+            list(pool.map(self._key, self.stage.regions))
+        self.note = "the tunnels come up, and the healer gets to know them"
+        entrance = self.tunnels.entrance(self.region)
+        replica = self.stage.replica
+        self._traffic = Replication(self.stage.far, replica, entrance) if replica else Greetings(entrance)
+        self._traffic.start()
+        if not self._patient(lambda: self._well(0.0), _READY_SECONDS):
+            self._failures.append(f"the tunnels of {self.region} were not ready after {_READY_SECONDS:.0f} s")
+            return
+        if all(self._suffer(name, act) for name, act in self._acts()):
+            self._count = self._traffic.count()
+            self.note = "all tunnels are well"
+
+    def _key(self, region: str) -> None:
+        """The first key, by the package's own operation."""
+        self.tunnels.identify(region)
+
+        def done() -> bool:
+            answer = self._invoke("tunnels_rotate_keys", region)
+            if answer["status"] not in ("later", "done"):
+                raise RuntimeError(f"tunnels.rotate_keys in {region}: {answer['status']}: {answer['message']}")
+            return bool(answer["status"] == "done")
+
+        if not self._patient(done, _KEY_SECONDS):
+            raise RuntimeError(f"tunnels.rotate_keys in {region} has not ended after {_KEY_SECONDS:.0f} s")
+
+    def _acts(self) -> Iterator[tuple[str, Callable[[], str]]]:
+        """What happens, one after the other; each returns the host that must be gone for all to be well."""
+        yield "one ssh killed", self._kill
+        yield "one ssh hung", self._hang
+        yield "both killed", self._kill_both
+        yield FAR, self._take_far
+        yield "a host destroyed", self._destroy
+
+    def _kill(self) -> str:
+        self.world.kill(self._carrier(), TUNNEL)
+        return ""
+
+    def _hang(self) -> str:
+        self.world.hang(self._carrier(), TUNNEL)
+        return ""
+
+    def _kill_both(self) -> str:
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda one: self.world.kill(one, TUNNEL), self.tunnels.hosts(self.region)))
+        return ""
+
+    def _take_far(self) -> str:
+        """The gateway loses its power, and gets it back."""
+        gateway, ec2 = self.stage.far.gateway, self.world.client("ec2", self.stage.far.region)
+        self.world.power_off(gateway)
+        self._patient(lambda: self._memory().at > self._began + _AWAY_SECONDS, HEALED_SECONDS)
+        ec2.stop_instances(InstanceIds=[gateway])
+        self._patient(lambda: self._state(ec2, gateway) == "stopped", HEALED_SECONDS)
+        ec2.start_instances(InstanceIds=[gateway])
+        return ""
+
+    def _state(self, ec2: Any, instance: str) -> str:
+        found = ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
+        return str(found["State"]["Name"])
+
+    def _destroy(self) -> str:
+        self.world.destroy(victim := self._carrier())
+        return victim
+
+    def _carrier(self) -> str:
+        """The host through which the replica is connected now; any where nobody stays connected."""
+        hosts = {self.tunnels.address(self.region, one): one for one in self.tunnels.hosts(self.region)}
+        return hosts[carrier(list(hosts), PORT)]
+
+    def _suffer(self, name: str, act: Callable[[], str]) -> bool:
+        """One fault, from its beginning until all is well; whether it is."""
+        self.note, known = f"{name}; nobody helps the healer of {self.region}", {one for one, _ in self._journal()}
+        self._began, self._saw = began, saw = time.time(), dict[str, None]()
+        gone, done = act(), time.time()
+        well = self._patient(lambda: self._well(done, gone), HEALED_SECONDS)
+        ended = time.time()
+        nothing = longest(tuple(self._traffic.marks if self._traffic else ()), began, ended)
+        self._faults.append(Fault(name, round(nothing, 1), round(ended - began, 1) if well else None, list(saw),
+                                  deeds(self._journal(), known, began)))
+        return well
+
+    def _well(self, since: float, gone: str = "") -> bool:
+        """Whether both tunnels carry, by the balancer and by what the healer has seen well after `since`."""
+        memory, hosts = self._memory(), set(self.tunnels.hosts(self.region))
+        if gone in hosts or memory.at < since + _BLIND_SECONDS:
+            return False
+        rise = self.package.fleet.tunnels.rise if self.package.fleet.tunnels else 1
+        sound = {slot.instance for slot in memory.slots if slot.phase == "healthy" and slot.streak and slot.streak.up
+                 and slot.streak.count >= rise}
+        flows = self._traffic is not None and any(mark > since for mark in self._traffic.marks[-1:])
+        return flows and len(hosts) > 1 and sound == hosts == self.tunnels.healthy(self.region)
+
+    def _memory(self) -> Memory:
+        """What the healer remembers; what it saw since the fault began that is not well is kept for the report."""
+        answer = self._table().get_item(TableName=self.package.stack, ConsistentRead=True,
+                                        Key={name: {"S": value} for name, value in zip(("pk", "sk"), KEY, strict=True)})
+        memory = read(json.loads(answer["Item"]["body"]["S"])) if "Item" in answer else Memory()
+        self._saw.update({f"{slot.streak.side}: {slot.streak.why}": None for slot in memory.slots
+                          if slot.streak and not slot.streak.up and slot.streak.at > self._began})
+        return memory
+
+    def _journal(self) -> list[tuple[str, dict[str, Any]]]:
+        """Times and bodies of what the healer's region has done, today and, just after midnight, yesterday."""
+        now = time.time()
+        days = (f"{datetime.fromtimestamp(when, UTC):%Y-%m-%d}" for when in (now - HEALED_SECONDS, now))
+        return [entry for day in dict.fromkeys(days) for entry in self._day(day)]
+
+    def _day(self, day: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        pages = self._table().get_paginator("query").paginate(
+            TableName=self.package.stack, KeyConditionExpression="pk = :pk", ConsistentRead=True,
+            ExpressionAttributeValues={":pk": {"S": f"journal#{day}"}})
+        return ((f"{day}T{item['sk']['S']}", json.loads(item["body"]["S"])) for page in pages for item in page["Items"])
+
+    def _table(self) -> Any:
+        return self.world.client("dynamodb", self.region)
+
+    def _invoke(self, function: str, region: str) -> dict[str, Any]:
+        answer = self.world.client("lambda", region).invoke(
+            FunctionName=f"{self.package.stack}-{function}", Payload=json.dumps({"apply": True}))
+        found: dict[str, Any] = json.loads(answer["Payload"].read())
+        if "errorMessage" in found:
+            raise RuntimeError(f"{function}: {found['errorMessage']}")
+        return found
+
+    def _patient(self, done: Callable[[], bool], seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while not (found := done()) and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
+        return found

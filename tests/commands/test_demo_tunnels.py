@@ -1,0 +1,173 @@
+"""The parts of the demo's third story that need no world: what is measured, what is told, and where it cannot be."""
+
+import asyncio
+import io
+import socket
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from chalicelib import fleet
+from commands import demo_rows, demo_tunnels_screen
+from commands.demo_evidence import Report, Tasks
+from commands.demo_faults import FAR, Deed, Fault, Told, deeds, wrong
+from commands.demo_rows import Replication, greeted, longest
+from commands.demo_stage import unfit
+from commands.packaging import ROOT
+from sandbox.hosts import wires
+from sandbox.hosts.database import Database
+from sandbox.hosts.tunnels import tables
+
+REGIONS = ["eu-west-1", "us-east-1", "ap-southeast-1"]
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE1GRbyaSzDPkEH6RpLBP0Y1ZYbpkGVh3NkeXlGV5r0z"
+
+
+def declared(*more: str, regions: list[str] = REGIONS, name: str = "shop") -> str:
+    places = "".join(f'[[regions]]\nname = "{region}"\n' for region in regions)
+    return "\n".join([f'name = "{name}"\ncoordination = {{ regions = ["eu-west-1"] }}\n{places}', *more])
+
+
+@pytest.mark.parametrize(("marks", "found"), [
+    ([9.9, 10.0, 10.1, 10.2, 20.1], 9.9),         # what ends after the window is told whole
+    ([8.0, 11.0, 11.1, 19.9, 20.0, 20.1], 8.8),   # so is what began before
+    ([9.0, 12.0, 12.5, 19.0, 40.0], 21.0),
+    ([1.0, 9.5, 10.5], 9.5),                      # nothing since: until the end
+    ([], 10.0), ([5.0], 15.0), ([1.0, 2.0, 10.0, 15.0, 20.0, 90.0], 5.0)])
+def test_how_long_nothing_came_through(marks: list[float], found: float) -> None:
+    assert longest(marks, 10.0, 20.0) == pytest.approx(found)
+
+
+def entry(name: str, *kinds: str, operation: str = "tunnels.heal", results: tuple[str, ...] = ()) -> tuple[str, Any]:
+    acts = [{"kind": kind, "target": "slot 1", "reason": "it hung", "facts": {}} for kind in kinds]
+    return f"2026-11-24T{name}", {"operation": operation, "actions": acts, "results": list(results)}
+
+
+def test_deeds_are_what_the_healer_did_since() -> None:
+    journal = [
+        entry("12:00:02#tunnels.heal#0", "undrain"), entry("12:00:10#tunnels.status#1", "x", operation="other"),
+        entry("12:00:10#tunnels.heal#2", "drain", "restart", results=(
+            "slot 1: drain of i-1: asked for", "slot 1: restart of i-1: refused: no such document")),
+        entry("12:00:02#tunnels.heal#3", "page")]
+    began = 1795521602.6  # 12:00:02.6
+    assert deeds(journal, {"2026-11-24T12:00:02#tunnels.heal#0"}, began) == [
+        Deed(7, "drain", "it hung"),
+        Deed(7, "restart", "it hung; slot 1: restart of i-1: refused: no such document"), Deed(0, "page", "it hung")]
+
+
+def told(*faults: Fault, rows: int | None = 100, lost: int | None = 0) -> Told:
+    return Told(REGIONS[2], REGIONS[1], "OpenSSH, MariaDB", "replication", list(faults), rows, lost, [])
+
+
+HUNG = Fault("one ssh hung", 4.0, 20.0, ["ambiguous: hung"], [
+    Deed(6, "drain", "i-0123456789abcdef0 has failed 3 times in a row (ambiguous: hung)"),
+    Deed(6, "restart", "i-0123456789abcdef0 has failed 3 times in a row (ambiguous: hung)")])
+
+
+@pytest.mark.parametrize(("found", "said"), [
+    (told(HUNG), []),
+    (told(HUNG, rows=None, lost=None), []),
+    (told(HUNG, lost=3), ["3 of 100 rows are not on the replica"]),
+    (told(msgspec.structs.replace(HUNG, well_after=None)), ["one ssh hung: the tunnels of us-east-1 were not well"]),
+    (told(Fault(FAR, 31.0, 40.0, ["local: refused"], [Deed(5, "page", "nothing answers")])), []),
+    (told(Fault(FAR, 31.0, 40.0, ["local: refused"], [Deed(9, "restart", "it hung")])),
+     ["the far side away, the healer did something to tunnels that were whole: restart"])])
+def test_what_did_not_hold_is_told(found: Told, said: list[str]) -> None:
+    lines = list(wrong(found))
+    assert len(lines) == len(said) and all(line.startswith(one) for line, one in zip(lines, said, strict=True))
+
+
+def test_the_demo_fails_if_any_story_does() -> None:
+    whole = Report(1.0, 2.0, "eu-west-1", "", "", [], Tasks(0, 0, 0, 0, 0), 0.0, [], None, told(HUNG))
+    assert not whole.failed
+    assert msgspec.structs.replace(whole, failures=["x"]).failed
+    bad = msgspec.structs.replace(told(HUNG), failures=["x"])
+    assert msgspec.structs.replace(whole, tunnels=bad).failed
+
+
+@pytest.mark.parametrize(("text", "reason"), [
+    (declared(), ""),
+    (declared('[tunnels]\nmaster = "ap-southeast-1"\n'), ""),
+    (declared('[tunnels]\nmaster = "ap-southeast-1"\ngroup = "ours"\n'), "tunnels of its own (group)"),
+    (declared(regions=REGIONS[:2]), "has two in all"),
+    (declared(name="a-name-of-20-letters"), "too long")])
+def test_fleets_that_cannot_have_the_story(text: str, reason: str) -> None:
+    found = unfit(fleet.parse(text), "demo")
+    assert reason in found and bool(found) == bool(reason)
+
+
+class Network:
+    """An EC2 that has a network for whoever asks."""
+
+    def client(self, service: str, region: str) -> "Network":
+        return self
+
+    def create_vpc(self, **asked: Any) -> Any:
+        return {"Vpc": {"VpcId": "vpc-01234567"}}
+
+    def create_subnet(self, **asked: Any) -> Any:
+        return {"Subnet": {"SubnetId": "subnet-01234567"}}
+
+
+@pytest.mark.parametrize("text", [
+    declared(), (ROOT / "fleet.toml").read_text(),
+    declared('[tunnels]\nmaster = "us-east-1"\nmode = "observe"\nslots = 5\nfall = 4\n')])
+def test_the_demos_tunnels_are_laid_over_the_fleet_for_its_stage_alone(text: str) -> None:
+    far: Any = SimpleNamespace(
+        region=REGIONS[2], gateway_address="127.9.0.1", database_address="127.9.0.2", user="tunnel")
+    world: Any = Network()
+    keyring: Any = SimpleNamespace(public=KEY)
+    more = tables(world, far, keyring, REGIONS[:2], "demo")
+    assert fleet.parse(text + more, stage="prod") == fleet.parse(text, stage="prod")
+    found = fleet.parse(text + more, stage="demo").tunnels
+    assert found and found.hosts and (found.master, found.mode, found.slots) == (REGIONS[2], "full", 2)
+    assert [place.name for place in found.hosts.regions] == REGIONS[:2]
+
+
+def test_the_table_has_at_most_80_columns() -> None:
+    out = io.StringIO()
+    long = msgspec.structs.replace(HUNG, name="a host destroyed", nothing_seconds=123.4, well_after=123.0)
+    demo_tunnels_screen.conclude(Console(file=out, width=200), told(HUNG, long, rows=1234))
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "1,234 rows were written" in out.getvalue() and "4.0 s" in out.getvalue() and "restart" in out.getvalue()
+
+
+def test_the_connection_that_stays_is_found_at_its_host() -> None:
+    table = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0200097F:0CEA 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1
+   1: 0200097F:0CEA 0100007F:9A1C 01 00000000:00000000 00:00000000 00000000     0        0 2
+   2: 0300097F:0CEA 0100007F:9A1D 06 00000000:00000000 00:00000000 00000000     0        0 3
+   3: 0300097F:0CEB 0100007F:9A1E 01 00000000:00000000 00:00000000 00000000     0        0 4
+"""
+    assert wires.established(table, ["127.9.0.3", "127.9.0.2"], 3306) == {("127.9.0.2", "0100007F:9A1C")}
+
+
+def test_without_anybody_who_stays_any_host_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wires, "_APART_SECONDS", 0.0)
+    monkeypatch.setattr(wires, "_read", lambda: "")
+    assert wires.carrier(["127.9.0.3", "127.9.0.2"], 3306) == "127.9.0.3"
+
+
+def test_a_client_is_greeted_by_a_database_and_by_nothing_else() -> None:
+    async def ask() -> bool:
+        async with await asyncio.start_server(Database(10).serve, "127.0.0.1", 0) as server:
+            return await asyncio.to_thread(greeted, server.sockets[0].getsockname()[:2])
+
+    assert asyncio.run(ask())
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        place = nobody.getsockname()
+    assert not greeted(place)
+
+
+def test_a_row_that_the_replica_lacks_is_counted_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo_rows, "_CATCH_UP_SECONDS", 0.0)
+    monkeypatch.setattr(Replication, "_rows", lambda self: {1, 3})
+    parts: Any = SimpleNamespace(connect=None)
+    found = Replication(parts, parts, ("127.0.0.1", 1))
+    found.end()
+    found._threads[0].start()
+    found.confirmed = [1, 2, 3]
+    assert found.count() == (3, 1)
