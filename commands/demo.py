@@ -47,8 +47,9 @@ def demo(
     with _deployed(console) as story:
         report = story.tell()
         demo_screen.conclude(console, report, story.evidence)
-        report = msgspec.structs.replace(report, routing=story.users(), tunnels=story.tunnelled())
+        report = msgspec.structs.replace(report, routing=story.users())
         demo_screen.conclude_users(console, report)
+        report = msgspec.structs.replace(report, tunnels=story.tunnelled())
         conclude_tunnels(console, report.tunnels)
         if svg:
             demo_screen.draw(svg, story.picture(), report, story.evidence)
@@ -158,9 +159,10 @@ class Story:
         """The rest of the tunnels' story, which is over by now as a rule, and what became of them."""
         if self.tunnels is None:
             return None
-        with demo_screen.Show(self.console) as show:
-            while not self.tunnels.over.wait(1):
-                show.update(self.picture())
+        if not self.tunnels.over.is_set():
+            with demo_screen.Show(self.console) as show:
+                while not self.tunnels.over.wait(1):
+                    show.update(self.picture())
         return self.tunnels.told()
 
     def _until(self, when: float, show: demo_screen.Show, enough: Callable[[], bool] = lambda: False) -> None:
