@@ -9,6 +9,7 @@ KEYRING is a folder with `bin/`, programs that stand in for ones that are not he
 
 import base64
 import fcntl
+import hashlib
 import io
 import os
 import re
@@ -96,15 +97,23 @@ def environment(folder: Path, keyring: Path, values: Mapping[str, str]) -> dict[
 
 
 def lay(folder: Path, keyring: Path, user_data: str, address: str) -> dict[str, str]:
-    """The host's files, settings and programs in its folder; the environment of its units. Safe to do again."""
+    """The host's files, settings and programs in its folder; the environment of its units. Safe to do again.
+
+    The units begin all at once, and again and again: only the first one writes, for the others run what it wrote.
+    """
     values = settings(user_data, address)
     around = environment(folder, keyring, values)
-    with (folder / "laying").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the units begin all at once
-        unpack(user_data, folder / "root")
-        (folder / "run").mkdir(mode=0o700, exist_ok=True)
-        (folder / "tunnel.env").write_text("".join(f"{name}={value}\n" for name, value in values.items()))
-        _wrap(folder / "shims/lamplighter-keys", folder / "root/usr/local/bin/lamplighter-keys", around)
+    (folder / "run").mkdir(mode=0o700, exist_ok=True)
+    wanted = hashlib.sha256(f"{address}\n{keyring}\n{user_data}".encode()).hexdigest()
+    with (folder / "laid").open("a+") as laid:
+        fcntl.flock(laid, fcntl.LOCK_EX)
+        laid.seek(0)
+        if laid.read() != wanted:
+            unpack(user_data, folder / "root")
+            (folder / "tunnel.env").write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+            _wrap(folder / "shims/lamplighter-keys", folder / "root/usr/local/bin/lamplighter-keys", around)
+            laid.truncate(0)
+            laid.write(wanted)
     return around
 
 
