@@ -75,7 +75,8 @@ def _episode(restart: Restart) -> list[str]:
 
 
 def rows(faults: Sequence[Fault], wanted: int, written: int, lost: int, counts: Sequence[int]) -> Iterator[Row]:
-    """The figures. `counts` are the healers': rounds, those that came second, acts left, rounds that failed."""
+    """The figures. `counts` are the healers': rounds, those that came second, acts of others that were
+    overtaken, rounds that failed."""
     yield Row("faults", "faults", len(faults), "", "at least", wanted)
     yield Row("faults", "double heals", sum(len(fault.doubles) for fault in faults), "", "at most", 0)
     yield Row("faults", f"rows lost, of {written:,}", lost, "", "at most", 0)
@@ -84,7 +85,7 @@ def rows(faults: Sequence[Fault], wanted: int, written: int, lost: int, counts: 
     yield from _times(faults, "restart", 60)
     yield from _times(faults, "replacement", 180)
     yield from _times(faults, "alone", 0)
-    told = ("rounds of both healers", "rounds that came second", "acts left to another", "rounds that failed")
+    told = ("rounds of both healers", "rounds that came second", "acts overtaken", "rounds that failed")
     yield from (Row("faults", what, count, "") for what, count in zip(told, counts, strict=True))
 
 

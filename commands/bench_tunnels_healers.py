@@ -29,11 +29,11 @@ from chalicelib.tunnels.healer import Healer
 from chalicelib.tunnels.parked import Parked
 from sandbox.simulation.parts import MemoryTopic
 
-# What a healer counts: rounds; those that another one's were faster than; acts that were left to another; rounds that
-# failed.
-ROUNDS, FASTER, LEFT, FAILED = range(4)
+# What a healer counts: rounds; those that the other's came before; acts of others that it left, for the other's next
+# round was faster than they; rounds that failed.
+ROUNDS, SECOND, LEFT, FAILED = range(4)
 _END_SECONDS = 10.0
-_NO_MEMORY = "another round was faster"
+_SECOND = "another round was faster"
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -103,8 +103,8 @@ def _heal(place: Place, seed: str, counts: Any) -> None:
         with counts.get_lock():
             counts[ROUNDS] += 1
             counts[FAILED] += not found
-            counts[FASTER] += _NO_MEMORY in results
-            counts[LEFT] += sum(": left: " in line for line in results)
+            counts[SECOND] += (second := _SECOND in results)
+            counts[LEFT] += 0 if second else sum(": left: " in line for line in results)
 
 
 def _watch(place: Place) -> None:
