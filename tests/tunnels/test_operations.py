@@ -155,7 +155,8 @@ def test_a_round_that_came_second_does_not_keep_the_first_from_its_acts(yard: Ya
     first, second = (Request("schedule", int(yard.now), None, apply=True, id=id) for id in ("first", "second"))
     plans = {one: operation.decide(operation.observe(yard.site, one), one) for one in (first, second)}
     # Both have seen the same, and want the same; the second one is faster from here on.
-    for one, kinds in ((first, {"remember"}), (second, {"remember", "drain", "restart"}), (first, {"drain", "restart"})):
+    acts = {"drain", "restart"}
+    for one, kinds in ((first, {"remember"}), (second, {"remember", *acts}), (first, acts)):
         for action in plans[one].actions:
             if action.kind in kinds:
                 operation.act[action.kind](yard.site, one, [action])
