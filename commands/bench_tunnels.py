@@ -1,12 +1,14 @@
-"""`lamp bench tunnels`: how many endpoints a second can be probed, that probing never gets anybody blocked, and for how
-long replication stands still when tunnels die or hang, beside plain ssh and autossh in the same run.
+"""`lamp bench tunnels`: how many endpoints a second can be probed, that probing never gets anybody blocked, for how
+long replication stands still when tunnels die or hang, beside plain ssh and autossh in the same run, and what becomes
+of random faults while two healers work at once.
 
-Each part stands in a module of its own: `bench_tunnels_rate`, `bench_tunnels_blocks`, `bench_tunnels_gaps`.
+Each part stands in a module of its own: `bench_tunnels_rate`, `bench_tunnels_blocks`, `bench_tunnels_gaps`, and
+`bench_tunnels_faults`, which takes hours and is run only where it is named.
 """
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Literal
 
@@ -18,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from commands import show
 from commands.errors import Mistake
 
-PARTS = ("rate", "blocks", "gaps")
+PARTS = ("rate", "blocks", "gaps", "faults")
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -38,22 +40,26 @@ class Row(msgspec.Struct, frozen=True):
 
 
 def bench(
-    only: Annotated[str, typer.Option(help="One part: rate, blocks or gaps.")] = "",
+    only: Annotated[str, typer.Option(help="One part: rate, blocks, gaps, or faults (only if named).")] = "",
     endpoints: Annotated[int, typer.Option(help="rate: how many endpoints, every twentieth of them hung.")] = 5_000,
     probes: Annotated[int, typer.Option(help="blocks: how many probes.")] = 1_000_000,
     rounds: Annotated[int, typer.Option(help="rate and gaps: medians of so many.")] = 5,
+    faults: Annotated[int, typer.Option(help="faults: how many, each of which takes up to some minutes.")] = 500,
+    seed: Annotated[int, typer.Option(help="faults: which ones are drawn.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="as JSON, for programs")] = False,
 ) -> None:
-    """Measure the probe, and replication through tunnels.
+    """Measure the probe, replication through tunnels, and how they are healed.
 
     blocks and gaps need root on Linux, and the real servers: apt-get install mariadb-server openssh-server haproxy
-    autossh iproute2. Exits with 1 if a limit is not kept.
+    autossh iproute2. faults needs mariadb-server, and openssh-server if real tunnels are to be hurt. Exits with 1 if a
+    limit is not kept.
     """
     parts = _parts(only)
-    if min(endpoints, probes, rounds) < 1:
-        raise Mistake("--endpoints, --probes and --rounds are numbers from 1 on")
+    if min(endpoints, probes, rounds, faults) < 1:
+        raise Mistake("--endpoints, --probes, --rounds and --faults are numbers from 1 on")
     began = time.monotonic()
-    rows = list(_rows(parts, endpoints, probes, rounds, Console(stderr=True)))
+    sizes = {"rate": (endpoints, rounds), "blocks": (probes,), "gaps": (rounds,), "faults": (faults, seed)}
+    rows = list(_rows({part: sizes[part] for part in parts}, Console(stderr=True)))
     seconds = round(time.monotonic() - began, 1)
     if as_json:
         kept = [msgspec.to_builtins(row) | {"within": row.within} for row in rows]
@@ -66,23 +72,23 @@ def bench(
 def _parts(only: str) -> tuple[str, ...]:
     if only and only not in PARTS:
         raise Mistake(f"--only {only}: there is no such part; it is one of {', '.join(PARTS)}")
-    return (only,) if only else PARTS
+    return (only,) if only else PARTS[:-1]
 
 
-def _rows(parts: tuple[str, ...], endpoints: int, probes: int, rounds: int, console: Console) -> Iterator[Row]:
-    from commands import bench_tunnels_blocks, bench_tunnels_gaps, bench_tunnels_rate
+def _rows(sizes: dict[str, tuple[int, ...]], console: Console) -> Iterator[Row]:
+    from commands import bench_tunnels_blocks, bench_tunnels_faults, bench_tunnels_gaps, bench_tunnels_rate
 
+    measures: dict[str, Callable[..., Iterator[Row]]] = {
+        "rate": bench_tunnels_rate.measure, "blocks": bench_tunnels_blocks.measure,
+        "gaps": bench_tunnels_gaps.measure, "faults": bench_tunnels_faults.measure}
+    programs = {"blocks": bench_tunnels_blocks.PROGRAMS, "gaps": bench_tunnels_gaps.PROGRAMS}
     # What a part needs and is not there is told before the first one takes its time.
-    for part in parts:
-        if part != "rate":
-            needed(*(bench_tunnels_blocks if part == "blocks" else bench_tunnels_gaps).PROGRAMS)
+    for part in sizes:
+        if part in programs:
+            needed(*programs[part])
     with progress(console) as bars:
-        if "rate" in parts:
-            yield from bench_tunnels_rate.measure(endpoints, rounds, bars)
-        if "blocks" in parts:
-            yield from bench_tunnels_blocks.measure(probes, bars)
-        if "gaps" in parts:
-            yield from bench_tunnels_gaps.measure(rounds, bars)
+        for part, size in sizes.items():
+            yield from measures[part](*size, bars)
 
 
 @contextmanager

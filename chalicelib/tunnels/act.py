@@ -132,8 +132,11 @@ def _each(site: Site, actions: Sequence[Action], do: _Do) -> list[str]:
 
 
 def _one(site: Site, action: Action, do: _Do) -> str:
-    """Claimed, looked at once more, done; its claim keeps what came of it."""
+    """Looked at, claimed, looked at once more, done; its claim keeps what came of it."""
     try:
+        # A round that came second has decided the same act, by the same key: its claim would keep the first from it.
+        if left := _left(site, action.facts["turn"]):
+            return left
         claim = fences.claim(site.regional, action.facts["key"], site.clock())
         if claim is None:
             return "left: it is being done, or was"

@@ -148,6 +148,21 @@ def test_a_round_that_was_overtaken_does_nothing(yard: Yard) -> None:
     assert yard.changes() == done
 
 
+def test_a_round_that_came_second_does_not_keep_the_first_from_its_acts(yard: Yard) -> None:
+    fails(yard, 2)
+    operation = yard.operations["tunnels.heal"]
+    yard.now += 2
+    first, second = (Request("schedule", int(yard.now), None, apply=True, id=id) for id in ("first", "second"))
+    plans = {one: operation.decide(operation.observe(yard.site, one), one) for one in (first, second)}
+    # Both have seen the same, and want the same; the second one is faster from here on.
+    acts = {"drain", "restart"}
+    for one, kinds in ((first, {"remember"}), (second, {"remember", *acts}), (first, acts)):
+        for action in plans[one].actions:
+            if action.kind in kinds:
+                operation.act[action.kind](yard.site, one, [action])
+    assert yard.changes() == [("deregister_targets", A), ("send_command", A)]
+
+
 def test_a_round_that_stood_still_does_nothing(yard: Yard) -> None:
     fails(yard, 2)
     operation = yard.operations["tunnels.heal"]
