@@ -35,21 +35,29 @@ def _routing(fleet: Fleet) -> dict[str, Any]:
 def _tunnels(fleet: Fleet) -> dict[str, Any]:
     tunnels = fleet.tunnels
     if tunnels is None:
-        return {name: [] for name in ("tunnels-any", "tunnel-group", "tunnel-targets", "tunnel-document", "throne",
-                                      "tunnel-instances", "tunnel-machines", "tunnel-secret", "tunnel-keys")}
+        return {name: [] for name in (
+            "tunnels-any", "tunnel-group", "tunnel-group-any", "tunnel-targets", "tunnel-document", "throne",
+            "tunnel-instances", "tunnel-machines", "tunnel-secret", "tunnel-keys", "tunnel-hosts-any",
+            "tunnel-hosts-document", "tunnel-hosts-instances")}
     shipped = "${AWS::StackName}-tunnels"
     group, hosts = tunnels.group or shipped, tunnels.hosts is not None
     return {
         "tunnels-any": "*",
         "tunnel-group": [] if tunnels.tag else [
             _arn("autoscaling", f"autoScalingGroup:*:autoScalingGroupName/{group}")],
+        "tunnel-group-any": [] if tunnels.tag else "*",
         "tunnel-targets": [_arn("elasticloadbalancing", f"targetgroup/{tunnels.target_group or shipped}/*")],
         "tunnel-document": [_arn("ssm", f"document/{tunnels.document or shipped}")],
         "tunnel-instances": [_arn("ec2", "instance/*")],
         "tunnel-machines": [_arn("ec2", "instance/*")] if tunnels.tag else [],
         "tunnel-secret": [_arn("secretsmanager", f"secret:{shipped}-key-??????")] if hosts else [],
-        "tunnel-keys": [_arn("ssm", "parameter/lamplighter/${AWS::StackName}/tunnels/public-keys/*", "*")]
-        if hosts else [],
+        # Each region tells its own keys, in the master's region.
+        "tunnel-keys": [_arn("ssm", "parameter/lamplighter/${AWS::StackName}/tunnels/public-keys/${AWS::Region}",
+                             tunnels.master)] if hosts else [],
+        # Keys are changed on the shipped hosts alone.
+        "tunnel-hosts-any": "*" if hosts else [],
+        "tunnel-hosts-document": [_arn("ssm", f"document/{shipped}")] if hosts else [],
+        "tunnel-hosts-instances": [_arn("ec2", "instance/*")] if hosts else [],
         "throne": [_table()] if fleet.databases else [],
     }
 

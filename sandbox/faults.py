@@ -12,6 +12,7 @@ import msgspec
 
 THROTTLED = "throttled"
 UNAVAILABLE = "unavailable"
+REFUSED = "refused"
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -56,7 +57,7 @@ class Faults:
             self.lag = 0.0
 
     def verdict(self, region: str, action: str) -> str:
-        """Which kind of refusal this call meets: `throttled`, `unavailable`, or empty for none."""
+        """Which kind of refusal this call meets: `throttled`, `unavailable`, `refused`, or empty for none."""
         with self._lock:
             for entry in self._rules:
                 rule, left = entry

@@ -13,7 +13,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from sandbox.faults import THROTTLED, Faults
+from sandbox.faults import REFUSED, THROTTLED, Faults
 from sandbox.gate import speaks_xml, xml_error
 from sandbox.route53.twin import Twin
 
@@ -221,9 +221,12 @@ def _principal(key: str) -> str:
     return str(session["Arn"]).rsplit("/", 1)[1] if session else "operator"
 
 
+_CODES = {THROTTLED: ("ThrottlingException", 400), REFUSED: ("ValidationError", 400)}
+
+
 def refusal(kind: str, message: str, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
-    """The answer of AWS to a throttled (400) or failed (503) call."""
-    code, status = ("ThrottlingException", 400) if kind == THROTTLED else ("ServiceUnavailable", 503)
+    """The answer of AWS to a throttled (400), failed (503) or wrong (400) call."""
+    code, status = _CODES.get(kind, ("ServiceUnavailable", 503))
     if speaks_xml(headers):
         return status, {"Content-Type": "text/xml"}, xml_error(code, message)
     body = json.dumps({"__type": code, "message": message}).encode()

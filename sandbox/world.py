@@ -109,7 +109,7 @@ class World:
         self.control("start", region=region)
 
     def refuse(self, action: str, region: str = "*", kind: str = UNAVAILABLE, times: int = -1) -> None:
-        """Refuse calls of IAM action `action` (`sqs:SendMessage`, `sqs:*`): 503, or throttled; `times` -1 is always."""
+        """Refuse calls of IAM action `action` (`sqs:SendMessage`, `sqs:*`): 503, `throttled`, or `refused` for good."""
         self.control("fault", action=action, region=region, kind=kind, times=times)
 
     def lag(self, seconds: float) -> None:

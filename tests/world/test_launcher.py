@@ -205,7 +205,8 @@ def handler(event, context):
 
 
 @pytest.mark.parametrize(
-    ("kind", "code"), [("throttled", "ThrottlingException"), ("unavailable", "ServiceUnavailable")])
+    ("kind", "code"), [("throttled", "ThrottlingException"), ("unavailable", "ServiceUnavailable"),
+                         ("refused", "ValidationError")])
 def test_one_action_can_be_refused_in_one_region(empty: World, kind: str, code: str) -> None:
     empty.refuse("sqs:ListQueues", region=HOME, kind=kind)
     try:

@@ -1,0 +1,117 @@
+"""Endpoints of the tunnels for tests of the Lambdas that look after them: instances in which nothing runs.
+
+A tunnel that leads to a database is a port of an instance that greets as one, in this process, as long as it is open.
+"""
+
+import contextlib
+import socketserver
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from chalicelib.tunnels.records import CLAIMS, KEY, Memory, Phase, Slot, Streak, body
+from sandbox.greeter import denial, greeting
+from tests.world.eventually import eventually
+from tests.world.least_privilege import HOME, Lambdas
+
+PORT = 13306
+GROUP, TARGETS, DOCUMENT, TAG = "endpoints", "entrances", "restart-tunnel", ("role", "tunnel")
+SLOTS = 3
+
+class Greeting(socketserver.BaseRequestHandler):
+    """What a database says to a probe."""
+
+    def handle(self) -> None:
+        """A greeting, and no to whoever answers it."""
+        self.request.sendall(greeting())
+        if self.request.recv(4096):
+            self.request.sendall(denial())
+
+
+class Tunnels(Lambdas):
+    """One stage with its endpoints."""
+
+    @property
+    def tagged(self) -> bool:
+        """Whether endpoints are found by their tag."""
+        return bool(self.fleet.tunnels and self.fleet.tunnels.tag)
+
+    def members(self) -> list[str]:
+        """The endpoints that are in service."""
+        if self.tagged:
+            found = self.world.client("ec2", HOME).describe_instances(
+                Filters=[{"Name": f"tag:{TAG[0]}", "Values": [TAG[1]]}])["Reservations"]
+            return sorted(one["InstanceId"] for some in found for one in some["Instances"])
+        group = self.fleet.tunnels.group if self.fleet.tunnels else None
+        found = self.world.client("autoscaling", HOME).describe_auto_scaling_groups(
+            AutoScalingGroupNames=[group or f"{self.stack}-tunnels"])["AutoScalingGroups"]
+        return [one["InstanceId"] for one in found[0]["Instances"] if one["LifecycleState"] == "InService"]
+
+    def seats(self) -> list[str]:
+        """The endpoints of the slots."""
+        return eventually(lambda: len(found := self.members()) >= SLOTS and found[:SLOTS])  # type: ignore[no-any-return]
+
+    def balanced(self, *ids: str) -> None:
+        """Exactly these are in the balancer."""
+        elb = self.world.client("elbv2", HOME)
+        arn = elb.describe_target_groups(Names=[TARGETS])["TargetGroups"][0]["TargetGroupArn"]
+        there = {one["Target"]["Id"]: one["TargetHealth"]["State"]
+                 for one in elb.describe_target_health(TargetGroupArn=arn)["TargetHealthDescriptions"]}
+        if gone := [{"Id": id} for id in there if id not in ids]:
+            elb.deregister_targets(TargetGroupArn=arn, Targets=gone)
+        if new := [{"Id": id} for id in ids if there.get(id, "draining") == "draining"]:
+            elb.register_targets(TargetGroupArn=arn, Targets=new)
+
+    def state(self, id: str) -> str:
+        """The state of an instance."""
+        found = self.world.client("ec2", HOME).describe_instances(InstanceIds=[id])
+        return str(found["Reservations"][0]["Instances"][0]["State"]["Name"])
+
+    def powered(self, *running: str, stopped: str = "") -> None:
+        """These run, and this one does not."""
+        ec2 = self.world.client("ec2", HOME)
+        for id in running:
+            if self.state(id) != "running":
+                eventually(lambda id=id: self.state(id) in ("running", "stopped"))  # type: ignore[misc]
+                ec2.start_instances(InstanceIds=[id])
+        if stopped and self.state(stopped) != "stopped":
+            ec2.stop_instances(InstanceIds=[stopped])
+        eventually(lambda: all(self.state(id) == "running" for id in running)
+                   and (not stopped or self.state(stopped) == "stopped"))
+
+    def forgotten(self) -> None:
+        """Nothing has been done yet, and nothing is broken."""
+        self.world.clear_faults()
+        dynamodb = self.world.client("dynamodb", HOME)
+        done = dynamodb.query(TableName=self.stack, KeyConditionExpression="pk = :pk",
+                              ExpressionAttributeValues={":pk": {"S": CLAIMS}})["Items"]
+        for one in done:
+            dynamodb.delete_item(TableName=self.stack, Key={key: one[key] for key in ("pk", "sk")})
+
+    def known(self, *slots: Slot, **more: Any) -> None:
+        """The healer's memory, just written."""
+        self.remember(*KEY, body(Memory("before", time.time(), slots, **more)))
+
+
+def slot(number: int, instance: str, phase: Phase, up: bool | None, **more: Any) -> Slot:
+    """A slot whose endpoint has answered, or failed, nine times in a row; `None`: nothing is known of it."""
+    now = time.time()
+    streak = None if up is None else Streak(up, 9, now - 60, now - 1, "up" if up else "local", "test")
+    return Slot(str(number), instance, phase, now - 60, streak, episode=1, **more)
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = daemon_threads = True
+
+
+@contextlib.contextmanager
+def leading(on: Tunnels, *ids: str) -> Iterator[None]:
+    """The tunnels of these endpoints lead to a database while the block lasts."""
+    found = on.world.client("ec2", HOME).describe_instances(InstanceIds=list(ids))["Reservations"]
+    with contextlib.ExitStack() as stack:
+        for place in [one["PrivateIpAddress"] for some in found for one in some["Instances"]]:
+            server = stack.enter_context(_Server((place, PORT), Greeting))
+            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+            stack.callback(server.shutdown)
+        yield

@@ -1,0 +1,264 @@
+"""The permissions of the tunnels' Lambdas: none missing, none superfluous.
+
+Three stages of one fleet, for no fleet has all of it: endpoints in an Auto Scaling group, endpoints by a tag, and the
+shipped hosts, whose key can be changed.
+"""
+
+import functools
+import json
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from chalicelib.fleet import parse
+from chalicelib.tunnels import hosts, rotation
+from chalicelib.tunnels.keys import Key, listed
+from chalicelib.tunnels.records import CLAIMS, FAR, TRIES
+from commands import packaging
+from sandbox.faults import REFUSED
+from sandbox.world import World
+from tests.project import copy
+from tests.world.endpoints import DOCUMENT, GROUP, PORT, SLOTS, TAG, TARGETS, Tunnels, leading, slot
+from tests.world.eventually import eventually
+from tests.world.least_privilege import (
+    HOME,
+    POLICIES,
+    STANDBY,
+    Exercise,
+    Lambdas,
+    deploy,
+    granted,
+    it_is_needed,
+    nothing_is_missing,
+)
+
+pytestmark = pytest.mark.world
+
+MASTER = STANDBY
+IMAGE = "ami-0fedcba9876543210"
+# The first of the group hold the slots; the others are there so that one that is replaced need not be waited for.
+MEMBERS = 6
+_HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDwlGrWMHmPQYyUiHYwDXoNHLvyMnILVtNkFYcM8OVVk"
+_COMMON = f"""
+master = "{MASTER}"
+slots = {SLOTS}
+port = {PORT}
+every = "5s"
+stale = "60s"
+"""
+_NAMED = f"""{_COMMON}target_group = "{TARGETS}"
+document = "{DOCUMENT}"
+"""
+WRITTEN = (packaging.ROOT / "fleet.toml").read_text() + f"""
+[stages.policy.databases]
+flavour = "mariadb"
+master = "{MASTER}"
+secret = "watch"
+[[stages.policy.databases.servers]]
+region = "{MASTER}"
+host = "127.0.0.1"
+[stages.policy.tunnels]{_NAMED}group = "{GROUP}"
+[stages.tagged.tunnels]{_NAMED}tag = "{TAG[0]}={TAG[1]}"
+[stages.hosts.tunnels]{_COMMON}
+[stages.hosts.tunnels.hosts]
+gateway = "gateway.example.com"
+host_keys = ["{_HOST_KEY}"]
+database = "10.0.0.9"
+"""
+_PLACE = """
+[[stages.hosts.tunnels.hosts.regions]]
+name = "{}"
+vpc = "{}"
+subnets = ["{}"]
+"""
+_NOWHERE = _PLACE.format(HOME, "vpc-00000000", "subnet-00000000") + _PLACE.format(
+    "ap-southeast-1", "vpc-00000000", "subnet-00000000")
+FLEETS = {stage: parse(WRITTEN + _NOWHERE, stage=stage) for stage in ("policy", "tagged", "hosts")}
+
+
+# What the Lambdas go through.
+
+
+def ordinary(on: Tunnels) -> list[str]:
+    """One endpoint serves, one has failed for long, one answers again and is still out; their ids."""
+    on.forgotten()
+    serving, failing, back = seats = on.seats()
+    on.powered(*seats)
+    on.balanced(serving, failing)
+    on.known(slot(1, serving, "healthy", True), slot(2, failing, "healthy", False, out=time.time() - 1000),
+             slot(3, back, "drained", True, out=time.time() - 60))
+    return seats
+
+
+def restarting(on: Tunnels) -> None:
+    """Nothing answers, and one endpoint is being restarted."""
+    on.forgotten()
+    _, one, *_ = seats = on.seats()
+    key = f"2/{one}/1/1/restart"
+    on.known(slot(1, seats[0], "healthy", None), slot(2, one, "restarting", False, command=key),
+             slot(3, seats[2], "drained", None))
+    on.remember(CLAIMS, key, {"at": time.time(), "command": str(uuid.uuid4())})
+
+
+def dark(on: Tunnels) -> None:
+    """Nothing answers but another region, and an endpoint was restarted in vain; a stopped one waits to be started."""
+    on.forgotten()
+    serving, failing, stopped = on.seats()
+    if on.tagged:
+        on.powered(serving, failing, stopped=stopped)
+    now = time.time()
+    on.put(FAR, "ap-southeast-1", {"up": True, "at": now - 20})
+    on.known(slot(1, serving, "healthy", None), slot(2, failing, "drained", False, restarts=TRIES),
+             slot(3, stopped, "replacing", None), dark=now - 40)
+
+
+def heal(on: Lambdas) -> None:
+    """Rounds in which all is done that can be, in the order in which it costs least."""
+    assert isinstance(on, Tunnels)
+    serving, _, back = ordinary(on)
+    on.put(FAR, HOME, {"up": True, "at": 1})
+    with leading(on, serving, back):
+        on.invoke("tunnels_heal", {"apply": True})
+    for way in (restarting, dark):
+        way(on)
+        on.invoke("tunnels_heal", {"apply": True})
+
+
+def status(on: Lambdas) -> None:
+    """A look while an endpoint is restarted."""
+    assert isinstance(on, Tunnels)
+    restarting(on)
+    on.invoke("tunnels_status", {})
+
+
+def by_hand(ask: str, number: int, action: str, on: Lambdas) -> None:
+    """`ask` of an endpoint while nothing answers, once that AWS refuses (people are told), and once that it does."""
+    assert isinstance(on, Tunnels)
+    restarting(on)
+    on.invoke(f"tunnels_{ask}", {"endpoint": on.seats()[number], "apply": True})
+    for refused in (action, ""):
+        serving, _, back = seats = ordinary(on)
+        if refused:
+            on.world.refuse(refused, HOME, REFUSED, times=1)
+        with leading(on, serving, back):
+            on.invoke(f"tunnels_{ask}", {"endpoint": seats[number], "apply": True})
+
+
+def replace(on: Lambdas) -> None:
+    """An endpoint that fails."""
+    assert isinstance(on, Tunnels)
+    by_hand("replace", 1, "ec2:StopInstances" if on.tagged else "autoscaling:TerminateInstanceInAutoScalingGroup", on)
+
+
+def rotate(on: Lambdas) -> None:
+    """A new key; one that hosts lack, for long; and one that all have, after a command of which nothing is heard."""
+    assert isinstance(on, Tunnels)
+    secret = on.world.client("secretsmanager", HOME)
+    if pending := _versions(on).get("AWSPENDING"):
+        secret.update_secret_version_stage(
+            SecretId=hosts.secret(on.stack), VersionStage="AWSPENDING", RemoveFromVersionId=pending)
+    on.remember(*rotation.KEY, {"done": True})
+    on.invoke("tunnels_rotate_keys", {"apply": True})
+    key = _told_and_kept(on)
+    members = eventually(on.members)
+    had = dict.fromkeys(members, key.version)
+    command = {"instance": members[0], "at": 1, "id": str(uuid.uuid4())}
+    for memory in ({"since": 1}, {"loaded": had, "command": command}):
+        on.remember(*rotation.KEY, {"version": key.version, **memory})
+        on.invoke("tunnels_rotate_keys", {"apply": True})
+
+
+def _versions(on: Tunnels) -> dict[str, str]:
+    """The version of each label."""
+    told = on.world.client("secretsmanager", HOME).describe_secret(SecretId=hosts.secret(on.stack))
+    return {label: version for version, labels in told.get("VersionIdsToStages", {}).items() for label in labels}
+
+
+def _told_and_kept(on: Tunnels) -> Key:
+    """A key that is on its way, whatever became of the Lambda's own."""
+    key = Key(bytes(32), str(uuid.uuid4()))
+    on.world.client("ssm", MASTER).put_parameter(
+        Name=hosts.public_keys(on.stack, HOME), Value=listed([key.line()]), Type="String", Overwrite=True)
+    on.world.client("secretsmanager", HOME).put_secret_value(
+        SecretId=hosts.secret(on.stack), ClientRequestToken=key.version, SecretString=key.private(),
+        VersionStages=["AWSPENDING"])
+    return key
+
+
+EXERCISES: dict[str, Exercise] = {
+    "tunnels_heal": heal, "tunnels_status": status, "tunnels_replace": replace,
+    "tunnels_drain": functools.partial(by_hand, "drain", 1, "elasticloadbalancing:DeregisterTargets"),
+    "tunnels_undrain": functools.partial(by_hand, "undrain", 2, "elasticloadbalancing:RegisterTargets")}
+ROTATES = "tunnels_rotate_keys"
+
+
+# The world.
+
+
+def build(world: World) -> None:
+    """What people have: a group, instances by their tag, a target group, a document, and networks for the hosts."""
+    ec2, asg = world.client("ec2", HOME), world.client("autoscaling", HOME)
+    world.client("elbv2", HOME).create_target_group(Name=TARGETS, Protocol="TCP", Port=PORT)
+    ec2.create_launch_template(LaunchTemplateName=GROUP, LaunchTemplateData={"ImageId": IMAGE})
+    asg.create_auto_scaling_group(
+        AutoScalingGroupName=GROUP, LaunchTemplate={"LaunchTemplateName": GROUP, "Version": "$Latest"}, MinSize=0,
+        MaxSize=MEMBERS, DesiredCapacity=MEMBERS, AvailabilityZones=[f"{HOME}a"])
+    ec2.run_instances(ImageId=IMAGE, MinCount=SLOTS, MaxCount=SLOTS, TagSpecifications=[
+        {"ResourceType": "instance", "Tags": [{"Key": TAG[0], "Value": TAG[1]}]}])
+    content = {"schemaVersion": "2.2", "description": "Restarts a tunnel", "parameters": {"Key": {"type": "String"}},
+               "mainSteps": [{"action": "aws:runShellScript", "name": "act", "inputs": {"runCommand": ["true"]}}]}
+    world.client("ssm", HOME).create_document(
+        Name=DOCUMENT, DocumentType="Command", DocumentFormat="JSON", Content=json.dumps(content))
+
+
+def place(world: World) -> str:
+    """The networks of the shipped hosts, as fleet.toml names them."""
+    ec2 = world.client("ec2", HOME)
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.0.0/24", AvailabilityZone=f"{HOME}a")["Subnet"]["SubnetId"]
+    return _PLACE.format(HOME, vpc, subnet) + _PLACE.format("ap-southeast-1", "vpc-00000000", "subnet-00000000")
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Tunnels]]:
+    """The real Lambdas of each stage, in one region."""
+    project = copy(tmp_path_factory.mktemp("tunnels"))
+    with World.start() as world:
+        world.pace(20)
+        build(world)
+        (project / "fleet.toml").write_text(WRITTEN + place(world))
+        yield {stage: Tunnels(world, deploy(world, project, stage, [HOME])) for stage in FLEETS}
+
+
+def cases(stage: str, functions: Sequence[str], only: str = "") -> list[tuple[str, str, str, str]]:
+    """(stage, function, Sid, action) of all that is granted, or of what the statement `only` grants."""
+    return [(stage, function, sid, action) for function in functions
+            for sid, action in granted(function, FLEETS[stage]) if only in ("", sid)]
+
+
+def test_every_lambda_of_the_tunnels_is_exercised() -> None:
+    names = {path.stem.removeprefix("policy-") for path in Path(POLICIES).glob("policy-*.json")}
+    assert {*EXERCISES, ROTATES} == {name for name in names if name.startswith("tunnels_")}
+
+
+@pytest.mark.parametrize(("stage", "function"), [
+    *((stage, function) for stage in ("policy", "tagged") for function in EXERCISES), ("hosts", ROTATES)])
+def test_no_permission_is_missing(stages: dict[str, Tunnels], stage: str, function: str) -> None:
+    nothing_is_missing(stages[stage], function, {**EXERCISES, ROTATES: rotate}[function])
+
+
+@pytest.mark.parametrize(("stage", "function", "sid", "action"), [
+    *cases("policy", [*EXERCISES]), *cases("tagged", [*EXERCISES], "Power"), *cases("hosts", [ROTATES])])
+def test_no_permission_is_superfluous(
+    stages: dict[str, Tunnels], stage: str, function: str, sid: str, action: str
+) -> None:
+    it_is_needed(stages[stage], function, sid, action, {**EXERCISES, ROTATES: rotate}[function])
+
+
+@pytest.mark.parametrize("function", [ROTATES])
+@pytest.mark.parametrize("stage", ["policy", "tagged"])
+def test_whoever_keeps_hosts_of_their_own_lets_nobody_change_keys(stage: str, function: str) -> None:
+    assert {sid for sid, _ in granted(function, FLEETS[stage])} == {"Alert", "Remember"}
