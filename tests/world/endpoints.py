@@ -50,7 +50,11 @@ class Tunnels(Lambdas):
 
     def seats(self) -> list[str]:
         """The endpoints of the slots."""
-        return eventually(lambda: len(found := self.members()) >= SLOTS and found[:SLOTS])  # type: ignore[no-any-return]
+        def enough() -> list[str]:
+            found = self.members()
+            return found[:SLOTS] if len(found) >= SLOTS else []
+
+        return eventually(enough)
 
     def balanced(self, *ids: str) -> None:
         """Exactly these are in the balancer."""
