@@ -17,6 +17,7 @@ _DOCUMENTS = ("CreateDocument", "UpdateDocument", "GetDocument", "DescribeDocume
               "UpdateDocumentDefaultVersion", "SendCommand")
 _OF_INSTANCES = ("TerminateInstanceInAutoScalingGroup", "SetInstanceHealth")
 _CHECK = re.compile(r"/2013-04-01/healthcheck/([^/]+)")
+_INSTANCE = re.compile(r"arn:aws:ec2:[^:]*:[^:]*:instance/(i-[^/]+)")
 _QUERY = ("ec2", "elasticloadbalancing", "autoscaling")
 
 
@@ -38,6 +39,18 @@ def resources(original: Any, context: Context) -> Any:
         return str(original(service, method, path, headers, body, query_params, region, account_id))
 
     return extract
+
+
+@change("services.tagging", "resource_tags", "arn", "a policy may go by the tags of instances (aws:ResourceTag)")
+def tags(original: Any, context: Context) -> Any:
+    def found(arn: str) -> Any:
+        from ministack.services import ec2
+
+        instance = _INSTANCE.fullmatch(arn)
+        held = ec2._tags.get(instance[1], ()) if instance else None
+        return original(arn) if held is None else {tag["Key"]: tag["Value"] for tag in held}
+
+    return found
 
 
 def document(action: str, body: bytes, region: str, account: str) -> str:

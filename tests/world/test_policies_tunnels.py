@@ -39,6 +39,7 @@ pytestmark = pytest.mark.world
 
 MASTER = STANDBY
 IMAGE = "ami-0fedcba9876543210"
+SHIPPED = "resolve:ssm:/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-arm64"
 # The first of the group hold the slots; the others are there so that one that is replaced need not be waited for.
 MEMBERS = 6
 _HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDwlGrWMHmPQYyUiHYwDXoNHLvyMnILVtNkFYcM8OVVk"
@@ -156,25 +157,25 @@ def replace(on: Lambdas) -> None:
 def rotate(on: Lambdas) -> None:
     """A new key; one that hosts lack, for long; and one that all have, after a command of which nothing is heard."""
     assert isinstance(on, Tunnels)
-    secret = on.world.client("secretsmanager", HOME)
-    if pending := _versions(on).get("AWSPENDING"):
-        secret.update_secret_version_stage(
-            SecretId=hosts.secret(on.stack), VersionStage="AWSPENDING", RemoveFromVersionId=pending)
+    _nothing_pending(on)
     on.remember(*rotation.KEY, {"done": True})
-    on.invoke("tunnels_rotate_keys", {"apply": True})
+    on.invoke(ROTATES, {"apply": True})
+    _nothing_pending(on)
     key = _told_and_kept(on)
     members = eventually(on.members)
     had = dict.fromkeys(members, key.version)
     command = {"instance": members[0], "at": 1, "id": str(uuid.uuid4())}
     for memory in ({"since": 1}, {"loaded": had, "command": command}):
         on.remember(*rotation.KEY, {"version": key.version, **memory})
-        on.invoke("tunnels_rotate_keys", {"apply": True})
+        on.invoke(ROTATES, {"apply": True})
 
 
-def _versions(on: Tunnels) -> dict[str, str]:
-    """The version of each label."""
-    told = on.world.client("secretsmanager", HOME).describe_secret(SecretId=hosts.secret(on.stack))
-    return {label: version for version, labels in told.get("VersionIdsToStages", {}).items() for label in labels}
+def _nothing_pending(on: Tunnels) -> None:
+    """No key is on its way."""
+    secret, name = on.world.client("secretsmanager", HOME), hosts.secret(on.stack)
+    for version, labels in secret.describe_secret(SecretId=name).get("VersionIdsToStages", {}).items():
+        if "AWSPENDING" in labels:
+            secret.update_secret_version_stage(SecretId=name, VersionStage="AWSPENDING", RemoveFromVersionId=version)
 
 
 def _told_and_kept(on: Tunnels) -> Key:
@@ -200,6 +201,8 @@ ROTATES = "tunnels_rotate_keys"
 
 def build(world: World) -> None:
     """What people have: a group, instances by their tag, a target group, a document, and networks for the hosts."""
+    for image in (IMAGE, SHIPPED):
+        world.image(image, {})  # Systems Manager knows only instances of images that are known
     ec2, asg = world.client("ec2", HOME), world.client("autoscaling", HOME)
     world.client("elbv2", HOME).create_target_group(Name=TARGETS, Protocol="TCP", Port=PORT)
     ec2.create_launch_template(LaunchTemplateName=GROUP, LaunchTemplateData={"ImageId": IMAGE})

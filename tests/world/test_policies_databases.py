@@ -1,0 +1,195 @@
+"""The permissions of the databases' Lambdas: none missing, none superfluous.
+
+A real master and a real replica, with the users that docs/databases.md makes. A Lambda keeps a login for minutes, so
+before each exercise the passwords are others: it has to ask for them again.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from chalicelib.databases.records import MASTER, MEMORY, REPAIRS, Master, body
+from chalicelib.fleet import parse
+from commands import packaging
+from sandbox.world import World
+from tests.peers import mariadb, process
+from tests.peers.mariadb import MariaDB
+from tests.peers.replication import LOGINS, documented
+from tests.project import copy
+from tests.world.eventually import eventually
+from tests.world.least_privilege import (
+    HOME,
+    POLICIES,
+    STANDBY,
+    Exercise,
+    Lambdas,
+    deploy,
+    granted,
+    it_is_needed,
+    nothing_is_missing,
+    numbers,
+)
+
+pytestmark = pytest.mark.world
+process.need(*mariadb.PROGRAMS)
+
+SECRETS = {"watch": "lamplighter/databases/watch", "admin": "lamplighter/databases/admin"}
+_OPTIONS = ("--log-bin=bin", "--log-slave-updates", "--gtid-strict-mode=ON", "--skip-name-resolve")
+
+
+def written(home: tuple[str, int] = ("127.0.0.2", 1), standby: tuple[str, int] = ("127.0.0.3", 1)) -> str:
+    """fleet.toml for this test: the replica is at home, the master is not."""
+    return (packaging.ROOT / "fleet.toml").read_text() + f"""
+[databases]
+flavour = "mariadb"
+master = "{STANDBY}"
+secret = "{SECRETS["watch"]}"
+admin_secret = "{SECRETS["admin"]}"
+heal = "full"
+tls = "off"
+[[databases.servers]]
+region = "{HOME}"
+host = "{home[0]}"
+port = {home[1]}
+[[databases.servers]]
+region = "{STANDBY}"
+host = "{standby[0]}"
+port = {standby[1]}
+"""
+
+
+class Servers(Lambdas):
+    """The deployed fleet with its master, away, and the replica in this region."""
+
+    replica: MariaDB
+    master: MariaDB
+
+    def renewed(self) -> None:
+        """Both users have new passwords, which their secrets hold; nothing is agreed on but what fleet.toml says."""
+        secrets, password = self.world.client("secretsmanager", HOME), f"password {next(numbers)}"
+        # Not through replication, which may stand still.
+        for server in (self.replica, self.master):
+            server.sql("SET SESSION sql_log_bin = 0", *(
+                f"ALTER USER {user}@'%' IDENTIFIED BY '{password}'" for user, _ in LOGINS.values()))
+        for name, (user, _) in LOGINS.items():
+            secrets.put_secret_value(SecretId=SECRETS[name], SecretString=json.dumps(
+                {"username": user, "password": password}))
+        self.drop(*MASTER)
+
+    def follow(self, source: MariaDB, *, start: bool = True) -> None:
+        """The replica replicates from `source`, or would."""
+        self.replica.sql(
+            "STOP SLAVE", "RESET SLAVE ALL", f"CHANGE MASTER TO MASTER_HOST='{source.address}', "
+            f"MASTER_PORT={source.port}, MASTER_USER='repl', MASTER_PASSWORD='repl', MASTER_USE_GTID=slave_pos, "
+            "MASTER_CONNECT_RETRY=1", *(["START SLAVE"] if start else []))
+
+    def thread(self) -> str:
+        """What fetches from the source: Yes, No, Connecting."""
+        return str(self.replica.sql("SHOW SLAVE STATUS")[0]["Slave_IO_Running"])
+
+    def in_step(self) -> None:
+        """Replication as it should be: from a master that takes writes to a replica that does not."""
+        self.master.sql("SET GLOBAL read_only = 0")
+        self.replica.sql("SET GLOBAL read_only = 1")
+        self.follow(self.master)
+        eventually(lambda: self.thread() == "Yes")
+
+
+def watch(on: Lambdas) -> None:
+    """A server that takes writes although another region has become the master."""
+    assert isinstance(on, Servers)
+    on.renewed()
+    on.put(*MASTER, body(Master(STANDBY, term=1)))
+    on.remember(*MEMORY, {})
+    on.replica.sql("SET GLOBAL read_only = 0")
+    on.invoke("databases_watch", {"apply": True})
+
+
+def heal(on: Lambdas) -> None:
+    """A replica that stands still, then one whose error stays: it is told to replicate from itself."""
+    assert isinstance(on, Servers)
+    on.renewed()
+    on.follow(on.master, start=False)
+    on.remember(*REPAIRS, {})
+    on.invoke("databases_heal", {"apply": True})
+    on.follow(on.replica)
+    eventually(lambda: on.thread() == "No")
+    on.remember(*REPAIRS, {})
+    on.invoke("databases_heal", {"apply": True})
+
+
+def tune(on: Lambdas) -> None:
+    """A replica that waits too long for its master."""
+    assert isinstance(on, Servers)
+    on.renewed()
+    on.in_step()
+    on.replica.sql("SET GLOBAL slave_net_timeout = 60")
+    on.invoke("databases_tune", {"apply": True})
+
+
+def fence(on: Lambdas) -> None:
+    """A server that takes writes."""
+    assert isinstance(on, Servers)
+    on.renewed()
+    on.replica.sql("SET GLOBAL read_only = 0")
+    on.invoke("databases_fence", {"apply": True})
+
+
+def promote(on: Lambdas) -> None:
+    """The replica becomes the master."""
+    assert isinstance(on, Servers)
+    on.renewed()
+    on.in_step()
+    on.invoke("databases_promote", {"apply": True})
+
+
+def status(on: Lambdas) -> None:
+    """A look."""
+    assert isinstance(on, Servers)
+    on.renewed()
+    on.invoke("databases_status", {})
+
+
+EXERCISES: dict[str, Exercise] = {
+    "databases_watch": watch, "databases_heal": heal, "databases_tune": tune, "databases_fence": fence,
+    "databases_promote": promote, "databases_status": status}
+FLEET = parse(written())
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """The real Lambdas, in the replica's region."""
+    project = copy(tmp_path_factory.mktemp("databases"))
+    with ExitStack() as stack:
+        replica, master = (stack.enter_context(mariadb.server(f"--server-id={id}", *_OPTIONS)) for id in (1, 2))
+        master.sql(*documented(), "CREATE USER repl@'%' IDENTIFIED BY 'repl'",
+                   "GRANT REPLICATION SLAVE ON *.* TO repl@'%'")
+        (project / "fleet.toml").write_text(written((replica.address, replica.port), (master.address, master.port)))
+        world = stack.enter_context(World.start())
+        for name in SECRETS.values():
+            world.client("secretsmanager", HOME).create_secret(Name=name)
+        found = Servers(world, deploy(world, project, regions=[HOME]))
+        found.replica, found.master = replica, master
+        found.in_step()
+        want = master.sql("SELECT @@gtid_binlog_pos AS p")[0]["p"]
+        assert replica.sql(f"SELECT MASTER_GTID_WAIT('{want}', 30) AS w")[0]["w"] == 0
+        yield found
+
+
+def test_every_lambda_of_the_databases_is_exercised() -> None:
+    names = {path.stem.removeprefix("policy-") for path in Path(POLICIES).glob("policy-*.json")}
+    assert EXERCISES.keys() == {name for name in names if name.startswith("databases_")}
+
+
+@pytest.mark.parametrize("function", EXERCISES)
+def test_no_permission_is_missing(servers: Servers, function: str) -> None:
+    nothing_is_missing(servers, function, EXERCISES[function])
+
+
+@pytest.mark.parametrize(("function", "sid", "action"), [
+    (function, sid, action) for function in EXERCISES for sid, action in granted(function, FLEET)])
+def test_no_permission_is_superfluous(servers: Servers, function: str, sid: str, action: str) -> None:
+    it_is_needed(servers, function, sid, action, EXERCISES[function])
