@@ -85,7 +85,7 @@ def closed(view: View, id: str, acts: list[Act], notes: list[str]) -> Decision:
     slots = tuple(view.slots.values())
     far = None if view.seen.blind else _far(memory, [slot for slot in slots if up(view, slot)], view.now)
     after = Memory(id, view.now, slots, view.heals, view.replacements, view.dark, view.held, told, far or memory.far,
-                   view.seen.fenced, view.seen.asked)
+                   view.seen.fenced, view.seen.asked, view.vouched)
     strange = seats.newcomers(view.endpoints, {slot.instance for slot in slots})
     if strange:
         notes.append(f"more instances than slots, these have none: {', '.join(strange)}")

@@ -35,7 +35,7 @@ class View:
         self.endpoints: Mapping[str, Endpoint] = seen.endpoints
         self.slots = dict(slots)
         self.heals, self.replacements = memory.heals, memory.replacements
-        self.dark, self.held = memory.dark, memory.held
+        self.dark, self.held, self.vouched = memory.dark, memory.held, memory.vouched
 
 
 Rule = Callable[[View, Slot, Kind], str]
@@ -108,8 +108,12 @@ def since_dark(view: View, canary: Canary) -> bool:
 
 
 def outlived(view: View, canary: Canary) -> bool:
-    """Ours have had the time to answer since: when the far side comes back, another region may see it first."""
-    return view.now - canary.at >= view.settings.fall * view.settings.every
+    """Ours have had the time to answer since: when the far side comes back, another region may see it first.
+
+    Since its first word, that is: of one who speaks every few seconds the last one is never old enough.
+    """
+    first = min(view.vouched or canary.at, canary.at)
+    return view.now - first >= view.settings.fall * view.settings.every
 
 
 CANARY_RULES: dict[str, CanaryRule] = {"recent": recent, "since dark": since_dark, "outlived": outlived}

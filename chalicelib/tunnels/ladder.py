@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from chalicelib.tunnels.guards import View, failing, recovered, refusal, registered, up
+from chalicelib.tunnels.guards import View, failing, recent, recovered, refusal, registered, since_dark, up
 from chalicelib.tunnels.pages import explained
 from chalicelib.tunnels.records import (
     ASK_AGAIN,
@@ -46,11 +46,23 @@ def light(view: View) -> None:
         view.dark = view.dark or max([*before, *(streak.since for streak in known)])
     elif lit:
         view.dark = 0
+    view.vouched = _vouched(view)
     suspects = [slot for slot in view.slots.values() if slot.phase == "healthy" and slot.streak and not slot.streak.up]
     if not suspects:
         view.held = 0
     elif lit and len(suspects) > 1 and any(failing(view, slot) for slot in suspects):
         view.held = view.held or view.now
+
+
+def _vouched(view: View) -> float:
+    """Since when it has been said that the far side lives. A silence, theirs or ours, begins it anew: it may have gone
+    and come back meanwhile."""
+    words = [canary.at for canary in view.seen.canaries if canary.up and recent(view, canary)
+             and since_dark(view, canary)]
+    if not view.dark or not words:
+        return 0.0
+    heard = view.now - view.seen.memory.at <= view.settings.stale
+    return view.vouched if view.vouched and heard else min(words)
 
 
 def move_on(view: View) -> None:

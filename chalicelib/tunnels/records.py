@@ -110,7 +110,8 @@ class Memory(msgspec.Struct, frozen=True):
 
     `dark` is since when nothing is up (0: something is), `held` since when a failure of several is waited out.
     `far` is what this region last told the others. `fenced` is the region of the master if a promotion has closed it,
-    as the coordination table said when it was `asked` last.
+    as the coordination table said when it was `asked` last. `vouched` is when, while nothing is up, a canary first said
+    that the far side lives, and has been heard to say so ever since (0: none has).
     """
 
     turn: str = ""
@@ -124,6 +125,7 @@ class Memory(msgspec.Struct, frozen=True):
     far: Canary | None = None
     fenced: str = ""
     asked: float = 0
+    vouched: float = 0
 
 
 Command = Literal["done", "failed"]

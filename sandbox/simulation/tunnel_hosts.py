@@ -190,9 +190,13 @@ class Street:
 
 
 class Neighbour:
-    """Another region's healer, as far as it tells what it knows of the far side: when it changes, and every 30 s."""
+    """Another region's healer, as far as it tells what it knows of the far side: when it changes, and every 30 s.
 
-    def __init__(self, street: Street, skew: float) -> None:
+    With `every` of 5 it is the one in the master's region, which asks the database itself.
+    """
+
+    def __init__(self, street: Street, skew: float, every: float = 30) -> None:
+        self.every = every
         self.street, self.skew, self.silent, self.blind = street, skew, 0.0, 0.0
         self.said = Canary(True, 0.0)
         self._beat(None)
@@ -209,4 +213,4 @@ class Neighbour:
 
     def _beat(self, _: object) -> None:
         self.tell()
-        self.street.at(self.street.now + 30, self._beat, None)
+        self.street.at(self.street.now + self.every, self._beat, None)

@@ -68,7 +68,8 @@ class World:
         self.judge = Judge(self.street, plot.mode, plot.slots)
         self.memory, self.rev, self.written = Memory(), 0, 0.0
         self.claims = MemoryTable(fault=self._ledger)
-        self.neighbours = [Neighbour(self.street, self.chance.uniform(-1, 1)) for _ in range(plot.neighbours)]
+        self.neighbours = [Neighbour(self.street, self.chance.uniform(-1, 1), every)
+                           for every, _ in zip((30, 5), range(plot.neighbours), strict=False)]
         self.frozen: tuple[float, dict[str, Verdict]] = (0.0, {})
         self.away = 0.0
         self.crashes = 0

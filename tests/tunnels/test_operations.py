@@ -113,6 +113,44 @@ def test_nothing_up_with_a_canary_that_lives_is_healed_in_the_balancer(yard: Yar
     assert yard.changes() == [("send_command", A)] and yard.hosts[A]["target"] == "registered"
 
 
+def test_a_canary_that_speaks_every_few_seconds_vouches_from_its_first_word_on(yard: Yard) -> None:
+    yard.sides[A] = yard.sides[B] = ("local", "refused")
+    yard.rounds(4)
+    for _ in range(3):
+        canary(yard)
+        assert yard.changes() == []
+        yard.round()
+    canary(yard)
+    yard.round()
+    assert yard.changes() == [("send_command", A)]
+
+
+def test_a_canary_that_was_silent_vouches_anew(yard: Yard) -> None:
+    yard.sides[A] = yard.sides[B] = ("local", "refused")
+    yard.rounds(4)
+    canary(yard)
+    yard.round()
+    for _ in range(2):
+        canary(yard, up=False)
+        yard.round()
+    canary(yard)
+    yard.rounds(2)
+    assert yard.changes() == []
+    yard.round()
+    assert yard.changes() == [("send_command", A)]
+
+
+def test_what_was_vouched_for_before_the_healer_itself_stood_still_proves_nothing(yard: Yard) -> None:
+    yard.sides[A] = yard.sides[B] = ("local", "refused")
+    yard.rounds(4)
+    canary(yard)
+    yard.round()
+    yard.now += 60
+    canary(yard)
+    yard.rounds(2)
+    assert yard.changes() == []
+
+
 @pytest.mark.parametrize("said", [{"up": True}, {"up": "yes", "at": NOON}, {"at": "x"}, {}])
 def test_a_canary_that_is_not_one_counts_for_nothing(yard: Yard, said: dict[str, Any]) -> None:
     yard.coordination.create(FAR, "ap-southeast-1", said)
