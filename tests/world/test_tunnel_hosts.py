@@ -19,7 +19,7 @@ from chalicelib.tunnels.declared import shipped
 from chalicelib.tunnels.greeting import LONGEST, Found, Talk
 from sandbox import processes
 from sandbox.hosts import programs
-from sandbox.hosts.far import DATABASE, DATABASE_PORT, GATEWAY_PORT
+from sandbox.hosts.far import DATABASE, DATABASE_PORT, GATEWAY, GATEWAY_PORT, PULL
 from sandbox.hosts.programs import Programs
 from sandbox.hosts.tunnels import HEALTH, HEALTH_PORT, KEYS, STACK, TUNNEL, Tunnels, product
 from sandbox.world import World
@@ -46,8 +46,15 @@ def tunnels(request: pytest.FixtureRequest) -> Iterator[Tunnels]:
 
 @pytest.fixture(autouse=True)
 def well(tunnels: Tunnels) -> None:
-    """Before each test, both hosts are healthy."""
-    eventually(lambda: len(tunnels.healthy(HERE)) == len(tunnels.hosts(HERE)) == 2, LONG)
+    """Before each test, both hosts are healthy; if they are not, what they and the gateway have said is told."""
+    try:
+        eventually(lambda: len(tunnels.healthy(HERE)) == len(tunnels.hosts(HERE)) == 2, LONG)
+    except AssertionError as error:
+        said = [(id, service, tunnels.world.log(id, service)[-500:]) for id in tunnels.hosts(HERE)
+                for service in (KEYS, TUNNEL, HEALTH)]
+        said += [(tunnels.far.gateway, service, tunnels.world.log(tunnels.far.gateway, service)[-500:])
+                 for service in (GATEWAY, PULL)]
+        raise AssertionError(f"{tunnels.healthy(HERE)} are healthy; {said}") from error
 
 
 def ask(place: tuple[str, int], seconds: float = 2.0) -> Found:
