@@ -96,15 +96,20 @@ def environment(folder: Path, keyring: Path, values: Mapping[str, str]) -> dict[
 
 
 def lay(folder: Path, keyring: Path, user_data: str, address: str) -> dict[str, str]:
-    """The host's files, settings and programs in its folder; the environment of its units. Safe to do again."""
+    """The host's files, settings and programs in its folder, laid once, as user data runs; its units' environment.
+
+    Never again: a program that is read while it is written is an empty one, which does nothing and ends well.
+    """
     values = settings(user_data, address)
     around = environment(folder, keyring, values)
     with (folder / "laying").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the units begin all at once
-        unpack(user_data, folder / "root")
-        (folder / "run").mkdir(mode=0o700, exist_ok=True)
-        (folder / "tunnel.env").write_text("".join(f"{name}={value}\n" for name, value in values.items()))
-        _wrap(folder / "shims/lamplighter-keys", folder / "root/usr/local/bin/lamplighter-keys", around)
+        if not (folder / "root").exists():
+            (folder / "run").mkdir(mode=0o700, exist_ok=True)
+            (folder / "tunnel.env").write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+            _wrap(folder / "shims/lamplighter-keys", folder / "root/usr/local/bin/lamplighter-keys", around)
+            unpack(user_data, folder / "root.half")
+            (folder / "root.half").rename(folder / "root")
     return around
 
 
