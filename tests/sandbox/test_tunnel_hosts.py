@@ -75,7 +75,11 @@ def test_a_boot_lays_out_what_the_user_data_would(tmp_path: Path, monkeypatch: p
     text = tunnel_host.user_data(tunnel_host.settings(tunnels, hosts, "f-s"), tunnel_host.files())
     (tmp_path / "shims").mkdir()
     around = boot.lay(tmp_path, tmp_path / "ring", text.replace("${Gateway}", "10.0.0.1"), "127.64.0.1")
+    program = tmp_path / "root/usr/local/bin/lamplighter-keys"
+    laid = program.stat()
     assert boot.lay(tmp_path, tmp_path / "ring", text.replace("${Gateway}", "10.0.0.1"), "127.64.0.1") == around
+    # Not a byte is written twice: another unit may be reading it.
+    assert (program.stat().st_mtime_ns, program.stat().st_ctime_ns) == (laid.st_mtime_ns, laid.st_ctime_ns)
     unit = boot.unit((tmp_path / "root/etc/systemd/system/lamplighter-tunnel.service").read_text(), around,
                      tmp_path / "root")
     assert unit.before == (("test", "-s", f"{tmp_path}/run/key"),) and not unit.remains
