@@ -198,7 +198,7 @@ class World:
     def _acts(self, healer: Healer, decision: Decision) -> Iterator[float]:
         for act in decision.acts:
             yield self.chance.uniform(0.005, 0.1)
-            if not self._claimed(act.key, healer):
+            if fences.refusal(self._standing(healer, decision.memory)) or not self._claimed(act.key, healer):
                 continue
             yield self.chance.uniform(0.005, 0.1)
             if not fences.refusal(self._standing(healer, decision.memory)):

@@ -83,7 +83,7 @@ def test_replication_through_our_tunnels_survives_each_fault() -> None:
 
 
 @pytest.mark.world
-@pytest.mark.parametrize("part", ["blocks", "gaps"])
+@pytest.mark.parametrize("part", ["blocks", "gaps", "faults"])
 def test_ctrl_c_leaves_nothing_behind(part: str, tmp_path: Path) -> None:
     process.need(*bench_tunnels_gaps.PROGRAMS, root=True)
     words = [sys.executable, "-P", "-m", "commands", "bench", "tunnels", "--only", part]
