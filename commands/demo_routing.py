@@ -145,6 +145,9 @@ class Story:
     def _guarded(self) -> None:
         try:
             self._run()
+        except RuntimeError as error:
+            # Something was refused, or not done: that is the story's end, not the demo's.
+            self._failures.append(str(error))
         except BaseException as error:  # told by `told`, in the thread that asks
             self._error = error
         finally:

@@ -19,8 +19,8 @@ import msgspec
 from sandbox.hosts.web import HEAD_END
 
 EVERY_SECONDS = 0.1
-# A user gives up on a request after so long; the region's balancer is in the next street.
-PATIENCE_SECONDS = 1.0
+# A user gives up on a request after so long.
+PATIENCE_SECONDS = 3.0
 
 
 class Errand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
