@@ -22,7 +22,7 @@ from sandbox.hosts.tunnels import PORT, TUNNEL, Tunnels
 from sandbox.hosts.wires import carrier
 from sandbox.world import World
 
-_AWAY_SECONDS, _READY_SECONDS, _KEY_SECONDS = 30.0, 240.0, 120.0
+_AWAY_SECONDS, _READY_SECONDS, _KEY_SECONDS = 30.0, 240.0, 240.0
 # So long after a fault no healer can have seen it yet: between two minutes its rounds pause for six seconds.
 _BLIND_SECONDS = 8.0
 _LOOK_SECONDS = 0.5

@@ -4,6 +4,7 @@ A tunnel that leads to a database is a port of an instance that greets as one, i
 """
 
 import contextlib
+import json
 import socketserver
 import threading
 import time
@@ -12,12 +13,17 @@ from typing import Any
 
 from chalicelib.tunnels.records import CLAIMS, KEY, Memory, Phase, Slot, Streak, body
 from sandbox.greeter import denial, greeting
+from sandbox.world import World
 from tests.world.eventually import eventually
 from tests.world.least_privilege import HOME, Lambdas
 
 PORT = 13306
 GROUP, TARGETS, DOCUMENT, TAG = "endpoints", "entrances", "restart-tunnel", ("role", "tunnel")
 SLOTS = 3
+IMAGE = "ami-0fedcba9876543210"
+SHIPPED = "resolve:ssm:/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-arm64"
+# The first of the group hold the slots; the others are there so that one that is replaced need not be waited for.
+MEMBERS = 6
 
 class Greeting(socketserver.BaseRequestHandler):
     """What a database says to a probe."""
@@ -50,11 +56,7 @@ class Tunnels(Lambdas):
 
     def seats(self) -> list[str]:
         """The endpoints of the slots."""
-        def enough() -> list[str]:
-            found = self.members()
-            return found[:SLOTS] if len(found) >= SLOTS else []
-
-        return eventually(enough)
+        return eventually(lambda: found[:SLOTS] if len(found := self.members()) >= SLOTS else [])
 
     def balanced(self, *ids: str) -> None:
         """Exactly these are in the balancer."""
@@ -119,3 +121,21 @@ def leading(on: Tunnels, *ids: str) -> Iterator[None]:
             threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
             stack.callback(server.shutdown)
         yield
+
+
+def build(world: World) -> None:
+    """What people have: a group, instances by their tag, a target group, and a document."""
+    for image in (IMAGE, SHIPPED):
+        world.image(image, {})  # Systems Manager knows only instances of images that are known
+    ec2, asg = world.client("ec2", HOME), world.client("autoscaling", HOME)
+    world.client("elbv2", HOME).create_target_group(Name=TARGETS, Protocol="TCP", Port=PORT)
+    ec2.create_launch_template(LaunchTemplateName=GROUP, LaunchTemplateData={"ImageId": IMAGE})
+    asg.create_auto_scaling_group(
+        AutoScalingGroupName=GROUP, LaunchTemplate={"LaunchTemplateName": GROUP, "Version": "$Latest"}, MinSize=0,
+        MaxSize=MEMBERS, DesiredCapacity=MEMBERS, AvailabilityZones=[f"{HOME}a"])
+    ec2.run_instances(ImageId=IMAGE, MinCount=SLOTS, MaxCount=SLOTS, TagSpecifications=[
+        {"ResourceType": "instance", "Tags": [{"Key": TAG[0], "Value": TAG[1]}]}])
+    content = {"schemaVersion": "2.2", "description": "Restarts a tunnel", "parameters": {"Key": {"type": "String"}},
+               "mainSteps": [{"action": "aws:runShellScript", "name": "act", "inputs": {"runCommand": ["true"]}}]}
+    world.client("ssm", HOME).create_document(
+        Name=DOCUMENT, DocumentType="Command", DocumentFormat="JSON", Content=json.dumps(content))

@@ -5,7 +5,6 @@ shipped hosts, whose key can be changed.
 """
 
 import functools
-import json
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ from commands import packaging
 from sandbox.faults import REFUSED
 from sandbox.world import World
 from tests.project import copy
-from tests.world.endpoints import DOCUMENT, GROUP, PORT, SLOTS, TAG, TARGETS, Tunnels, leading, slot
+from tests.world.endpoints import DOCUMENT, GROUP, PORT, SLOTS, TAG, TARGETS, Tunnels, build, leading, slot
 from tests.world.eventually import eventually
 from tests.world.least_privilege import (
     HOME,
@@ -38,10 +37,6 @@ from tests.world.least_privilege import (
 pytestmark = pytest.mark.world
 
 MASTER = STANDBY
-IMAGE = "ami-0fedcba9876543210"
-SHIPPED = "resolve:ssm:/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-arm64"
-# The first of the group hold the slots; the others are there so that one that is replaced need not be waited for.
-MEMBERS = 6
 _HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDwlGrWMHmPQYyUiHYwDXoNHLvyMnILVtNkFYcM8OVVk"
 _COMMON = f"""
 master = "{MASTER}"
@@ -197,24 +192,6 @@ ROTATES = "tunnels_rotate_keys"
 
 
 # The world.
-
-
-def build(world: World) -> None:
-    """What people have: a group, instances by their tag, a target group, a document, and networks for the hosts."""
-    for image in (IMAGE, SHIPPED):
-        world.image(image, {})  # Systems Manager knows only instances of images that are known
-    ec2, asg = world.client("ec2", HOME), world.client("autoscaling", HOME)
-    world.client("elbv2", HOME).create_target_group(Name=TARGETS, Protocol="TCP", Port=PORT)
-    ec2.create_launch_template(LaunchTemplateName=GROUP, LaunchTemplateData={"ImageId": IMAGE})
-    asg.create_auto_scaling_group(
-        AutoScalingGroupName=GROUP, LaunchTemplate={"LaunchTemplateName": GROUP, "Version": "$Latest"}, MinSize=0,
-        MaxSize=MEMBERS, DesiredCapacity=MEMBERS, AvailabilityZones=[f"{HOME}a"])
-    ec2.run_instances(ImageId=IMAGE, MinCount=SLOTS, MaxCount=SLOTS, TagSpecifications=[
-        {"ResourceType": "instance", "Tags": [{"Key": TAG[0], "Value": TAG[1]}]}])
-    content = {"schemaVersion": "2.2", "description": "Restarts a tunnel", "parameters": {"Key": {"type": "String"}},
-               "mainSteps": [{"action": "aws:runShellScript", "name": "act", "inputs": {"runCommand": ["true"]}}]}
-    world.client("ssm", HOME).create_document(
-        Name=DOCUMENT, DocumentType="Command", DocumentFormat="JSON", Content=json.dumps(content))
 
 
 def place(world: World) -> str:
