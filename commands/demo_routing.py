@@ -3,7 +3,6 @@
 It runs in a thread of its own beside the story of the schedules, which kills the home region and brings it back.
 """
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +13,7 @@ import msgspec
 
 from chalicelib.fleet import Fleet, Region
 from chalicelib.routing import geography
+from commands import demo_story
 from commands.demo_users import COUNTRIES, Crowd, Fate, fates, settled
 from commands.packaging import Package
 from sandbox.product import ALIAS_ZONE, GROUP, HOSTNAME, PORT, Product
@@ -29,7 +29,6 @@ DETECTION, MINUTE = 40, 60
 # The region whose hosts are all replaced has twice as many as judge it: each newcomer is probed before one leaves.
 HOSTS = {"replaced": ANCHORS + ROVERS, "other": 4}
 _DEADLINE_SECONDS = 600
-_LOOK_SECONDS = 0.5
 # Route 53 takes few requests, and checks settle slowly.
 _APPLY_SECONDS = 4.0
 
@@ -94,27 +93,20 @@ def _replaced(regions: Sequence[str]) -> str:
     return regions[1]
 
 
-class Story:
-    """The users' story. `run` tells it in a thread; `killed` and `revived` are set by the one who kills home."""
+class Story(demo_story.Story):
+    """The users' story; `killed` and `revived` are set by the one who kills home."""
 
     def __init__(self, world: World, package: Package, product: Product) -> None:
-        self.world, self.package, self.product = world, package, product
+        super().__init__(world, package, "the health checks find out about the hosts")
+        self.product = product
         self.regions = [region.name for region in package.fleet.regions]
         self.home, self.replaced, self.evacuated = self.regions[0], _replaced(self.regions), self.regions[-1]
         self.orders = {who: geography.orders(self.regions)[who] for who in COUNTRIES}
         self.crowd = Crowd(world)
-        self.ready, self.killed, self.revived, self.over = (threading.Event() for _ in range(4))
+        self.ready, self.killed, self.revived = (threading.Event() for _ in range(3))
         self.died = self.returned = 0.0
-        self.note = "the health checks find out about the hosts"
-        self._failures: list[str] = []
         self._evacuated_after, self._hosts = 0.0, 0
         self._changes = 0
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._guarded, daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
 
     def kill(self) -> None:
         """Home dies."""
@@ -130,28 +122,15 @@ class Story:
 
     def told(self) -> Told:
         """The end of it; what went wrong in the story itself is raised here."""
-        self._thread.join()
-        if self._error:
-            raise self._error
+        self.join()
         self.crowd.end()
         users = fates(self.crowd.moments, self.orders, self.home, self.died, self.returned, time.time())
         aliased = any(region.entrance and region.entrance.load_balancer for region in self.package.fleet.regions)
         ttl = ALIAS_TTL if aliased else TTL
         down, back = DETECTION + ttl + PATIENCE_SECONDS, 2 * MINUTE + DETECTION + ttl
         found = Told(users, down, back, self.evacuated, self._evacuated_after, self.replaced, self._hosts,
-                     self._changes, self._failures)
-        return msgspec.structs.replace(found, failures=[*self._failures, *_wrong(found)])
-
-    def _guarded(self) -> None:
-        try:
-            self._run()
-        except RuntimeError as error:
-            # Something was refused, or not done: that is the story's end, not the demo's.
-            self._failures.append(str(error))
-        except BaseException as error:  # told by `told`, in the thread that asks
-            self._error = error
-        finally:
-            self.over.set()
+                     self._changes, self.failures)
+        return msgspec.structs.replace(found, failures=[*self.failures, *_wrong(found)])
 
     def _run(self) -> None:
         self._everywhere("health_checks_rotate", {"apply": True})
@@ -169,7 +148,7 @@ class Story:
             replacing.join(_DEADLINE_SECONDS)
 
     def _routed(self) -> bool:
-        answer = self._invoke("routing_apply", {"apply": True})
+        answer = self.invoke("routing_apply", {"apply": True}, self.replaced)
         if answer["status"] == "refused":
             raise RuntimeError(answer["message"])
         return bool(answer.get("message") == "nothing to do")
@@ -187,11 +166,11 @@ class Story:
         began = time.time()
         self.note = f"{self.evacuated} is evacuated by hand"
         event = {"region": self.evacuated, "reason": "the demo", "apply": True}
-        self._done(self._invoke("routing_evacuate", event))
+        self._done(self.invoke("routing_evacuate", event, self.replaced))
         self._wait(lambda: settled(self.crowd.now(), self.orders, [self.evacuated]), "not every user has moved")
         self._evacuated_after = round(time.time() - began, 1)
         self.note = f"{self.evacuated} has no users; it is restored"
-        self._done(self._invoke("routing_restore", event))
+        self._done(self.invoke("routing_restore", event, self.replaced))
         self._wait(lambda: settled(self.crowd.now(), self.orders), f"{self.evacuated} did not get all its users back")
         self.note = f"{self.evacuated} has its users back"
 
@@ -200,8 +179,8 @@ class Story:
         for old in self._rovers_first():
             self.product.add(self.replaced)
             self.product.drain(self.replaced, [old])
-            if not self._patient(lambda host=old: host not in self._anchors()):  # type: ignore[misc]
-                self._failures.append(f"{old} stayed an anchor of {self.replaced}")
+            if not demo_story.patient(lambda host=old: host not in self._anchors(), _DEADLINE_SECONDS):  # type: ignore[misc]
+                self.failures.append(f"{old} stayed an anchor of {self.replaced}")
                 return
             self.product.terminate(self.replaced, [old])
             self._hosts += 1
@@ -211,44 +190,30 @@ class Story:
         return sorted(self.product.ids(self.replaced), key=lambda id: id in anchors)
 
     def _anchors(self) -> set[str]:
-        report = self._invoke("health_checks_status", {}, self.replaced)["plan"]["report"]
+        report = self.invoke("health_checks_status", {}, self.replaced)["plan"]["report"]
         return {check["host"] for check in report["checks"] if check["as"] == "anchor"}
 
     def _watch(self) -> None:
         """Counts how often Route 53 changes its mind about the region whose hosts are replaced."""
-        report = self._invoke("health_checks_status", {}, self.replaced)["plan"]["report"]
+        report = self.invoke("health_checks_status", {}, self.replaced)["plan"]["report"]
         last = True
-        while not self.over.wait(_LOOK_SECONDS):
+        while not self.over.wait(demo_story.LOOK_SECONDS):
             now = self.world.healthy()[report["parent"]]
             self._changes += now != last
             last = now
 
     def _everywhere(self, function: str, event: dict[str, Any]) -> None:
         with ThreadPoolExecutor(len(self.regions)) as pool:
-            for answer in pool.map(lambda region: self._invoke(function, event, region), self.regions):
+            for answer in pool.map(lambda region: self.invoke(function, event, region), self.regions):
                 self._done(answer)
-
-    def _invoke(self, function: str, event: dict[str, Any], region: str = "") -> dict[str, Any]:
-        answer = self.world.client("lambda", region or self.replaced).invoke(
-            FunctionName=f"{self.package.stack}-{function}", Payload=json.dumps(event))
-        found: dict[str, Any] = json.loads(answer["Payload"].read())
-        if "errorMessage" in found:
-            raise RuntimeError(f"{function}: {found['errorMessage']}")
-        return found
 
     def _done(self, answer: dict[str, Any]) -> None:
         if answer["status"] != "done":
             raise RuntimeError(f"{answer['operation']}: {answer['status']}: {answer['message']}")
 
-    def _patient(self, done: Callable[[], bool], look: float = _LOOK_SECONDS) -> bool:
-        deadline = time.monotonic() + _DEADLINE_SECONDS
-        while not (found := done()) and time.monotonic() < deadline:
-            time.sleep(look)
-        return found
-
-    def _wait(self, done: Callable[[], bool], otherwise: str, look: float = _LOOK_SECONDS) -> None:
-        if not self._patient(done, look):
-            self._failures.append(f"{otherwise} after {_DEADLINE_SECONDS} s")
+    def _wait(self, done: Callable[[], bool], otherwise: str, look: float = demo_story.LOOK_SECONDS) -> None:
+        if not demo_story.patient(done, _DEADLINE_SECONDS, look):
+            self.failures.append(f"{otherwise} after {_DEADLINE_SECONDS} s")
 
 
 def _wrong(told: Told) -> Iterator[str]:

@@ -16,9 +16,11 @@ import msgspec
 from botocore.exceptions import ClientError
 
 from chalicelib.tunnels.records import KEY, Memory, read
+from commands import demo_story
 from commands.demo_faults import FAR, HEALED_SECONDS, Fault, Told, deeds, wrong
 from commands.demo_rows import Count, Greetings, Replication, Traffic, longest
 from commands.demo_stage import Stage
+from commands.demo_story import patient
 from commands.packaging import Package
 from sandbox.hosts.tunnels import PORT, TUNNEL, Tunnels
 from sandbox.hosts.wires import carrier
@@ -27,51 +29,27 @@ from sandbox.world import World
 _AWAY_SECONDS, _READY_SECONDS, _KEY_SECONDS = 30.0, 240.0, 240.0
 # So long after a fault no healer can have seen it yet: between two minutes its rounds pause for six seconds.
 _BLIND_SECONDS = 8.0
-_LOOK_SECONDS = 0.5
 
 
-class Story:
-    """The tunnels' story. `run` tells it in a thread."""
+class Story(demo_story.Story):
+    """The tunnels' story."""
 
     def __init__(self, world: World, package: Package, stage: Stage) -> None:
-        self.world, self.package, self.stage, self.region = world, package, stage, stage.region
+        super().__init__(world, package, "the tunnel hosts get their keys")
+        self.stage, self.region = stage, stage.region
         self.tunnels = Tunnels(world, stage.far, stage.keyring, package.fleet, package.stage)
-        self.over = threading.Event()
-        self.note = "the tunnel hosts get their keys"
         self._traffic: Traffic | None = None
         self._faults: list[Fault] = []
-        self._failures: list[str] = []
         self._count: Count | None = None
         self._began, self._saw = 0.0, dict[str, None]()
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._guarded, daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
 
     def told(self) -> Told:
         """The end of it; what went wrong in the story itself is raised here."""
-        self._thread.join()
-        if self._error:
-            raise self._error
+        self.join()
         rows, lost = self._count or (None, None)
         found = Told(self.stage.far.region, self.region, self.stage.programs.said(),
-                     "replication" if self.stage.replica else "greetings", self._faults, rows, lost, self._failures)
-        return msgspec.structs.replace(found, failures=[*self._failures, *wrong(found)])
-
-    def _guarded(self) -> None:
-        try:
-            self._run()
-        except RuntimeError as error:
-            # Something was not done, or not in time: that is the story's end, not the demo's.
-            self._failures.append(str(error))
-        except BaseException as error:  # told by `told`, in the thread that asks
-            self._error = error
-        finally:
-            if self._traffic:
-                self._traffic.end()
-            self.over.set()
+                     "replication" if self.stage.replica else "greetings", self._faults, rows, lost, self.failures)
+        return msgspec.structs.replace(found, failures=[*self.failures, *wrong(found)])
 
     def _run(self) -> None:
         for region in self.stage.regions:
@@ -81,13 +59,19 @@ class Story:
         self.note = "the tunnels come up, and the healer gets to know them"
         entrance = self.tunnels.entrance(self.region)
         replica = self.stage.replica
-        self._traffic = Replication(self.stage.far, replica, entrance) if replica else Greetings(entrance)
-        self._traffic.start()
-        if not self._patient(lambda: self._well(0.0), _READY_SECONDS):
-            self._failures.append(f"the tunnels of {self.region} were not ready after {_READY_SECONDS:.0f} s")
-            return
-        if all(self._suffer(name, act) for name, act in self._acts()):
-            self._count = self._traffic.count()
+        self._traffic = traffic = Replication(self.stage.far, replica, entrance) if replica else Greetings(entrance)
+        try:
+            traffic.start()
+            self._break(traffic)
+        finally:
+            traffic.end()
+
+    def _break(self, traffic: Traffic) -> None:
+        """One fault after the other, once all is well."""
+        if not patient(lambda: self._well(0.0), _READY_SECONDS):
+            self.failures.append(f"the tunnels of {self.region} were not ready after {_READY_SECONDS:.0f} s")
+        elif all(self._suffer(name, act) for name, act in self._acts()):
+            self._count = traffic.count()
             self.note = "all tunnels are well"
 
     def _idle_key(self, region: str) -> None:
@@ -99,12 +83,12 @@ class Story:
         self.tunnels.identify(region)
 
         def done() -> bool:
-            answer = self._invoke("tunnels_rotate_keys", region)
+            answer = self.invoke("tunnels_rotate_keys", {"apply": True}, region)
             if answer["status"] not in ("later", "done"):
                 raise RuntimeError(f"tunnels.rotate_keys in {region}: {answer['status']}: {answer['message']}")
             return bool(answer["status"] == "done")
 
-        if not self._patient(done, _KEY_SECONDS):
+        if not patient(done, _KEY_SECONDS):
             raise RuntimeError(f"tunnels.rotate_keys in {region} has not ended after {_KEY_SECONDS:.0f} s")
 
     def _acts(self) -> Iterator[tuple[str, Callable[[], str]]]:
@@ -132,9 +116,9 @@ class Story:
         """The gateway loses its power, and gets it back."""
         gateway, ec2 = self.stage.far.gateway, self.world.client("ec2", self.stage.far.region)
         self.world.power_off(gateway)
-        self._patient(lambda: self._memory().at > self._began + _AWAY_SECONDS, HEALED_SECONDS)
+        patient(lambda: self._memory().at > self._began + _AWAY_SECONDS, HEALED_SECONDS)
         ec2.stop_instances(InstanceIds=[gateway])
-        self._patient(lambda: self._state(ec2, gateway) == "stopped", HEALED_SECONDS)
+        patient(lambda: self._state(ec2, gateway) == "stopped", HEALED_SECONDS)
         ec2.start_instances(InstanceIds=[gateway])
         return ""
 
@@ -156,7 +140,7 @@ class Story:
         self.note, known = f"{name}; nobody helps the healer of {self.region}", {one for one, _ in self._journal()}
         self._began, self._saw = began, saw = time.time(), dict[str, None]()
         gone, done = act(), time.time()
-        well = self._patient(lambda: self._well(done, gone), HEALED_SECONDS)
+        well = patient(lambda: self._well(done, gone), HEALED_SECONDS)
         ended = time.time()
         nothing = longest(tuple(self._traffic.marks if self._traffic else ()), began, ended)
         self._faults.append(Fault(name, round(nothing, 1), round(ended - began, 1) if well else None, list(saw),
@@ -197,17 +181,3 @@ class Story:
 
     def _table(self) -> Any:
         return self.world.client("dynamodb", self.region)
-
-    def _invoke(self, function: str, region: str) -> dict[str, Any]:
-        answer = self.world.client("lambda", region).invoke(
-            FunctionName=f"{self.package.stack}-{function}", Payload=json.dumps({"apply": True}))
-        found: dict[str, Any] = json.loads(answer["Payload"].read())
-        if "errorMessage" in found:
-            raise RuntimeError(f"{function}: {found['errorMessage']}")
-        return found
-
-    def _patient(self, done: Callable[[], bool], seconds: float) -> bool:
-        deadline = time.monotonic() + seconds
-        while not (found := done()) and time.monotonic() < deadline:
-            time.sleep(_LOOK_SECONDS)
-        return found

@@ -1,0 +1,52 @@
+"""How a story of the demo ends: by itself, refused, or broken."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from commands.demo_story import Story, patient
+
+
+class Told(Story):
+    """A story that raises `error`, if any."""
+
+    def __init__(self, error: BaseException | None = None, world: Any = None) -> None:
+        super().__init__(world, SimpleNamespace(stack="demo"), "it begins")  # type: ignore[arg-type]
+        self.raised = error
+
+    def _run(self) -> None:
+        if self.raised:
+            raise self.raised
+
+
+def ended(error: BaseException | None = None) -> Told:
+    story = Told(error)
+    story.start()
+    assert story.over.wait(30)
+    return story
+
+
+def test_what_was_refused_is_a_failure_of_the_report_and_not_the_demos_end() -> None:
+    story = ended(RuntimeError("routing.apply: refused"))
+    story.join()
+    assert story.failures == ["routing.apply: refused"]
+
+
+def test_what_broke_is_raised_where_the_end_is_asked_for() -> None:
+    story = ended(ValueError("broken"))
+    with pytest.raises(ValueError, match="broken"):
+        story.join()
+
+
+def test_what_ends_by_itself_has_no_failure() -> None:
+    story = ended()
+    story.join()
+    assert story.failures == []
+
+
+@pytest.mark.parametrize(("answers", "seconds", "wanted"), [([True], 0.0, True), ([False], 0.0, False),
+                                                            ([False, False, True], 30.0, True)])
+def test_patience(answers: list[bool], seconds: float, wanted: bool) -> None:
+    assert patient(lambda: answers.pop(0), seconds, look=0.0) is wanted
+    assert answers == []
