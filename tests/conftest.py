@@ -6,7 +6,7 @@ import pytest
 from hypothesis import settings
 
 # These make assertions for tests: pytest is to say as much of them.
-pytest.register_assert_rewrite("tests.world.least_privilege")
+pytest.register_assert_rewrite("tests.fuzzing", "tests.world.least_privilege")
 
 # A machine under load is slow, not wrong: no test has a limit of time, `./lamp bench` measures what was promised.
 settings.register_profile("lamplighter", deadline=None, print_blob=True)

@@ -1,9 +1,5 @@
 """The probe's conversation against bytes that no server would send."""
 
-import importlib.util
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,14 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandbox.greeter import denial, greeting, packet, refusal
-
-HERE = Path(__file__).parent
-ROOT = HERE.parent.parent
-
-_spec = importlib.util.spec_from_file_location("fuzz_greeting", HERE / "fuzz_greeting.py")
-assert _spec and _spec.loader
-fuzz = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(fuzz)
+from tests.fuzzing import coverage_guided
+from tests.tunnels import fuzz_greeting as fuzz
 
 SEEDS = [
     greeting(), greeting("8.4.3", "caching_sha2_password"), greeting("5.0.96", ""), greeting(plugin=""), denial(),
@@ -47,15 +37,5 @@ def test_a_greeting_with_one_wrong_byte(seed: bytes, at: int, byte: int) -> None
 
 @pytest.mark.parametrize("runs", [4_000, pytest.param(50_000, marks=pytest.mark.slow)])
 def test_coverage_guided(runs: int, tmp_path: Path) -> None:
-    if importlib.util.find_spec("atheris") is None:
-        pytest.skip("atheris is not installed: no coverage-guided fuzzing here, only hypothesis")
-    corpus = tmp_path / "corpus"
-    corpus.mkdir()
-    for number, seed in enumerate([*SEEDS, greeting() + denial(), greeting() + SEEDS[8] + denial()]):
-        (corpus / str(number)).write_bytes(seed)
-    words = [sys.executable, str(HERE / "fuzz_greeting.py"), f"-runs={runs}", "-seed=7", "-max_len=512", "-timeout=20",
-             f"-artifact_prefix={tmp_path}/", str(corpus)]  # fmt: skip
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    ran = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert ran.returncode == 0, ran.stdout[-4000:] + ran.stderr[-4000:]
-    assert f"Done {runs} runs" in ran.stderr
+    seeds = [*SEEDS, greeting() + denial(), greeting() + SEEDS[8] + denial()]
+    coverage_guided(Path(fuzz.__file__), seeds, runs, 512, tmp_path)
