@@ -1,8 +1,7 @@
-"""fleet.toml: every mistake is named with its file, line, key and remedy, and docs/fleet.md tells every key."""
+"""fleet.toml: every mistake is named with its file, line, key and remedy."""
 
 import json
 import re
-import typing
 from pathlib import Path
 from typing import Any
 
@@ -11,38 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib import durations, fleet, overlay
-from chalicelib.databases import declared as databases
-from chalicelib.routing import declared
-from chalicelib.tunnels import declared as tunnels
-from chalicelib.tunnels import hosts
+from chalicelib import fleet
 from commands import packaging
-
-ROOT = Path(__file__).resolve().parent.parent
-
-GOOD = """\
-name = "lamplighter"
-
-[[regions]]
-name = "eu-west-1"
-
-[[regions]]
-name = "us-east-1"
-
-[coordination]
-regions = ["eu-west-1"]
-
-[schedules]
-timezone = "Europe/Stockholm"
-patience = "2m"
-
-[[queues]]
-name = "default"
-timeout = "60s"
-
-[[queues]]
-name = "invoices"
-"""
+from commands.packaging import ROOT
+from tests.fleet_file import GOOD
 
 # What is put in place of what, and the one line that must come of it.
 MISTAKES = [
@@ -123,56 +94,6 @@ def test_a_mistake_is_named_with_its_line_and_its_remedy(before: str, after: str
         fleet.parse(GOOD.replace(before, after))
     assert str(caught.value).startswith(line)
     assert "\n" not in str(caught.value)
-
-
-CHECKS = '\n[health_checks]\ntarget_groups = ["web"]\n'
-
-
-@pytest.mark.parametrize(("more", "said"), [
-    ("threshold = 4", "health_checks.threshold: must be less than anchors"),
-    ("rovers = 4", "health_checks.rovers: at most 3 where each stays 2 minutes with a host"),
-    ("interval = 20", "health_checks.interval: invalid enum value 20"),
-    ('path = "health"', "health_checks.path: expected `str` matching regex"),
-])
-def test_a_mistake_in_the_health_checks_is_named(more: str, said: str) -> None:
-    with pytest.raises(fleet.FleetError) as caught:
-        fleet.parse(f"{GOOD}{CHECKS}{more}\n")
-    assert str(caught.value).startswith(f"fleet.toml:25: {said}")
-
-
-def test_health_checks_name_a_target_group() -> None:
-    with pytest.raises(fleet.FleetError, match=r"fleet.toml:24: health_checks.target_groups: name at least one"):
-        fleet.parse(GOOD + CHECKS.replace('["web"]', "[]"))
-    assert fleet.parse(GOOD + CHECKS + "interval = 30\nrovers = 5").health_checks is not None
-
-
-TUNNELS = '\n[tunnels]\nmaster = "us-east-1"\n'
-
-
-@pytest.mark.parametrize(("more", "said"), [
-    ("slots = 1", "tunnels.slots: expected `int` >= 2"),
-    ("health_port = 3306", "tunnels.health_port: must not be the port of the tunnel itself"),
-    ('every = "30s"', "tunnels.every: must lie between 1s and 20s"),
-    ('stale = "5s"', "tunnels.stale: must lie between three rounds (6s) and 1m"),
-    ('mode = "on"', "tunnels.mode: invalid enum value 'on'"),
-    ('tag = "Role"', "tunnels.tag: expected `str` matching regex"),
-    ('target_group = "a-name-that-is-longer-than-aws-allows"', "tunnels.target_group: expected `str` matching regex"),
-    ('document = "a:b"', "tunnels.document: expected `str` matching regex"),
-])
-def test_a_mistake_in_the_tunnels_is_named(more: str, said: str) -> None:
-    with pytest.raises(fleet.FleetError) as caught:
-        fleet.parse(f"{GOOD}{TUNNELS}{more}\n")
-    assert str(caught.value).startswith(f"fleet.toml:25: {said}")
-
-
-def test_the_master_is_in_a_region_of_the_fleet_and_endpoints_are_of_one_kind() -> None:
-    with pytest.raises(fleet.FleetError, match=r"fleet.toml:24: tunnels.master: 'us-east-2' is no region of this"):
-        fleet.parse(GOOD + TUNNELS.replace("east-1", "east-2"))
-    with pytest.raises(fleet.FleetError, match=r"fleet.toml:26: tunnels.tag: give a group .* or a tag"):
-        fleet.parse(GOOD + TUNNELS + 'group = "a"\ntag = "Role=tunnel"')
-    read = fleet.parse(GOOD + TUNNELS).tunnels
-    assert read and (read.slots, read.every, read.lives_in("us-east-1"), read.lives_in("eu-west-1")) == (
-        2, 2, False, True)
 
 
 def test_the_good_one_is_good() -> None:
@@ -303,114 +224,3 @@ def _read_or_refuse(text: str) -> None:
             assert number and 1 <= int(number[1]) <= text.count("\n") + 1
     else:
         assert read.regions and read.coordination.regions
-
-
-STAGED = GOOD + """
-[stages.test.schedules]
-patience = "90s"
-
-[[stages.test.regions]]
-name = "us-east-1"
-entrance = {addresses = ["192.0.2.1"]}
-
-[[stages.test.regions]]
-name = "eu-west-3"
-
-[stages.other]
-queues = []
-"""
-
-
-def test_a_stage_lays_its_own_tables_over_the_rest() -> None:
-    plain, test, other = (fleet.parse(STAGED, stage=stage) for stage in ("prod", "test", "other"))
-    assert plain == fleet.parse(GOOD) and other.queues == () and other.regions == plain.regions
-    assert (test.schedules.patience, test.schedules.timezone) == (90, "Europe/Stockholm")
-    assert [region.name for region in test.regions] == ["eu-west-1", "us-east-1", "eu-west-3"]
-    assert test.regions[1].entrance == declared.Entrance(addresses=("192.0.2.1",)) and test.queues == plain.queues
-
-
-@pytest.mark.parametrize(("before", "after", "wanted"), [
-    ('patience = "90s"', 'patiense = "90s"', "fleet.toml:24: schedules.patiense: no such key"),
-    ('patience = "90s"', "patience = 90", "fleet.toml:24: schedules.patience: expected a span of time"),
-    ('"eu-west-3"', '"Paris"', "fleet.toml:31: regions.2.name: 'Paris' is not an AWS region"),
-    (STAGED[len(GOOD):], "[stages]\ntest = 3\n", "fleet.toml:22: stages: expected a table for each stage")])
-def test_a_mistake_of_a_stage_is_found_where_it_stands(before: str, after: str, wanted: str) -> None:
-    with pytest.raises(fleet.FleetError) as found:
-        fleet.parse(STAGED.replace(before, after), stage="test")
-    assert str(found.value).startswith(wanted)
-
-
-def test_what_another_stage_gets_wrong_does_not_matter_here() -> None:
-    fleet.parse(STAGED.replace('"eu-west-3"', '"Paris"'), stage="other")
-
-
-def test_the_stages_of_a_file_are_known(tmp_path: Path) -> None:
-    (tmp_path / "fleet.toml").write_text(STAGED)
-    (tmp_path / "broken.toml").write_text("= 3")
-    assert [overlay.stages(tmp_path / name) for name in ("fleet.toml", "broken.toml", "none.toml")] == [
-        ("test", "other"), (), ()]
-
-
-# docs/fleet.md: one table of keys under the heading of each struct.
-
-DOCUMENTED: dict[str, type[msgspec.Struct]] = {
-    "the file": fleet.Fleet,
-    "[[regions]]": fleet.Region,
-    "[regions.network]": fleet.Network,
-    "[coordination]": fleet.Coordination,
-    "[schedules]": fleet.Schedules,
-    "[schedules.ecs]": fleet.Ecs,
-    "[schedules.ssm]": fleet.Ssm,
-    "[schedules.http]": fleet.Http,
-    "[[queues]]": fleet.Queue,
-    "[health_checks]": fleet.HealthChecks,
-    "[regions.entrance]": declared.Entrance,
-    "[routing]": declared.Routing,
-    "[[routing.orders]]": declared.OwnOrder,
-    "[tunnels]": tunnels.Tunnels,
-    "[databases]": databases.Databases,
-    "[[databases.servers]]": databases.Server,
-    "[tunnels.hosts]": hosts.Hosts,
-    "[[tunnels.hosts.regions]]": hosts.Place,
-}
-
-
-def documented(heading: str) -> dict[str, tuple[str, str]]:
-    """Key -> (type, default) of the table under `heading`."""
-    page = (ROOT / "docs" / "fleet.md").read_text()
-    section = re.search(rf"^##+ `?{re.escape(heading)}`?$(.*?)(?=^##|\Z)", page, re.M | re.S)
-    assert section, f"docs/fleet.md has no heading {heading}"
-    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \| .+ \|$", section[1], re.M)
-    return {key: (kind, default) for key, kind, default in rows}
-
-
-def default(field: msgspec.structs.FieldInfo) -> str:
-    """A field's default as the page writes it."""
-    if field.required:
-        return "required"
-    value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
-    if value is None or isinstance(value, msgspec.Struct) or value in ((), {}):
-        return "none"
-    if isinstance(value, fleet.Duration):
-        value = durations.words(value)
-    return f"`{msgspec.json.encode(value).decode()}`"
-
-
-@pytest.mark.parametrize("heading", DOCUMENTED)
-def test_the_page_tells_every_key_and_no_other(heading: str) -> None:
-    fields = {field.encode_name: default(field) for field in msgspec.structs.fields(DOCUMENTED[heading])}
-    assert {key: told for key, (_, told) in documented(heading).items()} == fields
-
-
-def test_every_struct_of_the_fleet_is_on_the_page() -> None:
-    everything = [value for module in (fleet, declared, tunnels, hosts, databases) for value in vars(module).values()]
-    structs = {value for value in everything if isinstance(value, type) and issubclass(value, msgspec.Struct)}
-    assert structs == set(DOCUMENTED.values())
-
-
-@pytest.mark.parametrize("heading", DOCUMENTED)
-def test_the_page_tells_every_choice(heading: str) -> None:
-    for field in msgspec.structs.fields(DOCUMENTED[heading]):
-        if typing.get_origin(field.type) is typing.Literal:
-            told, _ = documented(heading)[field.encode_name]
-            assert told == ", ".join(f"`{choice}`" for choice in typing.get_args(field.type))

@@ -1,0 +1,76 @@
+"""docs/fleet.md: one table of keys under the heading of each struct, with every key, default and choice."""
+
+import re
+import typing
+
+import msgspec
+import pytest
+
+from chalicelib import durations, fleet
+from chalicelib.databases import declared as databases
+from chalicelib.routing import declared
+from chalicelib.tunnels import declared as tunnels
+from chalicelib.tunnels import hosts
+from commands.packaging import ROOT
+
+DOCUMENTED: dict[str, type[msgspec.Struct]] = {
+    "the file": fleet.Fleet,
+    "[[regions]]": fleet.Region,
+    "[regions.network]": fleet.Network,
+    "[coordination]": fleet.Coordination,
+    "[schedules]": fleet.Schedules,
+    "[schedules.ecs]": fleet.Ecs,
+    "[schedules.ssm]": fleet.Ssm,
+    "[schedules.http]": fleet.Http,
+    "[[queues]]": fleet.Queue,
+    "[health_checks]": fleet.HealthChecks,
+    "[regions.entrance]": declared.Entrance,
+    "[routing]": declared.Routing,
+    "[[routing.orders]]": declared.OwnOrder,
+    "[tunnels]": tunnels.Tunnels,
+    "[databases]": databases.Databases,
+    "[[databases.servers]]": databases.Server,
+    "[tunnels.hosts]": hosts.Hosts,
+    "[[tunnels.hosts.regions]]": hosts.Place,
+}
+
+
+def documented(heading: str) -> dict[str, tuple[str, str]]:
+    """Key -> (type, default) of the table under `heading`."""
+    page = (ROOT / "docs" / "fleet.md").read_text()
+    section = re.search(rf"^##+ `?{re.escape(heading)}`?$(.*?)(?=^##|\Z)", page, re.M | re.S)
+    assert section, f"docs/fleet.md has no heading {heading}"
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \| .+ \|$", section[1], re.M)
+    return {key: (kind, default) for key, kind, default in rows}
+
+
+def default(field: msgspec.structs.FieldInfo) -> str:
+    """A field's default as the page writes it."""
+    if field.required:
+        return "required"
+    value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+    if value is None or isinstance(value, msgspec.Struct) or value in ((), {}):
+        return "none"
+    if isinstance(value, fleet.Duration):
+        value = durations.words(value)
+    return f"`{msgspec.json.encode(value).decode()}`"
+
+
+@pytest.mark.parametrize("heading", DOCUMENTED)
+def test_the_page_tells_every_key_and_no_other(heading: str) -> None:
+    fields = {field.encode_name: default(field) for field in msgspec.structs.fields(DOCUMENTED[heading])}
+    assert {key: told for key, (_, told) in documented(heading).items()} == fields
+
+
+def test_every_struct_of_the_fleet_is_on_the_page() -> None:
+    everything = [value for module in (fleet, declared, tunnels, hosts, databases) for value in vars(module).values()]
+    structs = {value for value in everything if isinstance(value, type) and issubclass(value, msgspec.Struct)}
+    assert structs == set(DOCUMENTED.values())
+
+
+@pytest.mark.parametrize("heading", DOCUMENTED)
+def test_the_page_tells_every_choice(heading: str) -> None:
+    for field in msgspec.structs.fields(DOCUMENTED[heading]):
+        if typing.get_origin(field.type) is typing.Literal:
+            told, _ = documented(heading)[field.encode_name]
+            assert told == ", ".join(f"`{choice}`" for choice in typing.get_args(field.type))
