@@ -1,30 +1,11 @@
-"""The healer's operations as in production, against hand-written clients of AWS."""
+"""The healer's rounds as in production, against hand-written clients of AWS."""
 
 from typing import Any
 
 import pytest
 
-from chalicelib import control
-from chalicelib.cloud import Unreachable
-from chalicelib.control import Request
-from chalicelib.tunnels.records import CLAIMS, FAR, KEY
-from tests.tunnels.yard import NOON, Yard, refused
-
-A, B, C = "i-0001", "i-0002", "i-0003"
-
-
-@pytest.fixture
-def yard(monkeypatch: pytest.MonkeyPatch) -> Yard:
-    """Two endpoints that are healthy."""
-    found = Yard(monkeypatch)
-    found.rounds(8)
-    assert [slot.phase for slot in found.memory.slots] == ["healthy", "healthy"] and not found.changes()
-    return found
-
-
-def fails(yard: Yard, rounds: int = 3, id: str = A, side: str = "local", why: str = "refused") -> list[dict[str, Any]]:
-    yard.sides[id] = (side, why)
-    return yard.rounds(rounds)
+from chalicelib.tunnels.records import FAR, KEY
+from tests.tunnels.yard import NOON, A, B, Yard, fails
 
 
 def test_one_that_fails_is_drained_and_restarted_in_the_third_round(yard: Yard) -> None:
@@ -172,160 +153,6 @@ def test_the_far_side_is_told_to_other_regions_when_it_changes_and_every_half_mi
     assert items[-1][0] - items[0][0] == 3
 
 
-def test_a_round_that_was_overtaken_does_nothing(yard: Yard) -> None:
-    fails(yard, 2)
-    operation = yard.operations["tunnels.heal"]
-    yard.now += 2
-    request = Request("schedule", int(yard.now), None, apply=True, id="slow")
-    plan = operation.decide(operation.observe(yard.site, request), request)
-    yard.round()
-    done = yard.changes()
-    for action in plan.actions:
-        result = operation.act[action.kind](yard.site, request, [action])
-        assert "another round was faster" in result[0] or "left: " in result[0] or not result
-    assert yard.changes() == done
-
-
-def test_a_round_that_came_second_does_not_keep_the_first_from_its_acts(yard: Yard) -> None:
-    fails(yard, 2)
-    operation = yard.operations["tunnels.heal"]
-    yard.now += 2
-    first, second = (Request("schedule", int(yard.now), None, apply=True, id=id) for id in ("first", "second"))
-    plans = {one: operation.decide(operation.observe(yard.site, one), one) for one in (first, second)}
-    # Both have seen the same, and want the same; the second one is faster from here on.
-    acts = {"drain", "restart"}
-    for one, kinds in ((first, {"remember"}), (second, {"remember", *acts}), (first, acts)):
-        for action in plans[one].actions:
-            if action.kind in kinds:
-                operation.act[action.kind](yard.site, one, [action])
-    assert yard.changes() == [("deregister_targets", A), ("send_command", A)]
-
-
-def test_a_round_that_stood_still_does_nothing(yard: Yard) -> None:
-    fails(yard, 2)
-    operation = yard.operations["tunnels.heal"]
-    yard.now += 2
-    request = Request("schedule", int(yard.now), None, apply=True, id="slow")
-    remember, *acts = operation.decide(operation.observe(yard.site, request), request).actions
-    assert operation.act["remember"](yard.site, request, [remember]) == ["remembered"]
-    yard.now += 11
-    for action in acts:
-        assert "11 s old" in operation.act[action.kind](yard.site, request, [action])[0]
-    assert operation.act["remember"](yard.site, request, [remember]) == ["left: what it was decided on is 11 s old"]
-    assert yard.changes() == []
-
-
-def test_a_round_that_is_run_twice_acts_once(yard: Yard) -> None:
-    fails(yard, 2)
-    operation = yard.operations["tunnels.heal"]
-    yard.now += 2
-    request = Request("schedule", int(yard.now), None, apply=True, id="twice")
-    plan = operation.decide(operation.observe(yard.site, request), request)
-    for _ in range(2):
-        for action in plan.actions:
-            operation.act[action.kind](yard.site, request, [action])
-    assert yard.changes() == [("deregister_targets", A), ("send_command", A)]
-
-
-@pytest.mark.parametrize(("method", "code", "kind"), [
-    ("send_command", "InvalidDocument", "restart"), ("send_command", "InvalidInstanceId", "restart"),
-    ("deregister_targets", "TargetGroupNotFound", "drain"), ("deregister_targets", "AccessDenied", "drain")])
-def test_what_aws_refuses_is_in_the_journal_and_told_once_an_hour(
-    yard: Yard, method: str, code: str, kind: str
-) -> None:
-    yard.broken[method] = refused(code, method)
-    said = fails(yard, 30)
-    results = [result for one in said for result in one.get("results", ()) if f"{kind} of" in result]
-    assert len(results) >= 2 and all(f"refused: An error occurred ({code})" in result for result in results)
-    assert [subject for subject, _ in yard.alerts.told if subject.startswith("TunnelActRefused")] == [
-        f"TunnelActRefused: {kind} of {A}"]
-    # The other acts of the round were done.
-    other = "send_command" if kind == "drain" else "deregister_targets"
-    assert (other, A) in yard.changes()
-
-
-def test_an_answer_that_is_lost_stops_nothing_and_is_not_asked_for_twice_by_the_same_key(yard: Yard) -> None:
-    yard.broken["deregister_targets"] = Unreachable("no answer")
-    said = fails(yard, 3)[-1]
-    assert "no answer, so it may have been done" in said["results"][1] and said["results"][2].endswith("asked for")
-    del yard.broken["deregister_targets"]
-    yard.rounds(6)
-    keys = [item.sk for item in yard.table.query(CLAIMS) if item.sk.endswith("/drain")]
-    assert len(keys) == 2 and yard.hosts[A]["target"] == "absent"
-
-
-@pytest.mark.parametrize(("method", "said"), [
-    ("describe_target_groups", "elbv2 describe_target_groups in eu-west-1"),
-    ("describe_target_health", "elbv2 describe_target_health in eu-west-1"),
-    ("describe_auto_scaling_groups", "autoscaling describe_auto_scaling_groups"),
-    ("describe_instances", "ec2 describe_instances")])
-def test_without_sight_nothing_is_done_no_slot_is_lost_and_it_is_told_once(yard: Yard, method: str, said: str) -> None:
-    before = [(slot.instance, slot.phase) for slot in yard.memory.slots]
-    yard.broken[method] = refused("AccessDenied", method)
-    answers = fails(yard, 20)
-    assert yard.changes() == [] and [(slot.instance, slot.phase) for slot in yard.memory.slots] == before
-    [(subject, text)] = yard.alerts.told
-    assert subject == "Unsighted: eu-west-1" and said in text and "policy" in text
-    assert said in answers[-1]["plan"]["notes"][0]
-    assert yard.memory.far and yard.memory.far.up
-    yard.broken.clear()
-    yard.rounds(5)
-    assert yard.changes()[0] == ("deregister_targets", A)
-
-
-def test_a_group_that_is_not_there_is_told_with_its_remedy(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    yard.hosts.clear()
-    monkeypatch.setattr("tests.tunnels.yard.Client._describe_auto_scaling_groups",
-                        lambda self, **asked: {"AutoScalingGroups": []})
-    yard.round()
-    assert "there is no Auto Scaling group lamplighter-test-tunnels in eu-west-1" in yard.alerts.told[0][1]
-
-
-def test_a_page_that_was_not_taken_is_told_later(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    def silent(subject: str, text: str) -> None:
-        raise Unreachable("SNS")
-
-    publish = yard.alerts.publish
-    monkeypatch.setattr(yard.alerts, "publish", silent)
-    yard.sides[A] = yard.sides[B] = ("far", "closed")
-    said = yard.rounds(30)
-    assert any("not told, to be tried again" in result for one in said for result in one.get("results", ()))
-    monkeypatch.setattr(yard.alerts, "publish", publish)
-    yard.rounds(60)
-    assert [subject for subject, _ in yard.alerts.told] == ["FarSideDown: eu-west-1"]
-
-
-def test_a_page_that_comes_too_late_is_left_to_a_later_round(yard: Yard) -> None:
-    yard.sides[A] = yard.sides[B] = ("far", "closed")
-    operation = yard.operations["tunnels.heal"]
-    yard.rounds(23)
-    yard.now += 2
-    request = Request("schedule", int(yard.now), None, apply=True, id="slow")
-    actions = operation.decide(operation.observe(yard.site, request), request).actions
-    [page] = [action for action in actions if action.kind == "page"]
-    yard.now += 12
-    yard.round()
-    assert operation.act["page"](yard.site, request, [page]) == ["eu-west-1: left for a later round"]
-    assert [subject for subject, _ in yard.alerts.told] == ["FarSideDown: eu-west-1"]
-
-
-def test_who_cannot_be_told_stops_nothing(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*words: Any, **more: Any) -> None:
-        raise refused("AuthorizationError", "Publish")
-
-    monkeypatch.setattr(yard.alerts, "publish", refuse)
-    monkeypatch.setattr(yard.coordination, "create", refuse)
-    monkeypatch.setattr(yard.coordination, "get_many", refuse)
-    yard.broken["deregister_targets"] = refused("AccessDenied", "DeregisterTargets")
-    said = fails(yard)[-1]
-    assert "refused: An error occurred (AccessDenied)" in said["results"][1]
-    assert "nobody could be told: An error occurred (AuthorizationError)" in said["results"][1]
-    assert yard.changes()[-1] == ("send_command", A)
-    results = [result for one in fails(yard, 40, B) for result in one["results"]]
-    assert any("eu-west-1: not told, to be tried again" in result for result in results)
-    assert any("other regions could not be told of the far side" in result for result in results)
-
-
 def test_instances_that_wait_in_a_warm_pool_are_no_endpoints(yard: Yard) -> None:
     yard.hosts[yard.launch()]["lifecycle"] = "Warmed:Stopped"
     assert yard.round()["plan"]["notes"] == ()
@@ -335,82 +162,6 @@ def test_what_is_no_member_of_the_group_is_no_endpoint_whatever_ec2_answers(yard
     yard.strangers = [{"InstanceId": "i-0", "PrivateIpAddress": "10.0.0.99", "State": {"Name": "running"}}]
     yard.round()
     assert {slot.instance for slot in yard.memory.slots} == set(yard.hosts)
-
-
-def test_by_hand_the_healer_only_plans(yard: Yard) -> None:
-    fails(yard, 2)
-    yard.now += 2
-    before = yard.table.get(*KEY)
-    said = yard.hand("heal")
-    assert said["status"] == "planned" and said["message"] == "1 x remember, 1 x drain, 1 x restart"
-    assert yard.table.get(*KEY) == before and yard.changes() == []
-
-
-def test_where_the_master_is_there_are_no_tunnels(monkeypatch: pytest.MonkeyPatch) -> None:
-    yard = Yard(monkeypatch, region="us-east-1")
-    assert yard.hand("status")["message"] == "us-east-1 is where the master is: it has no tunnels; ask another region"
-
-
-def test_status_tells_where_each_slot_stands(yard: Yard) -> None:
-    fails(yard)
-    report = yard.hand("status")["plan"]["report"]
-    assert [(row["endpoint"], row["phase"], row["balancer"]) for row in report["slots"]] == [
-        (A, "restarting", "absent"), (B, "healthy", "registered")]
-    assert (report["heals_in_ten_minutes"], report["slots"][0]["probe"]) == (1, "local: refused")
-
-
-def test_out_by_hand_stays_out_until_let_in_by_hand(yard: Yard) -> None:
-    plan = yard.hand("drain", endpoint=A)
-    assert plan["status"] == "planned" and yard.changes() == []
-    yard.round()
-    assert yard.hand("drain", endpoint=A, apply=plan["digest"])["status"] == "done"
-    assert yard.changes() == [("deregister_targets", A)] and yard.slot(A).kept
-    yard.rounds(470)
-    assert yard.changes() == [("deregister_targets", A)]
-    [(subject, text)] = yard.alerts.told
-    assert subject == "TunnelOut: slot 1" and "by hand" in text and "tunnels.undrain" in text
-    assert yard.hand("undrain", endpoint=A, apply=True)["status"] == "done"
-    yard.rounds(2)
-    assert yard.hosts[A]["target"] == "registered" and not yard.slot(A).kept and yard.slot(A).phase == "healthy"
-
-
-def test_what_was_to_be_out_by_hand_and_is_not_is_taken_out_by_the_healer(yard: Yard) -> None:
-    yard.broken["deregister_targets"] = Unreachable("no answer")
-    assert "no answer, so it may have been done" in yard.hand("drain", endpoint=A, apply=True)["results"][0]
-    del yard.broken["deregister_targets"]
-    yard.rounds(6)
-    assert yard.hosts[A]["target"] == "absent" and yard.slot(A).kept
-
-
-def test_by_hand_the_same_guards_hold(yard: Yard) -> None:
-    fails(yard, 2, B)
-    for name in ("drain", "replace"):
-        said = yard.hand(name, endpoint=A, apply=True)
-        assert said["status"] == "refused" and "no other slot is in the balancer and has answered 5" in said["message"]
-    assert "does not answer" in yard.hand("undrain", endpoint=B, apply=True)["message"]
-    assert "i-0009 is no endpoint that the healer in eu-west-1 knows; it knows: i-0001, i-0002" in yard.hand(
-        "drain", endpoint="i-0009")["message"]
-    yard.rounds(1)
-    assert "slot 2 is being healed" in yard.hand("replace", endpoint=B, apply=True)["message"]
-    assert "takes: endpoint" in yard.hand("drain", instance=A)["message"]
-
-
-def test_by_hand_whatever_the_mode(monkeypatch: pytest.MonkeyPatch) -> None:
-    yard = Yard(monkeypatch, ', mode = "observe"')
-    yard.rounds(8)
-    fails(yard, 5)
-    assert yard.changes() == []
-    assert yard.hand("replace", endpoint=A, apply=True)["status"] == "done"
-    assert yard.changes() == [("terminate_instance_in_auto_scaling_group", A)] and yard.slot(A).phase == "replacing"
-    assert yard.memory.replacements
-
-
-def test_what_was_planned_by_hand_is_left_if_the_healer_was_faster(yard: Yard) -> None:
-    request = Request("hand", int(yard.now), yard.operations["tunnels.drain"].parameters(endpoint=A), apply=True)
-    operation = yard.operations["tunnels.drain"]
-    [action] = operation.decide(operation.observe(yard.site, request), request).actions
-    fails(yard)
-    assert "the healer has done something since" in operation.act["by-hand"](yard.site, request, [action])[0]
 
 
 def test_off_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -444,8 +195,3 @@ def test_every_heal_is_in_the_journal_with_its_reason(yard: Yard) -> None:
     assert [action["kind"] for action in entry.body["actions"]] == ["drain", "restart"]
     assert entry.body["actions"][0]["reason"] == "i-0001 has failed 3 times in a row (local: refused)"
     assert entry.body["actions"][1]["facts"]["key"].startswith("1/i-0001/")
-
-
-def test_operations_have_their_names(yard: Yard) -> None:
-    assert sorted(yard.operations) == [f"tunnels.{name}" for name in ("drain", "heal", "replace", "status", "undrain")]
-    assert all(isinstance(one, control.Operation) for one in yard.operations.values())

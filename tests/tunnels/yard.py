@@ -22,6 +22,7 @@ coordination.regions = ["eu-west-1"]
 tunnels = {master = "us-east-1"%s}
 """
 NOON = 1_774_699_200.0
+A, B, C = "i-0001", "i-0002", "i-0003"
 
 
 class Yard:
@@ -170,3 +171,9 @@ def refused(code: str, method: str) -> ClientError:
     """What AWS answers when it does not do it."""
     return ClientError({"Error": {"Code": code, "Message": f"{code} it is"},
                         "ResponseMetadata": {"HTTPStatusCode": 400}}, method)  # type: ignore[typeddict-item]
+
+
+def fails(yard: Yard, rounds: int = 3, id: str = A, side: str = "local", why: str = "refused") -> list[dict[str, Any]]:
+    """So many rounds in which the endpoint `id` does not answer."""
+    yard.sides[id] = (side, why)
+    return yard.rounds(rounds)

@@ -1,0 +1,14 @@
+"""What the tests of the healer's operations begin with."""
+
+import pytest
+
+from tests.tunnels.yard import Yard
+
+
+@pytest.fixture
+def yard(monkeypatch: pytest.MonkeyPatch) -> Yard:
+    """Two endpoints that are healthy."""
+    found = Yard(monkeypatch)
+    found.rounds(8)
+    assert [slot.phase for slot in found.memory.slots] == ["healthy", "healthy"] and not found.changes()
+    return found
