@@ -1,4 +1,4 @@
-"""Servers in memory that replicate as MariaDB does with GTIDs, and random lives of a fleet of them.
+"""Servers in memory that replicate as MariaDB does with GTIDs, and a fleet of them.
 
 Modelled, each as it was seen of MariaDB 10.11: starting either thread while both stand still empties the relay log and
 fetches anew; the IO thread stops for good when the master does not have the replica's position; read-only lets nobody
@@ -6,7 +6,7 @@ write; a server that hangs keeps its state, one that restarts comes up as its co
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,8 +19,9 @@ from chalicelib.databases.records import MASTER, Master, Replication, State, Thr
 from chalicelib.databases.records import read as read_item
 from chalicelib.databases.server import Server
 from chalicelib.site import Site
+from chalicelib.tunnels import records as healer
 from sandbox.simulation.parts import MemoryTable, MemoryTopic
-from tests.databases.crash import Crash, Fuse
+from tests.databases.crash import Fuse
 
 EU, US, AP = REGIONS = ("eu-west-1", "us-east-1", "ap-southeast-1")
 TOML = """
@@ -172,17 +173,8 @@ class World:
         self.promoted = 0
         # Regions whose server came up open by its configuration, until their next watch.
         self.open_by_itself: set[str] = set()
-        self._busy = 0
-        self.fuse.meanwhile = self._meanwhile
-
-    def _meanwhile(self) -> None:
-        """Before an effect on the table anything may happen elsewhere, even another promotion; not within that."""
-        if self._busy == 1 and self.chance.random() < 0.15:
-            self._busy += 1
-            try:
-                self.chance.choices(_STEPS, weights=[weight for _, weight in _CHANCES])[0](self)
-            finally:
-                self._busy -= 1
+        # How many promotions are under way, one within the other.
+        self.busy = 0
 
     def by_host(self, host: str) -> Model:
         return next(self.models[server.region] for server in FLEET.databases.servers if server.host == host)  # type: ignore[union-attr]
@@ -233,7 +225,7 @@ class World:
             return
         if model.read_only or master.may_write(region):
             self.open_by_itself.discard(region)
-        if not model.read_only and master.term and not master.may_write(region) and not self._busy:
+        if not model.read_only and master.term and not master.may_write(region) and not self.busy:
             self.violations.append(f"{region} was watched and still takes writes")
 
     def promote(self, where: str, **event: Any) -> dict[str, Any]:
@@ -253,6 +245,13 @@ class World:
         if new.read_only or new.source:
             self.violations.append(f"{new.region} was promoted and is {'read-only' if new.read_only else 'a replica'}")
 
+    def judged(self, region: str, up: int, slots: int, age: int) -> None:
+        """What the tunnels' healer of a region leaves after a round."""
+        phases = ["healthy"] * up + ["drained"] * (slots - up)
+        memory = healer.Memory(at=self.now - age, slots=tuple(
+            healer.Slot(str(number), phase=phase) for number, phase in enumerate(phases)))  # type: ignore[arg-type]
+        self.tables[region].create(*healer.KEY, healer.body(memory))
+
     def check(self) -> None:
         """One writer at most, unless somebody forced it."""
         writers = [model.region for model in self.models.values()
@@ -265,82 +264,14 @@ def _stamp(now: float) -> str:
     return datetime.fromtimestamp(now, UTC).isoformat()
 
 
-def live(seed: int, steps: int = 120) -> World:
-    """A random life: writes, stopped threads, hangs, cuts, promotions that die half-way. Nobody forces anything."""
-    world = World(seed)
+def in_step() -> World:
+    """A fleet in step: five rows everywhere, and each region watched."""
+    found = World(1)
+    found.acked += [found.models[EU].write() for _ in range(5)]
+    found.wait(0)
+    for _ in range(20):
+        found.wait(0.1)
     for region in REGIONS:
-        world.scheduled(region, "watch")
-    for _ in range(steps):
-        step = world.chance.choices(_STEPS, weights=[weight for _, weight in _CHANCES])[0]
-        step(world)
-        world.check()
-    return world
-
-
-def _write(world: World) -> None:
-    for model in world.models.values():
-        if model.alive and not model.read_only and model.region not in world.open_by_itself:
-            world.acked.append(model.write())
-
-
-def _minute(world: World) -> None:
-    world.wait(60.0 - world.now % 60)
-    for region in world.chance.sample(REGIONS, 3):
-        world.scheduled(region, "watch")
-        world.scheduled(region, "heal")
-
-
-def _replicate(world: World) -> None:
-    world.wait(0.1)
-
-
-def _disturb(world: World) -> None:
-    model = world.models[world.chance.choice(REGIONS)]
-    if model.source:
-        model.stop(world.chance.choice(["", "IO", "SQL"]))
-
-
-def _hang(world: World) -> None:
-    model = world.models[world.chance.choice(REGIONS)]
-    model.alive = not model.alive
-    if model.alive and world.chance.random() < 0.3:
-        model.restart()
-        if not model.read_only and not world.master.may_write(model.region):
-            world.open_by_itself.add(model.region)
-
-
-def _rejoin(world: World) -> None:
-    """Somebody makes an old master that has nothing more a replica again."""
-    new = world.models[world.master.region]
-    for model in () if world.master.promotion else world.models.values():
-        whole = new.log[: len(model.log)] == model.log
-        if model is not new and not model.source and model.read_only and model.alive and whole:
-            model.follow(model.world.host(new.region), 3306)
-
-
-def _cut(world: World) -> None:
-    way = (world.chance.choice(REGIONS), world.chance.choice(REGIONS))
-    world.cut ^= {way} if way[0] != way[1] else set()
-
-
-def _promote(world: World) -> None:
-    left, world._busy = world.fuse.left, world._busy + 1
-    world.fuse.after(world.chance.choice([*range(14), 10_000, 10_000]))
-    try:
-        world.promote(world.chance.choice(REGIONS), region=world.chance.choice(["", "", *REGIONS]))
-    except Crash:
-        world.check()
-    finally:
-        world.fuse.after(left)
-        world._busy -= 1
-
-
-def _fence(world: World) -> None:
-    if world.chance.random() < 0.3:
-        control.run(world.operations.fence, world.site(world.master.region), {"apply": True}, "hand")
-
-
-_CHANCES: list[tuple[Callable[[World], None], int]] = [
-    (_write, 30), (_replicate, 25), (_minute, 12), (_disturb, 6), (_hang, 5), (_cut, 6), (_promote, 8), (_fence, 2),
-    (_rejoin, 4)]
-_STEPS = [step for step, _ in _CHANCES]
+        found.scheduled(region, "watch")
+    assert found.violations == [] and len(found.models[AP].log) == 5
+    return found

@@ -4,37 +4,21 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-import msgspec
 import pytest
 
-from chalicelib import control, fleet
+from chalicelib import control
 from chalicelib.control import Refused
 from chalicelib.databases import act, decide, draining, healing, promoting, promotion
 from chalicelib.databases.gtid import Gtids
 from chalicelib.databases.observe import RegionAsked
-from chalicelib.databases.records import MASTER, Master, Promotion, body, read
-from chalicelib.plan import Action
-from chalicelib.tunnels import records as healer
+from chalicelib.databases.records import MASTER, Master, Promotion, body
 from tests.databases.crash import Crash
-from tests.databases.model import AP, EU, REGIONS, TOML, US, World
-
-
-def world() -> World:
-    """A fleet in step: five rows everywhere, and each region watched."""
-    found = World(1)
-    found.acked += [found.models[EU].write() for _ in range(5)]
-    found.wait(0)
-    for _ in range(20):
-        found.wait(0.1)
-    for region in REGIONS:
-        found.scheduled(region, "watch")
-    assert found.violations == [] and len(found.models[AP].log) == 5
-    return found
+from tests.databases.model import AP, EU, US, World, in_step
 
 
 def both_writable() -> bool:
     """The old master cannot be closed; is the new one opened all the same?"""
-    found = world()
+    found = in_step()
     found.promote(US, region=US)
     return sum(not model.read_only for model in found.models.values()) > 1
 
@@ -43,7 +27,7 @@ def closed_for_nothing(prepare: Callable[[World], None]) -> Callable[[], bool]:
     """Is the master closed for a promotion that cannot end well?"""
 
     def scenario() -> bool:
-        found = world()
+        found = in_step()
         prepare(found)
         assert found.promote(US, region=US)["status"] == "refused"
         return found.models[EU].read_only
@@ -68,7 +52,7 @@ def cannot_apply(found: World) -> None:
 
 def wrong_choice() -> bool:
     """The master is gone; does the choice fall on a replica whose relay log cannot be used?"""
-    found = world()
+    found = in_step()
     found.models[US].stop("SQL")
     found.models[EU].write()
     for _ in range(9):
@@ -87,7 +71,7 @@ def wrong_choice() -> bool:
 
 def unapplied_lost() -> bool:
     """Is what waits in the relay log of the chosen replica lost?"""
-    found = world()
+    found = in_step()
     found.models[US].stop("SQL")
     row = found.models[EU].write()
     for _ in range(9):
@@ -102,7 +86,7 @@ def unapplied_lost() -> bool:
 
 def under_way_refused() -> bool:
     """Is a promotion given up for rows that are only still on their way?"""
-    found = world()
+    found = in_step()
     for _ in range(50):
         found.models[EU].write()
     return bool(found.promote(US, region=US)["status"] != "done")
@@ -110,7 +94,7 @@ def under_way_refused() -> bool:
 
 def stale_promotion_goes_on() -> bool:
     """Does a run whose term is over still open its server?"""
-    found = world()
+    found = in_step()
     request = control.Request("hand", int(found.now), RegionAsked(US), apply=True)
     operation = found.operations.promote
     plan = operation.decide(operation.observe(found.site(US), request), request)
@@ -126,7 +110,7 @@ def stale_promotion_goes_on() -> bool:
 
 def healed_in_the_middle() -> bool:
     """Does healing start what a promotion has stopped?"""
-    found = world()
+    found = in_step()
     found.fuse.after(4)
     with pytest.raises(Crash):
         found.promote(US, region=US)
@@ -140,7 +124,7 @@ def started(prepare: Callable[[World], None], region: str = US) -> Callable[[], 
     """Is a thread that stands still started?"""
 
     def scenario() -> bool:
-        found = world()
+        found = in_step()
         found.models[region].stop("SQL")
         prepare(found)
         found.scheduled(region, "heal")
@@ -150,15 +134,7 @@ def started(prepare: Callable[[World], None], region: str = US) -> Callable[[], 
 
 
 def no_tunnel(found: World) -> None:
-    judged(found, US, 0, 2, 0)
-
-
-def judged(found: World, region: str, up: int, slots: int, age: int) -> None:
-    """What the tunnels' healer of a region leaves after a round."""
-    phases = ["healthy"] * up + ["drained"] * (slots - up)
-    memory = healer.Memory(at=found.now - age, slots=tuple(
-        healer.Slot(str(number), phase=phase) for number, phase in enumerate(phases)))  # type: ignore[arg-type]
-    found.tables[region].create(*healer.KEY, healer.body(memory))
+    found.judged(US, 0, 2, 0)
 
 
 def duplicate(found: World) -> None:
@@ -177,7 +153,7 @@ def just_restarted(found: World) -> None:
 
 def beats_on_a_replica() -> bool:
     """Does a replica that takes writes get a heartbeat of its own, and so a transaction that the master lacks?"""
-    found = world()
+    found = in_step()
     found.models[US].read_only = False
     found.now += 60
     found.scheduled(US, "watch")
@@ -186,7 +162,7 @@ def beats_on_a_replica() -> bool:
 
 def the_new_master_is_fenced() -> bool:
     """Does a watch that saw an older table close the server that has just become the master?"""
-    found = world()
+    found = in_step()
     found.models[US].read_only = False
     old = Master(EU, 1)
     found.fuse.site(found.site(US)).coordination.create(*MASTER, body(old))
@@ -202,7 +178,7 @@ def the_new_master_is_fenced() -> bool:
 
 def told_twice() -> bool:
     """Are people told by each of two runs of the same minute?"""
-    found = world()
+    found = in_step()
     found.models[US].stop("SQL")
     watch = found.operations.watch
     now = int(found.now) + 60
@@ -216,7 +192,7 @@ def told_twice() -> bool:
 
 def closed_and_gone() -> bool:
     """The old master is closed, and gone before the replica has fetched its last rows: are they lost unforced?"""
-    found = world()
+    found = in_step()
     found.models[EU].write()
 
     def die() -> None:
@@ -269,94 +245,3 @@ def test_without_the_guard_it_does(guard: str, monkeypatch: pytest.MonkeyPatch) 
     for module, name, instead in without:
         monkeypatch.setattr(module, name, instead)
     assert scenario()
-
-
-def test_a_promotion_can_be_given_up_for_another_region() -> None:
-    found = world()
-    found.fuse.after(9)
-    with pytest.raises(Crash):
-        found.promote(US, region=US)
-    found.fuse.after(10_000)
-    assert found.promote(AP, region=AP)["status"] == "done", "the first has no replication any more"
-    assert found.master.region == AP and found.master.term == 2 and found.models[US].read_only
-    assert set(found.acked) <= set(found.models[AP].log) and found.violations == []
-
-
-def test_the_digest_stays_while_the_same_would_be_done() -> None:
-    found = world()
-    before = control.run(found.operations.promote, found.site(US), {"region": US}, "hand")
-    found.models[EU].write()
-    found.wait(5)
-    after = control.run(found.operations.promote, found.site(US), {"region": US}, "hand")
-    assert before["digest"] == after["digest"] and after["status"] == "planned"
-    found.models[AP].alive = False
-    assert control.run(found.operations.promote, found.site(US), {"region": US}, "hand")["digest"] != before["digest"]
-    assert found.master == Master(EU), "nothing was done"
-
-
-def test_forcing_is_kept_for_the_run_that_goes_on() -> None:
-    found = world()
-    found.models[EU].alive, found.forced = False, True
-    found.fuse.after(3)
-    with pytest.raises(Crash):
-        found.promote(US, region=US, force="burnt down")
-    found.fuse.after(10_000)
-    item = found.fuse.site(found.site(US)).coordination.get(*MASTER)
-    assert item and read(item.body, Master).promotion == msgspec.structs.replace(
-        read(item.body, Master).promotion or Promotion("", "", "claimed", 0), forced="burnt down")
-    assert found.promote(US)["status"] == "done"
-    assert "forced: burnt down" in found.alerts[US].told[-1][1]
-
-
-def test_the_item_that_healers_obey() -> None:
-    found = world()
-    found.fuse.after(1)
-    with pytest.raises(Crash):
-        found.promote(US, region=US)
-    found.fuse.after(10_000)
-    item = found.fuse.site(found.site(US)).coordination.get(*MASTER)
-    assert item and {key: item.body[key] for key in ("region", "term", "fenced")} == {
-        "region": EU, "term": 1, "fenced": (EU,)}
-    found.promote(US)
-    item = found.fuse.site(found.site(US)).coordination.get(*MASTER)
-    assert item and {key: item.body[key] for key in ("region", "term", "fenced", "since")} == {
-        "region": US, "term": 1, "fenced": (EU,), "since": int(found.now)}
-
-
-def test_an_old_master_that_rejoins_is_healed_like_any_other() -> None:
-    found = world()
-    found.promote(US, region=US)
-    found.models[EU].follow("us", 3306)
-    for _ in range(9):
-        found.wait(0.1)
-    found.now += 60
-    fenced = []
-    for region in (US, EU):
-        found.scheduled(region, "watch")
-        fenced.append(found.master.fenced)
-    assert fenced == [(EU,), ()]
-    found.models[EU].stop("SQL")
-    found.scheduled(EU, "heal")
-    assert found.models[EU].sql == "running"
-
-
-def test_an_act_of_no_promotion_does_nothing() -> None:
-    found = world()
-    with pytest.raises(Refused, match="term 7 is over"):
-        promoting.close(found.site(US), control.Request("hand", 0, None, apply=True), [
-            Action("close", EU, "", {"term": 7, "to": US, "how": "close", "forced": ""})], found.fuse.reach)
-    assert not found.models[EU].read_only
-
-
-@pytest.mark.parametrize("region, verdict, starts", [
-    (US, None, False), (US, (2, 2, 0), True), (US, (1, 2, 60), True), (US, (0, 2, 0), False), (US, (2, 2, 121), False)])
-def test_where_there_are_tunnels_their_verdict_in_the_ledger_decides(
-    region: str, verdict: tuple[int, int, int] | None, starts: bool
-) -> None:
-    found = world()
-    found.fleet = fleet.parse(TOML + f'[tunnels]\nmaster = "{EU}"\n')
-    found.models[region].stop("SQL")
-    if verdict:
-        judged(found, region, *verdict)
-    found.scheduled(region, "heal")
-    assert (found.models[region].sql == "running") == starts

@@ -12,7 +12,8 @@ import pytest
 
 from chalicelib.databases import draining, healing, promotion, watching
 from chalicelib.databases.gtid import Gtids
-from tests.databases.model import REGIONS, Model, Row, live
+from tests.databases.lives import live
+from tests.databases.model import REGIONS, Model, Row
 
 
 @pytest.fixture(autouse=True)

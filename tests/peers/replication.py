@@ -106,6 +106,11 @@ class Town:
         """The kinds of what people were told by `region`."""
         return [subject.split(":")[0] for subject, _ in self.alerts[region].told]
 
+    def journalled(self, region: str, text: str) -> bool:
+        """Whether the journal of `region` holds `text`."""
+        store = self.tables[region].store.items
+        return any(text in str(item.body) for (pk, _), (item, _, _) in store.items() if pk.startswith("journal#"))
+
     def replica(self, region: str) -> dict[str, Any]:
         """SHOW SLAVE STATUS of a region's server."""
         return (self.servers[region].sql("SHOW SLAVE STATUS") or [{}])[0]

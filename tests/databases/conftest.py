@@ -1,0 +1,18 @@
+"""Real databases for tests; their modules ask `process.need` for the programs first."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.databases.model import REGIONS
+from tests.peers import replication
+from tests.peers.replication import Town
+
+
+@pytest.fixture
+def town(monkeypatch: pytest.MonkeyPatch) -> Iterator[Town]:
+    """A master in eu-west-1 and two replicas, in step, watched once."""
+    with replication.town(*REGIONS, patch=monkeypatch) as found:
+        for region in found.regions:
+            found.run(region, "watch")
+        yield found

@@ -1,0 +1,104 @@
+"""What a promotion leaves behind, what goes on with it, and what obeys it, on servers in memory."""
+
+
+import msgspec
+import pytest
+
+from chalicelib import control, fleet
+from chalicelib.control import Refused
+from chalicelib.databases import promoting
+from chalicelib.databases.records import MASTER, Master, Promotion, read
+from chalicelib.plan import Action
+from tests.databases.crash import Crash
+from tests.databases.model import AP, EU, TOML, US, in_step
+
+
+def test_a_promotion_can_be_given_up_for_another_region() -> None:
+    found = in_step()
+    found.fuse.after(9)
+    with pytest.raises(Crash):
+        found.promote(US, region=US)
+    found.fuse.after(10_000)
+    assert found.promote(AP, region=AP)["status"] == "done", "the first has no replication any more"
+    assert found.master.region == AP and found.master.term == 2 and found.models[US].read_only
+    assert set(found.acked) <= set(found.models[AP].log) and found.violations == []
+
+
+def test_the_digest_stays_while_the_same_would_be_done() -> None:
+    found = in_step()
+    before = control.run(found.operations.promote, found.site(US), {"region": US}, "hand")
+    found.models[EU].write()
+    found.wait(5)
+    after = control.run(found.operations.promote, found.site(US), {"region": US}, "hand")
+    assert before["digest"] == after["digest"] and after["status"] == "planned"
+    found.models[AP].alive = False
+    assert control.run(found.operations.promote, found.site(US), {"region": US}, "hand")["digest"] != before["digest"]
+    assert found.master == Master(EU), "nothing was done"
+
+
+def test_forcing_is_kept_for_the_run_that_goes_on() -> None:
+    found = in_step()
+    found.models[EU].alive, found.forced = False, True
+    found.fuse.after(3)
+    with pytest.raises(Crash):
+        found.promote(US, region=US, force="burnt down")
+    found.fuse.after(10_000)
+    item = found.fuse.site(found.site(US)).coordination.get(*MASTER)
+    assert item and read(item.body, Master).promotion == msgspec.structs.replace(
+        read(item.body, Master).promotion or Promotion("", "", "claimed", 0), forced="burnt down")
+    assert found.promote(US)["status"] == "done"
+    assert "forced: burnt down" in found.alerts[US].told[-1][1]
+
+
+def test_the_item_that_healers_obey() -> None:
+    found = in_step()
+    found.fuse.after(1)
+    with pytest.raises(Crash):
+        found.promote(US, region=US)
+    found.fuse.after(10_000)
+    item = found.fuse.site(found.site(US)).coordination.get(*MASTER)
+    assert item and {key: item.body[key] for key in ("region", "term", "fenced")} == {
+        "region": EU, "term": 1, "fenced": (EU,)}
+    found.promote(US)
+    item = found.fuse.site(found.site(US)).coordination.get(*MASTER)
+    assert item and {key: item.body[key] for key in ("region", "term", "fenced", "since")} == {
+        "region": US, "term": 1, "fenced": (EU,), "since": int(found.now)}
+
+
+def test_an_old_master_that_rejoins_is_healed_like_any_other() -> None:
+    found = in_step()
+    found.promote(US, region=US)
+    found.models[EU].follow("us", 3306)
+    for _ in range(9):
+        found.wait(0.1)
+    found.now += 60
+    fenced = []
+    for region in (US, EU):
+        found.scheduled(region, "watch")
+        fenced.append(found.master.fenced)
+    assert fenced == [(EU,), ()]
+    found.models[EU].stop("SQL")
+    found.scheduled(EU, "heal")
+    assert found.models[EU].sql == "running"
+
+
+def test_an_act_of_no_promotion_does_nothing() -> None:
+    found = in_step()
+    with pytest.raises(Refused, match="term 7 is over"):
+        promoting.close(found.site(US), control.Request("hand", 0, None, apply=True), [
+            Action("close", EU, "", {"term": 7, "to": US, "how": "close", "forced": ""})], found.fuse.reach)
+    assert not found.models[EU].read_only
+
+
+@pytest.mark.parametrize("region, verdict, starts", [
+    (US, None, False), (US, (2, 2, 0), True), (US, (1, 2, 60), True), (US, (0, 2, 0), False), (US, (2, 2, 121), False)])
+def test_where_there_are_tunnels_their_verdict_in_the_ledger_decides(
+    region: str, verdict: tuple[int, int, int] | None, starts: bool
+) -> None:
+    found = in_step()
+    found.fleet = fleet.parse(TOML + f'[tunnels]\nmaster = "{EU}"\n')
+    found.models[region].stop("SQL")
+    if verdict:
+        found.judged(region, *verdict)
+    found.scheduled(region, "heal")
+    assert (found.models[region].sql == "running") == starts
