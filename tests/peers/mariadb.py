@@ -23,7 +23,7 @@ from typing import Any
 import pymysql
 import pymysql.cursors
 
-from tests.peers.process import PATIENCE, Peer, PeerError, find, free_port, loopback
+from tests.peers.process import PATIENCE, Peer, PeerError, find, free_port, loopback, started
 
 # What `process.need` is to be asked for.
 PROGRAMS = ("mariadbd", "mariadb-install-db")
@@ -102,18 +102,10 @@ def server(*options: str, address: str = "", port: int = 0, hosts: str = "") -> 
     """
     where = address or loopback()
     # A Unix socket's path holds 107 characters: pytest's own folders are too deep.
-    folder = Path(tempfile.mkdtemp(prefix="lamp-db-"))
-    try:
-        shutil.copytree(_empty(), folder / "data", dirs_exist_ok=True)
-        running = MariaDB(folder, where, port or free_port(where), options, hosts)
-        try:
-            running.start()
+    with tempfile.TemporaryDirectory(prefix="lamp-db-") as folder:
+        shutil.copytree(_empty(), Path(folder, "data"), dirs_exist_ok=True)
+        with started(MariaDB(Path(folder), where, port or free_port(where), options, hosts)) as running:
             yield running
-        finally:
-            if hasattr(running, "process"):
-                running.process.kill()
-    finally:
-        shutil.rmtree(folder)
 
 
 @cache

@@ -10,10 +10,10 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self, TypeVar
 
 import pytest
 
@@ -160,6 +160,29 @@ def _await_states(pids: Sequence[int], states: str) -> None:
             if time.monotonic() > deadline:
                 raise PeerError(f"process {pid} never came to a state of {states}")
             time.sleep(0.001)  # between two looks, not instead of one
+
+
+class Server(Protocol):
+    """What can be started, again and again; `process` is there once it was."""
+
+    process: Peer
+
+    def start(self) -> None:
+        """Returns when it listens."""
+
+
+AServer = TypeVar("AServer", bound=Server)
+
+
+@contextlib.contextmanager
+def started(server: AServer) -> Iterator[AServer]:
+    """Starts `server`; whatever of it runs at the end is killed."""
+    try:
+        server.start()
+        yield server
+    finally:
+        if hasattr(server, "process"):
+            server.process.kill()
 
 
 def missing(*programs: str) -> list[str]:

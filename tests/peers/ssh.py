@@ -10,13 +10,12 @@ import contextlib
 import getpass
 import os
 import shlex
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tests.peers.process import Peer, find, free_port
+from tests.peers.process import Peer, find, free_port, started
 
 PROGRAMS = ("sshd", "ssh", "ssh-keygen")
 # What a tunnel host of ours runs with: a dead path is noticed after 6 s at most.
@@ -75,19 +74,12 @@ class Sshd:
 @contextlib.contextmanager
 def server(address: str, port: int = 0) -> Iterator[Sshd]:
     """A running sshd at `address`; ended at the end with all its sessions, and its folder removed."""
-    folder = Path(tempfile.mkdtemp(prefix="lamp-ssh-"))
-    try:
-        running = Sshd(folder, address, port or free_port(address))
-        _write(running)
+    with tempfile.TemporaryDirectory(prefix="lamp-ssh-") as folder:
+        made = Sshd(Path(folder), address, port or free_port(address))
+        _write(made)
         _separation()
-        try:
-            running.start()
+        with started(made) as running:
             yield running
-        finally:
-            if hasattr(running, "process"):
-                running.process.kill()
-    finally:
-        shutil.rmtree(folder)
 
 
 def _write(server: Sshd) -> None:
