@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from chalicelib.fleet import Fleet
 from chalicelib.schedules.records import minute_key
 from commands import packaging, release, resources, wheels
@@ -114,6 +116,37 @@ def granted(function: str, fleet: Fleet) -> list[tuple[str, str]]:
         behind = _BEHIND | _UNSEEN.get(statement["Sid"], set())
         found += [(statement["Sid"], action) for action in statement["Action"] if action not in behind]
     return found
+
+
+class LeastPrivilege:
+    """The tests of the Lambdas whose names begin with `prefixes`; a fixture `lambdas` is the deployed fleet."""
+
+    prefixes: tuple[str, ...]
+    exercises: dict[str, Exercise]
+    fleet: Fleet
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Pytest's own hook for a class: a test for each function, or for each permission of each."""
+        if "action" in metafunc.fixturenames:
+            cases = [(function, *grant) for function in self.exercises for grant in granted(function, self.fleet)]
+            metafunc.parametrize(("function", "sid", "action"), cases)
+        elif "function" in metafunc.fixturenames:
+            metafunc.parametrize("function", self.exercises)
+
+    def test_every_lambda_is_exercised(self) -> None:
+        assert self.exercises.keys() == functions(*self.prefixes)
+
+    def test_no_permission_is_missing(self, lambdas: Lambdas, function: str) -> None:
+        nothing_is_missing(lambdas, function, self.exercises[function])
+
+    def test_no_permission_is_superfluous(self, lambdas: Lambdas, function: str, sid: str, action: str) -> None:
+        it_is_needed(lambdas, function, sid, action, self.exercises[function])
+
+
+def functions(*prefixes: str) -> set[str]:
+    """The Lambdas with a policy whose names begin with one of `prefixes`."""
+    names = {path.stem.removeprefix("policy-") for path in POLICIES.glob("policy-*.json")}
+    return {name for name in names if name.startswith(prefixes)}
 
 
 def nothing_is_missing(lambdas: Lambdas, function: str, exercise: Exercise) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,17 +11,7 @@ from chalicelib.schedules.records import lock_key
 from commands import packaging
 from sandbox.world import World
 from tests.project import copy
-from tests.world.least_privilege import (
-    POLICIES,
-    STANDBY,
-    Exercise,
-    Lambdas,
-    deploy,
-    granted,
-    it_is_needed,
-    nothing_is_missing,
-    numbers,
-)
+from tests.world.least_privilege import STANDBY, Exercise, Lambdas, LeastPrivilege, deploy, numbers
 
 pytestmark = pytest.mark.world
 
@@ -144,9 +133,6 @@ EXERCISES: dict[str, Exercise] = {
 }
 
 
-FLEET = parse((packaging.ROOT / "fleet.toml").read_text())
-
-
 @pytest.fixture(scope="module")
 def lambdas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lambdas]:
     """The real Lambdas and policies with jobs and tasks made for this test, in two regions."""
@@ -160,17 +146,7 @@ def lambdas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lambdas]:
         yield Lambdas(world, deploy(world, project))
 
 
-def test_every_lambda_of_schedules_and_tasks_is_exercised() -> None:
-    names = {path.stem.removeprefix("policy-") for path in Path(POLICIES).glob("policy-*.json")}
-    assert EXERCISES.keys() == {name for name in names if name.startswith(("schedules_", "tasks_"))}
-
-
-@pytest.mark.parametrize("function", EXERCISES)
-def test_no_permission_is_missing(lambdas: Lambdas, function: str) -> None:
-    nothing_is_missing(lambdas, function, EXERCISES[function])
-
-
-@pytest.mark.parametrize(("function", "sid", "action"), [
-    (function, sid, action) for function in EXERCISES for sid, action in granted(function, FLEET)])
-def test_no_permission_is_superfluous(lambdas: Lambdas, function: str, sid: str, action: str) -> None:
-    it_is_needed(lambdas, function, sid, action, EXERCISES[function])
+class TestSchedulesAndTasks(LeastPrivilege):
+    prefixes = ("schedules_", "tasks_")
+    exercises = EXERCISES
+    fleet = parse((packaging.ROOT / "fleet.toml").read_text())

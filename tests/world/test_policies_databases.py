@@ -7,7 +7,6 @@ before each exercise the passwords are others: it has to ask for them again.
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
@@ -20,18 +19,7 @@ from tests.peers.mariadb import MariaDB
 from tests.peers.replication import LOGINS, documented
 from tests.project import copy
 from tests.world.eventually import eventually
-from tests.world.least_privilege import (
-    HOME,
-    POLICIES,
-    STANDBY,
-    Exercise,
-    Lambdas,
-    deploy,
-    granted,
-    it_is_needed,
-    nothing_is_missing,
-    numbers,
-)
+from tests.world.least_privilege import HOME, STANDBY, Exercise, Lambdas, LeastPrivilege, deploy, numbers
 
 pytestmark = pytest.mark.world
 process.need(*mariadb.PROGRAMS)
@@ -156,11 +144,10 @@ def status(on: Lambdas) -> None:
 EXERCISES: dict[str, Exercise] = {
     "databases_watch": watch, "databases_heal": heal, "databases_tune": tune, "databases_fence": fence,
     "databases_promote": promote, "databases_status": status}
-FLEET = parse(written())
 
 
 @pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+def lambdas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """The real Lambdas, in the replica's region."""
     project = copy(tmp_path_factory.mktemp("databases"))
     with ExitStack() as stack:
@@ -179,17 +166,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
         yield found
 
 
-def test_every_lambda_of_the_databases_is_exercised() -> None:
-    names = {path.stem.removeprefix("policy-") for path in Path(POLICIES).glob("policy-*.json")}
-    assert EXERCISES.keys() == {name for name in names if name.startswith("databases_")}
-
-
-@pytest.mark.parametrize("function", EXERCISES)
-def test_no_permission_is_missing(servers: Servers, function: str) -> None:
-    nothing_is_missing(servers, function, EXERCISES[function])
-
-
-@pytest.mark.parametrize(("function", "sid", "action"), [
-    (function, sid, action) for function in EXERCISES for sid, action in granted(function, FLEET)])
-def test_no_permission_is_superfluous(servers: Servers, function: str, sid: str, action: str) -> None:
-    it_is_needed(servers, function, sid, action, EXERCISES[function])
+class TestDatabases(LeastPrivilege):
+    prefixes = ("databases_",)
+    exercises = EXERCISES
+    fleet = parse(written())

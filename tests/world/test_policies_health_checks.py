@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,17 +12,7 @@ from commands import packaging
 from sandbox.product import GROUP, PORT, Product
 from sandbox.world import World
 from tests.project import copy
-from tests.world.least_privilege import (
-    HOME,
-    POLICIES,
-    Exercise,
-    Lambdas,
-    deploy,
-    granted,
-    it_is_needed,
-    nothing_is_missing,
-    numbers,
-)
+from tests.world.least_privilege import HOME, Exercise, Lambdas, LeastPrivilege, deploy, numbers
 
 pytestmark = pytest.mark.world
 
@@ -67,11 +56,10 @@ def rotate(on: Lambdas) -> None:
 EXERCISES: dict[str, Exercise] = {
     "health_checks_rotate": rotate,
     "health_checks_status": lambda on: on.invoke("health_checks_status", {})}
-FLEET = parse(WRITTEN)
 
 
 @pytest.fixture(scope="module")
-def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
+def lambdas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
     """The real Lambdas, and a host that they can see."""
     project = copy(tmp_path_factory.mktemp("health-checks"))
     (project / "fleet.toml").write_text(WRITTEN)
@@ -92,17 +80,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
         yield found
 
 
-def test_every_lambda_of_the_health_checks_is_exercised() -> None:
-    names = {path.stem.removeprefix("policy-") for path in Path(POLICIES).glob("policy-*.json")}
-    assert EXERCISES.keys() == {name for name in names if name.startswith("health_checks_")}
-
-
-@pytest.mark.parametrize("function", EXERCISES)
-def test_no_permission_is_missing(hosts: Hosts, function: str) -> None:
-    nothing_is_missing(hosts, function, EXERCISES[function])
-
-
-@pytest.mark.parametrize(("function", "sid", "action"), [
-    (function, sid, action) for function in EXERCISES for sid, action in granted(function, FLEET)])
-def test_no_permission_is_superfluous(hosts: Hosts, function: str, sid: str, action: str) -> None:
-    it_is_needed(hosts, function, sid, action, EXERCISES[function])
+class TestHealthChecks(LeastPrivilege):
+    prefixes = ("health_checks_",)
+    exercises = EXERCISES
+    fleet = parse(WRITTEN)

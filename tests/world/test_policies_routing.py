@@ -2,7 +2,6 @@
 
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -13,18 +12,7 @@ from commands import packaging
 from sandbox.world import World
 from tests.project import copy
 from tests.world.eventually import eventually
-from tests.world.least_privilege import (
-    HOME,
-    POLICIES,
-    STANDBY,
-    Exercise,
-    Lambdas,
-    deploy,
-    granted,
-    it_is_needed,
-    nothing_is_missing,
-    numbers,
-)
+from tests.world.least_privilege import HOME, STANDBY, Exercise, Lambdas, LeastPrivilege, deploy, numbers
 
 pytestmark = pytest.mark.world
 
@@ -202,11 +190,10 @@ def status(on: Lambdas) -> None:
 EXERCISES: dict[str, Exercise] = {
     "routing_plan": read("routing_plan"), "routing_drift": read("routing_drift"), "routing_apply": apply,
     "routing_evacuate": evacuate, "routing_restore": restore, "routing_hold": hold, "routing_status": status}
-FLEET = parse(written(), stage="policy")
 
 
 @pytest.fixture(scope="module")
-def zone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zone]:
+def lambdas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zone]:
     """The real Lambdas with a hosted zone, two entrances, and a verdict of each region's hosts."""
     doors = Doors()
     with World.start() as world:
@@ -225,17 +212,7 @@ def zone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zone]:
         doors.close(region)
 
 
-def test_every_lambda_of_routing_is_exercised() -> None:
-    names = {path.stem.removeprefix("policy-") for path in Path(POLICIES).glob("policy-*.json")}
-    assert EXERCISES.keys() == {name for name in names if name.startswith("routing_")}
-
-
-@pytest.mark.parametrize("function", EXERCISES)
-def test_no_permission_is_missing(zone: Zone, function: str) -> None:
-    nothing_is_missing(zone, function, EXERCISES[function])
-
-
-@pytest.mark.parametrize(("function", "sid", "action"), [
-    (function, sid, action) for function in EXERCISES for sid, action in granted(function, FLEET)])
-def test_no_permission_is_superfluous(zone: Zone, function: str, sid: str, action: str) -> None:
-    it_is_needed(zone, function, sid, action, EXERCISES[function])
+class TestRouting(LeastPrivilege):
+    prefixes = ("routing_",)
+    exercises = EXERCISES
+    fleet = parse(written(), stage="policy")

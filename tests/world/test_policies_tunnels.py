@@ -8,7 +8,6 @@ import functools
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import pytest
 
@@ -24,11 +23,11 @@ from tests.world.endpoints import DOCUMENT, GROUP, PORT, SLOTS, TAG, TARGETS, Tu
 from tests.world.eventually import eventually
 from tests.world.least_privilege import (
     HOME,
-    POLICIES,
     STANDBY,
     Exercise,
     Lambdas,
     deploy,
+    functions,
     granted,
     it_is_needed,
     nothing_is_missing,
@@ -220,8 +219,7 @@ def cases(stage: str, functions: Sequence[str], only: str = "") -> list[tuple[st
 
 
 def test_every_lambda_of_the_tunnels_is_exercised() -> None:
-    names = {path.stem.removeprefix("policy-") for path in Path(POLICIES).glob("policy-*.json")}
-    assert {*EXERCISES, ROTATES} == {name for name in names if name.startswith("tunnels_")}
+    assert {*EXERCISES, ROTATES} == functions("tunnels_")
 
 
 @pytest.mark.parametrize(("stage", "function"), [
