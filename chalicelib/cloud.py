@@ -27,6 +27,10 @@ class Unreachable(Exception):
     """A region's service gave no usable answer; it may still have carried out what it was asked."""
 
 
+# Why a call may have come to nothing, for callers that go on without it.
+NO_ANSWER = (Unreachable, ClientError, BotoCoreError)
+
+
 class Message(msgspec.Struct, frozen=True):
     """One SQS message: `body` as text, `delay` in seconds (0 to 900).
 

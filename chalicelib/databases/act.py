@@ -7,7 +7,7 @@ import msgspec
 from aws_lambda_powertools import single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 
-from chalicelib.cloud import Unreachable
+from chalicelib.cloud import NO_ANSWER, Unreachable
 from chalicelib.control import Request, count
 from chalicelib.databases.connection import DatabaseError
 from chalicelib.databases.reach import Reach
@@ -112,21 +112,44 @@ def put(table: Table, key: tuple[str, str], new: dict[str, Any]) -> bool:
 
 
 def alert(site: Site, request: Request, actions: Sequence[Action]) -> list[str]:
-    """Tells people what the watch found, once for all runs of a minute."""
-    return tell(site, actions) if mine(site, request, MEMORY, Memory) else [_FASTER]
+    """Tells people what the watch found, once for all runs of a minute; what did not go out is due in the next one."""
+    if not mine(site, request, MEMORY, Memory):
+        return [_FASTER]
+    untold, results = _tell(site, actions)
+    item = site.regional.get(*MEMORY) if untold else None
+    if item:
+        memory = read(item.body, Memory)
+        due = {kind: msgspec.structs.replace(one, told=0) if kind in untold else one
+               for kind, one in memory.episodes.items()}
+        site.regional.swap(item, body(msgspec.structs.replace(memory, episodes=due)))
+    return results
 
 
 def alert_of_healing(site: Site, request: Request, actions: Sequence[Action]) -> list[str]:
-    """Tells people what healing cannot mend."""
-    return tell(site, actions) if mine(site, request, REPAIRS, Repairs) else [_FASTER]
+    """Tells people what healing cannot mend; what did not go out is due again in the next minute."""
+    if not mine(site, request, REPAIRS, Repairs):
+        return [_FASTER]
+    untold, results = _tell(site, actions)
+    item = site.regional.get(*REPAIRS) if untold else None
+    if item:
+        site.regional.swap(item, body(msgspec.structs.replace(read(item.body, Repairs), told={})))
+    return results
 
 
-def tell(site: Site, actions: Sequence[Action]) -> list[str]:
-    """Publishes each action as a notice."""
+def _tell(site: Site, actions: Sequence[Action]) -> tuple[set[str], list[str]]:
+    """Publishes each action as a notice; the kinds that did not go out, and what came of each."""
+    untold, results = set(), []
     for action in actions:
-        site.alerts.publish(f"{action.facts['kind']}: database in {action.target}", action.reason)
-        count("Alert", kind=action.facts["kind"])
-    return [f"{action.facts['kind']}: told" for action in actions]
+        kind = action.facts["kind"]
+        try:
+            site.alerts.publish(f"{kind}: database in {action.target}", action.reason)
+        except NO_ANSWER as error:
+            untold.add(kind)
+            results.append(f"{kind}: not told, to be tried again: {error}")
+        else:
+            count("Alert", kind=kind)
+            results.append(f"{kind}: told")
+    return untold, results
 
 
 def report(site: Site, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:

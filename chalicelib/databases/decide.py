@@ -7,7 +7,7 @@ import msgspec
 
 from chalicelib.databases import healing, watching
 from chalicelib.databases.lag import lag
-from chalicelib.databases.records import Episode, Memory, Repairs, Report, State, Trouble, body
+from chalicelib.databases.records import Episode, Memory, Repairs, Report, State, Trouble, body, reported
 from chalicelib.databases.seen import Around, Sick, Watched
 from chalicelib.plan import Action, Plan
 
@@ -17,7 +17,7 @@ _HERE = "database"
 
 
 def watch(saw: Watched, now: int, id: str) -> Plan:
-    """One minute of the watch: fence first, then what others read, then people; the heartbeat and the report last."""
+    """One minute of the watch: fence first, then what others read and the heartbeat, then people."""
     around, look = saw.around, saw.look
     if around.server is None:
         return Plan(notes=(f"{around.region} has no [[databases.servers]]: there is nothing to watch",))
@@ -32,8 +32,8 @@ def watch(saw: Watched, now: int, id: str) -> Plan:
         *_rejoin(around, look),
         _act("remember", around.region, "what is about to be done", {"rev": saw.rev, "memory": body(memory)}),
         _ready(around, look),
-        *(_alert(kind, around.region, found[kind]) for kind in told),
-        _report(around, look)), notes=tuple(found.values()))
+        _report(around, look),
+        *(_alert(kind, around.region, found[kind]) for kind in told)), notes=tuple(found.values()))
 
 
 def _episodes(known: dict[str, Episode], found: dict[str, str], now: int) -> dict[str, Episode]:
@@ -69,13 +69,14 @@ def _ready(around: Around, look: State | Trouble) -> Action:
 
 def _report(around: Around, look: State | Trouble) -> Action:
     """What other regions are to know; the heartbeat is written on the way where it belongs."""
-    report = Report(around.at, False, term=around.master.term)
-    facts: dict[str, Any] = {"beat": False, "gauges": {}}
+    term, facts = around.master.term, {"beat": False, "gauges": {}}
     if isinstance(look, State):
-        known = around.region in around.master.fenced
-        report = Report(look.at, True, look.read_only, around.master.term, known, look.gtids, look.received,
-                        look.clock - look.at, (), look.id)
+        report = reported(look, term, around.region in around.master.fenced)
         facts = {"beat": beats(around, look), "gauges": _gauges(around, look)}
+    else:
+        # What it had when it last answered is all that others may ever learn of it.
+        last = around.reports.get(around.region) or Report(around.at, False)
+        report = msgspec.structs.replace(last, at=around.at, reachable=False, term=term, fenced=False)
     return _act("report", around.region, "what other regions are to know", facts | {"report": body(report)})
 
 

@@ -63,10 +63,12 @@ def sick(site: Site, request: Request, reach: Reach) -> Sick:
     item = site.regional.get(*REPAIRS)
     repairs, rev = (read(item.body, Repairs), item.rev) if item else (Repairs(), 0)
     seen = around(site, Master(settings_of(site).master))
-    tunnelled = site.fleet.tunnels is not None and site.fleet.tunnels.lives_in(site.region)
+    tunnels = site.fleet.tunnels
+    tunnelled = tunnels is not None and tunnels.mode != "off" and tunnels.lives_in(site.region)
     if seen.server is None or repairs.minute >= request.now // 60:
         return Sick(seen, repairs, rev)
-    verdict = _tunnels(site.regional.get(*healer.KEY))
+    # Where there are none any more, what was last said of them stands in the table for ever.
+    verdict = _tunnels(site.regional.get(*healer.KEY)) if tunnelled else None
     own = look(reach(site, site.region, False))
     asked = isinstance(own, State) and bool(healing.at_stake(own))
     master = look(reach(site, seen.master.region, False)) if asked else None

@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 import msgspec
 
+from chalicelib.cloud import NO_ANSWER
 from chalicelib.control import Later, Refused, Request, count
 from chalicelib.databases import draining, gtid
 from chalicelib.databases.act import publish
@@ -17,7 +18,7 @@ from chalicelib.databases.connection import DatabaseError
 from chalicelib.databases.draining import AGAIN
 from chalicelib.databases.gtid import Gtids
 from chalicelib.databases.reach import Reach, look
-from chalicelib.databases.records import MASTER, Master, Promotion, Report, State, Steps, body, read
+from chalicelib.databases.records import MASTER, Master, Promotion, State, Steps, body, read, reported
 from chalicelib.databases.server import Server
 from chalicelib.ledger import Item
 from chalicelib.plan import Action
@@ -114,9 +115,7 @@ def close_here(site: Site, request: Request, actions: Sequence[Action], reach: R
         raise Later(f"{error}: not closed; run databases.fence again", 10) from None
     if not state.read_only:
         raise Refused(f"{site.region} takes writes although it was told not to")
-    report = Report(state.at, True, True, action.facts["term"], True, state.gtids, state.received,
-                    state.clock - state.at, (), state.id)
-    return [f"read-only, {cut} connections cut off", publish(site, report)]
+    return [f"read-only, {cut} connections cut off", publish(site, reported(state, action.facts["term"], True))]
 
 
 def drain(site: Site, request: Request, actions: Sequence[Action], reach: Reach,
@@ -217,10 +216,15 @@ def finish(site: Site, request: Request, actions: Sequence[Action], reach: Reach
         raise Later(f"another run records the same promotion; {AGAIN}", 5)
     lost = f"; lost: {master.lost} ({master.lost.count} transactions)" if master.lost else ""
     forced = f"; forced: {under_way.forced}" if under_way.forced else ""
-    site.alerts.publish(f"Promoted: {action.target} has the master", f"term {master.term}, before it "
-                        f"{under_way.old}{lost}{forced}")
     count("Promoted", region=action.target)
-    return [f"{action.target} has the master, term {master.term}{lost}"]
+    untold = ""
+    try:
+        site.alerts.publish(f"Promoted: {action.target} has the master", f"term {master.term}, before it "
+                            f"{under_way.old}{lost}{forced}")
+    except NO_ANSWER as error:
+        # It is done: to run it again for the notice would move the master on.
+        untold = f"; nobody could be told: {error}"
+    return [f"{action.target} has the master, term {master.term}{lost}{untold}"]
 
 
 def tune(site: Site, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:

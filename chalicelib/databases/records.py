@@ -136,7 +136,8 @@ class Report(msgspec.Struct, frozen=True):
     """What a region's watch saw at `at`: for other regions, which may not reach the server.
 
     `term` is that of the master that it knew, `fenced` whether it knew itself fenced.
-    `skew` is the server's clock minus the Lambda's; `beats` the heartbeats written there, by its clock.
+    `skew` is the server's clock minus the Lambda's; `beats` the heartbeats written there, by its clock. Of a server
+    that is not `reachable` the rest is what it said last.
     """
 
     at: float
@@ -149,6 +150,12 @@ class Report(msgspec.Struct, frozen=True):
     skew: float = 0.0
     beats: tuple[float, ...] = ()
     id: str = ""
+
+
+def reported(look: State, term: int, fenced: bool) -> Report:
+    """What other regions are to know of a server that answers."""
+    skew = look.clock - look.at
+    return Report(look.at, True, look.read_only, term, fenced, look.gtids, look.received, skew, id=look.id)
 
 
 class Episode(msgspec.Struct, frozen=True):

@@ -18,11 +18,13 @@ _NO_POLICY = "NoSuchBucketPolicy"
 
 
 def look(region: str, name: str, account: str) -> BucketSeen:
-    """What there is of the bucket `name`; `cloud.Unreachable` if `region` does not answer."""
+    """What there is of the bucket `name`; a region that does not answer is no reason not to look at the others."""
     client = cloud.client("s3", region)
     try:
         cloud.reach(region, lambda: client.head_bucket(Bucket=name, ExpectedBucketOwner=account))
         said = cloud.reach(region, lambda: client.get_bucket_policy(Bucket=name, ExpectedBucketOwner=account))
+    except cloud.Unreachable:
+        return BucketSeen(region, name, "away")
     except cloud.ClientError as error:
         state = {"404": "missing", "403": "foreign", _NO_POLICY: "closed"}.get(_code(error))
         if state is None:

@@ -43,7 +43,11 @@ def plan(seen: ZoneSeen) -> Plan:
     if unsettled:
         return Plan(notes=(f"{', '.join(unsettled)}: nothing is known of their endpoints yet",), later=SETTLE_SECONDS)
     records = _records(seen, hostnames)
-    return msgspec.structs.replace(records, actions=(*opened, *records.actions)) if not records.refusal else records
+    if records.refusal:
+        return records
+    away = tuple(f"the bucket {one.name} was not looked at: {one.region} does not answer"
+                 for one in seen.buckets if one.state == "away")
+    return msgspec.structs.replace(records, actions=(*opened, *records.actions), notes=(*records.notes, *away))
 
 
 def drift(seen: ZoneSeen) -> Plan:

@@ -20,7 +20,8 @@ class CheckSeen(msgspec.Struct, frozen=True):
 
 class BucketSeen(msgspec.Struct, frozen=True):
     """The bucket `name` of `region` for marks: `open` to health checkers, `closed`, `missing`, another owner's
-    (`foreign`), or with a policy of somebody's own that does not let them in (`own policy`)."""
+    (`foreign`), with a policy of somebody's own that does not let them in (`own policy`), or not known since its
+    region does not answer (`away`)."""
 
     region: str
     name: str

@@ -21,7 +21,6 @@ from chalicelib.tunnels.records import FAR, KEY, Act, Memory, Told, body, read
 _DELIVERY_SECONDS = 30
 _FASTER = "another round was faster"
 _REFUSED = (cloud.ClientError, cloud.BotoCoreError)
-_NO_ANSWER = (cloud.Unreachable, *_REFUSED)
 
 
 def remember(site: Site, request: Request, actions: Sequence[Action]) -> list[str]:
@@ -84,7 +83,7 @@ def page(site: Site, request: Request, actions: Sequence[Action]) -> list[str]:
     for action in actions:
         try:
             results.append(_told(site, action))
-        except _NO_ANSWER as error:
+        except cloud.NO_ANSWER as error:
             results.append(f"{action.target}: not told, to be tried again: {error}")
     return results
 
@@ -98,7 +97,7 @@ def report(site: Site, request: Request, actions: Sequence[Action]) -> list[str]
         there = site.coordination.get(FAR, site.region)
         if there and there.body["at"] < action.facts["at"]:
             site.coordination.swap(there, action.facts)
-    except _NO_ANSWER as error:
+    except cloud.NO_ANSWER as error:
         return [f"other regions could not be told of the far side: {error}"]
     return []
 
@@ -179,7 +178,7 @@ def _complained(site: Site, action: Action, error: Exception) -> str:
     """People hear once an hour of what AWS refuses; the journal has it each time, and whether they could be told."""
     try:
         _complain(site, action, error)
-    except _NO_ANSWER as silent:
+    except cloud.NO_ANSWER as silent:
         return f"; nobody could be told: {silent}"
     return ""
 

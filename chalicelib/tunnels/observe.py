@@ -170,7 +170,7 @@ def _ended(site: Site, key: str, claim: Mapping[str, Any]) -> Command | None:
     try:
         answer = cloud.reach(site.region, lambda: cloud.client("ssm", site.region).get_command_invocation(
             CommandId=claim["command"], InstanceId=instance))
-    except (cloud.Unreachable, cloud.ClientError, cloud.BotoCoreError) as error:
+    except cloud.NO_ANSWER as error:
         # A command that was just sent is not known at once; the ladder's own time goes on whatever SSM says.
         logger.warning("what became of a restart is not known", key=key, error=str(error))
         return None
@@ -187,7 +187,7 @@ def _fenced(site: Site, tunnels: Tunnels, memory: Memory) -> tuple[str, float]:
         return memory.fenced, memory.asked
     try:
         item = site.coordination.get(*THRONE)
-    except (cloud.Unreachable, cloud.ClientError, cloud.BotoCoreError) as error:
+    except cloud.NO_ANSWER as error:
         logger.warning("whether the master is fenced cannot be learnt", error=str(error))
         return memory.fenced, now
     fenced = item.body.get("fenced", ()) if item else ()
@@ -199,6 +199,6 @@ def _canaries(site: Site) -> tuple[Canary, ...]:
     try:
         items = site.coordination.get_many(others) if others else []
         return tuple(msgspec.convert(item.body, Canary) for item in items)
-    except (cloud.Unreachable, cloud.ClientError, cloud.BotoCoreError, msgspec.ValidationError) as error:
+    except (*cloud.NO_ANSWER, msgspec.ValidationError) as error:
         logger.warning("other regions' word of the far side cannot be had", error=str(error))
         return ()

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from chalicelib import control
+from chalicelib import control, fleet
 from chalicelib.control import Refused
 from chalicelib.databases import act, decide, draining, healing, promoting, promotion
 from chalicelib.databases.gtid import Gtids
 from chalicelib.databases.observe import RegionAsked
 from chalicelib.databases.records import MASTER, Master, Promotion, body
 from tests.databases.crash import Crash
-from tests.databases.model import AP, EU, US, World, in_step
+from tests.databases.model import AP, EU, TOML, US, World, in_step
 
 
 def both_writable() -> bool:
@@ -134,6 +134,7 @@ def started(prepare: Callable[[World], None], region: str = US) -> Callable[[], 
 
 
 def no_tunnel(found: World) -> None:
+    found.fleet = fleet.parse(TOML + f'[tunnels]\nmaster = "{EU}"\n')
     found.judged(US, 0, 2, 0)
 
 

@@ -1,16 +1,17 @@
 """What a promotion leaves behind, what goes on with it, and what obeys it, on servers in memory."""
 
-
 import msgspec
 import pytest
 
 from chalicelib import control, fleet
+from chalicelib.cloud import Unreachable
 from chalicelib.control import Refused
 from chalicelib.databases import promoting
-from chalicelib.databases.records import MASTER, Master, Promotion, read
+from chalicelib.databases.records import MASTER, Master, Promotion, Report, read
 from chalicelib.plan import Action
+from sandbox.simulation.parts import MemoryTopic
 from tests.databases.crash import Crash
-from tests.databases.model import AP, EU, TOML, US, in_step
+from tests.databases.model import AP, EU, TOML, US, World, in_step
 
 
 def test_a_promotion_can_be_given_up_for_another_region() -> None:
@@ -88,6 +89,61 @@ def test_an_act_of_no_promotion_does_nothing() -> None:
         promoting.close(found.site(US), control.Request("hand", 0, None, apply=True), [
             Action("close", EU, "", {"term": 7, "to": US, "how": "close", "forced": ""})], found.fuse.reach)
     assert not found.models[EU].read_only
+
+
+@pytest.mark.parametrize("more", ["", f'[tunnels]\nmaster = "{EU}"\nmode = "off"\n'])
+def test_what_was_said_of_tunnels_that_were_given_up_holds_nothing_back(more: str) -> None:
+    found = in_step()
+    found.judged(US, 0, 2, 86_400)
+    found.fleet = fleet.parse(TOML + more)
+    found.models[US].stop("SQL")
+    found.scheduled(US, "heal")
+    assert found.models[US].sql == "running"
+
+
+def test_a_master_that_no_longer_answers_is_remembered_as_it_was() -> None:
+    found = in_step()
+    before = reported(found, EU)
+    found.models[EU].alive = False
+    found.wait(60)
+    found.scheduled(EU, "watch")
+    after = reported(found, EU)
+    assert before.reachable and before.gtids and not after.reachable and after.at > before.at
+    assert (after.gtids, after.received, after.id) == (before.gtids, before.received, before.id)
+
+
+def reported(found: World, region: str) -> Report:
+    item = found.fuse.site(found.site(US)).coordination.get("databases", region)
+    assert item
+    return read(item.body, Report)
+
+
+def silent(call: str) -> None:
+    raise Unreachable("eu-west-1: no answer")
+
+
+def test_a_promotion_that_nobody_could_be_told_of_is_done_all_the_same() -> None:
+    found = in_step()
+    found.alerts[US] = MemoryTopic(silent)
+    answer = found.promote(US, region=US)
+    assert answer["status"] == "done" and "nobody could be told: eu-west-1" in answer["results"][-1]
+    assert found.master.region == US and not found.master.promotion
+
+
+@pytest.mark.parametrize(("name", "kind"), [("watch", "SQLThreadStopped"), ("heal", "ReplicationBroken")])
+def test_what_could_not_be_told_is_told_in_the_next_minute(name: str, kind: str) -> None:
+    found = in_step()
+    found.models[US].stop("SQL")
+    found.models[US].sql_errno = 1062
+    found.alerts[US], before = MemoryTopic(silent), reported(found, US).at
+    found.wait(60)
+    found.scheduled(US, name)
+    assert found.violations == [] and (name == "heal" or reported(found, US).at > before)
+    for _ in range(3):
+        found.alerts[US] = told = found.alerts[US] if found.alerts[US].told else MemoryTopic()
+        found.wait(60)
+        found.scheduled(US, name)
+        assert [subject for subject, _ in told.told].count(f"{kind}: database in {US}") == 1
 
 
 @pytest.mark.parametrize("region, verdict, starts", [

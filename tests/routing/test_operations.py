@@ -65,6 +65,14 @@ def test_a_bucket_of_somebody_else_s_or_with_a_policy_of_its_own_is_left_alone(w
     assert world.route53.checks == {}
 
 
+def test_a_region_that_is_away_keeps_nobody_from_the_other_regions_records(world: World) -> None:
+    world.apply()
+    world.s3["us-east-1"].away = True
+    outcome = world.ask(operations.APPLY)
+    assert "the bucket marks-us-east-1 was not looked at: us-east-1 does not answer" in outcome["plan"]["notes"]
+    assert world.ask(operations.DRIFT)["message"] == "nothing to do"
+
+
 def test_an_account_that_blocks_public_policies_is_told_so(world: World) -> None:
     world.s3["us-east-1"].strict = True
     outcome = world.ask(operations.APPLY, apply=True)
