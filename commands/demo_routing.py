@@ -103,7 +103,7 @@ class Story(demo_story.Story):
         self.home, self.replaced, self.evacuated = self.regions[0], _replaced(self.regions), self.regions[-1]
         self.orders = {who: geography.orders(self.regions)[who] for who in COUNTRIES}
         self.crowd = Crowd(world)
-        self.ready, self.killed, self.revived = (threading.Event() for _ in range(3))
+        self.killed, self.revived = threading.Event(), threading.Event()
         self.died = self.returned = 0.0
         self._evacuated_after, self._hosts = 0.0, 0
         self._changes = 0
@@ -123,7 +123,6 @@ class Story(demo_story.Story):
     def told(self) -> Told:
         """The end of it; what went wrong in the story itself is raised here."""
         self.join()
-        self.crowd.end()
         users = fates(self.crowd.moments, self.orders, self.home, self.died, self.returned, time.time())
         aliased = any(region.entrance and region.entrance.load_balancer for region in self.package.fleet.regions)
         ttl = ALIAS_TTL if aliased else TTL
@@ -138,10 +137,8 @@ class Story(demo_story.Story):
         with self.crowd:
             self._wait(lambda: settled(self.crowd.now(), self.orders), "not every user has its nearest region")
             self.note = "every user is answered by its nearest region"
-            threading.Thread(target=self._watch, daemon=True).start()
-            self.ready.set()
-            replacing = threading.Thread(target=self._replace, daemon=True)
-            replacing.start()
+            self.beside(self._watch)
+            replacing = self.beside(self._replace)
             self._outlive()
             self._evacuate()
             self.note = f"the last hosts of {self.replaced} are replaced"

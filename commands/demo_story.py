@@ -46,6 +46,18 @@ class Story:
         finally:
             self.over.set()
 
+    def beside(self, work: Callable[[], None]) -> threading.Thread:
+        """`work` in a thread of its own; what breaks it is in the report, for what it would have seen is not."""
+        def guarded() -> None:
+            try:
+                work()
+            except Exception as error:
+                self.failures.append(f"{work.__name__.strip('_')} ended: {type(error).__name__}: {error}")
+
+        thread = threading.Thread(target=guarded, daemon=True)
+        thread.start()
+        return thread
+
     def invoke(self, function: str, event: dict[str, Any], region: str) -> dict[str, Any]:
         """What a packaged Lambda answers; RuntimeError if it broke."""
         answer = self.world.client("lambda", region).invoke(

@@ -32,12 +32,14 @@ def _lines(fault: Fault) -> list[Text]:
     if fault.deeds:
         return [saw, *(Text.assemble(f"{deed.after:3} s ", (deed.kind, "bold"), f": {deed.why}")
                        for deed in fault.deeds)]
-    nothing = "nothing: no tunnel is to blame" if fault.name == FAR else "nothing: it came back by itself"
-    return [saw, Text(nothing)]
+    why = "no tunnel is to blame" if fault.name == FAR else "all was well again without it"
+    return [saw, Text(f"nothing: {why}")]
 
 
 def _count(told: Told) -> str:
     if told.rows is None or told.lost is None:
+        if told.measured == "replication":
+            return "  Rows were not counted: the story ended before its last fault was mended."
         return "  Nothing was written: a client had the database greet it every 100 ms, for want of MariaDB."
     lost = "all of them are on the replica" if not told.lost else f"{told.lost} are not on the replica"
     return f"  {told.rows:,} rows were written, one every 100 ms: {lost}."

@@ -82,9 +82,9 @@ class Fate(msgspec.Struct, frozen=True):
 
 def fates(moments: Sequence[Moment], orders: Mapping[str, Order], dead: str, died: float, revived: float,
           end: float) -> list[Fate]:
-    """Every user's, by its order of regions; `dead` was so from `died` on, and could answer again from `revived`."""
-    return [_fate([moment for moment in moments if moment.who == who], order, dead, died, revived, end)
-            for who, order in orders.items()]
+    """Every user's who asked anything, by its order of regions; `dead` was so from `died` on until `revived`."""
+    asked = {who: [moment for moment in moments if moment.who == who] for who in orders}
+    return [_fate(own, orders[who], dead, died, revived, end) for who, own in asked.items() if own]
 
 
 def _fate(own: Sequence[Moment], order: Order, dead: str, died: float, revived: float, end: float) -> Fate:

@@ -8,6 +8,8 @@ from typing import Any
 
 from chalicelib.fleet import Fleet
 from chalicelib.routing import marks
+from chalicelib.tunnels import declared
+from chalicelib.tunnels import hosts as host
 from commands import networks
 
 Json = dict[str, Any]
@@ -39,7 +41,8 @@ def _tunnels(fleet: Fleet) -> dict[str, Any]:
             "tunnels-any", "tunnel-group", "tunnel-group-any", "tunnel-targets", "tunnel-document", "throne",
             "tunnel-instances", "tunnel-machines", "tunnel-secret", "tunnel-keys", "tunnel-hosts-any",
             "tunnel-hosts-document", "tunnel-hosts-instances")}
-    shipped = "${AWS::StackName}-tunnels"
+    stack = "${AWS::StackName}"
+    shipped = declared.shipped(stack)
     group, hosts = tunnels.group or shipped, tunnels.hosts is not None
     return {
         "tunnels-any": "*",
@@ -50,10 +53,10 @@ def _tunnels(fleet: Fleet) -> dict[str, Any]:
         "tunnel-document": [_arn("ssm", f"document/{tunnels.document or shipped}")],
         "tunnel-instances": [_arn("ec2", "instance/*")],
         "tunnel-machines": [_arn("ec2", "instance/*")] if tunnels.tag else [],
-        "tunnel-secret": [_arn("secretsmanager", f"secret:{shipped}-key-??????")] if hosts else [],
+        "tunnel-secret": [_arn("secretsmanager", f"secret:{host.secret(stack)}-??????")] if hosts else [],
         # Each region tells its own keys, in the master's region.
-        "tunnel-keys": [_arn("ssm", "parameter/lamplighter/${AWS::StackName}/tunnels/public-keys/${AWS::Region}",
-                             tunnels.master)] if hosts else [],
+        "tunnel-keys": [_arn("ssm", f"parameter{host.public_keys(stack, '${AWS::Region}')}", tunnels.master)]
+        if hosts else [],
         # Keys are changed on the shipped hosts alone.
         "tunnel-hosts-any": "*" if hosts else [],
         "tunnel-hosts-document": [_arn("ssm", f"document/{shipped}")] if hosts else [],

@@ -54,6 +54,7 @@ class User:
         self._subnet = str(ip_network(network).network_address)
         self._address, self._until = "", 0.0
         self.last = Moment(who, 0.0, "?")
+        self._newest = 0.0
         self._sent = self._failed = 0
 
     async def live(self) -> None:
@@ -72,8 +73,15 @@ class User:
                 region = await fetch(await self._resolved(at), self._errand.port, self._errand.hostname)
         except (OSError, TimeoutError, ValueError, EOFError, dns.exception.DNSException) as error:
             why = type(error).__name__
+        self._hear(at, region, why)
+
+    def _hear(self, at: float, region: str, why: str) -> None:
+        """What came of the request that was sent `at`; a later one may have ended sooner, and what it said stands."""
         self._sent += 1
         self._failed += not region
+        if at < self._newest:
+            return
+        self._newest = at
         if region != self.last.region:
             self._tell(Moment(self.who, at, region, why))
 

@@ -45,6 +45,16 @@ def test_what_ends_by_itself_has_no_failure() -> None:
     assert story.failures == []
 
 
+def test_what_watches_beside_a_story_does_not_end_unseen() -> None:
+    story = Told()
+
+    def _watch() -> None:
+        raise OSError("the table is gone")
+
+    story.beside(_watch).join()
+    assert story.failures == ["watch ended: OSError: the table is gone"]
+
+
 @pytest.mark.parametrize(("answers", "seconds", "wanted"), [([True], 0.0, True), ([False], 0.0, False),
                                                             ([False, False, True], 30.0, True)])
 def test_patience(answers: list[bool], seconds: float, wanted: bool) -> None:

@@ -135,6 +135,18 @@ def test_the_table_has_at_most_80_columns() -> None:
     assert "1,234 rows were written" in out.getvalue() and "4.0 s" in out.getvalue() and "restart" in out.getvalue()
 
 
+@pytest.mark.parametrize(("found", "said"), [
+    (told(HUNG), "100 rows were written, one every 100 ms: all of them are on the replica."),
+    (told(HUNG, lost=3), "100 rows were written, one every 100 ms: 3 are not on the replica."),
+    (told(HUNG, rows=None, lost=None), "Rows were not counted: the story ended before its last fault was mended."),
+    (msgspec.structs.replace(told(HUNG, rows=None, lost=None), measured="greetings"),
+     "Nothing was written: a client had the database greet it every 100 ms, for want of MariaDB.")])
+def test_what_is_said_of_rows_is_what_was_counted(found: Told, said: str) -> None:
+    out = io.StringIO()
+    demo_tunnels_screen.conclude(Console(file=out, width=200), found)
+    assert said in out.getvalue()
+
+
 def test_the_connection_that_stays_is_found_at_its_host() -> None:
     table = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 0200097F:0CEA 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1
