@@ -46,6 +46,7 @@ def bench(
     rounds: Annotated[int, typer.Option(help="rate and gaps: medians of so many.")] = 5,
     faults: Annotated[int, typer.Option(help="faults: how many, each of which takes up to some minutes.")] = 500,
     seed: Annotated[int, typer.Option(help="faults: which ones are drawn.")] = 1,
+    yards: Annotated[int, typer.Option(help="faults: how many regions suffer them side by side.")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="as JSON, for programs")] = False,
 ) -> None:
     """Measure the probe, replication through tunnels, and how they are healed.
@@ -55,10 +56,10 @@ def bench(
     limit is not kept.
     """
     parts = _parts(only)
-    if min(endpoints, probes, rounds, faults) < 1:
-        raise Mistake("--endpoints, --probes, --rounds and --faults are numbers from 1 on")
+    if min(endpoints, probes, rounds, faults, yards) < 1:
+        raise Mistake("--endpoints, --probes, --rounds, --faults and --yards are numbers from 1 on")
     began = time.monotonic()
-    sizes = {"rate": (endpoints, rounds), "blocks": (probes,), "gaps": (rounds,), "faults": (faults, seed)}
+    sizes = {"rate": (endpoints, rounds), "blocks": (probes,), "gaps": (rounds,), "faults": (faults, seed, yards)}
     rows = list(_rows({part: sizes[part] for part in parts}, Console(stderr=True)))
     seconds = round(time.monotonic() - began, 1)
     if as_json:

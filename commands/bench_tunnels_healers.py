@@ -54,7 +54,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def at_work(place: Place, seed: int, environment: Mapping[str, str]) -> Iterator[Callable[[], list[int]]]:
+def at_work(place: Place, seed: str, environment: Mapping[str, str]) -> Iterator[Callable[[], list[int]]]:
     """Two healers and a canary, until the block ends; what comes out gives the healers' counts so far."""
     context = multiprocessing.get_context("spawn")
     counts = context.Array("l", 4)

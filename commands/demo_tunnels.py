@@ -149,14 +149,11 @@ class Story(demo_story.Story):
 
     def _well(self, since: float, gone: str = "") -> bool:
         """Whether both tunnels carry, by the balancer and by what the healer has seen well after `since`."""
-        memory, hosts = self._memory(), set(self.tunnels.hosts(self.region))
-        if gone in hosts or memory.at < since + _BLIND_SECONDS:
+        memory = self._memory()
+        if gone in self.tunnels.hosts(self.region) or memory.at < since + _BLIND_SECONDS:
             return False
-        rise = self.package.fleet.tunnels.rise if self.package.fleet.tunnels else 1
-        sound = {slot.instance for slot in memory.slots if slot.phase == "healthy" and slot.streak and slot.streak.up
-                 and slot.streak.count >= rise}
         flows = self._traffic is not None and any(mark > since for mark in self._traffic.marks[-1:])
-        return flows and len(hosts) > 1 and sound == hosts == self.tunnels.healthy(self.region)
+        return flows and self.tunnels.sound(self.region, memory)
 
     def _memory(self) -> Memory:
         """What the healer remembers; what it saw since the fault began that is not well is kept for the report."""

@@ -23,6 +23,7 @@ from chalicelib.fleet import Fleet
 from chalicelib.site import Site
 from chalicelib.tunnels.declared import shipped
 from chalicelib.tunnels.keys_api import AwsKeys
+from chalicelib.tunnels.records import Memory
 from chalicelib.tunnels.rotate import operation
 from commands import tunnel_resources
 from sandbox.hosts import programs as program
@@ -180,6 +181,13 @@ class Tunnels:
         group = elb.describe_target_groups(Names=[shipped(self.stack)])["TargetGroups"][0]["TargetGroupArn"]
         health = elb.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"]
         return {one["Target"]["Id"] for one in health if one["TargetHealth"]["State"] == "healthy"}
+
+    def sound(self, region: str, memory: Memory) -> bool:
+        """Whether all hosts of `region`, two or more, carry: by what the healer remembers, and by the balancer."""
+        hosts, settings = set(self.hosts(region)), self.fleet.tunnels
+        carry = {slot.instance for slot in memory.slots if slot.phase == "healthy" and slot.streak and slot.streak.up
+                 and settings and slot.streak.count >= settings.rise}
+        return len(hosts) > 1 and carry == hosts == self.healthy(region)
 
     def send(self, region: str, instance: str, action: str) -> dict[str, Any]:
         """What came of the stack's document on one host: GetCommandInvocation once it has ended."""

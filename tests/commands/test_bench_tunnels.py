@@ -35,10 +35,11 @@ def test_a_limit_is_kept_or_not(value: float, bound: str, limit: float, within: 
 
 
 @pytest.mark.parametrize("options", [
-    {"only": "speed"}, {"rounds": 0}, {"probes": -1}, {"endpoints": 0}, {"faults": 0}])
+    {"only": "speed"}, {"rounds": 0}, {"probes": -1}, {"endpoints": 0}, {"faults": 0},
+    {"yards": 0}])
 def test_what_cannot_be_measured_is_refused(options: dict[str, object]) -> None:
-    given = {"only": "", "endpoints": 10, "probes": 10, "rounds": 1, "faults": 1, "seed": 1, "as_json": False,
-             **options}
+    given = {"only": "", "endpoints": 10, "probes": 10, "rounds": 1, "faults": 1, "seed": 1, "yards": 1,
+             "as_json": False, **options}
     with pytest.raises(Mistake, match=r"--only speed: there is no such part|are numbers from 1 on"):
         bench_tunnels.bench(**given)  # type: ignore[arg-type]
 

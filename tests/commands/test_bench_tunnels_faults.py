@@ -1,9 +1,15 @@
 """What the bench of random faults holds for a double heal, and its figures; its run is `./lamp bench tunnels`."""
 
+import threading
+from collections.abc import Callable
+from typing import cast
+
 import pytest
 
-from commands import bench_tunnels_faults
+from commands import bench_tunnels_faults, bench_tunnels_yard
 from commands.bench_tunnels_doubles import Fault, Removal, Restart, doubles, p99, rows
+from commands.bench_tunnels_yard import Draw
+from sandbox.world import WorldError
 
 A, B = "i-a", "i-b"
 FIRST = Restart("1/i-a/7/2/restart", A, 100.0, 102.0, failed=False)
@@ -57,8 +63,58 @@ def test_p99_is_the_nearest_rank(count: int, rank: int) -> None:
     assert p99([float(one) for one in range(count, 0, -1)]) == rank
 
 
+class Yard:
+    """Suffers what it is given, as `suffer` says; `mended` after what was not healed is said by `mends`."""
+
+    def __init__(self, suffer: Callable[[Draw], Fault], mends: bool = True) -> None:
+        self.suffer, self.mends = suffer, mends
+        self.over = threading.Event()
+
+    def mended(self) -> bool:
+        return self.mends
+
+
+def healed(draw: Draw) -> Fault:
+    return Fault(draw.name, 1.0, "restart")
+
+
+def lost(draw: Draw) -> Fault:
+    return Fault(draw.name, None, "restart")
+
+
+def worked(*yards: Yard, count: int = 20) -> tuple[list[Fault], list[Draw]]:
+    told: list[Fault] = []
+    waiting = iter(bench_tunnels_yard.draws(count, 1))
+    bench_tunnels_faults.work(cast("list[bench_tunnels_yard.Yard]", yards), waiting, told.append)
+    return told, list(waiting)
+
+
+def test_all_faults_are_suffered_once_whichever_yard_is_free() -> None:
+    told, waiting = worked(Yard(healed), Yard(healed), Yard(lost))
+    assert sorted(one.name for one in told) == sorted(one.name for one in bench_tunnels_yard.draws(20, 1))
+    assert not waiting
+
+
+def test_a_yard_that_nobody_can_mend_takes_no_more() -> None:
+    told, waiting = worked(Yard(lost, mends=False), Yard(lost, mends=False))
+    assert (len(told), len(waiting)) == (2, 18)
+
+
+def test_a_yard_that_breaks_ends_all() -> None:
+    def broken(draw: Draw) -> Fault:
+        raise WorldError("the server is gone")
+
+    def endless(draw: Draw) -> Fault:
+        assert other.over.wait(30)
+        return lost(draw)
+
+    other = Yard(endless)
+    with pytest.raises(WorldError, match="the server is gone"):
+        worked(other, Yard(broken))
+
+
 def test_a_seed_draws_the_same_faults_and_all_kinds_of_them() -> None:
-    drawn = bench_tunnels_faults.draws(200, 1)
-    assert drawn == bench_tunnels_faults.draws(200, 1) != bench_tunnels_faults.draws(200, 2)
-    assert {draw.name for draw in drawn} == set(bench_tunnels_faults._NAMES)
+    drawn = bench_tunnels_yard.draws(200, 1)
+    assert drawn == bench_tunnels_yard.draws(200, 1) != bench_tunnels_yard.draws(200, 2)
+    assert {draw.name for draw in drawn} == set(bench_tunnels_yard._NAMES)
     assert all(3 <= draw.thaw <= 25 for draw in drawn)
