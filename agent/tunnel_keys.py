@@ -1,12 +1,14 @@
 #!/usr/bin/python3
 """lamplighter-keys: fetches what a tunnel host needs to log in at the gateway into memory, never onto a disk.
 
-    lamplighter-keys boot      the current key and the gateway's host keys
-    lamplighter-keys reload    the key that is to come, if there is one, once it has led to the database
+    lamplighter-keys boot            the current key, the gateway's host keys, and the way to the master
+    lamplighter-keys reload          the key that is to come, if there is one, once it has led to the database
+    lamplighter-keys point REGION    as `reload`, by the way to the master in REGION
 
-The private key comes from Secrets Manager, the host keys from a parameter of Systems Manager, both into
-$RUNTIME_DIRECTORY (/run/lamplighter), which is memory. A tunnel that is up keeps running: a key matters only when
-ssh connects. Prints `version=ID`; the status is 3 when the gateway, or the database behind it, is not reached (yet).
+The private key comes from Secrets Manager, the host keys and the master's region from parameters of Systems Manager,
+the ways to it from /etc/lamplighter/ways; all into $RUNTIME_DIRECTORY (/run/lamplighter), which is memory. A tunnel
+that is up keeps running: all that matters only when ssh connects. Prints `version=ID`; the status is 3 when the
+gateway, or the database behind it, is not reached (yet).
 
 Beside it stands greeting.py; it needs Python 3.9 and the AWS CLI, as Amazon Linux 2023 has them. No key is ever printed
 or put on a command line.
@@ -28,6 +30,7 @@ _SETTINGS = "/etc/lamplighter/tunnel.env"
 _SSH_CONFIG = "/etc/lamplighter/ssh_config"
 _LIBRARY = "/usr/local/lib/lamplighter"
 _CALL_SECONDS, _TRY_SECONDS = 20, 15
+_PLACED = ("known_hosts", "way.env", "key")
 
 
 class Problem(Exception):
@@ -39,24 +42,47 @@ class Problem(Exception):
 
 
 def boot(settings: dict[str, str], folder: Path) -> str:
-    """The gateway's host keys and the current key are in place; the version of the key."""
+    """The gateway's host keys, the way and the current key are in place; the version of the key."""
     _write(folder / "known_hosts", _host_keys(settings))
+    _write(folder / "way.env", _way(settings, _lead(settings)))
     return _place(folder / "key", *_wanted(settings, "AWSCURRENT"))
 
 
-def reload(settings: dict[str, str], folder: Path) -> str:
+def reload(settings: dict[str, str], folder: Path, region: str = "") -> str:
     """As `boot`, but with the key that is to come, if there is one, and only if it leads to the database."""
+    lead = _lead(settings)
+    if region not in ("", lead):
+        raise Problem(f"the parameter {settings['LEAD']} says {lead} yet, not {region}", 3)
     try:
         _write(folder / "known_hosts.next", _host_keys(settings))
+        _write(folder / "way.env.next", _way(settings, lead))
         version = _place(folder / "key.next", *_wanted(settings, "AWSPENDING", "AWSCURRENT"))
-        _try(settings, folder)
-        (folder / "known_hosts.next").replace(folder / "known_hosts")
-        (folder / "key.next").replace(folder / "key")
+        _try({**settings, **_read(folder / "way.env.next")}, folder)
+        for name in _PLACED:
+            (folder / f"{name}.next").replace(folder / name)
     finally:
-        for name in ("known_hosts.next", "key.next", "try"):
+        for name in (*(f"{name}.next" for name in _PLACED), "try"):
             if (folder / name).exists():
                 (folder / name).unlink()
     return version
+
+
+def _lead(settings: dict[str, str]) -> str:
+    """The region that the master is in, as this host was launched for or as the healer has it since."""
+    if not settings.get("LEAD"):
+        return settings["MASTER"]
+    said = str(_parameter(settings, settings["LEAD"]))
+    return settings["MASTER"] if said == "as-launched" else said
+
+
+def _way(settings: dict[str, str], region: str) -> str:
+    """Settings that lead to the master in a region; none if it is where it was when this host was launched."""
+    if region == settings["MASTER"]:
+        return ""
+    path = _settings_path().parent / "ways" / f"{region}.env"
+    if not path.exists():
+        raise Problem(f"this host knows no way to {region}: it was launched before fleet.toml had one; replace it")
+    return path.read_text()
 
 
 def _wanted(settings: dict[str, str], *stages: str) -> tuple[str, str]:
@@ -74,6 +100,7 @@ def _try(settings: dict[str, str], folder: Path) -> None:
     # The configuration names no key: with the old one beside it the new one would never be put to the test.
     words = ["ssh", "-F", os.environ.get("LAMPLIGHTER_SSH_CONFIG", _SSH_CONFIG), "-N", "-T", "-n",
              "-i", str(folder / "key.next"), "-o", f"UserKnownHostsFile={folder / 'known_hosts.next'}",
+             "-o", f"HostKeyAlias={settings['ALIAS']}",
              "-o", "StreamLocalBindUnlink=yes", "-L", f"{way}:{settings['DATABASE']}:{settings['DATABASE_PORT']}",
              "-p", settings["GATEWAY_PORT"], f"{settings['GATEWAY_USER']}@{settings['GATEWAY']}"]
     ssh = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -129,8 +156,11 @@ def _key(settings: dict[str, str], stage: str) -> tuple[str, str] | None:
 
 
 def _host_keys(settings: dict[str, str]) -> str:
-    answer = _aws(settings, "ssm", "get-parameter", "--name", settings["KNOWN_HOSTS"])
-    return str(answer["Parameter"]["Value"])
+    return str(_parameter(settings, settings["KNOWN_HOSTS"]))
+
+
+def _parameter(settings: dict[str, str], name: str) -> Any:
+    return _aws(settings, "ssm", "get-parameter", "--name", name)["Parameter"]["Value"]
 
 
 def _aws(settings: dict[str, str], *words: str, absent: str = "nothing") -> dict[str, Any]:
@@ -174,21 +204,26 @@ def _step_down(folder: Path) -> None:
         os.environ["HOME"] = str(folder)  # root's is closed to it
 
 
-def _settings() -> dict[str, str]:
-    lines = Path(os.environ.get("LAMPLIGHTER_SETTINGS", _SETTINGS)).read_text().splitlines()
-    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+def _settings_path() -> Path:
+    return Path(os.environ.get("LAMPLIGHTER_SETTINGS", _SETTINGS))
+
+
+def _read(path: Path) -> dict[str, str]:
+    """An environment file."""
+    return dict(line.split("=", 1) for line in path.read_text().splitlines() if "=" in line and line[0] != "#")
 
 
 def main(words: list[str]) -> int:
     """As on the command line; the exit status."""
-    acts = {"boot": boot, "reload": reload}
-    if len(words) != 1 or words[0] not in acts:
-        print("usage: lamplighter-keys boot | reload", file=sys.stderr)
+    acts = {"boot": (boot, 1), "reload": (reload, 1), "point": (reload, 2)}
+    act, count = acts.get(words[0] if words else "", (boot, -1))
+    if len(words) != count:
+        print("usage: lamplighter-keys boot | reload | point REGION", file=sys.stderr)
         return 2
     folder = Path(os.environ.get("RUNTIME_DIRECTORY", _FOLDER))
     try:
         _step_down(folder)
-        print(f"version={acts[words[0]](_settings(), folder)}")
+        print(f"version={act(_read(_settings_path()), folder, *words[1:])}")
     except Problem as problem:
         print(f"lamplighter-keys: {problem}", file=sys.stderr)
         return problem.status

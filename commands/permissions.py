@@ -39,11 +39,12 @@ def _tunnels(fleet: Fleet) -> dict[str, Any]:
     if tunnels is None:
         return {name: [] for name in (
             "tunnels-any", "tunnel-group", "tunnel-group-any", "tunnel-targets", "tunnel-document", "throne",
-            "tunnel-instances", "tunnel-machines", "tunnel-secret", "tunnel-keys", "tunnel-hosts-any",
+            "tunnel-instances", "tunnel-machines", "tunnel-secret", "tunnel-keys", "tunnel-lead", "tunnel-hosts-any",
             "tunnel-hosts-document", "tunnel-hosts-instances")}
     stack = "${AWS::StackName}"
     shipped = declared.shipped(stack)
     group, hosts = tunnels.group or shipped, tunnels.hosts is not None
+    ways = host.ways(tunnels.hosts, tunnels.master) if tunnels.hosts else ()
     return {
         "tunnels-any": "*",
         "tunnel-group": [] if tunnels.tag else [
@@ -54,9 +55,11 @@ def _tunnels(fleet: Fleet) -> dict[str, Any]:
         "tunnel-instances": [_arn("ec2", "instance/*")],
         "tunnel-machines": [_arn("ec2", "instance/*")] if tunnels.tag else [],
         "tunnel-secret": [_arn("secretsmanager", f"secret:{host.secret(stack)}-??????")] if hosts else [],
-        # Each region tells its own keys, in the master's region.
-        "tunnel-keys": [_arn("ssm", f"parameter{host.public_keys(stack, '${AWS::Region}')}", tunnels.master)]
-        if hosts else [],
+        # Each region tells its own keys, in each region that has a gateway.
+        "tunnel-keys": [_arn("ssm", f"parameter{host.public_keys(stack, '${AWS::Region}')}", way.region)
+                        for way in ways],
+        # Where the hosts are to lead, if they know more than one way.
+        "tunnel-lead": [_arn("ssm", f"parameter{host.lead(stack)}")] if ways[1:] else [],
         # Keys are changed on the shipped hosts alone.
         "tunnel-hosts-any": "*" if hosts else [],
         "tunnel-hosts-document": [_arn("ssm", f"document/{shipped}")] if hosts else [],

@@ -40,14 +40,15 @@ set -euo pipefail
 systemctl disable --now sshd.service sshd.socket || true
 systemctl mask sshd.service sshd.socket
 id lamplighter >/dev/null 2>&1 || useradd --system --no-create-home --home-dir / --shell /usr/sbin/nologin lamplighter
-mkdir -p /etc/lamplighter
+mkdir -p /etc/lamplighter/ways
 cat >/etc/lamplighter/tunnel.env <<'SETTINGS'
 {settings}
 SETTINGS
+{ways}\
 base64 -d <<'FILES' | tar -xz -C / --no-same-owner
 {files}
 FILES
-chmod 0644 /etc/lamplighter/tunnel.env
+chmod -R a+rX /etc/lamplighter
 systemctl daemon-reload
 systemctl enable {units}
 systemctl start --no-block {units}
@@ -60,6 +61,9 @@ class Settings(msgspec.Struct, frozen=True):
     region: str
     secret: str
     known_hosts: str
+    master: str
+    lead: str
+    alias: str
     gateway: str
     gateway_port: int
     gateway_user: str
@@ -72,13 +76,22 @@ class Settings(msgspec.Struct, frozen=True):
     probe: str = "127.0.0.1"
 
 
-def settings(tunnels: Tunnels, hosts: Hosts, stack: str = "${AWS::StackName}") -> Settings:
+def settings(tunnels: Tunnels, hosts: Hosts, stack: str) -> Settings:
     """Those of a fleet's hosts; what differs from region to region is left to Fn::Sub."""
+    own, *others = host.ways(hosts, tunnels.master)
     return Settings(
-        region="${AWS::Region}", secret=host.secret(stack), known_hosts=host.known_hosts(stack), gateway="${Gateway}",
+        region="${AWS::Region}", secret=host.secret(stack), known_hosts=host.known_hosts(stack), master=tunnels.master,
+        lead=host.lead(stack) if others else "", alias=own.alias, gateway="${Gateway}",
         gateway_port=hosts.gateway_port, gateway_user=hosts.gateway_user, database=hosts.database,
         database_port=hosts.database_port, port=tunnels.port, health_port=tunnels.health_port,
         server=tunnels.server or "")
+
+
+def ways(tunnels: Tunnels, hosts: Hosts) -> dict[str, dict[str, Any]]:
+    """The settings that are others while the master is in another region than the one of fleet.toml, by that region."""
+    return {way.region: {"alias": way.alias, **{name: value for name, value in msgspec.to_builtins(way).items()
+                                                if name not in ("region", "host_keys")}}
+            for way in host.ways(hosts, tunnels.master)[1:]}
 
 
 def files(root: Path = ROOT) -> dict[str, bytes]:
@@ -122,13 +135,18 @@ def _docstrings(tree: ast.AST) -> Iterator[tuple[int, int, str]]:
             yield text.lineno, text.end_lineno or text.lineno, rest
 
 
-def user_data(settings: Settings, files: Mapping[str, bytes]) -> str:
+def user_data(tunnels: Tunnels, hosts: Hosts, files: Mapping[str, bytes], stack: str = "${AWS::StackName}") -> str:
     """The script that makes a host of a fresh Amazon Linux 2023, for Fn::Sub; equal files give an equal text."""
-    values: dict[str, Any] = msgspec.to_builtins(settings)
-    lines = "\n".join(f"{name.upper()}={value}" for name, value in values.items())
+    others = "".join(f"cat >/etc/lamplighter/ways/{region}.env <<'WAY'\n{_lines(way)}\nWAY\n"
+                     for region, way in ways(tunnels, hosts).items())
     packed = base64.b64encode(_packed(files)).decode()
     wrapped = "\n".join(packed[at:at + 120] for at in range(0, len(packed), 120))
-    return _SCRIPT.format(settings=lines, files=wrapped, units=" ".join(UNITS))
+    own = _lines(msgspec.to_builtins(settings(tunnels, hosts, stack)))
+    return _SCRIPT.format(settings=own, ways=others, files=wrapped, units=" ".join(UNITS))
+
+
+def _lines(values: Mapping[str, Any]) -> str:
+    return "\n".join(f"{name.upper()}={value}" for name, value in values.items())
 
 
 def _packed(files: Mapping[str, bytes]) -> bytes:

@@ -26,7 +26,7 @@ def resources(tunnels: Tunnels, hosts: Hosts, vpc: Json) -> Json:
         "TunnelsProber": _group("The Lambdas that look after the tunnels", vpc, [],
                                 [_rule(port) for port in (*ports, 443)]),
         "TunnelsHosts": _group("The tunnel hosts", vpc, [_rule(port, peer) for port in ports for peer in near],
-                               [_rule(443), _rule(hosts.gateway_port, {"CidrIp": _network(hosts)})]),
+                               [_rule(443), *_gateways(hosts)]),
     }
 
 
@@ -35,13 +35,19 @@ def _clients(port: int, hosts: Hosts) -> list[Json]:
             for place in hosts.regions for client in place.clients]
 
 
-def _network(hosts: Hosts) -> str:
-    """The gateway's own address, if every region goes there by one and the same; a name may lead anywhere."""
+def _gateways(hosts: Hosts) -> list[Json]:
+    """One rule for each port and network of a gateway. Where regions have gateways of their own, it may be anywhere."""
+    first = _ANYWHERE if any(place.gateway for place in hosts.regions) else _network(hosts.gateway)
+    ways = [(hosts.gateway_port, first), *((way.gateway_port, _network(way.gateway)) for way in hosts.ways)]
+    return [_rule(port, {"CidrIp": network}) for port, network in dict.fromkeys(ways)]
+
+
+def _network(gateway: str) -> str:
+    """The gateway's own address; a name may lead anywhere."""
     try:
-        alone = ipaddress.IPv4Address(hosts.gateway) if not any(place.gateway for place in hosts.regions) else None
+        return f"{ipaddress.IPv4Address(gateway)}/32"
     except ValueError:
-        alone = None
-    return f"{alone}/32" if alone else _ANYWHERE
+        return _ANYWHERE
 
 
 def _group(text: str, vpc: Json, come: list[Json], go: list[Json]) -> Json:

@@ -21,6 +21,8 @@ _ROTATE = "TunnelsRotateKeys"
 _IMAGES = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-"
 # Of a target group's name, and of a balancer's.
 _LONGEST = 32
+# What CloudFormation may put into the user data: the stack's name thrice, a region, a gateway.
+_FILLED = 700
 # Answers of the health port: "HTTP 200" when a probe went through the tunnel to the database.
 _CHECK_SECONDS = 5
 # A restart is given up after so long; the healer's own patience is 40 s.
@@ -35,6 +37,9 @@ if [ -n "$key" ] && ! mkdir "$acts/$key" 2>/dev/null; then echo "$key was run be
 case "{{ Action }}" in
 restart) systemctl restart lamplighter-tunnel && systemctl is-active --quiet lamplighter-tunnel ;;
 reload-keys) lamplighter-keys reload ;;
+point)
+    lamplighter-keys point '{{ Master }}' && systemctl restart lamplighter-tunnel &&
+        systemctl is-active --quiet lamplighter-tunnel ;;
 esac
 """
 
@@ -76,18 +81,19 @@ def _mapping(tunnels: Tunnels, hosts: Hosts) -> Json:
 
 
 def _resources(tunnels: Tunnels, hosts: Hosts) -> Json:
+    ways, lead = host.ways(hosts, tunnels.master), {"TunnelsLead": _lead()} if hosts.ways else {}
     parts: Json = {
         "TunnelsKey": {"Type": "AWS::SecretsManager::Secret", "Properties": {
             "Name": {"Fn::Sub": host.secret("${AWS::StackName}")},
             "Description": "Private key of the tunnel hosts; made and changed by the operation tunnels.rotate_keys"}},
         "TunnelsKnownHosts": {"Type": "AWS::SSM::Parameter", "Properties": {
             "Name": {"Fn::Sub": host.known_hosts("${AWS::StackName}")}, "Type": "String",
-            "Description": "Host keys of the gateway, as lines of a known_hosts file",
-            "Value": "".join(f"lamplighter-gateway {' '.join(key.split()[:2])}\n" for key in hosts.host_keys)}},
+            "Description": "Host keys of the gateways, as lines of a known_hosts file",
+            "Value": "".join(f"{way.alias} {' '.join(key.split()[:2])}\n" for way in ways for key in way.host_keys)}},
         "TunnelsDocument": _document(),
         "TunnelsBalancer": _balancer(), "TunnelsTargets": _targets(tunnels), "TunnelsListener": _listener(tunnels),
-        "TunnelsTemplate": _template(tunnels, hosts), "TunnelsGroup": _group(tunnels),
-        **tunnel_role.resources(), **tunnel_network.resources(tunnels, hosts, _find("Vpc"))}
+        "TunnelsTemplate": _template(tunnels, hosts), "TunnelsGroup": _group(tunnels, list(lead)),
+        **lead, **tunnel_role.resources(bool(lead)), **tunnel_network.resources(tunnels, hosts, _find("Vpc"))}
     return {id: {"Condition": CONDITION, **part} for id, part in parts.items()}
 
 
@@ -105,6 +111,13 @@ def _rule(template: Json) -> Json:
     return {"TunnelsKeysRule": rule, "TunnelsKeysPermission": permission}
 
 
+def _lead() -> Json:
+    """The healer's from then on: a deployment that does not change this text leaves what it has written there."""
+    return {"Type": "AWS::SSM::Parameter", "Properties": {
+        "Name": {"Fn::Sub": host.lead("${AWS::StackName}")}, "Type": "String", "Value": host.LAUNCHED,
+        "Description": "The region where the master is now, written by the healer of the tunnels"}}
+
+
 def _document() -> Json:
     script = {"action": "aws:runShellScript", "name": "act",
               "precondition": {"StringEquals": ["platformType", "Linux"]},
@@ -112,8 +125,11 @@ def _document() -> Json:
     content = {
         "schemaVersion": "2.2", "description": "Restarts the tunnel of a tunnel host, or lets it fetch its key",
         "parameters": {"Action": {
-            "type": "String", "default": "restart", "allowedValues": ["restart", "reload-keys"],
-            "description": "restart: the tunnel's service. reload-keys: the key to come, tried before it is used."},
+            "type": "String", "default": "restart", "allowedValues": ["restart", "reload-keys", "point"],
+            "description": "restart: the tunnel's service. reload-keys: the key to come, tried before it is used. "
+                           "point: the way to the master in the region Master, tried before it is taken."},
+            "Master": {"type": "String", "default": "", "allowedPattern": "^[a-z0-9-]{0,30}$",
+                       "description": "The region that point leads to."},
             "Key": {"type": "String", "default": "", "allowedPattern": "^[A-Za-z0-9/._-]{0,200}$",
                     "description": "A mark of the act: of several commands with the same one, the first is run."}},
         "mainSteps": [script]}
@@ -153,7 +169,10 @@ def _listener(tunnels: Tunnels) -> Json:
 
 
 def _template(tunnels: Tunnels, hosts: Hosts) -> Json:
-    script = tunnel_host.user_data(tunnel_host.settings(tunnels, hosts), tunnel_host.files())
+    script = tunnel_host.user_data(tunnels, hosts, tunnel_host.files())
+    if (size := len(script.encode())) > tunnel_host.MOST_BYTES - _FILLED:
+        raise Mistake(f"the user data of a tunnel host has {size:,} bytes, and AWS allows {tunnel_host.MOST_BYTES:,} "
+                      "with the stack's name in it: fewer [[tunnels.hosts.ways]], or shorter names in them")
     disk = {"DeviceName": "/dev/xvda", "Ebs": {"Encrypted": True, "VolumeType": "gp3", "DeleteOnTermination": True}}
     tags = [{"Key": "Name", "Value": _named()}]
     return {"Type": "AWS::EC2::LaunchTemplate", "Properties": {"LaunchTemplateName": _named(), "LaunchTemplateData": {
@@ -167,11 +186,11 @@ def _template(tunnels: Tunnels, hosts: Hosts) -> Json:
         "UserData": {"Fn::Base64": {"Fn::Sub": [script, {"Gateway": _find("Gateway")}]}}}}}
 
 
-def _group(tunnels: Tunnels) -> Json:
+def _group(tunnels: Tunnels, lead: list[str]) -> Json:
     """Auto Scaling keeps the number and replaces what EC2 calls broken; a tunnel's trouble is the healer's alone."""
     return {"Type": "AWS::AutoScaling::AutoScalingGroup",
             # A host fetches its key and the host keys as it boots, and tells Systems Manager that it is there.
-            "DependsOn": ["TunnelsListener", "TunnelsKnownHosts", "TunnelsPolicy"],
+            "DependsOn": ["TunnelsListener", "TunnelsKnownHosts", "TunnelsPolicy", *lead],
             "Properties": {
                 "AutoScalingGroupName": _named(), "MinSize": str(tunnels.slots), "DesiredCapacity": str(tunnels.slots),
                 "MaxSize": str(tunnels.slots + 1), "HealthCheckType": "EC2", "HealthCheckGracePeriod": 60,

@@ -19,28 +19,29 @@ _AGENT = (
 )
 
 
-def resources() -> Json:
-    """Role, policy and instance profile."""
+def resources(ways: bool) -> Json:
+    """Role, policy and instance profile; with `ways` there is more than one to a master."""
     return {
         "TunnelsRole": {"Type": "AWS::IAM::Role", "Properties": {"AssumeRolePolicyDocument": {
             "Version": "2012-10-17", "Statement": [{
                 "Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}]}}},
         "TunnelsPolicy": {"Type": "AWS::IAM::Policy", "Properties": {
             "PolicyName": "tunnels", "Roles": [{"Ref": "TunnelsRole"}],
-            "PolicyDocument": {"Version": "2012-10-17", "Statement": statements()}}},
+            "PolicyDocument": {"Version": "2012-10-17", "Statement": statements(ways)}}},
         "TunnelsProfile": {"Type": "AWS::IAM::InstanceProfile", "Properties": {"Roles": [{"Ref": "TunnelsRole"}]}},
     }
 
 
-def statements() -> list[Json]:
+def statements(ways: bool) -> list[Json]:
     """All that the role allows."""
     stack = "${AWS::StackName}"
+    parameters = [host.known_hosts(stack), *([host.lead(stack)] if ways else [])]
     return [
         # Secrets Manager adds a hyphen and six characters of its own to a secret's name.
         {"Sid": "ReadKey", "Effect": "Allow", "Action": "secretsmanager:GetSecretValue",
          "Resource": _arn("secretsmanager", f"secret:{host.secret(stack)}-??????")},
         {"Sid": "ReadHostKeys", "Effect": "Allow", "Action": "ssm:GetParameter",
-         "Resource": _arn("ssm", f"parameter{host.known_hosts(stack)}")},
+         "Resource": [_arn("ssm", f"parameter{name}") for name in parameters]},
         {"Sid": "BeManaged", "Effect": "Allow", "Action": "ssm:UpdateInstanceInformation",
          "Resource": _arn("ec2", "instance/*")},
         {"Sid": "TakeCommands", "Effect": "Allow", "Action": list(_AGENT), "Resource": "*"},

@@ -32,6 +32,7 @@ DOCUMENTED: dict[str, type[msgspec.Struct]] = {
     "[[databases.servers]]": databases.Server,
     "[tunnels.hosts]": hosts.Hosts,
     "[[tunnels.hosts.regions]]": hosts.Place,
+    "[[tunnels.hosts.ways]]": hosts.Way,
 }
 
 

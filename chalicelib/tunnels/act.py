@@ -14,6 +14,7 @@ from chalicelib.ledger import Item
 from chalicelib.plan import Action
 from chalicelib.site import Site
 from chalicelib.tunnels import fences, hand
+from chalicelib.tunnels import hosts as host
 from chalicelib.tunnels.declared import Tunnels, shipped
 from chalicelib.tunnels.records import FAR, KEY, Act, Memory, Told, body, read
 
@@ -51,13 +52,28 @@ def undrain(site: Site, request: Request, actions: Sequence[Action]) -> list[str
 
 def restart(site: Site, request: Request, actions: Sequence[Action]) -> list[str]:
     """The tunnel service anew, by a document that takes the act's key and nothing else, and runs each key once."""
+    return _each(site, actions, lambda settings, key, id: _command(site, settings, key, id))
 
-    def send(settings: Tunnels, key: str, id: str) -> dict[str, Any]:
-        answer = _call(site, "ssm", "send_command", InstanceIds=[id], DocumentName=settings.document or _shipped(site),
-                       Parameters={"Key": [key]}, TimeoutSeconds=_DELIVERY_SECONDS, Comment=key[:100])
-        return {"command": answer["Command"]["CommandId"]}
 
-    return _each(site, actions, send)
+def _command(site: Site, settings: Tunnels, key: str, id: str, **more: list[str]) -> dict[str, Any]:
+    answer = _call(site, "ssm", "send_command", InstanceIds=[id], DocumentName=settings.document or _shipped(site),
+                   Parameters={"Key": [key], **more}, TimeoutSeconds=_DELIVERY_SECONDS, Comment=key[:100])
+    return {"command": answer["Command"]["CommandId"]}
+
+
+def point(site: Site, request: Request, actions: Sequence[Action]) -> list[str]:
+    """The region's hosts are told where to lead, and this one takes the way there once it has tried it."""
+    results = []
+    for action in actions:
+        to = action.facts["to"]
+
+        def send(settings: Tunnels, key: str, id: str, to: str = to) -> dict[str, Any]:
+            _call(site, "ssm", "put_parameter", Name=host.lead(f"{site.fleet.name}-{site.stage}"), Value=to,
+                  Type="String", Overwrite=True)
+            return _command(site, settings, key, id, Action=["point"], Master=[to])
+
+        results += _each(site, [action], send)
+    return results
 
 
 def replace(site: Site, request: Request, actions: Sequence[Action]) -> list[str]:
@@ -223,11 +239,13 @@ def _shipped(site: Site) -> str:
 
 
 _DOING: dict[str, Callable[[Site, Request, Sequence[Action]], list[str]]] = {
-    "drain": drain, "undrain": undrain, "restart": restart, "replace": replace, "stop": stop, "start": start}
+    "drain": drain, "undrain": undrain, "restart": restart, "point": point, "replace": replace, "stop": stop,
+    "start": start}
 _REMEDIES = {
     "drain": "Look at tunnels.target_group in fleet.toml and whether that group is there.",
     "undrain": "Look at tunnels.target_group in fleet.toml and whether that group is there.",
     "restart": "Look at tunnels.document in fleet.toml, and whether the instance is managed by Systems Manager.",
+    "point": "Look at [[tunnels.hosts.ways]] in fleet.toml, deploy it, and look at the Lambda's policy.",
     "replace": "Look at tunnels.group in fleet.toml, and at the group's activity history.",
     "stop": "Look at the Lambda's policy.", "start": "Look at the Lambda's policy.",
 }

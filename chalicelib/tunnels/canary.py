@@ -38,14 +38,15 @@ def database(server: Server, version: str, parked: Parked) -> Verdict:
     return asyncio.run(sweep([target], time.monotonic() + _PROBING, parked))["database"]
 
 
-def operation(ask: Ask) -> Operation[Verdict]:
+def operation(ask: Ask) -> Operation[tuple[str, Verdict]]:
     """`tunnels.canary`, with this way to ask the database."""
     return Operation("tunnels.canary", "tells the other regions whether the database answers",
-                     lambda site, request: ask(), _tell, {"report": act.report})
+                     lambda site, request: (site.region, ask()), _tell, {"report": act.report})
 
 
-def _tell(verdict: Verdict, request: Request) -> Plan:
-    word = Canary(verdict.side == "up", verdict.at)
+def _tell(seen: tuple[str, Verdict], request: Request) -> Plan:
+    region, verdict = seen
+    word = Canary(verdict.side == "up", verdict.at, region)
     told = Action("report", "database", f"{verdict.side}: {verdict.why}", msgspec.to_builtins(word), routine=True)
     return Plan((told,))
 

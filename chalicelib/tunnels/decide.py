@@ -6,7 +6,7 @@ import msgspec
 from msgspec.structs import replace
 
 from chalicelib.plan import Action, Plan
-from chalicelib.tunnels import ladder, pages, records, seats, severed
+from chalicelib.tunnels import ladder, leads, pages, pointing, records, seats, severed
 from chalicelib.tunnels.guards import View, up
 from chalicelib.tunnels.records import (
     CANARY_EVERY,
@@ -58,7 +58,7 @@ def judge(seen: Seen, id: str = "") -> Decision:
     calm = seats.calm(seen)
     if calm is None:
         return _think(seen, id)
-    far = _far(calm, [slot for slot in calm.slots if slot.streak], seen.at)
+    far = _far(seen, [slot for slot in calm.slots if slot.streak])
     return Decision(replace(calm, turn=id, far=far or calm.far), far=far)
 
 
@@ -72,9 +72,10 @@ def _think(seen: Seen, id: str) -> Decision:
     if seen.fenced:
         acts = list(severed.drains(view)) if seen.settings.mode != "observe" else []
         return closed(view, id, acts, [f"the master in {seen.fenced} is fenced: the tunnels to it stay out"])
-    acts = [act for step in (ladder.undrains, ladder.starts, ladder.drains, ladder.heals)
+    astray = list(pointing.drains(view))
+    acts = [act for step in (ladder.undrains, ladder.starts, ladder.drains, pointing.points, ladder.heals)
             for act in step(view, notes.append)]
-    return closed(view, id, acts, notes)
+    return closed(view, id, [*astray, *acts], notes)
 
 
 def closed(view: View, id: str, acts: list[Act], notes: list[str]) -> Decision:
@@ -83,27 +84,29 @@ def closed(view: View, id: str, acts: list[Act], notes: list[str]) -> Decision:
     due = tuple(pages.due(view, told))
     told |= {page.key: Told(view.now) for page in due}
     slots = tuple(view.slots.values())
-    far = None if view.seen.blind else _far(memory, [slot for slot in slots if up(view, slot)], view.now)
+    far = None if view.seen.blind else _far(view.seen, [slot for slot in slots if up(view, slot)])
     after = Memory(id, view.now, slots, view.heals, view.replacements, view.dark, view.held, told, far or memory.far,
-                   view.seen.fenced, view.seen.asked, view.vouched)
+                   view.seen.fenced, view.seen.asked, view.vouched, **leads.remembered(view.seen, slots))
     strange = seats.newcomers(view.endpoints, {slot.instance for slot in slots})
     if strange:
         notes.append(f"more instances than slots, these have none: {', '.join(strange)}")
     return Decision(after, tuple(acts), due, tuple(notes), far)
 
 
-def _far(memory: Memory, answering: list[Slot], now: float) -> Canary | None:
+def _far(seen: Seen, answering: list[Slot]) -> Canary | None:
     """What other regions are to hear: when it changes, and now and then that it is still so."""
-    at = max((slot.streak.at for slot in answering if slot.streak), default=now)
-    known = memory.far
-    if known and known.up is bool(answering) and now - known.at < CANARY_EVERY:
+    at = max((slot.streak.at for slot in answering if slot.streak), default=seen.at)
+    known = seen.memory.far
+    if known and (known.up, known.lead) == (bool(answering), seen.lead) and seen.at - known.at < CANARY_EVERY:
         return None
-    return Canary(bool(answering), at)
+    return Canary(bool(answering), at, seen.lead)
 
 
 def _action(act: Act, memory: Memory) -> Action:
     slot = next(slot for slot in memory.slots if slot.name == act.slot)
     facts: dict[str, Any] = {"key": act.key, "instance": act.instance, "turn": memory.turn}
+    if act.to:
+        facts["to"] = act.to
     if slot.streak:
         facts |= {"side": slot.streak.side, "why": slot.streak.why, "in_a_row": slot.streak.count}
     return Action(act.kind, f"slot {act.slot}", act.reason, facts)
@@ -119,7 +122,7 @@ def status(seen: Seen) -> Plan:
     slots = [_standing(slot, seen.endpoints.get(slot.instance), now) for slot in memory.slots]
     return Plan(notes=seen.blind, report={
         "region": seen.region, "mode": seen.settings.mode, "last_round": round(now - memory.at) if memory.at else None,
-        "fenced": seen.memory.fenced,
+        "fenced": memory.fenced, "lead": memory.lead or seen.settings.master,
         "nothing_up_since": round(now - memory.dark) if memory.dark else None,
         "heals_in_ten_minutes": sum(now - when < HEALS_WINDOW for when in memory.heals),
         "replacements_in_an_hour": sum(now - when < REPLACEMENTS_WINDOW for when in memory.replacements),
@@ -133,5 +136,5 @@ def _standing(slot: Slot, endpoint: Endpoint | None, now: float) -> dict[str, An
             "balancer": endpoint.target if endpoint else "absent",
             "probe": f"{streak.side}: {streak.why}" if streak else "", "in_a_row": streak.count if streak else 0,
             "seen": round(now - streak.at, 1) if streak else None, "out": round(now - slot.out) if slot.out else 0,
-            "restarts": slot.restarts, "replaced": slot.replaced,
+            "leads": slot.leads, "restarts": slot.restarts, "replaced": slot.replaced,
             "cools_down": max(0, round(slot.cooled - now))}

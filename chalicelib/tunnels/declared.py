@@ -43,6 +43,12 @@ class Tunnels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     document: Document | None = None
     hosts: Hosts | None = None
 
+    def leads_to(self, master: str) -> str:
+        """The region that the tunnels can be led to while `master` is where the master is: that one if there is a way,
+        else the one that fleet.toml names."""
+        known = self.hosts.ways if self.hosts else ()
+        return master if any(way.region == master for way in known) else self.master
+
     def lives_in(self, region: str) -> bool:
         """Whether `region` reaches the master through tunnels: all do but the master's own."""
         return region != self.master

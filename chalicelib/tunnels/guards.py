@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from chalicelib.tunnels.declared import Tunnels
+from chalicelib.tunnels.leads import astray
 from chalicelib.tunnels.records import (
     CANARY_EVERY,
     HEALS_MOST,
@@ -17,6 +18,7 @@ from chalicelib.tunnels.records import (
     REPLACEMENTS_MOST,
     REPLACEMENTS_WINDOW,
     SKEW,
+    TRIES,
     Canary,
     Endpoint,
     Kind,
@@ -116,7 +118,14 @@ def outlived(view: View, canary: Canary) -> bool:
     return view.now - first >= view.settings.fall * view.settings.every
 
 
-CANARY_RULES: dict[str, CanaryRule] = {"recent": recent, "since dark": since_dark, "outlived": outlived}
+def ours(view: View, canary: Canary) -> bool:
+    """It speaks of the master that ours are to lead to, not of one before or after a promotion."""
+    declared = view.settings.master
+    return (canary.lead or declared) == (view.seen.lead or declared)
+
+
+CANARY_RULES: dict[str, CanaryRule] = {
+    "recent": recent, "since dark": since_dark, "outlived": outlived, "ours": ours}
 
 
 def live(view: View) -> bool:
@@ -127,7 +136,8 @@ def live(view: View) -> bool:
 
 def known_alive(view: View) -> bool:
     """Whether a canary has seen the far side since we did not, be it that its word is too old to act on."""
-    return any(canary.up and since_dark(view, canary) and view.now - canary.at <= CANARY_EVERY + view.settings.stale
+    return any(canary.up and since_dark(view, canary) and ours(view, canary)
+               and view.now - canary.at <= CANARY_EVERY + view.settings.stale
                for canary in view.seen.canaries)
 
 
@@ -135,7 +145,7 @@ def known_alive(view: View) -> bool:
 
 _ALLOWED: dict[str, frozenset[Kind]] = {
     "off": frozenset(), "observe": frozenset(), "drain": frozenset({"drain", "undrain"}),
-    "full": frozenset({"drain", "undrain", "restart", "replace", "stop", "start", "quarantine"})}
+    "full": frozenset({"drain", "undrain", "restart", "replace", "stop", "start", "point", "quarantine"})}
 
 
 def mode(view: View, slot: Slot, kind: Kind) -> str:
@@ -167,6 +177,13 @@ def tunnel_works(view: View, slot: Slot, kind: Kind) -> str:
     if streak is None or streak.side != "far" or any(up(view, one) for one in view.slots.values()):
         return ""
     return f"its tunnel works, and what it leads to does not ({streak.why})"
+
+
+def strays(view: View, slot: Slot, kind: Kind) -> str:
+    """Whoever leads to another master than the one that counts is led there, and not let in before."""
+    if not astray(slot, view.seen) or (kind != "undrain" and slot.turns >= TRIES):
+        return ""
+    return f"it is not known to lead to the master in {view.seen.lead} yet"
 
 
 def last(view: View, slot: Slot, kind: Kind) -> str:
@@ -222,10 +239,11 @@ _GIVE_UP: frozenset[Kind] = _HEALS | {"quarantine"}
 _OUT: frozenset[Kind] = _GIVE_UP | {"drain"}
 
 GUARDS = (
-    Guard("mode", _OUT | {"undrain", "start"}, mode),
+    Guard("mode", _OUT | {"undrain", "start", "point"}, mode),
     Guard("stale", _OUT | {"undrain"}, stale),
     Guard("far side", _GIVE_UP, far_side),
     Guard("tunnel works", _GIVE_UP, tunnel_works),
+    Guard("astray", _GIVE_UP | {"undrain"}, strays),
     Guard("last", _REPLACE | {"drain"}, last),
     Guard("correlated", _OUT, correlated),
     Guard("heals", _HEALS, heals),

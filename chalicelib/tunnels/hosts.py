@@ -21,6 +21,8 @@ Vpc = Annotated[str, msgspec.Meta(pattern=r"^vpc-[0-9a-f]{8,17}\Z")]
 Subnet = Annotated[str, msgspec.Meta(pattern=r"^subnet-[0-9a-f]{8,17}\Z")]
 Instance = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]*\.[a-z0-9-]+\Z")]
 
+# What `lead` says until the healer has written a region there.
+LAUNCHED = "as-launched"
 # Whatever a VPC may have inside: RFC 1918.
 _PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
 _KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
@@ -38,10 +40,31 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gateway: Address | None = None
 
 
-class Hosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The shipped tunnel hosts: an sshd in the master's region, the database behind it, a place in each other region.
+class Way(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The gateway of one `region` and the database behind it: where the tunnels lead while the master is there.
 
     `host_keys` are the gateway's public keys, as in its /etc/ssh/ssh_host_*_key.pub; no other gateway is talked to.
+    """
+
+    region: str
+    gateway: Address
+    host_keys: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=8)]
+    database: Address
+    gateway_port: Port = 22
+    gateway_user: User = "tunnel"
+    database_port: Port = 3306
+
+    @property
+    def alias(self) -> str:
+        """What the gateway's host keys are kept under: one gateway's key is not good for another."""
+        return f"lamplighter-gateway-{self.region}"
+
+
+class Hosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The shipped tunnel hosts: a gateway in the master's region, the database behind it, a place in each other region.
+
+    `gateway` to `database_port` are as in `Way`, of the master's region; `ways` are those of regions that may become
+    the master's, to which the tunnels are pointed then.
     """
 
     gateway: Address
@@ -52,6 +75,7 @@ class Hosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gateway_user: User = "tunnel"
     database_port: Port = 3306
     instance: Instance = "t4g.nano"
+    ways: tuple[Way, ...] = ()
 
     @property
     def machine(self) -> str:
@@ -63,6 +87,13 @@ class Hosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return next((place for place in self.regions if place.name == region), None)
 
 
+def ways(hosts: Hosts, master: str) -> tuple[Way, ...]:
+    """All of them, that of the master's region first."""
+    own = Way(master, hosts.gateway, hosts.host_keys, hosts.database, hosts.gateway_port, hosts.gateway_user,
+              hosts.database_port)
+    return (own, *hosts.ways)
+
+
 def secret(stack: str) -> str:
     """The name of the secret that holds the private key of a region's tunnel hosts."""
     return f"{stack}-tunnels-key"
@@ -71,6 +102,15 @@ def secret(stack: str) -> str:
 def known_hosts(stack: str) -> str:
     """The name of the parameter that holds the gateway's host keys, as lines of a known_hosts file."""
     return f"/lamplighter/{stack}/tunnels/known-hosts"
+
+
+def lead(stack: str) -> str:
+    """The name of the parameter that tells a region's hosts in which region the master is now.
+
+    The healer writes it (`point`); as deployed it says `LAUNCHED`: the master's region of fleet.toml, as a host was
+    launched with it.
+    """
+    return f"/lamplighter/{stack}/tunnels/lead"
 
 
 def public_keys(stack: str, region: str = "") -> str:
@@ -92,6 +132,20 @@ def mistakes(hosts: Hosts, master: str, regions: Sequence[str]) -> Iterator[tupl
     for missing in [name for name in regions if name not in (*names, master)]:
         yield ("regions",), f"{missing!r} has no place for its tunnel hosts; add it with vpc and subnets"
     yield from ((("host_keys",), what) for what in map(_key_mistake, hosts.host_keys) if what)
+    yield from _ways(hosts, master, regions)
+
+
+def _ways(hosts: Hosts, master: str, regions: Sequence[str]) -> Iterator[tuple[Path_, str]]:
+    names = [way.region for way in hosts.ways]
+    for number, way in enumerate(hosts.ways):
+        at: Path_ = ("ways", number, "region")
+        if way.region == master:
+            yield at, f"{master!r} is the master's region, and [tunnels.hosts] itself is the way there; remove it"
+        elif way.region not in regions:
+            yield at, f"{way.region!r} is no region of this fleet: {', '.join(regions)}"
+        elif way.region in names[:number]:
+            yield at, f"{way.region!r} is there twice; keep one"
+        yield from ((("ways", number, "host_keys"), what) for what in map(_key_mistake, way.host_keys) if what)
 
 
 def _clients(number: int, place: Place) -> Iterator[tuple[Path_, str]]:

@@ -3,7 +3,7 @@
 The private key is written and never read: nothing here can fetch it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from chalicelib import cloud
@@ -25,10 +25,13 @@ class Keys(Protocol):
         """The versions labelled AWSCURRENT and AWSPENDING, each empty if there is none; one label wins over two."""
 
     def published(self) -> dict[str, str]:
-        """Version -> public key, as the far side is told."""
+        """Version -> public key, as all gateways are told."""
+
+    def scattered(self) -> dict[str, str]:
+        """Version -> public key, as some gateways are told and others not."""
 
     def publish(self, lines: list[str]) -> None:
-        """Tell the far side of these public keys, and of no other of this region."""
+        """Tell all gateways of these public keys, and of no other of this region."""
 
     def store(self, key: Key) -> None:
         """Keep a private key as AWSPENDING."""
@@ -50,12 +53,12 @@ class Keys(Protocol):
 
 
 class AwsKeys:
-    """`Keys` by AWS, of one region's shipped tunnel hosts."""
+    """`Keys` by AWS, of one region's shipped tunnel hosts; `gateways` are the regions to which their ways lead."""
 
     def __init__(
-        self, region: str, master: str, stack: str, client: Callable[[str, str], Any] = cloud.client
+        self, region: str, gateways: Sequence[str], stack: str, client: Callable[[str, str], Any] = cloud.client
     ) -> None:
-        self._region, self._master, self._stack, self._client = region, master, stack, client
+        self._region, self._gateways, self._stack, self._client = region, gateways, stack, client
 
     def versions(self) -> tuple[str, str]:
         try:
@@ -70,8 +73,19 @@ class AwsKeys:
         return current, pending if pending != current else ""
 
     def published(self) -> dict[str, str]:
+        first, *others = map(self._published, self._gateways)
+        return {version: line for version, line in first.items() if all(version in other for other in others)}
+
+    def scattered(self) -> dict[str, str]:
+        if len(self._gateways) == 1:
+            return {}
+        told = [self._published(region) for region in self._gateways]
+        return {version: line for one in told for version, line in one.items()
+                if any(version not in other for other in told)}
+
+    def _published(self, gateway: str) -> dict[str, str]:
         try:
-            told = self._call("ssm", "get_parameter", self._master, Name=self._parameter)
+            told = self._call("ssm", "get_parameter", gateway, Name=self._parameter)
         except cloud.ClientError as error:
             if _code(error) != "ParameterNotFound":
                 raise
@@ -79,8 +93,9 @@ class AwsKeys:
         return published(told["Parameter"]["Value"])
 
     def publish(self, lines: list[str]) -> None:
-        self._call("ssm", "put_parameter", self._master, Name=self._parameter, Value=listed(lines), Type="String",
-                   Overwrite=True)
+        for gateway in self._gateways:
+            self._call("ssm", "put_parameter", gateway, Name=self._parameter, Value=listed(lines), Type="String",
+                       Overwrite=True)
 
     def store(self, key: Key) -> None:
         self._call("secretsmanager", "put_secret_value", SecretId=host.secret(self._stack),

@@ -9,7 +9,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from chalicelib.tunnels.guards import View, failing, recent, recovered, refusal, registered, since_dark, up
+from chalicelib.tunnels.guards import View, failing, ours, recent, recovered, refusal, registered, since_dark, up
+from chalicelib.tunnels.leads import astray
 from chalicelib.tunnels.pages import explained
 from chalicelib.tunnels.records import (
     ASK_AGAIN,
@@ -58,7 +59,7 @@ def _vouched(view: View) -> float:
     """Since when it has been said that the far side lives. A silence, theirs or ours, begins it anew: it may have gone
     and come back meanwhile."""
     words = [canary.at for canary in view.seen.canaries if canary.up and recent(view, canary)
-             and since_dark(view, canary)]
+             and since_dark(view, canary) and ours(view, canary)]
     if not view.dark or not words:
         return 0.0
     heard = view.now - view.seen.memory.at <= view.settings.stale
@@ -86,8 +87,8 @@ def _moved(view: View, slot: Slot) -> Slot:
 
 def _restarted(view: View, slot: Slot, age: float) -> Slot:
     said = view.seen.commands.get(slot.command)
-    if said == "failed":
-        return replace(slot, phase="drained", since=view.now, command="")
+    if said == "failed" or (slot.points and age >= RESTART):
+        return replace(slot, phase="drained", since=view.now, command="", points="")
     if said == "done" or age >= RESTART:
         return replace(slot, phase="verifying", since=view.now, command="")
     return slot
@@ -114,7 +115,7 @@ def undrains(view: View, note: Note) -> Iterator[Act]:
         if registered(view, slot):
             view.slots[slot.name] = replace(slot, **healthy(view, slot))
         elif reason := refusal(view, slot, "undrain"):
-            note(_held(slot, "undrain", reason))
+            note(held(slot, "undrain", reason))
         else:
             why = f"{slot.instance} has answered {view.settings.rise} times in a row"
             yield act(view, slot, "undrain", why, asked=view.now, **healthy(view, slot))
@@ -146,7 +147,7 @@ def starts(view: View, note: Note) -> Iterator[Act]:
                 or slot.phase not in ("replacing", "joining") or view.now - slot.asked < ASK_AGAIN):
             continue
         if reason := refusal(view, slot, "start"):
-            note(_held(slot, "start", reason))
+            note(held(slot, "start", reason))
         else:
             yield act(view, slot, "start", f"{slot.instance} has stopped", asked=view.now, phase="joining",
                       since=view.now, streak=None)
@@ -161,7 +162,7 @@ def drains(view: View, note: Note) -> Iterator[Act]:
         if out and view.now - slot.asked < ASK_AGAIN:
             continue
         if reason := refusal(view, slot, "drain"):
-            note(_held(slot, "drain", reason))
+            note(held(slot, "drain", reason))
         elif registered(view, slot):
             why = f"{slot.instance} was taken out by hand" if slot.kept else _failure(slot)
             yield act(view, slot, "drain", why, asked=view.now, **({} if out else begun(view, slot)))
@@ -183,7 +184,7 @@ def heals(view: View, note: Note) -> Iterator[Act]:
                and (slot.phase == "drained" or (slot.phase == "healthy" and dark))]
     for kind, slot in sorted(waiting, key=lambda one: (_ORDER.index(one[0]), one[1].since)):
         if reason := refusal(view, slot, kind):
-            note(_held(slot, kind, reason))
+            note(held(slot, kind, reason))
         elif kind == "quarantine":
             view.slots[slot.name] = replace(slot, phase="quarantined", since=view.now)
         else:
@@ -197,7 +198,8 @@ _ORDER: tuple[Kind, ...] = ("restart", "replace", "stop", "quarantine")
 def rung(view: View, slot: Slot) -> Kind:
     """What comes next for a slot that fails."""
     endpoint = view.endpoints.get(slot.instance)
-    if slot.replaced == 0 and slot.restarts < TRIES and endpoint is not None and endpoint.state in _RUNS:
+    led = not astray(slot, view.seen)
+    if led and slot.replaced == 0 and slot.restarts < TRIES and endpoint is not None and endpoint.state in _RUNS:
         return "restart"
     if slot.replaced < TRIES:
         return "stop" if view.settings.tag else "replace"
@@ -220,11 +222,11 @@ def heal(view: View, slot: Slot, kind: Kind, why: str) -> Act:
                command="", asked=view.now)
 
 
-def act(view: View, slot: Slot, kind: Kind, why: str, **changes: Any) -> Act:
+def act(view: View, slot: Slot, kind: Kind, why: str, to: str = "", **changes: Any) -> Act:
     """The next act of the slot's episode; the slot is changed as it will be once that is done."""
     after = replace(slot, seq=changes.pop("seq", slot.seq) + 1, **changes)
     view.slots[slot.name] = after
-    return Act(kind, slot.name, slot.instance, after.episode, after.seq, view.now, why)
+    return Act(kind, slot.name, slot.instance, after.episode, after.seq, view.now, why, to)
 
 
 def _failure(slot: Slot) -> str:
@@ -234,5 +236,6 @@ def _failure(slot: Slot) -> str:
     return f"{slot.instance} has failed {streak.count} times in a row ({streak.side}: {streak.why})"
 
 
-def _held(slot: Slot, kind: Kind, reason: str) -> str:
+def held(slot: Slot, kind: Kind, reason: str) -> str:
+    """What is noted of an act that is not done."""
     return f"slot {slot.name}: {kind} of {slot.instance} held back: {reason}"

@@ -5,7 +5,7 @@ What AWS refuses to show makes the round blind, with the remedy in words; what d
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -70,17 +70,18 @@ def known(site: Site, request: Request) -> Seen:
 def _seen(site: Site, look: Look) -> Seen:
     tunnels, item = settings(site), site.regional.get(*KEY)
     memory, rev = (read(item.body), item.rev) if item else (Memory(), 0)
-    fenced, asked = _fenced(site, tunnels, memory)
+    throne = _throne(site, tunnels, memory)
     try:
         there = endpoints(site, tunnels)
     except Blind as blind:
-        return Seen(site.region, tunnels, memory, {}, {}, site.clock(), rev=rev, blind=(str(blind),), fenced=fenced,
-                    asked=asked)
+        return Seen(site.region, tunnels, memory, {}, {}, site.clock(), rev=rev, blind=(str(blind),),
+                    fenced=throne.fenced, asked=throne.asked, lead=throne.lead)
     commands = _commands(site, memory)
     verdicts = look([endpoint for endpoint in there.values() if endpoint.state in _RUNS and endpoint.address])
     up = any(verdict.side == "up" for verdict in verdicts.values())
     canaries = () if up else _canaries(site)
-    return Seen(site.region, tunnels, memory, there, verdicts, site.clock(), canaries, commands, rev, (), fenced, asked)
+    return Seen(site.region, tunnels, memory, there, verdicts, site.clock(), canaries, commands, rev, (), throne.fenced,
+                throne.asked, throne.lead)
 
 
 def endpoints(site: Site, tunnels: Tunnels) -> dict[str, Endpoint]:
@@ -92,8 +93,9 @@ def endpoints(site: Site, tunnels: Tunnels) -> dict[str, Endpoint]:
     for id, instance in instances.items():
         state = "shutting-down" if leaving.get(id) else instance["State"]["Name"]
         target = targets.get(id, "absent")
+        launched = instance["LaunchTime"].timestamp() if "LaunchTime" in instance else 0.0
         found[id] = msgspec.convert({"id": id, "address": instance.get("PrivateIpAddress", ""), "state": state,
-                                     "target": target}, Endpoint)
+                                     "target": target, "launched": launched}, Endpoint)
     return found
 
 
@@ -179,19 +181,31 @@ def _ended(site: Site, key: str, claim: Mapping[str, Any]) -> Command | None:
     return "failed" if {answer["Status"], answer.get("StatusDetails")} & _FAILED else None
 
 
-def _fenced(site: Site, tunnels: Tunnels, memory: Memory) -> tuple[str, float]:
-    """The master's region, if a promotion has closed it, and when that was asked; not each round, for a coordination
-    table that is away would cost all of them. What cannot be learnt is as it was."""
-    now = site.clock()
-    if site.fleet.databases is None or now - memory.asked < FENCE_EVERY:
-        return memory.fenced, memory.asked
+class _Throne(NamedTuple):
+    """Where the tunnels are to lead (see `Seen`), whether the master there is fenced, and when that was `asked`."""
+
+    lead: str
+    fenced: str
+    asked: float
+
+
+def _throne(site: Site, tunnels: Tunnels, memory: Memory) -> _Throne:
+    """Who the master is, by the coordination table. Not asked each round, for one that is away would cost all of them,
+    unless there is nothing to lose: while the master is fenced. What cannot be learnt is as it was."""
+    now, own = site.clock(), tunnels.master if tunnels.hosts else ""
+    if site.fleet.databases is None:
+        return _Throne(own, "", memory.asked)
+    before = memory.lead or own
+    if not memory.fenced and now - memory.asked < FENCE_EVERY:
+        return _Throne(before, memory.fenced, memory.asked)
     try:
         item = site.coordination.get(*THRONE)
     except cloud.NO_ANSWER as error:
-        logger.warning("whether the master is fenced cannot be learnt", error=str(error))
-        return memory.fenced, now
-    fenced = item.body.get("fenced", ()) if item else ()
-    return (tunnels.master if tunnels.master in fenced else ""), now
+        logger.warning("who the master is cannot be learnt", error=str(error))
+        return _Throne(before, memory.fenced, now)
+    named = tunnels.leads_to(str(item.body.get("region", ""))) if item else tunnels.master
+    closed = named in item.body.get("fenced", ()) if item else False
+    return _Throne(named if own else "", named if closed else "", now)
 
 
 def _canaries(site: Site) -> tuple[Canary, ...]:

@@ -15,7 +15,8 @@ from chalicelib.tunnels.observe import Look
 from chalicelib.tunnels.records import Seen
 
 _ACTS = {"remember": act.remember, "undrain": act.undrain, "start": act.start, "drain": act.drain,
-         "restart": act.restart, "replace": act.replace, "stop": act.stop, "page": act.page, "report": act.report}
+         "restart": act.restart, "point": act.point, "replace": act.replace, "stop": act.stop,
+         "page": act.page, "report": act.report}
 
 
 class EndpointAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

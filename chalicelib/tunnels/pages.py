@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from chalicelib import durations
 from chalicelib.tunnels.guards import View, known_alive, live
-from chalicelib.tunnels.records import ASK_AGAIN, DARK_TOLD, OUT_TOLD, TOLD_AGAIN, Page, Slot, Told
+from chalicelib.tunnels.leads import astray
+from chalicelib.tunnels.records import ASK_AGAIN, ASTRAY_TOLD, DARK_TOLD, OUT_TOLD, TOLD_AGAIN, Page, Slot, Told
 
 
 def due(view: View, told: dict[str, Told]) -> Iterator[Page]:
@@ -26,7 +27,10 @@ def _found(view: View) -> Iterator[tuple[Page, float]]:
     if view.seen.fenced:
         yield _severed(view), 0.0
         return
-    dark = _dark(view)
+    memory, wandering = view.seen.memory, [slot for slot in view.slots.values() if astray(slot, view.seen)]
+    if wandering and memory.turned and view.now - memory.turned >= ASTRAY_TOLD:
+        yield _astray(view, wandering), memory.turned
+    dark = None if wandering else _dark(view)
     if dark:
         yield dark, view.dark
     for slot in view.slots.values():
@@ -43,6 +47,14 @@ def _severed(view: View) -> Page:
                 "fleet.toml and deploy, or promote that region again")
 
 
+def _astray(view: View, slots: list[Slot]) -> Page:
+    names = ", ".join(f"slot {slot.name} ({slot.instance})" for slot in slots)
+    return Page("TunnelsAstray", view.seen.region,
+                f"the master is in {view.seen.lead}, and {names} cannot be led there: out of the balancer until that "
+                "is so; look at what Run Command has of `point`, at the gateway there, and whether it knows this "
+                "region's key (tunnels.rotate_keys)")
+
+
 def _dark(view: View) -> Page | None:
     """Nothing is up: either no canary lives, or each tunnel works and what it leads to does not."""
     if not view.dark or view.now - view.dark < DARK_TOLD:
@@ -54,7 +66,8 @@ def _dark(view: View) -> Page | None:
     seen = ", ".join(sorted({f"{streak.side}: {streak.why}" for streak in streaks}))
     return Page("FarSideDown", view.seen.region,
                 f"nothing answers through any tunnel ({seen}) and no canary of another region lives: the far side in "
-                f"{view.settings.master} must be down; nothing is done to the tunnels; look at the master there")
+                f"{view.seen.lead or view.settings.master} must be down; nothing is done to the tunnels; look at the "
+                "master there")
 
 
 def explained(view: View) -> bool:

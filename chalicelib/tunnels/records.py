@@ -16,9 +16,9 @@ KEY = ("tunnels", "memory")
 CLAIMS, FAR = "tunnels-acts", "far"
 
 Phase = Literal["joining", "healthy", "drained", "restarting", "verifying", "replacing", "quarantined"]
-# Where no Auto Scaling group replaces an instance, `stop` stands for `replace`, and `start` ends it. `quarantine` is
-# done to nothing but the memory.
-Kind = Literal["drain", "undrain", "restart", "replace", "stop", "start", "quarantine"]
+# Where no Auto Scaling group replaces an instance, `stop` stands for `replace`, and `start` ends it. `point` leads a
+# tunnel to where the master is now. `quarantine` is done to nothing but the memory.
+Kind = Literal["drain", "undrain", "restart", "replace", "stop", "start", "point", "quarantine"]
 
 # The ladder (seconds): a restart may take so long and has so long to show; an instance so long to come, and as long
 # again to answer. Each rung is tried twice.
@@ -32,6 +32,8 @@ COOL_FIRST, COOL_MOST, COOL_FORGOTTEN = 60, 1800, 1800
 HOLD = 60
 # A slot out of service so long is told; so is, sooner, that nothing is up and no canary lives.
 OUT_TOLD, DARK_TOLD, TOLD_AGAIN = 900, 45, 600
+# Hosts that are not led to where the master is within so long are told about.
+ASTRAY_TOLD = 120
 # What a probe says that was never made, for want of time or sockets on our side: it speaks of nothing but us.
 UNSAID = "not-probed"
 # Each region's healer writes what it knows of the far side at least every so often, by a clock that may be off.
@@ -45,19 +47,22 @@ THRONE, FENCE_EVERY = ("master", "current"), 30
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """An instance that holds a tunnel. `target` is what the balancer's target group says of it."""
+    """An instance that holds a tunnel, `launched` then. `target` is what the balancer's target group says of it."""
 
     id: str
     address: str
     state: Literal["pending", "running", "stopping", "stopped", "shutting-down", "terminated"] = "running"
     target: Literal["registered", "draining", "absent"] = "registered"
+    launched: float = 0
 
 
 class Canary(msgspec.Struct, frozen=True):
-    """What another region's healer last knew: whether the far side answers it, and when it was told so."""
+    """What another region's healer last knew: whether the far side answers it, when it was told so, and which region's
+    master the far side is to it (empty: that of fleet.toml)."""
 
     up: bool
     at: float
+    lead: str = ""
 
 
 class Streak(msgspec.Struct, frozen=True):
@@ -77,7 +82,8 @@ class Slot(msgspec.Struct, frozen=True):
     `out` is since when it has been out of service (0: in service); an `episode` is one such time, in which acts are
     numbered by `seq`. `cool` is the last cool-down (s), in force until `cooled`. `asked` is when the balancer, or EC2,
     was last asked to take it out or in, `healed` when the last heal began. `command` is the key of the restart under
-    way. `kept` is out by hand.
+    way. `kept` is out by hand. `leads` is the region whose master it leads to (empty: not known); `points` the one that
+    the command under way is to lead it to, the `turns`th in a row.
     """
 
     name: str
@@ -96,6 +102,9 @@ class Slot(msgspec.Struct, frozen=True):
     healed: float = 0
     command: str = ""
     kept: bool = False
+    leads: str = ""
+    points: str = ""
+    turns: int = 0
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -111,7 +120,9 @@ class Memory(msgspec.Struct, frozen=True):
     `dark` is since when nothing is up (0: something is), `held` since when a failure of several is waited out.
     `far` is what this region last told the others. `fenced` is the region of the master if a promotion has closed it,
     as the coordination table said when it was `asked` last. `vouched` is when, while nothing is up, a canary first said
-    that the far side lives, and has been heard to say so ever since (0: none has).
+    that the far side lives, and has been heard to say so ever since (0: none has). `lead` is the region whose master
+    the tunnels are to lead to, since `turned` (0: they always were). A host that is launched leads to `known`, for one
+    that is there was told to, and has done so `since` then.
     """
 
     turn: str = ""
@@ -126,6 +137,10 @@ class Memory(msgspec.Struct, frozen=True):
     fenced: str = ""
     asked: float = 0
     vouched: float = 0
+    lead: str = ""
+    turned: float = 0
+    known: str = ""
+    since: float = 0
 
 
 Command = Literal["done", "failed"]
@@ -135,8 +150,8 @@ class Seen(msgspec.Struct, frozen=True):
     """What a round sees at `at`: the group's `endpoints` by id, the last verdict of each, other regions' canaries.
 
     `commands` is what became of the restarts under way, by key; one that still runs is not in it. `rev` is the
-    memory's in the table, 0 if there is none. `blind` says what AWS would not show, each with its remedy. `fenced` and
-    `asked` are as in the memory, which has them unless it was time to ask anew.
+    memory's in the table, 0 if there is none. `blind` says what AWS would not show, each with its remedy. `fenced`,
+    `asked` and `lead` are as in the memory, which has them unless it was time to ask anew.
     """
 
     region: str
@@ -151,10 +166,14 @@ class Seen(msgspec.Struct, frozen=True):
     blind: tuple[str, ...] = ()
     fenced: str = ""
     asked: float = 0
+    lead: str = ""
 
 
 class Act(msgspec.Struct, frozen=True):
-    """One thing to do to one instance, told apart from every other by its key; decided on what was seen at `at`."""
+    """One thing to do to one instance, told apart from every other by its key; decided on what was seen at `at`.
+
+    `to` is the region that `point` leads it to.
+    """
 
     kind: Kind
     slot: str
@@ -163,6 +182,7 @@ class Act(msgspec.Struct, frozen=True):
     seq: int
     at: float
     reason: str
+    to: str = ""
 
     @property
     def key(self) -> str:

@@ -14,6 +14,7 @@ from chalicelib.control import Act, Operation, Refused, Request, count
 from chalicelib.ledger import Item
 from chalicelib.plan import Action, Plan
 from chalicelib.site import Site
+from chalicelib.tunnels import hosts as host
 from chalicelib.tunnels import rotation
 from chalicelib.tunnels.keys import Key
 from chalicelib.tunnels.keys_api import AwsKeys, Keys
@@ -33,8 +34,8 @@ class Ask(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @cache
-def _aws(region: str, master: str, stack: str) -> Keys:
-    return AwsKeys(region, master, stack)
+def _aws(region: str, gateways: tuple[str, ...], stack: str) -> Keys:
+    return AwsKeys(region, gateways, stack)
 
 
 def here(site: Site) -> Keys:
@@ -46,7 +47,8 @@ def here(site: Site) -> Keys:
     if not tunnels.lives_in(site.region):
         raise Refused(f"{site.region} is the master's region, which has no tunnel hosts; "
                       f"ask one of {', '.join(place.name for place in tunnels.hosts.regions)}")
-    return _aws(site.region, tunnels.master, f"{site.fleet.name}-{site.stage}")
+    gateways = tuple(way.region for way in host.ways(tunnels.hosts, tunnels.master))
+    return _aws(site.region, gateways, f"{site.fleet.name}-{site.stage}")
 
 
 def operation(api: Api = here, random: Callable[[int], bytes] = secrets.token_bytes) -> Operation[Seen]:
@@ -62,6 +64,7 @@ def operation(api: Api = here, random: Callable[[int], bytes] = secrets.token_by
          "reload": lambda site, request, actions: _reload(site, actions, api(site)),
          "discard": acting(_as_it_is, lambda keys, action: keys.discard(action.target)),
          "promote": acting(_as_it_is, lambda keys, action: keys.promote(action.target, action.facts["old"])),
+         "tell": acting(_as_it_is, lambda keys, action: keys.publish(action.facts["kept"])),
          "withdraw": acting(_as_it_is, lambda keys, action: keys.publish(action.facts["kept"])),
          "finish": acting(_done, lambda keys, action: None),
          "settle": acting(_as_it_is, lambda keys, action: None), "alert": _alert}, Ask)
@@ -77,7 +80,8 @@ def observe(site: Site, request: Request, keys: Keys) -> Seen:
     current, pending = keys.versions()
     command = memory.command
     reply = keys.reply(command.id, command.instance) if command and command.id else None
-    return Seen(memory, item.rev if item else 0, current, pending, keys.published(), keys.hosts(), reply)
+    return Seen(memory, item.rev if item else 0, current, pending, keys.published(), keys.hosts(), reply,
+                keys.scattered())
 
 
 def _decide(seen: Seen, request: Request) -> Plan:

@@ -1,5 +1,6 @@
 """How the key of a region's tunnel hosts is changed, one step at a time, so that every moment has a key that works.
 
+    tell      every gateway is told what one of them knows: one may be new, or a run may have died in between
     create    the far side is told of a new public key, then its private half is stored as AWSPENDING
     reload    one host after the other tries it with a tunnel of its own, and keeps it for its next connection
     promote   it becomes AWSCURRENT: hosts that are launched from now on begin with it
@@ -66,7 +67,8 @@ class Host(msgspec.Struct, frozen=True):
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """What a run sees: versions by label, the far side's lines by version, hosts, the reply. `rev` 0: no memory yet."""
+    """What a run sees: versions by label, the lines that all gateways know by version, hosts, the reply, and the lines
+    that only some know. `rev` 0: no memory yet."""
 
     memory: Memory
     rev: int
@@ -75,6 +77,7 @@ class Seen(msgspec.Struct, frozen=True):
     published: Mapping[str, str]
     hosts: tuple[Host, ...]
     reply: Reply | None = None
+    scattered: Mapping[str, str] = {}
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -121,6 +124,10 @@ def settled(seen: Seen, now: float) -> Memory:
 def _next(seen: Seen, memory: Memory, now: float, start: bool) -> Step:
     if memory.command:
         return Step("", memory.command.instance, f"{memory.command.instance} is trying the key", _LOOK)
+    if seen.scattered:
+        told = {**seen.published, **seen.scattered}
+        return Step("tell", ", ".join(sorted(seen.scattered)), "not every gateway knows it", _SOON,
+                    {"kept": [told[version] for version in sorted(told)]})
     if seen.pending and seen.pending not in seen.published:
         return Step("discard", seen.pending, "the far side was never told of this key, or has lost it", _SOON)
     if not seen.pending and (begin := _begin(seen, memory, start)):

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
+from chalicelib.tunnels import leads
 from chalicelib.tunnels.records import UNSAID, Endpoint, Memory, Seen, Slot, counted
 
 _GONE = ("shutting-down", "terminated")
@@ -15,7 +16,7 @@ def calm(seen: Seen) -> Memory | None:
     Nearly every round is one, so it is told first and fast; `None` if there is anything to think about.
     """
     memory, stale, slots = seen.memory, seen.settings.stale, []
-    if memory.dark or memory.held or seen.blind or seen.fenced:
+    if memory.dark or memory.held or seen.blind or seen.fenced or seen.lead != memory.lead:
         return None
     if not len(seen.endpoints) == len(memory.slots) == seen.settings.slots:
         return None
@@ -23,9 +24,9 @@ def calm(seen: Seen) -> Memory | None:
         streak, verdict = slot.streak, seen.verdicts.get(slot.instance)
         endpoint = seen.endpoints.get(slot.instance)
         if (streak is None or verdict is None or endpoint is None or not streak.up or verdict.side != "up"
-                or slot.phase != "healthy" or slot.out or slot.kept or endpoint.target != "registered"
-                or endpoint.state != "running" or not streak.at < verdict.at <= streak.at + stale
-                or seen.at - verdict.at > stale):
+                or slot.phase != "healthy" or slot.out or slot.kept or slot.leads != seen.lead
+                or endpoint.target != "registered" or endpoint.state != "running"
+                or not streak.at < verdict.at <= streak.at + stale or seen.at - verdict.at > stale):
             return None
         slots.append(replace(slot, streak=counted(streak, verdict, stale)))
     return replace(memory, slots=tuple(slots), at=seen.at, fenced="", asked=seen.asked)
@@ -34,11 +35,11 @@ def calm(seen: Seen) -> Memory | None:
 def slots(seen: Seen) -> dict[str, Slot]:
     """All slots by name, with their instances and what is known of them now."""
     known = _filled(seen)
-    return {slot.name: _counted(slot, seen) for slot in known}
+    return {slot.name: _counted(leads.arrived(slot, seen), seen) for slot in known}
 
 
 def _counted(slot: Slot, seen: Seen) -> Slot:
-    verdict = seen.verdicts.get(slot.instance)
+    verdict = leads.verdict(slot, seen)
     if verdict is None or seen.at - verdict.at > seen.settings.stale or verdict.why == UNSAID:
         return slot
     return replace(slot, streak=counted(slot.streak, verdict, seen.settings.stale))
@@ -49,7 +50,7 @@ def _filled(seen: Seen) -> list[Slot]:
     slots = [_vacated(slot, seen) for slot in _all(seen)]
     seated = {slot.instance for slot in slots}
     waiting = newcomers(seen.endpoints, seated)
-    return [slot if slot.instance or not waiting else _seated(slot, waiting.pop(0), seen.at) for slot in slots]
+    return [slot if slot.instance or not waiting else _seated(slot, waiting.pop(0), seen) for slot in slots]
 
 
 def newcomers(endpoints: Mapping[str, Endpoint], seated: Iterable[str]) -> list[str]:
@@ -76,7 +77,8 @@ def _vacated(slot: Slot, seen: Seen) -> Slot:
                    restarts=slot.restarts if ours else 0, replaced=slot.replaced if ours else 0)
 
 
-def _seated(slot: Slot, instance: str, now: float) -> Slot:
+def _seated(slot: Slot, instance: str, seen: Seen) -> Slot:
     goes_on = slot.phase == "replacing"
-    return replace(slot, instance=instance, phase="joining", since=now, streak=None, asked=0.0, command="", kept=False,
+    return replace(slot, instance=instance, phase="joining", since=seen.at, streak=None, asked=0.0, command="",
+                   kept=False, leads=leads.launched(seen, instance), points="", turns=0,
                    restarts=slot.restarts if goes_on else 0, replaced=slot.replaced if goes_on else 0)

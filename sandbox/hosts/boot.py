@@ -44,6 +44,11 @@ def settings(user_data: str, address: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines) | {"LISTEN": address, "PROBE": address}
 
 
+def ways(user_data: str) -> dict[str, str]:
+    """The settings that lead to other masters, by their file's name."""
+    return dict(re.findall(r"(?ms)^cat >/etc/lamplighter/ways/(\S+) <<'WAY'\n(.*?^)WAY$", user_data))
+
+
 def unpack(user_data: str, root: Path) -> None:
     """The host's files below `root`."""
     with tarfile.open(fileobj=io.BytesIO(base64.b64decode(_part(user_data, "FILES"))), mode="r:gz") as archive:
@@ -110,6 +115,9 @@ def lay(folder: Path, keyring: Path, user_data: str, address: str) -> dict[str, 
         laid.seek(0)
         if laid.read() != wanted:
             unpack(user_data, folder / "root")
+            (folder / "ways").mkdir(exist_ok=True)
+            for name, text in ways(user_data).items():
+                (folder / "ways" / name).write_text(text)
             (folder / "tunnel.env").write_text("".join(f"{name}={value}\n" for name, value in values.items()))
             _wrap(folder / "shims/lamplighter-keys", folder / "root/usr/local/bin/lamplighter-keys", around)
             laid.truncate(0)
@@ -133,7 +141,10 @@ def main(name: str, keyring: str) -> None:
     """Become the unit `name` of this instance."""
     folder = Path.cwd()
     around = lay(folder, Path(keyring), Path(os.environ["USER_DATA"]).read_text(), os.environ["ADDRESS"])
-    found = unit((folder / f"root/etc/systemd/system/{name}.service").read_text(), around, folder / "root")
+    text = (folder / f"root/etc/systemd/system/{name}.service").read_text()
+    if "EnvironmentFile=-/run/lamplighter/way.env\n" in text and (way := folder / "run" / "way.env").exists():
+        around |= dict(line.split("=", 1) for line in way.read_text().splitlines())
+    found = unit(text, around, folder / "root")
     for words in (*found.before, *((found.words,) if found.remains else ())):
         status = os.spawnvpe(os.P_WAIT, words[0], words, around)  # noqa: S606 - the unit's own words
         if status:

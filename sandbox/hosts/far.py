@@ -53,10 +53,12 @@ class Far:
         self.user = getpass.getuser() if programs.sshd else "tunnel"
         self.account = mariadb.Account(keyring.folder)
         keyring.identify(region, self._role())
-        world.image(DATABASE_IMAGE, {DATABASE: self._database(most)})
-        self.database, self.database_address = launch(world, region, DATABASE_IMAGE)
-        world.image(GATEWAY_IMAGE, {GATEWAY: self._gateway(), PULL: self._pull()})
-        self.gateway, self.gateway_address = launch(world, region, GATEWAY_IMAGE)
+        # Images are the world's: each far side has its own.
+        database, gateway = f"{DATABASE_IMAGE}-{region}", f"{GATEWAY_IMAGE}-{region}"
+        world.image(database, {DATABASE: self._database(most)})
+        self.database, self.database_address = launch(world, region, database)
+        world.image(gateway, {GATEWAY: self._gateway(), PULL: self._pull()})
+        self.gateway, self.gateway_address = launch(world, region, gateway)
 
     def _database(self, most: int) -> str:
         if not self._programs.mariadbd:
@@ -80,7 +82,7 @@ class Far:
 
     def _role(self) -> str:
         """What docs/tunnels-host.md has a gateway allowed: to read the public keys of this stack's tunnels."""
-        iam, name = self._world.client("iam", self.region), f"{self._stack}-gateway"
+        iam, name = self._world.client("iam", self.region), f"{self._stack}-gateway-{self.region}"
         trust = {"Version": "2012-10-17", "Statement": [{
             "Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}]}
         iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))

@@ -22,6 +22,7 @@ from chalicelib import control, fleet
 from chalicelib.fleet import Fleet
 from chalicelib.site import Site
 from chalicelib.tunnels.declared import shipped
+from chalicelib.tunnels.hosts import ways
 from chalicelib.tunnels.keys_api import AwsKeys
 from chalicelib.tunnels.records import Memory
 from chalicelib.tunnels.rotate import operation
@@ -74,13 +75,14 @@ def _declared(world: World, far: Far, keyring: Keyring, regions: Sequence[str]) 
     return fleet.parse(head + tables(world, far, keyring, regions))
 
 
-def tables(world: World, far: Far, keyring: Keyring, regions: Sequence[str], stage: str = "") -> str:
-    """`[tunnels]` of a fleet.toml with hosts in `regions`, each in a network that is made for them.
+def tables(world: World, far: Far, keyring: Keyring, regions: Sequence[str], stage: str = "", *others: Far) -> str:
+    """`[tunnels]` of a fleet.toml with hosts in `regions`, each in a network that is made for it, and ways to `others`.
 
     With `stage` it holds in that stage alone, over what stands above.
     """
     at = f"stages.{stage}.tunnels" if stage else "tunnels"
     places = "".join(f"[[{at}.hosts.regions]]\n{_place(world, region)}" for region in regions)
+    places += "".join(f'[[{at}.hosts.ways]]\nregion = "{other.region}"\n{_way(other, keyring)}' for other in others)
     return f"""
 [{at}]
 master = "{far.region}"
@@ -89,13 +91,17 @@ slots = 2
 port = {PORT}
 health_port = {HEALTH_PORT}
 [{at}.hosts]
-gateway = "{far.gateway_address}"
+{_way(far, keyring)}{places}"""
+
+
+def _way(far: Far, keyring: Keyring) -> str:
+    return f"""gateway = "{far.gateway_address}"
 gateway_port = {GATEWAY_PORT}
 gateway_user = "{far.user}"
 host_keys = ["{keyring.public}"]
 database = "{far.database_address}"
 database_port = {DATABASE_PORT}
-{places}"""
+"""
 
 
 def _place(world: World, region: str) -> str:
@@ -154,7 +160,9 @@ class Tunnels:
         """One run of the operation, applied."""
         table = self._tables.setdefault(region, MemoryTable())
         site = Site(region, self.stage, self.fleet, MemoryTable(), table, {}, MemoryTopic())
-        keys = AwsKeys(region, self.far.region, self.stack, self.world.client)
+        hosts = self.fleet.tunnels and self.fleet.tunnels.hosts
+        gateways = [way.region for way in ways(hosts, self.far.region)] if hosts else []
+        keys = AwsKeys(region, gateways, self.stack, self.world.client)
         return control.run(operation(lambda site: keys), site, {"apply": True}, "by hand")
 
     def entrance(self, region: str) -> tuple[str, int]:

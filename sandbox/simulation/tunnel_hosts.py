@@ -15,12 +15,13 @@ At = Callable[[float, Callable[[Any], None], Any], None]
 
 
 class Host:
-    """An instance with a tunnel. `ready` is when its service next is up; a `fault` lasts `until`, or until a restart if
-    it is not `deep`. `broke` is when that began, `lost` when it last ceased to serve, `left` when it was last drained;
-    `done` are the keys that its restart document has seen."""
+    """An instance, `launched` then, whose tunnel `leads` to a region's master. `ready` is when its service is next up;
+    a `fault` lasts `until`, or until a restart if it is not `deep`. `broke` is when that began, `lost` when it last
+    ceased to serve, `left` when it was last drained; `done` are the keys that its document has seen."""
 
-    def __init__(self, id: str, ready: float) -> None:
-        self.id, self.ready, self.state, self.target = id, ready, "running", "registered"
+    def __init__(self, id: str, launched: float, ready: float, leads: str) -> None:
+        self.launched = launched
+        self.id, self.ready, self.state, self.target, self.leads = id, ready, "running", "registered", leads
         self.fault, self.until, self.deep, self.broke, self.lost, self.left = "", 0.0, False, 0.0, -NEVER, -NEVER
         self.done: set[str] = set()
 
@@ -30,10 +31,15 @@ class Host:
 
 
 class Far:
-    """The far side: whether it is up, and how it looks from here when it is not."""
+    """The far side: whether it is up, and how it looks from here when it is not.
 
-    def __init__(self) -> None:
+    `master` is the region that it is in, since `moved`; for a moment before that it is `fenced`. `former` tells whether
+    the master before it still answers. `lead` is the parameter that tells hosts where to lead.
+    """
+
+    def __init__(self, master: str) -> None:
         self.up, self.side, self.down_since, self.up_since, self.lasted = True, "far", NEVER, -NEVER, 0.0
+        self.master, self.lead, self.fenced, self.moved, self.former = master, master, False, -NEVER, False
 
 
 _WHY: dict[str, tuple[Side, str]] = {
@@ -44,9 +50,9 @@ _WHY: dict[str, tuple[Side, str]] = {
 class Street:
     """All hosts of a region, and AWS's ways with them. `changed` is called after each change of what AWS shows."""
 
-    def __init__(self, chance: Random, at: At, slots: int) -> None:
+    def __init__(self, chance: Random, at: At, slots: int, master: str) -> None:
         self.chance, self.at, self.wanted, self.now = chance, at, slots, 0.0
-        self.far = Far()
+        self.far = Far(master)
         self.hosts: dict[str, Host] = {}
         self.commands: dict[str, tuple[float, Command]] = {}
         self.drought = 0.0
@@ -63,17 +69,21 @@ class Street:
             return "local", "refused"
         if host.faulty(self.now):
             return _WHY[host.fault]
+        if host.leads != self.far.master:
+            return ("up", "greeting") if self.far.former else ("far", "eof")
         return ("up", "greeting") if self.far.up else _WHY[self.far.side]
 
     def serves(self, host: Host) -> bool:
         """Whether the database answers through it."""
-        return (self.far.up and host.state == "running" and self.now >= host.ready and not host.faulty(self.now))
+        return (self.far.up and host.state == "running" and self.now >= host.ready and not host.faulty(self.now)
+                and host.leads == self.far.master and not self.far.fenced)
 
     def shown(self) -> dict[str, Endpoint]:
         """What EC2, Auto Scaling and the target group say."""
         if self._shown is None:
-            self._shown = {host.id: Endpoint(host.id, "10.0.0.1", host.state, host.target)  # type: ignore[arg-type]
-                           for host in self.hosts.values()}
+            self._shown = {host.id: Endpoint(
+                host.id, "10.0.0.1", host.state, host.target, host.launched)  # type: ignore[arg-type]
+                for host in self.hosts.values()}
         return self._shown
 
     def said(self, command: str) -> Command | None:
@@ -103,10 +113,23 @@ class Street:
     def returns(self) -> None:
         """The far side is there again; tunnels that broke with it come back within some seconds."""
         far = self.far
+        if far.up:
+            return  # another region has the master since
         far.up, far.up_since, far.lasted = True, self.now, self.now - far.down_since
         for host in self.hosts.values():
             if far.side != "far":
                 host.ready = max(host.ready, self.now + self.chance.uniform(0, 6))
+
+    def fences(self) -> None:
+        """A promotion begins: nobody is to reach the master."""
+        for host in self.hosts.values():
+            self._ceases(host)
+        self.far.fenced = True
+
+    def moves(self, master: str, former: bool) -> None:
+        """It ends: the master is in another region, and the former one answers, or does not."""
+        far = self.far
+        far.up, far.master, far.fenced, far.moved, far.former = True, master, False, self.now, former
 
     def _ceases(self, host: Host) -> None:
         if self.serves(host):
@@ -131,7 +154,12 @@ class Street:
         host.target, self._shown = target, None
         return ""
 
-    def restart(self, id: str, key: str) -> str:
+    def point(self, id: str, key: str, to: str) -> str:
+        """ssm PutParameter, then the command."""
+        self.far.lead = to
+        return self.command(id, key)
+
+    def command(self, id: str, key: str) -> str:
         """ssm SendCommand: runs at once, late, twice, or never; one that waited 30 s is not run any more."""
         host, chance = self.hosts.get(id), self.chance
         if host is None or host.state != "running":
@@ -150,13 +178,25 @@ class Street:
         host, key = what
         # The document runs a key once, however often it is delivered.
         if host.state == "running" and key not in host.done:
-            self._ceases(host)
             host.done.add(key)
+            if key.endswith("/point") and not self._leads(host):
+                self.commands[key] = (self.now + self.chance.uniform(5, 20), "failed")
+                return
+            self._ceases(host)
             host.ready = max(host.ready, self.now + self.chance.uniform(0.5, 6))
             if not host.deep:
                 host.fault = ""
             known = self.chance.uniform(30, 90) if self.chance.random() < 0.1 else self.chance.uniform(1, 6)
             self.commands[key] = (self.now + known, "done")
+
+    def _leads(self, host: Host) -> bool:
+        """It takes the way that the parameter says, if that leads to a database."""
+        far = self.far
+        good = (far.up if far.lead == far.master else far.former) and self.chance.random() < 0.95
+        if good:
+            self._ceases(host)
+            host.leads = far.lead
+        return good
 
     def terminate(self, id: str) -> str:
         """autoscaling TerminateInstanceInAutoScalingGroup, the desired capacity kept."""
@@ -184,32 +224,45 @@ class Street:
 
     def _new(self, ready: float) -> Host:
         self._made += 1
-        host = Host(f"i-{self._made:04d}", ready)
+        host = Host(f"i-{self._made:04d}", self.now, ready, self.far.lead)
         self.hosts[host.id], self._shown = host, None
+        self.at(ready, self._boots, host)
         return host
+
+    def _boots(self, host: Host) -> None:
+        host.leads = self.far.lead
 
 
 class Neighbour:
     """Another region's healer, as far as it tells what it knows of the far side: when it changes, and every 30 s.
 
-    With `every` of 5 it is the one in the master's region, which asks the database itself.
+    With `every` of 5 it is the one in the first master's region, which asks the database there itself.
     """
 
     def __init__(self, street: Street, skew: float, every: float = 30) -> None:
         self.every = every
         self.street, self.skew, self.silent, self.blind = street, skew, 0.0, 0.0
         self.said = Canary(True, 0.0)
+        self.lead = street.far.master
         self._beat(None)
 
     def tell(self, _: object = None) -> None:
         """Writes down what it sees, unless it is silent; through its own tunnels, which may be down."""
         now = self.street.now
         if now >= self.silent:
-            self.said = Canary(self.street.far.up and now >= self.blind, now + self.skew)
+            far = self.street.far
+            up = far.up if self.lead == far.master else far.former
+            self.said = Canary(up and now >= self.blind, now + self.skew, self.lead)
 
     def changed(self) -> None:
         """The far side has come or gone."""
         self.street.at(self.street.now + self.street.chance.uniform(0.2, 3), self.tell, None)
+
+    def follows(self, _: object) -> None:
+        """It has been led to where the master is now."""
+        if self.every > 5:
+            self.lead = self.street.far.master
+            self.tell()
 
     def _beat(self, _: object) -> None:
         self.tell()

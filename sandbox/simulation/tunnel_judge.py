@@ -25,6 +25,8 @@ _COOL_FIRST, _COOL_MOST, _FORGOTTEN = 60, 1800, 1800
 _HEALS = ("restart", "replace")
 # Since when a slot is out of which people know.
 _KNOWN = float("inf")
+# From a promotion to the moment when every round knows of it, and for how many rounds a host may then lead elsewhere.
+_MOVED, _ASTRAY_ROUNDS, _TRIES = 45, 30, 2
 
 
 class Timeline(msgspec.Struct, frozen=True):
@@ -42,11 +44,13 @@ class Timeline(msgspec.Struct, frozen=True):
 
 
 class Sight(msgspec.Struct):
-    """A slot as the world has it: out of service since, for so many rounds; serving but not registered for so many."""
+    """A slot as the world has it: out of service since, for so many rounds; serving but not registered for so many; in
+    the balancer and leading to another region than the master's for so many."""
 
     out: float = 0
     rounds: int = 0
     leaked: int = 0
+    astray: int = 0
     served: int = 0
     cool: int = 0
     cooled: float = 0
@@ -121,6 +125,8 @@ class Judge:
 
     def drained(self, host: Host) -> None:
         """The balancer has just let go of `host`: another one must be there, or have been until a moment ago."""
+        if self.street.far.fenced or host.leads != self.street.far.master:
+            return  # whoever is sent there is sent to a master that is over
         others = (one for one in self.street.hosts.values() if one is not host and self._served(one))
         if not any(one.target == "registered" or self.street.now - one.left < _UNKNOWN for one in others):
             self.wrong(f"drain of {host.id}, and nothing else serves")
@@ -133,7 +139,8 @@ class Judge:
     def remembered(self, before: Memory, after: Memory) -> None:
         """One heal in flight, and cool-downs kept."""
         now = after.at
-        flying = [slot.name for slot in after.slots if slot.phase in ("restarting", "verifying") or (
+        flying = [slot.name for slot in after.slots if (
+            slot.phase in ("restarting", "verifying") and slot.restarts) or (
             slot.replaced and slot.phase in ("replacing", "joining") and now - slot.healed < 600 - 2 * _SKEW)]
         if len(flying) > 1:
             self.wrong(f"slots {flying} are healed at the same time")
@@ -142,6 +149,8 @@ class Judge:
             was, sight = old.get(slot.name), self._sights.setdefault(slot.name, Sight())
             if was is None:
                 continue
+            if slot.replaced > was.replaced and was.leads != after.lead and was.turns < _TRIES and not slot.kept:
+                self.wrong(f"slot {slot.name} is replaced and was not led to the master {_TRIES} times")
             heals, healed = slot.restarts + slot.replaced, was.restarts + was.replaced
             if heals == 1 and not healed and now < sight.cooled - 2 * _SKEW:
                 self.wrong(f"slot {slot.name} is healed {sight.cooled - now:.0f} s before it has cooled down")
@@ -190,6 +199,10 @@ class Judge:
             sight.leaked = sight.leaked + 1 if serves and not inside and not slot.kept else 0
             if sight.leaked == _LEAK_ROUNDS and self.mode != "observe":
                 self.wrong(f"slot {slot.name} ({slot.phase}) is healthy and not let in")
+            astray = host is not None and inside and host.leads != self.street.far.master
+            sight.astray = sight.astray + 1 if astray and now - self.street.far.moved > _MOVED else 0
+            if sight.astray == _ASTRAY_ROUNDS and self.mode != "observe":
+                self.wrong(f"slot {slot.name} ({slot.phase}) is in the balancer and leads to a master that is over")
             sight.served = sight.served + 1 if serves and inside else 0
             if serves and inside:
                 # What people know of is news again once it has been well for some time.

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 # Nothing happens until all are healthy; a moment's failure of several is one only if all was well for so long.
 _QUIET, _CALM = 60, 120
+# The regions that have the master in turn, each for so long (s) at least.
+MASTERS, _SETTLED = ("far-away-1", "far-away-2"), 900
 
 
 class Troubles:
@@ -21,7 +23,7 @@ class Troubles:
             (self._one, 40), (self._several, 14), (self._blip, 12), (self._flaps, 8), (self._dies, 8), (self._far, 12),
             (self._swap, 8), (self._blocked, 5), (self._drought, 4), (self._silence, 10), (self._blind, 5),
             (self._frozen, 8), (self._absent, 4), (self._spree, 5), (self._eclipse, 3),
-            (self._by_hand, 6))
+            (self._by_hand, 6), (self._promotion, 4))
 
     def begin(self) -> None:
         """The first trouble, if there is to be any."""
@@ -128,6 +130,22 @@ class Troubles:
             self.street.breaks(host, "dead", NEVER, True)
         self.world.at(self.street.now + self.chance.uniform(40, 90), lambda _: self._silence(), None)
         self.world.at(self.street.now + self.chance.uniform(90, 140), lambda _: self._far(), None)
+
+    def _promotion(self) -> None:
+        """The master is closed, and soon another region has it. The former one may go on answering, or be gone."""
+        far, now = self.street.far, self.street.now
+        if far.fenced or now - far.moved < _SETTLED:
+            return
+        self.street.fences()
+        self.world.at(now + self.chance.uniform(5, 60), self._promoted, None)
+
+    def _promoted(self, _: object) -> None:
+        far = self.street.far
+        former = far.up and self.chance.random() < 0.7
+        self.street.moves(next(name for name in MASTERS if name != far.master), former)
+        self.world.judge.blip(0)
+        for neighbour in self.world.neighbours:
+            self.world.at(self.street.now + self.chance.uniform(2, 60), neighbour.follows, None)
 
     def back(self, _: object) -> None:
         """It returns."""

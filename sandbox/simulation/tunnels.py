@@ -17,13 +17,15 @@ from chalicelib.cloud import Unreachable
 from chalicelib.tunnels import decide, fences, hand
 from chalicelib.tunnels.decide import Decision
 from chalicelib.tunnels.declared import Tunnels
-from chalicelib.tunnels.records import CLAIMS, Act, Command, Memory, Page, Seen, Told
+from chalicelib.tunnels.hosts import Hosts, Way
+from chalicelib.tunnels.records import CLAIMS, FENCE_EVERY, Act, Command, Memory, Page, Seen, Told
 from chalicelib.tunnels.verdict import Verdict
 from sandbox.simulation.parts import MemoryTable
 from sandbox.simulation.tunnel_hosts import Neighbour, Street
 from sandbox.simulation.tunnel_judge import Judge, Timeline
-from sandbox.simulation.tunnel_troubles import Troubles
+from sandbox.simulation.tunnel_troubles import MASTERS, Troubles
 
+_HOSTS = Hosts("gateway", (), "database", (), ways=(Way(MASTERS[1], "gateway", (), "database"),))
 _BEGAN = 1_000_000.0
 _END = 56
 
@@ -59,11 +61,11 @@ class World:
     """The region. `run` lets all of it happen and judges."""
 
     def __init__(self, plot: Plot) -> None:
-        self.plot, self.settings = plot, Tunnels(master="far-away-1", slots=plot.slots, mode=plot.mode)
+        self.plot, self.settings = plot, Tunnels(master=MASTERS[0], slots=plot.slots, mode=plot.mode, hosts=_HOSTS)
         self.chance = Random(plot.seed)  # noqa: S311 - chance here must be repeatable
         self._order = count()
         self._queue: list[tuple[float, int, Callable[[Any], None], Any]] = []
-        self.street = Street(self.chance, self.at, plot.slots)
+        self.street = Street(self.chance, self.at, plot.slots, MASTERS[0])
         self.street.now = _BEGAN
         self.judge = Judge(self.street, plot.mode, plot.slots)
         self.memory, self.rev, self.written = Memory(), 0, 0.0
@@ -134,7 +136,15 @@ class World:
             if slot.phase == "restarting" and (said := self._command(slot.command)):
                 commands[slot.command] = said
         canaries = tuple(neighbour.said for neighbour in self.neighbours)
-        return Seen("here", self.settings, self.memory, street.shown(), verdicts, at, canaries, commands, self.rev)
+        return Seen("here", self.settings, self.memory, street.shown(), verdicts, at, canaries, commands, self.rev,
+                    (), *self._throne(at))
+
+    def _throne(self, at: float) -> tuple[str, float, str]:
+        """As observe.py asks for it: whether the master is fenced, when that was asked, and where the master is."""
+        memory, far = self.memory, self.street.far
+        if not memory.fenced and at - memory.asked < FENCE_EVERY:
+            return "", memory.asked, memory.lead
+        return far.master if far.fenced else "", at, far.master
 
     def _command(self, key: str) -> Command | None:
         """What becomes of a restart is known only if its command was written down."""
@@ -222,8 +232,8 @@ class World:
 
     def _call(self, healer: Healer, memory: Memory, act: Act) -> Iterator[float]:
         streak = next((slot.streak for slot in memory.slots if slot.name == act.slot), None)
-        if act.reason == hand.BY_HAND:
-            # Who asks has looked by himself; the healer's own count may be older.
+        if act.reason == hand.BY_HAND or act.reason.startswith("the master "):
+            # Who asks has looked by himself, and where the master is the table says; what was probed may be older.
             streak = None
         overtaken = self.street.now - self.written if self.memory.turn != memory.turn else 0.0
         self.judge.called(act, healer.skew, streak.at if streak else act.at, memory.dark, overtaken)
@@ -233,7 +243,7 @@ class World:
         if luck > 2 * self.plot.rough:
             self.at(self.street.now + takes, self._effect, (act, answer))
         yield takes + 0.01
-        if answer and act.kind == "restart" and luck > 3 * self.plot.rough:
+        if answer and act.kind in ("restart", "point") and luck > 3 * self.plot.rough:
             item = self.claims.store.items[CLAIMS, act.key][0]
             self.claims.store.put(replace(item, body=item.body | {"command": "" if answer[0] else act.key}), "", None)
 
@@ -247,7 +257,9 @@ class World:
         elif act.kind == "undrain":
             answer.append(street.register(act.instance))
         elif act.kind == "restart":
-            answer.append(street.restart(act.instance, act.key))
+            answer.append(street.command(act.instance, act.key))
+        elif act.kind == "point":
+            answer.append(street.point(act.instance, act.key, act.to))
         else:
             answer.append(street.terminate(act.instance))
 

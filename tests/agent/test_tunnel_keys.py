@@ -9,7 +9,7 @@ import pytest
 
 from chalicelib.tunnels.keys import Key
 from commands import tunnel_host
-from tests.agent.fake_aws import HOST_KEYS, PROGRAM, Host, host
+from tests.agent.fake_aws import HOST_KEYS, LEAD, PROGRAM, WAY, Host, host
 
 KEY = Key(bytes(32), "a" * 36).private()
 
@@ -26,7 +26,7 @@ def test_at_boot_both_are_in_place_for_their_owner_alone_and_only_the_version_is
     assert (done.returncode, done.stdout, done.stderr) == (0, "version=version-of-AWSCURRENT\n", "")
     assert (made.run / "key").read_text() == KEY and (made.run / "known_hosts").read_text() == HOST_KEYS
     assert {stat.S_IMODE(path.stat().st_mode) for path in made.run.iterdir()} == {0o600}
-    assert left(made) == ["key", "known_hosts"]
+    assert left(made) == ["key", "known_hosts", "way.env"]
 
 
 def test_no_key_is_ever_on_a_command_line(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_without_a_key_it_says_how_there_comes_to_be_one(tmp_path: Path) -> None
         done = made.keys(word)
         assert done.returncode == 1 and "run the operation tunnels.rotate_keys" in done.stderr
     made.answers(AWSCURRENT="")
-    assert made.keys("boot").returncode == 1 and left(made) == ["known_hosts"]
+    assert made.keys("boot").returncode == 1 and left(made) == ["known_hosts", "way.env"]
 
 
 @pytest.mark.parametrize(("lines", "said"), [
@@ -61,7 +61,7 @@ def test_an_answer_that_is_none_leaves_what_is_there(tmp_path: Path, lines: list
     for word in ("boot", "reload"):
         done = made.keys(word)
         assert done.returncode == 1 and said in done.stderr and not done.stdout
-    assert (made.run / "key").read_text() == KEY and left(made) == ["key", "known_hosts"]
+    assert (made.run / "key").read_text() == KEY and left(made) == ["key", "known_hosts", "way.env"]
 
 
 def test_a_damaged_answer_is_not_quoted(tmp_path: Path) -> None:
@@ -79,10 +79,54 @@ def test_a_key_that_the_gateway_does_not_take_is_not_put_in_place(tmp_path: Path
     made.keys("boot")
     done = made.keys("reload")  # nobody listens at port 1
     assert done.returncode == 3 and "does not let this key in" in done.stderr and not done.stdout
-    assert (made.run / "key").read_text() == KEY and left(made) == ["key", "known_hosts"]
+    assert (made.run / "key").read_text() == KEY and left(made) == ["key", "known_hosts", "way.env"]
 
 
-@pytest.mark.parametrize("words", [[], ["restart"], ["boot", "reload"]])
+def test_at_boot_it_leads_to_where_the_master_is_now(tmp_path: Path) -> None:
+    made = host(tmp_path)
+    for lead, way in (("eu-north-1", WAY), ("us-east-1", ""), ("as-launched", "")):
+        made.answers(lead, AWSCURRENT=KEY)
+        assert made.keys("boot").returncode == 0
+        assert (made.run / "way.env").read_text() == way
+
+
+def test_where_there_is_one_way_nobody_is_asked_for_it(tmp_path: Path) -> None:
+    made = host(tmp_path, lead="")
+    made.answers(AWSCURRENT=KEY)
+    assert made.keys("boot").returncode == 0 and LEAD not in (tmp_path / "asked").read_text()
+
+
+def test_a_way_that_is_not_known_leaves_what_is_there(tmp_path: Path) -> None:
+    made = host(tmp_path)
+    made.answers("eu-north-1", AWSCURRENT=KEY)
+    made.keys("boot")
+    made.answers("sa-east-1", AWSCURRENT=KEY)
+    for words in (["boot"], ["reload"], ["point", "sa-east-1"]):
+        done = made.keys(*words)
+        assert done.returncode == 1 and "no way to sa-east-1" in done.stderr and "replace it" in done.stderr
+    assert (made.run / "way.env").read_text() == WAY and left(made) == ["key", "known_hosts", "way.env"]
+
+
+def test_a_way_is_not_taken_before_it_has_led_to_a_database(tmp_path: Path) -> None:
+    if not shutil.which("ssh"):
+        pytest.skip("needs ssh; apt-get install openssh-client")
+    made = host(tmp_path)
+    made.answers(AWSCURRENT=KEY)
+    made.keys("boot")
+    made.answers("eu-north-1", AWSCURRENT=KEY)
+    done = made.keys("point", "eu-north-1")
+    assert done.returncode == 3 and "the gateway 127.0.0.9 does not let this key in" in done.stderr
+    assert (made.run / "way.env").read_text() == "" and left(made) == ["key", "known_hosts", "way.env"]
+
+
+def test_whoever_is_to_lead_elsewhere_than_the_parameter_says_does_not(tmp_path: Path) -> None:
+    made = host(tmp_path)
+    made.answers("us-east-1", AWSCURRENT=KEY)
+    done = made.keys("point", "eu-north-1")
+    assert done.returncode == 3 and "/lead says us-east-1 yet, not eu-north-1" in done.stderr
+
+
+@pytest.mark.parametrize("words", [[], ["restart"], ["boot", "reload"], ["point"], ["reload", "eu-west-1"]])
 def test_any_other_word_is_refused(tmp_path: Path, words: list[str]) -> None:
     done = host(tmp_path).keys(*words)
     assert done.returncode == 2 and "usage: lamplighter-keys boot | reload" in done.stderr

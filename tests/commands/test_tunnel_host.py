@@ -14,7 +14,7 @@ import pytest
 
 from chalicelib import fleet
 from commands import tunnel_host
-from tests.tunnels.fleets import TEXT, parsed
+from tests.tunnels.fleets import FAR, TEXT, WAYS, parsed
 
 PYTHON = [path for path in tunnel_host.files() if path.endswith(".py")]
 
@@ -22,7 +22,7 @@ PYTHON = [path for path in tunnel_host.files() if path.endswith(".py")]
 def script() -> str:
     """The user data of the sample fleet."""
     _, tunnels, hosts = parsed()
-    return tunnel_host.user_data(tunnel_host.settings(tunnels, hosts), tunnel_host.files())
+    return tunnel_host.user_data(tunnels, hosts, tunnel_host.files())
 
 
 def unpacked(folder: Path, text: str = "") -> Path:
@@ -39,7 +39,7 @@ def test_it_fits_with_room_for_what_cloudformation_puts_in() -> None:
     declared = fleet.parse(TEXT.replace('gateway = "gw.example.com"', longest).replace(
         'database = "db.internal"', f'database = "{"b" * 253}"')).tunnels
     assert declared and declared.hosts
-    text = tunnel_host.user_data(tunnel_host.settings(declared, declared.hosts), tunnel_host.files())
+    text = tunnel_host.user_data(declared, declared.hosts, tunnel_host.files())
     filled = text.replace("${Gateway}", "a" * 253).replace("${AWS::StackName}", "s" * 40)
     assert len(filled.encode()) <= tunnel_host.MOST_BYTES
 
@@ -48,7 +48,7 @@ def test_equal_files_give_an_equal_script_and_another_one_another() -> None:
     assert script() == script()
     _, tunnels, hosts = parsed()
     more = {**tunnel_host.files(), "agent/ssh_config": b"Host *\n"}
-    assert tunnel_host.user_data(tunnel_host.settings(tunnels, hosts), more) != script()
+    assert tunnel_host.user_data(tunnels, hosts, more) != script()
 
 
 def test_it_is_a_script_that_bash_understands_with_nothing_to_put_in_but_what_the_template_knows() -> None:
@@ -61,10 +61,25 @@ def test_its_settings_are_those_of_the_fleet() -> None:
     lines = script().split("<<'SETTINGS'\n")[1].split("\nSETTINGS\n")[0].splitlines()
     assert dict(line.split("=", 1) for line in lines) == {
         "REGION": "${AWS::Region}", "SECRET": "${AWS::StackName}-tunnels-key",
-        "KNOWN_HOSTS": "/lamplighter/${AWS::StackName}/tunnels/known-hosts", "GATEWAY": "${Gateway}",
+        "KNOWN_HOSTS": "/lamplighter/${AWS::StackName}/tunnels/known-hosts", "MASTER": "us-east-1", "LEAD": "",
+        "ALIAS": "lamplighter-gateway-us-east-1", "GATEWAY": "${Gateway}",
         "GATEWAY_PORT": "22", "GATEWAY_USER": "tunnel", "DATABASE": "db.internal", "DATABASE_PORT": "3306",
         "PORT": "3306", "HEALTH_PORT": "3307", "SERVER": "", "LISTEN": "0.0.0.0",  # noqa: S104
         "PROBE": "127.0.0.1"}
+
+
+def test_the_ways_to_other_masters_are_files_that_say_the_same_words() -> None:
+    _, tunnels, hosts = parsed(WAYS)
+    text = tunnel_host.user_data(tunnels, hosts, tunnel_host.files())
+    [(region, lines)] = re.findall(r"(?s)cat >/etc/lamplighter/ways/(\S+)\.env <<'WAY'\n(.*?)\nWAY\n", text)
+    way = dict(line.split("=", 1) for line in lines.splitlines())
+    assert (region, way) == (FAR, {
+        "ALIAS": f"lamplighter-gateway-{FAR}", "GATEWAY": "10.3.0.9", "GATEWAY_PORT": "2222", "GATEWAY_USER": "tunnel",
+        "DATABASE": "db.ap", "DATABASE_PORT": "3306"})
+    assert way.keys() < {name.upper() for name in tunnel_host.Settings.__struct_fields__}
+    assert "LEAD=/lamplighter/${AWS::StackName}/tunnels/lead" in text
+    assert subprocess.run(["bash", "-n"], input=re.sub(r"\$\{[^}]*\}", "x", text), text=True,
+                          capture_output=True).stderr == ""
 
 
 def test_it_starts_its_units_and_shuts_out_sshd() -> None:
@@ -150,7 +165,7 @@ def test_the_tunnel_is_restarted_for_ever_and_without_delay() -> None:
     config = [line.split() for line in (tunnel_host.ROOT / "agent/ssh_config").read_text().splitlines()]
     wanted = {"ServerAliveInterval": "3", "ServerAliveCountMax": "2", "ConnectTimeout": "5", "TCPKeepAlive": "yes",
               "ExitOnForwardFailure": "yes", "BatchMode": "yes", "StrictHostKeyChecking": "yes",
-              "IdentitiesOnly": "yes", "HostKeyAlias": "lamplighter-gateway"}
+              "IdentitiesOnly": "yes"}
     assert wanted.items() <= {line[0]: line[1] for line in config if len(line) > 1}.items()
     assert next(line for line in config if line[:1] == ["Ciphers"])[1].startswith("aes128-gcm@openssh.com,")
 

@@ -13,7 +13,7 @@ from chalicelib import fleet
 from commands import packaging, resources, tunnel_resources, tunnel_role
 from commands.errors import Mistake
 from tests.project import copy
-from tests.tunnels.fleets import FAR, HOST_KEY, MASTER, NEAR, TEXT, parsed
+from tests.tunnels.fleets import FAR, HOST_KEY, MASTER, NEAR, TEXT, WAYS, parsed
 
 Json = dict[str, Any]
 
@@ -44,7 +44,7 @@ def rules(way: str, group: str) -> Iterator[tuple[int, str]]:
 
 @pytest.mark.slow
 def test_it_passes_cfn_lint_in_every_region() -> None:
-    for text in (TEXT, TEXT.replace('database = "db.internal"', 'database = "10.0.0.9"\ninstance = "t3.micro"')):
+    for text in (TEXT, WAYS, TEXT.replace('database = "db.internal"', 'database = "10.0.0.9"\ninstance = "t3.micro"')):
         found = cfnlint.api.lint(json.dumps(template(text)), regions=[MASTER, NEAR, FAR])
         assert [f"{match.rule.id} {match.path}: {match.message}" for match in found] == []
 
@@ -74,6 +74,35 @@ def test_every_region_finds_its_own_network_and_its_own_way_to_the_gateway() -> 
     assert rows[FAR]["Gateway"] == "10.9.8.7"
     # CloudFormation looks rows up also for what a condition leaves out.
     assert rows[MASTER].keys() == rows[NEAR].keys()
+
+
+def test_with_more_ways_than_one_hosts_know_them_all_and_a_parameter_says_which_counts() -> None:
+    made = template(WAYS)["Resources"]
+    assert made["TunnelsLead"]["Properties"] == {
+        "Name": {"Fn::Sub": "/lamplighter/${AWS::StackName}/tunnels/lead"}, "Type": "String", "Value": "as-launched",
+        "Description": "The region where the master is now, written by the healer of the tunnels"}
+    assert "TunnelsLead" in made["TunnelsGroup"]["DependsOn"] and "TunnelsLead" not in template()["Resources"]
+    key = HOST_KEY.split()[1]
+    assert made["TunnelsKnownHosts"]["Properties"]["Value"].splitlines() == [
+        f"lamplighter-gateway-{region} ssh-ed25519 {key}" for region in (MASTER, FAR)]
+    out = {(rule["FromPort"], rule["CidrIp"])
+           for rule in made["TunnelsHosts"]["Properties"]["SecurityGroupEgress"]}
+    assert out == {(443, "0.0.0.0/0"), (22, "0.0.0.0/0"), (2222, "10.3.0.9/32")}
+    (read,) = [one for one in made["TunnelsPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+               if one["Sid"] == "ReadHostKeys"]
+    assert [one["Fn::Sub"].rpartition("/")[2] for one in read["Resource"]] == ["known-hosts", "lead"]
+
+
+def test_ways_that_do_not_fit_onto_a_host_are_refused() -> None:
+    names = ["us-west-2", "eu-north-1", "sa-east-1", "ca-central-1", "ap-south-1", "eu-west-3"]
+    regions = "".join(f'[[regions]]\nname = "{name}"\n' for name in names)
+    ways = "".join(f'[[tunnels.hosts.ways]]\nregion = "{name}"\ngateway = "{"g" * 253}"\nhost_keys = ["{HOST_KEY}"]\n'
+                   f'database = "{"d" * 253}"\n' for name in names)
+    places = "".join(
+        f'[[tunnels.hosts.regions]]\nname = "{name}"\nvpc = "vpc-01234567"\nsubnets = ["subnet-01234567"]\n'
+        for name in names)
+    with pytest.raises(Mistake, match=r"user data .* fewer \[\[tunnels.hosts.ways\]\], or shorter names"):
+        template(TEXT.replace("[tunnels]", f"{regions}[tunnels]") + places + ways)
 
 
 def test_the_balancer_is_internal_and_cuts_what_it_takes_out(parts: Json) -> None:
@@ -117,7 +146,7 @@ def test_the_image_is_of_the_instances_machine() -> None:
 
 def allowed() -> list[str]:
     """Every action that a host is allowed."""
-    return [action for one in tunnel_role.statements()
+    return [action for one in tunnel_role.statements(True)
             for action in ([one["Action"]] if isinstance(one["Action"], str) else one["Action"])]
 
 
@@ -127,7 +156,7 @@ def test_a_host_may_read_its_key_be_managed_and_nothing_else() -> None:
         "ec2messages:GetEndpoint", "ec2messages:GetMessages", "ec2messages:SendReply",
         "secretsmanager:GetSecretValue", "ssm:GetParameter", "ssm:UpdateInstanceInformation",
         "ssmmessages:CreateControlChannel", "ssmmessages:OpenControlChannel"]
-    everywhere = [one for one in tunnel_role.statements() if one["Resource"] == "*"]
+    everywhere = [one for one in tunnel_role.statements(True) if one["Resource"] == "*"]
     assert [one["Sid"] for one in everywhere] == ["TakeCommands"]
     assert all(action.startswith(("ssmmessages:", "ec2messages:")) for action in everywhere[0]["Action"])
 
@@ -166,20 +195,23 @@ def test_clients_are_let_in_in_their_own_region_only() -> None:
     assert all(rule["Fn::If"][2] == {"Ref": "AWS::NoValue"} for rule in found)
 
 
-def test_the_document_takes_one_of_two_words_and_no_shell(parts: Json) -> None:
+def test_the_document_takes_one_of_three_words_and_no_shell(parts: Json) -> None:
     document = parts["TunnelsDocument"]["Content"]
-    assert document["schemaVersion"] == "2.2" and list(document["parameters"]) == ["Action", "Key"]
-    assert document["parameters"]["Action"]["allowedValues"] == ["restart", "reload-keys"]
+    assert document["schemaVersion"] == "2.2" and list(document["parameters"]) == [
+        "Action", "Master", "Key"]
+    assert document["parameters"]["Action"]["allowedValues"] == ["restart", "reload-keys", "point"]
     pattern = re.compile(document["parameters"]["Key"]["allowedPattern"])
     assert pattern.fullmatch("1/i-0abc/17/2/restart")
     assert not any(pattern.fullmatch(f"1{bad}") for bad in "';$`\n \\\"&|")
+    region = re.compile(document["parameters"]["Master"]["allowedPattern"])
+    assert region.fullmatch("ap-southeast-1") and not any(region.fullmatch(f"a{bad}") for bad in "';$`\n \\\"&|/")
     (step,) = document["mainSteps"]
     assert step["action"] == "aws:runShellScript"
-    assert "\n".join(step["inputs"]["runCommand"]).count("{{") == 2
+    assert "\n".join(step["inputs"]["runCommand"]).count("{{") == 3
 
 
 def test_the_host_keys_are_a_known_hosts_file_under_the_name_that_ssh_looks_for(parts: Json) -> None:
-    assert parts["TunnelsKnownHosts"]["Value"] == f"lamplighter-gateway {HOST_KEY}\n"
+    assert parts["TunnelsKnownHosts"]["Value"] == f"lamplighter-gateway-{MASTER} {HOST_KEY}\n"
     assert "SecretString" not in parts["TunnelsKey"] and "GenerateSecretString" not in parts["TunnelsKey"]
 
 

@@ -19,7 +19,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def rendered() -> str:
     """The user data of a tunnel host."""
     _, tunnels, hosts = parsed()
-    return tunnel_host.user_data(tunnel_host.settings(tunnels, hosts, "stack"), tunnel_host.files())
+    return tunnel_host.user_data(tunnels, hosts, tunnel_host.files(), "stack")
 
 
 def test_what_was_laid_out_is_not_written_again(folder: Path) -> None:

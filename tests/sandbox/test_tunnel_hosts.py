@@ -72,7 +72,7 @@ def test_nobody_is_shut_out_from_the_loopback_address() -> None:
 def test_a_boot_lays_out_what_the_user_data_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     _, tunnels, hosts = parsed()
-    text = tunnel_host.user_data(tunnel_host.settings(tunnels, hosts, "f-s"), tunnel_host.files())
+    text = tunnel_host.user_data(tunnels, hosts, tunnel_host.files(), "f-s")
     (tmp_path / "shims").mkdir()
     around = boot.lay(tmp_path, tmp_path / "ring", text.replace("${Gateway}", "10.0.0.1"), "127.64.0.1")
     program = tmp_path / "root/usr/local/bin/lamplighter-keys"
@@ -85,7 +85,8 @@ def test_a_boot_lays_out_what_the_user_data_would(tmp_path: Path, monkeypatch: p
     assert unit.before == (("test", "-s", f"{tmp_path}/run/key"),) and not unit.remains
     assert unit.words == (
         "ssh", "-F", f"{tmp_path}/root/etc/lamplighter/ssh_config", "-N", "-T", "-n", "-i", f"{tmp_path}/run/key",
-        "-o", f"UserKnownHostsFile={tmp_path}/run/known_hosts", "-L", "127.64.0.1:3306:db.internal:3306", "-p", "22",
+        "-o", f"UserKnownHostsFile={tmp_path}/run/known_hosts", "-o",
+        "HostKeyAlias=lamplighter-gateway-us-east-1", "-L", "127.64.0.1:3306:db.internal:3306", "-p", "22",
         "tunnel@10.0.0.1")
     health = boot.unit((tmp_path / "root/etc/systemd/system/lamplighter-tunnel-health.service").read_text(), around,
                        tmp_path / "root")

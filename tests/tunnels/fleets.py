@@ -33,6 +33,15 @@ vpc = "vpc-0123456789abcdef2"
 subnets = ["subnet-0123456789abcdef2"]
 gateway = "10.9.8.7"
 """
+# The same, with a way to the master should it ever be in another region.
+WAYS = TEXT + f"""
+[[tunnels.hosts.ways]]
+region = "{FAR}"
+gateway = "10.3.0.9"
+gateway_port = 2222
+host_keys = ["{HOST_KEY} root@ap"]
+database = "db.ap"
+"""
 
 
 def parsed(text: str = TEXT) -> tuple[Fleet, Tunnels, Hosts]:

@@ -42,7 +42,7 @@ class Ring(Keys):
         self.random = random.Random(seed)
         self.private: dict[str, str] = {}
         self.current = self.pending = ""
-        self.parameter = ""
+        self.parameters = ["", ""]
         self.heard: dict[str, str] = {}
         self.pulled = 0.0
         self.machines: dict[str, Machine] = {}
@@ -58,7 +58,7 @@ class Ring(Keys):
     def _begin(self) -> None:
         first = Key(bytes(32), "00000000-0000-0000-0000-000000000000")
         self.private[first.version] = first.private()
-        self.current, self.parameter = first.version, first.line()
+        self.current, self.parameters = first.version, [first.line()] * 2
         self.pull()
         body = msgspec.to_builtins(Memory(version=first.version, done=True))
         self.regional.create(*rotation.KEY, body)
@@ -71,7 +71,7 @@ class Ring(Keys):
 
     def pull(self) -> None:
         """The gateway looks."""
-        self.heard, self.pulled = published(self.parameter) or self.heard, self.now
+        self.heard, self.pulled = published(self.parameters[0]) or self.heard, self.now
 
     def wait(self, seconds: float) -> None:
         """Time passes; the gateway looks when it is time."""
@@ -101,7 +101,12 @@ class Ring(Keys):
         return self.current, self.pending
 
     def published(self) -> dict[str, str]:
-        return published(self.parameter)
+        first, second = map(published, self.parameters)
+        return {version: line for version, line in first.items() if version in second}
+
+    def scattered(self) -> dict[str, str]:
+        first, second = map(published, self.parameters)
+        return {version: (first | second)[version] for version in first.keys() ^ second.keys()}
 
     def hosts(self) -> tuple[Host, ...]:
         return tuple(Host(id, one.in_service, one.healthy) for id, one in self.machines.items())
@@ -113,9 +118,10 @@ class Ring(Keys):
     # What it does.
 
     def publish(self, lines: list[str]) -> None:
-        self.fault("publish")
-        self.parameter = "\n".join(lines)
-        self.fault("publish")
+        for number in range(2):
+            self.fault("publish")
+            self.parameters[number] = "\n".join(lines)
+            self.fault("publish")
 
     def store(self, key: Key) -> None:
         self.fault("store")

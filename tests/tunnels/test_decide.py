@@ -15,7 +15,8 @@ from chalicelib.tunnels.records import Canary, Endpoint, Kind, Memory, Seen, Slo
 from chalicelib.tunnels.verdict import Verdict
 
 NOW = 1_000_000.0
-SETTINGS = Tunnels(master="us-east-1")
+HOME, AWAY = "us-east-1", "eu-west-1"
+SETTINGS = Tunnels(master=HOME)
 
 
 def streak(count: int, side: Any = "up", age: float = 0.5) -> Streak:
@@ -24,14 +25,14 @@ def streak(count: int, side: Any = "up", age: float = 0.5) -> Streak:
 
 
 def view(*slots: Slot, canaries: tuple[Canary, ...] = (), absent: tuple[str, ...] = (), mode: Any = "full",
-         by_hand: bool = False, **memory: Any) -> View:
+         by_hand: bool = False, lead: str = "", **memory: Any) -> View:
     """Two healthy slots, except for what is given."""
     given = {slot.name: slot for slot in slots}
     names = sorted({"1", "2"} | given.keys())
     all_slots = {name: given.get(name) or healthy(name) for name in names}
     there = {slot.instance: Endpoint(slot.instance, "10.0.0.1") for slot in all_slots.values() if slot.instance}
     there |= {f"i-{name}": Endpoint(f"i-{name}", "10.0.0.1", target="absent") for name in absent}
-    seen = Seen("here", replace(SETTINGS, mode=mode), Memory(**memory), there, {}, NOW, canaries)
+    seen = Seen("here", replace(SETTINGS, mode=mode), Memory(**memory), there, {}, NOW, canaries, lead=lead)
     return View(seen, all_slots, by_hand)
 
 
@@ -100,6 +101,19 @@ CASES: list[tuple[str, Kind, View, str]] = [
     ("another went by itself", "restart", view(bad(), healthy("3"), Slot("2", phase="replacing")), ""),
     ("another never comes", "restart", view(bad(), healthy("3"), Slot("2", phase="replacing", replaced=1,
                                                                       healed=NOW - 600)), ""),
+    ("it leads elsewhere", "replace", view(bad(leads=HOME, turns=1), healthy("2", leads=AWAY), lead=AWAY),
+     "it is not known to lead to the master in eu-west-1 yet"),
+    ("nobody knows where it leads", "restart", view(bad(), healthy("2", leads=AWAY), lead=AWAY), "it is not known to"),
+    ("it was led there twice in vain", "replace", view(bad(leads=HOME, turns=2), healthy("2", leads=AWAY), lead=AWAY),
+     ""),
+    ("it leads elsewhere and is let in", "undrain", view(healthy("1", leads=HOME, turns=2), lead=AWAY), "it is not"),
+    ("it leads where it is to", "undrain", view(healthy("1", leads=AWAY), lead=AWAY), ""),
+    ("it is led in mode drain", "point", view(bad(leads=HOME), lead=AWAY, mode="drain"), "mode is 'drain'"),
+    ("the last one is led, too", "point", view(bad(leads=HOME), bad("2", leads=HOME), lead=AWAY), ""),
+    ("dark, the canary speaks of another master", "restart",
+     view(bad(leads=AWAY), bad("2", leads=AWAY), dark=DARK, canaries=(GOOD_CANARY,), lead=AWAY), "nothing is up"),
+    ("dark, the canary speaks of this master", "restart", view(
+        bad(leads=AWAY), bad("2", leads=AWAY), dark=DARK, canaries=(replace(GOOD_CANARY, lead=AWAY),), lead=AWAY), ""),
     ("it cools down", "restart", view(bad(cooled=NOW + 20)), "slot 1 was healed before: it cools down for 20 s"),
     ("it has cooled down", "restart", view(bad(cooled=NOW)), ""),
     ("it cools down, but is being healed already", "replace", view(bad(cooled=NOW + 20, restarts=2)), ""),

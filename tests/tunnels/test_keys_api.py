@@ -48,7 +48,7 @@ def error(code: str, status: int = 400) -> ClientError:
 def keys(**answers: Any) -> tuple[AwsKeys, Aws]:
     """The calls of one region over these answers."""
     aws = Aws(**answers)
-    return AwsKeys(HERE, MASTER, STACK, aws), aws
+    return AwsKeys(HERE, [MASTER], STACK, aws), aws
 
 
 @pytest.mark.parametrize(("stages", "found"), [
@@ -71,6 +71,22 @@ def test_the_far_side_is_told_in_the_masters_region_under_this_regions_name() ->
     assert [one[:3] for one in aws.asked] == [("ssm", MASTER, "get_parameter")] + [("ssm", MASTER, "put_parameter")] * 2
     assert {one[3]["Name"] for one in aws.asked} == {name}
     assert [one[3]["Value"] for one in aws.asked[1:]] == [LINE, "# no key"]  # a parameter is never empty
+
+
+def test_every_gateway_is_told_and_what_only_some_know_is_told_apart() -> None:
+    aws = Aws()
+    made = AwsKeys(HERE, [MASTER, HERE], STACK, aws)
+    made.publish([LINE])
+    assert [(one[1], one[2]) for one in aws.asked] == [(MASTER, "put_parameter"), (HERE, "put_parameter")]
+    other = Key(bytes(range(32)), B).line()
+    told = {MASTER: f"{LINE}\n{other}", HERE: LINE}
+
+    def client(service: str, region: str) -> Aws:
+        return Aws(get_parameter={"Parameter": {"Value": told[region]}})(service, region)
+
+    made = AwsKeys(HERE, [MASTER, HERE], STACK, client)
+    assert made.published() == {A: LINE} and made.scattered() == {B: other}
+    assert AwsKeys(HERE, [HERE], STACK, client).scattered() == {}
 
 
 def test_before_anything_was_told_nothing_is_known() -> None:

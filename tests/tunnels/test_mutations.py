@@ -6,7 +6,7 @@ That with all of them there is none is what test_simulation.py shows for the sam
 import pytest
 
 from chalicelib.ledger import Item, Table
-from chalicelib.tunnels import fences, guards, ladder
+from chalicelib.tunnels import fences, guards, ladder, leads, pointing
 from chalicelib.tunnels.records import CLAIMS, Memory
 from commands.simulate_tunnels import lived
 from sandbox.simulation.tunnels import World
@@ -24,6 +24,7 @@ GUARDS = {
     "mode": "in mode", "stale": "on stale data", "far side": "the far side", "tunnel works": "whose tunnel works",
     "last": "nothing else serves", "correlated": "while several fail for a moment", "heals": "is more than 4 within",
     "replacements": "is more than 3 within", "flight": "are healed at the same time", "cool-down": "has cooled down",
+    "astray": "was not led to the master",
 }
 
 
@@ -39,6 +40,22 @@ def test_without_a_guard_its_harm_is_done(name: str, monkeypatch: pytest.MonkeyP
 def test_a_canary_that_is_believed_too_easily_does_harm(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(guards.CANARY_RULES, name)
     assert harms("the far side")
+
+
+@pytest.mark.slow
+def test_if_what_is_astray_was_not_taken_out_it_would_serve_a_master_that_is_over(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pointing, "drains", lambda view: iter(()))
+    assert harms("leads to a master that is over")
+
+
+@pytest.mark.slow
+def test_if_a_host_that_comes_was_thought_to_lead_to_the_master_it_would_serve_one_that_is_over(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leads, "launched", lambda seen, instance: seen.lead)
+    assert harms("leads to a master that is over")
 
 
 FENCES = {"late": "on stale data", "overtaken": "though a later round has decided"}

@@ -98,7 +98,7 @@ def test_a_private_key_is_in_the_secret_and_nowhere_else() -> None:
         ring.wait(float(str(answer.get("seconds", 0))))
         if answer["status"] == "done":
             break
-    told += [json.dumps(item.body) for item, _, _ in ring.regional.store.items.values()] + [ring.parameter]
+    told += [json.dumps(item.body) for item, _, _ in ring.regional.store.items.values()] + ring.parameters
     for version, text in ring.private.items():
         body = text.splitlines()[3:-1]  # the first lines hold the public half
         assert body and not any(line in "".join(told) for line in body), version
@@ -175,6 +175,7 @@ def test_of_two_runs_with_one_plan_only_one_acts() -> None:
     ({}, "", "no key is being changed"),
     ({"pending": B}, "discard", "never told of this key"),
     ({"pending": B, "published": LINES}, "reload", "it has not tried the key"),
+    ({"scattered": {B: "line b"}}, "tell", "not every gateway knows it"),
     ({"pending": B, "published": LINES, "hosts": ()}, "promote", "every host has tried it"),
     ({"published": LINES, "current": B, "hosts": ()}, "withdraw", "every host has the new key"),
     ({"published": LINES}, "create", "was lost on its way"),

@@ -1,6 +1,7 @@
 """One region with tunnel hosts, as boto3's clients show it, on a clock that passes only when somebody lets it."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -19,7 +20,7 @@ FLEET = """
 name = "lamplighter"
 regions = [{name = "us-east-1"}, {name = "eu-west-1"}, {name = "ap-southeast-1"}]
 coordination.regions = ["eu-west-1"]
-tunnels = {master = "us-east-1"%s}
+tunnels = {master = "%s"%s}
 """
 NOON = 1_774_699_200.0
 A, B, C = "i-0001", "i-0002", "i-0003"
@@ -31,17 +32,19 @@ class Yard:
     EC2 shows `strangers`, too.
     """
 
-    def __init__(self, patch: pytest.MonkeyPatch, more: str = "", region: str = "eu-west-1") -> None:
+    def __init__(self, patch: pytest.MonkeyPatch, more: str = "", region: str = "eu-west-1",
+                 master: str = "us-east-1") -> None:
         self.now = NOON
         self.hosts: dict[str, dict[str, str]] = {}
+        self.launched: dict[str, datetime] = {}
         self.sides: dict[str, tuple[Any, str]] = {}
         self.commands: dict[str, tuple[str, str]] = {}
         self.broken: dict[str, Exception] = {}
         self.strangers: list[dict[str, Any]] = []
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.table, self.coordination, self.alerts = MemoryTable(), MemoryTable(), MemoryTopic()
-        self.site = Site(region, "test", fleet.parse(FLEET % more), self.coordination, self.table, {}, self.alerts,
-                         clock=lambda: self.now)
+        self.site = Site(region, "test", fleet.parse(FLEET % (master, more)), self.coordination, self.table, {},
+                         self.alerts, clock=lambda: self.now)
         self.operations: dict[str, Operation[Any]] = {one.name: one for one in operations.every(self.look)}
         patch.setattr(cloud, "client", lambda service, region: Client(self, service, region))
         for _ in range(2):
@@ -51,6 +54,7 @@ class Yard:
         """A new instance that works."""
         id = f"i-{len(self.sides) + 1:04d}"
         self.hosts[id], self.sides[id] = {"state": "running", "target": "registered"}, ("up", "answered")
+        self.launched[id] = datetime.fromtimestamp(self.now, UTC)
         return id
 
     def look(self, endpoints: Sequence[Endpoint]) -> Mapping[str, Verdict]:
@@ -93,6 +97,8 @@ class Yard:
 
 
 def _subject(asked: Mapping[str, Any]) -> object:
+    if "Value" in asked:
+        return asked["Value"]
     if "Targets" in asked:
         return asked["Targets"][0]["Id"]
     return asked["InstanceIds"][0] if "InstanceIds" in asked else asked["InstanceId"]
@@ -127,8 +133,8 @@ class Client:
         [one] = Filters
         ids = one["Values"] if one["Name"] == "instance-id" else list(self._yard.hosts)
         return {"Reservations": [{"Instances": [
-            {"InstanceId": id, "PrivateIpAddress": f"10.0.0.{int(id[2:])}", "State": {
-                "Name": self._yard.hosts[id]["state"]}} for id in ids] + self._yard.strangers}]}
+            {"InstanceId": id, "PrivateIpAddress": f"10.0.0.{int(id[2:])}", "LaunchTime": self._yard.launched[id],
+             "State": {"Name": self._yard.hosts[id]["state"]}} for id in ids] + self._yard.strangers}]}
 
     def _describe_target_groups(self, Names: list[str]) -> Any:
         return {"TargetGroups": [{"TargetGroupArn": f"arn:{Names[0]}"}]}
@@ -147,10 +153,15 @@ class Client:
     def _send_command(self, InstanceIds: list[str], DocumentName: str, Parameters: dict[str, list[str]],
                       TimeoutSeconds: int, Comment: str) -> Any:
         assert (DocumentName, TimeoutSeconds) == ("lamplighter-test-tunnels", 30)
-        assert list(Parameters) == ["Key"] and Parameters["Key"][0].split("/")[1] == InstanceIds[0]
+        kind = Parameters["Key"][0].rpartition("/")[2]
+        assert list(Parameters) == (["Key", "Action", "Master"] if kind == "point" else ["Key"])
+        assert Parameters["Key"][0].split("/")[1] == InstanceIds[0]
         id = f"command-{len(self._yard.commands)}"
         self._yard.commands[id] = ("InProgress", "InProgress")
         return {"Command": {"CommandId": id}}
+
+    def _put_parameter(self, Name: str, Value: str, Type: str, Overwrite: bool) -> Any:
+        assert (Name, Type, Overwrite) == ("/lamplighter/lamplighter-test/tunnels/lead", "String", True)
 
     def _get_command_invocation(self, CommandId: str, InstanceId: str) -> Any:
         status, details = self._yard.commands[CommandId]

@@ -14,7 +14,7 @@ import pytest
 from chalicelib.fleet import parse
 from chalicelib.tunnels import hosts, rotation
 from chalicelib.tunnels.keys import Key, listed
-from chalicelib.tunnels.records import CLAIMS, FAR, TRIES
+from chalicelib.tunnels.records import CLAIMS, FAR, THRONE, TRIES
 from commands import packaging
 from sandbox.faults import REFUSED
 from sandbox.world import World
@@ -35,7 +35,7 @@ from tests.world.least_privilege import (
 
 pytestmark = pytest.mark.world
 
-MASTER = STANDBY
+MASTER, OTHER = STANDBY, "ap-southeast-1"
 _HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDwlGrWMHmPQYyUiHYwDXoNHLvyMnILVtNkFYcM8OVVk"
 _COMMON = f"""
 master = "{MASTER}"
@@ -57,11 +57,23 @@ region = "{MASTER}"
 host = "127.0.0.1"
 [stages.policy.tunnels]{_NAMED}group = "{GROUP}"
 [stages.tagged.tunnels]{_NAMED}tag = "{TAG[0]}={TAG[1]}"
+[stages.hosts.databases]
+flavour = "mariadb"
+master = "{MASTER}"
+secret = "watch"
+[[stages.hosts.databases.servers]]
+region = "{MASTER}"
+host = "127.0.0.1"
 [stages.hosts.tunnels]{_COMMON}
 [stages.hosts.tunnels.hosts]
 gateway = "gateway.example.com"
 host_keys = ["{_HOST_KEY}"]
 database = "10.0.0.9"
+[[stages.hosts.tunnels.hosts.ways]]
+region = "{OTHER}"
+gateway = "gateway.example.org"
+host_keys = ["{_HOST_KEY}"]
+database = "10.0.1.9"
 """
 _PLACE = """
 [[stages.hosts.tunnels.hosts.regions]]
@@ -70,7 +82,7 @@ vpc = "{}"
 subnets = ["{}"]
 """
 _NOWHERE = _PLACE.format(HOME, "vpc-00000000", "subnet-00000000") + _PLACE.format(
-    "ap-southeast-1", "vpc-00000000", "subnet-00000000")
+    OTHER, "vpc-00000000", "subnet-00000000")
 FLEETS = {stage: parse(WRITTEN + _NOWHERE, stage=stage) for stage in ("policy", "tagged", "hosts")}
 
 
@@ -120,6 +132,17 @@ def heal(on: Lambdas) -> None:
     for way in (restarting, dark):
         way(on)
         on.invoke("tunnels_heal", {"apply": True})
+
+
+def lead(on: Lambdas) -> None:
+    """A round after the master has moved to another region."""
+    assert isinstance(on, Tunnels)
+    on.forgotten()
+    serving, *others = on.seats()
+    on.put(*THRONE, {"region": OTHER, "term": 1, "since": 1, "fenced": [MASTER]})
+    slots = [slot(number, id, "drained", None, leads=MASTER) for number, id in enumerate((serving, *others), 1)]
+    on.known(*slots, known=MASTER)
+    on.invoke("tunnels_heal", {"apply": True})
 
 
 def status(on: Lambdas) -> None:
@@ -175,8 +198,9 @@ def _nothing_pending(on: Tunnels) -> None:
 def _told_and_kept(on: Tunnels) -> Key:
     """A key that is on its way, whatever became of the Lambda's own."""
     key = Key(bytes(32), str(uuid.uuid4()))
-    on.world.client("ssm", MASTER).put_parameter(
-        Name=hosts.public_keys(on.stack, HOME), Value=listed([key.line()]), Type="String", Overwrite=True)
+    for gateway in (MASTER, OTHER):
+        on.world.client("ssm", gateway).put_parameter(
+            Name=hosts.public_keys(on.stack, HOME), Value=listed([key.line()]), Type="String", Overwrite=True)
     on.world.client("secretsmanager", HOME).put_secret_value(
         SecretId=hosts.secret(on.stack), ClientRequestToken=key.version, SecretString=key.private(),
         VersionStages=["AWSPENDING"])
@@ -198,7 +222,7 @@ def place(world: World) -> str:
     ec2 = world.client("ec2", HOME)
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.0.0/24", AvailabilityZone=f"{HOME}a")["Subnet"]["SubnetId"]
-    return _PLACE.format(HOME, vpc, subnet) + _PLACE.format("ap-southeast-1", "vpc-00000000", "subnet-00000000")
+    return _PLACE.format(HOME, vpc, subnet) + _PLACE.format(OTHER, "vpc-00000000", "subnet-00000000")
 
 
 @pytest.fixture(scope="module")
@@ -218,6 +242,11 @@ def cases(stage: str, functions: Sequence[str], only: str = "") -> list[tuple[st
             for sid, action in granted(function, FLEETS[stage]) if only in ("", sid)]
 
 
+def exercise(stage: str, function: str) -> Exercise:
+    """What a Lambda goes through in a stage."""
+    return lead if (stage, function) == ("hosts", "tunnels_heal") else {**EXERCISES, ROTATES: rotate}[function]
+
+
 def test_every_lambda_of_the_tunnels_is_exercised() -> None:
     assert {*EXERCISES, ROTATES} == functions("tunnels_")
 
@@ -225,15 +254,16 @@ def test_every_lambda_of_the_tunnels_is_exercised() -> None:
 @pytest.mark.parametrize(("stage", "function"), [
     *((stage, function) for stage in ("policy", "tagged") for function in EXERCISES), ("hosts", ROTATES)])
 def test_no_permission_is_missing(stages: dict[str, Tunnels], stage: str, function: str) -> None:
-    nothing_is_missing(stages[stage], function, {**EXERCISES, ROTATES: rotate}[function])
+    nothing_is_missing(stages[stage], function, exercise(stage, function))
 
 
 @pytest.mark.parametrize(("stage", "function", "sid", "action"), [
-    *cases("policy", [*EXERCISES]), *cases("tagged", [*EXERCISES], "Power"), *cases("hosts", [ROTATES])])
+    *cases("policy", [*EXERCISES]), *cases("tagged", [*EXERCISES], "Power"), *cases("hosts", [ROTATES]),
+    *cases("hosts", ["tunnels_heal"], "Lead")])
 def test_no_permission_is_superfluous(
     stages: dict[str, Tunnels], stage: str, function: str, sid: str, action: str
 ) -> None:
-    it_is_needed(stages[stage], function, sid, action, {**EXERCISES, ROTATES: rotate}[function])
+    it_is_needed(stages[stage], function, sid, action, exercise(stage, function))
 
 
 @pytest.mark.parametrize("function", [ROTATES])

@@ -210,7 +210,7 @@ def test_another_gateways_host_key_is_never_accepted(tunnels: Tunnels) -> None:
     right = ssm.get_parameter(Name=name)["Parameter"]["Value"]
     wrong = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
     one, _ = tunnels.hosts(HERE)
-    ssm.put_parameter(Name=name, Value=f"lamplighter-gateway {wrong}", Overwrite=True)
+    ssm.put_parameter(Name=name, Value=f"lamplighter-gateway-{MASTER} {wrong}", Overwrite=True)
     try:
         said = tunnels.send(HERE, one, "reload-keys")
     finally:
@@ -218,7 +218,7 @@ def test_another_gateways_host_key_is_never_accepted(tunnels: Tunnels) -> None:
     assert (said["Status"], said["ResponseCode"]) == ("Failed", 3), said
     assert "does not let this key in" in said["StandardErrorContent"]
     assert (folder(tunnels, one) / "run" / "known_hosts").read_text() == right, "what is in use stays in use"
-    assert sorted(path.name for path in (folder(tunnels, one) / "run").iterdir()) == ["key", "known_hosts"]
+    assert sorted(path.name for path in (folder(tunnels, one) / "run").iterdir()) == ["key", "known_hosts", "way.env"]
     assert tunnels.send(HERE, one, "reload-keys")["Status"] == "Success"
 
 

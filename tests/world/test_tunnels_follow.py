@@ -1,0 +1,107 @@
+"""A promotion in another region: real tunnel hosts are led to the new master by two healers at once."""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chalicelib import fleet
+from chalicelib.tunnels.records import KEY, THRONE, Memory, read
+from commands.bench_tunnels_healers import Place, at_work
+from sandbox.hosts import programs
+from sandbox.hosts.far import Far
+from sandbox.hosts.keyring import Keyring
+from sandbox.hosts.programs import Programs
+from sandbox.hosts.tunnels import NAME, STACK, STAGE, Tunnels, image, tables
+from sandbox.world import World
+from tests.world.eventually import eventually
+from tests.world.test_tunnel_hosts import LONG, ask, folder
+
+pytestmark = [pytest.mark.world, pytest.mark.slow]
+HOME, HERE, AWAY = "us-east-1", "eu-west-1", "ap-southeast-1"
+COORDINATION = "coordination"
+
+
+class Town:
+    """Two regions that may have the master, and one with tunnel hosts that know the way to both."""
+
+    def __init__(self, world: World, folder: Path, used: Programs) -> None:
+        self.world = world
+        keyring = Keyring(folder, world, used)
+        self.home, self.away = (Far(world, region, STACK, keyring, used, 10) for region in (HOME, AWAY))
+        image(world, keyring)
+        regions = "".join(f'[[regions]]\nname = "{name}"\n' for name in (HOME, HERE, AWAY))
+        servers = "".join(f'[[databases.servers]]\nregion = "{far.region}"\nhost = "{far.database_address}"\n'
+                          for far in (self.home, self.away))
+        self.tunnels = Tunnels(world, self.home, keyring, fleet.parse(
+            f'name = "{NAME}"\ncoordination = {{ regions = ["{HOME}"] }}\n{regions}'
+            + tables(world, self.home, keyring, [HERE, AWAY], "", self.away)
+            + f'[databases]\nflavour = "mariadb"\nmaster = "{HOME}"\nsecret = "s"\n{servers}'), STAGE)
+        for name, region in ((NAME, HERE), (COORDINATION, HOME)):
+            world.client("dynamodb", region).create_table(
+                TableName=name, BillingMode="PAY_PER_REQUEST",
+                KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+                AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in ("pk", "sk")])
+        self.tunnels.begin(HERE)
+        self.place = Place(self.tunnels.fleet, STAGE, HERE, HOME, NAME, COORDINATION, self.home.database_address)
+
+    def promote(self, region: str, *fenced: str) -> None:
+        """What `databases.promote` leaves in the coordination table."""
+        body = {"region": region, "term": 1, "since": 1, "fenced": fenced}
+        self._table(HOME).put_item(TableName=COORDINATION, Item={
+            "pk": {"S": THRONE[0]}, "sk": {"S": THRONE[1]}, "rev": {"N": "1"}, "body": {"S": json.dumps(body)}})
+
+    def memory(self) -> Memory:
+        """What the healers remember."""
+        found = self._table(HERE).get_item(TableName=NAME, Key={"pk": {"S": KEY[0]}, "sk": {"S": KEY[1]}})
+        return read(json.loads(found["Item"]["body"]["S"])) if "Item" in found else Memory()
+
+    def lead(self, region: str) -> bool:
+        """Whether both hosts are well, and known to lead there."""
+        memory = self.memory()
+        return self.tunnels.sound(HERE, memory) and {slot.leads for slot in memory.slots} == {region}
+
+    def _table(self, region: str) -> Any:
+        return self.world.client("dynamodb", region)
+
+
+@pytest.fixture
+def town() -> Iterator[Town]:
+    """By the real programs, where they are found."""
+    with World.start() as world, tempfile.TemporaryDirectory() as place:
+        world.pace(5)
+        made = Town(world, Path(place), programs.found())
+        with at_work(made.place, "1", world.environment):
+            eventually(lambda: made.lead(HOME), LONG)
+            yield made
+
+
+def test_tunnels_follow_the_master_as_soon_as_its_gateway_lets_them_in(town: Town) -> None:
+    tunnels, world = town.tunnels, town.world
+    ec2 = world.client("ec2", AWAY)
+    ec2.stop_instances(InstanceIds=[town.away.gateway])
+    eventually(lambda: _state(ec2, town.away.gateway) == "stopped", LONG)
+    town.promote(AWAY, HOME)
+    eventually(lambda: all(slot.turns for slot in town.memory().slots), LONG)
+    eventually(lambda: all(slot.turns and not slot.points for slot in town.memory().slots), LONG)
+    assert not tunnels.healthy(HERE) and ask(tunnels.entrance(HERE)).side != "up", "the former master still answers"
+    ec2.start_instances(InstanceIds=[town.away.gateway])
+    eventually(lambda: town.lead(AWAY), 2 * LONG)
+    # The former master is gone, and nobody notices.
+    for far in (town.home.gateway, town.home.database):
+        world.destroy(far)
+    assert [ask(tunnels.entrance(HERE)).side for _ in range(8)] == ["up"] * 8
+    one, other = sorted(tunnels.hosts(HERE))
+    world.destroy(one)
+    eventually(lambda: one not in tunnels.hosts(HERE) and town.lead(AWAY), 2 * LONG)
+    [new] = set(tunnels.hosts(HERE)) - {other}
+    assert f"GATEWAY={town.away.gateway_address}" in (folder(tunnels, new) / "run" / "way.env").read_text()
+    assert ask(tunnels.entrance(HERE)).side == "up"
+
+
+def _state(ec2: Any, instance: str) -> str:
+    found = ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
+    return str(found["State"]["Name"])
