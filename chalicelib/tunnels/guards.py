@@ -166,6 +166,8 @@ def far_side(view: View, slot: Slot, kind: Kind) -> str:
     """If the far side may be down, no tunnel is mended by anything that is done on this side."""
     if any(up(view, one) and recovered(view, one) for one in view.slots.values()):
         return ""
+    if view.by_hand and astray(slot, view.seen) and slot.turns >= TRIES:
+        return ""  # it carries nothing, and a person knows whether it can be led there at all
     if any(up(view, one) for one in view.slots.values()):
         return "the only ones that answer have just begun to"
     return "" if view.dark and live(view) else "nothing is up, and no canary proves that the far side is"

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from chalicelib.plan import Action, Plan
 from chalicelib.tunnels import ladder, seats
 from chalicelib.tunnels.declared import Tunnels
-from chalicelib.tunnels.guards import View, recovered, refusals, registered, up
+from chalicelib.tunnels.guards import View, recovered, refusals, registered, strays, up
 from chalicelib.tunnels.records import Act, Kind, Memory, Seen, Slot
 
 Ask = Literal["drain", "undrain", "replace"]
@@ -81,6 +81,8 @@ def _kind(view: View, slot: Slot, ask: Ask) -> Kind | Literal[""]:
 
 def _why_not(view: View, slot: Slot, ask: Ask) -> str:
     if ask == "undrain":
+        if wrong := strays(view, slot, "undrain"):
+            return wrong
         return "" if up(view, slot) else "it does not answer; the healer lets it in as soon as it does"
     kind: Kind = "drain" if ask == "drain" else "replace"
     return "; ".join(refusals(view, slot, kind))

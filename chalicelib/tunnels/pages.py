@@ -52,7 +52,7 @@ def _astray(view: View, slots: list[Slot]) -> Page:
     return Page("TunnelsAstray", view.seen.region,
                 f"the master is in {view.seen.lead}, and {names} cannot be led there: out of the balancer until that "
                 "is so; look at what Run Command has of `point`, at the gateway there, and whether it knows this "
-                "region's key (tunnels.rotate_keys)")
+                "region's key (tunnels.rotate_keys); a host that knows no way there is helped by tunnels.replace")
 
 
 def _dark(view: View) -> Page | None:

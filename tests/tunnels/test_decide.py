@@ -106,6 +106,10 @@ CASES: list[tuple[str, Kind, View, str]] = [
     ("nobody knows where it leads", "restart", view(bad(), healthy("2", leads=AWAY), lead=AWAY), "it is not known to"),
     ("it was led there twice in vain", "replace", view(bad(leads=HOME, turns=2), healthy("2", leads=AWAY), lead=AWAY),
      ""),
+    ("nobody can be led there, and people know why", "replace", view(
+        bad(leads=HOME, turns=2), bad("2", leads=HOME, turns=2), lead=AWAY, by_hand=True), ""),
+    ("nobody can be led there", "replace", view(bad(leads=HOME, turns=2), bad("2", leads=HOME, turns=2), lead=AWAY),
+     "nothing is up, and no canary proves"),
     ("it leads elsewhere and is let in", "undrain", view(healthy("1", leads=HOME, turns=2), lead=AWAY), "it is not"),
     ("it leads where it is to", "undrain", view(healthy("1", leads=AWAY), lead=AWAY), ""),
     ("it is led in mode drain", "point", view(bad(leads=HOME), lead=AWAY, mode="drain"), "mode is 'drain'"),

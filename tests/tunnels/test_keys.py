@@ -73,7 +73,7 @@ def test_a_key_shows_neither_seed_nor_text() -> None:
     key = keys.Key(bytes(range(32)), VERSION)
     for text in (repr(key), str(key), f"{key}"):
         assert text == f"Key({VERSION})"
-    assert base64.b64encode(bytes(range(32))).decode().rstrip("=") not in key.line()
+    assert bytes(range(32)) not in base64.b64decode(key.line().split()[1])
 
 
 def test_only_lines_of_ours_are_keys_of_the_far_side() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from chalicelib.tunnels.records import FAR, KEY
-from tests.tunnels.yard import NOON, A, B, Yard, fails
+from tests.tunnels.yard import A, B, Yard, fails
 
 
 def test_one_that_fails_is_drained_and_restarted_in_the_third_round(yard: Yard) -> None:
@@ -132,12 +132,15 @@ def test_what_was_vouched_for_before_the_healer_itself_stood_still_proves_nothin
     assert yard.changes() == []
 
 
-@pytest.mark.parametrize("said", [{"up": True}, {"up": "yes", "at": NOON}, {"at": "x"}, {}])
-def test_a_canary_that_is_not_one_counts_for_nothing(yard: Yard, said: dict[str, Any]) -> None:
-    yard.coordination.create(FAR, "ap-southeast-1", said)
+@pytest.mark.parametrize(("spoilt", "acts"), [
+    ({}, 1), ({"up": None}, 0), ({"at": None}, 0), ({"up": "yes"}, 0), ({"at": "x"}, 0), ({"lead": 1}, 0)])
+def test_a_canary_that_is_not_one_counts_for_nothing(yard: Yard, spoilt: dict[str, Any], acts: int) -> None:
     yard.sides[A] = yard.sides[B] = ("local", "refused")
-    yard.rounds(10)
-    assert yard.changes() == []
+    yard.rounds(4)
+    said = {"up": True, "at": yard.now, "lead": ""} | spoilt
+    yard.coordination.create(FAR, "ap-southeast-1", {key: value for key, value in said.items() if value is not None})
+    yard.rounds(4)
+    assert [name for name, _ in yard.changes()] == ["send_command"] * acts
 
 
 def test_the_far_side_is_told_to_other_regions_when_it_changes_and_every_half_minute(yard: Yard) -> None:

@@ -208,3 +208,17 @@ def test_a_refused_parameter_is_told_with_its_remedy(yard: Yard) -> None:
     assert "send_command" not in [name for name, _ in yard.changes()]
     [text] = {text for subject, text in yard.alerts.told if subject.startswith("TunnelActRefused: point")}
     assert "[[tunnels.hosts.ways]]" in text
+
+
+def test_by_hand_nobody_lets_in_what_is_astray_and_replaces_what_cannot_be_led(yard: Yard) -> None:
+    promoted(yard)
+    answer = yard.hand("undrain", endpoint=A)
+    assert answer["status"] == "refused" and f"lead to the master in {AWAY} yet" in str(answer)
+    assert yard.hand("replace", endpoint=A)["status"] == "refused"
+    for _ in range(60):
+        done(yard, "Failed")
+        yard.round()
+    done(yard, "Failed")
+    yard.rounds(2)
+    assert yard.hand("replace", endpoint=A, apply=True)["status"] == "done"
+    assert ("terminate_instance_in_auto_scaling_group", A) in yard.changes()

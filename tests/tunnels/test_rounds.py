@@ -86,7 +86,10 @@ def test_tokens_grow_from_round_to_round_and_from_minute_to_minute() -> None:
     assert first.tokens + second.tokens == sorted({*first.tokens, *second.tokens})
 
 
-def test_a_failing_round_is_told_and_the_next_one_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_round_is_counted_and_the_next_one_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[str] = []
+    monkeypatch.setattr(rounds, "count", lambda name, **dimensions: counted.append(name))
+
     def broken(number: int) -> float:
         if number in (2, 3, 5):
             raise ValueError(f"round {number}")
@@ -94,6 +97,7 @@ def test_a_failing_round_is_told_and_the_next_one_goes_on(caplog: pytest.LogCapt
 
     day = Day(MemoryTable(), Clock(), broken)
     assert day.run() == Minute("done", rounds=25, failed=3, token=28)
+    assert counted == ["RoundFailed"] * 3
 
 
 def test_three_failing_rounds_in_a_row_end_the_minute_and_give_the_lease_back() -> None:
