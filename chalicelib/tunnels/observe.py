@@ -11,6 +11,7 @@ import msgspec
 
 from chalicelib import cloud
 from chalicelib.control import Refused, Request, logger
+from chalicelib.databases import records as databases
 from chalicelib.site import Site
 from chalicelib.tunnels.declared import Tunnels, shipped
 from chalicelib.tunnels.records import (
@@ -18,7 +19,6 @@ from chalicelib.tunnels.records import (
     FAR,
     FENCE_EVERY,
     KEY,
-    THRONE,
     Canary,
     Command,
     Endpoint,
@@ -199,13 +199,13 @@ def _throne(site: Site, tunnels: Tunnels, memory: Memory) -> _Throne:
     if not memory.fenced and now - memory.asked < FENCE_EVERY:
         return _Throne(before, memory.fenced, memory.asked)
     try:
-        item = site.coordination.get(*THRONE)
-    except cloud.NO_ANSWER as error:
+        item = site.coordination.get(*databases.MASTER)
+        master = databases.read(item.body, databases.Master) if item else databases.Master(tunnels.master)
+    except (*cloud.NO_ANSWER, msgspec.ValidationError) as error:
         logger.warning("who the master is cannot be learnt", error=str(error))
         return _Throne(before, memory.fenced, now)
-    named = tunnels.leads_to(str(item.body.get("region", ""))) if item else tunnels.master
-    closed = named in item.body.get("fenced", ()) if item else False
-    return _Throne(named if own else "", named if closed else "", now)
+    named = tunnels.leads_to(master.region)
+    return _Throne(named if own else "", named if named in master.fenced else "", now)
 
 
 def _canaries(site: Site) -> tuple[Canary, ...]:

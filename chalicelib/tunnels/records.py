@@ -41,9 +41,8 @@ CANARY_EVERY, SKEW = 30, 2
 # The balancer is asked again for what it does not show yet, and people are told again of what may not have reached
 # them, after so long.
 ASK_AGAIN = 10
-# Where the coordination table says who the master is, and which regions are fenced (written by databases.promote); how
-# often that is asked (s).
-THRONE, FENCE_EVERY = ("master", "current"), 30
+# How often it is asked who the master is, and which regions are fenced (s).
+FENCE_EVERY = 30
 
 
 class Endpoint(msgspec.Struct, frozen=True):

@@ -222,3 +222,12 @@ def test_by_hand_nobody_lets_in_what_is_astray_and_replaces_what_cannot_be_led(y
     yard.rounds(2)
     assert yard.hand("replace", endpoint=A, apply=True)["status"] == "done"
     assert ("terminate_instance_in_auto_scaling_group", A) in yard.changes()
+
+
+def test_a_record_of_the_master_that_is_none_leaves_all_as_it_is(yard: Yard) -> None:
+    for said in ({}, {"region": 7}, {"region": AWAY, "fenced": "all"}):
+        there = yard.coordination.get("master", "current")
+        _ = yard.coordination.swap(there, said) if there else yard.coordination.create("master", "current", said)
+        yard.round(LONG)
+        yard.rounds(5)
+    assert yard.changes() == []

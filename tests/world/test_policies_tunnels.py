@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from chalicelib.databases import records as databases
 from chalicelib.fleet import parse
 from chalicelib.tunnels import hosts, rotation
 from chalicelib.tunnels.keys import Key, listed
-from chalicelib.tunnels.records import CLAIMS, FAR, THRONE, TRIES
+from chalicelib.tunnels.records import CLAIMS, FAR, TRIES
 from commands import packaging
 from sandbox.faults import REFUSED
 from sandbox.world import World
@@ -139,7 +140,7 @@ def lead(on: Lambdas) -> None:
     assert isinstance(on, Tunnels)
     on.forgotten()
     serving, *others = on.seats()
-    on.put(*THRONE, {"region": OTHER, "term": 1, "since": 1, "fenced": [MASTER]})
+    on.put(*databases.MASTER, {"region": OTHER, "term": 1, "since": 1, "fenced": [MASTER]})
     slots = [slot(number, id, "drained", None, leads=MASTER) for number, id in enumerate((serving, *others), 1)]
     on.known(*slots, known=MASTER)
     on.invoke("tunnels_heal", {"apply": True})

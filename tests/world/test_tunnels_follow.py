@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from chalicelib import fleet
-from chalicelib.tunnels.records import KEY, THRONE, Memory, read
+from chalicelib.databases import records as databases
+from chalicelib.tunnels.records import KEY, Memory, read
 from commands.bench_tunnels_healers import Place, at_work
 from sandbox.hosts import programs
 from sandbox.hosts.far import Far
@@ -52,7 +53,8 @@ class Town:
         """What `databases.promote` leaves in the coordination table."""
         body = {"region": region, "term": 1, "since": 1, "fenced": fenced}
         self._table(HOME).put_item(TableName=COORDINATION, Item={
-            "pk": {"S": THRONE[0]}, "sk": {"S": THRONE[1]}, "rev": {"N": "1"}, "body": {"S": json.dumps(body)}})
+            "pk": {"S": databases.MASTER[0]}, "sk": {"S": databases.MASTER[1]}, "rev": {"N": "1"},
+            "body": {"S": json.dumps(body)}})
 
     def memory(self) -> Memory:
         """What the healers remember."""
