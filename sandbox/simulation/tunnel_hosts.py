@@ -15,13 +15,15 @@ At = Callable[[float, Callable[[Any], None], Any], None]
 
 
 class Host:
-    """An instance, `launched` then, whose tunnel `leads` to a region's master. `ready` is when its service is next up;
-    a `fault` lasts `until`, or until a restart if it is not `deep`. `broke` is when that began, `lost` when it last
-    ceased to serve, `left` when it was last drained; `done` are the keys that its document has seen."""
+    """An instance, `launched` then, whose tunnel `leads` to a region's master and was `led` there then. `ready` is when
+    its service is next up; a `fault` lasts `until`, or until a restart if it is not `deep`. `broke` is when that began,
+    `lost` when it last ceased to serve, `left` when it was last drained; `done` are the keys that its document has
+    seen."""
 
     def __init__(self, id: str, launched: float, ready: float, leads: str) -> None:
         self.launched = launched
         self.id, self.ready, self.state, self.target, self.leads = id, ready, "running", "registered", leads
+        self.led = -NEVER
         self.fault, self.until, self.deep, self.broke, self.lost, self.left = "", 0.0, False, 0.0, -NEVER, -NEVER
         self.done: set[str] = set()
 
@@ -195,7 +197,7 @@ class Street:
         good = (far.up if far.lead == far.master else far.former) and self.chance.random() < 0.95
         if good:
             self._ceases(host)
-            host.leads = far.lead
+            host.leads, host.led = far.lead, self.now
         return good
 
     def terminate(self, id: str) -> str:

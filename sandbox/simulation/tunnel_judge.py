@@ -27,6 +27,10 @@ _HEALS = ("restart", "replace")
 _KNOWN = float("inf")
 # From a promotion to the moment when every round knows of it, and for how many rounds a host may then lead elsewhere.
 _MOVED, _ASTRAY_ROUNDS, _TRIES = 45, 30, 2
+# Run Command may take so long to say that a host has been led to the master.
+_LED = 120
+# How the reasons of acts begin that a promotion brings.
+MOVED = "the master "
 
 
 class Timeline(msgspec.Struct, frozen=True):
@@ -112,7 +116,7 @@ class Judge:
         if far.up and far.lasted > 60 and far.up_since < seen < far.up_since + _JUST_BACK:
             self.wrong(f"{who} {seen - far.up_since:.0f} s after the far side came back")
         if host and street.side(host) == ("far", "blocked") and max(host.broke, host.ready) < seen and not any(
-                self._served(one) for one in street.hosts.values()):
+                self._served(one) or street.side(one)[0] == "up" for one in street.hosts.values()):
             self.wrong(f"{who}, whose tunnel works, while nothing answers")
         self._spend(self._heals, seen, _WINDOW, _MOST, who)
         if act.kind == "replace":
@@ -123,10 +127,17 @@ class Judge:
         if sum(seen - when < window for when in spent) > most:
             self.wrong(f"{who} is more than {most} within {window:.0f} s")
 
-    def drained(self, host: Host) -> None:
-        """The balancer has just let go of `host`: another one must be there, or have been until a moment ago."""
-        if self.street.far.fenced or host.leads != self.street.far.master:
-            return  # whoever is sent there is sent to a master that is over
+    def drained(self, host: Host, act: Act, known: str) -> None:
+        """The balancer has just let go of `host`: another one must be there, or have been until a moment ago.
+
+        Not while there is a promotion, nor after one: whoever is sent to a host is to be sent to the master, and until
+        it is known (of one in the region, then of this one) that it leads there, to nobody.
+        """
+        street, far = self.street, self.street.far
+        unknown = known != far.master or street.now - max(host.led, far.moved) < _LED
+        if far.fenced or street.now - far.moved < _MOVED or (
+                act.reason.startswith(MOVED) and (unknown or not street.serves(host))):
+            return
         others = (one for one in self.street.hosts.values() if one is not host and self._served(one))
         if not any(one.target == "registered" or self.street.now - one.left < _UNKNOWN for one in others):
             self.wrong(f"drain of {host.id}, and nothing else serves")

@@ -136,6 +136,7 @@ class Troubles:
         far, now = self.street.far, self.street.now
         if far.fenced or now - far.moved < _SETTLED:
             return
+        self.world.judge.blip(0)
         self.street.fences()
         self.world.at(now + self.chance.uniform(5, 60), self._promoted, None)
 

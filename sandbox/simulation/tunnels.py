@@ -22,7 +22,7 @@ from chalicelib.tunnels.records import CLAIMS, FENCE_EVERY, Act, Command, Memory
 from chalicelib.tunnels.verdict import Verdict
 from sandbox.simulation.parts import MemoryTable
 from sandbox.simulation.tunnel_hosts import Neighbour, Street
-from sandbox.simulation.tunnel_judge import Judge, Timeline
+from sandbox.simulation.tunnel_judge import MOVED, Judge, Timeline
 from sandbox.simulation.tunnel_troubles import MASTERS, Troubles
 
 _HOSTS = Hosts("gateway", (), "database", (), ways=(Way(MASTERS[1], "gateway", (), "database"),))
@@ -232,7 +232,7 @@ class World:
 
     def _call(self, healer: Healer, memory: Memory, act: Act) -> Iterator[float]:
         streak = next((slot.streak for slot in memory.slots if slot.name == act.slot), None)
-        if act.reason == hand.BY_HAND or act.reason.startswith("the master "):
+        if act.reason == hand.BY_HAND or act.reason.startswith(MOVED):
             # Who asks has looked by himself, and where the master is the table says; what was probed may be older.
             streak = None
         overtaken = self.street.now - self.written if self.memory.turn != memory.turn else 0.0
@@ -253,7 +253,7 @@ class World:
         if act.kind == "drain":
             answer.append(street.deregister(act.instance))
             if host and not answer[0]:
-                self.judge.drained(host)
+                self.judge.drained(host, act, self.memory.known)
         elif act.kind == "undrain":
             answer.append(street.register(act.instance))
         elif act.kind == "restart":
