@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """The health port of a tunnel host: 200 while the database answers through the local tunnel, 503 with the reason else.
 
-    python3 tunnel_health.py --listen 0.0.0.0:3380 --tunnel 127.0.0.1:3306 --expect=-MariaDB
+    python3 tunnel_health.py --listen 0.0.0.0:3380 --tunnel 127.0.0.1:3306 --expect=-MariaDB --way way.env
 
 A balancer that only connects finds a hung tunnel well: the kernel takes connections for a process that does nothing
 any more. So one polite probe a second (see greeting.py) goes through the tunnel to the database, however many ask, and
 what it found last is what they all are told. A probe that is not answered stays the only one until it is answered or
 ended: a pile of them would land as errors at the database when the tunnel thaws, and get everybody blocked.
+
+`GET /lead` tells in which region the master is that the tunnel leads to: ssh's unit leaves that in a file as it starts.
 
 One file, with greeting.py beside it; Python 3.9 and its standard library, nothing else.
 """
@@ -36,7 +38,7 @@ else:
 _CONNECT = 3.0
 # Seconds that an asker has to say what it wants, and how many may do so at once.
 _REQUEST, _ASKERS = 2.0, 256
-_REASONS = {200: "OK", 405: "Method Not Allowed", 503: "Service Unavailable"}
+_REASONS = {200: "OK", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
 
 
 class Settings(NamedTuple):
@@ -130,8 +132,8 @@ class Health:
 class Port:
     """Answers whoever asks over HTTP."""
 
-    def __init__(self, health: Health) -> None:
-        self.health = health
+    def __init__(self, health: Health, way: str = "") -> None:
+        self.health, self.way = health, way
         self.askers = 0
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -152,9 +154,21 @@ class Port:
         method = head.split(b" ", 1)[0]
         if method not in (b"GET", b"HEAD"):
             return response(405, "GET or HEAD", with_body=True)
+        if head.split(b" ", 2)[1:2] == [b"/lead"]:
+            region = lead(self.way)
+            return response(200 if region else 404, region or "not known", with_body=method == b"GET")
         verdict = self.health.verdict()
         text = " ".join(part for part in verdict if part)
         return response(200 if verdict.side == "up" else 503, text, with_body=method == b"GET")
+
+
+def lead(way: str) -> str:
+    """The region in the environment file of the tunnel's last start; nothing if there is none."""
+    try:
+        lines = Path(way).read_text().splitlines() if way else []
+    except OSError:
+        return ""
+    return next((line[len("MASTER="):] for line in lines if line.startswith("MASTER=")), "")
 
 
 def response(status: int, text: str, with_body: bool) -> bytes:
@@ -179,6 +193,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--listen", type=place, required=True, metavar="ADDRESS:PORT", help="where askers come")
     parser.add_argument("--tunnel", type=place, required=True, metavar="ADDRESS:PORT", help="where ssh listens")
     parser.add_argument("--expect", default="", metavar="TEXT", help="what the server's version must contain")
+    parser.add_argument("--way", default="", metavar="PATH", help="what the tunnel was last started with")
     parser.add_argument("--every", type=float, default=1.0, metavar="S", help="seconds between probes")
     parser.add_argument("--fresh", type=float, default=2.5, metavar="S", help="for how long a success counts")
     # "-MariaDB" after a space would pass for an option.
@@ -196,7 +211,7 @@ async def serve(said: argparse.Namespace) -> None:
     """For ever."""
     host, port = said.tunnel
     health = Health(Settings(host, port, said.expect, said.every, said.fresh))
-    server = await asyncio.start_server(Port(health).answer, *said.listen, limit=4096, backlog=1024)
+    server = await asyncio.start_server(Port(health, said.way).answer, *said.listen, limit=4096, backlog=1024)
     print("listening on {}:{}".format(*server.sockets[0].getsockname()[:2]), file=sys.stderr, flush=True)
     async with server:
         await health.keep()

@@ -48,14 +48,23 @@ def boot(settings: dict[str, str], folder: Path) -> str:
     return _place(folder / "key", *_wanted(settings, "AWSCURRENT"))
 
 
-def reload(settings: dict[str, str], folder: Path, region: str = "") -> str:
+def reload(settings: dict[str, str], folder: Path) -> str:
     """As `boot`, but with the key that is to come, if there is one, and only if it leads to the database."""
+    return _tried(settings, folder, (folder / "way.env").read_text())
+
+
+def point(settings: dict[str, str], folder: Path, region: str) -> str:
+    """As `reload`, by the way to the master in another region: whoever calls it starts the tunnel anew."""
     lead = _lead(settings)
-    if region not in ("", lead):
+    if region != lead:
         raise Problem(f"the parameter {settings['LEAD']} says {lead} yet, not {region}", 3)
+    return _tried(settings, folder, _way(settings, lead))
+
+
+def _tried(settings: dict[str, str], folder: Path, way: str) -> str:
     try:
         _write(folder / "known_hosts.next", _host_keys(settings))
-        _write(folder / "way.env.next", _way(settings, lead))
+        _write(folder / "way.env.next", way)
         version = _place(folder / "key.next", *_wanted(settings, "AWSPENDING", "AWSCURRENT"))
         _try({**settings, **_read(folder / "way.env.next")}, folder)
         for name in _PLACED:
@@ -76,13 +85,13 @@ def _lead(settings: dict[str, str]) -> str:
 
 
 def _way(settings: dict[str, str], region: str) -> str:
-    """Settings that lead to the master in a region; none if it is where it was when this host was launched."""
+    """Settings that lead to the master in a region; few if it is where it was when this host was launched."""
     if region == settings["MASTER"]:
-        return ""
+        return f"MASTER={region}\n"
     path = _settings_path().parent / "ways" / f"{region}.env"
     if not path.exists():
         raise Problem(f"this host knows no way to {region}: it was launched before fleet.toml had one; replace it")
-    return path.read_text()
+    return f"MASTER={region}\n{path.read_text()}"
 
 
 def _wanted(settings: dict[str, str], *stages: str) -> tuple[str, str]:
@@ -215,7 +224,7 @@ def _read(path: Path) -> dict[str, str]:
 
 def main(words: list[str]) -> int:
     """As on the command line; the exit status."""
-    acts = {"boot": (boot, 1), "reload": (reload, 1), "point": (reload, 2)}
+    acts: dict[str, Any] = {"boot": (boot, 1), "reload": (reload, 1), "point": (point, 2)}
     act, count = acts.get(words[0] if words else "", (boot, -1))
     if len(words) != count:
         print("usage: lamplighter-keys boot | reload | point REGION", file=sys.stderr)

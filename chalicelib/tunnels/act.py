@@ -52,12 +52,12 @@ def undrain(site: Site, request: Request, actions: Sequence[Action]) -> list[str
 
 def restart(site: Site, request: Request, actions: Sequence[Action]) -> list[str]:
     """The tunnel service anew, by a document that takes the act's key and nothing else, and runs each key once."""
-    return _each(site, actions, lambda settings, key, id: _command(site, settings, key, id))
+    return _each(site, actions, lambda settings, key, id: _command(site, settings, key, id, Key=[key]))
 
 
-def _command(site: Site, settings: Tunnels, key: str, id: str, **more: list[str]) -> dict[str, Any]:
+def _command(site: Site, settings: Tunnels, key: str, id: str, **parameters: list[str]) -> dict[str, Any]:
     answer = _call(site, "ssm", "send_command", InstanceIds=[id], DocumentName=settings.document or _shipped(site),
-                   Parameters={"Key": [key], **more}, TimeoutSeconds=_DELIVERY_SECONDS, Comment=key[:100])
+                   Parameters=parameters, TimeoutSeconds=_DELIVERY_SECONDS, Comment=key[:100])
     return {"command": answer["Command"]["CommandId"]}
 
 
@@ -70,6 +70,7 @@ def point(site: Site, request: Request, actions: Sequence[Action]) -> list[str]:
         def send(settings: Tunnels, key: str, id: str, to: str = to) -> dict[str, Any]:
             _call(site, "ssm", "put_parameter", Name=host.lead(f"{site.fleet.name}-{site.stage}"), Value=to,
                   Type="String", Overwrite=True)
+            # Without the key: the document would run it once, and say of a second one that all is well.
             return _command(site, settings, key, id, Action=["point"], Master=[to])
 
         results += _each(site, [action], send)

@@ -6,7 +6,7 @@ import msgspec
 from msgspec.structs import replace
 
 from chalicelib.plan import Action, Plan
-from chalicelib.tunnels import ladder, leads, pages, pointing, records, seats, severed
+from chalicelib.tunnels import ladder, pages, pointing, records, seats
 from chalicelib.tunnels.guards import View, up
 from chalicelib.tunnels.records import (
     CANARY_EVERY,
@@ -69,10 +69,9 @@ def _think(seen: Seen, id: str) -> Decision:
     view, notes = View(seen, seats.slots(seen)), list[str]()
     ladder.light(view)
     ladder.move_on(view)
-    if seen.fenced:
-        acts = list(severed.drains(view)) if seen.settings.mode != "observe" else []
-        return closed(view, id, acts, [f"the master in {seen.fenced} is fenced: the tunnels to it stay out"])
     astray = list(pointing.drains(view))
+    if seen.fenced:
+        return closed(view, id, astray, [f"the master in {seen.fenced} is fenced: the tunnels to it stay out"])
     acts = [act for step in (ladder.undrains, ladder.starts, ladder.drains, pointing.points, ladder.heals)
             for act in step(view, notes.append)]
     return closed(view, id, [*astray, *acts], notes)
@@ -86,7 +85,7 @@ def closed(view: View, id: str, acts: list[Act], notes: list[str]) -> Decision:
     slots = tuple(view.slots.values())
     far = None if view.seen.blind else _far(view.seen, [slot for slot in slots if up(view, slot)])
     after = Memory(id, view.now, slots, view.heals, view.replacements, view.dark, view.held, told, far or memory.far,
-                   view.seen.fenced, view.seen.asked, view.vouched, **leads.remembered(view.seen, slots))
+                   view.seen.fenced, view.seen.asked, view.vouched, view.seen.lead)
     strange = seats.newcomers(view.endpoints, {slot.instance for slot in slots})
     if strange:
         notes.append(f"more instances than slots, these have none: {', '.join(strange)}")
@@ -103,13 +102,14 @@ def _far(seen: Seen, answering: list[Slot]) -> Canary | None:
 
 
 def _action(act: Act, memory: Memory) -> Action:
-    slot = next(slot for slot in memory.slots if slot.name == act.slot)
+    # A host may have none: there can be more of them than slots.
+    slot = next((slot for slot in memory.slots if slot.name == act.slot), Slot(act.slot))
     facts: dict[str, Any] = {"key": act.key, "instance": act.instance, "turn": memory.turn}
     if act.to:
         facts["to"] = act.to
     if slot.streak:
         facts |= {"side": slot.streak.side, "why": slot.streak.why, "in_a_row": slot.streak.count}
-    return Action(act.kind, f"slot {act.slot}", act.reason, facts)
+    return Action(act.kind, f"slot {act.slot or '-'}", act.reason, facts)
 
 
 def _page(page: Page, at: float) -> Action:

@@ -17,6 +17,7 @@ from chalicelib.tunnels.records import (
     REPLACE,
     REPLACEMENTS_MOST,
     REPLACEMENTS_WINDOW,
+    RESTART,
     SKEW,
     TRIES,
     Canary,
@@ -183,7 +184,8 @@ def tunnel_works(view: View, slot: Slot, kind: Kind) -> str:
 
 def strays(view: View, slot: Slot, kind: Kind) -> str:
     """Whoever leads to another master than the one that counts is led there, and not let in before."""
-    if not astray(slot, view.seen) or (kind != "undrain" and slot.turns >= TRIES):
+    in_vain = slot.turns >= TRIES and view.now - slot.pointed >= RESTART
+    if not astray(slot, view.seen) or (kind != "undrain" and in_vain):
         return ""
     return f"it is not known to lead to the master in {view.seen.lead} yet"
 

@@ -81,6 +81,8 @@ def _kind(view: View, slot: Slot, ask: Ask) -> Kind | Literal[""]:
 
 def _why_not(view: View, slot: Slot, ask: Ask) -> str:
     if ask == "undrain":
+        if view.seen.fenced:
+            return f"the master in {view.seen.fenced} is fenced"
         if wrong := strays(view, slot, "undrain"):
             return wrong
         return "" if up(view, slot) else "it does not answer; the healer lets it in as soon as it does"

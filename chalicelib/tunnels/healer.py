@@ -9,11 +9,13 @@ from functools import cache, partial
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from chalicelib import control, site
 from chalicelib.control import Failed, Operation
 from chalicelib.site import Site
-from chalicelib.tunnels import canary, operations, rounds
+from chalicelib.tunnels import bearing, canary, operations, rounds
+from chalicelib.tunnels.declared import Tunnels
 from chalicelib.tunnels.parked import Parked, Target
 from chalicelib.tunnels.probe import sweep
 from chalicelib.tunnels.records import Endpoint
@@ -34,8 +36,15 @@ class Healer:
         """The verdict of each endpoint, by instance id, within the better part of a round."""
         if self.tunnels is None:
             return {}
-        targets = [Target(one.id, one.address, self.tunnels.port, self.tunnels.server or "") for one in endpoints]
-        return asyncio.run(sweep(targets, time.monotonic() + _PROBING * self.tunnels.every, self._parked))
+        return asyncio.run(self._look(self.tunnels, endpoints))
+
+    async def _look(self, tunnels: Tunnels, endpoints: Sequence[Endpoint]) -> Mapping[str, Verdict]:
+        seconds = _PROBING * tunnels.every
+        targets = [Target(one.id, one.address, tunnels.port, tunnels.server or "") for one in endpoints]
+        asked = {one.id: one.address for one in endpoints} if tunnels.hosts and tunnels.hosts.ways else {}
+        verdicts, leads = await asyncio.gather(sweep(targets, time.monotonic() + seconds, self._parked),
+                                               bearing.ask(asked, tunnels.health_port, seconds))
+        return {id: replace(verdict, leads=leads.get(id, "")) for id, verdict in verdicts.items()}
 
     def handle(self, event: object, id: str) -> dict[str, Any]:
         """A scheduled event is a minute of rounds; anything else one plan, which `{"apply": true}` carries out."""

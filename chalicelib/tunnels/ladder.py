@@ -87,8 +87,8 @@ def _moved(view: View, slot: Slot) -> Slot:
 
 def _restarted(view: View, slot: Slot, age: float) -> Slot:
     said = view.seen.commands.get(slot.command)
-    if said == "failed" or (slot.points and age >= RESTART):
-        return replace(slot, phase="drained", since=view.now, command="", points="")
+    if said == "failed":
+        return replace(slot, phase="drained", since=view.now, command="")
     if said == "done" or age >= RESTART:
         return replace(slot, phase="verifying", since=view.now, command="")
     return slot

@@ -1,11 +1,11 @@
-"""Where a tunnel leads: what is known of each host, and whether that is where the master is. Pure.
+"""Where a tunnel leads, and whether that is where the master is. Pure.
 
-A promotion makes another region's server the master. Which one counts, `Seen.lead`, comes from the coordination table;
-where the hosts of `[tunnels.hosts]` lead is known by what they were told. Of other hosts nothing is known or asked:
-`lead` is empty then. A host that leads elsewhere, or nobody knows where, is *astray*: see `pointing`.
+A promotion makes another region's server the master. Which region counts, `Seen.lead`, comes from the coordination
+table; each host of `[tunnels.hosts]` says itself where its ssh was last started to, and the healer asks it in each
+round (`bearing`). A host that leads elsewhere, or says nothing although the master has moved, is *astray*: see
+`pointing`.
+Where there is but one way, or hosts are not ours, nobody is asked, and `lead` is empty.
 """
-
-from typing import Any
 
 from msgspec.structs import replace
 
@@ -13,44 +13,34 @@ from chalicelib.tunnels.records import Seen, Slot
 from chalicelib.tunnels.verdict import Verdict
 
 
+def right(leads: str, seen: Seen) -> bool:
+    """Whether a host that says that is led to the master. One that has never said anything was launched to where
+    fleet.toml has it."""
+    return not seen.lead or (leads or seen.settings.master) == seen.lead
+
+
 def astray(slot: Slot, seen: Seen) -> bool:
-    """Whether it may lead to another region than the one where the master is."""
-    return bool(slot.instance) and slot.leads != seen.lead
+    """Whether the slot's host may lead to another region than the one where the master is."""
+    return bool(slot.instance) and not right(slot.leads, seen)
 
 
-def launched(seen: Seen, instance: str) -> str:
-    """Where a host leads that gets a slot: it has read that as it booted; nothing if that may have been before the
-    last change."""
-    memory = seen.memory
-    if not seen.lead or not memory.known:
-        return seen.lead and seen.settings.master
-    return memory.known if seen.endpoints[instance].launched >= memory.since else ""
+def elsewhere(instance: str, seen: Seen) -> bool:
+    """Whether a host says that it leads to another region."""
+    said = seen.verdicts[instance].leads if instance in seen.verdicts else ""
+    return bool(said) and not right(said, seen)
 
 
-def arrived(slot: Slot, seen: Seen) -> Slot:
-    """After what the command that was to lead it has brought. Before all memory a host leads where it was launched to.
-    """
-    if slot.points and seen.commands.get(slot.command) == "done":
-        return replace(slot, leads=slot.points, points="", turns=0, streak=None)
-    if seen.lead and not seen.memory.known and not slot.leads:
-        return replace(slot, leads=seen.settings.master)
-    return slot
+def told(slot: Slot, seen: Seen) -> Slot:
+    """With what the host says now; what was counted of a tunnel that led elsewhere says nothing of this one."""
+    found = seen.verdicts.get(slot.instance)
+    if found and found.leads and found.leads != slot.leads:
+        slot = replace(slot, leads=found.leads, streak=None if slot.leads else slot.streak)
+    if astray(slot, seen):
+        return slot if slot.strayed else replace(slot, strayed=seen.at)
+    return replace(slot, strayed=0.0, turns=0) if slot.strayed or slot.turns else slot
 
 
 def verdict(slot: Slot, seen: Seen) -> Verdict | None:
     """What its probe says; of one that is astray only that it is, whoever answers through it."""
     found = seen.verdicts.get(slot.instance)
-    if found is None or not astray(slot, seen):
-        return found
-    return Verdict("ambiguous", "astray", found.at)
-
-
-def remembered(seen: Seen, slots: tuple[Slot, ...]) -> dict[str, Any]:
-    """What the memory has of it after a round."""
-    memory, there = seen.memory, any(slot.instance and slot.leads == seen.lead for slot in slots)
-    if not seen.lead:
-        return {}
-    turned = seen.at if memory.lead not in ("", seen.lead) else memory.turned
-    known = seen.lead if there else memory.known or seen.settings.master
-    since = seen.at if memory.known not in ("", known) else memory.since
-    return {"lead": seen.lead, "turned": turned, "known": known, "since": since}
+    return Verdict("ambiguous", "astray", found.at) if found and astray(slot, seen) else found

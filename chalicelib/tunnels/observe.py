@@ -13,6 +13,7 @@ from chalicelib import cloud
 from chalicelib.control import Refused, Request, logger
 from chalicelib.databases import records as databases
 from chalicelib.site import Site
+from chalicelib.tunnels import leads
 from chalicelib.tunnels.declared import Tunnels, shipped
 from chalicelib.tunnels.records import (
     CLAIMS,
@@ -78,10 +79,12 @@ def _seen(site: Site, look: Look) -> Seen:
                     fenced=throne.fenced, asked=throne.asked, lead=throne.lead)
     commands = _commands(site, memory)
     verdicts = look([endpoint for endpoint in there.values() if endpoint.state in _RUNS and endpoint.address])
-    up = any(verdict.side == "up" for verdict in verdicts.values())
-    canaries = () if up else _canaries(site)
-    return Seen(site.region, tunnels, memory, there, verdicts, site.clock(), canaries, commands, rev, (), throne.fenced,
+    seen = Seen(site.region, tunnels, memory, there, verdicts, site.clock(), (), commands, rev, (), throne.fenced,
                 throne.asked, throne.lead)
+    # Whoever answers through a tunnel that leads elsewhere says nothing of the master.
+    if any(verdict.side == "up" and leads.right(verdict.leads, seen) for verdict in verdicts.values()):
+        return seen
+    return msgspec.structs.replace(seen, canaries=_canaries(site))
 
 
 def endpoints(site: Site, tunnels: Tunnels) -> dict[str, Endpoint]:
@@ -93,9 +96,8 @@ def endpoints(site: Site, tunnels: Tunnels) -> dict[str, Endpoint]:
     for id, instance in instances.items():
         state = "shutting-down" if leaving.get(id) else instance["State"]["Name"]
         target = targets.get(id, "absent")
-        launched = instance["LaunchTime"].timestamp() if "LaunchTime" in instance else 0.0
         found[id] = msgspec.convert({"id": id, "address": instance.get("PrivateIpAddress", ""), "state": state,
-                                     "target": target, "launched": launched}, Endpoint)
+                                     "target": target}, Endpoint)
     return found
 
 
@@ -192,7 +194,7 @@ class _Throne(NamedTuple):
 def _throne(site: Site, tunnels: Tunnels, memory: Memory) -> _Throne:
     """Who the master is, by the coordination table. Not asked each round, for one that is away would cost all of them,
     unless there is nothing to lose: while the master is fenced. What cannot be learnt is as it was."""
-    now, own = site.clock(), tunnels.master if tunnels.hosts else ""
+    now, own = site.clock(), tunnels.master if tunnels.hosts and tunnels.hosts.ways else ""
     if site.fleet.databases is None:
         return _Throne(own, "", memory.asked)
     before = memory.lead or own
@@ -204,8 +206,10 @@ def _throne(site: Site, tunnels: Tunnels, memory: Memory) -> _Throne:
     except (*cloud.NO_ANSWER, msgspec.ValidationError) as error:
         logger.warning("who the master is cannot be learnt", error=str(error))
         return _Throne(before, memory.fenced, now)
-    named = tunnels.leads_to(master.region)
-    return _Throne(named if own else "", named if named in master.fenced else "", now)
+    lead = tunnels.leads_to(master.region)
+    # Without a way to the master they lead to one that is over, whether or not it is fenced.
+    closed = lead in master.fenced or bool(own and lead != master.region)
+    return _Throne(lead if own else "", lead if closed else "", now)
 
 
 def _canaries(site: Site) -> tuple[Canary, ...]:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from chalicelib import durations
 from chalicelib.tunnels.guards import View, known_alive, live
-from chalicelib.tunnels.leads import astray
 from chalicelib.tunnels.records import ASK_AGAIN, ASTRAY_TOLD, DARK_TOLD, OUT_TOLD, TOLD_AGAIN, Page, Slot, Told
 
 
@@ -27,10 +26,11 @@ def _found(view: View) -> Iterator[tuple[Page, float]]:
     if view.seen.fenced:
         yield _severed(view), 0.0
         return
-    memory, wandering = view.seen.memory, [slot for slot in view.slots.values() if astray(slot, view.seen)]
-    if wandering and memory.turned and view.now - memory.turned >= ASTRAY_TOLD:
-        yield _astray(view, wandering), memory.turned
-    dark = None if wandering else _dark(view)
+    wandering = [slot for slot in view.slots.values() if slot.strayed]
+    if late := [slot for slot in wandering if view.now - slot.strayed >= ASTRAY_TOLD]:
+        yield _astray(view, late), min(slot.strayed for slot in late)
+    # If all are astray nothing is known of the far side.
+    dark = None if len(wandering) == len(view.slots) else _dark(view)
     if dark:
         yield dark, view.dark
     for slot in view.slots.values():
@@ -43,8 +43,9 @@ def _found(view: View) -> Iterator[tuple[Page, float]]:
 def _severed(view: View) -> Page:
     return Page("TunnelsSevered", view.seen.region,
                 f"the master in {view.seen.fenced}, to which these tunnels lead, is fenced by a promotion: they are "
-                "out of the balancer, so that nobody reaches it; name the new master and its gateway in [tunnels] of "
-                "fleet.toml and deploy, or promote that region again")
+                "out of the balancer, so that nobody reaches it; if that lasts, fleet.toml has no "
+                "[[tunnels.hosts.ways]] to the new master: add it, deploy and replace the hosts, or promote the former "
+                "region again")
 
 
 def _astray(view: View, slots: list[Slot]) -> Page:

@@ -9,38 +9,48 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from chalicelib.tunnels import ladder
+from chalicelib.tunnels import ladder, leads
 from chalicelib.tunnels.guards import View, refusal, registered
-from chalicelib.tunnels.leads import astray
-from chalicelib.tunnels.records import ASK_AGAIN, RESTART, Act
+from chalicelib.tunnels.records import ASK_AGAIN, RESTART, Act, Slot
+
+# A host that was launched so lately (s) is only just booting: Run Command does not know it yet.
+_BOOTS = 90
 
 
 def drains(view: View) -> Iterator[Act]:
-    """Out of the balancer with whatever is astray; asked again if it is still there later."""
+    """Out of the balancer with whatever is astray, or leads to a master that is fenced; asked again if it stays."""
+    seen = view.seen
+    if view.settings.mode == "observe" or seen.blind:
+        return
+    why = f"the master in {seen.fenced} is fenced" if seen.fenced else f"the master is in {seen.lead} now"
     for slot in list(view.slots.values()):
-        if (astray(slot, view.seen) and registered(view, slot) and view.now - slot.asked >= ASK_AGAIN
-                and view.settings.mode != "observe"):
+        # Who has just come may not have been heard yet.
+        out = seen.fenced or (slot.strayed and (slot.leads or view.now - slot.strayed >= ASK_AGAIN))
+        if out and registered(view, slot) and view.now - slot.asked >= ASK_AGAIN:
             begun = ladder.begun(view, slot) if slot.phase == "healthy" else {}
-            yield ladder.act(view, slot, "drain", _why(view), asked=view.now, **begun)
+            yield ladder.act(view, slot, "drain", why, asked=view.now, **begun)
+    # There may be more hosts than slots, and the balancer has them all.
+    for id in sorted(seen.endpoints.keys() - {slot.instance for slot in view.slots.values()}):
+        if seen.endpoints[id].target == "registered" and (seen.fenced or leads.elsewhere(id, seen)):
+            yield Act("drain", "", id, int(view.now) // ASK_AGAIN, 0, view.now, why)
 
 
 def points(view: View, note: ladder.Note) -> Iterator[Act]:
     """The way to the master, for each that does not lead there; again after a while, for as long as that takes."""
     for slot in list(view.slots.values()):
-        endpoint = view.endpoints.get(slot.instance)
-        if (not astray(slot, view.seen) or slot.phase in ("restarting", "replacing") or endpoint is None
-                or endpoint.state != "running" or (slot.turns and view.now - slot.healed < RESTART)):
+        if not leads.astray(slot, view.seen) or not _due(view, slot):
             continue
         if reason := refusal(view, slot, "point"):
             note(ladder.held(slot, "point", reason))
             continue
         begun = ladder.begun(view, slot) if slot.phase == "healthy" else {}
-        done = ladder.act(view, slot, "point", _why(view), to=view.seen.lead, **begun | {
-            "phase": "restarting", "since": view.now, "healed": view.now, "points": view.seen.lead,
-            "restarts": 0, "turns": slot.turns + 1})
-        view.slots[slot.name] = replace(view.slots[slot.name], command=done.key)
-        yield done
+        slot = replace(slot, **begun)
+        why = f"the master is in {view.seen.lead} now"
+        yield ladder.act(view, slot, "point", why, to=view.seen.lead, pointed=view.now, turns=slot.turns + 1)
 
 
-def _why(view: View) -> str:
-    return f"the master is in {view.seen.lead} now"
+def _due(view: View, slot: Slot) -> bool:
+    endpoint = view.endpoints.get(slot.instance)
+    booting = slot.phase == "joining" and view.now - slot.since < _BOOTS
+    return (endpoint is not None and endpoint.state == "running" and not booting and slot.phase != "restarting"
+            and (not slot.turns or view.now - slot.pointed >= RESTART + ASK_AGAIN))

@@ -46,13 +46,12 @@ FENCE_EVERY = 30
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """An instance that holds a tunnel, `launched` then. `target` is what the balancer's target group says of it."""
+    """An instance that holds a tunnel. `target` is what the balancer's target group says of it."""
 
     id: str
     address: str
     state: Literal["pending", "running", "stopping", "stopped", "shutting-down", "terminated"] = "running"
     target: Literal["registered", "draining", "absent"] = "registered"
-    launched: float = 0
 
 
 class Canary(msgspec.Struct, frozen=True):
@@ -81,8 +80,9 @@ class Slot(msgspec.Struct, frozen=True):
     `out` is since when it has been out of service (0: in service); an `episode` is one such time, in which acts are
     numbered by `seq`. `cool` is the last cool-down (s), in force until `cooled`. `asked` is when the balancer, or EC2,
     was last asked to take it out or in, `healed` when the last heal began. `command` is the key of the restart under
-    way. `kept` is out by hand. `leads` is the region whose master it leads to (empty: not known); `points` the one that
-    the command under way is to lead it to, the `turns`th in a row.
+    way. `kept` is out by hand. `leads` is the region that its host leads to, as it last said (empty: never). `strayed`
+    is since when that is not where the master is (0: it is); it was told to lead there `turns` times in a row, last
+    when it was `pointed`.
     """
 
     name: str
@@ -102,7 +102,8 @@ class Slot(msgspec.Struct, frozen=True):
     command: str = ""
     kept: bool = False
     leads: str = ""
-    points: str = ""
+    strayed: float = 0
+    pointed: float = 0
     turns: int = 0
 
 
@@ -120,8 +121,7 @@ class Memory(msgspec.Struct, frozen=True):
     `far` is what this region last told the others. `fenced` is the region of the master if a promotion has closed it,
     as the coordination table said when it was `asked` last. `vouched` is when, while nothing is up, a canary first said
     that the far side lives, and has been heard to say so ever since (0: none has). `lead` is the region whose master
-    the tunnels are to lead to, since `turned` (0: they always were). A host that is launched leads to `known`, for one
-    that is there was told to, and has done so `since` then.
+    the tunnels are to lead to.
     """
 
     turn: str = ""
@@ -137,9 +137,6 @@ class Memory(msgspec.Struct, frozen=True):
     asked: float = 0
     vouched: float = 0
     lead: str = ""
-    turned: float = 0
-    known: str = ""
-    since: float = 0
 
 
 Command = Literal["done", "failed"]

@@ -24,7 +24,8 @@ def calm(seen: Seen) -> Memory | None:
         streak, verdict = slot.streak, seen.verdicts.get(slot.instance)
         endpoint = seen.endpoints.get(slot.instance)
         if (streak is None or verdict is None or endpoint is None or not streak.up or verdict.side != "up"
-                or slot.phase != "healthy" or slot.out or slot.kept or slot.leads != seen.lead
+                or slot.phase != "healthy" or slot.out or slot.kept or slot.strayed
+                or (verdict.leads and verdict.leads != slot.leads)
                 or endpoint.target != "registered" or endpoint.state != "running"
                 or not streak.at < verdict.at <= streak.at + stale or seen.at - verdict.at > stale):
             return None
@@ -35,7 +36,7 @@ def calm(seen: Seen) -> Memory | None:
 def slots(seen: Seen) -> dict[str, Slot]:
     """All slots by name, with their instances and what is known of them now."""
     known = _filled(seen)
-    return {slot.name: _counted(leads.arrived(slot, seen), seen) for slot in known}
+    return {slot.name: _counted(leads.told(slot, seen), seen) for slot in known}
 
 
 def _counted(slot: Slot, seen: Seen) -> Slot:
@@ -80,5 +81,5 @@ def _vacated(slot: Slot, seen: Seen) -> Slot:
 def _seated(slot: Slot, instance: str, seen: Seen) -> Slot:
     goes_on = slot.phase == "replacing"
     return replace(slot, instance=instance, phase="joining", since=seen.at, streak=None, asked=0.0, command="",
-                   kept=False, leads=leads.launched(seen, instance), points="", turns=0,
+                   kept=False, leads="", strayed=0.0, turns=0,
                    restarts=slot.restarts if goes_on else 0, replaced=slot.replaced if goes_on else 0)

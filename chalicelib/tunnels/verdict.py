@@ -13,7 +13,7 @@ class Verdict(msgspec.Struct, frozen=True):
     `side`: the database answered (`up`); the tunnel is broken on our side (`local`); the tunnel works and what it leads
     to does not (`far`); nothing was said in time (`ambiguous`). `why` is one word for what was seen, such as `refused`.
     `at` is when it was known (epoch seconds), `seconds` how long that took. `said` quotes the other side, printable
-    characters only.
+    characters only. `leads` is the region to which the host says it leads, if it was asked and says so.
     """
 
     side: Side
@@ -21,3 +21,4 @@ class Verdict(msgspec.Struct, frozen=True):
     at: float
     seconds: float = 0.0
     said: str = ""
+    leads: str = ""

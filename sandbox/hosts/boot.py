@@ -87,6 +87,8 @@ def _program(path: str) -> str:
 
 
 def _path(word: str, root: Path) -> str:
+    if word.startswith("/var/cache/lamplighter/"):
+        return str(root.parent / "cache" / Path(word).name)
     return str(root / word[1:]) if word.startswith(("/usr/local/", "/etc/lamplighter/")) else word
 
 
@@ -96,6 +98,7 @@ def environment(folder: Path, keyring: Path, values: Mapping[str, str]) -> dict[
     root = folder / "root"
     return {**own, **values} | {
         "PATH": f"{keyring / 'bin'}{os.pathsep}{own['PATH']}", "RUNTIME_DIRECTORY": str(folder / "run"),
+        "CACHE_DIRECTORY": str(folder / "cache"),
         "LAMPLIGHTER_SETTINGS": str(folder / "tunnel.env"),
         "LAMPLIGHTER_LIB": str(root / "usr/local/lib/lamplighter"),
         "LAMPLIGHTER_SSH_CONFIG": str(root / "etc/lamplighter/ssh_config")}
@@ -109,6 +112,7 @@ def lay(folder: Path, keyring: Path, user_data: str, address: str) -> dict[str, 
     values = settings(user_data, address)
     around = environment(folder, keyring, values)
     (folder / "run").mkdir(mode=0o700, exist_ok=True)
+    (folder / "cache").mkdir(exist_ok=True)
     wanted = hashlib.sha256(f"{address}\n{keyring}\n{user_data}".encode()).hexdigest()
     with (folder / "laid").open("a+") as laid:
         fcntl.flock(laid, fcntl.LOCK_EX)

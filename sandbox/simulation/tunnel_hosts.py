@@ -15,13 +15,15 @@ At = Callable[[float, Callable[[Any], None], Any], None]
 
 
 class Host:
-    """An instance, `launched` then, whose tunnel `leads` to a region's master and was `led` there then. `ready` is when
-    its service is next up; a `fault` lasts `until`, or until a restart if it is not `deep`. `broke` is when that began,
-    `lost` when it last ceased to serve, `left` when it was last drained; `done` are the keys that its document has
-    seen."""
+    """An instance whose tunnel `leads` to a region, since it was `led` there; `booted` is when it first says so.
 
-    def __init__(self, id: str, launched: float, ready: float, leads: str) -> None:
-        self.launched = launched
+    `ready` is when its service next is up; a `fault` lasts `until`, or until a restart if it is not `deep`. `broke` is
+    when that began, `lost` when it last ceased to serve, `left` when it was last drained; `done` are the keys that its
+    document has seen.
+    """
+
+    def __init__(self, id: str, ready: float, leads: str) -> None:
+        self.booted = ready
         self.id, self.ready, self.state, self.target, self.leads = id, ready, "running", "registered", leads
         self.led = -NEVER
         self.fault, self.until, self.deep, self.broke, self.lost, self.left = "", 0.0, False, 0.0, -NEVER, -NEVER
@@ -75,6 +77,10 @@ class Street:
             return ("up", "greeting") if self.far.former else ("far", "eof")
         return ("up", "greeting") if self.far.up else _WHY[self.far.side]
 
+    def leads(self, host: Host) -> str:
+        """Where the host says that it leads; now and then nothing, for its health port is another process."""
+        return host.leads if host.state == "running" and self.now >= host.booted and self.chance.random() < 0.98 else ""
+
     def serves(self, host: Host) -> bool:
         """Whether the database answers through it."""
         return (self.far.up and host.state == "running" and self.now >= host.ready and not host.faulty(self.now)
@@ -83,9 +89,8 @@ class Street:
     def shown(self) -> dict[str, Endpoint]:
         """What EC2, Auto Scaling and the target group say."""
         if self._shown is None:
-            self._shown = {host.id: Endpoint(
-                host.id, "10.0.0.1", host.state, host.target, host.launched)  # type: ignore[arg-type]
-                for host in self.hosts.values()}
+            self._shown = {host.id: Endpoint(host.id, "10.0.0.1", host.state, host.target)  # type: ignore[arg-type]
+                           for host in self.hosts.values()}
         return self._shown
 
     def said(self, command: str) -> Command | None:
@@ -181,7 +186,7 @@ class Street:
         # The document runs a key once, however often it is delivered.
         if host.state == "running" and key not in host.done:
             host.done.add(key)
-            if key.endswith("/point") and not self._leads(host):
+            if key.endswith("/point") and not self._led(host):
                 self.commands[key] = (self.now + self.chance.uniform(5, 20), "failed")
                 return
             self._ceases(host)
@@ -191,7 +196,7 @@ class Street:
             known = self.chance.uniform(30, 90) if self.chance.random() < 0.1 else self.chance.uniform(1, 6)
             self.commands[key] = (self.now + known, "done")
 
-    def _leads(self, host: Host) -> bool:
+    def _led(self, host: Host) -> bool:
         """It takes the way that the parameter says, if that leads to a database."""
         far = self.far
         good = (far.up if far.lead == far.master else far.former) and self.chance.random() < 0.95
@@ -208,9 +213,13 @@ class Street:
         self.dies(host)
         return ""
 
+    def joins(self) -> Host:
+        """One more than is wanted, as when Auto Scaling balances zones: it launches before it takes away."""
+        return self._new(self.now + self.chance.uniform(10, 50))
+
     def _gone(self, host: Host) -> None:
-        if self.hosts.pop(host.id, None):
-            self._shown = None
+        gone, self._shown = self.hosts.pop(host.id, None), None
+        if gone and len(self.hosts) < self.wanted:
             slow = self.chance.random() < 0.1
             wait = self.chance.uniform(200, 500) if slow else self.chance.uniform(15, 60)
             self.at(max(self.now, self.drought) + wait, self._arrives, None)
@@ -226,13 +235,13 @@ class Street:
 
     def _new(self, ready: float) -> Host:
         self._made += 1
-        host = Host(f"i-{self._made:04d}", self.now, ready, self.far.lead)
+        host = Host(f"i-{self._made:04d}", ready, self.far.lead)
         self.hosts[host.id], self._shown = host, None
         self.at(ready, self._boots, host)
         return host
 
     def _boots(self, host: Host) -> None:
-        host.leads = self.far.lead
+        host.leads, host.led = self.far.lead, self.now
 
 
 class Neighbour:

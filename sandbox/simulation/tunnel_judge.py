@@ -26,9 +26,7 @@ _HEALS = ("restart", "replace")
 # Since when a slot is out of which people know.
 _KNOWN = float("inf")
 # From a promotion to the moment when every round knows of it, and for how many rounds a host may then lead elsewhere.
-_MOVED, _ASTRAY_ROUNDS, _TRIES = 45, 30, 2
-# Run Command may take so long to say that a host has been led to the master.
-_LED = 120
+_MOVED, _ASTRAY_ROUNDS, _TRIES = 45, 60, 2
 # How the reasons of acts begin that a promotion brings.
 MOVED = "the master "
 
@@ -48,13 +46,11 @@ class Timeline(msgspec.Struct, frozen=True):
 
 
 class Sight(msgspec.Struct):
-    """A slot as the world has it: out of service since, for so many rounds; serving but not registered for so many; in
-    the balancer and leading to another region than the master's for so many."""
+    """A slot as the world has it: out of service since, for so many rounds; serving but not registered for so many."""
 
     out: float = 0
     rounds: int = 0
     leaked: int = 0
-    astray: int = 0
     served: int = 0
     cool: int = 0
     cooled: float = 0
@@ -75,6 +71,7 @@ class Judge:
         self._heals: deque[float] = deque()
         self._replaced: deque[float] = deque()
         self._sights: dict[str, Sight] = {}
+        self._astray: Counter[str] = Counter()
         self._told: dict[str, float] = {}
         self._dark, self._last = False, 0.0
         self._blip: tuple[float, float] = (0.0, 0.0)
@@ -115,7 +112,8 @@ class Judge:
             self.wrong(f"{who} though the far side went down before the last tunnel did")
         if far.up and far.lasted > 60 and far.up_since < seen < far.up_since + _JUST_BACK:
             self.wrong(f"{who} {seen - far.up_since:.0f} s after the far side came back")
-        if host and street.side(host) == ("far", "blocked") and max(host.broke, host.ready) < seen and not any(
+        works = host and host.leads == far.master and street.side(host) == ("far", "blocked")
+        if host and works and max(host.broke, host.ready) < seen and not any(
                 self._served(one) or street.side(one)[0] == "up" for one in street.hosts.values()):
             self.wrong(f"{who}, whose tunnel works, while nothing answers")
         self._spend(self._heals, seen, _WINDOW, _MOST, who)
@@ -127,16 +125,14 @@ class Judge:
         if sum(seen - when < window for when in spent) > most:
             self.wrong(f"{who} is more than {most} within {window:.0f} s")
 
-    def drained(self, host: Host, act: Act, known: str) -> None:
+    def drained(self, host: Host, act: Act) -> None:
         """The balancer has just let go of `host`: another one must be there, or have been until a moment ago.
 
-        Not while there is a promotion, nor after one: whoever is sent to a host is to be sent to the master, and until
-        it is known (of one in the region, then of this one) that it leads there, to nobody.
+        Not while there is a promotion, and not of what leads to a master that is over, or has done so until just now.
         """
         street, far = self.street, self.street.far
-        unknown = known != far.master or street.now - max(host.led, far.moved) < _LED
-        if far.fenced or street.now - far.moved < _MOVED or (
-                act.reason.startswith(MOVED) and (unknown or not street.serves(host))):
+        if far.fenced or street.now - far.moved < _MOVED or (act.reason.startswith(MOVED) and (
+                street.now - host.led < _UNKNOWN or not street.serves(host))):
             return
         others = (one for one in self.street.hosts.values() if one is not host and self._served(one))
         if not any(one.target == "registered" or self.street.now - one.left < _UNKNOWN for one in others):
@@ -150,8 +146,7 @@ class Judge:
     def remembered(self, before: Memory, after: Memory) -> None:
         """One heal in flight, and cool-downs kept."""
         now = after.at
-        flying = [slot.name for slot in after.slots if (
-            slot.phase in ("restarting", "verifying") and slot.restarts) or (
+        flying = [slot.name for slot in after.slots if slot.phase in ("restarting", "verifying") or (
             slot.replaced and slot.phase in ("replacing", "joining") and now - slot.healed < 600 - 2 * _SKEW)]
         if len(flying) > 1:
             self.wrong(f"slots {flying} are healed at the same time")
@@ -160,7 +155,7 @@ class Judge:
             was, sight = old.get(slot.name), self._sights.setdefault(slot.name, Sight())
             if was is None:
                 continue
-            if slot.replaced > was.replaced and was.leads != after.lead and was.turns < _TRIES and not slot.kept:
+            if slot.replaced > was.replaced and was.strayed and was.turns < _TRIES and not slot.kept:
                 self.wrong(f"slot {slot.name} is replaced and was not led to the master {_TRIES} times")
             heals, healed = slot.restarts + slot.replaced, was.restarts + was.replaced
             if heals == 1 and not healed and now < sight.cooled - 2 * _SKEW:
@@ -198,6 +193,7 @@ class Judge:
         if now - self._last < 1.5:
             return
         self._last = now
+        self._strays(now)
         # Once people know that nothing is up, no slot's own clock runs until something is seen that is.
         self._dark = self._dark and memory.dark > 0
         for slot in memory.slots:
@@ -210,10 +206,6 @@ class Judge:
             sight.leaked = sight.leaked + 1 if serves and not inside and not slot.kept else 0
             if sight.leaked == _LEAK_ROUNDS and self.mode != "observe":
                 self.wrong(f"slot {slot.name} ({slot.phase}) is healthy and not let in")
-            astray = host is not None and inside and host.leads != self.street.far.master
-            sight.astray = sight.astray + 1 if astray and now - self.street.far.moved > _MOVED else 0
-            if sight.astray == _ASTRAY_ROUNDS and self.mode != "observe":
-                self.wrong(f"slot {slot.name} ({slot.phase}) is in the balancer and leads to a master that is over")
             sight.served = sight.served + 1 if serves and inside else 0
             if serves and inside:
                 # What people know of is news again once it has been well for some time.
@@ -226,6 +218,16 @@ class Judge:
             if now - sight.out > _OUT_SECONDS and sight.rounds > _OUT_ROUNDS:
                 self.wrong(f"slot {slot.name} ({slot.phase}) is out since {sight.out:.0f} and nobody was told")
                 sight.out = _KNOWN
+
+    def _strays(self, now: float) -> None:
+        """Who is in the balancer, with a slot or without, and leads to a master that is over, for how many rounds?"""
+        far = self.street.far
+        for host in self.street.hosts.values():
+            stray = host.target == "registered" and host.leads != far.master and now > max(
+                far.moved + _MOVED, host.booted)
+            self._astray[host.id] = self._astray[host.id] + 1 if stray else 0
+            if self._astray[host.id] == _ASTRAY_ROUNDS and self.mode != "observe":
+                self.wrong(f"{host.id} is in the balancer and leads to a master that is over")
 
     def blip(self, seconds: float) -> None:
         """Several fail at once, for so long (0: no more), while all else is well."""

@@ -23,7 +23,7 @@ class Troubles:
             (self._one, 40), (self._several, 14), (self._blip, 12), (self._flaps, 8), (self._dies, 8), (self._far, 12),
             (self._swap, 8), (self._blocked, 5), (self._drought, 4), (self._silence, 10), (self._blind, 5),
             (self._frozen, 8), (self._absent, 4), (self._spree, 5), (self._eclipse, 3),
-            (self._by_hand, 6), (self._promotion, 4))
+            (self._by_hand, 6), (self._promotion, 4), (self._rebalanced, 2))
 
     def begin(self) -> None:
         """The first trouble, if there is to be any."""
@@ -130,6 +130,12 @@ class Troubles:
             self.street.breaks(host, "dead", NEVER, True)
         self.world.at(self.street.now + self.chance.uniform(40, 90), lambda _: self._silence(), None)
         self.world.at(self.street.now + self.chance.uniform(90, 140), lambda _: self._far(), None)
+
+    def _rebalanced(self) -> None:
+        """Auto Scaling launches a host in another zone, and some time later takes another away."""
+        if len(self.street.hosts) == self.street.wanted:
+            self.street.joins()
+            self.world.at(self.street.now + self.chance.uniform(60, 900), lambda _: self._dies(), None)
 
     def _promotion(self) -> None:
         """The master is closed, and soon another region has it. The former one may go on answering, or be gone."""

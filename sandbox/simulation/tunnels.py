@@ -130,7 +130,8 @@ class World:
         if street.now < until:
             verdicts = old
         else:
-            verdicts = {host.id: Verdict(*street.side(host), at) for host in street.hosts.values()}
+            verdicts = {host.id: Verdict(*street.side(host), at, leads=street.leads(host))
+                        for host in street.hosts.values()}
         commands: dict[str, Command] = {}
         for slot in self.memory.slots:
             if slot.phase == "restarting" and (said := self._command(slot.command)):
@@ -253,7 +254,7 @@ class World:
         if act.kind == "drain":
             answer.append(street.deregister(act.instance))
             if host and not answer[0]:
-                self.judge.drained(host, act, self.memory.known)
+                self.judge.drained(host, act)
         elif act.kind == "undrain":
             answer.append(street.register(act.instance))
         elif act.kind == "restart":

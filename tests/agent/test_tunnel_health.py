@@ -1,14 +1,17 @@
 """The health port as it runs on a tunnel host, in front of endpoints that a test plays."""
 
 import ast
+import asyncio
 import contextlib
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from chalicelib.tunnels import bearing
 from sandbox import greeter
 from tests.peers import health
 from tests.peers.process import Peer, free_port
@@ -153,3 +156,16 @@ def test_it_probes_at_its_own_pace_however_many_ask() -> None:
         running.await_line("up answered")
         assert {health.ask(near)[0] for _ in range(200)} <= {200, 503}
         assert asked(listener, listener.accept) == 0
+
+
+def test_it_tells_where_the_tunnel_was_last_started_to(tmp_path: Path) -> None:
+    way = tmp_path / "way.env"
+    with tunnel() as listener, served(listener, "--way", str(way)) as (near, _):
+        assert health.ask(near, path="/lead") == (404, "not known")
+        for region in ("eu-west-1", "us-east-1"):
+            way.write_text(f"MASTER={region}\nGATEWAY=10.0.0.9\n")
+            assert health.ask(near, path="/lead") == (200, region)
+            assert asyncio.run(bearing.ask({"a": near[0]}, near[1], 30)) == {"a": region}
+        assert health.ask(near)[0] == 503
+    with tunnel() as listener, served(listener) as (near, _):
+        assert health.ask(near, path="/lead")[0] == 404 and asyncio.run(bearing.ask({"a": near[0]}, near[1], 30)) == {}

@@ -11,6 +11,7 @@ from chalicelib.tunnels.keys import Key
 from commands import tunnel_host
 from tests.agent.fake_aws import HOST_KEYS, LEAD, PROGRAM, WAY, Host, host
 
+HERE = "MASTER=us-east-1\n"
 KEY = Key(bytes(32), "a" * 36).private()
 
 
@@ -84,7 +85,7 @@ def test_a_key_that_the_gateway_does_not_take_is_not_put_in_place(tmp_path: Path
 
 def test_at_boot_it_leads_to_where_the_master_is_now(tmp_path: Path) -> None:
     made = host(tmp_path)
-    for lead, way in (("eu-north-1", WAY), ("us-east-1", ""), ("as-launched", "")):
+    for lead, way in (("eu-north-1", f"MASTER=eu-north-1\n{WAY}"), ("us-east-1", HERE), ("as-launched", HERE)):
         made.answers(lead, AWSCURRENT=KEY)
         assert made.keys("boot").returncode == 0
         assert (made.run / "way.env").read_text() == way
@@ -101,10 +102,11 @@ def test_a_way_that_is_not_known_leaves_what_is_there(tmp_path: Path) -> None:
     made.answers("eu-north-1", AWSCURRENT=KEY)
     made.keys("boot")
     made.answers("sa-east-1", AWSCURRENT=KEY)
-    for words in (["boot"], ["reload"], ["point", "sa-east-1"]):
+    for words in (["boot"], ["point", "sa-east-1"]):
         done = made.keys(*words)
         assert done.returncode == 1 and "no way to sa-east-1" in done.stderr and "replace it" in done.stderr
-    assert (made.run / "way.env").read_text() == WAY and left(made) == ["key", "known_hosts", "way.env"]
+    assert (made.run / "way.env").read_text() == f"MASTER=eu-north-1\n{WAY}"
+    assert left(made) == ["key", "known_hosts", "way.env"]
 
 
 def test_a_way_is_not_taken_before_it_has_led_to_a_database(tmp_path: Path) -> None:
@@ -116,7 +118,7 @@ def test_a_way_is_not_taken_before_it_has_led_to_a_database(tmp_path: Path) -> N
     made.answers("eu-north-1", AWSCURRENT=KEY)
     done = made.keys("point", "eu-north-1")
     assert done.returncode == 3 and "the gateway 127.0.0.9 does not let this key in" in done.stderr
-    assert (made.run / "way.env").read_text() == "" and left(made) == ["key", "known_hosts", "way.env"]
+    assert (made.run / "way.env").read_text() == HERE and left(made) == ["key", "known_hosts", "way.env"]
 
 
 def test_whoever_is_to_lead_elsewhere_than_the_parameter_says_does_not(tmp_path: Path) -> None:

@@ -28,11 +28,11 @@ def port(near: Place, tunnel: Place, *options: str) -> Iterator[Peer]:
             yield running
 
 
-def ask(near: Place, method: str = "GET") -> tuple[int, str]:
+def ask(near: Place, method: str = "GET", path: str = "/") -> tuple[int, str]:
     """The status and the text of an answer."""
     connection = http.client.HTTPConnection(*near, timeout=30)
     try:
-        connection.request(method, "/")
+        connection.request(method, path)
         answer = connection.getresponse()
         return answer.status, answer.read().decode().strip()
     finally:

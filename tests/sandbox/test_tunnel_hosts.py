@@ -82,7 +82,9 @@ def test_a_boot_lays_out_what_the_user_data_would(tmp_path: Path, monkeypatch: p
     assert (program.stat().st_mtime_ns, program.stat().st_ctime_ns) == (laid.st_mtime_ns, laid.st_ctime_ns)
     unit = boot.unit((tmp_path / "root/etc/systemd/system/lamplighter-tunnel.service").read_text(), around,
                      tmp_path / "root")
-    assert unit.before == (("test", "-s", f"{tmp_path}/run/key"),) and not unit.remains
+    assert not unit.remains and unit.before == (
+        ("test", "-s", f"{tmp_path}/run/key"),
+        ("install", "-m", "0644", f"{tmp_path}/run/way.env", f"{tmp_path}/cache/way.env"))
     assert unit.words == (
         "ssh", "-F", f"{tmp_path}/root/etc/lamplighter/ssh_config", "-N", "-T", "-n", "-i", f"{tmp_path}/run/key",
         "-o", f"UserKnownHostsFile={tmp_path}/run/known_hosts", "-o",
@@ -91,7 +93,7 @@ def test_a_boot_lays_out_what_the_user_data_would(tmp_path: Path, monkeypatch: p
     health = boot.unit((tmp_path / "root/etc/systemd/system/lamplighter-tunnel-health.service").read_text(), around,
                        tmp_path / "root")
     assert health.words[:3] == (sys.executable, "-I", f"{tmp_path}/root/usr/local/lib/lamplighter/tunnel_health.py")
-    assert health.words[-1] == "--expect="
+    assert health.words[-3:] == ("--expect=", "--way", f"{tmp_path}/cache/way.env")
 
 
 def test_user_data_of_something_else_is_refused() -> None:

@@ -51,10 +51,18 @@ def test_if_what_is_astray_was_not_taken_out_it_would_serve_a_master_that_is_ove
 
 
 @pytest.mark.slow
-def test_if_a_host_that_comes_was_thought_to_lead_to_the_master_it_would_serve_one_that_is_over(
+def test_if_hosts_without_a_slot_were_passed_over_they_would_serve_a_master_that_is_over(
     monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leads, "launched", lambda seen, instance: seen.lead)
+    monkeypatch.setattr(leads, "elsewhere", lambda instance, seen: False)
+    assert harms("leads to a master that is over")
+
+
+@pytest.mark.slow
+def test_if_nobody_asked_the_hosts_where_they_lead_they_would_serve_a_master_that_is_over(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leads, "right", lambda told, seen: True)
     assert harms("leads to a master that is over")
 
 

@@ -6,7 +6,7 @@ import pytest
 from chalicelib import fleet
 from chalicelib.tunnels.records import ASTRAY_TOLD, FENCE_EVERY, RESTART, TRIES, Canary
 from tests.tunnels.fleets import HOST_KEY
-from tests.tunnels.yard import FLEET, A, B, Yard, refused
+from tests.tunnels.yard import FLEET, NOON, A, B, Yard, refused
 
 HOME, AWAY, ELSEWHERE = "us-east-1", "ap-southeast-1", "eu-west-1"
 PLACE = '{name = "%s", vpc = "vpc-01234567", subnets = ["subnet-01234567"]}'
@@ -26,6 +26,7 @@ def yard(monkeypatch: pytest.MonkeyPatch) -> Yard:
 
 
 def _well(yard: Yard) -> Yard:
+    yard.says |= {A: HOME, B: HOME}
     yard.rounds(10)
     assert not yard.changes()
     return yard
@@ -44,14 +45,27 @@ def promoted(yard: Yard, wait: float = LONG) -> None:
     yard.round(wait)
 
 
-def done(yard: Yard, status: str = "Success") -> None:
-    """What Run Command says of all that was sent."""
-    yard.commands |= dict.fromkeys(yard.commands, (status, status))
+def led(yard: Yard, *hosts: str, region: str = AWAY) -> None:
+    """These, or both, have taken the way."""
+    yard.says |= dict.fromkeys(hosts or (A, B), region)
 
 
 def places(yard: Yard) -> dict[str, str]:
     """Where the balancer has them."""
     return {id: host["target"] for id, host in yard.hosts.items()}
+
+
+def names(yard: Yard, since: int = 0) -> list[str]:
+    """What AWS was asked to change."""
+    return [name for name, _ in yard.changes()[since:]]
+
+
+def told(yard: Yard) -> list[str]:
+    """What people were told."""
+    return [subject for subject, _ in yard.alerts.told]
+
+
+ASKED = ["put_parameter", "send_command"]
 
 
 def test_all_are_taken_out_at_once_led_to_the_new_master_and_let_in_when_they_have_answered(yard: Yard) -> None:
@@ -60,14 +74,13 @@ def test_all_are_taken_out_at_once_led_to_the_new_master_and_let_in_when_they_ha
                               ("send_command", A), ("put_parameter", AWAY), ("send_command", B)]
     sent = [asked["Parameters"] for name, asked in yard.asked if name == "send_command"]
     assert [(one["Action"], one["Master"]) for one in sent] == [(["point"], [AWAY])] * 2
-    yard.rounds(3)
-    assert set(places(yard).values()) == {"absent"}, "they answer, but it is not known who does"
-    done(yard)
+    yard.rounds(8)
+    assert set(places(yard).values()) == {"absent"}, "the former master answers through them"
+    led(yard)
     yard.rounds(4)
     assert set(places(yard).values()) == {"absent"}
-    yard.rounds(3)
+    yard.rounds(2)
     assert set(places(yard).values()) == {"registered"} and not yard.alerts.told
-    assert [slot.leads for slot in yard.memory.slots] == [AWAY, AWAY]
     before = len(yard.changes())
     yard.rounds(60)
     assert len(yard.changes()) == before
@@ -80,132 +93,189 @@ def test_a_promotion_that_is_under_way_leads_nobody_anywhere(yard: Yard) -> None
     assert yard.changes() == [("deregister_targets", A), ("deregister_targets", B)]
     # While the master is fenced each round asks: they are led to the new one at once.
     promoted(yard, 2)
-    assert [name for name, _ in yard.changes()[2:]] == ["put_parameter", "send_command"] * 2
+    assert names(yard, 2) == ASKED * 2
 
 
-def test_one_that_cannot_take_the_way_is_asked_again_and_people_are_told(yard: Yard) -> None:
+def test_one_that_does_not_take_the_way_is_asked_again(yard: Yard) -> None:
     promoted(yard)
-    yard.commands |= {"command-0": ("Failed", "Failed"), "command-1": ("Success", "Success")}
+    led(yard, B)
     yard.rounds(10)
     assert places(yard) == {A: "absent", B: "registered"}
     sent = len(yard.changes())
-    yard.rounds(int(RESTART / 2))
-    assert [name for name, _ in yard.changes()[sent:]][:2] == ["put_parameter", "send_command"]
-    yard.rounds(int(ASTRAY_TOLD / 2))
-    assert "TunnelsAstray: eu-west-1" in [subject for subject, _ in yard.alerts.told]
+    yard.rounds(20)
+    assert yard.changes()[sent:] == [("put_parameter", AWAY), ("send_command", A)]
 
 
-def test_one_that_cannot_take_the_way_after_all_is_replaced_while_another_leads_there(yard: Yard) -> None:
+def test_one_that_does_not_take_the_way_after_all_is_replaced_while_another_leads_there(yard: Yard) -> None:
     promoted(yard)
-    for _ in range(200):
-        done(yard)
-        yard.commands |= {id: ("Failed", "Failed") for (id, _), (name, asked) in zip(
-            yard.commands.items(), [one for one in yard.asked if one[0] == "send_command"], strict=True)
-            if asked["InstanceIds"] == [A]}
-        yard.round()
-    names = [name for name, subject in yard.changes() if subject == A]
-    assert names.count("send_command") == TRIES
-    assert names[-1] == "terminate_instance_in_auto_scaling_group"
+    led(yard, B)
+    yard.rounds(60)
+    asked = [name for name, subject in yard.changes() if subject == A]
+    assert asked.count("send_command") == TRIES and asked[-1] == "terminate_instance_in_auto_scaling_group"
+    assert yard.now - NOON > 2 * RESTART
 
 
 def test_nobody_is_replaced_while_none_leads_there(yard: Yard) -> None:
     promoted(yard)
-    for _ in range(200):
-        done(yard, "Failed")
+    yard.rounds(400)
+    assert "terminate_instance_in_auto_scaling_group" not in names(yard)
+    assert told(yard).count("TunnelsAstray: eu-west-1") == 1 and "FarSideDown: eu-west-1" not in told(yard)
+
+
+def test_what_answers_through_a_former_masters_tunnel_is_no_sign_of_life(yard: Yard) -> None:
+    """One is astray and answers, the other leads to the master and fails: only a canary tells which side it is."""
+    promoted(yard)
+    led(yard, B)
+    yard.sides[B] = ("local", "refused")
+    yard.rounds(10)
+    before = len(yard.changes())
+    for number in range(15):
+        word(yard, AWAY)
         yard.round()
-    assert "terminate_instance_in_auto_scaling_group" not in [name for name, _ in yard.changes()]
-    told = [subject for subject, _ in yard.alerts.told]
-    assert told.count("TunnelsAstray: eu-west-1") == 1 and "FarSideDown: eu-west-1" not in told
+        if number == 8:
+            assert [one for one in yard.changes()[before:] if one == ("send_command", B)], "the canary is heard"
+
+
+def word(yard: Yard, lead: str) -> None:
+    """Another region's canary says that the master in `lead` lives."""
+    there, said = yard.coordination.get("far", HOME), {"up": True, "at": yard.now + 2, "lead": lead}
+    _ = yard.coordination.swap(there, said) if there else yard.coordination.create("far", HOME, said)
 
 
 def test_what_another_region_says_of_the_master_before_is_not_believed(yard: Yard) -> None:
     promoted(yard)
-    done(yard)
+    led(yard)
     yard.rounds(10)
     yard.sides |= {A: ("local", "refused"), B: ("local", "refused")}
     for lead, acts in ((HOME, 0), (AWAY, 1)):
         before = len(yard.changes())
         for _ in range(20):
-            there = yard.coordination.get("far", HOME)
-            word = {"up": True, "at": yard.now + 2, "lead": lead}
-            _ = yard.coordination.swap(there, word) if there else yard.coordination.create("far", HOME, word)
+            word(yard, lead)
             yard.round()
-        assert [name for name, _ in yard.changes()[before:]] == ["send_command"] * acts
+        assert names(yard, before) == ["send_command"] * acts
 
 
 def test_what_this_region_says_names_the_master_that_it_has_asked(yard: Yard) -> None:
     promoted(yard)
-    done(yard)
+    led(yard)
     yard.rounds(3)
     found = yard.coordination.get("far", ELSEWHERE)
     assert found and Canary(**found.body).lead == AWAY
 
 
-def test_a_host_that_comes_later_leads_to_the_new_master_by_itself(yard: Yard) -> None:
+@pytest.mark.parametrize(("says", "sent"), [(AWAY, False), (HOME, True)])
+def test_a_host_that_comes_later_is_believed_where_it_leads(yard: Yard, says: str, sent: bool) -> None:
     promoted(yard)
-    done(yard)
+    led(yard)
     yard.rounds(10)
-    before = len(yard.changes())
     del yard.hosts[A]
     yard.round()
     new = yard.launch()
+    yard.sides[new] = ("local", "refused")
+    yard.rounds(3)
+    yard.says[new], yard.sides[new] = says, ("up", "answered")
     yard.rounds(10)
-    assert yard.slot(new).leads == AWAY and yard.slot(new).phase == "healthy"
-    assert ("send_command", new) not in yard.changes()[before:]
+    assert (places(yard)[new] == "registered") is not sent
+    yard.rounds(45)  # one that is only booting is not asked for anything
+    assert (("send_command", new) in yard.changes()) is sent
 
 
-def test_a_host_that_came_before_and_gets_a_slot_later_is_led_there(yard: Yard) -> None:
+@pytest.mark.parametrize("fenced", [True, False])
+def test_a_host_without_a_slot_is_taken_out_all_the_same(yard: Yard, fenced: bool) -> None:
     extra = yard.launch()  # as Auto Scaling does before it takes another away: two slots, three instances
+    yard.says[extra] = HOME
     yard.rounds(3)
-    promoted(yard)
-    done(yard)
-    yard.rounds(10)
+    assert not yard.changes()
+    throne(yard, HOME if fenced else AWAY, HOME)
+    yard.round(LONG)
+    assert places(yard)[extra] == "absent"
+    led(yard, A, B, region=AWAY)
+    throne(yard, AWAY, HOME)
+    yard.rounds(30)
+    assert places(yard) == {A: "registered", B: "registered", extra: "absent"}
     del yard.hosts[A]
-    yard.rounds(3)
-    assert ("send_command", extra) in yard.changes() and yard.slot(extra).leads == ""
+    yard.rounds(60)
+    assert ("send_command", extra) in yard.changes()
 
 
 def test_they_are_led_back(yard: Yard) -> None:
     promoted(yard)
-    done(yard)
+    led(yard)
     yard.rounds(10)
     throne(yard, HOME, AWAY)
     yard.round(LONG)
-    done(yard)
+    led(yard, region=HOME)
     yard.rounds(10)
-    assert [slot.leads for slot in yard.memory.slots] == [HOME, HOME] and set(places(yard).values()) == {"registered"}
-    assert ("put_parameter", HOME) in yard.changes()
+    assert ("put_parameter", HOME) in yard.changes() and set(places(yard).values()) == {"registered"}
 
 
-def test_without_a_way_they_stay_out_as_long_as_the_master_is_fenced(yard: Yard) -> None:
-    throne(yard, ELSEWHERE, HOME)
+def test_a_master_that_comes_back_before_anybody_was_led_away_finds_its_tunnels(yard: Yard) -> None:
+    promoted(yard)
+    yard.rounds(5)
+    throne(yard, HOME, AWAY)
+    yard.round(LONG)
+    yard.rounds(10)
+    assert set(places(yard).values()) == {"registered"}
+    # The parameter still says the other region: a host that reads it says so, and is led back.
+    del yard.hosts[A]
+    yard.round()
+    new = yard.launch()
+    yard.says[new] = AWAY
+    yard.rounds(60)
+    assert places(yard)[new] == "absent" and ("put_parameter", HOME) in yard.changes()
+
+
+@pytest.mark.parametrize("rejoined", [True, False])
+def test_without_a_way_they_stay_out(yard: Yard, rejoined: bool) -> None:
+    throne(yard, ELSEWHERE, *([] if rejoined else [HOME]))
     yard.round(LONG)
     yard.rounds(20)
     assert yard.changes() == [("deregister_targets", A), ("deregister_targets", B)]
-    assert [subject for subject, _ in yard.alerts.told] == ["TunnelsSevered: eu-west-1"]
+    assert told(yard) == ["TunnelsSevered: eu-west-1"]
 
 
 def test_fleet_toml_that_names_another_master_leads_them_there_too(yard: Yard) -> None:
     deployed = fleet.parse(FLEET % (AWAY, HOSTS.replace(AWAY, "x").replace(HOME, AWAY).replace("x", HOME)))
     yard.site = msgspec.structs.replace(yard.site, fleet=deployed)
     yard.round(LONG)
-    assert [name for name, _ in yard.changes()] == ["deregister_targets"] * 2 + ["put_parameter", "send_command"] * 2
-    assert ("put_parameter", AWAY) in yard.changes()
+    assert names(yard) == ["deregister_targets"] * 2 + ASKED * 2 and ("put_parameter", AWAY) in yard.changes()
 
 
-@pytest.mark.parametrize(("mode", "names"), [("observe", []), ("drain", ["deregister_targets"] * 2)])
-def test_what_the_mode_does_not_allow_is_told(monkeypatch: pytest.MonkeyPatch, mode: str, names: list[str]) -> None:
+def test_with_one_way_nobody_is_asked_and_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = HOSTS.replace(HOSTS[HOSTS.index(", ways"):HOSTS.index("}]}}") + 2], "")
+    made = _well(Yard(monkeypatch, one))
+    made.site = msgspec.structs.replace(made.site, fleet=fleet.parse(FLEET % (
+        AWAY, one.replace(AWAY, "x").replace(HOME, AWAY).replace("x", HOME))))
+    made.round(LONG)
+    made.rounds(60)
+    assert not made.changes() and not made.alerts.told
+
+
+def test_a_round_that_sees_nothing_takes_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Yard(monkeypatch, HOSTS)
+    made.says |= {A: HOME, B: HOME}
+    made.broken["describe_target_health"] = refused("Throttling", "DescribeTargetHealth")
+    made.rounds(3)
+    made.broken.clear()
+    made.rounds(30)
+    assert not made.changes()
+
+
+@pytest.mark.parametrize(("mode", "changes"), [("observe", []), ("drain", ["deregister_targets"] * 2)])
+def test_what_the_mode_does_not_allow_is_told(
+    monkeypatch: pytest.MonkeyPatch, mode: str, changes: list[str]
+) -> None:
     made = _well(Yard(monkeypatch, f', mode = "{mode}"' + HOSTS))
     promoted(made)
     made.rounds(int(ASTRAY_TOLD / 2) + 10)
-    assert [name for name, _ in made.changes()] == names
-    assert [subject for subject, _ in made.alerts.told] == ["TunnelsAstray: eu-west-1"]
+    assert names(made) == changes
+    assert told(made) == ["TunnelsAstray: eu-west-1"]
 
 
 def test_a_refused_parameter_is_told_with_its_remedy(yard: Yard) -> None:
     yard.broken["put_parameter"] = refused("AccessDeniedException", "PutParameter")
     promoted(yard)
-    assert "send_command" not in [name for name, _ in yard.changes()]
+    assert "send_command" not in names(yard)
     [text] = {text for subject, text in yard.alerts.told if subject.startswith("TunnelActRefused: point")}
     assert "[[tunnels.hosts.ways]]" in text
 
@@ -215,13 +285,15 @@ def test_by_hand_nobody_lets_in_what_is_astray_and_replaces_what_cannot_be_led(y
     answer = yard.hand("undrain", endpoint=A)
     assert answer["status"] == "refused" and f"lead to the master in {AWAY} yet" in str(answer)
     assert yard.hand("replace", endpoint=A)["status"] == "refused"
-    for _ in range(60):
-        done(yard, "Failed")
-        yard.round()
-    done(yard, "Failed")
-    yard.rounds(2)
+    yard.rounds(47)
     assert yard.hand("replace", endpoint=A, apply=True)["status"] == "done"
     assert ("terminate_instance_in_auto_scaling_group", A) in yard.changes()
+
+
+def test_by_hand_nobody_lets_anything_in_while_the_master_is_fenced(yard: Yard) -> None:
+    throne(yard, HOME, HOME)
+    yard.round(LONG)
+    assert "us-east-1 is fenced" in str(yard.hand("undrain", endpoint=A))
 
 
 def test_a_record_of_the_master_that_is_none_leaves_all_as_it_is(yard: Yard) -> None:

@@ -1,7 +1,6 @@
 """One region with tunnel hosts, as boto3's clients show it, on a clock that passes only when somebody lets it."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -29,14 +28,14 @@ A, B, C = "i-0001", "i-0002", "i-0003"
 class Yard:
     """`hosts` is what each instance is: state, place in the balancer. `sides` is what its probe says.
 
-    EC2 shows `strangers`, too.
+    EC2 shows `strangers`, too. `says` is where each host says that it leads.
     """
 
     def __init__(self, patch: pytest.MonkeyPatch, more: str = "", region: str = "eu-west-1",
                  master: str = "us-east-1") -> None:
         self.now = NOON
         self.hosts: dict[str, dict[str, str]] = {}
-        self.launched: dict[str, datetime] = {}
+        self.says: dict[str, str] = {}
         self.sides: dict[str, tuple[Any, str]] = {}
         self.commands: dict[str, tuple[str, str]] = {}
         self.broken: dict[str, Exception] = {}
@@ -54,12 +53,11 @@ class Yard:
         """A new instance that works."""
         id = f"i-{len(self.sides) + 1:04d}"
         self.hosts[id], self.sides[id] = {"state": "running", "target": "registered"}, ("up", "answered")
-        self.launched[id] = datetime.fromtimestamp(self.now, UTC)
         return id
 
     def look(self, endpoints: Sequence[Endpoint]) -> Mapping[str, Verdict]:
         """The probes."""
-        return {one.id: Verdict(*self.sides[one.id], self.now) for one in endpoints}
+        return {one.id: Verdict(*self.sides[one.id], self.now, leads=self.says.get(one.id, "")) for one in endpoints}
 
     def round(self, wait: float = 2) -> dict[str, Any]:
         """One round of the healer, some time after the last."""
@@ -133,8 +131,8 @@ class Client:
         [one] = Filters
         ids = one["Values"] if one["Name"] == "instance-id" else list(self._yard.hosts)
         return {"Reservations": [{"Instances": [
-            {"InstanceId": id, "PrivateIpAddress": f"10.0.0.{int(id[2:])}", "LaunchTime": self._yard.launched[id],
-             "State": {"Name": self._yard.hosts[id]["state"]}} for id in ids] + self._yard.strangers}]}
+            {"InstanceId": id, "PrivateIpAddress": f"10.0.0.{int(id[2:])}", "State": {
+                "Name": self._yard.hosts[id]["state"]}} for id in ids] + self._yard.strangers}]}
 
     def _describe_target_groups(self, Names: list[str]) -> Any:
         return {"TargetGroups": [{"TargetGroupArn": f"arn:{Names[0]}"}]}
@@ -153,9 +151,9 @@ class Client:
     def _send_command(self, InstanceIds: list[str], DocumentName: str, Parameters: dict[str, list[str]],
                       TimeoutSeconds: int, Comment: str) -> Any:
         assert (DocumentName, TimeoutSeconds) == ("lamplighter-test-tunnels", 30)
-        kind = Parameters["Key"][0].rpartition("/")[2]
-        assert list(Parameters) == (["Key", "Action", "Master"] if kind == "point" else ["Key"])
-        assert Parameters["Key"][0].split("/")[1] == InstanceIds[0]
+        _, instance, *_, kind = Comment.split("/")
+        assert list(Parameters) == (["Action", "Master"] if kind == "point" else ["Key"])
+        assert instance == InstanceIds[0] and Parameters.get("Key", [Comment]) == [Comment]
         id = f"command-{len(self._yard.commands)}"
         self._yard.commands[id] = ("InProgress", "InProgress")
         return {"Command": {"CommandId": id}}
