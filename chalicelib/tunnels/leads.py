@@ -26,13 +26,19 @@ def astray(slot: Slot, seen: Seen) -> bool:
 
 def elsewhere(instance: str, seen: Seen) -> bool:
     """Whether a host says that it leads to another region."""
-    said = seen.verdicts[instance].leads if instance in seen.verdicts else ""
-    return bool(said) and not right(said, seen)
+    found = seen_now(instance, seen)
+    return found is not None and bool(found.leads) and not right(found.leads, seen)
+
+
+def seen_now(instance: str, seen: Seen) -> Verdict | None:
+    """What was seen of a host, if that is not too old to act on."""
+    found = seen.verdicts.get(instance)
+    return found if found and seen.at - found.at <= seen.settings.stale else None
 
 
 def told(slot: Slot, seen: Seen) -> Slot:
     """With what the host says now; what was counted of a tunnel that led elsewhere says nothing of this one."""
-    found = seen.verdicts.get(slot.instance)
+    found = seen_now(slot.instance, seen)
     if found and found.leads and found.leads != slot.leads:
         slot = replace(slot, leads=found.leads, streak=None if slot.leads else slot.streak)
     if astray(slot, seen):

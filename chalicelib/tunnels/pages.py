@@ -26,11 +26,9 @@ def _found(view: View) -> Iterator[tuple[Page, float]]:
     if view.seen.fenced:
         yield _severed(view), 0.0
         return
-    wandering = [slot for slot in view.slots.values() if slot.strayed]
-    if late := [slot for slot in wandering if view.now - slot.strayed >= ASTRAY_TOLD]:
+    if late := [slot for slot in view.slots.values() if slot.strayed and view.now - slot.strayed >= ASTRAY_TOLD]:
         yield _astray(view, late), min(slot.strayed for slot in late)
-    # If all are astray nothing is known of the far side.
-    dark = None if len(wandering) == len(view.slots) else _dark(view)
+    dark = _dark(view)
     if dark:
         yield dark, view.dark
     for slot in view.slots.values():
@@ -57,8 +55,13 @@ def _astray(view: View, slots: list[Slot]) -> Page:
 
 
 def _dark(view: View) -> Page | None:
-    """Nothing is up: either no canary lives, or each tunnel works and what it leads to does not."""
-    if not view.dark or view.now - view.dark < DARK_TOLD:
+    """Nothing is up: either no canary lives, or each tunnel works and what it leads to does not.
+
+    Not if all are astray: then nothing is known of the far side.
+    """
+    seated = [slot for slot in view.slots.values() if slot.instance]
+    wander = bool(seated) and all(slot.strayed for slot in seated)
+    if not view.dark or view.now - view.dark < DARK_TOLD or wander:
         return None
     streaks = [slot.streak for slot in view.slots.values() if slot.streak]
     far = all(streak.side == "far" for streak in streaks)

@@ -25,7 +25,9 @@ def drains(view: View) -> Iterator[Act]:
     why = f"the master in {seen.fenced} is fenced" if seen.fenced else f"the master is in {seen.lead} now"
     for slot in list(view.slots.values()):
         # Who has just come may not have been heard yet.
-        out = seen.fenced or (slot.strayed and (slot.leads or view.now - slot.strayed >= ASK_AGAIN))
+        astray = slot.strayed and leads.seen_now(slot.instance, seen) and (
+            slot.leads or view.now - slot.strayed >= ASK_AGAIN)
+        out = seen.fenced or astray
         if out and registered(view, slot) and view.now - slot.asked >= ASK_AGAIN:
             begun = ladder.begun(view, slot) if slot.phase == "healthy" else {}
             yield ladder.act(view, slot, "drain", why, asked=view.now, **begun)
@@ -38,7 +40,7 @@ def drains(view: View) -> Iterator[Act]:
 def points(view: View, note: ladder.Note) -> Iterator[Act]:
     """The way to the master, for each that does not lead there; again after a while, for as long as that takes."""
     for slot in list(view.slots.values()):
-        if not leads.astray(slot, view.seen) or not _due(view, slot):
+        if not slot.strayed or not leads.seen_now(slot.instance, view.seen) or not _due(view, slot):
             continue
         if reason := refusal(view, slot, "point"):
             note(ladder.held(slot, "point", reason))

@@ -106,7 +106,9 @@ class Judge:
     def _heal(self, act: Act, seen: float, dark: float, who: str) -> None:
         street, now = self.street, self.street.now
         far, host = street.far, street.hosts.get(act.instance)
-        if not far.up and now - far.down_since > _CANARY:
+        if act.reason == BY_HAND and host and host.leads != far.master:
+            pass  # people know whether it can ever be led there
+        elif not far.up and now - far.down_since > _CANARY:
             self.wrong(f"{who} {now - far.down_since:.0f} s after the far side went down")
         if dark and not far.up and far.down_since <= min(dark, seen):
             self.wrong(f"{who} though the far side went down before the last tunnel did")
@@ -194,6 +196,8 @@ class Judge:
             return
         self._last = now
         self._strays(now)
+        # A promotion that the healer has not heard of takes nothing out of service, as far as it can know.
+        unsettled = self.street.far.fenced or now - self.street.far.moved < _MOVED
         # Once people know that nothing is up, no slot's own clock runs until something is seen that is.
         self._dark = self._dark and memory.dark > 0
         for slot in memory.slots:
@@ -201,7 +205,8 @@ class Judge:
             if self._dark and sight.out < _KNOWN:
                 sight.out, sight.rounds = now, 0
             host = hosts.get(slot.instance)
-            serves = host is not None and self.street.serves(host)
+            serves = host is not None and (self.street.serves(host) or (
+                unsettled and self.street.side(host)[0] == "up"))
             inside = host is not None and host.target == "registered"
             sight.leaked = sight.leaked + 1 if serves and not inside and not slot.kept else 0
             if sight.leaked == _LEAK_ROUNDS and self.mode != "observe":
