@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from chalicelib.tunnels import ladder, leads
-from chalicelib.tunnels.guards import View, refusal, registered
+from chalicelib.tunnels.guards import View, failing, refusal, registered
 from chalicelib.tunnels.records import ASK_AGAIN, RESTART, Act, Slot
 
 # A host that was launched so lately (s) is only just booting: Run Command does not know it yet.
@@ -24,9 +24,8 @@ def drains(view: View) -> Iterator[Act]:
         return
     why = f"the master in {seen.fenced} is fenced" if seen.fenced else f"the master is in {seen.lead} now"
     for slot in list(view.slots.values()):
-        # Who has just come may not have been heard yet.
-        astray = slot.strayed and leads.seen_now(slot.instance, seen) and (
-            slot.leads or view.now - slot.strayed >= ASK_AGAIN)
+        # Who says nothing now may say it in the next round.
+        astray = slot.strayed and leads.seen_now(slot.instance, seen) and (slot.leads or failing(view, slot))
         out = seen.fenced or astray
         if out and registered(view, slot) and view.now - slot.asked >= ASK_AGAIN:
             begun = ladder.begun(view, slot) if slot.phase == "healthy" else {}

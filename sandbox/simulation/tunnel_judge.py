@@ -4,6 +4,7 @@ A healer learns of a change some seconds after it happened, and AWS does some se
 act counts as harm only if what makes it harmful is older than that (`_UNKNOWN`, `_CANARY`).
 """
 
+import re
 from collections import Counter, deque
 
 import msgspec
@@ -99,11 +100,11 @@ class Judge:
         if not by_hand and (self.mode == "observe" or (self.mode == "drain" and act.kind not in ("drain", "undrain"))):
             self.wrong(f"{who} in mode {self.mode}")
         if act.kind in _HEALS:
-            self._heal(act, seen, dark and dark - skew, who)
+            self._heal(act, min(seen, streak), seen, dark and dark - skew, who)
         if act.kind != "undrain" and not dark and self._blip[0] <= seen < min(self._blip[1], self._blip[0] + 50):
             self.wrong(f"{who} while several fail for a moment")
 
-    def _heal(self, act: Act, seen: float, dark: float, who: str) -> None:
+    def _heal(self, act: Act, probed: float, seen: float, dark: float, who: str) -> None:
         street, now = self.street, self.street.now
         far, host = street.far, street.hosts.get(act.instance)
         if act.reason == BY_HAND and host and host.leads != far.master:
@@ -115,7 +116,7 @@ class Judge:
         if far.up and far.lasted > 60 and far.up_since < seen < far.up_since + _JUST_BACK:
             self.wrong(f"{who} {seen - far.up_since:.0f} s after the far side came back")
         works = host and host.leads == far.master and street.side(host) == ("far", "blocked")
-        if host and works and max(host.broke, host.ready) < seen and not any(
+        if host and works and max(host.broke, host.ready) < probed and not any(
                 self._served(one) or street.side(one)[0] == "up" for one in street.hosts.values()):
             self.wrong(f"{who}, whose tunnel works, while nothing answers")
         self._spend(self._heals, seen, _WINDOW, _MOST, who)
@@ -181,6 +182,8 @@ class Judge:
             self.wrong(f"{page.key} is told again after {now - self._told[page.key]:.0f} s")
         if page.kind == "FarSideDown":
             self._dark = True
+        for name in re.findall(r"slot (\d)", page.text) if page.kind == "TunnelsAstray" else ():
+            self._sights.setdefault(name, Sight()).out = _KNOWN
         name = page.name.removeprefix("slot ")
         if name in self._sights:
             # People know: the clock stands still until the slot has been in service.
@@ -195,7 +198,8 @@ class Judge:
         if now - self._last < 1.5:
             return
         self._last = now
-        self._strays(now)
+        if any(slot.streak and now - slot.streak.at < _UNKNOWN for slot in memory.slots):
+            self._strays(now)
         # A promotion that the healer has not heard of takes nothing out of service, as far as it can know.
         unsettled = self.street.far.fenced or now - self.street.far.moved < _MOVED
         # Once people know that nothing is up, no slot's own clock runs until something is seen that is.
@@ -211,7 +215,8 @@ class Judge:
             sight.leaked = sight.leaked + 1 if serves and not inside and not slot.kept else 0
             if sight.leaked == _LEAK_ROUNDS and self.mode != "observe":
                 self.wrong(f"slot {slot.name} ({slot.phase}) is healthy and not let in")
-            sight.served = sight.served + 1 if serves and inside else 0
+            looked = slot.streak is not None and now - slot.streak.at < _UNKNOWN
+            sight.served = sight.served + looked if serves and inside else 0
             if serves and inside:
                 # What people know of is news again once it has been well for some time.
                 again = sight.out < _KNOWN or (sight.served > _WELL_ROUNDS and not slot.kept)
