@@ -3,7 +3,7 @@ long replication stands still when tunnels die or hang, beside plain ssh and aut
 of random faults while two healers work at once.
 
 Each part stands in a module of its own: `bench_tunnels_rate`, `bench_tunnels_blocks`, `bench_tunnels_gaps`, and
-`bench_tunnels_faults`, which takes hours and is run only where it is named.
+`bench_tunnels_faults`, which takes an hour and is run only where it is named.
 """
 
 import json
