@@ -142,7 +142,7 @@ def lead(on: Lambdas) -> None:
     serving, *others = on.seats()
     on.put(*databases.MASTER, {"region": OTHER, "term": 1, "since": 1, "fenced": [MASTER]})
     slots = [slot(number, id, "drained", None, leads=MASTER) for number, id in enumerate((serving, *others), 1)]
-    on.known(*slots, known=MASTER)
+    on.known(*slots)
     on.invoke("tunnels_heal", {"apply": True})
 
 
