@@ -11,6 +11,7 @@ from typing import Any
 
 from chalicelib.fleet import LAMBDA_SECONDS, RESERVE_SECONDS, Fleet, Queue
 from commands import networks, permissions, timers, tunnel_resources
+from commands.errors import Mistake
 
 Json = dict[str, Any]
 
@@ -35,6 +36,7 @@ def logical(name: str) -> str:
 def merged(static: Json, fleet: Fleet, stage: str, functions: Sequence[str]) -> Json:
     """`static` (.chalice/resources.json) with everything that `fleet` adds; to be merged into Chalice's template."""
     resources = dict(static["Resources"])
+    _told_apart(fleet)
     for queue in fleet.queues:
         resources |= _queue(fleet, queue, _work_seconds(fleet))
     resources |= timers.resources(fleet)
@@ -114,6 +116,16 @@ def _queues(fleet: Fleet) -> dict[str, str]:
     for queue in fleet.queues:
         found |= {queue.name: _id(queue.name), fleet.dead_letters(queue): _id(fleet.dead_letters(queue))}
     return found
+
+
+def _told_apart(fleet: Fleet) -> None:
+    """CloudFormation's ids have letters and digits only, so two names may give one; `Mistake` if they do."""
+    names: dict[str, str] = {}
+    for name, id in _queues(fleet).items():
+        if other := names.get(id):
+            raise Mistake(f"fleet.toml: the queues {other!r} and {name!r} would both be {id} in the stack; call one of "
+                          "them otherwise")
+        names[id] = name
 
 
 def _id(name: str) -> str:

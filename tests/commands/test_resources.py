@@ -7,6 +7,7 @@ import pytest
 
 from chalicelib import fleet
 from commands import resources
+from commands.errors import Mistake
 
 HEAD = 'name = "f"\ncoordination = { regions = ["eu-west-1"] }\n[[regions]]\nname = "eu-west-1"\n'
 STATIC = {"Resources": {"Alerts": {"Type": "AWS::SNS::Topic"}}}
@@ -97,3 +98,15 @@ def test_ecs_and_ssm_are_allowed_only_where_they_are_declared() -> None:
 @pytest.mark.parametrize(("name", "id"), [("invoices-dead", "InvoicesDead"), ("schedules_tick", "SchedulesTick")])
 def test_logical_ids(name: str, id: str) -> None:
     assert resources.logical(name) == id
+
+
+@pytest.mark.parametrize(("one", "other", "said"), [
+    ("mail-1", "mail1", "'mail-1' and 'mail1' would both be QueueMail1"),
+    ("ab", "a-b", ""), ("mail", "mails", "")])
+def test_two_names_that_the_stack_could_not_tell_apart_are_refused(one: str, other: str, said: str) -> None:
+    text = f'[[queues]]\nname = "{one}"\n[[queues]]\nname = "{other}"\n'
+    if not said:
+        assert "QueueMail" in merged(text) or "QueueAb" in merged(text)
+        return
+    with pytest.raises(Mistake, match=said):
+        merged(text)
