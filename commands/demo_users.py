@@ -14,7 +14,7 @@ from chalicelib.routing import geography
 from chalicelib.routing.geography import Order
 from commands.processes import ROOT
 from sandbox.product import HOSTNAME, PORT
-from sandbox.users import Errand, Moment
+from sandbox.users import PATIENCE_SECONDS, Errand, Moment
 from sandbox.world import World
 
 COUNTRIES = ("SE", "DE", "GB", "FR", "ZA", "US", "CA", "BR", "JP", "SG", "AU", "IN")
@@ -23,13 +23,13 @@ COUNTRIES = ("SE", "DE", "GB", "FR", "ZA", "US", "CA", "BR", "JP", "SG", "AU", "
 class Crowd:
     """One user in each of the countries, from `with` to its end."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, patience: float = PATIENCE_SECONDS) -> None:
         self.moments: list[Moment] = []
         networks = {who: f"198.18.{number}.0/24" for number, who in enumerate(COUNTRIES)}
         for who, network in networks.items():
             place = geography.places()[who]
             world.place(network, geography.places()[place.within].code, place.code)
-        self._errand = Errand(world.dns_port, HOSTNAME, PORT, networks)
+        self._errand = Errand(world.dns_port, HOSTNAME, PORT, networks, patience)
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
 

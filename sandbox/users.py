@@ -24,12 +24,14 @@ PATIENCE_SECONDS = 3.0
 
 
 class Errand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whom to ask for what: the port of DNS on 127.0.0.1, a hostname, and a port there; networks by country."""
+    """Whom to ask for what: the port of DNS on 127.0.0.1, a hostname, and a port there; networks by country; after how
+    many seconds a user gives up on a request."""
 
     dns: int
     hostname: str
     port: int
     networks: dict[str, str]
+    patience: float = PATIENCE_SECONDS
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -69,7 +71,7 @@ class User:
     async def _ask(self, at: float) -> None:
         region, why = "", ""
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(self._errand.patience):
                 region = await fetch(await self._resolved(at), self._errand.port, self._errand.hostname)
         except (OSError, TimeoutError, ValueError, EOFError, dns.exception.DNSException) as error:
             why = type(error).__name__
@@ -99,7 +101,8 @@ class User:
         if now >= self._until:
             options: list[dns.edns.Option] = [dns.edns.ECSOption(self._subnet, 24)]
             query = dns.message.make_query(self._errand.hostname, "A", use_edns=0, options=options)
-            answer = await dns.asyncquery.udp(query, "127.0.0.1", port=self._errand.dns, timeout=PATIENCE_SECONDS)
+            answer = await dns.asyncquery.udp(query, "127.0.0.1", port=self._errand.dns,
+                                              timeout=self._errand.patience)
             found = [rrset for rrset in answer.answer if rrset.rdtype == dns.rdatatype.A]
             if not found:
                 raise ValueError("no address")
