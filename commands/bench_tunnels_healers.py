@@ -28,6 +28,7 @@ from chalicelib.tunnels import canary
 from chalicelib.tunnels.healer import Healer
 from chalicelib.tunnels.parked import Parked
 from sandbox.simulation.parts import MemoryTopic
+from sandbox.world import World
 
 # What a healer counts: rounds; those that the other's came before; acts of others that it left, for the other's next
 # round was faster than they; rounds that failed.
@@ -51,6 +52,15 @@ class Place(msgspec.Struct, frozen=True):
         """As `site.here` would build it, but for people: they are told nothing."""
         return Site(region, self.stage, self.fleet, DynamoTable(self.coordination, self.master),
                     DynamoTable(self.table, region), {}, MemoryTopic())
+
+
+def furnish(world: World, place: Place) -> None:
+    """The two tables that the place names."""
+    for name, region in ((place.table, place.region), (place.coordination, place.master)):
+        world.client("dynamodb", region).create_table(
+            TableName=name, BillingMode="PAY_PER_REQUEST",
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+            AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in ("pk", "sk")])
 
 
 @contextmanager

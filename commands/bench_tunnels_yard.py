@@ -21,11 +21,11 @@ from chalicelib import fleet
 from chalicelib.control import logger
 from chalicelib.tunnels import guards
 from chalicelib.tunnels.declared import shipped
-from chalicelib.tunnels.records import KEY, Memory, read
+from chalicelib.tunnels.records import KEY, Memory
 from commands import bench_tunnels_asked as asked
 from commands import bench_tunnels_doubles as figures
 from commands.bench_tunnels_doubles import Fault, How
-from commands.bench_tunnels_healers import Place, at_work
+from commands.bench_tunnels_healers import Place, at_work, furnish
 from commands.demo_rows import Replication
 from commands.demo_story import patient
 from commands.errors import Mistake
@@ -33,7 +33,7 @@ from sandbox.hosts import programs
 from sandbox.hosts.far import Far
 from sandbox.hosts.keyring import Keyring
 from sandbox.hosts.replica import Replica
-from sandbox.hosts.tunnels import HEALTH, STAGE, TUNNEL, Tunnels, image, tables
+from sandbox.hosts.tunnels import HEALTH, STAGE, TUNNEL, Tunnels, image, remembered, tables
 from sandbox.world import World, WorldError
 
 MASTER, HERE = "us-east-1", "eu-west-1"
@@ -68,9 +68,8 @@ def opened(seed: str) -> Iterator["Yard"]:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="lamp-faults-")))
         world = held.enter_context(World.start())
         tunnels, replica = _built(world, folder)
-        for name, region in ((_NAME, HERE), (_COORDINATION, MASTER)):
-            _table(world, name, region)
         place = Place(tunnels.fleet, STAGE, HERE, MASTER, _NAME, _COORDINATION, tunnels.far.database_address)
+        furnish(world, place)
         rows = Replication(tunnels.far, replica, tunnels.entrance(HERE))
         held.callback(rows.end)
         rows.start()
@@ -93,13 +92,6 @@ def _built(world: World, folder: Path) -> tuple[Tunnels, Replica]:
     logger.setLevel("WARNING")
     tunnels.begin(HERE)
     return tunnels, Replica(world, HERE, far, used)
-
-
-def _table(world: World, name: str, region: str) -> None:
-    world.client("dynamodb", region).create_table(
-        TableName=name, BillingMode="PAY_PER_REQUEST",
-        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-        AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in ("pk", "sk")])
 
 
 class Yard:
@@ -170,7 +162,7 @@ class Yard:
         return found and not self.over.is_set()
 
     def _well(self, since: float, gone: str) -> bool:
-        memory, _ = self._memory()
+        memory, _ = remembered(self.world, HERE, _NAME)
         flying = [slot.name for slot in memory.slots if guards.in_flight(slot, memory.at)]
         if len(flying) > 1:
             self._flights.add(f"slots {' and '.join(flying)} were in flight at once")
@@ -187,7 +179,7 @@ class Yard:
         """By compare-and-set, as everybody."""
         dynamo = self.world.client("dynamodb", HERE)
         while True:
-            memory, rev = self._memory()
+            memory, rev = remembered(self.world, HERE, _NAME)
             item = {"pk": {"S": KEY[0]}, "sk": {"S": KEY[1]}, "rev": {"N": str(rev + 1)}, "writer": {"S": "bench"},
                     "body": {"S": msgspec.json.encode(change(memory)).decode()}}
             try:
@@ -196,13 +188,6 @@ class Yard:
                 return
             except dynamo.exceptions.ConditionalCheckFailedException:
                 continue
-
-    def _memory(self) -> tuple[Memory, int]:
-        answer = self.world.client("dynamodb", HERE).get_item(
-            TableName=_NAME, ConsistentRead=True, Key={"pk": {"S": KEY[0]}, "sk": {"S": KEY[1]}})
-        if "Item" not in answer:
-            return Memory(), 0
-        return read(msgspec.json.decode(answer["Item"]["body"]["S"])), int(answer["Item"]["rev"]["N"])
 
 
 def _each(do: Callable[[str, str], None], hosts: Sequence[str]) -> None:

@@ -15,14 +15,14 @@ from typing import Any
 import msgspec
 from botocore.exceptions import ClientError
 
-from chalicelib.tunnels.records import KEY, Memory, read
+from chalicelib.tunnels.records import Memory
 from commands import demo_story
 from commands.demo_faults import FAR, HEALED_SECONDS, Fault, Told, deeds, wrong
 from commands.demo_rows import Count, Greetings, Replication, Traffic, longest
 from commands.demo_stage import Stage
 from commands.demo_story import patient
 from commands.packaging import Package
-from sandbox.hosts.tunnels import PORT, TUNNEL, Tunnels
+from sandbox.hosts.tunnels import PORT, TUNNEL, Tunnels, remembered
 from sandbox.hosts.wires import carrier
 from sandbox.world import World
 
@@ -157,9 +157,7 @@ class Story(demo_story.Story):
 
     def _memory(self) -> Memory:
         """What the healer remembers; what it saw since the fault began that is not well is kept for the report."""
-        answer = self._table().get_item(TableName=self.package.stack, ConsistentRead=True,
-                                        Key={name: {"S": value} for name, value in zip(("pk", "sk"), KEY, strict=True)})
-        memory = read(json.loads(answer["Item"]["body"]["S"])) if "Item" in answer else Memory()
+        memory, _ = remembered(self.world, self.region, self.package.stack)
         self._saw.update({f"{slot.streak.side}: {slot.streak.why}": None for slot in memory.slots
                           if slot.streak and not slot.streak.up and slot.streak.at > self._began})
         return memory

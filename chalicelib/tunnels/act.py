@@ -63,18 +63,15 @@ def _command(site: Site, settings: Tunnels, key: str, id: str, **parameters: lis
 
 def point(site: Site, request: Request, actions: Sequence[Action]) -> list[str]:
     """The region's hosts are told where to lead, and this one takes the way there once it has tried it."""
-    results = []
-    for action in actions:
-        to = action.facts["to"]
+    to = actions[0].facts["to"]  # a round leads all of them to one
 
-        def send(settings: Tunnels, key: str, id: str, to: str = to) -> dict[str, Any]:
-            _call(site, "ssm", "put_parameter", Name=host.lead(f"{site.fleet.name}-{site.stage}"), Value=to,
-                  Type="String", Overwrite=True)
-            # Without the key: the document would run it once, and say of a second one that all is well.
-            return _command(site, settings, key, id, Action=["point"], Master=[to])
+    def send(settings: Tunnels, key: str, id: str) -> dict[str, Any]:
+        _call(site, "ssm", "put_parameter", Name=host.lead(f"{site.fleet.name}-{site.stage}"), Value=to, Type="String",
+              Overwrite=True)
+        # Without the key: the document would run it once, and say of a second one that all is well.
+        return _command(site, settings, key, id, Action=["point"], Master=[to])
 
-        results += _each(site, [action], send)
-    return results
+    return _each(site, actions, send)
 
 
 def replace(site: Site, request: Request, actions: Sequence[Action]) -> list[str]:

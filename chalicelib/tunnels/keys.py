@@ -7,7 +7,7 @@ encrypted, as the secret that holds it is.
 import base64
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from chalicelib.tunnels import ed25519
 
@@ -53,6 +53,13 @@ def published(lines: str) -> dict[str, str]:
     """Version -> line, of the lines that are public keys of ours."""
     found = {match[1]: line for line in lines.splitlines() if (match := _LINE.fullmatch(line))}
     return found
+
+
+def shared(told: Sequence[Mapping[str, str]]) -> tuple[dict[str, str], dict[str, str]]:
+    """Of what each gateway is told: the lines that all of them know by version, and those that only some know."""
+    known = {version: line for one in told for version, line in one.items()}
+    everywhere = {version: line for version, line in known.items() if all(version in one for one in told)}
+    return everywhere, {version: line for version, line in known.items() if version not in everywhere}
 
 
 def listed(lines: Iterable[str]) -> str:

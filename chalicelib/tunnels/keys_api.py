@@ -24,11 +24,8 @@ class Keys(Protocol):
     def versions(self) -> tuple[str, str]:
         """The versions labelled AWSCURRENT and AWSPENDING, each empty if there is none; one label wins over two."""
 
-    def published(self) -> dict[str, str]:
-        """Version -> public key, as all gateways are told."""
-
-    def scattered(self) -> dict[str, str]:
-        """Version -> public key, as some gateways are told and others not."""
+    def published(self) -> list[dict[str, str]]:
+        """Of each gateway, version -> public key, as it is told."""
 
     def publish(self, lines: list[str]) -> None:
         """Tell all gateways of these public keys, and of no other of this region."""
@@ -72,16 +69,8 @@ class AwsKeys:
         current, pending = labels.get("AWSCURRENT", ""), labels.get("AWSPENDING", "")
         return current, pending if pending != current else ""
 
-    def published(self) -> dict[str, str]:
-        first, *others = map(self._published, self._gateways)
-        return {version: line for version, line in first.items() if all(version in other for other in others)}
-
-    def scattered(self) -> dict[str, str]:
-        if len(self._gateways) == 1:
-            return {}
-        told = [self._published(region) for region in self._gateways]
-        return {version: line for one in told for version, line in one.items()
-                if any(version not in other for other in told)}
+    def published(self) -> list[dict[str, str]]:
+        return [self._published(gateway) for gateway in self._gateways]
 
     def _published(self, gateway: str) -> dict[str, str]:
         try:

@@ -47,6 +47,6 @@ def told(slot: Slot, seen: Seen) -> Slot:
 
 
 def verdict(slot: Slot, seen: Seen) -> Verdict | None:
-    """What its probe says; of one that is astray only that it is, whoever answers through it."""
-    found = seen.verdicts.get(slot.instance)
+    """What its probe says now; of one that is astray only that it is, whoever answers through it."""
+    found = seen_now(slot.instance, seen)
     return Verdict("ambiguous", "astray", found.at) if found and astray(slot, seen) else found

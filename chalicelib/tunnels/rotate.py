@@ -16,7 +16,7 @@ from chalicelib.plan import Action, Plan
 from chalicelib.site import Site
 from chalicelib.tunnels import hosts as host
 from chalicelib.tunnels import rotation
-from chalicelib.tunnels.keys import Key
+from chalicelib.tunnels.keys import Key, shared
 from chalicelib.tunnels.keys_api import AwsKeys, Keys
 from chalicelib.tunnels.rotation import Command, Memory, Seen
 
@@ -80,8 +80,8 @@ def observe(site: Site, request: Request, keys: Keys) -> Seen:
     current, pending = keys.versions()
     command = memory.command
     reply = keys.reply(command.id, command.instance) if command and command.id else None
-    return Seen(memory, item.rev if item else 0, current, pending, keys.published(), keys.hosts(), reply,
-                keys.scattered())
+    published, scattered = shared(keys.published())
+    return Seen(memory, item.rev if item else 0, current, pending, published, keys.hosts(), reply, scattered)
 
 
 def _decide(seen: Seen, request: Request) -> Plan:

@@ -41,7 +41,7 @@ def slots(seen: Seen) -> dict[str, Slot]:
 
 def _counted(slot: Slot, seen: Seen) -> Slot:
     verdict = leads.verdict(slot, seen)
-    if verdict is None or seen.at - verdict.at > seen.settings.stale or verdict.why == UNSAID:
+    if verdict is None or verdict.why == UNSAID:
         return slot
     return replace(slot, streak=counted(slot.streak, verdict, seen.settings.stale))
 

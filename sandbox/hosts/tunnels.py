@@ -24,7 +24,7 @@ from chalicelib.site import Site
 from chalicelib.tunnels.declared import shipped
 from chalicelib.tunnels.hosts import ways
 from chalicelib.tunnels.keys_api import AwsKeys
-from chalicelib.tunnels.records import Memory
+from chalicelib.tunnels.records import KEY, Memory, read
 from chalicelib.tunnels.rotate import operation
 from commands import tunnel_resources
 from sandbox.hosts import programs as program
@@ -110,6 +110,15 @@ def _place(world: World, region: str) -> str:
     subnets = [ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{number}.0/24", AvailabilityZone=f"{region}{zone}")
                ["Subnet"]["SubnetId"] for number, zone in enumerate("ab")]
     return f'name = "{region}"\nvpc = "{vpc}"\nsubnets = {json.dumps(subnets)}\n'
+
+
+def remembered(world: World, region: str, table: str) -> tuple[Memory, int]:
+    """What the healer of `region` remembers, and the record's `rev`: 0 if there is none yet."""
+    answer = world.client("dynamodb", region).get_item(
+        TableName=table, ConsistentRead=True, Key={"pk": {"S": KEY[0]}, "sk": {"S": KEY[1]}})
+    if "Item" not in answer:
+        return Memory(), 0
+    return read(json.loads(answer["Item"]["body"]["S"])), int(answer["Item"]["rev"]["N"])
 
 
 class Tunnels:

@@ -100,13 +100,8 @@ def test_logical_ids(name: str, id: str) -> None:
     assert resources.logical(name) == id
 
 
-@pytest.mark.parametrize(("one", "other", "said"), [
-    ("mail-1", "mail1", "'mail-1' and 'mail1' would both be QueueMail1"),
-    ("ab", "a-b", ""), ("mail", "mails", "")])
-def test_two_names_that_the_stack_could_not_tell_apart_are_refused(one: str, other: str, said: str) -> None:
-    text = f'[[queues]]\nname = "{one}"\n[[queues]]\nname = "{other}"\n'
-    if not said:
-        assert "QueueMail" in merged(text) or "QueueAb" in merged(text)
-        return
-    with pytest.raises(Mistake, match=said):
-        merged(text)
+def test_two_names_that_the_stack_could_not_tell_apart_are_refused() -> None:
+    both = '[[queues]]\nname = "mail-1"\n[[queues]]\nname = "{}"\n'
+    with pytest.raises(Mistake, match="'mail-1' and 'mail1' would both be QueueMail1"):
+        merged(both.format("mail1"))
+    assert {"QueueMail1", "QueueMail11"} <= merged(both.format("mail11")).keys()

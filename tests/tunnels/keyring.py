@@ -9,7 +9,7 @@ import msgspec
 from chalicelib import control
 from chalicelib.site import Site
 from chalicelib.tunnels import rotation
-from chalicelib.tunnels.keys import Key, published
+from chalicelib.tunnels.keys import Key, published, shared
 from chalicelib.tunnels.keys_api import Keys
 from chalicelib.tunnels.rotate import operation
 from chalicelib.tunnels.rotation import Host, Memory, Reply
@@ -95,18 +95,18 @@ class Ring(Keys):
         item = self.regional.get(*rotation.KEY)
         return msgspec.convert(item.body, Memory) if item else Memory()
 
+    @property
+    def everywhere(self) -> dict[str, str]:
+        """What both gateways are told."""
+        return shared(self.published())[0]
+
     # What the operation asks.
 
     def versions(self) -> tuple[str, str]:
         return self.current, self.pending
 
-    def published(self) -> dict[str, str]:
-        first, second = map(published, self.parameters)
-        return {version: line for version, line in first.items() if version in second}
-
-    def scattered(self) -> dict[str, str]:
-        first, second = map(published, self.parameters)
-        return {version: (first | second)[version] for version in first.keys() ^ second.keys()}
+    def published(self) -> list[dict[str, str]]:
+        return [published(told) for told in self.parameters]
 
     def hosts(self) -> tuple[Host, ...]:
         return tuple(Host(id, one.in_service, one.healthy) for id, one in self.machines.items())

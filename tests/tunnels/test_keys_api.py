@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from chalicelib.cloud import Unreachable
 from chalicelib.control import Refused
 from chalicelib.tunnels import keys_api
-from chalicelib.tunnels.keys import Key
+from chalicelib.tunnels.keys import Key, shared
 from chalicelib.tunnels.keys_api import AwsKeys
 from chalicelib.tunnels.rotation import Host
 
@@ -66,7 +66,7 @@ def test_versions_by_label(stages: dict[str, list[str]], found: tuple[str, str])
 
 def test_the_far_side_is_told_in_the_masters_region_under_this_regions_name() -> None:
     made, aws = keys(get_parameter={"Parameter": {"Value": f"{LINE}\nrubbish"}})
-    assert made.published() == {A: LINE}
+    assert made.published() == [{A: LINE}]
     made.publish([LINE])
     made.publish([])
     name = f"/lamplighter/f-s/tunnels/public-keys/{HERE}"
@@ -87,12 +87,12 @@ def test_every_gateway_is_told_and_what_only_some_know_is_told_apart() -> None:
         return Aws(get_parameter={"Parameter": {"Value": told[region]}})(service, region)
 
     made = AwsKeys(HERE, [MASTER, HERE], STACK, client)
-    assert made.published() == {A: LINE} and made.scattered() == {B: other}
-    assert AwsKeys(HERE, [HERE], STACK, client).scattered() == {}
+    assert shared(made.published()) == ({A: LINE}, {B: other})
+    assert shared(AwsKeys(HERE, [HERE], STACK, client).published()) == ({A: LINE}, {})
 
 
 def test_before_anything_was_told_nothing_is_known() -> None:
-    assert keys(get_parameter=error("ParameterNotFound"))[0].published() == {}
+    assert keys(get_parameter=error("ParameterNotFound"))[0].published() == [{}]
 
 
 @pytest.mark.parametrize(("answers", "call", "said"), [

@@ -3,6 +3,8 @@
 That with all of them there is none is what test_simulation.py shows for the same seeds.
 """
 
+from typing import Any
+
 import pytest
 
 from chalicelib.ledger import Item, Table
@@ -43,26 +45,14 @@ def test_a_canary_that_is_believed_too_easily_does_harm(name: str, monkeypatch: 
 
 
 @pytest.mark.slow
-def test_if_what_is_astray_was_not_taken_out_it_would_serve_a_master_that_is_over(
-    monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("room", "name", "careless"), [
+    (pointing, "drains", lambda view: iter(())), (leads, "elsewhere", lambda instance, seen: False),
+    (leads, "right", lambda told, seen: True)],
+    ids=["not taken out", "passed over for want of a slot", "not asked where it leads"])
+def test_what_leads_to_a_master_that_is_over_does_not_stay(
+    room: Any, name: str, careless: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pointing, "drains", lambda view: iter(()))
-    assert harms("leads to a master that is over")
-
-
-@pytest.mark.slow
-def test_if_hosts_without_a_slot_were_passed_over_they_would_serve_a_master_that_is_over(
-    monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(leads, "elsewhere", lambda instance, seen: False)
-    assert harms("leads to a master that is over")
-
-
-@pytest.mark.slow
-def test_if_nobody_asked_the_hosts_where_they_lead_they_would_serve_a_master_that_is_over(
-    monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(leads, "right", lambda told, seen: True)
+    monkeypatch.setattr(room, name, careless)
     assert harms("leads to a master that is over")
 
 

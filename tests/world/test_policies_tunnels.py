@@ -48,23 +48,19 @@ stale = "60s"
 _NAMED = f"""{_COMMON}target_group = "{TARGETS}"
 document = "{DOCUMENT}"
 """
-WRITTEN = (packaging.ROOT / "fleet.toml").read_text() + f"""
-[stages.policy.databases]
+_DATABASES = """
+[stages.{0}.databases]
 flavour = "mariadb"
-master = "{MASTER}"
+master = "{1}"
 secret = "watch"
-[[stages.policy.databases.servers]]
-region = "{MASTER}"
+[[stages.{0}.databases.servers]]
+region = "{1}"
 host = "127.0.0.1"
+"""
+WRITTEN = (packaging.ROOT / "fleet.toml").read_text() + "".join(
+    _DATABASES.format(stage, MASTER) for stage in ("policy", "hosts")) + f"""
 [stages.policy.tunnels]{_NAMED}group = "{GROUP}"
 [stages.tagged.tunnels]{_NAMED}tag = "{TAG[0]}={TAG[1]}"
-[stages.hosts.databases]
-flavour = "mariadb"
-master = "{MASTER}"
-secret = "watch"
-[[stages.hosts.databases.servers]]
-region = "{MASTER}"
-host = "127.0.0.1"
 [stages.hosts.tunnels]{_COMMON}
 [stages.hosts.tunnels.hosts]
 gateway = "gateway.example.com"

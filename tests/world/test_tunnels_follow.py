@@ -10,13 +10,13 @@ import pytest
 
 from chalicelib import fleet
 from chalicelib.databases import records as databases
-from chalicelib.tunnels.records import KEY, Memory, read
-from commands.bench_tunnels_healers import Place, at_work
+from chalicelib.tunnels.records import Memory
+from commands.bench_tunnels_healers import Place, at_work, furnish
 from sandbox.hosts import programs
 from sandbox.hosts.far import Far
 from sandbox.hosts.keyring import Keyring
 from sandbox.hosts.programs import Programs
-from sandbox.hosts.tunnels import NAME, STACK, STAGE, Tunnels, image, tables
+from sandbox.hosts.tunnels import NAME, STACK, STAGE, Tunnels, image, remembered, tables
 from sandbox.world import World
 from tests.world.eventually import eventually
 from tests.world.test_tunnel_hosts import LONG, ask, folder
@@ -41,33 +41,25 @@ class Town:
             f'name = "{NAME}"\ncoordination = {{ regions = ["{HOME}"] }}\n{regions}'
             + tables(world, self.home, keyring, [HERE, AWAY], "", self.away)
             + f'[databases]\nflavour = "mariadb"\nmaster = "{HOME}"\nsecret = "s"\n{servers}'), STAGE)
-        for name, region in ((NAME, HERE), (COORDINATION, HOME)):
-            world.client("dynamodb", region).create_table(
-                TableName=name, BillingMode="PAY_PER_REQUEST",
-                KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-                AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in ("pk", "sk")])
         self.tunnels.begin(HERE)
         self.place = Place(self.tunnels.fleet, STAGE, HERE, HOME, NAME, COORDINATION, self.home.database_address)
+        furnish(world, self.place)
 
     def promote(self, region: str, *fenced: str) -> None:
         """What `databases.promote` leaves in the coordination table."""
         body = {"region": region, "term": 1, "since": 1, "fenced": fenced}
-        self._table(HOME).put_item(TableName=COORDINATION, Item={
+        self.world.client("dynamodb", HOME).put_item(TableName=COORDINATION, Item={
             "pk": {"S": databases.MASTER[0]}, "sk": {"S": databases.MASTER[1]}, "rev": {"N": "1"},
             "body": {"S": json.dumps(body)}})
 
     def memory(self) -> Memory:
         """What the healers remember."""
-        found = self._table(HERE).get_item(TableName=NAME, Key={"pk": {"S": KEY[0]}, "sk": {"S": KEY[1]}})
-        return read(json.loads(found["Item"]["body"]["S"])) if "Item" in found else Memory()
+        return remembered(self.world, HERE, NAME)[0]
 
     def lead(self, region: str) -> bool:
         """Whether both hosts are well, and known to lead there."""
         memory = self.memory()
         return self.tunnels.sound(HERE, memory) and {slot.leads for slot in memory.slots} == {region}
-
-    def _table(self, region: str) -> Any:
-        return self.world.client("dynamodb", region)
 
 
 @pytest.fixture
