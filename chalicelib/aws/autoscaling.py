@@ -1,0 +1,47 @@
+"""EC2 Auto Scaling: the members of a group, and the end of one of them."""
+
+from typing import Any, Protocol
+
+import msgspec
+
+from chalicelib import cloud
+
+
+class GroupMember(msgspec.Struct, frozen=True):
+    """An instance of a group. `lifecycle` is its state there, such as InService, Terminating:Wait or Warmed:Stopped."""
+
+    id: str
+    lifecycle: str
+
+
+class AutoScaling(Protocol):
+    """One region's Auto Scaling. A method raises `ClientError` if AWS denies the call, `Unreachable` without answer."""
+
+    def members(self, group: str) -> tuple[GroupMember, ...] | None:
+        """The instances of `group`; `None` if the region has no such group."""
+
+    def terminate(self, instance: str) -> None:
+        """End `instance`; its group launches another one."""
+
+
+class AwsAutoScaling:
+    """`AutoScaling` by AWS."""
+
+    def __init__(self, region: str) -> None:
+        self.region = region
+
+    def members(self, group: str) -> tuple[GroupMember, ...] | None:
+        answer = cloud.reach(self.region, lambda: self._client.describe_auto_scaling_groups(
+            AutoScalingGroupNames=[group]))
+        if not answer["AutoScalingGroups"]:
+            return None
+        return tuple(GroupMember(member["InstanceId"], member["LifecycleState"])
+                     for member in answer["AutoScalingGroups"][0]["Instances"])
+
+    def terminate(self, instance: str) -> None:
+        cloud.reach(self.region, lambda: self._client.terminate_instance_in_auto_scaling_group(
+            InstanceId=instance, ShouldDecrementDesiredCapacity=False))
+
+    @property
+    def _client(self) -> Any:
+        return cloud.client("autoscaling", self.region)

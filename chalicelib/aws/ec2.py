@@ -1,0 +1,65 @@
+"""EC2: instances by id or by tag, stopped and started."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from chalicelib import cloud
+
+InstanceState = Literal["pending", "running", "stopping", "stopped", "shutting-down", "terminated"]
+
+
+class Instance(msgspec.Struct, frozen=True):
+    """One instance. `address` is its private IPv4 address; it may be empty."""
+
+    id: str
+    state: InstanceState
+    address: str = ""
+
+
+class Ec2(Protocol):
+    """One region's EC2. A method raises `ClientError` if AWS denies the call, `Unreachable` without an answer."""
+
+    def instances(self, ids: Sequence[str]) -> Mapping[str, Instance]:
+        """Those of `ids` that exist, by id."""
+
+    def tagged(self, key: str, value: str) -> Mapping[str, Instance]:
+        """All instances with the tag `key` = `value`, by id."""
+
+    def stop(self, instance: str) -> None:
+        """Stop `instance`."""
+
+    def start(self, instance: str) -> None:
+        """Start `instance`."""
+
+
+class AwsEc2:
+    """`Ec2` by AWS."""
+
+    def __init__(self, region: str) -> None:
+        self.region = region
+
+    def instances(self, ids: Sequence[str]) -> Mapping[str, Instance]:
+        # A filter, unlike InstanceIds, does not fail for an id that is gone.
+        found = self._described("instance-id", ids) if ids else {}
+        return {id: found[id] for id in ids if id in found}
+
+    def tagged(self, key: str, value: str) -> Mapping[str, Instance]:
+        return self._described(f"tag:{key}", [value])
+
+    def stop(self, instance: str) -> None:
+        cloud.reach(self.region, lambda: self._client.stop_instances(InstanceIds=[instance]))
+
+    def start(self, instance: str) -> None:
+        cloud.reach(self.region, lambda: self._client.start_instances(InstanceIds=[instance]))
+
+    def _described(self, name: str, values: Sequence[str]) -> dict[str, Instance]:
+        answer = cloud.reach(self.region, lambda: self._client.describe_instances(
+            Filters=[{"Name": name, "Values": list(values)}]))
+        return {one["InstanceId"]: Instance(one["InstanceId"], one["State"]["Name"], one.get("PrivateIpAddress", ""))
+                for reservation in answer["Reservations"] for one in reservation["Instances"]}
+
+    @property
+    def _client(self) -> Any:
+        return cloud.client("ec2", self.region)

@@ -1,0 +1,52 @@
+"""Elastic Load Balancing: the targets of a target group."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from chalicelib import cloud
+
+
+class Elb(Protocol):
+    """One region's load balancers. A method raises `ClientError` if AWS denies the call, `Unreachable` without answer.
+
+    A target group is given by its name.
+    """
+
+    def targets(self, group: str) -> Mapping[str, str]:
+        """The state of each target by instance id: healthy, unhealthy, initial, draining, unused or unavailable."""
+
+    def register(self, group: str, instance: str) -> None:
+        """Send new connections to `instance`, too."""
+
+    def deregister(self, group: str, instance: str) -> None:
+        """Send no new connections to `instance`; what becomes of the open ones is an attribute of the group."""
+
+
+class AwsElb:
+    """`Elb` by AWS."""
+
+    def __init__(self, region: str) -> None:
+        self.region = region
+
+    def targets(self, group: str) -> Mapping[str, str]:
+        arn = self._arn(group)
+        answer = cloud.reach(self.region, lambda: self._client.describe_target_health(TargetGroupArn=arn))
+        return {one["Target"]["Id"]: one["TargetHealth"]["State"] for one in answer["TargetHealthDescriptions"]}
+
+    def register(self, group: str, instance: str) -> None:
+        arn = self._arn(group)
+        cloud.reach(self.region, lambda: self._client.register_targets(TargetGroupArn=arn, Targets=[{"Id": instance}]))
+
+    def deregister(self, group: str, instance: str) -> None:
+        arn = self._arn(group)
+        cloud.reach(self.region, lambda: self._client.deregister_targets(
+            TargetGroupArn=arn, Targets=[{"Id": instance}]))
+
+    def _arn(self, group: str) -> str:
+        answer = cloud.reach(self.region, lambda: self._client.describe_target_groups(Names=[group]))
+        arn: str = answer["TargetGroups"][0]["TargetGroupArn"]
+        return arn
+
+    @property
+    def _client(self) -> Any:
+        return cloud.client("elbv2", self.region)

@@ -1,0 +1,27 @@
+"""The AWS services that an operation reaches, as one value per region: real ones here, fakes in testing/."""
+
+from functools import cache
+
+import msgspec
+
+from chalicelib.aws.autoscaling import AutoScaling, AwsAutoScaling
+from chalicelib.aws.ec2 import AwsEc2, Ec2
+from chalicelib.aws.elb import AwsElb, Elb
+from chalicelib.aws.secrets import AwsSecrets, Secrets
+from chalicelib.aws.ssm import AwsSsm, Ssm
+
+
+class AwsPorts(msgspec.Struct, frozen=True):
+    """One region's services."""
+
+    ec2: Ec2
+    elb: Elb
+    autoscaling: AutoScaling
+    ssm: Ssm
+    secrets: Secrets
+
+
+@cache
+def real_ports(region: str) -> AwsPorts:
+    """The real services of `region`. No client is built before its first call."""
+    return AwsPorts(AwsEc2(region), AwsElb(region), AwsAutoScaling(region), AwsSsm(region), AwsSecrets(region))
