@@ -5,6 +5,7 @@ import sys
 from types import FrameType
 
 from commands.cli import main
+from commands.processes import take_interrupts
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
@@ -13,5 +14,6 @@ def _terminated(number: int, frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
+    take_interrupts()
     signal.signal(signal.SIGTERM, _terminated)
     sys.exit(main())

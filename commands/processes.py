@@ -16,6 +16,15 @@ ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 30
 
 
+def take_interrupts() -> None:
+    """Make SIGINT raise KeyboardInterrupt in this process, and act by default in the programs that it starts.
+
+    A shell without job control starts background commands with SIGINT ignored, and Python leaves it so: Ctrl-C would
+    then end neither the command nor its children. To be called from the main thread.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class Children:
     """Runs programs from any thread; leaving the `with` ends those still running, and what they started."""
 

@@ -5,6 +5,11 @@ from collections.abc import Generator
 import pytest
 from hypothesis import settings
 
+from commands.processes import take_interrupts
+
+# Tests send SIGINT to what they start, also when the run itself was started in the background, where it is ignored.
+take_interrupts()
+
 # These make assertions for tests: pytest is to say as much of them.
 pytest.register_assert_rewrite("tests.fuzzing", "tests.world.least_privilege")
 

@@ -14,7 +14,7 @@ import pytest
 from chalicelib.tunnels import bearing
 from sandbox import greeter
 from tests.peers import health
-from tests.peers.process import Peer, free_port
+from tests.peers.process import PATIENCE, Peer, loopback, place
 from tests.peers.ssh import Place
 from tests.world.eventually import eventually
 
@@ -24,14 +24,14 @@ PROGRAM = health.FILES[0]
 @contextlib.contextmanager
 def tunnel() -> Iterator[socket.socket]:
     """A stopped ssh: what is accepted from it is a probe."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(30)
+    with socket.create_server((loopback(), 0)) as listener:
+        listener.settimeout(PATIENCE)
         yield listener
 
 
 @contextlib.contextmanager
 def served(listener: socket.socket, *options: str) -> Iterator[tuple[Place, Peer]]:
-    near = ("127.0.0.1", free_port("127.0.0.1"))
+    near = place()
     with health.port(near, listener.getsockname(), *options) as running:
         yield near, running
 
@@ -40,7 +40,7 @@ def answer(listener: socket.socket, *packets: bytes) -> None:
     """The next probe is told `packets`, one after each thing that it says."""
     connection, _ = listener.accept()
     with connection:
-        connection.settimeout(30)
+        connection.settimeout(PATIENCE)
         for packet in packets:
             connection.sendall(packet)
             if packet is not packets[-1]:
@@ -93,12 +93,11 @@ def test_a_hung_tunnel_is_a_503_as_soon_as_the_last_success_is_too_old_and_gets_
 
 def test_a_port_where_nobody_listens_is_refused_and_found_again() -> None:
     with tunnel() as listener:
-        place = listener.getsockname()
-    near = ("127.0.0.1", free_port("127.0.0.1"))
-    with health.port(near, place, "--every", "0.05") as running:
+        gone = listener.getsockname()
+    with health.port(place(), gone, "--every", "0.05") as running:
         running.await_line("local refused")
-        with socket.create_server(place) as back:
-            back.settimeout(30)
+        with socket.create_server(gone) as back:
+            back.settimeout(PATIENCE)
             answer(back, *WELL)
             running.await_line("up answered")
 
@@ -113,7 +112,7 @@ def test_another_server_is_a_503() -> None:
 
 def raw(near: Place, data: bytes) -> bytes:
     """All that comes back for `data`."""
-    with socket.create_connection(near, timeout=30) as connection:
+    with socket.create_connection(near, timeout=PATIENCE) as connection:
         connection.sendall(data)
         return b"".join(iter(lambda: connection.recv(4096), b""))
 
@@ -136,7 +135,7 @@ def test_who_asks_oddly_is_told_or_dropped_and_harms_nobody() -> None:
     ["--tunnel", "127.0.0.1:3306"], [],
 ])
 def test_bad_arguments_are_refused_with_what_they_should_be(words: list[str]) -> None:
-    done = subprocess.run([sys.executable, str(PROGRAM), *words], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, str(PROGRAM), *words], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 2
     assert "ADDRESS:PORT" in done.stderr
 

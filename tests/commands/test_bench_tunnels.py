@@ -15,7 +15,7 @@ from commands.bench_tunnels import Row
 from commands.errors import Mistake
 from commands.processes import ROOT
 from tests.peers import process
-from tests.world.eventually import eventually
+from tests.world.eventually import SECONDS, eventually
 
 
 def bars() -> Progress:
@@ -91,9 +91,9 @@ def test_ctrl_c_leaves_nothing_behind(part: str, tmp_path: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
     running = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        eventually(lambda: started(tmp_path), 60)
+        eventually(lambda: started(tmp_path))
         running.send_signal(signal.SIGINT)
-        assert running.wait(120) == 130
+        assert running.wait(SECONDS) == 130
     finally:
         running.kill()
         running.wait()

@@ -10,6 +10,7 @@ from commands import bench_tunnels_faults, bench_tunnels_yard
 from commands.bench_tunnels_doubles import Fault, Removal, Restart, doubles, p99, rows
 from commands.bench_tunnels_yard import Draw
 from sandbox.world import WorldError
+from tests.world.eventually import SECONDS
 
 A, B = "i-a", "i-b"
 FIRST = Restart("1/i-a/7/2/restart", A, 100.0, 102.0, failed=False)
@@ -105,7 +106,7 @@ def test_a_yard_that_breaks_ends_all() -> None:
         raise WorldError("the server is gone")
 
     def endless(draw: Draw) -> Fault:
-        assert other.over.wait(30)
+        assert other.over.wait(SECONDS)
         return lost(draw)
 
     other = Yard(endless)

@@ -6,8 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +16,7 @@ import typer
 from chalicelib.fleet import FleetError
 from commands import cli
 from commands.errors import Mistake
+from tests.world.eventually import SECONDS, eventually
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -140,31 +140,30 @@ def test_sleeps():
         child.wait()
 """
 
+# Becomes the command that its arguments are, with SIGINT ignored.
+IGNORING = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+
 
 @contextlib.contextmanager
-def sleeping(tmp_path: Path, workers: int) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """`lamp test` on a test that never ends, and the process that this test has started."""
+def sleeping(tmp_path: Path, workers: int, ignored: bool) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """`lamp test` on a test that never ends, and the process that this test has started.
+
+    `ignored`: started with SIGINT ignored, as `./lamp test &` in a script is.
+    """
     marker, folder = tmp_path / "marker", tmp_path / "tmp"
     folder.mkdir()
     (tmp_path / "test_sleeper.py").write_text(SLEEPER.format(marker=str(marker)))
     words = [sys.executable, "-P", "-m", "commands", "test", str(tmp_path / "test_sleeper.py"), "-pno:cacheprovider"]
     words.append(f"-n{workers}")
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}
-    lamp = subprocess.Popen(words, env=environment, start_new_session=True, stdout=subprocess.DEVNULL)
+    begun = [sys.executable, "-c", IGNORING, *words] if ignored else words
+    lamp = subprocess.Popen(begun, env=environment, start_new_session=True, stdout=subprocess.DEVNULL)
     try:
-        until(lambda: marker.exists() and marker.read_text() != "")
+        eventually(lambda: marker.exists() and marker.read_text() != "")
         yield lamp, int(marker.read_text())
     finally:
         lamp.terminate()
-        lamp.wait(60)
-
-
-def until(holds: Callable[[], bool], seconds: float = 30) -> None:
-    """Waits for `holds`; fails after `seconds`."""
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "did not happen in time"
-        time.sleep(0.02)
+        lamp.wait(SECONDS)
 
 
 def runs(pid: int) -> bool:
@@ -177,17 +176,28 @@ def runs(pid: int) -> bool:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc to see which processes are left")
 @pytest.mark.parametrize(
-    ("number", "status", "workers"),
-    [(signal.SIGINT, 130, 0), pytest.param(signal.SIGINT, 130, 2, marks=pytest.mark.slow),
-     pytest.param(signal.SIGTERM, 143, 2, marks=pytest.mark.slow)],
+    ("number", "status", "workers", "ignored"),
+    [(signal.SIGINT, 130, 0, False), pytest.param(signal.SIGINT, 130, 0, True, marks=pytest.mark.slow),
+     pytest.param(signal.SIGINT, 130, 2, False, marks=pytest.mark.slow),
+     pytest.param(signal.SIGTERM, 143, 2, False, marks=pytest.mark.slow)],
 )  # fmt: skip
-def test_ctrl_c_leaves_no_process_and_no_folder(number: int, status: int, workers: int, tmp_path: Path) -> None:
-    with sleeping(tmp_path, workers) as (lamp, grandchild):
+def test_ctrl_c_leaves_no_process_and_no_folder(
+    number: int, status: int, workers: int, ignored: bool, tmp_path: Path
+) -> None:
+    with sleeping(tmp_path, workers, ignored) as (lamp, grandchild):
         assert runs(grandchild)
         lamp.send_signal(number)
-        assert lamp.wait(60) == status
-        until(lambda: not runs(grandchild), 5)
+        assert lamp.wait(SECONDS) == status
+        eventually(lambda: not runs(grandchild))
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_suite_started_with_sigint_ignored_passes_its_ctrl_c_tests() -> None:
+    test = f"{__file__}::test_ctrl_c_leaves_no_process_and_no_folder[{signal.SIGINT:d}-130-0-False]"
+    words = [sys.executable, "-m", "pytest", "-q", "-pno:cacheprovider", test]
+    done = subprocess.run([sys.executable, "-c", IGNORING, *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout
 
 
 def test_fast_leaves_out_the_sandbox_and_full_keeps_a_file_on_one_worker() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from commands.demo_story import Story, patient
+from tests.world.eventually import SECONDS
 
 
 class Told(Story):
@@ -23,7 +24,7 @@ class Told(Story):
 def ended(error: BaseException | None = None) -> Told:
     story = Told(error)
     story.start()
-    assert story.over.wait(30)
+    assert story.over.wait(SECONDS)
     return story
 
 

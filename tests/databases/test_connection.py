@@ -39,7 +39,7 @@ def packet(payload: bytes, number: int = 0) -> bytes:
 @contextmanager
 def listening(talk: Callable[[socket.socket], None]) -> Iterator[Place]:
     """A server that does `talk` with one client, on a loopback address."""
-    with socket.create_server(("127.0.0.2", 0)) as server:
+    with socket.create_server((process.loopback(), 0)) as server:
         def serve() -> None:
             client, _ = server.accept()
             # The client may be gone at any moment.
@@ -51,8 +51,8 @@ def listening(talk: Callable[[socket.socket], None]) -> Iterator[Place]:
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
-        yield Place("eu-west-1", "127.0.0.2", server.getsockname()[1])
-        thread.join(30)
+        yield Place("eu-west-1", *server.getsockname())
+        thread.join(process.PATIENCE)
 
 
 def trouble(place: Place, change: Databases = SETTINGS, wait: float = 0.3, login: Login = LOGIN) -> Trouble:
@@ -116,7 +116,7 @@ def test_a_blocked_host_is_told_how_to_unblock() -> None:
 
 
 def test_nobody_listens() -> None:
-    found = trouble(Place("eu-west-1", "127.0.0.2", process.free_port("127.0.0.2")))
+    found = trouble(Place("eu-west-1", *process.place()))
     assert found.kind == "unreachable" and "security groups" in found.text
 
 

@@ -1,8 +1,8 @@
 """Real programs as peers of a test: started, waited for by what they print, stopped, and gone without a trace."""
 
 import contextlib
+import itertools
 import os
-import random
 import shutil
 import signal
 import socket
@@ -17,10 +17,15 @@ from typing import Protocol, Self, TypeVar
 
 import pytest
 
+from sandbox.hypervisor.addresses import Addresses
+
 # How long a peer may take for anything on a machine under load (s).
-PATIENCE = 60.0
+PATIENCE = 180.0
 # The packages of Debian and Ubuntu that bring all peers.
 DEBIAN = "openssh-server mariadb-server haproxy autossh iproute2"
+_addresses = Addresses()
+# Below those that a system gives to sockets which ask for none (ip_local_port_range).
+_ports = itertools.cycle(range(20_000, 32_000))
 
 
 class PeerError(Exception):
@@ -206,13 +211,20 @@ def need(*programs: str, root: bool = False) -> None:
 
 
 def loopback() -> str:
-    """A loopback address that hardly anybody else uses: not 127.0.0.1, which MariaDB never blocks."""
-    return f"127.{random.randint(16, 250)}.{random.randint(0, 255)}.{random.randint(1, 254)}"
+    """A loopback address that no other process on this machine is given, and that is given once."""
+    return _addresses.take()
 
 
 def free_port(address: str) -> int:
-    """A TCP port of `address` on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port of `address` on which nobody listens; it stays free if the address is from `loopback`."""
+    while True:
+        port = next(_ports)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((address, port))
+            return port
+
+
+def place() -> tuple[str, int]:
+    """An address of its own and a port there: nobody else listens there, whatever runs beside."""
+    address = loopback()
+    return address, free_port(address)

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from tests.peers import haproxy, mariadb, network, process, ssh
-from tests.peers.process import family, free_port, loopback
+from tests.peers.process import family, loopback, place
 from tests.world.eventually import eventually
 
 pytestmark = pytest.mark.world
@@ -23,7 +23,7 @@ def greeted(place: tuple[str, int]) -> bytes:
 
 def test_a_tunnel_leads_to_the_database_and_leaves_nothing_behind() -> None:
     with mariadb.server() as db, ssh.server(loopback()) as far:
-        near = (loopback(), free_port("127.0.0.1"))
+        near = place()
         with far.tunnel(near, (db.address, db.port)) as tunnel:
             assert b"MariaDB" in greeted(near)
             pids = [*family(far.process.pid), tunnel.pid]
@@ -38,7 +38,7 @@ def test_a_tunnel_leads_to_the_database_and_leaves_nothing_behind() -> None:
 @pytest.mark.parametrize("program", ["ssh", "autossh"])
 def test_a_kept_tunnel_comes_back(program: str) -> None:
     with mariadb.server() as db, ssh.server(loopback()) as far:
-        near = (loopback(), free_port("127.0.0.1"))
+        near = place()
         with far.kept(near, (db.address, db.port), program=program) as keeper:
             first = family(keeper.pid)[-1]
             os.kill(first, signal.SIGKILL)
@@ -48,7 +48,7 @@ def test_a_kept_tunnel_comes_back(program: str) -> None:
 
 def test_a_balancer_leaves_out_what_is_down() -> None:
     with mariadb.server() as db:
-        near, dead = (loopback(), free_port("127.0.0.1")), (loopback(), 9)
+        near, dead = place(), (loopback(), 9)
         with haproxy.balancer(near, {"up": (db.address, db.port), "down": dead}) as running:
             eventually(lambda: not running.servers()["down"][0])
             assert running.servers()["up"][0]

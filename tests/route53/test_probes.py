@@ -13,6 +13,7 @@ import pytest
 from sandbox.route53 import probes
 from sandbox.route53.probes import Result, probe
 from tests.route53.endpoints import Serve, closed, endpoint, page, says
+from tests.world.eventually import SECONDS
 
 
 def ask(serve: Serve, **config: Any) -> Result:
@@ -103,7 +104,7 @@ def test_status_and_body_have_two_seconds_each(
     def late(connection: socket.socket) -> None:
         connection.recv(65_536)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
-        if reading.wait(5 if status < 2 else 0):
+        if reading.wait(SECONDS if status < 2 else 0):
             connection.sendall(b"well")
 
     assert ask(late, Type="HTTP_STR_MATCH", SearchString="well").passed is passed
@@ -116,7 +117,7 @@ def test_a_body_that_does_not_come_fails_a_match_only(monkeypatch: pytest.Monkey
     def half(connection: socket.socket) -> None:
         connection.recv(65_536)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nwe")
-        over.wait(5)
+        over.wait(SECONDS)
 
     for kind, passed in (("HTTP", True), ("HTTP_STR_MATCH", False)):
         over.clear()

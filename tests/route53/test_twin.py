@@ -139,7 +139,7 @@ def test_checkers_probe_by_themselves_in_real_time() -> None:
         assert twin.service.healthy() == {made: False}
 
 
-def eventually(holds: Any, seconds: float = 20.0) -> bool:
+def eventually(holds: Any, seconds: float = 180.0) -> bool:
     """Whether it holds before that time is over."""
     end = time.monotonic() + seconds
     while not holds():

@@ -14,6 +14,7 @@ from chalicelib import fleet as fleets
 from chalicelib.routing import api, operations
 from chalicelib.site import Site
 from sandbox.simulation.parts import MemoryTable, MemoryTopic
+from tests.peers.process import free_port, loopback
 from tests.routing import fakes
 from tests.routing.fleets import EIGHT, text
 
@@ -28,7 +29,8 @@ class World:
         self.route53, self.topic = fakes.Route53(), MemoryTopic()
         self.s3 = {region: fakes.S3() for region in THREE}
         self.servers: dict[str, Server] = {}
-        self.port = 0
+        self.addresses = [loopback() for _ in THREE]
+        self.port = free_port(self.addresses[0])
         for region in THREE:
             self.mend(region)
         self.tables = {region: MemoryTable() for region in THREE}
@@ -42,7 +44,7 @@ class World:
         """Where an operation runs."""
         written = text(THREE, f'check = "tcp"\nport = {self.port}\nhold = "5m"\n{more}', addresses=True)
         for number in range(3):
-            written = written.replace(f"192.0.2.{number + 1}", f"127.0.0.{number + 2}")
+            written = written.replace(f"192.0.2.{number + 1}", self.addresses[number])
         return Site(region=region, stage="test", fleet=fleets.parse(written), coordination=MemoryTable(),
                     regional=self.tables[region], queues={}, alerts=self.topic, root=Path(), clock=lambda: self.now)
 
@@ -74,9 +76,8 @@ class World:
         self.servers[region].server_close()
 
     def mend(self, region: str) -> None:
-        """It answers, or answers again: all at one port, which the first to listen was given."""
-        self.servers[region] = server = _listen(f"127.0.0.{THREE.index(region) + 2}", self.port)
-        self.port = server.server_address[1]
+        """It answers, or answers again: all at one port."""
+        self.servers[region] = _listen(self.addresses[THREE.index(region)], self.port)
 
     def marks(self) -> dict[str, str]:
         """Which regions are marked, and by whom."""

@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from chalicelib.tunnels import bearing
+from tests.peers.process import free_port, loopback
+from tests.world.eventually import eventually
 
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\neu-west-1\n"
-PATIENCE = 30.0
+PATIENCE = 180.0
 
 
 @contextlib.asynccontextmanager
@@ -46,8 +48,10 @@ def test_only_a_whole_answer_counts(said: tuple[bytes, ...], found: dict[str, st
 
 def test_who_says_nothing_costs_the_others_nothing() -> None:
     async def run() -> dict[str, str]:
-        async with answering("127.0.0.2", GOOD) as port, answering("127.0.0.3", stays=True, port=port):
-            hosts = {"good": "127.0.0.2", "hung": "127.0.0.3", "gone": "127.0.0.4", "odd": "999.0.0.1"}
+        good, hung, gone = (loopback() for _ in range(3))
+        async with answering(good, GOOD, port=free_port(hung)) as port, answering(hung, stays=True, port=port):
+            hosts = {"good": good, "hung": hung, "gone": gone, "odd": "999.0.0.1"}
             return await bearing.ask(hosts, port, 1.0)
 
-    assert asyncio.run(run()) == {"good": "eu-west-1"}
+    # Who has said nothing by then may also have been kept from it by a machine under load.
+    assert eventually(lambda: asyncio.run(run())) == {"good": "eu-west-1"}

@@ -1,6 +1,5 @@
 """The healer's Lambda: a minute of rounds by the clock, one plan by hand, nothing where there is nothing to heal."""
 
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from chalicelib.tunnels import canary
 from chalicelib.tunnels.healer import Healer
 from chalicelib.tunnels.parked import Parked
 from chalicelib.tunnels.records import Endpoint
+from tests.peers.process import loopback, place
 from tests.tunnels.yard import NOON, Yard
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -33,12 +33,6 @@ def parked() -> Iterator[Parked]:
     made = Parked()
     yield made
     made.close()
-
-
-def free() -> int:
-    """A port that was free a moment ago, and where nobody listens."""
-    with socket.create_server(("127.0.0.2", 0)) as plug:
-        return int(plug.getsockname()[1])
 
 
 def healer(yard: Yard, parked: Parked, monkeypatch: pytest.MonkeyPatch) -> Healer:
@@ -84,24 +78,24 @@ def test_where_nothing_is_to_be_healed_the_minute_is_over_at_once(
 
 MASTER = """}
 databases = {flavour = "mariadb", master = "us-east-1", secret = "s", servers = [
-  {region = "us-east-1", host = "127.0.0.2", port = %d}]"""
+  {region = "us-east-1", host = "%s", port = %d}]"""
 
 
 @pytest.fixture
-def port() -> Iterator[int]:
+def database() -> Iterator[tuple[str, int]]:
     """Where a database greets, as a process of its own."""
-    words = [sys.executable, "-P", "-m", "sandbox.greeter", "127.0.0.2"]
+    words = [sys.executable, "-P", "-m", "sandbox.greeter", address := loopback()]
     with subprocess.Popen(words, stdout=subprocess.PIPE, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}) as process:
         assert process.stdout
-        yield int(process.stdout.readline().split()[0])
+        yield address, int(process.stdout.readline().split()[0])
         process.kill()
 
 
 @pytest.mark.parametrize("listening", [True, False])
 def test_in_the_master_s_region_it_tells_the_others_whether_the_database_answers(
-    monkeypatch: pytest.MonkeyPatch, parked: Parked, port: int, listening: bool
+    monkeypatch: pytest.MonkeyPatch, parked: Parked, database: tuple[str, int], listening: bool
 ) -> None:
-    yard = Yard(monkeypatch, MASTER % (port if listening else free()), "us-east-1")
+    yard = Yard(monkeypatch, MASTER % (database if listening else place()), "us-east-1")
 
     def wait(seconds: float) -> None:
         yard.now += seconds
@@ -132,6 +126,7 @@ def test_three_rounds_that_fail_fail_the_minute(yard: Yard, parked: Parked, monk
 def test_the_probes_are_real(yard: Yard, parked: Parked) -> None:
     mending = Healer(yard.site, parked)
     assert mending.tunnels is not None
-    mending.tunnels = msgspec.structs.replace(mending.tunnels, port=free())
-    found = mending.look([Endpoint("i-1", "127.0.0.2", "running", "registered")])
+    address, port = place()
+    mending.tunnels = msgspec.structs.replace(mending.tunnels, port=port)
+    found = mending.look([Endpoint("i-1", address, "running", "registered")])
     assert (found["i-1"].side, found["i-1"].why) == ("local", "refused")

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+# A limit for what will never happen, not for how fast it is to be: a machine under load is slow, not wrong.
+SECONDS = 180.0
 
 
-def eventually(look: Callable[[], T], seconds: float = 15.0) -> T:
+def eventually(look: Callable[[], T], seconds: float = SECONDS) -> T:
     """The first truthy answer of `look`; an AssertionError with the last one when there is none in time."""
     deadline = time.monotonic() + seconds
     while True:

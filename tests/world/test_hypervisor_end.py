@@ -12,7 +12,7 @@ import pytest
 
 from sandbox import processes
 from sandbox.world import ROOT, World
-from tests.world.eventually import eventually
+from tests.world.eventually import SECONDS, eventually
 from tests.world.hosts import add_image, address, get, launch
 from tests.world.sites import Site
 
@@ -63,7 +63,7 @@ def test_nothing_is_left_when_the_parent_ends(tmp_path: Path, number: signal.Sig
         everything = family(server)
         assert int((home / "orphan").read_text()) in everything and len(everything) >= 6
         process.send_signal(number)
-        process.wait(15)
+        process.wait(SECONDS)
         eventually(lambda: not processes.marked(mark) and not [one for one in everything if alive(one)])
         assert not home.exists() and get(where) == ""
 
@@ -78,7 +78,7 @@ def test_nothing_is_left_when_the_server_is_killed(tmp_path: Path) -> None:
         eventually(lambda: not processes.marked(mark) and not [one for one in everything if alive(one)])
         assert get(where) == "" and process.poll() is None
         process.send_signal(signal.SIGINT)  # and this one takes the folder away
-        process.wait(15)
+        process.wait(SECONDS)
         assert not home.exists()
 
 

@@ -27,7 +27,7 @@ from sandbox import processes
 from sandbox.gate import SECRET_HEADER
 from sandbox.world import ROOT, World, WorldError
 from tests.world.conftest import make_lambda
-from tests.world.eventually import eventually
+from tests.world.eventually import SECONDS, eventually
 
 pytestmark = pytest.mark.world
 HOME, OTHER = "eu-west-1", "us-east-1"
@@ -347,7 +347,7 @@ def owns(pid: int, folder: Path) -> bool:
 def test_nothing_is_left_when_the_parent_ends(number: signal.Signals) -> None:
     with parent() as (process, pid, mark, folder):
         process.send_signal(number)
-        process.wait(15)
+        process.wait(SECONDS)
         eventually(lambda: not alive(pid) and not processes.marked(mark) and not folder.exists())
 
 

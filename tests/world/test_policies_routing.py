@@ -10,6 +10,7 @@ from chalicelib.routing import difference
 from chalicelib.routing.observe import prefix
 from commands import packaging
 from sandbox.world import World
+from tests.peers import process
 from tests.project import copy
 from tests.world.eventually import eventually
 from tests.world.least_privilege import HOME, STANDBY, Exercise, Lambdas, LeastPrivilege, deploy, numbers
@@ -17,20 +18,20 @@ from tests.world.least_privilege import HOME, STANDBY, Exercise, Lambdas, LeastP
 pytestmark = pytest.mark.world
 
 # Where the two regions take their users in; the port is given when the test listens there.
-ENTRANCES = {HOME: "127.0.0.2", STANDBY: "127.0.0.3"}
+ENTRANCES = {HOME: process.loopback(), STANDBY: process.loopback()}
 BUCKETS = {HOME: "marks-of-home", STANDBY: "marks-of-standby"}
-DECLARED = """
+DECLARED = f"""
 [[stages.policy.regions]]
 name = "eu-west-1"
-entrance = {addresses = ["127.0.0.2"], bucket = "marks-of-home"}
+entrance = {{addresses = ["{ENTRANCES[HOME]}"], bucket = "marks-of-home"}}
 
 [[stages.policy.regions]]
 name = "us-east-1"
-entrance = {addresses = ["127.0.0.3"], bucket = "marks-of-standby"}
+entrance = {{addresses = ["{ENTRANCES[STANDBY]}"], bucket = "marks-of-standby"}}
 
 [[stages.policy.regions]]
 name = "ap-southeast-1"
-entrance = {addresses = ["127.0.0.4"]}
+entrance = {{addresses = ["{process.loopback()}"]}}
 
 [stages.policy.health_checks]
 target_groups = ["web"]
@@ -55,10 +56,10 @@ class Doors:
     """The regions' entrances: sockets on one port of several addresses."""
 
     def __init__(self) -> None:
-        first = socket.create_server((ENTRANCES[HOME], 0))
-        self.port = first.getsockname()[1]
-        self.open_ = {HOME: first}
-        self.open(STANDBY)
+        self.port = process.free_port(ENTRANCES[HOME])
+        self.open_: dict[str, socket.socket] = {}
+        for region in ENTRANCES:
+            self.open(region)
 
     def open(self, region: str) -> None:
         """The region answers."""
@@ -148,7 +149,7 @@ def apply(on: Lambdas) -> None:
         answer = on.invoke("routing_apply", {"apply": True})
         return any(word in answer for word in ("errorType", "refused", "nothing to do"))
 
-    eventually(step, 40)
+    eventually(step)
 
 
 def evacuate(on: Lambdas) -> None:

@@ -93,7 +93,7 @@ def sweep(number: int, **more: Any) -> dict[str, Any]:
 
 def test_in_a_batch_of_ten_with_three_failures_exactly_three_come_back(queues: Queues) -> None:
     ids = queues.held(*(sweep(number, fail_once=number in (2, 5, 9)) for number in range(10)))
-    eventually(lambda: len(queues.fate("done")) >= 10, 40)
+    eventually(lambda: len(queues.fate("done")) >= 10)
     assert sorted(queues.fate("retried")) == sorted(ids[number] for number in (2, 5, 9))
     assert sorted(queues.fate("done")) == sorted(ids)
     assert queues.fate("dead") == []
@@ -110,7 +110,7 @@ def test_what_cannot_succeed_lies_in_the_dead_letters_at_once_with_the_reason(
     queues: Queues, body: Any, reason: str, error: str
 ) -> None:
     id, = queues.send(body)
-    letter, = eventually(queues.dead, 20)
+    letter, = eventually(queues.dead)
     assert (letter["reason"], letter["origin"], letter["original-id"]) == (reason, "default", id)
     assert error in letter["error"]
     assert letter["body"] == (body if isinstance(body, str) else json.dumps(body))
@@ -119,7 +119,7 @@ def test_what_cannot_succeed_lies_in_the_dead_letters_at_once_with_the_reason(
 def test_work_with_a_key_is_done_once_however_often_it_is_sent(queues: Queues) -> None:
     key = uuid.uuid4().hex
     ids = queues.send(*({"task": "invoices.render", "args": {"number": number}, "key": key} for number in range(30)))
-    eventually(lambda: len(queues.fate("done") + queues.fate("repeated")) >= 30, 60)
+    eventually(lambda: len(queues.fate("done") + queues.fate("repeated")) >= 30)
     assert len(queues.fate("done")) == 1
     assert sorted(queues.fate("done") + queues.fate("repeated")) == sorted(ids)
     assert queues.once("invoices.render", key) == ["COMPLETED"]
@@ -128,13 +128,13 @@ def test_work_with_a_key_is_done_once_however_often_it_is_sent(queues: Queues) -
 def test_a_task_may_send_tasks(queues: Queues) -> None:
     day = uuid.uuid4().hex
     queues.send({"task": "chores.rounds", "args": {"day": day, "lamps": 3}})
-    eventually(lambda: all(queues.once("chores.sweep", f"{day}/{number}") == ["COMPLETED"] for number in range(3)), 20)
+    eventually(lambda: all(queues.once("chores.sweep", f"{day}/{number}") == ["COMPLETED"] for number in range(3)))
 
 
 def test_no_more_run_at_once_than_the_task_says_and_all_get_their_turn(queues: Queues) -> None:
     bodies = [{"task": "invoices.remind", "args": {"number": number, "address": "a@b.example"}} for number in range(60)]
     ids = queues.send(*bodies)
-    eventually(lambda: len(queues.fate("done")) >= 60, 60)
+    eventually(lambda: len(queues.fate("done")) >= 60)
     assert sorted(queues.fate("done")) == sorted(ids)
     held = queues.world.client("dynamodb", queues.region).query(
         TableName=queues.stack, KeyConditionExpression="pk = :pk",
@@ -146,7 +146,7 @@ def test_status_peek_and_redrive(queues: Queues, invoke: Invoke) -> None:
     poison = {"task": "chores.poison", "args": {"number": 7}}
     key = uuid.uuid4().hex
     queues.send(poison)
-    eventually(queues.dead, 20)
+    eventually(queues.dead)
     queues.send({**sweep(8), "key": key}, queue="default-dead",
                 attributes={"reason": "failed", "origin": "default", "error": "mended"})
 
@@ -162,11 +162,11 @@ def test_status_peek_and_redrive(queues: Queues, invoke: Invoke) -> None:
     assert planned["status"] == "planned" and len(planned["plan"]["actions"]) == 1
     assert len(queues.dead()) == 2
     assert invoke("tasks_redrive", {"error": "mended", "apply": planned["digest"]})["status"] == "done"
-    eventually(lambda: queues.once("chores.sweep", key) == ["COMPLETED"], 20)
+    eventually(lambda: queues.once("chores.sweep", key) == ["COMPLETED"])
     assert len(queues.dead()) == 1
 
     assert invoke("tasks_redrive", {"apply": True})["status"] == "done"
-    letter = eventually(lambda: [one for one in queues.dead() if "redriven" in one], 20)
+    letter = eventually(lambda: [one for one in queues.dead() if "redriven" in one])
     assert [(one["reason"], one["redriven"]) for one in letter] == [("failed", "1")]
 
 

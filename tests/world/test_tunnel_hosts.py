@@ -28,8 +28,6 @@ from tests.world.hosts import get
 
 pytestmark = pytest.mark.world
 MASTER, HERE = "us-east-1", "eu-west-1"
-# Of a busy machine's patience with what takes seconds of its own.
-LONG = 60.0
 
 
 @pytest.fixture(scope="module", params=["own", "real"])
@@ -48,7 +46,7 @@ def tunnels(request: pytest.FixtureRequest) -> Iterator[Tunnels]:
 def well(tunnels: Tunnels) -> None:
     """Before each test, both hosts are healthy; if they are not, what they and the gateway have said is told."""
     try:
-        eventually(lambda: len(tunnels.healthy(HERE)) == len(tunnels.hosts(HERE)) == 2, LONG)
+        eventually(lambda: len(tunnels.healthy(HERE)) == len(tunnels.hosts(HERE)) == 2)
     except AssertionError as error:
         said = [(id, service, tunnels.world.log(id, service)[-500:]) for id in tunnels.hosts(HERE)
                 for service in (KEYS, TUNNEL, HEALTH)]
@@ -114,7 +112,7 @@ def test_a_killed_tunnel_comes_back_by_itself_and_clients_go_on_meanwhile(tunnel
     tunnels.world.kill(one, TUNNEL)
     eventually(lambda: ask(tunnels.entrance(HERE)).side == "up")
     eventually(lambda: (found := pids(tunnels, one)) and not found & before)
-    eventually(lambda: ask((tunnels.address(HERE, one), 3306)).side == "up", LONG)
+    eventually(lambda: ask((tunnels.address(HERE, one), 3306)).side == "up")
 
 
 def test_a_hung_tunnel_is_found_and_taken_out_and_its_thaw_does_no_harm(tunnels: Tunnels) -> None:
@@ -123,10 +121,10 @@ def test_a_hung_tunnel_is_found_and_taken_out_and_its_thaw_does_no_harm(tunnels:
     tunnels.world.hang(one, TUNNEL)
     # A connection is taken all the same: a balancer that only connects would see nothing.
     with socket.create_connection((tunnels.address(HERE, one), 3306), 2):
-        eventually(lambda: tunnels.healthy(HERE) == {other}, LONG)
+        eventually(lambda: tunnels.healthy(HERE) == {other})
     assert [ask(tunnels.entrance(HERE)).side for _ in range(8)] == ["up"] * 8
     tunnels.world.thaw(one, TUNNEL)
-    eventually(lambda: tunnels.healthy(HERE) == {one, other}, LONG)
+    eventually(lambda: tunnels.healthy(HERE) == {one, other})
     # The connection above was ours, closed without a word: it may count as one. The probes never do. Our own database
     # tells what it counts; that a real one counts no probes is for tests/tunnels/test_probe_world.py.
     assert counted(tunnels) <= errors + 1
@@ -145,7 +143,7 @@ def test_the_document_restarts_a_hung_tunnel(tunnels: Tunnels) -> None:
     said = tunnels.send(HERE, one, "restart")
     assert (said["Status"], said["ResponseCode"]) == ("Success", 0), said
     assert not pids(tunnels, one) & before
-    eventually(lambda: ask((tunnels.address(HERE, one), 3306)).side == "up", LONG)
+    eventually(lambda: ask((tunnels.address(HERE, one), 3306)).side == "up")
 
 
 def test_the_document_takes_no_other_word(tunnels: Tunnels) -> None:
@@ -157,7 +155,7 @@ def test_a_terminated_host_is_replaced_by_one_that_is_ready_by_itself(tunnels: T
     one, other = tunnels.hosts(HERE)
     tunnels.world.client("autoscaling", HERE).terminate_instance_in_auto_scaling_group(
         InstanceId=one, ShouldDecrementDesiredCapacity=False)
-    eventually(lambda: one not in tunnels.healthy(HERE) and len(tunnels.healthy(HERE)) == 2, LONG)
+    eventually(lambda: one not in tunnels.healthy(HERE) and len(tunnels.healthy(HERE)) == 2)
     assert other in tunnels.healthy(HERE) and ask(tunnels.entrance(HERE)).side == "up"
 
 
@@ -165,8 +163,8 @@ def test_a_stopped_host_comes_back_with_its_key(tunnels: Tunnels) -> None:
     one, _ = tunnels.hosts(HERE)
     (disk := folder(tunnels, one) / "run" / "key").unlink()  # memory is lost with the power
     tunnels.world.client("ec2", HERE).reboot_instances(InstanceIds=[one])
-    eventually(disk.exists, LONG)
-    eventually(lambda: ask((tunnels.address(HERE, one), 3306)).side == "up", LONG)
+    eventually(disk.exists)
+    eventually(lambda: ask((tunnels.address(HERE, one), 3306)).side == "up")
 
 
 def folder(tunnels: Tunnels, instance: str) -> Path:
@@ -183,11 +181,11 @@ def test_a_change_of_key_cuts_no_tunnel_and_shuts_the_old_key_out(tunnels: Tunne
     assert {one: pids(tunnels, one) for one in tunnels.hosts(HERE)} == running
     new = private_key(tunnels)
     assert new != old and asyncssh_says(tunnels, new, place) == "a way"
-    eventually(lambda: asyncssh_says(tunnels, old, place) == "PermissionDenied", LONG)
+    eventually(lambda: asyncssh_says(tunnels, old, place) == "PermissionDenied")
     for one in running:
         assert (folder(tunnels, one) / "run" / "key").read_text() == new
         tunnels.send(HERE, one, "restart")
-        eventually(lambda one=one: ask((tunnels.address(HERE, one), 3306)).side == "up", LONG)  # type: ignore[misc]
+        eventually(lambda one=one: ask((tunnels.address(HERE, one), 3306)).side == "up")  # type: ignore[misc]
 
 
 def asyncssh_says(tunnels: Tunnels, key: str, place: tuple[str, int], command: str = "") -> str:
@@ -267,7 +265,7 @@ def test_without_systems_manager_and_secrets_manager_tunnels_come_back_all_the_s
     try:
         tunnels.world.kill(one, TUNNEL)
         eventually(lambda: (found := pids(tunnels, one)) and not found & before)
-        eventually(lambda: ask((tunnels.address(HERE, one), 3306)).side == "up", LONG)
+        eventually(lambda: ask((tunnels.address(HERE, one), 3306)).side == "up")
     finally:
         tunnels.world.clear_faults()
 

@@ -44,7 +44,7 @@ def test_it_brings_hosts_to_every_region_but_the_masters(tmp_path: Path) -> None
         tunnels = Tunnels(world, far, keyring, package.fleet, "test")
         tunnels.identify(HERE)
         tunnels.rotate(HERE)
-        eventually(lambda: len(tunnels.healthy(HERE)) == 2, 60.0)
+        eventually(lambda: len(tunnels.healthy(HERE)) == 2)
         assert ask(tunnels.entrance(HERE)).side == "up"
         groups = world.client("autoscaling", MASTER).describe_auto_scaling_groups()["AutoScalingGroups"]
         assert groups == [], "the master's region needs no tunnels"

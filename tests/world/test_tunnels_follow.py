@@ -19,7 +19,7 @@ from sandbox.hosts.programs import Programs
 from sandbox.hosts.tunnels import NAME, STACK, STAGE, Tunnels, image, remembered, tables
 from sandbox.world import World
 from tests.world.eventually import eventually
-from tests.world.test_tunnel_hosts import LONG, ask, folder
+from tests.world.test_tunnel_hosts import ask, folder
 
 pytestmark = [pytest.mark.world, pytest.mark.slow]
 HOME, HERE, AWAY = "us-east-1", "eu-west-1", "ap-southeast-1"
@@ -69,7 +69,7 @@ def town() -> Iterator[Town]:
         world.pace(5)
         made = Town(world, Path(place), programs.found())
         with at_work(made.place, "1", world.environment):
-            eventually(lambda: made.lead(HOME), LONG)
+            eventually(lambda: made.lead(HOME))
             yield made
 
 
@@ -77,20 +77,20 @@ def test_tunnels_follow_the_master_as_soon_as_its_gateway_lets_them_in(town: Tow
     tunnels, world = town.tunnels, town.world
     ec2 = world.client("ec2", AWAY)
     ec2.stop_instances(InstanceIds=[town.away.gateway])
-    eventually(lambda: _state(ec2, town.away.gateway) == "stopped", LONG)
+    eventually(lambda: _state(ec2, town.away.gateway) == "stopped")
     town.promote(AWAY, HOME)
-    eventually(lambda: all(slot.turns for slot in town.memory().slots), LONG)
-    eventually(lambda: all(slot.turns > 1 for slot in town.memory().slots), 2 * LONG)
+    eventually(lambda: all(slot.turns for slot in town.memory().slots))
+    eventually(lambda: all(slot.turns > 1 for slot in town.memory().slots))
     assert not tunnels.healthy(HERE) and ask(tunnels.entrance(HERE)).side != "up", "the former master still answers"
     ec2.start_instances(InstanceIds=[town.away.gateway])
-    eventually(lambda: town.lead(AWAY), 2 * LONG)
+    eventually(lambda: town.lead(AWAY))
     # The former master is gone, and nobody notices.
     for far in (town.home.gateway, town.home.database):
         world.destroy(far)
     assert [ask(tunnels.entrance(HERE)).side for _ in range(8)] == ["up"] * 8
     one, other = sorted(tunnels.hosts(HERE))
     world.destroy(one)
-    eventually(lambda: one not in tunnels.hosts(HERE) and town.lead(AWAY), 2 * LONG)
+    eventually(lambda: one not in tunnels.hosts(HERE) and town.lead(AWAY))
     [new] = set(tunnels.hosts(HERE)) - {other}
     assert f"GATEWAY={town.away.gateway_address}" in (folder(tunnels, new) / "run" / "way.env").read_text()
     assert ask(tunnels.entrance(HERE)).side == "up"

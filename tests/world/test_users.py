@@ -71,7 +71,7 @@ def served() -> Iterator[Served]:
         # check takes is.
         crowd = Crowd(world, CHECK_SECONDS)
         found = Served(world, package.stack, crowd)
-        eventually(lambda: found.invoke("routing_apply", {"apply": True}).get("message") == "nothing to do", 60)
+        eventually(lambda: found.invoke("routing_apply", {"apply": True}).get("message") == "nothing to do")
         with crowd:
             yield found
 
