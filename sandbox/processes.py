@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 _PROC = Path("/proc")
-_GRACE_SECONDS = 3.0
+_GRACE_SECONDS = 30.0
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 # Children whose exit status somebody here wants: reaping one of them by the way would turn its failure into success.
 _awaited: set[int] = set()

@@ -29,7 +29,9 @@ __all__ = ["ACCOUNT", "ROOT", "STATE", "Address", "State", "World", "WorldError"
 
 STATE = ROOT / ".world" / "state.json"
 # Straight to the loopback address, whatever proxy the user's environment names.
-_CONFIG = Config(connect_timeout=2, read_timeout=120, retries={"total_max_attempts": 2, "mode": "standard"}, proxies={})
+_CONFIG = Config(connect_timeout=9, read_timeout=120, retries={"total_max_attempts": 2, "mode": "standard"}, proxies={})
+# A limit for a server that hangs; under load an answer may take seconds.
+_SECONDS = 60
 _DOOR = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -201,7 +203,7 @@ class World:
             f"{self.endpoint}/_world/{command}", json.dumps(arguments).encode(),
             {gate.SECRET_HEADER: self.state.control, "Content-Type": "application/json"})
         try:
-            with _DOOR.open(request, timeout=10) as answer:
+            with _DOOR.open(request, timeout=_SECONDS) as answer:
                 return json.loads(answer.read())["result"]
         except urllib.error.HTTPError as error:
             raise WorldError(f"sandbox: {json.loads(error.read())['message']}") from None
@@ -214,7 +216,7 @@ class World:
         if not arn.endswith(":user/operator"):
             raise WorldError(f"the sandbox takes its operator for {arn}")
         try:
-            _DOOR.open(self.endpoint, timeout=5)
+            _DOOR.open(self.endpoint, timeout=_SECONDS)
         except urllib.error.HTTPError as error:
             if error.code == 403:
                 return

@@ -20,8 +20,8 @@ from tests.world.eventually import eventually
 pytestmark = pytest.mark.world
 HOME, SECOND, THIRD = "eu-west-1", "us-east-1", "ap-southeast-1"
 ORDERS = {who: geography.orders([HOME, SECOND, THIRD])[who] for who in COUNTRIES}
-# Ten seconds until a checker asks again, some for a busy machine.
-CHECK_SECONDS, DETECTION_SECONDS = 10, 40
+# The time until a checker asks again.
+CHECK_SECONDS = 10
 
 
 def routing(product: Product) -> str:
@@ -56,7 +56,7 @@ class Served:
 
     def become(self, *away: str) -> None:
         """Waits until every user is answered by the nearest region that is not away."""
-        eventually(lambda: settled(self.crowd.now(), ORDERS, away), DETECTION_SECONDS)
+        eventually(lambda: settled(self.crowd.now(), ORDERS, away))
 
 
 @pytest.fixture(scope="module")
