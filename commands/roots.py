@@ -1,0 +1,51 @@
+"""The two folders that commands work with: the product's own, and that of the fleet.
+
+In a checkout the product comes with an example fleet, so both are the same until somebody names another. The fleet's
+folder also takes what commands make: `.build` and `.world`.
+"""
+
+import os
+from pathlib import Path
+
+from commands.errors import Mistake
+
+# The checkout, or `lamplighter/_product` in site-packages.
+PRODUCT = Path(__file__).resolve().parent.parent
+# How `-C` reaches every module and every program that a command starts.
+VARIABLE = "LAMP_FLEET"
+_FILE = "fleet.toml"
+
+
+def installed() -> bool:
+    """Whether this is a wheel's copy and no checkout: it has no tests, and may not be writable."""
+    return PRODUCT.name == "_product"
+
+
+def fleet() -> Path:
+    """The folder of the fleet that is worked on; `Mistake` if there is none.
+
+    That is `-C` or LAMP_FLEET, else the nearest folder upwards with a fleet.toml, else a checkout's example.
+    """
+    if named := os.environ.get(VARIABLE):
+        folder = Path(named).resolve()
+        if not (folder / _FILE).is_file():
+            raise Mistake(f"{named}: no {_FILE} there; name the folder of a fleet, or make one: ./lamp init {named}")
+        return folder
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / _FILE).is_file():
+            return folder
+    if installed():
+        raise Mistake(f"{here}: no {_FILE} here or above; go to the folder of a fleet, name it with -C DIR, or make "
+                      "one: ./lamp init DIR")
+    return PRODUCT
+
+
+def own() -> bool:
+    """Whether the fleet is somebody's own, and not the example."""
+    return fleet() != PRODUCT
+
+
+def spoken(text: str) -> str:
+    """`text` with the command as it is called here: `./lamp` in a checkout, `lamp` where it is installed."""
+    return text.replace("./lamp", "lamp") if installed() else text
