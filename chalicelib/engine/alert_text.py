@@ -1,0 +1,96 @@
+"""The words of a notification, for somebody who is woken by it: what, since when, what was tried, what to do. Pure.
+
+SNS takes 100 printable characters of subject; mail programs show the first 60.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from chalicelib import durations
+from chalicelib.engine.alerts import Alert, AlertGroup, Change, Notification
+from chalicelib.engine.schema import Unreadable
+
+_PREFIX: dict[Change, str] = {"firing": "", "repeat": "Still: ", "grown": "More: ", "recovered": "Recovered: "}
+
+
+def subject(notification: Notification) -> str:
+    """`RegionUnhealthy: eu-west-1`, or with the count of a group or of all that is summed up."""
+    if notification.others:
+        return f"{len(notification.parts)} alerts, the first of them {_headline(notification.group)}"
+    return _PREFIX[notification.change] + _headline(notification.group)
+
+
+def text(notification: Notification, now: float, *, origin: str) -> str:
+    """The whole notice. `origin` says where it comes from: `tunnels.repair in eu-west-1`."""
+    if not notification.others:
+        return "\n".join([*_lines(notification.change, notification.group, now), "", f"From {origin}."])
+    parts = notification.parts
+    head = [f"{len(parts)} alerts at once: more than one by one would be read. The journal and `lamp status` have all.",
+            ""]
+    for _, change, group in parts[:50]:
+        head.append(f"- {_PREFIX[change]}{_headline(group)}: {_sentence(group.alert.problem)}")
+    more = [f"- and {len(parts) - 50} more"] if len(parts) > 50 else []
+    first = ["", "The first of them in full:", "", *_lines(notification.change, notification.group, now)]
+    return "\n".join([*head, *more, *first, "", f"From {origin}."])
+
+
+def _headline(group: AlertGroup) -> str:
+    if group.count > 1:
+        return f"{group.alert.kind}: {group.count} x {group.alert.cause or group.alert.target}"
+    return f"{group.alert.kind}: {group.names[0] if group.names else group.alert.target}"
+
+
+def _lines(change: Change, group: AlertGroup, now: float) -> Iterator[str]:
+    alert = group.alert
+    if change == "recovered":
+        yield f"RECOVERED: this is over. {_sentence(alert.problem)}"
+        yield f"It held from {_time(group.since)} to {_time(group.changed_at)}."
+        if group.told == "unsure":
+            yield "The notice of its beginning may not have reached you."
+        return
+    yield f"WHAT IS WRONG: {_sentence(alert.problem)}"
+    if group.count > 1:
+        more = f", and {group.count - len(group.names)} more" if group.count > len(group.names) else ""
+        yield f"It concerns {group.count}: {', '.join(group.names)}{more}."
+    yield f"SINCE: {_time(group.since)} ({durations.words(max(0, int(now - group.since)))} ago)."
+    if group.flaps:
+        yield f"It has come and gone {group.flaps} times since the last notice."
+    yield from ("", "WHAT HAS BEEN TRIED:")
+    yield from (f"- {_sentence(one)}" for one in alert.tried or ("Nothing: Lamplighter has no means against it.",))
+    yield from ("", "WHAT TO DO NOW:")
+    yield from (f"{number}. {_sentence(step)}" for number, step in enumerate(alert.steps or _STEPS, 1))
+    if alert.read_more:
+        yield from ("", f"READ MORE: {alert.read_more}")
+
+
+_STEPS = ("Look at `lamp status` and at the journal.",)
+
+
+def _time(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _sentence(words: str) -> str:
+    words = words.strip()
+    return words if words.endswith((".", "!", "?", "`", ":")) or not words else f"{words}."
+
+
+def unreadable_alert(unreadable: Unreadable) -> Alert:
+    """The alert about an item that cannot be read. Many of one kind in one table are one notification."""
+    key = unreadable.key
+    return Alert(
+        "UnreadableItem", f"{key.pk}/{key.sk}",
+        f"The item {key} cannot be read: {unreadable.because}. Nothing is done about what it stands for.",
+        tried=("All other items were read and acted on.",),
+        steps=(f"Look at it: {show_command(unreadable)}",
+               "If a newer release wrote it, deploy that release again.",
+               "If nobody needs it, delete it: the next run begins anew without it."),
+        read_more="docs/runbook.md", cause=f"{key.pk.split('#')[0]} in {key.store}")
+
+
+def show_command(unreadable: Unreadable) -> str:
+    """The command of the AWS CLI that shows the item."""
+    table, _, region = unreadable.key.store.partition(" in ")
+    where = f" --region {region}" if region else ""
+    return (f"aws dynamodb get-item{where} --table-name {table} --key "
+            f"""'{{"pk":{{"S":"{unreadable.key.pk}"}},"sk":{{"S":"{unreadable.key.sk}"}}}}'""")

@@ -1,0 +1,291 @@
+"""What people have to be told, when, and how often. Pure: values in, values out; `delivery.py` carries it out.
+
+A decision names the alerts that hold now, every time that it runs; it remembers nothing of what was told. The engine
+keeps one `AlertState` for each operation and compares: what is new is due, what lasts is repeated, what is over is
+reported as recovered. A notification counts as delivered only once it was; until then each run finds it due again.
+
+    Alert("TunnelDown", "slot a", "no tunnel of slot a answers", since=slot.out_of_service_since,
+          steps=("Look at `lamp run tunnels.status`.",), read_more="docs/tunnels.md")
+
+- Alerts with the same `kind` and `cause` are one group and one notification, with a count and the first ten names.
+- An `event` (something happened, such as a failed job) has no end: it is told once and has no recovery.
+- A group that has doubled is told again, but not within `GROUP_SECONDS` of the last time. So N failures of one cause
+  within ten minutes are at most two notifications.
+- What comes and goes is told once each way, and then not again within `FLAP_SECONDS`.
+- Above `NOTIFICATIONS` within their window, one notification a minute sums up all others.
+"""
+
+import hashlib
+from collections.abc import Collection, Sequence
+from typing import Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from chalicelib.engine.limits import Budget, Spent
+from chalicelib.engine.schema import Schema, State
+
+Change = Literal["firing", "repeat", "grown", "recovered"]
+
+NAMES = 10
+GROUP_SECONDS = 600
+FLAP_SECONDS = 600
+# A run that has begun to publish, and did not write down what came of it, is given so long (s) to be still at it.
+ATTEMPT_SECONDS = 10
+NOTIFICATIONS = Budget(20, 600)
+_SUMMARY_SECONDS = 60
+# Of events, so many are told apart in one group; beyond that they are only counted.
+_MARKS = 500
+# An item holds 400 KB: with more groups than this, those that people know of keep only the beginning of their text.
+_GROUPS = 100
+_LONGEST_TEXT, _SHORT_TEXT = 1000, 100
+
+
+class Alert(State, frozen=True):
+    """Something that people have to know. The texts are whole sentences of plain English.
+
+    `target` is what it is about. `cause` groups alerts of one kind ("AccessDenied"); without one each target is a group
+    of its own. `since` is epoch seconds, 0 if it is not known. `tried` is what Lamplighter has done about it, `steps`
+    what to do now. With `repeat_seconds` 0 it is not repeated. `occurrence` keeps events of one target apart: a slot.
+    """
+
+    kind: str
+    target: str
+    problem: str
+    since: float = 0
+    tried: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
+    read_more: str = ""
+    cause: str = ""
+    event: bool = False
+    repeat_seconds: int = 3600
+    occurrence: str = ""
+
+    @property
+    def group(self) -> str:
+        """The key of its group."""
+        return f"{self.kind}/{self.cause}" if self.cause else f"{self.kind}//{self.target}"
+
+
+class AlertGroup(State, frozen=True):
+    """What is known of the alerts of one cause, and what people were told of it.
+
+    `alert` is its first one, for the text. `names` are the first ten targets of `count`; `marks` tell events apart.
+    `told` is what people believe: nothing, that it holds (`firing`), or `unsure` while a notification may have been
+    lost. `told_count` is the count that they know. `attempted_at` is when a run began to publish.
+    """
+
+    alert: Alert
+    since: float
+    names: tuple[str, ...] = ()
+    count: int = 0
+    holds: bool = True
+    marks: tuple[str, ...] = ()
+    changed_at: float = 0
+    told: Literal["", "unsure", "firing"] = ""
+    told_at: float = 0
+    told_count: int = 0
+    attempted_at: float = 0
+    flaps: int = 0
+
+
+class AlertState(State, frozen=True):
+    """All groups of one operation by key, and when notifications went out."""
+
+    groups: dict[str, AlertGroup] = msgspec.field(default_factory=dict)
+    sent: Spent = ()
+
+
+SCHEMA = Schema(AlertState, 1)
+
+
+class Notification(State, frozen=True):
+    """One notice that is due: what has changed for which group. `others` are groups that it sums up."""
+
+    key: str
+    change: Change
+    group: AlertGroup
+    others: tuple[tuple[str, Change, AlertGroup], ...] = ()
+
+    @property
+    def parts(self) -> tuple[tuple[str, Change, AlertGroup], ...]:
+        """Every group that people know of once this is delivered."""
+        return ((self.key, self.change, self.group), *self.others)
+
+
+class AlertPlan(State, frozen=True):
+    """The state to write first, then the notifications to publish."""
+
+    state: AlertState
+    notifications: tuple[Notification, ...] = ()
+
+
+def plan_notifications(
+    state: AlertState, wanted: Sequence[Alert], now: float, *, not_judged: Collection[str] = ()
+) -> AlertPlan:
+    """What to tell people at `now`, given what was told before and all alerts that hold now.
+
+    `not_judged` are the kinds that this run could not look at ("*": all): their absence is no recovery.
+    """
+    known = {key: _not_ahead(group, now) for key, group in state.groups.items()}
+    groups = _updated(known, wanted, now, frozenset(not_judged))
+    due = [(key, change, group) for key, group in groups.items() if (change := _due(group, now))]
+    # What begins comes before what lasts or ends, and among equals what began first.
+    due.sort(key=lambda one: (_ORDER.index(one[1]), one[2].since, one[0]))
+    notifications = _limited(due, _room(state, now))
+    for key in groups.keys() & known.keys():
+        # A text that only says how long it has lasted is no reason to write; it is taken anew when it is sent.
+        groups[key] = replace(groups[key], alert=known[key].alert)
+    for notification in notifications:
+        for key, _, group in notification.parts:
+            groups[key] = replace(group, attempted_at=now, told=group.told or "unsure")
+    if groups == state.groups:
+        return AlertPlan(state)
+    return AlertPlan(AlertState(_bounded(groups), NOTIFICATIONS.recent(state.sent, now)), notifications)
+
+
+def settle_delivery(state: AlertState, notification: Notification, now: float, *, delivered: bool) -> AlertState:
+    """The state once it is known what came of a notification; one that was not delivered is due again at once."""
+    groups = dict(state.groups)
+    for key, change, sent in notification.parts:
+        group = groups.get(key)
+        if group is None:
+            continue
+        if not delivered:
+            groups[key] = replace(group, attempted_at=0)
+        elif change == "recovered":
+            groups[key] = replace(group, told="", told_at=now, told_count=0, attempted_at=0, flaps=0)
+        else:
+            groups[key] = replace(group, told="firing", told_at=now, told_count=sent.count, attempted_at=0, flaps=0)
+    sent_times = NOTIFICATIONS.spend(state.sent, now) if delivered else state.sent
+    return AlertState(groups, sent_times)
+
+
+_ORDER: tuple[Change, ...] = ("firing", "grown", "recovered", "repeat")
+
+
+def _updated(
+    known: dict[str, AlertGroup], wanted: Sequence[Alert], now: float, not_judged: frozenset[str]
+) -> dict[str, AlertGroup]:
+    """The groups after this run's look: new ones, grown ones, those that are over, without those to be forgotten."""
+    members: dict[str, list[Alert]] = {}
+    for alert in wanted:
+        members.setdefault(alert.group, []).append(alert)
+    groups: dict[str, AlertGroup] = {}
+    for key, group in known.items():
+        kept = group
+        if key not in members and group.holds and not group.alert.event:
+            unseen = "*" in not_judged or group.alert.kind in not_judged
+            kept = group if unseen else replace(group, holds=False, changed_at=now)
+        if not _forgotten(kept, now):
+            groups[key] = kept
+    for key, alerts in members.items():
+        before = groups.get(key)
+        groups[key] = _with_events(before, alerts, now) if alerts[0].event else _with_conditions(before, alerts, now)
+    return groups
+
+
+def _forgotten(group: AlertGroup, now: float) -> bool:
+    """Whether nobody needs it any more: people know all that there is to know, and it is quiet for long enough."""
+    if group.alert.event:
+        known = group.told == "firing" and group.told_count >= group.count
+        return known and now - group.changed_at >= GROUP_SECONDS
+    return not group.holds and not group.told and now - max(group.told_at, group.changed_at) >= FLAP_SECONDS
+
+
+def _with_conditions(before: AlertGroup | None, alerts: Sequence[Alert], now: float) -> AlertGroup:
+    names = tuple(dict.fromkeys(alert.target for alert in alerts))
+    since = min((alert.since for alert in alerts if alert.since), default=0.0)
+    if before is None:
+        return AlertGroup(_short(alerts[0]), since or now, names[:NAMES], len(names), changed_at=now)
+    again = not before.holds
+    # A condition that came back while people still believe in it has never been away for them.
+    began = now if again and not before.told else before.since
+    return replace(before, alert=_short(alerts[0]), since=since or began, names=names[:NAMES], count=len(names),
+                   holds=True, changed_at=now if again else before.changed_at, flaps=before.flaps + again)
+
+
+def _with_events(before: AlertGroup | None, alerts: Sequence[Alert], now: float) -> AlertGroup:
+    group = before or AlertGroup(_short(alerts[0]), min(alert.since or now for alert in alerts), changed_at=now)
+    names, marks, count = list(group.names), list(group.marks), group.count
+    for alert in alerts:
+        mark = hashlib.blake2b(f"{alert.target}\0{alert.occurrence}".encode(), digest_size=5).hexdigest()
+        if mark in marks:
+            continue
+        count += 1
+        if len(marks) < _MARKS:
+            marks.append(mark)
+        if len(names) < NAMES and alert.target not in names:
+            names.append(alert.target)
+    changed = now if count > group.count else group.changed_at
+    return replace(group, names=tuple(names), marks=tuple(marks), count=count, changed_at=changed)
+
+
+def _due(group: AlertGroup, now: float) -> Change | None:
+    """What people are to be told of the group now, if anything."""
+    if group.attempted_at and 0 <= now - group.attempted_at < ATTEMPT_SECONDS:
+        return None
+    quiet = now - group.told_at if group.told_at else float("inf")
+    if not group.holds:
+        return "recovered" if group.told else None
+    if group.told != "firing":
+        # After a recovery that was told, what comes back waits; what may have been lost does not.
+        return "firing" if group.told == "unsure" or not 0 <= quiet < FLAP_SECONDS else None
+    doubled = group.count >= 2 * group.told_count or quiet >= (group.alert.repeat_seconds or FLAP_SECONDS)
+    if group.count > group.told_count and quiet >= GROUP_SECONDS and doubled:
+        return "grown"
+    repeats = group.alert.repeat_seconds and not group.alert.event
+    return "repeat" if repeats and quiet >= group.alert.repeat_seconds else None
+
+
+def _room(state: AlertState, now: float) -> int:
+    """How many notifications may go out now; one a minute may at any rate."""
+    last = max((at for at, _ in NOTIFICATIONS.recent(state.sent, now)), default=0.0)
+    return max(NOTIFICATIONS.left(state.sent, now), int(now - last >= _SUMMARY_SECONDS))
+
+
+def _limited(due: Sequence[tuple[str, Change, AlertGroup]], left: int) -> tuple[Notification, ...]:
+    """One notification for each group, as long as there is room; the last one sums up all others.
+
+    Without any room nothing is told now: all of it stays due.
+    """
+    if left <= 0:
+        return ()
+    single = due if len(due) <= left else due[:left - 1]
+    notifications = [Notification(*one) for one in single]
+    if rest := due[len(single):]:
+        notifications.append(Notification(*rest[0], others=tuple(rest[1:])))
+    return tuple(notifications)
+
+
+def _bounded(groups: dict[str, AlertGroup]) -> dict[str, AlertGroup]:
+    """Small enough for one item. No group is dropped: what is forgotten while it holds would be told anew."""
+    if len(groups) <= _GROUPS:
+        return groups
+    return {key: replace(group, alert=_short(group.alert, _SHORT_TEXT), names=group.names[:1])
+            if group.told == "firing" else group for key, group in groups.items()}
+
+
+def _short(alert: Alert, longest: int = _LONGEST_TEXT) -> Alert:
+    """An alert whose texts fit into the state: a database's error message may be of any length."""
+    texts = (alert.problem, *alert.tried, *alert.steps)
+    if sum(map(len, texts)) <= longest:
+        return alert
+    left = longest < _LONGEST_TEXT
+    return replace(alert, problem=_cut(alert.problem, longest), tried=() if left else _cut_all(alert.tried, longest),
+                   steps=() if left else _cut_all(alert.steps, longest))
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[:longest] + " ..."
+
+
+def _cut_all(texts: tuple[str, ...], longest: int) -> tuple[str, ...]:
+    return tuple(_cut(text, longest // 2) for text in texts[:NAMES])
+
+
+def _not_ahead(group: AlertGroup, now: float) -> AlertGroup:
+    """A group whose times are not in the future: a clock that went backwards must not silence it."""
+    if max(group.told_at, group.changed_at) <= now:
+        return group
+    return replace(group, told_at=min(group.told_at, now), changed_at=min(group.changed_at, now))

@@ -1,0 +1,166 @@
+"""Delivers alerts: written before they are published, marked once they were, published again until they are.
+
+    delivery.deliver(context.local_store, context.alerts, "tunnels.repair", plan.alerts, now,
+                     origin="tunnels.repair in eu-west-1")
+
+Each operation has one `AlertState` in the local store, under `alerts`/<operation>. It is read each time, also when
+nothing is wanted: what was not delivered is due again, and what is over is told to be over. At least once: a notice
+whose answer was lost is published again.
+"""
+
+import uuid
+from collections.abc import Callable, Collection, Sequence
+from typing import Protocol
+
+import msgspec
+from msgspec.structs import replace
+
+from chalicelib.cloud import NO_ANSWER
+from chalicelib.engine import alert_text, alerts, state
+from chalicelib.engine.alerts import SCHEMA, Alert, AlertPlan, AlertState, Notification
+from chalicelib.engine.metrics import count, logger
+from chalicelib.engine.schema import Schema, State, Stored, Unreadable
+from chalicelib.ledger import Item, Table
+
+PK = "alerts"
+# Events that a crowd of Lambdas reports: an item each, so that they do not get in each other's way.
+EVENTS_PK = "alert-events"
+_TRIES = 8
+_EVENTS_AT_ONCE = 500
+
+
+class Topic(Protocol):
+    """Where people are told. May raise what `NO_ANSWER` names; the notice may then have gone out or not."""
+
+    def publish(self, subject: str, text: str) -> None:
+        """One notice."""
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """What came of it: subjects that went out, and those that did not, with the reason; the next run tries again."""
+
+    delivered: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """As the journal has it."""
+        return (*(f"told: {subject}" for subject in self.delivered),
+                *(f"not told, to be tried again: {why}" for why in self.failed))
+
+
+class Event(State, frozen=True):
+    """An event that waits to be delivered."""
+
+    alert: Alert
+
+
+EVENTS = Schema(Event, 1)
+
+
+def deliver(
+    store: Table, topic: Topic, operation: str, wanted: Sequence[Alert], now: float, *, origin: str,
+    not_judged: Collection[str] = (), events: bool = False,
+) -> Delivery:
+    """Tells people what is due of `wanted` (see `alerts.plan_notifications`) and of what was not delivered before.
+
+    With `events` those of `report_event` are delivered, too. Raises the store's error if that does not answer: without
+    it nobody knows what was told, and the run has failed. What the topic does not take is no error.
+    """
+    reported, items, bad = _reported(store, operation) if events else ([], [], ())
+    everything = [*wanted, *reported, *map(alert_text.unreadable_alert, bad)]
+    run_id = uuid.uuid4().hex
+
+    def plan(before: AlertState, lost: Sequence[Alert]) -> AlertPlan:
+        return alerts.plan_notifications(before, [*everything, *lost], now, not_judged=not_judged)
+
+    planned = _change(store, operation, plan, run_id)
+    if planned is None:
+        return Delivery()
+    for item in items:
+        # From here on the operation's own state has it.
+        store.delete(item)
+    told: list[tuple[Notification, bool]] = []
+    failed: list[str] = []
+    for notification in planned.notifications:
+        why = _published(topic, notification, now, origin)
+        told.append((notification, not why))
+        failed += [why] if why else []
+    if told:
+        _settle(store, operation, told, now, run_id)
+    return Delivery(tuple(alert_text.subject(one) for one, done in told if done), tuple(failed))
+
+
+def report_event(store: Table, operation: str, alert: Alert, *, ttl: int) -> None:
+    """Leaves an event for the next `deliver(..., events=True)` of `operation`. Twice the same event is one.
+
+    For many Lambdas at once: each has an item of its own, so that none has to wait for another.
+    """
+    sk = f"{alert.group}/{alert.target}/{alert.occurrence}"[:1000]
+    state.write(store, (f"{EVENTS_PK}#{operation}", sk), EVENTS, None, Event(alert), run_id=alert.target, ttl=ttl)
+
+
+def _reported(store: Table, operation: str) -> tuple[list[Alert], list[Item], tuple[Unreadable, ...]]:
+    found = store.query(f"{EVENTS_PK}#{operation}", newest=False, limit=_EVENTS_AT_ONCE)
+    values, bad = state.read_all(store, found, EVENTS)
+    readable = [item for item in found if (item.pk, item.sk) in values]
+    return [values[item.pk, item.sk].value.alert for item in readable], readable, bad
+
+
+def _change(
+    store: Table, operation: str, change: Callable[[AlertState, Sequence[Alert]], AlertPlan], run_id: str
+) -> AlertPlan | None:
+    """Writes what `change` makes of the state, again from the start when another run was faster; `None` if always."""
+    key = (PK, operation)
+    for _ in range(_TRIES):
+        before, lost = _load(store, key)
+        planned = change(before.value, lost)
+        unchanged = planned.state is before.value or planned.state == before.value
+        if unchanged or state.write(store, key, SCHEMA, before, planned.state, run_id=run_id):
+            return planned
+    # So many others are at it that one of them tells people; what only this run knows, it finds again.
+    logger.warning("alerts are left for the next run: the state changes all the time", operation=operation)
+    return None
+
+
+def _load(store: Table, key: tuple[str, str]) -> tuple[Stored[AlertState], tuple[Alert, ...]]:
+    """The state, and what to tell of it. One that cannot be read is replaced: rather told twice than not at all."""
+    item = store.get(*key)
+    if item is None:
+        return Stored(AlertState()), ()
+    found = state.read(store, item, SCHEMA)
+    if not isinstance(found, Unreadable):
+        return found, ()
+    logger.error("what was told cannot be read and is begun anew", item=str(found.key), because=found.because,
+                 body=str(item.body)[:2000])
+    lost = replace(alert_text.unreadable_alert(found), event=True, tried=("It was replaced; its text is in the log.",),
+                   steps=("Expect alerts that you know already: they are told once more.",))
+    return Stored(AlertState(), item.rev), (lost,)
+
+
+def _published(topic: Topic, notification: Notification, now: float, origin: str) -> str:
+    """Nothing, or why the notice may not have gone out."""
+    subject = alert_text.subject(notification)
+    try:
+        topic.publish(subject, alert_text.text(notification, now, origin=origin))
+    except NO_ANSWER as error:
+        count("AlertUndelivered", kind=notification.group.alert.kind)
+        logger.error("an alert may not have gone out", subject=subject, error=str(error))
+        return f"{subject}: {error}"
+    count("Alert", kind=notification.group.alert.kind)
+    return ""
+
+
+def _settle(
+    store: Table, operation: str, told: Sequence[tuple[Notification, bool]], now: float, run_id: str
+) -> None:
+    def settled(before: AlertState, lost: Sequence[Alert]) -> AlertPlan:
+        for notification, done in told:
+            before = alerts.settle_delivery(before, notification, now, delivered=done)
+        return AlertPlan(before)
+
+    try:
+        _change(store, operation, settled, run_id)
+    except NO_ANSWER as error:
+        # It is told again in some seconds: once too often, but not once too few.
+        logger.warning("that alerts were delivered could not be written down", operation=operation, error=str(error))

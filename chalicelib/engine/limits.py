@@ -1,0 +1,78 @@
+"""How often something may be done, and how long to wait after it. Pure: values in, values out, `now` in epoch seconds.
+
+    REPAIRS = Budget(4, 600)
+    if REPAIRS.left(state.repairs, now): state = replace(state, repairs=REPAIRS.spend(state.repairs, now))
+
+    RETRY = Backoff(min_seconds=60, max_seconds=1800, reset_after_seconds=600)
+    if not RETRY.wait_seconds(state.cooldown, now): state = replace(state, cooldown=RETRY.failed(state.cooldown, now))
+"""
+
+from collections.abc import Sequence
+
+from chalicelib.engine.schema import State
+
+# When something was spent (epoch seconds), and how much.
+Spent = tuple[tuple[float, int], ...]
+
+
+class Cooldown(State, frozen=True):
+    """How long the last wait is (s), and until when (epoch seconds) it lasts. As it is made: no wait."""
+
+    seconds: int = 0
+    until: float = 0
+
+
+class Budget(State, frozen=True):
+    """At most `limit` within any `window_seconds`.
+
+    A time in the future comes from a clock that went backwards since. It counts as spent; a state that keeps
+    `recent(...)` in each run is rid of it after one window.
+    """
+
+    limit: int
+    window_seconds: int
+
+    def recent(self, spent: Sequence[tuple[float, int]], now: float) -> Spent:
+        """What still counts at `now`; a time in the future becomes now. To be kept in the state by each run."""
+        return tuple((min(at, now), number) for at, number in spent if now - at < self.window_seconds)
+
+    def used(self, spent: Sequence[tuple[float, int]], now: float) -> int:
+        """How much of it is spent."""
+        return sum(number for at, number in spent if now - at < self.window_seconds)
+
+    def left(self, spent: Sequence[tuple[float, int]], now: float) -> int:
+        """How much may still be spent; never below 0."""
+        return max(0, self.limit - self.used(spent, now))
+
+    def spend(self, spent: Sequence[tuple[float, int]], now: float, number: int = 1) -> Spent:
+        """What to remember once `number` more is spent. Does not ask whether there was so much left."""
+        return (*self.recent(spent, now), (now, number)) if number else self.recent(spent, now)
+
+
+class Backoff(State, frozen=True):
+    """A wait that doubles from `min_seconds` to `max_seconds`; forgotten after `reset_after_seconds` of health."""
+
+    min_seconds: int
+    max_seconds: int
+    reset_after_seconds: int = 0
+
+    def failed(self, cooldown: Cooldown, now: float) -> Cooldown:
+        """The wait after one more attempt, from `now` on."""
+        seconds = min(self.max_seconds, max(self.min_seconds, 2 * cooldown.seconds))
+        return Cooldown(seconds, now + seconds)
+
+    def healthy(self, cooldown: Cooldown, healthy_seconds: float) -> Cooldown:
+        """Forgotten, once all has been well for long enough; the same otherwise."""
+        return Cooldown() if healthy_seconds >= self.reset_after_seconds else cooldown
+
+    def settled(self, cooldown: Cooldown, now: float) -> Cooldown:
+        """No longer than it was made for, after a clock went backwards. To be kept in the state by each run."""
+        return Cooldown(cooldown.seconds, min(cooldown.until, now + cooldown.seconds))
+
+    def wait_seconds(self, cooldown: Cooldown, now: float) -> float:
+        """How long is still to be waited; 0 if it is over."""
+        return max(0.0, min(cooldown.until - now, float(cooldown.seconds)))
+
+    def seconds_after(self, attempt: int) -> int:
+        """The wait after the attempt of that number (from 1), for callers that keep no `Cooldown`."""
+        return min(self.max_seconds, self.min_seconds << min(max(0, attempt - 1), 40))

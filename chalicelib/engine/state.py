@@ -1,0 +1,158 @@
+"""Claimed state: read as a typed value, replaced by compare-and-set before anything is done.
+
+Every function may raise the store's own error when it gives no answer; a write may then have happened or not. The run
+that comes next reads what is there, so a lost answer costs one run.
+
+    before = state.load(context.local_store, KEY, SCHEMA, TunnelState())
+    if isinstance(before, Unreadable):
+        ...                                     # do nothing about it; `unreadable_alert(before)` is wanted
+    state.claim(context.local_store, KEY, SCHEMA, before, after, run_id=request.run_id)   # raises `Superseded`
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from chalicelib.engine.schema import ItemKey, Schema, Stored, Unreadable, decode, encode
+from chalicelib.ledger import Item, Table
+
+T = TypeVar("T")
+Key = tuple[str, str]
+
+
+class Superseded(Exception):
+    """Another run has replaced the state meanwhile: it has seen more, so this run does nothing more."""
+
+
+def load(store: Table, key: Key, schema: Schema[T], default: T) -> Stored[T] | Unreadable:
+    """The value under `key`; `default` with version 0 where there is none."""
+    found = find(store, key, schema)
+    return Stored(default) if found is None else found
+
+
+def find(store: Table, key: Key, schema: Schema[T]) -> Stored[T] | Unreadable | None:
+    """The value under `key`, or `None` where there is none."""
+    item = store.get(*key)
+    return None if item is None else read(store, item, schema)
+
+
+def read(store: Table, item: Item, schema: Schema[T]) -> Stored[T] | Unreadable:
+    """The value of an item that was got, queried or created."""
+    return decode(item.body, schema, ItemKey(place(store), item.pk, item.sk), version=item.rev)
+
+
+def read_all(
+    store: Table, items: Iterable[Item], schema: Schema[T]
+) -> tuple[dict[Key, Stored[T]], tuple[Unreadable, ...]]:
+    """The values of many items by key, and those items that cannot be read: one bad item costs only itself."""
+    values: dict[Key, Stored[T]] = {}
+    unreadable: list[Unreadable] = []
+    for item in items:
+        found = read(store, item, schema)
+        if isinstance(found, Unreadable):
+            unreadable.append(found)
+        else:
+            values[item.pk, item.sk] = found
+    return values, tuple(unreadable)
+
+
+def load_many(
+    store: Table, keys: Sequence[Key], schema: Schema[T]
+) -> tuple[dict[Key, Stored[T]], tuple[Unreadable, ...]]:
+    """As `read_all`, of those of `keys` that exist. Equal keys are read once."""
+    distinct = list(dict.fromkeys(keys))
+    return read_all(store, store.get_many(distinct) if distinct else (), schema)
+
+
+def write(
+    store: Table, key: Key, schema: Schema[T], before: Stored[T] | None, value: T, *, run_id: str,
+    ttl: int | None = None,
+) -> Stored[T] | None:
+    """`value` in the place of `before` (`None` or version 0: of nothing), or `None` if the store has something else.
+
+    The write carries an id made of the run, the version and the content. So the same write, repeated after a lost
+    answer, is one write; another one of the same run is not mistaken for it.
+    """
+    body = encode(value, schema, run_id=run_id, before=before)
+    version = before.version if before else 0
+    digest = hashlib.sha256(msgspec.json.encode(body, order="deterministic")).hexdigest()[:16]
+    write_id = f"{run_id}/{version}/{digest}"
+    if version:
+        item = store.swap(Item(*key, version, {}), body, ttl=ttl, writer=write_id)
+    else:
+        item = store.create(*key, body, ttl=ttl, writer=write_id)
+    if item is None:
+        return None
+    return Stored(value, item.rev, run_id, body["schema"], before.unknown if before else {})
+
+
+def claim(
+    store: Table, key: Key, schema: Schema[T], before: Stored[T] | None, value: T, *, run_id: str,
+    ttl: int | None = None,
+) -> Stored[T]:
+    """`write`, for the state that says what a run is about to do. Raises `Superseded` if another run was faster."""
+    written = write(store, key, schema, before, value, run_id=run_id, ttl=ttl)
+    if written is None:
+        raise Superseded(f"{key[0]}/{key[1]}: another run was faster")
+    return written
+
+
+def current(store: Table, key: Key, schema: Schema[T], *, run_id: str) -> Stored[T]:
+    """The state, if `run_id` is still the run that wrote it last; otherwise raises `Superseded`.
+
+    To be asked right before each external effect: a run that stood still in between has been overtaken.
+    """
+    found = find(store, key, schema)
+    if found is None or isinstance(found, Unreadable):
+        raise Superseded(f"{key[0]}/{key[1]}: {'is gone' if found is None else found.because}")
+    if found.run_id != run_id:
+        raise Superseded(f"{key[0]}/{key[1]}: a later run has decided")
+    return found
+
+
+def update(
+    store: Table, key: Key, schema: Schema[T], change: Callable[[T | None], T | None], *, run_id: str,
+    ttl: int | None = None, tries: int = 3,
+) -> Stored[T] | Unreadable | None:
+    """Replaces the value by what `change` makes of it (`None`: of nothing there), again when another run was faster.
+
+    `change` gives `None` to leave it as it is. So does an answer of `None`: nothing was written, be it that others
+    were faster each time.
+    """
+    for _ in range(tries):
+        before = find(store, key, schema)
+        if isinstance(before, Unreadable):
+            return before
+        after = change(before.value if before else None)
+        if after is None:
+            return None
+        if written := write(store, key, schema, before, after, run_id=run_id, ttl=ttl):
+            return written
+    return None
+
+
+def publish(
+    store: Table, key: Key, schema: Schema[T], value: T, *, run_id: str = "", ttl: int | None = None,
+    replaces: Callable[[T], bool] = lambda old: True,
+) -> bool:
+    """Publishes a fact of this region for others. Whether the store has it now.
+
+    `replaces(old)` says whether the new fact may take the place of the old one, for example because it is newer:
+    what is published never goes backwards. An item that cannot be read is replaced, since only its own region writes
+    it. `False` also when another run published at the same time.
+    """
+    item = store.get(*key)
+    if item is None:
+        return write(store, key, schema, None, value, run_id=run_id, ttl=ttl) is not None
+    before = read(store, item, schema)
+    if isinstance(before, Unreadable):
+        return write(store, key, schema, Stored(value, item.rev), value, run_id=run_id, ttl=ttl) is not None
+    return replaces(before.value) and write(store, key, schema, before, value, run_id=run_id, ttl=ttl) is not None
+
+
+def place(store: Any) -> str:
+    """The table of a store in the words of people: its name and region, as far as the store knows them."""
+    name, region = getattr(store, "name", ""), getattr(store, "region", "")
+    return f"{name} in {region}" if name and region else name or "the store"

@@ -1,0 +1,147 @@
+"""Alerts on their way: whichever call's answer is lost, each is heard by the next run."""
+
+import contextlib
+from typing import Any
+
+import pytest
+
+from chalicelib.cloud import Unreachable
+from chalicelib.engine import delivery, state
+from chalicelib.engine.alerts import ATTEMPT_SECONDS, SCHEMA, Alert, AlertState
+from chalicelib.engine.schema import Stored
+from tests.engine.harness import NOW, When, World, number_of_calls
+
+DOWN = Alert("RegionUnhealthy", "eu-west-1", "No host answers")
+OTHER = Alert("HostUnseen", "i-1", "It does not answer")
+
+
+def run(world: World, *wanted: Alert, now: float = NOW, **options: Any) -> delivery.Delivery:
+    return delivery.deliver(world.store, world.topic, "lamps.light", wanted, now, origin="lamps.light", **options)
+
+
+def told(world: World) -> AlertState:
+    found = state.load(world.store, (delivery.PK, "lamps.light"), SCHEMA, AlertState())
+    assert isinstance(found, Stored)
+    return found.value
+
+
+def test_alert_is_written_before_it_is_published_and_marked_after() -> None:
+    world = World()
+    assert run(world, DOWN).results == ("told: RegionUnhealthy: eu-west-1",)
+    assert world.loss.names == ["get", "create", "publish", "get", "swap"]
+    assert run(world, DOWN, now=NOW + 60) == delivery.Delivery()
+    assert world.loss.names[5:] == ["get"]
+    assert run(world, now=NOW + 120).delivered == ("Recovered: RegionUnhealthy: eu-west-1",)
+
+
+CALLS = number_of_calls(lambda world: run(world, DOWN, OTHER))
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("lost", range(1, CALLS + 1))
+def test_lost_answer_of_any_call_is_made_up_for_by_the_next_run(lost: int, when: When) -> None:
+    assert CALLS == 6
+    world = World(lost, when)
+    with contextlib.suppress(Unreachable):
+        run(world, DOWN, OTHER)
+    run(world, DOWN, OTHER, now=NOW + ATTEMPT_SECONDS)
+    heard = world.subjects
+    assert set(heard) == {"RegionUnhealthy: eu-west-1", "HostUnseen: i-1"}
+    # Told twice only what may not have been heard: its own answer, or the note that it was told, was lost.
+    twice = {(3, "after"): 1, (4, "after"): 1, (5, "before"): 2, (5, "after"): 2, (6, "before"): 2}
+    assert len(heard) == 2 + twice.get((lost, when), 0)
+    assert {group.told for group in told(world).groups.values()} == {"firing"}
+    assert run(world, DOWN, OTHER, now=NOW + 60) == delivery.Delivery()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_lost_publish_is_heard_in_the_very_next_round(when: When) -> None:
+    world = World(3, when)
+    assert "not told, to be tried again: RegionUnhealthy" in run(world, DOWN).results[0]
+    assert run(world, DOWN, now=NOW + 2).delivered == ("RegionUnhealthy: eu-west-1",)
+
+
+def test_topic_that_refuses_everything_stops_no_run() -> None:
+    world = World()
+
+    class Deaf:
+        def publish(self, subject: str, text: str) -> None:
+            raise Unreachable("no topic")
+
+    for number in range(5):
+        done = delivery.deliver(world.store, Deaf(), "lamps.light", [DOWN, OTHER], NOW + 2 * number, origin="x")
+        assert len(done.failed) == 2
+    assert sorted(run(world, DOWN, OTHER, now=NOW + 10).delivered) == ["HostUnseen: i-1", "RegionUnhealthy: eu-west-1"]
+
+
+@pytest.mark.parametrize("body", [{}, {"schema": 1, "groups": []}, {"schema": 1, "lumps": 1}, {"told": 3}])
+def test_state_of_alerts_that_cannot_be_read_is_begun_anew_and_told_once(body: Any) -> None:
+    world = World()
+    world.store.create(delivery.PK, "lamps.light", body)
+    assert set(run(world, DOWN).delivered) == {"RegionUnhealthy: eu-west-1", "UnreadableItem: alerts/lamps.light"}
+    assert run(world, DOWN, now=NOW + 60) == delivery.Delivery()
+
+
+def test_overlapping_runs_tell_people_once() -> None:
+    world, second = World(), []
+
+    class Slow:
+        def publish(self, subject: str, text: str) -> None:
+            second.append(run(world, DOWN, now=NOW + 1))
+            world.topic.publish(subject, text)
+
+    delivery.deliver(world.store, Slow(), "lamps.light", [DOWN], NOW, origin="x")
+    assert second == [delivery.Delivery()]
+    assert len(world.subjects) == 1
+
+
+def failed(number: int) -> Alert:
+    return Alert("Failed", f"job-{number:03d}", "It exits with 1", cause="exit 1", event=True, occurrence="12:00")
+
+
+def test_events_of_200_lambdas_are_one_notice_and_their_items_are_gone() -> None:
+    world = World()
+    for number in range(200):
+        delivery.report_event(world.store, "lamps.light", failed(number), ttl=int(NOW) + 99)
+    assert run(world, events=True).delivered == ("Failed: 200 x exit 1",)
+    assert world.store.query(f"{delivery.EVENTS_PK}#lamps.light") == []
+    # One that is reported once more, since its reporter did not learn that it was, is not news.
+    delivery.report_event(world.store, "lamps.light", failed(7), ttl=int(NOW) + 99)
+    assert run(world, events=True, now=NOW + 60) == delivery.Delivery()
+
+
+def _report_and_deliver(world: World) -> None:
+    for number in range(2):
+        delivery.report_event(world.store, "lamps.light", failed(number), ttl=int(NOW) + 99)
+    run(world, events=True)
+
+
+EVENT_CALLS = number_of_calls(_report_and_deliver)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("lost", range(1, EVENT_CALLS + 1))
+def test_lost_answer_of_any_call_loses_no_event(lost: int, when: When) -> None:
+    world = World(lost, when)
+    for number in range(2):
+        for _ in range(2):  # whoever does not know whether it is reported reports it again
+            try:
+                delivery.report_event(world.store, "lamps.light", failed(number), ttl=int(NOW) + 99)
+                break
+            except Unreachable:
+                continue
+    for after in (0, ATTEMPT_SECONDS, 2 * ATTEMPT_SECONDS):
+        try:
+            run(world, events=True, now=NOW + after)
+        except Unreachable:
+            continue
+    assert set(world.subjects) == {"Failed: 2 x exit 1"}
+    assert len(world.subjects) <= 2
+    assert world.store.query(f"{delivery.EVENTS_PK}#lamps.light") == []
+
+
+def test_event_that_cannot_be_read_keeps_no_other_from_people() -> None:
+    world = World()
+    delivery.report_event(world.store, "lamps.light", failed(1), ttl=int(NOW) + 99)
+    world.store.create(f"{delivery.EVENTS_PK}#lamps.light", "x", {"text": "of another release"})
+    assert set(run(world, events=True).delivered) == {"Failed: job-001", "UnreadableItem: alert-events#lamps.light/x"}

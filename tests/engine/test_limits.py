@@ -1,0 +1,68 @@
+"""Budgets and waits, whatever the times."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chalicelib.engine.limits import Backoff, Budget, Cooldown, Spent
+
+STEPS = st.lists(st.tuples(st.floats(0, 400), st.integers(1, 3)), max_size=40)
+BUDGET = Budget(4, 600)
+BACKOFF = Backoff(min_seconds=60, max_seconds=1800, reset_after_seconds=600)
+
+
+@given(STEPS)
+def test_budget_is_never_exceeded_within_any_window(steps: list[tuple[float, int]]) -> None:
+    now, done = 1_800_000_000.0, list[tuple[float, int]]()
+    spent: Spent = ()
+    for wait, number in steps:
+        now += wait
+        if BUDGET.left(spent, now) >= number:
+            spent = BUDGET.spend(spent, now, number)
+            done.append((now, number))
+        assert sum(count for at, count in done if now - at < BUDGET.window_seconds) <= BUDGET.limit
+        # What is remembered says the same as the whole story.
+        assert BUDGET.used(spent, now) == BUDGET.used(done, now)
+
+
+@given(STEPS, st.floats(0, 10_000))
+def test_budget_is_free_again_after_one_window(steps: list[tuple[float, int]], before: float) -> None:
+    spent = tuple((1_800_000_000.0 - at, number) for at, number in steps)
+    assert BUDGET.left(spent, 1_800_000_000 + BUDGET.window_seconds) == BUDGET.limit
+    assert 0 <= BUDGET.left(spent, 1_800_000_000) <= BUDGET.limit
+
+
+@given(st.floats(1, 1e9))
+def test_clock_that_went_back_neither_frees_the_budget_nor_blocks_it_for_ever(jump: float) -> None:
+    spent = BUDGET.spend((), 1_800_000_000.0 + jump, 4)
+    assert BUDGET.left(spent, 1_800_000_000) == 0
+    kept = BUDGET.recent(spent, 1_800_000_000)
+    assert BUDGET.left(kept, 1_800_000_000 + BUDGET.window_seconds) == 4
+
+
+def test_spending_nothing_only_forgets() -> None:
+    assert BUDGET.spend(((0, 1), (500, 1)), 700, 0) == ((500, 1),)
+
+
+@given(st.integers(1, 30))
+def test_backoff_doubles_up_to_its_most(attempts: int) -> None:
+    cooldown, now, waits = Cooldown(), 0.0, []
+    for _ in range(attempts):
+        cooldown = BACKOFF.failed(cooldown, now)
+        waits.append(BACKOFF.wait_seconds(cooldown, now))
+        assert BACKOFF.wait_seconds(cooldown, cooldown.until) == 0
+        now = cooldown.until
+    assert waits == [min(1800, 60 * 2**number) for number in range(attempts)]
+    assert waits == [BACKOFF.seconds_after(number + 1) for number in range(attempts)]
+
+
+def test_backoff_begins_anew_after_long_health_only() -> None:
+    cooldown = BACKOFF.failed(BACKOFF.failed(Cooldown(), 0), 60)
+    assert BACKOFF.healthy(cooldown, 599) == cooldown
+    assert BACKOFF.healthy(cooldown, 600) == Cooldown()
+
+
+@given(st.floats(0, 1e9))
+def test_wait_after_clock_went_back_is_no_longer_than_it_was_made_for(jump: float) -> None:
+    cooldown = BACKOFF.settled(BACKOFF.failed(Cooldown(), 1_800_000_000 + jump), 1_800_000_000)
+    assert BACKOFF.wait_seconds(cooldown, 1_800_000_000) <= 60
+    assert BACKOFF.wait_seconds(cooldown, 1_800_000_061) == 0
