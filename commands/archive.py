@@ -7,6 +7,7 @@ Chalice's zip holds the right files in the order in which the file system lists 
 import hashlib
 import importlib.util
 import marshal
+import secrets
 import sys
 import zipfile
 from pathlib import Path, PurePosixPath
@@ -51,7 +52,7 @@ def _compiled(name: str, content: bytes, cache: Path) -> bytes:
     if not kept.exists():
         code = compile(content, f"/var/task/{name}", "exec", dont_inherit=True, optimize=0)
         made = importlib.util.MAGIC_NUMBER + _UNCHECKED + importlib.util.source_hash(content)
-        half = kept.with_suffix(".half")
+        half = kept.with_suffix(f".{secrets.token_hex(8)}.half")  # another process may be at it as well
         half.write_bytes(made + marshal.dumps(code, _MARSHAL))
         half.replace(kept)
     return kept.read_bytes()

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from commands.errors import DeclaredMistake, Mistake
 ROOT = Path(__file__).resolve().parent.parent
 STAGE = re.compile(r"[a-z][a-z0-9-]{0,15}")
 # What `chalice` runs, without its start-up script: that one carries a path of the machine that installed it.
+# How long a package is kept whose stage has been packaged anew: it may still be on its way to a region.
+_KEPT_SECONDS = 86_400
 _CHALICE = "import sys; from chalice.cli import main; sys.exit(main())"
 
 
@@ -65,12 +68,10 @@ def build(
             told.unlink()
             told.write_text((root / "fleet.toml").read_text() + more)
         template = _chalice(project, stage)
-        target = home / f"{declared.name}-{stage}-{machine.name}.zip"
-        _repack(project / "out" / "deployment.zip", target, home / "compiled")
+        target, digest = _repack(project / "out", home, f"{declared.name}-{stage}-{machine.name}")
     _check_functions(template, functions)
     warnings += task_check.warnings(root, declared, template)
-    return Package(declared, stage, target, hashlib.sha256(target.read_bytes()).hexdigest(), template,
-                   resources.coordination(declared), tuple(warnings))
+    return Package(declared, stage, target, digest, template, resources.coordination(declared), tuple(warnings))
 
 
 def _declared(root: Path, stage: str, more: str) -> fleet.Fleet:
@@ -152,12 +153,21 @@ def _chalice(project: Path, stage: str) -> dict[str, Any]:
     return _json(project / "out" / "sam.json")
 
 
-def _repack(source: Path, target: Path, cache: Path) -> None:
-    half = target.with_suffix(f".{os.getpid()}.half")
+def _repack(out: Path, home: Path, name: str) -> tuple[Path, str]:
+    """The zip in its final form, in `home`, and its digest; those of the same `name` go after a day.
+
+    Its digest is in the file's name: two packagings of one stage at the same time may differ, and each keeps its own.
+    """
+    half = out / "packed.zip"
     environment = {"PATH": os.environ.get("PATH", os.defpath), "PYTHONHASHSEED": "0", "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-P", "-m", "commands.archive", str(source), str(half), str(cache)],
-                   env=environment, check=True)
-    half.replace(target)
+    subprocess.run([sys.executable, "-P", "-m", "commands.archive", str(out / "deployment.zip"), str(half),
+                    str(home / "compiled")], env=environment, check=True)
+    digest = hashlib.sha256(half.read_bytes()).hexdigest()
+    target = half.replace(home / f"{name}-{digest[:16]}.zip")
+    for old in home.glob(f"{name}-*.zip"):
+        if old.stat().st_mtime < time.time() - _KEPT_SECONDS:
+            old.unlink(missing_ok=True)
+    return target, digest
 
 
 def _check_functions(template: dict[str, Any], functions: Sequence[str]) -> None:

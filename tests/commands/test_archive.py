@@ -48,6 +48,24 @@ def test_python_imports_the_compiled_files_without_looking_at_the_sources(tmp_pa
     subprocess.run([sys.executable, "-c", "import a"], cwd=tmp_path / "code", check=True)
 
 
+def test_two_packagings_with_one_cache_do_not_disturb_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second begins and ends while the first is about to put its compiled module in the cache."""
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as old:
+        old.writestr("a.py", "A = 1\n")
+    replace = Path.replace
+
+    def interrupted(half: Path, target: Path) -> Path:
+        monkeypatch.setattr(Path, "replace", replace)
+        archive.repack(tmp_path / "in.zip", tmp_path / "second.zip", tmp_path / "cache")
+        return replace(half, target)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    archive.repack(tmp_path / "in.zip", tmp_path / "first.zip", tmp_path / "cache")
+    assert (tmp_path / "first.zip").read_bytes() == (tmp_path / "second.zip").read_bytes()
+
+
 def test_a_module_that_does_not_compile_stops_the_packaging(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "in.zip", "w") as old:
         old.writestr("broken.py", "def")

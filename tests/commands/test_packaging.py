@@ -1,7 +1,10 @@
 """The packaged template and zip: what AWS checks late, or never, is checked here."""
 
+import hashlib
 import json
+import os
 import re
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +36,33 @@ def parts(package: packaging.Package) -> dict[str, Any]:
     """The resources of its template."""
     found: dict[str, Any] = package.template["Resources"]
     return found
+
+
+def repacked(folder: Path, content: str) -> tuple[Path, str]:
+    """What `build` puts in `.build` for a stage, as Chalice's zip of `content` becomes it."""
+    out = folder / content
+    out.mkdir()
+    with zipfile.ZipFile(out / "deployment.zip", "w") as made:
+        made.writestr("fleet.toml", content)
+    return packaging._repack(out, folder, "x-demo-machine")
+
+
+def test_another_package_of_the_same_stage_takes_nothing_from_the_first(tmp_path: Path) -> None:
+    """As two demos or two suites make them, each with addresses of its own."""
+    for content, (path, digest) in [(content, repacked(tmp_path, content)) for content in ("one", "two")]:
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
+        with zipfile.ZipFile(path) as archive:
+            assert archive.read("fleet.toml") == content.encode()
+
+
+def test_a_package_of_yesterday_goes_if_it_is_of_the_same_stage(tmp_path: Path) -> None:
+    old, _ = repacked(tmp_path, "old")
+    other = tmp_path / "x-prod-machine-0.zip"
+    other.touch()
+    for one in (old, other):
+        os.utime(one, (time.time() - 2 * 86_400,) * 2)
+    new, _ = repacked(tmp_path, "new")
+    assert new.exists() and other.exists() and not old.exists()
 
 
 def of_type(parts: dict[str, Any], kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
