@@ -16,6 +16,7 @@ from sandbox.route53.twin import Twin
 from sandbox.route53.wire import NAMESPACE, Wire
 from tests.route53.conftest import PLENTY, Clock, client_of
 from tests.route53.zones import alias, geo, simple, weighted
+from tests.world.eventually import SECONDS
 
 WEB = {"Type": "HTTP", "IPAddress": "127.0.0.1", "Port": 1234, "RequestInterval": 10}
 
@@ -246,7 +247,7 @@ NONE: dict[str, str] = {}
 
 def ask(twin: Twin, method: str, path: str, body: bytes = b"", headers: dict[str, str] = NONE) -> tuple[int, bytes]:
     """A request that boto3 would not make."""
-    connection = http.client.HTTPConnection(twin.endpoint.removeprefix("http://"), timeout=10)
+    connection = http.client.HTTPConnection(twin.endpoint.removeprefix("http://"), timeout=SECONDS)
     connection.request(method, path, body, headers)
     response = connection.getresponse()
     found = response.status, response.read()

@@ -8,6 +8,7 @@ from sandbox.route53.checkers import Checkers
 from sandbox.route53.checks import REGIONS, Check, Config, create, update
 from sandbox.route53.probes import Result
 from sandbox.route53.verdicts import AfterMove, enough
+from tests.world.eventually import SECONDS
 
 
 class World:
@@ -134,15 +135,15 @@ def test_a_probe_that_is_under_way_is_not_made_twice() -> None:
 
     def probe(config: Config, address: str) -> Result:
         asked.release()
-        return Result(go.wait(10), "late")
+        return Result(go.wait(SECONDS), "late")
 
     world.checkers = Checkers(lambda: world.now, world.names.get, probe)
     world.checkers.know([made()])
     first = world.checkers._start()
-    assert asked.acquire(timeout=10)
+    assert asked.acquire(timeout=SECONDS)
     assert (len(first), world.checkers._start()) == (1, [])
     go.set()
-    assert first[0].result(10) is None
+    assert first[0].result(SECONDS) is None
     assert world.checkers.views("id")[0].due == world.now + 10
 
 

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from sandbox.route53 import dns_server
 from sandbox.route53.answers import Location
 from sandbox.route53.checkers import Checkers
 from sandbox.route53.places import Places
@@ -26,6 +27,7 @@ from sandbox.route53.state import Resource
 from sandbox.route53.twin import Twin
 from tests.route53.conftest import PLENTY, Clock
 from tests.route53.zones import alias, failover, geo, simple
+from tests.world.eventually import SECONDS
 
 PLACES = {"203.0.113.0/24": Location("EU", "SE"), "198.51.100.0/24": Location("AS", "JP"),
  "127.0.0.0/8": Location("SA", "BR")}
@@ -230,10 +232,10 @@ def running() -> Any:
 def test_real_clients_get_real_answers(running: Twin) -> None:
     query = dns.message.make_query("www.example.com", "A")
     for ask in (dns.query.udp, dns.query.tcp):
-        found = ask(query, "127.0.0.1", port=running.dns_port, timeout=10)
+        found = ask(query, "127.0.0.1", port=running.dns_port, timeout=SECONDS)
         assert values(found) == ["192.0.2.3"]
     big, tcp = dns.query.udp_with_fallback(
-        dns.message.make_query("big.example.com", "TXT"), "127.0.0.1", port=running.dns_port, timeout=10)
+        dns.message.make_query("big.example.com", "TXT"), "127.0.0.1", port=running.dns_port, timeout=SECONDS)
     assert (len(values(big)), tcp) == (20, True)
     resolver = dns.resolver.Resolver(configure=False)
     resolver.nameservers, resolver.port = ["127.0.0.1"], running.dns_port
@@ -247,15 +249,18 @@ def test_a_client_is_where_its_loopback_address_is() -> None:
     with Twin(Settings(rate=PLENTY), clock=Clock(), checking=False, places=places) as twin:
         fill(twin.service)
         query = dns.message.make_query("www.example.com", "A")
-        found = [values(dns.query.udp(query, "127.0.0.1", port=twin.dns_port, timeout=10, source=source))
+        found = [values(dns.query.udp(query, "127.0.0.1", port=twin.dns_port, timeout=SECONDS, source=source))
                  for source in ("127.0.0.2", "127.0.0.3", "127.0.0.4")]
     assert found == [["192.0.2.1"], ["192.0.2.2"], []]
 
 
-def test_tcp_serves_message_after_message_and_ends_at_garbage(running: Twin) -> None:
+def test_tcp_serves_message_after_message_and_ends_at_garbage(
+    running: Twin, monkeypatch: pytest.MonkeyPatch
+) -> None:
     message = dns.message.make_query("www.example.com", "A").to_wire()
-    # Less than the server's own patience: it must end the connection at once, not when nothing comes any more.
-    with socket.create_connection(("127.0.0.1", running.dns_port), 4) as connection:
+    # It must end the connection at once, not when nothing comes any more.
+    monkeypatch.setattr(dns_server, "_TCP_SECONDS", 2 * SECONDS)
+    with socket.create_connection(("127.0.0.1", running.dns_port), SECONDS) as connection:
         for _ in range(3):
             connection.sendall(struct.pack("!H", len(message)) + message)
             length = struct.unpack("!H", connection.recv(2, socket.MSG_WAITALL))[0]
@@ -270,7 +275,7 @@ def test_dig(running: Twin) -> None:
 
     def dig(*words: str) -> list[str]:
         command = ["dig", "@127.0.0.1", "-p", str(running.dns_port), "+time=5", *words]
-        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.splitlines()
+        return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True).stdout.splitlines()
 
     assert dig("+short", "www.example.com") == ["192.0.2.3"]
     assert dig("+short", "+subnet=203.0.113.0/24", "www.example.com") == ["192.0.2.1"]
@@ -296,7 +301,7 @@ def test_health_decides_at_the_moment_of_the_query(running: Twin) -> None:
     found = []
     for state in ("OK", "ALARM", "OK"):
         running.service.alarm("r", "n", state)
-        found += values(dns.query.udp(query, "127.0.0.1", port=running.dns_port, timeout=10))
+        found += values(dns.query.udp(query, "127.0.0.1", port=running.dns_port, timeout=SECONDS))
     assert found == ["192.0.2.7", "192.0.2.8", "192.0.2.7"]
     running.service.resource("lb.elb.amazonaws.com", Resource("ZELB", ("127.0.1.9",)))
     assert running.address("lb.example.com") == "127.0.1.9"

@@ -153,7 +153,7 @@ def test_https_takes_any_certificate(tmp_path: Path) -> None:
     words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=nobody",
              "-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "certificate")]
     try:
-        subprocess.run(words, check=True, capture_output=True, timeout=60)
+        subprocess.run(words, check=True, capture_output=True, timeout=SECONDS)
     except FileNotFoundError:
         pytest.skip("openssl is not installed: HTTPS is not probed here")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

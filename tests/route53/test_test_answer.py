@@ -14,6 +14,7 @@ from sandbox.route53.twin import Twin
 from tests.route53.conftest import PLENTY, Clock, client_of
 from tests.route53.test_api import WEB, change, refused
 from tests.route53.zones import failover, geo, simple
+from tests.world.eventually import SECONDS
 
 PLACES = {"203.0.113.0/25": Location("EU", "SE"), "203.0.113.128/25": Location("EU", "DE"),
           "198.51.100.0/24": Location("AS", "JP"), "2001:db8:1::/48": Location("NA", "US", "CA")}
@@ -68,7 +69,7 @@ def test_it_says_what_dns_says(client: Any, twin: Twin, filled: str) -> None:
                        ("name.example.com", "A"), ("example.com", "SOA"), ("big.example.com", "TXT")):
         told = answer(client, filled, name, kind, ResolverIP="203.0.113.1", EDNS0ClientSubnetIP="203.0.113.1")
         query = dns.message.make_query(name, kind, use_edns=0, options=[dns.edns.ECSOption("203.0.113.1", 24)])
-        response, over_tcp = dns.query.udp_with_fallback(query, "127.0.0.1", 5, twin.dns_port)
+        response, over_tcp = dns.query.udp_with_fallback(query, "127.0.0.1", SECONDS, twin.dns_port)
         # The values of one record set come in any order.
         assert sorted(told["RecordData"]) == sorted(data.to_text() for rrset in response.answer for data in rrset)
         assert told["ResponseCode"] == {0: "NOERROR", 3: "NXDOMAIN"}[response.rcode()]
@@ -93,7 +94,7 @@ def test_it_looks_at_health_unless_told_not_to(sees: bool, value: str, clock: Cl
                ("CREATE", simple("192.0.2.2", **failover(False))))
         assert answer(client, zone)["RecordData"] == [value]
         query = dns.message.make_query("www.example.com", "A")
-        assert "192.0.2.2" in str(dns.query.udp(query, "127.0.0.1", 5, twin.dns_port))
+        assert "192.0.2.2" in str(dns.query.udp(query, "127.0.0.1", SECONDS, twin.dns_port))
 
 
 @pytest.mark.parametrize(("more", "code"), [

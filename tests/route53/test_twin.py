@@ -19,6 +19,7 @@ from sandbox.route53.twin import Twin
 from tests.route53.conftest import PLENTY, Clock, client_of
 from tests.route53.endpoints import Serve, endpoint, page
 from tests.route53.zones import alias, geo, simple
+from tests.world.eventually import SECONDS
 
 REGIONS = ("eu", "us", "ap")
 PLACES = {"127.0.0.2": Location("EU", "SE"), "127.0.0.3": Location("NA", "US", "CA"), "127.0.0.4": Location("AS", "JP")}
@@ -66,7 +67,7 @@ def _geo(zone: str, region: str, where: str) -> dict[str, Any]:
 def answers(twin: Twin) -> list[str]:
     """What the clients in Sweden, California and Japan are answered."""
     query = dns.message.make_query("www.example.com", "A")
-    return [dns.query.udp(query, "127.0.0.1", port=twin.dns_port, timeout=10, source=source).answer[0][0].to_text()
+    return [dns.query.udp(query, "127.0.0.1", port=twin.dns_port, timeout=SECONDS, source=source).answer[0][0].to_text()
             for source in PLACES]
 
 

@@ -188,7 +188,7 @@ def test_http_hangs_up_on_an_answer_when_it_is_replaced(
 ) -> None:
     monkeypatch.setattr(http, "_ASK_SECONDS", 0.1)
     with dribbling(parts) as base:
-        result = http.start(posting(tmp_path, base), attempt(job(timeout=5, command="/a"), replaced=True))
+        result = http.start(posting(tmp_path, base), attempt(job(timeout=60, command="/a"), replaced=True))
     assert result == Result("replaced", detail="hung up to make way for the next run")
 
 

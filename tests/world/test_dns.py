@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from sandbox.world import World
 from tests.world.conftest import make_lambda
-from tests.world.eventually import eventually
+from tests.world.eventually import SECONDS, eventually
 
 pytestmark = pytest.mark.world
 HOME = "eu-west-1"
@@ -43,7 +43,7 @@ def asked(world: World, name: str, subnet: str = "") -> list[str]:
     """The addresses that a client of `subnet` is answered."""
     options: list[dns.edns.Option] = [dns.edns.ECSOption(subnet, 24)] if subnet else []
     query = dns.message.make_query(name, "A", use_edns=0, options=options)
-    answer = dns.query.udp(query, "127.0.0.1", port=world.dns_port, timeout=5)
+    answer = dns.query.udp(query, "127.0.0.1", port=world.dns_port, timeout=SECONDS)
     return sorted(str(one) for rrset in answer.answer for one in rrset)
 
 
@@ -89,7 +89,7 @@ def test_without_keys_only_public_objects_are_read(empty: World, path: str, meth
 
 def _status(request: urllib.request.Request) -> int:
     try:
-        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code

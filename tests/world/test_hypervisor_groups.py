@@ -188,7 +188,7 @@ def test_a_target_that_was_deregistered_by_hand_stays_out(world: World) -> None:
     fleet.elb.deregister_targets(TargetGroupArn=fleet.group, Targets=[{"Id": ids[0]}])
     marker = Fleet(world, "marker-2", 1)
     marker.steady(1)
-    assert fleet.health() == {ids[1]: "healthy"} and fleet.states() == dict.fromkeys(ids, "InService")
+    eventually(lambda: fleet.health() == {ids[1]: "healthy"} and fleet.states() == dict.fromkeys(ids, "InService"))
 
 
 def test_a_group_goes_only_with_its_instances(world: World) -> None:
