@@ -62,16 +62,16 @@ class Backoff(State, frozen=True):
         return Cooldown(seconds, now + seconds)
 
     def healthy(self, cooldown: Cooldown, healthy_seconds: float) -> Cooldown:
-        """Forgotten, once all has been well for long enough; the same otherwise."""
-        return Cooldown() if healthy_seconds >= self.reset_after_seconds else cooldown
+        """The next wait begins anew once all has been well for long enough; one that still lasts is not cut short."""
+        return Cooldown(0, cooldown.until) if healthy_seconds >= self.reset_after_seconds else cooldown
 
     def settled(self, cooldown: Cooldown, now: float) -> Cooldown:
-        """No longer than it was made for, after a clock went backwards. To be kept in the state by each run."""
-        return Cooldown(cooldown.seconds, min(cooldown.until, now + cooldown.seconds))
+        """No longer than the longest wait, after a clock went backwards. To be kept in the state by each run."""
+        return Cooldown(cooldown.seconds, min(cooldown.until, now + self.max_seconds))
 
     def wait_seconds(self, cooldown: Cooldown, now: float) -> float:
         """How long is still to be waited; 0 if it is over."""
-        return max(0.0, min(cooldown.until - now, float(cooldown.seconds)))
+        return max(0.0, min(cooldown.until - now, float(self.max_seconds)))
 
     def seconds_after(self, attempt: int) -> int:
         """The wait after the attempt of that number (from 1), for callers that keep no `Cooldown`."""
