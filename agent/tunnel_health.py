@@ -26,13 +26,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from chalicelib.tunnels.greeting import LONGEST, Found, Talk
+    from chalicelib.tunnels.greeting import LONGEST, Handshake, HandshakeResult
 else:
     # `python3 -I`, as the service has it, looks into no folder but the system's. In the repository the other file is
     # where the healer has it.
     _here = Path(__file__).resolve().parent
     sys.path[:0] = [str(_here), str(_here.parent / "chalicelib" / "tunnels")]
-    from greeting import LONGEST, Found, Talk
+    from greeting import LONGEST, Handshake, HandshakeResult
 
 # Seconds within which a connection to the tunnel is made, or never: the kernel's own retries become minutes.
 _CONNECT = 3.0
@@ -61,17 +61,17 @@ class Health:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.found = Found("ambiguous", "starting")
+        self.found = HandshakeResult("ambiguous", "starting")
         self.up_at = float("-inf")
-        self.talk: Talk | None = None
+        self.talk: Handshake | None = None
         self.begun = 0.0
 
-    def verdict(self) -> Found:
+    def verdict(self) -> HandshakeResult:
         """As of now: what the last probe found, unless that is too old and the next one still waits."""
         now = time.monotonic()
         if self.found.side == "up" and now - self.up_at > self.settings.fresh:
-            late = self.talk.late() if self.talk else Found("ambiguous", "late")
-            return Found(late.side, late.why, f"{late.said} for {now - self.begun:.0f} s".strip())
+            late = self.talk.timed_out() if self.talk else HandshakeResult("ambiguous", "late")
+            return HandshakeResult(late.side, late.why, f"{late.said} for {now - self.begun:.0f} s".strip())
         return self.found
 
     async def keep(self) -> None:
@@ -81,29 +81,29 @@ class Health:
             self._tell(await self._probe())
             await asyncio.sleep(max(0.0, self.begun + self.settings.every - time.monotonic()))
 
-    def _tell(self, found: Found) -> None:
+    def _tell(self, found: HandshakeResult) -> None:
         if found.side == "up":
             self.up_at = time.monotonic()
         if found[:2] != self.found[:2]:
             print(f"{found.side} {found.why}: {found.said}", file=sys.stderr, flush=True)
         self.found = found
 
-    async def _probe(self) -> Found:
-        self.talk = Talk(self.settings.expect)
+    async def _probe(self) -> HandshakeResult:
+        self.talk = Handshake(self.settings.expect)
         with contextlib.closing(socket.socket()) as connection:
             connection.setblocking(False)
             try:
                 if not await self._connect(connection):
-                    return Found("local", "unanswered")
+                    return HandshakeResult("local", "unanswered")
                 return await asyncio.wait_for(self._converse(connection, self.talk), self.settings.patience)
             except asyncio.TimeoutError:  # noqa: UP041 - not yet Python's own in 3.9
-                return self.talk.late()
+                return self.talk.timed_out()
             except ConnectionRefusedError:
-                return Found("local", "refused")
+                return HandshakeResult("local", "refused")
             except (ConnectionResetError, BrokenPipeError):
-                return self.talk.reset()
+                return self.talk.connection_reset()
             except OSError as error:
-                return Found("local", "unreachable", str(error))
+                return HandshakeResult("local", "unreachable", str(error))
 
     async def _connect(self, connection: socket.socket) -> bool:
         place = (self.settings.host, self.settings.port)
@@ -117,13 +117,13 @@ class Health:
                 return False
         return True
 
-    async def _converse(self, connection: socket.socket, talk: Talk) -> Found:
+    async def _converse(self, connection: socket.socket, talk: Handshake) -> HandshakeResult:
         loop = asyncio.get_running_loop()
         while talk.found is None:
             data = await loop.sock_recv(connection, LONGEST)
             if not data:
-                return talk.closed()
-            answer = talk.hear(data)
+                return talk.connection_closed()
+            answer = talk.data_received(data)
             if answer:
                 await loop.sock_sendall(connection, answer)
         return talk.found

@@ -23,12 +23,12 @@ _SQS_BATCH_BYTES = 256 * 1024
 T = TypeVar("T")
 
 
-class Unreachable(Exception):
+class Unavailable(Exception):
     """A region's service gave no usable answer; it may still have carried out what it was asked."""
 
 
 # Why a call may have come to nothing, for callers that go on without it.
-NO_ANSWER = (Unreachable, ClientError, BotoCoreError)
+AWS_ERRORS = (Unavailable, ClientError, BotoCoreError)
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -56,16 +56,16 @@ def client(service: str, region: str) -> Any:
     return boto3.client(service, region_name=region, config=_CONFIG)
 
 
-def reach(region: str, call: Callable[[], T]) -> T:
+def aws_call(region: str, call: Callable[[], T]) -> T:
     """The answer of `call`; `Unreachable` when `region` gave none or failed by itself."""
     try:
         return call()
     except (ConnectionError, HTTPClientError) as error:
-        raise Unreachable(f"{region}: {error}") from error
+        raise Unavailable(f"{region}: {error}") from error
     except ClientError as error:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if status >= 500 or error.response.get("Error", {}).get("Code") in _PASSING:
-            raise Unreachable(f"{region}: {error}") from error
+            raise Unavailable(f"{region}: {error}") from error
         raise
 
 
@@ -81,15 +81,15 @@ class SqsQueue:
         for batch in _batches(messages):
             self._send([message.entry(number) for number, message in enumerate(batch)])
 
-    def hide(self, receipt: str, seconds: int) -> None:
+    def change_visibility(self, receipt: str, seconds: int) -> None:
         """Keep a received message from everybody for `seconds` (0 to 43,200)."""
-        reach(self.region, lambda: self._client.change_message_visibility(
+        aws_call(self.region, lambda: self._client.change_message_visibility(
             QueueUrl=self.url, ReceiptHandle=receipt, VisibilityTimeout=seconds))
 
     def _send(self, entries: list[dict[str, Any]]) -> None:
-        answer = reach(self.region, lambda: self._client.send_message_batch(QueueUrl=self.url, Entries=entries))
+        answer = aws_call(self.region, lambda: self._client.send_message_batch(QueueUrl=self.url, Entries=entries))
         for failure in answer.get("Failed", ()):
-            raise Unreachable(f"{self.url}: message not taken: {failure.get('Message') or failure.get('Code')}")
+            raise Unavailable(f"{self.url}: message not taken: {failure.get('Message') or failure.get('Code')}")
 
     @property
     def _client(self) -> Any:
@@ -106,7 +106,7 @@ class SnsTopic:
     def publish(self, subject: str, text: str) -> None:
         """One notice; SNS takes at most 100 printable characters of subject."""
         plain = "".join(char if " " <= char <= "~" else " " for char in subject)[:100]
-        reach(self.region, lambda: client("sns", self.region).publish(
+        aws_call(self.region, lambda: client("sns", self.region).publish(
             TopicArn=self.arn, Subject=plain, Message=text[:200_000]))
 
 
@@ -122,4 +122,4 @@ def _batches(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
         yield messages[start:]
 
 
-__all__ = ["BotoCoreError", "ClientError", "Message", "SnsTopic", "SqsQueue", "Unreachable", "client", "reach"]
+__all__ = ["BotoCoreError", "ClientError", "Message", "SnsTopic", "SqsQueue", "Unavailable", "aws_call", "client"]

@@ -15,9 +15,9 @@ import msgspec
 from aws_lambda_powertools import Logger, single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 
-from chalicelib.cloud import Unreachable
+from chalicelib.cloud import Unavailable
 from chalicelib.plan import Action, Plan
-from chalicelib.site import Site
+from chalicelib.site import RegionContext
 
 Status = Literal["planned", "done", "later", "refused", "failed"]
 Seen = TypeVar("Seen")
@@ -29,19 +29,19 @@ _JOURNALLED_ACTIONS = 50
 logger = Logger(service="lamplighter")
 
 
-class Refused(Exception):
+class Rejected(Exception):
     """What was asked cannot be done and never will be as asked; the text says what is wrong and what to do."""
 
 
-class Later(Exception):
+class RequeueAfter(Exception):
     """Not now: the same trigger should come back in `seconds`."""
 
     def __init__(self, reason: str, seconds: int) -> None:
         super().__init__(reason)
-        self.seconds = seconds
+        self.requeue_after_seconds = seconds
 
 
-class Failed(Exception):
+class RunFailed(Exception):
     """A scheduled run did not do all that it had to; raised so that Lambda counts it and tries again."""
 
 
@@ -54,7 +54,7 @@ class Request(msgspec.Struct, frozen=True):
     apply: bool
     digest: str = ""
     id: str = ""
-    received: int = 1
+    receive_count: int = 1
 
 
 class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -66,14 +66,14 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     plan: Plan = Plan()
     digest: str = ""
     results: tuple[str, ...] = ()
-    seconds: int = 0
+    requeue_after_seconds: int = 0
 
 
 class NoParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An operation that takes nothing but the trigger."""
 
 
-Act = Callable[[Site, Request, Sequence[Action]], Sequence[str]]
+Handler = Callable[[RegionContext, Request, Sequence[Action]], Sequence[str]]
 
 
 class Operation(msgspec.Struct, Generic[Seen], frozen=True):
@@ -83,14 +83,14 @@ class Operation(msgspec.Struct, Generic[Seen], frozen=True):
     """
 
     name: str
-    does: str
-    observe: Callable[[Site, Request], Seen]
+    description: str
+    observe: Callable[[RegionContext, Request], Seen]
     decide: Callable[[Seen, Request], Plan]
-    act: Mapping[str, Act] = {}
+    act: Mapping[str, Handler] = {}
     parameters: type[msgspec.Struct] = NoParameters
 
 
-def run(operation: Operation[Any], site: Site, event: object, id: str = "") -> dict[str, Any]:
+def run(operation: Operation[Any], site: RegionContext, event: object, id: str = "") -> dict[str, Any]:
     """Carry out `operation` for a Lambda `event`; the answer is JSON-able.
 
     An SQS batch is answered with `batchItemFailures`. A scheduled event whose run fails raises `Failed`. An invoke by
@@ -101,7 +101,7 @@ def run(operation: Operation[Any], site: Site, event: object, id: str = "") -> d
     outcome = _answer(operation, site, lambda: _request(operation, site, event, id))
     scheduled = isinstance(event, dict) and "detail-type" in event
     if scheduled and outcome.status in ("failed", "later", "refused"):
-        raise Failed(f"{operation.name}: {outcome.message}")
+        raise RunFailed(f"{operation.name}: {outcome.message}")
     return _plain(outcome)
 
 
@@ -112,55 +112,55 @@ def count(metric: str, **dimensions: str) -> None:
             one.add_dimension(name, value)
 
 
-def _batch(operation: Operation[Any], site: Site, records: Sequence[Any]) -> dict[str, Any]:
+def _batch(operation: Operation[Any], site: RegionContext, records: Sequence[Any]) -> dict[str, Any]:
     failures = []
     for record in records:
         outcome = _answer(operation, site, lambda record=record: _message(operation, site, record))  # type: ignore[misc]
         if outcome.status in ("later", "failed"):
             failures.append({"itemIdentifier": str(record["messageId"])})
         if outcome.status == "later":
-            _hide(site, record, outcome.seconds)
+            _hide(site, record, outcome.requeue_after_seconds)
     return {"batchItemFailures": failures}
 
 
-def _hide(site: Site, record: Mapping[str, Any], seconds: int) -> None:
+def _hide(site: RegionContext, record: Mapping[str, Any], seconds: int) -> None:
     try:
-        site.queues[_queue_name(site, record)].hide(record["receiptHandle"], seconds)
-    except Unreachable as error:
+        site.queues[_queue_name(site, record)].change_visibility(record["receiptHandle"], seconds)
+    except Unavailable as error:
         # The message comes back all the same, after the queue's own visibility time-out.
         logger.warning("a message could not be put off", error=str(error))
 
 
-def _answer(operation: Operation[Any], site: Site, ask: Callable[[], Request]) -> Outcome:
+def _answer(operation: Operation[Any], site: RegionContext, ask: Callable[[], Request]) -> Outcome:
     try:
         outcome = _carry_out(operation, site, ask())
-    except Refused as refusal:
+    except Rejected as refusal:
         outcome = Outcome(operation.name, "refused", str(refusal))
-    except Later as later:
-        outcome = Outcome(operation.name, "later", str(later), seconds=later.seconds)
-    except Unreachable as error:
+    except RequeueAfter as later:
+        outcome = Outcome(operation.name, "later", str(later), requeue_after_seconds=later.requeue_after_seconds)
+    except Unavailable as error:
         outcome = Outcome(operation.name, "failed", f"no answer from AWS, to be tried again: {error}")
     _tell(operation, outcome)
     return outcome
 
 
-def _carry_out(operation: Operation[Any], site: Site, request: Request) -> Outcome:
+def _carry_out(operation: Operation[Any], site: RegionContext, request: Request) -> Outcome:
     plan = operation.decide(operation.observe(site, request), request)
-    if plan.refusal:
-        raise Refused(plan.refusal)
+    if plan.rejected_because:
+        raise Rejected(plan.rejected_because)
     if request.digest and request.digest != plan.digest:
-        raise Refused(f"the plan is no longer {request.digest} but {plan.digest}: look at it again, then apply that")
+        raise Rejected(f"the plan is no longer {request.digest} but {plan.digest}: look at it again, then apply that")
     if not request.apply:
         return Outcome(operation.name, "planned", _count(plan), plan, plan.digest)
     results = _act(operation, site, request, plan)
-    if plan.later:
-        raise Later("; ".join(plan.notes) or "not settled yet", plan.later)
+    if plan.requeue_after_seconds:
+        raise RequeueAfter("; ".join(plan.notes) or "not settled yet", plan.requeue_after_seconds)
     return Outcome(operation.name, "done", _count(plan), plan, plan.digest, tuple(results))
 
 
-def _act(operation: Operation[Any], site: Site, request: Request, plan: Plan) -> list[str]:
+def _act(operation: Operation[Any], site: RegionContext, request: Request, plan: Plan) -> list[str]:
     """Acts in the plan's order, neighbours of one kind together; the journal is written before and after."""
-    spoken = [action for action in plan.actions if not action.routine]
+    spoken = [action for action in plan.actions if not action.unaudited]
     entry = _journal(operation, site, request, plan, spoken) if spoken else None
     results: list[str] = []
     try:
@@ -172,11 +172,11 @@ def _act(operation: Operation[Any], site: Site, request: Request, plan: Plan) ->
     finally:
         if entry:
             ended = entry.body | {"results": results[:_JOURNALLED_ACTIONS]}
-            site.regional.swap(entry, ended, ttl=request.now + JOURNAL_DAYS * 86_400)
+            site.local_store.compare_and_set(entry, ended, ttl=request.now + JOURNAL_DAYS * 86_400)
     return results
 
 
-def _journal(operation: Operation[Any], site: Site, request: Request, plan: Plan, spoken: list[Action]) -> Any:
+def _journal(operation: Operation[Any], site: RegionContext, request: Request, plan: Plan, spoken: list[Action]) -> Any:
     at = datetime.fromtimestamp(request.now, UTC)
     body = {
         "operation": operation.name, "region": site.region, "trigger": request.trigger, "request": request.id,
@@ -184,17 +184,17 @@ def _journal(operation: Operation[Any], site: Site, request: Request, plan: Plan
         "actions": msgspec.to_builtins(spoken[:_JOURNALLED_ACTIONS]),
     }
     name = f"{at:%H:%M:%S}#{operation.name}#{uuid.uuid4().hex[:8]}"
-    return site.regional.create(f"journal#{at:%Y-%m-%d}", name, body, ttl=request.now + JOURNAL_DAYS * 86_400)
+    return site.local_store.create(f"journal#{at:%Y-%m-%d}", name, body, ttl=request.now + JOURNAL_DAYS * 86_400)
 
 
-def _request(operation: Operation[Any], site: Site, event: object, id: str) -> Request:
+def _request(operation: Operation[Any], site: RegionContext, event: object, id: str) -> Request:
     if not isinstance(event, dict):
-        raise Refused(f"{operation.name} takes a JSON object, not {type(event).__name__}; send {{}} for a plan")
+        raise Rejected(f"{operation.name} takes a JSON object, not {type(event).__name__}; send {{}} for a plan")
     if "detail-type" in event:
         return Request("schedule", _event_time(operation, event), _parameters(operation, {}), apply=True, id=id)
     apply = event.get("apply", False)
     if not isinstance(apply, bool | str):
-        raise Refused(f'{operation.name}: "apply" is true, or the digest of a plan as text, not {apply!r}')
+        raise Rejected(f'{operation.name}: "apply" is true, or the digest of a plan as text, not {apply!r}')
     parameters = _parameters(operation, {key: value for key, value in event.items() if key != "apply"})
     digest = apply if isinstance(apply, str) else ""
     return Request("hand", int(site.clock()), parameters, apply=bool(apply), digest=digest, id=id)
@@ -204,23 +204,23 @@ def _event_time(operation: Operation[Any], event: Mapping[str, Any]) -> int:
     try:
         when = datetime.fromisoformat(event["time"])
     except (KeyError, TypeError, ValueError):
-        raise Refused(f'{operation.name}: a scheduled event needs "time" as in 2026-03-29T00:55:00Z, '
+        raise Rejected(f'{operation.name}: a scheduled event needs "time" as in 2026-03-29T00:55:00Z, '
                       f'got {event.get("time")!r}; let the rule send its own event, without a constant Input') from None
     if when.tzinfo is None or not 1970 < when.year < 9000:
-        raise Refused(f'{operation.name}: "time" {event["time"]!r} names no zone, or no year of ours; end it with Z')
+        raise Rejected(f'{operation.name}: "time" {event["time"]!r} names no zone, or no year of ours; end it with Z')
     return int(when.timestamp())
 
 
-def _message(operation: Operation[Any], site: Site, record: Any) -> Request:
+def _message(operation: Operation[Any], site: RegionContext, record: Any) -> Request:
     try:
         body, id = record["body"], record["messageId"]
         received = int(record["attributes"]["ApproximateReceiveCount"])
         said = msgspec.json.decode(body)
     except (KeyError, TypeError, ValueError, msgspec.DecodeError) as error:
-        raise Refused(f"{operation.name}: not a message of ours ({type(error).__name__}: {error}): "
+        raise Rejected(f"{operation.name}: not a message of ours ({type(error).__name__}: {error}): "
                       f"{str(record)[:200]}") from None
     parameters = _parameters(operation, said)
-    return Request("queue", int(site.clock()), parameters, apply=True, id=str(id), received=received)
+    return Request("queue", int(site.clock()), parameters, apply=True, id=str(id), receive_count=received)
 
 
 def _parameters(operation: Operation[Any], said: object) -> Any:
@@ -228,10 +228,10 @@ def _parameters(operation: Operation[Any], said: object) -> Any:
         return msgspec.convert(said, operation.parameters)
     except msgspec.ValidationError as error:
         fields = ", ".join(operation.parameters.__struct_fields__) or "no parameters"
-        raise Refused(f"{operation.name}: {error}; it takes: {fields}") from None
+        raise Rejected(f"{operation.name}: {error}; it takes: {fields}") from None
 
 
-def _queue_name(site: Site, record: Mapping[str, Any]) -> str:
+def _queue_name(site: RegionContext, record: Mapping[str, Any]) -> str:
     """The queue's name as fleet.toml has it: its full name is `<fleet>-<stage>-<name>`."""
     full = str(record["eventSourceARN"]).rsplit(":", 1)[1]
     return full.removeprefix(f"{site.fleet.name}-{site.stage}-")

@@ -19,7 +19,7 @@ from chalicelib.databases import declared as databases_declared
 from chalicelib.databases.declared import Databases
 from chalicelib.durations import Duration as Duration
 from chalicelib.routing import declared
-from chalicelib.routing.declared import Entrance, Routing
+from chalicelib.routing.declared import Endpoint, Routing
 from chalicelib.tunnels import declared as tunnel
 from chalicelib.tunnels.declared import Tunnels
 from chalicelib.workload import LAMBDA_SECONDS as LAMBDA_SECONDS
@@ -64,7 +64,7 @@ class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An AWS region that runs the product. The first is home; the order is the order of taking over."""
 
     name: str
-    entrance: Entrance | None = None
+    entrance: Endpoint | None = None
     network: Network | None = None
 
 
@@ -142,8 +142,8 @@ def parse(text: str, file: str = "fleet.toml", stage: str = "") -> Fleet:
     own: Any = {}
     try:
         raw = tomllib.loads(text)
-        own = overlay.of(raw.pop("stages", {}), stage)
-        fleet = msgspec.convert(overlay.laid(raw, own), Fleet, dec_hook=_duration)
+        own = overlay.stage_section(raw.pop("stages", {}), stage)
+        fleet = msgspec.convert(overlay.merged(raw, own), Fleet, dec_hook=_duration)
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"line (\d+)", str(error))
         raise FleetError(f"{file}:{line[1] if line else 1}: not valid TOML ({error}); see docs/fleet.md") from None
@@ -151,7 +151,7 @@ def parse(text: str, file: str = "fleet.toml", stage: str = "") -> Fleet:
         raise FleetError(f"{file}:1: nested too deeply to be a fleet; see docs/fleet.md") from None
     except msgspec.ValidationError as error:
         raise FleetError(_explain(text, file, str(error), own, stage)) from None
-    mistakes = [f"{file}:{_line(text, overlay.placed(path, own, stage))}: {_key(path)}: {what}"
+    mistakes = [f"{file}:{_line(text, overlay.source_path(path, own, stage))}: {_key(path)}: {what}"
                 for path, what in _mistakes(fleet)]
     if mistakes:
         raise FleetError("\n".join(mistakes))
@@ -175,7 +175,7 @@ def _explain(text: str, file: str, error: str, own: dict[str, Any], stage: str) 
         what = f"the key {missing[1]!r} is missing here; add it, see docs/fleet.md"
     else:
         what = f"{what[:1].lower()}{what[1:]}; see docs/fleet.md"
-    return f"{file}:{_line(text, overlay.placed(path, own, stage))}: {_key(path) or 'the file'}: {what}"
+    return f"{file}:{_line(text, overlay.source_path(path, own, stage))}: {_key(path) or 'the file'}: {what}"
 
 
 def _key(path: Path_) -> str:
@@ -206,7 +206,7 @@ def _mistakes(fleet: Fleet) -> Iterator[tuple[Path_, str]]:
     yield from workload.mistakes(fleet.schedules, fleet.queues)
     yield from _health_checks(fleet.health_checks)
     yield from declared.mistakes(fleet.routing, {region.name: region.entrance for region in fleet.regions})
-    yield from tunnel.mistakes(fleet.tunnels, [region.name for region in fleet.regions])
+    yield from tunnel.errors(fleet.tunnels, [region.name for region in fleet.regions])
     yield from databases_declared.mistakes(
         fleet.databases, [region.name for region in fleet.regions], fleet.tunnels.master if fleet.tunnels else None)
 

@@ -1,8 +1,8 @@
 """What the system remembers: items in a DynamoDB table that change only by compare-and-set.
 
-Both tables, the regional one and the coordination one, have the same shape: `pk` and `sk` (text), `rev` (a number that
-grows with each write and so serves as fencing token), `body` (JSON), `writer` (a random mark of the call that wrote
-it), and optionally `ttl` (epoch seconds after which the item may go).
+Both tables, the regional one and the coordination one, have the same shape: `pk` and `sk` (text), `version` (a number
+that grows with each write and so serves as fencing token), `body` (JSON), `write_id` (a random mark of the call that
+wrote it), and optionally `ttl` (epoch seconds after which the item may go).
 """
 
 import time
@@ -21,18 +21,18 @@ _SHUNNED_SECONDS = 30
 
 
 class Item(msgspec.Struct, frozen=True):
-    """One remembered thing. `rev` grows by one with each write: the higher one is the later."""
+    """One remembered thing. `version` grows by one with each write: the higher one is the later."""
 
     pk: str
     sk: str
-    rev: int
+    version: int
     body: dict[str, Any]
 
 
-class Table(Protocol):
+class Store(Protocol):
     """Compare-and-set storage. Each method may raise `cloud.Unreachable`; a write may then have happened or not.
 
-    `writer` is the mark of one write: repeated with the same mark, wherever, it is the same write and gives the same
+    `write_id` is the mark of one write: repeated with the same mark, wherever, it is the same write and gives the same
     answer. Without one each call is a write of its own.
     """
 
@@ -46,24 +46,26 @@ class Table(Protocol):
         """Up to `limit` items of `pk` with `after` < sk < `before` (empty: no bound), by sk, newest first or last."""
 
     def create(
-        self, pk: str, sk: str, body: dict[str, Any], *, ttl: int | None = None, writer: str = ""
+        self, pk: str, sk: str, body: dict[str, Any], *, ttl: int | None = None, write_id: str = ""
     ) -> Item | None:
         """The new item, or `None` if there was one already."""
 
-    def swap(self, old: Item, body: dict[str, Any], *, ttl: int | None = None, writer: str = "") -> Item | None:
+    def compare_and_set(
+        self, old: Item, body: dict[str, Any], *, ttl: int | None = None, write_id: str = ""
+    ) -> Item | None:
         """`old` with a new body, or `None` if it is no longer as it was."""
 
     def delete(self, old: Item) -> bool:
         """Whether nothing is there any more; `False` if `old` had changed and was left alone."""
 
-    def expired(self, now: int, part: int = 0, parts: int = 1) -> Iterator[Item]:
+    def scan_expired(self, now: int, part: int = 0, parts: int = 1) -> Iterator[Item]:
         """The items of one of `parts` equal shares of the table whose ttl lies before `now` (epoch seconds).
 
         Reads the whole share, page by page, as the iterator is used.
         """
 
 
-class DynamoTable:
+class DynamoStore:
     """A `Table` in one region's DynamoDB."""
 
     def __init__(self, name: str, region: str) -> None:
@@ -101,24 +103,26 @@ class DynamoTable:
         return found[:limit]
 
     def create(
-        self, pk: str, sk: str, body: dict[str, Any], *, ttl: int | None = None, writer: str = ""
+        self, pk: str, sk: str, body: dict[str, Any], *, ttl: int | None = None, write_id: str = ""
     ) -> Item | None:
-        return self._put(Item(pk, sk, 1, body), ttl, writer, "attribute_not_exists(pk)", {})
+        return self._put(Item(pk, sk, 1, body), ttl, write_id, "attribute_not_exists(pk)", {})
 
-    def swap(self, old: Item, body: dict[str, Any], *, ttl: int | None = None, writer: str = "") -> Item | None:
-        new = Item(old.pk, old.sk, old.rev + 1, body)
-        return self._put(new, ttl, writer, "rev = :rev", {":rev": {"N": str(old.rev)}})
+    def compare_and_set(
+        self, old: Item, body: dict[str, Any], *, ttl: int | None = None, write_id: str = ""
+    ) -> Item | None:
+        new = Item(old.pk, old.sk, old.version + 1, body)
+        return self._put(new, ttl, write_id, "version = :version", {":version": {"N": str(old.version)}})
 
     def delete(self, old: Item) -> bool:
         try:
-            self._call("delete_item", Key=_key(old.pk, old.sk), ConditionExpression="rev = :rev",
-                       ExpressionAttributeValues={":rev": {"N": str(old.rev)}},
+            self._call("delete_item", Key=_key(old.pk, old.sk), ConditionExpression="version = :version",
+                       ExpressionAttributeValues={":version": {"N": str(old.version)}},
                        ReturnValuesOnConditionCheckFailure="ALL_OLD")
         except cloud.ClientError as error:
             return "Item" not in _refused(error)
         return True
 
-    def expired(self, now: int, part: int = 0, parts: int = 1) -> Iterator[Item]:
+    def scan_expired(self, now: int, part: int = 0, parts: int = 1) -> Iterator[Item]:
         page: dict[str, Any] = {}
         while True:
             answer = self._call("scan", FilterExpression="#ttl < :now", ExpressionAttributeNames={"#ttl": "ttl"},
@@ -129,10 +133,13 @@ class DynamoTable:
                 return
             page = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
-    def _put(self, item: Item, ttl: int | None, writer: str, condition: str, values: dict[str, Any]) -> Item | None:
-        mark = writer or uuid.uuid4().hex
+    def _put(self, item: Item, ttl: int | None, write_id: str, condition: str, values: dict[str, Any]) -> Item | None:
+        mark = write_id or uuid.uuid4().hex
         record = _key(item.pk, item.sk) | {
-            "rev": {"N": str(item.rev)}, "writer": {"S": mark}, "body": {"S": msgspec.json.encode(item.body).decode()}}
+            "version": {"N": str(item.version)},
+            "write_id": {"S": mark},
+            "body": {"S": msgspec.json.encode(item.body).decode()},
+        }
         if ttl is not None:
             record["ttl"] = {"N": str(ttl)}
         more: dict[str, Any] = {"ExpressionAttributeValues": values} if values else {}
@@ -142,23 +149,23 @@ class DynamoTable:
         except cloud.ClientError as error:
             # When the answer of a first try gets lost, the second one finds its own mark.
             there = _refused(error).get("Item", {})
-            return item if there.get("writer", {}).get("S") == mark else None
+            return item if there.get("write_id", {}).get("S") == mark else None
         return item
 
     def _call(self, method: str, *, table: bool = True, **arguments: Any) -> Any:
         if table:
             arguments["TableName"] = self.name
-        return cloud.reach(self.region, lambda: getattr(cloud.client("dynamodb", self.region), method)(**arguments))
+        return cloud.aws_call(self.region, lambda: getattr(cloud.client("dynamodb", self.region), method)(**arguments))
 
 
-class Replicas:
+class ReplicatedStore:
     """A `Table` kept in several regions with strong consistency: any replica that answers will do.
 
     A replica that gave no answer is passed over for half a minute, so that its loss costs one time-out, not one a call.
     A write whose answer was lost on one replica is repeated on the next with the same mark, and so is one write.
     """
 
-    def __init__(self, tables: Sequence[Table], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, tables: Sequence[Store], clock: Callable[[], float] = time.monotonic) -> None:
         self._tables = list(tables)
         self._clock = clock
         self._shunned_until = [0.0] * len(self._tables)
@@ -173,33 +180,35 @@ class Replicas:
         return self._first(lambda table: table.query(pk, newest=newest, limit=limit, after=after, before=before))
 
     def create(
-        self, pk: str, sk: str, body: dict[str, Any], *, ttl: int | None = None, writer: str = ""
+        self, pk: str, sk: str, body: dict[str, Any], *, ttl: int | None = None, write_id: str = ""
     ) -> Item | None:
-        mark = writer or uuid.uuid4().hex
-        return self._first(lambda table: table.create(pk, sk, body, ttl=ttl, writer=mark))
+        mark = write_id or uuid.uuid4().hex
+        return self._first(lambda table: table.create(pk, sk, body, ttl=ttl, write_id=mark))
 
-    def swap(self, old: Item, body: dict[str, Any], *, ttl: int | None = None, writer: str = "") -> Item | None:
-        mark = writer or uuid.uuid4().hex
-        return self._first(lambda table: table.swap(old, body, ttl=ttl, writer=mark))
+    def compare_and_set(
+        self, old: Item, body: dict[str, Any], *, ttl: int | None = None, write_id: str = ""
+    ) -> Item | None:
+        mark = write_id or uuid.uuid4().hex
+        return self._first(lambda table: table.compare_and_set(old, body, ttl=ttl, write_id=mark))
 
     def delete(self, old: Item) -> bool:
         return self._first(lambda table: table.delete(old))
 
-    def expired(self, now: int, part: int = 0, parts: int = 1) -> Iterator[Item]:
+    def scan_expired(self, now: int, part: int = 0, parts: int = 1) -> Iterator[Item]:
         """As of a table; when the replica falls silent half-way, so does this: the next run goes on."""
-        def begin(table: Table) -> tuple[list[Item], Iterator[Item]]:
-            rest = table.expired(now, part, parts)
+        def begin(table: Store) -> tuple[list[Item], Iterator[Item]]:
+            rest = table.scan_expired(now, part, parts)
             return list(islice(rest, 1)), rest
 
         first, rest = self._first(begin)
         return chain(first, rest)
 
-    def _first(self, call: Callable[[Table], T]) -> T:
-        last = cloud.Unreachable("no replica is configured")
+    def _first(self, call: Callable[[Store], T]) -> T:
+        last = cloud.Unavailable("no replica is configured")
         for number in sorted(range(len(self._tables)), key=lambda n: self._shunned_until[n] > self._clock()):
             try:
                 return call(self._tables[number])
-            except cloud.Unreachable as error:
+            except cloud.Unavailable as error:
                 self._shunned_until[number] = self._clock() + _SHUNNED_SECONDS
                 last = error
         raise last
@@ -210,7 +219,8 @@ def _key(pk: str, sk: str) -> dict[str, Any]:
 
 
 def _item(record: dict[str, Any]) -> Item:
-    return Item(record["pk"]["S"], record["sk"]["S"], int(record["rev"]["N"]), msgspec.json.decode(record["body"]["S"]))
+    return Item(record["pk"]["S"], record["sk"]["S"], int(record["version"]["N"]),
+                msgspec.json.decode(record["body"]["S"]))
 
 
 def _refused(error: cloud.ClientError) -> dict[str, Any]:

@@ -18,7 +18,7 @@ def stages(path: Path) -> tuple[str, ...]:
     return tuple(found) if isinstance(found, dict) else ()
 
 
-def of(stages: object, stage: str) -> dict[str, Any]:
+def stage_section(stages: object, stage: str) -> dict[str, Any]:
     """What the table `stages` says for `stage`; `msgspec.ValidationError` if it is not made of tables."""
     if not isinstance(stages, dict) or not all(isinstance(one, dict) for one in stages.values()):
         raise msgspec.ValidationError("Expected a table for each stage, as in [stages.test] - at `$.stages`")
@@ -26,13 +26,13 @@ def of(stages: object, stage: str) -> dict[str, Any]:
     return own
 
 
-def laid(base: Any, own: Any) -> Any:
+def merged(base: Any, own: Any) -> Any:
     """`own` over `base`: tables key by key, lists of tables by `name`; anything else takes the place of what was."""
     if isinstance(base, dict) and isinstance(own, dict):
-        return {**base, **{key: laid(base.get(key), value) for key, value in own.items()}}
+        return {**base, **{key: merged(base.get(key), value) for key, value in own.items()}}
     if _named(base) and _named(own):
         over = {one["name"]: one for one in own}
-        kept = [laid(one, over.pop(one["name"], {})) for one in base]
+        kept = [merged(one, over.pop(one["name"], {})) for one in base]
         return [*kept, *over.values()]
     return own
 
@@ -41,6 +41,6 @@ def _named(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(one, dict) and "name" in one for one in value)
 
 
-def placed(path: Path_, own: dict[str, Any], stage: str) -> Path_:
+def source_path(path: Path_, own: dict[str, Any], stage: str) -> Path_:
     """Where what ended up at `path` stands in the file."""
     return ("stages", stage, *path) if path and path[0] in own else path

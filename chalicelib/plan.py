@@ -15,8 +15,8 @@ class Action(msgspec.Struct, frozen=True):
     kind: str
     target: str
     reason: str
-    facts: dict[str, Any] = {}
-    routine: bool = False
+    details: dict[str, Any] = {}
+    unaudited: bool = False
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -25,8 +25,8 @@ class Plan(msgspec.Struct, frozen=True):
     actions: tuple[Action, ...] = ()
     notes: tuple[str, ...] = ()
     report: dict[str, Any] = {}
-    refusal: str = ""
-    later: int = 0
+    rejected_because: str = ""
+    requeue_after_seconds: int = 0
 
     @property
     def digest(self) -> str:

@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from chalicelib import cloud, fleet
-from chalicelib.ledger import DynamoTable, Replicas, Table
+from chalicelib.ledger import DynamoStore, ReplicatedStore, Store
 
 # The zip's root in Lambda, the repository's elsewhere.
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,7 +25,7 @@ class Queue(Protocol):
     def send(self, messages: Sequence[cloud.Message]) -> None:
         """All of `messages`, at least once each."""
 
-    def hide(self, receipt: str, seconds: int) -> None:
+    def change_visibility(self, receipt: str, seconds: int) -> None:
         """Keep a received message from everybody for `seconds`."""
 
 
@@ -36,7 +36,7 @@ class Topic(Protocol):
         """One notice."""
 
 
-class Site(msgspec.Struct, frozen=True):
+class RegionContext(msgspec.Struct, frozen=True):
     """Where an operation runs and what it reaches from there.
 
     `root` is the folder with the compiled schedules; `clock` gives epoch seconds.
@@ -45,8 +45,8 @@ class Site(msgspec.Struct, frozen=True):
     region: str
     stage: str
     fleet: fleet.Fleet
-    coordination: Table
-    regional: Table
+    shared_store: Store
+    local_store: Store
     queues: Mapping[str, Queue]
     alerts: Topic
     account: str = ""
@@ -60,25 +60,25 @@ class Site(msgspec.Struct, frozen=True):
 
 
 @cache
-def here() -> Site:
+def here() -> RegionContext:
     """The site that this Lambda's environment describes; built once a process."""
     environment = os.environ
     region = environment["AWS_REGION"]
     declared = fleet.load(ROOT / "fleet.toml", environment["LAMP_STAGE"])
     urls = msgspec.json.decode(environment["LAMP_QUEUES"], type=dict[str, str])
-    return Site(
+    return RegionContext(
         region=region,
         stage=environment["LAMP_STAGE"],
         fleet=declared,
-        coordination=_coordination(environment["LAMP_COORDINATION"], region, declared.coordination.regions),
-        regional=DynamoTable(environment["LAMP_TABLE"], region),
+        shared_store=_coordination(environment["LAMP_COORDINATION"], region, declared.coordination.regions),
+        local_store=DynamoStore(environment["LAMP_TABLE"], region),
         queues={name: cloud.SqsQueue(url, region) for name, url in urls.items()},
         alerts=cloud.SnsTopic(environment["LAMP_ALERTS"], region),
         account=environment["LAMP_ALERTS"].split(":")[4],
     )
 
 
-def _coordination(name: str, region: str, regions: Sequence[str]) -> Table:
+def _coordination(name: str, region: str, regions: Sequence[str]) -> Store:
     # A replica in the own region is the nearest; the others follow as declared.
     near_first = sorted(regions, key=lambda replica: replica != region)
-    return Replicas([DynamoTable(name, replica) for replica in near_first])
+    return ReplicatedStore([DynamoStore(name, replica) for replica in near_first])

@@ -16,7 +16,7 @@ from botocore.exceptions import (
     ProfileNotFound,
 )
 
-from commands.errors import Mistake
+from commands.errors import UsageError
 
 _CONFIG = Config(connect_timeout=5, read_timeout=120, retries={"mode": "standard", "total_max_attempts": 5})
 _UNKNOWN = {"InvalidClientTokenId", "UnrecognizedClientException", "InvalidAccessKeyId", "SignatureDoesNotMatch",
@@ -62,7 +62,7 @@ def spoken(region: str) -> Iterator[None]:
     try:
         yield
     except (ClientError, BotoCoreError) as error:
-        raise Mistake(explain(error, region)) from None
+        raise UsageError(explain(error, region)) from None
 
 
 def explain(error: ClientError | BotoCoreError, region: str) -> str:

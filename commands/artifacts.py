@@ -6,7 +6,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from commands.account import Target, spoken
-from commands.errors import Mistake
+from commands.errors import UsageError
 from commands.packaging import Package
 
 _PRIVATE = {"BlockPublicAcls": True, "IgnorePublicAcls": True, "BlockPublicPolicy": True, "RestrictPublicBuckets": True}
@@ -43,7 +43,7 @@ def ensure(target: Target, fleet: str, region: str, account: str) -> str:
     except ClientError as error:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         if status == 403:
-            raise Mistake(f"{region}: the bucket {name} belongs to somebody else or s3:ListBucket on it is denied; "
+            raise UsageError(f"{region}: the bucket {name} belongs to somebody else or s3:ListBucket on it is denied; "
                           "choose another name in fleet.toml, or ask for that permission") from None
         if status != 404:
             raise

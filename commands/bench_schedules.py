@@ -22,7 +22,7 @@ from chalicelib.schedules.almanac import bits
 from chalicelib.schedules.backlog import plan_backlog
 from chalicelib.schedules.difference import Window, compare
 from chalicelib.schedules.job import Job
-from chalicelib.schedules.jobbook import JobBook
+from chalicelib.schedules.jobbook import JobFile
 from chalicelib.schedules.timetable import Timetable
 from commands import show
 from commands.bench_crowd import ZONES, crowd
@@ -102,16 +102,16 @@ def _measure() -> Iterator[Row | Peer]:
 
 
 def _index(jobs: Sequence[Job], limit: float) -> Iterator[Row]:
-    table, book = timetable.build(jobs), jobbook.bind(jobs)
+    table, book = timetable.build(jobs), jobbook.build(jobs)
     loaded, count = Timetable.load(table), len(jobs)
     ids = [_median_of_minutes(lambda minute: _ids(loaded, minute), _MINUTES) for _ in range(ROUNDS)]
     yield _row("due at a minute, ids listed", count, ids, limit)
     named = [_median_of_minutes(lambda minute: list(loaded.due(minute).fires()), _MINUTES) for _ in range(ROUNDS)]
     yield _row("due at a minute, with each job's slot", count, named, None)
-    yield _row("load timetable.bin and jobs.bin", count, _times(lambda: (Timetable.load(table), JobBook.load(book))), 1)
+    yield _row("load timetable.bin and jobs.bin", count, _times(lambda: (Timetable.load(table), JobFile.load(book))), 1)
     yield _row("first question after loading", count, _times(lambda: _ids(Timetable.load(table), _MINUTES[0])), None)
     yield _row("build timetable.bin", count, _times(lambda: timetable.build(jobs)), None)
-    yield _row("build jobs.bin", count, _times(lambda: jobbook.bind(jobs)), None)
+    yield _row("build jobs.bin", count, _times(lambda: jobbook.build(jobs)), None)
 
 
 def _ids(table: Timetable, minute: int) -> list[int]:
@@ -125,7 +125,7 @@ def _diff(jobs: Sequence[Job]) -> Row:
 
 
 def _backlog(jobs: Sequence[Job]) -> Row:
-    table, book = Timetable.load(timetable.build(jobs)), JobBook.load(jobbook.bind(jobs))
+    table, book = Timetable.load(timetable.build(jobs)), JobFile.load(jobbook.build(jobs))
     now = _MINUTES[0]
     times = _times(lambda: plan_backlog(table, book, now - _DAY, now))
     return _row("plan a backlog of 24 hours", len(jobs), times, 500)

@@ -20,10 +20,10 @@ import typer
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 from aws_lambda_powertools.utilities.idempotency import DynamoDBPersistenceLayer, IdempotencyConfig, idempotent_function
 
-from chalicelib.ledger import DynamoTable
+from chalicelib.ledger import DynamoStore
 from chalicelib.tasks import batch
-from chalicelib.tasks.once import Once
-from chalicelib.tasks.queues import CloudSqs, Place
+from chalicelib.tasks.once import IdempotentRunner
+from chalicelib.tasks.queues import QueueConfig, SqsAdapter
 from chalicelib.tasks.registry import Registry, Task
 from chalicelib.tasks.shift import Worker
 from commands import show
@@ -32,7 +32,9 @@ LIMIT = 1.3
 ROUNDS = 9
 _BATCHES = 150
 _ARN = "arn:aws:sqs:eu-west-1:000000000000:lamplighter-bench-default"
-_PLACE = Place("default", "https://sqs/lamplighter-bench-default", "default-dead", "https://sqs/dead", False, 5, 60)
+_PLACE = QueueConfig(
+    "default", "https://sqs/lamplighter-bench-default", "default-dead", "https://sqs/dead", False, 5, 60
+)
 
 Work = Callable[..., object]
 Side = Callable[[dict[str, Any]], object]
@@ -139,8 +141,8 @@ def _ours(function: Work, once: bool) -> Side:
     registry.add(Task(
         "bench.task", function, "default", 5, 60, None, (lambda args: str(args["number"])) if once else None, 3600,
         frozenset({"number", "text"}), frozenset({"number", "text"}), "bench_tasks.py", 1))
-    memory = Once("bench", Dynamo())
-    worker = Worker(registry, CloudSqs("eu-west-1"), DynamoTable("bench", "eu-west-1"), lambda: memory)
+    memory = IdempotentRunner("bench", Dynamo())
+    worker = Worker(registry, SqsAdapter("eu-west-1"), DynamoStore("bench", "eu-west-1"), lambda: memory)
     places, context = {_ARN.rsplit(":", 1)[1]: _PLACE}, Context()
     return lambda event: worker.work(batch.read(event, places), context)
 

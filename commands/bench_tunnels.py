@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from commands import show
-from commands.errors import Mistake
+from commands.errors import UsageError
 
 PARTS = ("rate", "blocks", "gaps", "faults")
 
@@ -57,7 +57,7 @@ def bench(
     """
     parts = _parts(only)
     if min(endpoints, probes, rounds, faults, yards) < 1:
-        raise Mistake("--endpoints, --probes, --rounds, --faults and --yards are numbers from 1 on")
+        raise UsageError("--endpoints, --probes, --rounds, --faults and --yards are numbers from 1 on")
     began = time.monotonic()
     sizes = {"rate": (endpoints, rounds), "blocks": (probes,), "gaps": (rounds,), "faults": (faults, seed, yards)}
     rows = list(_rows({part: sizes[part] for part in parts}, Console(stderr=True)))
@@ -72,7 +72,7 @@ def bench(
 
 def _parts(only: str) -> tuple[str, ...]:
     if only and only not in PARTS:
-        raise Mistake(f"--only {only}: there is no such part; it is one of {', '.join(PARTS)}")
+        raise UsageError(f"--only {only}: there is no such part; it is one of {', '.join(PARTS)}")
     return (only,) if only else PARTS[:-1]
 
 
@@ -107,9 +107,9 @@ def needed(*programs: str) -> None:
     from tests.peers.process import DEBIAN, missing
 
     if lacking := missing(*programs):
-        raise Mistake(f"this part needs {', '.join(lacking)}: apt-get install {DEBIAN}")
+        raise UsageError(f"this part needs {', '.join(lacking)}: apt-get install {DEBIAN}")
     if os.geteuid() != 0:
-        raise Mistake("this part needs root, for networks of its own; ./lamp bench tunnels --only rate does not")
+        raise UsageError("this part needs root, for networks of its own; ./lamp bench tunnels --only rate does not")
 
 
 def _print(rows: list[Row], seconds: float) -> None:

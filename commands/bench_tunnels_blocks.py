@@ -13,7 +13,7 @@ from contextlib import ExitStack, closing
 
 from rich.progress import Progress
 
-from chalicelib.tunnels.probe import Parked, Target, sweep
+from chalicelib.tunnels.probe import PendingProbes, Target, sweep
 from commands.bench_tunnels import Row
 from tests.peers import mariadb, network, ssh
 from tests.peers.mariadb import MariaDB
@@ -39,7 +39,7 @@ def measure(probes: int, bars: Progress) -> Iterator[Row]:
         far = stack.enter_context(ssh.server(_FAR))
         quiet = {"ServerAliveInterval": "0", "ExitOnForwardFailure": "yes"}
         tunnels = [stack.enter_context(far.tunnel((_NEAR, port), (_DATABASE, 3306), quiet)) for port in (3301, 3302)]
-        run = _Run(probes, [*tunnels, far.process, db.process], stack.enter_context(closing(Parked())), bars)
+        run = _Run(probes, [*tunnels, far.process, db.process], stack.enter_context(closing(PendingProbes())), bars)
         before, began = db.status("Connections"), time.monotonic()
         run.go()
         seconds, made = time.monotonic() - began, db.status("Connections") - before
@@ -49,7 +49,7 @@ def measure(probes: int, bars: Progress) -> Iterator[Row]:
 class _Run:
     """`seen` counts verdicts by their reason."""
 
-    def __init__(self, probes: int, peers: Sequence[Peer], parked: Parked, bars: Progress) -> None:
+    def __init__(self, probes: int, peers: Sequence[Peer], parked: PendingProbes, bars: Progress) -> None:
         self.probes, self.parked, self.bars = probes, parked, bars
         self.peers = itertools.cycle(peers)
         self.seen: Counter[str] = Counter()

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from chalicelib.tunnels.records import VERIFY
+from chalicelib.tunnels.records import VERIFY_TIMEOUT_SECONDS
 from commands.bench_tunnels import Row
 
 How = Literal["restart", "replacement", "alone"]
@@ -48,7 +48,11 @@ def doubles(restarts: Sequence[Restart], removals: Sequence[Removal]) -> Iterato
     for first, second in combinations(sorted(restarts, key=lambda one: one.at), 2):
         if first.key == second.key:
             yield f"{first.key} was sent twice"
-        elif _episode(first) == _episode(second) and not first.failed and second.at < first.ended + VERIFY - _BLUR:
+        elif (
+            _episode(first) == _episode(second)
+            and not first.failed
+            and second.at < first.ended + VERIFY_TIMEOUT_SECONDS - _BLUR
+        ):
             yield f"{first.instance} was restarted {second.at - first.ended:.0f} s after its restart had ended"
         elif first.instance != second.instance and second.at < first.ended:
             yield f"{first.instance} and {second.instance} were restarted at once"

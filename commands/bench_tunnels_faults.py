@@ -14,8 +14,8 @@ from rich.progress import Progress
 from commands import bench_tunnels_doubles as figures
 from commands.bench_tunnels import Row
 from commands.bench_tunnels_doubles import Fault
-from commands.bench_tunnels_yard import Draw, Yard, draws, opened
-from commands.errors import Mistake
+from commands.bench_tunnels_yard import BenchRegion, Draw, draws, opened
+from commands.errors import UsageError
 from sandbox.hosts import programs
 
 
@@ -38,12 +38,12 @@ def measure(count: int, seed: int, yards: int, bars: Progress) -> Iterator[Row]:
         yield from figures.rows(told, count, written, lost, healers)
 
 
-def work(yards: Sequence[Yard], waiting: Iterator[Draw], tell: Callable[[Fault], None]) -> None:
+def work(yards: Sequence[BenchRegion], waiting: Iterator[Draw], tell: Callable[[Fault], None]) -> None:
     """All that is `waiting`, each by the yard that is free first; a yard that nobody can mend takes no more.
 
     If one breaks, which is no fault of tunnels, then all end at once, and that is raised.
     """
-    def suffer(yard: Yard) -> None:
+    def suffer(yard: BenchRegion) -> None:
         try:
             while not yard.over.is_set() and (draw := next(waiting, None)):
                 tell(told := yard.suffer(draw))
@@ -67,4 +67,4 @@ def work(yards: Sequence[Yard], waiting: Iterator[Draw], tell: Callable[[Fault],
 def needed() -> None:
     """A mistake of the user's where there is no MariaDB: nothing else has rows that can be lost."""
     if not programs.found().mariadbd:
-        raise Mistake("this part needs mariadbd: apt-get install mariadb-server openssh-server")
+        raise UsageError("this part needs mariadbd: apt-get install mariadb-server openssh-server")

@@ -22,13 +22,13 @@ from chalicelib import control
 from chalicelib.control import Operation
 from chalicelib.databases.declared import Server
 from chalicelib.fleet import Fleet
-from chalicelib.ledger import DynamoTable
-from chalicelib.site import Site
+from chalicelib.ledger import DynamoStore
+from chalicelib.site import RegionContext
 from chalicelib.tunnels import canary
 from chalicelib.tunnels.healer import Healer
-from chalicelib.tunnels.parked import Parked
+from chalicelib.tunnels.parked import PendingProbes
 from sandbox.simulation.parts import MemoryTopic
-from sandbox.world import World
+from sandbox.world import Sandbox
 
 # What a healer counts: rounds; those that the other's came before; acts of others that it left, for the other's next
 # round was faster than they; rounds that failed.
@@ -48,13 +48,13 @@ class Place(msgspec.Struct, frozen=True):
     coordination: str
     database: str
 
-    def site(self, region: str) -> Site:
+    def site(self, region: str) -> RegionContext:
         """As `site.here` would build it, but for people: they are told nothing."""
-        return Site(region, self.stage, self.fleet, DynamoTable(self.coordination, self.master),
-                    DynamoTable(self.table, region), {}, MemoryTopic())
+        return RegionContext(region, self.stage, self.fleet, DynamoStore(self.coordination, self.master),
+                    DynamoStore(self.table, region), {}, MemoryTopic())
 
 
-def furnish(world: World, place: Place) -> None:
+def furnish(world: Sandbox, place: Place) -> None:
     """The two tables that the place names."""
     for name, region in ((place.table, place.region), (place.coordination, place.master)):
         world.client("dynamodb", region).create_table(
@@ -105,7 +105,7 @@ def _ended(processes: list[BaseProcess]) -> None:
 def _heal(place: Place, seed: str, counts: Any) -> None:
     _quiet()
     chance, holder = random.Random(seed), uuid.uuid4().hex  # noqa: S311 - moments, not secrets
-    healer = Healer(place.site(place.region), Parked())
+    healer = Healer(place.site(place.region), PendingProbes())
     every = float(place.fleet.tunnels.every) if place.fleet.tunnels else 2.0
     for number in _rounds(every, lambda: chance.uniform(0, every / 2)):
         found = _round(healer.operation, healer.site, f"{holder}/{number}")
@@ -119,7 +119,7 @@ def _heal(place: Place, seed: str, counts: Any) -> None:
 
 def _watch(place: Place) -> None:
     _quiet()
-    here, parked, server = place.site(place.master), Parked(), Server(place.master, place.database)
+    here, parked, server = place.site(place.master), PendingProbes(), Server(place.master, place.database)
     operation = canary.operation(lambda: canary.database(server, "", parked))
     for number in _rounds(canary.EVERY, lambda: 0.0):
         _round(operation, here, str(number))
@@ -140,9 +140,9 @@ def _rounds(every: float, late: Callable[[], float]) -> Iterator[int]:
         yield number
 
 
-def _round(operation: Operation[Any], here: Site, id: str) -> dict[str, Any]:
+def _round(operation: Operation[Any], here: RegionContext, id: str) -> dict[str, Any]:
     """What came of one round, as `Healer` begins it; nothing of one that failed: the next is to see to it."""
     event = {"detail-type": "Round", "time": datetime.fromtimestamp(here.clock(), UTC).isoformat()}
-    with suppress(control.Failed):
+    with suppress(control.RunFailed):
         return control.run(operation, here, event, id)
     return {}

@@ -14,8 +14,8 @@ from contextlib import closing
 
 from rich.progress import Progress
 
-from chalicelib.tunnels.probe import Parked, Target, sweep
-from chalicelib.tunnels.verdict import Verdict
+from chalicelib.tunnels.probe import PendingProbes, Target, sweep
+from chalicelib.tunnels.verdict import ProbeResult
 from commands.bench_tunnels import Row
 from commands.processes import ROOT
 from tests.peers.process import Peer
@@ -36,7 +36,7 @@ def measure(endpoints: int, rounds: int, bars: Progress) -> Iterator[Row]:
         spent: list[float] = []
         wrong = 0
         for _ in range(rounds):
-            with closing(Parked()) as parked:
+            with closing(PendingProbes()) as parked:
                 for times in (firsts, laters):
                     begin, cpu = time.time(), time.process_time()
                     seconds, verdicts = _sweep(targets, parked)
@@ -62,12 +62,12 @@ def _target(number: int, greeting: int, silent: int) -> Target:
     return Target(f"e{number}", address, greeting if number % _HUNG_EVERY else silent)
 
 
-def _sweep(targets: list[Target], parked: Parked) -> tuple[float, dict[str, Verdict]]:
+def _sweep(targets: list[Target], parked: PendingProbes) -> tuple[float, dict[str, ProbeResult]]:
     began = time.monotonic()
     verdicts = asyncio.run(sweep(targets, began + _PATIENCE, parked))
     return time.monotonic() - began, verdicts
 
 
-def _wrong(targets: list[Target], verdicts: dict[str, Verdict], silent: int) -> int:
+def _wrong(targets: list[Target], verdicts: dict[str, ProbeResult], silent: int) -> int:
     right = Counter(verdicts[target.id].why == ("hung" if target.port == silent else "answered") for target in targets)
     return right[False]

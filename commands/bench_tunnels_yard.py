@@ -20,21 +20,21 @@ from msgspec.structs import replace
 from chalicelib import fleet
 from chalicelib.control import logger
 from chalicelib.tunnels import guards
-from chalicelib.tunnels.declared import shipped
-from chalicelib.tunnels.records import KEY, Memory
+from chalicelib.tunnels.declared import managed_name
+from chalicelib.tunnels.records import KEY, TunnelState
 from commands import bench_tunnels_asked as asked
 from commands import bench_tunnels_doubles as figures
 from commands.bench_tunnels_doubles import Fault, How
 from commands.bench_tunnels_healers import Place, at_work, furnish
 from commands.demo_rows import Replication
 from commands.demo_story import patient
-from commands.errors import Mistake
+from commands.errors import UsageError
 from sandbox.hosts import programs
 from sandbox.hosts.far import Far
 from sandbox.hosts.keyring import Keyring
 from sandbox.hosts.replica import Replica
 from sandbox.hosts.tunnels import HEALTH, STAGE, TUNNEL, Tunnels, image, remembered, tables
-from sandbox.world import World, WorldError
+from sandbox.world import Sandbox, WorldError
 
 MASTER, HERE = "us-east-1", "eu-west-1"
 _NAME, _COORDINATION = "tunnels", "coordination"
@@ -62,11 +62,11 @@ def draws(count: int, seed: int) -> list[Draw]:
 
 
 @contextmanager
-def opened(seed: str) -> Iterator["Yard"]:
+def opened(seed: str) -> Iterator["BenchRegion"]:
     """A yard at work, healthy so far; its end ends all of it."""
     with ExitStack() as held:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="lamp-faults-")))
-        world = held.enter_context(World.start())
+        world = held.enter_context(Sandbox.start())
         tunnels, replica = _built(world, folder)
         place = Place(tunnels.fleet, STAGE, HERE, MASTER, _NAME, _COORDINATION, tunnels.far.database_address)
         furnish(world, place)
@@ -74,13 +74,13 @@ def opened(seed: str) -> Iterator["Yard"]:
         held.callback(rows.end)
         rows.start()
         counts = held.enter_context(at_work(place, seed, world.environment))
-        yard = Yard(world, tunnels, rows, counts)
+        yard = BenchRegion(world, tunnels, rows, counts)
         if not yard.ready(0.0):
-            raise Mistake(f"the tunnels were not ready after {LIMIT_SECONDS:.0f} s: is this machine very busy?")
+            raise UsageError(f"the tunnels were not ready after {LIMIT_SECONDS:.0f} s: is this machine very busy?")
         yield yard
 
 
-def _built(world: World, folder: Path) -> tuple[Tunnels, Replica]:
+def _built(world: Sandbox, folder: Path) -> tuple[Tunnels, Replica]:
     used = programs.found()
     keyring = Keyring(folder, world, used)
     far = Far(world, MASTER, f"{_NAME}-{STAGE}", keyring, used, _MOST_ERRORS)
@@ -94,10 +94,10 @@ def _built(world: World, folder: Path) -> tuple[Tunnels, Replica]:
     return tunnels, Replica(world, HERE, far, used)
 
 
-class Yard:
+class BenchRegion:
     """The region, its faults so far (`told`), and its rows."""
 
-    def __init__(self, world: World, tunnels: Tunnels, rows: Replication, counts: Callable[[], list[int]]) -> None:
+    def __init__(self, world: Sandbox, tunnels: Tunnels, rows: Replication, counts: Callable[[], list[int]]) -> None:
         self.world, self.tunnels, self.rows, self.counts = world, tunnels, rows, counts
         self.told: list[Fault] = []
         self._flights: set[str] = set()
@@ -116,7 +116,7 @@ class Yard:
         return self.told[-1]
 
     def _judged(self, name: str, began: float, seconds: float | None, before: set[str]) -> Fault:
-        group = shipped(self.tunnels.stack)
+        group = managed_name(self.tunnels.stack)
         restarts = list(asked.restarts(self.world.client("ssm", HERE), began))
         removals = list(asked.removals(self.world.client("autoscaling", HERE), group, began))
         how: How = "replacement" if before - set(self.tunnels.hosts(HERE)) else "restart" if restarts else "alone"
@@ -150,7 +150,7 @@ class Yard:
 
     def mended(self) -> bool:
         """After a fault that was not healed: by hand, all hosts anew and nothing remembered. Whether that helped."""
-        self._write(lambda memory: Memory(memory.turn, memory.at))
+        self._write(lambda memory: TunnelState(memory.run_id, memory.at))
         for instance in self.tunnels.hosts(HERE):
             self.world.client("autoscaling", HERE).terminate_instance_in_auto_scaling_group(
                 InstanceId=instance, ShouldDecrementDesiredCapacity=False)
@@ -172,19 +172,24 @@ class Yard:
 
     def _refresh(self) -> None:
         """Budgets and cool-downs as if nothing had ever been healed."""
-        self._write(lambda memory: replace(memory, heals=(), replacements=(), slots=tuple(
-            replace(slot, cool=0, cooled=0.0) for slot in memory.slots)))
+        self._write(lambda memory: replace(memory, repair_times=(), replacement_times=(), slots=tuple(
+            replace(slot, cooldown_seconds=0, cooldown_until=0.0) for slot in memory.slots)))
 
-    def _write(self, change: Callable[[Memory], Memory]) -> None:
+    def _write(self, change: Callable[[TunnelState], TunnelState]) -> None:
         """By compare-and-set, as everybody."""
         dynamo = self.world.client("dynamodb", HERE)
         while True:
-            memory, rev = remembered(self.world, HERE, _NAME)
-            item = {"pk": {"S": KEY[0]}, "sk": {"S": KEY[1]}, "rev": {"N": str(rev + 1)}, "writer": {"S": "bench"},
-                    "body": {"S": msgspec.json.encode(change(memory)).decode()}}
+            memory, version = remembered(self.world, HERE, _NAME)
+            item = {
+                "pk": {"S": KEY[0]},
+                "sk": {"S": KEY[1]},
+                "version": {"N": str(version + 1)},
+                "write_id": {"S": "bench"},
+                "body": {"S": msgspec.json.encode(change(memory)).decode()},
+            }
             try:
-                dynamo.put_item(TableName=_NAME, Item=item, ConditionExpression="rev = :rev",
-                                ExpressionAttributeValues={":rev": {"N": str(rev)}})
+                dynamo.put_item(TableName=_NAME, Item=item, ConditionExpression="version = :version",
+                                ExpressionAttributeValues={":version": {"N": str(version)}})
                 return
             except dynamo.exceptions.ConditionalCheckFailedException:
                 continue

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from chalicelib import fleet, overlay
 from chalicelib.schedules import findings
-from commands.errors import DeclaredMistake, Mistake
+from commands.errors import DeclaredMistake, UsageError
 from commands.processes import ROOT, Children
 
 # Two at a time: the heavy ones are single-threaded programs, and CI has two cores.
@@ -72,7 +72,7 @@ def _judge(name: str, body: Check, children: Children) -> Verdict:
     begin = time.monotonic()
     try:
         ok, found = body(children)
-    except (Mistake, fleet.FleetError) as mistake:
+    except (UsageError, fleet.FleetError) as mistake:
         ok, found = False, str(mistake).splitlines()
     return Verdict(name, ok, round(time.monotonic() - begin, 2), found)
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from commands.errors import Mistake
+from commands.errors import UsageError
 
 
 class Command(NamedTuple):
@@ -75,7 +75,7 @@ def _dispatch(words: list[str]) -> int:
     family = {name: command for name, command in COMMANDS.items() if name.split()[0] == words[0]}
     if family and words[1:] in ([], ["--help"], ["-h"]):
         return _list(family)
-    raise Mistake(_unknown(" ".join(words[:2] if family else words[:1])))
+    raise UsageError(_unknown(" ".join(words[:2] if family else words[:1])))
 
 
 def _unknown(name: str) -> str:
@@ -125,7 +125,7 @@ def _list(commands: dict[str, Command]) -> int:
 def _mistakes() -> tuple[type[Exception], ...]:
     # One that was raised comes from a module that is loaded; the others need no import.
     loaded = (getattr(sys.modules.get(module), name, None) for module, name in MISTAKES)
-    return (Mistake, *filter(None, loaded))
+    return (UsageError, *filter(None, loaded))
 
 
 def _complain(text: str) -> int:

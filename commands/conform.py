@@ -17,7 +17,7 @@ from commands.conform_ask import Ask, Result
 from commands.conform_calls import Calls, Pace
 from commands.conform_rules import CHECKS, LABEL, records
 from commands.conform_zone import Left, Place
-from commands.errors import Mistake
+from commands.errors import UsageError
 
 # Route 53's API is served from there, whatever region asks.
 REGION = "us-east-1"
@@ -58,9 +58,9 @@ def conform(
     and --dead a few more. Exits with 1 if Route 53 does anything else than expected.
     """
     if not yes and (as_json or not sys.stdin.isatty()):
-        raise Mistake("nobody can be asked here: add --yes to begin without asking")
+        raise UsageError("nobody can be asked here: add --yes to begin without asking")
     if bool(living) is not bool(dead):
-        raise Mistake("--living and --dead belong together: the check is moved from the one to the other")
+        raise UsageError("--living and --dead belong together: the check is moved from the one to the other")
     console = Console(stderr=as_json, highlight=False)
     calls = Calls(Account().client("route53", REGION), PACE)
     with spoken(""):
@@ -153,7 +153,7 @@ def _left_words(left: Left) -> str:
 
 def _asked(question: str, yes: bool) -> None:
     if not yes and not typer.confirm(question, default=False):
-        raise Mistake("nothing was changed")
+        raise UsageError("nothing was changed")
 
 
 def _count(left: Left) -> dict[str, int]:

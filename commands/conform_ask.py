@@ -16,7 +16,7 @@ import msgspec
 from commands.conform_calls import Calls
 from commands.conform_rules import CASES, CLIENTS, NOTHING, STATUSES, VALUES, Case, full_name
 from commands.conform_zone import Place
-from commands.errors import Mistake
+from commands.errors import UsageError
 
 # How long Route 53 may take until all its servers know the checks' statuses, and how often it is asked meanwhile.
 SETTLE_SECONDS = 180
@@ -79,7 +79,9 @@ def servers(calls: Calls, place: Place) -> Sequence[tuple[str, int]]:
     try:
         return [(socket.gethostbyname(name), 53) for name in names]
     except OSError as error:
-        raise Mistake(f"the name servers of {place.zone} ({', '.join(names)}) cannot be looked up: {error}") from None
+        raise UsageError(
+            f"the name servers of {place.zone} ({', '.join(names)}) cannot be looked up: {error}"
+        ) from None
 
 
 def _told(code: str, values: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ import msgspec
 from commands.conform_ask import Ask
 from commands.conform_calls import Calls
 from commands.conform_rules import CLIENTS
-from commands.errors import Mistake
+from commands.errors import UsageError
 
 NAME = "mover"
 INTERVAL, FAILURES = 10, 3
@@ -77,7 +77,7 @@ def target(text: str, option: str) -> Target:
     try:
         return Target(str(ip_address(address.strip("[]"))), int(port))
     except ValueError:
-        raise Mistake(f"{option} {text}: write an IP address and a port, such as 198.51.100.1:443") from None
+        raise UsageError(f"{option} {text}: write an IP address and a port, such as 198.51.100.1:443") from None
 
 
 def check(living: Target) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def measure(calls: Calls, ask: Ask, id: str, living: Target, dead: Target) -> Mo
     _ready(calls, ask, id, living)
     there = _moved(calls, ask, id, dead, False)
     if there.ended:
-        raise Mistake(f"{dead.address}:{dead.port} answers, or Route 53 does not notice that it does not; "
+        raise UsageError(f"{dead.address}:{dead.port} answers, or Route 53 does not notice that it does not; "
                       "name an address and port where nobody answers")
     back = _moved(calls, ask, id, living, True)
     return Moves(model(there, back), (there, back))
@@ -116,8 +116,10 @@ def _ready(calls: Calls, ask: Ask, id: str, living: Target) -> None:
         if look.healthy and look.reports >= _REPORTS and look.good == look.reports:
             return
         if calls.pace.now() > until:
-            raise Mistake(f"{living.address}:{living.port}: {look.good} of {look.reports} of Route 53's checkers reach "
-                          "it; name an address and port that answer everybody")
+            raise UsageError(
+                f"{living.address}:{living.port}: {look.good} of {look.reports} of Route 53's checkers reach "
+                "it; name an address and port that answer everybody"
+            )
         calls.pace.sleep(INTERVAL / 2)
 
 

@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from commands import account
 from commands.conform_calls import Calls
 from commands.conform_rules import CHECKS, LABEL, MARK, Record, records
-from commands.errors import Mistake
+from commands.errors import UsageError
 
 _SYNC_SECONDS = 300
 _LOOK_SECONDS = 5
@@ -47,9 +47,9 @@ def find(calls: Calls, zone: str, hostname: str) -> Place:
     place = Place(found["Id"].rpartition("/")[2], hostname.lower().rstrip("."))
     name = found["Name"].rstrip(".")
     if found.get("Config", {}).get("PrivateZone"):
-        raise Mistake(f"{zone} is a private hosted zone; TestDNSAnswer knows public ones only: name one of those")
+        raise UsageError(f"{zone} is a private hosted zone; TestDNSAnswer knows public ones only: name one of those")
     if not place.hostname.endswith(f".{name}"):
-        raise Mistake(f"{hostname} does not lie within {name}, the hosted zone {zone}; take one such as "
+        raise UsageError(f"{hostname} does not lie within {name}, the hosted zone {zone}; take one such as "
                       f"lamp-test.{name}")
     return place
 
@@ -60,7 +60,7 @@ def left(calls: Calls, place: Place) -> Left:
     foreign = [record for record in there if not _ours(record, place)]
     if foreign:
         named = ", ".join(dict.fromkeys(f"{record['Type']} {record['Name']}" for record in foreign[:5]))
-        raise Mistake(f"{place.hostname} has records already ({named}{', ...' if len(foreign) > 5 else ''}); "
+        raise UsageError(f"{place.hostname} has records already ({named}{', ...' if len(foreign) > 5 else ''}); "
                       "take a hostname that nobody uses")
     notes = [one["Value"] for record in there if record["Type"] == "TXT" for one in record["ResourceRecords"]]
     return Left(tuple(there), tuple(calls.checks(place.prefix)), next(iter(notes), ""))
@@ -111,7 +111,7 @@ def _change(calls: Calls, place: Place, changes: list[dict[str, Any]]) -> None:
     until = calls.pace.now() + _SYNC_SECONDS
     while info["Status"] != "INSYNC":
         if calls.pace.now() > until:
-            raise Mistake(f"{info['Id']} is {info['Status']} after {_SYNC_SECONDS} s; try again later")
+            raise UsageError(f"{info['Id']} is {info['Status']} after {_SYNC_SECONDS} s; try again later")
         calls.pace.sleep(_LOOK_SECONDS)
         info = calls.call("get_change", Id=info["Id"])["ChangeInfo"]
 
@@ -130,7 +130,7 @@ def clear(calls: Calls, place: Place, known: tuple[str, ...] = ()) -> Left:
             _delete(calls, id)
         return gone
     except (ClientError, BotoCoreError) as error:
-        raise Mistake(f"{account.explain(error, '')}\nnot all that was made is removed: run ./lamp routing conform "
+        raise UsageError(f"{account.explain(error, '')}\nnot all that was made is removed: run ./lamp routing conform "
                       f"--zone {place.zone} --hostname {place.hostname} --clear") from error
 
 

@@ -19,9 +19,9 @@ from commands.demo_faults import Told
 from commands.demo_tasks import send
 from commands.demo_tunnels_screen import conclude as conclude_tunnels
 from commands.deploy import Screen
-from commands.errors import Mistake
+from commands.errors import UsageError
 from commands.stacks import Prepared
-from sandbox.world import World
+from sandbox.world import Sandbox
 
 STAGE = "demo"
 # The story of the schedules, in minutes from its first: three with all regions, while the health checks of the users'
@@ -68,11 +68,11 @@ def _deployed(console: Console) -> Iterator["Story"]:
     declared = fleet.load(packaging.ROOT / "fleet.toml", STAGE)
     regions = [region.name for region in declared.regions]
     if len(regions) < 2:
-        raise Mistake("fleet.toml: the demo needs two regions or more, so that one can die")
+        raise UsageError("fleet.toml: the demo needs two regions or more, so that one can die")
     console.print(f"[bold]Lamplighter[/]: {len(regions)} regions on this machine, one of which will die.\n")
     with ExitStack() as held:
         with console.status("starting the embedded AWS"):
-            world = held.enter_context(World.start(publish=True, stage=STAGE, regions=regions))
+            world = held.enter_context(Sandbox.start(publish=True, stage=STAGE, regions=regions))
         product = demo_routing.product(world, regions)
         more = ""
         with console.status("starting the product's web hosts and database, which are not Lamplighter's"):
@@ -87,7 +87,7 @@ def _deployed(console: Console) -> Iterator["Story"]:
         with _Bars(console) as screen:
             done = release.release(world, package, regions, screen, lambda: True, look_seconds=0.2)
         if failed := [one.error for one in done if one.error]:
-            raise Mistake("\n".join(failed))
+            raise UsageError("\n".join(failed))
         seconds = time.monotonic() - began
         console.print(f"\nAll {len(regions)} regions are deployed: {seconds:.1f} s after the start.\n")
         tunnels = None if isinstance(stage, str) else demo_tunnels.Story(world, package, stage)
@@ -106,7 +106,7 @@ class Story:
     """What happens in the demo, minute by minute."""
 
     def __init__(
-        self, world: World, package: packaging.Package, console: Console, began: float, deployed_after: float,
+        self, world: Sandbox, package: packaging.Package, console: Console, began: float, deployed_after: float,
         routing: demo_routing.Story, tunnels: demo_tunnels.Story | None,
     ) -> None:
         self.world, self.console, self.routing, self.tunnels = world, console, routing, tunnels

@@ -10,14 +10,14 @@ from typing import Any
 import msgspec
 
 from chalicelib.schedules.job import Job
-from chalicelib.schedules.jobbook import JobBook
-from chalicelib.schedules.missed import Missed
+from chalicelib.schedules.jobbook import JobFile
+from chalicelib.schedules.missed import MissedRuns
 from chalicelib.schedules.records import Run
 from chalicelib.schedules.timetable import Timetable
 from commands.demo_faults import Told as Tunnelled
 from commands.demo_routing import Told
 from commands.packaging import Package
-from sandbox.world import World
+from sandbox.world import Sandbox
 
 
 class Slot(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -78,14 +78,14 @@ class Report(msgspec.Struct, frozen=True):
 class Evidence:
     """Reads a world in which `package` runs. Times are UTC minutes since the epoch, or seconds where it says so."""
 
-    def __init__(self, world: World, package: Package, since: float) -> None:
+    def __init__(self, world: Sandbox, package: Package, since: float) -> None:
         self.world, self.package, self.since = world, package, since
         with zipfile.ZipFile(package.zip) as packed:
             self.timetable = Timetable.load(packed.read("timetable.bin"))
-            self.book = JobBook.load(packed.read("jobs.bin"))
+            self.book = JobFile.load(packed.read("jobs.bin"))
         self._regions = [region.name for region in package.fleet.regions]
 
-    def due(self, first: int, end: int) -> list[tuple[Job, Missed]]:
+    def due(self, first: int, end: int) -> list[tuple[Job, MissedRuns]]:
         """The jobs that have slots from minute `first` up to, not including, `end`."""
         return [(self.book[found.job], found) for found in self.timetable.missed(first, end)]
 

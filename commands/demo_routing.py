@@ -18,7 +18,7 @@ from commands.demo_users import COUNTRIES, Crowd, Fate, fates, settled
 from commands.packaging import Package
 from sandbox.product import ALIAS_ZONE, GROUP, HOSTNAME, PORT, Product
 from sandbox.users import PATIENCE_SECONDS
-from sandbox.world import World
+from sandbox.world import Sandbox
 
 TTL, INTERVAL, FAILURES, HOLD = 10, 10, 3, 60
 ANCHORS, THRESHOLD, ROVERS = 3, 2, 3
@@ -83,7 +83,7 @@ def _entrance(region: Region, product: Product) -> str:
     return f'addresses = ["{product.entrances()[region.name]}"]'
 
 
-def product(world: World, regions: Sequence[str]) -> Product:
+def product(world: Sandbox, regions: Sequence[str]) -> Product:
     """The customer's hosts in these regions; not built yet."""
     return Product(world, {region: HOSTS["replaced" if region == _replaced(regions) else "other"]
                            for region in regions})
@@ -96,7 +96,7 @@ def _replaced(regions: Sequence[str]) -> str:
 class Story(demo_story.Story):
     """The users' story; `killed` and `revived` are set by the one who kills home."""
 
-    def __init__(self, world: World, package: Package, product: Product) -> None:
+    def __init__(self, world: Sandbox, package: Package, product: Product) -> None:
         super().__init__(world, package, "the health checks find out about the hosts")
         self.product = product
         self.regions = [region.name for region in package.fleet.regions]

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 import pymysql
 
-from chalicelib.tunnels.greeting import LONGEST, Talk
+from chalicelib.tunnels.greeting import LONGEST, Handshake
 from sandbox.hosts.far import Far
 from sandbox.hosts.replica import Replica, connect, started
 
@@ -147,14 +147,14 @@ class Greetings:
 
 def greeted(place: tuple[str, int]) -> bool:
     """Whether the database answers there, by a whole and polite handshake."""
-    talk = Talk()
+    talk = Handshake()
     try:
         with socket.create_connection(place, _PATIENCE_SECONDS) as connection:
             while talk.found is None:
                 data = connection.recv(LONGEST)
                 if not data:
                     return False
-                connection.sendall(talk.hear(data))
+                connection.sendall(talk.data_received(data))
     except OSError:  # refused, reset, or too late
         return False
     return talk.found.side == "up"

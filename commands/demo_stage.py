@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from chalicelib import fleet
 from chalicelib.fleet import Fleet, FleetError
-from chalicelib.tunnels.declared import shipped
+from chalicelib.tunnels.declared import managed_name
 from commands.packaging import ROOT
 from sandbox.hosts import programs
 from sandbox.hosts.far import Far
@@ -20,7 +20,7 @@ from sandbox.hosts.keyring import Keyring
 from sandbox.hosts.programs import Programs
 from sandbox.hosts.replica import Replica
 from sandbox.hosts.tunnels import image, tables
-from sandbox.world import World
+from sandbox.world import Sandbox
 
 # AWS's limit for a target group's name.
 _LONGEST = 32
@@ -43,7 +43,7 @@ class Stage(NamedTuple):
 
 
 @contextmanager
-def stage(world: World, declared: Fleet, name: str, more: str, used: Programs | None = None) -> Iterator[Stage | str]:
+def stage(world: Sandbox, declared: Fleet, name: str, more: str, used: Programs | None = None) -> Iterator[Stage | str]:
     """Database and gateway, and what is to be declared for the stage `name`, where fleet.toml and `more` allow it.
 
     Else the reason why there will be no such story, in one line.
@@ -67,12 +67,12 @@ def unfit(declared: Fleet, name: str) -> str:
         return "tunnels need two regions beside the one that dies, and fleet.toml has two in all"
     if named := [key for key in _OWN if declared.tunnels and getattr(declared.tunnels, key)]:
         return f"fleet.toml has tunnels of its own ({', '.join(named)}), over which the demo cannot lay others"
-    if len(shipped(f"{declared.name}-{name}")) > _LONGEST:
-        return f"a target group cannot be called {shipped(f'{declared.name}-{name}')}: it is too long"
+    if len(managed_name(f"{declared.name}-{name}")) > _LONGEST:
+        return f"a target group cannot be called {managed_name(f'{declared.name}-{name}')}: it is too long"
     return ""
 
 
-def _built(world: World, declared: Fleet, name: str, folder: Path, used: Programs) -> Stage:
+def _built(world: Sandbox, declared: Fleet, name: str, folder: Path, used: Programs) -> Stage:
     regions = [region.name for region in declared.regions]
     keyring = Keyring(folder, world, used)
     far = Far(world, regions[-1], f"{declared.name}-{name}", keyring, used, _MOST_ERRORS)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from commands.packaging import Package
-from sandbox.world import World
+from sandbox.world import Sandbox
 
 LOOK_SECONDS = 0.5
 
@@ -15,7 +15,7 @@ LOOK_SECONDS = 0.5
 class Story:
     """One story: `_run` tells it, `note` says how far it has come, and `over` is set at its end."""
 
-    def __init__(self, world: World, package: Package, note: str) -> None:
+    def __init__(self, world: Sandbox, package: Package, note: str) -> None:
         self.world, self.package, self.note = world, package, note
         self.over = threading.Event()
         self.failures: list[str] = []

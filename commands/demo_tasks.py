@@ -4,12 +4,12 @@ import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from sandbox.world import World
+from sandbox.world import Sandbox
 
 COUNT, POISON, FAIL_ONCE_EVERY = 1000, 3, 20
 
 
-def send(world: World, stack: str, regions: Sequence[str]) -> list[str]:
+def send(world: Sandbox, stack: str, regions: Sequence[str]) -> list[str]:
     """Sends them to the queues of all regions in turn; SQS's ids."""
     bodies = [json.dumps(_task(number)) for number in range(COUNT)]
     shares = [(region, bodies[start : start + 10]) for start in range(0, COUNT, 10)
@@ -25,7 +25,7 @@ def _task(number: int) -> dict[str, object]:
     return {"task": "chores.sweep", "args": {"number": number, "fail_once": fails}}
 
 
-def _batch(world: World, stack: str, region: str, bodies: Sequence[str]) -> list[str]:
+def _batch(world: Sandbox, stack: str, region: str, bodies: Sequence[str]) -> list[str]:
     sqs = world.client("sqs", region)
     url = sqs.get_queue_url(QueueName=f"{stack}-default")["QueueUrl"]
     answer = sqs.send_message_batch(QueueUrl=url, Entries=[

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from botocore.exceptions import ClientError
 
-from chalicelib.tunnels.records import Memory
+from chalicelib.tunnels.records import TunnelState
 from commands import demo_story
 from commands.demo_faults import FAR, HEALED_SECONDS, Fault, Told, deeds, wrong
 from commands.demo_rows import Count, Greetings, Replication, Traffic, longest
@@ -24,7 +24,7 @@ from commands.demo_story import patient
 from commands.packaging import Package
 from sandbox.hosts.tunnels import PORT, TUNNEL, Tunnels, remembered
 from sandbox.hosts.wires import carrier
-from sandbox.world import World
+from sandbox.world import Sandbox
 
 _AWAY_SECONDS, _READY_SECONDS, _KEY_SECONDS = 30.0, 240.0, 240.0
 # So long after a fault no healer can have seen it yet: between two minutes its rounds pause for six seconds.
@@ -34,7 +34,7 @@ _BLIND_SECONDS = 8.0
 class Story(demo_story.Story):
     """The tunnels' story."""
 
-    def __init__(self, world: World, package: Package, stage: Stage) -> None:
+    def __init__(self, world: Sandbox, package: Package, stage: Stage) -> None:
         super().__init__(world, package, "the tunnel hosts get their keys")
         self.stage, self.region = stage, stage.region
         self.tunnels = Tunnels(world, stage.far, stage.keyring, package.fleet, package.stage)
@@ -155,7 +155,7 @@ class Story(demo_story.Story):
         flows = self._traffic is not None and any(mark > since for mark in self._traffic.marks[-1:])
         return flows and self.tunnels.sound(self.region, memory)
 
-    def _memory(self) -> Memory:
+    def _memory(self) -> TunnelState:
         """What the healer remembers; what it saw since the fault began that is not well is kept for the report."""
         memory, _ = remembered(self.world, self.region, self.package.stack)
         self._saw.update({f"{slot.streak.side}: {slot.streak.why}": None for slot in memory.slots

@@ -15,7 +15,7 @@ from chalicelib.routing.geography import Order
 from commands.processes import ROOT
 from sandbox.product import HOSTNAME, PORT
 from sandbox.users import PATIENCE_SECONDS, Errand, Moment
-from sandbox.world import World
+from sandbox.world import Sandbox
 
 COUNTRIES = ("SE", "DE", "GB", "FR", "ZA", "US", "CA", "BR", "JP", "SG", "AU", "IN")
 
@@ -23,7 +23,7 @@ COUNTRIES = ("SE", "DE", "GB", "FR", "ZA", "US", "CA", "BR", "JP", "SG", "AU", "
 class Crowd:
     """One user in each of the countries, from `with` to its end."""
 
-    def __init__(self, world: World, patience: float = PATIENCE_SECONDS) -> None:
+    def __init__(self, world: Sandbox, patience: float = PATIENCE_SECONDS) -> None:
         self.moments: list[Moment] = []
         networks = {who: f"198.18.{number}.0/24" for number, who in enumerate(COUNTRIES)}
         for who, network in networks.items():

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from commands import packaging
 from commands.account import Account
-from commands.errors import Mistake
+from commands.errors import UsageError
 from commands.release import Done, plain, release
 from commands.stacks import Prepared, Stack
 
@@ -35,7 +35,7 @@ def deploy(
     """
     packaging.check_stage(stage)
     if not yes and (as_json or not sys.stdin.isatty()):
-        raise Mistake("nobody can be asked here: add --yes to deploy without asking")
+        raise UsageError("nobody can be asked here: add --yes to deploy without asking")
     console = Console(stderr=as_json, highlight=False)
     with console.status("packaging"):
         package = packaging.build(stage)
@@ -66,7 +66,7 @@ def _regions(package: packaging.Package, wanted: Sequence[str] | None) -> list[s
     known = [region.name for region in package.fleet.regions]
     for name in wanted or ():
         if name not in known:
-            raise Mistake(f"--region {name}: not a region of fleet.toml; there are {', '.join(known)}")
+            raise UsageError(f"--region {name}: not a region of fleet.toml; there are {', '.join(known)}")
     return [name for name in known if not wanted or name in wanted]
 
 

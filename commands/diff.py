@@ -22,7 +22,7 @@ from chalicelib.schedules.daylight import stamp
 from chalicelib.schedules.difference import Change, Window, compare
 from chalicelib.schedules.job import Job
 from commands import show
-from commands.errors import Mistake
+from commands.errors import UsageError
 from commands.processes import ROOT
 
 _SHOWN = 40
@@ -65,9 +65,9 @@ def first_day(text: str) -> int:
     try:
         day = date.fromisoformat(text)
     except ValueError:
-        raise Mistake(f"--from {text!r} is not a day; write it as in 2026-03-29") from None
+        raise UsageError(f"--from {text!r} is not a day; write it as in 2026-03-29") from None
     if day.year not in _YEARS:
-        raise Mistake(f"--from {text!r}: the year must be from {_YEARS[0]} to {_YEARS[-1]}")
+        raise UsageError(f"--from {text!r}: the year must be from {_YEARS[0]} to {_YEARS[-1]}")
     return (day - _EPOCH).days
 
 
@@ -87,7 +87,7 @@ def jobs_of(source: str) -> list[Job]:
 def _read(folder: Path, source: str, declared: Path) -> list[Job]:
     jobs, found = catalogue.load(folder, fleet.load(declared))
     if wrong := [finding for finding in findings.errors(found) if finding.code != _NO_TARGET]:
-        raise Mistake("\n".join(f"{source}: {line}" for line in findings.render(wrong)))
+        raise UsageError("\n".join(f"{source}: {line}" for line in findings.render(wrong)))
     return jobs
 
 
@@ -106,10 +106,10 @@ def _git(revision: str, *words: str) -> bytes:
     try:
         done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, check=False)
     except FileNotFoundError:
-        raise Mistake(f"{revision!r} is not a folder, and there is no git here to find it as a revision") from None
+        raise UsageError(f"{revision!r} is not a folder, and there is no git here to find it as a revision") from None
     if done.returncode:
         why = done.stderr.decode(errors="replace").strip() or "git knows no such revision"
-        raise Mistake(f"{revision!r} is neither a folder nor a revision of this repository with cron/ in it: {why}")
+        raise UsageError(f"{revision!r} is neither a folder nor a revision of this repository with cron/ in it: {why}")
     return done.stdout
 
 

@@ -15,9 +15,9 @@ from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionEr
 
 from chalicelib.fleet import Fleet, load
 from commands import account
-from commands.errors import Mistake
+from commands.errors import UsageError
 from commands.processes import ROOT
-from sandbox.world import World
+from sandbox.world import Sandbox
 
 # An operation may take as long as Lambda lets it (15 min); invoking it twice instead of waiting would be worse.
 _CONFIG = Config(connect_timeout=3, read_timeout=910, retries={"total_max_attempts": 1})
@@ -34,7 +34,7 @@ class Answer(NamedTuple):
     log: list[str]
 
 
-class Door:
+class OperationClient:
     """Invokes operations of one stage of the fleet; `clients(service, region)` gives boto3 clients."""
 
     def __init__(self, fleet: Fleet, stage: str, clients: Clients, place: str) -> None:
@@ -53,7 +53,7 @@ class Door:
             try:
                 response = lambdas.invoke(FunctionName=function, Payload=json.dumps(payload), LogType="Tail")
             except lambdas.exceptions.ResourceNotFoundException:
-                raise Mistake(self._unknown(lambdas, operation, region)) from None
+                raise UsageError(self._unknown(lambdas, operation, region)) from None
             body = json.loads(response["Payload"].read() or "null")
             log = self._log(function, region, response, begin) if tail else []
         if "FunctionError" in response:
@@ -68,9 +68,11 @@ class Door:
         for near in self.fleet.regions:
             try:
                 return self.invoke(operation, payload, near.name, tail=False)
-            except Silence as silence:
+            except RegionUnavailable as silence:
                 silent.append(str(silence))
-        raise Mistake("\n".join([*silent, f"no region of {self.place} answered; try again, or name one with --region"]))
+        raise UsageError(
+            "\n".join([*silent, f"no region of {self.place} answered; try again, or name one with --region"])
+        )
 
     def operations(self, lambdas: Any) -> list[str]:
         """The operations that are deployed where the client `lambdas` looks."""
@@ -102,22 +104,24 @@ class Door:
         return [event["message"].rstrip() for event in page["events"]] or tail
 
 
-class Silence(Mistake):
+class RegionUnavailable(UsageError):
     """A region did not answer."""
 
 
-def find(stage: str = "") -> Door:
+def find(stage: str = "") -> OperationClient:
     """The door to `stage`: of the running demo's world when `stage` is its own or not given, else of AWS."""
     fleet = load(ROOT / "fleet.toml")
-    world = World.find()
+    world = Sandbox.find()
     if world and stage in ("", world.state.stage):
         session, endpoint, place = world.session, world.endpoint, "the demo"
     elif stage:
         session, endpoint, place = boto3.Session(), None, "AWS"
     else:
-        raise Mistake("no demo is up on this machine: name the stage, as in --stage prod, or start ./lamp demo --stay")
+        raise UsageError(
+            "no demo is up on this machine: name the stage, as in --stage prod, or start ./lamp demo --stay"
+        )
     clients = cache(lambda service, region: session.client(service, region, endpoint_url=endpoint, config=_CONFIG))
-    return Door(fleet, stage or (world.state.stage if world else ""), clients, place)
+    return OperationClient(fleet, stage or (world.state.stage if world else ""), clients, place)
 
 
 @contextmanager
@@ -126,7 +130,7 @@ def explained(where: str) -> Iterator[None]:
     try:
         yield
     except (ClientError, BotoCoreError) as error:
-        kind = Silence if _silent(error) else Mistake
+        kind = RegionUnavailable if _silent(error) else UsageError
         raise kind(f"{where}: {account.explain(error, '')}") from None
 
 

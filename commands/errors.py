@@ -1,12 +1,12 @@
 """How a command tells its user of a mistake."""
 
 
-class Mistake(Exception):
+class UsageError(Exception):
     """A user's mistake: the text names the thing, the place (file:line:column or ARN) and the remedy.
 
     `lamp` prints it without a stack trace and ends with status 2. Each line of the text is one mistake.
     """
 
 
-class DeclaredMistake(Mistake):
+class DeclaredMistake(UsageError):
     """A mistake in what the user declares in cron/ or tasks/, which `lamp check` tells by a check of its own."""

@@ -11,9 +11,9 @@ import msgspec
 import typer
 
 from chalicelib.schedules import beanstalk, crontab, daylight, declared, zones
-from chalicelib.schedules.findings import WHOLE_FILE, Finding
+from chalicelib.schedules.findings import WHOLE_FILE, Diagnostic
 from chalicelib.schedules.job import Job
-from commands.errors import Mistake
+from commands.errors import UsageError
 
 # The longest span of one call, in minutes: every minute of a line takes memory, and there may be many lines.
 LONGEST = 5 * 366 * 24 * 60
@@ -46,7 +46,7 @@ class Report(NamedTuple):
     """`rows` in the order of lines; `findings` are those that `rows` do not already tell."""
 
     rows: list[Line | Failure]
-    findings: list[Finding]
+    findings: list[Diagnostic]
 
     @property
     def failed(self) -> bool:
@@ -85,9 +85,9 @@ def window(start: str, end: str, now: datetime) -> Window:
     first = _minute("--from", start) if start else _ceiling(now)
     last = _minute("--to", end) if end else first + 24 * 60
     if last < first:
-        raise Mistake("--to lies before --from; name a later time")
+        raise UsageError("--to lies before --from; name a later time")
     if last - first > LONGEST:
-        raise Mistake("--from, --to: more than 5 years lie between; ask for them in parts")
+        raise UsageError("--from, --to: more than 5 years lie between; ask for them in parts")
     return Window(first, last)
 
 
@@ -95,7 +95,7 @@ def _minute(option: str, text: str) -> int:
     try:
         return _ceiling(datetime.fromisoformat(text))
     except (ValueError, OverflowError):
-        raise Mistake(f"{option}: {text!r} is not a time; write it as in 2026-03-29T01:00Z") from None
+        raise UsageError(f"{option}: {text!r} is not a time; write it as in 2026-03-29T01:00Z") from None
 
 
 def _ceiling(when: datetime) -> int:
@@ -110,17 +110,19 @@ def explain(file: Path, tz: str, span: Window, system: bool | None = None) -> Re
         jobs, findings = _read(file, tz, system)
         lines = [Line(job.line, job.schedule, _stamps(job, span)) for job in jobs]
     except zones.UnknownZone as error:
-        raise Mistake(f"--tz: {error}") from None
+        raise UsageError(f"--tz: {error}") from None
     except OSError as error:
-        raise Mistake(f"{file}: cannot be read: {error.strerror}; name a crontab, a cron.yaml or a .py file") from None
+        raise UsageError(
+            f"{file}: cannot be read: {error.strerror}; name a crontab, a cron.yaml or a .py file"
+        ) from None
     except ValueError as error:
-        raise Mistake(f"--from, --to: {error}; name times within those years") from None
+        raise UsageError(f"--from, --to: {error}; name times within those years") from None
     failures, others = _divide(findings, {job.line for job in jobs})
     rows: list[Line | Failure] = [*lines, *failures]
     return Report(sorted(rows, key=lambda row: row.line), others)
 
 
-def _read(file: Path, tz: str, system: bool | None) -> tuple[Sequence[Job], Sequence[Finding]]:
+def _read(file: Path, tz: str, system: bool | None) -> tuple[Sequence[Job], Sequence[Diagnostic]]:
     if file.suffix in (".yaml", ".yml"):
         return beanstalk.read(file.read_bytes(), str(file))
     if file.suffix == ".py":
@@ -136,7 +138,7 @@ def names_users(file: Path) -> bool:
     return path.parent.name == "cron.d" or str(path) == "/etc/crontab"
 
 
-def _divide(findings: Sequence[Finding], jobs: set[int]) -> tuple[list[Failure], list[Finding]]:
+def _divide(findings: Sequence[Diagnostic], jobs: set[int]) -> tuple[list[Failure], list[Diagnostic]]:
     """Errors of lines that are no jobs go into the list, at most one for each line; the rest is for stderr."""
     failures: dict[int, Failure] = {}
     others = []

@@ -13,13 +13,13 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from commands import roots
-from commands.errors import Mistake
+from commands.errors import UsageError
 
 _FOLDER = roots.PRODUCT / "requirements"
 
 
 def need(*groups: str) -> None:
-    """See to it that `groups` are installed as pinned; `Mistake` says how to get what cannot be fetched.
+    """See to it that `groups` are installed as pinned; `UsageError` says how to get what cannot be fetched.
 
     Only the `.venv` of a checkout is changed: that is this program's own.
     """
@@ -29,13 +29,14 @@ def need(*groups: str) -> None:
     if roots.installed() or not _own_environment():
         extras = ",".join(missing)
         names = ", ".join(name for group in missing for name in lacking(group))
-        raise Mistake(f"this command also needs {names}; install it beside lamp: pip install 'lamplighter[{extras}]'")
+        raise UsageError(
+            f"this command also needs {names}; install it beside lamp: pip install 'lamplighter[{extras}]'")
     print(f"lamp: fetching what this command needs, once: {', '.join(missing)}", file=sys.stderr)
     files = [word for group in missing for word in ("-r", str(_FOLDER / f"{group}.txt"))]
     words = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input",
              "--require-hashes", *files]
     if subprocess.run(words, check=False).returncode:
-        raise Mistake(f"pip could not fetch {', '.join(missing)} (see above); is the package index reachable?")
+        raise UsageError(f"pip could not fetch {', '.join(missing)} (see above); is the package index reachable?")
     importlib.invalidate_caches()
 
 

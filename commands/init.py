@@ -15,7 +15,7 @@ from rich.console import Console
 from chalicelib import fleet
 from chalicelib.version import VERSION
 from commands import fleet_schema
-from commands.errors import Mistake
+from commands.errors import UsageError
 
 PRODUCT = Path(__file__).resolve().parent.parent
 _TEMPLATES = Path(__file__).with_name("new_fleet")
@@ -45,13 +45,13 @@ def init(
 
 
 def contents(name: str) -> dict[str, str]:
-    """The files of a new fleet, by path; `Mistake` if `name` cannot be one."""
+    """The files of a new fleet, by path; `UsageError` if `name` cannot be one."""
     texts = {target: (_TEMPLATES / source).read_text() for source, target in WRITTEN.items()}
     declared = _declared((PRODUCT / "fleet.toml").read_text(), name)
     try:
         home = fleet.parse(declared).home
     except fleet.FleetError:
-        raise Mistake(f"--name {name!r}: a fleet's name has up to {fleet.LONGEST_NAME} small letters, digits and "
+        raise UsageError(f"--name {name!r}: a fleet's name has up to {fleet.LONGEST_NAME} small letters, digits and "
                       "hyphens and begins with a letter; give another") from None
     known = {"{name}": name, "{version}": VERSION, "{home}": home,
              "{python}": f"{sys.version_info.major}.{sys.version_info.minor}"}
@@ -62,13 +62,13 @@ def contents(name: str) -> dict[str, str]:
 
 
 def write(folder: Path, files: Mapping[str, str]) -> None:
-    """Put `files` into `folder`, all or none; `Mistake` if that would overwrite anything.
+    """Put `files` into `folder`, all or none; `UsageError` if that would overwrite anything.
 
     A file that is there already with the same content is taken as written: a killed `lamp init` can be repeated.
     """
     taken = [path for path, text in files.items() if not _free(folder / path, text)]
     if taken:
-        raise Mistake("\n".join(f"{folder / path}: is there already; move it away, or name another folder"
+        raise UsageError("\n".join(f"{folder / path}: is there already; move it away, or name another folder"
                                 for path in taken))
     with _undone_on_failure() as made:
         for path in ("", *_folders(files)):
@@ -86,7 +86,7 @@ def _publish(staged: Path, target: Path, text: str, made: list[Path]) -> None:
     try:
         os.link(staged, target)
     except FileExistsError:
-        raise Mistake(f"{target}: came into being just now; move it away and run this command again") from None
+        raise UsageError(f"{target}: came into being just now; move it away and run this command again") from None
     made.append(target)
 
 
@@ -108,8 +108,8 @@ def _undone_on_failure() -> Iterator[list[Path]]:
             with contextlib.suppress(OSError):
                 path.rmdir() if path.is_dir() else path.unlink()
         if isinstance(error, OSError):
-            raise Mistake(f"{error.filename or 'the folder'}: cannot be written ({error.strerror}); nothing was left "
-                          "behind") from None
+            raise UsageError(f"{error.filename or 'the folder'}: cannot be written ({error.strerror}); nothing was "
+                             "left behind") from None
         raise
 
 

@@ -20,7 +20,7 @@ import msgspec
 
 from chalicelib import fleet
 from commands import resources, task_check, wheels
-from commands.errors import DeclaredMistake, Mistake
+from commands.errors import DeclaredMistake, UsageError
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGE = re.compile(r"[a-z][a-z0-9-]{0,15}")
@@ -82,7 +82,7 @@ def _declared(root: Path, stage: str, more: str) -> fleet.Fleet:
 def check_stage(stage: str) -> None:
     """`Mistake` if `stage` cannot be a part of every name in AWS."""
     if not STAGE.fullmatch(stage):
-        raise Mistake(f"--stage {stage!r}: a stage is up to 16 small letters, digits and hyphens, as in prod")
+        raise UsageError(f"--stage {stage!r}: a stage is up to 16 small letters, digits and hyphens, as in prod")
 
 
 def schedules(root: Path, declared: fleet.Fleet) -> tuple[dict[str, bytes], list[str]]:
@@ -94,7 +94,7 @@ def schedules(root: Path, declared: fleet.Fleet) -> tuple[dict[str, bytes], list
     if wrong:
         raise DeclaredMistake("\n".join(findings.render(wrong)))
     told = list(findings.render([finding for finding in found if finding.severity != "error"]))
-    return {"timetable.bin": timetable.build(jobs), "jobs.bin": jobbook.bind(jobs)}, told
+    return {"timetable.bin": timetable.build(jobs), "jobs.bin": jobbook.build(jobs)}, told
 
 
 def _stage(
@@ -120,8 +120,10 @@ def _stage(
 def _certificates(root: Path, vendor: Path, name: str) -> None:
     """The file of certificates that fleet.toml names goes along, where the Lambdas look for it."""
     if not (root / name).is_file() or not (root / name).resolve().is_relative_to(root.resolve()):
-        raise Mistake(f"fleet.toml: databases.ca: {name!r} is no file of this project; put the certificates there, or "
-                      "into the secret as its key ca")
+        raise UsageError(
+            f"fleet.toml: databases.ca: {name!r} is no file of this project; put the certificates there, or "
+            "into the secret as its key ca"
+        )
     (vendor / name).parent.mkdir(parents=True, exist_ok=True)
     (vendor / name).symlink_to((root / name).resolve())
 
@@ -149,7 +151,7 @@ def _chalice(project: Path, stage: str) -> dict[str, Any]:
     done = subprocess.run(words, cwd=project, env=environment, capture_output=True, text=True)
     if done.returncode:
         last = done.stderr.strip().splitlines() or done.stdout.strip().splitlines()
-        raise Mistake(f"the app cannot be packaged: {last[-1] if last else 'chalice gave no reason'}")
+        raise UsageError(f"the app cannot be packaged: {last[-1] if last else 'chalice gave no reason'}")
     return _json(project / "out" / "sam.json")
 
 
@@ -175,12 +177,12 @@ def _check_functions(template: dict[str, Any], functions: Sequence[str]) -> None
     known = {resources.logical(name) for name in functions}
     found = {id for id, part in template["Resources"].items() if part.get("Type") == "AWS::Serverless::Function"}
     if known != found:
-        raise Mistake(f".chalice/config.json: its lambda_functions and app.py differ in {sorted(known ^ found)}")
+        raise UsageError(f".chalice/config.json: its lambda_functions and app.py differ in {sorted(known ^ found)}")
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise Mistake(f"{path}: {error}") from None
+        raise UsageError(f"{path}: {error}") from None
     return found

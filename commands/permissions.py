@@ -23,7 +23,8 @@ def placeholders(fleet: Fleet) -> dict[str, Any]:
 
 def _routing(fleet: Fleet) -> dict[str, Any]:
     routing, hosts = fleet.routing, fleet.health_checks
-    buckets = sorted(filter(None, (marks.bucket(fleet, region.name) for region in fleet.regions))) if routing else []
+    buckets = sorted(filter(None, (marks.flag_bucket(fleet, region.name)
+                                   for region in fleet.regions))) if routing else []
     return {
         "zone": [_global("route53", f"hostedzone/{routing.zone}")] if routing else [],
         "checks": [_global("route53", "healthcheck/*")] if routing or hosts else [],
@@ -42,9 +43,9 @@ def _tunnels(fleet: Fleet) -> dict[str, Any]:
             "tunnel-instances", "tunnel-machines", "tunnel-secret", "tunnel-keys", "tunnel-lead", "tunnel-hosts-any",
             "tunnel-hosts-document", "tunnel-hosts-instances")}
     stack = "${AWS::StackName}"
-    shipped = declared.shipped(stack)
+    shipped = declared.managed_name(stack)
     group, hosts = tunnels.group or shipped, tunnels.hosts is not None
-    ways = host.ways(tunnels.hosts, tunnels.master) if tunnels.hosts else ()
+    ways = host.primary_routes(tunnels.hosts, tunnels.master) if tunnels.hosts else ()
     return {
         "tunnels-any": "*",
         "tunnel-group": [] if tunnels.tag else [
@@ -54,12 +55,12 @@ def _tunnels(fleet: Fleet) -> dict[str, Any]:
         "tunnel-document": [_arn("ssm", f"document/{tunnels.document or shipped}")],
         "tunnel-instances": [_arn("ec2", "instance/*")],
         "tunnel-machines": [_arn("ec2", "instance/*")] if tunnels.tag else [],
-        "tunnel-secret": [_arn("secretsmanager", f"secret:{host.secret(stack)}-??????")] if hosts else [],
+        "tunnel-secret": [_arn("secretsmanager", f"secret:{host.private_key_secret(stack)}-??????")] if hosts else [],
         # Each region tells its own keys, in each region that has a gateway.
-        "tunnel-keys": [_arn("ssm", f"parameter{host.public_keys(stack, '${AWS::Region}')}", way.region)
+        "tunnel-keys": [_arn("ssm", f"parameter{host.public_keys_parameter(stack, '${AWS::Region}')}", way.region)
                         for way in ways],
         # Where the hosts are to lead, if they know more than one way.
-        "tunnel-lead": [_arn("ssm", f"parameter{host.lead(stack)}")] if ways[1:] else [],
+        "tunnel-lead": [_arn("ssm", f"parameter{host.primary_region_parameter(stack)}")] if ways[1:] else [],
         # Keys are changed on the shipped hosts alone.
         "tunnel-hosts-any": "*" if hosts else [],
         "tunnel-hosts-document": [_arn("ssm", f"document/{shipped}")] if hosts else [],

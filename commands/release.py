@@ -10,7 +10,7 @@ import msgspec
 
 from commands import account, artifacts, stacks
 from commands.account import Target
-from commands.errors import Mistake
+from commands.errors import UsageError
 from commands.packaging import Package
 from commands.stacks import Pace, Prepared, Stack
 
@@ -91,11 +91,11 @@ def _prepare_all(
     for one in waiting:
         try:
             plans.append(one.result())
-        except Mistake as mistake:
+        except UsageError as mistake:
             wrong.append(str(mistake))
     if wrong:
         list(pool.map(lambda plan: stacks.abandon(target, plan), plans))
-        raise Mistake("\n".join(dict.fromkeys(wrong)))
+        raise UsageError("\n".join(dict.fromkeys(wrong)))
     return plans
 
 
@@ -113,7 +113,7 @@ def _execute(target: Target, plan: Prepared, show: Show, pace: Pace) -> Done:
     show.begin(plan)
     try:
         stacks.execute(target, plan, lambda resource, status: show.moved(plan.stack, resource, status), pace)
-    except Mistake as mistake:
+    except UsageError as mistake:
         done = msgspec.structs.replace(done, status="failed", error=str(mistake))
     done = msgspec.structs.replace(done, seconds=round(time.monotonic() - begun, 1))
     show.end(done)

@@ -11,14 +11,14 @@ from typing import Any
 
 from chalicelib.fleet import LAMBDA_SECONDS, RESERVE_SECONDS, Fleet, Queue
 from commands import networks, permissions, timers, tunnel_resources
-from commands.errors import Mistake
+from commands.errors import UsageError
 
 Json = dict[str, Any]
 
 # The queues that .chalice/resources.json declares: name -> logical id.
 OWN_QUEUES = {
     "schedule-runs": "ScheduleRuns", "schedule-runs-dead": "ScheduleRunsDead",
-    "schedule-sweeps": "ScheduleSweeps", "schedule-sweeps-dead": "ScheduleSweepsDead",
+    "schedule-reconciles": "ScheduleReconciles", "schedule-reconciles-dead": "ScheduleReconcilesDead",
 }
 # A message that keeps killing its worker is set aside after so many receives. The worker itself buries what has used up
 # its retries long before; waiting for a free place counts as a receive too, so this is no place for a small number.
@@ -123,8 +123,10 @@ def _told_apart(fleet: Fleet) -> None:
     names: dict[str, str] = {}
     for name, id in _queues(fleet).items():
         if other := names.get(id):
-            raise Mistake(f"fleet.toml: the queues {other!r} and {name!r} would both be {id} in the stack; call one of "
-                          "them otherwise")
+            raise UsageError(
+                f"fleet.toml: the queues {other!r} and {name!r} would both be {id} in the stack; call one of "
+                "them otherwise"
+            )
         names[id] = name
 
 

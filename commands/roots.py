@@ -7,7 +7,7 @@ folder also takes what commands make: `.build` and `.world`.
 import os
 from pathlib import Path
 
-from commands.errors import Mistake
+from commands.errors import UsageError
 
 # The checkout, or `lamplighter/_product` in site-packages.
 PRODUCT = Path(__file__).resolve().parent.parent
@@ -22,21 +22,21 @@ def installed() -> bool:
 
 
 def fleet() -> Path:
-    """The folder of the fleet that is worked on; `Mistake` if there is none.
+    """The folder of the fleet that is worked on; `UsageError` if there is none.
 
     That is `-C` or LAMP_FLEET, else the nearest folder upwards with a fleet.toml, else a checkout's example.
     """
     if named := os.environ.get(VARIABLE):
         folder = Path(named).resolve()
         if not (folder / _FILE).is_file():
-            raise Mistake(f"{named}: no {_FILE} there; name the folder of a fleet, or make one: ./lamp init {named}")
+            raise UsageError(f"{named}: no {_FILE} there; name the folder of a fleet, or make one: ./lamp init {named}")
         return folder
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / _FILE).is_file():
             return folder
     if installed():
-        raise Mistake(f"{here}: no {_FILE} here or above; go to the folder of a fleet, name it with -C DIR, or make "
+        raise UsageError(f"{here}: no {_FILE} here or above; go to the folder of a fleet, name it with -C DIR, or make "
                       "one: ./lamp init DIR")
     return PRODUCT
 

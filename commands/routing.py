@@ -12,12 +12,12 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from commands.errors import Mistake
+from commands.errors import UsageError
 
 if TYPE_CHECKING:
     from chalicelib.fleet import Fleet
     from chalicelib.routing.build import Wanted
-    from chalicelib.routing.geography import Place
+    from chalicelib.routing.geography import Location
 
 FLEET = Path("fleet.toml")
 # Beside the fleet's own regions, `prove` takes the first so many of these.
@@ -100,7 +100,7 @@ def wanted(path: Path) -> "Wanted":
     try:
         return build.wanted(declared)
     except build.RoutingError as error:
-        raise Mistake(str(error)) from None
+        raise UsageError(str(error)) from None
 
 
 def example(regions: Sequence[str], more: str = "") -> "Fleet":
@@ -113,13 +113,13 @@ def example(regions: Sequence[str], more: str = "") -> "Fleet":
                        '[routing]\nhostname = "app.example.com"\nzone = "Z0EXAMPLE"\n', "the example")
 
 
-def answers(made: "Wanted", place: "Place", dead: Sequence[str]) -> list[dict[str, Any]]:
+def answers(made: "Wanted", place: "Location", dead: Sequence[str]) -> list[dict[str, Any]]:
     """Each possible answer with its share, region, values, and hops as (name, set identifier)."""
     from chalicelib.routing.prove import healthy_with, region_of
     from chalicelib.routing.resolve import Index, Zone
 
     if unknown := sorted(set(dead) - set(made.spec.targets)):
-        raise Mistake(f"{', '.join(unknown)}: no region of this fleet; there are: {', '.join(made.spec.targets)}")
+        raise UsageError(f"{', '.join(unknown)}: no region of this fleet; there are: {', '.join(made.spec.targets)}")
     living = [region for region in made.spec.targets if region not in dead]
     zone = Zone(Index(made.compiled.records), healthy_with(living).__contains__)
     return [{"region": region_of(made.spec, path), "share": float(path.share), "type": kind,
@@ -127,11 +127,11 @@ def answers(made: "Wanted", place: "Place", dead: Sequence[str]) -> list[dict[st
             for path in zone.answers(f"{made.spec.hostname}.", kind, place)]
 
 
-def _place(name: str) -> "Place":
+def _place(name: str) -> "Location":
     from chalicelib.routing import geography
 
     if name not in geography.places():
-        raise Mistake(f"{name!r} is no location of Route 53; {geography.hint(name)}")
+        raise UsageError(f"{name!r} is no location of Route 53; {geography.hint(name)}")
     return geography.places()[name]
 
 
@@ -143,7 +143,7 @@ def _subjects(path: Path, sizes: Sequence[int] | None) -> Iterable[tuple[str, "W
         yield str(path), wanted(path)
     for size in sizes or _SIZES:
         if not 1 <= size <= len(KNOWN):
-            raise Mistake(f"--regions {size}: there are 1 to {len(KNOWN)} sample regions")
+            raise UsageError(f"--regions {size}: there are 1 to {len(KNOWN)} sample regions")
         yield f"{size} regions", build.wanted(example(KNOWN[:size]))
     # The other structure: the life of a region is the verdict of its hosts' checks.
     most = max(sizes or _SIZES)

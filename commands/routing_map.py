@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from commands.errors import Mistake
+from commands.errors import UsageError
 from commands.routing import FLEET, FleetOption, wanted
 
 if TYPE_CHECKING:
@@ -39,14 +39,14 @@ def draw(
 ) -> None:
     """Draws who goes where today, and in a small map for each region where its users go if it dies."""
     if out.suffix not in _FORMATS:
-        raise Mistake(f"{out}: write to a file that ends in {' or '.join(_FORMATS)}")
+        raise UsageError(f"{out}: write to a file that ends in {' or '.join(_FORMATS)}")
     made = wanted(fleet)
     if unknown := sorted(set(dead or []) - set(made.spec.targets)):
-        raise Mistake(f"{', '.join(unknown)}: no region of this fleet; there are: {', '.join(made.spec.targets)}")
+        raise UsageError(f"{', '.join(unknown)}: no region of this fleet; there are: {', '.join(made.spec.targets)}")
     try:
         picture(made, dead or []).savefig(out, dpi=110, metadata={"Date": None} if out.suffix == ".svg" else {})
     except OSError as error:
-        raise Mistake(f"{out}: cannot be written ({error.strerror}); choose another --out") from None
+        raise UsageError(f"{out}: cannot be written ({error.strerror}); choose another --out") from None
     Console(highlight=False).print(f"{out}: who goes where, today and if one of {len(made.spec.targets)} regions dies")
 
 

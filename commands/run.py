@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from commands import door, show
-from commands.errors import Mistake
+from commands.errors import UsageError
 
 Stage = Annotated[str, typer.Option(envvar="LAMP_STAGE", help="Default: the demo that is up on this machine.")]
 Region = Annotated[str, typer.Option(help="Default: the fleet's home region.")]
@@ -42,9 +42,9 @@ def read(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
-        raise Mistake(f"JSON, column {error.colno}: {error.msg}; write it as in '{{\"job\": \"backup\"}}'") from None
+        raise UsageError(f"JSON, column {error.colno}: {error.msg}; write it as in '{{\"job\": \"backup\"}}'") from None
     if not isinstance(value, dict):
-        raise Mistake(f"an operation takes a JSON object, as in '{{\"job\": \"backup\"}}', not {text!r}")
+        raise UsageError(f"an operation takes a JSON object, as in '{{\"job\": \"backup\"}}', not {text!r}")
     return value
 
 

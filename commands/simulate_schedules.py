@@ -95,7 +95,7 @@ def simulated(world: World, home: str | None = None) -> tuple[World, "Verdict"]:
     with tempfile.TemporaryDirectory(prefix="world-", dir=home) as folder:
         root, jobs = Path(folder), list(_jobs())
         (root / "timetable.bin").write_bytes(timetable.build(jobs))
-        (root / "jobs.bin").write_bytes(jobbook.bind(jobs))
+        (root / "jobs.bin").write_bytes(jobbook.build(jobs))
         declared = fleet.parse(_FLEET, "the simulation's fleet")
         made = schedules.World(declared, root, world.seed, _FIRST, world.minutes, _chances(world))
         with _hush():

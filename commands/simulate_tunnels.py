@@ -15,7 +15,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from sandbox.simulation.tunnel_judge import Timeline
+    from sandbox.simulation.tunnel_judge import SimulationResult
 
 
 def simulate(
@@ -40,7 +40,7 @@ def simulate(
     raise typer.Exit(int(bool(figures["harm"])))
 
 
-def run(timelines: int, seed: int, console: Console) -> list["Timeline"]:
+def run(timelines: int, seed: int, console: Console) -> list["SimulationResult"]:
     """All timelines, one a core at a time."""
     seeds = range(seed, seed + timelines)
     # Leaving the pool ends its processes at once; Ctrl-C is for this process alone.
@@ -53,7 +53,7 @@ def run(timelines: int, seed: int, console: Console) -> list["Timeline"]:
     return done
 
 
-def lived(seed: int) -> "Timeline":
+def lived(seed: int) -> "SimulationResult":
     """One timeline, from its seed to its end."""
     from sandbox.simulation.tunnels import World, plot
 
@@ -64,7 +64,7 @@ def _quiet_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def summary(done: Sequence["Timeline"]) -> dict[str, Any]:
+def summary(done: Sequence["SimulationResult"]) -> dict[str, Any]:
     """What happened in all of them, and of those with harm the seed and what it was."""
     acts, pages = Counter[str](), Counter[str]()
     for timeline in done:

@@ -10,7 +10,7 @@ import msgspec
 from botocore.exceptions import ClientError
 
 from commands.account import Target, spoken
-from commands.errors import Mistake
+from commands.errors import UsageError
 
 _CAPABILITIES = ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
 # How CloudFormation says that a change set is empty.
@@ -122,9 +122,9 @@ def _is_new(target: Target, stack: Stack, pace: Pace) -> bool:
         remove(target, stack, pace)
         return True
     if found[0].endswith("_IN_PROGRESS"):
-        raise Mistake(f"{stack} is {found[0]}: another deployment is at work on it; wait until it is through")
+        raise UsageError(f"{stack} is {found[0]}: another deployment is at work on it; wait until it is through")
     if found[0] == "UPDATE_ROLLBACK_FAILED":
-        raise Mistake(f"{stack} is {found[0]}: continue the rollback in the CloudFormation console ({found[1]}), "
+        raise UsageError(f"{stack} is {found[0]}: continue the rollback in the CloudFormation console ({found[1]}), "
                       "skipping the resource that it names, then deploy again")
     return False
 
@@ -140,7 +140,7 @@ def _changes(target: Target, stack: Stack, name: str, pace: Pace) -> list[Change
         reason = answer.get("StatusReason", "")
         if any(sign in reason for sign in _EMPTY):
             return []
-        raise Mistake(f"{stack}: CloudFormation refuses the template: {reason}")
+        raise UsageError(f"{stack}: CloudFormation refuses the template: {reason}")
     found = [_change(change["ResourceChange"]) for change in answer.get("Changes", ())]
     while "NextToken" in answer:
         answer = client.describe_change_set(StackName=stack.name, ChangeSetName=name, NextToken=answer["NextToken"])
@@ -210,7 +210,7 @@ def _judge(target: Target, prepared: Prepared, reasons: list[str], pace: Pace) -
         left = "nothing of it is left"
     else:
         left = f"the stack is {status}"
-    raise Mistake(f"{stack}: rolled back, {left}; the cause: " + ("; ".join(reasons) or "CloudFormation named none"))
+    raise UsageError(f"{stack}: rolled back, {left}; the cause: " + ("; ".join(reasons) or "CloudFormation named none"))
 
 
 def _wait(target: Target, stack: Stack, pace: Pace, until: Callable[[str | None], bool]) -> None:
@@ -221,13 +221,17 @@ def _wait(target: Target, stack: Stack, pace: Pace, until: Callable[[str | None]
         if until(status):
             return
         if status == "DELETE_FAILED":
-            raise Mistake(f"{stack} could not be deleted (DELETE_FAILED): see its events in the CloudFormation console")
+            raise UsageError(
+                f"{stack} could not be deleted (DELETE_FAILED): see its events in the CloudFormation console"
+            )
         _pause(stack, pace, deadline)
 
 
 def _pause(stack: Stack, pace: Pace, deadline: float) -> None:
     if pace.over() or time.monotonic() > deadline:
-        raise Mistake(f"{stack}: stopped looking; CloudFormation goes on by itself, deploy again to see how it ended")
+        raise UsageError(
+            f"{stack}: stopped looking; CloudFormation goes on by itself, deploy again to see how it ended"
+        )
     time.sleep(pace.look)
 
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from chalicelib.durations import words
 from commands import door, show
-from commands.errors import Mistake
+from commands.errors import UsageError
 from commands.run import Json, Region, Stage
 
 
@@ -36,25 +36,25 @@ def status(
 def _report(answer: door.Answer) -> dict[str, Any]:
     if answer.error or "plan" not in answer.outcome:
         what = answer.error or answer.outcome.get("message", "no report")
-        raise Mistake(f"{answer.region}: {what}; ./lamp run schedules.status --region {answer.region} shows its log")
+        raise UsageError(f"{answer.region}: {what}; ./lamp run schedules.status --region {answer.region} shows its log")
     report: dict[str, Any] = answer.outcome["plan"]["report"]
     return report
 
 
-def _queues(way: door.Door, regions: Sequence[str]) -> dict[str, Any]:
+def _queues(way: door.OperationClient, regions: Sequence[str]) -> dict[str, Any]:
     """Per region what `tasks.status` tells, or why it tells nothing."""
 
     def ask(region: str) -> Any:
         try:
             return _report(way.ask("tasks.status", {}, region))["queues"]
-        except Mistake as silence:
+        except UsageError as silence:
             return {"error": str(silence)}
 
     with ThreadPoolExecutor(len(regions)) as pool:
         return dict(zip(regions, pool.map(ask, regions), strict=True))
 
 
-def _print(way: door.Door, jobs: Mapping[str, Any], queues: Mapping[str, Any]) -> None:
+def _print(way: door.OperationClient, jobs: Mapping[str, Any], queues: Mapping[str, Any]) -> None:
     console, timezone = Console(highlight=False), way.fleet.schedules.timezone
     console.print(Text.assemble((f"{way.fleet.name}-{way.stage}", "bold"), f" on {way.place}, ", _last(jobs)))
     console.print(Text(f"times of schedules are {timezone} unless another zone is named\n", "dim"))

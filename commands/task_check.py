@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from chalicelib.fleet import Fleet, load
-from chalicelib.schedules.findings import Finding, errors, render
-from commands.errors import DeclaredMistake, Mistake
+from chalicelib.schedules.findings import Diagnostic, errors, render
+from commands.errors import DeclaredMistake, UsageError
 from commands.resources import logical
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,17 +40,17 @@ def warnings(root: Path, declared: Fleet, template: Mapping[str, Any]) -> list[s
     return list(render(found))
 
 
-def _ask(asked: Asked) -> list[Finding]:
+def _ask(asked: Asked) -> list[Diagnostic]:
     words = [sys.executable, "-P", "-m", "commands.task_check"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(words, env=environment, input=msgspec.json.encode(asked), capture_output=True, cwd=asked.root)
     if done.returncode:
         last = done.stderr.decode(errors="replace").strip().splitlines()
-        raise Mistake(f"tasks/: cannot be imported: {last[-1] if last else f'it ended with {done.returncode}'}")
-    return msgspec.json.decode(done.stdout, type=list[Finding])
+        raise UsageError(f"tasks/: cannot be imported: {last[-1] if last else f'it ended with {done.returncode}'}")
+    return msgspec.json.decode(done.stdout, type=list[Diagnostic])
 
 
-def answer(asked: Asked) -> list[Finding]:
+def answer(asked: Asked) -> list[Diagnostic]:
     """The findings, by importing tasks/ here and now."""
     from chalicelib.tasks.check import check
     from chalicelib.tasks.registry import load as load_tasks

@@ -78,20 +78,30 @@ class Settings(msgspec.Struct, frozen=True):
 
 def settings(tunnels: Tunnels, hosts: Hosts, stack: str) -> Settings:
     """Those of a fleet's hosts; what differs from region to region is left to Fn::Sub."""
-    own, *others = host.ways(hosts, tunnels.master)
+    own, *others = host.primary_routes(hosts, tunnels.master)
     return Settings(
-        region="${AWS::Region}", secret=host.secret(stack), known_hosts=host.known_hosts(stack), master=tunnels.master,
-        lead=host.lead(stack) if others else "", alias=own.alias, gateway="${Gateway}",
-        gateway_port=hosts.gateway_port, gateway_user=hosts.gateway_user, database=hosts.database,
-        database_port=hosts.database_port, port=tunnels.port, health_port=tunnels.health_port,
-        server=tunnels.server or "")
+        region="${AWS::Region}",
+        secret=host.private_key_secret(stack),
+        known_hosts=host.known_hosts_parameter(stack),
+        master=tunnels.master,
+        lead=host.primary_region_parameter(stack) if others else "",
+        alias=own.alias,
+        gateway="${Gateway}",
+        gateway_port=hosts.gateway_port,
+        gateway_user=hosts.gateway_user,
+        database=hosts.database,
+        database_port=hosts.database_port,
+        port=tunnels.port,
+        health_port=tunnels.health_port,
+        server=tunnels.server or "",
+    )
 
 
 def ways(tunnels: Tunnels, hosts: Hosts) -> dict[str, dict[str, Any]]:
     """The settings that are others while the master is in another region than the one of fleet.toml, by that region."""
     return {way.region: {"alias": way.alias, **{name: value for name, value in msgspec.to_builtins(way).items()
                                                 if name not in ("region", "host_keys")}}
-            for way in host.ways(hosts, tunnels.master)[1:]}
+            for way in host.primary_routes(hosts, tunnels.master)[1:]}
 
 
 def files(root: Path = ROOT) -> dict[str, bytes]:

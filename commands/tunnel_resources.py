@@ -8,10 +8,10 @@ from typing import Any
 
 from chalicelib.fleet import Fleet
 from chalicelib.tunnels import hosts as host
-from chalicelib.tunnels.declared import Tunnels, shipped
-from chalicelib.tunnels.hosts import Hosts, Place
+from chalicelib.tunnels.declared import Tunnels, managed_name
+from chalicelib.tunnels.hosts import HostRegion, Hosts
 from commands import tunnel_host, tunnel_network, tunnel_role
-from commands.errors import Mistake
+from commands.errors import UsageError
 
 Json = dict[str, Any]
 
@@ -49,10 +49,12 @@ def merged(template: Json, fleet: Fleet, stage: str) -> Json:
     tunnels = fleet.tunnels
     if tunnels is None or tunnels.hosts is None:
         return template
-    name = shipped(f"{fleet.name}-{stage}")
+    name = managed_name(f"{fleet.name}-{stage}")
     if len(name) > _LONGEST:
-        raise Mistake(f"the target group would be called {name}, and AWS allows {_LONGEST} characters: take a shorter "
-                      "name in fleet.toml, or a shorter stage")
+        raise UsageError(
+            f"the target group would be called {name}, and AWS allows {_LONGEST} characters: take a shorter "
+            "name in fleet.toml, or a shorter stage"
+        )
     parts = {
         "Mappings": {_MAPPING: _mapping(tunnels, tunnels.hosts)},
         "Conditions": {CONDITION: {"Fn::Not": [{"Fn::Equals": [{"Ref": "AWS::Region"}, tunnels.master]}]},
@@ -72,7 +74,7 @@ def vpc_config(fleet: Fleet) -> Json:
 
 
 def _mapping(tunnels: Tunnels, hosts: Hosts) -> Json:
-    def row(place: Place) -> Json:
+    def row(place: HostRegion) -> Json:
         return {"Vpc": place.vpc, "Subnets": list(place.subnets), "Gateway": place.gateway or hosts.gateway}
 
     # CloudFormation looks every row up before it asks a condition: the master's needs one, too.
@@ -81,13 +83,13 @@ def _mapping(tunnels: Tunnels, hosts: Hosts) -> Json:
 
 
 def _resources(tunnels: Tunnels, hosts: Hosts) -> Json:
-    ways, lead = host.ways(hosts, tunnels.master), {"TunnelsLead": _lead()} if hosts.ways else {}
+    ways, lead = host.primary_routes(hosts, tunnels.master), {"TunnelsLead": _lead()} if hosts.ways else {}
     parts: Json = {
         "TunnelsKey": {"Type": "AWS::SecretsManager::Secret", "Properties": {
-            "Name": {"Fn::Sub": host.secret("${AWS::StackName}")},
+            "Name": {"Fn::Sub": host.private_key_secret("${AWS::StackName}")},
             "Description": "Private key of the tunnel hosts; made and changed by the operation tunnels.rotate_keys"}},
         "TunnelsKnownHosts": {"Type": "AWS::SSM::Parameter", "Properties": {
-            "Name": {"Fn::Sub": host.known_hosts("${AWS::StackName}")}, "Type": "String",
+            "Name": {"Fn::Sub": host.known_hosts_parameter("${AWS::StackName}")}, "Type": "String",
             "Description": "Host keys of the gateways, as lines of a known_hosts file",
             "Value": "".join(f"{way.alias} {' '.join(key.split()[:2])}\n" for way in ways for key in way.host_keys)}},
         "TunnelsDocument": _document(),
@@ -113,9 +115,15 @@ def _rule(template: Json) -> Json:
 
 def _lead() -> Json:
     """The healer's from then on: a deployment that does not change this text leaves what it has written there."""
-    return {"Type": "AWS::SSM::Parameter", "Properties": {
-        "Name": {"Fn::Sub": host.lead("${AWS::StackName}")}, "Type": "String", "Value": host.LAUNCHED,
-        "Description": "The region where the master is now, written by the healer of the tunnels"}}
+    return {
+        "Type": "AWS::SSM::Parameter",
+        "Properties": {
+            "Name": {"Fn::Sub": host.primary_region_parameter("${AWS::StackName}")},
+            "Type": "String",
+            "Value": host.LAUNCHED,
+            "Description": "The region where the master is now, written by the healer of the tunnels",
+        },
+    }
 
 
 def _document() -> Json:
@@ -171,8 +179,10 @@ def _listener(tunnels: Tunnels) -> Json:
 def _template(tunnels: Tunnels, hosts: Hosts) -> Json:
     script = tunnel_host.user_data(tunnels, hosts, tunnel_host.files())
     if (size := len(script.encode())) > tunnel_host.MOST_BYTES - _FILLED:
-        raise Mistake(f"the user data of a tunnel host has {size:,} bytes, and AWS allows {tunnel_host.MOST_BYTES:,} "
-                      "with the stack's name in it: fewer [[tunnels.hosts.ways]], or shorter names in them")
+        raise UsageError(
+            f"the user data of a tunnel host has {size:,} bytes, and AWS allows {tunnel_host.MOST_BYTES:,} "
+            "with the stack's name in it: fewer [[tunnels.hosts.ways]], or shorter names in them"
+        )
     disk = {"DeviceName": "/dev/xvda", "Ebs": {"Encrypted": True, "VolumeType": "gp3", "DeleteOnTermination": True}}
     tags = [{"Key": "Name", "Value": _named()}]
     return {"Type": "AWS::EC2::LaunchTemplate", "Properties": {"LaunchTemplateName": _named(), "LaunchTemplateData": {
@@ -204,7 +214,7 @@ def _attributes(values: dict[str, str]) -> list[Json]:
 
 
 def _named() -> Json:
-    return {"Fn::Sub": shipped("${AWS::StackName}")}
+    return {"Fn::Sub": managed_name("${AWS::StackName}")}
 
 
 def _find(what: str) -> Json:

@@ -35,11 +35,11 @@ def resources(ways: bool) -> Json:
 def statements(ways: bool) -> list[Json]:
     """All that the role allows."""
     stack = "${AWS::StackName}"
-    parameters = [host.known_hosts(stack), *([host.lead(stack)] if ways else [])]
+    parameters = [host.known_hosts_parameter(stack), *([host.primary_region_parameter(stack)] if ways else [])]
     return [
         # Secrets Manager adds a hyphen and six characters of its own to a secret's name.
         {"Sid": "ReadKey", "Effect": "Allow", "Action": "secretsmanager:GetSecretValue",
-         "Resource": _arn("secretsmanager", f"secret:{host.secret(stack)}-??????")},
+         "Resource": _arn("secretsmanager", f"secret:{host.private_key_secret(stack)}-??????")},
         {"Sid": "ReadHostKeys", "Effect": "Allow", "Action": "ssm:GetParameter",
          "Resource": [_arn("ssm", f"parameter{name}") for name in parameters]},
         {"Sid": "BeManaged", "Effect": "Allow", "Action": "ssm:UpdateInstanceInformation",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from commands.errors import Mistake
+from commands.errors import UsageError
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 # glibc of the Lambda runtimes: Amazon Linux 2 up to Python 3.11, Amazon Linux 2023 from 3.12.
@@ -65,5 +65,5 @@ def _install(requirements: Path, machine: Machine, target: Path) -> None:
     done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ""})
     if done.returncode:
         last = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
-        raise Mistake(f"{requirements}: pip could not fetch the packages for {machine.name}: {' '.join(last[-2:])}; "
+        raise UsageError(f"{requirements}: pip could not fetch the packages for {machine.name}: {' '.join(last[-2:])}; "
                       "is the package index reachable?")

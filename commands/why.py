@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from commands import door, show
-from commands.errors import Mistake
+from commands.errors import UsageError
 from commands.run import Json, Region, Stage
 
 
@@ -47,5 +47,7 @@ def utc(text: str) -> str:
     try:
         when = datetime.fromisoformat(text)
     except ValueError:
-        raise Mistake(f"{text!r} is not a time; write it as in 2026-03-29T02:30Z or 2026-03-29T04:30+02:00") from None
+        raise UsageError(
+            f"{text!r} is not a time; write it as in 2026-03-29T02:30Z or 2026-03-29T04:30+02:00"
+        ) from None
     return f"{when.replace(tzinfo=when.tzinfo or UTC).astimezone(UTC):%Y-%m-%dT%H:%MZ}"

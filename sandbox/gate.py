@@ -42,7 +42,7 @@ def public(region: str, bucket: str, path: str) -> str:
     return f"/_public/{region}/{bucket}{path if path.startswith('/') else '/' + path}"
 
 
-class Gate:
+class AuthMiddleware:
     """An ASGI application in front of `app`. `known` tells whether an access key id is one of this run's."""
 
     def __init__(self, app: App, secret: str, known: Callable[[str], bool], faults: Faults, commands: Commands) -> None:

@@ -99,7 +99,7 @@ async def _serve(
     loop.add_signal_handler(signal.SIGTERM, over.set)
     threading.Thread(target=_watch_parent, args=(loop, over), daemon=True).start()
     commands = gate.fault_commands(faults) | _region_commands(faults, hypervisor) | more
-    door = gate.Gate(app.app, order.control, lambda key: _known(key, order), faults, commands)
+    door = gate.AuthMiddleware(app.app, order.control, lambda key: _known(key, order), faults, commands)
     loop.call_later(0, _announce, port)
     serving = asyncio.create_task(serve(door, config, shutdown_trigger=asyncio.Event().wait))  # type: ignore[arg-type]
     ended = asyncio.create_task(over.wait())

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from sandbox.hypervisor.machine import ROOT
-from sandbox.world import World, WorldError
+from sandbox.world import Sandbox, WorldError
 
 IMAGE, GROUP, PORT = "ami-web", "web", 8080
 ALIAS_ZONE = "ZBALANCERS"
@@ -26,7 +26,7 @@ _LOOK_SECONDS = 0.2
 class Product:
     """The hosts of all regions; `hosts` says how many of them there are in each."""
 
-    def __init__(self, world: World, hosts: Mapping[str, int]) -> None:
+    def __init__(self, world: Sandbox, hosts: Mapping[str, int]) -> None:
         self.world, self.hosts = world, dict(hosts)
         self.zone = ""
         self._groups: dict[str, str] = {}

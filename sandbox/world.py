@@ -25,7 +25,7 @@ from sandbox import gate
 from sandbox.faults import UNAVAILABLE
 from sandbox.server import ACCOUNT, ROOT, State, WorldError, server
 
-__all__ = ["ACCOUNT", "ROOT", "STATE", "Address", "State", "World", "WorldError"]
+__all__ = ["ACCOUNT", "ROOT", "STATE", "Address", "Sandbox", "State", "WorldError"]
 
 STATE = ROOT / ".world" / "state.json"
 # Straight to the loopback address, whatever proxy the user's environment names.
@@ -46,7 +46,7 @@ class Address(msgspec.Struct, frozen=True):
     ports: dict[int, int]
 
 
-class World:
+class Sandbox:
     """A running embedded AWS."""
 
     def __init__(self, state: State) -> None:

@@ -22,7 +22,7 @@ from typing import Any, Literal, TypeVar, cast
 
 import msgspec
 
-from chalicelib.cloud import Unreachable
+from chalicelib.cloud import Unavailable
 
 When = Literal["before", "after"]
 T = TypeVar("T")
@@ -46,7 +46,7 @@ class LostAnswer(msgspec.Struct, frozen=True):
 class Calls:
     """Counts external calls while `counted`, and loses one answer. `names` are those of the counted part."""
 
-    def __init__(self, lost: LostAnswer | None = None, error: Callable[[str], Exception] = Unreachable) -> None:
+    def __init__(self, lost: LostAnswer | None = None, error: Callable[[str], Exception] = Unavailable) -> None:
         self.names: list[str] = []
         self.is_lost = False
         self._lost, self._error = lost, error
@@ -109,7 +109,7 @@ class _Port:
 
 
 def check_every_lost_answer(
-    scenario: Callable[[Calls], None], *, error: Callable[[str], Exception] = Unreachable, least_calls: int = 1,
+    scenario: Callable[[Calls], None], *, error: Callable[[str], Exception] = Unavailable, least_calls: int = 1,
 ) -> list[LostAnswer]:
     """Runs `scenario` for each external call that its counted part makes; the answers that were lost, in turn.
 

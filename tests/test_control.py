@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chalicelib import control
-from chalicelib.cloud import Unreachable
-from chalicelib.control import Failed, Later, Operation, Refused, Request
+from chalicelib.cloud import Unavailable
+from chalicelib.control import Operation, Rejected, Request, RequeueAfter, RunFailed
 from chalicelib.plan import Action, Plan
-from chalicelib.site import Site
+from chalicelib.site import RegionContext
 from sandbox.simulation.parts import MemoryQueue
 from tests.schedules.places import Place, job
 
@@ -37,14 +37,14 @@ class Street:
         self.operation: Operation[str] = Operation(
             "lamps.light", "lights", self.observe, self.decide, {"light": self.light}, Asked)
 
-    def observe(self, site: Site, request: Request) -> str:
+    def observe(self, site: RegionContext, request: Request) -> str:
         self.asked.append(request)
         return str(request.parameters.lamp)
 
     def decide(self, seen: str, request: Request) -> Plan:
-        return Plan((Action("light", seen, "it is dark", routine=self.routine),), later=self.later)
+        return Plan((Action("light", seen, "it is dark", unaudited=self.routine),), requeue_after_seconds=self.later)
 
-    def light(self, site: Site, request: Request, actions: Sequence[Action]) -> Sequence[str]:
+    def light(self, site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
         if self.error:
             raise self.error
         self.lit += [action.target for action in actions]
@@ -52,7 +52,7 @@ class Street:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
+def site(tmp_path: Path) -> RegionContext:
     return Place(tmp_path, [job()]).sites["eu-west-1"]
 
 
@@ -62,11 +62,11 @@ def message(body: Any, received: int = 1, id: str = "m1") -> dict[str, Any]:
             "attributes": {"ApproximateReceiveCount": str(received)}}
 
 
-def journal(site: Site) -> list[dict[str, Any]]:
-    return [item.body for item in site.regional.query("journal#2026-03-28")]
+def journal(site: RegionContext) -> list[dict[str, Any]]:
+    return [item.body for item in site.local_store.query("journal#2026-03-28")]
 
 
-def test_an_empty_event_only_plans(site: Site) -> None:
+def test_an_empty_event_only_plans(site: RegionContext) -> None:
     street = Street()
     answer = control.run(street.operation, site, {})
     assert answer["status"] == "planned"
@@ -74,7 +74,7 @@ def test_an_empty_event_only_plans(site: Site) -> None:
     assert (street.lit, journal(site)) == ([], [])
 
 
-def test_apply_acts_and_writes_the_journal(site: Site) -> None:
+def test_apply_acts_and_writes_the_journal(site: RegionContext) -> None:
     street = Street()
     answer = control.run(street.operation, site, {"apply": True, "lamp": "bridge"}, id="req-1")
     assert (answer["status"], answer["results"]) == ("done", ("bridge burns",))
@@ -84,7 +84,7 @@ def test_apply_acts_and_writes_the_journal(site: Site) -> None:
     assert entry["results"] == ["bridge burns"]
 
 
-def test_a_digest_applies_only_that_plan(site: Site) -> None:
+def test_a_digest_applies_only_that_plan(site: RegionContext) -> None:
     street = Street()
     digest = control.run(street.operation, site, {})["digest"]
     assert control.run(street.operation, site, {"apply": digest})["status"] == "done"
@@ -94,7 +94,7 @@ def test_a_digest_applies_only_that_plan(site: Site) -> None:
     assert street.lit == ["corner"]
 
 
-def test_a_rule_applies_and_its_time_is_the_runs_now(site: Site) -> None:
+def test_a_rule_applies_and_its_time_is_the_runs_now(site: RegionContext) -> None:
     street = Street()
     control.run(street.operation, site, TICK)
     assert street.lit == ["corner"]
@@ -102,54 +102,56 @@ def test_a_rule_applies_and_its_time_is_the_runs_now(site: Site) -> None:
 
 
 @pytest.mark.parametrize("time", [None, "noon", 5, "2026-03-28T12:00:00"])
-def test_a_rules_event_without_a_time_is_refused_and_seen(site: Site, time: Any) -> None:
-    with pytest.raises(Failed, match="time"):
+def test_a_rules_event_without_a_time_is_refused_and_seen(site: RegionContext, time: Any) -> None:
+    with pytest.raises(RunFailed, match="time"):
         control.run(Street().operation, site, {"detail-type": "Scheduled Event", "time": time})
 
 
-def test_routine_acts_leave_no_journal(site: Site) -> None:
+def test_routine_acts_leave_no_journal(site: RegionContext) -> None:
     street = Street(routine=True)
     control.run(street.operation, site, TICK)
     assert (street.lit, journal(site)) == (["corner"], [])
 
 
-def test_what_stopped_in_the_middle_is_in_the_journal(site: Site) -> None:
+def test_what_stopped_in_the_middle_is_in_the_journal(site: RegionContext) -> None:
     with pytest.raises(ZeroDivisionError):
         control.run(Street(ZeroDivisionError("oops")).operation, site, {"apply": True})
     assert journal(site)[0]["results"] == ["stopped: ZeroDivisionError: oops"]
 
 
 @pytest.mark.parametrize(("error", "status"), [
-    (Refused("no such lamp"), "refused"), (Later("raining", 7), "later"), (Unreachable("dark"), "failed")])
-def test_by_hand_every_failure_is_an_answer(site: Site, error: Exception, status: str) -> None:
+    (Rejected("no such lamp"), "refused"), (RequeueAfter("raining", 7), "later"), (Unavailable("dark"), "failed")])
+def test_by_hand_every_failure_is_an_answer(site: RegionContext, error: Exception, status: str) -> None:
     answer = control.run(Street(error).operation, site, {"apply": True})
     assert answer["status"] == status
     assert str(error) in answer["message"]
 
 
-@pytest.mark.parametrize("error", [Refused("no"), Later("no", 1), Unreachable("no")])
-def test_a_scheduled_run_that_fails_is_an_error_of_its_lambda(site: Site, error: Exception) -> None:
-    with pytest.raises(Failed, match=r"lamps\.light: .*no"):
+@pytest.mark.parametrize("error", [Rejected("no"), RequeueAfter("no", 1), Unavailable("no")])
+def test_a_scheduled_run_that_fails_is_an_error_of_its_lambda(site: RegionContext, error: Exception) -> None:
+    with pytest.raises(RunFailed, match=r"lamps\.light: .*no"):
         control.run(Street(error).operation, site, TICK)
 
 
 @pytest.mark.parametrize(("error", "back"), [
-    (None, False), (Refused("no"), False), (Later("no", 7), True), (Unreachable("no"), True)])
-def test_only_what_may_succeed_later_goes_back_to_its_queue(site: Site, error: Exception | None, back: bool) -> None:
+    (None, False), (Rejected("no"), False), (RequeueAfter("no", 7), True), (Unavailable("no"), True)])
+def test_only_what_may_succeed_later_goes_back_to_its_queue(
+    site: RegionContext, error: Exception | None, back: bool
+) -> None:
     answer = control.run(Street(error).operation, site, {"Records": [message({})]})
     assert answer == {"batchItemFailures": [{"itemIdentifier": "m1"}] if back else []}
 
 
-def test_a_message_that_comes_later_is_hidden_until_then(site: Site) -> None:
-    control.run(Street(Later("no", 7)).operation, site, {"Records": [message({})]})
+def test_a_message_that_comes_later_is_hidden_until_then(site: RegionContext) -> None:
+    control.run(Street(RequeueAfter("no", 7)).operation, site, {"Records": [message({})]})
     queue = site.queues["schedule-runs"]
     assert isinstance(queue, MemoryQueue)
     assert queue.hidden == [("r1", 7)]
 
 
-def test_a_message_that_cannot_be_hidden_still_comes_back(site: Site) -> None:
+def test_a_message_that_cannot_be_hidden_still_comes_back(site: RegionContext) -> None:
     def dark(call: str) -> None:
-        raise Unreachable(call)
+        raise Unavailable(call)
 
     dim = msgspec.structs.replace(site, queues={"schedule-runs": MemoryQueue(fault=dark)})
     answer = control.run(Street(later=3).operation, dim, {"Records": [message({})]})
@@ -157,14 +159,14 @@ def test_a_message_that_cannot_be_hidden_still_comes_back(site: Site) -> None:
 
 
 @pytest.mark.parametrize("event", [None, [], "x", 3, {"lamp": 3}, {"lump": "x"}, {"apply": 1}, {"apply": None}])
-def test_a_wrong_event_gets_one_clear_refusal(site: Site, event: Any) -> None:
+def test_a_wrong_event_gets_one_clear_refusal(site: RegionContext, event: Any) -> None:
     answer = control.run(Street().operation, site, event)
     assert answer["status"] == "refused"
     assert "lamps.light" in answer["message"]
 
 
 @pytest.mark.parametrize("record", [{}, None, 3, message("{"), message("[]"), message({"lump": 1})])
-def test_a_foreign_message_is_refused_not_retried(site: Site, record: Any) -> None:
+def test_a_foreign_message_is_refused_not_retried(site: RegionContext, record: Any) -> None:
     street = Street()
     assert control.run(street.operation, site, {"Records": [record]}) == {"batchItemFailures": []}
     assert street.lit == []
@@ -177,7 +179,7 @@ JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambd
 
 @given(JSON)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_no_event_breaks_the_loop(site: Site, event: Any) -> None:
+def test_no_event_breaks_the_loop(site: RegionContext, event: Any) -> None:
     answer = control.run(Street().operation, site, event)
     assert "status" in answer or "batchItemFailures" in answer
 

@@ -13,7 +13,7 @@ from chalicelib import durations
 from chalicelib.schedules import catalogue, crontab, explain, policy
 from chalicelib.schedules.fields import FIELDS
 from chalicelib.schedules.job import Overlap, Target
-from chalicelib.schedules.records import BAD
+from chalicelib.schedules.records import ALERT_KIND_BY_STATE
 from commands.cli import COMMANDS
 from commands.conform_rules import CHECKS, records
 
@@ -163,11 +163,11 @@ def test_every_kind_of_alert_is_told() -> None:
     tree = ast.parse((ROOT / "chalicelib" / "schedules" / "decide.py").read_text())
     kinds = {text for node in ast.walk(tree) for text in _kinds(node)}
     assert len(kinds) > 3
-    assert sorted(names("Alerts", "kind")) == sorted(kinds | set(BAD.values()))
+    assert sorted(names("Alerts", "kind")) == sorted(kinds | set(ALERT_KIND_BY_STATE.values()))
 
 
 def _kinds(node: ast.AST) -> Iterator[str]:
-    """The kinds of alert that are written out: `_alert(job, slot, "Missed", ...)` and `{"kind": "Takeover"}`."""
+    """The kinds of alert that are written out: `_alert(job, slot, "Missed", ...)` and `{"kind": "RegionTakeover"}`."""
     if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "_alert":
         yield from _texts(node.args[2])
     elif isinstance(node, ast.Dict):
@@ -199,7 +199,7 @@ def made_of_words() -> set[str]:
 
 
 # Where the code and the severity stand among the arguments of what makes a finding.
-_MAKERS = {"Advice": (1, 4), "_finding": (1, None), "_file_finding": (2, 1)}
+_MAKERS = {"LineDiagnostic": (1, 4), "_finding": (1, None), "_file_finding": (2, 1)}
 
 
 def _codes(node: ast.AST) -> Iterator[tuple[str, str]]:

@@ -24,15 +24,15 @@ DOCUMENTED: dict[str, type[msgspec.Struct]] = {
     "[schedules.http]": fleet.Http,
     "[[queues]]": fleet.Queue,
     "[health_checks]": fleet.HealthChecks,
-    "[regions.entrance]": declared.Entrance,
+    "[regions.entrance]": declared.Endpoint,
     "[routing]": declared.Routing,
-    "[[routing.orders]]": declared.OwnOrder,
+    "[[routing.orders]]": declared.PreferenceOverride,
     "[tunnels]": tunnels.Tunnels,
     "[databases]": databases.Databases,
     "[[databases.servers]]": databases.Server,
     "[tunnels.hosts]": hosts.Hosts,
-    "[[tunnels.hosts.regions]]": hosts.Place,
-    "[[tunnels.hosts.ways]]": hosts.Way,
+    "[[tunnels.hosts.regions]]": hosts.HostRegion,
+    "[[tunnels.hosts.ways]]": hosts.PrimaryRoute,
 }
 
 

@@ -45,7 +45,7 @@ def test_the_master_is_in_a_region_of_the_fleet_and_endpoints_are_of_one_kind() 
     with pytest.raises(fleet.FleetError, match=r"fleet.toml:26: tunnels.tag: give a group .* or a tag"):
         fleet.parse(GOOD + TUNNELS + 'group = "a"\ntag = "Role=tunnel"')
     read = fleet.parse(GOOD + TUNNELS).tunnels
-    assert read and (read.slots, read.every, read.lives_in("us-east-1"), read.lives_in("eu-west-1")) == (
+    assert read and (read.slots, read.every, read.needs_tunnels("us-east-1"), read.needs_tunnels("eu-west-1")) == (
         2, 2, False, True)
 
 
@@ -70,7 +70,7 @@ def test_a_stage_lays_its_own_tables_over_the_rest() -> None:
     assert plain == fleet.parse(GOOD) and other.queues == () and other.regions == plain.regions
     assert (test.schedules.patience, test.schedules.timezone) == (90, "Europe/Stockholm")
     assert [region.name for region in test.regions] == ["eu-west-1", "us-east-1", "eu-west-3"]
-    assert test.regions[1].entrance == declared.Entrance(addresses=("192.0.2.1",)) and test.queues == plain.queues
+    assert test.regions[1].entrance == declared.Endpoint(addresses=("192.0.2.1",)) and test.queues == plain.queues
 
 
 @pytest.mark.parametrize(("before", "after", "wanted"), [

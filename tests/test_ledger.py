@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.cloud import Unreachable
-from chalicelib.ledger import Item, Replicas
+from chalicelib.cloud import Unavailable
+from chalicelib.ledger import Item, ReplicatedStore
 from sandbox.simulation.parts import MemoryTable, Store
 
 
@@ -17,7 +17,7 @@ class Flaky:
 
     def __call__(self, call: str) -> None:
         if self.script and self.script.pop(0):
-            raise Unreachable(f"simulated {call}")
+            raise Unavailable(f"simulated {call}")
 
 
 def test_create_makes_only_what_is_not_there() -> None:
@@ -30,8 +30,8 @@ def test_swap_needs_the_item_as_it_was() -> None:
     table = MemoryTable()
     first = table.create("a", "1", {})
     assert first is not None
-    assert table.swap(first, {"x": 2}) == Item("a", "1", 2, {"x": 2})
-    assert table.swap(first, {"x": 3}) is None
+    assert table.compare_and_set(first, {"x": 2}) == Item("a", "1", 2, {"x": 2})
+    assert table.compare_and_set(first, {"x": 3}) is None
     assert table.delete(first) is False
 
 
@@ -49,10 +49,10 @@ def test_a_lost_replica_is_passed_over_for_a_while() -> None:
 
     def down(call: str) -> None:
         calls.append(call)
-        raise Unreachable("down")
+        raise Unavailable("down")
 
     now, store = [0.0], Store()
-    replicas = Replicas([MemoryTable(store, down), MemoryTable(store)], clock=lambda: now[0])
+    replicas = ReplicatedStore([MemoryTable(store, down), MemoryTable(store)], clock=lambda: now[0])
     replicas.get("a", "1")
     replicas.get("a", "1")
     assert len(calls) == 1
@@ -63,10 +63,10 @@ def test_a_lost_replica_is_passed_over_for_a_while() -> None:
 
 def test_when_no_replica_answers_the_last_ones_word_is_passed_on() -> None:
     def down(call: str) -> None:
-        raise Unreachable("eu-west-3: down")
+        raise Unavailable("eu-west-3: down")
 
-    with pytest.raises(Unreachable, match="eu-west-3"):
-        Replicas([MemoryTable(fault=down)] * 3).get("a", "1")
+    with pytest.raises(Unavailable, match="eu-west-3"):
+        ReplicatedStore([MemoryTable(fault=down)] * 3).get("a", "1")
 
 
 SCRIPT = st.lists(st.booleans(), max_size=6)
@@ -75,14 +75,14 @@ SCRIPT = st.lists(st.booleans(), max_size=6)
 @given(st.lists(SCRIPT, min_size=4, max_size=4))
 def test_of_two_creators_exactly_one_wins_whatever_answers_get_lost(scripts: list[list[bool]]) -> None:
     store = Store()
-    mine = Replicas([MemoryTable(store, Flaky(list(script))) for script in scripts[:2]])
-    theirs = Replicas([MemoryTable(store, Flaky(list(script))) for script in scripts[2:]])
+    mine = ReplicatedStore([MemoryTable(store, Flaky(list(script))) for script in scripts[:2]])
+    theirs = ReplicatedStore([MemoryTable(store, Flaky(list(script))) for script in scripts[2:]])
     won = []
     for name, replicas in (("mine", mine), ("theirs", theirs)):
         try:
             if replicas.create("a", "1", {"by": name}):
                 won.append(name)
-        except Unreachable:
+        except Unavailable:
             continue
     there = MemoryTable(store).get("a", "1")
     assert len(won) <= 1
@@ -96,10 +96,10 @@ def test_a_swap_whose_answer_got_lost_is_still_known_to_be_ours(first: list[bool
     store = Store()
     item = MemoryTable(store).create("a", "1", {})
     assert item is not None
-    replicas = Replicas([MemoryTable(store, Flaky(list(first))), MemoryTable(store, Flaky(list(second)))])
+    replicas = ReplicatedStore([MemoryTable(store, Flaky(list(first))), MemoryTable(store, Flaky(list(second)))])
     try:
-        mine = replicas.swap(item, {"x": 1})
-    except Unreachable:
+        mine = replicas.compare_and_set(item, {"x": 1})
+    except Unavailable:
         return
     assert mine == MemoryTable(store).get("a", "1")
 
@@ -109,9 +109,9 @@ def test_a_delete_whose_answer_got_lost_has_happened(first: list[bool], second: 
     store = Store()
     item = MemoryTable(store).create("a", "1", {})
     assert item is not None
-    replicas = Replicas([MemoryTable(store, Flaky(list(first))), MemoryTable(store, Flaky(list(second)))])
+    replicas = ReplicatedStore([MemoryTable(store, Flaky(list(first))), MemoryTable(store, Flaky(list(second)))])
     try:
         assert replicas.delete(item)
-    except Unreachable:
+    except Unavailable:
         return
     assert MemoryTable(store).get("a", "1") is None

@@ -15,7 +15,7 @@ class GroupMember(msgspec.Struct, frozen=True):
 
 
 class AutoScaling(Protocol):
-    """One region's Auto Scaling. A method raises `ClientError` if AWS denies the call, `Unreachable` without answer."""
+    """One region's Auto Scaling. A method raises `ClientError` if AWS denies the call, `Unavailable` without answer."""
 
     def members(self, group: str) -> tuple[GroupMember, ...] | None:
         """The instances of `group`; `None` if the region has no such group."""
@@ -31,7 +31,7 @@ class AwsAutoScaling:
         self.region = region
 
     def members(self, group: str) -> tuple[GroupMember, ...] | None:
-        answer = cloud.reach(self.region, lambda: self._client.describe_auto_scaling_groups(
+        answer = cloud.aws_call(self.region, lambda: self._client.describe_auto_scaling_groups(
             AutoScalingGroupNames=[group]))
         if not answer["AutoScalingGroups"]:
             return None
@@ -39,7 +39,7 @@ class AwsAutoScaling:
                      for member in answer["AutoScalingGroups"][0]["Instances"])
 
     def terminate(self, instance: str) -> None:
-        cloud.reach(self.region, lambda: self._client.terminate_instance_in_auto_scaling_group(
+        cloud.aws_call(self.region, lambda: self._client.terminate_instance_in_auto_scaling_group(
             InstanceId=instance, ShouldDecrementDesiredCapacity=False))
 
     @property

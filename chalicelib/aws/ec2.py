@@ -19,7 +19,7 @@ class Instance(msgspec.Struct, frozen=True):
 
 
 class Ec2(Protocol):
-    """One region's EC2. A method raises `ClientError` if AWS denies the call, `Unreachable` without an answer."""
+    """One region's EC2. A method raises `ClientError` if AWS denies the call, `Unavailable` without an answer."""
 
     def instances(self, ids: Sequence[str]) -> Mapping[str, Instance]:
         """Those of `ids` that exist, by id."""
@@ -49,13 +49,13 @@ class AwsEc2:
         return self._described(f"tag:{key}", [value])
 
     def stop(self, instance: str) -> None:
-        cloud.reach(self.region, lambda: self._client.stop_instances(InstanceIds=[instance]))
+        cloud.aws_call(self.region, lambda: self._client.stop_instances(InstanceIds=[instance]))
 
     def start(self, instance: str) -> None:
-        cloud.reach(self.region, lambda: self._client.start_instances(InstanceIds=[instance]))
+        cloud.aws_call(self.region, lambda: self._client.start_instances(InstanceIds=[instance]))
 
     def _described(self, name: str, values: Sequence[str]) -> dict[str, Instance]:
-        answer = cloud.reach(self.region, lambda: self._client.describe_instances(
+        answer = cloud.aws_call(self.region, lambda: self._client.describe_instances(
             Filters=[{"Name": name, "Values": list(values)}]))
         return {one["InstanceId"]: Instance(one["InstanceId"], one["State"]["Name"], one.get("PrivateIpAddress", ""))
                 for reservation in answer["Reservations"] for one in reservation["Instances"]}

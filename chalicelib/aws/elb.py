@@ -7,7 +7,7 @@ from chalicelib import cloud
 
 
 class Elb(Protocol):
-    """One region's load balancers. A method raises `ClientError` if AWS denies the call, `Unreachable` without answer.
+    """One region's load balancers. A method raises `ClientError` if AWS denies the call, `Unavailable` without answer.
 
     A target group is given by its name.
     """
@@ -30,20 +30,21 @@ class AwsElb:
 
     def targets(self, group: str) -> Mapping[str, str]:
         arn = self._arn(group)
-        answer = cloud.reach(self.region, lambda: self._client.describe_target_health(TargetGroupArn=arn))
+        answer = cloud.aws_call(self.region, lambda: self._client.describe_target_health(TargetGroupArn=arn))
         return {one["Target"]["Id"]: one["TargetHealth"]["State"] for one in answer["TargetHealthDescriptions"]}
 
     def register(self, group: str, instance: str) -> None:
         arn = self._arn(group)
-        cloud.reach(self.region, lambda: self._client.register_targets(TargetGroupArn=arn, Targets=[{"Id": instance}]))
+        cloud.aws_call(self.region, lambda: self._client.register_targets(TargetGroupArn=arn,
+                                                                          Targets=[{"Id": instance}]))
 
     def deregister(self, group: str, instance: str) -> None:
         arn = self._arn(group)
-        cloud.reach(self.region, lambda: self._client.deregister_targets(
+        cloud.aws_call(self.region, lambda: self._client.deregister_targets(
             TargetGroupArn=arn, Targets=[{"Id": instance}]))
 
     def _arn(self, group: str) -> str:
-        answer = cloud.reach(self.region, lambda: self._client.describe_target_groups(Names=[group]))
+        answer = cloud.aws_call(self.region, lambda: self._client.describe_target_groups(Names=[group]))
         arn: str = answer["TargetGroups"][0]["TargetGroupArn"]
         return arn
 

@@ -7,7 +7,7 @@ from chalicelib import cloud
 
 
 class Secrets(Protocol):
-    """One region's Secrets Manager. A method raises `ClientError` if AWS denies the call, `Unreachable` without answer.
+    """One region's Secrets Manager. A method raises `ClientError` if AWS denies the call, `Unavailable` without answer.
     """
 
     def labels(self, secret: str) -> Mapping[str, str] | None:
@@ -28,7 +28,7 @@ class AwsSecrets:
 
     def labels(self, secret: str) -> Mapping[str, str] | None:
         try:
-            answer = cloud.reach(self.region, lambda: self._client.describe_secret(SecretId=secret))
+            answer = cloud.aws_call(self.region, lambda: self._client.describe_secret(SecretId=secret))
         except cloud.ClientError as error:
             if error.response.get("Error", {}).get("Code") != "ResourceNotFoundException":
                 raise
@@ -36,12 +36,12 @@ class AwsSecrets:
         return {label: version for version, labels in answer.get("VersionIdsToStages", {}).items() for label in labels}
 
     def put(self, secret: str, version: str, value: str, label: str) -> None:
-        cloud.reach(self.region, lambda: self._client.put_secret_value(
+        cloud.aws_call(self.region, lambda: self._client.put_secret_value(
             SecretId=secret, ClientRequestToken=version, SecretString=value, VersionStages=[label]))
 
     def move_label(self, secret: str, label: str, *, to: str = "", from_: str = "") -> None:
         moves = ({"MoveToVersionId": to} if to else {}) | ({"RemoveFromVersionId": from_} if from_ else {})
-        cloud.reach(self.region, lambda: self._client.update_secret_version_stage(
+        cloud.aws_call(self.region, lambda: self._client.update_secret_version_stage(
             SecretId=secret, VersionStage=label, **moves))
 
     @property

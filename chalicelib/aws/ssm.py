@@ -23,7 +23,7 @@ class Invocation(msgspec.Struct, frozen=True):
 
 
 class Ssm(Protocol):
-    """One region's Systems Manager. A method raises `ClientError` if AWS denies the call, `Unreachable` without answer.
+    """One region's Systems Manager. A method raises `ClientError` if AWS denies the call, `Unavailable` without answer.
     """
 
     def send_command(
@@ -51,20 +51,20 @@ class AwsSsm:
         self, instance: str, document: str, parameters: Mapping[str, str], *, timeout_seconds: int, comment: str = ""
     ) -> str:
         # Run Command takes at most 100 characters of comment.
-        answer = cloud.reach(self.region, lambda: self._client.send_command(
+        answer = cloud.aws_call(self.region, lambda: self._client.send_command(
             InstanceIds=[instance], DocumentName=document, TimeoutSeconds=timeout_seconds, Comment=comment[:100],
             Parameters={name: [value] for name, value in parameters.items()}))
         return str(answer["Command"]["CommandId"])
 
     def invocation(self, command: str, instance: str) -> Invocation:
-        answer = cloud.reach(self.region, lambda: self._client.get_command_invocation(
+        answer = cloud.aws_call(self.region, lambda: self._client.get_command_invocation(
             CommandId=command, InstanceId=instance))
         return Invocation(answer["Status"], answer.get("StatusDetails", ""), answer.get("StandardOutputContent", ""),
                           answer.get("StandardErrorContent", ""))
 
     def parameter(self, name: str) -> str | None:
         try:
-            answer = cloud.reach(self.region, lambda: self._client.get_parameter(Name=name))
+            answer = cloud.aws_call(self.region, lambda: self._client.get_parameter(Name=name))
         except cloud.ClientError as error:
             if error.response.get("Error", {}).get("Code") != "ParameterNotFound":
                 raise
@@ -72,7 +72,7 @@ class AwsSsm:
         return str(answer["Parameter"]["Value"])
 
     def put_parameter(self, name: str, value: str) -> None:
-        cloud.reach(self.region, lambda: self._client.put_parameter(
+        cloud.aws_call(self.region, lambda: self._client.put_parameter(
             Name=name, Value=value, Type="String", Overwrite=True))
 
     @property

@@ -7,7 +7,7 @@ import msgspec
 from aws_lambda_powertools import single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 
-from chalicelib.cloud import NO_ANSWER, Unreachable
+from chalicelib.cloud import AWS_ERRORS, Unavailable
 from chalicelib.control import Request, count
 from chalicelib.databases.connection import DatabaseError
 from chalicelib.databases.reach import Reach
@@ -18,48 +18,48 @@ from chalicelib.databases.records import (
     MEMORY,
     READINESS,
     REPAIRS,
-    Master,
-    Memory,
-    Repairs,
-    Report,
-    State,
+    PrimaryRecord,
+    RegionReport,
+    RepairState,
+    ServerStatus,
+    WatchState,
     body,
     read,
 )
-from chalicelib.ledger import Table
+from chalicelib.ledger import Store
 from chalicelib.plan import Action
-from chalicelib.site import Site
+from chalicelib.site import RegionContext
 
 _FASTER = "another run was faster"
-Held = TypeVar("Held", Memory, Repairs)
+Held = TypeVar("Held", WatchState, RepairState)
 
 
-def remember(site: Site, request: Request, actions: Sequence[Action]) -> list[str]:
+def remember(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
     """Claims this minute of the watch."""
     [action] = actions
-    return [_claimed(site.regional, MEMORY, action.facts["rev"], action.facts["memory"])]
+    return [_claimed(site.local_store, MEMORY, action.details["version"], action.details["memory"])]
 
 
-def claim(site: Site, request: Request, actions: Sequence[Action]) -> list[str]:
+def claim(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
     """Claims this minute of healing."""
     [action] = actions
-    return [_claimed(site.regional, REPAIRS, action.facts["rev"], action.facts["repairs"])]
+    return [_claimed(site.local_store, REPAIRS, action.details["version"], action.details["repairs"])]
 
 
-def _claimed(table: Table, key: tuple[str, str], rev: int, new: dict[str, Any]) -> str:
+def _claimed(table: Store, key: tuple[str, str], version: int, new: dict[str, Any]) -> str:
     item = table.get(*key)
-    if (item.rev if item else 0) != rev:
+    if (item.version if item else 0) != version:
         return _FASTER
-    return "remembered" if (table.swap(item, new) if item else table.create(*key, new)) else _FASTER
+    return "remembered" if (table.compare_and_set(item, new) if item else table.create(*key, new)) else _FASTER
 
 
-def mine(site: Site, request: Request, key: tuple[str, str], kind: type[Held]) -> bool:
+def mine(site: RegionContext, request: Request, key: tuple[str, str], kind: type[Held]) -> bool:
     """Whether the minute is this run's."""
-    item = site.regional.get(*key)
+    item = site.local_store.get(*key)
     return item is not None and read(item.body, kind).turn == turn_of(request)
 
 
-def fence(site: Site, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
+def fence(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
     """Closes this region's server, which takes writes that belong elsewhere.
 
     Who the master is is read again before and after: a promotion of this very region must not be undone.
@@ -69,9 +69,9 @@ def fence(site: Site, request: Request, actions: Sequence[Action], reach: Reach)
         return [f"{region}: has become the master meanwhile"]
     server = reach(site, region, True)
     try:
-        cut = server.close()
+        cut = server.set_read_only()
         if _master(site).may_write(region):
-            server.open()
+            server.set_writable()
             return [f"{region}: became the master meanwhile, and was opened again"]
     except DatabaseError as error:
         count("FenceFailed", region=region)
@@ -80,70 +80,70 @@ def fence(site: Site, request: Request, actions: Sequence[Action], reach: Reach)
     return [f"{region}: read-only now, {cut} connections cut off"]
 
 
-def rejoin(site: Site, request: Request, actions: Sequence[Action]) -> list[str]:
+def rejoin(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
     """Takes this region's fence out of the table, if that is still as it was seen."""
     [action] = actions
-    item = site.coordination.get(*MASTER)
-    if item is None or item.rev != action.facts["rev"]:
+    item = site.shared_store.get(*MASTER)
+    if item is None or item.version != action.details["version"]:
         return [_FASTER]
-    master = read(item.body, Master)
+    master = read(item.body, PrimaryRecord)
     fenced = tuple(region for region in master.fenced if region != site.region)
-    done = site.coordination.swap(item, body(msgspec.structs.replace(master, fenced=fenced)))
+    done = site.shared_store.compare_and_set(item, body(msgspec.structs.replace(master, fenced=fenced)))
     return [f"{site.region}: no longer fenced" if done else _FASTER]
 
 
-def _master(site: Site) -> Master:
-    item = site.coordination.get(*MASTER)
-    return read(item.body, Master) if item else Master("")
+def _master(site: RegionContext) -> PrimaryRecord:
+    item = site.shared_store.get(*MASTER)
+    return read(item.body, PrimaryRecord) if item else PrimaryRecord("")
 
 
-def ready(site: Site, request: Request, actions: Sequence[Action]) -> list[str]:
+def ready(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
     """What the application and routing read; good for three minutes."""
     [action] = actions
-    said = dict(action.facts) | {"until": action.facts["at"] + FRESH}
-    put(site.regional, READINESS, said)
+    said = dict(action.details) | {"until": action.details["at"] + FRESH}
+    put(site.local_store, READINESS, said)
     return ["ready" if said["ready"] else f"not ready: {said['why']}"]
 
 
-def put(table: Table, key: tuple[str, str], new: dict[str, Any]) -> bool:
+def put(table: Store, key: tuple[str, str], new: dict[str, Any]) -> bool:
     """Writes an item, whatever it was; `False` if somebody else did at the same time."""
     item = table.get(*key)
-    return bool(table.swap(item, new) if item else table.create(*key, new))
+    return bool(table.compare_and_set(item, new) if item else table.create(*key, new))
 
 
-def alert(site: Site, request: Request, actions: Sequence[Action]) -> list[str]:
+def alert(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
     """Tells people what the watch found, once for all runs of a minute; what did not go out is due in the next one."""
-    if not mine(site, request, MEMORY, Memory):
+    if not mine(site, request, MEMORY, WatchState):
         return [_FASTER]
     untold, results = _tell(site, actions)
-    item = site.regional.get(*MEMORY) if untold else None
+    item = site.local_store.get(*MEMORY) if untold else None
     if item:
-        memory = read(item.body, Memory)
+        memory = read(item.body, WatchState)
         due = {kind: msgspec.structs.replace(one, told=0) if kind in untold else one
                for kind, one in memory.episodes.items()}
-        site.regional.swap(item, body(msgspec.structs.replace(memory, episodes=due)))
+        site.local_store.compare_and_set(item, body(msgspec.structs.replace(memory, episodes=due)))
     return results
 
 
-def alert_of_healing(site: Site, request: Request, actions: Sequence[Action]) -> list[str]:
+def alert_of_healing(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
     """Tells people what healing cannot mend; what did not go out is due again in the next minute."""
-    if not mine(site, request, REPAIRS, Repairs):
+    if not mine(site, request, REPAIRS, RepairState):
         return [_FASTER]
     untold, results = _tell(site, actions)
-    item = site.regional.get(*REPAIRS) if untold else None
+    item = site.local_store.get(*REPAIRS) if untold else None
     if item:
-        site.regional.swap(item, body(msgspec.structs.replace(read(item.body, Repairs), told={})))
+        site.local_store.compare_and_set(item, body(msgspec.structs.replace(read(item.body, RepairState), told={})))
     return results
 
 
-def _tell(site: Site, actions: Sequence[Action]) -> tuple[set[str], list[str]]:
+def _tell(site: RegionContext, actions: Sequence[Action]) -> tuple[set[str], list[str]]:
     """Publishes each action as a notice; the kinds that did not go out, and what came of each."""
     untold, results = set(), []
     for action in actions:
-        kind = action.facts["kind"]
+        kind = action.details["kind"]
         try:
             site.alerts.publish(f"{kind}: database in {action.target}", action.reason)
-        except NO_ANSWER as error:
+        except AWS_ERRORS as error:
             untold.add(kind)
             results.append(f"{kind}: not told, to be tried again: {error}")
         else:
@@ -152,37 +152,37 @@ def _tell(site: Site, actions: Sequence[Action]) -> tuple[set[str], list[str]]:
     return untold, results
 
 
-def report(site: Site, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
+def report(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
     """Writes the heartbeat where it belongs, and for other regions what was seen here."""
     [action] = actions
-    item = site.regional.get(*MEMORY)
-    if item is None or read(item.body, Memory).turn != turn_of(request):
+    item = site.local_store.get(*MEMORY)
+    if item is None or read(item.body, WatchState).turn != turn_of(request):
         return [_FASTER]
-    memory, results = read(item.body, Memory), []
-    if action.facts["beat"]:
+    memory, results = read(item.body, WatchState), []
+    if action.details["beat"]:
         memory, said = _beat(site, memory, reach)
         results.append(said)
-        site.regional.swap(item, body(memory))
-    seen = msgspec.structs.replace(read(action.facts["report"], Report), beats=memory.beats)
-    for name, value in action.facts["gauges"].items():
+        site.local_store.compare_and_set(item, body(memory))
+    seen = msgspec.structs.replace(read(action.details["report"], RegionReport), heartbeats=memory.heartbeats)
+    for name, value in action.details["gauges"].items():
         gauge(name, value, site.region)
     return [*results, publish(site, seen)]
 
 
-def _beat(site: Site, memory: Memory, reach: Reach) -> tuple[Memory, str]:
+def _beat(site: RegionContext, memory: WatchState, reach: Reach) -> tuple[WatchState, str]:
     try:
-        at = reach(site, site.region, False).beat(site.region)
+        at = reach(site, site.region, False).write_heartbeat(site.region)
     except DatabaseError as error:
         count("HeartbeatFailed", region=site.region)
         return memory, f"no heartbeat: {error}"
-    return msgspec.structs.replace(memory, beats=(*memory.beats, at)[-BEATS:]), "heartbeat written"
+    return msgspec.structs.replace(memory, heartbeats=(*memory.heartbeats, at)[-BEATS:]), "heartbeat written"
 
 
-def publish(site: Site, seen: Report) -> str:
+def publish(site: RegionContext, seen: RegionReport) -> str:
     """The report of this region, in the coordination table; without it a region goes on alone."""
     try:
-        put(site.coordination, ("databases", site.region), body(seen))
-    except Unreachable as error:
+        put(site.shared_store, ("databases", site.region), body(seen))
+    except Unavailable as error:
         count("ReportFailed", region=site.region)
         return f"not reported: {error}"
     return "reported"
@@ -194,37 +194,37 @@ def gauge(name: str, value: float, region: str) -> None:
         one.add_dimension("region", region)
 
 
-def restart(site: Site, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
+def restart(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
     """Starts threads again; nothing is skipped. What has come of it is looked at once, and again in a minute."""
     [action] = actions
-    if not mine(site, request, REPAIRS, Repairs):
+    if not mine(site, request, REPAIRS, RepairState):
         return [_FASTER]
     server = reach(site, site.region, True)
     try:
-        server.start(action.facts["threads"])
-        after = server.look()
+        server.start(action.details["threads"])
+        after = server.read_status()
     except DatabaseError as error:
         count("HealFailed", region=site.region)
         return [f"not started: {error}"]
     count("ReplicationRestarted", region=site.region)
-    return [f"{' and '.join(action.facts['threads'])} started; {_threads(after)}"]
+    return [f"{' and '.join(action.details['threads'])} started; {_threads(after)}"]
 
 
-def follow(site: Site, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
+def follow(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
     """Points this region's replica at the new master."""
     [action] = actions
-    if not mine(site, request, REPAIRS, Repairs):
+    if not mine(site, request, REPAIRS, RepairState):
         return [_FASTER]
     server = reach(site, site.region, True)
     try:
-        server.follow(action.facts["host"], action.facts["port"])
-        return [f"replicates from {action.facts['host']}:{action.facts['port']}; {_threads(server.look())}"]
+        server.change_source(action.details["host"], action.details["port"])
+        return [f"replicates from {action.details['host']}:{action.details['port']}; {_threads(server.read_status())}"]
     except DatabaseError as error:
         count("HealFailed", region=site.region)
         return [f"not pointed: {error}"]
 
 
-def _threads(look: State) -> str:
+def _threads(look: ServerStatus) -> str:
     found = look.replication
     return f"IO {found.io.state}, SQL {found.sql.state}" if found else "it does not replicate"
 

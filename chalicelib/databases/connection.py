@@ -21,7 +21,7 @@ from pymysql.connections import Connection
 from pymysql.cursors import DictCursor
 
 from chalicelib.databases.declared import Databases
-from chalicelib.databases.records import Trouble
+from chalicelib.databases.records import ServerError
 from chalicelib.databases.secrets import Login
 
 # How servers turn a client away before or at login; their text says which remedy. From both servers' error references.
@@ -36,7 +36,7 @@ _GARBLED = (struct.error, ValueError, IndexError, TypeError, KeyError, Attribute
 class DatabaseError(Exception):
     """A server could not be asked; `trouble` says why."""
 
-    def __init__(self, trouble: Trouble) -> None:
+    def __init__(self, trouble: ServerError) -> None:
         super().__init__(str(trouble))
         self.trouble = trouble
 
@@ -95,7 +95,7 @@ def _open(
         sock = socket.create_connection((place.host, place.port), float(settings.timeout))
     except OSError as error:
         why = "no answer" if isinstance(error, TimeoutError) else error.strerror or str(error)
-        raise DatabaseError(Trouble("unreachable", str(place), f"cannot connect: {why}; look at the tunnels, the "
+        raise DatabaseError(ServerError("unreachable", str(place), f"cannot connect: {why}; look at the tunnels, the "
                                     "security groups and whether the server runs")) from None
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     deadline.watch(sock)
@@ -114,8 +114,9 @@ def _tls(place: Place, login: Login, settings: Databases, root: Path) -> dict[st
         context = ssl.create_default_context(cafile=file, cadata=None if file else login.ca or None)
     except (OSError, ValueError) as error:
         what = f"ca = {settings.ca!r}" if settings.ca else "the secret's ca"
-        raise DatabaseError(Trouble("setup", str(place), f"{what} cannot be used ({error}); give certificates in PEM")
-                            ) from None
+        raise DatabaseError(
+            ServerError("setup", str(place), f"{what} cannot be used ({error}); give certificates in PEM")
+        ) from None
     # Python 3.13 is stricter than the certificates that MySQL and MariaDB make for themselves.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return {"ssl": context}
@@ -167,37 +168,45 @@ def _told(place: Place, deadline: _Deadline) -> Iterator[None]:
         raise DatabaseError(_garbled(place, error, deadline)) from None
 
 
-def _trouble(place: Place, error: pymysql.MySQLError, deadline: _Deadline) -> Trouble:
+def _trouble(place: Place, error: pymysql.MySQLError, deadline: _Deadline) -> ServerError:
     number = error.args[0] if error.args and isinstance(error.args[0], int) else 0
     text = _printable(error.args[1] if len(error.args) > 1 else error)
     cause = getattr(error, "original_exception", None) or error.__context__
     if deadline.passed or isinstance(cause, TimeoutError):
         return _silent(place, deadline)
     if isinstance(cause, ssl.SSLError) or number == 2026:
-        return Trouble("tls", str(place), f"{text}; look at tls, ca and tls_name in fleet.toml, and whether the server "
-                       "has TLS", number)
+        return ServerError(
+            "tls",
+            str(place),
+            f"{text}; look at tls, ca and tls_name in fleet.toml, and whether the server has TLS",
+            number,
+        )
     if number in _DENIED:
-        return Trouble("denied", str(place), f"{text}; compare the secret with the user and its grants", number)
+        return ServerError("denied", str(place), f"{text}; compare the secret with the user and its grants", number)
     if number in _REFUSED:
-        return Trouble("refused", str(place), f"{text}; {_REFUSED[number]}", number)
+        return ServerError("refused", str(place), f"{text}; {_REFUSED[number]}", number)
     if isinstance(error, pymysql.InternalError) or (not number and not isinstance(error, pymysql.OperationalError)):
         return _garbled(place, error, deadline)
     if number in (2003, 2006, 2013):
-        return Trouble("unreachable", str(place), f"the connection broke: {text}; look at the tunnels and whether the "
-                       "server runs", number)
-    return Trouble("sql", str(place), text, number)
+        return ServerError(
+            "unreachable",
+            str(place),
+            f"the connection broke: {text}; look at the tunnels and whether the server runs",
+            number,
+        )
+    return ServerError("sql", str(place), text, number)
 
 
-def _silent(place: Place, deadline: _Deadline) -> Trouble:
-    return Trouble("silent", str(place), "took the connection, but gave no answer in time (at most "
+def _silent(place: Place, deadline: _Deadline) -> ServerError:
+    return ServerError("silent", str(place), "took the connection, but gave no answer in time (at most "
                    f"{deadline.seconds:g} s in all); the server hangs, or a tunnel to it does")
 
 
-def _garbled(place: Place, error: Exception, deadline: _Deadline) -> Trouble:
+def _garbled(place: Place, error: Exception, deadline: _Deadline) -> ServerError:
     if deadline.passed or isinstance(error, TimeoutError):
         return _silent(place, deadline)
     what = f"{type(error).__name__}: {_printable(error)}"
-    return Trouble("garbled", str(place), f"does not talk as MySQL does ({what}); look at what listens there")
+    return ServerError("garbled", str(place), f"does not talk as MySQL does ({what}); look at what listens there")
 
 
 def _printable(text: object) -> str:

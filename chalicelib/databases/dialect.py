@@ -8,8 +8,8 @@ binary log (binlog) replication" in the user guide of Amazon RDS. Nothing here s
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chalicelib.databases.gtid import Engine, Gtids, read
-from chalicelib.databases.records import Replication, State, Thread
+from chalicelib.databases.gtid import Engine, GtidSet, read
+from chalicelib.databases.records import ReplicaStatus, ReplicaThread, ServerStatus
 
 # What a server is asked in one statement: names that it does not know are simply missing from its answer.
 VARIABLES = (
@@ -117,7 +117,7 @@ def writers(rows: Sequence[Mapping[str, Any]], own: int) -> list[int]:
 
 def state(
     region: str, at: float, clock: float, variables: Mapping[str, str], rows: Sequence[Mapping[str, Any]]
-) -> State:
+) -> ServerStatus:
     """What the answers to `VARIABLES` and `status` say; `ValueError` if they are none."""
     version = variables.get("version", "")
     if not version:
@@ -125,7 +125,7 @@ def state(
     of = engine(version)
     gtids = read(of, *(variables.get(name, "") for name in (
         ("gtid_slave_pos", "gtid_binlog_state", "gtid_current_pos") if of == "mariadb" else ("gtid_executed",))))
-    return State(
+    return ServerStatus(
         region, of, version, variables.get("server_uuid") or variables.get("server_id", ""),
         _on(variables, "read_only", "super_read_only"), gtids, at, clock, _on(variables, "log_bin"),
         _on(variables, "log_slave_updates", "log_replica_updates"),
@@ -133,13 +133,13 @@ def state(
         _replication(of, rows[0], gtids) if rows else None)
 
 
-def _replication(of: Engine, row: Mapping[str, Any], applied: Gtids) -> Replication:
+def _replication(of: Engine, row: Mapping[str, Any], applied: GtidSet) -> ReplicaStatus:
     def said(*names: str) -> Any:
         return next((row[name] for name in names if row.get(name) is not None), None)
 
     fetched = str(said("Gtid_IO_Pos", "Retrieved_Gtid_Set") or "")
     gtid = said("Using_Gtid") not in (None, "No") if of == "mariadb" else bool(int(said("Auto_Position") or 0))
-    return Replication(
+    return ReplicaStatus(
         _thread(said("Slave_IO_Running", "Replica_IO_Running"), said("Last_IO_Errno"), said("Last_IO_Error")),
         _thread(said("Slave_SQL_Running", "Replica_SQL_Running"), said("Last_SQL_Errno"), said("Last_SQL_Error")),
         str(said("Master_Host", "Source_Host") or ""), int(said("Master_Port", "Source_Port") or 0), gtid,
@@ -148,15 +148,15 @@ def _replication(of: Engine, row: Mapping[str, Any], applied: Gtids) -> Replicat
         source=str(said("Master_Server_Id") if of == "mariadb" else said("Source_UUID", "Master_UUID") or ""))
 
 
-def _texts(of: Engine, gtids: Gtids) -> list[str]:
+def _texts(of: Engine, gtids: GtidSet) -> list[str]:
     if of == "mysql":
         return [str(gtids)] if gtids else []
     return [f"{origin}-{ranges[-1][1]}" for origin, ranges in gtids.ranges.items()]
 
 
-def _thread(said: Any, errno: Any, error: Any) -> Thread:
+def _thread(said: Any, errno: Any, error: Any) -> ReplicaThread:
     word: Any = {"Yes": "running", "Connecting": "connecting", "Preparing": "connecting"}.get(str(said), "stopped")
-    return Thread(word, int(errno or 0), str(error or "")[:500])
+    return ReplicaThread(word, int(errno or 0), str(error or "")[:500])
 
 
 def _on(variables: Mapping[str, str], *names: str) -> bool:

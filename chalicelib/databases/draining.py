@@ -2,38 +2,41 @@
 
 from collections.abc import Callable
 
-from chalicelib.control import Later, Refused
+from chalicelib.control import Rejected, RequeueAfter
 from chalicelib.databases import gtid, promotion
-from chalicelib.databases.gtid import Gtids
+from chalicelib.databases.gtid import GtidSet
 from chalicelib.databases.reach import Reach, look
-from chalicelib.databases.records import Promotion, Report, State, read
+from chalicelib.databases.records import Promotion, RegionReport, ServerStatus, read
 from chalicelib.databases.server import Server
 from chalicelib.plan import Action
-from chalicelib.site import Site
+from chalicelib.site import RegionContext
 
 # How long a replica may take to fetch the rest from the old master, and to apply what it has (s).
 FETCH, APPLY = 60, 300
 AGAIN = "run databases.promote again, it goes on from here"
 
 
-def final(site: Site, action: Action, under_way: Promotion, reach: Reach) -> tuple[Gtids, bool]:
+def final(site: RegionContext, action: Action, under_way: Promotion, reach: Reach) -> tuple[GtidSet, bool]:
     """What the old master has at last (closed, it gets no more), and whether it answers.
 
     If not: what it had when it was closed, and what its own region has reported.
     """
-    old = action.facts["old"]
+    old = action.details["old"]
     if old == action.target:
-        return Gtids(), True
+        return GtidSet(), True
     said = look(reach(site, old, False))
-    if not isinstance(said, State):
-        item = site.coordination.get("databases", old)
-        return gtid.union(under_way.final, read(item.body, Report).gtids if item else Gtids()), False
-    if not said.read_only and not action.facts["forced"]:
-        raise Refused(f"{old} takes writes again: something opens it; {AGAIN}")
-    return said.gtids, True
+    if not isinstance(said, ServerStatus):
+        item = site.shared_store.get("databases", old)
+        return gtid.union(under_way.old_primary_final_gtids,
+                          read(item.body, RegionReport).executed_gtids if item else GtidSet()), False
+    if not said.read_only and not action.details["forced"]:
+        raise Rejected(f"{old} takes writes again: something opens it; {AGAIN}")
+    return said.executed_gtids, True
 
 
-def catch_up(site: Site, server: Server, final: Gtids, answers: bool, wait: Callable[[float], None]) -> State:
+def catch_up(
+    site: RegionContext, server: Server, final: GtidSet, answers: bool, wait: Callable[[float], None]
+) -> ServerStatus:
     """The replica once it has fetched what the old master still gives, and applied all that it can."""
     state = _until(site, server, wait, FETCH, lambda state: fetched(state, final, answers))
     if state.replication is None:
@@ -43,24 +46,25 @@ def catch_up(site: Site, server: Server, final: Gtids, answers: bool, wait: Call
         if state.replication.sql.state == "stopped" and not state.replication.sql.errno:
             server.start(("SQL",))
         server.stop("IO")
-    state = _until(site, server, wait, APPLY, lambda state: not gtid.lacking(state.gtids, promotion.usable(state)))
-    if gtid.lacking(state.gtids, promotion.usable(state)):
-        raise Later(f"{state.region} is still applying what it has received; {AGAIN}", 30)
+    state = _until(site, server, wait, APPLY,
+                   lambda state: not gtid.subtract(state.executed_gtids, promotion.gtids_after_promotion(state)))
+    if gtid.subtract(state.executed_gtids, promotion.gtids_after_promotion(state)):
+        raise RequeueAfter(f"{state.region} is still applying what it has received; {AGAIN}", 30)
     return state
 
 
-def fetched(state: State, final: Gtids, answers: bool) -> bool:
+def fetched(state: ServerStatus, final: GtidSet, answers: bool) -> bool:
     """Whether all is there, or no more will come: a thread that connects to a master that is gone waits for ever."""
     flows = state.replication is not None and (
         state.replication.io.state == "running" or (answers and state.replication.io.state == "connecting"))
-    return not flows or gtid.contains(state.received, final)
+    return not flows or gtid.is_subset(state.retrieved_gtids, final)
 
 
-def _until(site: Site, server: Server, wait: Callable[[float], None], seconds: int,
-           done: Callable[[State], bool]) -> State:
+def _until(site: RegionContext, server: Server, wait: Callable[[float], None], seconds: int,
+           done: Callable[[ServerStatus], bool]) -> ServerStatus:
     deadline = site.clock() + seconds
     while True:
-        state = server.look()
+        state = server.read_status()
         if done(state) or site.clock() >= deadline:
             return state
         wait(0.5)

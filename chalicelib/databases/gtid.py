@@ -22,7 +22,7 @@ _RANGE = re.compile(r"(\d{1,19})(?:-(\d{1,19}))?")
 _TRIPLE = re.compile(r"(\d{1,10})-(\d{1,10})-(\d{1,20})")
 
 
-class Gtids(msgspec.Struct, frozen=True):
+class GtidSet(msgspec.Struct, frozen=True):
     """Transactions: ranges (first to last, both in it) by origin.
 
     `heads` is the highest number in each of MariaDB's domains: a server that was made from a copy has what came before,
@@ -46,49 +46,50 @@ class Gtids(msgspec.Struct, frozen=True):
         return sum(last - first + 1 for ranges in self.ranges.values() for first, last in ranges)
 
 
-def read(engine: Engine, *texts: str) -> Gtids:
+def read(engine: Engine, *texts: str) -> GtidSet:
     """All that any of `texts` names, as the servers print it; `ValueError` if that is not how they do."""
-    both = Gtids()
+    both = GtidSet()
     for text in texts:
         both = union(both, _mariadb(text) if engine == "mariadb" else _mysql(text))
     return both
 
 
-def union(one: Gtids, other: Gtids) -> Gtids:
+def union(one: GtidSet, other: GtidSet) -> GtidSet:
     """What either has."""
     ranges = {origin: _joined((*one.ranges.get(origin, ()), *other.ranges.get(origin, ())))
               for origin in one.ranges.keys() | other.ranges.keys()}
     heads = {domain: max(one.heads.get(domain, 0), other.heads.get(domain, 0))
              for domain in one.heads.keys() | other.heads.keys()}
-    return Gtids(ranges, heads)
+    return GtidSet(ranges, heads)
 
 
-def lacking(one: Gtids, other: Gtids) -> Gtids:
+def subtract(one: GtidSet, other: GtidSet) -> GtidSet:
     """What `other` has and `one` does not."""
     ranges = {origin: rest for origin, there in other.ranges.items()
               if (rest := tuple(_without(there, _known(one, origin))))}
-    return Gtids(ranges, {origin.partition("-")[0]: ranges[origin][-1][1] for origin in ranges} if other.heads else {})
+    return GtidSet(ranges, {origin.partition("-")[0]: ranges[origin][-1][1] for origin in ranges}
+                   if other.heads else {})
 
 
-def contains(one: Gtids, other: Gtids) -> bool:
+def is_subset(one: GtidSet, other: GtidSet) -> bool:
     """Whether `one` has all that `other` has."""
-    return not lacking(one, other)
+    return not subtract(one, other)
 
 
-def most_advanced(candidates: Mapping[str, Gtids]) -> list[str]:
+def most_advanced(candidates: Mapping[str, GtidSet]) -> list[str]:
     """Those that have all that every other one has: none if two have each what the other lacks."""
     return [name for name, gtids in candidates.items()
-            if all(contains(gtids, other) for other in candidates.values())]
+            if all(is_subset(gtids, other) for other in candidates.values())]
 
 
-def _known(gtids: Gtids, origin: str) -> Ranges:
+def _known(gtids: GtidSet, origin: str) -> Ranges:
     if origin in gtids.ranges or not gtids.heads:
         return gtids.ranges.get(origin, ())
     head = gtids.heads.get(origin.partition("-")[0], 0)
     return ((1, head),) if head else ()
 
 
-def _mariadb(text: str) -> Gtids:
+def _mariadb(text: str) -> GtidSet:
     ranges: dict[str, Ranges] = {}
     heads: dict[str, int] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
@@ -100,10 +101,10 @@ def _mariadb(text: str) -> Gtids:
             origin = f"{domain}-{server}"
             ranges[origin] = _joined((*ranges.get(origin, ()), (1, number)))
             heads[domain] = max(heads.get(domain, 0), number)
-    return Gtids(ranges, heads)
+    return GtidSet(ranges, heads)
 
 
-def _mysql(text: str) -> Gtids:
+def _mysql(text: str) -> GtidSet:
     found: dict[str, list[Range]] = {}
     for part in filter(None, (part.strip().lower() for part in text.split(","))):
         uuid, *rest = (piece.strip() for piece in part.split(":"))
@@ -111,7 +112,7 @@ def _mysql(text: str) -> Gtids:
             raise ValueError(f"{part[:80]!r} is no set of MySQL's GTIDs; they look like uuid:1-5:7")
         for origin, one in _intervals(uuid, rest):
             found.setdefault(origin, []).append(one)
-    return Gtids({origin: _joined(ranges) for origin, ranges in found.items()})
+    return GtidSet({origin: _joined(ranges) for origin, ranges in found.items()})
 
 
 def _intervals(uuid: str, pieces: Iterable[str]) -> Iterator[tuple[str, Range]]:

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import msgspec
 
 from chalicelib.databases import gtid, watching
-from chalicelib.databases.gtid import Gtids
-from chalicelib.databases.records import FRESH, Repairs, State, Trouble
-from chalicelib.databases.seen import Around, Sick
+from chalicelib.databases.gtid import GtidSet
+from chalicelib.databases.records import FRESH, RepairState, ServerError, ServerStatus
+from chalicelib.databases.seen import FleetDatabases, RepairObservation
 
 # Restarts in a window of so many seconds, and the cool-down after each, which doubles.
 BUDGET, WINDOW = 4, 600
@@ -37,21 +37,21 @@ class Verdict(msgspec.Struct, frozen=True):
     told: str = ""
 
 
-def judge(sick: Sick, look: State, now: int) -> Verdict:
+def judge(sick: RepairObservation, look: ServerStatus, now: int) -> Verdict:
     """What to do about a replica."""
     threads = stopped(look)
     if not threads:
         return Verdict(why="replication runs")
-    for text in hopeless(look):
+    for text in permanent_errors(look):
         return Verdict(why="an error that a restart does not mend", told=text)
-    for reason in (left_alone(sick.around), tunnels(sick), purged(sick, look),
-                   spent(sick.repairs, now)):
+    for reason in (repair_forbidden(sick.around), tunnels(sick), relay_log_loss_risk(sick, look),
+                   budget_exhausted(sick.repairs, now)):
         if reason:
             return Verdict(why=reason)
     return Verdict(threads, "; ".join(text for _, text in _stopped(sick.around.region, look)))
 
 
-def stopped(look: State) -> tuple[str, ...]:
+def stopped(look: ServerStatus) -> tuple[str, ...]:
     """The threads that stand still."""
     if look.replication is None:
         return ()
@@ -59,7 +59,7 @@ def stopped(look: State) -> tuple[str, ...]:
     return tuple(name for name, thread in both if thread.state == "stopped")
 
 
-def hopeless(look: State) -> Iterator[str]:
+def permanent_errors(look: ServerStatus) -> Iterator[str]:
     """What each thread says that stopped for a reason that stays."""
     if look.replication is None:
         return
@@ -69,7 +69,7 @@ def hopeless(look: State) -> Iterator[str]:
                    "skipped: compare the data with the master's, or make the replica anew")
 
 
-def left_alone(around: Around) -> str:
+def repair_forbidden(around: FleetDatabases) -> str:
     """Why nobody may touch replication now, if so."""
     if not around.sure:
         return "the coordination table does not answer: who the master is is not known"
@@ -82,7 +82,7 @@ def left_alone(around: Around) -> str:
     return ""
 
 
-def tunnels(sick: Sick) -> str:
+def tunnels(sick: RepairObservation) -> str:
     """Why the way to the master is not known to be there, if so: a restart without it only spends the budget."""
     if sick.tunnels is None:
         return "nobody has judged the tunnels yet" if sick.tunnelled else ""
@@ -93,61 +93,64 @@ def tunnels(sick: Sick) -> str:
     return "" if up else f"none of the {slots} tunnels is up"
 
 
-def at_stake(look: State) -> Gtids:
+def unapplied_gtids(look: ServerStatus) -> GtidSet:
     """What a restart of the threads would throw away.
 
     With GTIDs, MariaDB empties its relay log when either thread is started while both stand still, and fetches anew
     from the master. If that is gone, whatever was received and not applied is gone, too.
     """
     if look.engine != "mariadb" or look.replication is None or len(stopped(look)) < 2:
-        return Gtids()
-    return gtid.lacking(look.gtids, look.received)
+        return GtidSet()
+    return gtid.subtract(look.executed_gtids, look.retrieved_gtids)
 
 
-def purged(sick: Sick, look: State) -> str:
+def relay_log_loss_risk(sick: RepairObservation, look: ServerStatus) -> str:
     """Why a restart could lose what was received, if so: the master must be seen to have it still, just now.
 
     What its region reported a minute ago is not enough: it may have died since.
     """
-    unapplied = at_stake(look)
-    if not unapplied or (isinstance(sick.master, State) and gtid.contains(sick.master.gtids, look.received)):
+    unapplied = unapplied_gtids(look)
+    if not unapplied or (
+        isinstance(sick.master, ServerStatus) and gtid.is_subset(sick.master.executed_gtids, look.retrieved_gtids)
+    ):
         return ""
-    why = sick.master if isinstance(sick.master, Trouble) else "it says otherwise"
+    why = sick.master if isinstance(sick.master, ServerError) else "it says otherwise"
     return (f"{unapplied} is received and not applied, and a restart would throw it away; the master is not seen to "
             f"have it: {why}")
 
 
-def spent(repairs: Repairs, now: int) -> str:
+def budget_exhausted(repairs: RepairState, now: int) -> str:
     """Why it is too soon for another restart, if so."""
     recent = [when for when in repairs.restarts if when > now - WINDOW]
     if len(recent) >= BUDGET:
         return f"{BUDGET} restarts within {WINDOW // 60} minutes did not help"
-    return f"cooling down until {repairs.until}" if now < repairs.until else ""
+    return f"cooling down until {repairs.cooldown_until}" if now < repairs.cooldown_until else ""
 
 
-def restarted(repairs: Repairs, now: int) -> Repairs:
+def record_restart(repairs: RepairState, now: int) -> RepairState:
     """The memory with a restart at `now`: the next one waits twice as long as the last."""
-    pause = min(LONGEST, repairs.pause * 2) if repairs.pause else PAUSE
+    pause = min(LONGEST, repairs.cooldown_seconds * 2) if repairs.cooldown_seconds else PAUSE
     restarts = tuple(when for when in repairs.restarts if when > now - WINDOW)
-    return msgspec.structs.replace(repairs, restarts=(*restarts, now), until=now + pause, pause=pause, well=0)
+    return msgspec.structs.replace(repairs, restarts=(*restarts, now), cooldown_until=now + pause,
+                                   cooldown_seconds=pause, healthy_since=0)
 
 
-def rested(repairs: Repairs, now: int) -> Repairs:
+def record_healthy(repairs: RepairState, now: int) -> RepairState:
     """The memory after a minute in which replication ran."""
-    well = repairs.well or now
-    pause = 0 if now - well >= WELL else repairs.pause
-    return msgspec.structs.replace(repairs, well=well, pause=pause)
+    well = repairs.healthy_since or now
+    pause = 0 if now - well >= WELL else repairs.cooldown_seconds
+    return msgspec.structs.replace(repairs, healthy_since=well, cooldown_seconds=pause)
 
 
-def may_follow(around: Around, look: State) -> str:
+def may_follow(around: FleetDatabases, look: ServerStatus) -> str:
     """Why the replica must not be pointed at the new master, if so: it has what that one lacks."""
     report = around.reports.get(around.master.region)
     if report is None or around.at - report.at > FRESH:
         return f"{around.master.region} has not reported what it has"
-    more = gtid.lacking(gtid.union(report.gtids, around.master.position), look.gtids)
+    more = gtid.subtract(gtid.union(report.executed_gtids, around.master.position), look.executed_gtids)
     return f"it has {more}, which the master lacks: make the replica anew" if more else ""
 
 
-def _stopped(region: str, look: State) -> Iterator[tuple[str, str]]:
+def _stopped(region: str, look: ServerStatus) -> Iterator[tuple[str, str]]:
     if look.replication:
         yield from watching.stopped(region, look.replication)

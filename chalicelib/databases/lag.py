@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from chalicelib.databases.records import FRESH, Replication, Report, State
+from chalicelib.databases.records import FRESH, RegionReport, ReplicaStatus, ServerStatus
 
 # Rows carry microseconds; what comes back through a float may be off by less than this (s).
 _SAME = 0.001
@@ -31,18 +31,18 @@ class Lag(msgspec.Struct, frozen=True):
     by: str
 
 
-def lag(state: State, master: str, report: Report | None) -> Lag:
+def lag(state: ServerStatus, master: str, report: RegionReport | None) -> Lag:
     """The lag of a replica of the region `master`, whose watch last reported `report`."""
-    beat = state.beats.get(master)
+    beat = state.heartbeats.get(master)
     now = state.at + (report.skew if report else 0.0)
     if report is None or beat is None or not beating(report, now):
         return _without_heart(state.replication)
-    return Lag(missing(report.beats, beat, now), max(0.0, now - beat), "heartbeat")
+    return Lag(missing(report.heartbeats, beat, now), max(0.0, now - beat), "heartbeat")
 
 
-def beating(report: Report, now: float) -> bool:
+def beating(report: RegionReport, now: float) -> bool:
     """Whether the master's region writes heartbeats, `now` by the master's clock."""
-    return bool(report.beats) and now - report.beats[-1] < FRESH
+    return bool(report.heartbeats) and now - report.heartbeats[-1] < FRESH
 
 
 def missing(beats: Sequence[float], seen: float, now: float) -> float:
@@ -51,8 +51,9 @@ def missing(beats: Sequence[float], seen: float, now: float) -> float:
     return max(0.0, now - min(later)) if later else 0.0
 
 
-def _without_heart(replication: Replication | None) -> Lag:
+def _without_heart(replication: ReplicaStatus | None) -> Lag:
     """What is left when the heart stands still: wrong in both directions, so people are told that it does."""
     running = replication and replication.io.state == replication.sql.state == "running"
-    behind = float(replication.behind) if replication and running and replication.behind is not None else None
+    told = replication.seconds_behind_source if replication and running else None
+    behind = None if told is None else float(told)
     return Lag(behind, behind, "seconds_behind")

@@ -7,37 +7,37 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from chalicelib.control import Act, Operation, Request
+from chalicelib.control import Handler, Operation, Request
 from chalicelib.databases import act, byhand, decide, observe, promoting
 from chalicelib.databases.reach import Reach, reach
-from chalicelib.databases.seen import One, Sick, Throne, Watched
+from chalicelib.databases.seen import PromotionObservation, RepairObservation, ServerObservation, WatchObservation
 from chalicelib.plan import Action, Plan
-from chalicelib.site import Site
+from chalicelib.site import RegionContext
 
-Reaching = Callable[[Site, Request, Sequence[Action], Reach], list[str]]
+Reaching = Callable[[RegionContext, Request, Sequence[Action], Reach], list[str]]
 
 
-def _watch(saw: Watched, request: Request) -> Plan:
+def _watch(saw: WatchObservation, request: Request) -> Plan:
     return decide.watch(saw, request.now, act.turn_of(request))
 
 
-def _heal(saw: Sick, request: Request) -> Plan:
+def _heal(saw: RepairObservation, request: Request) -> Plan:
     return decide.heal(saw, request.now, act.turn_of(request))
 
 
-def _promote(saw: Throne, request: Request) -> Plan:
+def _promote(saw: PromotionObservation, request: Request) -> Plan:
     return byhand.promote(saw)
 
 
-def _fence(saw: One, request: Request) -> Plan:
+def _fence(saw: ServerObservation, request: Request) -> Plan:
     return byhand.fence(saw)
 
 
-def _tune(saw: One, request: Request) -> Plan:
+def _tune(saw: ServerObservation, request: Request) -> Plan:
     return byhand.tune(saw)
 
 
-def _status(saw: One, request: Request) -> Plan:
+def _status(saw: ServerObservation, request: Request) -> Plan:
     return byhand.status(saw, request.now)
 
 
@@ -48,38 +48,57 @@ class Databases:
         self._reach, self._wait = reach, wait
         use = self._using
         self.watch = self._operation(
-            "databases.watch", "replication's threads, lag, read-only and readiness; the heartbeat", observe.watch,
-            _watch, {"fence": use(act.fence), "rejoin": act.rejoin, "remember": act.remember, "ready": act.ready,
-                     "alert": act.alert, "report": use(act.report)})
+            "databases.watch",
+            "replication's threads, lag, read-only and readiness; the heartbeat",
+            observe.watch,
+            _watch,
+            {
+                "fence": use(act.fence),
+                "rejoin": act.rejoin,
+                "claim-state": act.remember,
+                "publish-readiness": act.ready,
+                "alert": act.alert,
+                "publish-report": use(act.report),
+            },
+        )
         self.heal = self._operation(
             "databases.heal", "starts replication that stands still, without ever skipping an event", observe.sick,
-            _heal, {"claim": act.claim, "restart": use(act.restart), "follow": use(act.follow),
+            _heal, {"claim": act.claim, "restart": use(act.restart), "change-source": use(act.follow),
                     "alert": act.alert_of_healing})
         self.tune = self._operation(
             "databases.tune", "sets what makes replication recover fast", observe.one, _tune,
             {"tune": use(promoting.tune)})
         self.fence = self._operation(
             "databases.fence", "makes this region's server read-only, for a promotion elsewhere", observe.one, _fence,
-            {"mark": promoting.mark, "close": use(promoting.close_here)})
-        self.promote: Operation[Throne] = Operation(
-            "databases.promote", "makes a replica the master, and sure that there is no other",
-            lambda site, request: observe.throne(site, request, reach), _promote,
-            {"claim": promoting.claim, "close": use(promoting.close), "drain": self._drain,
-             "open": use(promoting.open_), "point": use(promoting.point), "finish": use(promoting.finish)},
-            observe.RegionAsked)
+            {"record-fence": promoting.record_fence, "set-read-only": use(promoting.fence_local)})
+        self.promote: Operation[PromotionObservation] = Operation(
+            "databases.promote",
+            "makes a replica the master, and sure that there is no other",
+            lambda site, request: observe.throne(site, request, reach),
+            _promote,
+            {
+                "claim": promoting.claim,
+                "set-read-only": use(promoting.fence_writers),
+                "apply-relay-log": self._drain,
+                "set-writable": use(promoting.open_primary),
+                "change-source": use(promoting.change_sources),
+                "finish": use(promoting.finish),
+            },
+            observe.RegionAsked,
+        )
         self.status = self._operation(
             "databases.status", "who the master is, and what is known of each replica", observe.one, _status, {})
         self.all: tuple[Operation[Any], ...] = (self.watch, self.heal, self.tune, self.fence, self.promote, self.status)
 
-    def _operation(self, name: str, does: str, see: Callable[[Site, Request, Reach], Any],
-                   decide: Callable[[Any, Request], Plan], acts: dict[str, Act]) -> Operation[Any]:
+    def _operation(self, name: str, does: str, see: Callable[[RegionContext, Request, Reach], Any],
+                   decide: Callable[[Any, Request], Plan], acts: dict[str, Handler]) -> Operation[Any]:
         return Operation(name, does, lambda site, request: see(site, request, self._reach), decide, acts)
 
-    def _using(self, do: Reaching) -> Act:
+    def _using(self, do: Reaching) -> Handler:
         return lambda site, request, actions: do(site, request, actions, self._reach)
 
-    def _drain(self, site: Site, request: Request, actions: Sequence[Action]) -> list[str]:
-        return promoting.drain(site, request, actions, self._reach, self._wait)
+    def _drain(self, site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
+        return promoting.apply_relay_log(site, request, actions, self._reach, self._wait)
 
 
 ALL: tuple[Operation[Any], ...] = Databases(reach, time.sleep).all

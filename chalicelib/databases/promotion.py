@@ -11,11 +11,11 @@ from typing import Literal
 import msgspec
 
 from chalicelib.databases import gtid
-from chalicelib.databases.gtid import Gtids
-from chalicelib.databases.records import FRESH, Master, Promotion, State, Trouble
-from chalicelib.databases.seen import Throne
+from chalicelib.databases.gtid import GtidSet
+from chalicelib.databases.records import FRESH, PrimaryRecord, Promotion, ServerError, ServerStatus
+from chalicelib.databases.seen import PromotionObservation
 
-How = Literal["close", "proof", "forced"]
+How = Literal["set-read-only", "proof", "forced"]
 
 
 class Refusal(Exception):
@@ -33,36 +33,36 @@ class Choice(msgspec.Struct, frozen=True):
     old: str
     close: dict[str, How]
     follow: tuple[str, ...]
-    claim: Master | None
+    claim: PrimaryRecord | None
     forced: str
     notes: tuple[str, ...]
 
 
-def choose(throne: Throne) -> Choice:
+def choose(throne: PromotionObservation) -> Choice:
     """The promotion to carry out; raises `Refusal`."""
     master = throne.around.master
     resumed = master.promotion if master.promotion and throne.to in ("", master.promotion.to) else None
     old = resumed.old if resumed else master.region
     to = resumed.to if resumed else throne.to or best(throne, old)
     forced = throne.force or (resumed.forced if resumed else "")
-    chosen = fit(throne, to, old, bool(resumed))
+    chosen = validated_candidate(throne, to, old, bool(resumed))
     close = dict(_close(throne, to, old, forced))
     notes = list(_notes(throne, chosen, to, old, close))
     if not resumed:
         notes += _stuck(chosen, forced)
         notes += _ahead(throne, chosen, old, forced)
     follow = tuple(region for region, look in throne.looks.items()
-                   if region not in (to, old) and isinstance(look, State) and look.replication)
+                   if region not in (to, old) and isinstance(look, ServerStatus) and look.replication)
     claim = None if resumed else _claim(throne, to, old, close, forced)
     return Choice(to, old, close, follow, claim, forced, tuple(notes))
 
 
-def best(throne: Throne, old: str) -> str:
+def best(throne: PromotionObservation, old: str) -> str:
     """The replica that has most; of equals the first of the fleet's order."""
-    fit_ones = {region: usable(look) for region, look in throne.looks.items()
-                if region != old and isinstance(look, State) and not unfit(look)}
+    fit_ones = {region: gtids_after_promotion(look) for region, look in throne.looks.items()
+                if region != old and isinstance(look, ServerStatus) and not promotion_blocker(look)}
     if not fit_ones:
-        said = "; ".join(f"{region}: {look if isinstance(look, Trouble) else unfit(look)}"
+        said = "; ".join(f"{region}: {look if isinstance(look, ServerError) else promotion_blocker(look)}"
                          for region, look in throne.looks.items() if region != old)
         raise Refusal(f"no replica can become the master ({said or 'there is none'})")
     first = gtid.most_advanced(fit_ones)
@@ -72,7 +72,7 @@ def best(throne: Throne, old: str) -> str:
     return min(first, key=throne.around.order.index)
 
 
-def unfit(look: State) -> str:
+def promotion_blocker(look: ServerStatus) -> str:
     """Why a replica cannot become the master, if so."""
     if look.replication is None:
         return "does not replicate"
@@ -83,19 +83,19 @@ def unfit(look: State) -> str:
     return ""
 
 
-def fit(throne: Throne, to: str, old: str, resumed: bool) -> State:
+def validated_candidate(throne: PromotionObservation, to: str, old: str, resumed: bool) -> ServerStatus:
     """The server of `to`, if it can become (or remain) the master."""
     look = throne.looks.get(to)
     if look is None:
         raise Refusal(f"{to!r} has no [[databases.servers]]; there are: {', '.join(throne.looks)}")
-    if isinstance(look, Trouble):
+    if isinstance(look, ServerError):
         raise Refusal(f"{look}; a server that does not answer cannot become the master: name another region")
-    if to != old and not resumed and (why := unfit(look)):
+    if to != old and not resumed and (why := promotion_blocker(look)):
         raise Refusal(f"the server in {to} {why}")
     return look
 
 
-def usable(look: State) -> Gtids:
+def gtids_after_promotion(look: ServerStatus) -> GtidSet:
     """What a replica will have when it is opened: what waits in its relay log counts only if it can be applied.
 
     It cannot if the SQL thread has stopped with an error, nor on MariaDB if both threads stand still: starting either
@@ -103,39 +103,39 @@ def usable(look: State) -> Gtids:
     """
     replication = look.replication
     if replication is None or replication.sql.state == "running":
-        return look.received
+        return look.retrieved_gtids
     both = replication.io.state == "stopped" and look.engine == "mariadb"
-    return look.gtids if replication.sql.errno or both else look.received
+    return look.executed_gtids if replication.sql.errno or both else look.retrieved_gtids
 
 
-def proven(throne: Throne, region: str) -> bool:
+def proven(throne: PromotionObservation, region: str) -> bool:
     """Whether the own watch of a region that does not answer us has lately seen it fenced and read-only."""
     report, master = throne.around.reports.get(region), throne.around.master
     return bool(report and region in master.fenced and report.fenced and report.reachable and report.read_only
                 and report.term == master.term and throne.around.at - report.at <= FRESH)
 
 
-def _close(throne: Throne, to: str, old: str, forced: str) -> Iterator[tuple[str, How]]:
+def _close(throne: PromotionObservation, to: str, old: str, forced: str) -> Iterator[tuple[str, How]]:
     """Each region but the chosen one that takes writes, or may."""
     under_way = throne.around.master.promotion
     suspects = ({old} | ({under_way.to, under_way.old} if under_way else set())) - {to}
     for region, look in throne.looks.items():
-        if isinstance(look, State) and region != to and (region in suspects or not look.read_only):
-            yield region, "close"
-        elif isinstance(look, Trouble) and region in suspects:
+        if isinstance(look, ServerStatus) and region != to and (region in suspects or not look.read_only):
+            yield region, "set-read-only"
+        elif isinstance(look, ServerError) and region in suspects:
             if not proven(throne, region) and not forced:
                 raise Refusal(_unproven(region, look))
             yield region, "proof" if proven(throne, region) else "forced"
 
 
-def _unproven(region: str, look: Trouble) -> str:
+def _unproven(region: str, look: ServerError) -> str:
     return (f"{look}: it may still be written to. Run databases.fence in {region} if its Lambda answers, and try again "
             f'when its watch has confirmed; or, if you know that it is dead and stays so, say why: {{"force": "..."}}')
 
 
-def _stuck(chosen: State, forced: str) -> Iterator[str]:
+def _stuck(chosen: ServerStatus, forced: str) -> Iterator[str]:
     """What the chosen one has received and cannot apply: a reason to refuse."""
-    if not (unusable := gtid.lacking(usable(chosen), chosen.received)):
+    if not (unusable := gtid.subtract(gtids_after_promotion(chosen), chosen.retrieved_gtids)):
         return
     error = chosen.replication.sql.error if chosen.replication else ""
     error = error or "both threads stand still, and MariaDB empties its relay log when one is started"
@@ -145,9 +145,9 @@ def _stuck(chosen: State, forced: str) -> Iterator[str]:
     yield f"{text}: lost, as forced"
 
 
-def _ahead(throne: Throne, chosen: State, old: str, forced: str) -> Iterator[str]:
+def _ahead(throne: PromotionObservation, chosen: ServerStatus, old: str, forced: str) -> Iterator[str]:
     """What others have that the chosen one lacks: a reason to refuse."""
-    mine = usable(chosen)
+    mine = gtids_after_promotion(chosen)
     for region, more in _more(throne, chosen, mine, old):
         text = f"{region} has {more} ({more.count} transactions), which {chosen.region} lacks"
         if not forced:
@@ -155,39 +155,46 @@ def _ahead(throne: Throne, chosen: State, old: str, forced: str) -> Iterator[str
         yield f"{text}: lost, as forced"
 
 
-def _more(throne: Throne, chosen: State, mine: Gtids, old: str) -> Iterator[tuple[str, Gtids]]:
-    if isinstance(throne.looks.get(old), State) and chosen.replication and chosen.replication.io.state == "running":
+def _more(throne: PromotionObservation, chosen: ServerStatus, mine: GtidSet, old: str) -> Iterator[tuple[str, GtidSet]]:
+    if (
+        isinstance(throne.looks.get(old), ServerStatus)
+        and chosen.replication
+        and chosen.replication.io.state == "running"
+    ):
         # All that others have came from the old master: once that is closed the rest is waited for.
         return
     for region, look in throne.looks.items():
         report = throne.around.reports.get(region)
-        has = look.received if isinstance(look, State) else report.received if report else Gtids()
-        if region != chosen.region and (more := gtid.lacking(mine, has)):
+        has = look.retrieved_gtids if isinstance(look,
+                                                 ServerStatus) else report.retrieved_gtids if report else GtidSet()
+        if region != chosen.region and (more := gtid.subtract(mine, has)):
             yield region, more
 
 
-def _notes(throne: Throne, chosen: State, to: str, old: str, close: Mapping[str, How]) -> Iterator[str]:
-    waiting = gtid.lacking(chosen.gtids, usable(chosen))
+def _notes(
+    throne: PromotionObservation, chosen: ServerStatus, to: str, old: str, close: Mapping[str, How]
+) -> Iterator[str]:
+    waiting = gtid.subtract(chosen.executed_gtids, gtids_after_promotion(chosen))
     if waiting:
         yield f"{to} has still to apply {waiting.count} transactions that it has received"
     if to != old:
         yield loss(throne, chosen, old)
     for region, look in throne.looks.items():
-        if isinstance(look, Trouble) and region not in close:
+        if isinstance(look, ServerError) and region not in close:
             yield f"{look}; databases.heal in {region} re-points it when it is there again"
         if close.get(region) == "forced":
             yield f"{region} could not be fenced: whatever is written there from now on is lost when it comes back"
 
 
-def loss(throne: Throne, chosen: State, old: str) -> str:
+def loss(throne: PromotionObservation, chosen: ServerStatus, old: str) -> str:
     """What the old master may have that nobody received: in GTIDs if it can be asked, as a span of time if not."""
     look, report = throne.looks.get(old), throne.around.reports.get(old)
-    if isinstance(look, State):
-        more = gtid.lacking(usable(chosen), look.gtids)
+    if isinstance(look, ServerStatus):
+        more = gtid.subtract(gtids_after_promotion(chosen), look.executed_gtids)
         return (f"{old} answers: {more.count} transactions are under way, and waited for once it is closed" if more else
                 f"{old} answers: {chosen.region} has all that it has, nothing is lost")
-    known = gtid.lacking(usable(chosen), report.gtids) if report else Gtids()
-    beat = chosen.beats.get(old)
+    known = gtid.subtract(gtids_after_promotion(chosen), report.executed_gtids) if report else GtidSet()
+    beat = chosen.heartbeats.get(old)
     skew = report.skew if report else 0.0
     span = f"at most what was written in the last {max(0.0, throne.around.at + skew - beat):.0f} s" if beat else \
         "no heartbeat says how much at most"
@@ -195,9 +202,9 @@ def loss(throne: Throne, chosen: State, old: str) -> str:
     return f"{old} does not answer: what it had and nobody received cannot be known, {span}{sure}"
 
 
-def _claim(throne: Throne, to: str, old: str, close: Mapping[str, How], forced: str) -> Master:
+def _claim(throne: PromotionObservation, to: str, old: str, close: Mapping[str, How], forced: str) -> PrimaryRecord:
     """The item to write; its times are put in when it is, so that they do not change the plan's digest."""
     master = throne.around.master
     fenced = tuple(sorted({*master.fenced, *close, *({old} - {to})}))
-    return Master(master.region, master.term + 1, 0, fenced, Promotion(to, old, "claimed", 0, forced),
+    return PrimaryRecord(master.region, master.term + 1, 0, fenced, Promotion(to, old, "claimed", 0, forced),
                   master.position, master.lost)

@@ -3,22 +3,22 @@
 from collections.abc import Callable
 from functools import cache
 
-from chalicelib.control import Refused
+from chalicelib.control import Rejected
 from chalicelib.databases.connection import DatabaseError, Place
 from chalicelib.databases.declared import Databases, address
 from chalicelib.databases.records import Look
 from chalicelib.databases.secrets import Secrets
 from chalicelib.databases.server import Server, SqlServer
-from chalicelib.site import Site
+from chalicelib.site import RegionContext
 
 # Site, region of the server, and whether as the user that may change things.
-Reach = Callable[[Site, str, bool], Server]
+Reach = Callable[[RegionContext, str, bool], Server]
 
 
-def settings_of(site: Site) -> Databases:
+def settings_of(site: RegionContext) -> Databases:
     """The fleet's settings; refused if it has none."""
     if site.fleet.databases is None:
-        raise Refused("fleet.toml has no [databases]; add it, see docs/fleet.md")
+        raise Rejected("fleet.toml has no [databases]; add it, see docs/fleet.md")
     return site.fleet.databases
 
 
@@ -27,14 +27,14 @@ def _secrets(region: str) -> Secrets:
     return Secrets(region)
 
 
-def reach(site: Site, region: str, admin: bool) -> Server:
+def reach(site: RegionContext, region: str, admin: bool) -> Server:
     """The server of `region` as it is reached from here. Logins come from this region's Secrets Manager: another's may
     be gone with it."""
     settings = settings_of(site)
     server = settings.server(region)
     name = settings.admin_secret if admin else settings.secret
     if server is None or name is None:
-        raise Refused(f"{region}: fleet.toml has no [[databases.servers]]" if server is None else
+        raise Rejected(f"{region}: fleet.toml has no [[databases.servers]]" if server is None else
                       "fleet.toml has no admin_secret, so nothing can be changed; see docs/databases.md")
     host, port = address(server.away) if server.away and region != site.region else (server.host, server.port)
     place = Place(region, host, port, server.tls_name or "")
@@ -44,6 +44,6 @@ def reach(site: Site, region: str, admin: bool) -> Server:
 def look(server: Server) -> Look:
     """What the server says, or why it does not."""
     try:
-        return server.look()
+        return server.read_status()
     except DatabaseError as error:
         return error.trouble

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from chalicelib.databases.gtid import Engine, Gtids
+from chalicelib.databases.gtid import Engine, GtidSet
 
 MASTER = ("master", "current")
 MEMORY = ("databases", "watch")
@@ -24,7 +24,7 @@ T = TypeVar("T")
 Steps = Literal["claimed", "fenced", "drained", "opening", "opened", "pointed"]
 
 
-class Trouble(msgspec.Struct, frozen=True):
+class ServerError(msgspec.Struct, frozen=True):
     """Why a server could not be asked, or would not do it: which one, what it said, what to do.
 
     `kind`: nobody listens (`unreachable`); no answer in time (`silent`); `denied`; certificate or encryption (`tls`);
@@ -41,7 +41,7 @@ class Trouble(msgspec.Struct, frozen=True):
         return f"{self.place}: {self.text}"
 
 
-class Thread(msgspec.Struct, frozen=True):
+class ReplicaThread(msgspec.Struct, frozen=True):
     """One of a replica's two threads: `connecting` is running, but not yet through to the master."""
 
     state: Literal["running", "connecting", "stopped"]
@@ -49,25 +49,25 @@ class Thread(msgspec.Struct, frozen=True):
     error: str = ""
 
 
-class Replication(msgspec.Struct, frozen=True):
+class ReplicaStatus(msgspec.Struct, frozen=True):
     """A replica's side of it. `received` is what it has or has fetched; `behind` is Seconds_Behind (s).
 
     `source` is the id of the server that it was last connected to: behind a load balancer the address does not tell.
     """
 
-    io: Thread
-    sql: Thread
+    io: ReplicaThread
+    sql: ReplicaThread
     host: str
     port: int
     gtid: bool
-    received: Gtids
-    behind: int | None = None
+    retrieved_gtids: GtidSet
+    seconds_behind_source: int | None = None
     connect_retry: int = 60
     heartbeat: float | None = None
     source: str = ""
 
 
-class State(msgspec.Struct, frozen=True):
+class ServerStatus(msgspec.Struct, frozen=True):
     """What a server said at `at`. `clock` is its own clock then; `id` its uuid, or its server_id.
 
     `gtids` is what it has applied or written; `beats` the newest heartbeat row of each region, by that master's clock.
@@ -78,23 +78,23 @@ class State(msgspec.Struct, frozen=True):
     version: str
     id: str
     read_only: bool
-    gtids: Gtids
+    executed_gtids: GtidSet
     at: float
     clock: float
     log_bin: bool = True
     log_updates: bool = True
-    net_timeout: int = 0
-    replication: Replication | None = None
-    beats: dict[str, float] = {}
-    beats_lack: str = ""
+    replica_net_timeout: int = 0
+    replication: ReplicaStatus | None = None
+    heartbeats: dict[str, float] = {}
+    heartbeat_error: str = ""
 
     @property
-    def received(self) -> Gtids:
+    def retrieved_gtids(self) -> GtidSet:
         """All that it has, applied or not."""
-        return self.replication.received if self.replication else self.gtids
+        return self.replication.retrieved_gtids if self.replication else self.executed_gtids
 
 
-Look = State | Trouble
+Look = ServerStatus | ServerError
 
 
 class Promotion(msgspec.Struct, frozen=True):
@@ -108,10 +108,10 @@ class Promotion(msgspec.Struct, frozen=True):
     step: Steps
     began: int
     forced: str = ""
-    final: Gtids = Gtids()
+    old_primary_final_gtids: GtidSet = GtidSet()
 
 
-class Master(msgspec.Struct, frozen=True):
+class PrimaryRecord(msgspec.Struct, frozen=True):
     """The region with the master, and since when. `term` grows with each promotion: it is the fencing token.
 
     Regions in `fenced` must not be written to, and no path to them restored. While `promotion` is there and its step is
@@ -124,15 +124,15 @@ class Master(msgspec.Struct, frozen=True):
     since: int = 0
     fenced: tuple[str, ...] = ()
     promotion: Promotion | None = None
-    position: Gtids = Gtids()
-    lost: Gtids = Gtids()
+    position: GtidSet = GtidSet()
+    lost: GtidSet = GtidSet()
 
     def may_write(self, region: str) -> bool:
         """Whether the server of `region` is the one to be written to."""
         return region == self.region and region not in self.fenced
 
 
-class Report(msgspec.Struct, frozen=True):
+class RegionReport(msgspec.Struct, frozen=True):
     """What a region's watch saw at `at`: for other regions, which may not reach the server.
 
     `term` is that of the master that it knew, `fenced` whether it knew itself fenced.
@@ -145,37 +145,38 @@ class Report(msgspec.Struct, frozen=True):
     read_only: bool = True
     term: int = 0
     fenced: bool = False
-    gtids: Gtids = Gtids()
-    received: Gtids = Gtids()
+    executed_gtids: GtidSet = GtidSet()
+    retrieved_gtids: GtidSet = GtidSet()
     skew: float = 0.0
-    beats: tuple[float, ...] = ()
+    heartbeats: tuple[float, ...] = ()
     id: str = ""
 
 
-def reported(look: State, term: int, fenced: bool) -> Report:
+def reported(look: ServerStatus, term: int, fenced: bool) -> RegionReport:
     """What other regions are to know of a server that answers."""
     skew = look.clock - look.at
-    return Report(look.at, True, look.read_only, term, fenced, look.gtids, look.received, skew, id=look.id)
+    return RegionReport(look.at, True, look.read_only, term, fenced, look.executed_gtids, look.retrieved_gtids, skew,
+                        id=look.id)
 
 
-class Episode(msgspec.Struct, frozen=True):
+class AlertState(msgspec.Struct, frozen=True):
     """Something wrong: since when, and when people were last told."""
 
     since: int
     told: int
 
 
-class Memory(msgspec.Struct, frozen=True):
+class WatchState(msgspec.Struct, frozen=True):
     """What the watch leaves for the next minute. `master` is the last that was read: the table may be away."""
 
     turn: str = ""
     minute: int = 0
-    episodes: dict[str, Episode] = {}
-    beats: tuple[float, ...] = ()
-    master: Master | None = None
+    episodes: dict[str, AlertState] = {}
+    heartbeats: tuple[float, ...] = ()
+    master: PrimaryRecord | None = None
 
 
-class Repairs(msgspec.Struct, frozen=True):
+class RepairState(msgspec.Struct, frozen=True):
     """What healing leaves for the next minute: when threads were restarted, and not before when again.
 
     `pause` is the last cool-down (s); `well` since when replication has been running.
@@ -184,9 +185,9 @@ class Repairs(msgspec.Struct, frozen=True):
     turn: str = ""
     minute: int = 0
     restarts: tuple[int, ...] = ()
-    until: int = 0
-    pause: int = 0
-    well: int = 0
+    cooldown_until: int = 0
+    cooldown_seconds: int = 0
+    healthy_since: int = 0
     told: dict[str, int] = {}
 
 

@@ -54,7 +54,7 @@ class Secrets:
             return kept[0]
         try:
             self._kept[name] = self._fetch(name), self._clock()
-        except cloud.Unreachable as error:
+        except cloud.Unavailable as error:
             if not kept:
                 where = f"secret {name!r} in {self._region}"
                 raise SecretError(f"{where}: no answer from Secrets Manager ({error})") from None
@@ -63,7 +63,7 @@ class Secrets:
     def _fetch(self, name: str) -> Login:
         where = f"secret {name!r} in {self._region}"
         try:
-            answer = cloud.reach(self._region, lambda: cloud.client("secretsmanager", self._region).get_secret_value(
+            answer = cloud.aws_call(self._region, lambda: cloud.client("secretsmanager", self._region).get_secret_value(
                 SecretId=name))
         except cloud.ClientError as error:
             raise SecretError(f"{where}: {error.response.get('Error', {}).get('Code')}; create it, and let this Lambda "

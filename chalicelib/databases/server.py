@@ -12,7 +12,7 @@ from chalicelib.databases import dialect
 from chalicelib.databases.connection import DatabaseError, Place, Session, session
 from chalicelib.databases.declared import Databases
 from chalicelib.databases.gtid import Engine
-from chalicelib.databases.records import State, Trouble
+from chalicelib.databases.records import ServerError, ServerStatus
 from chalicelib.databases.secrets import Login, SecretError
 
 # How long a statement that closes a server waits for those who hold locks (s), and how often it is tried.
@@ -27,10 +27,10 @@ _PATIENT = 20.0
 class Server(Protocol):
     """Each call may raise `DatabaseError`; the server may then have done it or not. Doing it again is harmless."""
 
-    def look(self) -> State:
+    def read_status(self) -> ServerStatus:
         """What the server says of itself."""
 
-    def beat(self, region: str) -> float:
+    def write_heartbeat(self, region: str) -> float:
         """Writes the heartbeat of `region`; the server's clock as it was written."""
 
     def start(self, threads: Sequence[str]) -> None:
@@ -39,19 +39,19 @@ class Server(Protocol):
     def stop(self, thread: str = "") -> None:
         """Stops a thread, or both."""
 
-    def forget(self) -> None:
+    def reset_replica(self) -> None:
         """Stops replication and forgets the master."""
 
-    def follow(self, host: str, port: int) -> None:
+    def change_source(self, host: str, port: int) -> None:
         """Replicates from there, by GTID, from where it is; running afterwards."""
 
     def tune(self) -> None:
         """Sets what makes recovery fast; running afterwards."""
 
-    def close(self) -> int:
+    def set_read_only(self) -> int:
         """Read-only, and whoever might write is cut off: how many."""
 
-    def open(self) -> None:
+    def set_writable(self) -> None:
         """Takes writes."""
 
 
@@ -65,7 +65,7 @@ class SqlServer:
                  clock: Callable[[], float] = time.time) -> None:
         self._place, self._settings, self._logins, self._root, self._clock = place, settings, logins, root, clock
 
-    def look(self) -> State:
+    def read_status(self) -> ServerStatus:
         with self._session() as talk:
             before = self._clock()
             clock = float(talk.rows(dialect.CLOCK)[0]["clock"])
@@ -78,7 +78,7 @@ class SqlServer:
                 raise self._trouble("garbled", f"answers what no server does: {error}") from None
             return self._beats(talk, self._period(talk, state))
 
-    def beat(self, region: str) -> float:
+    def write_heartbeat(self, region: str) -> float:
         with self._session() as talk:
             talk.rows(dialect.beat(self._settings.heartbeat), region)
             return next(float(row["at"]) for row in talk.rows(dialect.beats(self._settings.heartbeat))
@@ -93,12 +93,12 @@ class SqlServer:
         with self._admin() as (talk, of):
             talk.rows(dialect.stop(of, thread))
 
-    def forget(self) -> None:
+    def reset_replica(self) -> None:
         with self._admin() as (talk, of):
             talk.rows(dialect.stop(of))
             talk.rows(dialect.forget(of))
 
-    def follow(self, host: str, port: int) -> None:
+    def change_source(self, host: str, port: int) -> None:
         with self._admin() as (talk, of):
             talk.rows(dialect.stop(of))
             talk.rows(dialect.follow(of), host, port)
@@ -111,7 +111,7 @@ class SqlServer:
                 talk.rows(statement)
             talk.rows(dialect.start(of, False, ("IO", "SQL"))[0])
 
-    def close(self) -> int:
+    def set_read_only(self) -> int:
         cut = 0
         for last in (*[False] * (_TRIES - 1), True):
             with self._admin() as (talk, of):
@@ -128,22 +128,24 @@ class SqlServer:
                 return cut + _cut(talk)
         raise AssertionError("the last try returns or raises")
 
-    def open(self) -> None:
+    def set_writable(self) -> None:
         with self._admin() as (talk, of):
             for statement in dialect.read_only(of, False):
                 talk.rows(statement)
 
-    def _beats(self, talk: Session, state: State) -> State:
+    def _beats(self, talk: Session, state: ServerStatus) -> ServerStatus:
         try:
             rows = talk.rows(dialect.beats(self._settings.heartbeat))
         except DatabaseError as error:
             if error.trouble.errno not in _NO_BEATS:
                 raise
-            return msgspec.structs.replace(state, beats_lack=f"{error.trouble.text}; make the heartbeat table and its "
-                                           "grants, see docs/databases.md")
-        return msgspec.structs.replace(state, beats={str(row["region"]): float(row["at"]) for row in rows})
+            return msgspec.structs.replace(
+                state,
+                heartbeat_error=f"{error.trouble.text}; make the heartbeat table and its grants, see docs/databases.md",
+            )
+        return msgspec.structs.replace(state, heartbeats={str(row["region"]): float(row["at"]) for row in rows})
 
-    def _period(self, talk: Session, state: State) -> State:
+    def _period(self, talk: Session, state: ServerStatus) -> ServerStatus:
         """With the heartbeat period of replication; MySQL shows it only to those who may see performance_schema."""
         if not state.replication:
             return state
@@ -194,7 +196,7 @@ class SqlServer:
         return of
 
     def _trouble(self, kind: str, text: str) -> DatabaseError:
-        return DatabaseError(msgspec.convert({"kind": kind, "place": str(self._place), "text": text}, Trouble))
+        return DatabaseError(msgspec.convert({"kind": kind, "place": str(self._place), "text": text}, ServerError))
 
 
 def _cut(talk: Session) -> int:

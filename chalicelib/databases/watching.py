@@ -6,10 +6,10 @@ import msgspec
 
 from chalicelib.databases import gtid
 from chalicelib.databases.declared import Databases, address
-from chalicelib.databases.gtid import Gtids
+from chalicelib.databases.gtid import GtidSet
 from chalicelib.databases.lag import Lag, beating, lag
-from chalicelib.databases.records import FRESH, Master, Replication, Report, State, Trouble
-from chalicelib.databases.seen import Around
+from chalicelib.databases.records import FRESH, PrimaryRecord, RegionReport, ReplicaStatus, ServerError, ServerStatus
+from chalicelib.databases.seen import FleetDatabases
 
 # A promotion that has not ended by then (s) was interrupted.
 _UNFINISHED = 600
@@ -22,13 +22,13 @@ class Ready(msgspec.Struct, frozen=True):
     why: str
 
 
-def ready(around: Around, look: State | Trouble) -> Ready:
+def ready(around: FleetDatabases, look: ServerStatus | ServerError) -> Ready:
     """The verdict about the region's server.
 
     A replica is ready while it surely lags less than `stale`. When the heart itself stands still, all replicas would be
     stale at once: then Seconds_Behind is believed while both threads run.
     """
-    if isinstance(look, Trouble):
+    if isinstance(look, ServerError):
         return Ready(False, str(look))
     if around.region == around.master.region:
         return _master_ready(around.master, look)
@@ -42,7 +42,7 @@ def ready(around: Around, look: State | Trouble) -> Ready:
     return Ready(True, f"at most {_seconds(behind.at_most)} behind, by {behind.by}")
 
 
-def _master_ready(master: Master, look: State) -> Ready:
+def _master_ready(master: PrimaryRecord, look: ServerStatus) -> Ready:
     if not master.may_write(look.region):
         return Ready(False, "is fenced: another region is to become the master")
     if look.read_only:
@@ -50,38 +50,38 @@ def _master_ready(master: Master, look: State) -> Ready:
     return Ready(True, "is the master")
 
 
-def must_close(around: Around, look: State | Trouble) -> bool:
+def must_fence(around: FleetDatabases, look: ServerStatus | ServerError) -> bool:
     """Whether the server takes writes that belong elsewhere: to be fenced at once.
 
     Only once there has been a promotion: before the first one fleet.toml may be mistaken, and people are only told.
     """
-    if isinstance(look, Trouble) or look.read_only or not around.sure:
+    if isinstance(look, ServerError) or look.read_only or not around.sure:
         return False
     master = around.master
     return (master.term > 0 or bool(master.fenced)) and not master.may_write(around.region)
 
 
-def rejoined(around: Around, look: State | Trouble) -> bool:
+def rejoined(around: FleetDatabases, look: ServerStatus | ServerError) -> bool:
     """Whether a fenced server has become a replica of the master: its fence has served, and healing may touch it."""
     master, report = around.master, around.reports.get(around.master.region)
-    if not isinstance(look, State) or look.replication is None or report is None or not around.sure:
+    if not isinstance(look, ServerStatus) or look.replication is None or report is None or not around.sure:
         return False
     runs = look.replication.io.state == look.replication.sql.state == "running"
     return (around.region in master.fenced and around.region != master.region and master.promotion is None and runs
             and look.read_only and bool(report.id) and look.replication.source == report.id)
 
 
-def problems(around: Around, look: State | Trouble, now: int) -> Iterator[tuple[str, str]]:
+def conditions(around: FleetDatabases, look: ServerStatus | ServerError, now: int) -> Iterator[tuple[str, str]]:
     """What is wrong, as kind and text."""
     promotion = around.master.promotion
     if promotion and now - promotion.began > _UNFINISHED:
         yield "PromotionUnfinished", (f"the promotion of {promotion.to} has got to {promotion.step!r} and no further; "
                                       f"run databases.promote again, it goes on from there")
-    if must_close(around, look) and isinstance(look, State):
+    if must_fence(around, look) and isinstance(look, ServerStatus):
         done = "it is fenced at once" if around.settings.admin_secret else "SET GLOBAL read_only = 1 there by hand"
-        yield "TwoMasters", (f"{around.region} takes writes that belong to {around.master.region} (term "
-                             f"{around.master.term}): {done}{diverged(around.master, look)}")
-    if isinstance(look, Trouble):
+        yield "SplitBrain", (f"{around.region} takes writes that belong to {around.master.region} (term "
+                             f"{around.master.term}): {done}{divergence(around.master, look)}")
+    if isinstance(look, ServerError):
         yield "DatabaseUnreachable", str(look)
     elif around.region == around.master.region:
         yield from _of_master(around, look)
@@ -89,9 +89,9 @@ def problems(around: Around, look: State | Trouble, now: int) -> Iterator[tuple[
         yield from _of_replica(around, look)
 
 
-def _of_master(around: Around, look: State) -> Iterator[tuple[str, str]]:
-    if look.beats_lack:
-        yield "HeartbeatMissing", look.beats_lack
+def _of_master(around: FleetDatabases, look: ServerStatus) -> Iterator[tuple[str, str]]:
+    if look.heartbeat_error:
+        yield "HeartbeatMissing", look.heartbeat_error
     if look.read_only and around.master.may_write(around.region):
         yield "MasterReadOnly", (f"{around.region} has the master (term {around.master.term}), but it is read-only, as "
                                  "after a restart; databases.promote for this same region opens it")
@@ -100,8 +100,8 @@ def _of_master(around: Around, look: State) -> Iterator[tuple[str, str]]:
                                    "correct master in fleet.toml, or run databases.promote")
 
 
-def _of_replica(around: Around, look: State) -> Iterator[tuple[str, str]]:
-    if not look.read_only and not must_close(around, look):
+def _of_replica(around: FleetDatabases, look: ServerStatus) -> Iterator[tuple[str, str]]:
+    if not look.read_only and not must_fence(around, look):
         yield "ReplicaWritable", (f"the replica in {around.region} takes writes; SET GLOBAL read_only = 1 there, and "
                                   "in its configuration")
     if look.replication is None:
@@ -111,23 +111,23 @@ def _of_replica(around: Around, look: State) -> Iterator[tuple[str, str]]:
     if where := wrong_source(around, look):
         yield "WrongSource", f"still replicates from {where}, which is not the master; databases.heal re-points it"
     report = around.reports.get(around.master.region)
-    if look.beats_lack:
-        yield "HeartbeatMissing", look.beats_lack
+    if look.heartbeat_error:
+        yield "HeartbeatMissing", look.heartbeat_error
     elif around.sure and (report is None or not beating(report, around.at + report.skew)):
         yield "NoHeartbeat", (f"{around.master.region} has written no heartbeat for {FRESH} s or more: look at "
                               "databases.watch there; lag is not known until it beats again")
     yield from _late(around.settings, lag(look, around.master.region, report), look.replication)
 
 
-def diverged(master: Master, look: State) -> str:
+def divergence(master: PrimaryRecord, look: ServerStatus) -> str:
     """What an old master has that the new one had not when it was opened."""
-    more = gtid.lacking(master.position, look.gtids) if master.position else Gtids()
+    more = gtid.subtract(master.position, look.executed_gtids) if master.position else GtidSet()
     if not more:
         return ""
     return f"; it has up to {more.count} transactions that the new master never got: {more}"[:600]
 
 
-def stopped(region: str, replication: Replication) -> Iterator[tuple[str, str]]:
+def stopped(region: str, replication: ReplicaStatus) -> Iterator[tuple[str, str]]:
     """The threads that stand still, each with its last error."""
     for name, thread in (("IO", replication.io), ("SQL", replication.sql)):
         if thread.state == "stopped":
@@ -135,7 +135,7 @@ def stopped(region: str, replication: Replication) -> Iterator[tuple[str, str]]:
             yield f"{name}ThreadStopped", f"the {name} thread in {region} stands still, {error}"
 
 
-def wrong_source(around: Around, look: State) -> str:
+def wrong_source(around: FleetDatabases, look: ServerStatus) -> str:
     """The server from which the replica still replicates although it is not the master, by its address or its id.
 
     Before the first promotion it is as somebody has set it up.
@@ -161,20 +161,20 @@ def source_of(settings: Databases, region: str, master: str) -> tuple[str, int]:
     return address(server.away) if server.away else (server.host, server.port)
 
 
-def _late(settings: Databases, behind: Lag, replication: Replication) -> Iterator[tuple[str, str]]:
+def _late(settings: Databases, behind: Lag, replication: ReplicaStatus) -> Iterator[tuple[str, str]]:
     errors = "; ".join(thread.error for thread in (replication.io, replication.sql) if thread.error)
     tail = f"; IO thread {replication.io.state}, SQL thread {replication.sql.state}" + (f": {errors}" if errors else "")
     if behind.at_least is not None and behind.at_least >= settings.lag_alarm:
-        yield "Lag", f"at least {_seconds(behind.at_least)} behind the master, by {behind.by}{tail}"
+        yield "ReplicaLag", f"at least {_seconds(behind.at_least)} behind the master, by {behind.by}{tail}"
     if behind.at_most is not None and behind.at_most >= settings.stale:
-        yield "Stale", f"may be {_seconds(behind.at_most)} behind: the region's database is not ready{tail}"
+        yield "ReplicaStale", f"may be {_seconds(behind.at_most)} behind: the region's database is not ready{tail}"
 
 
-def gap(state: State, report: Report | None) -> Gtids:
+def missing_gtids(state: ServerStatus, report: RegionReport | None) -> GtidSet:
     """What the master had when its region last reported, and this server has not."""
-    if report is None or not report.gtids:
-        return Gtids()
-    return gtid.lacking(state.gtids, report.gtids)
+    if report is None or not report.executed_gtids:
+        return GtidSet()
+    return gtid.subtract(state.executed_gtids, report.executed_gtids)
 
 
 def _seconds(value: float) -> str:

@@ -15,12 +15,12 @@ from typing import Protocol
 import msgspec
 from msgspec.structs import replace
 
-from chalicelib.cloud import NO_ANSWER
+from chalicelib.cloud import AWS_ERRORS
 from chalicelib.engine import alert_text, alerts, state
 from chalicelib.engine.alerts import SCHEMA, Alert, AlertPlan, AlertState, Notification
 from chalicelib.engine.metrics import count, logger
 from chalicelib.engine.schema import Schema, State, Stored, Unreadable
-from chalicelib.ledger import Item, Table
+from chalicelib.ledger import Item, Store
 
 PK = "alerts"
 # Events that a crowd of Lambdas reports: an item each, so that they do not get in each other's way.
@@ -30,7 +30,7 @@ _EVENTS_AT_ONCE = 500
 
 
 class Topic(Protocol):
-    """Where people are told. May raise what `NO_ANSWER` names; the notice may then have gone out or not."""
+    """Where people are told. May raise what `AWS_ERRORS` names; the notice may then have gone out or not."""
 
     def publish(self, subject: str, text: str) -> None:
         """One notice."""
@@ -59,7 +59,7 @@ EVENTS = Schema(Event, 1)
 
 
 def deliver(
-    store: Table, topic: Topic, operation: str, wanted: Sequence[Alert], now: float, *, origin: str,
+    store: Store, topic: Topic, operation: str, wanted: Sequence[Alert], now: float, *, origin: str,
     not_judged: Collection[str] = (), events: bool = False,
 ) -> Delivery:
     """Tells people what is due of `wanted` (see `alerts.plan_notifications`) and of what was not delivered before.
@@ -91,7 +91,7 @@ def deliver(
     return Delivery(tuple(alert_text.subject(one) for one, done in told if done), tuple(failed))
 
 
-def report_event(store: Table, operation: str, alert: Alert, *, ttl: int) -> None:
+def report_event(store: Store, operation: str, alert: Alert, *, ttl: int) -> None:
     """Leaves an event for the next `deliver(..., events=True)` of `operation`. Twice the same event is one.
 
     For many Lambdas at once: each has an item of its own, so that none has to wait for another.
@@ -100,7 +100,7 @@ def report_event(store: Table, operation: str, alert: Alert, *, ttl: int) -> Non
     state.write(store, (f"{EVENTS_PK}#{operation}", sk), EVENTS, None, Event(alert), run_id=alert.target, ttl=ttl)
 
 
-def _reported(store: Table, operation: str) -> tuple[list[Alert], list[Item], tuple[Unreadable, ...]]:
+def _reported(store: Store, operation: str) -> tuple[list[Alert], list[Item], tuple[Unreadable, ...]]:
     found = store.query(f"{EVENTS_PK}#{operation}", newest=False, limit=_EVENTS_AT_ONCE)
     values, bad = state.read_all(store, found, EVENTS)
     readable = [item for item in found if (item.pk, item.sk) in values]
@@ -108,7 +108,7 @@ def _reported(store: Table, operation: str) -> tuple[list[Alert], list[Item], tu
 
 
 def _change(
-    store: Table, operation: str, change: Callable[[AlertState, Sequence[Alert]], AlertPlan], run_id: str
+    store: Store, operation: str, change: Callable[[AlertState, Sequence[Alert]], AlertPlan], run_id: str
 ) -> AlertPlan | None:
     """Writes what `change` makes of the state, again from the start when another run was faster; `None` if always."""
     key = (PK, operation)
@@ -123,7 +123,7 @@ def _change(
     return None
 
 
-def _load(store: Table, key: tuple[str, str]) -> tuple[Stored[AlertState], tuple[Alert, ...]]:
+def _load(store: Store, key: tuple[str, str]) -> tuple[Stored[AlertState], tuple[Alert, ...]]:
     """The state, and what to tell of it. One that cannot be read is replaced: rather told twice than not at all."""
     item = store.get(*key)
     if item is None:
@@ -135,7 +135,7 @@ def _load(store: Table, key: tuple[str, str]) -> tuple[Stored[AlertState], tuple
                  body=str(item.body)[:2000])
     lost = replace(alert_text.unreadable_alert(found), event=True, tried=("It was replaced; its text is in the log.",),
                    steps=("Expect alerts that you know already: they are told once more.",))
-    return Stored(AlertState(), item.rev), (lost,)
+    return Stored(AlertState(), item.version), (lost,)
 
 
 def _published(topic: Topic, notification: Notification, now: float, origin: str) -> str:
@@ -143,7 +143,7 @@ def _published(topic: Topic, notification: Notification, now: float, origin: str
     subject = alert_text.subject(notification)
     try:
         topic.publish(subject, alert_text.text(notification, now, origin=origin))
-    except NO_ANSWER as error:
+    except AWS_ERRORS as error:
         count("AlertUndelivered", kind=notification.group.alert.kind)
         logger.error("an alert may not have gone out", subject=subject, error=str(error))
         return f"{subject}: {error}"
@@ -152,7 +152,7 @@ def _published(topic: Topic, notification: Notification, now: float, origin: str
 
 
 def _settle(
-    store: Table, operation: str, told: Sequence[tuple[Notification, bool]], now: float, run_id: str
+    store: Store, operation: str, told: Sequence[tuple[Notification, bool]], now: float, run_id: str
 ) -> None:
     def settled(before: AlertState, lost: Sequence[Alert]) -> AlertPlan:
         for notification, done in told:
@@ -161,6 +161,6 @@ def _settle(
 
     try:
         _change(store, operation, settled, run_id)
-    except NO_ANSWER as error:
+    except AWS_ERRORS as error:
         # It is told again in some seconds: once too often, but not once too few.
         logger.warning("that alerts were delivered could not be written down", operation=operation, error=str(error))

@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from chalicelib.cloud import BotoCoreError, ClientError, Unreachable
+from chalicelib.cloud import BotoCoreError, ClientError, Unavailable
 from chalicelib.engine import state
 from chalicelib.engine.metrics import logger
 from chalicelib.engine.schema import Schema, State, Unreadable
-from chalicelib.ledger import Table
+from chalicelib.ledger import Store
 
 # A record outlives whatever could repeat its effect.
 KEPT_SECONDS = 15 * 86_400
@@ -62,7 +62,7 @@ class EffectResult(msgspec.Struct, frozen=True):
 
 
 def once(
-    store: Table, pk: str, key: str, do: Callable[[], str | None], clock: Callable[[], float], *,
+    store: Store, pk: str, key: str, do: Callable[[], str | None], clock: Callable[[], float], *,
     fence: Callable[[], str] = lambda: "",
 ) -> EffectResult:
     """Does `do` unless `key` was begun before or `fence` says why not. `do` gives a reference, or `None`.
@@ -81,7 +81,7 @@ def once(
         if reason := fence():
             return EffectResult("left", reason)
         reference = do() or ""
-    except Unreachable as error:
+    except Unavailable as error:
         return EffectResult("unknown", f"no answer, so it may have been done: {error}", error=error)
     except (ClientError, BotoCoreError) as error:
         _note(store, pk, key, "refused", str(error), "")
@@ -90,7 +90,7 @@ def once(
     return EffectResult("done", reference=reference)
 
 
-def outcomes(store: Table, pk: str, keys: Sequence[str]) -> tuple[dict[str, EffectRecord], tuple[Unreadable, ...]]:
+def outcomes(store: Store, pk: str, keys: Sequence[str]) -> tuple[dict[str, EffectRecord], tuple[Unreadable, ...]]:
     """What is known of effects, by key; those that were never begun are not in it."""
     values, unreadable = state.load_many(store, [(pk, key) for key in keys], RECORD)
     return {sk: found.value for (_, sk), found in values.items()}, unreadable
@@ -102,7 +102,7 @@ def is_stale(decided_at: float, now: float, max_age_seconds: float) -> str:
     return f"it was decided on what was seen {age:.0f} s ago" if age > max_age_seconds else ""
 
 
-def is_superseded(store: Table, key: state.Key, schema: Schema[Any], run_id: str) -> str:
+def is_superseded(store: Store, key: state.Key, schema: Schema[Any], run_id: str) -> str:
     """Why a run may not act any more: another one has written the state since. Nothing if it may."""
     try:
         state.current(store, key, schema, run_id=run_id)
@@ -111,7 +111,7 @@ def is_superseded(store: Table, key: state.Key, schema: Schema[Any], run_id: str
     return ""
 
 
-def _note(store: Table, pk: str, key: str, outcome: Literal["done", "refused"], detail: str, reference: str) -> None:
+def _note(store: Store, pk: str, key: str, outcome: Literal["done", "refused"], detail: str, reference: str) -> None:
     def noted(before: EffectRecord | None) -> EffectRecord | None:
         if before is None:
             return None
@@ -121,6 +121,6 @@ def _note(store: Table, pk: str, key: str, outcome: Literal["done", "refused"], 
         kept = state.find(store, (pk, key), RECORD)
         ttl = int(kept.value.started_at) + KEPT_SECONDS if kept and not isinstance(kept, Unreadable) else None
         state.update(store, (pk, key), RECORD, noted, run_id=key, ttl=ttl)
-    except (Unreachable, ClientError, BotoCoreError) as error:
+    except (Unavailable, ClientError, BotoCoreError) as error:
         # The effect is done; whoever asks what came of it learns that nobody knows.
         logger.warning("what came of an effect could not be written down", key=key, outcome=outcome, error=str(error))

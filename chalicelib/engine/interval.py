@@ -15,11 +15,11 @@ from typing import Literal
 
 import msgspec
 
-from chalicelib.cloud import Unreachable
+from chalicelib.cloud import Unavailable
 from chalicelib.engine.lease import LeaseHolder, Standing
 from chalicelib.engine.metrics import count, logger
 from chalicelib.engine.state import Key
-from chalicelib.ledger import Table
+from chalicelib.ledger import Store
 
 # How long a lease lasts that is not renewed (s): long enough for a slow round, short enough for a crash.
 LEASE_SECONDS = 15.0
@@ -48,7 +48,7 @@ class IntervalResult(msgspec.Struct, frozen=True):
 
 
 def run_rounds(
-    store: Table, key: Key, run: Round, *, capability: str, clock: Callable[[], float],
+    store: Store, key: Key, run: Round, *, capability: str, clock: Callable[[], float],
     wait: Callable[[float], None], holder: str, every_seconds: float = 2.0, until_second: float = 56.0,
     lease_seconds: float = LEASE_SECONDS,
 ) -> IntervalResult:
@@ -98,7 +98,7 @@ class _Tally:
     def round(self, run: Round, at: float, standing: Standing) -> None:
         try:
             if standing == "unknown":
-                raise Unreachable(self.lease.why)
+                raise Unavailable(self.lease.why)
             run(at, self.lease.token)
         except Exception:
             self.failed, self.failed_in_a_row = self.failed + 1, self.failed_in_a_row + 1

@@ -10,11 +10,11 @@ import zlib
 from collections.abc import Callable
 from typing import Literal
 
-from chalicelib.cloud import Unreachable
+from chalicelib.cloud import Unavailable
 from chalicelib.engine import state
 from chalicelib.engine.metrics import logger
 from chalicelib.engine.schema import Schema, State, Stored, Unreadable
-from chalicelib.ledger import Item, Table
+from chalicelib.ledger import Item, Store
 
 Standing = Literal["held", "taken", "lost", "unknown"]
 
@@ -47,7 +47,7 @@ class LeaseHolder:
     """
 
     def __init__(
-        self, store: Table, key: state.Key, holder: str, began_at: float, *, seconds: float, least_seconds: float,
+        self, store: Store, key: state.Key, holder: str, began_at: float, *, seconds: float, least_seconds: float,
         clock: Callable[[], float],
     ) -> None:
         self.store, self.key, self.holder, self.began_at = store, key, holder, began_at
@@ -69,7 +69,7 @@ class LeaseHolder:
         """
         try:
             standing = self._renew(self.held) if self.held and not self._doubt else self._look()
-        except Unreachable as error:
+        except Unavailable as error:
             # What was asked for may have been done all the same: look before the next write.
             self._doubt, self.why, standing = True, f"the lease cannot be had: {error}", "held"
         return "unknown" if standing == "held" and not self._lasts() else standing
@@ -79,7 +79,7 @@ class LeaseHolder:
         try:
             if self.held:
                 self._write(self.held, 0.0)
-        except Unreachable as error:
+        except Unavailable as error:
             logger.warning("the lease was not given back and will run out", error=str(error))
 
     def _lasts(self) -> bool:
@@ -128,7 +128,7 @@ class Semaphore:
     A place is never renewed: its lease ends with the invocation that holds it, whatever becomes of that.
     """
 
-    def __init__(self, store: Table, pk_prefix: str, skew_seconds: float) -> None:
+    def __init__(self, store: Store, pk_prefix: str, skew_seconds: float) -> None:
         self._store, self._prefix, self._skew = store, pk_prefix, skew_seconds
         self.held: tuple[str, str, Stored[Lease]] | None = None
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from chalicelib.engine.schema import ItemKey, Schema, Stored, Unreadable, decode, encode
-from chalicelib.ledger import Item, Table
+from chalicelib.ledger import Item, Store
 
 T = TypeVar("T")
 Key = tuple[str, str]
@@ -26,25 +26,25 @@ class Superseded(Exception):
     """Another run has replaced the state meanwhile: it has seen more, so this run does nothing more."""
 
 
-def load(store: Table, key: Key, schema: Schema[T], default: T) -> Stored[T] | Unreadable:
+def load(store: Store, key: Key, schema: Schema[T], default: T) -> Stored[T] | Unreadable:
     """The value under `key`; `default` with version 0 where there is none."""
     found = find(store, key, schema)
     return Stored(default) if found is None else found
 
 
-def find(store: Table, key: Key, schema: Schema[T]) -> Stored[T] | Unreadable | None:
+def find(store: Store, key: Key, schema: Schema[T]) -> Stored[T] | Unreadable | None:
     """The value under `key`, or `None` where there is none."""
     item = store.get(*key)
     return None if item is None else read(store, item, schema)
 
 
-def read(store: Table, item: Item, schema: Schema[T]) -> Stored[T] | Unreadable:
+def read(store: Store, item: Item, schema: Schema[T]) -> Stored[T] | Unreadable:
     """The value of an item that was got, queried or created."""
-    return decode(item.body, schema, ItemKey(place(store), item.pk, item.sk), version=item.rev)
+    return decode(item.body, schema, ItemKey(place(store), item.pk, item.sk), version=item.version)
 
 
 def read_all(
-    store: Table, items: Iterable[Item], schema: Schema[T]
+    store: Store, items: Iterable[Item], schema: Schema[T]
 ) -> tuple[dict[Key, Stored[T]], tuple[Unreadable, ...]]:
     """The values of many items by key, and those items that cannot be read: one bad item costs only itself."""
     values: dict[Key, Stored[T]] = {}
@@ -59,7 +59,7 @@ def read_all(
 
 
 def load_many(
-    store: Table, keys: Sequence[Key], schema: Schema[T]
+    store: Store, keys: Sequence[Key], schema: Schema[T]
 ) -> tuple[dict[Key, Stored[T]], tuple[Unreadable, ...]]:
     """As `read_all`, of those of `keys` that exist. Equal keys are read once."""
     distinct = list(dict.fromkeys(keys))
@@ -67,7 +67,7 @@ def load_many(
 
 
 def write(
-    store: Table, key: Key, schema: Schema[T], before: Stored[T] | None, value: T, *, run_id: str,
+    store: Store, key: Key, schema: Schema[T], before: Stored[T] | None, value: T, *, run_id: str,
     ttl: int | None = None,
 ) -> Stored[T] | None:
     """`value` in the place of `before` (`None` or version 0: of nothing), or `None` if the store has something else.
@@ -80,16 +80,16 @@ def write(
     digest = hashlib.sha256(msgspec.json.encode(body, order="deterministic")).hexdigest()[:16]
     write_id = f"{run_id}/{version}/{digest}"
     if version:
-        item = store.swap(Item(*key, version, {}), body, ttl=ttl, writer=write_id)
+        item = store.compare_and_set(Item(*key, version, {}), body, ttl=ttl, write_id=write_id)
     else:
-        item = store.create(*key, body, ttl=ttl, writer=write_id)
+        item = store.create(*key, body, ttl=ttl, write_id=write_id)
     if item is None:
         return None
-    return Stored(value, item.rev, run_id, body["schema"], before.unknown if before else {})
+    return Stored(value, item.version, run_id, body["schema"], before.unknown if before else {})
 
 
 def claim(
-    store: Table, key: Key, schema: Schema[T], before: Stored[T] | None, value: T, *, run_id: str,
+    store: Store, key: Key, schema: Schema[T], before: Stored[T] | None, value: T, *, run_id: str,
     ttl: int | None = None,
 ) -> Stored[T]:
     """`write`, for the state that says what a run is about to do. Raises `Superseded` if another run was faster."""
@@ -99,7 +99,7 @@ def claim(
     return written
 
 
-def current(store: Table, key: Key, schema: Schema[T], *, run_id: str) -> Stored[T]:
+def current(store: Store, key: Key, schema: Schema[T], *, run_id: str) -> Stored[T]:
     """The state, if `run_id` is still the run that wrote it last; otherwise raises `Superseded`.
 
     To be asked right before each external effect: a run that stood still in between has been overtaken.
@@ -113,7 +113,7 @@ def current(store: Table, key: Key, schema: Schema[T], *, run_id: str) -> Stored
 
 
 def update(
-    store: Table, key: Key, schema: Schema[T], change: Callable[[T | None], T | None], *, run_id: str,
+    store: Store, key: Key, schema: Schema[T], change: Callable[[T | None], T | None], *, run_id: str,
     ttl: int | None = None, tries: int = 3,
 ) -> Stored[T] | Unreadable | None:
     """Replaces the value by what `change` makes of it (`None`: of nothing there), again when another run was faster.
@@ -134,7 +134,7 @@ def update(
 
 
 def publish(
-    store: Table, key: Key, schema: Schema[T], value: T, *, run_id: str = "", ttl: int | None = None,
+    store: Store, key: Key, schema: Schema[T], value: T, *, run_id: str = "", ttl: int | None = None,
     replaces: Callable[[T], bool] = lambda old: True,
 ) -> bool:
     """Publishes a fact of this region for others. Whether the store has it now.
@@ -148,7 +148,7 @@ def publish(
         return write(store, key, schema, None, value, run_id=run_id, ttl=ttl) is not None
     before = read(store, item, schema)
     if isinstance(before, Unreadable):
-        return write(store, key, schema, Stored(value, item.rev), value, run_id=run_id, ttl=ttl) is not None
+        return write(store, key, schema, Stored(value, item.version), value, run_id=run_id, ttl=ttl) is not None
     return replaces(before.value) and write(store, key, schema, before, value, run_id=run_id, ttl=ttl) is not None
 
 

@@ -5,16 +5,16 @@ from collections.abc import Mapping
 from chalicelib.fleet import HealthChecks
 from chalicelib.health_checks import guards
 from chalicelib.health_checks.records import (
-    BUDGET_PER_HOUR,
-    NEARLY,
-    PROPAGATION,
+    PROPAGATION_SECONDS,
+    REQUESTS_PER_HOUR_MAX,
+    TOLERANCE_SECONDS,
     Check,
     Host,
-    Memory,
-    certain,
-    settle,
-    slot,
-    used,
+    RotationState,
+    dwell_minutes,
+    is_reportable,
+    requests_last_hour,
+    settling_seconds,
 )
 
 # Requests that are kept for what cannot wait when the hour's budget runs out.
@@ -32,56 +32,61 @@ def threshold(settings: HealthChecks, hosts: Mapping[str, Host]) -> int:
     return max(1, settings.threshold - max(0, settings.anchors - len(eligible(hosts))))
 
 
-def wanting(memory: Memory, settings: HealthChecks, hosts: Mapping[str, Host]) -> int:
+def missing_members(memory: RotationState, settings: HealthChecks, hosts: Mapping[str, Host]) -> int:
     """How many anchors are to be replaced or added."""
     if memory.parent is None:
         return settings.anchors
     checks = {check.number: check for check in memory.checks}
     good = [number for number in memory.parent.children
-            if guards.stays(checks[number], hosts) and checks[number].healthy is not False]
+            if guards.target_in_service(checks[number], hosts) and checks[number].healthy is not False]
     return max(0, min(settings.anchors, len(eligible(hosts))) - len(good))
 
 
 def due(check: Check, settings: HealthChecks, at: float, minute: int) -> bool:
     """Whether a rover has been with its host for a whole slot, and long enough for a verdict."""
-    return minute - check.minute >= slot(settings) and certain(check, settings, at)
+    return minute - check.minute >= dwell_minutes(settings) and is_reportable(check, settings, at)
 
 
 def _lately(check: Check, settings: HealthChecks, at: float) -> bool:
     """Whether the check has been read within a slot: one that has nowhere to go is not read more often than one that
     walks, or the hour's budget would run out and the anchors go unread for minutes."""
-    return at < check.read + slot(settings) * 60 - NEARLY
+    return at < check.read + dwell_minutes(settings) * 60 - TOLERANCE_SECONDS
 
 
-def moment(memory: Memory, settings: HealthChecks, hosts: Mapping[str, Host], at: float) -> float:
+def observe_at(memory: RotationState, settings: HealthChecks, hosts: Mapping[str, Host], at: float) -> float:
     """When to look: at once, or in some seconds if then a wanted check will have settled or the parent be free."""
-    soon = [memory.parent.changed + PROPAGATION] if memory.parent else []
-    if wanting(memory, settings, hosts):
+    soon = [memory.parent.changed + PROPAGATION_SECONDS] if memory.parent else []
+    if missing_members(memory, settings, hosts):
         anchors = memory.parent.children if memory.parent else ()
-        soon += [check.since + settle(settings) for check in memory.checks if check.number not in anchors]
-    return max([at, *(when for when in soon if when <= at + NEARLY)])
+        soon += [check.since + settling_seconds(settings) for check in memory.checks if check.number not in anchors]
+    return max([at, *(when for when in soon if when <= at + TOLERANCE_SECONDS)])
 
 
-def doubtful(memory: Memory) -> list[int]:
+def unconfirmed(memory: RotationState) -> list[int]:
     """The checks (0: the parent) of which it is not known whether their last change was made."""
-    parent = [0] if memory.parent and not memory.parent.sure else []
-    return parent + [check.number for check in memory.checks if not check.sure]
+    parent = [0] if memory.parent and not memory.parent.confirmed else []
+    return parent + [check.number for check in memory.checks if not check.confirmed]
 
 
-def reads(memory: Memory, settings: HealthChecks, hosts: Mapping[str, Host], at: float, minute: int) -> list[int]:
+def checks_to_read(
+    memory: RotationState, settings: HealthChecks, hosts: Mapping[str, Host], at: float, minute: int
+) -> list[int]:
     """The checks whose status is to be read, the most important first."""
-    left = BUDGET_PER_HOUR - used(memory, minute) - 2 * len(doubtful(memory))
+    left = REQUESTS_PER_HOUR_MAX - requests_last_hour(memory, minute) - 2 * len(unconfirmed(memory))
     anchors = memory.parent.children if memory.parent else ()
-    known = [check for check in memory.checks if guards.there(check, hosts) and certain(check, settings, at)]
-    want = wanting(memory, settings, hosts)
+    known = [check for check in memory.checks if guards.target_unchanged(check, hosts)
+             and is_reportable(check, settings, at)]
+    want = missing_members(memory, settings, hosts)
     rovers = [check.number for check in known if check.number not in anchors
-              and ((want and not guards.double(check, memory.checks, memory.parent))
+              and ((want and not guards.duplicates_target(check, memory.checks, memory.parent))
                    or (due(check, settings, at, minute) and not _lately(check, settings, at)))]
     members = _members([check for check in known if check.number in anchors], memory, settings, hosts)
     return rovers[: max(0, left - _KEPT_FOR_MOVES)] + members[: max(0, left - len(rovers) - _KEPT_FOR_ANCHORS)]
 
 
-def _members(anchors: list[Check], memory: Memory, settings: HealthChecks, hosts: Mapping[str, Host]) -> list[int]:
+def _members(
+    anchors: list[Check], memory: RotationState, settings: HealthChecks, hosts: Mapping[str, Host]
+) -> list[int]:
     """Which anchors to look at: all when the threshold is to change, else the lost ones and those longest not seen.
 
     The lost come on top of the others, or these would be forgotten; but if more are lost than can be borne, nothing is
@@ -91,7 +96,7 @@ def _members(anchors: list[Check], memory: Memory, settings: HealthChecks, hosts
     if memory.parent and memory.parent.threshold != threshold(settings, hosts):
         return [check.number for check in oldest]
     lost = [check for check in oldest if check.healthy is False or hosts[check.host].state == "unhealthy"]
-    quota = max(1, 4 - 2 * settings.rovers // slot(settings))
+    quota = max(1, 4 - 2 * settings.rovers // dwell_minutes(settings))
     if len(lost) > settings.anchors - settings.threshold:
         quota = max(quota, sum(check.healthy is True for check in lost))
         lost = []

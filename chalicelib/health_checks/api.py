@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from chalicelib import cloud
-from chalicelib.control import Refused
-from chalicelib.health_checks.records import KEY, Found
+from chalicelib.control import Rejected
+from chalicelib.health_checks.records import KEY, CheckConfig
 
 T = TypeVar("T")
 
@@ -46,11 +46,11 @@ class Route53:
                 if "CheckedTime" not in one or one["CheckedTime"].timestamp() >= since]
         return sum(said) > HEALTHY_SHARE * len(said) if said else None
 
-    def get(self, id: str) -> Found:
+    def get(self, id: str) -> CheckConfig:
         """The check as it is."""
         return _found(self._call("get_health_check", HealthCheckId=id)["HealthCheck"])
 
-    def all(self, prefix: str) -> Iterator[tuple[str, Found]]:
+    def all(self, prefix: str) -> Iterator[tuple[str, CheckConfig]]:
         """Every check of the account whose reference begins with `prefix`, with the rest of its reference."""
         page: dict[str, Any] = {}
         while True:
@@ -68,20 +68,21 @@ class Route53:
             self._wait(self._next - now)
         self._next = max(now, self._next) + self._pause
         try:
-            return cloud.reach(self.region, lambda: getattr(cloud.client("route53", self.region), method)(**arguments))
+            return cloud.aws_call(self.region,
+                                  lambda: getattr(cloud.client("route53", self.region), method)(**arguments))
         except cloud.ClientError as error:
             code = error.response.get("Error", {}).get("Code")
             if code in _THROTTLED:
-                raise cloud.Unreachable(f"route53: {error}") from error
+                raise cloud.Unavailable(f"route53: {error}") from error
             if code == "NoSuchHealthCheck":
-                raise Refused(f"health check {arguments['HealthCheckId']} was deleted in Route 53; to begin anew, "
+                raise Rejected(f"health check {arguments['HealthCheckId']} was deleted in Route 53; to begin anew, "
                               f"delete the other checks of {self.region} and the item {'/'.join(KEY)} of its regional "
                               f"table") from None
             raise
 
 
-def _found(check: dict[str, Any]) -> Found:
+def _found(check: dict[str, Any]) -> CheckConfig:
     config = check["HealthCheckConfig"]
-    return Found(check["Id"], int(check["HealthCheckVersion"]), config.get("SearchString", ""),
+    return CheckConfig(check["Id"], int(check["HealthCheckVersion"]), config.get("SearchString", ""),
                  config.get("IPAddress", ""), tuple(config.get("ChildHealthChecks", ())),
                  int(config.get("HealthThreshold", 0)))

@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
-from chalicelib.control import Act, Operation, Request
+from chalicelib.control import Handler, Operation, Request
 from chalicelib.health_checks import act, decide, observe
 from chalicelib.health_checks.api import Route53
-from chalicelib.health_checks.records import Seen
+from chalicelib.health_checks.records import RotationObservation
 from chalicelib.plan import Action, Plan
-from chalicelib.site import Site
+from chalicelib.site import RegionContext
 
 
 @cache
@@ -18,34 +18,43 @@ def _api(region: str, regions: int) -> Route53:
     return Route53(region, regions)
 
 
-def _here(site: Site) -> Route53:
+def _here(site: RegionContext) -> Route53:
     return _api(site.region, len(site.fleet.regions))
 
 
-def _decide(seen: Seen, request: Request) -> Plan:
-    return decide.turn(seen, request.now, act.turn_of(request))
+def _decide(seen: RotationObservation, request: Request) -> Plan:
+    return decide.reconcile(seen, request.now, act.turn_of(request))
 
 
-def _status(seen: Seen, request: Request) -> Plan:
+def _status(seen: RotationObservation, request: Request) -> Plan:
     return decide.status(seen, request.now)
 
 
-def rotate(api: Callable[[Site], Route53], wait: Callable[[float], None]) -> Operation[Seen]:
+def rotate(api: Callable[[RegionContext], Route53], wait: Callable[[float], None]) -> Operation[RotationObservation]:
     """`health_checks.rotate` with this way to Route 53 and this way to wait."""
 
-    def asking(do: Callable[[Site, Request, Sequence[Action], Route53], list[str]]) -> Act:
+    def asking(do: Callable[[RegionContext, Request, Sequence[Action], Route53], list[str]]) -> Handler:
         return lambda site, request, actions: do(site, request, actions, api(site))
 
     return Operation(
-        "health_checks.rotate", "one step of the health checks' round over the hosts",
-        lambda site, request: observe.turn(site, request, api(site), wait), _decide,
-        {"remember": act.remember, "create": asking(act.create), "found": asking(act.found),
-         "swap": asking(act.change), "point": asking(act.change), "alert": act.alert,
-         "publish": act.publish})
+        "health_checks.rotate",
+        "one step of the health checks' round over the hosts",
+        lambda site, request: observe.turn(site, request, api(site), wait),
+        _decide,
+        {
+            "claim-state": act.claim_state,
+            "create-check": asking(act.create),
+            "create-calculated-check": asking(act.create_calculated),
+            "update-calculated-check": asking(act.update_checks),
+            "retarget-check": asking(act.update_checks),
+            "alert": act.alert,
+            "publish": act.publish,
+        },
+    )
 
 
 ROTATE = rotate(_here, time.sleep)
-STATUS: Operation[Seen] = Operation(
+STATUS: Operation[RotationObservation] = Operation(
     "health_checks.status", "anchors, rovers, and how long each host has been without a verdict", observe.known,
     _status)
 

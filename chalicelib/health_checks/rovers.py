@@ -6,7 +6,7 @@ import msgspec
 
 from chalicelib.fleet import HealthChecks
 from chalicelib.health_checks import agenda, guards
-from chalicelib.health_checks.records import Check, Host, Memory, certain
+from chalicelib.health_checks.records import Check, Host, RotationState, is_reportable
 
 # What a check is worth where it is, the least first.
 _GONE, _DRAINS, _DOUBLE, _ALONE = range(4)
@@ -21,17 +21,17 @@ class Move(msgspec.Struct, frozen=True):
     routine: bool = False
 
 
-def queue(memory: Memory, settings: HealthChecks, hosts: Mapping[str, Host], at: float) -> dict[str, float]:
+def queue(memory: RotationState, settings: HealthChecks, hosts: Mapping[str, Host], at: float) -> dict[str, float]:
     """When there was last a verdict about each host that is to be probed; for one that had none, when it came."""
-    stamps = {id: memory.queue.get(id, at) for id in agenda.eligible(hosts)}
+    stamps = {id: memory.last_result_at.get(id, at) for id in agenda.eligible(hosts)}
     for check in memory.checks:
-        if check.host in stamps and certain(check, settings, at):
+        if check.host in stamps and is_reportable(check, settings, at):
             stamps[check.host] = at
     return stamps
 
 
 def moves(
-    memory: Memory, stamps: Mapping[str, float], settings: HealthChecks, hosts: Mapping[str, Host], at: float,
+    memory: RotationState, stamps: Mapping[str, float], settings: HealthChecks, hosts: Mapping[str, Host], at: float,
     minute: int,
 ) -> Iterator[Move]:
     """All that is to be re-pointed now, the idle first: no host is left for one that an idle check could have taken.
@@ -42,30 +42,30 @@ def moves(
     checks = {check.number: check for check in memory.checks}
     for check in sorted(memory.checks, key=lambda check: (_use(check, memory, hosts), check.minute, check.number)):
         reason = _reason(check, memory, settings, hosts, at, minute)
-        if reason and check.sure and guards.may_move(check.number, memory.parent, checks, settings, hosts, at):
+        if reason and check.confirmed and guards.may_retarget(check.number, memory.parent, checks, settings, hosts, at):
             host = waiting.pop(0) if waiting else _any(check, stamps, hosts)
             if host:
                 yield Move(check, hosts[host], reason, routine=_use(check, memory, hosts) >= _DOUBLE)
                 # What follows must count this one as unsettled.
-                checks[check.number] = msgspec.structs.replace(check, since=at, sure=False)
+                checks[check.number] = msgspec.structs.replace(check, since=at, confirmed=False)
 
 
 def _any(check: Check, stamps: Mapping[str, float], hosts: Mapping[str, Host]) -> str:
     """With nowhere to go a check stays, unless its host is gone: a stranger may get the address."""
-    return "" if guards.there(check, hosts) else min(stamps, default="")
+    return "" if guards.target_unchanged(check, hosts) else min(stamps, default="")
 
 
-def _use(check: Check, memory: Memory, hosts: Mapping[str, Host]) -> int:
+def _use(check: Check, memory: RotationState, hosts: Mapping[str, Host]) -> int:
     """How much is lost when the check leaves: nothing, if its host is gone, drains or has another check; or a host."""
-    if not guards.there(check, hosts):
+    if not guards.target_unchanged(check, hosts):
         return _GONE
-    if not guards.stays(check, hosts):
+    if not guards.target_in_service(check, hosts):
         return _DRAINS
-    return _DOUBLE if guards.double(check, memory.checks, memory.parent) else _ALONE
+    return _DOUBLE if guards.duplicates_target(check, memory.checks, memory.parent) else _ALONE
 
 
 def _reason(
-    check: Check, memory: Memory, settings: HealthChecks, hosts: Mapping[str, Host], at: float, minute: int
+    check: Check, memory: RotationState, settings: HealthChecks, hosts: Mapping[str, Host], at: float, minute: int
 ) -> str:
     use = _use(check, memory, hosts)
     if use < _ALONE:

@@ -9,20 +9,20 @@ from chalicelib import cloud
 from chalicelib.control import Request
 from chalicelib.plan import Action
 from chalicelib.routing import api, buckets, marks
-from chalicelib.routing.seen import BucketSeen
-from chalicelib.site import Site
+from chalicelib.routing.seen import BucketObservation
+from chalicelib.site import RegionContext
 
 
-def create_checks(site: Site, request: Request, actions: Sequence[Action]) -> Sequence[str]:
+def create_checks(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
     """Creates checks, children before those that watch them. Asked twice, Route 53 gives back the same one."""
     ids: dict[str, str] = {}
     results = []
     for action in actions:
-        ids |= action.facts["known"]
-        config = dict(action.facts["config"])
+        ids |= action.details["known"]
+        config = dict(action.details["config"])
         if "ChildHealthChecks" in config:
             config["ChildHealthChecks"] = [ids[child] for child in config["ChildHealthChecks"]]
-        ids[action.target] = _create(action.facts["reference"], config, request.now)
+        ids[action.target] = _create(action.details["reference"], config, request.now)
         results.append(f"{action.target}: created as {ids[action.target]}")
     return results
 
@@ -38,62 +38,71 @@ def _create(reference: str, config: dict[str, Any], now: int) -> str:
     return str(answer["HealthCheck"]["Id"])
 
 
-def open_buckets(site: Site, request: Request, actions: Sequence[Action]) -> Sequence[str]:
+def prepare_flag_buckets(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
     """Makes the buckets for marks, and lets health checkers read those."""
-    return [buckets.make(msgspec.convert(action.facts, BucketSeen)) for action in actions]
+    return [buckets.make(msgspec.convert(action.details, BucketObservation)) for action in actions]
 
 
-def delete_checks(site: Site, request: Request, actions: Sequence[Action]) -> Sequence[str]:
+def delete_checks(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
     """Deletes checks, those that watch others first."""
     first = sorted(actions, key=lambda action: not action.target.startswith("serving-"))
     for action in first:
-        api.call("delete_health_check", HealthCheckId=action.facts["id"])
+        api.call("delete_health_check", HealthCheckId=action.details["id"])
     return [f"{action.target}: deleted" for action in first]
 
 
-def announce(site: Site, request: Request, actions: Sequence[Action]) -> Sequence[str]:
+def summarize(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
     """Only for the journal: the batches that follow are too long for it."""
     return [f"{action.target}: {action.reason}" for action in actions]
 
 
-def change(site: Site, request: Request, actions: Sequence[Action]) -> Sequence[str]:
+def change(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
     """One request for each batch; Route 53 carries out all of a batch or nothing."""
     results = []
     for action in actions:
-        batch = {"Comment": f"Lamplighter {action.target}", "Changes": action.facts["changes"]}
-        answer = api.call("change_resource_record_sets", HostedZoneId=action.facts["zone"], ChangeBatch=batch)
+        batch = {"Comment": f"Lamplighter {action.target}", "Changes": action.details["changes"]}
+        answer = api.call("change_resource_record_sets", HostedZoneId=action.details["zone"], ChangeBatch=batch)
         results.append(f"batch {action.target}: {action.reason}, {answer['ChangeInfo']['Status'].lower()}")
     return results
 
 
-def put_mark(site: Site, request: Request, actions: Sequence[Action]) -> Sequence[str]:
+def set_flag(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
     """Puts the object that makes Route 53 keep users away; takes effect when its checkers see it."""
     for action in actions:
-        away = marks.keeper(site.fleet, action.target)
-        body = msgspec.json.encode(action.facts["mark"])
-        cloud.reach(away, lambda away=away, body=body, region=action.target: cloud.client("s3", away).put_object(  # type: ignore[misc]
-            Bucket=marks.bucket(site.fleet, away), Key=marks.mark(region), Body=body, ContentType="application/json"))
+        away = marks.flag_region(site.fleet, action.target)
+        body = msgspec.json.encode(action.details["mark"])
+        cloud.aws_call(
+            away,
+            lambda away=away, body=body, region=action.target: cloud.client("s3", away).put_object(  # type: ignore[misc]
+                Bucket=marks.flag_bucket(site.fleet, away),
+                Key=marks.flag_key(region),
+                Body=body,
+                ContentType="application/json",
+            ),
+        )
     return [f"{action.target}: users are kept away" for action in actions]
 
 
-def remove_mark(site: Site, request: Request, actions: Sequence[Action]) -> Sequence[str]:
+def clear_flag(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
     """Removes that object."""
     for action in actions:
-        away = marks.keeper(site.fleet, action.target)
-        cloud.reach(away, lambda away=away, region=action.target: cloud.client("s3", away).delete_object(  # type: ignore[misc]
-            Bucket=marks.bucket(site.fleet, away), Key=marks.mark(region)))
+        away = marks.flag_region(site.fleet, action.target)
+        cloud.aws_call(away, lambda away=away, region=action.target: cloud.client("s3", away).delete_object(  # type: ignore[misc]
+            Bucket=marks.flag_bucket(site.fleet, away), Key=marks.flag_key(region)))
     return [f"{action.target}: users may come back" for action in actions]
 
 
-def remember(site: Site, request: Request, actions: Sequence[Action]) -> Sequence[str]:
+def record_region(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
     """Notes since when a region answers, or how often it did not."""
     for action in actions:
-        old = site.regional.get("hold", action.target)
-        _ = site.regional.swap(old, action.facts) if old else site.regional.create("hold", action.target, action.facts)
+        old = site.local_store.get("hold", action.target)
+        _ = site.local_store.compare_and_set(old,
+                                             action.details) if old else site.local_store.create("hold", action.target,
+                                                                                                 action.details)
     return []
 
 
-def alert(site: Site, request: Request, actions: Sequence[Action]) -> Sequence[str]:
+def alert(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
     """Tells people."""
     for action in actions:
         site.alerts.publish(f"Route 53 differs from fleet.toml: {action.target}", action.reason)

@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from chalicelib import cloud
-from chalicelib.control import Later
+from chalicelib.control import RequeueAfter
 
 # Served from there, whatever region asks.
 REGION = "us-east-1"
@@ -27,7 +27,7 @@ def first(reference: str) -> str:
 def pages(method: str, key: str, **arguments: Any) -> list[Any]:
     """All that a listing has under `key`, over as many requests as it takes."""
     listing = cloud.client("route53", REGION).get_paginator(method)
-    found: list[Any] = cloud.reach(REGION, lambda: [
+    found: list[Any] = cloud.aws_call(REGION, lambda: [
         one for page in listing.paginate(**arguments) for one in page[key]])
     return found
 
@@ -36,8 +36,8 @@ def call(method: str, **arguments: Any) -> Any:
     """One request; `Later` while Route 53 is busy with others."""
     time.sleep(PAUSE_SECONDS)
     try:
-        return cloud.reach(REGION, lambda: getattr(cloud.client("route53", REGION), method)(**arguments))
+        return cloud.aws_call(REGION, lambda: getattr(cloud.client("route53", REGION), method)(**arguments))
     except cloud.ClientError as error:
         if error.response.get("Error", {}).get("Code") in _BUSY:
-            raise Later(f"Route 53 is busy ({error}); what was done stays, the rest follows", 30) from None
+            raise RequeueAfter(f"Route 53 is busy ({error}); what was done stays, the rest follows", 30) from None
         raise

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from chalicelib.fleet import Fleet
 from chalicelib.routing import capacity, checks, compiler, declared, geography, marks
-from chalicelib.routing.spec import Compiled, Spec, Target
+from chalicelib.routing.spec import Compiled, RegionTarget, Spec
 
 
 class RoutingError(ValueError):
@@ -36,14 +36,15 @@ def spec(fleet: Fleet, routing: declared.Routing, stage: str = "") -> Spec:
                               {place: own.order for own in routing.orders for place in own.places})
     most = {region.name: region.entrance.capacity for region in fleet.regions
             if region.entrance and region.entrance.capacity}
-    demand = dict(routing.demand) or capacity.townspeople()
+    demand = dict(routing.demand) or capacity.urban_population_shares()
     return Spec(
         routing.hostname, routing.zone, f"{fleet.name}-{stage}".strip("-"),
         {region.name: _target(region.name, region.entrance) for region in fleet.regions if region.entrance}, orders,
-        capacity.spreads(orders, demand, most) if most else {}, ("A", "AAAA") if routing.ipv6 else ("A",),
-        int(routing.ttl), judged=fleet.health_checks is not None,
-        marked=frozenset(region.name for region in fleet.regions if marks.keeper(fleet, region.name)))
+        capacity.weighted_failovers(orders, demand, most) if most else {}, ("A", "AAAA") if routing.ipv6 else ("A",),
+        int(routing.ttl), uses_host_checks=fleet.health_checks is not None,
+        evacuable=frozenset(region.name for region in fleet.regions if marks.flag_region(fleet, region.name)))
 
 
-def _target(region: str, entrance: declared.Entrance) -> Target:
-    return Target(region, (entrance.load_balancer or "").lower().rstrip("."), entrance.zone or "", entrance.addresses)
+def _target(region: str, entrance: declared.Endpoint) -> RegionTarget:
+    return RegionTarget(region, (entrance.load_balancer or "").lower().rstrip("."), entrance.zone or "",
+                        entrance.addresses)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from chalicelib.routing.geography import Order, places
-from chalicelib.routing.spec import Spread
+from chalicelib.routing.spec import WeightedFailover
 
 # Route 53's largest weight; all weights of one order add up to it, so rounding moves less than 1/255 of its users.
 WHOLE = 255
@@ -36,19 +36,19 @@ def loads(orders: Mapping[str, Order], demand: Mapping[str, float]) -> dict[Orde
     return found
 
 
-def townspeople() -> dict[str, float]:
+def urban_population_shares() -> dict[str, float]:
     """The default demand: each place's part of the world's townspeople; capacities are then shares of everybody."""
     total = sum(place.people for place in places().values())
     return {name: place.people / total for name, place in places().items() if place.people}
 
 
-def spreads(orders: Mapping[str, Order], demand: Mapping[str, float], capacity: Mapping[str, float]
-            ) -> dict[Order, Spread]:
+def weighted_failovers(orders: Mapping[str, Order], demand: Mapping[str, float], capacity: Mapping[str, float]
+            ) -> dict[Order, WeightedFailover]:
     """The weights of those orders whose second region alone could not take their users; `CapacityError` if none can."""
     asked = loads(orders, demand)
     own = {region: sum(users for order, users in asked.items() if order[0] == region) for region in capacity}
     _whole(own, capacity)
-    found: dict[Order, Spread] = {}
+    found: dict[Order, WeightedFailover] = {}
     for lost in capacity:
         room = {region: capacity[region] - own[region] for region in capacity if region != lost}
         groups = {order: users for order, users in asked.items() if order[0] == lost and users > 0}
@@ -57,7 +57,9 @@ def spreads(orders: Mapping[str, Order], demand: Mapping[str, float], capacity: 
     return found
 
 
-def losses(orders: Mapping[str, Order], demand: Mapping[str, float], spread: Mapping[Order, Spread]) -> list[Loss]:
+def losses(
+    orders: Mapping[str, Order], demand: Mapping[str, float], spread: Mapping[Order, WeightedFailover]
+) -> list[Loss]:
     """What each single loss hands to whom, with these weights."""
     asked = loads(orders, demand)
     found = []
@@ -71,7 +73,7 @@ def losses(orders: Mapping[str, Order], demand: Mapping[str, float], spread: Map
     return found
 
 
-def shares(order: Order, spread: Mapping[Order, Spread]) -> dict[str, float]:
+def shares(order: Order, spread: Mapping[Order, WeightedFailover]) -> dict[str, float]:
     """Who gets which part of an order's users when its first region is dead."""
     if order not in spread:
         return {order[1]: 1.0}
@@ -86,7 +88,7 @@ def _whole(own: Mapping[str, float], capacity: Mapping[str, float]) -> None:
                                 "raise it, or give places an order of their own")
 
 
-def _spread(lost: str, groups: Mapping[Order, float], room: dict[str, float]) -> dict[Order, Spread]:
+def _spread(lost: str, groups: Mapping[Order, float], room: dict[str, float]) -> dict[Order, WeightedFailover]:
     """Weights for the orders of one lost region. What rounding may move is kept back from every region's room."""
     total = sum(groups.values())
     plain: dict[str, float] = {}
@@ -122,11 +124,11 @@ def _fill(groups: Mapping[Order, float], room: dict[str, float]) -> dict[Order, 
     return parts
 
 
-def _weights(part: Mapping[str, float], users: float) -> Spread:
+def _weights(part: Mapping[str, float], users: float) -> WeightedFailover:
     """Shares as whole weights that add up to 255: rounded down, then one more for those that lost most."""
     exact = {region: WHOLE * users_there / users for region, users_there in part.items()}
     weights = {region: int(value) for region, value in exact.items()}
     by_loss: Sequence[str] = sorted(exact, key=lambda region: (weights[region] - exact[region], region))
     for region in by_loss[:WHOLE - sum(weights.values())]:
         weights[region] += 1
-    return Spread(tuple((region, weight) for region, weight in weights.items() if weight))
+    return WeightedFailover(tuple((region, weight) for region, weight in weights.items() if weight))

@@ -14,7 +14,7 @@ from typing import Any
 from chalicelib.fleet import Fleet
 from chalicelib.routing import marks
 from chalicelib.routing.compiler import alive, serving, unmarked
-from chalicelib.routing.declared import Entrance, Routing
+from chalicelib.routing.declared import Endpoint, Routing
 
 Checks = dict[str, dict[str, Any]]
 
@@ -22,7 +22,7 @@ Checks = dict[str, dict[str, Any]]
 def compile_checks(fleet: Fleet, routing: Routing) -> Checks:
     """All checks that routing makes, those that others depend on first."""
     found = {unmarked(region.name): _open(fleet, routing, region.name)
-             for region in fleet.regions if marks.keeper(fleet, region.name)}
+             for region in fleet.regions if marks.flag_region(fleet, region.name)}
     if fleet.health_checks:
         return found
     found = {alive(region.name): _alive(routing, region.entrance)
@@ -48,7 +48,7 @@ def healthy(checks: Mapping[str, Mapping[str, Any]], name: str, answering: Mappi
     return good != bool(check.get("Inverted"))
 
 
-def _alive(routing: Routing, entrance: Entrance) -> dict[str, Any]:
+def _alive(routing: Routing, entrance: Endpoint) -> dict[str, Any]:
     asks: dict[str, Any] = {"Type": routing.check.upper(), "Port": routing.port,
                             "RequestInterval": routing.interval, "FailureThreshold": routing.failures}
     if routing.check != "tcp":
@@ -66,8 +66,8 @@ def _alive(routing: Routing, entrance: Entrance) -> dict[str, Any]:
 
 
 def _open(fleet: Fleet, routing: Routing, region: str) -> dict[str, Any]:
-    away = marks.keeper(fleet, region)
-    host = f"{marks.bucket(fleet, away)}.s3.{away}.amazonaws.com"
+    away = marks.flag_region(fleet, region)
+    host = f"{marks.flag_bucket(fleet, away)}.s3.{away}.amazonaws.com"
     return {"Type": "HTTPS", "Port": 443, "FullyQualifiedDomainName": host,
-            "ResourcePath": f"/{marks.mark(region)}", "EnableSNI": True, "Inverted": True,
+            "ResourcePath": f"/{marks.flag_key(region)}", "EnableSNI": True, "Inverted": True,
             "RequestInterval": routing.interval, "FailureThreshold": routing.failures}

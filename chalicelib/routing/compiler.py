@@ -18,8 +18,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from chalicelib.routing import sharing
-from chalicelib.routing.geography import DEFAULT, Order, Place, around, places
-from chalicelib.routing.spec import Compiled, Record, Spec, Spread
+from chalicelib.routing.geography import DEFAULT, Location, Order, around, places
+from chalicelib.routing.spec import Compiled, Record, Spec, WeightedFailover
 
 # "Geolocation records: 100 resource record sets that have the same name and type" (Route 53 quotas, for geolocation).
 MOST_LOCATIONS = 100
@@ -70,7 +70,8 @@ class _Groups:
     def records(self) -> list[Record]:
         """Lists before spreads before places: nothing leads to what comes later."""
         plain = sorted(self.splits, key=lambda order: (len(order), order))
-        found = [record for region in sorted(self.spec.marked) if self.spec.judged for record in self._judged(region)]
+        found = [record for region in sorted(self.spec.evacuable) if self.spec.uses_host_checks
+                 for record in self._judged(region)]
         found += [record for order in plain for record in self._pair(order)]
         for order in sorted(self.spec.spreads):
             found += [*self._weighted(order, self.spec.spreads[order]), *self._spread_pair(order)]
@@ -92,7 +93,7 @@ class _Groups:
         yield self._failover(order, "PRIMARY", self._region(order[0]))
         yield self._failover(order, "SECONDARY", self._alias(self._name(order, "_spread"), healthy=True))
 
-    def _weighted(self, order: Order, spread: Spread) -> Iterator[Record]:
+    def _weighted(self, order: Order, spread: WeightedFailover) -> Iterator[Record]:
         for region, weight in spread.weights:
             yield {"Name": self._name(order, "_spread"), "Type": self.kind, "SetIdentifier": region, "Weight": weight,
                    **self._list(_next(order, region))}
@@ -117,7 +118,7 @@ class _Groups:
             elif place.name != DEFAULT and differs(orders, place) and not self.nested & set(_names(place)):
                 yield self._location(name, place, self._order(orders[place.name]))
 
-    def _location(self, name: str, place: Place, leads: Record) -> Record:
+    def _location(self, name: str, place: Location, leads: Record) -> Record:
         return {"Name": name, "Type": self.kind, "SetIdentifier": place.name, "GeoLocation": place.geolocation, **leads}
 
     def _order(self, order: Order) -> Record:
@@ -129,9 +130,9 @@ class _Groups:
 
     def _region(self, region: str) -> Record:
         # "EvaluateTargetHealth must be true in a failover alias": Route 53 refuses anything else.
-        if not self.spec.judged:
+        if not self.spec.uses_host_checks:
             return {**self._values(region, healthy=True), "HealthCheckId": serving(region)}
-        if region not in self.spec.marked:
+        if region not in self.spec.evacuable:
             return {**self._values(region, healthy=True), "HealthCheckId": alive(region)}
         return {**self._alias(self._name((region,), "_region"), healthy=True), "HealthCheckId": unmarked(region)}
 
@@ -153,7 +154,7 @@ class _Groups:
         return f"{places()[continent].code.lower()}._place.{self.spec.hostname}."
 
 
-def differs(orders: Mapping[str, Order], place: Place) -> bool:
+def differs(orders: Mapping[str, Order], place: Location) -> bool:
     """Whether `place` needs a record of its own: the larger place around it has another order."""
     return bool(place.within) and orders[place.name] != orders[place.within]
 
@@ -201,5 +202,5 @@ def _short(text: str) -> str:
     return text if len(text) <= _LONGEST_LIST else f"order-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
 
-def _names(place: Place) -> Sequence[str]:
+def _names(place: Location) -> Sequence[str]:
     return [one.name for one in around(place)]

@@ -10,7 +10,7 @@ from chalicelib.routing import difference
 from chalicelib.routing.compiler import OWNER
 from chalicelib.routing.difference import Change, Group, Key
 from chalicelib.routing.marks import statement
-from chalicelib.routing.seen import FleetSeen, Mark, RegionSeen, ZoneSeen
+from chalicelib.routing.seen import EvacuationFlag, FleetObservation, RegionObservation, ZoneObservation
 from chalicelib.routing.spec import Record
 
 # A plan that changes or deletes more of what is there is refused unless forced; few records are let off.
@@ -22,145 +22,150 @@ SETTLE_SECONDS = 60
 BAD_LOOKS = 2
 
 
-def plan(seen: ZoneSeen) -> Plan:
+def plan(seen: ZoneObservation) -> Plan:
     """The next step towards what is wanted: checks, then, once these have settled, records, then what is left over."""
-    hostnames = difference.owned(seen.there, seen.owner) | {seen.hostname}
+    hostnames = difference.owned(seen.existing_records, seen.owner) | {seen.hostname}
     if refusal := _foreign(seen) or _shut(seen):
-        return Plan(refusal=refusal)
-    opened = tuple(Action("open-bucket", one.name, f"{one.state}; health checkers must read the marks there",
+        return Plan(rejected_because=refusal)
+    opened = tuple(Action("prepare-flag-bucket", one.name, f"{one.state}; health checkers must read the marks there",
                           msgspec.structs.asdict(one)) for one in seen.buckets if one.state in ("missing", "closed"))
     missing = [name for name in seen.checks if name not in _ids(seen)]
-    unsettled = [check.name for check in seen.existing if check.name in seen.checks and not check.settled
+    unsettled = [check.name for check in seen.existing_checks if check.name in seen.checks and not check.settled
                  and check.reference == seen.references[check.name] and check.id not in _attached(seen)]
     if unjudged := [name for name, id in seen.verdicts.items() if not id]:
         return Plan(notes=(f"{', '.join(unjudged)}: health_checks.rotate has not made that region's verdict yet",),
-                    later=SETTLE_SECONDS)
+                    requeue_after_seconds=SETTLE_SECONDS)
     if missing:
         create = tuple(Action("create-check", name, "wanted and not there", {
             "config": seen.checks[name], "reference": seen.references[name], "known": _ids(seen)}) for name in missing)
         told = f"records follow when {len(missing)} new checks have settled"
-        return Plan((*opened, *create), (told,), later=SETTLE_SECONDS)
+        return Plan((*opened, *create), (told,), requeue_after_seconds=SETTLE_SECONDS)
     if unsettled:
-        return Plan(notes=(f"{', '.join(unsettled)}: nothing is known of their endpoints yet",), later=SETTLE_SECONDS)
+        return Plan(notes=(f"{', '.join(unsettled)}: nothing is known of their endpoints yet",),
+                    requeue_after_seconds=SETTLE_SECONDS)
     records = _records(seen, hostnames)
-    if records.refusal:
+    if records.rejected_because:
         return records
     away = tuple(f"the bucket {one.name} was not looked at: {one.region} does not answer"
                  for one in seen.buckets if one.state == "away")
     return msgspec.structs.replace(records, actions=(*opened, *records.actions), notes=(*records.notes, *away))
 
 
-def drift(seen: ZoneSeen) -> Plan:
+def drift(seen: ZoneObservation) -> Plan:
     """Tells people if Route 53 does not hold what fleet.toml wants."""
     found = plan(msgspec.structs.replace(seen, force=True))
-    summary = found.refusal or "; ".join(
-        f"{action.kind} {action.target}: {action.reason}" for action in found.actions if not action.routine)
-    if not summary and not found.later:
+    summary = found.rejected_because or "; ".join(
+        f"{action.kind} {action.target}: {action.reason}" for action in found.actions if not action.unaudited)
+    if not summary and not found.requeue_after_seconds:
         return Plan(notes=("Route 53 holds what fleet.toml wants",))
     text = summary or "; ".join(found.notes)
     return Plan((Action("alert", seen.hostname, text),), report={"drift": text})
 
 
-def evacuate(seen: FleetSeen, now: int) -> Plan:
+def evacuate(seen: FleetObservation, now: int) -> Plan:
     """Keep users away from a region, unless nobody else is there to take them."""
     region = _find(seen, seen.asked)
     if region is None:
-        return Plan(refusal=_unknown(seen))
+        return Plan(rejected_because=_unknown(seen))
     if region.mark and region.mark.by == "hand":
         return Plan(notes=(f"{region.name} is evacuated already: {region.mark.reason}",))
     if not seen.others_serve(region.name):
-        return Plan(refusal=f"{region.name} is the last region that takes users; restore or mend another one first")
-    return Plan((_put(region.name, Mark("hand", seen.reason, now), seen.reason),))
+        return Plan(
+            rejected_because=f"{region.name} is the last region that takes users; restore or mend another one first"
+        )
+    return Plan((_put(region.name, EvacuationFlag("hand", seen.reason, now), seen.reason),))
 
 
-def restore(seen: FleetSeen) -> Plan:
+def restore(seen: FleetObservation) -> Plan:
     """Let users come back to a region."""
     region = _find(seen, seen.asked)
     if region is None:
-        return Plan(refusal=_unknown(seen))
-    if not region.readable:
-        return Plan(refusal=f"{region.name}: its mark cannot be read now; run this in another region, or later")
+        return Plan(rejected_because=_unknown(seen))
+    if not region.flag_known:
+        return Plan(
+            rejected_because=f"{region.name}: its mark cannot be read now; run this in another region, or later"
+        )
     if region.mark is None:
         return Plan(notes=(f"{region.name} is not evacuated",))
     notes = () if region.alive else (f"{region.name} does not answer now: Route 53 sends nobody there before it does",)
-    return Plan((Action("remove-mark", region.name, seen.reason),), notes)
+    return Plan((Action("clear-evacuation-flag", region.name, seen.reason),), notes)
 
 
-def hold(seen: FleetSeen, now: int) -> Plan:
+def hold(seen: FleetObservation, now: int) -> Plan:
     """After a region died by itself, keep users away until it has been quiet for the hold; never from the last one."""
     actions: list[Action] = []
     for region in seen.regions:
-        if region.name in seen.mine and region.readable:
+        if region.name in seen.keeper_of and region.flag_known:
             actions += _hold(seen, region, now)
     return Plan(tuple(actions))
 
 
-def status(seen: FleetSeen) -> Plan:
+def status(seen: FleetObservation) -> Plan:
     """Who is alive, who is kept away and why."""
     rows = [{"region": region.name, "alive": region.alive, "serves": region.serves,
              "kept away": f"by {region.mark.by}: {region.mark.reason}" if region.mark else
-             "" if region.readable else "not known"} for region in seen.regions]
+             "" if region.flag_known else "not known"} for region in seen.regions]
     return Plan(report={"regions": rows})
 
 
-def _hold(seen: FleetSeen, region: RegionSeen, now: int) -> list[Action]:
-    good = (region.good or now) if region.alive else 0
-    bad = 0 if region.alive else region.bad + 1
+def _hold(seen: FleetObservation, region: RegionObservation, now: int) -> list[Action]:
+    good = (region.healthy_since or now) if region.alive else 0
+    bad = 0 if region.alive else region.failures_in_a_row + 1
     actions = []
-    if (good, bad) != (region.good, region.bad):
+    if (good, bad) != (region.healthy_since, region.failures_in_a_row):
         facts = {"good": good, "bad": bad}
-        actions.append(Action("remember", region.name, "answers" if region.alive else "no answer", facts, routine=True))
+        actions.append(Action("record", region.name, "answers" if region.alive else "no answer", facts, unaudited=True))
     held = region.mark is not None and region.mark.by == "hold"
     if held and region.alive and not seen.others_serve(region.name):
-        actions.append(Action("remove-mark", region.name, "nobody else takes users"))
+        actions.append(Action("clear-evacuation-flag", region.name, "nobody else takes users"))
     elif held and region.alive and now - good >= seen.hold:
-        actions.append(Action("remove-mark", region.name, f"has answered for {now - good} s without a break"))
+        actions.append(Action("clear-evacuation-flag", region.name, f"has answered for {now - good} s without a break"))
     elif region.mark is None and bad >= BAD_LOOKS and seen.hold and seen.others_serve(region.name):
         reason = f"died by itself; comes back when it has answered for {seen.hold} s"
-        actions.append(_put(region.name, Mark("hold", reason, now), reason))
+        actions.append(_put(region.name, EvacuationFlag("hold", reason, now), reason))
     return actions
 
 
-def _put(region: str, mark: Mark, reason: str) -> Action:
-    return Action("put-mark", region, reason, {"mark": msgspec.structs.asdict(mark)})
+def _put(region: str, mark: EvacuationFlag, reason: str) -> Action:
+    return Action("set-evacuation-flag", region, reason, {"mark": msgspec.structs.asdict(mark)})
 
 
-def _find(seen: FleetSeen, name: str) -> RegionSeen | None:
+def _find(seen: FleetObservation, name: str) -> RegionObservation | None:
     return next((region for region in seen.regions if region.name == name), None)
 
 
-def _unknown(seen: FleetSeen) -> str:
+def _unknown(seen: FleetObservation) -> str:
     known = ", ".join(region.name for region in seen.regions)
     return f"{seen.asked!r} is no region of this fleet; there are: {known}"
 
 
-def _ids(seen: ZoneSeen) -> dict[str, str]:
+def _ids(seen: ZoneObservation) -> dict[str, str]:
     """Route 53's ids of the checks that are wanted and there."""
-    own = {check.name: check.id for check in seen.existing if seen.references.get(check.name) == check.reference}
+    own = {check.name: check.id for check in seen.existing_checks if seen.references.get(check.name) == check.reference}
     return {**seen.verdicts, **own}
 
 
-def _attached(seen: ZoneSeen) -> set[str]:
-    return {str(record["HealthCheckId"]) for record in seen.there if "HealthCheckId" in record}
+def _attached(seen: ZoneObservation) -> set[str]:
+    return {str(record["HealthCheckId"]) for record in seen.existing_records if "HealthCheckId" in record}
 
 
-def _foreign(seen: ZoneSeen) -> str:
+def _foreign(seen: ZoneObservation) -> str:
     """Why the hostname cannot be taken: somebody else's records stand there."""
-    if seen.hostname in difference.owned(seen.there, seen.owner) or seen.adopt:
+    if seen.hostname in difference.owned(seen.existing_records, seen.owner) or seen.adopt:
         return ""
     name = f"{seen.hostname}."
-    other = difference.groups(seen.there).get((f"{OWNER}.{name}", "TXT"), {})
+    other = difference.groups(seen.existing_records).get((f"{OWNER}.{name}", "TXT"), {})
     if other:
         said = next(iter(other.values()))["ResourceRecords"][0]["Value"]
         return (f"{seen.hostname} belongs to another owner ({said}); "
                 "give this fleet another hostname, or take it over with adopt")
-    kinds = sorted({record["Type"] for record in map(difference.normal, seen.there)
+    kinds = sorted({record["Type"] for record in map(difference.normal, seen.existing_records)
                     if record["Name"] == name and record["Type"] in ("A", "AAAA", "CNAME")})
     return (f"{seen.hostname} has {' and '.join(kinds)} records that Lamplighter did not make; "
             "delete them, or take them over with adopt") if kinds else ""
 
 
-def _shut(seen: ZoneSeen) -> str:
+def _shut(seen: ZoneObservation) -> str:
     """Why health checkers cannot be let into a bucket."""
     for one in seen.buckets:
         if one.state == "foreign":
@@ -171,18 +176,18 @@ def _shut(seen: ZoneSeen) -> str:
     return ""
 
 
-def _records(seen: ZoneSeen, hostnames: set[str]) -> Plan:
-    everything = difference.groups(seen.there)
+def _records(seen: ZoneObservation, hostnames: set[str]) -> Plan:
+    everything = difference.groups(seen.existing_records)
     there = {key: group for key, group in everything.items() if difference.is_ours(key, hostnames)}
     ids = _ids(seen)
     wanted = difference.groups(_with_ids(record, ids) for record in seen.wanted)
     changed = difference.changes(wanted, there)
     existing = sum(map(len, there.values()))
     if refusal := "" if seen.force else _guard(changed, wanted, there, existing):
-        return Plan(refusal=refusal)
+        return Plan(rejected_because=refusal)
     batches = list(difference.batches(changed))
     actions = [_batch(f"{number} of {len(batches)}", batch, seen.zone) for number, batch in enumerate(batches, 1)]
-    left = [] if batches else [check for check in seen.existing if check.id not in _ids(seen).values()]
+    left = [] if batches else [check for check in seen.existing_checks if check.id not in _ids(seen).values()]
     unused = [Action("delete-check", check.name, "no record needs it any more", {"id": check.id}) for check in left]
     told = [Action("change-records", seen.hostname, _counted(changed), {"batches": len(batches)})] if batches else []
     return Plan((*told, *actions, *unused))
@@ -190,7 +195,7 @@ def _records(seen: ZoneSeen, hostnames: set[str]) -> Plan:
 
 def _batch(target: str, batch: Sequence[Change], zone: str) -> Action:
     # Too long for the journal, which has the announcement instead.
-    return Action("batch", target, f"{len(batch)} changes", {"changes": batch, "zone": zone}, routine=True)
+    return Action("batch", target, f"{len(batch)} changes", {"changes": batch, "zone": zone}, unaudited=True)
 
 
 def _guard(changed: Sequence[Sequence[Change]], wanted: dict[Key, Group], there: dict[Key, Group], count: int) -> str:

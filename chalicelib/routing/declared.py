@@ -14,7 +14,7 @@ Path_ = tuple[str | int, ...]
 Share = Annotated[float, msgspec.Meta(gt=0)]
 
 
-class Entrance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where a region takes its users in: a load balancer (DNS name and hosted zone id), or addresses.
 
     `capacity` is the most that the region can serve, in the unit of `routing.demand`, or as a share of everybody.
@@ -28,7 +28,7 @@ class Entrance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bucket: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")] | None = None
 
 
-class OwnOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PreferenceOverride(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An order of regions for some places, instead of nearest first."""
 
     places: tuple[str, ...]
@@ -48,11 +48,11 @@ class Routing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     interval: Literal[10, 30] = 10
     failures: Annotated[int, msgspec.Meta(ge=1, le=10)] = 3
     hold: Duration = Duration(600)
-    orders: tuple[OwnOrder, ...] = ()
+    orders: tuple[PreferenceOverride, ...] = ()
     demand: dict[str, Share] = {}
 
 
-def mistakes(routing: Routing | None, entrances: Mapping[str, Entrance | None]) -> Iterator[tuple[Path_, str]]:
+def mistakes(routing: Routing | None, entrances: Mapping[str, Endpoint | None]) -> Iterator[tuple[Path_, str]]:
     """Everything wrong with `routing` for the regions of `entrances`, as key path and remedy."""
     if routing is None:
         return
@@ -65,7 +65,7 @@ def mistakes(routing: Routing | None, entrances: Mapping[str, Entrance | None]) 
     yield from _places("demand", routing.demand)
 
 
-def _entrances(routing: Routing, entrances: Mapping[str, Entrance | None]) -> Iterator[tuple[Path_, str]]:
+def _entrances(routing: Routing, entrances: Mapping[str, Endpoint | None]) -> Iterator[tuple[Path_, str]]:
     owners: Counter[str] = Counter()
     for number, (region, entrance) in enumerate(entrances.items()):
         at = ("regions", number, "entrance")
@@ -82,7 +82,7 @@ def _entrances(routing: Routing, entrances: Mapping[str, Entrance | None]) -> It
         yield ("regions",), "give every region's entrance a capacity, or none"
 
 
-def _entrance(entrance: Entrance, ipv6: bool) -> Iterator[str]:
+def _entrance(entrance: Endpoint, ipv6: bool) -> Iterator[str]:
     if bool(entrance.load_balancer) == bool(entrance.addresses):
         yield "give a load_balancer or addresses, one of the two"
     if bool(entrance.load_balancer) != bool(entrance.zone):
@@ -97,7 +97,7 @@ def _entrance(entrance: Entrance, ipv6: bool) -> Iterator[str]:
         yield "needs an IPv4 address" + (" and, with ipv6 = true, an IPv6 one" if ipv6 else "")
 
 
-def _orders(orders: Sequence[OwnOrder], regions: Sequence[str]) -> Iterator[tuple[Path_, str]]:
+def _orders(orders: Sequence[PreferenceOverride], regions: Sequence[str]) -> Iterator[tuple[Path_, str]]:
     named = Counter(place for own in orders for place in own.places)
     for number, own in enumerate(orders):
         yield from _places("orders", own.places, number)

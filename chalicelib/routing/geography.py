@@ -43,7 +43,7 @@ class Point(msgspec.Struct, frozen=True):
         return 2 * _EARTH_KM * math.asin(min(1.0, math.sqrt(half)))
 
 
-class Place(msgspec.Struct, frozen=True):
+class Location(msgspec.Struct, frozen=True):
     """One of Route 53's locations. `name` is how fleet.toml and the commands write it: `EU`, `SE`, `US-CA`, `default`.
 
     Namibia and North America are both `NA`, and so are some others: a continent is written `continent:NA` where the
@@ -79,9 +79,9 @@ def regions() -> Mapping[str, Point]:
 
 
 @cache
-def places() -> Mapping[str, Place]:
+def places() -> Mapping[str, Location]:
     """All locations by name, larger ones before those within them; the first is `default`."""
-    everywhere = Place(DEFAULT, "default", "*", "", None, "everywhere else")
+    everywhere = Location(DEFAULT, "default", "*", "", None, "everywhere else")
     rows = _rows("places.csv")
     countries = {row["code"] for row in rows if row["kind"] == "country"}
     found = [_place(row, countries) for row in rows]
@@ -100,7 +100,7 @@ def hint(name: str) -> str:
     return f"did you mean {(named or close)[0]}?" if named or close else "write it as in SE, US-CA, EU, default"
 
 
-def around(place: Place) -> tuple[Place, ...]:
+def around(place: Location) -> tuple[Location, ...]:
     """`place` and all that it lies within, the smallest first, `default` last."""
     larger = around(places()[place.within]) if place.within else ()
     return (place, *larger)
@@ -126,22 +126,22 @@ def orders(among: Sequence[str], own: Mapping[str, Order] | None = None) -> dict
             for name, place in places().items()}
 
 
-def _most(near: Mapping[str, Order], place: Place) -> Order:
+def _most(near: Mapping[str, Order], place: Location) -> Order:
     found = Counter(near[one.name] for one in places().values() if one.within == place.name)
     # Of several the first in the alphabet: the answer must not depend on the order of the table.
     return min(found, key=lambda order: (-found[order], order))
 
 
-def _place(row: Mapping[str, str], countries: Iterable[str]) -> Place:
+def _place(row: Mapping[str, str], countries: Iterable[str]) -> Location:
     code, kind = row["code"], row["kind"]
     point = Point(float(row["latitude"]), float(row["longitude"]))
     taken = set(countries)
     if kind == "continent":
-        return Place(_continent(code, taken), "continent", code, DEFAULT, point, row["name"])
+        return Location(_continent(code, taken), "continent", code, DEFAULT, point, row["name"])
     people = int(row["thousands"]) * 1000
     if kind == "country":
-        return Place(code, "country", code, _continent(row["within"], taken), point, row["name"], people)
-    return Place(f"US-{code}", "state", code, "US", point, row["name"], people)
+        return Location(code, "country", code, _continent(row["within"], taken), point, row["name"], people)
+    return Location(f"US-{code}", "state", code, "US", point, row["name"], people)
 
 
 def _continent(code: str, countries: set[str]) -> str:

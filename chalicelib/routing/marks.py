@@ -11,7 +11,7 @@ from chalicelib.fleet import Fleet
 SID = "LamplighterMarks"
 
 
-def keeper(fleet: Fleet, region: str) -> str:
+def flag_region(fleet: Fleet, region: str) -> str:
     """The region whose bucket holds the mark that evacuates `region`: the next in the fleet that has a bucket."""
     names = [known.name for known in fleet.regions]
     start = names.index(region)
@@ -19,12 +19,12 @@ def keeper(fleet: Fleet, region: str) -> str:
     return next((other.name for other in turned if other.entrance and other.entrance.bucket), "")
 
 
-def mark(region: str) -> str:
+def flag_key(region: str) -> str:
     """The key of the S3 object that evacuates `region`."""
     return f"evacuated/{region}"
 
 
-def bucket(fleet: Fleet, region: str) -> str:
+def flag_bucket(fleet: Fleet, region: str) -> str:
     """The bucket of `region` for the marks of others; empty if it has none."""
     entrance = next(known.entrance for known in fleet.regions if known.name == region)
     return (entrance.bucket if entrance else None) or ""

@@ -11,12 +11,19 @@ from typing import Any
 import msgspec
 
 from chalicelib import cloud
-from chalicelib.control import Refused, Request
+from chalicelib.control import Rejected, Request
 from chalicelib.routing import api, buckets, build, checks, marks
 from chalicelib.routing.compiler import alive
-from chalicelib.routing.declared import Entrance, Routing
-from chalicelib.routing.seen import BucketSeen, CheckSeen, FleetSeen, Mark, RegionSeen, ZoneSeen
-from chalicelib.site import Site
+from chalicelib.routing.declared import Endpoint, Routing
+from chalicelib.routing.seen import (
+    BucketObservation,
+    CheckObservation,
+    EvacuationFlag,
+    FleetObservation,
+    RegionObservation,
+    ZoneObservation,
+)
+from chalicelib.site import RegionContext
 
 _PROBE_SECONDS = 4
 # Route 53 asks from several regions of the world; three of these checkers tell enough of an endpoint.
@@ -38,36 +45,36 @@ class RegionAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: str = "by hand"
 
 
-def zone(site: Site, request: Request) -> ZoneSeen:
+def zone(site: RegionContext, request: Request) -> ZoneObservation:
     """What is wanted, and all that the hosted zone and the account's health checks hold."""
     try:
         wanted = build.wanted(site.fleet, site.stage)
     except build.RoutingError as error:
-        raise Refused(str(error)) from None
+        raise Rejected(str(error)) from None
     asked: ZoneAsked = request.parameters
     references = references_of(wanted.spec.owner, wanted.checks)
     spec, compiled = wanted.spec, wanted.compiled
     there = api.pages("list_resource_record_sets", "ResourceRecordSets", HostedZoneId=spec.zone)
     known = api.pages("list_health_checks", "HealthChecks")
-    return ZoneSeen(
+    return ZoneObservation(
         spec.hostname, spec.zone, spec.owner, (*compiled.records, compiled.owner), wanted.checks, references, there,
         _existing(known, spec.owner), _verdicts(site, known), _buckets(site), asked.force, asked.adopt)
 
 
-def _buckets(site: Site) -> list[BucketSeen]:
+def _buckets(site: RegionContext) -> list[BucketObservation]:
     named = [(region.name, region.entrance.bucket) for region in site.fleet.regions
              if region.entrance and region.entrance.bucket]
     return [buckets.look(region, name, site.account) for region, name in named]
 
 
-def fleet(site: Site, request: Request) -> FleetSeen:
+def fleet(site: RegionContext, request: Request) -> FleetObservation:
     """All regions, each asked as Route 53 asks it, all at the same time."""
     routing = _routing(site)
     with ThreadPoolExecutor(len(site.fleet.regions)) as pool:
         regions = list(pool.map(lambda region: _region(site, routing, region.name), site.fleet.regions))
     asked = getattr(request.parameters, "region", "")
-    mine = [region.name for region in site.fleet.regions if marks.keeper(site.fleet, region.name) == site.region]
-    return FleetSeen(regions, routing.hold, mine, asked, getattr(request.parameters, "reason", ""))
+    mine = [region.name for region in site.fleet.regions if marks.flag_region(site.fleet, region.name) == site.region]
+    return FleetObservation(regions, routing.hold, mine, asked, getattr(request.parameters, "reason", ""))
 
 
 def references_of(owner: str, wanted: checks.Checks) -> dict[str, str]:
@@ -88,56 +95,56 @@ def prefix(owner: str) -> str:
     return f"lamp:{hashlib.sha256(owner.encode()).hexdigest()[:8]}:"
 
 
-def _existing(known: Sequence[Mapping[str, Any]], owner: str) -> list[CheckSeen]:
+def _existing(known: Sequence[Mapping[str, Any]], owner: str) -> list[CheckObservation]:
     return [_check(check) for check in known if check["CallerReference"].startswith(prefix(owner))]
 
 
-def _verdicts(site: Site, known: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def _verdicts(site: RegionContext, known: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """The parents of the regions' health checks, as `health_checks.rotate` published them, if they still exist."""
     if site.fleet.health_checks is None:
         return {}
     ids = {check["Id"] for check in known}
-    items = {region.name: site.coordination.get("verdict", region.name) for region in site.fleet.regions}
+    items = {region.name: site.shared_store.get("verdict", region.name) for region in site.fleet.regions}
     said = {region: item.body["id"] if item else "" for region, item in items.items()}
     return {alive(region): id if id in ids else "" for region, id in said.items()}
 
 
-def _check(check: Mapping[str, Any]) -> CheckSeen:
+def _check(check: Mapping[str, Any]) -> CheckObservation:
     reference = api.first(check["CallerReference"])
     _, _, name, _ = reference.split(":")
     calculated = check["HealthCheckConfig"]["Type"] == "CALCULATED"
-    return CheckSeen(check["Id"], name, reference, calculated or _settled(check["Id"]))
+    return CheckObservation(check["Id"], name, reference, calculated or _settled(check["Id"]))
 
 
 def _settled(id: str) -> bool:
     return len(api.call("get_health_check_status", HealthCheckId=id)["HealthCheckObservations"]) >= _REPORTS
 
 
-def _routing(site: Site) -> Routing:
+def _routing(site: RegionContext) -> Routing:
     if site.fleet.routing is None:
-        raise Refused("fleet.toml has no table [routing]; docs/routing.md tells how to write one")
+        raise Rejected("fleet.toml has no table [routing]; docs/routing.md tells how to write one")
     return site.fleet.routing
 
 
-def _region(site: Site, routing: Routing, name: str) -> RegionSeen:
+def _region(site: RegionContext, routing: Routing, name: str) -> RegionObservation:
     entrance = next(region.entrance for region in site.fleet.regions if region.name == name)
-    item = site.regional.get("hold", name)
+    item = site.local_store.get("hold", name)
     known = item.body if item else {}
     mark, readable = _mark(site, name)
-    return RegionSeen(name, entrance is not None and answers(routing, entrance), mark, readable,
+    return RegionObservation(name, entrance is not None and answers(routing, entrance), mark, readable,
                       int(known.get("bad", 0)), int(known.get("good", 0)))
 
 
-def _mark(site: Site, name: str) -> tuple[Mark | None, bool]:
+def _mark(site: RegionContext, name: str) -> tuple[EvacuationFlag | None, bool]:
     """The mark that evacuates a region, and whether it could be looked for."""
-    away = marks.keeper(site.fleet, name)
+    away = marks.flag_region(site.fleet, name)
     if not away:
         return None, True
-    place = {"Bucket": marks.bucket(site.fleet, away), "Key": marks.mark(name)}
+    place = {"Bucket": marks.flag_bucket(site.fleet, away), "Key": marks.flag_key(name)}
     try:
-        answer = cloud.reach(away, lambda: cloud.client("s3", away).get_object(**place))
-        return msgspec.json.decode(answer["Body"].read(), type=Mark), True
-    except cloud.Unreachable:
+        answer = cloud.aws_call(away, lambda: cloud.client("s3", away).get_object(**place))
+        return msgspec.json.decode(answer["Body"].read(), type=EvacuationFlag), True
+    except cloud.Unavailable:
         return None, False
     except cloud.ClientError as error:
         if error.response.get("Error", {}).get("Code") != "NoSuchKey":
@@ -145,10 +152,10 @@ def _mark(site: Site, name: str) -> tuple[Mark | None, bool]:
         return None, True
     except msgspec.DecodeError as error:
         # An object of somebody's own making evacuates as well.
-        return Mark("hand", f"an object that Lamplighter did not write ({error})", 0), True
+        return EvacuationFlag("hand", f"an object that Lamplighter did not write ({error})", 0), True
 
 
-def answers(routing: Routing, entrance: Entrance) -> bool:
+def answers(routing: Routing, entrance: Endpoint) -> bool:
     """Whether the entrance answers as Route 53's check wants it: TCP connects, or HTTP says 2xx or 3xx."""
     host = entrance.load_balancer or entrance.addresses[0]
     try:

@@ -9,56 +9,63 @@ from typing import Any
 from chalicelib.control import Operation, Request
 from chalicelib.plan import Plan
 from chalicelib.routing import act, decide, observe
-from chalicelib.routing.seen import FleetSeen, ZoneSeen
+from chalicelib.routing.seen import FleetObservation, ZoneObservation
 
-_CHANGING = {"open-bucket": act.open_buckets, "create-check": act.create_checks, "change-records": act.announce,
-             "batch": act.change, "delete-check": act.delete_checks}
-_MARKING = {"put-mark": act.put_mark, "remove-mark": act.remove_mark, "remember": act.remember}
+_CHANGING = {
+    "prepare-flag-bucket": act.prepare_flag_buckets,
+    "create-check": act.create_checks,
+    "change-records": act.summarize,
+    "batch": act.change,
+    "delete-check": act.delete_checks,
+}
+_MARKING = {"set-evacuation-flag": act.set_flag, "clear-evacuation-flag": act.clear_flag, "record": act.record_region}
 
 
-def _plan(saw: ZoneSeen, request: Request) -> Plan:
-    return Plan(refusal="routing.plan only plans; routing.apply applies") if request.apply else decide.plan(saw)
-
-
-def _apply(saw: ZoneSeen, request: Request) -> Plan:
+def _plan(saw: ZoneObservation, request: Request) -> Plan:
+    if request.apply:
+        return Plan(rejected_because="routing.plan only plans; routing.apply applies")
     return decide.plan(saw)
 
 
-def _drift(saw: ZoneSeen, request: Request) -> Plan:
+def _apply(saw: ZoneObservation, request: Request) -> Plan:
+    return decide.plan(saw)
+
+
+def _drift(saw: ZoneObservation, request: Request) -> Plan:
     return decide.drift(saw)
 
 
-def _evacuate(saw: FleetSeen, request: Request) -> Plan:
+def _evacuate(saw: FleetObservation, request: Request) -> Plan:
     return decide.evacuate(saw, request.now)
 
 
-def _restore(saw: FleetSeen, request: Request) -> Plan:
+def _restore(saw: FleetObservation, request: Request) -> Plan:
     return decide.restore(saw)
 
 
-def _hold(saw: FleetSeen, request: Request) -> Plan:
+def _hold(saw: FleetObservation, request: Request) -> Plan:
     return decide.hold(saw, request.now)
 
 
-def _status(saw: FleetSeen, request: Request) -> Plan:
+def _status(saw: FleetObservation, request: Request) -> Plan:
     return decide.status(saw)
 
 
-PLAN: Operation[ZoneSeen] = Operation(
+PLAN: Operation[ZoneObservation] = Operation(
     "routing.plan", "what would change in Route 53", observe.zone, _plan, parameters=observe.ZoneAsked)
-APPLY: Operation[ZoneSeen] = Operation(
+APPLY: Operation[ZoneObservation] = Operation(
     "routing.apply", "brings Route 53 to what fleet.toml wants, step by step", observe.zone, _apply, _CHANGING,
     observe.ZoneAsked)
-DRIFT: Operation[ZoneSeen] = Operation(
+DRIFT: Operation[ZoneObservation] = Operation(
     "routing.drift", "tells people if Route 53 does not hold what fleet.toml wants", observe.zone, _drift,
     {"alert": act.alert}, observe.ZoneAsked)
-EVACUATE: Operation[FleetSeen] = Operation(
+EVACUATE: Operation[FleetObservation] = Operation(
     "routing.evacuate", "keeps users away from a region", observe.fleet, _evacuate, _MARKING, observe.RegionAsked)
-RESTORE: Operation[FleetSeen] = Operation(
+RESTORE: Operation[FleetObservation] = Operation(
     "routing.restore", "lets users come back to a region", observe.fleet, _restore, _MARKING, observe.RegionAsked)
-HOLD: Operation[FleetSeen] = Operation(
+HOLD: Operation[FleetObservation] = Operation(
     "routing.hold", "keeps users away from a region that died until it has been quiet", observe.fleet, _hold, _MARKING)
-STATUS: Operation[FleetSeen] = Operation(
+STATUS: Operation[FleetObservation] = Operation(
     "routing.status", "which regions are alive, and which are kept away", observe.fleet, _status)
 
 ALL: tuple[Operation[Any], ...] = (PLAN, APPLY, DRIFT, EVACUATE, RESTORE, HOLD, STATUS)

@@ -14,7 +14,7 @@ import msgspec
 
 from chalicelib.routing import checks as checking
 from chalicelib.routing.compiler import alive, serving, unmarked
-from chalicelib.routing.geography import Place, places
+from chalicelib.routing.geography import Location, places
 from chalicelib.routing.resolve import Index, Path, Zone
 from chalicelib.routing.spec import Compiled, Record, Spec
 
@@ -72,7 +72,7 @@ def _states(spec: Spec, compiled: Compiled, checks: checking.Checks) -> tuple[in
     """
     wrong, count, index = list(_strange(spec, compiled, checks)), 1, Index(compiled.records)
     for region in spec.targets if not wrong else ():
-        states = list(product((True, False), (False, True) if region in spec.marked else (False,)))
+        states = list(product((True, False), (False, True) if region in spec.evacuable else (False,)))
         carriers = [record for record in compiled.records if _region_of(record) == region]
         count *= len(states)
         for (lives, marked), others in product(states, (True, False)):
@@ -112,7 +112,7 @@ def subsets(regions: Sequence[str]) -> Iterator[tuple[str, ...]]:
         yield from combinations(regions, size)
 
 
-def expected(spec: Spec, place: Place, living: tuple[str, ...]) -> Mapping[str, Fraction]:
+def expected(spec: Spec, place: Location, living: tuple[str, ...]) -> Mapping[str, Fraction]:
     """Who must serve `place`: its nearest living region; with none alive its nearest; after a spread, its weights.
 
     Said from the orders alone, so that it knows nothing of how the records are made.
@@ -149,5 +149,5 @@ def _fullest(compiled: Compiled) -> int:
     return max(names.count(name) for name in set(names))
 
 
-def _complaint(place: Place, living: tuple[str, ...], got: object, wanted: object) -> str:
+def _complaint(place: Location, living: tuple[str, ...], got: object, wanted: object) -> str:
     return f"{place.name} with {', '.join(living) or 'nothing'} alive: {got}, not {wanted}"

@@ -10,7 +10,7 @@ from fractions import Fraction
 
 import msgspec
 
-from chalicelib.routing.geography import Place, around, places
+from chalicelib.routing.geography import Location, around, places
 from chalicelib.routing.spec import Record
 
 Healthy = Callable[[str], bool]
@@ -49,7 +49,7 @@ class Zone:
         self._check = healthy
         self._known: dict[Key, tuple[Path, ...]] = {}
 
-    def answers(self, name: str, kind: str, place: Place) -> tuple[Path, ...]:
+    def answers(self, name: str, kind: str, place: Location) -> tuple[Path, ...]:
         """All answers that a query from `place` may get; none if no record covers it."""
         key = (name, kind)
         if key in self._places:
@@ -61,7 +61,7 @@ class Zone:
                                      for path in self._follow(key, record, share, place))
         return self._known[key]
 
-    def _follow(self, key: Key, record: Record, share: Fraction, place: Place) -> tuple[Path, ...]:
+    def _follow(self, key: Key, record: Record, share: Fraction, place: Location) -> tuple[Path, ...]:
         step = (key[0], str(record["SetIdentifier"]))
         target = record.get("AliasTarget", {}).get("DNSName", "")
         if (target, key[1]) not in self._groups:

@@ -9,7 +9,7 @@ from chalicelib.routing.checks import Checks
 from chalicelib.routing.spec import Record
 
 
-class CheckSeen(msgspec.Struct, frozen=True):
+class CheckObservation(msgspec.Struct, frozen=True):
     """A health check of ours in Route 53; `settled` when enough of Route 53's checkers have reported on it."""
 
     id: str
@@ -18,7 +18,7 @@ class CheckSeen(msgspec.Struct, frozen=True):
     settled: bool
 
 
-class BucketSeen(msgspec.Struct, frozen=True):
+class BucketObservation(msgspec.Struct, frozen=True):
     """The bucket `name` of `region` for marks: `open` to health checkers, `closed`, `missing`, another owner's
     (`foreign`), with a policy of somebody's own that does not let them in (`own policy`), or not known since its
     region does not answer (`away`)."""
@@ -28,7 +28,7 @@ class BucketSeen(msgspec.Struct, frozen=True):
     state: str
 
 
-class ZoneSeen(msgspec.Struct, frozen=True):
+class ZoneObservation(msgspec.Struct, frozen=True):
     """What is wanted and what is there. `there` is the whole hosted zone, everybody's records.
 
     `references` has the caller reference that each wanted check would have: it changes with the check's config.
@@ -42,15 +42,15 @@ class ZoneSeen(msgspec.Struct, frozen=True):
     wanted: Sequence[Record]
     checks: Checks
     references: Mapping[str, str]
-    there: Sequence[Record]
-    existing: Sequence[CheckSeen]
+    existing_records: Sequence[Record]
+    existing_checks: Sequence[CheckObservation]
     verdicts: Mapping[str, str] = {}
-    buckets: Sequence[BucketSeen] = ()
+    buckets: Sequence[BucketObservation] = ()
     force: bool = False
     adopt: bool = False
 
 
-class Mark(msgspec.Struct, frozen=True):
+class EvacuationFlag(msgspec.Struct, frozen=True):
     """The S3 object that keeps users away from a region: who put it, by `hand` or by the `hold` after a failure."""
 
     by: str
@@ -58,7 +58,7 @@ class Mark(msgspec.Struct, frozen=True):
     at: int
 
 
-class RegionSeen(msgspec.Struct, frozen=True):
+class RegionObservation(msgspec.Struct, frozen=True):
     """A region as seen from here: whether its entrance answers, and the mark that evacuates it.
 
     `bad` counts the looks in a row at which it did not answer before this one, `good` is when it began to answer (epoch
@@ -67,10 +67,10 @@ class RegionSeen(msgspec.Struct, frozen=True):
 
     name: str
     alive: bool
-    mark: Mark | None = None
-    readable: bool = True
-    bad: int = 0
-    good: int = 0
+    mark: EvacuationFlag | None = None
+    flag_known: bool = True
+    failures_in_a_row: int = 0
+    healthy_since: int = 0
 
     @property
     def serves(self) -> bool:
@@ -78,12 +78,12 @@ class RegionSeen(msgspec.Struct, frozen=True):
         return self.alive and self.mark is None
 
 
-class FleetSeen(msgspec.Struct, frozen=True):
+class FleetObservation(msgspec.Struct, frozen=True):
     """All regions; `mine` are those whose mark this region keeps, `asked` the one that an operation is about."""
 
-    regions: Sequence[RegionSeen]
+    regions: Sequence[RegionObservation]
     hold: int
-    mine: Sequence[str] = ()
+    keeper_of: Sequence[str] = ()
     asked: str = ""
     reason: str = ""
     known: Mapping[str, Any] = {}

@@ -10,7 +10,7 @@ from chalicelib.routing.geography import Order
 Record = dict[str, Any]
 
 
-class Target(msgspec.Struct, frozen=True):
+class RegionTarget(msgspec.Struct, frozen=True):
     """Where a region's users are sent: the alias of its load balancer, or addresses."""
 
     region: str
@@ -19,7 +19,7 @@ class Target(msgspec.Struct, frozen=True):
     addresses: tuple[str, ...] = ()
 
 
-class Spread(msgspec.Struct, frozen=True):
+class WeightedFailover(msgspec.Struct, frozen=True):
     """Who serves an order's users when its first region is dead: weights (1 to 255, out of 255 together) by region."""
 
     weights: tuple[tuple[str, int], ...]
@@ -35,13 +35,13 @@ class Spec(msgspec.Struct, frozen=True):
     hostname: str
     zone: str
     owner: str
-    targets: Mapping[str, Target]
+    targets: Mapping[str, RegionTarget]
     orders: Mapping[str, Order]
-    spreads: Mapping[Order, Spread] = {}
+    spreads: Mapping[Order, WeightedFailover] = {}
     types: tuple[str, ...] = ("A",)
     ttl: int = 10
-    judged: bool = False
-    marked: frozenset[str] = frozenset()
+    uses_host_checks: bool = False
+    evacuable: frozenset[str] = frozenset()
 
 
 class Compiled(msgspec.Struct, frozen=True):

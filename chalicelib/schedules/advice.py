@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from chalicelib.schedules.expression import Expression, ExpressionError, Reading, Reboot
 from chalicelib.schedules.fields import DAYS, FIELDS, MONTHS, WEEK, read_field
-from chalicelib.schedules.findings import Advice, short
+from chalicelib.schedules.findings import LineDiagnostic, short
 
 # Days that each month can have, by its number; February's 29th comes every few years.
 _LONGEST = (0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
@@ -18,7 +18,7 @@ _STEP = re.compile(r"\*/([0-9]{1,4})")
 _WEEKS = tuple(0b111_1111 << first for first in (1, 8, 15, 22, 25))
 
 
-def never(expression: Expression) -> bool:
+def never_matches(expression: Expression) -> bool:
     """Whether no minute of any year matches."""
     if expression.minute and expression.hour and expression.month and expression.dow and expression.dom & _ALWAYS:
         return False
@@ -28,7 +28,7 @@ def never(expression: Expression) -> bool:
     return not (expression.minute and expression.hour and months and days)
 
 
-def surprises(reading: Reading) -> Iterator[Advice]:
+def warnings(reading: Reading) -> Iterator[LineDiagnostic]:
     """What is surprising about a schedule that Debian accepts."""
     if not reading.tokens:
         return
@@ -36,30 +36,31 @@ def surprises(reading: Reading) -> Iterator[Advice]:
     backwards = list(_backwards(reading)) if reading.odd else []
     yield from ignored
     yield from backwards
-    if never(reading.expression) and not backwards:
+    if never_matches(reading.expression) and not backwards:
         message = "never runs: the months have no such day"
-        yield Advice(reading.columns[_DOM], "never-runs", message, "write a day that comes, or remove the line")
+        yield LineDiagnostic(reading.columns[_DOM], "never-runs", message, "write a day that comes, or remove the line")
     if not ignored:
         yield from _often(reading)
         yield from _days(reading)
 
 
-def _ignored(reading: Reading) -> Iterator[Advice]:
+def _ignored(reading: Reading) -> Iterator[LineDiagnostic]:
     for index, token in enumerate(reading.tokens):
         used = read_field(index, token).used
         if used < len(token):
             message = f"of {short(token)} only {short(token[:used])} is read"
             remedy = f"write {short(token[:used])} if that is meant; the rest is not cron's language"
-            yield Advice(reading.columns[index] + used, "ignored-text", message, remedy)
+            yield LineDiagnostic(reading.columns[index] + used, "ignored-text", message, remedy)
 
 
-def _backwards(reading: Reading) -> Iterator[Advice]:
-    dead = never(reading.expression)
+def _backwards(reading: Reading) -> Iterator[LineDiagnostic]:
+    dead = never_matches(reading.expression)
     for index, token in enumerate(reading.tokens):
         for text in read_field(index, token).empty_ranges:
             message = f"never runs: {text} is empty" if dead else f"{text} is empty and matches nothing"
             code = "never-runs" if dead else "empty-range"
-            yield Advice(reading.columns[index], code, f"{message}, for ranges only go up", _upwards(index, text))
+            yield LineDiagnostic(reading.columns[index], code, f"{message}, for ranges only go up",
+                                 _upwards(index, text))
 
 
 def _upwards(index: int, text: str) -> str:
@@ -70,33 +71,34 @@ def _upwards(index: int, text: str) -> str:
     return f"write {first}-{min(field.high, 6) if index == _DOW else field.high},{field.low}-{last}"
 
 
-def _often(reading: Reading) -> Iterator[Advice]:
+def _often(reading: Reading) -> Iterator[LineDiagnostic]:
     if reading.tokens[0] == "*" and re.fullmatch(r"[0-9]+", reading.tokens[1]):
         message = f"runs 60 times, at every minute of hour {int(reading.tokens[1])}"
-        yield Advice(reading.columns[0], "every-minute", message, "write a minute, or */1 if that is meant")
+        yield LineDiagnostic(reading.columns[0], "every-minute", message, "write a minute, or */1 if that is meant")
     for index, unit, whole in ((0, "minutes", 60), (1, "hours", 24)):
         step = _STEP.fullmatch(reading.tokens[index])
         if step and int(step[1]) > whole // 2:
             times = ", ".join(str(value) for value in range(0, whole, int(step[1])))
             message = f"{step[0]} is not every {step[1]} {unit}: it matches {FIELDS[index].name} {times} alone"
             remedy = f"write {times.replace(' ', '')} if that is meant"
-            yield Advice(reading.columns[index], "uneven-step", message, remedy)
+            yield LineDiagnostic(reading.columns[index], "uneven-step", message, remedy)
 
 
-def _days(reading: Reading) -> Iterator[Advice]:
+def _days(reading: Reading) -> Iterator[LineDiagnostic]:
     expression = reading.expression
     all_dom, all_dow = expression.dom == FIELDS[_DOM].full, expression.dow == WEEK
     column = reading.columns[_DOM]
     dom, dow = short(reading.tokens[_DOM]), short(reading.tokens[_DOW])
     if expression.both_days and not all_dom and not all_dow:
         message = f"runs only on days that are both {dom} and {dow}, for one of the two begins with *"
-        yield Advice(column, "both-days", message, "write it without * if either is enough, as in 1-31/2")
+        yield LineDiagnostic(column, "both-days", message, "write it without * if either is enough, as in 1-31/2")
     elif not expression.both_days and all_dom != all_dow:
         message = f"runs every day: with {dom} and {dow} one match is enough, for neither begins with *"
-        yield Advice(column, "either-day", message, "write * for the field that is to match always")
+        yield LineDiagnostic(column, "either-day", message, "write * for the field that is to match always")
     elif not expression.both_days and expression.dom in _WEEKS and expression.dow.bit_count() == 1:
         message = f"runs on {dom} and also on every {dow}: one match is enough"
-        yield Advice(column, "either-day", message, "write * for day-of-week and test the weekday in the command")
+        yield LineDiagnostic(column, "either-day", message,
+                             "write * for day-of-week and test the weekday in the command")
 
 
 _FOREIGN = re.compile(r"[?LWHRlwhr]|[0-9]+[LWlw]|[hH]\(.*|.*#.*")
@@ -109,10 +111,10 @@ _RANGES = {
 }
 
 
-def refusal(error: ExpressionError, line: str) -> Advice:
+def error_for(error: ExpressionError, line: str) -> LineDiagnostic:
     """The finding that `line` has a schedule which Debian refuses, or which cannot be honoured here."""
     code = "reboot" if isinstance(error, Reboot) else error.message.replace(" ", "-")
-    return Advice(error.column, code, error.message, _cure(error, line), "error")
+    return LineDiagnostic(error.column, code, error.message, _cure(error, line), "error")
 
 
 def _cure(error: ExpressionError, line: str) -> str:

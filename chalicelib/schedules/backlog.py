@@ -2,11 +2,11 @@
 
 import msgspec
 
-from chalicelib.schedules.daylight import Slot
+from chalicelib.schedules.daylight import FireTime
 from chalicelib.schedules.job import Job
-from chalicelib.schedules.jobbook import JobBook
-from chalicelib.schedules.missed import Missed
-from chalicelib.schedules.seen import Occasion
+from chalicelib.schedules.jobbook import JobFile
+from chalicelib.schedules.missed import MissedRuns
+from chalicelib.schedules.seen import DueRun
 from chalicelib.schedules.timetable import Timetable
 
 
@@ -16,19 +16,19 @@ class Backlog(msgspec.Struct, frozen=True):
     Of all others `lost` are never run, and for `coalesced` ones a later run stands.
     """
 
-    occasions: list[Occasion] = []
-    doubtful: list[Occasion] = []
+    occasions: list[DueRun] = []
+    doubtful: list[DueRun] = []
     lost: int = 0
     coalesced: int = 0
 
 
-def plan_backlog(timetable: Timetable, book: JobBook, since: int, minute: int, still_open: int = 0) -> Backlog:
+def plan_backlog(timetable: Timetable, book: JobFile, since: int, minute: int, still_open: int = 0) -> Backlog:
     """What to do at `minute` about the slots from `since` up to, not including, `minute`.
 
     Slots of the last `still_open` minutes are not lost yet: it may have been another region's turn to start them.
     """
-    occasions: list[Occasion] = []
-    doubtful: list[Occasion] = []
+    occasions: list[DueRun] = []
+    doubtful: list[DueRun] = []
     lost = coalesced = 0
     for missed in timetable.missed(since, minute):
         job = book[missed.job]
@@ -45,7 +45,7 @@ def plan_backlog(timetable: Timetable, book: JobBook, since: int, minute: int, s
     return Backlog(occasions, doubtful, lost, coalesced)
 
 
-def _chosen(job: Job, missed: Missed, minute: int) -> list[Occasion]:
+def _chosen(job: Job, missed: MissedRuns, minute: int) -> list[DueRun]:
     if job.policy.catch_up == "one":
         return [_occasion(job, missed.latest)]
     reach = job.policy.catch_up_seconds
@@ -55,5 +55,5 @@ def _chosen(job: Job, missed: Missed, minute: int) -> list[Occasion]:
     return [_occasion(job, slot) for slot in missed.slots(None if reach is None else minute - reach // 60)]
 
 
-def _occasion(job: Job, slot: Slot) -> Occasion:
-    return Occasion(job, slot.name, slot.minute, "caught up", slot.moved)
+def _occasion(job: Job, slot: FireTime) -> DueRun:
+    return DueRun(job, slot.name, slot.minute, "caught up", slot.moved)

@@ -21,7 +21,7 @@ import yaml
 
 from chalicelib.schedules import advice, command, policy
 from chalicelib.schedules.expression import ExpressionError, Reading, whole
-from chalicelib.schedules.findings import Advice, Finding, short
+from chalicelib.schedules.findings import Diagnostic, LineDiagnostic, short
 from chalicelib.schedules.job import Job, Policy
 
 HTTP = Policy(on="http")
@@ -39,7 +39,7 @@ class Broken(Exception):
     def __init__(self, mark: yaml.Mark, message: str, remedy: str) -> None:
         super().__init__(message)
         self.line = mark.line
-        self.found = Advice(mark.column + 1, "cron-yaml", message, remedy, "error")
+        self.found = LineDiagnostic(mark.column + 1, "cron-yaml", message, remedy, "error")
 
 
 class _Loader(yaml.SafeLoader):
@@ -56,7 +56,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-def read(data: bytes, file: str, defaults: Policy = HTTP) -> tuple[list[Job], list[Finding]]:
+def read(data: bytes, file: str, defaults: Policy = HTTP) -> tuple[list[Job], list[Diagnostic]]:
     """The jobs of the cron.yaml `data`, and what is wrong with it; nothing in the file raises an exception."""
     reader = _Reader(file, defaults)
     try:
@@ -65,7 +65,7 @@ def read(data: bytes, file: str, defaults: Policy = HTTP) -> tuple[list[Job], li
         reader.document(text)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        reader.add(line, Advice(1, "not-utf8", "not UTF-8", "save the file in UTF-8", "error"))
+        reader.add(line, LineDiagnostic(1, "not-utf8", "not UTF-8", "save the file in UTF-8", "error"))
     except yaml.YAMLError as error:
         reader.add(*_syntax(error))
     except Broken as error:
@@ -74,14 +74,14 @@ def read(data: bytes, file: str, defaults: Policy = HTTP) -> tuple[list[Job], li
     return reader.jobs, sorted(reader.findings)
 
 
-def _syntax(error: yaml.YAMLError) -> tuple[int, Advice]:
+def _syntax(error: yaml.YAMLError) -> tuple[int, LineDiagnostic]:
     what = str(getattr(error, "problem", None) or getattr(error, "reason", None) or "unreadable")
     alias = "alias" in f"{what} {getattr(error, 'context', '')}"
     marks = [getattr(error, "context_mark", None), getattr(error, "problem_mark", None)]
     mark = next(filter(None, marks if alias else reversed(marks)), None)
     remedy = 'put the schedule in quotes, as in "*/5 * * * *"' if alias else _EXAMPLE
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-    return line, Advice(column, "cron-yaml", f"not valid YAML: {what}", remedy, "error")
+    return line, LineDiagnostic(column, "cron-yaml", f"not valid YAML: {what}", remedy, "error")
 
 
 class _Reader:
@@ -90,17 +90,17 @@ class _Reader:
         self.defaults = defaults
         self.lines: list[str] = []
         self.jobs: list[Job] = []
-        self.findings: list[Finding] = []
+        self.findings: list[Diagnostic] = []
         self._names: set[str] = set()
         self._used: set[int] = set()
 
-    def add(self, line: int, found: Advice) -> None:
+    def add(self, line: int, found: LineDiagnostic) -> None:
         self.findings.append(found.at(self.file, line))
 
     def document(self, text: str) -> None:
         root = yaml.compose(text, Loader=_Loader)
         if root is None:
-            return self.add(1, Advice(1, "cron-yaml", "the file is empty", _EXAMPLE, "error"))
+            return self.add(1, LineDiagnostic(1, "cron-yaml", "the file is empty", _EXAMPLE, "error"))
         parts = dict(_mapping(root, ("version", "cron")))
         version = parts.get("version")
         if version is None or _text(version) != "1":
@@ -135,9 +135,9 @@ class _Reader:
         try:
             reading = whole(text)
         except ExpressionError as error:
-            self.add(mark.line + 1, _shift(advice.refusal(error, text), column))
+            self.add(mark.line + 1, _shift(advice.error_for(error, text), column))
             return None
-        for one in advice.surprises(reading):
+        for one in advice.warnings(reading):
             self.add(mark.line + 1, _shift(one, column))
         return reading
 
@@ -158,19 +158,20 @@ class _Reader:
         if "name" in wish.values:
             remedy = "remove it: the entry has a name of its own"
             self.add(
-                at["name"], Advice(wish.columns["name"], "bad-policy", "name= has no meaning here", remedy, "error")
+                at["name"],
+                LineDiagnostic(wish.columns["name"], "bad-policy", "name= has no meaning here", remedy, "error"),
             )
         how = wish.over(self.defaults)
         for key, error in policy.conflicts(how, "beanstalk"):
             place = (at[key], wish.columns[key]) if key in at else (line + 1, 1)
-            self.add(place[0], Advice(place[1], "bad-policy", error.message, error.remedy, "error"))
+            self.add(place[0], LineDiagnostic(place[1], "bad-policy", error.message, error.remedy, "error"))
         return how
 
     def orphans(self) -> None:
         for number, line in enumerate(self.lines):
             if number not in self._used and policy.comment(line):
                 remedy = "put it on the line right above `- name:`"
-                found = Advice(
+                found = LineDiagnostic(
                     line.index("#") + 1, "orphan-policy", "no entry stands below this policy", remedy, "error"
                 )
                 self.add(number + 1, found)
@@ -204,7 +205,7 @@ def _task(url: str) -> str:
     return json.dumps({"task": parts.path.strip("/").replace("/", "."), "args": args})
 
 
-def _shift(found: Advice, columns: int) -> Advice:
+def _shift(found: LineDiagnostic, columns: int) -> LineDiagnostic:
     return msgspec.structs.replace(found, column=found.column + columns)
 
 

@@ -17,7 +17,7 @@ import msgspec
 
 from chalicelib.fleet import Fleet, Schedules
 from chalicelib.schedules import beanstalk, crontab, declared
-from chalicelib.schedules.findings import Finding, short
+from chalicelib.schedules.findings import Diagnostic, short
 from chalicelib.schedules.job import Job, Policy
 
 # Debian's cron reads no other names in cron.d (database.c, valid_name): backups and package leftovers have a dot.
@@ -29,7 +29,7 @@ class Catalogue(NamedTuple):
     """All jobs in a fixed order (by file, then line), and all findings."""
 
     jobs: list[Job]
-    findings: list[Finding]
+    findings: list[Diagnostic]
 
 
 def load(folder: Path, fleet: Fleet | None = None) -> Catalogue:
@@ -121,7 +121,7 @@ def policy(schedules: Schedules) -> Policy:
     return Policy(on=schedules.on)
 
 
-def _unique(jobs: Iterable[Job], named: set[str]) -> tuple[list[Job], list[Finding]]:
+def _unique(jobs: Iterable[Job], named: set[str]) -> tuple[list[Job], list[Diagnostic]]:
     """Gives `-2`, `-3` to equal names that were made here; equal names that people chose are errors."""
     kept: list[Job] = []
     doubles = []
@@ -136,7 +136,7 @@ def _unique(jobs: Iterable[Job], named: set[str]) -> tuple[list[Job], list[Findi
     return kept, doubles
 
 
-def _needs(jobs: Sequence[Job], fleet: Fleet) -> Iterator[Finding]:
+def _needs(jobs: Sequence[Job], fleet: Fleet) -> Iterator[Diagnostic]:
     """What jobs need that fleet.toml does not declare."""
     queues = {queue.name for queue in fleet.queues}
     for job in jobs:
@@ -157,14 +157,14 @@ _SAY = {
 }
 
 
-def _messages(jobs: Sequence[Job]) -> Iterator[Finding]:
+def _messages(jobs: Sequence[Job]) -> Iterator[Diagnostic]:
     """Jobs whose message would die: every queue of fleet.toml is served by `tasks.work`, which takes tasks alone."""
     for job in jobs:
         if job.policy.on == "queue" and (why := _no_task(job)):
             yield _finding(job, "no-task", f"on=queue sends what no worker takes: {why}", _SAY[job.kind])
 
 
-def _paths(jobs: Sequence[Job]) -> Iterator[Finding]:
+def _paths(jobs: Sequence[Job]) -> Iterator[Diagnostic]:
     """Crontab lines that cannot be posted; reading a cron.yaml has looked at its addresses already."""
     for job in jobs:
         if job.kind == "crontab" and job.policy.on == "http" and not beanstalk.PATH.fullmatch(job.command):
@@ -186,9 +186,9 @@ def _no_task(job: Job) -> str:
     return "a message has no standard input, which begins at the first %" if job.stdin else ""
 
 
-def _finding(job: Job, code: str, message: str, remedy: str) -> Finding:
-    return Finding(job.file, job.line, 1, "error", code, message, remedy)
+def _finding(job: Job, code: str, message: str, remedy: str) -> Diagnostic:
+    return Diagnostic(job.file, job.line, 1, "error", code, message, remedy)
 
 
-def _file_finding(file: str, severity: str, code: str, message: str, remedy: str) -> Finding:
-    return Finding(file, 1, 1, "error" if severity == "error" else "warning", code, message, remedy)
+def _file_finding(file: str, severity: str, code: str, message: str, remedy: str) -> Diagnostic:
+    return Diagnostic(file, 1, 1, "error" if severity == "error" else "warning", code, message, remedy)

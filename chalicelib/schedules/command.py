@@ -7,7 +7,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 
-from chalicelib.schedules.findings import Advice
+from chalicelib.schedules.findings import LineDiagnostic
 
 MAX_COMMAND = 1000  # cron.h; a command of 999 bytes or more counts as cut off and is refused
 
@@ -76,29 +76,31 @@ _PROGRAMS = frozenset(
 _USERS = frozenset({"root", "www-data", "nobody", "ubuntu", "ec2-user", "admin", "postgres", "nginx", "apache"})
 
 
-def wrong_format(system: bool, user: str, raw: str, column: int) -> Iterator[Advice]:
+def wrong_format(system: bool, user: str, raw: str, column: int) -> Iterator[LineDiagnostic]:
     """Signs that the file lies in the folder of the other format. `raw` is the command; both begin at `column`."""
     first, _, rest = raw.partition(" ")
     if system and user in _PROGRAMS:
         message = f"{user!r} is read as the user, because files in cron.d name one before the command"
-        yield Advice(column, "user-column", message, "write the user's name before it, or move the file to crontabs/")
+        yield LineDiagnostic(column, "user-column", message,
+                             "write the user's name before it, or move the file to crontabs/")
     if not system and rest and (first in _USERS or first == user):
         message = f"{first!r} is read as the command, because files in crontabs name no user"
-        yield Advice(column, "user-column", message, "remove it, or move the file to cron.d/")
+        yield LineDiagnostic(column, "user-column", message, "remove it, or move the file to cron.d/")
 
 
-def surprises(raw: str, column: int) -> Iterator[Advice]:
+def surprises(raw: str, column: int) -> Iterator[LineDiagnostic]:
     """What a command field does that its author can hardly have meant. `raw` is the field as written."""
     command, _ = split(raw)
     if not command.strip():
-        yield Advice(column, "empty-command", "there is no command, so nothing runs", "write one or remove the line")
+        yield LineDiagnostic(column, "empty-command", "there is no command, so nothing runs",
+                             "write one or remove the line")
     elif "%" in raw and _cuts_open(command) and re.search(r"(?<!\\)%", raw):
         message = "the first % ends the command and begins its standard input"
         at = column + len(re.split(r"(?<!\\)%", raw, maxsplit=1)[0])
-        yield Advice(at, "percent", message, "write \\% where a percent sign is meant")
+        yield LineDiagnostic(at, "percent", message, "write \\% where a percent sign is meant")
     if raw.endswith("\\"):
         message = "a backslash at the end does not continue the line: cron knows no continuation"
-        yield Advice(column + len(raw) - 1, "continuation", message, "write the command on one line")
+        yield LineDiagnostic(column + len(raw) - 1, "continuation", message, "write the command on one line")
 
 
 def _cuts_open(command: str) -> bool:

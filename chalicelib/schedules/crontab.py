@@ -9,7 +9,7 @@ import re
 import msgspec
 
 from chalicelib.schedules import advice, command, entry, environment, policy
-from chalicelib.schedules.findings import Advice, Finding
+from chalicelib.schedules.findings import Diagnostic, LineDiagnostic
 from chalicelib.schedules.job import Job, Policy
 
 # cron.h: MAX_TAB_LINES, plus what user.c adds for the header that crontab(1) writes. The first variable or job on a
@@ -39,7 +39,7 @@ class Crontab(msgspec.Struct, frozen=True):
     """What a file holds, in the order of its lines; `named` are the jobs whose name its owner chose."""
 
     jobs: list[Job]
-    findings: list[Finding]
+    findings: list[Diagnostic]
     named: set[str]
 
 
@@ -52,7 +52,8 @@ def read(data: bytes, source: Source) -> Crontab:
         lines.pop()
     elif lines[-1].strip(" \t") and not lines[-1].lstrip(" \t").startswith("#"):
         message = "the last line does not end, and Debian ignores the whole file"
-        reader.add(len(lines), Advice(len(lines[-1]) + 1, "no-newline", message, "add a newline at the end", "error"))
+        reader.add(len(lines), LineDiagnostic(len(lines[-1]) + 1, "no-newline", message, "add a newline at the end",
+                                              "error"))
     for number, line in enumerate(lines, 1):
         reader.line(number, line)
     reader.orphan()
@@ -63,7 +64,7 @@ class _Reader:
     def __init__(self, source: Source, lines: list[str]) -> None:
         self.source = source
         self.jobs: list[Job] = []
-        self.findings: list[Finding] = []
+        self.findings: list[Diagnostic] = []
         self.named: set[str] = set()
         self._reported: set[str] = set()
         self._variables: dict[str, str] = {}
@@ -73,10 +74,10 @@ class _Reader:
         self._wish, self._wished_at = policy.NOTHING, (0, 0)
         self._last_blank = next((n for n in range(len(lines), 0, -1) if re.search("[ \t]", lines[n - 1])), 0)
 
-    def add(self, line: int, found: Advice) -> None:
+    def add(self, line: int, found: LineDiagnostic) -> None:
         self.findings.append(found.at(self.source.file, line))
 
-    def _once(self, line: int, found: Advice) -> None:
+    def _once(self, line: int, found: LineDiagnostic) -> None:
         """Reports only the first place of what goes for the whole file."""
         if found.code not in self._reported:
             self._reported.add(found.code)
@@ -85,7 +86,8 @@ class _Reader:
     def line(self, number: int, line: str) -> None:
         if line.endswith("\r"):
             message = "the line ends with a carriage return, which Debian makes part of the command or refuses"
-            self._once(number, Advice(len(line), "crlf", message, "convert the file: sed -i 's/\\r$//'", "error"))
+            self._once(number, LineDiagnostic(len(line), "crlf", message, "convert the file: sed -i 's/\\r$//'",
+                                              "error"))
             line = line.rstrip("\r")
         start = line.lstrip(" \t")
         if start.startswith("#"):
@@ -97,9 +99,9 @@ class _Reader:
 
     def _readable(self, number: int, line: str) -> bool:
         if "\0" in line:
-            found = Advice(line.index("\0") + 1, "nul", "a NUL byte ends the line here", "remove it", "error")
+            found = LineDiagnostic(line.index("\0") + 1, "nul", "a NUL byte ends the line here", "remove it", "error")
         elif not line.isascii() and (bad := _UNDECODED.search(line)):
-            found = Advice(bad.start() + 1, "not-utf8", "not UTF-8", "save the file in UTF-8", "error")
+            found = LineDiagnostic(bad.start() + 1, "not-utf8", "not UTF-8", "save the file in UTF-8", "error")
         else:
             return True
         self._once(number, found)
@@ -107,7 +109,8 @@ class _Reader:
 
     def _comment(self, number: int, line: str) -> None:
         if not line.isascii() and (bad := _UNDECODED.search(line)):
-            self._once(number, Advice(bad.start() + 1, "comment-not-utf8", "not UTF-8", "save the file in UTF-8"))
+            self._once(number, LineDiagnostic(bad.start() + 1, "comment-not-utf8", "not UTF-8",
+                                              "save the file in UTF-8"))
         written = policy.comment(line)
         if written is None:
             self.orphan()
@@ -124,13 +127,13 @@ class _Reader:
         if self._wished_at != (0, 0):
             line, column = self._wished_at
             remedy = "put it on the line right above the job"
-            self.add(line, Advice(column, "orphan-policy", "no job stands below this policy", remedy, "error"))
+            self.add(line, LineDiagnostic(column, "orphan-policy", "no job stands below this policy", remedy, "error"))
         self._wish, self._wished_at = policy.NOTHING, (0, 0)
 
     def _statement(self, number: int, line: str) -> None:
         if number > MAX_LINES:
             message = f"the file is longer than 10000 lines (this is line {number}), and Debian ignores it"
-            self._once(number, Advice(1, "too-many-lines", message, "divide it into several files", "error"))
+            self._once(number, LineDiagnostic(1, "too-many-lines", message, "divide it into several files", "error"))
         setting = environment.read(line)
         if setting is None:
             self._job(number, line)
@@ -160,24 +163,24 @@ class _Reader:
         if self._tz is None:
             message = f"the zone of this line is unknown: CRON_TZ in line {self._tz_at}"
             column = len(line) - len(line.lstrip(" \t")) + 1
-            self.add(number, Advice(column, "unknown-zone", message, "mend that line", "error"))
+            self.add(number, LineDiagnostic(column, "unknown-zone", message, "mend that line", "error"))
             return
         self._append(number, found, wish, at)
 
     def _surprises(self, number: int, found: entry.Entry) -> None:
-        for one in advice.surprises(found.reading):
+        for one in advice.warnings(found.reading):
             self.add(number, one)
         for one in command.wrong_format(self.source.system, found.user, found.raw, found.column):
             self.add(number, one)
         for one in command.surprises(found.raw, found.column):
             self.add(number, one)
 
-    def _append(self, number: int, found: entry.Entry, wish: policy.Wish, at: tuple[int, int]) -> None:
+    def _append(self, number: int, found: entry.Entry, wish: policy.PolicyOverrides, at: tuple[int, int]) -> None:
         run, stdin = command.split(found.raw.lstrip(" \t"))
         how = wish.over(self.source.defaults)
         for key, error in policy.conflicts(how, "crontab"):
             line, column = (at[0], wish.columns[key]) if key in wish.columns else (number, 1)
-            self.add(line, Advice(column, "bad-policy", error.message, error.remedy, "error"))
+            self.add(line, LineDiagnostic(column, "bad-policy", error.message, error.remedy, "error"))
         name = wish.name or command.name(self.source.file, run, stdin, found.user)
         if wish.name:
             self.named.add(name)

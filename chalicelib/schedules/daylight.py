@@ -15,15 +15,27 @@ from chalicelib.schedules import almanac, zones
 from chalicelib.schedules.expression import Expression
 from chalicelib.schedules.zones import DAY, UnknownZone, zone
 
-__all__ = ["Slot", "Span", "UnknownZone", "Verdict", "explain", "fires", "next_fire", "slot_name", "slots", "spans",
-           "stamp", "zone"]
+__all__ = [
+    "DueExplanation",
+    "FireTime",
+    "LocalInterval",
+    "UnknownZone",
+    "explain",
+    "fires",
+    "next_fire",
+    "slot_name",
+    "slots",
+    "spans",
+    "stamp",
+    "zone",
+]
 
 _EPOCH = datetime(1970, 1, 1)
 # A day that recurs only on 29 February may be eight years away (1896, 1904); 2096, 2104 as well.
 _HORIZONS = (2 * DAY, 70 * DAY, 9 * 366 * DAY)
 
 
-class Span(NamedTuple):
+class LocalInterval(NamedTuple):
     """Local minutes `first` up to, not including, `last`, that jobs of one kind see one after the other.
 
     They come at UTC minute `local - offset`; or, if `at` is set, all of them at that UTC minute, skipped by the clock.
@@ -41,7 +53,7 @@ class Span(NamedTuple):
         return local - self.offset if self.at is None else self.at
 
 
-class Slot(NamedTuple):
+class FireTime(NamedTuple):
     """One occasion to run: the UTC `minute`, the local one, its `name` for the ledger, and whether it was `moved`."""
 
     minute: int
@@ -50,7 +62,7 @@ class Slot(NamedTuple):
     moved: bool
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class DueExplanation(msgspec.Struct, frozen=True):
     """Why a job is due at a UTC minute, or not.
 
     `due`; `moved`: the clock skipped local minute `local`, which runs now; `suppressed`: the wall clock shows `local`
@@ -64,20 +76,20 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 @lru_cache(4096)
-def spans(tz: str, wildcard: bool, start: int, end: int) -> tuple[Span, ...]:
+def spans(tz: str, wildcard: bool, start: int, end: int) -> tuple[LocalInterval, ...]:
     """What jobs in zone `tz` see from UTC minute `start` up to `end`; `wildcard` says which kind of jobs. In order."""
-    found: list[Span] = []
+    found: list[LocalInterval] = []
     for stretch in zones.stretches(tz, start, end):
         seen = stretch.seen(stretch.start, wildcard)
         here = stretch.start + stretch.offset
         if len(seen) > 1:
-            found.append(Span(seen.start, here, stretch.offset, stretch.start, stretch.again))
+            found.append(LocalInterval(seen.start, here, stretch.offset, stretch.start, stretch.again))
         if seen:
-            _extend(found, Span(here, stretch.end + stretch.offset, stretch.offset, None, stretch.again))
+            _extend(found, LocalInterval(here, stretch.end + stretch.offset, stretch.offset, None, stretch.again))
     return tuple(found)
 
 
-def _extend(found: list[Span], span: Span) -> None:
+def _extend(found: list[LocalInterval], span: LocalInterval) -> None:
     if found and found[-1] == span._replace(first=found[-1].first, last=span.first):
         span = span._replace(first=found.pop().first)
     found.append(span)
@@ -97,12 +109,13 @@ def fires(expression: Expression, tz: str, start: int, end: int) -> list[int]:
     return list(dict.fromkeys(found))
 
 
-def slots(expression: Expression, tz: str, start: int, end: int) -> Iterator[Slot]:
+def slots(expression: Expression, tz: str, start: int, end: int) -> Iterator[FireTime]:
     """Each occasion to run within UTC minutes `start` up to `end`, in order; a few of them may share a minute."""
     for span in spans(tz, expression.wildcard, start, end):
         for local in _locals(expression, span):
             minute = span.utc(local)
-            yield Slot(minute, local, slot_name(minute, local, expression.wildcard, span.again), span.at is not None)
+            yield FireTime(minute, local, slot_name(minute, local, expression.wildcard, span.again),
+                           span.at is not None)
 
 
 def next_fire(expression: Expression, tz: str, start: int) -> int | None:
@@ -113,19 +126,19 @@ def next_fire(expression: Expression, tz: str, start: int) -> int | None:
     return None
 
 
-def explain(expression: Expression, tz: str, minute: int) -> Verdict:
+def explain(expression: Expression, tz: str, minute: int) -> DueExplanation:
     """Why the job runs, or does not run, at UTC minute `minute`."""
     stretch, wildcard = zones.stretch(tz, minute), expression.wildcard
     local = minute + stretch.offset
     unmatched = almanac.unmatched(expression, local)
     if unmatched is None and not stretch.seen(minute, wildcard):
-        return Verdict("suppressed", local)
+        return DueExplanation("suppressed", local)
     if unmatched is None:
-        return Verdict("due", local, slot_name(minute, local, wildcard, stretch.again))
+        return DueExplanation("due", local, slot_name(minute, local, wildcard, stretch.again))
     for skipped in stretch.seen(minute, wildcard):
         if almanac.matches(expression, skipped):
-            return Verdict("moved", skipped, slot_name(minute, skipped, wildcard, stretch.again))
-    return Verdict("not due", local, field=unmatched)
+            return DueExplanation("moved", skipped, slot_name(minute, skipped, wildcard, stretch.again))
+    return DueExplanation("not due", local, field=unmatched)
 
 
 def slot_name(minute: int, local: int, wildcard: bool, again: bool = False) -> str:
@@ -144,7 +157,7 @@ def stamp(minute: int) -> str:
     return (_EPOCH + timedelta(minutes=minute)).isoformat(timespec="minutes")
 
 
-def _locals(expression: Expression, span: Span) -> Iterator[int]:
+def _locals(expression: Expression, span: LocalInterval) -> Iterator[int]:
     """The local minutes of `span` that match, ascending."""
     first, last = span.first // DAY, (span.last - 1) // DAY
     minutes = list(almanac.bits(almanac.minutes(expression)))

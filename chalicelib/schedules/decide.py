@@ -11,8 +11,8 @@ import msgspec
 from chalicelib.plan import Action, Plan
 from chalicelib.schedules.delays import SQS_MAX_DELAY, jitter
 from chalicelib.schedules.job import Job
-from chalicelib.schedules.records import BAD, SKEW_SECONDS, Errand, Lock, Minute, Run
-from chalicelib.schedules.seen import Occasion, SweepSeen, TickSeen, WorkSeen
+from chalicelib.schedules.records import ALERT_KIND_BY_STATE, SKEW_SECONDS, Lock, MinuteRecord, Run, RunRequest
+from chalicelib.schedules.seen import DueRun, ReconcileObservation, TickObservation, WorkObservation
 
 # How long a slot that nobody can settle is looked after before it is given up (and has long been alerted).
 GIVE_UP_SECONDS = 86_400
@@ -23,39 +23,50 @@ _LAST_TURN = 5
 _UNKNOWN_TRIES = 5
 
 
-def tick(seen: TickSeen, now: int) -> Plan:
+def tick(seen: TickObservation, now: int) -> Plan:
     """Home starts what is due and sends itself a reminder; a standby only sends itself a reminder, for later."""
     delay = seen.rank * seen.patience or seen.patience // 2
     # Of all acts the reminder is the first: whatever stops the others, somebody looks again.
-    remind = Action("sweep", _utc(seen.minute), f"look again in {delay} s", {"minute": seen.minute, "delay": delay},
-                    routine=True)
+    remind = Action(
+        "schedule-reconcile",
+        _utc(seen.minute),
+        f"look again in {delay} s",
+        {"minute": seen.minute, "delay": delay},
+        unaudited=True,
+    )
     if seen.rank:
         return Plan((remind,))
-    return Plan((remind, _record(seen.minute, seen.record),
-                 *_starts((*seen.slots, *seen.backlog), seen.paused, now),
-                 *_gap_alert(seen.minute, seen.record, seen.lost), *_never_alert(seen.record, seen.never)))
+    return Plan(
+        (
+            remind,
+            _record(seen.minute, seen.record),
+            *_starts((*seen.slots, *seen.backlog), seen.paused, now),
+            *_gap_alert(seen.minute, seen.record, seen.missed_count),
+            *_never_alert(seen.record, seen.never_due_jobs),
+        )
+    )
 
 
-def sweep(seen: SweepSeen, now: int) -> Plan:
+def sweep(seen: ReconcileObservation, now: int) -> Plan:
     """Start what has not started, pass on what was left half done, tell of what went wrong, and come back if needed."""
     open_slots = [slot for slot in seen.slots if not _settled(seen, slot)]
     actions = [*_takeover(seen), *_starts(_again(seen, open_slots, now), seen.paused, now),
                *_alerts(seen, open_slots, now)]
     age = now - seen.minute * 60
-    doubtful = [slot for slot in seen.doubtful if (slot.job.name, slot.slot) not in seen.runs]
-    if doubtful and now >= seen.judged:
+    doubtful = [slot for slot in seen.unconfirmed if (slot.job.name, slot.slot) not in seen.runs]
+    if doubtful and now >= seen.confirm_after:
         actions.append(_left_out(seen, doubtful))
-    if (open_slots or (doubtful and now < seen.judged)) and age < GIVE_UP_SECONDS:
+    if (open_slots or (doubtful and now < seen.confirm_after)) and age < GIVE_UP_SECONDS:
         delay = _next_look(seen, open_slots, now)
-        actions.append(Action("sweep", _utc(seen.minute), f"not all is settled: look again in {delay} s",
-                              {"minute": seen.minute, "delay": delay, "turn": min(seen.turn + 1, _LAST_TURN)},
-                              routine=True))
+        actions.append(Action("schedule-reconcile", _utc(seen.minute), f"not all is settled: look again in {delay} s",
+                              {"minute": seen.minute, "delay": delay, "attempt": min(seen.attempt + 1, _LAST_TURN)},
+                              unaudited=True))
     elif open_slots:
         actions += [_given_up(slot) for slot in open_slots]
     return Plan(tuple(actions))
 
 
-def work(seen: WorkSeen, now: float) -> Plan:
+def work(seen: WorkObservation, now: float) -> Plan:
     """The one thing to do about an errand: start it, take it over, look after it, set it aside, or leave it alone."""
     job, run, errand = seen.job, seen.run, seen.errand
     if job is None:
@@ -67,36 +78,36 @@ def work(seen: WorkSeen, now: float) -> Plan:
     if seen.paused and errand.why != "by hand":
         return _aside(job, errand, "paused", "the job is paused")
     if run and run.state == "retrying" and now < run.lease:
-        return Plan(later=int(run.lease - now) + 1, notes=("its next attempt is not due yet",))
-    if job.policy.overlap != "allow" and seen.lock and seen.lock.slot != errand.slot and not seen.lock.lapsed(now):
+        return Plan(requeue_after_seconds=int(run.lease - now) + 1, notes=("its next attempt is not due yet",))
+    if job.policy.overlap != "allow" and seen.lock and seen.lock.slot != errand.slot and not seen.lock.expired(now):
         return _overlap(job, errand, seen.lock)
     plan = _start(job, errand, run)
     return plan if seen.due or errand.why == "by hand" else Plan((_extra(job, errand), *plan.actions))
 
 
-def _extra(job: Job, errand: Errand) -> Action:
+def _extra(job: Job, errand: RunRequest) -> Action:
     text = (f"{job.name} is started for {errand.slot}, for which this release's timetable does not have it: a release "
             f"has just changed its schedule, or another stage or an old release sends to the same queue")
-    return _alert(job, errand.slot, "TooOften", text)
+    return _alert(job, errand.slot, "JobNotInTimetable", text)
 
 
-def _running(job: Job, run: Run, errand: Errand, now: float) -> Plan:
-    if errand.handle and errand.handle == run.handle:
-        return _one("look", job, errand, f"under way as {run.handle}")
-    if not run.lapsed(now):
-        return Plan(later=min(int(run.lease + SKEW_SECONDS - now) + 1, SQS_MAX_DELAY),
+def _running(job: Job, run: Run, errand: RunRequest, now: float) -> Plan:
+    if errand.remote_id and errand.remote_id == run.remote_id:
+        return _one("poll", job, errand, f"under way as {run.remote_id}")
+    if not run.expired(now):
+        return Plan(requeue_after_seconds=min(int(run.lease + SKEW_SECONDS - now) + 1, SQS_MAX_DELAY),
                     notes=(f"{job.name} {errand.slot}: a worker in {run.region} holds it",))
     if run.attempt > job.policy.retries:
         return _one("interrupt", job, errand, f"the worker in {run.region} ended without a word; retries are used up")
     return _start(job, errand, run)
 
 
-def _start(job: Job, errand: Errand, run: Run | None) -> Plan:
+def _start(job: Job, errand: RunRequest, run: Run | None) -> Plan:
     attempt = run.attempt + 1 if run and run.state in ("running", "retrying") else 1
     return _one("start", job, errand, f"attempt {attempt} of {job.policy.retries + 1}", {"attempt": attempt})
 
 
-def _overlap(job: Job, errand: Errand, lock: Lock) -> Plan:
+def _overlap(job: Job, errand: RunRequest, lock: Lock) -> Plan:
     if job.policy.overlap == "skip":
         return _aside(job, errand, "overlapped", f"the run for {lock.slot} was still going")
     if errand.minute < lock.minute:
@@ -108,44 +119,47 @@ def _overlap(job: Job, errand: Errand, lock: Lock) -> Plan:
     return _one("wait", job, errand, f"after the run for {lock.slot}")
 
 
-def _aside(job: Job, errand: Errand, state: str, reason: str) -> Plan:
-    return _one("set-aside", job, errand, reason, {"state": state})
+def _aside(job: Job, errand: RunRequest, state: str, reason: str) -> Plan:
+    return _one("skip", job, errand, reason, {"state": state})
 
 
-def _one(kind: str, job: Job, errand: Errand, reason: str, facts: Mapping[str, object] | None = None) -> Plan:
+def _one(kind: str, job: Job, errand: RunRequest, reason: str, facts: Mapping[str, object] | None = None) -> Plan:
     # The run's own record tells the story; only what nobody asked for is worth a line in the journal.
     facts = {**msgspec.structs.asdict(errand), **(facts or {})}
-    return Plan((Action(kind, job.name, reason, facts, routine=kind != "interrupt"),))
+    return Plan((Action(kind, job.name, reason, facts, unaudited=kind != "interrupt"),))
 
 
-def _unknown(errand: Errand, received: int) -> Plan:
+def _unknown(errand: RunRequest, received: int) -> Plan:
     if received < _UNKNOWN_TRIES:
-        return Plan(later=60, notes=(f"this release does not have the job {errand.job}: is another being deployed?",))
-    return Plan(refusal=f"no job is named {errand.job!r} in this release (slot {errand.slot}); was it renamed?")
+        return Plan(requeue_after_seconds=60,
+                    notes=(f"this release does not have the job {errand.job}: is another being deployed?",))
+    return Plan(
+        rejected_because=f"no job is named {errand.job!r} in this release (slot {errand.slot}); was it renamed?"
+    )
 
 
-def _starts(slots: Iterable[Occasion], paused: frozenset[str], now: int) -> list[Action]:
+def _starts(slots: Iterable[DueRun], paused: frozenset[str], now: int) -> list[Action]:
     return [_aside_slot(slot) if slot.job.name in paused else _enqueue(slot, now) for slot in slots]
 
 
-def _enqueue(slot: Occasion, now: int) -> Action:
+def _enqueue(slot: DueRun, now: int) -> Action:
     reason = f"{slot.why} for {slot.slot}" + (", moved by the clock change" if slot.moved else "")
     facts: dict[str, object] = {"slot": slot.slot, "minute": slot.minute, "why": slot.why}
     facts["delay"] = max(0, _moment(slot) - now)
-    return Action("enqueue", slot.job.name, reason, facts, routine=slot.why == "due")
+    return Action("enqueue", slot.job.name, reason, facts, unaudited=slot.why == "due")
 
 
-def _aside_slot(slot: Occasion) -> Action:
+def _aside_slot(slot: DueRun) -> Action:
     facts = {"job": slot.job.name, "slot": slot.slot, "minute": slot.minute, "why": slot.why, "state": "paused"}
-    return Action("set-aside", slot.job.name, "the job is paused", facts, routine=True)
+    return Action("skip", slot.job.name, "the job is paused", facts, unaudited=True)
 
 
-def _record(minute: int, record: Minute) -> Action:
+def _record(minute: int, record: MinuteRecord) -> Action:
     return Action("record", _utc(minute), "these jobs were due", {"minute": minute, **msgspec.to_builtins(record)},
-                  routine=True)
+                  unaudited=True)
 
 
-def _gap_alert(minute: int, record: Minute, lost: int) -> list[Action]:
+def _gap_alert(minute: int, record: MinuteRecord, lost: int) -> list[Action]:
     if not lost:
         return []
     since = _utc(record.since)
@@ -154,12 +168,12 @@ def _gap_alert(minute: int, record: Minute, lost: int) -> list[Action]:
     return [Action("alert", f"missed since {since}", text, {"kind": "Missed", "once": f"gap#{record.since}"})]
 
 
-def _given_up(slot: Occasion) -> Action:
+def _given_up(slot: DueRun) -> Action:
     text = f"{slot.job.name} for {slot.slot} is given up: after a day it is still not settled; `lamp why` tells more"
     return _alert(slot.job, f"{slot.slot}#given-up", "Missed", text)
 
 
-def _left_out(seen: SweepSeen, slots: Sequence[Occasion]) -> Action:
+def _left_out(seen: ReconcileObservation, slots: Sequence[DueRun]) -> Action:
     names = ", ".join(sorted({f"{slot.job.name} for {slot.slot}" for slot in slots})[:10])
     text = (f"no region started jobs from {_utc(seen.record.since)} until {_utc(seen.minute)} UTC, and none has made "
             f"up for {len(slots)} runs (their catch_up says so): {names}; `lamp run schedules.run` starts one by hand")
@@ -167,60 +181,69 @@ def _left_out(seen: SweepSeen, slots: Sequence[Occasion]) -> Action:
                   {"kind": "Missed", "once": f"left#{seen.record.since}#{seen.minute}"})
 
 
-def _never_alert(record: Minute, never: Sequence[str]) -> list[Action]:
+def _never_alert(record: MinuteRecord, never: Sequence[str]) -> list[Action]:
     if not never:
         return []
     names = ", ".join(never[:20]) + (", ..." if never[20:] else "")
     text = (f"this release has jobs that will never run: {names}; "
             f"`lamp check` says why, with file and line")
-    return [Action("alert", "never runs", text, {"kind": "NeverRuns", "once": f"never#{record.timetable}"})]
+    return [Action("alert", "never runs", text, {"kind": "JobNeverDue", "once": f"never#{record.timetable}"})]
 
 
-def _takeover(seen: SweepSeen) -> list[Action]:
+def _takeover(seen: ReconcileObservation) -> list[Action]:
     if seen.recorded:
         return []
-    actions = [_record(seen.minute, seen.record), *_gap_alert(seen.minute, seen.record, seen.lost),
-               *_never_alert(seen.record, seen.never)]
-    if seen.before and seen.before.region != seen.region:
-        text = (f"{seen.before.region} started no jobs at {_utc(seen.minute)} UTC; {seen.region} does it now. Nothing "
-                f"is lost; see why {seen.before.region} is silent")
-        actions.append(Action("alert", f"{seen.region} takes over", text,
-                              {"kind": "Takeover", "once": f"takeover#{seen.before.region}#{seen.minute // 60}"}))
+    actions = [_record(seen.minute, seen.record), *_gap_alert(seen.minute, seen.record, seen.missed_count),
+               *_never_alert(seen.record, seen.never_due_jobs)]
+    if seen.previous_record and seen.previous_record.region != seen.region:
+        text = (
+            f"{seen.previous_record.region} started no jobs at {_utc(seen.minute)} UTC; {seen.region} does it now. "
+            f"Nothing is lost; see why {seen.previous_record.region} is silent"
+        )
+        actions.append(
+            Action(
+                "alert",
+                f"{seen.region} takes over",
+                text,
+                {"kind": "RegionTakeover", "once": f"takeover#{seen.previous_record.region}#{seen.minute // 60}"},
+            )
+        )
     return actions
 
 
-def _settled(seen: SweepSeen, slot: Occasion) -> bool:
+def _settled(seen: ReconcileObservation, slot: DueRun) -> bool:
     run = seen.runs.get((slot.job.name, slot.slot))
-    return run is not None and run.final and (run.told or run.state not in BAD or slot.job.mailto == "")
+    return run is not None and run.final and (run.alerted or run.state not in ALERT_KIND_BY_STATE
+                                              or slot.job.mailto == "")
 
 
-def _again(seen: SweepSeen, slots: Iterable[Occasion], now: int) -> Iterable[Occasion]:
+def _again(seen: ReconcileObservation, slots: Iterable[DueRun], now: int) -> Iterable[DueRun]:
     for slot in slots:
         run = seen.runs.get((slot.job.name, slot.slot))
         if run is None and now < _moment(slot):
             continue
         if run is None:
             yield msgspec.structs.replace(slot, why="late" if slot.why == "due" else slot.why)
-        elif run.lapsed(now) or run.state == "waiting" or (run.state == "retrying" and now > run.lease + SKEW_SECONDS):
+        elif run.expired(now) or run.state == "waiting" or (run.state == "retrying" and now > run.lease + SKEW_SECONDS):
             yield msgspec.structs.replace(slot, why="retry")
 
 
-def _alerts(seen: SweepSeen, slots: Iterable[Occasion], now: int) -> Iterable[Action]:
+def _alerts(seen: ReconcileObservation, slots: Iterable[DueRun], now: int) -> Iterable[Action]:
     for slot in slots:
         run = seen.runs.get((slot.job.name, slot.slot))
         # After its own try a region gives the workers until its next look.
-        if run is None and seen.turn and now > _moment(slot) + LOOK_SECONDS and slot.job.name not in seen.paused:
+        if run is None and seen.attempt and now > _moment(slot) + LOOK_SECONDS and slot.job.name not in seen.paused:
             text = (f"{slot.job.name} was due for {slot.slot} and has not started, though {seen.region} has asked its "
                     f"workers to; see the queue schedule-runs, its dead letters, and the log of schedules_work")
             yield _alert(slot.job, slot.slot, "Missed", text)
-        elif run and run.final and run.state in BAD:
+        elif run and run.final and run.state in ALERT_KIND_BY_STATE:
             text = f"{slot.job.name} for {slot.slot}: {run.state}: {run.detail}"
-            yield _alert(slot.job, slot.slot, BAD[run.state], text)
+            yield _alert(slot.job, slot.slot, ALERT_KIND_BY_STATE[run.state], text)
 
 
-def _next_look(seen: SweepSeen, slots: Iterable[Occasion], now: int) -> int:
+def _next_look(seen: ReconcileObservation, slots: Iterable[DueRun], now: int) -> int:
     """Seconds: rarer each turn, but not after the moment at which something can be known."""
-    moments = [float(now + LOOK_SECONDS * 2**seen.turn), float(seen.judged)]
+    moments = [float(now + LOOK_SECONDS * 2**seen.attempt), float(seen.confirm_after)]
     for slot in slots:
         run = seen.runs.get((slot.job.name, slot.slot))
         if run and run.state in ("running", "retrying"):
@@ -232,7 +255,7 @@ def _next_look(seen: SweepSeen, slots: Iterable[Occasion], now: int) -> int:
     return min(SQS_MAX_DELAY, max(LOOK_SECONDS, int(soonest - now)))
 
 
-def _moment(slot: Occasion) -> int:
+def _moment(slot: DueRun) -> int:
     """When a slot is to start (epoch seconds): its minute, put off by the job's jitter."""
     return slot.minute * 60 + jitter(slot.job, slot.slot)
 

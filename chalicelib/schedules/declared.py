@@ -12,15 +12,17 @@ import msgspec
 from chalicelib.schedules import advice, decorator, environment, policy
 from chalicelib.schedules.command import prefix
 from chalicelib.schedules.expression import ExpressionError, Reading, whole
-from chalicelib.schedules.findings import Advice, Finding
+from chalicelib.schedules.findings import Diagnostic, LineDiagnostic
 from chalicelib.schedules.job import Job, Policy
 
 
-def read(path: Path, file: str, tz: str = "UTC", defaults: Policy = policy.DEFAULTS) -> tuple[list[Job], list[Finding]]:
+def read(
+    path: Path, file: str, tz: str = "UTC", defaults: Policy = policy.DEFAULTS
+) -> tuple[list[Job], list[Diagnostic]]:
     """The jobs of `path`, called `file` in findings. The file is imported as `cron.<stem>`, as it is in the Lambda."""
     if not path.stem.isidentifier():
         remedy = "rename the file: a module's name has letters, digits and _"
-        return [], [Advice(1, "python", "cannot be imported", remedy, "error").at(file, 1)]
+        return [], [LineDiagnostic(1, "python", "cannot be imported", remedy, "error").at(file, 1)]
     found, wrong = _import(path)
     if wrong:
         return [], [wrong[1].at(file, wrong[0])]
@@ -30,7 +32,7 @@ def read(path: Path, file: str, tz: str = "UTC", defaults: Policy = policy.DEFAU
     return reader.jobs, sorted(reader.findings)
 
 
-def _import(path: Path) -> tuple[list[decorator.Declared], tuple[int, Advice] | None]:
+def _import(path: Path) -> tuple[list[decorator.Declared], tuple[int, LineDiagnostic] | None]:
     name, before = f"cron.{path.stem}", len(decorator.REGISTRY)
     shadowed = sys.modules.get(name)
     try:
@@ -38,7 +40,8 @@ def _import(path: Path) -> tuple[list[decorator.Declared], tuple[int, Advice] | 
     except (Exception, SystemExit) as error:  # the file is its owner's: whatever it raises is a finding, with its place
         line = _line(error, path)
         message = f"cannot be imported: {type(error).__name__}: {error}"
-        return [], (line, Advice(1, "python", message, "see to it that the file can be imported by itself", "error"))
+        return [], (line, LineDiagnostic(1, "python", message, "see to it that the file can be imported by itself",
+                                         "error"))
     finally:
         found = decorator.REGISTRY[before:]
         del decorator.REGISTRY[before:]
@@ -72,7 +75,7 @@ class _Reader:
     def __init__(self, file: str, module: str, tz: str, defaults: Policy) -> None:
         self.file, self.module, self.tz, self.defaults = file, module, tz, defaults
         self.jobs: list[Job] = []
-        self.findings: list[Finding] = []
+        self.findings: list[Diagnostic] = []
         self._names: set[str] = set()
 
     def take(self, one: decorator.Declared) -> None:
@@ -85,7 +88,7 @@ class _Reader:
         if reading and not any(found.severity == "error" for found in findings):
             self._append(one, reading, how)
 
-    def _callable(self, one: decorator.Declared) -> list[Advice]:
+    def _callable(self, one: decorator.Declared) -> list[LineDiagnostic]:
         name = one.function.__qualname__
         problems = []
         if not name.isidentifier() or inspect.iscoroutinefunction(one.function):
@@ -96,9 +99,9 @@ class _Reader:
             problems.append(f"{name} is declared twice")
         self._names.add(name)
         remedy = "decorate one plain function without arguments, under a name of its own"
-        return [Advice(1, "python", problem, remedy, "error") for problem in problems]
+        return [LineDiagnostic(1, "python", problem, remedy, "error") for problem in problems]
 
-    def _policy(self, one: decorator.Declared) -> tuple[Policy, list[Advice]]:
+    def _policy(self, one: decorator.Declared) -> tuple[Policy, list[LineDiagnostic]]:
         values, wrong = {}, []
         for key, text in one.options.items():
             try:
@@ -106,9 +109,9 @@ class _Reader:
             except policy.PolicyError as error:
                 wrong.append(error)
         # Wherever the fleet runs its crontab lines, a function of this package runs in the worker Lambda.
-        how = policy.Wish(values | {"on": "lambda"}, {}).over(self.defaults)
+        how = policy.PolicyOverrides(values | {"on": "lambda"}, {}).over(self.defaults)
         wrong += [error for _, error in policy.conflicts(how, "python")]
-        return how, [Advice(1, "bad-policy", error.message, error.remedy, "error") for error in wrong]
+        return how, [LineDiagnostic(1, "bad-policy", error.message, error.remedy, "error") for error in wrong]
 
     def _append(self, one: decorator.Declared, reading: Reading, how: Policy) -> None:
         name = one.function.__qualname__
@@ -136,9 +139,9 @@ def _required(parameter: inspect.Parameter) -> bool:
     return parameter.default is inspect.Parameter.empty and not variadic
 
 
-def _schedule(text: str) -> tuple[Reading | None, list[Advice]]:
+def _schedule(text: str) -> tuple[Reading | None, list[LineDiagnostic]]:
     try:
         reading = whole(text)
     except ExpressionError as error:
-        return None, [msgspec.structs.replace(advice.refusal(error, text), column=1)]
-    return reading, [msgspec.structs.replace(one, column=1) for one in advice.surprises(reading)]
+        return None, [msgspec.structs.replace(advice.error_for(error, text), column=1)]
+    return reading, [msgspec.structs.replace(one, column=1) for one in advice.warnings(reading)]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from chalicelib.schedules.almanac import FULL_DAY, bits, days, minutes
-from chalicelib.schedules.daylight import Span, spans
+from chalicelib.schedules.daylight import LocalInterval, spans
 from chalicelib.schedules.expression import Expression
 from chalicelib.schedules.job import Job
 from chalicelib.schedules.missed import days_of
@@ -126,12 +126,12 @@ class _Plan(NamedTuple):
     """How a zone's clock goes: by offset, the days that have it throughout; and the spans of each day that has not."""
 
     whole: tuple[tuple[int, int], ...]
-    partial: tuple[tuple[int, tuple[Span, ...]], ...]
+    partial: tuple[tuple[int, tuple[LocalInterval, ...]], ...]
 
 
 @lru_cache(2048)
 def _plan(tz: str, wildcard: bool, window: Window) -> _Plan:
-    parts: dict[int, list[Span]] = defaultdict(list)
+    parts: dict[int, list[LocalInterval]] = defaultdict(list)
     for span in spans(tz, wildcard, window.first * DAY, (window.first + window.length) * DAY):
         for day, part in _by_day(span):
             parts[day - window.first].append(part)
@@ -146,7 +146,7 @@ def _plan(tz: str, wildcard: bool, window: Window) -> _Plan:
     return _Plan(tuple(whole.items()), tuple(partial))
 
 
-def _by_day(span: Span) -> Iterator[tuple[int, Span]]:
+def _by_day(span: LocalInterval) -> Iterator[tuple[int, LocalInterval]]:
     """(UTC day, the part of `span` that comes on it)."""
     first, last = span.utc(span.first), span.utc(span.last - 1)
     for day in range(first // DAY, last // DAY + 1):
@@ -164,7 +164,7 @@ def _shifted(local: int, wanted: int, offset: int, whole: int) -> tuple[Block, B
     return early, Block(local >> _BEFORE + day + 1 & whole, wanted << DAY - minute & FULL_DAY)
 
 
-def _pieces(local: int, wanted: int, seen: Sequence[Span], window: Window, day: int) -> int:
+def _pieces(local: int, wanted: int, seen: Sequence[LocalInterval], window: Window, day: int) -> int:
     """The minutes of UTC day `day` of the window that are hit, given the spans on that day."""
     hit, midnight = 0, (window.first + day) * DAY
     for span in seen:
@@ -174,7 +174,7 @@ def _pieces(local: int, wanted: int, seen: Sequence[Span], window: Window, day: 
     return hit
 
 
-def _placed(minutes: int, span: Span, local: int, utc: int) -> int:
+def _placed(minutes: int, span: LocalInterval, local: int, utc: int) -> int:
     """Minutes of the local day that begins at `local` as minutes of the UTC day that begins at `utc`."""
     if span.at is not None:
         return 1 << span.at - utc

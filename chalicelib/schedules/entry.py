@@ -7,7 +7,7 @@ import msgspec
 from chalicelib.schedules import advice, command
 from chalicelib.schedules.expression import ExpressionError, Reading
 from chalicelib.schedules.expression import read as read_schedule
-from chalicelib.schedules.findings import Advice, short
+from chalicelib.schedules.findings import LineDiagnostic, short
 
 # Names that a passwd file of Debian may hold.
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?")
@@ -26,7 +26,7 @@ class Entry(msgspec.Struct, frozen=True):
 class Refusal(Exception):
     """A line that Debian refuses, and with it the whole file."""
 
-    def __init__(self, found: Advice) -> None:
+    def __init__(self, found: LineDiagnostic) -> None:
         super().__init__(found.message)
         self.found = found
 
@@ -45,7 +45,7 @@ def read(line: str, owner: str | None, last: bool) -> Entry:
         return Entry(reading, user, _command(rest[len(user) + 1 :], column), column)
     if rest.startswith("*"):
         remedy = "cron has five fields of time, none for seconds or years; a command cannot begin with *"
-        raise Refusal(Advice(column, "bad-command", "bad command", remedy, "error"))
+        raise Refusal(LineDiagnostic(column, "bad-command", "bad command", remedy, "error"))
     return Entry(reading, owner, _command(rest, column), column)
 
 
@@ -53,7 +53,7 @@ def _schedule(line: str) -> Reading:
     try:
         return read_schedule(line)
     except ExpressionError as error:
-        raise Refusal(advice.refusal(error, line)) from None
+        raise Refusal(advice.error_for(error, line)) from None
 
 
 def _user(rest: str, column: int, last: bool) -> str:
@@ -64,11 +64,11 @@ def _user(rest: str, column: int, last: bool) -> str:
     where = "files in cron.d name a user before the command"
     what = f"{short(rest[: found.start()])} is no user" if found else "no command follows a user here"
     remedy = f"{what}: {where}, as in `0 3 * * * root date`; move the file to crontabs/ if it names none"
-    raise Refusal(Advice(column, message.replace(" ", "-"), message, remedy, "error"))
+    raise Refusal(LineDiagnostic(column, message.replace(" ", "-"), message, remedy, "error"))
 
 
 def _command(raw: str, column: int) -> str:
     if command.too_long(raw):
         remedy = f"put it into a script: Debian takes at most {command.MAX_COMMAND - 2} bytes"
-        raise Refusal(Advice(column, "command-too-long", "command too long", remedy, "error"))
+        raise Refusal(LineDiagnostic(column, "command-too-long", "command too long", remedy, "error"))
     return raw

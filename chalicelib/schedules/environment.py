@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from chalicelib.schedules import zones
-from chalicelib.schedules.findings import Advice, short
+from chalicelib.schedules.findings import LineDiagnostic, short
 
 LONGEST = 998  # bytes of the line: cron.h's MAX_ENVSTR, less what get_string keeps for itself
 
@@ -59,31 +59,32 @@ def _unquote(value: str) -> str:
     return value[1:-1] if quoted else value
 
 
-def surprises(line: str, setting: Setting) -> Iterator[Advice]:
+def surprises(line: str, setting: Setting) -> Iterator[LineDiagnostic]:
     """What such a line does that its author can hardly have meant."""
     name, value, column = setting
     if cut(line) != line.lstrip(" \t"):
-        yield Advice(column, "environment-cut", f"only {LONGEST} bytes of the line are read", "shorten the value")
+        yield LineDiagnostic(column, "environment-cut", f"only {LONGEST} bytes of the line are read",
+                             "shorten the value")
     if _EXPANSION.search(value):
         message = f"{short(value)} is taken as it stands: cron expands no variables here"
-        yield Advice(column, "no-expansion", message, "write the value in full, or set it in the command")
+        yield LineDiagnostic(column, "no-expansion", message, "write the value in full, or set it in the command")
     if re.search(r"\s#", value):
-        yield Advice(
+        yield LineDiagnostic(
             column, "no-comment", "the # and the rest are part of the value", "put comments on their own lines"
         )
     if not name:
-        yield Advice(1, "no-name", "a variable without a name is set", "write NAME=value")
+        yield LineDiagnostic(1, "no-name", "a variable without a name is set", "write NAME=value")
     if name == "TZ":
         message = "TZ is given to the commands but does not move their schedules"
-        yield Advice(column, "tz", message, "write CRON_TZ to move the schedules of the lines below")
+        yield LineDiagnostic(column, "tz", message, "write CRON_TZ to move the schedules of the lines below")
     if name == "CRON_TZ":
         yield from bad_zone(value, column)
 
 
-def bad_zone(name: str, column: int) -> Iterator[Advice]:
+def bad_zone(name: str, column: int) -> Iterator[LineDiagnostic]:
     """An error if `name` is not in the tz database; exact spelling counts."""
     try:
         zones.zone(name)
     except zones.UnknownZone as error:
         message, _, remedy = str(error).partition(": ")
-        yield Advice(column, "unknown-zone", message, remedy, "error")
+        yield LineDiagnostic(column, "unknown-zone", message, remedy, "error")

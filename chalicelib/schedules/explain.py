@@ -5,9 +5,9 @@ from typing import Literal
 
 import msgspec
 
-from chalicelib.schedules.daylight import Verdict, explain, stamp
+from chalicelib.schedules.daylight import DueExplanation, explain, stamp
 from chalicelib.schedules.job import Job
-from chalicelib.schedules.records import Minute, Run
+from chalicelib.schedules.records import MinuteRecord, Run
 
 Answer = Literal["ran", "late", "caught up", "by hand", "coalesced", "overlapped", "replaced", "interrupted", "failed",
                  "timed out", "running", "waiting", "retrying", "DST-moved", "DST-suppressed", "paused", "missed",
@@ -28,7 +28,7 @@ class Known(msgspec.Struct, frozen=True):
     """What the ledger knows of a job at a minute: its runs around it, and who started that minute, or a gap's end."""
 
     runs: Sequence[Run]
-    record: Minute | None
+    record: MinuteRecord | None
     gap_end: int | None
     paused_since: int | None
 
@@ -45,7 +45,7 @@ def why(job: Job, minute: int, known: Known, now: int) -> Reason:
     return _never(job, minute, verdict, known, now)
 
 
-def _not_due(job: Job, minute: int, verdict: Verdict) -> Reason:
+def _not_due(job: Job, minute: int, verdict: DueExplanation) -> Reason:
     local = f"{stamp(verdict.local).replace('T', ' ')} in {job.tz}"
     if verdict.kind == "suppressed":
         return Reason("DST-suppressed", f"{local} comes twice as the clock goes back; {job.schedule!r} names a fixed "
@@ -60,7 +60,7 @@ _ENDINGS: dict[str, Answer] = {
     "waiting": "waiting", "retrying": "retrying"}
 
 
-def _of_run(job: Job, run: Run, verdict: Verdict) -> Reason:
+def _of_run(job: Job, run: Run, verdict: DueExplanation) -> Reason:
     late = run.started - run.minute * 60
     told = f"for {run.slot} in {run.region}"
     if run.state in ("overlapped", "coalesced", "paused", "waiting"):
@@ -78,7 +78,7 @@ def _of_run(job: Job, run: Run, verdict: Verdict) -> Reason:
     return Reason("ran", ran)
 
 
-def _never(job: Job, minute: int, verdict: Verdict, known: Known, now: int) -> Reason:
+def _never(job: Job, minute: int, verdict: DueExplanation, known: Known, now: int) -> Reason:
     if minute * 60 > now:
         return Reason("to come", f"it will run for {verdict.slot}")
     if known.paused_since is not None and known.paused_since <= minute * 60:

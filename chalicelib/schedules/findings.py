@@ -11,7 +11,7 @@ WHOLE_FILE = frozenset({"no-newline", "too-many-lines", "crlf"})
 Severity = Literal["error", "warning"]
 
 
-class Finding(msgspec.Struct, frozen=True, order=True):
+class Diagnostic(msgspec.Struct, frozen=True, order=True):
     """One finding at `file:line:column` (both from 1). An `error` refuses the package, a `warning` does not."""
 
     file: str
@@ -27,7 +27,7 @@ class Finding(msgspec.Struct, frozen=True, order=True):
         return f"{place}: {self.severity}: {self.message}; {self.remedy} [{self.code}]"
 
 
-class Advice(msgspec.Struct, frozen=True):
+class LineDiagnostic(msgspec.Struct, frozen=True):
     """A finding of one line, before it is known which line of which file it is."""
 
     column: int
@@ -36,17 +36,17 @@ class Advice(msgspec.Struct, frozen=True):
     remedy: str
     severity: Severity = "warning"
 
-    def at(self, file: str, line: int) -> Finding:
+    def at(self, file: str, line: int) -> Diagnostic:
         """This advice as a finding in `file` at `line`."""
-        return Finding(file, line, self.column, self.severity, self.code, self.message, self.remedy)
+        return Diagnostic(file, line, self.column, self.severity, self.code, self.message, self.remedy)
 
 
-def errors(findings: Sequence[Finding]) -> list[Finding]:
+def errors(findings: Sequence[Diagnostic]) -> list[Diagnostic]:
     """Those that refuse the package."""
     return [finding for finding in findings if finding.severity == "error"]
 
 
-def render(findings: Sequence[Finding], limit: int = 20) -> Iterator[str]:
+def render(findings: Sequence[Diagnostic], limit: int = 20) -> Iterator[str]:
     """One line of text per finding, errors first, and one that counts those beyond `limit`."""
     ordered = sorted(findings, key=lambda finding: (finding.severity, finding))
     yield from map(str, ordered[:limit])

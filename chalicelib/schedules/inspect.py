@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 import msgspec
 
-from chalicelib.control import Refused, Request
+from chalicelib.control import Rejected, Request
 from chalicelib.schedules import daylight, shelf
 from chalicelib.schedules.explain import Known
 from chalicelib.schedules.job import Job
 from chalicelib.schedules.observe import before, paused_jobs
-from chalicelib.schedules.records import Minute, Pause, Run, minute_key
-from chalicelib.site import Site
+from chalicelib.schedules.records import MinuteRecord, Pause, Run, minute_key
+from chalicelib.site import RegionContext
 
 # How many runs within a day of a minute are read to explain it, how many minutes after a gap its record may stand, and
 # among how many of the last slots, whose names are local times or UTC, the last run is looked for.
@@ -70,26 +70,26 @@ class PruneSeen(msgspec.Struct, frozen=True):
     regions: int
 
 
-def prune(site: Site, request: Request) -> PruneSeen:
+def prune(site: RegionContext, request: Request) -> PruneSeen:
     """For whose turn it is."""
     return PruneSeen(site.rank, len(site.fleet.regions))
 
 
-def why(site: Site, request: Request) -> WhySeen:
+def why(site: RegionContext, request: Request) -> WhySeen:
     """Reads the runs and the minute's record for `schedules.why`."""
     asked: WhyAsked = request.parameters
     job, minute = find(site, asked.job), _minute(asked.time)
     # Slots of fixed times are local: a day to either side holds every zone.
     after, until = daylight.stamp(minute - 1560), daylight.stamp(minute + 1560)
-    runs = site.coordination.query(f"run#{job.name}", limit=_RUNS, after=after, before=until)
+    runs = site.shared_store.query(f"run#{job.name}", limit=_RUNS, after=after, before=until)
     record, gap_end = _record(site, minute)
-    pause = site.coordination.get("paused", job.name)
+    pause = site.shared_store.get("paused", job.name)
     since = msgspec.convert(pause.body, Pause).since if pause else None
     found = [msgspec.convert(item.body, Run) for item in runs]
     return WhySeen(job, minute, Known(found, record, gap_end, since), _output(site, job, minute, found))
 
 
-def status(site: Site, request: Request) -> StatusSeen:
+def status(site: RegionContext, request: Request) -> StatusSeen:
     """Each job with its last run, outcome and next fire; and the last minute that a region started."""
     asked: StatusAsked = request.parameters
     book, paused = shelf.book(site.root), paused_jobs(site)
@@ -103,14 +103,14 @@ def status(site: Site, request: Request) -> StatusSeen:
         "left_out": max(0, len(jobs) - asked.limit)})
 
 
-def job(site: Site, request: Request) -> JobSeen:
+def job(site: RegionContext, request: Request) -> JobSeen:
     """The job that somebody wants paused, resumed or run."""
     asked: JobAsked = request.parameters
     found = find(site, asked.job)
-    return JobSeen(found, site.coordination.get("paused", found.name) is not None, asked.reason)
+    return JobSeen(found, site.shared_store.get("paused", found.name) is not None, asked.reason)
 
 
-def find(site: Site, name: str) -> Job:
+def find(site: RegionContext, name: str) -> Job:
     """The job of that name, or at that `file:line`; `Refused` tells of similar ones."""
     book = shelf.book(site.root)
     number = book.find(name)
@@ -122,11 +122,11 @@ def find(site: Site, name: str) -> Job:
         return there[0]
     like = [job.name for job in there or jobs if there or name.lower() in job.name.lower()]
     hint = f"; did you mean {', '.join(like[:5])}?" if like else "; `lamp status` lists all"
-    raise Refused(f"{'several jobs are' if there else 'no job is'} called {name!r}{hint}")
+    raise Rejected(f"{'several jobs are' if there else 'no job is'} called {name!r}{hint}")
 
 
-def _glance(site: Site, job: Job, paused: bool, now: int) -> dict[str, Any]:
-    newest = [msgspec.convert(item.body, Run) for item in site.coordination.query(f"run#{job.name}", limit=_LAST)]
+def _glance(site: RegionContext, job: Job, paused: bool, now: int) -> dict[str, Any]:
+    newest = [msgspec.convert(item.body, Run) for item in site.shared_store.query(f"run#{job.name}", limit=_LAST)]
     run = max(newest, key=lambda run: run.started, default=None)
     following = daylight.next_fire(job.expression, job.tz, now // 60 + 1)
     return {
@@ -138,22 +138,22 @@ def _glance(site: Site, job: Job, paused: bool, now: int) -> dict[str, Any]:
             "exit": run.exit, "detail": run.detail}}
 
 
-def _output(site: Site, job: Job, minute: int, runs: Sequence[Run]) -> str:
+def _output(site: RegionContext, job: Job, minute: int, runs: Sequence[Run]) -> str:
     """What the last attempt of the minute's runs printed, as far as it is kept here."""
     for run in runs:
         if run.minute == minute and run.region == site.region:
-            kept = site.regional.query(f"output#{job.name}", limit=1, after=f"{run.slot}#", before=f"{run.slot}$")
+            kept = site.local_store.query(f"output#{job.name}", limit=1, after=f"{run.slot}#", before=f"{run.slot}$")
             return str(kept[0].body["output"]) if kept else ""
     return ""
 
 
-def _record(site: Site, minute: int) -> tuple[Minute | None, int | None]:
+def _record(site: RegionContext, minute: int) -> tuple[MinuteRecord | None, int | None]:
     """The minute's own record; or, if it lies in a gap, the minute at which the gap ended."""
     pk, sk = minute_key(minute)
-    item = site.coordination.get(pk, sk)
+    item = site.shared_store.get(pk, sk)
     if item:
-        return msgspec.convert(item.body, Minute), None
-    later = site.coordination.query(pk, newest=False, limit=_PAGE, after=sk)
+        return msgspec.convert(item.body, MinuteRecord), None
+    later = site.shared_store.query(pk, newest=False, limit=_PAGE, after=sk)
     over = [int(item.sk) for item in later if item.body["since"] <= minute]
     return None, over[0] if over else None
 
@@ -162,7 +162,7 @@ def _minute(text: str) -> int:
     try:
         when = datetime.fromisoformat(text)
     except ValueError:
-        raise Refused(f"{text!r} is not a time: write it as in 2026-03-29T00:55Z") from None
+        raise Rejected(f"{text!r} is not a time: write it as in 2026-03-29T00:55Z") from None
     if not 1970 < when.year < 9000:
-        raise Refused(f"{text!r} lies outside of the years that are kept: write it as in 2026-03-29T00:55Z")
+        raise Rejected(f"{text!r} lies outside of the years that are kept: write it as in 2026-03-29T00:55Z")
     return int(when.replace(tzinfo=when.tzinfo or UTC).timestamp()) // 60

@@ -18,7 +18,7 @@ _INDEX, _KEYS, _ORDER, _RECORDS = range(4)
 _decoder = msgspec.json.Decoder(Job)
 
 
-def bind(jobs: Sequence[Job]) -> bytes:
+def build(jobs: Sequence[Job]) -> bytes:
     """The file `jobs.bin`: job i is `jobs[i]`, as bit i of the timetable. Names must differ (`ValueError`)."""
     order = sorted(range(len(jobs)), key=lambda index: _key(jobs[index].name))
     for job, following in pairwise(sorted(jobs, key=lambda job: job.name)):
@@ -35,7 +35,7 @@ def bind(jobs: Sequence[Job]) -> bytes:
     return pack(_MAGIC, {"jobs": len(jobs)}, slices)
 
 
-class JobBook:
+class JobFile:
     """The jobs of `jobs.bin` by number and by name."""
 
     def __init__(self, file: Packed) -> None:
@@ -45,7 +45,7 @@ class JobBook:
         self.digest = file.digest
 
     @classmethod
-    def load(cls, data: bytes) -> "JobBook":
+    def load(cls, data: bytes) -> "JobFile":
         """The book in `data`; `packed.Damaged` if that is no such file, or cut short."""
         return cls(Packed(data, _MAGIC, "book of jobs (jobs.bin)"))
 

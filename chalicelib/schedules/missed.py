@@ -6,24 +6,24 @@ from typing import NamedTuple
 import msgspec
 
 from chalicelib.schedules.almanac import bits
-from chalicelib.schedules.daylight import Slot, Span, slot_name
+from chalicelib.schedules.daylight import FireTime, LocalInterval, slot_name
 from chalicelib.schedules.zones import DAY
 
 
-class Stint(NamedTuple):
+class DayMinutes(NamedTuple):
     """The minutes of one local day, within one span, at which a job is to run: bit m of `minutes` is `midnight` + m."""
 
-    span: Span
+    span: LocalInterval
     midnight: int
     minutes: int
 
 
-class Missed(msgspec.Struct, frozen=True, gc=False):
+class MissedRuns(msgspec.Struct, frozen=True, gc=False):
     """The occasions that job number `job` had, in order."""
 
     job: int
     wildcard: bool
-    stints: list[Stint]
+    stints: list[DayMinutes]
 
     @property
     def count(self) -> int:
@@ -31,24 +31,24 @@ class Missed(msgspec.Struct, frozen=True, gc=False):
         return sum(stint.minutes.bit_count() for stint in self.stints)
 
     @property
-    def latest(self) -> Slot:
+    def latest(self) -> FireTime:
         """The last slot."""
         stint = self.stints[-1]
         return self._slot(stint.span, stint.midnight + stint.minutes.bit_length() - 1)
 
-    def slots(self, since: int | None = None) -> Iterator[Slot]:
+    def slots(self, since: int | None = None) -> Iterator[FireTime]:
         """The slots in order, or only those of UTC minute `since` and after it."""
         for span, midnight, minutes in self.stints:
             if since is None or span.utc(midnight + minutes.bit_length() - 1) >= since:
                 found = (self._slot(span, midnight + minute) for minute in bits(minutes))
                 yield from (slot for slot in found if since is None or slot.minute >= since)
 
-    def _slot(self, span: Span, local: int) -> Slot:
+    def _slot(self, span: LocalInterval, local: int) -> FireTime:
         minute = span.utc(local)
-        return Slot(minute, local, slot_name(minute, local, self.wildcard, span.again), span.at is not None)
+        return FireTime(minute, local, slot_name(minute, local, self.wildcard, span.again), span.at is not None)
 
 
-def days_of(span: Span) -> Iterator[tuple[int, int]]:
+def days_of(span: LocalInterval) -> Iterator[tuple[int, int]]:
     """(local day, minutes of that day as bits) for every day that `span` touches."""
     for day in range(span.first // DAY, (span.last - 1) // DAY + 1):
         first, last = max(span.first - day * DAY, 0), min(span.last - day * DAY, DAY)

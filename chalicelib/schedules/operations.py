@@ -7,22 +7,27 @@ from chalicelib.plan import Action, Plan
 from chalicelib.schedules import act, decide, explain, inspect, observe, seen
 from chalicelib.schedules.daylight import stamp
 from chalicelib.schedules.execute import Executor
-from chalicelib.schedules.records import Errand, Sweep
+from chalicelib.schedules.records import ReconcileRequest, RunRequest
 from chalicelib.schedules.runners import default
 
-_STARTING = {"sweep": act.sweep, "record": act.record, "enqueue": act.enqueue, "set-aside": act.set_aside,
-             "alert": act.alert}
+_STARTING = {
+    "schedule-reconcile": act.schedule_reconcile,
+    "record": act.record,
+    "enqueue": act.enqueue,
+    "skip": act.skip,
+    "alert": act.alert,
+}
 
 
-def _tick(saw: seen.TickSeen, request: Request) -> Plan:
+def _tick(saw: seen.TickObservation, request: Request) -> Plan:
     return decide.tick(saw, request.now)
 
 
-def _sweep(saw: seen.SweepSeen, request: Request) -> Plan:
+def _sweep(saw: seen.ReconcileObservation, request: Request) -> Plan:
     return decide.sweep(saw, request.now)
 
 
-def _work(saw: seen.WorkSeen, request: Request) -> Plan:
+def _work(saw: seen.WorkObservation, request: Request) -> Plan:
     return decide.work(saw, request.now)
 
 
@@ -62,22 +67,27 @@ def _prune(saw: inspect.PruneSeen, request: Request) -> Plan:
     parts = 24 if request.trigger == "schedule" else 1
     part = request.now // 3600 % parts
     return Plan((Action("prune", f"the coordination table, part {part + 1} of {parts}", "what has outlived its ttl",
-                        {"part": part, "parts": parts}, routine=parts > 1),))
+                        {"part": part, "parts": parts}, unaudited=parts > 1),))
 
 
-def work(executor: Executor) -> Operation[seen.WorkSeen]:
+def work(executor: Executor) -> Operation[seen.WorkObservation]:
     """`schedules.work` with these runners."""
     return Operation(
         "schedules.work", "runs one due job", observe.work, _work,
-        {"start": executor.start, "look": executor.look, "interrupt": executor.interrupt, "wait": executor.wait,
-         "set-aside": act.set_aside, "alert": act.alert}, Errand)
+        {"start": executor.start, "poll": executor.look, "interrupt": executor.interrupt, "wait": executor.wait,
+         "skip": act.skip, "alert": act.alert}, RunRequest)
 
 
-TICK: Operation[seen.TickSeen] = Operation(
+TICK: Operation[seen.TickObservation] = Operation(
     "schedules.tick", "starts the jobs that are due at this minute", observe.tick, _tick, _STARTING)
-SWEEP: Operation[seen.SweepSeen] = Operation(
-    "schedules.sweep", "starts what was left undone at a minute, and tells of what went wrong", observe.sweep, _sweep,
-    _STARTING, Sweep)
+SWEEP: Operation[seen.ReconcileObservation] = Operation(
+    "schedules.reconcile",
+    "starts what was left undone at a minute, and tells of what went wrong",
+    observe.sweep,
+    _sweep,
+    _STARTING,
+    ReconcileRequest,
+)
 WORK = work(Executor(default))
 STATUS = Operation("schedules.status", "all jobs: last run, outcome, next fire", inspect.status, _status,
                    parameters=inspect.StatusAsked)

@@ -12,7 +12,7 @@ from typing import get_args
 import msgspec
 
 from chalicelib import durations
-from chalicelib.schedules.findings import Advice, short
+from chalicelib.schedules.findings import LineDiagnostic, short
 from chalicelib.schedules.job import Kind, Overlap, Policy, Target
 
 # Longest time-outs, in seconds: a Lambda ends after 15 minutes, and its worker keeps one of them to write down how the
@@ -44,7 +44,7 @@ class PolicyError(ValueError):
         self.remedy = remedy
 
 
-class Wish(msgspec.Struct, frozen=True):
+class PolicyOverrides(msgspec.Struct, frozen=True):
     """What is written for one job: checked values by key, and the column (from 1) at which each stands."""
 
     values: dict[str, str | int]
@@ -64,7 +64,7 @@ class Wish(msgspec.Struct, frozen=True):
         return msgspec.convert(msgspec.structs.asdict(defaults) | given, Policy)
 
 
-NOTHING = Wish({}, {})
+NOTHING = PolicyOverrides({}, {})
 DEFAULTS = Policy()
 
 
@@ -123,15 +123,15 @@ def comment(line: str) -> tuple[str, int] | None:
     return None if found is None else (found[1], found.start(1) + 1)
 
 
-def almost(line: str) -> Advice | None:
+def almost(line: str) -> LineDiagnostic | None:
     """A comment that looks like a policy but is not read as one."""
     if _COMMENT.match(line) or not _ALMOST.match(line):
         return None
     column = line.index("#") + 1
-    return Advice(column, "policy-ignored", "this comment is not read as a policy", "begin it with `# lamp:`")
+    return LineDiagnostic(column, "policy-ignored", "this comment is not read as a policy", "begin it with `# lamp:`")
 
 
-def read(text: str, column: int, before: Wish = NOTHING) -> tuple[Wish, list[Advice]]:
+def read(text: str, column: int, before: PolicyOverrides = NOTHING) -> tuple[PolicyOverrides, list[LineDiagnostic]]:
     """The policy `text` that begins at `column`, added to `before`, and what is wrong with it."""
     values, columns, wrong = dict(before.values), dict(before.columns), []
     for word in re.finditer(r"[^ \t\r]+", text):
@@ -139,12 +139,12 @@ def read(text: str, column: int, before: Wish = NOTHING) -> tuple[Wish, list[Adv
         try:
             key, value = _pair(word[0], values)
         except PolicyError as error:
-            wrong.append(Advice(at, "bad-policy", error.message, error.remedy, "error"))
+            wrong.append(LineDiagnostic(at, "bad-policy", error.message, error.remedy, "error"))
             if len(wrong) == _ENOUGH or "=" not in word[0]:  # what follows a stray word is hardly meant as keys
                 break
         else:
             values[key], columns[key] = value, at
-    return Wish(values, columns), wrong
+    return PolicyOverrides(values, columns), wrong
 
 
 def _pair(word: str, known: Mapping[str, object]) -> tuple[str, str | int]:

@@ -12,13 +12,13 @@ import msgspec
 
 # running: a worker holds the lease. waiting: for the end of an overlapping run. retrying: for its next attempt.
 # All others are final.
-State = Literal["running", "waiting", "retrying", "done", "failed", "timed-out", "interrupted", "replaced",
+RunState = Literal["running", "waiting", "retrying", "done", "failed", "timed-out", "interrupted", "replaced",
                 "overlapped", "coalesced", "paused"]
-Why = Literal["due", "late", "caught up", "retry", "by hand", "follow-up"]
+RunReason = Literal["due", "late", "caught up", "retry", "by hand", "follow-up"]
 
-OPEN: frozenset[str] = frozenset({"running", "waiting", "retrying"})
+OPEN_STATES: frozenset[str] = frozenset({"running", "waiting", "retrying"})
 # What people are told about runs that end badly: state -> kind of alert.
-BAD: dict[str, str] = {"failed": "Failed", "timed-out": "TooLong", "interrupted": "Interrupted"}
+ALERT_KIND_BY_STATE: dict[str, str] = {"failed": "Failed", "timed-out": "JobTimedOut", "interrupted": "Interrupted"}
 
 # Regions' clocks are trusted to differ by no more than this when a lease is judged.
 SKEW_SECONDS = 90
@@ -28,7 +28,7 @@ SKEW_SECONDS = 90
 Epoch = Annotated[int, msgspec.Meta(ge=0, lt=3_700_000_000)]
 
 
-class Errand(msgspec.Struct, frozen=True, omit_defaults=True):
+class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """The message on queue `schedule-runs`: do job `job` for `slot`, which fell due at `minute` (UTC, epoch minutes).
 
     `handle` names work under way elsewhere (an ECS task, an SSM command) that is to be looked at again.
@@ -37,18 +37,18 @@ class Errand(msgspec.Struct, frozen=True, omit_defaults=True):
     job: str
     slot: str
     minute: Epoch
-    why: Why = "due"
-    handle: str = ""
+    why: RunReason = "due"
+    remote_id: str = ""
 
 
-class Sweep(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The message on queue `schedule-sweeps`: see to it that all that fell due at `minute` gets settled."""
+class ReconcileRequest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The message on queue `schedule-reconciles`: see to it that all that fell due at `minute` gets settled."""
 
     minute: Epoch
-    turn: Annotated[int, msgspec.Meta(ge=0, le=99)] = 0
+    attempt: Annotated[int, msgspec.Meta(ge=0, le=99)] = 0
 
 
-class Minute(msgspec.Struct, frozen=True):
+class MinuteRecord(msgspec.Struct, frozen=True):
     """That `region` started what was due at a minute: `due` is the bitmap (hex) in the timetable with that digest.
 
     `since` is the first of the minutes before this one that no region had started, or the minute itself. `marks` are
@@ -59,12 +59,13 @@ class Minute(msgspec.Struct, frozen=True):
     due: str
     region: str
     since: int
-    marks: str = ""
+    job_fingerprints: str = ""
 
     def has(self, job: str) -> bool:
         """Whether the job of that name was due."""
-        wanted = mark(job)
-        return any(self.marks[at : at + len(wanted)] == wanted for at in range(0, len(self.marks), len(wanted)))
+        wanted = fingerprint(job)
+        return any(self.job_fingerprints[at : at + len(wanted)] == wanted
+                   for at in range(0, len(self.job_fingerprints), len(wanted)))
 
 
 class Run(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -73,8 +74,8 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     job: str
     slot: str
     minute: int
-    state: State
-    why: Why
+    state: RunState
+    why: RunReason
     region: str
     owner: str
     attempt: int
@@ -83,15 +84,15 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     ended: float = 0
     exit: int | None = None
     detail: str = ""
-    handle: str = ""
-    told: bool = False
+    remote_id: str = ""
+    alerted: bool = False
 
     @property
     def final(self) -> bool:
         """Whether nothing more will happen for this slot."""
-        return self.state not in OPEN
+        return self.state not in OPEN_STATES
 
-    def lapsed(self, now: float) -> bool:
+    def expired(self, now: float) -> bool:
         """Whether the worker that holds the run must be gone, whatever the clocks say."""
         return self.state == "running" and now > self.lease + SKEW_SECONDS
 
@@ -109,7 +110,7 @@ class Lock(msgspec.Struct, frozen=True, omit_defaults=True):
     waiting: str = ""
     waiting_minute: int = 0
 
-    def lapsed(self, now: float) -> bool:
+    def expired(self, now: float) -> bool:
         """Whether the worker that holds the lock must be gone, whatever the clocks say."""
         return now > self.lease + SKEW_SECONDS
 
@@ -121,7 +122,7 @@ class Pause(msgspec.Struct, frozen=True):
     reason: str
 
 
-def mark(job: str) -> str:
+def fingerprint(job: str) -> str:
     """Ten hex digits that stand for a job's name."""
     return hashlib.blake2b(job.encode(), digest_size=5).hexdigest()
 
@@ -146,7 +147,7 @@ def pause_key(job: str) -> tuple[str, str]:
     return "paused", job
 
 
-def body(value: Minute | Run | Lock | Pause) -> dict[str, Any]:
+def body(value: MinuteRecord | Run | Lock | Pause) -> dict[str, Any]:
     """The item body that `read` turns back into the value."""
     plain: dict[str, Any] = msgspec.to_builtins(value)
     return plain

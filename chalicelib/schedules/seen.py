@@ -5,20 +5,20 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from chalicelib.schedules.job import Job
-from chalicelib.schedules.records import Errand, Lock, Minute, Run, Why
+from chalicelib.schedules.records import Lock, MinuteRecord, Run, RunReason, RunRequest
 
 
-class Occasion(msgspec.Struct, frozen=True):
+class DueRun(msgspec.Struct, frozen=True):
     """A job and the slot for which it is to run once; `moved` when the clock skipped its own minute."""
 
     job: Job
     slot: str
     minute: int
-    why: Why = "due"
+    why: RunReason = "due"
     moved: bool = False
 
 
-class TickSeen(msgspec.Struct, frozen=True):
+class TickObservation(msgspec.Struct, frozen=True):
     """What the tick sees: `slots` due now, `backlog` to catch up, and how many of the gap's slots are `lost`.
 
     `never` names, on the first tick of a release, its jobs that will never run.
@@ -28,15 +28,15 @@ class TickSeen(msgspec.Struct, frozen=True):
     region: str
     rank: int
     patience: int
-    record: Minute
-    slots: Sequence[Occasion]
-    backlog: Sequence[Occasion] = ()
-    lost: int = 0
+    record: MinuteRecord
+    slots: Sequence[DueRun]
+    backlog: Sequence[DueRun] = ()
+    missed_count: int = 0
     paused: frozenset[str] = frozenset()
-    never: Sequence[str] = ()
+    never_due_jobs: Sequence[str] = ()
 
 
-class SweepSeen(msgspec.Struct, frozen=True):
+class ReconcileObservation(msgspec.Struct, frozen=True):
     """What the sweep sees: `record` as somebody wrote it or as it is to be written (`recorded` tells which).
 
     `doubtful` are slots of a gap that are not caught up here, but may have been started by a standby until `judged`
@@ -44,24 +44,24 @@ class SweepSeen(msgspec.Struct, frozen=True):
     """
 
     minute: int
-    turn: int
+    attempt: int
     region: str
-    record: Minute
+    record: MinuteRecord
     recorded: bool
-    before: Minute | None
-    slots: Sequence[Occasion]
+    previous_record: MinuteRecord | None
+    slots: Sequence[DueRun]
     runs: Mapping[tuple[str, str], Run]
-    doubtful: Sequence[Occasion] = ()
-    judged: int = 0
-    lost: int = 0
+    unconfirmed: Sequence[DueRun] = ()
+    confirm_after: int = 0
+    missed_count: int = 0
     paused: frozenset[str] = frozenset()
-    never: Sequence[str] = ()
+    never_due_jobs: Sequence[str] = ()
 
 
-class WorkSeen(msgspec.Struct, frozen=True):
+class WorkObservation(msgspec.Struct, frozen=True):
     """What the worker sees of one errand; `due` tells whether this release's timetable has it."""
 
-    errand: Errand
+    errand: RunRequest
     job: Job | None
     run: Run | None
     lock: Lock | None

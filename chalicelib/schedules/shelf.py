@@ -3,7 +3,7 @@
 from functools import cache
 from pathlib import Path
 
-from chalicelib.schedules.jobbook import JobBook
+from chalicelib.schedules.jobbook import JobFile
 from chalicelib.schedules.timetable import Timetable
 
 
@@ -14,6 +14,6 @@ def timetable(root: Path) -> Timetable:
 
 
 @cache
-def book(root: Path) -> JobBook:
+def book(root: Path) -> JobFile:
     """What each job of the release below `root` is."""
-    return JobBook.load((root / "jobs.bin").read_bytes())
+    return JobFile.load((root / "jobs.bin").read_bytes())

@@ -17,11 +17,11 @@ import msgspec
 
 from chalicelib.schedules import zones
 from chalicelib.schedules.almanac import bits, minutes_of
-from chalicelib.schedules.daylight import Span, slot_name, spans
+from chalicelib.schedules.daylight import LocalInterval, slot_name, spans
 from chalicelib.schedules.job import Job
-from chalicelib.schedules.missed import Missed, Stint, days_of
+from chalicelib.schedules.missed import DayMinutes, MissedRuns, days_of
 from chalicelib.schedules.packed import Packed, pack
-from chalicelib.schedules.zones import DAY, Stretch
+from chalicelib.schedules.zones import DAY, OffsetInterval
 
 _MAGIC = b"LAMPTIM1"
 _EPOCH = date(1970, 1, 1).toordinal()
@@ -126,7 +126,7 @@ class Timetable:
         self._zones: list[str] = file.facts["zones"]
         self._cache: dict[int, int] = {}
         self._days: dict[int, int] = {}
-        self._views: list[tuple[Stretch, int]] = []
+        self._views: list[tuple[OffsetInterval, int]] = []
         self._fresh = range(0)
         self.digest = file.digest
         self.jobs: int = file.facts["jobs"]
@@ -156,42 +156,42 @@ class Timetable:
     def _skipped(self, seen: range, members: int) -> int:
         return reduce(or_, (self._matching(local) & members for local in seen[:-1]), 0)
 
-    def _made_up(self, view: Stretch, minute: int, members: int) -> Iterator[Part]:
+    def _made_up(self, view: OffsetInterval, minute: int, members: int) -> Iterator[Part]:
         for local in view.seen(minute, False)[:-1]:
             if jobs := self._matching(local) & members:
                 yield Part(jobs, slot_name(minute, local, False, view.again), True)
 
-    def missed(self, start: int, end: int) -> Iterator[Missed]:
+    def missed(self, start: int, end: int) -> Iterator[MissedRuns]:
         """For each job that was to run at a UTC minute from `start` up to, not including, `end`: what it missed."""
         times = self._file.slice(-2).cast("Q"), self._file.slice(-1).cast("I")
         for wildcard in (False, True):
-            found: dict[int, list[Stint]] = defaultdict(list)
+            found: dict[int, list[DayMinutes]] = defaultdict(list)
             for seen, members in self._alike(wildcard, start, end):
                 for span in seen:
                     self._collect(found, times, span, members)
             for job, stints in found.items():
-                yield Missed(job, wildcard, stints)
+                yield MissedRuns(job, wildcard, stints)
 
-    def _collect(self, found: dict[int, list[Stint]], times: Times, span: Span, members: int) -> None:
+    def _collect(self, found: dict[int, list[DayMinutes]], times: Times, span: LocalInterval, members: int) -> None:
         minutes, hours = times
         for day, within in days_of(span):
             for job in bits(members & self._on(day)):
                 if hit := minutes_of(minutes[job], hours[job]) & within:
-                    found[job].append(Stint(span, day * DAY, hit))
+                    found[job].append(DayMinutes(span, day * DAY, hit))
 
-    def _alike(self, wildcard: bool, start: int, end: int) -> Iterable[tuple[tuple[Span, ...], int]]:
+    def _alike(self, wildcard: bool, start: int, end: int) -> Iterable[tuple[tuple[LocalInterval, ...], int]]:
         """What the clocks show, and which jobs (of fixed time, or wildcard ones) go by it."""
         kind = self._row(_WILDCARD)
         kind = kind if wildcard else ((1 << self.jobs) - 1) ^ kind
-        groups: dict[tuple[Span, ...], int] = defaultdict(int)
+        groups: dict[tuple[LocalInterval, ...], int] = defaultdict(int)
         for index, name in enumerate(self._zones):
             groups[spans(name, wildcard, start, end)] |= self._row(_ZONES + index) & kind
         return groups.items()
 
-    def _seen(self, minute: int) -> list[tuple[Stretch, int]]:
+    def _seen(self, minute: int) -> list[tuple[OffsetInterval, int]]:
         """What the clocks show at `minute`, and which jobs go by it: remembered until one of them changes."""
         if minute not in self._fresh:
-            groups: dict[Stretch, int] = defaultdict(int)
+            groups: dict[OffsetInterval, int] = defaultdict(int)
             now = [zones.stretch(name, minute) for name in self._zones]
             for index, stretch in enumerate(now):
                 groups[stretch._replace(start=0, end=0)] |= self._row(_ZONES + index)

@@ -35,7 +35,7 @@ class UnknownZone(ValueError):
     """A name that is not in the tz database."""
 
 
-class Stretch(NamedTuple):
+class OffsetInterval(NamedTuple):
     """UTC minutes `start` up to, not including, `end`, in all of which the daemon does the same.
 
     The clock shows `minute + offset`. Jobs of fixed time run only if `fixed`, and for the `skipped` local minutes
@@ -71,7 +71,7 @@ def version() -> str:
     return str(import_module("tzdata").IANA_VERSION)
 
 
-def stretches(name: str, start: int, end: int) -> list[Stretch]:
+def stretches(name: str, start: int, end: int) -> list[OffsetInterval]:
     """The stretches of zone `name` that cover UTC minutes `start` up to, not including, `end`, in order."""
     if not EARLIEST <= start <= end <= LATEST:
         raise ValueError(f"UTC minutes {start} to {end} are not within the years 1 to 9998")
@@ -80,16 +80,16 @@ def stretches(name: str, start: int, end: int) -> list[Stretch]:
 
 
 @lru_cache(1024)
-def _month(name: str, index: int) -> tuple[Stretch, ...]:
+def _month(name: str, index: int) -> tuple[OffsetInterval, ...]:
     return tuple(stretches(name, index * _MONTH, (index + 1) * _MONTH))
 
 
-def stretch(name: str, minute: int) -> Stretch:
+def stretch(name: str, minute: int) -> OffsetInterval:
     """The stretch of zone `name` that holds UTC `minute` (remembered: the next minutes cost nothing)."""
     return next(s for s in _month(name, minute // _MONTH) if s.end > minute)
 
 
-def _walk(offsets: list[tuple[int, int]], end: int) -> Iterator[Stretch]:
+def _walk(offsets: list[tuple[int, int]], end: int) -> Iterator[OffsetInterval]:
     """What the daemon does over `offsets`, (first UTC minute, offset) each, if it ran well before the first of them."""
     clock = sum(offsets[0]) - 1  # the last local minute that it ran all jobs for
     replay = clock  # local minutes up to this one have run before
@@ -97,20 +97,20 @@ def _walk(offsets: list[tuple[int, int]], end: int) -> Iterator[Stretch]:
         ahead = start + offset - clock
         if -RECOVERED < ahead <= 0:
             caught_up = min(stop, clock + 1 - offset)
-            yield Stretch(start, caught_up, offset, fixed=False)
+            yield OffsetInterval(start, caught_up, offset, fixed=False)
             start = caught_up
         elif ahead <= -RECOVERED:
             replay = max(replay, clock)
         elif 1 < ahead <= RECOVERED:
-            yield Stretch(start, start + 1, offset, skipped=ahead - 1, again=start + offset <= replay)
+            yield OffsetInterval(start, start + 1, offset, skipped=ahead - 1, again=start + offset <= replay)
             start += 1
         if start < stop:
-            yield from _split(Stretch(start, stop, offset), replay)
+            yield from _split(OffsetInterval(start, stop, offset), replay)
         if start < stop or ahead > 0:
             clock = stop - 1 + offset
 
 
-def _split(whole: Stretch, replay: int) -> Iterator[Stretch]:
+def _split(whole: OffsetInterval, replay: int) -> Iterator[OffsetInterval]:
     """`whole`, cut where the local minutes that have run before (up to `replay`) end."""
     cut = min(max(replay + 1 - whole.offset, whole.start), whole.end)
     if whole.start < cut:

@@ -7,17 +7,17 @@ it is cut off between the two, a message is there twice: give tasks that must no
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chalicelib.cloud import Unreachable
+from chalicelib.cloud import Unavailable
 from chalicelib.plan import Action
 from chalicelib.tasks.envelope import MAX_BYTES
-from chalicelib.tasks.messages import Letter
-from chalicelib.tasks.queues import Known, Place, Sqs, chunks, text_attributes
+from chalicelib.tasks.messages import QueuedMessage
+from chalicelib.tasks.queues import QueueConfig, QueueDirectory, Sqs, chunks, text_attributes
 
 _LONGEST_ERROR = 2000
 
 
-def bury(
-    sqs: Sqs, place: Place, record: Mapping[str, Any], reason: str, why: str, account: Mapping[str, str]
+def move_to_dlq(
+    sqs: Sqs, place: QueueConfig, record: Mapping[str, Any], reason: str, why: str, account: Mapping[str, str]
 ) -> None:
     """Copy `record` to the dead letters with the reason as message attributes; `Unreachable` if that did not work.
 
@@ -33,7 +33,7 @@ def bury(
         group = record["attributes"].get("MessageGroupId", "dead")
         entry |= {"MessageGroupId": group, "MessageDeduplicationId": record["messageId"]}
     if failed := sqs.send(place.dead_url, [entry]):
-        raise Unreachable(f"{place.dead}: the dead letter was not taken: {failed[0]}")
+        raise Unavailable(f"{place.dead}: the dead letter was not taken: {failed[0]}")
 
 
 def _redriven(record: Mapping[str, Any]) -> dict[str, str]:
@@ -42,16 +42,16 @@ def _redriven(record: Mapping[str, Any]) -> dict[str, str]:
     return {"redriven": str(said["stringValue"])} if "stringValue" in said else {}
 
 
-def hide(sqs: Sqs, place: Place, times: Mapping[str, int]) -> Sequence[str]:
+def change_visibility(sqs: Sqs, place: QueueConfig, times: Mapping[str, int]) -> Sequence[str]:
     """Hide messages (receipt -> seconds) before they are given back; what could not be, in words.
 
     One that could not be comes back all the same, only later: after the queue's own visibility time-out.
     """
-    failed = sqs.hide(place.url, times) if times else {}
+    failed = sqs.change_visibility(place.url, times) if times else {}
     return [f"{place.name}: {why}" for why in failed.values()]
 
 
-def revive(sqs: Sqs, known: Known, actions: Sequence[Action], letters: list[Letter]) -> list[str]:
+def redrive(sqs: Sqs, known: QueueDirectory, actions: Sequence[Action], letters: list[QueuedMessage]) -> list[str]:
     """Send the letters that `actions` name back to where they came from, and delete them here; what came of it.
 
     `letters` are all of one queue, held by the caller; those brought back are taken out of the list.
@@ -66,7 +66,9 @@ def revive(sqs: Sqs, known: Known, actions: Sequence[Action], letters: list[Lett
     return results
 
 
-def _move(sqs: Sqs, known: Known, origin: str, some: Sequence[Letter], letters: list[Letter]) -> list[str]:
+def _move(
+    sqs: Sqs, known: QueueDirectory, origin: str, some: Sequence[QueuedMessage], letters: list[QueuedMessage]
+) -> list[str]:
     url = known.url(origin)
     lost = sqs.send(url, [_again(letter, url.endswith(".fifo")) for letter in some])
     sent = [letter for number, letter in enumerate(some) if number not in lost]
@@ -79,7 +81,7 @@ def _move(sqs: Sqs, known: Known, origin: str, some: Sequence[Letter], letters: 
     return [*results, *(f"{letter.id}: back in {origin}" for letter in sent if letter.receipt not in kept)]
 
 
-def _again(letter: Letter, fifo: bool) -> dict[str, Any]:
+def _again(letter: QueuedMessage, fifo: bool) -> dict[str, Any]:
     times = letter.redriven + 1
     entry = {"MessageBody": letter.body}
     room = MAX_BYTES - len(letter.body.encode())

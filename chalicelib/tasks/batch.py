@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.tasks.queues import Place
+from chalicelib.tasks.queues import QueueConfig
 
 
 class Attributes(msgspec.Struct):
@@ -32,11 +32,11 @@ class BadEvent(Exception):
 class Batch(msgspec.Struct, frozen=True):
     """Records of one queue, each with the fields that SQS always sets."""
 
-    place: Place
+    place: QueueConfig
     records: Sequence[dict[str, Any]]
 
 
-def read(event: object, places: Mapping[str, Place]) -> Batch:
+def read(event: object, places: Mapping[str, QueueConfig]) -> Batch:
     """The batch in `event`; `places` are the queues by the last part of their ARN."""
     raw = event.get("Records") if isinstance(event, dict) else None
     if not isinstance(raw, list) or not raw:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from chalicelib import durations
 from chalicelib.fleet import LAMBDA_SECONDS, Fleet, Queue
-from chalicelib.schedules.findings import Finding, Severity
+from chalicelib.schedules.findings import Diagnostic, Severity
 from chalicelib.tasks import backoff
 from chalicelib.tasks.decide import RESERVE_SECONDS
 from chalicelib.tasks.registry import Registry, Task
@@ -20,7 +20,7 @@ RETENTION_SECONDS = 14 * 86_400
 
 def check(
     fleet: Fleet, registry: Registry, function: int = FUNCTION_SECONDS, visibility: Mapping[str, int] | None = None
-) -> list[Finding]:
+) -> list[Diagnostic]:
     """All findings, sorted. `function`: time-out of the Lambda `tasks_work`; `visibility`: of each queue; in seconds.
 
     An error refuses the package: a task of an unknown queue, or that can never finish; a module that does not import.
@@ -33,24 +33,24 @@ def check(
     return sorted(found)
 
 
-def _modules(registry: Registry) -> Iterator[Finding]:
+def _modules(registry: Registry) -> Iterator[Diagnostic]:
     for text in registry.broken.values():
         file, line, rest = text.split(":", 2)
         message, _, remedy = rest.strip().rpartition("; ")
-        yield Finding(file, int(line), 1, "error", "task-import", message, remedy)
+        yield Diagnostic(file, int(line), 1, "error", "task-import", message, remedy)
 
 
-def _visibility(fleet: Fleet, visibility: Mapping[str, int], function: int) -> Iterator[Finding]:
+def _visibility(fleet: Fleet, visibility: Mapping[str, int], function: int) -> Iterator[Diagnostic]:
     for queue in fleet.queues:
         hidden = visibility.get(queue.name, 0)
         if hidden <= function:
-            yield Finding(
+            yield Diagnostic(
                 "fleet.toml", 1, 1, "error", "visibility", f"queues.{queue.name}: messages are hidden for {hidden} s "
                 f"while the Lambda that works them off may live {function} s, so they would run twice",
                 f"set the queue's VisibilityTimeout above {function}")
 
 
-def _task(task: Task, queues: Mapping[str, Queue], function: int) -> Iterator[Finding]:
+def _task(task: Task, queues: Mapping[str, Queue], function: int) -> Iterator[Diagnostic]:
     queue = queues.get(task.queue)
     if queue is None:
         yield _at(task, "error", "task-queue", f"{task.name}: no queue is called {task.queue!r}",
@@ -68,7 +68,7 @@ def _task(task: Task, queues: Mapping[str, Queue], function: int) -> Iterator[Fi
     yield from _patience(task, queue)
 
 
-def _too_long(task: Task, timeout: int, room: int) -> Finding:
+def _too_long(task: Task, timeout: int, room: int) -> Diagnostic:
     asked, most = durations.words(timeout), LAMBDA_SECONDS - RESERVE_SECONDS
     if timeout > most:
         return _at(task, "error", "task-timeout", f"{task.name}: a time-out of {asked} is longer than any Lambda can "
@@ -79,7 +79,7 @@ def _too_long(task: Task, timeout: int, room: int) -> Finding:
                f'set timeout = "{asked}" for the queue {task.queue!r} in fleet.toml (that lengthens it), or split it')
 
 
-def _patience(task: Task, queue: Queue) -> Iterator[Finding]:
+def _patience(task: Task, queue: Queue) -> Iterator[Diagnostic]:
     retries = queue.retries if task.retries is None else task.retries
     longest = sum(min(backoff.CEILING, backoff.FIRST * 2 ** min(n, 20)) for n in range(retries))
     if longest > RETENTION_SECONDS:
@@ -87,5 +87,5 @@ def _patience(task: Task, queue: Queue) -> Iterator[Finding]:
                   f"{longest // 86_400} days, and SQS keeps a message for 14", "set retries to 35 or less")
 
 
-def _at(task: Task, severity: Severity, code: str, message: str, remedy: str) -> Finding:
-    return Finding(task.file, task.line, 1, severity, code, message, remedy)
+def _at(task: Task, severity: Severity, code: str, message: str, remedy: str) -> Diagnostic:
+    return Diagnostic(task.file, task.line, 1, severity, code, message, remedy)

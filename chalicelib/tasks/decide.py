@@ -11,7 +11,7 @@ import msgspec
 from chalicelib import durations
 from chalicelib.plan import Action, Plan
 from chalicelib.tasks import backoff
-from chalicelib.tasks.messages import Depth, Letter, Looked
+from chalicelib.tasks.messages import QueueDepth, QueuedMessage, QueueSample
 from chalicelib.tasks.registry import Registry, Task
 
 # Seconds of an invocation kept for writing down how it went.
@@ -20,7 +20,7 @@ RESERVE_SECONDS = 5
 Kind = Literal["malformed", "unknown-task", "wrong-arguments", "refused", "failed", "timed-out", "crashed"]
 
 
-class Later(msgspec.Struct, frozen=True):
+class Deferral(msgspec.Struct, frozen=True):
     """The message goes back to its queue for `seconds`; `attempt` tells whether it had its try."""
 
     seconds: int
@@ -28,14 +28,14 @@ class Later(msgspec.Struct, frozen=True):
     attempt: bool
 
 
-class Dead(msgspec.Struct, frozen=True):
+class DeadLetter(msgspec.Struct, frozen=True):
     """The message goes to the dead letters with `why`."""
 
     kind: Kind
     why: str
 
 
-class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class MessageFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which messages: of `queue` (empty: all dead letters), with this `id`, with `error` in their reason or error text,
     of this `task`; at most `limit` of each queue are looked at (an answer of Lambda holds 6 MB)."""
 
@@ -46,7 +46,7 @@ class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 10
 
 
-class Redrive(Wanted, frozen=True, forbid_unknown_fields=True):
+class Redrive(MessageFilter, frozen=True, forbid_unknown_fields=True):
     """Which dead letters to bring back; nothing said: all."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1000
@@ -66,22 +66,25 @@ class Message(msgspec.Struct, frozen=True):
         return max(1, self.receives - self.waits)
 
 
-def unusable(task: Task | None, name: str, args: dict[str, object], registry: Registry) -> Dead:
+def not_callable(task: Task | None, name: str, args: dict[str, object], registry: Registry) -> DeadLetter:
     """The reason why this call can never succeed: there is no such task, or it does not take these arguments."""
     if task is None:
-        return Dead("unknown-task", registry.why_unknown(name))
-    return Dead("wrong-arguments", f"{task.misfit(args)}; correct the sender or the task")
+        return DeadLetter("unknown-task", registry.why_unknown(name))
+    return DeadLetter("wrong-arguments", f"{task.argument_error(args)}; correct the sender or the task")
 
 
-def worn_out(message: Message, retries: int) -> Dead | None:
+def receives_exceeded(message: Message, retries: int) -> DeadLetter | None:
     """A message that took more tries than it may have without ever failing: it killed the Lambda each time."""
     if message.attempt <= retries + 1:
         return None
-    return Dead("crashed", f"taken {message.attempt - 1} times and never brought to an end: the Lambda ran out of "
-                           "memory or time, or the process died; see its log, then redrive")
+    return DeadLetter(
+        "crashed",
+        f"taken {message.attempt - 1} times and never brought to an end: the Lambda ran out of "
+        "memory or time, or the process died; see its log, then redrive",
+    )
 
 
-def allowance(timeout: int, remaining: float, first: bool) -> float | None:
+def time_allowed(timeout: int, remaining: float, first: bool) -> float | None:
     """Seconds that a run may take with `remaining` left in this invocation; `None`: give the message back untouched.
 
     The first of an invocation runs in any case, so that a time-out longer than the Lambda's cannot keep it going round.
@@ -91,42 +94,42 @@ def allowance(timeout: int, remaining: float, first: bool) -> float | None:
     return remaining if first and remaining > 0 else None
 
 
-def no_time() -> Later:
+def no_time() -> Deferral:
     """Back at once, untouched: another invocation has the time that this one has not."""
-    return Later(0, "no time left in this invocation", attempt=False)
+    return Deferral(0, "no time left in this invocation", attempt=False)
 
 
-def no_place(message: Message, task: Task) -> Later:
+def at_concurrency_limit(message: Message, task: Task) -> Deferral:
     """As many as may run at once are running."""
     seconds = backoff.busy(message.age, message.id, message.waits)
-    return Later(seconds, f"{task.concurrency} of {task.name} at work", attempt=False)
+    return Deferral(seconds, f"{task.concurrency} of {task.name} at work", attempt=False)
 
 
-def same_key(message: Message) -> Later:
+def same_key(message: Message) -> Deferral:
     """The same piece of work is under way elsewhere; it may yet fail, so this one looks again."""
     seconds = backoff.busy(message.age, message.id, message.waits)
-    return Later(seconds, "the same key is at work elsewhere", attempt=False)
+    return Deferral(seconds, "the same key is at work elsewhere", attempt=False)
 
 
-def failed(message: Message, retries: int, kind: Kind, why: str) -> Later | Dead:
+def failed(message: Message, retries: int, kind: Kind, why: str) -> Deferral | DeadLetter:
     """After a try that did not succeed."""
     if kind == "refused":
-        return Dead(kind, why)
+        return DeadLetter(kind, why)
     if message.attempt > retries:
-        return Dead(kind, f"{why} (try {message.attempt} of {retries + 1})")
+        return DeadLetter(kind, f"{why} (try {message.attempt} of {retries + 1})")
     seconds = backoff.retry(message.attempt, message.id)
     told = f"{why} (try {message.attempt} of {retries + 1}; next in {durations.words(seconds)})"
-    return Later(seconds, told, attempt=True)
+    return Deferral(seconds, told, attempt=True)
 
 
-def status(depths: Sequence[Depth]) -> Plan:
+def status(depths: Sequence[QueueDepth]) -> Plan:
     """The queues as a report; a note where somebody should look."""
     dead = [depth for depth in depths if depth.dead_letters and depth.waiting]
     notes = tuple(f"{depth.name}: {depth.waiting} dead letters; see tasks.peek, then tasks.redrive" for depth in dead)
     return Plan(notes=notes, report={"queues": msgspec.to_builtins(depths)})
 
 
-def peek(seen: Looked, wanted: Wanted) -> Plan:
+def peek(seen: QueueSample, wanted: MessageFilter) -> Plan:
     """The messages that are `wanted`, as a report."""
     found = [letter.summary() for letter in seen.letters if matches(letter, wanted)]
     live = sorted({letter.queue for letter in seen.letters if not letter.origin})
@@ -134,7 +137,7 @@ def peek(seen: Looked, wanted: Wanted) -> Plan:
     return Plan(notes=notes, report={"messages": found, "looked_at": len(seen.letters)})
 
 
-def redrive(seen: Looked, wanted: Wanted) -> Plan:
+def redrive(seen: QueueSample, wanted: MessageFilter) -> Plan:
     """One act for each dead letter that is `wanted`: back to the queue that it died in, its tries counted anew."""
     letters = seen.letters
     chosen = sorted((letter for letter in letters if matches(letter, wanted)), key=lambda one: (one.queue, one.id))
@@ -145,18 +148,18 @@ def redrive(seen: Looked, wanted: Wanted) -> Plan:
     return Plan(actions, (*notes, *_more(seen)))
 
 
-def _more(seen: Looked) -> list[str]:
+def _more(seen: QueueSample) -> list[str]:
     return [f"{queue}: not all was looked at; run it again for the rest" for queue in seen.cut]
 
 
-def matches(letter: Letter, wanted: Wanted) -> bool:
+def matches(letter: QueuedMessage, wanted: MessageFilter) -> bool:
     """Whether `letter` is one of those `wanted`; upper and lower case are the same in error texts."""
     text = f"{letter.reason} {letter.error}".lower()
     return ((not wanted.id or wanted.id in (letter.id, letter.original)) and wanted.error.lower() in text
             and (not wanted.task or wanted.task == letter.task))
 
 
-def _revive(letter: Letter) -> Action:
+def _revive(letter: QueuedMessage) -> Action:
     why = f"it died as {letter.reason}" + (f": {letter.error[:200]}" if letter.error else "")
     facts = {"queue": letter.queue, "origin": letter.origin, "task": letter.task, "redriven": letter.redriven}
     return Action("redrive", letter.id, why, facts)

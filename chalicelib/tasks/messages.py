@@ -9,7 +9,7 @@ import msgspec
 _SHOWN = 2000
 
 
-class Depth(msgspec.Struct, frozen=True):
+class QueueDepth(msgspec.Struct, frozen=True):
     """One queue: messages waiting, at work, not yet due; age of the oldest in seconds (`None`: not measured yet)."""
 
     name: str
@@ -20,7 +20,7 @@ class Depth(msgspec.Struct, frozen=True):
     dead_letters: bool
 
 
-class Letter(msgspec.Struct, frozen=True):
+class QueuedMessage(msgspec.Struct, frozen=True):
     """One message as it lies in `queue`; `sent` in epoch seconds. `reason` to `original` only on dead letters.
 
     `origin` is the queue that it died in: the one that it goes back to.
@@ -49,19 +49,19 @@ class Letter(msgspec.Struct, frozen=True):
         return {name: value for name, value in told.items() if name != "receipt" and value not in ("", 0)}
 
 
-class Looked(msgspec.Struct, frozen=True):
+class QueueSample(msgspec.Struct, frozen=True):
     """What was found, and the queues in which there may be more (`cut`)."""
 
-    letters: tuple[Letter, ...]
+    letters: tuple[QueuedMessage, ...]
     cut: tuple[str, ...]
 
 
-def letter(queue: str, raw: Mapping[str, Any], origin: str = "") -> Letter:
+def letter(queue: str, raw: Mapping[str, Any], origin: str = "") -> QueuedMessage:
     """A message as SQS's `receive_message` returns it; `origin`: the queue whose dead letters these are, if one."""
     said = {name: value.get("StringValue", "") for name, value in raw.get("MessageAttributes", {}).items()}
     system = raw.get("Attributes", {})
     redriven = said.get("redriven", "")
-    return Letter(
+    return QueuedMessage(
         id=raw["MessageId"], queue=queue, body=raw["Body"], sent=int(system.get("SentTimestamp", "0")) // 1000,
         receives=int(system.get("ApproximateReceiveCount", "0")), receipt=raw["ReceiptHandle"],
         group=system.get("MessageGroupId", ""), reason=said.get("reason", "moved by SQS" if origin else ""),

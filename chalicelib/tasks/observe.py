@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from chalicelib import cloud
-from chalicelib.tasks.messages import Depth, Letter, Looked, letter
-from chalicelib.tasks.queues import Known, Sqs
+from chalicelib.tasks.messages import QueueDepth, QueuedMessage, QueueSample, letter
+from chalicelib.tasks.queues import QueueDirectory, Sqs
 
 # Messages are hidden while they are read, so that none is seen twice. A reader that dies hides them for no longer.
 HIDDEN_SECONDS = 60
@@ -18,7 +18,7 @@ READING_SECONDS = 8
 _PAGE = 10
 
 
-def depths(sqs: Sqs, known: Known, ages: Mapping[str, int]) -> list[Depth]:
+def depths(sqs: Sqs, known: QueueDirectory, ages: Mapping[str, int]) -> list[QueueDepth]:
     """The depth of each queue, by SQS's own approximate counts."""
     return [_depth(name, sqs.attributes(url), ages.get(name), name in known.origins)
             for name, url in known.urls.items()]
@@ -32,7 +32,7 @@ def ages(region: str, urls: Mapping[str, str], now: int) -> dict[str, int]:
     names = list(urls)
     queries = [_age_query(number, urls[name]) for number, name in enumerate(names)]
     until = datetime.fromtimestamp(now, UTC)
-    answer = cloud.reach(region, lambda: cloud.client("cloudwatch", region).get_metric_data(
+    answer = cloud.aws_call(region, lambda: cloud.client("cloudwatch", region).get_metric_data(
         MetricDataQueries=queries, StartTime=until - timedelta(minutes=15), EndTime=until,
         ScanBy="TimestampDescending"))
     results = answer["MetricDataResults"]
@@ -40,12 +40,12 @@ def ages(region: str, urls: Mapping[str, str], now: int) -> dict[str, int]:
 
 
 @contextmanager
-def held(sqs: Sqs, known: Known, queue: str, most: int, until: float) -> Iterator[list[Letter]]:
+def held(sqs: Sqs, known: QueueDirectory, queue: str, most: int, until: float) -> Iterator[list[QueuedMessage]]:
     """Up to `most` messages of `queue`, hidden from others; those still in the list at the end are put back.
 
     Reading stops at `until` (monotonic seconds).
     """
-    letters: list[Letter] = []
+    letters: list[QueuedMessage] = []
     url, origin = known.url(queue), known.origins.get(queue, "")
     try:
         while len(letters) < most and time.monotonic() < until:
@@ -55,13 +55,13 @@ def held(sqs: Sqs, known: Known, queue: str, most: int, until: float) -> Iterato
                 break
         yield letters
     finally:
-        sqs.hide(url, {one.receipt: 0 for one in letters})
+        sqs.change_visibility(url, {one.receipt: 0 for one in letters})
 
 
-def look(sqs: Sqs, known: Known, queues: Sequence[str], most: int, until: float) -> Looked:
+def look(sqs: Sqs, known: QueueDirectory, queues: Sequence[str], most: int, until: float) -> QueueSample:
     """Up to `most` messages of each of `queues`, oldest first; they stay where they are."""
 
-    def one(queue: str) -> tuple[list[Letter], bool]:
+    def one(queue: str) -> tuple[list[QueuedMessage], bool]:
         with held(sqs, known, queue, most, until) as letters:
             full = len(letters) >= most or time.monotonic() >= until
             return sorted(letters, key=lambda letter: (letter.sent, letter.id)), full
@@ -70,7 +70,7 @@ def look(sqs: Sqs, known: Known, queues: Sequence[str], most: int, until: float)
     with ThreadPoolExecutor(max(1, min(10, len(queues)))) as pool:
         found = list(pool.map(one, queues))
     cut = tuple(queue for queue, (_, full) in zip(queues, found, strict=True) if full)
-    return Looked(tuple(letter for letters, _ in found for letter in letters), cut)
+    return QueueSample(tuple(letter for letters, _ in found for letter in letters), cut)
 
 
 def deadline() -> float:
@@ -78,10 +78,10 @@ def deadline() -> float:
     return time.monotonic() + READING_SECONDS
 
 
-def _depth(name: str, attributes: Mapping[str, str], age: int | None, dead: bool) -> Depth:
+def _depth(name: str, attributes: Mapping[str, str], age: int | None, dead: bool) -> QueueDepth:
     waiting, at_work, delayed = (
         int(attributes.get(f"ApproximateNumberOfMessages{which}", "0")) for which in ("", "NotVisible", "Delayed"))
-    return Depth(name, waiting, at_work, delayed, age if waiting + at_work + delayed else 0, dead)
+    return QueueDepth(name, waiting, at_work, delayed, age if waiting + at_work + delayed else 0, dead)
 
 
 def _age_query(number: int, url: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ InProgress = (IdempotencyAlreadyInProgressError, IdempotencyInconsistentStateErr
 StoreFailed = IdempotencyPersistenceLayerError
 
 
-class Once:
+class IdempotentRunner:
     """Runs a call unless one with the same key has succeeded within the task's span `remember`."""
 
     def __init__(self, table: str, client: Any) -> None:

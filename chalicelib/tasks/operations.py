@@ -4,68 +4,68 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from chalicelib.control import NoParameters, Operation, Refused, Request
+from chalicelib.control import NoParameters, Operation, Rejected, Request
 from chalicelib.plan import Action, Plan
-from chalicelib.site import Site
+from chalicelib.site import RegionContext
 from chalicelib.tasks import act, decide, observe, queues
-from chalicelib.tasks.decide import Redrive, Wanted
-from chalicelib.tasks.messages import Depth, Looked
-from chalicelib.tasks.queues import CloudSqs, Known
+from chalicelib.tasks.decide import MessageFilter, Redrive
+from chalicelib.tasks.messages import QueueDepth, QueueSample
+from chalicelib.tasks.queues import QueueDirectory, SqsAdapter
 
 
-def _see_status(site: Site, request: Request) -> list[Depth]:
+def _see_status(site: RegionContext, request: Request) -> list[QueueDepth]:
     known = _known(site)
-    return observe.depths(CloudSqs(site.region), known, observe.ages(site.region, known.urls, request.now))
+    return observe.depths(SqsAdapter(site.region), known, observe.ages(site.region, known.urls, request.now))
 
 
-def _see_letters(site: Site, request: Request) -> Looked:
+def _see_letters(site: RegionContext, request: Request) -> QueueSample:
     known, wanted = _known(site), request.parameters
     if wanted.queue and wanted.queue not in known.urls:
-        raise Refused(f"no queue is called {wanted.queue!r}; there are: {', '.join(sorted(known.urls))}")
+        raise Rejected(f"no queue is called {wanted.queue!r}; there are: {', '.join(sorted(known.urls))}")
     names = [wanted.queue] if wanted.queue else sorted(known.origins)
-    return observe.look(CloudSqs(site.region), known, names, wanted.limit, observe.deadline())
+    return observe.look(SqsAdapter(site.region), known, names, wanted.limit, observe.deadline())
 
 
-def _see_dead(site: Site, request: Request) -> Looked:
+def _see_dead(site: RegionContext, request: Request) -> QueueSample:
     known, wanted = _known(site), request.parameters
     # The schedules' own dead letters stay: a job of the past must not run because somebody mended a task.
     ours = sorted(dead for dead, origin in known.origins.items() if origin in _names(site))
     if wanted.queue and wanted.queue not in ours:
-        raise Refused(f"{wanted.queue!r} holds no dead letters of tasks; name one of: {', '.join(ours)}")
+        raise Rejected(f"{wanted.queue!r} holds no dead letters of tasks; name one of: {', '.join(ours)}")
     names = [wanted.queue] if wanted.queue else ours
-    return observe.look(CloudSqs(site.region), known, names, wanted.limit, observe.deadline())
+    return observe.look(SqsAdapter(site.region), known, names, wanted.limit, observe.deadline())
 
 
-def _names(site: Site) -> set[str]:
+def _names(site: RegionContext) -> set[str]:
     return {queue.name for queue in site.fleet.queues}
 
 
-def _revive(site: Site, request: Request, actions: Sequence[Action]) -> list[str]:
-    known, sqs = _known(site), CloudSqs(site.region)
+def _revive(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
+    known, sqs = _known(site), SqsAdapter(site.region)
     results: list[str] = []
     until = observe.deadline()
-    for queue, some in groupby(actions, key=lambda action: str(action.facts["queue"])):
+    for queue, some in groupby(actions, key=lambda action: str(action.details["queue"])):
         with observe.held(sqs, known, queue, request.parameters.limit, until) as letters:
-            results += act.revive(sqs, known, list(some), letters)
+            results += act.redrive(sqs, known, list(some), letters)
     return results
 
 
-def _known(site: Site) -> Known:
+def _known(site: RegionContext) -> QueueDirectory:
     try:
         return queues.known(site.fleet)
     except queues.QueueError as error:
-        raise Refused(str(error)) from None
+        raise Rejected(str(error)) from None
 
 
-def _decide_status(seen: list[Depth], request: Request) -> Plan:
+def _decide_status(seen: list[QueueDepth], request: Request) -> Plan:
     return decide.status(seen)
 
 
-def _decide_peek(seen: Looked, request: Request) -> Plan:
+def _decide_peek(seen: QueueSample, request: Request) -> Plan:
     return decide.peek(seen, request.parameters)
 
 
-def _decide_redrive(seen: Looked, request: Request) -> Plan:
+def _decide_redrive(seen: QueueSample, request: Request) -> Plan:
     return decide.redrive(seen, request.parameters)
 
 
@@ -73,7 +73,7 @@ ALL: tuple[Operation[Any], ...] = (
     Operation("tasks.status", "queues with depth and age, dead letters", _see_status, _decide_status,
               parameters=NoParameters),
     Operation("tasks.peek", "what lies in the dead letters, or in another queue", _see_letters, _decide_peek,
-              parameters=Wanted),
+              parameters=MessageFilter),
     Operation("tasks.redrive", "brings dead letters back: all, one, or by error", _see_dead, _decide_redrive,
               {"redrive": _revive}, Redrive),
 )

@@ -18,7 +18,7 @@ class QueueError(Exception):
     """A queue is not known here; the text says which, and what to do."""
 
 
-class Place(msgspec.Struct, frozen=True):
+class QueueConfig(msgspec.Struct, frozen=True):
     """One queue: its name in fleet.toml, its addresses, and what holds for tasks that do not say otherwise."""
 
     name: str
@@ -30,7 +30,7 @@ class Place(msgspec.Struct, frozen=True):
     timeout: int
 
 
-class Known(msgspec.Struct, frozen=True):
+class QueueDirectory(msgspec.Struct, frozen=True):
     """The queues of this region: name -> URL, and for each queue of dead letters the one that they come from."""
 
     urls: Mapping[str, str]
@@ -52,7 +52,7 @@ class Sqs(Protocol):
     def send(self, url: str, entries: Sequence[dict[str, Any]]) -> dict[int, str]:
         """Send; the answer says which entries (by place) were not taken, and why."""
 
-    def hide(self, url: str, times: Mapping[str, int]) -> dict[str, str]:
+    def change_visibility(self, url: str, times: Mapping[str, int]) -> dict[str, str]:
         """Hide received messages (receipt -> seconds); the answer says which could not be, and why."""
 
     def receive(self, url: str, most: int, hidden: int) -> list[dict[str, Any]]:
@@ -65,7 +65,7 @@ class Sqs(Protocol):
         """All attributes of the queue."""
 
 
-class CloudSqs:
+class SqsAdapter:
     """`Sqs` in one region."""
 
     def __init__(self, region: str) -> None:
@@ -79,7 +79,7 @@ class CloudSqs:
             failed |= {int(number): why for number, why in _failures(answer)}
         return failed
 
-    def hide(self, url: str, times: Mapping[str, int]) -> dict[str, str]:
+    def change_visibility(self, url: str, times: Mapping[str, int]) -> dict[str, str]:
         return self._each("change_message_visibility_batch", url,
                           [{"ReceiptHandle": receipt, "VisibilityTimeout": time} for receipt, time in times.items()])
 
@@ -107,7 +107,7 @@ class CloudSqs:
 
     def _call(self, method: str, **arguments: Any) -> Any:
         call = getattr(cloud.client("sqs", self.region), method)
-        return cloud.reach(self.region, lambda: call(**arguments))
+        return cloud.aws_call(self.region, lambda: call(**arguments))
 
 
 def urls(environment: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -120,23 +120,23 @@ def urls(environment: Mapping[str, str] | None = None) -> dict[str, str]:
                          f"it, elsewhere take it from the stack's output ({error})") from None
 
 
-def places(fleet: Fleet, known: Mapping[str, str]) -> dict[str, Place]:
+def places(fleet: Fleet, known: Mapping[str, str]) -> dict[str, QueueConfig]:
     """The queues that fleet.toml declares, by name; `QueueError` names one that has no URL."""
     found = {}
     for queue in fleet.queues:
         dead = fleet.dead_letters(queue)
-        found[queue.name] = Place(
+        found[queue.name] = QueueConfig(
             queue.name, url_of(queue.name, known), dead, url_of(dead, known), queue.fifo, queue.retries, queue.timeout)
     return found
 
 
-def known(fleet: Fleet, environment: Mapping[str, str] | None = None) -> Known:
+def known(fleet: Fleet, environment: Mapping[str, str] | None = None) -> QueueDirectory:
     """All queues that this region has."""
     there = urls(environment)
     declared = {queue.name: fleet.dead_letters(queue) for queue in fleet.queues}
     # Lamplighter's own queues follow the same rule as a queue that names none.
     pairs = {name: declared.get(name, f"{name}-dead") for name in there}
-    return Known(there, {dead: name for name, dead in pairs.items() if dead in there and dead not in declared})
+    return QueueDirectory(there, {dead: name for name, dead in pairs.items() if dead in there and dead not in declared})
 
 
 def url_of(name: str, known: Mapping[str, str]) -> str:

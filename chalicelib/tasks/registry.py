@@ -45,12 +45,12 @@ class Task(msgspec.Struct, frozen=True):
     file: str
     line: int
 
-    def fits(self, args: Mapping[str, Any]) -> bool:
+    def accepts(self, args: Mapping[str, Any]) -> bool:
         """Whether the task can be called with `args`."""
         names = args.keys()
         return self.required <= names and (self.allowed is None or names <= self.allowed)
 
-    def misfit(self, args: Mapping[str, Any]) -> str:
+    def argument_error(self, args: Mapping[str, Any]) -> str:
         """What is wrong with calling the task with `args`; empty if nothing is."""
         if missing := self.required - args.keys():
             return f"{self.name} needs the argument {', '.join(sorted(missing))} ({self.file}:{self.line})"

@@ -16,7 +16,7 @@ COUNTS = ("Done", "Repeated", "Retried", "Deferred", "Dead")
 _encode = msgspec.json.Encoder().encode
 
 
-class Tally:
+class BatchMetrics:
     """The ids of a batch's messages by what became of them."""
 
     __slots__ = ("ids", "queue")
@@ -33,7 +33,7 @@ class Tally:
         return _encode({"_aws": aws, "queue": self.queue, **counts, "ids": ids}).decode()
 
 
-def write(tally: Tally) -> None:
+def write(tally: BatchMetrics) -> None:
     """Print the line where CloudWatch Logs picks it up."""
     sys.stdout.write(tally.line(time.time()) + "\n")
     sys.stdout.flush()

@@ -16,7 +16,7 @@ import msgspec
 from chalicelib import durations
 from chalicelib.tasks import queues
 from chalicelib.tasks.envelope import Envelope, Malformed, encode
-from chalicelib.tasks.queues import CloudSqs, Sqs
+from chalicelib.tasks.queues import Sqs, SqsAdapter
 from chalicelib.tasks.registry import REGISTRY, Registry
 
 _LONGEST_DELAY = 900
@@ -73,7 +73,7 @@ class Sender:
 
     def _wrap(self, number: int, call: Call) -> tuple[str, str, dict[str, Any]]:
         task = self._registry.tasks.get(call.task)
-        if task and (misfit := task.misfit(call.args)):
+        if task and (misfit := task.argument_error(call.args)):
             raise SendError(f"{misfit}: nothing was sent", [number])
         name = call.queue or (task.queue if task else "default")
         id = call.id or uuid.uuid4().hex
@@ -104,7 +104,7 @@ def _options(number: int, call: Call, fifo: bool, id: str) -> dict[str, Any]:
 @cache
 def sender() -> Sender:
     """The process's own: queues from LAMP_QUEUES, region from AWS_REGION."""
-    return Sender(queues.urls(), CloudSqs(os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION", "")))
+    return Sender(queues.urls(), SqsAdapter(os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION", "")))
 
 
 def send(

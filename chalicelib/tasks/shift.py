@@ -13,24 +13,24 @@ from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, Sqs
 from aws_lambda_powertools.utilities.batch import process_partial_response as process
 
 from chalicelib import cloud
-from chalicelib.ledger import Table
+from chalicelib.ledger import Store
 from chalicelib.tasks import act, decide, report, running, waits
 from chalicelib.tasks.batch import BadEvent, Batch, refusal
-from chalicelib.tasks.decide import Dead, Later, Message
+from chalicelib.tasks.decide import DeadLetter, Deferral, Message
 from chalicelib.tasks.envelope import Envelope, Malformed, decode
-from chalicelib.tasks.once import InProgress, Once, StoreFailed
-from chalicelib.tasks.queues import Place, Sqs
+from chalicelib.tasks.once import IdempotentRunner, InProgress, StoreFailed
+from chalicelib.tasks.queues import QueueConfig, Sqs
 from chalicelib.tasks.registry import Registry, Task
-from chalicelib.tasks.slots import Slots
+from chalicelib.tasks.slots import Permits
 
 # Seconds until a message is looked at again when DynamoDB or SQS failed meanwhile.
 _AWS_AWAY = 30
-_NO_ANSWER = (cloud.Unreachable, cloud.ClientError, StoreFailed)
+_NO_ANSWER = (cloud.Unavailable, cloud.ClientError, StoreFailed)
 
 logger = Logger()
 
 
-class GivenBack(Exception):
+class ReturnToQueue(Exception):
     """Tells the BatchProcessor to report the record as not done."""
 
 
@@ -38,7 +38,7 @@ class Worker:
     """What is the same for all batches of a process. `once` is called only for tasks with a key."""
 
     def __init__(
-        self, registry: Registry, sqs: Sqs, table: Table, once: Callable[[], Once],
+        self, registry: Registry, sqs: Sqs, table: Store, once: Callable[[], IdempotentRunner],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.registry, self.sqs, self.table, self.once, self.clock = registry, sqs, table, once, clock
@@ -54,7 +54,7 @@ class Worker:
 
     def work(self, batch: Batch, context: Any) -> dict[str, Any]:
         """Work off `batch`; the answer is Lambda's `batchItemFailures`."""
-        shift = Shift(self, batch.place, context)
+        shift = BatchRun(self, batch.place, context)
         processor = self._fifo if batch.place.fifo else self._standard
         try:
             # Given the context as well, it would inspect the handler's signature for every batch.
@@ -65,17 +65,17 @@ class Worker:
         return dict(answer)
 
 
-class Shift:
+class BatchRun:
     """One batch."""
 
-    def __init__(self, worker: Worker, place: Place, context: Any) -> None:
+    def __init__(self, worker: Worker, place: QueueConfig, context: Any) -> None:
         self.worker, self.place, self.context = worker, place, context
-        self.slots = Slots(worker.table)
-        self.tally = report.Tally(place.name)
+        self.slots = Permits(worker.table)
+        self.tally = report.BatchMetrics(place.name)
         self._tasks = worker.registry.tasks
         self._done = self.tally.ids["Done"].append
         self._first = True
-        self._back: dict[str, tuple[str, Later]] = {}
+        self._back: dict[str, tuple[str, Deferral]] = {}
         # Monotonic seconds: when the last run must have ended.
         self._until = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - decide.RESERVE_SECONDS
 
@@ -84,11 +84,11 @@ class Shift:
         raw = record.raw_event
         try:
             self._one(raw)
-        except GivenBack:
+        except ReturnToQueue:
             raise
         except _NO_ANSWER as error:
-            self._note(raw, Later(_AWS_AWAY, f"AWS did not do what was asked: {error}", attempt=False))
-            raise GivenBack(str(error)) from error
+            self._note(raw, Deferral(_AWS_AWAY, f"AWS did not do what was asked: {error}", attempt=False))
+            raise ReturnToQueue(str(error)) from error
         except Exception:
             logger.exception("the worker itself failed; the message comes back", message_id=raw["messageId"])
             raise
@@ -97,9 +97,9 @@ class Shift:
         try:
             envelope = decode(raw["body"])
         except Malformed as error:
-            return self._bury(raw, Dead("malformed", str(error)), {})
+            return self._bury(raw, DeadLetter("malformed", str(error)), {})
         task = self._tasks.get(envelope.task)
-        if task is None or not task.fits(envelope.args):
+        if task is None or not task.accepts(envelope.args):
             return self._unusable(raw, envelope, task)
         if raw["attributes"]["ApproximateReceiveCount"] != "1" and self._worn_out(raw, envelope, task):
             return None
@@ -111,7 +111,7 @@ class Shift:
 
     def _worn_out(self, raw: dict[str, Any], envelope: Envelope, task: Task) -> bool:
         message = self._message(raw)
-        dead = decide.worn_out(message, self._retries(task))
+        dead = decide.receives_exceeded(message, self._retries(task))
         if dead:
             self._bury(raw, dead, _account(envelope, message.attempt - 1))
         return dead is not None
@@ -119,7 +119,7 @@ class Shift:
     def _admitted(self, raw: dict[str, Any], task: Task) -> float:
         """When the run must end (monotonic seconds); gives the record back if there is no time or no place for it."""
         now = time.monotonic()
-        seconds = decide.allowance(task.timeout or self.place.timeout, self._until - now, self._first)
+        seconds = decide.time_allowed(task.timeout or self.place.timeout, self._until - now, self._first)
         if seconds is None:
             self._give_back(raw, decide.no_time())
         elif task.concurrency is None:
@@ -128,7 +128,7 @@ class Shift:
             message, clock = self._message(raw), self.worker.clock()
             lease = clock + self._until - now + decide.RESERVE_SECONDS
             if not self.slots.hold(task.name, task.concurrency, message.id, clock, lease):
-                self._give_back(raw, decide.no_place(message, task))
+                self._give_back(raw, decide.at_concurrency_limit(message, task))
         return now + seconds
 
     def _try(self, raw: dict[str, Any], envelope: Envelope, task: Task, end: float) -> None:
@@ -141,7 +141,7 @@ class Shift:
                 self._done(raw["messageId"])
             else:
                 self._once(raw, envelope, task, key, end)
-        except (GivenBack, StoreFailed):
+        except (ReturnToQueue, StoreFailed):
             raise
         except running.Refused as error:
             self._failed(raw, envelope, task, "refused", str(error) or "the task refused it")
@@ -172,7 +172,7 @@ class Shift:
             # The next deployment may mend it, so this is a failure like any other, not the message's own fault.
             message = self._message(raw)
             return self._settle(raw, envelope, message, decide.failed(message, self.place.retries, "failed", broken))
-        self._bury(raw, decide.unusable(task, envelope.task, envelope.args, registry), _account(envelope, 0))
+        self._bury(raw, decide.not_callable(task, envelope.task, envelope.args, registry), _account(envelope, 0))
 
     def end(self, batch: Batch, returned: set[str]) -> None:
         """After the last record: those that return are hidden for their time, and the batch's line is written.
@@ -182,7 +182,7 @@ class Shift:
         for raw in batch.records if returned and self.place.fifo else ():
             if raw["messageId"] in returned and raw["receiptHandle"] not in self._back:
                 # Not even looked at: an earlier one of its group goes first.
-                self._note(raw, Later(0, "behind another of its group", attempt=False))
+                self._note(raw, Deferral(0, "behind another of its group", attempt=False))
         self._surely(self.slots.free)
         self._surely(self._hide)
         now = int(self.worker.clock())
@@ -193,7 +193,7 @@ class Shift:
 
     def _hide(self) -> None:
         times = {receipt: later.seconds for receipt, (_, later) in self._back.items()}
-        for problem in act.hide(self.worker.sqs, self.place, times):
+        for problem in act.change_visibility(self.worker.sqs, self.place, times):
             logger.warning("a message comes back later than meant", problem=problem)
 
     def _surely(self, call: Callable[[], None]) -> None:
@@ -216,22 +216,24 @@ class Shift:
     def _retries(self, task: Task) -> int:
         return self.place.retries if task.retries is None else task.retries
 
-    def _settle(self, raw: dict[str, Any], envelope: Envelope, message: Message, verdict: Later | Dead) -> None:
-        if isinstance(verdict, Dead):
+    def _settle(
+        self, raw: dict[str, Any], envelope: Envelope, message: Message, verdict: Deferral | DeadLetter
+    ) -> None:
+        if isinstance(verdict, DeadLetter):
             return self._bury(raw, verdict, _account(envelope, message.attempt))
         self._give_back(raw, verdict)
 
-    def _bury(self, raw: dict[str, Any], dead: Dead, account: Mapping[str, str]) -> None:
-        act.bury(self.worker.sqs, self.place, raw, dead.kind, dead.why, account)
+    def _bury(self, raw: dict[str, Any], dead: DeadLetter, account: Mapping[str, str]) -> None:
+        act.move_to_dlq(self.worker.sqs, self.place, raw, dead.kind, dead.why, account)
         self.tally.ids["Dead"].append(raw["messageId"])
         logger.error("message buried", message_id=raw["messageId"], queue=self.place.name, dead_letters=self.place.dead,
                      reason=dead.kind, why=dead.why, extra=dict(account))
 
-    def _give_back(self, raw: dict[str, Any], later: Later) -> NoReturn:
+    def _give_back(self, raw: dict[str, Any], later: Deferral) -> NoReturn:
         self._note(raw, later)
-        raise GivenBack(later.why)
+        raise ReturnToQueue(later.why)
 
-    def _note(self, raw: dict[str, Any], later: Later) -> None:
+    def _note(self, raw: dict[str, Any], later: Deferral) -> None:
         id = raw["messageId"]
         self._back[raw["receiptHandle"]] = id, later
         self.tally.ids["Retried" if later.attempt else "Deferred"].append(id)

@@ -6,7 +6,7 @@ it, whatever becomes of that, so a Lambda that dies frees its place within 15 mi
 
 import zlib
 
-from chalicelib.ledger import Item, Table
+from chalicelib.ledger import Item, Store
 
 _SKEW = 5  # seconds by which the clocks of two Lambdas of a region may differ, generously
 _TRIES = 3
@@ -14,10 +14,10 @@ _MOST = 1000
 _KEPT = 86_400
 
 
-class Slots:
+class Permits:
     """The place that one invocation holds: at most one, for the task that it runs."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Store) -> None:
         self._table = table
         self.held: Item | None = None
 
@@ -48,7 +48,7 @@ class Slots:
         ttl = int(str(body["until"])) + _KEPT
         if lapsed is None:
             return self._table.create(_pk(task), sk, body, ttl=ttl)
-        return self._table.swap(lapsed, body, ttl=ttl)
+        return self._table.compare_and_set(lapsed, body, ttl=ttl)
 
 
 def _free(taken: set[str], limit: int, who: str) -> list[str]:

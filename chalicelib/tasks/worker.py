@@ -23,14 +23,14 @@ def handle(event: object, context: Any) -> dict[str, Any]:
 
 
 @cache
-def _cold_start() -> tuple[Worker, dict[str, queues.Place]]:
+def _cold_start() -> tuple[Worker, dict[str, queues.QueueConfig]]:
     # Powertools' batch and idempotency take 45 ms to import: the other Lambdas, which share this package, go without.
-    from chalicelib.tasks.once import Once
+    from chalicelib.tasks.once import IdempotentRunner
     from chalicelib.tasks.shift import Worker
 
     here = site.here()
     tasks = registry.load(site.ROOT / "tasks")
-    once = cache(lambda: Once(os.environ["LAMP_TABLE"], cloud.client("dynamodb", here.region)))
+    once = cache(lambda: IdempotentRunner(os.environ["LAMP_TABLE"], cloud.client("dynamodb", here.region)))
     known = queues.places(here.fleet, queues.urls())
     by_arn = {place.url.rsplit("/", 1)[-1]: place for place in known.values()}
-    return Worker(tasks, queues.CloudSqs(here.region), here.regional, once, here.clock), by_arn
+    return Worker(tasks, queues.SqsAdapter(here.region), here.local_store, once, here.clock), by_arn

@@ -9,7 +9,7 @@ _ANSWER = re.compile(rb"HTTP/1\.1 200 .*\r\n\r\n([a-z0-9-]{1,30})\n", re.DOTALL)
 _LONGEST = 4096
 
 
-async def ask(addresses: Mapping[str, str], port: int, seconds: float) -> dict[str, str]:
+async def connected_regions(addresses: Mapping[str, str], port: int, seconds: float) -> dict[str, str]:
     """The region that each host leads to, by the key of its address; without those that do not say so in time."""
     found = await asyncio.gather(*(_asked(address, port, seconds) for address in addresses.values()))
     return {id: region for id, region in zip(addresses, found, strict=True) if region}

@@ -14,44 +14,45 @@ import msgspec
 from chalicelib.control import Operation, Request
 from chalicelib.databases.declared import Server
 from chalicelib.plan import Action, Plan
-from chalicelib.site import Site
+from chalicelib.site import RegionContext
 from chalicelib.tunnels import act
-from chalicelib.tunnels.parked import Parked, Target
+from chalicelib.tunnels.parked import PendingProbes, Target
 from chalicelib.tunnels.probe import sweep
-from chalicelib.tunnels.records import Canary
-from chalicelib.tunnels.verdict import Verdict
+from chalicelib.tunnels.records import PeerReport
+from chalicelib.tunnels.verdict import ProbeResult
 
 # Half of the age at which a canary's word counts for nothing.
 EVERY = 5.0
 _PROBING = 2.0
 
-Ask = Callable[[], Verdict]
+Ask = Callable[[], ProbeResult]
 
 
-def database(server: Server, version: str, parked: Parked) -> Verdict:
+def database(server: Server, version: str, parked: PendingProbes) -> ProbeResult:
     """What a probe of the database says; its name is looked up each time, since an address may change hands."""
     try:
         address = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)[0][4][0]
     except OSError as error:
-        return Verdict("local", "no-address", time.time(), said=f"{server.host}: {error}")
+        return ProbeResult("local", "no-address", time.time(), detail=f"{server.host}: {error}")
     target = Target("database", str(address), server.port, version)
     return asyncio.run(sweep([target], time.monotonic() + _PROBING, parked))["database"]
 
 
-def operation(ask: Ask) -> Operation[tuple[str, Verdict]]:
+def operation(ask: Ask) -> Operation[tuple[str, ProbeResult]]:
     """`tunnels.canary`, with this way to ask the database."""
     return Operation("tunnels.canary", "tells the other regions whether the database answers",
-                     lambda site, request: (site.region, ask()), _tell, {"report": act.report})
+                     lambda site, request: (site.region, ask()), _tell, {"publish-report": act.publish_report})
 
 
-def _tell(seen: tuple[str, Verdict], request: Request) -> Plan:
+def _tell(seen: tuple[str, ProbeResult], request: Request) -> Plan:
     region, verdict = seen
-    word = Canary(verdict.side == "up", verdict.at, region)
-    told = Action("report", "database", f"{verdict.side}: {verdict.why}", msgspec.to_builtins(word), routine=True)
+    word = PeerReport(verdict.side == "up", verdict.at, region)
+    told = Action("publish-report", "database", f"{verdict.side}: {verdict.why}", msgspec.to_builtins(word),
+                  unaudited=True)
     return Plan((told,))
 
 
-def server(site: Site) -> Server | None:
+def server(site: RegionContext) -> Server | None:
     """The database of this region, if this is where the tunnels lead and fleet.toml says where it is."""
     tunnels, databases = site.fleet.tunnels, site.fleet.databases
-    return databases.server(site.region) if tunnels and databases and not tunnels.lives_in(site.region) else None
+    return databases.server(site.region) if tunnels and databases and not tunnels.needs_tunnels(site.region) else None

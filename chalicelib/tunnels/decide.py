@@ -7,19 +7,19 @@ from msgspec.structs import replace
 
 from chalicelib.plan import Action, Plan
 from chalicelib.tunnels import ladder, pages, pointing, records, seats
-from chalicelib.tunnels.guards import View, up
+from chalicelib.tunnels.guards import DecisionContext, up
 from chalicelib.tunnels.records import (
-    CANARY_EVERY,
-    HEALS_WINDOW,
-    REPLACEMENTS_WINDOW,
-    Act,
-    Canary,
+    PEER_REPORT_SECONDS,
+    REPAIRS_WINDOW_SECONDS,
+    REPLACEMENTS_WINDOW_SECONDS,
+    Alert,
+    AlertDelivery,
     Endpoint,
-    Memory,
-    Page,
-    Seen,
-    Slot,
-    Told,
+    Member,
+    PeerReport,
+    RepairAction,
+    TunnelObservation,
+    TunnelState,
 )
 
 
@@ -29,82 +29,109 @@ class Decision(msgspec.Struct, frozen=True):
     `far` is what other regions are to know of the far side, if it is news to them.
     """
 
-    memory: Memory
-    acts: tuple[Act, ...] = ()
-    pages: tuple[Page, ...] = ()
+    memory: TunnelState
+    acts: tuple[RepairAction, ...] = ()
+    pages: tuple[Alert, ...] = ()
     notes: tuple[str, ...] = ()
-    far: Canary | None = None
+    far: PeerReport | None = None
 
 
-def turn(seen: Seen, id: str) -> Plan:
+def reconcile(seen: TunnelObservation, id: str) -> Plan:
     """The plan of the round called `id`: remember first, then the acts, then what people and other regions hear."""
     if seen.settings.mode == "off":
         return Plan(notes=("mode is 'off': nothing is looked after",))
-    return planned(seen, judge(seen, f"{id}/{seen.at:.3f}"))
+    return planned(seen, decide(seen, f"{id}/{seen.at:.3f}"))
 
 
-def planned(seen: Seen, decision: Decision) -> Plan:
+def planned(seen: TunnelObservation, decision: Decision) -> Plan:
     """The decision as a plan."""
-    facts = {"rev": seen.rev, "memory": records.body(decision.memory)}
-    remember = Action("remember", seen.region, "what is about to be done", facts, routine=True)
-    told = (Action("report", seen.region, "other regions' healers go by it", msgspec.to_builtins(decision.far),
-                   routine=True),) if decision.far else ()
+    facts = {"version": seen.version, "memory": records.body(decision.memory)}
+    remember = Action("claim-state", seen.region, "what is about to be done", facts, unaudited=True)
+    told = (Action("publish-report", seen.region, "other regions' healers go by it", msgspec.to_builtins(decision.far),
+                   unaudited=True),) if decision.far else ()
     return Plan((remember, *(_action(act, decision.memory) for act in decision.acts),
                  *(_page(page, seen.at) for page in decision.pages), *told), decision.notes)
 
 
-def judge(seen: Seen, id: str = "") -> Decision:
+def decide(seen: TunnelObservation, id: str = "") -> Decision:
     """What is to be done, as values."""
-    calm = seats.calm(seen)
+    calm = seats.steady_state(seen)
     if calm is None:
         return _think(seen, id)
     far = _far(seen, [slot for slot in calm.slots if slot.streak])
-    return Decision(replace(calm, turn=id, far=far or calm.far), far=far)
+    return Decision(replace(calm, run_id=id, last_report=far or calm.last_report), far=far)
 
 
-def _think(seen: Seen, id: str) -> Decision:
-    if seen.blind:
+def _think(seen: TunnelObservation, id: str) -> Decision:
+    if seen.unobservable:
         # What is seen is partial: nothing is done by it, and no slot loses its instance for it.
-        return closed(View(seen, {slot.name: slot for slot in seen.memory.slots}), id, [], list(seen.blind))
-    view, notes = View(seen, seats.slots(seen)), list[str]()
-    ladder.light(view)
-    ladder.move_on(view)
-    astray = list(pointing.drains(view))
-    if seen.fenced:
-        return closed(view, id, astray, [f"the master in {seen.fenced} is fenced: the tunnels to it stay out"])
-    acts = [act for step in (ladder.undrains, ladder.starts, ladder.drains, pointing.points, ladder.heals)
-            for act in step(view, notes.append)]
-    return closed(view, id, [*astray, *acts], notes)
+        return finish(DecisionContext(seen, {slot.name: slot for slot in seen.memory.slots}), id, [],
+                      list(seen.unobservable))
+    view, notes = DecisionContext(seen, seats.assign_members(seen)), list[str]()
+    ladder.update_correlation(view)
+    ladder.advance_phases(view)
+    astray = list(pointing.drains_for_primary(view))
+    if seen.fenced_primary:
+        return finish(view, id, astray, [f"the master in {seen.fenced_primary} is fenced: the tunnels to it stay out"])
+    acts = [
+        act
+        for step in (
+            ladder.plan_undrains,
+            ladder.plan_starts,
+            ladder.plan_drains,
+            pointing.repoints,
+            ladder.plan_repair,
+        )
+        for act in step(view, notes.append)
+    ]
+    return finish(view, id, [*astray, *acts], notes)
 
 
-def closed(view: View, id: str, acts: list[Act], notes: list[str]) -> Decision:
+def finish(view: DecisionContext, id: str, acts: list[RepairAction], notes: list[str]) -> Decision:
     """The round's end: what is remembered of it, and what is told."""
-    memory, told = view.seen.memory, dict(view.seen.memory.told)
-    due = tuple(pages.due(view, told))
-    told |= {page.key: Told(view.now) for page in due}
+    memory, told = view.seen.memory, dict(view.seen.memory.alerts)
+    due = tuple(pages.due_alerts(view, told))
+    told |= {page.key: AlertDelivery(view.now) for page in due}
     slots = tuple(view.slots.values())
-    far = None if view.seen.blind else _far(view.seen, [slot for slot in slots if up(view, slot)])
-    after = Memory(id, view.now, slots, view.heals, view.replacements, view.dark, view.held, told, far or memory.far,
-                   view.seen.fenced, view.seen.asked, view.vouched, view.seen.lead)
-    strange = seats.newcomers(view.endpoints, {slot.instance for slot in slots})
+    far = None if view.seen.unobservable else _far(view.seen, [slot for slot in slots if up(view, slot)])
+    after = TunnelState(
+        id,
+        view.now,
+        slots,
+        view.heals,
+        view.replacements,
+        view.dark,
+        view.held,
+        told,
+        far or memory.last_report,
+        view.seen.fenced_primary,
+        view.seen.primary_checked_at,
+        view.vouched,
+        view.seen.primary_region,
+    )
+    strange = seats.unassigned(view.endpoints, {slot.instance for slot in slots})
     if strange:
         notes.append(f"more instances than slots, these have none: {', '.join(strange)}")
     return Decision(after, tuple(acts), due, tuple(notes), far)
 
 
-def _far(seen: Seen, answering: list[Slot]) -> Canary | None:
+def _far(seen: TunnelObservation, answering: list[Member]) -> PeerReport | None:
     """What other regions are to hear: when it changes, and now and then that it is still so."""
     at = max((slot.streak.at for slot in answering if slot.streak), default=seen.at)
-    known = seen.memory.far
-    if known and (known.up, known.lead) == (bool(answering), seen.lead) and seen.at - known.at < CANARY_EVERY:
+    known = seen.memory.last_report
+    if (
+        known
+        and (known.up, known.primary_region) == (bool(answering), seen.primary_region)
+        and seen.at - known.at < PEER_REPORT_SECONDS
+    ):
         return None
-    return Canary(bool(answering), at, seen.lead)
+    return PeerReport(bool(answering), at, seen.primary_region)
 
 
-def _action(act: Act, memory: Memory) -> Action:
+def _action(act: RepairAction, memory: TunnelState) -> Action:
     # A host may have none: there can be more of them than slots.
-    slot = next((slot for slot in memory.slots if slot.name == act.slot), Slot(act.slot))
-    facts: dict[str, Any] = {"key": act.key, "instance": act.instance, "turn": memory.turn}
+    slot = next((slot for slot in memory.slots if slot.name == act.slot), Member(act.slot))
+    facts: dict[str, Any] = {"key": act.key, "instance": act.instance, "run_id": memory.run_id}
     if act.to:
         facts["to"] = act.to
     if slot.streak:
@@ -112,29 +139,38 @@ def _action(act: Act, memory: Memory) -> Action:
     return Action(act.kind, f"slot {act.slot or '-'}", act.reason, facts)
 
 
-def _page(page: Page, at: float) -> Action:
-    return Action("page", page.name, page.text, {"kind": page.kind, "told": page.key, "at": at})
+def _page(page: Alert, at: float) -> Action:
+    return Action("alert", page.name, page.text, {"kind": page.kind, "told": page.key, "at": at})
 
 
-def status(seen: Seen) -> Plan:
+def status(seen: TunnelObservation) -> Plan:
     """The report: where each slot stands, what is left of the budgets, and what is known of the far side."""
     memory, now = seen.memory, seen.at
     slots = [_standing(slot, seen.endpoints.get(slot.instance), now) for slot in memory.slots]
-    return Plan(notes=seen.blind, report={
+    return Plan(notes=seen.unobservable, report={
         "region": seen.region, "mode": seen.settings.mode, "last_round": round(now - memory.at) if memory.at else None,
-        "fenced": memory.fenced, "lead": memory.lead or seen.settings.master,
-        "nothing_up_since": round(now - memory.dark) if memory.dark else None,
-        "heals_in_ten_minutes": sum(now - when < HEALS_WINDOW for when in memory.heals),
-        "replacements_in_an_hour": sum(now - when < REPLACEMENTS_WINDOW for when in memory.replacements),
+        "fenced": memory.fenced_primary, "lead": memory.primary_region or seen.settings.master,
+        "nothing_up_since": round(now - memory.all_down_since) if memory.all_down_since else None,
+        "heals_in_ten_minutes": sum(now - when < REPAIRS_WINDOW_SECONDS for when in memory.repair_times),
+        "replacements_in_an_hour": sum(now - when < REPLACEMENTS_WINDOW_SECONDS for when in memory.replacement_times),
         "slots": slots})
 
 
-def _standing(slot: Slot, endpoint: Endpoint | None, now: float) -> dict[str, Any]:
+def _standing(slot: Member, endpoint: Endpoint | None, now: float) -> dict[str, Any]:
     streak = slot.streak
-    return {"slot": slot.name, "endpoint": slot.instance, "phase": slot.phase + (" by hand" if slot.kept else ""),
-            "for": round(now - slot.since), "state": endpoint.state if endpoint else "gone",
-            "balancer": endpoint.target if endpoint else "absent",
-            "probe": f"{streak.side}: {streak.why}" if streak else "", "in_a_row": streak.count if streak else 0,
-            "seen": round(now - streak.at, 1) if streak else None, "out": round(now - slot.out) if slot.out else 0,
-            "leads": slot.leads, "restarts": slot.restarts, "replaced": slot.replaced,
-            "cools_down": max(0, round(slot.cooled - now))}
+    return {
+        "slot": slot.name,
+        "endpoint": slot.instance,
+        "phase": slot.phase + (" by hand" if slot.drained_manually else ""),
+        "for": round(now - slot.since),
+        "state": endpoint.state if endpoint else "gone",
+        "balancer": endpoint.target if endpoint else "absent",
+        "probe": f"{streak.side}: {streak.why}" if streak else "",
+        "in_a_row": streak.count if streak else 0,
+        "seen": round(now - streak.at, 1) if streak else None,
+        "out": round(now - slot.out_of_service_since) if slot.out_of_service_since else 0,
+        "leads": slot.connected_region,
+        "restarts": slot.restart_count,
+        "replaced": slot.replacement_count,
+        "cools_down": max(0, round(slot.cooldown_until - now)),
+    }

@@ -43,23 +43,23 @@ class Tunnels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     document: Document | None = None
     hosts: Hosts | None = None
 
-    def leads_to(self, master: str) -> str:
+    def effective_primary(self, master: str) -> str:
         """The region that the tunnels can be led to while `master` is where the master is: that one if there is a way,
         else the one that fleet.toml names."""
         known = self.hosts.ways if self.hosts else ()
         return master if any(way.region == master for way in known) else self.master
 
-    def lives_in(self, region: str) -> bool:
+    def needs_tunnels(self, region: str) -> bool:
         """Whether `region` reaches the master through tunnels: all do but the master's own."""
         return region != self.master
 
 
-def shipped(stack: str) -> str:
+def managed_name(stack: str) -> str:
     """The name of the group, the target group and the document that come with the stack `stack`."""
     return f"{stack}-tunnels"
 
 
-def mistakes(tunnels: Tunnels | None, regions: Sequence[str]) -> Iterator[tuple[Path_, str]]:
+def errors(tunnels: Tunnels | None, regions: Sequence[str]) -> Iterator[tuple[Path_, str]]:
     """Everything wrong with `tunnels` in a fleet of `regions`, as key path and remedy."""
     if tunnels is None:
         return
@@ -82,5 +82,5 @@ def _hosts(tunnels: Tunnels, hosts: Hosts, regions: Sequence[str]) -> Iterator[t
     for name in ("group", "tag", "target_group", "document"):
         if getattr(tunnels, name):
             yield ("tunnels", name), "names what is there already, [tunnels.hosts] makes it; keep one of the two"
-    for path, what in host.mistakes(hosts, tunnels.master, regions):
+    for path, what in host.errors(hosts, tunnels.master, regions):
         yield ("tunnels", "hosts", *path), what

@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 import msgspec
 
-from chalicelib.ledger import Item, Table
-from chalicelib.tunnels.records import CLAIMS
+from chalicelib.ledger import Item, Store
+from chalicelib.tunnels.records import EFFECTS_PK
 
 # A claim outlives whatever could repeat its act.
 CLAIM_DAYS = 15
 
 
-class Standing(msgspec.Struct, frozen=True):
+class EffectContext(msgspec.Struct, frozen=True):
     """Where an act stands when it is about to be done: seen `at`, by the round `turn`; now it is `now`, and the memory
     is of the round `there`."""
 
@@ -25,25 +25,25 @@ class Standing(msgspec.Struct, frozen=True):
     there: str
 
 
-def late(standing: Standing) -> str:
+def is_stale(standing: EffectContext) -> str:
     """What was seen too long ago is not acted on, however long the healer stood still in between."""
     age = standing.now - standing.at
     return f"left: what it was decided on is {age:.0f} s old" if age > standing.stale else ""
 
 
-def overtaken(standing: Standing) -> str:
+def is_superseded(standing: EffectContext) -> str:
     """Only the round whose memory is in the table may act: a later one has seen more."""
     return "left: a later round has decided" if standing.turn != standing.there else ""
 
 
-FENCES: dict[str, Callable[[Standing], str]] = {"late": late, "overtaken": overtaken}
+FENCES: dict[str, Callable[[EffectContext], str]] = {"late": is_stale, "overtaken": is_superseded}
 
 
-def refusal(standing: Standing) -> str:
+def refusal(standing: EffectContext) -> str:
     """Why the act must not be done any more; nothing if it may be."""
     return next((reason for fence in FENCES.values() if (reason := fence(standing))), "")
 
 
-def claim(table: Table, key: str, now: float) -> Item | None:
+def claim(table: Store, key: str, now: float) -> Item | None:
     """The record that the act `key` is being done, or `None` if it was there: whoever did not make it does nothing."""
-    return table.create(CLAIMS, key, {"at": now}, ttl=int(now) + CLAIM_DAYS * 86_400)
+    return table.create(EFFECTS_PK, key, {"at": now}, ttl=int(now) + CLAIM_DAYS * 86_400)

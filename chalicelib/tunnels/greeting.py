@@ -54,7 +54,7 @@ _FAR = {
 _UP = frozenset({1045, 1698, 1044, 4151, 3118, 1862, 1820, 3159, 1524, 1105})
 
 
-class Found(NamedTuple):
+class HandshakeResult(NamedTuple):
     """What a probe has found: `side` and `why` as in `Verdict`; `said` quotes the server, printable characters only."""
 
     side: str
@@ -62,7 +62,7 @@ class Found(NamedTuple):
     said: str = ""
 
 
-class Greeting(NamedTuple):
+class InitialHandshake(NamedTuple):
     """A server's first packet. `version` is without the "5.5.5-" that MariaDB 10 puts first; `plugin` may be empty."""
 
     version: str
@@ -71,7 +71,7 @@ class Greeting(NamedTuple):
     plugin: bytes
 
 
-class Talk:
+class Handshake:
     """One conversation, from the probe's side. `found` is what came of it, once that is known; no bytes raise an error.
 
     `expected` is a text that the server's version must contain, such as "-MariaDB" or its `--version-suffix`.
@@ -81,12 +81,12 @@ class Talk:
 
     def __init__(self, expected: str = "") -> None:
         self.expected = expected
-        self.found: Found | None = None
-        self.greeting: Greeting | None = None
+        self.found: HandshakeResult | None = None
+        self.greeting: InitialHandshake | None = None
         self._buffer = b""
         self._asked = 0
 
-    def hear(self, data: bytes) -> bytes:
+    def data_received(self, data: bytes) -> bytes:
         """What to send after `data` came; empty for nothing. With `found` set, send it and close."""
         self._buffer += data
         answer = b""
@@ -102,34 +102,34 @@ class Talk:
                 answer += self._packet(payload, number)
         return answer
 
-    def closed(self) -> Found:
+    def connection_closed(self) -> HandshakeResult:
         """What it means that the other side closes now.
 
         Before the greeting: the tunnel took the connection, and its far end could not make one to the database (sshd
         refuses the channel, ssh closes). In mid-sentence: one of the two just died, the next probe will tell which.
         """
-        return self._ended(Found("far", "closed", ""))
+        return self._ended(HandshakeResult("far", "closed", ""))
 
-    def reset(self) -> Found:
+    def connection_reset(self) -> HandshakeResult:
         """What it means that the connection is reset now: before the greeting, that the tunnel's process has died."""
-        return self._ended(Found("local", "reset", ""))
+        return self._ended(HandshakeResult("local", "reset", ""))
 
-    def late(self) -> Found:
+    def timed_out(self) -> HandshakeResult:
         """What it means that nothing more has come in time."""
         if self.greeting:
-            return Found("ambiguous", "mute", self.greeting.version)
-        return Found("ambiguous", "slow" if self._buffer else "hung", printable(self._buffer))
+            return HandshakeResult("ambiguous", "mute", self.greeting.version)
+        return HandshakeResult("ambiguous", "slow" if self._buffer else "hung", printable(self._buffer))
 
-    def _ended(self, early: Found) -> Found:
+    def _ended(self, early: HandshakeResult) -> HandshakeResult:
         if self.found is None:
             begun = self.greeting or self._buffer
             said = self.greeting.version if self.greeting else printable(self._buffer)
-            self.found = Found("ambiguous", "cut", said) if begun else early
+            self.found = HandshakeResult("ambiguous", "cut", said) if begun else early
         return self.found
 
-    def _garbage(self, size: int, number: int) -> Found:
+    def _garbage(self, size: int, number: int) -> HandshakeResult:
         why = "garbage" if number else "too-long"
-        return Found("far", why, printable(self._buffer[:80]) if number else f"a packet of {size:,} bytes")
+        return HandshakeResult("far", why, printable(self._buffer[:80]) if number else f"a packet of {size:,} bytes")
 
     def _packet(self, payload: bytes, number: int) -> bytes:
         if payload[:1] == b"\xff":
@@ -146,33 +146,34 @@ class Talk:
     def _greeted(self, payload: bytes) -> bytes:
         self.greeting = parse(payload)
         if self.greeting is None:
-            self.found = Found("far", "garbage", printable(payload[:80]))
+            self.found = HandshakeResult("far", "garbage", printable(payload[:80]))
             return b""
         return response(self.greeting.capabilities, self.greeting.plugin)
 
     def _question(self, payload: bytes, number: int) -> bytes:
         self._asked += 1
         if self._asked > _QUESTIONS:
-            self.found = Found("far", "garbage", "asks on and on")
+            self.found = HandshakeResult("far", "garbage", "asks on and on")
             return b""
         # 0xfe asks for another plugin, alone for that of before 2003; anything else is a plugin's own question.
         switch = payload[:1] == b"\xfe"
         plugin = (payload[1:].split(b"\0", 1)[0] or b"mysql_old_password") if switch else b""
         return packed(_ANSWERS.get(plugin, _EMPTY), number + 1)
 
-    def _error(self, payload: bytes) -> Found:
+    def _error(self, payload: bytes) -> HandshakeResult:
         code = int.from_bytes(payload[1:3], "little")
         text = payload[9:] if payload[3:4] == b"#" else payload[3:]
         if code in _UP and self.greeting:
             return self._up(self.greeting.version)
-        return Found("far", _FAR.get(code, "error"), f"{code} {printable(text)}")
+        return HandshakeResult("far", _FAR.get(code, "error"), f"{code} {printable(text)}")
 
-    def _up(self, said: str) -> Found:
+    def _up(self, said: str) -> HandshakeResult:
         version = self.greeting.version if self.greeting else ""
-        return Found("up", "answered", said) if self.expected in version else Found("far", "wrong-server", version)
+        return HandshakeResult("up", "answered",
+                               said) if self.expected in version else HandshakeResult("far", "wrong-server", version)
 
 
-def parse(payload: bytes) -> Greeting | None:
+def parse(payload: bytes) -> InitialHandshake | None:
     """The greeting that a first packet holds; `None` if it is none of protocol 10 (every server since 1998)."""
     version, _, rest = payload[1:].partition(b"\0")
     # Connection (4), seed (8), NUL, capabilities (2), charset, status (2), capabilities (2), seed's length, 10 more.
@@ -185,7 +186,7 @@ def parse(payload: bytes) -> Greeting | None:
     plugin = rest[31 + seed:].split(b"\0", 1)[0] if capabilities & _PLUGIN_AUTH else b""
     if version.startswith(b"5.5.5-") and b"MariaDB" in version:
         version = version[6:]
-    return Greeting(printable(version), connection, capabilities, plugin)
+    return InitialHandshake(printable(version), connection, capabilities, plugin)
 
 
 @lru_cache(maxsize=64)

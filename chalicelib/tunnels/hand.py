@@ -11,67 +11,70 @@ from msgspec.structs import replace
 from chalicelib.plan import Action, Plan
 from chalicelib.tunnels import ladder, seats
 from chalicelib.tunnels.declared import Tunnels
-from chalicelib.tunnels.guards import View, recovered, refusals, registered, strays, up
-from chalicelib.tunnels.records import Act, Kind, Memory, Seen, Slot
+from chalicelib.tunnels.guards import DecisionContext, recovered, refusals, registered, up, wrong_primary
+from chalicelib.tunnels.records import Kind, Member, RepairAction, TunnelObservation, TunnelState
 
-Ask = Literal["drain", "undrain", "replace"]
+ManualAction = Literal["drain", "undrain", "replace"]
 BY_HAND = "asked for by hand"
 
 
-class Asked(msgspec.Struct, frozen=True):
+class ManualChange(msgspec.Struct, frozen=True):
     """The memory to write, and the act that is then done (`None`: the memory is all)."""
 
-    memory: Memory
-    act: Act | None = None
+    memory: TunnelState
+    act: RepairAction | None = None
 
 
-def plan(seen: Seen, ask: Ask, instance: str) -> Plan:
+def plan(seen: TunnelObservation, ask: ManualAction, instance: str) -> Plan:
     """The plan, or why not. It stays the same, digest and all, as long as nothing is done to the slot."""
-    if seen.blind:
-        return Plan(refusal="; ".join(seen.blind))
-    view = View(seen, seats.slots(seen), by_hand=True)
-    ladder.light(view)
+    if seen.unobservable:
+        return Plan(rejected_because="; ".join(seen.unobservable))
+    view = DecisionContext(seen, seats.assign_members(seen), by_hand=True)
+    ladder.update_correlation(view)
     slot = next((one for one in view.slots.values() if one.instance == instance), None)
     if slot is None or all(one.instance != instance for one in seen.memory.slots):
-        return Plan(refusal=_unknown(seen, instance))
+        return Plan(rejected_because=_unknown(seen, instance))
     if why := _why_not(view, slot, ask):
-        return Plan(refusal=f"{instance}: {why}")
+        return Plan(rejected_because=f"{instance}: {why}")
     kind = _kind(view, slot, ask)
     asked = done(seen.memory, seen.settings, instance, ask, kind, seen.at)
-    if asked is None or (asked.act is None and not kind and slot.kept is (ask == "drain")):
+    if asked is None or (asked.act is None and not kind and slot.drained_manually is (ask == "drain")):
         return Plan(notes=(f"{instance}: nothing to do, it is {slot.phase}",))
     key = asked.act.key if asked.act else ""
     facts = {"instance": instance, "ask": ask, "kind": kind, "key": key}
     return Plan((Action("by-hand", f"slot {slot.name}", f"{ask} of {instance}, {BY_HAND}", facts),))
 
 
-def done(memory: Memory, settings: Tunnels, instance: str, ask: str, kind: Kind | Literal[""], now: float
-         ) -> Asked | None:
+def done(memory: TunnelState, settings: Tunnels, instance: str, ask: str, kind: Kind | Literal[""], now: float
+         ) -> ManualChange | None:
     """`memory` after what was asked for; `None` if no slot has the instance."""
     slot = next((one for one in memory.slots if one.instance == instance), None)
     if slot is None:
         return None
-    view = View(Seen("", settings, memory, {}, {}, now), {one.name: one for one in memory.slots}, by_hand=True)
+    view = DecisionContext(TunnelObservation("", settings, memory, {}, {}, now),
+                           {one.name: one for one in memory.slots}, by_hand=True)
     act = _done(view, slot, ask, kind)
     turn = f"hand/{act.key if act else f'{instance}/{ask}'}"
     slots = tuple(view.slots.values())
-    return Asked(replace(memory, turn=turn, at=now, slots=slots, heals=view.heals, replacements=view.replacements), act)
+    return ManualChange(replace(memory, run_id=turn, at=now, slots=slots, repair_times=view.heals,
+                                replacement_times=view.replacements), act)
 
 
-def _done(view: View, slot: Slot, ask: str, kind: Kind | Literal[""]) -> Act | None:
+def _done(view: DecisionContext, slot: Member, ask: str, kind: Kind | Literal[""]) -> RepairAction | None:
     if ask == "replace" and kind:
-        return ladder.heal(view, slot, kind, BY_HAND)
-    begun = ladder.begun(view, slot) if ask == "drain" and slot.phase == "healthy" else {}
-    changes = begun | {"kept": ask == "drain", "asked": view.now, "out": slot.out or view.now}
+        return ladder.repair_action(view, slot, kind, BY_HAND)
+    begun = ladder.incident_opened(view, slot) if ask == "drain" and slot.phase == "healthy" else {}
+    changes = begun | {"drained_manually": ask == "drain", "target_change_requested_at": view.now,
+                       "out_of_service_since": slot.out_of_service_since or view.now}
     if kind == "undrain":
         changes |= ladder.healthy(view, slot)
     if kind:
-        return ladder.act(view, slot, kind, BY_HAND, **changes)
+        return ladder.member_action(view, slot, kind, BY_HAND, **changes)
     view.slots[slot.name] = replace(slot, **changes)
     return None
 
 
-def _kind(view: View, slot: Slot, ask: Ask) -> Kind | Literal[""]:
+def _kind(view: DecisionContext, slot: Member, ask: ManualAction) -> Kind | Literal[""]:
     if ask == "replace":
         return "stop" if view.settings.tag else "replace"
     if ask == "drain":
@@ -79,17 +82,17 @@ def _kind(view: View, slot: Slot, ask: Ask) -> Kind | Literal[""]:
     return "undrain" if recovered(view, slot) and not registered(view, slot) else ""
 
 
-def _why_not(view: View, slot: Slot, ask: Ask) -> str:
+def _why_not(view: DecisionContext, slot: Member, ask: ManualAction) -> str:
     if ask == "undrain":
-        if view.seen.fenced:
-            return f"the master in {view.seen.fenced} is fenced"
-        if wrong := strays(view, slot, "undrain"):
+        if view.seen.fenced_primary:
+            return f"the master in {view.seen.fenced_primary} is fenced"
+        if wrong := wrong_primary(view, slot, "undrain"):
             return wrong
         return "" if up(view, slot) else "it does not answer; the healer lets it in as soon as it does"
     kind: Kind = "drain" if ask == "drain" else "replace"
     return "; ".join(refusals(view, slot, kind))
 
 
-def _unknown(seen: Seen, instance: str) -> str:
+def _unknown(seen: TunnelObservation, instance: str) -> str:
     there = ", ".join(slot.instance for slot in seen.memory.slots if slot.instance) or "none"
     return f"{instance} is no endpoint that the healer in {seen.region} knows; it knows: {there}"

@@ -12,14 +12,14 @@ import msgspec
 from msgspec.structs import replace
 
 from chalicelib import control, site
-from chalicelib.control import Failed, Operation
-from chalicelib.site import Site
+from chalicelib.control import Operation, RunFailed
+from chalicelib.site import RegionContext
 from chalicelib.tunnels import bearing, canary, operations, rounds
 from chalicelib.tunnels.declared import Tunnels
-from chalicelib.tunnels.parked import Parked, Target
+from chalicelib.tunnels.parked import PendingProbes, Target
 from chalicelib.tunnels.probe import sweep
 from chalicelib.tunnels.records import Endpoint
-from chalicelib.tunnels.verdict import Verdict
+from chalicelib.tunnels.verdict import ProbeResult
 
 # Of a round's time, what the probes may take: the rest is for what AWS is asked, before and after.
 _PROBING = 0.6
@@ -28,29 +28,29 @@ _PROBING = 0.6
 class Healer:
     """The healer of one site. `parked` are the probes that hung endpoints owe an answer: they outlive a minute."""
 
-    def __init__(self, here: Site, parked: Parked, wait: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, here: RegionContext, parked: PendingProbes, wait: Callable[[float], None] = time.sleep) -> None:
         self.site, self.tunnels, self._parked, self._wait = here, here.fleet.tunnels, parked, wait
         self.operation = operations.heal(self.look)
 
-    def look(self, endpoints: Sequence[Endpoint]) -> Mapping[str, Verdict]:
+    def look(self, endpoints: Sequence[Endpoint]) -> Mapping[str, ProbeResult]:
         """The verdict of each endpoint, by instance id, within the better part of a round."""
         if self.tunnels is None:
             return {}
         return asyncio.run(self._look(self.tunnels, endpoints))
 
-    async def _look(self, tunnels: Tunnels, endpoints: Sequence[Endpoint]) -> Mapping[str, Verdict]:
+    async def _look(self, tunnels: Tunnels, endpoints: Sequence[Endpoint]) -> Mapping[str, ProbeResult]:
         seconds = _PROBING * tunnels.every
         targets = [Target(one.id, one.address, tunnels.port, tunnels.server or "") for one in endpoints]
         asked = {one.id: one.address for one in endpoints} if tunnels.hosts and tunnels.hosts.ways else {}
         verdicts, leads = await asyncio.gather(sweep(targets, time.monotonic() + seconds, self._parked),
-                                               bearing.ask(asked, tunnels.health_port, seconds))
-        return {id: replace(verdict, leads=leads.get(id, "")) for id, verdict in verdicts.items()}
+                                               bearing.connected_regions(asked, tunnels.health_port, seconds))
+        return {id: replace(verdict, connected_region=leads.get(id, "")) for id, verdict in verdicts.items()}
 
     def handle(self, event: object, id: str) -> dict[str, Any]:
         """A scheduled event is a minute of rounds; anything else one plan, which `{"apply": true}` carries out."""
         if self.tunnels is None or not isinstance(event, dict) or "detail-type" not in event:
             return control.run(self.operation, self.site, event, id)
-        if self.tunnels.mode != "off" and self.tunnels.lives_in(self.site.region):
+        if self.tunnels.mode != "off" and self.tunnels.needs_tunnels(self.site.region):
             return self._minute(self.operation, float(self.tunnels.every))
         if self.tunnels.mode != "off" and (server := canary.server(self.site)):
             version = self.tunnels.server or ""
@@ -60,10 +60,10 @@ class Healer:
 
     def _minute(self, operation: Operation[Any], every: float) -> dict[str, Any]:
         holder = uuid.uuid4().hex
-        ended = rounds.minute(self.site.regional, partial(self._round, operation, holder), clock=self.site.clock,
+        ended = rounds.minute(self.site.local_store, partial(self._round, operation, holder), clock=self.site.clock,
                               wait=self._wait, holder=holder, every=every)
         if ended.status == "failed":
-            raise Failed(f"{operation.name}: {ended.why}")
+            raise RunFailed(f"{operation.name}: {ended.why}")
         plain: dict[str, Any] = msgspec.to_builtins(ended)
         return plain
 
@@ -75,7 +75,7 @@ class Healer:
 
 @cache
 def _here() -> Healer:
-    return Healer(site.here(), Parked())
+    return Healer(site.here(), PendingProbes())
 
 
 def handle(event: object, context: Any) -> dict[str, Any]:

@@ -30,7 +30,7 @@ _KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecds
 _ARM = re.compile(r"(a1|[a-z]+\d+[a-z]*g[a-z]*)\.")
 
 
-class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class HostRegion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the tunnel hosts of one region stand, and who may use them. `gateway` is this region's way to it."""
 
     name: str
@@ -40,7 +40,7 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gateway: Address | None = None
 
 
-class Way(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PrimaryRoute(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The gateway of one `region` and the database behind it: where the tunnels lead while the master is there.
 
     `host_keys` are the gateway's public keys, as in its /etc/ssh/ssh_host_*_key.pub; no other gateway is talked to.
@@ -70,41 +70,41 @@ class Hosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gateway: Address
     host_keys: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=8)]
     database: Address
-    regions: tuple[Place, ...]
+    regions: tuple[HostRegion, ...]
     gateway_port: Port = 22
     gateway_user: User = "tunnel"
     database_port: Port = 3306
     instance: Instance = "t4g.nano"
-    ways: tuple[Way, ...] = ()
+    ways: tuple[PrimaryRoute, ...] = ()
 
     @property
     def machine(self) -> str:
         """The architecture of `instance`, as AWS names it in the parameters of its images."""
         return "arm64" if _ARM.match(self.instance) else "x86_64"
 
-    def place(self, region: str) -> Place | None:
+    def place(self, region: str) -> HostRegion | None:
         """Where the hosts of `region` stand, if it has any."""
         return next((place for place in self.regions if place.name == region), None)
 
 
-def ways(hosts: Hosts, master: str) -> tuple[Way, ...]:
+def primary_routes(hosts: Hosts, master: str) -> tuple[PrimaryRoute, ...]:
     """All of them, that of the master's region first."""
-    own = Way(master, hosts.gateway, hosts.host_keys, hosts.database, hosts.gateway_port, hosts.gateway_user,
+    own = PrimaryRoute(master, hosts.gateway, hosts.host_keys, hosts.database, hosts.gateway_port, hosts.gateway_user,
               hosts.database_port)
     return (own, *hosts.ways)
 
 
-def secret(stack: str) -> str:
+def private_key_secret(stack: str) -> str:
     """The name of the secret that holds the private key of a region's tunnel hosts."""
     return f"{stack}-tunnels-key"
 
 
-def known_hosts(stack: str) -> str:
+def known_hosts_parameter(stack: str) -> str:
     """The name of the parameter that holds the gateway's host keys, as lines of a known_hosts file."""
     return f"/lamplighter/{stack}/tunnels/known-hosts"
 
 
-def lead(stack: str) -> str:
+def primary_region_parameter(stack: str) -> str:
     """The name of the parameter that tells a region's hosts in which region the master is now.
 
     The healer writes it (`point`); as deployed it says `LAUNCHED`: the master's region of fleet.toml, as a host was
@@ -113,12 +113,12 @@ def lead(stack: str) -> str:
     return f"/lamplighter/{stack}/tunnels/lead"
 
 
-def public_keys(stack: str, region: str = "") -> str:
+def public_keys_parameter(stack: str, region: str = "") -> str:
     """The name of the parameter, in the master's region, that holds a region's public keys; the folder without one."""
     return f"/lamplighter/{stack}/tunnels/public-keys/{region}".rstrip("/")
 
 
-def mistakes(hosts: Hosts, master: str, regions: Sequence[str]) -> Iterator[tuple[Path_, str]]:
+def errors(hosts: Hosts, master: str, regions: Sequence[str]) -> Iterator[tuple[Path_, str]]:
     """Everything wrong with `hosts` in a fleet of `regions`, as key path below `tunnels.hosts` and remedy."""
     names = [place.name for place in hosts.regions]
     for number, place in enumerate(hosts.regions):
@@ -148,7 +148,7 @@ def _ways(hosts: Hosts, master: str, regions: Sequence[str]) -> Iterator[tuple[P
         yield from ((("ways", number, "host_keys"), what) for what in map(_key_mistake, way.host_keys) if what)
 
 
-def _clients(number: int, place: Place) -> Iterator[tuple[Path_, str]]:
+def _clients(number: int, place: HostRegion) -> Iterator[tuple[Path_, str]]:
     for client in place.clients:
         try:
             ipaddress.IPv4Network(client)

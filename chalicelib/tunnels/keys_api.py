@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from chalicelib import cloud
-from chalicelib.control import Refused
+from chalicelib.control import Rejected
 from chalicelib.tunnels import hosts as host
-from chalicelib.tunnels.declared import shipped
+from chalicelib.tunnels.declared import managed_name
 from chalicelib.tunnels.keys import Key, listed, published
-from chalicelib.tunnels.rotation import Host, Reply
+from chalicelib.tunnels.rotation import CommandStatus, Host
 
 # For the agent to take the command; what it does then has the document's own time.
 _DELIVERY_SECONDS = 60
@@ -45,7 +45,7 @@ class Keys(Protocol):
     def reload(self, instance: str) -> str:
         """Let a host fetch its key; the command's id."""
 
-    def reply(self, command: str, instance: str) -> Reply:
+    def reply(self, command: str, instance: str) -> CommandStatus:
         """What has become of a command."""
 
 
@@ -59,12 +59,12 @@ class AwsKeys:
 
     def versions(self) -> tuple[str, str]:
         try:
-            told = self._call("secretsmanager", "describe_secret", SecretId=host.secret(self._stack))
+            told = self._call("secretsmanager", "describe_secret", SecretId=host.private_key_secret(self._stack))
         except cloud.ClientError as error:
             if _code(error) != "ResourceNotFoundException":
                 raise
-            name = host.secret(self._stack)
-            raise Refused(f"{self._region} has no secret {name}: deploy [tunnels.hosts] first") from None
+            name = host.private_key_secret(self._stack)
+            raise Rejected(f"{self._region} has no secret {name}: deploy [tunnels.hosts] first") from None
         labels = {label: version for version, stages in told.get("VersionIdsToStages", {}).items() for label in stages}
         current, pending = labels.get("AWSCURRENT", ""), labels.get("AWSPENDING", "")
         return current, pending if pending != current else ""
@@ -87,7 +87,7 @@ class AwsKeys:
                        Overwrite=True)
 
     def store(self, key: Key) -> None:
-        self._call("secretsmanager", "put_secret_value", SecretId=host.secret(self._stack),
+        self._call("secretsmanager", "put_secret_value", SecretId=host.private_key_secret(self._stack),
                    ClientRequestToken=key.version, SecretString=key.private(), VersionStages=["AWSPENDING"])
 
     def discard(self, version: str) -> None:
@@ -98,60 +98,60 @@ class AwsKeys:
         self._label("AWSPENDING", RemoveFromVersionId=version)
 
     def hosts(self) -> tuple[Host, ...]:
-        name = shipped(self._stack)
+        name = managed_name(self._stack)
         groups = self._call("autoscaling", "describe_auto_scaling_groups", AutoScalingGroupNames=[name])
         if not groups["AutoScalingGroups"]:
-            raise Refused(f"{self._region} has no Auto Scaling group {name}: deploy [tunnels.hosts] first")
+            raise Rejected(f"{self._region} has no Auto Scaling group {name}: deploy [tunnels.hosts] first")
         healthy = self._healthy(name)
         members = [(one["InstanceId"], one["LifecycleState"]) for one in groups["AutoScalingGroups"][0]["Instances"]]
         return tuple(Host(id, state == "InService", id in healthy) for id, state in members
                      if not state.startswith(("Terminat", "Detach")))
 
     def reload(self, instance: str) -> str:
-        sent = self._call("ssm", "send_command", InstanceIds=[instance], DocumentName=shipped(self._stack),
+        sent = self._call("ssm", "send_command", InstanceIds=[instance], DocumentName=managed_name(self._stack),
                           Parameters={"Action": ["reload-keys"]}, TimeoutSeconds=_DELIVERY_SECONDS)
         return str(sent["Command"]["CommandId"])
 
-    def reply(self, command: str, instance: str) -> Reply:
+    def reply(self, command: str, instance: str) -> CommandStatus:
         try:
             told = self._call("ssm", "get_command_invocation", CommandId=command, InstanceId=instance)
         except cloud.ClientError as error:
             if _code(error) != "InvocationDoesNotExist":
                 raise
-            return Reply("running")  # for a moment after it was sent
+            return CommandStatus("running")  # for a moment after it was sent
         return _reply(told)
 
     def _healthy(self, name: str) -> set[str]:
         try:
             groups = self._call("elbv2", "describe_target_groups", Names=[name])
         except cloud.ClientError as error:
-            raise Refused(f"the target group {name} in {self._region}: {error}") from None
+            raise Rejected(f"the target group {name} in {self._region}: {error}") from None
         arn = groups["TargetGroups"][0]["TargetGroupArn"]
         health = self._call("elbv2", "describe_target_health", TargetGroupArn=arn)["TargetHealthDescriptions"]
         return {one["Target"]["Id"] for one in health if one["TargetHealth"]["State"] == "healthy"}
 
     def _label(self, label: str, **moves: str) -> None:
-        self._call("secretsmanager", "update_secret_version_stage", SecretId=host.secret(self._stack),
+        self._call("secretsmanager", "update_secret_version_stage", SecretId=host.private_key_secret(self._stack),
                    VersionStage=label, **moves)
 
     @property
     def _parameter(self) -> str:
-        return host.public_keys(self._stack, self._region)
+        return host.public_keys_parameter(self._stack, self._region)
 
     def _call(self, service: str, method: str, region: str = "", **arguments: Any) -> Any:
         where = region or self._region
-        return cloud.reach(where, lambda: getattr(self._client(service, where), method)(**arguments))
+        return cloud.aws_call(where, lambda: getattr(self._client(service, where), method)(**arguments))
 
 
-def _reply(told: dict[str, Any]) -> Reply:
+def _reply(told: dict[str, Any]) -> CommandStatus:
     if told["Status"] in _RUNNING:
-        return Reply("running")
+        return CommandStatus("running")
     out, err = told.get("StandardOutputContent", ""), told.get("StandardErrorContent", "")
     version = next((line.removeprefix("version=") for line in out.splitlines() if line.startswith("version=")), "")
     if told["Status"] == "Success" and version:
-        return Reply("done", version.strip())
+        return CommandStatus("done", version.strip())
     how = told.get("StatusDetails") or told["Status"]
-    return Reply("failed", said=f"{how}: {err.strip()[-300:] or 'it said nothing'}")
+    return CommandStatus("failed", said=f"{how}: {err.strip()[-300:] or 'it said nothing'}")
 
 
 def _code(error: cloud.ClientError) -> str:

@@ -9,44 +9,46 @@ Where there is but one way, or hosts are not ours, nobody is asked, and `lead` i
 
 from msgspec.structs import replace
 
-from chalicelib.tunnels.records import Seen, Slot
-from chalicelib.tunnels.verdict import Verdict
+from chalicelib.tunnels.records import Member, TunnelObservation
+from chalicelib.tunnels.verdict import ProbeResult
 
 
-def right(leads: str, seen: Seen) -> bool:
+def matches_primary(leads: str, seen: TunnelObservation) -> bool:
     """Whether a host that says that is led to the master. One that has never said anything was launched to where
     fleet.toml has it."""
-    return not seen.lead or (leads or seen.settings.master) == seen.lead
+    return not seen.primary_region or (leads or seen.settings.master) == seen.primary_region
 
 
-def astray(slot: Slot, seen: Seen) -> bool:
+def has_wrong_primary(slot: Member, seen: TunnelObservation) -> bool:
     """Whether the slot's host may lead to another region than the one where the master is."""
-    return bool(slot.instance) and not right(slot.leads, seen)
+    return bool(slot.instance) and not matches_primary(slot.connected_region, seen)
 
 
-def elsewhere(instance: str, seen: Seen) -> bool:
+def reports_wrong_primary(instance: str, seen: TunnelObservation) -> bool:
     """Whether a host says that it leads to another region."""
-    found = seen_now(instance, seen)
-    return found is not None and bool(found.leads) and not right(found.leads, seen)
+    found = fresh_result(instance, seen)
+    return found is not None and bool(found.connected_region) and not matches_primary(found.connected_region, seen)
 
 
-def seen_now(instance: str, seen: Seen) -> Verdict | None:
+def fresh_result(instance: str, seen: TunnelObservation) -> ProbeResult | None:
     """What was seen of a host, if that is not too old to act on."""
     found = seen.verdicts.get(instance)
     return found if found and seen.at - found.at <= seen.settings.stale else None
 
 
-def told(slot: Slot, seen: Seen) -> Slot:
+def with_reported_region(slot: Member, seen: TunnelObservation) -> Member:
     """With what the host says now; what was counted of a tunnel that led elsewhere says nothing of this one."""
-    found = seen_now(slot.instance, seen)
-    if found and found.leads and found.leads != slot.leads:
-        slot = replace(slot, leads=found.leads, streak=None if slot.leads else slot.streak)
-    if astray(slot, seen):
-        return slot if slot.strayed else replace(slot, strayed=seen.at)
-    return replace(slot, strayed=0.0, turns=0) if slot.strayed or slot.turns else slot
+    found = fresh_result(slot.instance, seen)
+    if found and found.connected_region and found.connected_region != slot.connected_region:
+        slot = replace(slot, connected_region=found.connected_region,
+                       streak=None if slot.connected_region else slot.streak)
+    if has_wrong_primary(slot, seen):
+        return slot if slot.wrong_primary_since else replace(slot, wrong_primary_since=seen.at)
+    return replace(slot, wrong_primary_since=0.0,
+                   repoint_attempts=0) if slot.wrong_primary_since or slot.repoint_attempts else slot
 
 
-def verdict(slot: Slot, seen: Seen) -> Verdict | None:
+def verdict(slot: Member, seen: TunnelObservation) -> ProbeResult | None:
     """What its probe says now; of one that is astray only that it is, whoever answers through it."""
-    found = seen_now(slot.instance, seen)
-    return Verdict("ambiguous", "astray", found.at) if found and astray(slot, seen) else found
+    found = fresh_result(slot.instance, seen)
+    return ProbeResult("ambiguous", "astray", found.at) if found and has_wrong_primary(slot, seen) else found

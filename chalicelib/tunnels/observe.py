@@ -10,27 +10,27 @@ from typing import Any, NamedTuple
 import msgspec
 
 from chalicelib import cloud
-from chalicelib.control import Refused, Request, logger
+from chalicelib.control import Rejected, Request, logger
 from chalicelib.databases import records as databases
-from chalicelib.site import Site
+from chalicelib.site import RegionContext
 from chalicelib.tunnels import leads
-from chalicelib.tunnels.declared import Tunnels, shipped
+from chalicelib.tunnels.declared import Tunnels, managed_name
 from chalicelib.tunnels.records import (
-    CLAIMS,
-    FAR,
-    FENCE_EVERY,
+    EFFECTS_PK,
     KEY,
-    Canary,
+    PEER_REPORT_PK,
+    PRIMARY_REFRESH_SECONDS,
     Command,
     Endpoint,
-    Memory,
-    Seen,
+    PeerReport,
+    TunnelObservation,
+    TunnelState,
     read,
 )
-from chalicelib.tunnels.verdict import Verdict
+from chalicelib.tunnels.verdict import ProbeResult
 
 # The probes of one round: endpoints go in, verdicts come out, by instance id.
-Look = Callable[[Sequence[Endpoint]], Mapping[str, Verdict]]
+Look = Callable[[Sequence[Endpoint]], Mapping[str, ProbeResult]]
 
 _RUNS = ("pending", "running")
 # Ends of an invocation that are no success: "Command status" in the Systems Manager user guide.
@@ -38,56 +38,83 @@ _FAILED = frozenset({"Failed", "TimedOut", "Cancelled", "Delivery Timed Out", "E
                      "Terminated", "Access Denied"})
 
 
-class Blind(Exception):
+class Unobservable(Exception):
     """AWS refuses to show what a round needs; the text says what to do."""
 
 
-def settings(site: Site) -> Tunnels:
+def settings(site: RegionContext) -> Tunnels:
     """The fleet's settings; refused where there are no tunnels."""
     tunnels = site.fleet.tunnels
     if tunnels is None:
-        raise Refused("fleet.toml has no [tunnels]; add it, see docs/fleet.md")
-    if not tunnels.lives_in(site.region):
-        raise Refused(f"{site.region} is where the master is: it has no tunnels; ask another region")
+        raise Rejected("fleet.toml has no [tunnels]; add it, see docs/fleet.md")
+    if not tunnels.needs_tunnels(site.region):
+        raise Rejected(f"{site.region} is where the master is: it has no tunnels; ask another region")
     return tunnels
 
 
-def turn(site: Site, request: Request, look: Look) -> Seen:
+def turn(site: RegionContext, request: Request, look: Look) -> TunnelObservation:
     """All that a round decides on. In mode `off` nobody is asked anything."""
     tunnels = settings(site)
-    return Seen(site.region, tunnels, Memory(), {}, {}, site.clock()) if tunnels.mode == "off" else _seen(site, look)
+    return TunnelObservation(site.region, tunnels, TunnelState(), {}, {},
+                             site.clock()) if tunnels.mode == "off" else _seen(site, look)
 
 
-def asked(site: Site, request: Request, look: Look) -> Seen:
+def asked(site: RegionContext, request: Request, look: Look) -> TunnelObservation:
     """All that a person's wish is decided on, whatever the mode."""
     return _seen(site, look)
 
 
-def known(site: Site, request: Request) -> Seen:
+def known(site: RegionContext, request: Request) -> TunnelObservation:
     """What a report needs: the memory and AWS's view; nothing is probed."""
     return _seen(site, lambda endpoints: {})
 
 
-def _seen(site: Site, look: Look) -> Seen:
-    tunnels, item = settings(site), site.regional.get(*KEY)
-    memory, rev = (read(item.body), item.rev) if item else (Memory(), 0)
+def _seen(site: RegionContext, look: Look) -> TunnelObservation:
+    tunnels, item = settings(site), site.local_store.get(*KEY)
+    memory, version = (read(item.body), item.version) if item else (TunnelState(), 0)
     throne = _throne(site, tunnels, memory)
     try:
         there = endpoints(site, tunnels)
-    except Blind as blind:
-        return Seen(site.region, tunnels, memory, {}, {}, site.clock(), rev=rev, blind=(str(blind),),
-                    fenced=throne.fenced, asked=throne.asked, lead=throne.lead)
+    except Unobservable as blind:
+        return TunnelObservation(
+            site.region,
+            tunnels,
+            memory,
+            {},
+            {},
+            site.clock(),
+            version=version,
+            unobservable=(str(blind),),
+            fenced_primary=throne.fenced,
+            primary_checked_at=throne.asked,
+            primary_region=throne.lead,
+        )
     commands = _commands(site, memory)
     verdicts = look([endpoint for endpoint in there.values() if endpoint.state in _RUNS and endpoint.address])
-    seen = Seen(site.region, tunnels, memory, there, verdicts, site.clock(), (), commands, rev, (), throne.fenced,
-                throne.asked, throne.lead)
+    seen = TunnelObservation(
+        site.region,
+        tunnels,
+        memory,
+        there,
+        verdicts,
+        site.clock(),
+        (),
+        commands,
+        version,
+        (),
+        throne.fenced,
+        throne.asked,
+        throne.lead,
+    )
     # Whoever answers through a tunnel that leads elsewhere says nothing of the master.
-    if any(verdict.side == "up" and leads.right(verdict.leads, seen) for verdict in verdicts.values()):
+    if any(
+        verdict.side == "up" and leads.matches_primary(verdict.connected_region, seen) for verdict in verdicts.values()
+    ):
         return seen
-    return msgspec.structs.replace(seen, canaries=_canaries(site))
+    return msgspec.structs.replace(seen, peer_reports=_canaries(site))
 
 
-def endpoints(site: Site, tunnels: Tunnels) -> dict[str, Endpoint]:
+def endpoints(site: RegionContext, tunnels: Tunnels) -> dict[str, Endpoint]:
     """The region's endpoints by instance id. Raises `Blind` if AWS refuses to say."""
     leaving = {} if tunnels.tag else _members(site, tunnels)
     instances = _instances(site, tunnels, list(leaving))
@@ -101,19 +128,19 @@ def endpoints(site: Site, tunnels: Tunnels) -> dict[str, Endpoint]:
     return found
 
 
-def _members(site: Site, tunnels: Tunnels) -> dict[str, bool]:
+def _members(site: RegionContext, tunnels: Tunnels) -> dict[str, bool]:
     """The group's instances, and whether each is on its way out."""
     name = tunnels.group or _shipped(site)
     answer = _answer(site, "autoscaling", "describe_auto_scaling_groups", AutoScalingGroupNames=[name])
     if not answer["AutoScalingGroups"]:
-        raise Blind(f"there is no Auto Scaling group {name} in {site.region}: make it, or name another as "
+        raise Unobservable(f"there is no Auto Scaling group {name} in {site.region}: make it, or name another as "
                     "tunnels.group in fleet.toml")
     return {member["InstanceId"]: member["LifecycleState"].startswith(("Terminat", "Detach"))
             for member in answer["AutoScalingGroups"][0]["Instances"]
             if not member["LifecycleState"].startswith("Warmed")}
 
 
-def _instances(site: Site, tunnels: Tunnels, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+def _instances(site: RegionContext, tunnels: Tunnels, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     """EC2's view of the group's members, or of what carries the tag."""
     if tunnels.tag:
         key, _, value = tunnels.tag.partition("=")
@@ -129,13 +156,13 @@ def _instances(site: Site, tunnels: Tunnels, ids: Sequence[str]) -> dict[str, Ma
     return found if tunnels.tag else {id: found[id] for id in ids if id in found}
 
 
-def _targets(site: Site, tunnels: Tunnels) -> dict[str, str]:
+def _targets(site: RegionContext, tunnels: Tunnels) -> dict[str, str]:
     health = _answer(site, "elbv2", "describe_target_health", TargetGroupArn=target_group(site, tunnels))
     return {one["Target"]["Id"]: "draining" if one["TargetHealth"]["State"] == "draining" else "registered"
             for one in health["TargetHealthDescriptions"]}
 
 
-def target_group(site: Site, tunnels: Tunnels) -> str:
+def target_group(site: RegionContext, tunnels: Tunnels) -> str:
     """The target group's ARN."""
     name = tunnels.target_group or _shipped(site)
     answer = _answer(site, "elbv2", "describe_target_groups", Names=[name])
@@ -143,38 +170,39 @@ def target_group(site: Site, tunnels: Tunnels) -> str:
     return arn
 
 
-def _shipped(site: Site) -> str:
-    return shipped(f"{site.fleet.name}-{site.stage}")
+def _shipped(site: RegionContext) -> str:
+    return managed_name(f"{site.fleet.name}-{site.stage}")
 
 
-def _answer(site: Site, service: str, method: str, **asked: Any) -> Any:
+def _answer(site: RegionContext, service: str, method: str, **asked: Any) -> Any:
     try:
-        return cloud.reach(site.region, lambda: getattr(cloud.client(service, site.region), method)(**asked))
+        return cloud.aws_call(site.region, lambda: getattr(cloud.client(service, site.region), method)(**asked))
     except (cloud.ClientError, cloud.BotoCoreError) as error:
-        raise Blind(f"{service} {method} in {site.region}: {error}; look at the Lambda's policy and at [tunnels] in "
-                    "fleet.toml") from error
+        raise Unobservable(
+            f"{service} {method} in {site.region}: {error}; look at the Lambda's policy and at [tunnels] in fleet.toml"
+        ) from error
 
 
-def _commands(site: Site, memory: Memory) -> dict[str, Command]:
+def _commands(site: RegionContext, memory: TunnelState) -> dict[str, Command]:
     """What has become of the restarts under way."""
-    keys = [(CLAIMS, slot.command) for slot in memory.slots if slot.phase == "restarting"]
+    keys = [(EFFECTS_PK, slot.command) for slot in memory.slots if slot.phase == "restarting"]
     found: dict[str, Command] = {}
-    for item in site.regional.get_many(keys) if keys else ():
+    for item in site.local_store.get_many(keys) if keys else ():
         if ended := _ended(site, item.sk, item.body):
             found[item.sk] = ended
     return found
 
 
-def _ended(site: Site, key: str, claim: Mapping[str, Any]) -> Command | None:
+def _ended(site: RegionContext, key: str, claim: Mapping[str, Any]) -> Command | None:
     if "error" in claim:
         return "failed"
     if "command" not in claim:
         return None
     instance = key.split("/")[1]
     try:
-        answer = cloud.reach(site.region, lambda: cloud.client("ssm", site.region).get_command_invocation(
+        answer = cloud.aws_call(site.region, lambda: cloud.client("ssm", site.region).get_command_invocation(
             CommandId=claim["command"], InstanceId=instance))
-    except cloud.NO_ANSWER as error:
+    except cloud.AWS_ERRORS as error:
         # A command that was just sent is not known at once; the ladder's own time goes on whatever SSM says.
         logger.warning("what became of a restart is not known", key=key, error=str(error))
         return None
@@ -183,7 +211,7 @@ def _ended(site: Site, key: str, claim: Mapping[str, Any]) -> Command | None:
     return "failed" if {answer["Status"], answer.get("StatusDetails")} & _FAILED else None
 
 
-class _Throne(NamedTuple):
+class _Primary(NamedTuple):
     """Where the tunnels are to lead (see `Seen`), whether the master there is fenced, and when that was `asked`."""
 
     lead: str
@@ -191,32 +219,32 @@ class _Throne(NamedTuple):
     asked: float
 
 
-def _throne(site: Site, tunnels: Tunnels, memory: Memory) -> _Throne:
+def _throne(site: RegionContext, tunnels: Tunnels, memory: TunnelState) -> _Primary:
     """Who the master is, by the coordination table. Not asked each round, for one that is away would cost all of them,
     unless there is nothing to lose: while the master is fenced. What cannot be learnt is as it was."""
     now, own = site.clock(), tunnels.master if tunnels.hosts and tunnels.hosts.ways else ""
     if site.fleet.databases is None:
-        return _Throne(own, "", memory.asked)
-    before = memory.lead or own
-    if not memory.fenced and now - memory.asked < FENCE_EVERY:
-        return _Throne(before, memory.fenced, memory.asked)
+        return _Primary(own, "", memory.primary_checked_at)
+    before = memory.primary_region or own
+    if not memory.fenced_primary and now - memory.primary_checked_at < PRIMARY_REFRESH_SECONDS:
+        return _Primary(before, memory.fenced_primary, memory.primary_checked_at)
     try:
-        item = site.coordination.get(*databases.MASTER)
-        master = databases.read(item.body, databases.Master) if item else databases.Master(tunnels.master)
-    except (*cloud.NO_ANSWER, msgspec.ValidationError) as error:
+        item = site.shared_store.get(*databases.MASTER)
+        master = databases.read(item.body, databases.PrimaryRecord) if item else databases.PrimaryRecord(tunnels.master)
+    except (*cloud.AWS_ERRORS, msgspec.ValidationError) as error:
         logger.warning("who the master is cannot be learnt", error=str(error))
-        return _Throne(before, memory.fenced, now)
-    lead = tunnels.leads_to(master.region)
+        return _Primary(before, memory.fenced_primary, now)
+    lead = tunnels.effective_primary(master.region)
     # Without a way to the master they lead to one that is over, whether or not it is fenced.
     closed = lead in master.fenced or bool(own and lead != master.region)
-    return _Throne(lead if own else "", lead if closed else "", now)
+    return _Primary(lead if own else "", lead if closed else "", now)
 
 
-def _canaries(site: Site) -> tuple[Canary, ...]:
-    others = [(FAR, region.name) for region in site.fleet.regions if region.name != site.region]
+def _canaries(site: RegionContext) -> tuple[PeerReport, ...]:
+    others = [(PEER_REPORT_PK, region.name) for region in site.fleet.regions if region.name != site.region]
     try:
-        items = site.coordination.get_many(others) if others else []
-        return tuple(msgspec.convert(item.body, Canary) for item in items)
-    except (*cloud.NO_ANSWER, msgspec.ValidationError) as error:
+        items = site.shared_store.get_many(others) if others else []
+        return tuple(msgspec.convert(item.body, PeerReport) for item in items)
+    except (*cloud.AWS_ERRORS, msgspec.ValidationError) as error:
         logger.warning("other regions' word of the far side cannot be had", error=str(error))
         return ()

@@ -12,11 +12,11 @@ from chalicelib.control import Operation, Request
 from chalicelib.plan import Plan
 from chalicelib.tunnels import act, decide, hand, observe
 from chalicelib.tunnels.observe import Look
-from chalicelib.tunnels.records import Seen
+from chalicelib.tunnels.records import TunnelObservation
 
-_ACTS = {"remember": act.remember, "undrain": act.undrain, "start": act.start, "drain": act.drain,
-         "restart": act.restart, "point": act.point, "replace": act.replace, "stop": act.stop,
-         "page": act.page, "report": act.report}
+_ACTS = {"claim-state": act.claim_state, "undrain": act.undrain, "start": act.start, "drain": act.drain,
+         "restart": act.restart, "repoint": act.repoint, "replace": act.replace, "stop": act.stop,
+         "alert": act.send_alert, "publish-report": act.publish_report}
 
 
 class EndpointAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -25,36 +25,36 @@ class EndpointAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     endpoint: str
 
 
-def _heal(seen: Seen, request: Request) -> Plan:
-    return decide.turn(seen, request.id or str(request.now))
+def _heal(seen: TunnelObservation, request: Request) -> Plan:
+    return decide.reconcile(seen, request.id or str(request.now))
 
 
-def _status(seen: Seen, request: Request) -> Plan:
+def _status(seen: TunnelObservation, request: Request) -> Plan:
     return decide.status(seen)
 
 
-def _by_hand(ask: hand.Ask, seen: Seen, request: Request) -> Plan:
+def _by_hand(ask: hand.ManualAction, seen: TunnelObservation, request: Request) -> Plan:
     return hand.plan(seen, ask, request.parameters.endpoint)
 
 
-def heal(look: Look) -> Operation[Seen]:
+def heal(look: Look) -> Operation[TunnelObservation]:
     """`tunnels.heal`: one round, with this way to probe."""
     return Operation("tunnels.heal", "one round of the healer: looks at every tunnel, and mends what is broken",
                      partial(observe.turn, look=look), _heal, _ACTS)
 
 
-def by_hand(look: Look) -> tuple[Operation[Seen], ...]:
+def by_hand(look: Look) -> tuple[Operation[TunnelObservation], ...]:
     """`tunnels.drain`, `tunnels.undrain` and `tunnels.replace`, each of one `endpoint`."""
     return tuple(Operation(f"tunnels.{ask}", does, partial(observe.asked, look=look), partial(_by_hand, ask),
-                           {"by-hand": act.by_hand}, EndpointAsked) for ask, does in _ASKS)
+                           {"by-hand": act.manual}, EndpointAsked) for ask, does in _ASKS)
 
 
-_ASKS: tuple[tuple[hand.Ask, str], ...] = (
+_ASKS: tuple[tuple[hand.ManualAction, str], ...] = (
     ("drain", "takes an endpoint out of the balancer until it is let in by hand"),
     ("undrain", "lets an endpoint back into the balancer"),
     ("replace", "replaces an endpoint's instance"))
 
-STATUS: Operation[Seen] = Operation(
+STATUS: Operation[TunnelObservation] = Operation(
     "tunnels.status", "where each tunnel stands, and what is left of the healer's budgets", observe.known, _status)
 
 

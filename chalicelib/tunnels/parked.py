@@ -5,16 +5,16 @@ import socket
 
 import msgspec
 
-from chalicelib.tunnels.greeting import Found, Talk
+from chalicelib.tunnels.greeting import Handshake, HandshakeResult
 
 # A parked probe hears nothing for a long time, so the kernel asks after its host: a host that is gone, or was replaced
 # by another with its address, ends the probe after 6 s; a process that merely hangs does not. (macOS names the first
 # of these otherwise; there the system's two hours hold.)
 _KEEPALIVE = {"TCP_KEEPIDLE": 3, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 3}
 # For how long a parked probe is waited for (s). Its database may have gone without a word, which sshd does not notice.
-PATIENCE = 900.0
+PENDING_PROBE_MAX_SECONDS = 900.0
 # After an answer that says that the server counted the probe against its host, the endpoint is let alone (s).
-HUSH = 600.0
+SUPPRESS_SECONDS = 600.0
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -42,11 +42,11 @@ class Probe:
 
     def __init__(self, target: Target, connection: socket.SocketType, began: float) -> None:
         self.target, self.connection, self.fd, self.began = target, connection, connection.fileno(), began
-        self.talk = Talk(target.version)
+        self.talk = Handshake(target.version)
         self.parked = False
 
 
-class Parked:
+class PendingProbes:
     """The probes that hung endpoints have not answered yet, one an endpoint, kept from sweep to sweep.
 
     Sweep at least every few seconds, also where nothing is to be decided: a server that thaws and greets waits
@@ -55,10 +55,10 @@ class Parked:
     `close` is for the end of the process. What it closes counts as one error each when its endpoint thaws.
     """
 
-    def __init__(self, patience: float = PATIENCE, hush: float = HUSH) -> None:
+    def __init__(self, patience: float = PENDING_PROBE_MAX_SECONDS, hush: float = SUPPRESS_SECONDS) -> None:
         self.patience, self.hush = patience, hush
         self._probes: dict[str, Probe] = {}
-        self._hushed: dict[str, tuple[float, Found]] = {}
+        self._hushed: dict[str, tuple[float, HandshakeResult]] = {}
 
     def __len__(self) -> int:
         return len(self._probes)
@@ -90,11 +90,11 @@ class Parked:
                 probe.connection.close()
         return [probe for probe in probes if now - probe.began < self.patience]
 
-    def silence(self, target: Target, found: Found, now: float) -> None:
+    def silence(self, target: Target, found: HandshakeResult, now: float) -> None:
         """Let an endpoint alone for a while, for the reason in `found`."""
         self._hushed[target.id] = now + self.hush, found
 
-    def silenced(self, target: Target, now: float) -> Found | None:
+    def silenced(self, target: Target, now: float) -> HandshakeResult | None:
         """The reason why the endpoint is let alone; `None` if it may be probed."""
         until, found = self._hushed.get(target.id, (now, None))
         if until > now:

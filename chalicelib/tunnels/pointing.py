@@ -10,48 +10,57 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from chalicelib.tunnels import ladder, leads
-from chalicelib.tunnels.guards import View, failing, refusal, registered
-from chalicelib.tunnels.records import ASK_AGAIN, RESTART, Act, Slot
+from chalicelib.tunnels.guards import DecisionContext, failing, refusal, registered
+from chalicelib.tunnels.records import RESTART_TIMEOUT_SECONDS, RETRY_SECONDS, Member, RepairAction
 
 # A host that was launched so lately (s) is only just booting: Run Command does not know it yet.
 _BOOTS = 90
 
 
-def drains(view: View) -> Iterator[Act]:
+def drains_for_primary(view: DecisionContext) -> Iterator[RepairAction]:
     """Out of the balancer with whatever is astray, or leads to a master that is fenced; asked again if it stays."""
     seen = view.seen
-    if view.settings.mode == "observe" or seen.blind:
+    if view.settings.mode == "observe" or seen.unobservable:
         return
-    why = f"the master in {seen.fenced} is fenced" if seen.fenced else f"the master is in {seen.lead} now"
+    why = f"the master is in {seen.primary_region} now"
+    if seen.fenced_primary:
+        why = f"the master in {seen.fenced_primary} is fenced"
     for slot in list(view.slots.values()):
         # Who says nothing now may say it in the next round.
-        astray = slot.strayed and leads.seen_now(slot.instance, seen) and (slot.leads or failing(view, slot))
-        out = seen.fenced or astray
-        if out and registered(view, slot) and view.now - slot.asked >= ASK_AGAIN:
-            begun = ladder.begun(view, slot) if slot.phase == "healthy" else {}
-            yield ladder.act(view, slot, "drain", why, asked=view.now, **begun)
+        astray = slot.wrong_primary_since and leads.fresh_result(slot.instance, seen) and (slot.connected_region
+                                                                                           or failing(view, slot))
+        out = seen.fenced_primary or astray
+        if out and registered(view, slot) and view.now - slot.target_change_requested_at >= RETRY_SECONDS:
+            begun = ladder.incident_opened(view, slot) if slot.phase == "healthy" else {}
+            yield ladder.member_action(view, slot, "drain", why, target_change_requested_at=view.now, **begun)
     # There may be more hosts than slots, and the balancer has them all.
     for id in sorted(seen.endpoints.keys() - {slot.instance for slot in view.slots.values()}):
-        if seen.endpoints[id].target == "registered" and (seen.fenced or leads.elsewhere(id, seen)):
-            yield Act("drain", "", id, int(view.now) // ASK_AGAIN, 0, view.now, why)
+        if seen.endpoints[id].target == "registered" and (seen.fenced_primary or leads.reports_wrong_primary(id, seen)):
+            yield RepairAction("drain", "", id, int(view.now) // RETRY_SECONDS, 0, view.now, why)
 
 
-def points(view: View, note: ladder.Note) -> Iterator[Act]:
+def repoints(view: DecisionContext, note: ladder.Note) -> Iterator[RepairAction]:
     """The way to the master, for each that does not lead there; again after a while, for as long as that takes."""
     for slot in list(view.slots.values()):
-        if not slot.strayed or not leads.seen_now(slot.instance, view.seen) or not _due(view, slot):
+        if not slot.wrong_primary_since or not leads.fresh_result(slot.instance, view.seen) or not _due(view, slot):
             continue
-        if reason := refusal(view, slot, "point"):
-            note(ladder.held(slot, "point", reason))
+        if reason := refusal(view, slot, "repoint"):
+            note(ladder.blocked_note(slot, "repoint", reason))
             continue
-        begun = ladder.begun(view, slot) if slot.phase == "healthy" else {}
+        begun = ladder.incident_opened(view, slot) if slot.phase == "healthy" else {}
         slot = replace(slot, **begun)
-        why = f"the master is in {view.seen.lead} now"
-        yield ladder.act(view, slot, "point", why, to=view.seen.lead, pointed=view.now, turns=slot.turns + 1)
+        why = f"the master is in {view.seen.primary_region} now"
+        yield ladder.member_action(view, slot, "repoint", why, to=view.seen.primary_region, repoint_sent_at=view.now,
+                                   repoint_attempts=slot.repoint_attempts + 1)
 
 
-def _due(view: View, slot: Slot) -> bool:
+def _due(view: DecisionContext, slot: Member) -> bool:
     endpoint = view.endpoints.get(slot.instance)
     booting = slot.phase == "joining" and view.now - slot.since < _BOOTS
-    return (endpoint is not None and endpoint.state == "running" and not booting and slot.phase != "restarting"
-            and (not slot.turns or view.now - slot.pointed >= RESTART + ASK_AGAIN))
+    return (
+        endpoint is not None
+        and endpoint.state == "running"
+        and not booting
+        and slot.phase != "restarting"
+        and (not slot.repoint_attempts or view.now - slot.repoint_sent_at >= RESTART_TIMEOUT_SECONDS + RETRY_SECONDS)
+    )

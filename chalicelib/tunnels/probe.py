@@ -14,11 +14,11 @@ import socket
 import time
 from collections.abc import Sequence
 
-from chalicelib.tunnels.greeting import LONGEST, Found
-from chalicelib.tunnels.parked import Parked, Probe, Target
-from chalicelib.tunnels.verdict import Verdict
+from chalicelib.tunnels.greeting import LONGEST, HandshakeResult
+from chalicelib.tunnels.parked import PendingProbes, Probe, Target
+from chalicelib.tunnels.verdict import ProbeResult
 
-__all__ = ["Parked", "Target", "sweep"]
+__all__ = ["PendingProbes", "Target", "sweep"]
 
 # Connections are begun in rows, between which answers are read: thousands of them at once would overflow the backlog
 # of a balancer that many endpoints share.
@@ -27,8 +27,8 @@ _IN_PROGRESS = frozenset({0, errno.EINPROGRESS})
 
 
 async def sweep(
-    targets: Sequence[Target], deadline: float, parked: Parked, *, source: str = ""
-) -> dict[str, Verdict]:
+    targets: Sequence[Target], deadline: float, parked: PendingProbes, *, source: str = ""
+) -> dict[str, ProbeResult]:
     """One verdict an endpoint, by its id, before `deadline` (of time.monotonic) or shortly after.
 
     Returns as soon as all have answered that have no parked probe. `source` is the local address to probe from.
@@ -56,19 +56,19 @@ async def sweep(
 
 
 class _Sweep:
-    def __init__(self, targets: Sequence[Target], deadline: float, parked: Parked, source: str) -> None:
+    def __init__(self, targets: Sequence[Target], deadline: float, parked: PendingProbes, source: str) -> None:
         self.targets = {target.id: target for target in targets}
         if len(self.targets) < len(targets):
             raise ValueError("two endpoints have the same id")
         self.deadline, self.parked, self.source = deadline, parked, source
-        self.verdicts: dict[str, Verdict] = {}
+        self.verdicts: dict[str, ProbeResult] = {}
         self.probes: dict[int, Probe] = {}
         self.waiting = 0
         self.begun = False
         self.poller = select.epoll()
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def run(self) -> dict[str, Verdict]:
+    async def run(self) -> dict[str, ProbeResult]:
         loop = asyncio.get_running_loop()
         loop.add_reader(self.poller.fileno(), self._readable)
         timer = loop.call_at(self.deadline, self._ready)
@@ -119,11 +119,11 @@ class _Sweep:
         if found := self.parked.silenced(target, now):
             return self._tell(target, found, now)
         if now >= self.deadline:
-            return self._tell(target, Found("ambiguous", "not-probed", "no time left"), now)
+            return self._tell(target, HandshakeResult("ambiguous", "not-probed", "no time left"), now)
         try:
             connection = socket.SocketType(socket.AF_INET6 if ":" in target.address else socket.AF_INET)
         except OSError as error:
-            return self._tell(target, Found("ambiguous", "not-probed", str(error)), now)
+            return self._tell(target, HandshakeResult("ambiguous", "not-probed", str(error)), now)
         connection.setblocking(False)
         self._connect(Probe(target, connection, now))
 
@@ -164,7 +164,7 @@ class _Sweep:
         try:
             data = probe.connection.recv(LONGEST)
             if data:
-                answer = probe.talk.hear(data)
+                answer = probe.talk.data_received(data)
                 if answer:
                     probe.connection.send(answer)
         except BlockingIOError:
@@ -172,7 +172,7 @@ class _Sweep:
         except OSError as error:
             return self._finish(probe, _failure(error.errno or errno.EIO, probe))
         if not data:
-            self._finish(probe, probe.talk.closed())
+            self._finish(probe, probe.talk.connection_closed())
         elif probe.talk.found:
             self._finish(probe, probe.talk.found)
         else:
@@ -184,7 +184,7 @@ class _Sweep:
             probe.parked = False
             self.waiting += 1
 
-    def _finish(self, probe: Probe, found: Found) -> None:
+    def _finish(self, probe: Probe, found: HandshakeResult) -> None:
         self.waiting -= not probe.parked
         self.probes.pop(probe.fd, None)
         # The poller forgets what is closed.
@@ -194,15 +194,15 @@ class _Sweep:
     def _late(self, probe: Probe) -> None:
         if not probe.parked and not _connected(probe.connection):
             # Nobody has taken the connection, so giving it up disturbs nobody.
-            return self._finish(probe, Found("local", "unanswered"))
+            return self._finish(probe, HandshakeResult("local", "unanswered"))
         self.poller.unregister(self.probes.pop(probe.fd).fd)
         self.parked.keep(probe)
-        self._tell(probe.target, probe.talk.late(), probe.began)
+        self._tell(probe.target, probe.talk.timed_out(), probe.began)
 
-    def _tell(self, target: Target, found: Found, began: float) -> None:
+    def _tell(self, target: Target, found: HandshakeResult, began: float) -> None:
         if target.id in self.targets:
             spent = time.monotonic() - began
-            self.verdicts[target.id] = Verdict(found.side, found.why, time.time(), spent, found.said)  # type: ignore[arg-type]
+            self.verdicts[target.id] = ProbeResult(found.side, found.why, time.time(), spent, found.said)  # type: ignore[arg-type]
         if found.why == "counted":
             self.parked.silence(target, found, time.monotonic())
 
@@ -223,13 +223,13 @@ def _connected(connection: socket.SocketType) -> bool:
     return True
 
 
-def _failure(code: int, probe: Probe) -> Found:
+def _failure(code: int, probe: Probe) -> HandshakeResult:
     """What a system call's error says of the endpoint, or of this side."""
     said = errno.errorcode.get(code, str(code))
     if code == errno.ECONNREFUSED:
-        return Found("local", "refused")
+        return HandshakeResult("local", "refused")
     if code in (errno.ECONNRESET, errno.EPIPE):
-        return probe.talk.reset()
+        return probe.talk.connection_reset()
     if code in (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ENETDOWN):
-        return Found("local", "unreachable", said)
-    return Found("ambiguous", "not-probed", said)
+        return HandshakeResult("local", "unreachable", said)
+    return HandshakeResult("ambiguous", "not-probed", said)

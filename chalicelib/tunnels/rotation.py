@@ -34,7 +34,7 @@ class Command(msgspec.Struct, frozen=True):
     id: str = ""
 
 
-class Memory(msgspec.Struct, frozen=True):
+class RotationState(msgspec.Struct, frozen=True):
     """What a run leaves for the next. `version` is the one that was made last, `loaded` the one that each host has.
 
     `why` is what the last host that could not reload said, at `failed`. `done`: nothing is left to do for `version`.
@@ -50,7 +50,7 @@ class Memory(msgspec.Struct, frozen=True):
     done: bool = False
 
 
-class Reply(msgspec.Struct, frozen=True):
+class CommandStatus(msgspec.Struct, frozen=True):
     """What has become of the command under way. `version` is the one that the host says it has now."""
 
     state: Literal["running", "done", "failed"]
@@ -66,21 +66,21 @@ class Host(msgspec.Struct, frozen=True):
     healthy: bool
 
 
-class Seen(msgspec.Struct, frozen=True):
+class RotationObservation(msgspec.Struct, frozen=True):
     """What a run sees: versions by label, the lines that all gateways know by version, hosts, the reply, and the lines
-    that only some know. `rev` 0: no memory yet."""
+    that only some know. `version` 0: no memory yet."""
 
-    memory: Memory
-    rev: int
+    memory: RotationState
+    version: int
     current: str
     pending: str
     published: Mapping[str, str]
     hosts: tuple[Host, ...]
-    reply: Reply | None = None
+    reply: CommandStatus | None = None
     scattered: Mapping[str, str] = {}
 
 
-class Step(msgspec.Struct, frozen=True):
+class RotationStep(msgspec.Struct, frozen=True):
     """What to do next: an act or none, why, its own facts, and in how many seconds to look again (0: no need)."""
 
     kind: str
@@ -90,28 +90,28 @@ class Step(msgspec.Struct, frozen=True):
     facts: dict[str, Any] = {}
 
 
-def decide(seen: Seen, now: float, *, start: bool) -> Plan:
+def decide(seen: RotationObservation, now: float, *, start: bool) -> Plan:
     """The plan of one run; only with `start` is a new key made when none is on its way."""
     memory = settled(seen, now)
     step = _next(seen, memory, now, start)
     overdue = not memory.told and not memory.done and memory.since > 0 and now - memory.since > OVERDUE
-    known = {"rev": seen.rev, "loaded": memory.loaded, "why": memory.why, "told": memory.told or overdue,
+    known = {"version": seen.version, "loaded": memory.loaded, "why": memory.why, "told": memory.told or overdue,
              "over": memory.command is None}
     acts = []
     if step.kind:
         acts.append(Action(step.kind, step.target, step.reason, known | step.facts))
     elif memory != seen.memory or overdue:
-        acts.append(Action("settle", step.target, step.reason, known, routine=True))
+        acts.append(Action("record", step.target, step.reason, known, unaudited=True))
     if overdue:
         acts.append(Action("alert", step.target, _overdue(memory, step, now)))
-    return Plan(actions=tuple(acts), notes=(step.reason,), later=step.later)
+    return Plan(actions=tuple(acts), notes=(step.reason,), requeue_after_seconds=step.later)
 
 
-def settled(seen: Seen, now: float) -> Memory:
+def settled(seen: RotationObservation, now: float) -> RotationState:
     """The memory once the reply to its command is taken into account, and hosts that are gone are forgotten."""
     memory, there = seen.memory, {host.id for host in seen.hosts}
     loaded = {id: version for id, version in memory.loaded.items() if id in there}
-    command, reply = memory.command, seen.reply or Reply("running")
+    command, reply = memory.command, seen.reply or CommandStatus("running")
     if command is None or (reply.state == "running" and now - command.at < LOST):
         return msgspec.structs.replace(memory, loaded=loaded)
     if reply.state == "done":
@@ -121,33 +121,33 @@ def settled(seen: Seen, now: float) -> Memory:
     return msgspec.structs.replace(memory, loaded=loaded, command=None, failed=now, why=f"{command.instance}: {why}")
 
 
-def _next(seen: Seen, memory: Memory, now: float, start: bool) -> Step:
+def _next(seen: RotationObservation, memory: RotationState, now: float, start: bool) -> RotationStep:
     if memory.command:
-        return Step("", memory.command.instance, f"{memory.command.instance} is trying the key", _LOOK)
+        return RotationStep("", memory.command.instance, f"{memory.command.instance} is trying the key", _LOOK)
     if seen.scattered:
         told = {**seen.published, **seen.scattered}
-        return Step("tell", ", ".join(sorted(seen.scattered)), "not every gateway knows it", _SOON,
+        return RotationStep("publish-keys", ", ".join(sorted(seen.scattered)), "not every gateway knows it", _SOON,
                     {"kept": [told[version] for version in sorted(told)]})
     if seen.pending and seen.pending not in seen.published:
-        return Step("discard", seen.pending, "the far side was never told of this key, or has lost it", _SOON)
+        return RotationStep("discard", seen.pending, "the far side was never told of this key, or has lost it", _SOON)
     if not seen.pending and (begin := _begin(seen, memory, start)):
         return begin
     return _load(seen, memory, now) or _conclude(seen)
 
 
-def _begin(seen: Seen, memory: Memory, start: bool) -> Step | None:
+def _begin(seen: RotationObservation, memory: RotationState, start: bool) -> RotationStep | None:
     """A new key, where one is wanted or was lost on its way; `None` if the current one's rotation is to be finished."""
     lost = memory.version not in ("", seen.current) and not memory.done
     if not lost and seen.current in seen.published and (len(seen.published) > 1 or not memory.done):
         return None
     if not lost and not start:
-        return Step("", "key", "no key is being changed")
+        return RotationStep("", "key", "no key is being changed")
     why = "the key that was begun was lost on its way" if lost else "asked for"
     kept = [seen.published[seen.current]] if seen.current in seen.published else []
-    return Step("create", "key", why, _SOON, {"kept": kept})
+    return RotationStep("create", "key", why, _SOON, {"kept": kept})
 
 
-def _load(seen: Seen, memory: Memory, now: float) -> Step | None:
+def _load(seen: RotationObservation, memory: RotationState, now: float) -> RotationStep | None:
     """The next host to fetch the key; `None` when all have it."""
     version = seen.pending or seen.current
     lacking = [host for host in seen.hosts if memory.loaded.get(host.id) != version]
@@ -155,27 +155,28 @@ def _load(seen: Seen, memory: Memory, now: float) -> Step | None:
         return None
     ready = [host for host in lacking if host.in_service]
     if not ready:
-        return Step("", lacking[0].id, f"{lacking[0].id} is not in service yet", AGAIN)
+        return RotationStep("", lacking[0].id, f"{lacking[0].id} is not in service yet", AGAIN)
     if now - memory.failed < AGAIN:
-        return Step("", ready[0].id, f"asked again soon: {memory.why}", AGAIN)
+        return RotationStep("", ready[0].id, f"asked again soon: {memory.why}", AGAIN)
     # One that carries nothing has nothing to lose.
     host = min(ready, key=lambda one: (one.healthy, one.id))
     if host.healthy and not any(other.healthy for other in seen.hosts if other.id != host.id):
-        return Step("", host.id, f"{host.id} is the only healthy one; it is left alone until another one is", AGAIN)
-    return Step("reload", host.id, f"it has not tried the key {version}", _LOOK, {"instance": host.id})
+        return RotationStep("", host.id, f"{host.id} is the only healthy one; it is left alone until another one is",
+                            AGAIN)
+    return RotationStep("reload", host.id, f"it has not tried the key {version}", _LOOK, {"instance": host.id})
 
 
-def _conclude(seen: Seen) -> Step:
+def _conclude(seen: RotationObservation) -> RotationStep:
     if seen.pending:
-        return Step("promote", seen.pending, "every host has tried it and has it", _SOON, {"old": seen.current})
+        return RotationStep("promote", seen.pending, "every host has tried it and has it", _SOON, {"old": seen.current})
     old = sorted(seen.published.keys() - {seen.current})
     if old:
         facts = {"kept": [seen.published[seen.current]]}
-        return Step("withdraw", ", ".join(old), "every host has the new key", _SOON, facts)
-    return Step("finish", seen.current, "every host has it, and the far side takes no other")
+        return RotationStep("remove-old-keys", ", ".join(old), "every host has the new key", _SOON, facts)
+    return RotationStep("finish", seen.current, "every host has it, and the far side takes no other")
 
 
-def _overdue(memory: Memory, step: Step, now: float) -> str:
+def _overdue(memory: RotationState, step: RotationStep, now: float) -> str:
     minutes = int(now - memory.since) // 60
     return (f"The key of the tunnels has been changing for {minutes} minutes; both keys work meanwhile. "
             f"Next: {step.reason}. {memory.why}".strip())

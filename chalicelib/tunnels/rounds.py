@@ -2,9 +2,9 @@
 
 EventBridge starts a healer each minute. It works in rounds until second 56, so that the next one finds the place free.
 That is a habit, not a guarantee: a round may take long, a trigger may come twice or late, a function may be tried
-again. What guarantees it is a lease in the regional table, taken and renewed by compare-and-set. Its `rev` grows with
-each of these writes and is handed to each round as its fencing token: whoever acts writes the token along or checks it,
-so that a healer which was frozen in mid-round and wakes after its lease can do no harm.
+again. What guarantees it is a lease in the regional table, taken and renewed by compare-and-set. Its `version` grows
+with each of these writes and is handed to each round as its fencing token: whoever acts writes the token along or
+checks it, so that a healer which was frozen in mid-round and wakes after its lease can do no harm.
 """
 
 import math
@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from chalicelib.cloud import Unreachable
+from chalicelib.cloud import Unavailable
 from chalicelib.control import count, logger
-from chalicelib.ledger import Item, Table
+from chalicelib.ledger import Item, Store
 
 KEY = ("tunnels", "lease")
 # How long a lease lasts that is not renewed (s): long enough for a slow round, short enough for a crash.
@@ -29,7 +29,7 @@ Round = Callable[[float, int], None]
 _Standing = Literal["held", "taken", "lost", "unknown"]
 
 
-class Minute(msgspec.Struct, frozen=True):
+class IntervalResult(msgspec.Struct, frozen=True):
     """What came of a minute.
 
     `done`: all rounds that there was time for. `lost`: another healer has the lease, `why` says which; nothing was done
@@ -46,9 +46,9 @@ class Minute(msgspec.Struct, frozen=True):
 
 
 def minute(
-    table: Table, run: Round, *, clock: Callable[[], float], wait: Callable[[float], None], holder: str,
+    table: Store, run: Round, *, clock: Callable[[], float], wait: Callable[[float], None], holder: str,
     every: float = 2.0, until: float = 56.0, lease: float = LEASE,
-) -> Minute:
+) -> IntervalResult:
     """Rounds at each multiple of `every` seconds of the current minute that leaves time for one before `until`.
 
     `table` is the regional one. `holder` is a mark of this very call (a random one: a request's id comes again when
@@ -61,7 +61,7 @@ def minute(
 
 class _Healer:
     def __init__(
-        self, table: Table, run: Round, clock: Callable[[], float], wait: Callable[[float], None], holder: str,
+        self, table: Store, run: Round, clock: Callable[[], float], wait: Callable[[float], None], holder: str,
         every: float, until: float, lease: float,
     ) -> None:
         self.run, self.clock, self.wait, self.every, self.until = run, clock, wait, every, until
@@ -69,7 +69,7 @@ class _Healer:
         self.lease = _Lease(table, holder, self.begin, lease, every + _SKEW, clock)
         self.rounds = self.failed = self.skipped = self.in_a_row = 0
 
-    def work(self) -> Minute:
+    def work(self) -> IntervalResult:
         number = self._next(0)
         while (number + 1) * self.every <= self.until:
             self.wait(max(0.0, self.begin + number * self.every - self.clock()))
@@ -95,7 +95,7 @@ class _Healer:
     def _round(self, at: float, standing: _Standing) -> None:
         try:
             if standing == "unknown":
-                raise Unreachable(self.lease.why)
+                raise Unavailable(self.lease.why)
             self.run(at, self.lease.token)
         except Exception:
             self.failed, self.in_a_row = self.failed + 1, self.in_a_row + 1
@@ -110,19 +110,19 @@ class _Healer:
             logger.warning("a round took the time of others", skipped=rounds, every=self.every)
             count("RoundSkipped", capability="tunnels")
 
-    def _ended(self, status: Literal["done", "lost", "failed"], why: str) -> Minute:
+    def _ended(self, status: Literal["done", "lost", "failed"], why: str) -> IntervalResult:
         told = logger.info if status == "done" else logger.warning
         told(f"the healer's minute is {status}", why=why, rounds=self.rounds, token=self.lease.token)
         if status == "lost":
             count("LeaseLost", capability="tunnels")
-        return Minute(status, self.rounds, self.failed, self.skipped, self.lease.token, why)
+        return IntervalResult(status, self.rounds, self.failed, self.skipped, self.lease.token, why)
 
 
 class _Lease:
     """The right to act. `item` is what we last knew to be ours; `why` says what stands in the way."""
 
     def __init__(
-        self, table: Table, holder: str, begin: int, seconds: float, least: float, clock: Callable[[], float]
+        self, table: Store, holder: str, begin: int, seconds: float, least: float, clock: Callable[[], float]
     ) -> None:
         self.table, self.holder, self.begin, self.clock = table, holder, begin, clock
         self.seconds, self.least = seconds, least
@@ -132,7 +132,7 @@ class _Lease:
 
     @property
     def token(self) -> int:
-        return self.item.rev if self.item else 0
+        return self.item.version if self.item else 0
 
     def hold(self) -> _Standing:
         """Take it or renew it.
@@ -142,7 +142,7 @@ class _Lease:
         """
         try:
             standing = self._renew() if self.item and not self.doubt else self._look()
-        except Unreachable as error:
+        except Unavailable as error:
             # What we asked for may have been done all the same: look before the next write.
             self.doubt, self.why, standing = True, f"the lease cannot be had: {error}", "held"
         return "unknown" if standing == "held" and not self._good() else standing
@@ -151,16 +151,16 @@ class _Lease:
         return self.item is not None and self.clock() + self.least < self.item.body["until"]
 
     def release(self) -> None:
-        """Let the next one begin at once. The item stays: its `rev` must never fall."""
+        """Let the next one begin at once. The item stays: its `version` must never fall."""
         try:
             if self.item:
-                self.table.swap(self.item, self._body(0.0))
-        except Unreachable as error:
+                self.table.compare_and_set(self.item, self._body(0.0))
+        except Unavailable as error:
             logger.warning("the lease was not given back and will run out", error=str(error))
 
     def _renew(self) -> _Standing:
         assert self.item  # noqa: S101 - the caller has looked
-        item = self.table.swap(self.item, self._body(self.clock() + self.seconds))
+        item = self.table.compare_and_set(self.item, self._body(self.clock() + self.seconds))
         if item is None:
             return self._lose(self.table.get(*KEY))
         self.item = item
@@ -173,7 +173,7 @@ class _Lease:
             taken = not self.item and there.body["minute"] < self.begin
             return self._taken(there) if taken else self._lose(there)
         body = self._body(now + self.seconds)
-        item = self.table.swap(there, body) if there else self.table.create(*KEY, body)
+        item = self.table.compare_and_set(there, body) if there else self.table.create(*KEY, body)
         if item is None:
             # Another one was faster.
             return self._lose(self.table.get(*KEY))

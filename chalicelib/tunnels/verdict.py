@@ -4,10 +4,10 @@ from typing import Literal
 
 import msgspec
 
-Side = Literal["up", "local", "far", "ambiguous"]
+FaultDomain = Literal["up", "local", "far", "ambiguous"]
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class ProbeResult(msgspec.Struct, frozen=True):
     """One answer, or the lack of one.
 
     `side`: the database answered (`up`); the tunnel is broken on our side (`local`); the tunnel works and what it leads
@@ -16,9 +16,9 @@ class Verdict(msgspec.Struct, frozen=True):
     characters only. `leads` is the region to which the host says it leads, if it was asked and says so.
     """
 
-    side: Side
+    side: FaultDomain
     why: str
     at: float
     seconds: float = 0.0
-    said: str = ""
-    leads: str = ""
+    detail: str = ""
+    connected_region: str = ""

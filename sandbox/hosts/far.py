@@ -11,7 +11,7 @@ from chalicelib.tunnels import hosts as host
 from sandbox.hosts import mariadb
 from sandbox.hosts.keyring import ROOT, Keyring, command
 from sandbox.hosts.programs import Programs
-from sandbox.world import World, WorldError
+from sandbox.world import Sandbox, WorldError
 
 DATABASE_IMAGE, GATEWAY_IMAGE = "ami-database", "ami-gateway"
 DATABASE, GATEWAY, PULL = "database", "gateway", "lamplighter-authorized-keys"
@@ -31,7 +31,7 @@ def eventually(look: Callable[[], T], what: str, seconds: float = _WAIT_SECONDS)
     return found
 
 
-def launch(world: World, region: str, image: str) -> tuple[str, str]:
+def launch(world: Sandbox, region: str, image: str) -> tuple[str, str]:
     """Id and address of a new instance of `image`, which runs."""
     ec2 = world.client("ec2", region)
     made = ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1)["Instances"][0]
@@ -46,7 +46,9 @@ def launch(world: World, region: str, image: str) -> tuple[str, str]:
 class Far:
     """Both instances, running. `user` is whom tunnel hosts log in as; a real database has the one `account`."""
 
-    def __init__(self, world: World, region: str, stack: str, keyring: Keyring, programs: Programs, most: int) -> None:
+    def __init__(
+        self, world: Sandbox, region: str, stack: str, keyring: Keyring, programs: Programs, most: int
+    ) -> None:
         self._world, self.region, self._stack = world, region, stack
         self._keyring, self._programs = keyring, programs
         # An sshd of this machine logs in whoever started it.
@@ -73,7 +75,7 @@ class Far:
 
     def _pull(self) -> str:
         """The gateway's own script, every second instead of every 30, as by its timer."""
-        values = {"PUBLIC_KEYS": host.public_keys(self._stack),
+        values = {"PUBLIC_KEYS": host.public_keys_parameter(self._stack),
                   "PERMIT": f"{self.database_address}:{DATABASE_PORT}"}
         words = " ".join(f"{name}={shlex.quote(value)}" for name, value in values.items())
         script = shlex.quote(str(ROOT / "agent/lamplighter-authorized-keys"))
@@ -86,7 +88,7 @@ class Far:
         trust = {"Version": "2012-10-17", "Statement": [{
             "Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}]}
         iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))
-        place = f"arn:aws:ssm:{self.region}:*:parameter{host.public_keys(self._stack)}"
+        place = f"arn:aws:ssm:{self.region}:*:parameter{host.public_keys_parameter(self._stack)}"
         allowed = {"Version": "2012-10-17", "Statement": [{
             "Effect": "Allow", "Action": "ssm:GetParametersByPath", "Resource": [place, f"{place}/*"]}]}
         iam.put_role_policy(RoleName=name, PolicyName="keys", PolicyDocument=json.dumps(allowed))

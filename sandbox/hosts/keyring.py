@@ -12,7 +12,7 @@ from pathlib import Path
 import asyncssh
 
 from sandbox.hosts.programs import Programs
-from sandbox.world import World
+from sandbox.world import Sandbox
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 # The longest that AssumeRole gives.
@@ -28,7 +28,7 @@ def command(module: str, *words: str) -> str:
 class Keyring:
     """A folder, for as long as the hosts live."""
 
-    def __init__(self, folder: Path, world: World, programs: Programs) -> None:
+    def __init__(self, folder: Path, world: Sandbox, programs: Programs) -> None:
         self.folder, self._world = folder, world
         key = asyncssh.generate_private_key("ssh-ed25519")
         self.host_key = folder / "host_key"

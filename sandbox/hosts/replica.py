@@ -14,7 +14,7 @@ import pymysql
 from sandbox.hosts import mariadb
 from sandbox.hosts.far import Far, launch
 from sandbox.hosts.programs import Programs
-from sandbox.world import World, WorldError
+from sandbox.world import Sandbox, WorldError
 
 IMAGE, REPLICA = "ami-replica", "replica"
 # What docs/databases.md asks for, so that a replica that is cut off comes back at once.
@@ -25,7 +25,7 @@ _START_SECONDS, _LOOK_SECONDS = 60.0, 0.2
 class Replica:
     """A MariaDB on an instance of its own. It knows the master's account, and nothing else of it until it follows."""
 
-    def __init__(self, world: World, region: str, far: Far, programs: Programs) -> None:
+    def __init__(self, world: Sandbox, region: str, far: Far, programs: Programs) -> None:
         self._account = far.account
         world.image(IMAGE, {REPLICA: mariadb.service(
             programs, far.account, 2, "--read-only=1", f"--slave-net-timeout={_NET_TIMEOUT}")})

@@ -20,11 +20,11 @@ from typing import Any
 
 from chalicelib import control, fleet
 from chalicelib.fleet import Fleet
-from chalicelib.site import Site
-from chalicelib.tunnels.declared import shipped
-from chalicelib.tunnels.hosts import ways
+from chalicelib.site import RegionContext
+from chalicelib.tunnels.declared import managed_name
+from chalicelib.tunnels.hosts import primary_routes
 from chalicelib.tunnels.keys_api import AwsKeys
-from chalicelib.tunnels.records import KEY, Memory, read
+from chalicelib.tunnels.records import KEY, TunnelState, read
 from chalicelib.tunnels.rotate import operation
 from commands import tunnel_resources
 from sandbox.hosts import programs as program
@@ -32,7 +32,7 @@ from sandbox.hosts.far import DATABASE_PORT, GATEWAY_PORT, Far, eventually
 from sandbox.hosts.keyring import Keyring, command
 from sandbox.hosts.programs import Programs
 from sandbox.simulation.parts import MemoryTable, MemoryTopic
-from sandbox.world import World, WorldError
+from sandbox.world import Sandbox, WorldError
 
 # The services of a tunnel host.
 KEYS, TUNNEL, HEALTH = "lamplighter-keys", "lamplighter-tunnel", "lamplighter-tunnel-health"
@@ -45,7 +45,7 @@ _ROTATION_SECONDS, _LOOK_SECONDS = 180.0, 0.5
 
 @contextmanager
 def product(
-    world: World, master: str, regions: Sequence[str], *, most: int = 100, programs: Programs | None = None
+    world: Sandbox, master: str, regions: Sequence[str], *, most: int = 100, programs: Programs | None = None
 ) -> Iterator["Tunnels"]:
     """All of it, every tunnel host healthy; `WorldError` when that does not come about.
 
@@ -62,20 +62,20 @@ def product(
         yield tunnels
 
 
-def image(world: World, keyring: Keyring) -> None:
+def image(world: Sandbox, keyring: Keyring) -> None:
     """Let instances of Amazon Linux 2023, which the template launches, be tunnel hosts."""
     units = {unit: command("sandbox.hosts.boot", unit, str(keyring.folder)) for unit in (KEYS, TUNNEL, HEALTH)}
     for machine in ("arm64", "x86_64"):
         world.image(_IMAGE.format(machine), units)
 
 
-def _declared(world: World, far: Far, keyring: Keyring, regions: Sequence[str]) -> Fleet:
+def _declared(world: Sandbox, far: Far, keyring: Keyring, regions: Sequence[str]) -> Fleet:
     names = "".join(f'[[regions]]\nname = "{name}"\n' for name in (far.region, *regions))
     head = f'name = "{NAME}"\ncoordination = {{ regions = ["{far.region}"] }}\n{names}'
     return fleet.parse(head + tables(world, far, keyring, regions))
 
 
-def tables(world: World, far: Far, keyring: Keyring, regions: Sequence[str], stage: str = "", *others: Far) -> str:
+def tables(world: Sandbox, far: Far, keyring: Keyring, regions: Sequence[str], stage: str = "", *others: Far) -> str:
     """`[tunnels]` of a fleet.toml with hosts in `regions`, each in a network that is made for it, and ways to `others`.
 
     With `stage` it holds in that stage alone, over what stands above.
@@ -104,7 +104,7 @@ database_port = {DATABASE_PORT}
 """
 
 
-def _place(world: World, region: str) -> str:
+def _place(world: Sandbox, region: str) -> str:
     ec2 = world.client("ec2", region)
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     subnets = [ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{number}.0/24", AvailabilityZone=f"{region}{zone}")
@@ -112,19 +112,19 @@ def _place(world: World, region: str) -> str:
     return f'name = "{region}"\nvpc = "{vpc}"\nsubnets = {json.dumps(subnets)}\n'
 
 
-def remembered(world: World, region: str, table: str) -> tuple[Memory, int]:
-    """What the healer of `region` remembers, and the record's `rev`: 0 if there is none yet."""
+def remembered(world: Sandbox, region: str, table: str) -> tuple[TunnelState, int]:
+    """What the healer of `region` remembers, and the record's `version`: 0 if there is none yet."""
     answer = world.client("dynamodb", region).get_item(
         TableName=table, ConsistentRead=True, Key={"pk": {"S": KEY[0]}, "sk": {"S": KEY[1]}})
     if "Item" not in answer:
-        return Memory(), 0
-    return read(json.loads(answer["Item"]["body"]["S"])), int(answer["Item"]["rev"]["N"])
+        return TunnelState(), 0
+    return read(json.loads(answer["Item"]["body"]["S"])), int(answer["Item"]["version"]["N"])
 
 
 class Tunnels:
     """The tunnel hosts of a stack, `<name of the fleet>-<stage>`."""
 
-    def __init__(self, world: World, far: Far, keyring: Keyring, fleet: Fleet, stage: str) -> None:
+    def __init__(self, world: Sandbox, far: Far, keyring: Keyring, fleet: Fleet, stage: str) -> None:
         self.world, self.far, self.keyring, self.fleet, self.stage = world, far, keyring, fleet, stage
         self.stack = f"{fleet.name}-{stage}"
         self._tables: dict[str, MemoryTable] = {}
@@ -168,23 +168,23 @@ class Tunnels:
     def step(self, region: str) -> dict[str, Any]:
         """One run of the operation, applied."""
         table = self._tables.setdefault(region, MemoryTable())
-        site = Site(region, self.stage, self.fleet, MemoryTable(), table, {}, MemoryTopic())
+        site = RegionContext(region, self.stage, self.fleet, MemoryTable(), table, {}, MemoryTopic())
         hosts = self.fleet.tunnels and self.fleet.tunnels.hosts
-        gateways = [way.region for way in ways(hosts, self.far.region)] if hosts else []
+        gateways = [way.region for way in primary_routes(hosts, self.far.region)] if hosts else []
         keys = AwsKeys(region, gateways, self.stack, self.world.client)
         return control.run(operation(lambda site: keys), site, {"apply": True}, "by hand")
 
     def entrance(self, region: str) -> tuple[str, int]:
         """Address and port at which the balancer of `region` leads to the master's database."""
         elb = self.world.client("elbv2", region)
-        name = elb.describe_load_balancers(Names=[shipped(self.stack)])["LoadBalancers"][0]
+        name = elb.describe_load_balancers(Names=[managed_name(self.stack)])["LoadBalancers"][0]
         where = self.world.addresses()[name["DNSName"]]
         return where.host, where.ports[PORT]
 
     def hosts(self, region: str) -> list[str]:
         """The hosts of `region` that are in service."""
         found = self.world.client("autoscaling", region).describe_auto_scaling_groups(
-            AutoScalingGroupNames=[shipped(self.stack)])["AutoScalingGroups"][0]["Instances"]
+            AutoScalingGroupNames=[managed_name(self.stack)])["AutoScalingGroups"][0]["Instances"]
         return [one["InstanceId"] for one in found if one["LifecycleState"] == "InService"]
 
     def address(self, region: str, instance: str) -> str:
@@ -195,11 +195,11 @@ class Tunnels:
     def healthy(self, region: str) -> set[str]:
         """The hosts of `region` that the balancer sends to."""
         elb = self.world.client("elbv2", region)
-        group = elb.describe_target_groups(Names=[shipped(self.stack)])["TargetGroups"][0]["TargetGroupArn"]
+        group = elb.describe_target_groups(Names=[managed_name(self.stack)])["TargetGroups"][0]["TargetGroupArn"]
         health = elb.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"]
         return {one["Target"]["Id"] for one in health if one["TargetHealth"]["State"] == "healthy"}
 
-    def sound(self, region: str, memory: Memory) -> bool:
+    def sound(self, region: str, memory: TunnelState) -> bool:
         """Whether all hosts of `region`, two or more, carry: by what the healer remembers, and by the balancer."""
         hosts, settings = set(self.hosts(region)), self.fleet.tunnels
         carry = {slot.instance for slot in memory.slots if slot.phase == "healthy" and slot.streak and slot.streak.up
@@ -210,7 +210,7 @@ class Tunnels:
         """What came of the stack's document on one host: GetCommandInvocation once it has ended."""
         ssm = self.world.client("ssm", region)
         sent = ssm.send_command(
-            InstanceIds=[instance], DocumentName=shipped(self.stack), Parameters={"Action": [action]})
+            InstanceIds=[instance], DocumentName=managed_name(self.stack), Parameters={"Action": [action]})
 
         def ended() -> Any:
             told = ssm.get_command_invocation(CommandId=sent["Command"]["CommandId"], InstanceId=instance)

@@ -15,7 +15,7 @@ from sandbox.hypervisor.documents import DocumentError, Script, script
 from sandbox.hypervisor.instances import Instances
 from sandbox.hypervisor.machine import Gone
 from sandbox.hypervisor.run import Run
-from sandbox.hypervisor.shelf import Data, Shelf
+from sandbox.hypervisor.shelf import Data, DocumentStore
 
 # The first so many characters, as GetCommandInvocation has them.
 _OUT, _ERR = 24_000, 8_000
@@ -26,7 +26,7 @@ _LOOK_SECONDS = 0.1
 class Sender:
     """Sends commands and keeps their records where the emulator keeps them."""
 
-    def __init__(self, run: Run, instances: Instances, shelf: Shelf) -> None:
+    def __init__(self, run: Run, instances: Instances, shelf: DocumentStore) -> None:
         self._run = run
         self._instances = instances
         self._shelf = shelf

@@ -15,7 +15,7 @@ from sandbox.hypervisor.commands import Sender
 from sandbox.hypervisor.groups import Groups
 from sandbox.hypervisor.instances import Instances
 from sandbox.hypervisor.run import Run
-from sandbox.hypervisor.shelf import Shelf
+from sandbox.hypervisor.shelf import DocumentStore
 
 _LOOK_SECONDS = 0.1
 
@@ -35,7 +35,7 @@ class Hypervisor:
         self.instances = Instances(self.run)
         self.balancers = Balancers(self.run, self.instances)
         self.groups = Groups(self.run, self.instances, self.balancers)
-        self.shelf = Shelf()
+        self.shelf = DocumentStore()
         self.sender = Sender(self.run, self.instances, self.shelf)
 
     async def serve(self) -> None:

@@ -13,7 +13,7 @@ _RESERVED = ("aws-", "amazon", "amzn")
 _OWN = "AWS-RunShellScript"
 
 
-class Shelf:
+class DocumentStore:
     """Documents by region and name. Methods named as actions take and give what the API does."""
 
     def __init__(self) -> None:

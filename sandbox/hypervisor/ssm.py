@@ -8,7 +8,7 @@ from typing import Any
 from sandbox.hypervisor.commands import Sender
 from sandbox.hypervisor.core import Hypervisor
 from sandbox.hypervisor.documents import DocumentError
-from sandbox.hypervisor.shelf import Data, Shelf
+from sandbox.hypervisor.shelf import Data, DocumentStore
 from sandbox.patches import Context, Moved, change
 
 Act = Callable[[str, str, Data], Data]
@@ -113,7 +113,7 @@ def _informed(record: Data, ping: str) -> Data:
             "ComputerName": record["PrivateDnsName"]}
 
 
-def _stacks(shelf: Shelf) -> None:
+def _stacks(shelf: DocumentStore) -> None:
     """Let templates have documents."""
     from ministack.core import responses
     from ministack.services.cloudformation import provisioners

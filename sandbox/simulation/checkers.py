@@ -11,7 +11,7 @@ from random import Random
 from typing import Any, Literal
 
 from chalicelib.fleet import HealthChecks
-from chalicelib.health_checks.records import PROPAGATION, settle
+from chalicelib.health_checks.records import PROPAGATION_SECONDS, settling_seconds
 
 Model = Literal["carries over", "reset healthy", "reset unhealthy", "adversarial"]
 MODELS: tuple[Model, ...] = ("carries over", "reset healthy", "reset unhealthy", "adversarial")
@@ -52,7 +52,7 @@ class Checkers:
         delay = self._delay()
         if self.model == "adversarial":
             # In the decision's own words: the sum of three numbers may differ from theirs by a rounding.
-            probe.wild = self.now + settle(self.settings)
+            probe.wild = self.now + settling_seconds(self.settings)
             self.later(probe.wild, self._tamed, None)
         self.later(self.now + delay, self._pointed, (number, address, token, probe.target))
         self.changed()
@@ -97,7 +97,7 @@ class Checkers:
                    for probe in self.probes.values() if probe.address)
 
     def _delay(self) -> float:
-        return PROPAGATION if self.model == "adversarial" else self.chance.uniform(1, PROPAGATION)
+        return PROPAGATION_SECONDS if self.model == "adversarial" else self.chance.uniform(1, PROPAGATION_SECONDS)
 
     def _tamed(self, _: object) -> None:
         self.changed()

@@ -19,7 +19,7 @@ import msgspec
 
 from chalicelib.fleet import HealthChecks
 from chalicelib.health_checks import agenda, decide, records, target
-from chalicelib.health_checks.records import Found, Host, Memory, Seen
+from chalicelib.health_checks.records import CheckConfig, Host, RotationObservation, RotationState
 from sandbox.simulation.checkers import Checkers, Model
 from sandbox.simulation.tally import LATE, Tally, Verdict
 
@@ -43,7 +43,7 @@ class Plot(msgspec.Struct, frozen=True):
     @property
     def repair(self) -> int:
         """Seconds within which an anchor that was lost is replaced by another."""
-        return (4 + 2 * records.slot(self.settings)) * _MINUTE
+        return (4 + 2 * records.dwell_minutes(self.settings)) * _MINUTE
 
 
 class Machine:
@@ -63,11 +63,11 @@ class World:
         self.end = plot.minutes * _MINUTE
         self.checkers = Checkers(plot.model, plot.settings, self.chance, self.at, self._answers, self._changed)
         self.tally = Tally(plot.settings, plot.hosts, plot.rough, self.checkers)
-        self.memory = Memory()
+        self.memory = RotationState()
         self.machines: dict[str, Machine] = {}
         self.at_address: dict[str, Machine] = {}
         self.outage = False
-        self.truth: dict[int, Found] = {}
+        self.truth: dict[int, CheckConfig] = {}
         self._hosts: dict[str, Host] | None = None
         self._losses: deque[float] = deque()
         self._names = count(1)
@@ -209,23 +209,23 @@ class World:
         self.at(self.now + _MINUTE, self._minute)
 
     def _turn(self, minute: int) -> None:
-        if self.memory.minute >= minute and self.memory.turn:
+        if self.memory.minute >= minute and self.memory.run_id:
             return
-        self.at(agenda.moment(self.memory, self.settings, self._seen_hosts(), self.now), self._decide, minute)
+        self.at(agenda.observe_at(self.memory, self.settings, self._seen_hosts(), self.now), self._decide, minute)
 
     def _decide(self, minute: int) -> None:
         seen = self._look(minute)
-        decision = decide.judge(seen, minute, str(minute))
+        decision = decide.decide(seen, minute, str(minute))
         self.tally.looked(seen, decision, minute)
         self.memory = decision.memory
         self._act(decision)
 
-    def _look(self, minute: int) -> Seen:
+    def _look(self, minute: int) -> RotationObservation:
         hosts, memory = self._seen_hosts(), self.memory
-        found = {number: self.truth.get(number) for number in agenda.doubtful(memory)}
-        numbers = agenda.reads(memory, self.settings, hosts, self.now, minute)
+        found = {number: self.truth.get(number) for number in agenda.unconfirmed(memory)}
+        numbers = agenda.checks_to_read(memory, self.settings, hosts, self.now, minute)
         reads = {number: self.checkers.reads(number) for number in numbers}
-        return Seen("sim", self.settings, memory, hosts, self.now, reads, found, len(reads) + len(found))
+        return RotationObservation("sim", self.settings, memory, hosts, self.now, reads, found, len(reads) + len(found))
 
     def _seen_hosts(self) -> dict[str, Host]:
         if self._hosts is None:
@@ -256,8 +256,8 @@ class World:
 
     def _point(self, number: int, host: Host) -> None:
         said = target.update(host)
-        before = self.truth.get(number, Found(str(number), 0))
-        self.truth[number] = Found(before.id, before.version + 1, host.id, said["IPAddress"])
+        before = self.truth.get(number, CheckConfig(str(number), 0))
+        self.truth[number] = CheckConfig(before.id, before.version + 1, host.id, said["IPAddress"])
         self.checkers.point(number, said["IPAddress"], said["SearchString"])
         self.tally.pointed(number, host.id, self.now)
 
@@ -265,7 +265,8 @@ class World:
         parent = decision.parent
         if parent is not None:
             version = self.truth[0].version + 1 if 0 in self.truth else 1
-            self.truth[0] = Found("0", version, children=tuple(map(str, parent.children)), threshold=parent.threshold)
+            self.truth[0] = CheckConfig("0", version, children=tuple(map(str, parent.children)),
+                                        threshold=parent.threshold)
             self.checkers.judge_by(parent.children, parent.threshold)
             self.tally.judged_by({check.host for check in decision.memory.checks if check.number in parent.children},
                                  parent.threshold, self.now)

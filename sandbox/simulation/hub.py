@@ -16,16 +16,16 @@ class Crash(BaseException):
     """The machine under an activity is gone. Not an `Exception`: no code may handle it."""
 
 
-class Activity(greenlet.greenlet):
+class SimulatedProcess(greenlet.greenlet):
     """One running function. `place` is where it runs; once `gone` it cannot reach anything any more."""
 
-    def __init__(self, work: Callable[[], object], place: str, hub: "Hub") -> None:
+    def __init__(self, work: Callable[[], object], place: str, hub: "Scheduler") -> None:
         super().__init__(work, parent=hub.loop)
         self.place = place
         self.gone = False
 
 
-class Hub:
+class Scheduler:
     """The clock (seconds), the queue of what comes next, and the source of all chance."""
 
     def __init__(self, seed: int, start: float) -> None:
@@ -34,7 +34,7 @@ class Hub:
         self.loop = greenlet.getcurrent()
         self._order = count()
         self._queue: list[tuple[float, int, Callable[[], object]]] = []
-        self._alive: set[Activity] = set()
+        self._alive: set[SimulatedProcess] = set()
 
     def at(self, when: float, call: Callable[[], object]) -> None:
         """Call `call` at `when`."""
@@ -42,7 +42,7 @@ class Hub:
 
     def spawn(self, work: Callable[[], object], place: str, ended: Callable[[BaseException | None], None]) -> None:
         """Run `work` as an activity at `place`; `ended` is told how it went."""
-        activity = Activity(work, place, self)
+        activity = SimulatedProcess(work, place, self)
         self._alive.add(activity)
         self._resume(activity, ended)
 
@@ -56,10 +56,10 @@ class Hub:
         if activity.gone:
             raise Crash
 
-    def current(self) -> Activity:
+    def current(self) -> SimulatedProcess:
         """The activity that is running now."""
         activity = greenlet.getcurrent()
-        if not isinstance(activity, Activity):
+        if not isinstance(activity, SimulatedProcess):
             raise TypeError("only an activity may wait")
         return activity
 
@@ -76,7 +76,7 @@ class Hub:
             call()
         self.now = until
 
-    def _resume(self, activity: Activity, ended: Callable[[BaseException | None], None]) -> None:
+    def _resume(self, activity: SimulatedProcess, ended: Callable[[BaseException | None], None]) -> None:
         work = activity.run
 
         def guarded() -> None:

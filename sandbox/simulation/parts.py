@@ -29,11 +29,11 @@ class Store:
         self.items: dict[tuple[str, str], tuple[Item, str, int | None]] = {}
         self.sorted: dict[str, list[str]] = defaultdict(list)
 
-    def put(self, item: Item, writer: str, ttl: int | None) -> None:
+    def put(self, item: Item, write_id: str, ttl: int | None) -> None:
         """Add or replace an item."""
         if (item.pk, item.sk) not in self.items:
             insort(self.sorted[item.pk], item.sk)
-        self.items[item.pk, item.sk] = (item, writer, ttl)
+        self.items[item.pk, item.sk] = (item, write_id, ttl)
 
     def remove(self, pk: str, sk: str) -> None:
         """Forget an item."""
@@ -58,18 +58,21 @@ class MemoryTable:
         return self._call("query", lambda: self._query(pk, newest, limit, after, before))
 
     def create(
-        self, pk: str, sk: str, body: dict[str, Any], *, ttl: int | None = None, writer: str = ""
+        self, pk: str, sk: str, body: dict[str, Any], *, ttl: int | None = None, write_id: str = ""
     ) -> Item | None:
-        return self._call("create", lambda: self._put(None, Item(pk, sk, 1, body), writer, ttl))
+        return self._call("create", lambda: self._put(None, Item(pk, sk, 1, body), write_id, ttl))
 
-    def swap(self, old: Item, body: dict[str, Any], *, ttl: int | None = None, writer: str = "") -> Item | None:
-        return self._call("swap", lambda: self._put(old, Item(old.pk, old.sk, old.rev + 1, body), writer, ttl))
+    def compare_and_set(
+        self, old: Item, body: dict[str, Any], *, ttl: int | None = None, write_id: str = ""
+    ) -> Item | None:
+        return self._call("compare_and_set", lambda: self._put(old, Item(old.pk, old.sk, old.version + 1, body),
+                                                               write_id, ttl))
 
     def delete(self, old: Item) -> bool:
         return self._call("delete", lambda: self._delete(old))
 
-    def expired(self, now: int, part: int = 0, parts: int = 1) -> Iterator[Item]:
-        return iter(self._call("expired", lambda: [
+    def scan_expired(self, now: int, part: int = 0, parts: int = 1) -> Iterator[Item]:
+        return iter(self._call("scan_expired", lambda: [
             item for item, _, ttl in self.store.items.values()
             if ttl is not None and ttl < now and crc32(f"{item.pk}/{item.sk}".encode()) % parts == part]))
 
@@ -84,18 +87,18 @@ class MemoryTable:
         chosen = keys[max(first, last - limit):last][::-1] if newest else keys[first:min(last, first + limit)]
         return [self.store.items[pk, sk][0] for sk in chosen]
 
-    def _put(self, old: Item | None, new: Item, writer: str, ttl: int | None) -> Item | None:
+    def _put(self, old: Item | None, new: Item, write_id: str, ttl: int | None) -> Item | None:
         there = self.store.items.get((new.pk, new.sk))
-        if there and writer and there[1] == writer:
+        if there and write_id and there[1] == write_id:
             return new
-        if (there[0].rev if there else None) != (old.rev if old else None):
+        if (there[0].version if there else None) != (old.version if old else None):
             return None
-        self.store.put(new, writer, ttl)
+        self.store.put(new, write_id, ttl)
         return new
 
     def _delete(self, old: Item) -> bool:
         there = self._get(old.pk, old.sk)
-        if there and there.rev != old.rev:
+        if there and there.version != old.version:
             return False
         if there:
             self.store.remove(old.pk, old.sk)
@@ -126,8 +129,8 @@ class MemoryQueue:
     def _keep(self, message: Message) -> None:
         self.sent.append(message)
 
-    def hide(self, receipt: str, seconds: int) -> None:
-        self._fault("hide")
+    def change_visibility(self, receipt: str, seconds: int) -> None:
+        self._fault("change_visibility")
         self.hidden.append((receipt, seconds))
 
 

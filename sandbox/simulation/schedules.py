@@ -13,20 +13,20 @@ from typing import Any
 import msgspec
 
 from chalicelib import control
-from chalicelib.cloud import Message, Unreachable
+from chalicelib.cloud import Message, Unavailable
 from chalicelib.fleet import Fleet
-from chalicelib.ledger import Replicas
+from chalicelib.ledger import ReplicatedStore
 from chalicelib.schedules import operations, shelf
 from chalicelib.schedules.daylight import stamp
 from chalicelib.schedules.execute import Executor
 from chalicelib.schedules.records import Run
-from chalicelib.schedules.runners import Attempt, Result, Runners, Started
-from chalicelib.site import Site
+from chalicelib.schedules.runners import Attempt, RemoteRun, Result, Runners
+from chalicelib.site import RegionContext
 from sandbox.simulation.figures import Chances, Start, Verdict
-from sandbox.simulation.hub import Crash, Hub
+from sandbox.simulation.hub import Crash, Scheduler
 from sandbox.simulation.parts import MemoryQueue, MemoryTable, MemoryTopic, Store
 
-_VISIBILITY = {"schedule-runs": 960.0, "schedule-sweeps": 120.0}
+_VISIBILITY = {"schedule-runs": 960.0, "schedule-reconciles": 120.0}
 _DRAIN_SECONDS = 3 * 3600
 # Beyond its patience a region may take this long to start what another has left undone.
 _TAKEOVER_SECONDS = 60
@@ -44,13 +44,13 @@ class Region:
         self.down: list[tuple[float, float]] = []
         self.site = self._site(world)
 
-    def _site(self, world: "World") -> Site:
+    def _site(self, world: "World") -> RegionContext:
         queues = {name: MemoryQueue(lambda message, name=name: world.deliver(self, name, message),  # type: ignore[misc]
                                     lambda call: world.fault(f"sqs {call}")) for name in _VISIBILITY}
         replicas = [MemoryTable(world.store, lambda call: world.fault(f"ledger {call}")) for _ in range(3)]
-        return Site(
+        return RegionContext(
             region=self.name, stage="sim", fleet=world.fleet, root=world.root, queues=queues,
-            coordination=Replicas(replicas, clock=lambda: world.hub.now), regional=MemoryTable(),
+            shared_store=ReplicatedStore(replicas, clock=lambda: world.hub.now), local_store=MemoryTable(),
             alerts=MemoryTopic(), clock=lambda: world.hub.now + self.skew)
 
 
@@ -61,7 +61,7 @@ class World:
         self.fleet, self.root, self.chances = fleet, root, chances
         self.first, self.last = first, first + minutes
         self.prefix = f"{fleet.name}-sim-"
-        self.hub = Hub(seed, first * 60 - 600)
+        self.hub = Scheduler(seed, first * 60 - 600)
         self.store = Store()
         self.starts: dict[tuple[str, str], list[Start]] = defaultdict(list)
         self.going: Counter[str] = Counter()
@@ -94,7 +94,7 @@ class World:
             activity.gone = True
             raise Crash
         if luck < self.chances.crash + self.chances.silence:
-            raise Unreachable(f"simulated silence at {call}")
+            raise Unavailable(f"simulated silence at {call}")
 
     def deliver(self, region: Region, queue: str, message: Message) -> None:
         """SQS: at least once, after the delay."""
@@ -145,7 +145,7 @@ class World:
 
     def _note(self, failure: BaseException | None) -> bool:
         """Whether an activity failed; one that failed for no simulated reason is a bug, and kept."""
-        if failure and not isinstance(failure, Crash | control.Failed):
+        if failure and not isinstance(failure, Crash | control.RunFailed):
             self.broken.append(failure)
         return failure is not None
 
@@ -235,7 +235,7 @@ class SimulatedRunner:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def start(self, site: Site, attempt: Attempt) -> Result | Started:
+    def start(self, site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
         """Notes the start, lets time pass, and notes whether another run of a job that must not overlap was going."""
         world, job = self._world, attempt.job
         now = world.hub.now
@@ -260,7 +260,7 @@ class SimulatedRunner:
         return Result("failed", detail="simulated", exit=1) if chance.random() < 0.02 else Result("done", exit=0)
 
 
-def _hidden(site: Site, queue: str) -> float:
+def _hidden(site: RegionContext, queue: str) -> float:
     """For how long the message was last hidden; its queue's time-out if it was not."""
     hidden = site.queues[queue].hidden  # type: ignore[attr-defined]
     return float(hidden.pop()[1]) if hidden else _VISIBILITY[queue]

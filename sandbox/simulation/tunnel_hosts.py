@@ -7,8 +7,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from chalicelib.tunnels.records import Canary, Command, Endpoint
-from chalicelib.tunnels.verdict import Side
+from chalicelib.tunnels.records import Command, Endpoint, PeerReport
+from chalicelib.tunnels.verdict import FaultDomain
 
 NEVER = float("inf")
 At = Callable[[float, Callable[[Any], None], Any], None]
@@ -34,7 +34,7 @@ class Host:
         return bool(self.fault) and now < self.until
 
 
-class Far:
+class SimulatedPrimary:
     """The far side: whether it is up, and how it looks from here when it is not.
 
     `master` is the region that it is in, since `moved`; for a moment before that it is `fenced`. `former` tells whether
@@ -46,17 +46,17 @@ class Far:
         self.master, self.lead, self.fenced, self.moved, self.former = master, master, False, -NEVER, False
 
 
-_WHY: dict[str, tuple[Side, str]] = {
+_WHY: dict[str, tuple[FaultDomain, str]] = {
     "dead": ("local", "refused"), "hung": ("ambiguous", "silent"), "blocked": ("far", "blocked"),
     "far": ("far", "eof"), "local": ("local", "refused"), "ambiguous": ("ambiguous", "silent")}
 
 
-class Street:
+class SimulatedRegion:
     """All hosts of a region, and AWS's ways with them. `changed` is called after each change of what AWS shows."""
 
     def __init__(self, chance: Random, at: At, slots: int, master: str) -> None:
         self.chance, self.at, self.wanted, self.now = chance, at, slots, 0.0
-        self.far = Far(master)
+        self.far = SimulatedPrimary(master)
         self.hosts: dict[str, Host] = {}
         self.commands: dict[str, tuple[float, Command]] = {}
         self.drought = 0.0
@@ -67,7 +67,7 @@ class Street:
 
     # What can be seen.
 
-    def side(self, host: Host) -> tuple[Side, str]:
+    def side(self, host: Host) -> tuple[FaultDomain, str]:
         """What a probe through the host's tunnel says now."""
         if host.state != "running" or self.now < host.ready:
             return "local", "refused"
@@ -244,16 +244,16 @@ class Street:
         host.leads, host.led = self.far.lead, self.now
 
 
-class Neighbour:
+class PeerRegion:
     """Another region's healer, as far as it tells what it knows of the far side: when it changes, and every 30 s.
 
     With `every` of 5 it is the one in the first master's region, which asks the database there itself.
     """
 
-    def __init__(self, street: Street, skew: float, every: float = 30) -> None:
+    def __init__(self, street: SimulatedRegion, skew: float, every: float = 30) -> None:
         self.every = every
         self.street, self.skew, self.silent, self.blind = street, skew, 0.0, 0.0
-        self.said = Canary(True, 0.0)
+        self.said = PeerReport(True, 0.0)
         self.lead = street.far.master
         self._beat(None)
 
@@ -263,7 +263,7 @@ class Neighbour:
         if now >= self.silent:
             far = self.street.far
             up = far.up if self.lead == far.master else far.former
-            self.said = Canary(up and now >= self.blind, now + self.skew, self.lead)
+            self.said = PeerReport(up and now >= self.blind, now + self.skew, self.lead)
 
     def changed(self) -> None:
         """The far side has come or gone."""

@@ -10,8 +10,8 @@ from collections import Counter, deque
 import msgspec
 
 from chalicelib.tunnels.hand import BY_HAND
-from chalicelib.tunnels.records import Act, Memory, Page
-from sandbox.simulation.tunnel_hosts import Host, Street
+from chalicelib.tunnels.records import Alert, RepairAction, TunnelState
+from sandbox.simulation.tunnel_hosts import Host, SimulatedRegion
 
 # From a change to the last act that may not know of it: an act may be done 10 s after the round that it comes from, and
 # takes up to 1.5 s; a canary may be 10 s old, by clocks that differ by up to 2 s.
@@ -32,7 +32,7 @@ _MOVED, _ASTRAY_ROUNDS, _TRIES = 45, 60, 2
 MOVED = "the master "
 
 
-class Timeline(msgspec.Struct, frozen=True):
+class SimulationResult(msgspec.Struct, frozen=True):
     """What came of one timeline: `harm` must be empty. `seconds_out` is how long slots were out of service in all."""
 
     seed: int
@@ -46,7 +46,7 @@ class Timeline(msgspec.Struct, frozen=True):
     seconds_out: float
 
 
-class Sight(msgspec.Struct):
+class Snapshot(msgspec.Struct):
     """A slot as the world has it: out of service since, for so many rounds; serving but not registered for so many."""
 
     out: float = 0
@@ -58,10 +58,10 @@ class Sight(msgspec.Struct):
     healthy: float = 0
 
 
-class Judge:
+class Checker:
     """Counts, and writes down all harm."""
 
-    def __init__(self, street: Street, mode: str, slots: int) -> None:
+    def __init__(self, street: SimulatedRegion, mode: str, slots: int) -> None:
         self.street, self.mode, self.slots = street, mode, slots
         self.harm: list[str] = []
         self.acts: Counter[str] = Counter()
@@ -71,7 +71,7 @@ class Judge:
         self._keys: set[str] = set()
         self._heals: deque[float] = deque()
         self._replaced: deque[float] = deque()
-        self._sights: dict[str, Sight] = {}
+        self._sights: dict[str, Snapshot] = {}
         self._astray: Counter[str] = Counter()
         self._told: dict[str, float] = {}
         self._dark, self._last = False, 0.0
@@ -84,7 +84,7 @@ class Judge:
 
     # Acts, at the moment when AWS is called.
 
-    def called(self, act: Act, skew: float, probed: float, dark: float, overtaken: float) -> None:
+    def called(self, act: RepairAction, skew: float, probed: float, dark: float, overtaken: float) -> None:
         """By a clock that is off by `skew`, the act's slot was last `probed` then, and nothing was up since `dark` (0:
         something was); `overtaken` is for how long another round has been in the table (0: it is not)."""
         now, seen, streak, who = self.street.now, act.at - skew, probed - skew, f"{act.kind} of {act.instance}"
@@ -104,7 +104,7 @@ class Judge:
         if act.kind != "undrain" and not dark and self._blip[0] <= seen < min(self._blip[1], self._blip[0] + 50):
             self.wrong(f"{who} while several fail for a moment")
 
-    def _heal(self, act: Act, probed: float, seen: float, dark: float, who: str) -> None:
+    def _heal(self, act: RepairAction, probed: float, seen: float, dark: float, who: str) -> None:
         street, now = self.street, self.street.now
         far, host = street.far, street.hosts.get(act.instance)
         if act.reason == BY_HAND and host and host.leads != far.master:
@@ -128,7 +128,7 @@ class Judge:
         if sum(seen - when < window for when in spent) > most:
             self.wrong(f"{who} is more than {most} within {window:.0f} s")
 
-    def drained(self, host: Host, act: Act) -> None:
+    def drained(self, host: Host, act: RepairAction) -> None:
         """The balancer has just let go of `host`: another one must be there, or have been until a moment ago.
 
         Not while there is a promotion, and not of what leads to a master that is over, or has done so until just now.
@@ -146,21 +146,34 @@ class Judge:
 
     # Memories, at the moment when they are in the table.
 
-    def remembered(self, before: Memory, after: Memory) -> None:
+    def remembered(self, before: TunnelState, after: TunnelState) -> None:
         """One heal in flight, and cool-downs kept."""
         now = after.at
-        flying = [slot.name for slot in after.slots if slot.phase in ("restarting", "verifying") or (
-            slot.replaced and slot.phase in ("replacing", "joining") and now - slot.healed < 600 - 2 * _SKEW)]
+        flying = [
+            slot.name
+            for slot in after.slots
+            if slot.phase in ("restarting", "verifying")
+            or (
+                slot.replacement_count
+                and slot.phase in ("replacing", "joining")
+                and now - slot.repair_started_at < 600 - 2 * _SKEW
+            )
+        ]
         if len(flying) > 1:
             self.wrong(f"slots {flying} are healed at the same time")
         old = {slot.name: slot for slot in before.slots}
         for slot in after.slots:
-            was, sight = old.get(slot.name), self._sights.setdefault(slot.name, Sight())
+            was, sight = old.get(slot.name), self._sights.setdefault(slot.name, Snapshot())
             if was is None:
                 continue
-            if slot.replaced > was.replaced and was.strayed and was.turns < _TRIES and not slot.kept:
+            if (
+                slot.replacement_count > was.replacement_count
+                and was.wrong_primary_since
+                and was.repoint_attempts < _TRIES
+                and not slot.drained_manually
+            ):
                 self.wrong(f"slot {slot.name} is replaced and was not led to the master {_TRIES} times")
-            heals, healed = slot.restarts + slot.replaced, was.restarts + was.replaced
+            heals, healed = slot.restart_count + slot.replacement_count, was.restart_count + was.replacement_count
             if heals == 1 and not healed and now < sight.cooled - 2 * _SKEW:
                 self.wrong(f"slot {slot.name} is healed {sight.cooled - now:.0f} s before it has cooled down")
             if was.phase == "healthy" != slot.phase and now - sight.healthy > _FORGOTTEN - 2 * _SKEW:
@@ -174,16 +187,16 @@ class Judge:
 
     # People, and what they are not told.
 
-    def told(self, page: Page, sure: bool) -> None:
+    def told(self, page: Alert, sure: bool) -> None:
         """A page went out; `sure` if the healer knows."""
         now = self.street.now
         self.pages[page.kind] += 1
         if now - self._told.get(page.key, -9999.0) < 580:
             self.wrong(f"{page.key} is told again after {now - self._told[page.key]:.0f} s")
-        if page.kind == "FarSideDown":
+        if page.kind == "PrimaryUnreachable":
             self._dark = True
-        for name in re.findall(r"slot (\d)", page.text) if page.kind == "TunnelsAstray" else ():
-            self._sights.setdefault(name, Sight()).out = _KNOWN
+        for name in re.findall(r"slot (\d)", page.text) if page.kind == "TunnelsOnWrongPrimary" else ():
+            self._sights.setdefault(name, Snapshot()).out = _KNOWN
         name = page.name.removeprefix("slot ")
         if name in self._sights:
             # People know: the clock stands still until the slot has been in service.
@@ -191,7 +204,7 @@ class Judge:
         if sure:
             self._told[page.key] = now
 
-    def round(self, memory: Memory) -> None:
+    def round(self, memory: TunnelState) -> None:
         """A round is over: what is out of service too long without a word, what is healthy and not let in?"""
         now, hosts = self.street.now, self.street.hosts
         self.rounds += 1
@@ -203,23 +216,23 @@ class Judge:
         # A promotion that the healer has not heard of takes nothing out of service, as far as it can know.
         unsettled = self.street.far.fenced or now - self.street.far.moved < _MOVED
         # Once people know that nothing is up, no slot's own clock runs until something is seen that is.
-        self._dark = self._dark and memory.dark > 0
+        self._dark = self._dark and memory.all_down_since > 0
         for slot in memory.slots:
-            sight = self._sights.setdefault(slot.name, Sight())
+            sight = self._sights.setdefault(slot.name, Snapshot())
             if self._dark and sight.out < _KNOWN:
                 sight.out, sight.rounds = now, 0
             host = hosts.get(slot.instance)
             serves = host is not None and (self.street.serves(host) or (
                 unsettled and self.street.side(host)[0] == "up"))
             inside = host is not None and host.target == "registered"
-            sight.leaked = sight.leaked + 1 if serves and not inside and not slot.kept else 0
+            sight.leaked = sight.leaked + 1 if serves and not inside and not slot.drained_manually else 0
             if sight.leaked == _LEAK_ROUNDS and self.mode != "observe":
                 self.wrong(f"slot {slot.name} ({slot.phase}) is healthy and not let in")
             looked = slot.streak is not None and now - slot.streak.at < _UNKNOWN
             sight.served = sight.served + looked if serves and inside else 0
             if serves and inside:
                 # What people know of is news again once it has been well for some time.
-                again = sight.out < _KNOWN or (sight.served > _WELL_ROUNDS and not slot.kept)
+                again = sight.out < _KNOWN or (sight.served > _WELL_ROUNDS and not slot.drained_manually)
                 sight.out = 0.0 if again else sight.out
                 sight.rounds = 0
                 continue

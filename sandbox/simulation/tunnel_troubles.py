@@ -14,7 +14,7 @@ _QUIET, _CALM = 60, 120
 MASTERS, _SETTLED = ("far-away-1", "far-away-2"), 900
 
 
-class Troubles:
+class FaultInjector:
     """Lets trouble happen to `world` from one seed."""
 
     def __init__(self, world: "World") -> None:
@@ -75,7 +75,7 @@ class Troubles:
         slots, hosts = self.world.memory.slots, self.street.hosts.values()
         healthy = all(slot.phase == "healthy" and now - slot.since > _CALM and slot.streak and slot.streak.up
                       and now - slot.streak.at < 4 for slot in slots)
-        return healthy and len(hosts) == len(slots) and not self.world.memory.held and all(
+        return healthy and len(hosts) == len(slots) and not self.world.memory.correlated_failure_since and all(
             self.street.serves(host) and host.target == "registered" and now - host.lost > _CALM for host in hosts)
 
     def _flaps(self) -> None:

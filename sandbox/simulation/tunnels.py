@@ -13,24 +13,33 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from chalicelib.cloud import Unreachable
+from chalicelib.cloud import Unavailable
 from chalicelib.tunnels import decide, fences, hand
 from chalicelib.tunnels.decide import Decision
 from chalicelib.tunnels.declared import Tunnels
-from chalicelib.tunnels.hosts import Hosts, Way
-from chalicelib.tunnels.records import CLAIMS, FENCE_EVERY, Act, Command, Memory, Page, Seen, Told
-from chalicelib.tunnels.verdict import Verdict
+from chalicelib.tunnels.hosts import Hosts, PrimaryRoute
+from chalicelib.tunnels.records import (
+    EFFECTS_PK,
+    PRIMARY_REFRESH_SECONDS,
+    Alert,
+    AlertDelivery,
+    Command,
+    RepairAction,
+    TunnelObservation,
+    TunnelState,
+)
+from chalicelib.tunnels.verdict import ProbeResult
 from sandbox.simulation.parts import MemoryTable
-from sandbox.simulation.tunnel_hosts import Neighbour, Street
-from sandbox.simulation.tunnel_judge import MOVED, Judge, Timeline
-from sandbox.simulation.tunnel_troubles import MASTERS, Troubles
+from sandbox.simulation.tunnel_hosts import PeerRegion, SimulatedRegion
+from sandbox.simulation.tunnel_judge import MOVED, Checker, SimulationResult
+from sandbox.simulation.tunnel_troubles import MASTERS, FaultInjector
 
-_HOSTS = Hosts("gateway", (), "database", (), ways=(Way(MASTERS[1], "gateway", (), "database"),))
+_HOSTS = Hosts("gateway", (), "database", (), ways=(PrimaryRoute(MASTERS[1], "gateway", (), "database"),))
 _BEGAN = 1_000_000.0
 _END = 56
 
 
-class Plot(msgspec.Struct, frozen=True):
+class Scenario(msgspec.Struct, frozen=True):
     """One timeline: how it is set up, how often (s; 0: never) something happens, and how often (a share) a step of the
     healer's goes wrong."""
 
@@ -43,10 +52,10 @@ class Plot(msgspec.Struct, frozen=True):
     rough: float = 0.01
 
 
-def plot(seed: int) -> Plot:
+def plot(seed: int) -> Scenario:
     """The timeline of a seed: most with two slots and one canary, a third of them with a healer that never fails."""
     chance = Random(seed * 7919)  # noqa: S311 - chance here must be repeatable
-    return Plot(seed, chance.choices((2, 3, 4), (6, 3, 1))[0], chance.choices((0, 1, 2), (2, 5, 3))[0],
+    return Scenario(seed, chance.choices((2, 3, 4), (6, 3, 1))[0], chance.choices((0, 1, 2), (2, 5, 3))[0],
                 chance.choices(("full", "drain", "observe"), (18, 1, 1))[0], rough=chance.choice((0, 0.01, 0.03)))
 
 
@@ -60,28 +69,28 @@ class Healer:
 class World:
     """The region. `run` lets all of it happen and judges."""
 
-    def __init__(self, plot: Plot) -> None:
+    def __init__(self, plot: Scenario) -> None:
         self.plot, self.settings = plot, Tunnels(master=MASTERS[0], slots=plot.slots, mode=plot.mode, hosts=_HOSTS)
         self.chance = Random(plot.seed)  # noqa: S311 - chance here must be repeatable
         self._order = count()
         self._queue: list[tuple[float, int, Callable[[Any], None], Any]] = []
-        self.street = Street(self.chance, self.at, plot.slots, MASTERS[0])
+        self.street = SimulatedRegion(self.chance, self.at, plot.slots, MASTERS[0])
         self.street.now = _BEGAN
-        self.judge = Judge(self.street, plot.mode, plot.slots)
-        self.memory, self.rev, self.written = Memory(), 0, 0.0
+        self.judge = Checker(self.street, plot.mode, plot.slots)
+        self.memory, self.version, self.written = TunnelState(), 0, 0.0
         self.claims = MemoryTable(fault=self._ledger)
-        self.neighbours = [Neighbour(self.street, self.chance.uniform(-1, 1), every)
+        self.neighbours = [PeerRegion(self.street, self.chance.uniform(-1, 1), every)
                            for every, _ in zip((30, 5), range(plot.neighbours), strict=False)]
-        self.frozen: tuple[float, dict[str, Verdict]] = (0.0, {})
+        self.frozen: tuple[float, dict[str, ProbeResult]] = (0.0, {})
         self.away = 0.0
         self.crashes = 0
-        self.troubles = Troubles(self)
+        self.troubles = FaultInjector(self)
 
     def at(self, when: float, call: Callable[[Any], None], what: Any = None) -> None:
         """Call `call(what)` at `when`."""
         heapq.heappush(self._queue, (when, next(self._order), call, what))
 
-    def run(self) -> Timeline:
+    def run(self) -> SimulationResult:
         """Trouble, rounds and minutes until the end."""
         end, queue, street = _BEGAN + self.plot.minutes * 60, self._queue, self.street
         self.at(_BEGAN, self._minute)
@@ -90,7 +99,7 @@ class World:
             street.now, _, call, what = heapq.heappop(queue)
             call(what)
         judge = self.judge
-        return Timeline(self.plot.seed, tuple(judge.harm), dict(judge.acts), dict(judge.pages), self.crashes,
+        return SimulationResult(self.plot.seed, tuple(judge.harm), dict(judge.acts), dict(judge.pages), self.crashes,
                         judge.rounds, self.troubles.count, judge.healed, judge.seconds_out)
 
     # The healer's life.
@@ -118,59 +127,70 @@ class World:
         if now < healer.stalled:
             return
         seen = self._look(now + healer.skew)
-        decision = decide.judge(seen, f"{healer.name}/{now:.2f}")
+        decision = decide.decide(seen, f"{healer.name}/{now:.2f}")
         if decision.acts or decision.pages or chance.random() < self.plot.rough:
             self._resume((healer, self._carry_out(healer, seen, decision)))
         else:
-            self._remember(seen.rev, decision.memory)
+            self._remember(seen.version, decision.memory)
         self.judge.round(self.memory)
 
-    def _look(self, at: float) -> Seen:
+    def _look(self, at: float) -> TunnelObservation:
         street, (until, old) = self.street, self.frozen
         if street.now < until:
             verdicts = old
         else:
-            verdicts = {host.id: Verdict(*street.side(host), at, leads=street.leads(host))
+            verdicts = {host.id: ProbeResult(*street.side(host), at, connected_region=street.leads(host))
                         for host in street.hosts.values()}
         commands: dict[str, Command] = {}
         for slot in self.memory.slots:
             if slot.phase == "restarting" and (said := self._command(slot.command)):
                 commands[slot.command] = said
         canaries = tuple(neighbour.said for neighbour in self.neighbours)
-        return Seen("here", self.settings, self.memory, street.shown(), verdicts, at, canaries, commands, self.rev,
-                    (), *self._throne(at))
+        return TunnelObservation(
+            "here",
+            self.settings,
+            self.memory,
+            street.shown(),
+            verdicts,
+            at,
+            canaries,
+            commands,
+            self.version,
+            (),
+            *self._throne(at),
+        )
 
     def _throne(self, at: float) -> tuple[str, float, str]:
         """As observe.py asks for it: whether the master is fenced, when that was asked, and where the master is."""
         memory, far = self.memory, self.street.far
-        if not memory.fenced and at - memory.asked < FENCE_EVERY:
-            return "", memory.asked, memory.lead
+        if not memory.fenced_primary and at - memory.primary_checked_at < PRIMARY_REFRESH_SECONDS:
+            return "", memory.primary_checked_at, memory.primary_region
         return far.master if far.fenced else "", at, far.master
 
     def _command(self, key: str) -> Command | None:
         """What becomes of a restart is known only if its command was written down."""
-        claim = self.claims.store.items.get((CLAIMS, key))
+        claim = self.claims.store.items.get((EFFECTS_PK, key))
         if claim is None or "command" not in claim[0].body:
             return None
         return "failed" if claim[0].body["command"] == "" else self.street.said(key)
 
-    def _remember(self, rev: int, memory: Memory) -> bool:
-        if rev != self.rev:
+    def _remember(self, version: int, memory: TunnelState) -> bool:
+        if version != self.version:
             return False
-        before, self.memory, self.rev, self.written = self.memory, memory, self.rev + 1, self.street.now
+        before, self.memory, self.version, self.written = self.memory, memory, self.version + 1, self.street.now
         if before.slots is not memory.slots:
             self.judge.remembered(before, memory)
         return True
 
-    def hand(self, ask: hand.Ask, instance: str) -> bool:
+    def hand(self, ask: hand.ManualAction, instance: str) -> bool:
         """Somebody asks for it by hand, from a machine with a clock of its own; whether it was done."""
         person = Healer("hand", self.chance.uniform(-1, 1), 0)
         seen = self._look(self.street.now + person.skew)
         plan = hand.plan(seen, ask, instance)
         if not plan.actions:
             return bool(plan.notes)
-        asked = hand.done(self.memory, self.settings, instance, ask, plan.actions[0].facts["kind"], seen.at)
-        if asked is None or not self._remember(self.rev, asked.memory):
+        asked = hand.done(self.memory, self.settings, instance, ask, plan.actions[0].details["kind"], seen.at)
+        if asked is None or not self._remember(self.version, asked.memory):
             return False
         self.judge.blip(0)
         self._resume((person, self._acts(person, Decision(asked.memory, (asked.act,) if asked.act else ()))))
@@ -192,11 +212,11 @@ class World:
             healer.stalled = now + chance.uniform(1, 60)
         self.at(max(now, healer.stalled) + wait, self._resume, what)
 
-    def _carry_out(self, healer: Healer, seen: Seen, decision: Decision) -> Iterator[float]:
+    def _carry_out(self, healer: Healer, seen: TunnelObservation, decision: Decision) -> Iterator[float]:
         chance, rough = self.chance, self.plot.rough
         yield chance.uniform(0.005, 0.3)
-        if (chance.random() < rough or fences.late(self._standing(healer, decision.memory))
-                or not self._remember(seen.rev, decision.memory)):
+        if (chance.random() < rough or fences.is_stale(self._standing(healer, decision.memory))
+                or not self._remember(seen.version, decision.memory)):
             return
         # Each fourth answer that is lost is asked for again with the same mark, and the round goes on, maybe twice.
         luck = chance.random()
@@ -218,37 +238,37 @@ class World:
             yield self.chance.uniform(0.005, 0.1)
             if self._claimed(f"{page.key}/{decision.memory.at}", healer):
                 yield self.chance.uniform(0.01, 0.3)
-                if not fences.late(self._standing(healer, decision.memory)):
+                if not fences.is_stale(self._standing(healer, decision.memory)):
                     self._page(page)
 
     def _claimed(self, key: str, healer: Healer) -> bool:
         try:
             return fences.claim(self.claims, key, self.street.now + healer.skew) is not None
-        except Unreachable:
+        except Unavailable:
             return False
 
-    def _standing(self, healer: Healer, memory: Memory) -> fences.Standing:
-        return fences.Standing(memory.at, self.street.now + healer.skew, self.settings.stale, memory.turn,
-                               self.memory.turn)
+    def _standing(self, healer: Healer, memory: TunnelState) -> fences.EffectContext:
+        return fences.EffectContext(memory.at, self.street.now + healer.skew, self.settings.stale, memory.run_id,
+                               self.memory.run_id)
 
-    def _call(self, healer: Healer, memory: Memory, act: Act) -> Iterator[float]:
+    def _call(self, healer: Healer, memory: TunnelState, act: RepairAction) -> Iterator[float]:
         streak = next((slot.streak for slot in memory.slots if slot.name == act.slot), None)
         if act.reason == hand.BY_HAND or act.reason.startswith(MOVED):
             # Who asks has looked by himself, and where the master is the table says; what was probed may be older.
             streak = None
-        overtaken = self.street.now - self.written if self.memory.turn != memory.turn else 0.0
-        self.judge.called(act, healer.skew, streak.at if streak else act.at, memory.dark, overtaken)
+        overtaken = self.street.now - self.written if self.memory.run_id != memory.run_id else 0.0
+        self.judge.called(act, healer.skew, streak.at if streak else act.at, memory.all_down_since, overtaken)
         # What is under way arrives, whatever becomes of the healer; or it is lost.
         takes, luck = self.chance.uniform(0.05, 1.5), self.chance.random()
         answer: list[str] = []
         if luck > 2 * self.plot.rough:
             self.at(self.street.now + takes, self._effect, (act, answer))
         yield takes + 0.01
-        if answer and act.kind in ("restart", "point") and luck > 3 * self.plot.rough:
-            item = self.claims.store.items[CLAIMS, act.key][0]
+        if answer and act.kind in ("restart", "repoint") and luck > 3 * self.plot.rough:
+            item = self.claims.store.items[EFFECTS_PK, act.key][0]
             self.claims.store.put(replace(item, body=item.body | {"command": "" if answer[0] else act.key}), "", None)
 
-    def _effect(self, what: tuple[Act, list[str]]) -> None:
+    def _effect(self, what: tuple[RepairAction, list[str]]) -> None:
         act, answer = what
         street, host = self.street, self.street.hosts.get(act.instance)
         if act.kind == "drain":
@@ -259,22 +279,22 @@ class World:
             answer.append(street.register(act.instance))
         elif act.kind == "restart":
             answer.append(street.command(act.instance, act.key))
-        elif act.kind == "point":
+        elif act.kind == "repoint":
             answer.append(street.point(act.instance, act.key, act.to))
         else:
             answer.append(street.terminate(act.instance))
 
-    def _page(self, page: Page) -> None:
+    def _page(self, page: Alert) -> None:
         luck = self.chance.random()
         if luck < self.plot.rough:
             return
         sure = luck > 2 * self.plot.rough
         self.judge.told(page, sure)
-        told = self.memory.told.get(page.key)
+        told = self.memory.alerts.get(page.key)
         if sure and told:
-            self.memory = replace(self.memory, told={**self.memory.told, page.key: Told(told.at, True)})
-            self.rev += 1
+            self.memory = replace(self.memory, alerts={**self.memory.alerts, page.key: AlertDelivery(told.at, True)})
+            self.version += 1
 
     def _ledger(self, call: str) -> None:
         if self.chance.random() < self.plot.rough / 2:
-            raise Unreachable("the ledger")
+            raise Unavailable("the ledger")

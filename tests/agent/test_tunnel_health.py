@@ -164,7 +164,8 @@ def test_it_tells_where_the_tunnel_was_last_started_to(tmp_path: Path) -> None:
         for region in ("eu-west-1", "us-east-1"):
             way.write_text(f"MASTER={region}\nGATEWAY=10.0.0.9\n")
             assert health.ask(near, path="/lead") == (200, region)
-            assert asyncio.run(bearing.ask({"a": near[0]}, near[1], 30)) == {"a": region}
+            assert asyncio.run(bearing.connected_regions({"a": near[0]}, near[1], 30)) == {"a": region}
         assert health.ask(near)[0] == 503
     with tunnel() as listener, served(listener) as (near, _):
-        assert health.ask(near, path="/lead")[0] == 404 and asyncio.run(bearing.ask({"a": near[0]}, near[1], 30)) == {}
+        assert health.ask(near, path="/lead")[0] == 404 and asyncio.run(bearing.connected_regions({"a": near[0]},
+                                                                                                  near[1], 30)) == {}

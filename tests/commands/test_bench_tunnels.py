@@ -12,7 +12,7 @@ from rich.progress import Progress
 
 from commands import bench_tunnels, bench_tunnels_blocks, bench_tunnels_gaps, bench_tunnels_rate
 from commands.bench_tunnels import Row
-from commands.errors import Mistake
+from commands.errors import UsageError
 from commands.processes import ROOT
 from tests.peers import process
 from tests.world.eventually import SECONDS, eventually
@@ -40,12 +40,12 @@ def test_a_limit_is_kept_or_not(value: float, bound: str, limit: float, within: 
 def test_what_cannot_be_measured_is_refused(options: dict[str, object]) -> None:
     given = {"only": "", "endpoints": 10, "probes": 10, "rounds": 1, "faults": 1, "seed": 1, "yards": 1,
              "as_json": False, **options}
-    with pytest.raises(Mistake, match=r"--only speed: there is no such part|are numbers from 1 on"):
+    with pytest.raises(UsageError, match=r"--only speed: there is no such part|are numbers from 1 on"):
         bench_tunnels.bench(**given)  # type: ignore[arg-type]
 
 
 def test_missing_programs_are_named_with_the_remedy() -> None:
-    with pytest.raises(Mistake, match=r"needs no-such-program: apt-get install openssh-server"):
+    with pytest.raises(UsageError, match=r"needs no-such-program: apt-get install openssh-server"):
         bench_tunnels.needed("sh", "no-such-program")
 
 

@@ -86,7 +86,7 @@ def lost(draw: Draw) -> Fault:
 def worked(*yards: Yard, count: int = 20) -> tuple[list[Fault], list[Draw]]:
     told: list[Fault] = []
     waiting = iter(bench_tunnels_yard.draws(count, 1))
-    bench_tunnels_faults.work(cast("list[bench_tunnels_yard.Yard]", yards), waiting, told.append)
+    bench_tunnels_faults.work(cast("list[bench_tunnels_yard.BenchRegion]", yards), waiting, told.append)
     return told, list(waiting)
 
 

@@ -11,7 +11,7 @@ import pytest
 from chalicelib.fleet import FleetError
 from chalicelib.tasks import registry
 from commands import check, cli, processes
-from commands.errors import Mistake
+from commands.errors import UsageError
 from commands.processes import Children
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -30,7 +30,7 @@ def bad(children: Children) -> check.Findings:
 
 
 def mistaken(children: Children) -> check.Findings:
-    raise Mistake("one:1\ntwo:2")
+    raise UsageError("one:1\ntwo:2")
 
 
 def refused(children: Children) -> check.Findings:

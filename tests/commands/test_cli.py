@@ -15,7 +15,7 @@ import typer
 
 from chalicelib.fleet import FleetError
 from commands import cli
-from commands.errors import Mistake
+from commands.errors import UsageError
 from tests.world.eventually import SECONDS, eventually
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -86,7 +86,7 @@ def _put(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     monkeypatch.setattr(cli, "_function", lambda place: command)
 
 
-@pytest.mark.parametrize("kind", [Mistake, FleetError])
+@pytest.mark.parametrize("kind", [UsageError, FleetError])
 def test_what_a_command_calls_a_mistake_is_printed_line_by_line(
     kind: type[Exception], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 from commands import conform_ask
 from commands.conform_calls import Calls, Pace
 from commands.conform_zone import Place
-from commands.errors import Mistake
+from commands.errors import UsageError
 from sandbox.route53.twin import Twin
 from tests.route53.conftest import Clock, client_of
 
@@ -32,7 +32,7 @@ def test_name_servers_that_cannot_be_looked_up(asked: tuple[Calls, Place], monke
         raise OSError("unknown")
 
     monkeypatch.setattr("socket.gethostbyname", unknown)
-    with pytest.raises(Mistake, match=r"ns-1\.route53-twin\.example.* cannot be looked up"):
+    with pytest.raises(UsageError, match=r"ns-1\.route53-twin\.example.* cannot be looked up"):
         conform_ask.servers(*asked)
 
 

@@ -8,7 +8,7 @@ import pytest
 from commands import cli, conform
 from commands.conform_calls import Pace
 from commands.conform_moves import Look, Move, model, seen, target
-from commands.errors import Mistake
+from commands.errors import UsageError
 from sandbox.route53.probes import Result
 from sandbox.route53.twin import Twin
 from sandbox.route53.verdicts import AfterMove
@@ -111,5 +111,5 @@ def test_a_target_is_read(text: str, address: str) -> None:
 
 @pytest.mark.parametrize("text", ["198.51.100.1", "host:80", "198.51.100.1:", ":80", ""])
 def test_what_is_no_target(text: str) -> None:
-    with pytest.raises(Mistake, match=r"--dead .*: write an IP address and a port"):
+    with pytest.raises(UsageError, match=r"--dead .*: write an IP address and a port"):
         target(text, "--dead")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from commands import cli, diff
-from commands.errors import Mistake
+from commands.errors import UsageError
 from commands.processes import ROOT
 
 SPRING = ["--from", "2026-03-28", "--days", "3"]
@@ -95,7 +95,7 @@ def test_mistakes_are_told_in_one_piece(
 
 def test_a_bad_line_is_named_with_its_place(tmp_path: Path) -> None:
     bad = folder(tmp_path, "61 * * * * root bad")
-    with pytest.raises(Mistake, match=r"cron: cron\.d/backup:2:1: error: bad minute"):
+    with pytest.raises(UsageError, match=r"cron: cron\.d/backup:2:1: error: bad minute"):
         diff.jobs_of(str(bad))
 
 

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 
 from chalicelib import fleet
 from commands import cli, door, show
-from commands.errors import Mistake
+from commands.errors import UsageError
 
 FLEET = fleet.parse(
     'name = "acme"\nregions = [{name = "eu-west-1"}, {name = "us-east-1"}]\ncoordination = {regions = ["eu-west-1"]}'
@@ -79,9 +79,9 @@ class Silent:
         raise self.error
 
 
-def made(home: Any, other: Any = None) -> door.Door:
+def made(home: Any, other: Any = None) -> door.OperationClient:
     clients = {("lambda", "eu-west-1"): home, ("lambda", "us-east-1"): other, ("logs", "eu-west-1"): Logs()}
-    return door.Door(FLEET, "prod", lambda service, region: clients[service, region], "AWS")
+    return door.OperationClient(FLEET, "prod", lambda service, region: clients[service, region], "AWS")
 
 
 def planned(report: dict[str, Any]) -> dict[str, Any]:
@@ -109,12 +109,12 @@ def test_a_broken_operation_says_what_broke() -> None:
 def test_an_unknown_operation_lists_those_there_are() -> None:
     lambdas = Lambdas({"acme-prod-schedules_why": dict, "acme-prod-tasks_peek": dict})
     said = "'schedules.wy' is not an operation; did you mean schedules.why? There are: schedules.why, tasks.peek"
-    with pytest.raises(Mistake, match=f"^{re.escape(said)}$"):
+    with pytest.raises(UsageError, match=f"^{re.escape(said)}$"):
         made(lambdas).invoke("schedules.wy", {})
 
 
 def test_a_stage_that_is_not_deployed() -> None:
-    with pytest.raises(Mistake, match=r"eu-west-1: stage 'prod' is not deployed; ./lamp deploy --stage prod"):
+    with pytest.raises(UsageError, match=r"eu-west-1: stage 'prod' is not deployed; ./lamp deploy --stage prod"):
         made(Lambdas({})).invoke("schedules.why", {})
 
 
@@ -135,7 +135,7 @@ GONE = EndpointConnectionError(endpoint_url="https://lambda.eu-west-1.amazonaws.
     ],
 )
 def test_what_goes_wrong_on_the_way_is_a_mistake_that_names_the_place(error: Exception, said: str) -> None:
-    with pytest.raises(Mistake, match=said):
+    with pytest.raises(UsageError, match=said):
         made(Silent(error)).invoke("schedules.why", {})
 
 
@@ -146,18 +146,18 @@ def test_the_next_region_is_asked_when_home_is_silent(error: Exception) -> None:
 
 
 def test_no_other_region_is_asked_for_what_home_refuses() -> None:
-    with pytest.raises(Mistake, match="not you"):
+    with pytest.raises(UsageError, match="not you"):
         made(Silent(DENIED), Lambdas({"acme-prod-schedules_why": dict})).ask("schedules.why", {})
 
 
 def test_all_regions_silent() -> None:
-    with pytest.raises(Mistake) as caught:
+    with pytest.raises(UsageError) as caught:
         made(Silent(GONE), Silent(DOWN)).ask("schedules.why", {})
     assert len(str(caught.value).splitlines()) == 3
 
 
 @pytest.fixture
-def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[door.Door], None]:
+def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[door.OperationClient], None]:
     """Lets the commands find this door."""
     monkeypatch.setenv("COLUMNS", "130")
     return lambda way: monkeypatch.setattr(door, "find", lambda stage: way)
@@ -178,7 +178,7 @@ PLAN = {"actions": [{"kind": "pause", "target": "backup", "reason": "moving hous
 )
 def test_run(
     words: list[str], asked: Any, status: str, shown: str, exits: int,
-    at: Callable[[door.Door], None], capsys: pytest.CaptureFixture[str],
+    at: Callable[[door.OperationClient], None], capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     said = {"operation": "schedules.pause", "status": status, "message": "why not", "digest": "abc", "plan": PLAN}
     lambdas = Lambdas({"acme-prod-schedules_pause": lambda payload: said})
@@ -205,14 +205,14 @@ def test_log_lines_for_people(line: str, shown: str) -> None:
 
 
 def test_run_of_what_breaks_exits_with_1(
-    at: Callable[[door.Door], None], capsys: pytest.CaptureFixture[str]
+    at: Callable[[door.OperationClient], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     at(made(Lambdas({"acme-prod-schedules_run": lambda asked: {"errorType": "E", "errorMessage": "m"}}, broken=True)))
     assert cli.main(["run", "schedules.run"]) == 1
     assert "broke in eu-west-1: E: m" in capsys.readouterr().out
 
 
-def test_why(at: Callable[[door.Door], None], capsys: pytest.CaptureFixture[str]) -> None:
+def test_why(at: Callable[[door.OperationClient], None], capsys: pytest.CaptureFixture[str]) -> None:
     told = {"job": "backup", "minute": "2026-03-29T00:30Z", "answer": "DST-moved",
             "sentence": "the clock skipped it", "output": "dumping\n[bold]done"}  # fmt: skip
     lambdas = Lambdas({"acme-prod-schedules_why": lambda asked: planned(told)})
@@ -237,7 +237,7 @@ def queue(name: str, waiting: int) -> dict[str, Any]:
             "dead_letters": name.endswith("-dead")}  # fmt: skip
 
 
-def test_status(at: Callable[[door.Door], None], capsys: pytest.CaptureFixture[str]) -> None:
+def test_status(at: Callable[[door.OperationClient], None], capsys: pytest.CaptureFixture[str]) -> None:
     queues = {"queues": [queue("default", 7), queue("default-dead", 3), queue("schedule-runs-dead", 0)]}
     home = Lambdas({"acme-prod-schedules_status": lambda asked: planned(JOBS),
                     "acme-prod-tasks_status": lambda asked: planned(queues)})  # fmt: skip

@@ -12,7 +12,7 @@ from chalicelib import fleet
 from chalicelib.schedules import catalogue, findings
 from chalicelib.version import VERSION
 from commands import init
-from commands.errors import Mistake
+from commands.errors import UsageError
 from commands.packaging import ROOT
 
 
@@ -61,7 +61,7 @@ def test_init_beside_a_file_of_the_same_name_writes_nothing(tmp_path: Path) -> N
     (tmp_path / "tasks" / "invoices.py").write_text("mine = 1\n")
     (tmp_path / "fleet.toml").write_text("")
     before = tree(tmp_path)
-    with pytest.raises(Mistake) as caught:
+    with pytest.raises(UsageError) as caught:
         init.write(tmp_path, init.contents("acme"))
     assert [line.split(": ")[0] for line in str(caught.value).splitlines()] == [
         str(tmp_path / "fleet.toml"), str(tmp_path / "tasks" / "invoices.py")]
@@ -89,7 +89,7 @@ def test_init_that_fails_at_any_file_leaves_nothing(
         link(source, target)
 
     monkeypatch.setattr(os, "link", failing)
-    with pytest.raises(Mistake if isinstance(failure, OSError) else KeyboardInterrupt):
+    with pytest.raises(UsageError if isinstance(failure, OSError) else KeyboardInterrupt):
         init.write(tmp_path / "deep" / "new", init.contents("acme"))
     assert list(tmp_path.iterdir()) == []
 
@@ -104,20 +104,20 @@ def test_init_goes_on_where_a_killed_one_stopped(tmp_path: Path) -> None:
 
 def test_init_does_not_follow_a_dangling_link(tmp_path: Path) -> None:
     (tmp_path / "README.md").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(Mistake, match=r"README\.md: is there already"):
+    with pytest.raises(UsageError, match=r"README\.md: is there already"):
         init.write(tmp_path, init.contents("acme"))
     assert not (tmp_path / "elsewhere").exists()
 
 
 def test_init_through_a_file_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(Mistake, match="file"):
+    with pytest.raises(UsageError, match="file"):
         init.write(tmp_path / "file", init.contents("acme"))
 
 
 @pytest.mark.parametrize("name", ["", "9lives", "a" * 21, "acme\n", 'a"b', "Ä"])
 def test_name_that_aws_would_refuse_is_refused(name: str) -> None:
-    with pytest.raises(Mistake, match=r"--name .*: a fleet's name has up to 20 small letters, digits and hyphens"):
+    with pytest.raises(UsageError, match=r"--name .*: a fleet's name has up to 20 small letters, digits and hyphens"):
         init.contents(name)
 
 

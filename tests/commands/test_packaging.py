@@ -15,7 +15,7 @@ import pytest
 
 from chalicelib.fleet import FleetError
 from commands import packaging, resources, wheels
-from commands.errors import Mistake
+from commands.errors import UsageError
 from tests.project import copy
 
 
@@ -234,7 +234,7 @@ def test_another_source_gives_other_bytes(project: Path, package: packaging.Pack
 
 @pytest.mark.parametrize("stage", ["", "Prod", "1prod", "a" * 17, "pr od", "../x"])
 def test_a_wrong_stage_is_refused(stage: str) -> None:
-    with pytest.raises(Mistake, match="--stage"):
+    with pytest.raises(UsageError, match="--stage"):
         packaging.build(stage)
 
 
@@ -259,7 +259,7 @@ servers = [{region = "eu-west-1", host = "db"}]
 def test_the_certificates_that_fleet_toml_names_go_along(tmp_path: Path) -> None:
     mine = copy(tmp_path)
     (mine / "fleet.toml").write_text((mine / "fleet.toml").read_text() + DATABASE)
-    with pytest.raises(Mistake, match=r"ours\.pem' is no file of this project"):
+    with pytest.raises(UsageError, match=r"ours\.pem' is no file of this project"):
         packaging.build("prod", root=mine)
     (mine / "certificates").mkdir()
     (mine / "certificates" / "ours.pem").write_text("PEM")
@@ -270,14 +270,14 @@ def test_the_certificates_that_fleet_toml_names_go_along(tmp_path: Path) -> None
 def test_a_wrong_schedule_is_refused_at_its_place(project: Path, tmp_path: Path) -> None:
     changed = copy(tmp_path, project)
     (changed / "cron" / "crontabs" / "wrong").write_text("# a comment\n61 * * * * true\n")
-    with pytest.raises(Mistake, match=r"crontabs/wrong:2:1: error: bad minute"):
+    with pytest.raises(UsageError, match=r"crontabs/wrong:2:1: error: bad minute"):
         packaging.build("prod", root=changed)
 
 
 def test_an_app_that_cannot_be_imported_is_told_in_one_line(project: Path, tmp_path: Path) -> None:
     changed = copy(tmp_path, project)
     (changed / "app.py").write_text("import nothing_of_that_name\n")
-    with pytest.raises(Mistake, match=r"the app cannot be packaged: .*nothing_of_that_name"):
+    with pytest.raises(UsageError, match=r"the app cannot be packaged: .*nothing_of_that_name"):
         packaging.build("prod", root=changed)
 
 
@@ -288,7 +288,7 @@ def test_a_lambda_missing_in_the_config_is_told(project: Path, tmp_path: Path) -
     config = json.loads(path.read_text())
     del config["stages"]["any"]["lambda_functions"]["tasks_peek"]
     path.write_text(json.dumps(config))
-    with pytest.raises(Mistake, match="TasksPeek"):
+    with pytest.raises(UsageError, match="TasksPeek"):
         packaging.build("prod", root=changed)
 
 
@@ -296,6 +296,6 @@ def test_packages_that_cannot_be_fetched_are_named(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     path = tmp_path / "requirements.txt"
     path.write_text("no-such-package-of-ours==1.0\n")
-    with pytest.raises(Mistake, match="no-such-package-of-ours"):
+    with pytest.raises(UsageError, match="no-such-package-of-ours"):
         wheels.site(path, wheels.LAMBDA, tmp_path / "wheels")
     assert list((tmp_path / "wheels").iterdir()) == []

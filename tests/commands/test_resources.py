@@ -7,7 +7,7 @@ import pytest
 
 from chalicelib import fleet
 from commands import resources
-from commands.errors import Mistake
+from commands.errors import UsageError
 
 HEAD = 'name = "f"\ncoordination = { regions = ["eu-west-1"] }\n[[regions]]\nname = "eu-west-1"\n'
 STATIC = {"Resources": {"Alerts": {"Type": "AWS::SNS::Topic"}}}
@@ -102,6 +102,6 @@ def test_logical_ids(name: str, id: str) -> None:
 
 def test_two_names_that_the_stack_could_not_tell_apart_are_refused() -> None:
     both = '[[queues]]\nname = "mail-1"\n[[queues]]\nname = "{}"\n'
-    with pytest.raises(Mistake, match="'mail-1' and 'mail1' would both be QueueMail1"):
+    with pytest.raises(UsageError, match="'mail-1' and 'mail1' would both be QueueMail1"):
         merged(both.format("mail1"))
     assert {"QueueMail1", "QueueMail11"} <= merged(both.format("mail11")).keys()

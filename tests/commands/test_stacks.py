@@ -7,7 +7,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, ProfileNotFound
 
 from commands import account, stacks
-from commands.errors import Mistake
+from commands.errors import UsageError
 from commands.stacks import Change, Pace, Stack
 
 STACK = Stack("eu-west-1", "f-prod")
@@ -82,7 +82,7 @@ def test_no_change_is_no_mistake_and_leaves_no_change_set(reason: str) -> None:
 
 def test_a_refused_template_is_told_and_leaves_neither_change_set_nor_stack() -> None:
     answers = Answers(None, {"Status": "FAILED", "StatusReason": "Transform AWS::Serverless failed with: x"})
-    with pytest.raises(Mistake, match=r"eu-west-1 f-prod: CloudFormation refuses the template: Transform .* x"):
+    with pytest.raises(UsageError, match=r"eu-west-1 f-prod: CloudFormation refuses the template: Transform .* x"):
         prepare(answers)
     assert answers.asked == ["create_change_set CREATE", "delete_change_set", "delete_stack"]
 
@@ -101,14 +101,14 @@ def test_what_is_there_decides_between_creating_and_updating(status: str | None,
     ("ROLLBACK_IN_PROGRESS", "another deployment"), ("UPDATE_ROLLBACK_FAILED", "continue the rollback")])
 def test_what_is_in_the_way_is_told_before_anything_is_changed(status: str, says: str) -> None:
     answers = Answers(status)
-    with pytest.raises(Mistake, match=says):
+    with pytest.raises(UsageError, match=says):
         prepare(answers)
     assert answers.asked == []
 
 
 def test_waiting_ends_when_it_is_told_to() -> None:
     answers = Answers("CREATE_COMPLETE", {"Status": "CREATE_PENDING"})
-    with pytest.raises(Mistake, match="CloudFormation goes on by itself"):
+    with pytest.raises(UsageError, match="CloudFormation goes on by itself"):
         stacks.prepare(answers, STACK, {}, None, {}, Pace(look=0, over=lambda: True))
 
 
@@ -133,6 +133,6 @@ def said() -> Iterator[tuple[Any, str]]:
 
 @pytest.mark.parametrize(("error", "text"), list(said()))
 def test_refusals_say_where_and_what_to_do(error: Any, text: str) -> None:
-    with pytest.raises(Mistake) as mistake, account.spoken("eu-west-1"):
+    with pytest.raises(UsageError) as mistake, account.spoken("eu-west-1"):
         raise error
     assert str(mistake.value).startswith("eu-west-1: ") and text in str(mistake.value)

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from chalicelib.fleet import load
-from commands.errors import Mistake
+from commands.errors import UsageError
 from commands.task_check import warnings
 
 FLEET = """
@@ -47,7 +47,7 @@ def test_a_warning_does_not_refuse(tmp_path: Path) -> None:
     ("raise SystemExit('not here')", {}, "tasks/: cannot be imported: not here"),
 ])
 def test_what_is_wrong_refuses_the_package(tmp_path: Path, text: str, times: dict[str, int], says: str) -> None:
-    with pytest.raises(Mistake) as error:
+    with pytest.raises(UsageError) as error:
         told(tmp_path, text, **times)
     assert says in str(error.value)
     assert "Traceback" not in str(error.value)

@@ -11,7 +11,7 @@ import pytest
 
 from chalicelib import fleet
 from commands import packaging, resources, tunnel_resources, tunnel_role
-from commands.errors import Mistake
+from commands.errors import UsageError
 from tests.project import copy
 from tests.tunnels.fleets import FAR, HOST_KEY, MASTER, NEAR, TEXT, WAYS, parsed
 
@@ -101,7 +101,7 @@ def test_ways_that_do_not_fit_onto_a_host_are_refused() -> None:
     places = "".join(
         f'[[tunnels.hosts.regions]]\nname = "{name}"\nvpc = "vpc-01234567"\nsubnets = ["subnet-01234567"]\n'
         for name in names)
-    with pytest.raises(Mistake, match=r"user data .* fewer \[\[tunnels.hosts.ways\]\], or shorter names"):
+    with pytest.raises(UsageError, match=r"user data .* fewer \[\[tunnels.hosts.ways\]\], or shorter names"):
         template(TEXT.replace("[tunnels]", f"{regions}[tunnels]") + places + ways)
 
 
@@ -217,7 +217,7 @@ def test_the_host_keys_are_a_known_hosts_file_under_the_name_that_ssh_looks_for(
 
 def test_a_name_that_no_target_group_can_have_is_refused_before_anything_is_deployed() -> None:
     assert template(stage="s" * 22)
-    with pytest.raises(Mistake, match="AWS allows 32 characters: take a shorter name"):
+    with pytest.raises(UsageError, match="AWS allows 32 characters: take a shorter name"):
         template(stage="s" * 23)
 
 

@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 
 from chalicelib.databases.reach import Reach
-from chalicelib.databases.records import State
+from chalicelib.databases.records import ServerStatus
 from chalicelib.databases.server import Server
 from chalicelib.ledger import Item
-from chalicelib.site import Site
+from chalicelib.site import RegionContext
 from sandbox.simulation.parts import MemoryTable
 
 
@@ -37,11 +37,11 @@ class Fuse:
         self.left -= 1
         return effect()
 
-    def site(self, site: Site) -> Site:
+    def site(self, site: RegionContext) -> RegionContext:
         """The site with the fuse in its coordination table."""
-        return msgspec.structs.replace(site, coordination=Table(self, self._table))
+        return msgspec.structs.replace(site, shared_store=Table(self, self._table))
 
-    def reach(self, site: Site, region: str, admin: bool) -> Server:
+    def reach(self, site: RegionContext, region: str, admin: bool) -> Server:
         """The server, with the fuse in each of its effects."""
         return Wrapped(self, self._reach(site, region, admin))
 
@@ -54,17 +54,19 @@ class Table(MemoryTable):
         self._fuse = fuse
 
     def create(
-        self, pk: str, sk: str, body: dict[str, Any], *, ttl: int | None = None, writer: str = ""
+        self, pk: str, sk: str, body: dict[str, Any], *, ttl: int | None = None, write_id: str = ""
     ) -> Item | None:
         create = super().create
         self._fuse.meanwhile()
-        made: Item | None = self._fuse.burn(lambda: create(pk, sk, body, ttl=ttl, writer=writer))
+        made: Item | None = self._fuse.burn(lambda: create(pk, sk, body, ttl=ttl, write_id=write_id))
         return made
 
-    def swap(self, old: Item, body: dict[str, Any], *, ttl: int | None = None, writer: str = "") -> Item | None:
-        swap = super().swap
+    def compare_and_set(
+        self, old: Item, body: dict[str, Any], *, ttl: int | None = None, write_id: str = ""
+    ) -> Item | None:
+        swap = super().compare_and_set
         self._fuse.meanwhile()
-        done: Item | None = self._fuse.burn(lambda: swap(old, body, ttl=ttl, writer=writer))
+        done: Item | None = self._fuse.burn(lambda: swap(old, body, ttl=ttl, write_id=write_id))
         return done
 
 
@@ -74,11 +76,11 @@ class Wrapped:
     def __init__(self, fuse: Fuse, server: Server) -> None:
         self._fuse, self._server = fuse, server
 
-    def look(self) -> State:
-        return self._server.look()
+    def read_status(self) -> ServerStatus:
+        return self._server.read_status()
 
-    def beat(self, region: str) -> float:
-        return self._server.beat(region)
+    def write_heartbeat(self, region: str) -> float:
+        return self._server.write_heartbeat(region)
 
     def start(self, threads: Sequence[str]) -> None:
         self._fuse.burn(lambda: self._server.start(threads))
@@ -86,18 +88,18 @@ class Wrapped:
     def stop(self, thread: str = "") -> None:
         self._fuse.burn(lambda: self._server.stop(thread))
 
-    def forget(self) -> None:
-        self._fuse.burn(self._server.forget)
+    def reset_replica(self) -> None:
+        self._fuse.burn(self._server.reset_replica)
 
-    def follow(self, host: str, port: int) -> None:
-        self._fuse.burn(lambda: self._server.follow(host, port))
+    def change_source(self, host: str, port: int) -> None:
+        self._fuse.burn(lambda: self._server.change_source(host, port))
 
     def tune(self) -> None:
         self._fuse.burn(self._server.tune)
 
-    def close(self) -> int:
-        cut: int = self._fuse.burn(self._server.close)
+    def set_read_only(self) -> int:
+        cut: int = self._fuse.burn(self._server.set_read_only)
         return cut
 
-    def open(self) -> None:
-        self._fuse.burn(self._server.open)
+    def set_writable(self) -> None:
+        self._fuse.burn(self._server.set_writable)

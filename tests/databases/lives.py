@@ -71,7 +71,7 @@ def _rejoin(world: World) -> None:
     for model in () if world.master.promotion else world.models.values():
         whole = new.log[: len(model.log)] == model.log
         if model is not new and not model.source and model.read_only and model.alive and whole:
-            model.follow(model.world.host(new.region), 3306)
+            model.change_source(model.world.host(new.region), 3306)
 
 
 def _cut(world: World) -> None:

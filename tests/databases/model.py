@@ -11,14 +11,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from chalicelib import control, fleet
-from chalicelib.control import Failed
+from chalicelib.control import RunFailed
 from chalicelib.databases.connection import DatabaseError
-from chalicelib.databases.gtid import Gtids, read
+from chalicelib.databases.gtid import GtidSet, read
 from chalicelib.databases.operations import Databases
-from chalicelib.databases.records import MASTER, Master, Replication, State, Thread, Trouble
+from chalicelib.databases.records import MASTER, PrimaryRecord, ReplicaStatus, ReplicaThread, ServerError, ServerStatus
 from chalicelib.databases.records import read as read_item
 from chalicelib.databases.server import Server
-from chalicelib.site import Site
+from chalicelib.site import RegionContext
 from chalicelib.tunnels import records as healer
 from sandbox.simulation.parts import MemoryTable, MemoryTopic
 from tests.databases.crash import Fuse
@@ -55,22 +55,41 @@ class Model:
         self.io_errno = self.sql_errno = 0
         self.beats: dict[str, float] = {}
 
-    def look(self) -> State:
+    def read_status(self) -> ServerStatus:
         replication = None
         if self.source:
             received = self.log + self.relay
-            replication = Replication(Thread(self._io(), self.io_errno), Thread(self.sql, self.sql_errno),  # type: ignore[arg-type]
-                                      self.source, 3306, True, gtids(received), connect_retry=1, heartbeat=1.0,
-                                      source=str(self.world.by_host(self.source).number))
-        return State(self.region, "mariadb", "10.11.0-MariaDB", str(self.number), self.read_only, gtids(self.log),
-                     self.world.now, self.world.now, net_timeout=4, replication=replication, beats=dict(self.beats))
+            replication = ReplicaStatus(
+                ReplicaThread(self._io(), self.io_errno),  # type: ignore[arg-type]
+                ReplicaThread(self.sql, self.sql_errno),  # type: ignore[arg-type]
+                self.source,
+                3306,
+                True,
+                gtids(received),
+                connect_retry=1,
+                heartbeat=1.0,
+                source=str(self.world.by_host(self.source).number),
+            )
+        return ServerStatus(
+            self.region,
+            "mariadb",
+            "10.11.0-MariaDB",
+            str(self.number),
+            self.read_only,
+            gtids(self.log),
+            self.world.now,
+            self.world.now,
+            replica_net_timeout=4,
+            replication=replication,
+            heartbeats=dict(self.beats),
+        )
 
     def _io(self) -> str:
         return "connecting" if self.io == "running" and not self.world.flows(self) else self.io
 
-    def beat(self, region: str) -> float:
+    def write_heartbeat(self, region: str) -> float:
         if self.read_only:
-            raise DatabaseError(Trouble("sql", self.region, "read-only", 1290))
+            raise DatabaseError(ServerError("sql", self.region, "read-only", 1290))
         self.beats[region] = self.world.now
         return self.world.now
 
@@ -88,11 +107,11 @@ class Model:
         self.io = "stopped" if thread in ("", "IO") else self.io
         self.sql = "stopped" if thread in ("", "SQL") else self.sql
 
-    def forget(self) -> None:
+    def reset_replica(self) -> None:
         self.stop()
         self.source, self.relay = "", []
 
-    def follow(self, host: str, port: int) -> None:
+    def change_source(self, host: str, port: int) -> None:
         # The new master has it, or nobody will.
         self.source, self.relay = host, []
         self.start(("IO", "SQL"))
@@ -101,11 +120,11 @@ class Model:
         self.stop()
         self.start(("IO", "SQL"))
 
-    def close(self) -> int:
+    def set_read_only(self) -> int:
         self.read_only = True
         return 0
 
-    def open(self) -> None:
+    def set_writable(self) -> None:
         self.read_only = False
 
     def write(self) -> Row:
@@ -136,7 +155,7 @@ class Model:
         self.io, self.sql = "running", "running"
 
 
-def gtids(rows: Sequence[Row]) -> Gtids:
+def gtids(rows: Sequence[Row]) -> GtidSet:
     """As MariaDB's gtid_binlog_state has it."""
     return read("mariadb", ",".join(f"0-{server}-{number}" for server, number in dict(rows).items()))
 
@@ -150,7 +169,7 @@ class Guarded:
     def __getattr__(self, name: str) -> Any:
         if not self._model.alive or (self._site, self._model.region) in self._world.cut:
             def silent(*_: object) -> Any:
-                raise DatabaseError(Trouble("silent", self._model.region, "gave no answer in time"))
+                raise DatabaseError(ServerError("silent", self._model.region, "gave no answer in time"))
             return silent
         return getattr(self._model, name)
 
@@ -188,12 +207,12 @@ class World:
         source = self.by_host(replica.source)
         return source.alive and (replica.region, source.region) not in self.cut
 
-    def site(self, region: str) -> Site:
-        site = Site(region, "test", self.fleet, MemoryTable(), self.tables[region], {}, self.alerts[region],
+    def site(self, region: str) -> RegionContext:
+        site = RegionContext(region, "test", self.fleet, MemoryTable(), self.tables[region], {}, self.alerts[region],
                     clock=lambda: self.now)
         return self.fuse.site(site)
 
-    def _reach(self, site: Site, region: str, admin: bool) -> Server:
+    def _reach(self, site: RegionContext, region: str, admin: bool) -> Server:
         guarded: Any = Guarded(self, self.models[region], site.region)
         return guarded  # type: ignore[no-any-return]
 
@@ -205,16 +224,16 @@ class World:
                 model.pump()
 
     @property
-    def master(self) -> Master:
-        item = self.fuse.site(self.site(EU)).coordination.get(*MASTER)
-        return read_item(item.body, Master) if item else Master(EU)
+    def master(self) -> PrimaryRecord:
+        item = self.fuse.site(self.site(EU)).shared_store.get(*MASTER)
+        return read_item(item.body, PrimaryRecord) if item else PrimaryRecord(EU)
 
     def scheduled(self, region: str, name: str) -> None:
         """A minute's run in a region; `Failed` is one that Lambda would count."""
         event = {"detail-type": "Scheduled Event", "time": _stamp(self.now)}
         try:
             control.run(getattr(self.operations, name), self.site(region), event, f"{region} {self.now}")
-        except Failed as failure:
+        except RunFailed as failure:
             self.violations.append(f"{name}: {failure}")
         if name == "watch":
             self._watched(region)
@@ -248,8 +267,8 @@ class World:
     def judged(self, region: str, up: int, slots: int, age: int) -> None:
         """What the tunnels' healer of a region leaves after a round."""
         phases = ["healthy"] * up + ["drained"] * (slots - up)
-        memory = healer.Memory(at=self.now - age, slots=tuple(
-            healer.Slot(str(number), phase=phase) for number, phase in enumerate(phases)))  # type: ignore[arg-type]
+        memory = healer.TunnelState(at=self.now - age, slots=tuple(
+            healer.Member(str(number), phase=phase) for number, phase in enumerate(phases)))  # type: ignore[arg-type]
         self.tables[region].create(*healer.KEY, healer.body(memory))
 
     def check(self) -> None:

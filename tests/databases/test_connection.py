@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from chalicelib.databases.connection import DatabaseError, Place, session
 from chalicelib.databases.declared import Databases, Server
-from chalicelib.databases.records import Trouble
+from chalicelib.databases.records import ServerError
 from chalicelib.databases.secrets import Login
 from chalicelib.durations import Duration
 from tests.peers import mariadb, process
@@ -55,7 +55,7 @@ def listening(talk: Callable[[socket.socket], None]) -> Iterator[Place]:
         thread.join(process.PATIENCE)
 
 
-def trouble(place: Place, change: Databases = SETTINGS, wait: float = 0.3, login: Login = LOGIN) -> Trouble:
+def trouble(place: Place, change: Databases = SETTINGS, wait: float = 0.3, login: Login = LOGIN) -> ServerError:
     with pytest.raises(DatabaseError) as caught, session(place, login, change, Path("/"), wait) as talk:
         talk.rows("SELECT 1")
     assert "s3cret" not in repr(caught.value) + str(caught.value) + repr(login)

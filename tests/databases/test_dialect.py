@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from chalicelib.databases import dialect, gtid
-from chalicelib.databases.records import Thread
+from chalicelib.databases.records import ReplicaThread
 
 UUID = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
 # As MySQL 8.0 answers; the names are those of its reference manual, "SHOW REPLICA STATUS Statement".
@@ -24,18 +24,19 @@ MYSQL = {"version": "8.0.39", "server_id": "2", "server_uuid": UUID, "read_only"
 
 def test_a_mysql_replica_is_read() -> None:
     found = dialect.state("us-east-1", 5.0, 6.0, MYSQL, [MYSQL_ROW])
-    assert (found.engine, found.id, found.read_only, found.log_bin, found.log_updates, found.net_timeout) == (
+    assert (found.engine, found.id, found.read_only, found.log_bin, found.log_updates, found.replica_net_timeout) == (
         "mysql", UUID, True, True, True, 60)
-    assert found.replication and found.replication.io == Thread("connecting", 2003, "error connecting to source")
-    assert found.replication.sql == Thread("stopped", 1062, "Duplicate entry") and found.replication.gtid
-    assert str(found.gtids) == f"{UUID}:1-10" and str(found.received) == f"{UUID}:1-12"
+    assert found.replication and found.replication.io == ReplicaThread("connecting", 2003, "error connecting to source")
+    assert found.replication.sql == ReplicaThread("stopped", 1062, "Duplicate entry") and found.replication.gtid
+    assert str(found.executed_gtids) == f"{UUID}:1-10" and str(found.retrieved_gtids) == f"{UUID}:1-12"
     assert found.replication.source == UUID
-    assert (found.replication.host, found.replication.port, found.replication.behind) == ("10.0.0.1", 3306, None)
+    assert (found.replication.host, found.replication.port, found.replication.seconds_behind_source) == ("10.0.0.1",
+                                                                                                         3306, None)
 
 
 def test_a_mysql_master_is_read() -> None:
     found = dialect.state("eu-west-1", 5.0, 6.0, MYSQL | {"read_only": "OFF", "super_read_only": "OFF"}, [])
-    assert found.replication is None and not found.read_only and found.received == found.gtids
+    assert found.replication is None and not found.read_only and found.retrieved_gtids == found.executed_gtids
 
 
 def test_a_replica_without_gtids_is_known_as_one() -> None:
@@ -47,7 +48,7 @@ def test_an_old_mysql_and_super_read_only_alone() -> None:
     row = {"Slave_IO_Running": "Yes", "Slave_SQL_Running": "Yes", "Master_Host": "m", "Master_Port": 3306,
            "Auto_Position": 1, "Seconds_Behind_Master": 3}
     found = dialect.state("us-east-1", 5.0, 6.0, MYSQL | {"read_only": "OFF"}, [row])
-    assert found.replication and found.replication.behind == 3 and found.read_only
+    assert found.replication and found.replication.seconds_behind_source == 3 and found.read_only
 
 
 @pytest.mark.parametrize("variables", [{}, {"version": ""}, {"version": "8.0.39", "gtid_executed": "nonsense"}])

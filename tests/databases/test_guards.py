@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from chalicelib import control, fleet
-from chalicelib.control import Refused
+from chalicelib.control import Rejected
 from chalicelib.databases import act, decide, draining, healing, promoting, promotion
-from chalicelib.databases.gtid import Gtids
+from chalicelib.databases.gtid import GtidSet
 from chalicelib.databases.observe import RegionAsked
-from chalicelib.databases.records import MASTER, Master, Promotion, body
+from chalicelib.databases.records import MASTER, PrimaryRecord, Promotion, body
 from tests.databases.crash import Crash
 from tests.databases.model import AP, EU, TOML, US, World, in_step
 
@@ -103,7 +103,7 @@ def stale_promotion_goes_on() -> bool:
     for action in plan.actions[1:]:
         try:
             operation.act[action.kind](found.site(US), request, [action])
-        except Refused:
+        except Rejected:
             break
     return not found.models[US].read_only
 
@@ -165,14 +165,14 @@ def the_new_master_is_fenced() -> bool:
     """Does a watch that saw an older table close the server that has just become the master?"""
     found = in_step()
     found.models[US].read_only = False
-    old = Master(EU, 1)
-    found.fuse.site(found.site(US)).coordination.create(*MASTER, body(old))
+    old = PrimaryRecord(EU, 1)
+    found.fuse.site(found.site(US)).shared_store.create(*MASTER, body(old))
     request = control.Request("schedule", int(found.now) + 60, None, apply=True, id="slow")
     watch = found.operations.watch
     plan = watch.decide(watch.observe(found.site(US), request), request)
-    item = found.fuse.site(found.site(US)).coordination.get(*MASTER)
+    item = found.fuse.site(found.site(US)).shared_store.get(*MASTER)
     assert item and plan.actions[0].kind == "fence"
-    found.fuse.site(found.site(US)).coordination.swap(item, body(Master(US, 2)))
+    found.fuse.site(found.site(US)).shared_store.compare_and_set(item, body(PrimaryRecord(US, 2)))
     watch.act["fence"](found.site(US), request, plan.actions[:1])
     return found.models[US].read_only
 
@@ -200,7 +200,7 @@ def closed_and_gone() -> bool:
         found.models[EU].alive = not found.models[EU].read_only
 
     found.fuse.meanwhile = die
-    found.models[US].look()
+    found.models[US].read_status()
     found.promote(US, region=US)
     return found.master.region == US
 
@@ -211,25 +211,25 @@ def nothing(*_: object) -> Any:
 
 GUARDS: dict[str, tuple[Callable[[], bool], list[tuple[ModuleType, str, Callable[..., Any]]]]] = {
     "the old master is closed first": (both_writable, [
-        (promoting, "_closed", lambda *_: ("", Gtids())), (draining, "final", lambda *_: (Gtids(), True))]),
+        (promoting, "_closed", lambda *_: ("", GtidSet())), (draining, "final", lambda *_: (GtidSet(), True))]),
     "the most advanced, or nobody": (closed_for_nothing(other_is_ahead), [(promotion, "_more", nothing)]),
     "what cannot be applied does not count": (closed_for_nothing(cannot_apply), [(promotion, "_stuck", nothing)]),
     "a relay log that a start would empty does not count": (
-        wrong_choice, [(promotion, "usable", lambda look: look.received)]),
+        wrong_choice, [(promotion, "gtids_after_promotion", lambda look: look.retrieved_gtids)]),
     "what was received is applied": (
-        unapplied_lost, [(draining, "catch_up", lambda site, server, *_: server.look())]),
+        unapplied_lost, [(draining, "catch_up", lambda site, server, *_: server.read_status())]),
     "what is under way is waited for": (under_way_refused, [(draining, "fetched", lambda *_: True)]),
-    "what it had when it was closed is known": (closed_and_gone, [(draining, "final", lambda *_: (Gtids(), False))]),
+    "what it had when it was closed is known": (closed_and_gone, [(draining, "final", lambda *_: (GtidSet(), False))]),
     "a term that is over ends the run": (stale_promotion_goes_on, [(promoting, "_current", lambda site, action: (
-        site.coordination.get(*MASTER), Master(EU, 1, promotion=Promotion(US, EU, "claimed", 0)),
+        site.shared_store.get(*MASTER), PrimaryRecord(EU, 1, promotion=Promotion(US, EU, "claimed", 0)),
         Promotion(US, EU, "claimed", 0)))]),
-    "healing leaves promotions alone": (healed_in_the_middle, [(healing, "left_alone", lambda *_: "")]),
+    "healing leaves promotions alone": (healed_in_the_middle, [(healing, "repair_forbidden", lambda *_: "")]),
     "no restart without a tunnel": (started(no_tunnel), [(healing, "tunnels", lambda *_: "")]),
-    "an event that fails is not tried again": (started(duplicate), [(healing, "hopeless", nothing)]),
-    "restarts cool down": (started(just_restarted), [(healing, "spent", lambda *_: "")]),
+    "an event that fails is not tried again": (started(duplicate), [(healing, "permanent_errors", nothing)]),
+    "restarts cool down": (started(just_restarted), [(healing, "budget_exhausted", lambda *_: "")]),
     "the heart beats on the master alone": (beats_on_a_replica, [(decide, "beats", lambda *_: True)]),
     "the table is read again before a fence": (
-        the_new_master_is_fenced, [(act, "_master", lambda site: Master("nobody", 1))]),
+        the_new_master_is_fenced, [(act, "_master", lambda site: PrimaryRecord("nobody", 1))]),
     "one run of a minute tells": (told_twice, [(act, "mine", lambda *_: True)]),
 }
 

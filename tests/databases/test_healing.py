@@ -9,21 +9,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.databases import decide, gtid, healing
-from chalicelib.databases.records import Master, Promotion, Repairs, Replication, State, Thread, Trouble
-from chalicelib.databases.seen import Around, Sick, Tunnels
+from chalicelib.databases.records import (
+    PrimaryRecord,
+    Promotion,
+    RepairState,
+    ReplicaStatus,
+    ReplicaThread,
+    ServerError,
+    ServerStatus,
+)
+from chalicelib.databases.seen import FleetDatabases, RepairObservation, Tunnels
 from tests.databases.model import AP, EU, REGIONS, US
 from tests.databases.test_watching import NOW, OFF, ON, around, replica
 
-CONNECTING = Thread("connecting", 2003, "cannot connect")
+CONNECTING = ReplicaThread("connecting", 2003, "cannot connect")
 
 
-def sick(look: State | Trouble, view: Around | None = None, repairs: Repairs | None = None,
-         tunnels: Tunnels | None = None, tunnelled: bool = False, master: State | Trouble | None = None) -> Sick:
-    return Sick(view or around(), repairs or Repairs(), 0, look, tunnels, tunnelled, master)
+def sick(
+    look: ServerStatus | ServerError,
+    view: FleetDatabases | None = None,
+    repairs: RepairState | None = None,
+    tunnels: Tunnels | None = None,
+    tunnelled: bool = False,
+    master: ServerStatus | ServerError | None = None,
+) -> RepairObservation:
+    return RepairObservation(view or around(), repairs or RepairState(), 0, look, tunnels, tunnelled, master)
 
 
-def error(number: int) -> Thread:
-    return Thread("stopped", number, "it says why")
+def error(number: int) -> ReplicaThread:
+    return ReplicaThread("stopped", number, "it says why")
 
 
 @pytest.mark.parametrize("io, sql, threads", [
@@ -33,7 +47,7 @@ def error(number: int) -> Thread:
     (ON, error(1062), ()), (ON, error(1032), ()), (ON, error(1452), ()), (ON, error(1146), ()), (ON, error(1950), ()),
     (OFF, error(1062), ()),
 ])
-def test_which_threads_are_started(io: Thread, sql: Thread, threads: tuple[str, ...]) -> None:
+def test_which_threads_are_started(io: ReplicaThread, sql: ReplicaThread, threads: tuple[str, ...]) -> None:
     look = replica(5, io, sql)
     found = healing.judge(sick(look), look, int(NOW))
     assert found.threads == threads
@@ -49,70 +63,85 @@ def test_an_sql_error_that_is_not_known_to_pass_is_told(number: int) -> None:
     assert bool(found.told) == (number not in healing.PASSING_SQL)
 
 
-@pytest.mark.parametrize("case, why", [
-    (sick(replica(5, OFF), around(sure=False)), "coordination table does not answer"),
-    (sick(replica(5, OFF), around(US, Master(EU, 1, promotion=Promotion(AP, EU, "claimed", 0)))), "is being promoted"),
-    (sick(replica(5, OFF), around(US, Master(EU, 1, fenced=(US,)))), "is fenced"),
-    (sick(replica(5, OFF), around(US, Master(US, 1))), "is the master"),
-    (sick(replica(5, OFF), tunnelled=True), "nobody has judged the tunnels"),
-    (sick(replica(5, OFF), tunnels=(0, 2, NOW)), "none of the 2 tunnels is up"),
-    (sick(replica(5, OFF), tunnels=(2, 2, NOW - 121)), "last judged 121 s ago"),
-    (sick(replica(5, OFF), tunnels=(1, 2, NOW - 119), tunnelled=True), ""),
-    (sick(replica(5, OFF)), ""),
-    (sick(replica(5, OFF), repairs=Repairs(until=int(NOW) + 1)), "cooling down"),
-    (sick(replica(5, OFF), repairs=Repairs(until=int(NOW))), ""),
-    (sick(replica(5, OFF), repairs=Repairs(restarts=tuple(int(NOW) - 100 * n for n in range(4)))), "did not help"),
-    (sick(replica(5, OFF), repairs=Repairs(restarts=(*(int(NOW) - 100 * n for n in range(3)), int(NOW) - 600))), ""),
-])
-def test_what_keeps_a_thread_from_being_started(case: Sick, why: str) -> None:
-    assert isinstance(case.look, State)
+@pytest.mark.parametrize(
+    "case, why",
+    [
+        (sick(replica(5, OFF), around(sure=False)), "coordination table does not answer"),
+        (
+            sick(replica(5, OFF), around(US, PrimaryRecord(EU, 1, promotion=Promotion(AP, EU, "claimed", 0)))),
+            "is being promoted",
+        ),
+        (sick(replica(5, OFF), around(US, PrimaryRecord(EU, 1, fenced=(US,)))), "is fenced"),
+        (sick(replica(5, OFF), around(US, PrimaryRecord(US, 1))), "is the master"),
+        (sick(replica(5, OFF), tunnelled=True), "nobody has judged the tunnels"),
+        (sick(replica(5, OFF), tunnels=(0, 2, NOW)), "none of the 2 tunnels is up"),
+        (sick(replica(5, OFF), tunnels=(2, 2, NOW - 121)), "last judged 121 s ago"),
+        (sick(replica(5, OFF), tunnels=(1, 2, NOW - 119), tunnelled=True), ""),
+        (sick(replica(5, OFF)), ""),
+        (sick(replica(5, OFF), repairs=RepairState(cooldown_until=int(NOW) + 1)), "cooling down"),
+        (sick(replica(5, OFF), repairs=RepairState(cooldown_until=int(NOW))), ""),
+        (
+            sick(replica(5, OFF), repairs=RepairState(restarts=tuple(int(NOW) - 100 * n for n in range(4)))),
+            "did not help",
+        ),
+        (
+            sick(
+                replica(5, OFF), repairs=RepairState(restarts=(*(int(NOW) - 100 * n for n in range(3)), int(NOW) - 600))
+            ),
+            "",
+        ),
+    ],
+)
+def test_what_keeps_a_thread_from_being_started(case: RepairObservation, why: str) -> None:
+    assert isinstance(case.look, ServerStatus)
     found = healing.judge(case, case.look, int(NOW))
     assert (why in found.why if why else found.threads == ("IO",)) and bool(found.threads) == (not why)
 
 
 RECEIVED = gtid.read("mariadb", "0-1-15")
-WAITING = Replication(OFF, OFF, "eu", 3306, True, RECEIVED)
+WAITING = ReplicaStatus(OFF, OFF, "eu", 3306, True, RECEIVED)
 
 
 @pytest.mark.parametrize("look, master, starts", [
     (replica(replication=WAITING), None, False),
-    (replica(replication=WAITING), Trouble("silent", "eu", "no answer"), False),
-    (replica(replication=WAITING), replica(region=EU, gtids=gtid.read("mariadb", "0-1-14")), False),
-    (replica(replication=WAITING), replica(region=EU, gtids=gtid.read("mariadb", "0-1-15")), True),
-    (replica(replication=WAITING, gtids=RECEIVED), None, True),
+    (replica(replication=WAITING), ServerError("silent", "eu", "no answer"), False),
+    (replica(replication=WAITING), replica(region=EU, executed_gtids=gtid.read("mariadb", "0-1-14")), False),
+    (replica(replication=WAITING), replica(region=EU, executed_gtids=gtid.read("mariadb", "0-1-15")), True),
+    (replica(replication=WAITING, executed_gtids=RECEIVED), None, True),
     (replica(replication=msgspec.structs.replace(WAITING, io=ON)), None, True),
     (replica(replication=WAITING, engine="mysql"), None, True),
 ])
 def test_a_relay_log_is_not_thrown_away_unless_the_master_has_it_all(
-    look: State, master: State | Trouble | None, starts: bool
+    look: ServerStatus, master: ServerStatus | ServerError | None, starts: bool
 ) -> None:
     assert bool(healing.judge(sick(look, master=master), look, int(NOW)).threads) == starts
 
 
 def test_four_restarts_in_ten_minutes_and_pauses_that_double() -> None:
     """A replica whose thread stops again within the minute, for six hours."""
-    repairs, at = Repairs(), []
+    repairs, at = RepairState(), []
     for minute in range(360):
         now = int(NOW) + 60 * minute
         look = replica(5, OFF)
         if healing.judge(sick(look, repairs=repairs), look, now).threads:
-            repairs = healing.restarted(repairs, now)
+            repairs = healing.record_restart(repairs, now)
             at.append(minute)
     assert at[:6] == [0, 1, 3, 7, 15, 31] and {b - a for a, b in pairwise(at[6:])} == {30}
 
 
 def test_ten_minutes_of_running_begin_anew() -> None:
-    repairs = Repairs(pause=1800, until=int(NOW))
+    repairs = RepairState(cooldown_seconds=1800, cooldown_until=int(NOW))
     for minute in range(10):
-        repairs = healing.rested(repairs, int(NOW) + 60 * minute)
-        assert repairs.pause == 1800
-    assert healing.rested(repairs, int(NOW) + 600).pause == 0
-    assert healing.restarted(healing.rested(repairs, int(NOW) + 600), int(NOW) + 660).pause == healing.PAUSE
+        repairs = healing.record_healthy(repairs, int(NOW) + 60 * minute)
+        assert repairs.cooldown_seconds == 1800
+    assert healing.record_healthy(repairs, int(NOW) + 600).cooldown_seconds == 0
+    assert healing.record_restart(healing.record_healthy(repairs, int(NOW) + 600),
+                                  int(NOW) + 660).cooldown_seconds == healing.PAUSE
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=300))
 def test_budget_and_pauses_hold_whatever_happens(stands: list[bool]) -> None:
-    repairs, at = Repairs(), []
+    repairs, at = RepairState(), []
     for minute, still in enumerate(stands):
         now = int(NOW) + 60 * minute
         look = replica(5, OFF if still else ON)
@@ -120,14 +149,14 @@ def test_budget_and_pauses_hold_whatever_happens(stands: list[bool]) -> None:
         plan = decide.heal(case, now, "me")
         for action in plan.actions:
             if action.kind == "claim":
-                repairs = msgspec.convert(action.facts["repairs"], Repairs)
+                repairs = msgspec.convert(action.details["repairs"], RepairState)
             elif action.kind == "restart":
                 at.append(now)
     assert all(later - first >= healing.PAUSE for first, later in pairwise(at))
     assert all(len([one for one in at if when <= one < when + healing.WINDOW]) <= healing.BUDGET for when in at)
 
 
-def modes(heal: str) -> Around:
+def modes(heal: str) -> FleetDatabases:
     view = around()
     return msgspec.structs.replace(view, settings=msgspec.structs.replace(view.settings, heal=heal))
 
@@ -140,26 +169,28 @@ def test_the_modes(mode: str, kinds: list[str], note: str) -> None:
 
 
 def test_what_cannot_be_mended_is_told_once_an_hour_and_anew_after_it_ran() -> None:
-    repairs, heard = Repairs(), []
+    repairs, heard = RepairState(), []
     for minute in range(130):
         look = replica() if minute == 70 else replica(5, ON, error(1062))
         plan = decide.heal(sick(look, repairs=repairs), int(NOW) + 60 * minute, "me")
         for action in plan.actions:
             if action.kind == "claim":
-                repairs = msgspec.convert(action.facts["repairs"], Repairs)
+                repairs = msgspec.convert(action.details["repairs"], RepairState)
             heard += [minute] if action.kind == "alert" else []
     assert heard == [0, 60, 71]
 
 
-@pytest.mark.parametrize("more, kinds", [({}, ["claim", "follow"]), ({"gtids": gtid.read("mariadb", "0-1-11")}, [])])
+@pytest.mark.parametrize(
+    "more, kinds", [({}, ["claim", "change-source"]), ({"executed_gtids": gtid.read("mariadb", "0-1-11")}, [])]
+)
 def test_a_replica_of_an_old_master_follows_the_new_master_unless_it_has_more(
     more: dict[str, Any], kinds: list[str]
 ) -> None:
-    view = around(US, Master(AP, 1), reports={AP: around().reports[EU]})
+    view = around(US, PrimaryRecord(AP, 1), reports={AP: around().reports[EU]})
     plan = decide.heal(sick(replica(**more), view), int(NOW), "me")
     assert [one.kind for one in plan.actions] == kinds
     if kinds:
-        assert plan.actions[1].facts == {"host": "ap", "port": 3306}
+        assert plan.actions[1].details == {"host": "ap", "port": 3306}
 
 
 @pytest.mark.parametrize("region", REGIONS)

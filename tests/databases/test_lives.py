@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from chalicelib.databases import draining, healing, promotion, watching
-from chalicelib.databases.gtid import Gtids
+from chalicelib.databases.gtid import GtidSet
 from tests.databases.lives import live
 from tests.databases.model import REGIONS, Model, Row
 
@@ -64,9 +64,9 @@ def usable(model: Model) -> list[Row]:
 
 @pytest.mark.parametrize("module, guard, without", [
     (promotion, "proven", lambda *_: True),
-    (watching, "must_close", lambda *_: False),
-    (healing, "purged", lambda *_: ""),
-    (draining, "final", lambda *_: (Gtids(), True)),
+    (watching, "must_fence", lambda *_: False),
+    (healing, "relay_log_loss_risk", lambda *_: ""),
+    (draining, "final", lambda *_: (GtidSet(), True)),
 ], ids=lambda value: value if isinstance(value, str) else "")
 def test_without_the_guard_a_life_goes_wrong(
     module: ModuleType, guard: str, without: Callable[..., Any], monkeypatch: pytest.MonkeyPatch,

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from chalicelib.databases import operations
-from chalicelib.databases.records import Master
+from chalicelib.databases.records import PrimaryRecord
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = (ROOT / "docs" / "databases.md").read_text()
@@ -34,7 +34,7 @@ def test_every_operation_is_told() -> None:
 
 def test_every_key_of_the_item_that_healers_obey_is_told() -> None:
     told = {key for row in rows("key") for key in re.findall(r"`(\w+)`", row[0])}
-    assert told == set(Master.__struct_fields__)
+    assert told == set(PrimaryRecord.__struct_fields__)
 
 
 def test_the_costs_add_up() -> None:

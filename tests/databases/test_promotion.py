@@ -8,38 +8,49 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.databases import byhand, gtid, promotion
-from chalicelib.databases.records import Look, Master, Promotion, Replication, Report, State, Thread, Trouble
-from chalicelib.databases.seen import One, Throne
+from chalicelib.databases.records import (
+    Look,
+    PrimaryRecord,
+    Promotion,
+    RegionReport,
+    ReplicaStatus,
+    ReplicaThread,
+    ServerError,
+    ServerStatus,
+)
+from chalicelib.databases.seen import PromotionObservation, ServerObservation
 from tests.databases.model import AP, EU, FLEET, REGIONS, US
 from tests.databases.test_watching import NOW, OFF, around
 
-ON = Thread("running")
-DEAD = Trouble("unreachable", "eu-west-1 (eu:3306)", "cannot connect: no answer")
+ON = ReplicaThread("running")
+DEAD = ServerError("unreachable", "eu-west-1 (eu:3306)", "cannot connect: no answer")
 
 
-def server(region: str, has: int, received: int = 0, io: Thread = ON, sql: Thread = ON, **more: Any) -> State:
+def server(
+    region: str, has: int, received: int = 0, io: ReplicaThread = ON, sql: ReplicaThread = ON, **more: Any
+) -> ServerStatus:
     """A replica that has applied so many transactions and received so many; eu-west-1 is a master."""
     all_of_it = gtid.read("mariadb", f"0-1-{received or has}")
-    replication = None if region == EU else Replication(io, sql, "eu", 3306, True, all_of_it)
+    replication = None if region == EU else ReplicaStatus(io, sql, "eu", 3306, True, all_of_it)
     applied = gtid.read("mariadb", f"0-1-{has}")
-    state = State(region, "mariadb", "10.11-MariaDB", region, region != EU, applied, NOW, NOW,
-                  replication=replication, beats={EU: NOW - 7})
+    state = ServerStatus(region, "mariadb", "10.11-MariaDB", region, region != EU, applied, NOW, NOW,
+                  replication=replication, heartbeats={EU: NOW - 7})
     return msgspec.structs.replace(state, **more)
 
 
-def throne(eu: Look, us: Look, ap: Look, to: str = "", force: str = "", master: Master | None = None,
-           reports: dict[str, Report] | None = None) -> Throne:
-    view = around(US, master or Master(EU), reports=reports or {})
-    return Throne(view, {EU: eu, US: us, AP: ap}, to, force)
+def throne(eu: Look, us: Look, ap: Look, to: str = "", force: str = "", master: PrimaryRecord | None = None,
+           reports: dict[str, RegionReport] | None = None) -> PromotionObservation:
+    view = around(US, master or PrimaryRecord(EU), reports=reports or {})
+    return PromotionObservation(view, {EU: eu, US: us, AP: ap}, to, force)
 
 
-def seen(region: str, has: int, age: float = 10, **more: Any) -> dict[str, Report]:
-    report = Report(NOW - age, True, True, 1, True, gtid.read("mariadb", f"0-1-{has}"),
+def seen(region: str, has: int, age: float = 10, **more: Any) -> dict[str, RegionReport]:
+    report = RegionReport(NOW - age, True, True, 1, True, gtid.read("mariadb", f"0-1-{has}"),
                     gtid.read("mariadb", f"0-1-{has}"))
     return {region: msgspec.structs.replace(report, **more)}
 
 
-PROBLEM = Thread("stopped", 1062, "Duplicate entry")
+PROBLEM = ReplicaThread("stopped", 1062, "Duplicate entry")
 
 
 @pytest.mark.parametrize("eu, us, ap, chosen", [
@@ -61,7 +72,8 @@ def test_the_one_that_has_most_is_chosen(eu: Look, us: Look, ap: Look, chosen: s
 def test_nobody_that_could_be_opened_has_more(us: int, ap: int, us_waits: int, ap_waits: int) -> None:
     looks = {US: server(US, us, us + us_waits), AP: server(AP, ap, ap + ap_waits)}
     choice = promotion.choose(throne(server(EU, 40), looks[US], looks[AP]))
-    assert all(gtid.contains(promotion.usable(looks[choice.to]), promotion.usable(look)) for look in looks.values())
+    assert all(gtid.is_subset(promotion.gtids_after_promotion(looks[choice.to]),
+                              promotion.gtids_after_promotion(look)) for look in looks.values())
 
 
 @pytest.mark.parametrize("view, why", [
@@ -77,20 +89,20 @@ def test_nobody_that_could_be_opened_has_more(us: int, ap: int, us_waits: int, a
     (throne(server(EU, 9), server(US, 8, io=OFF), server(AP, 8), US), "eu-west-1 has 0-1-9 (1 transactions)"),
     (throne(server(EU, 9), server(US, 8, io=OFF), server(AP, 9), US), "which us-east-1 lacks"),
     # Fenced, and so reported: what its own watch saw counts.
-    (throne(DEAD, server(US, 8), server(AP, 8), US, master=Master(EU, 1, fenced=(EU,)), reports=seen(EU, 9)),
+    (throne(DEAD, server(US, 8), server(AP, 8), US, master=PrimaryRecord(EU, 1, fenced=(EU,)), reports=seen(EU, 9)),
      "eu-west-1 has 0-1-9 (1 transactions), which us-east-1 lacks"),
     (throne(server(EU, 8), server(US, 8, io=OFF), DEAD, US, reports=seen(AP, 9)), "ap-southeast-1 has 0-1-9"),
 ])
-def test_what_is_refused(view: Throne, why: str) -> None:
+def test_what_is_refused(view: PromotionObservation, why: str) -> None:
     with pytest.raises(promotion.Refusal) as refusal:
         promotion.choose(view)
     assert why in str(refusal.value)
-    assert byhand.promote(view).refusal == str(refusal.value)
+    assert byhand.promote(view).rejected_because == str(refusal.value)
 
 
 def test_two_with_each_something_else_are_left_to_people() -> None:
-    one = server(US, 1, gtids=gtid.read("mariadb", "0-1-9,1-1-5"), io=OFF, sql=OFF)
-    other = server(AP, 1, gtids=gtid.read("mariadb", "0-1-8,1-1-6"), io=OFF, sql=OFF)
+    one = server(US, 1, executed_gtids=gtid.read("mariadb", "0-1-9,1-1-5"), io=OFF, sql=OFF)
+    other = server(AP, 1, executed_gtids=gtid.read("mariadb", "0-1-8,1-1-6"), io=OFF, sql=OFF)
     with pytest.raises(promotion.Refusal, match="each of us-east-1, ap-southeast-1 has transactions that"):
         promotion.choose(throne(DEAD, one, other, force="burnt"))
 
@@ -101,13 +113,13 @@ def test_two_with_each_something_else_are_left_to_people() -> None:
     (throne(server(EU, 9), server(US, 5, 9), server(AP, 9), US), ["has still to apply 4 transactions"]),
     (throne(DEAD, server(US, 9), server(AP, 9), US, "burnt"), [
         "cannot be known, at most what was written in the last 7 s", "could not be fenced"]),
-    (throne(DEAD, server(US, 9, beats={}), server(AP, 9), US, "burnt"), ["no heartbeat says how much at most"]),
+    (throne(DEAD, server(US, 9, heartbeats={}), server(AP, 9), US, "burnt"), ["no heartbeat says how much at most"]),
     (throne(DEAD, server(US, 9), server(AP, 9), US, "burnt", reports=seen(EU, 11, 200)), [
         "of that, its watch had seen 0-1-10..11 (2 transactions)", "lost, as forced"]),
     (throne(DEAD, server(US, 8), server(AP, 9), US, "burnt"), ["ap-southeast-1 has 0-1-9 (1 transactions)"]),
     (throne(server(EU, 9), server(US, 9), DEAD, US), ["databases.heal in ap-southeast-1 re-points it"]),
 ])
-def test_what_is_said_before_it_is_done(view: Throne, notes: list[str]) -> None:
+def test_what_is_said_before_it_is_done(view: PromotionObservation, notes: list[str]) -> None:
     said = "\n".join(promotion.choose(view).notes)
     assert all(note in said for note in notes), said
 
@@ -115,41 +127,43 @@ def test_what_is_said_before_it_is_done(view: Throne, notes: list[str]) -> None:
 @pytest.mark.parametrize("change", [
     {}, {"age": 181}, {"read_only": False}, {"fenced": False}, {"term": 0}, {"reachable": False}])
 def test_only_its_own_watch_can_prove_a_region_closed_and_lately(change: dict[str, Any]) -> None:
-    view = throne(DEAD, server(US, 9), server(AP, 9), US, master=Master(EU, 1, fenced=(EU,)),
+    view = throne(DEAD, server(US, 9), server(AP, 9), US, master=PrimaryRecord(EU, 1, fenced=(EU,)),
                   reports=seen(EU, 9, **change))
     assert promotion.proven(view, EU) == (not change)
-    unfenced = throne(DEAD, server(US, 9), server(AP, 9), US, master=Master(EU, 1), reports=seen(EU, 9))
+    unfenced = throne(DEAD, server(US, 9), server(AP, 9), US, master=PrimaryRecord(EU, 1), reports=seen(EU, 9))
     assert not promotion.proven(unfenced, EU)
 
 
 def test_every_server_that_takes_writes_is_closed_but_the_chosen_one() -> None:
     choice = promotion.choose(throne(server(EU, 9), server(US, 9, read_only=False), server(AP, 9, read_only=False), US))
-    assert choice.close == {EU: "close", AP: "close"} and choice.claim and choice.claim.fenced == (AP, EU)
+    assert choice.close == {EU: "set-read-only", AP: "set-read-only"} and choice.claim and choice.claim.fenced == (AP,
+                                                                                                                   EU)
     assert choice.follow == (AP,)
 
 
 def test_a_region_that_was_fenced_long_ago_and_is_gone_is_no_obstacle() -> None:
     view = throne(DEAD, server(US, 9, replication=None, read_only=False), server(AP, 9), AP,
-                  master=Master(US, 1, fenced=(EU,)))
-    assert promotion.choose(view).close == {US: "close"}
+                  master=PrimaryRecord(US, 1, fenced=(EU,)))
+    assert promotion.choose(view).close == {US: "set-read-only"}
 
 
 @pytest.mark.parametrize("step", ["claimed", "fenced", "drained", "opening", "opened", "pointed"])
 def test_what_is_under_way_is_gone_on_with(step: Any) -> None:
     named = EU if step in ("claimed", "fenced", "drained") else US
-    master = Master(named, 3, fenced=(EU,), promotion=Promotion(US, EU, step, 5, "burnt"))
+    master = PrimaryRecord(named, 3, fenced=(EU,), promotion=Promotion(US, EU, step, 5, "burnt"))
     choice = promotion.choose(throne(DEAD, server(US, 9, replication=None), server(AP, 9), master=master))
     assert (choice.to, choice.old, choice.claim, choice.forced) == (US, EU, None, "burnt")
     plan = byhand.promote(throne(DEAD, server(US, 9, replication=None), server(AP, 9), master=master))
-    assert [one.kind for one in plan.actions] == ["close", "drain", "open", "point", "finish"]
-    assert {one.facts["term"] for one in plan.actions} == {3}
+    assert [one.kind for one in plan.actions] == ["set-read-only", "apply-relay-log", "set-writable", "change-source",
+                                                  "finish"]
+    assert {one.details["term"] for one in plan.actions} == {3}
 
 
 def test_another_region_takes_over_a_promotion_with_a_term_of_its_own() -> None:
-    master = Master(EU, 3, fenced=(EU,), promotion=Promotion(US, EU, "drained", 5))
+    master = PrimaryRecord(EU, 3, fenced=(EU,), promotion=Promotion(US, EU, "drained", 5))
     choice = promotion.choose(throne(server(EU, 9), server(US, 9, replication=None), server(AP, 9), AP, master=master))
     assert choice.claim and choice.claim.term == 4 and choice.claim.fenced == (EU, US)
-    assert choice.close == {EU: "close", US: "close"}
+    assert choice.close == {EU: "set-read-only", US: "set-read-only"}
     with pytest.raises(promotion.Refusal, match="may still be written to"):
         promotion.choose(throne(server(EU, 9), DEAD, server(AP, 9), AP, master=master))
 
@@ -157,11 +171,17 @@ def test_another_region_takes_over_a_promotion_with_a_term_of_its_own() -> None:
 def test_the_plan_is_made_of_steps_that_name_the_term() -> None:
     plan = byhand.promote(throne(server(EU, 9), server(US, 9), server(AP, 9), US))
     assert [(one.kind, one.target) for one in plan.actions] == [
-        ("claim", US), ("close", EU), ("drain", US), ("open", US), ("point", AP), ("finish", US)]
-    assert plan.actions[4].facts["host"] == "us" and plan.report[AP]["has"] == "0-1-1..9"
+        ("claim", US),
+        ("set-read-only", EU),
+        ("apply-relay-log", US),
+        ("set-writable", US),
+        ("change-source", AP),
+        ("finish", US),
+    ]
+    assert plan.actions[4].details["host"] == "us" and plan.report[AP]["has"] == "0-1-1..9"
 
 
-def with_settings(**change: Any) -> Throne:
+def with_settings(**change: Any) -> PromotionObservation:
     view = throne(server(EU, 9), server(US, 9), server(AP, 9), US)
     settings = msgspec.structs.replace(view.around.settings, **change)
     return msgspec.structs.replace(view, around=msgspec.structs.replace(view.around, settings=settings))
@@ -170,28 +190,29 @@ def with_settings(**change: Any) -> Throne:
 @pytest.mark.parametrize("change, why", [
     ({"flavour": "rds"}, "PromoteReadReplica"), ({"admin_secret": None}, "needs admin_secret")])
 def test_what_cannot_be_promoted_here(change: dict[str, Any], why: str) -> None:
-    assert why in byhand.promote(with_settings(**change)).refusal
+    assert why in byhand.promote(with_settings(**change)).rejected_because
 
 
-def here(look: Look | None, **change: Any) -> One:
+def here(look: Look | None, **change: Any) -> ServerObservation:
     view = around(US)
-    return One(msgspec.structs.replace(view, settings=msgspec.structs.replace(view.settings, **change)), look)
+    return ServerObservation(msgspec.structs.replace(view, settings=msgspec.structs.replace(view.settings, **change)),
+                             look)
 
 
 @pytest.mark.parametrize("one, why", [
     (here(None), "has no server"), (here(DEAD), "cannot connect"),
     (here(server(EU, 9)), "is no replica"), (here(server(US, 9, io=OFF)), "heal it first"),
     (here(server(US, 9), flavour="rds"), "parameter group")])
-def test_when_tuning_is_refused(one: One, why: str) -> None:
-    assert why in byhand.tune(one).refusal
+def test_when_tuning_is_refused(one: ServerObservation, why: str) -> None:
+    assert why in byhand.tune(one).rejected_because
 
 
 def test_fencing_by_hand_marks_and_closes() -> None:
     plan = byhand.fence(here(server(US, 9)))
-    assert [one.kind for one in plan.actions] == ["mark", "close"]
-    assert plan.actions[0].facts["master"]["fenced"] == (US,)
-    assert byhand.fence(here(DEAD)).refusal and "PromoteReadReplica" in byhand.fence(
-        here(server(US, 9), flavour="rds")).refusal
+    assert [one.kind for one in plan.actions] == ["record-fence", "set-read-only"]
+    assert plan.actions[0].details["master"]["fenced"] == (US,)
+    assert byhand.fence(here(DEAD)).rejected_because and "PromoteReadReplica" in byhand.fence(
+        here(server(US, 9), flavour="rds")).rejected_because
 
 
 def test_the_fleet_of_these_tests_is_the_models() -> None:

@@ -4,10 +4,10 @@ import msgspec
 import pytest
 
 from chalicelib import control, fleet
-from chalicelib.cloud import Unreachable
-from chalicelib.control import Refused
+from chalicelib.cloud import Unavailable
+from chalicelib.control import Rejected
 from chalicelib.databases import promoting
-from chalicelib.databases.records import MASTER, Master, Promotion, Report, read
+from chalicelib.databases.records import MASTER, PrimaryRecord, Promotion, RegionReport, read
 from chalicelib.plan import Action
 from sandbox.simulation.parts import MemoryTopic
 from tests.databases.crash import Crash
@@ -34,7 +34,7 @@ def test_the_digest_stays_while_the_same_would_be_done() -> None:
     assert before["digest"] == after["digest"] and after["status"] == "planned"
     found.models[AP].alive = False
     assert control.run(found.operations.promote, found.site(US), {"region": US}, "hand")["digest"] != before["digest"]
-    assert found.master == Master(EU), "nothing was done"
+    assert found.master == PrimaryRecord(EU), "nothing was done"
 
 
 def test_forcing_is_kept_for_the_run_that_goes_on() -> None:
@@ -44,9 +44,9 @@ def test_forcing_is_kept_for_the_run_that_goes_on() -> None:
     with pytest.raises(Crash):
         found.promote(US, region=US, force="burnt down")
     found.fuse.after(10_000)
-    item = found.fuse.site(found.site(US)).coordination.get(*MASTER)
-    assert item and read(item.body, Master).promotion == msgspec.structs.replace(
-        read(item.body, Master).promotion or Promotion("", "", "claimed", 0), forced="burnt down")
+    item = found.fuse.site(found.site(US)).shared_store.get(*MASTER)
+    assert item and read(item.body, PrimaryRecord).promotion == msgspec.structs.replace(
+        read(item.body, PrimaryRecord).promotion or Promotion("", "", "claimed", 0), forced="burnt down")
     assert found.promote(US)["status"] == "done"
     assert "forced: burnt down" in found.alerts[US].told[-1][1]
 
@@ -57,11 +57,11 @@ def test_the_item_that_healers_obey() -> None:
     with pytest.raises(Crash):
         found.promote(US, region=US)
     found.fuse.after(10_000)
-    item = found.fuse.site(found.site(US)).coordination.get(*MASTER)
+    item = found.fuse.site(found.site(US)).shared_store.get(*MASTER)
     assert item and {key: item.body[key] for key in ("region", "term", "fenced")} == {
         "region": EU, "term": 1, "fenced": (EU,)}
     found.promote(US)
-    item = found.fuse.site(found.site(US)).coordination.get(*MASTER)
+    item = found.fuse.site(found.site(US)).shared_store.get(*MASTER)
     assert item and {key: item.body[key] for key in ("region", "term", "fenced", "since")} == {
         "region": US, "term": 1, "fenced": (EU,), "since": int(found.now)}
 
@@ -69,7 +69,7 @@ def test_the_item_that_healers_obey() -> None:
 def test_an_old_master_that_rejoins_is_healed_like_any_other() -> None:
     found = in_step()
     found.promote(US, region=US)
-    found.models[EU].follow("us", 3306)
+    found.models[EU].change_source("us", 3306)
     for _ in range(9):
         found.wait(0.1)
     found.now += 60
@@ -85,9 +85,13 @@ def test_an_old_master_that_rejoins_is_healed_like_any_other() -> None:
 
 def test_an_act_of_no_promotion_does_nothing() -> None:
     found = in_step()
-    with pytest.raises(Refused, match="term 7 is over"):
-        promoting.close(found.site(US), control.Request("hand", 0, None, apply=True), [
-            Action("close", EU, "", {"term": 7, "to": US, "how": "close", "forced": ""})], found.fuse.reach)
+    with pytest.raises(Rejected, match="term 7 is over"):
+        promoting.fence_writers(
+            found.site(US),
+            control.Request("hand", 0, None, apply=True),
+            [Action("set-read-only", EU, "", {"term": 7, "to": US, "how": "set-read-only", "forced": ""})],
+            found.fuse.reach,
+        )
     assert not found.models[EU].read_only
 
 
@@ -108,18 +112,19 @@ def test_a_master_that_no_longer_answers_is_remembered_as_it_was() -> None:
     found.wait(60)
     found.scheduled(EU, "watch")
     after = reported(found, EU)
-    assert before.reachable and before.gtids and not after.reachable and after.at > before.at
-    assert (after.gtids, after.received, after.id) == (before.gtids, before.received, before.id)
+    assert before.reachable and before.executed_gtids and not after.reachable and after.at > before.at
+    assert (after.executed_gtids, after.retrieved_gtids, after.id) == (before.executed_gtids, before.retrieved_gtids,
+                                                                       before.id)
 
 
-def reported(found: World, region: str) -> Report:
-    item = found.fuse.site(found.site(US)).coordination.get("databases", region)
+def reported(found: World, region: str) -> RegionReport:
+    item = found.fuse.site(found.site(US)).shared_store.get("databases", region)
     assert item
-    return read(item.body, Report)
+    return read(item.body, RegionReport)
 
 
 def silent(call: str) -> None:
-    raise Unreachable("eu-west-1: no answer")
+    raise Unavailable("eu-west-1: no answer")
 
 
 def test_a_promotion_that_nobody_could_be_told_of_is_done_all_the_same() -> None:

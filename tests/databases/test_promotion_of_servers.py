@@ -5,11 +5,11 @@ import contextlib
 import pymysql
 import pytest
 
-from chalicelib.control import Refused
+from chalicelib.control import Rejected
 from chalicelib.databases.connection import Place
 from chalicelib.databases.operations import Databases
 from chalicelib.databases.server import Server
-from chalicelib.site import Site
+from chalicelib.site import RegionContext
 from tests.databases.crash import Crash, Fuse
 from tests.databases.model import AP, EU, US
 from tests.peers import mariadb, process, replication
@@ -25,7 +25,7 @@ def test_a_planned_promotion_loses_nothing_while_writes_go_on(town: Town) -> Non
         answer = town.hand(US, "promote", region=US)
         assert answer["status"] == "planned", answer
         assert [one["kind"] for one in answer["plan"]["actions"]] == [
-            "claim", "close", "drain", "open", "point", "finish"]
+            "claim", "set-read-only", "apply-relay-log", "set-writable", "change-source", "finish"]
         done = town.hand(US, "promote", region=US, apply=answer["digest"])
         assert done["status"] == "done", done
         writes.enough()
@@ -125,7 +125,7 @@ def unreachable_from_elsewhere(town: Town, region: str, patch: pytest.MonkeyPatc
     """Only its own Lambda reaches the server; replication does, too."""
     true, place = town.operations._reach, process.free_port(town.servers[region].address)
 
-    def reach(site: Site, server: str, admin: bool) -> Server:
+    def reach(site: RegionContext, server: str, admin: bool) -> Server:
         found = true(site, server, admin)
         if server == region and site.region != region:
             patch.setattr(found, "_place", Place(region, town.servers[region].address, place))
@@ -157,7 +157,7 @@ def test_a_writer_that_holds_a_table_is_cut_off(town: Town) -> None:
 
 
 def test_an_open_transaction_does_not_end_on_the_old_master(town: Town) -> None:
-    with contextlib.closing(town.application(EU)) as writer, writer.cursor() as cursor:
+    with contextlib.closing(town.application(EU)) as write_id, write_id.cursor() as cursor:
         cursor.execute("BEGIN")
         cursor.execute("INSERT INTO shop.orders VALUES (1)")
         assert town.hand(US, "promote", region=US, apply=True)["status"] == "done"
@@ -191,7 +191,7 @@ def test_of_two_promotions_one_is_refused(town: Town) -> None:
     plan = town.plan(US, region=US)
     assert town.hand(AP, "promote", region=AP, apply=True)["status"] == "done"
     for action in plan.actions:
-        with pytest.raises(Refused, match=r"meanwhile|is over"):
+        with pytest.raises(Rejected, match=r"meanwhile|is over"):
             town.act(US, action)
     assert town.writable() == {AP}
 

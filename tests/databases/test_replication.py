@@ -38,7 +38,7 @@ def test_the_old_master_that_comes_back_is_fenced_at_once_and_told_what_it_has_m
     town.servers[EU].start()
     assert town.writable() == {EU, US}
     town.run(EU, "watch")
-    assert town.writable() == {US} and town.told(EU) == ["TwoMasters", "NotReplicating"]
+    assert town.writable() == {US} and town.told(EU) == ["SplitBrain", "NotReplicating"]
     assert "up to 2 transactions that the new master never got: 0-1-" in town.alerts[EU].told[0][1]
     assert not town.ready(EU)["ready"]
     with pytest.raises(Exception, match="read-only"):
@@ -113,7 +113,7 @@ def test_lag_is_seen_by_the_heartbeat_when_the_sql_thread_stands_still(town: Tow
     town.run(EU, "watch")
     for _ in range(2):
         answer = town.run(US, "watch")
-    facts = next(one["facts"] for one in answer["plan"]["actions"] if one["kind"] == "report")
+    facts = next(one["details"] for one in answer["plan"]["actions"] if one["kind"] == "publish-report")
     assert town.replica(US)["Seconds_Behind_Master"] is None
     assert facts["gauges"]["ReplicaLagAtLeast"] > 0 and facts["gauges"]["ReplicaTransactionsMissing"] >= 1
     town.run(AP, "watch")
@@ -135,7 +135,7 @@ def test_tuning_sets_what_recovers_fast_and_replication_runs_on(town: Town) -> N
                          "CHANGE MASTER TO MASTER_CONNECT_RETRY = 60, MASTER_HEARTBEAT_PERIOD = 30", "START SLAVE")
     town.until(lambda: town.replica(US)["Slave_IO_Running"] == "Yes")
     planned = town.hand(US, "tune")
-    assert planned["plan"]["actions"][0]["facts"] == {
+    assert planned["plan"]["actions"][0]["details"] == {
         "replica_net_timeout": {"is": 60, "better": 4}, "connect_retry": {"is": 60, "better": 1},
         "heartbeat_period": {"is": 30.0, "better": 1}}
     assert town.replica(US)["Connect_Retry"] == 60, "only planned"

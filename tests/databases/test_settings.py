@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 from chalicelib import cloud, control, fleet
 from chalicelib.databases import operations, reach
 from chalicelib.databases.secrets import KEPT, Login, SecretError, Secrets
-from chalicelib.site import Site
+from chalicelib.site import RegionContext
 from sandbox.simulation.parts import MemoryTable, MemoryTopic
 
 BASE = """
@@ -120,7 +120,7 @@ def test_while_secrets_manager_is_away_the_last_login_is_used(monkeypatch: pytes
     found, manager = secrets(monkeypatch, GOOD, now)
 
     def away(SecretId: str) -> Any:
-        raise cloud.Unreachable("eu-west-1: no answer")
+        raise cloud.Unavailable("eu-west-1: no answer")
 
     before = found.login("a")
     monkeypatch.setattr(manager, "get_secret_value", away)
@@ -143,11 +143,11 @@ def test_a_secret_that_cannot_be_used_is_named_and_not_shown(
     assert "s3cret" not in str(error.value)
 
 
-def site(declared: fleet.Fleet, region: str = "eu-west-1") -> Site:
-    return Site(region, "test", declared, MemoryTable(), MemoryTable(), {}, MemoryTopic())
+def site(declared: fleet.Fleet, region: str = "eu-west-1") -> RegionContext:
+    return RegionContext(region, "test", declared, MemoryTable(), MemoryTable(), {}, MemoryTopic())
 
 
-def ask(name: str, where: Site, **event: Any) -> dict[str, Any]:
+def ask(name: str, where: RegionContext, **event: Any) -> dict[str, Any]:
     operation = next(one for one in operations.ALL if one.name == f"databases.{name}")
     return control.run(operation, where, event, "hand")
 
@@ -172,7 +172,7 @@ def test_a_secret_that_is_missing_is_a_trouble_and_the_region_is_not_ready(monke
     where = site(parsed())
     answer = ask("watch", where, apply=True)
     assert answer["status"] == "done", answer
-    item = where.regional.get("readiness", "database")
+    item = where.local_store.get("readiness", "database")
     assert item and not item.body["ready"] and "ResourceNotFoundException" in item.body["why"]
     assert "secret 'watch' in eu-west-1" in ask("status", where)["plan"]["report"]["here"]["why"]
 

@@ -10,44 +10,52 @@ from hypothesis import strategies as st
 from chalicelib.databases import decide, gtid, watching
 from chalicelib.databases.lag import lag
 from chalicelib.databases.records import (
-    Episode,
-    Master,
-    Memory,
+    AlertState,
+    PrimaryRecord,
     Promotion,
-    Replication,
-    Report,
-    State,
-    Thread,
-    Trouble,
+    RegionReport,
+    ReplicaStatus,
+    ReplicaThread,
+    ServerError,
+    ServerStatus,
+    WatchState,
 )
-from chalicelib.databases.seen import Around, Watched
+from chalicelib.databases.seen import FleetDatabases, WatchObservation
 from tests.databases.model import AP, EU, FLEET, REGIONS, US
 
 NOW = 1_800_000_000.0
-ON, OFF = Thread("running"), Thread("stopped")
+ON, OFF = ReplicaThread("running"), ReplicaThread("stopped")
 
 
-def replica(beat: float | None = 5.0, io: Thread = ON, sql: Thread = ON, **more: Any) -> State:
+def replica(beat: float | None = 5.0, io: ReplicaThread = ON, sql: ReplicaThread = ON, **more: Any) -> ServerStatus:
     """The server of us-east-1, with a heartbeat so many seconds old."""
     have = gtid.read("mariadb", "0-1-10")
     beats = {} if beat is None else {EU: NOW - beat}
-    state = State(US, "mariadb", "10.11-MariaDB", "2", True, have, NOW, NOW,
-                  replication=Replication(io, sql, "eu", 3306, True, have, behind=0), beats=beats)
+    state = ServerStatus(US, "mariadb", "10.11-MariaDB", "2", True, have, NOW, NOW,
+                  replication=ReplicaStatus(io, sql, "eu", 3306, True, have, seconds_behind_source=0), heartbeats=beats)
     return msgspec.structs.replace(state, **more)
 
 
-def around(region: str = US, master: Master | None = None, **more: Any) -> Around:
+def around(region: str = US, master: PrimaryRecord | None = None, **more: Any) -> FleetDatabases:
     settings = FLEET.databases
     assert settings
-    found = Around(region, settings, REGIONS, NOW, master or Master(EU), reports={EU: report()})
+    found = FleetDatabases(region, settings, REGIONS, NOW, master or PrimaryRecord(EU), reports={EU: report()})
     return msgspec.structs.replace(found, **more)
 
 
-def report(*beats: float, skew: float = 0.0) -> Report:
+def report(*beats: float, skew: float = 0.0) -> RegionReport:
     """What eu-west-1 has reported: heartbeats so many seconds old."""
     ages = beats or (65.0, 5.0)
-    return Report(NOW, True, False, 0, False, gtid.read("mariadb", "0-1-10"), beats=tuple(NOW - age for age in ages),
-                  skew=skew)
+    return RegionReport(
+        NOW,
+        True,
+        False,
+        0,
+        False,
+        gtid.read("mariadb", "0-1-10"),
+        heartbeats=tuple(NOW - age for age in ages),
+        skew=skew,
+    )
 
 
 OFFSETS = st.floats(-1e5, 1e5)
@@ -74,8 +82,8 @@ def test_lag_is_bounded_and_no_clock_but_the_masters_matters(
     seen = max((beat for beat in beats if beat <= NOW - applied), default=None)
     if seen is None:
         return
-    shifted = msgspec.structs.replace(report(), beats=tuple(beat + skew for beat in beats), skew=skew)
-    state = replica(None, beats={EU: seen + skew}, clock=NOW + own)
+    shifted = msgspec.structs.replace(report(), heartbeats=tuple(beat + skew for beat in beats), skew=skew)
+    state = replica(None, heartbeats={EU: seen + skew}, clock=NOW + own)
     found = lag(state, EU, shifted)
     assert found.at_least is not None and found.at_most is not None
     assert found.at_least - 0.01 <= applied <= found.at_most + 0.01
@@ -83,8 +91,10 @@ def test_lag_is_bounded_and_no_clock_but_the_masters_matters(
 
 @pytest.mark.parametrize("state, behind", [
     (replica(5), 0.0), (replica(None), 0.0), (replica(5, io=OFF), None), (replica(5, sql=OFF), None),
-    (replica(5, io=Thread("connecting")), None)])
-def test_without_a_heart_seconds_behind_counts_only_while_both_threads_run(state: State, behind: float | None) -> None:
+    (replica(5, io=ReplicaThread("connecting")), None)])
+def test_without_a_heart_seconds_behind_counts_only_while_both_threads_run(
+    state: ServerStatus, behind: float | None
+) -> None:
     for silent in (None, report(400.0)):
         found = lag(state, EU, silent)
         assert (found.at_least, found.at_most, found.by) == (behind, behind, "seconds_behind")
@@ -97,48 +107,65 @@ def test_without_a_heart_seconds_behind_counts_only_while_both_threads_run(state
     (around(), replica(5, sql=OFF), True, "at most 5 s behind"),
     (around(reports={}), replica(5), True, "at most 0 s behind, by seconds_behind"),
     (around(reports={}), replica(5, sql=OFF), False, "not known"),
-    (around(), Trouble("silent", "us-east-1 (us:1)", "gave no answer"), False, "us-east-1 (us:1): gave no answer"),
+    (around(), ServerError("silent", "us-east-1 (us:1)", "gave no answer"), False, "us-east-1 (us:1): gave no answer"),
     (around(EU), replica(region=EU, replication=None, read_only=False), True, "is the master"),
     (around(EU), replica(region=EU, replication=None), False, "is the master, but read-only"),
-    (around(EU, Master(EU, 1, fenced=(EU,))), replica(region=EU, replication=None), False, "is fenced"),
-    (around(EU, Master(US, 1, fenced=(EU,))), replica(region=EU, replication=None), False, "does not replicate"),
+    (around(EU, PrimaryRecord(EU, 1, fenced=(EU,))), replica(region=EU, replication=None), False, "is fenced"),
+    (around(EU, PrimaryRecord(US, 1, fenced=(EU,))), replica(region=EU, replication=None), False, "does not replicate"),
 ])
-def test_readiness(view: Around, look: State | Trouble, ready: bool, why: str) -> None:
+def test_readiness(view: FleetDatabases, look: ServerStatus | ServerError, ready: bool, why: str) -> None:
     found = watching.ready(view, look)
     assert found.ready == ready and why in found.why
 
 
-DUPLICATE = Thread("stopped", 1062, "Duplicate entry '1'")
+DUPLICATE = ReplicaThread("stopped", 1062, "Duplicate entry '1'")
 
 
-@pytest.mark.parametrize("view, look, kinds", [
-    (around(), replica(), []),
-    (around(), replica(5, io=OFF), ["IOThreadStopped"]),
-    (around(), replica(5, OFF, DUPLICATE), ["IOThreadStopped", "SQLThreadStopped"]),
-    (around(reports={EU: report(125, 65, 5)}), replica(125), ["Lag"]),
-    (around(reports={EU: report(125, 65, 5)}), replica(301), ["Lag", "Stale"]),
-    (around(reports={EU: report(400.0)}), replica(), ["NoHeartbeat"]),
-    (around(reports={}), replica(), ["NoHeartbeat"]),
-    (around(reports={}, sure=False), replica(), []),
-    (around(), replica(None, beats_lack="no such table; make it"), ["HeartbeatMissing"]),
-    (around(), replica(read_only=False), ["ReplicaWritable"]),
-    (around(), replica(replication=None), ["NotReplicating"]),
-    (around(), Trouble("denied", "us", "no"), ["DatabaseUnreachable"]),
-    (around(US, Master(AP, 1, fenced=(EU,)), reports={AP: report()}), replica(None, beats={AP: NOW - 5}),
-     ["WrongSource"]),
-    (around(US, Master(AP, 1, fenced=(US,)), reports={AP: report()}),
-     replica(None, beats={AP: NOW - 5}, read_only=False, replication=None), ["TwoMasters", "NotReplicating"]),
-    (around(EU), replica(region=EU, replication=None, read_only=False), []),
-    (around(EU), replica(region=EU, replication=None), ["MasterReadOnly"]),
-    (around(EU), replica(region=EU, read_only=False), ["MasterReplicates"]),
-    (around(EU), replica(region=EU, replication=None, read_only=False, beats_lack="denied"), ["HeartbeatMissing"]),
-    (around(EU, Master(EU, 1, fenced=(EU,))), replica(region=EU, replication=None, read_only=False), ["TwoMasters"]),
-    (around(US, Master(EU, 1, promotion=Promotion(US, EU, "fenced", int(NOW) - 601))), replica(),
-     ["PromotionUnfinished"]),
-    (around(US, Master(EU, 1, promotion=Promotion(US, EU, "fenced", int(NOW) - 599))), replica(), []),
-])
-def test_what_people_are_told(view: Around, look: State | Trouble, kinds: list[str]) -> None:
-    found = dict(watching.problems(view, look, int(NOW)))
+@pytest.mark.parametrize(
+    "view, look, kinds",
+    [
+        (around(), replica(), []),
+        (around(), replica(5, io=OFF), ["IOThreadStopped"]),
+        (around(), replica(5, OFF, DUPLICATE), ["IOThreadStopped", "SQLThreadStopped"]),
+        (around(reports={EU: report(125, 65, 5)}), replica(125), ["ReplicaLag"]),
+        (around(reports={EU: report(125, 65, 5)}), replica(301), ["ReplicaLag", "ReplicaStale"]),
+        (around(reports={EU: report(400.0)}), replica(), ["NoHeartbeat"]),
+        (around(reports={}), replica(), ["NoHeartbeat"]),
+        (around(reports={}, sure=False), replica(), []),
+        (around(), replica(None, heartbeat_error="no such table; make it"), ["HeartbeatMissing"]),
+        (around(), replica(read_only=False), ["ReplicaWritable"]),
+        (around(), replica(replication=None), ["NotReplicating"]),
+        (around(), ServerError("denied", "us", "no"), ["DatabaseUnreachable"]),
+        (
+            around(US, PrimaryRecord(AP, 1, fenced=(EU,)), reports={AP: report()}),
+            replica(None, heartbeats={AP: NOW - 5}),
+            ["WrongSource"],
+        ),
+        (
+            around(US, PrimaryRecord(AP, 1, fenced=(US,)), reports={AP: report()}),
+            replica(None, heartbeats={AP: NOW - 5}, read_only=False, replication=None),
+            ["SplitBrain", "NotReplicating"],
+        ),
+        (around(EU), replica(region=EU, replication=None, read_only=False), []),
+        (around(EU), replica(region=EU, replication=None), ["MasterReadOnly"]),
+        (around(EU), replica(region=EU, read_only=False), ["MasterReplicates"]),
+        (around(EU), replica(region=EU, replication=None, read_only=False, heartbeat_error="denied"),
+         ["HeartbeatMissing"]),
+        (
+            around(EU, PrimaryRecord(EU, 1, fenced=(EU,))),
+            replica(region=EU, replication=None, read_only=False),
+            ["SplitBrain"],
+        ),
+        (
+            around(US, PrimaryRecord(EU, 1, promotion=Promotion(US, EU, "fenced", int(NOW) - 601))),
+            replica(),
+            ["PromotionUnfinished"],
+        ),
+        (around(US, PrimaryRecord(EU, 1, promotion=Promotion(US, EU, "fenced", int(NOW) - 599))), replica(), []),
+    ],
+)
+def test_what_people_are_told(view: FleetDatabases, look: ServerStatus | ServerError, kinds: list[str]) -> None:
+    found = dict(watching.conditions(view, look, int(NOW)))
     assert list(found) == kinds and all(found.values())
 
 
@@ -149,34 +176,40 @@ def test_behind_a_load_balancer_the_servers_id_tells(source: str, host: str, wro
     assert look.replication
     look = msgspec.structs.replace(look, replication=msgspec.structs.replace(
         look.replication, source=source, host=host))
-    view = around(US, Master(AP, 1, fenced=(EU,)), reports={EU: msgspec.structs.replace(report(), id="1")})
+    view = around(US, PrimaryRecord(AP, 1, fenced=(EU,)), reports={EU: msgspec.structs.replace(report(), id="1")})
     assert bool(watching.wrong_source(view, look)) == wrong
-    assert not watching.wrong_source(msgspec.structs.replace(view, master=Master(EU)), look)
+    assert not watching.wrong_source(msgspec.structs.replace(view, master=PrimaryRecord(EU)), look)
 
 
 @pytest.mark.parametrize("view, look, closes", [
     (around(), replica(read_only=False), False),  # before the first promotion fleet.toml may be mistaken
-    (around(US, Master(EU, 1)), replica(read_only=False), True),
-    (around(US, Master(EU, 1), sure=False), replica(read_only=False), False),
-    (around(US, Master(EU, 1)), replica(), False),
-    (around(US, Master(US, 1)), replica(read_only=False), False),
-    (around(US, Master(US, 1, fenced=(US,))), replica(read_only=False), True),
-    (around(US, Master(EU, 0, fenced=(US,))), replica(read_only=False), True),
-    (around(US, Master(EU, 1)), Trouble("silent", "us", ""), False),
+    (around(US, PrimaryRecord(EU, 1)), replica(read_only=False), True),
+    (around(US, PrimaryRecord(EU, 1), sure=False), replica(read_only=False), False),
+    (around(US, PrimaryRecord(EU, 1)), replica(), False),
+    (around(US, PrimaryRecord(US, 1)), replica(read_only=False), False),
+    (around(US, PrimaryRecord(US, 1, fenced=(US,))), replica(read_only=False), True),
+    (around(US, PrimaryRecord(EU, 0, fenced=(US,))), replica(read_only=False), True),
+    (around(US, PrimaryRecord(EU, 1)), ServerError("silent", "us", ""), False),
 ])
-def test_when_a_server_is_closed(view: Around, look: State | Trouble, closes: bool) -> None:
-    assert watching.must_close(view, look) == closes
-    plan = decide.watch(Watched(view, Memory(), 0, look), int(NOW), "me")
+def test_when_a_server_is_closed(view: FleetDatabases, look: ServerStatus | ServerError, closes: bool) -> None:
+    assert watching.must_fence(view, look) == closes
+    plan = decide.watch(WatchObservation(view, WatchState(), 0, look), int(NOW), "me")
     assert (plan.actions[0].kind == "fence") == closes
 
 
-@pytest.mark.parametrize("master, change, ends", [
-    (Master(AP, 1, fenced=(US,)), {}, True), (Master(AP, 1), {}, False), (Master(US, 1, fenced=(US,)), {}, False),
-    (Master(AP, 1, fenced=(US,)), {"sql": OFF}, False), (Master(AP, 1, fenced=(US,)), {"read_only": False}, False),
-    (Master(AP, 1, fenced=(US,), promotion=Promotion(EU, AP, "claimed", 0)), {}, False),
-])
+@pytest.mark.parametrize(
+    "master, change, ends",
+    [
+        (PrimaryRecord(AP, 1, fenced=(US,)), {}, True),
+        (PrimaryRecord(AP, 1), {}, False),
+        (PrimaryRecord(US, 1, fenced=(US,)), {}, False),
+        (PrimaryRecord(AP, 1, fenced=(US,)), {"sql": OFF}, False),
+        (PrimaryRecord(AP, 1, fenced=(US,)), {"read_only": False}, False),
+        (PrimaryRecord(AP, 1, fenced=(US,), promotion=Promotion(EU, AP, "claimed", 0)), {}, False),
+    ],
+)
 def test_a_fence_ends_when_the_server_replicates_from_the_master(
-    master: Master, change: dict[str, Any], ends: bool
+    master: PrimaryRecord, change: dict[str, Any], ends: bool
 ) -> None:
     for source, right in (("3", True), ("1", False), ("", False)):
         look = replica(**change)
@@ -189,23 +222,23 @@ def test_a_fence_ends_when_the_server_replicates_from_the_master(
 
 
 def test_without_an_admin_people_are_told_to_close_it_themselves() -> None:
-    view = around(US, Master(EU, 1))
+    view = around(US, PrimaryRecord(EU, 1))
     view = msgspec.structs.replace(view, settings=msgspec.structs.replace(view.settings, admin_secret=None))
-    plan = decide.watch(Watched(view, Memory(), 0, replica(read_only=False)), int(NOW), "me")
+    plan = decide.watch(WatchObservation(view, WatchState(), 0, replica(read_only=False)), int(NOW), "me")
     assert "fence" not in [one.kind for one in plan.actions]
     assert any(one.kind == "alert" and "by hand" in one.reason for one in plan.actions)
 
 
-def told(known: dict[str, Episode], look: State, now: int) -> tuple[list[str], dict[str, Episode]]:
-    plan = decide.watch(Watched(around(), Memory(episodes=known), 0, look), now, "me")
-    memory = next(one.facts["memory"] for one in plan.actions if one.kind == "remember")
-    return ([one.facts["kind"] for one in plan.actions if one.kind == "alert"],
-            msgspec.convert(memory["episodes"], dict[str, Episode]))
+def told(known: dict[str, AlertState], look: ServerStatus, now: int) -> tuple[list[str], dict[str, AlertState]]:
+    plan = decide.watch(WatchObservation(around(), WatchState(episodes=known), 0, look), now, "me")
+    memory = next(one.details["memory"] for one in plan.actions if one.kind == "claim-state")
+    return ([one.details["kind"] for one in plan.actions if one.kind == "alert"],
+            msgspec.convert(memory["episodes"], dict[str, AlertState]))
 
 
 def test_an_episode_is_told_once_and_again_after_an_hour_and_anew_when_it_comes_back() -> None:
     now, heard = int(NOW), []
-    episodes: dict[str, Episode] = {}
+    episodes: dict[str, AlertState] = {}
     for minute in range(125):
         look = replica(5, sql=OFF) if minute < 120 or minute > 122 else replica()
         kinds, episodes = told(episodes, look, now + 60 * minute)
@@ -219,7 +252,7 @@ def test_the_heart_beats_where_the_master_is_and_nowhere_else() -> None:
     assert not decide.beats(around(US), msgspec.structs.replace(master, region=US))
     assert not decide.beats(around(EU), replica(region=EU, read_only=False)), "it replicates"
     assert not decide.beats(around(EU), replica(region=EU, replication=None)), "it is read-only"
-    assert not decide.beats(around(EU, Master(EU, 1, fenced=(EU,))), master)
+    assert not decide.beats(around(EU, PrimaryRecord(EU, 1, fenced=(EU,))), master)
 
 
 @pytest.mark.parametrize("own, master, where", [(US, EU, ("eu", 3306)), (US, AP, ("ap.example", 3307))])
@@ -236,7 +269,7 @@ def test_where_a_replica_finds_the_master(own: str, master: str, where: tuple[st
 
 
 def test_what_an_old_master_has_more_is_named() -> None:
-    master = Master(AP, 1, fenced=(US,), position=gtid.read("mariadb", "0-1-7"))
+    master = PrimaryRecord(AP, 1, fenced=(US,), position=gtid.read("mariadb", "0-1-7"))
     look = replica(read_only=False, replication=None)
-    [(_, text), *_] = watching.problems(around(US, master), look, int(NOW))
+    [(_, text), *_] = watching.conditions(around(US, master), look, int(NOW))
     assert "up to 3 transactions that the new master never got: 0-1-8..10" in text

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Literal
 
-from chalicelib.cloud import Unreachable
+from chalicelib.cloud import Unavailable
 from sandbox.simulation.parts import MemoryTable, Store
 
 When = Literal["before", "after"]
@@ -24,7 +24,7 @@ class Loss:
             self.names.append(call)
         if self.calls == self.lost and self.begun == (self.when == "before"):
             self.begun, self.lost = False, 0
-            raise Unreachable(f"{call}: no answer")
+            raise Unavailable(f"{call}: no answer")
 
 
 class Topic:

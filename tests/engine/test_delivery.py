@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.cloud import Unreachable
+from chalicelib.cloud import Unavailable
 from chalicelib.engine import delivery, state
 from chalicelib.engine.alerts import ATTEMPT_SECONDS, SCHEMA, Alert, AlertState
 from chalicelib.engine.schema import Stored
@@ -28,7 +28,7 @@ def told(world: World) -> AlertState:
 def test_alert_is_written_before_it_is_published_and_marked_after() -> None:
     world = World()
     assert run(world, DOWN).results == ("told: RegionUnhealthy: eu-west-1",)
-    assert world.loss.names == ["get", "create", "publish", "get", "swap"]
+    assert world.loss.names == ["get", "create", "publish", "get", "compare_and_set"]
     assert run(world, DOWN, now=NOW + 60) == delivery.Delivery()
     assert world.loss.names[5:] == ["get"]
     assert run(world, now=NOW + 120).delivered == ("Recovered: RegionUnhealthy: eu-west-1",)
@@ -42,7 +42,7 @@ CALLS = number_of_calls(lambda world: run(world, DOWN, OTHER))
 def test_lost_answer_of_any_call_is_made_up_for_by_the_next_run(lost: int, when: When) -> None:
     assert CALLS == 6
     world = World(lost, when)
-    with contextlib.suppress(Unreachable):
+    with contextlib.suppress(Unavailable):
         run(world, DOWN, OTHER)
     run(world, DOWN, OTHER, now=NOW + ATTEMPT_SECONDS)
     heard = world.subjects
@@ -66,7 +66,7 @@ def test_topic_that_refuses_everything_stops_no_run() -> None:
 
     class Deaf:
         def publish(self, subject: str, text: str) -> None:
-            raise Unreachable("no topic")
+            raise Unavailable("no topic")
 
     for number in range(5):
         done = delivery.deliver(world.store, Deaf(), "lamps.light", [DOWN, OTHER], NOW + 2 * number, origin="x")
@@ -128,12 +128,12 @@ def test_lost_answer_of_any_call_loses_no_event(lost: int, when: When) -> None:
             try:
                 delivery.report_event(world.store, "lamps.light", failed(number), ttl=int(NOW) + 99)
                 break
-            except Unreachable:
+            except Unavailable:
                 continue
     for after in (0, ATTEMPT_SECONDS, 2 * ATTEMPT_SECONDS):
         try:
             run(world, events=True, now=NOW + after)
-        except Unreachable:
+        except Unavailable:
             continue
     assert set(world.subjects) == {"Failed: 2 x exit 1"}
     assert len(world.subjects) <= 2

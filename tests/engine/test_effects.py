@@ -2,7 +2,7 @@
 
 import pytest
 
-from chalicelib.cloud import ClientError, Unreachable
+from chalicelib.cloud import ClientError, Unavailable
 from chalicelib.engine import effects, state
 from chalicelib.engine.effects import EffectResult
 from chalicelib.engine.schema import Schema, State
@@ -121,7 +121,7 @@ def test_store_that_is_silent_is_an_unknown_result_not_an_error() -> None:
     lamp = Lamp(World())
 
     def silent(call: str) -> None:
-        raise Unreachable(call)
+        raise Unavailable(call)
 
     lamp.world.store._fault = silent
     assert lamp.once().status == "unknown"

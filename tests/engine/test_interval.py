@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from chalicelib.cloud import Unreachable
+from chalicelib.cloud import Unavailable
 from chalicelib.engine import interval
 from chalicelib.engine.interval import IntervalResult
 from chalicelib.engine.lease import LEASE, Lease
 from chalicelib.engine.schema import encode
 from chalicelib.ledger import Item
-from sandbox.simulation.hub import Crash, Hub
+from sandbox.simulation.hub import Crash, Scheduler
 from sandbox.simulation.parts import MemoryTable, Store
 
 START = 1_800_000_000.0  # a whole minute
@@ -153,7 +153,7 @@ def test_a_healer_whose_lease_was_taken_stops_before_its_next_round() -> None:
         if number == 3:
             there = table.get(*KEY)
             assert there
-            table.swap(there, encode(Lease("thief", clock() + 15, int(START)), LEASE))
+            table.compare_and_set(there, encode(Lease("thief", clock() + 15, int(START)), LEASE))
         return 0.1
 
     day = Day(table, clock, stolen)
@@ -169,14 +169,14 @@ def test_a_healer_that_was_in_doubt_and_finds_another_ones_mark_does_not_come_ba
         nonlocal silent
         if silent:
             silent = False
-            raise Unreachable(call)
+            raise Unavailable(call)
 
     def taken_and_run_out(number: int) -> float:
         nonlocal silent
         if number == 3:
             there = MemoryTable(store).get(*KEY)
             assert there
-            MemoryTable(store).swap(there, encode(Lease("other", clock(), int(START)), LEASE))
+            MemoryTable(store).compare_and_set(there, encode(Lease("other", clock(), int(START)), LEASE))
             silent = True
         return 0.1
 
@@ -196,7 +196,7 @@ class Faults:
         self.calls += self.half
         if self.lose(self.calls) and self.half != self.done:
             self.half = False
-            raise Unreachable(f"{call}: no answer")
+            raise Unavailable(f"{call}: no answer")
 
 
 @pytest.mark.parametrize("done", [True, False], ids=["it was done", "it was not done"])
@@ -229,7 +229,7 @@ class World:
     """
 
     def __init__(self, seed: int, rough: bool) -> None:
-        self.hub, self.rough, self.store = Hub(seed, START), rough, Store()
+        self.hub, self.rough, self.store = Scheduler(seed, START), rough, Store()
         self.acts: list[tuple[int, str]] = []
         self.busy: dict[str, float] = {}
         self.overlaps = self.refused = 0
@@ -259,7 +259,7 @@ class World:
         self.hub.wait(self.hub.chance.uniform(0, 0.05))
         if self.rough and self.hub.chance.random() < 0.03:
             self.hub.wait(self.hub.chance.choice([0.0, 1.5, 5.0]))
-            raise Unreachable(call)
+            raise Unavailable(call)
 
     def round(self, name: str, token: int) -> None:
         self.overlaps += any(until > self.hub.now for other, until in self.busy.items() if other != name)

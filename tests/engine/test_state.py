@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.cloud import Unreachable
+from chalicelib.cloud import Unavailable
 from chalicelib.engine import state
 from chalicelib.engine.schema import Schema, State, Stored, Unreadable
 from chalicelib.ledger import Item
@@ -77,7 +77,7 @@ def test_lost_answer_of_claim_never_gives_it_to_two(lost: int, when: When) -> No
             before = loaded(world)
             state.claim(world.store, KEY, LAMPS, before, Lamps(before.value.burning + 1), run_id=run)
             claimed.append(run)
-        except Unreachable:
+        except Unavailable:
             continue
     assert claimed == ["b"]
     # Only a write whose answer got lost had happened.
@@ -86,7 +86,7 @@ def test_lost_answer_of_claim_never_gives_it_to_two(lost: int, when: When) -> No
 
 def test_write_repeated_after_lost_answer_is_one_write() -> None:
     world = World(1, "after")
-    with pytest.raises(Unreachable):
+    with pytest.raises(Unavailable):
         state.write(world.store, KEY, LAMPS, None, Lamps(1), run_id="a")
     again = state.write(world.store, KEY, LAMPS, None, Lamps(1), run_id="a")
     assert again == loaded(world)
@@ -95,7 +95,7 @@ def test_write_repeated_after_lost_answer_is_one_write() -> None:
 
 def test_write_of_other_content_by_the_same_run_is_not_taken_for_the_first() -> None:
     world = World(1, "after")
-    with pytest.raises(Unreachable):
+    with pytest.raises(Unavailable):
         state.write(world.store, KEY, LAMPS, None, Lamps(1), run_id="a")
     assert state.write(world.store, KEY, LAMPS, None, Lamps(2), run_id="a") is None
     assert loaded(world).value == Lamps(1)
@@ -107,7 +107,7 @@ def test_read_all_goes_on_behind_an_unreadable_item() -> None:
         state.write(world.store, ("run", str(number)), LAMPS, None, Lamps(number), run_id="a")
     bad = world.store.get("run", "1")
     assert bad
-    world.store.swap(bad, {"schema": 1, "burning": "many"})
+    world.store.compare_and_set(bad, {"schema": 1, "burning": "many"})
     values, unreadable = state.read_all(world.store, world.store.query("run"), LAMPS)
     assert {sk: found.value.burning for (_, sk), found in values.items()} == {"0": 0, "2": 2}
     assert [one.key.sk for one in unreadable] == ["1"]
@@ -150,7 +150,7 @@ def test_publish_never_goes_backwards_and_replaces_what_cannot_be_read() -> None
     assert [published(world, number) for number in (2, 1, 2, 3)] == [True, False, False, True]
     item = world.store.get("term", "eu-west-1")
     assert item and item.body["number"] == 3
-    world.store.swap(item, {})
+    world.store.compare_and_set(item, {})
     assert published(world, 1)
 
 
@@ -161,7 +161,7 @@ def test_lost_answer_of_publish_is_made_up_for_by_the_next_run(lost: int, when: 
     for number in (1, 2):
         try:
             published(world, number)
-        except Unreachable:
+        except Unavailable:
             continue
     published(world, 3)
     item = world.store.get("term", "eu-west-1")

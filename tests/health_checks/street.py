@@ -10,8 +10,8 @@ from botocore.exceptions import ClientError
 from chalicelib import cloud, control, fleet
 from chalicelib.health_checks import operations
 from chalicelib.health_checks.api import Route53
-from chalicelib.health_checks.records import KEY, Memory, read
-from chalicelib.site import Site
+from chalicelib.health_checks.records import KEY, RotationState, read
+from chalicelib.site import RegionContext
 from sandbox.route53.checkers import Checkers
 from sandbox.route53.errors import Refusal
 from sandbox.route53.probes import Result
@@ -39,7 +39,7 @@ class Street:
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.lose_answer_to = ""
         self.table, self.alerts = MemoryTable(), MemoryTopic()
-        self.site = Site("eu-west-1", "test", FLEET, MemoryTable(), self.table, {}, self.alerts,
+        self.site = RegionContext("eu-west-1", "test", FLEET, MemoryTable(), self.table, {}, self.alerts,
                          clock=lambda: self.now)
         self._api = Route53("eu-west-1", 1, lambda: self.now, self.wait)
         self.operation = operations.rotate(lambda site: self._api, self.wait)
@@ -74,7 +74,7 @@ class Street:
         self.bodies.pop(address)
 
     @property
-    def memory(self) -> Memory:
+    def memory(self) -> RotationState:
         """What the region remembers."""
         item = self.table.get(*KEY)
         assert item
@@ -123,7 +123,7 @@ class Client:
                                "ResponseMetadata": {"HTTPStatusCode": refusal.status}}, name) from None  # type: ignore[typeddict-item]
         if name == self._street.lose_answer_to:
             self._street.lose_answer_to = ""
-            raise cloud.Unreachable("the answer was lost")
+            raise cloud.Unavailable("the answer was lost")
         return answer
 
     def _describe_target_groups(self, Names: list[str]) -> Any:

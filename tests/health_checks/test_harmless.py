@@ -10,14 +10,14 @@ import pytest
 
 from chalicelib.fleet import HealthChecks
 from chalicelib.health_checks import agenda, decide, guards, records
-from chalicelib.health_checks.records import Check, Host, Memory, Parent, Seen
+from chalicelib.health_checks.records import CalculatedCheck, Check, Host, RotationObservation, RotationState
 
 AT = 100_000.0
 MINUTE = int(AT) // 60
 SITUATIONS = 4000
 
 
-def situation(seed: int) -> Seen:
+def situation(seed: int) -> RotationObservation:
     """A region in any state: some hosts gone or draining, some checks new, some changes not confirmed."""
     chance = Random(seed)
     settings = HealthChecks(target_groups=("a",), interval=chance.choice((10, 30)))
@@ -27,24 +27,34 @@ def situation(seed: int) -> Seen:
     checks = tuple(_check(number, chance, settings) for number in range(1, 7))
     numbers = chance.sample(range(1, 7), chance.randint(1, 4))
     before = chance.choice((tuple(numbers), tuple(chance.sample(range(1, 7), chance.randint(1, 4)))))
-    parent = Parent(tuple(numbers), chance.choice((1, 2, 2, 2)), "p", 3, AT - chance.choice((5, 59, 60, 500, 500, 500)),
-                    before, chance.choice((1, 2, 2)), sure=chance.random() > 0.05)
+    parent = CalculatedCheck(
+        tuple(numbers),
+        chance.choice((1, 2, 2, 2)),
+        "p",
+        3,
+        AT - chance.choice((5, 59, 60, 500, 500, 500)),
+        before,
+        chance.choice((1, 2, 2)),
+        confirmed=chance.random() > 0.05,
+    )
     calls = ((MINUTE - 5, chance.choice((0, 0, 0, 0, 0, 290, 299, 300))),)
     # What was read in this turn is already in the checks.
-    return Seen("eu-west-1", settings, Memory("", MINUTE - 1, checks, parent, calls=calls), hosts, AT)
+    return RotationObservation("eu-west-1", settings, RotationState("", MINUTE - 1, checks, parent, calls=calls),
+                               hosts, AT)
 
 
 def _check(number: int, chance: Random, settings: HealthChecks) -> Check:
     host = chance.randrange(11)
     minutes = chance.choice((0, 1, 2, 3, 3, 3, 9))
-    since = AT - chance.choice((5, records.settle(settings) - 1, records.settle(settings), 900, 900, 900))
+    since = AT - chance.choice((5, records.settling_seconds(settings) - 1, records.settling_seconds(settings), 900,
+                                900, 900))
     healthy, read = chance.choice(((True, AT), (True, AT), (True, AT), (True, AT - 60), (True, AT - 900), (False, AT),
                                    (False, AT - 120), (None, 0.0)))
     return Check(number, f"c{number}", 1, f"i-{host}", f"192.0.2.{host}", since, MINUTE - minutes,
                  chance.random() > 0.05, healthy, read)
 
 
-def harms(seen: Seen, done: decide.Decision) -> set[str]:
+def harms(seen: RotationObservation, done: decide.Decision) -> set[str]:
     """What the decision might do to the region's verdict, or breaks of what was promised."""
     found = set(_risks(seen, done))
     parent = done.parent
@@ -64,12 +74,12 @@ def harms(seen: Seen, done: decide.Decision) -> set[str]:
     return found
 
 
-def _risks(seen: Seen, done: decide.Decision) -> Any:
+def _risks(seen: RotationObservation, done: decide.Decision) -> Any:
     before, moved = seen.memory.parent, {move.check.number for move in done.moves}
     assert before
     lists = [(before.children, before.threshold)]
-    if not before.sure or AT - before.changed < 60:
-        lists.append((before.before, before.before_threshold))
+    if not before.confirmed or AT - before.changed < 60:
+        lists.append((before.previous_children, before.before_threshold))
     later = lists + ([(done.parent.children, done.parent.threshold)] if done.parent else [])
     sure = {check.number for check in seen.memory.checks if _counts(check, seen)}
     unsure = moved | {check.number for check in seen.memory.checks if not _settled(check, seen)}
@@ -89,10 +99,10 @@ def _risks(seen: Seen, done: decide.Decision) -> Any:
         yield "changes an unhealthy verdict"
 
 
-def _entries(seen: Seen, parent: Parent) -> Any:
+def _entries(seen: RotationObservation, parent: CalculatedCheck) -> Any:
     before, checks = seen.memory.parent, {check.number: check for check in seen.memory.checks}
     assert before
-    if not before.sure or AT - before.changed < 60:
+    if not before.confirmed or AT - before.changed < 60:
         yield "a third list at once"
     for number in set(parent.children) - set(before.children):
         check = checks[number]
@@ -111,26 +121,32 @@ def _entries(seen: Seen, parent: Parent) -> Any:
             yield "drops one that may be back"
 
 
-def _settled(check: Check, seen: Seen) -> bool:
-    return check.sure and AT - check.since >= 60 + (seen.settings.failures + 1) * seen.settings.interval
+def _settled(check: Check, seen: RotationObservation) -> bool:
+    return check.confirmed and AT - check.since >= 60 + (seen.settings.failures + 1) * seen.settings.interval
 
 
-def _there(check: Check, seen: Seen) -> bool:
+def _there(check: Check, seen: RotationObservation) -> bool:
     return check.host in seen.hosts and seen.hosts[check.host].address == check.address
 
 
-def _read(check: Check, seen: Seen) -> bool:
-    return check.sure and AT - check.since >= 50 + (seen.settings.failures + 1) * seen.settings.interval
+def _read(check: Check, seen: RotationObservation) -> bool:
+    return check.confirmed and AT - check.since >= 50 + (seen.settings.failures + 1) * seen.settings.interval
 
 
-def _covered(check: Check, seen: Seen, done: decide.Decision) -> bool:
+def _covered(check: Check, seen: RotationObservation, done: decide.Decision) -> bool:
     """Whether another check stays with the host, or leaves it with a verdict."""
     moved = {move.check.number for move in done.moves}
-    return any(other.number != check.number and other.host == check.host and other.address == check.address
-               and other.sure and (other.number not in moved or _read(other, seen)) for other in seen.memory.checks)
+    return any(
+        other.number != check.number
+        and other.host == check.host
+        and other.address == check.address
+        and other.confirmed
+        and (other.number not in moved or _read(other, seen))
+        for other in seen.memory.checks
+    )
 
 
-def _counts(check: Check, seen: Seen) -> bool:
+def _counts(check: Check, seen: RotationObservation) -> bool:
     return _settled(check, seen) and check.healthy is True and AT - check.read <= 300 and _there(check, seen)
 
 
@@ -138,7 +154,7 @@ def all_harms() -> set[str]:
     found: set[str] = set()
     for seed in range(SITUATIONS):
         seen = situation(seed)
-        found |= harms(seen, decide.judge(seen, MINUTE))
+        found |= harms(seen, decide.decide(seen, MINUTE))
     return found
 
 
@@ -147,28 +163,31 @@ def test_no_decision_can_do_harm() -> None:
 
 
 def test_the_situations_are_worth_deciding() -> None:
-    done = [decide.judge(situation(seed), MINUTE) for seed in range(SITUATIONS)]
+    done = [decide.decide(situation(seed), MINUTE) for seed in range(SITUATIONS)]
     assert sum(one.parent is not None for one in done) > SITUATIONS / 20
     assert sum(len(one.moves) for one in done) > SITUATIONS / 2
 
 
 MUTATIONS: list[tuple[str, Any, str, Any, str]] = [
-    ("unsettled checks count", guards, "settled", lambda check, settings, at: check.sure, "lets an unsettled one in"),
+    ("unsettled checks count", guards, "settled", lambda check, settings, at: check.confirmed,
+     "lets an unsettled one in"),
     ("no fresh reading", guards, "fresh", lambda check, at: True, "lets one in unread"),
-    ("draining ones stay", guards, "stays", guards.there, "lets one in that leaves"),
+    ("draining ones stay", guards, "target_in_service", guards.target_unchanged, "lets one in that leaves"),
     ("a host may count twice", guards, "distinct", lambda checks: True, "counts a host twice"),
-    ("the parent changes at any time", guards, "free", lambda parent, at: True, "a third list at once"),
-    ("old children are forgotten", guards, "in_force", lambda parent, at: iter(()), "may fall by a move"),
-    ("the others need not hold the verdict", guards, "enough", lambda *_: True, "may fall by a move"),
-    ("any number of unsettled ones", guards, "few", lambda unsettled, threshold: True, "may hide an outage"),
-    ("anything may move", guards, "may_move", lambda *_: True, "may fall by a move"),
-    ("a change need not be neutral", guards, "neutral", lambda *_: True, "changes an unhealthy verdict"),
+    ("the parent changes at any time", guards, "change_propagated", lambda parent, at: True, "a third list at once"),
+    ("old children are forgotten", guards, "possible_memberships", lambda parent, at: iter(()), "may fall by a move"),
+    ("the others need not hold the verdict", guards, "meets_threshold", lambda *_: True, "may fall by a move"),
+    ("any number of unsettled ones", guards, "cannot_mask_outage", lambda unsettled, threshold: True,
+     "may hide an outage"),
+    ("anything may move", guards, "may_retarget", lambda *_: True, "may fall by a move"),
+    ("a change need not be neutral", guards, "preserves_status", lambda *_: True, "changes an unhealthy verdict"),
     ("old readings count", guards, "_STALE_SECONDS", 10_000, "may fall"),
-    ("moves on before the verdict", agenda, "certain", lambda check, settings, at: True, "leaves without a verdict"),
-    ("a double need not be sure", guards, "double", lambda *_: True, "leaves without a verdict"),
-    ("no budget", records, "used", lambda memory, minute: 0, "spends too much"),
-    ("the threshold rises at once", guards, "spared", lambda *_: True, "spares fewer"),
-    ("any candidate", guards, "candidate", lambda *_: True, "lets one in unread"),
+    ("moves on before the verdict", agenda, "is_reportable", lambda check, settings, at: True,
+     "leaves without a verdict"),
+    ("a double need not be sure", guards, "duplicates_target", lambda *_: True, "leaves without a verdict"),
+    ("no budget", records, "requests_last_hour", lambda memory, minute: 0, "spends too much"),
+    ("the threshold rises at once", guards, "keeps_loss_tolerance", lambda *_: True, "spares fewer"),
+    ("any candidate", guards, "may_join", lambda *_: True, "lets one in unread"),
 ]
 
 
@@ -178,4 +197,4 @@ def test_without_a_guard_harm_is_done(
     room: Any, name: str, instead: Any, harm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(room, name, instead)
-    assert any(harm in harms(seen, decide.judge(seen, MINUTE)) for seen in map(situation, range(SITUATIONS)))
+    assert any(harm in harms(seen, decide.decide(seen, MINUTE)) for seen in map(situation, range(SITUATIONS)))

@@ -3,7 +3,7 @@
 import pytest
 
 from chalicelib import control
-from chalicelib.control import Failed
+from chalicelib.control import RunFailed
 from chalicelib.health_checks import api, operations, target
 from chalicelib.health_checks.records import KEY
 from tests.health_checks.street import NOON, Street
@@ -52,7 +52,7 @@ def test_a_foreign_change_is_noticed_by_its_version(street: Street) -> None:
     said = [result for _ in range(3) for result in street.turn()["results"]]
     assert any("HealthCheckVersionMismatch" in result for result in said)
     street.turns(4)
-    assert all(check.sure for check in street.memory.checks)
+    assert all(check.confirmed for check in street.memory.checks)
 
 
 def test_a_terminated_anchor_is_replaced_and_its_check_re_pointed_within_two_minutes(street: Street) -> None:
@@ -123,7 +123,7 @@ def test_by_hand_an_empty_event_changes_nothing(street: Street) -> None:
     before, changes = street.table.get(*KEY), len([name for name, _ in street.asked if name.startswith("Update")])
     street.wait(120)
     answer = street.turn(apply=False)
-    assert answer["status"] == "planned" and {one["kind"] for one in answer["plan"]["actions"]} >= {"remember"}
+    assert answer["status"] == "planned" and {one["kind"] for one in answer["plan"]["actions"]} >= {"claim-state"}
     assert street.table.get(*KEY) == before
     assert len([name for name, _ in street.asked if name.startswith("Update")]) == changes
 
@@ -157,10 +157,10 @@ def test_a_lost_answer_is_looked_up_and_nothing_is_done_twice(street: Street, ca
     for _ in range(8):
         try:
             street.turn()
-        except Failed:
+        except RunFailed:
             failed += 1
     assert failed == 1 and street.lose_answer_to == ""
-    assert all(check.sure for check in street.memory.checks if check.since < street.now - 60)
+    assert all(check.confirmed for check in street.memory.checks if check.since < street.now - 60)
     assert street.verdict()
     there = [check for check in street.service.account.checks.values() if check.kind != "CALCULATED"]
     assert {(check.id, check.version, check.host) for check in street.memory.checks} == {
@@ -176,7 +176,7 @@ def test_a_lost_answer_to_a_creation_makes_no_second_check(after: int, monkeypat
             street.lose_answer_to = "CreateHealthCheck"
         try:
             street.turn()
-        except Failed:
+        except RunFailed:
             failed += 1
     assert failed == 1 and street.verdict()
     assert len(street.service.account.checks) == 7
@@ -186,10 +186,10 @@ def test_throttling_is_passed_over(street: Street) -> None:
     from sandbox.route53.service import Fault
 
     street.service.faults.append(Fault("*", "Throttling", times=1))
-    with pytest.raises(Failed, match="to be tried again"):
+    with pytest.raises(RunFailed, match="to be tried again"):
         street.turn()
     street.turns(3)
-    assert street.verdict() and all(check.sure for check in street.memory.checks)
+    assert street.verdict() and all(check.confirmed for check in street.memory.checks)
 
 
 def test_at_most_five_requests_a_second_and_three_hundred_an_hour(street: Street) -> None:
@@ -204,7 +204,7 @@ def test_at_most_five_requests_a_second_and_three_hundred_an_hour(street: Street
 def test_without_the_pause_the_twin_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api, "REQUESTS_PER_SECOND", 1_000_000)
     street = Street(monkeypatch, 10)
-    with pytest.raises(Failed):
+    with pytest.raises(RunFailed):
         street.turns(30)
 
 
@@ -218,7 +218,7 @@ def test_no_hosts_is_told_once_an_hour_and_nothing_is_touched(street: Street) ->
 def test_a_deleted_check_is_told_with_a_remedy_that_works(street: Street) -> None:
     gone = street.memory.checks[0].id
     street.service.call("DeleteHealthCheck", {"HealthCheckId": gone})
-    with pytest.raises(Failed, match=f"{gone} was deleted in Route 53; to begin anew, delete the other checks"):
+    with pytest.raises(RunFailed, match=f"{gone} was deleted in Route 53; to begin anew, delete the other checks"):
         street.turns(6)
     for id in list(street.service.account.checks):
         street.service.call("DeleteHealthCheck", {"HealthCheckId": id})

@@ -9,7 +9,7 @@ import pytest
 from chalicelib import cloud, control
 from chalicelib.fleet import HealthChecks
 from chalicelib.health_checks import act, decide
-from chalicelib.health_checks.records import Check, Host, Memory, Parent, Seen
+from chalicelib.health_checks.records import CalculatedCheck, Check, Host, RotationObservation, RotationState
 from sandbox.simulation.parts import MemoryTable
 from tests.health_checks.street import NOON, Street
 from tests.health_checks.test_operations import BEGUN
@@ -18,16 +18,17 @@ MINUTE = NOON // 60
 HOSTS = {f"i-{n}": Host(f"i-{n}", f"192.0.2.{n}") for n in range(1, 7)}
 CHECKS = tuple(Check(n, f"c{n}", 1, f"i-{n}", f"192.0.2.{n}", NOON - 900, MINUTE - 15, True, True, NOON - 60.0)
                for n in range(1, 7))
-PARENT = Parent((1, 2, 3, 4), 2, "parent", 3, NOON - 900)
+PARENT = CalculatedCheck((1, 2, 3, 4), 2, "parent", 3, NOON - 900)
 
 
-def acts(parent: Parent | None, published: str | None, hosts: dict[str, Host] = HOSTS) -> list[dict[str, Any]]:
+def acts(parent: CalculatedCheck | None, published: str | None, hosts: dict[str, Host] = HOSTS) -> list[dict[str, Any]]:
     """What is to be published."""
-    memory = Memory("", MINUTE - 1, CHECKS, parent)
-    seen = Seen("eu-west-1", HealthChecks(target_groups=("web",)), memory, hosts, NOON, published=published)
-    found = [action for action in decide.turn(seen, NOON, "t").actions if action.kind == "publish"]
-    assert all(action.target == "eu-west-1" and not action.routine for action in found)
-    return [action.facts for action in found]
+    memory = RotationState("", MINUTE - 1, CHECKS, parent)
+    seen = RotationObservation("eu-west-1", HealthChecks(target_groups=("web",)), memory, hosts, NOON,
+                               published=published)
+    found = [action for action in decide.reconcile(seen, NOON, "t").actions if action.kind == "publish"]
+    assert all(action.target == "eu-west-1" and not action.unaudited for action in found)
+    return [action.details for action in found]
 
 
 @pytest.mark.parametrize(("parent", "published", "expected"), [
@@ -36,10 +37,10 @@ def acts(parent: Parent | None, published: str | None, hosts: dict[str, Host] = 
     (PARENT, "parent", []),
     (PARENT, None, []),
     (None, None, []),
-    (msgspec.structs.replace(PARENT, sure=False), "", []),
+    (msgspec.structs.replace(PARENT, confirmed=False), "", []),
 ])
 def test_a_confirmed_parent_is_published_if_the_table_says_otherwise(
-    parent: Parent | None, published: str | None, expected: list[dict[str, Any]]
+    parent: CalculatedCheck | None, published: str | None, expected: list[dict[str, Any]]
 ) -> None:
     assert acts(parent, published) == expected
 
@@ -49,11 +50,17 @@ def test_it_is_published_also_while_there_are_no_hosts() -> None:
 
 
 def test_it_comes_last_so_that_nothing_waits_for_it() -> None:
-    memory = Memory("", MINUTE - 1, CHECKS, PARENT)
-    seen = Seen("eu-west-1", HealthChecks(target_groups=("web",)), memory, HOSTS | {"i-7": Host("i-7", "192.0.2.7")},
-                NOON, published="")
-    kinds = [action.kind for action in decide.turn(seen, NOON, "t").actions]
-    assert kinds[-1] == "publish" and {"remember", "point"} <= set(kinds)
+    memory = RotationState("", MINUTE - 1, CHECKS, PARENT)
+    seen = RotationObservation(
+        "eu-west-1",
+        HealthChecks(target_groups=("web",)),
+        memory,
+        HOSTS | {"i-7": Host("i-7", "192.0.2.7")},
+        NOON,
+        published="",
+    )
+    kinds = [action.kind for action in decide.reconcile(seen, NOON, "t").actions]
+    assert kinds[-1] == "publish" and {"claim-state", "retarget-check"} <= set(kinds)
 
 
 @pytest.fixture
@@ -70,7 +77,7 @@ def parent_of(street: Street) -> str:
 
 def published(street: Street) -> dict[str, Any] | None:
     """What routing would read."""
-    item = street.site.coordination.get("verdict", "eu-west-1")
+    item = street.site.shared_store.get("verdict", "eu-west-1")
     return item.body if item else None
 
 
@@ -84,14 +91,14 @@ def test_the_parent_is_published_once_and_journalled(street: Street) -> None:
     street.turns(BEGUN)
     assert published(street) == {"id": parent_of(street)}
     street.turns(5)
-    item = street.site.coordination.get("verdict", "eu-west-1")
-    assert item and item.rev == 1
+    item = street.site.shared_store.get("verdict", "eu-west-1")
+    assert item and item.version == 1
     assert journal(street).count("publish") == 1
 
 
 def test_it_has_no_ttl(street: Street) -> None:
     street.turns(BEGUN)
-    assert list(street.site.coordination.expired(2**40)) == []
+    assert list(street.site.shared_store.scan_expired(2**40)) == []
 
 
 def test_nothing_is_read_before_there_is_a_parent(street: Street) -> None:
@@ -119,24 +126,24 @@ def broken(street: Street, trouble: Callable[[], None]) -> list[str]:
             trouble()
         before = not before
 
-    old = street.site.coordination
+    old = street.site.shared_store
     assert isinstance(old, MemoryTable)
-    street.site = msgspec.structs.replace(street.site, coordination=MemoryTable(old.store, fault))
+    street.site = msgspec.structs.replace(street.site, shared_store=MemoryTable(old.store, fault))
     return asked
 
 
 def whole(street: Street) -> None:
     """The coordination table answers again."""
-    old = street.site.coordination
+    old = street.site.shared_store
     assert isinstance(old, MemoryTable)
-    street.site = msgspec.structs.replace(street.site, coordination=MemoryTable(old.store))
+    street.site = msgspec.structs.replace(street.site, shared_store=MemoryTable(old.store))
 
 
 @pytest.mark.parametrize("silence", [0, 10], ids=["refused at once", "after ten seconds"])
 def test_without_the_coordination_table_the_checks_rotate_all_the_same(street: Street, silence: int) -> None:
     def trouble() -> None:
         street.wait(silence)
-        raise cloud.Unreachable("no replica answers")
+        raise cloud.Unavailable("no replica answers")
 
     asked = broken(street, trouble)
     street.turns(BEGUN)
@@ -156,14 +163,14 @@ def test_without_the_coordination_table_the_checks_rotate_all_the_same(street: S
     assert published(street) == {"id": parent_of(street)}
 
 
-@pytest.mark.parametrize("call", ["create", "swap"])
+@pytest.mark.parametrize("call", ["create", "compare_and_set"])
 def test_if_the_writing_fails_it_is_written_in_a_later_minute(street: Street, call: str) -> None:
-    if call == "swap":
-        street.site.coordination.create("verdict", "eu-west-1", {"id": "another"})
+    if call == "compare_and_set":
+        street.site.shared_store.create("verdict", "eu-west-1", {"id": "another"})
 
     def trouble() -> None:
         if asked[-1] == call:
-            raise cloud.Unreachable("no replica answers")
+            raise cloud.Unavailable("no replica answers")
 
     asked = broken(street, trouble)
     results = [result for _ in range(BEGUN) for result in street.turn()["results"]]
@@ -189,21 +196,21 @@ def test_another_parent_takes_the_place_of_the_first(street: Street) -> None:
 def planned(street: Street) -> tuple[control.Request, list[Any]]:
     """A turn that has been remembered, and is about to publish."""
     street.turns(BEGUN)
-    item = street.site.coordination.get("verdict", "eu-west-1")
+    item = street.site.shared_store.get("verdict", "eu-west-1")
     assert item
-    street.site.coordination.swap(item, {"id": "another"})
+    street.site.shared_store.compare_and_set(item, {"id": "another"})
     request = control.Request("schedule", int(street.now) + 60, None, apply=True, id="slow")
     street.wait(62)
     plan = street.operation.decide(street.operation.observe(street.site, request), request)
-    act.remember(street.site, request, [plan.actions[0]])
+    act.claim_state(street.site, request, [plan.actions[0]])
     return request, [action for action in plan.actions if action.kind == "publish"]
 
 
 def test_what_has_changed_since_it_was_seen_is_left_alone(street: Street) -> None:
     request, actions = planned(street)
-    item = street.site.coordination.get("verdict", "eu-west-1")
+    item = street.site.shared_store.get("verdict", "eu-west-1")
     assert item
-    street.site.coordination.swap(item, {"id": "newer"})
+    street.site.shared_store.compare_and_set(item, {"id": "newer"})
     assert act.publish(street.site, request, actions) == ["another turn was faster"]
     assert published(street) == {"id": "newer"}
 
@@ -211,7 +218,7 @@ def test_what_has_changed_since_it_was_seen_is_left_alone(street: Street) -> Non
 def test_a_turn_that_has_been_overtaken_publishes_nothing(street: Street) -> None:
     request, actions = planned(street)
     item = street.table.get("health-checks", "memory")
-    assert item and street.table.swap(item, item.body | {"turn": "faster"})
+    assert item and street.table.compare_and_set(item, item.body | {"run_id": "faster"})
     assert act.publish(street.site, request, actions) == ["another turn was faster"]
     assert published(street) == {"id": "another"}
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from chalicelib.fleet import HealthChecks
 from chalicelib.health_checks import agenda, anchors, decide, guards, records, rovers
-from chalicelib.health_checks.records import Check, Host, Memory, Parent, Seen
+from chalicelib.health_checks.records import CalculatedCheck, Check, Host, RotationObservation, RotationState
 
 SETTINGS = HealthChecks(target_groups=("web",))
 MINUTE = 30_000
@@ -24,10 +24,11 @@ def check(number: int, host: int, ago: int, healthy: bool | None = True, read: f
                  read)
 
 
-def memory(*others: Check, queue: dict[str, float] | None = None) -> Memory:
+def memory(*others: Check, queue: dict[str, float] | None = None) -> RotationState:
     """Four settled anchors, and `others`, which take the place of those of the same number."""
     checks = {number: check(number, number, 50) for number in range(1, 5)} | {one.number: one for one in others}
-    return Memory("", MINUTE - 1, tuple(checks.values()), Parent((1, 2, 3, 4), 2, "p", 9, AT - 900), queue or {})
+    return RotationState("", MINUTE - 1, tuple(checks.values()), CalculatedCheck((1, 2, 3, 4), 2, "p", 9, AT - 900),
+                         queue or {})
 
 
 def hosts(*numbers: int, **states: Any) -> dict[str, Host]:
@@ -35,7 +36,7 @@ def hosts(*numbers: int, **states: Any) -> dict[str, Host]:
     return {f"i-{n}": Host(f"i-{n}", f"192.0.2.{n}", states.get(f"i{n}", "healthy")) for n in numbers}
 
 
-def moved(seen_memory: Memory, there: dict[str, Host]) -> list[tuple[int, str]]:
+def moved(seen_memory: RotationState, there: dict[str, Host]) -> list[tuple[int, str]]:
     """Who is pointed where."""
     stamps = rovers.queue(seen_memory, SETTINGS, there, AT)
     return [(move.check.number, move.host.id)
@@ -84,15 +85,18 @@ def test_what_is_waited_for_has_come_when_the_waiting_ends(changed: float) -> No
     # `changed + 60 - changed` may be less than 60, which cost a minute. Seconds since 1970 are so large that it is not
     # before 2038; those of a simulation are small.
     rover = Check(1, "c", 1, "i-1", "192.0.2.1", changed)
-    parent = Parent((1,), 1, "p", 1, changed)
-    assert guards.free(parent, agenda.moment(Memory(checks=(rover,), parent=parent), SETTINGS, hosts(1), changed + 55))
-    assert guards.settled(rover, SETTINGS, agenda.moment(Memory(checks=(rover,)), SETTINGS, hosts(1), changed + 95))
-    assert records.certain(rover, SETTINGS, changed + records.settle(SETTINGS) - records.NEARLY)
+    parent = CalculatedCheck((1,), 1, "p", 1, changed)
+    assert guards.change_propagated(parent, agenda.observe_at(RotationState(checks=(rover,), parent=parent), SETTINGS,
+                                                              hosts(1), changed + 55))
+    assert guards.settled(rover, SETTINGS, agenda.observe_at(RotationState(checks=(rover,)), SETTINGS, hosts(1),
+                                                             changed + 95))
+    assert records.is_reportable(rover, SETTINGS,
+                                 changed + records.settling_seconds(SETTINGS) - records.TOLERANCE_SECONDS)
 
 
-def reads(seen_memory: Memory, there: dict[str, Host]) -> list[int]:
+def reads(seen_memory: RotationState, there: dict[str, Host]) -> list[int]:
     """Which checks are looked at now."""
-    return agenda.reads(seen_memory, SETTINGS, there, AT, MINUTE)
+    return agenda.checks_to_read(seen_memory, SETTINGS, there, AT, MINUTE)
 
 
 def test_a_check_with_nowhere_to_go_is_read_once_a_slot() -> None:
@@ -129,7 +133,7 @@ def test_an_anchor_that_was_read_dead_some_minutes_ago_does_not_make_way() -> No
 
 def test_a_walk_is_routine_and_a_loss_is_not() -> None:
     left = memory(check(5, 5, 4), check(6, 1, 1, None, 0), check(7, 77, 1, None, 0))
-    seen = Seen("eu-west-1", SETTINGS, left, hosts(1, 2, 3, 4, 5, 7, 8, 9), AT)
-    acts = [action for action in decide.turn(seen, MINUTE * 60, "t").actions if action.kind == "point"]
-    assert [(action.target, action.routine) for action in acts] == [
+    seen = RotationObservation("eu-west-1", SETTINGS, left, hosts(1, 2, 3, 4, 5, 7, 8, 9), AT)
+    acts = [action for action in decide.reconcile(seen, MINUTE * 60, "t").actions if action.kind == "retarget-check"]
+    assert [(action.target, action.unaudited) for action in acts] == [
         ("check 7", False), ("check 6", True), ("check 5", True)]

@@ -33,7 +33,7 @@ def test_no_flip_no_outage_missed_nothing_late(model: Model, interval: int, host
 
 def test_twenty_hosts_are_all_seen_within_eighteen_minutes() -> None:
     found = lived(hours=60)
-    assert 900 < found.gap <= 18 * 60 == records.bound(HealthChecks(target_groups=("a",)), 20) + 20
+    assert 900 < found.gap <= 18 * 60 == records.max_staleness_seconds(HealthChecks(target_groups=("a",)), 20) + 20
     assert found.outages > 3 and 0 < found.detection <= 40
     assert 0 < found.repointed <= 120
 
@@ -63,7 +63,7 @@ def test_a_gap_in_which_the_region_failed_may_be_a_minute_longer(monkeypatch: py
 
 
 def test_if_all_could_be_re_pointed_at_once_an_outage_would_be_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guards, "few", lambda *_: True)
+    monkeypatch.setattr(guards, "cannot_mask_outage", lambda *_: True)
     found = lived(hours=30, seed=0, harsh=True)
     assert found.missed > 0 and found.detection > 40
 
@@ -85,7 +85,7 @@ def test_the_same_seed_gives_the_same_world() -> None:
 
 @pytest.mark.slow
 def test_if_anchors_were_moved_like_others_the_verdict_would_flip(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guards, "may_move", lambda *_: True)
+    monkeypatch.setattr(guards, "may_retarget", lambda *_: True)
     assert lived("reset unhealthy").flips > 0 and lived("adversarial").flips > 0
     assert lived("reset healthy").missed + lived("reset healthy", hours=100, hosts=5).missed > 0
 
@@ -103,7 +103,7 @@ def test_without_the_token_strangers_would_be_taken_for_hosts(monkeypatch: pytes
 
 def test_if_draining_hosts_were_kept_their_checks_would_lag(monkeypatch: pytest.MonkeyPatch) -> None:
     usual = lived(hours=40).drained
-    monkeypatch.setattr(guards, "stays", guards.there)
+    monkeypatch.setattr(guards, "target_in_service", guards.target_unchanged)
     assert lived(hours=40).drained > usual
 
 
@@ -113,7 +113,8 @@ def test_without_turns_being_fair_hosts_would_be_forgotten(monkeypatch: pytest.M
 
 
 def test_without_a_budget_there_would_be_too_many_requests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agenda, "reads", lambda memory, *_: [check.number for check in memory.checks if check.sure])
+    monkeypatch.setattr(agenda, "checks_to_read", lambda memory,
+                        *_: [check.number for check in memory.checks if check.confirmed])
     assert lived(hours=10).calls > 300
 
 

@@ -25,9 +25,9 @@ import pytest
 from chalicelib import cloud, control, fleet
 from chalicelib.databases import operations, reach
 from chalicelib.databases.observe import RegionAsked
-from chalicelib.databases.records import MASTER, READINESS, Master, read
+from chalicelib.databases.records import MASTER, READINESS, PrimaryRecord, read
 from chalicelib.plan import Action, Plan
-from chalicelib.site import Site
+from chalicelib.site import RegionContext
 from sandbox.simulation.parts import MemoryTable, MemoryTopic
 from tests.peers.mariadb import MariaDB, server
 from tests.peers.process import PATIENCE
@@ -66,8 +66,9 @@ class Town:
         self._minute = itertools.count(29_000_000)
         self.operations = operations.Databases(reach.reach, time.sleep)
 
-    def _site(self, region: str) -> Site:
-        return Site(region, "test", self.fleet, self.coordination, self.tables[region], {}, self.alerts[region])
+    def _site(self, region: str) -> RegionContext:
+        return RegionContext(region, "test", self.fleet, self.coordination, self.tables[region], {},
+                             self.alerts[region])
 
     def run(self, region: str, name: str) -> dict[str, Any]:
         """A scheduled run of `watch` or `heal`, each in a minute of its own."""
@@ -91,10 +92,10 @@ class Town:
         return list(self.operations.promote.act[action.kind](self.sites[region], request, [action]))
 
     @property
-    def master(self) -> Master:
+    def master(self) -> PrimaryRecord:
         """What the coordination table says."""
         item = self.coordination.get(*MASTER)
-        return read(item.body, Master) if item else Master(self.regions[0])
+        return read(item.body, PrimaryRecord) if item else PrimaryRecord(self.regions[0])
 
     def ready(self, region: str) -> dict[str, Any]:
         """What the application of `region` reads."""

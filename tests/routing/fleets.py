@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 
 from chalicelib import fleet
 from chalicelib.routing import build
-from chalicelib.routing.geography import Place
-from sandbox.route53.answers import Location
+from chalicelib.routing.geography import Location
+from sandbox.route53 import answers
 
 EIGHT = ("eu-west-1", "us-east-1", "ap-southeast-1", "us-west-2", "eu-central-1", "ap-northeast-1", "sa-east-1",
          "ap-southeast-2")
@@ -33,14 +33,14 @@ def wanted(regions: Iterable[str] = EIGHT[:3], more: str = "", **options: object
     return build.wanted(fleet.parse(text(regions, more, **options)), "test")  # type: ignore[arg-type]
 
 
-def location(place: Place) -> Location:
+def location(place: Location) -> answers.Location:
     """`place` as a query's location for the twin of Route 53."""
     match place.kind:
         case "continent":
-            return Location(place.code)
+            return answers.Location(place.code)
         case "country":
-            return Location(place.within.removeprefix("continent:"), place.code)
+            return answers.Location(place.within.removeprefix("continent:"), place.code)
         case "state":
-            return Location("NA", "US", place.code)
+            return answers.Location("NA", "US", place.code)
         case _:
-            return Location()
+            return answers.Location()

@@ -33,7 +33,7 @@ def test_no_region_is_handed_more_than_it_declares_by_any_single_loss(size: int,
     load = own(orders, demand)
     most = {region: load[region] + data.draw(st.integers(1, 1500)) for region in load}
     try:
-        spread = capacity.spreads(orders, demand, most)
+        spread = capacity.weighted_failovers(orders, demand, most)
     except CapacityError:
         # Refused only if a loss has no room, or leaves less than rounding may need.
         assert any(sum(most[other] - load[other] - load[lost] / 255 for other in load if other != lost) < load[lost]
@@ -51,7 +51,7 @@ def test_the_records_share_out_a_dead_region_s_users_as_planned() -> None:
     assert len(made.spec.spreads) > 10
     proof = prove.prove(made.spec, made.compiled, made.checks)
     assert proof.wrong == () and proof.most_aliases <= 6
-    demand, zone = capacity.townspeople(), twin.Zone(made.compiled.records)
+    demand, zone = capacity.urban_population_shares(), twin.Zone(made.compiled.records)
     orders = dict(made.spec.orders)
     for lost in EIGHT[:6]:
         healthy = {f"serving-{region}": region != lost for region in EIGHT[:6]}
@@ -66,7 +66,8 @@ def test_the_records_share_out_a_dead_region_s_users_as_planned() -> None:
 
 
 def test_where_the_second_choice_has_room_nothing_is_spread() -> None:
-    assert capacity.spreads(geography.orders(EIGHT[:4]), capacity.townspeople(), dict.fromkeys(EIGHT[:4], 1.0)) == {}
+    assert capacity.weighted_failovers(geography.orders(EIGHT[:4]), capacity.urban_population_shares(),
+                                       dict.fromkeys(EIGHT[:4], 1.0)) == {}
 
 
 def test_weights_add_up_to_255_and_none_is_nothing() -> None:

@@ -9,25 +9,31 @@ from hypothesis import strategies as st
 
 from chalicelib.routing import decide, difference
 from chalicelib.routing.observe import references_of
-from chalicelib.routing.seen import CheckSeen, FleetSeen, Mark, RegionSeen, ZoneSeen
+from chalicelib.routing.seen import (
+    CheckObservation,
+    EvacuationFlag,
+    FleetObservation,
+    RegionObservation,
+    ZoneObservation,
+)
 from tests.routing.fleets import EIGHT, wanted
 
 FOREIGN = {"Name": "www.example.com.", "Type": "A", "TTL": 60, "ResourceRecords": [{"Value": "192.0.2.7"}]}
 
 
 def zone(regions: tuple[str, ...] = EIGHT[:3], there: list[dict[str, Any]] | None = None, settled: bool = True,
-         checks: bool = True, more: str = "", judged: bool = False, **flags: Any) -> ZoneSeen:
+         checks: bool = True, more: str = "", judged: bool = False, **flags: Any) -> ZoneObservation:
     """What is wanted for `regions`, with all its checks there, and the records `there`."""
     made = wanted(regions, more, judged=judged)
     references = references_of(made.spec.owner, made.checks)
-    existing = [CheckSeen(f"id-{name}", name, reference, settled) for name, reference in references.items()]
-    return ZoneSeen("app.example.com", "ZONE", made.spec.owner, (*made.compiled.records, made.compiled.owner),
+    existing = [CheckObservation(f"id-{name}", name, reference, settled) for name, reference in references.items()]
+    return ZoneObservation("app.example.com", "ZONE", made.spec.owner, (*made.compiled.records, made.compiled.owner),
                     made.checks, references, there or [], existing if checks else [], **flags)
 
 
-def after(seen: ZoneSeen) -> list[dict[str, Any]]:
+def after(seen: ZoneObservation) -> list[dict[str, Any]]:
     """The zone after the plan's batches."""
-    groups = difference.groups(seen.there)
+    groups = difference.groups(seen.existing_records)
     for change in changes(seen):
         record = change["ResourceRecordSet"]
         group = groups.setdefault((record["Name"], record["Type"]), {})
@@ -38,18 +44,18 @@ def after(seen: ZoneSeen) -> list[dict[str, Any]]:
     return [record for group in groups.values() for record in group.values()]
 
 
-def changes(seen: ZoneSeen) -> list[dict[str, Any]]:
+def changes(seen: ZoneObservation) -> list[dict[str, Any]]:
     plan = decide.plan(seen)
-    assert plan.refusal == ""
-    return [change for action in plan.actions if action.kind == "batch" for change in action.facts["changes"]]
+    assert plan.rejected_because == ""
+    return [change for action in plan.actions if action.kind == "batch" for change in action.details["changes"]]
 
 
 def test_checks_come_first_and_settle_before_records_need_them() -> None:
     plan = decide.plan(zone(checks=False))
-    assert [action.kind for action in plan.actions] == ["create-check"] * 9 and plan.later == 60
+    assert [action.kind for action in plan.actions] == ["create-check"] * 9 and plan.requeue_after_seconds == 60
     assert [action.target for action in plan.actions][-3:] == [f"serving-{region}" for region in EIGHT[:3]]
     waiting = decide.plan(zone(settled=False))
-    assert waiting.actions == () and waiting.later == 60
+    assert waiting.actions == () and waiting.requeue_after_seconds == 60
 
 
 VERDICTS = {f"alive-{region}": f"parent-{number}" for number, region in enumerate(EIGHT[:3])}
@@ -57,7 +63,7 @@ VERDICTS = {f"alive-{region}": f"parent-{number}" for number, region in enumerat
 
 def test_records_wait_for_the_verdicts_of_the_hosts_checks() -> None:
     waiting = decide.plan(zone(judged=True, verdicts=VERDICTS | {"alive-us-east-1": ""}))
-    assert waiting.actions == () and waiting.later == 60 and "alive-us-east-1" in waiting.notes[0]
+    assert waiting.actions == () and waiting.requeue_after_seconds == 60 and "alive-us-east-1" in waiting.notes[0]
     assert "health_checks.rotate" in waiting.notes[0]
 
 
@@ -66,7 +72,7 @@ def test_records_carry_the_verdicts_of_the_hosts_checks_and_the_marks() -> None:
     carried = [change["ResourceRecordSet"].get("HealthCheckId") for change in changes(seen)]
     assert set(carried) - {None} == {*VERDICTS.values(), *(f"id-open-{region}" for region in EIGHT[:3])}
     assert all(carried.count(parent) == 1 for parent in VERDICTS.values())
-    assert changes(msgspec.structs.replace(seen, there=after(seen))) == []
+    assert changes(msgspec.structs.replace(seen, existing_records=after(seen))) == []
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -90,12 +96,12 @@ def test_then_all_records_are_made_and_nothing_is_left_to_do() -> None:
     ids = {change["ResourceRecordSet"]["HealthCheckId"] for change in changes(first)
            if "HealthCheckId" in change["ResourceRecordSet"]}
     assert ids == {f"id-serving-{region}" for region in EIGHT[:3]}
-    again = decide.plan(msgspec.structs.replace(first, there=after(first)))
-    assert again.actions == () and again.refusal == "" and not again.later
+    again = decide.plan(msgspec.structs.replace(first, existing_records=after(first)))
+    assert again.actions == () and again.rejected_because == "" and not again.requeue_after_seconds
 
 
 def test_the_journal_gets_a_sentence_and_not_the_records() -> None:
-    spoken = [action for action in decide.plan(zone()).actions if not action.routine]
+    spoken = [action for action in decide.plan(zone()).actions if not action.unaudited]
     assert [(action.kind, action.reason) for action in spoken] == [("change-records", "89 to create")]
     assert len(msgspec.json.encode(spoken)) < 1000
 
@@ -116,8 +122,8 @@ def test_ten_thousand_foreign_records_stay_untouched() -> None:
         {"Value": '"heritage=lamplighter,owner=other-prod"'}]}, "belongs to another owner"),
 ])  # fmt: skip
 def test_a_name_of_somebody_else_is_refused_unless_taken_over(record: dict[str, Any], said: str) -> None:
-    assert said in decide.plan(zone(there=[record])).refusal
-    assert decide.plan(zone(there=[record], adopt=True, force=True)).refusal == ""
+    assert said in decide.plan(zone(there=[record])).rejected_because
+    assert decide.plan(zone(there=[record], adopt=True, force=True)).rejected_because == ""
 
 
 def test_other_types_at_the_hostname_are_none_of_our_business() -> None:
@@ -128,10 +134,10 @@ def test_other_types_at_the_hostname_are_none_of_our_business() -> None:
 def test_a_plan_that_touches_too_much_is_refused_without_force() -> None:
     there = after(zone())
     other = zone(EIGHT[3:6], there)
-    assert "more than 30%" in decide.plan(other).refusal
-    assert decide.plan(msgspec.structs.replace(other, force=True)).refusal == ""
+    assert "more than 30%" in decide.plan(other).rejected_because
+    assert decide.plan(msgspec.structs.replace(other, force=True)).rejected_because == ""
     small = 'orders = [{places = ["SE"], order = ["us-east-1", "eu-west-1", "ap-southeast-1"]}]\n'
-    assert decide.plan(zone(there=there, more=small)).refusal == ""
+    assert decide.plan(zone(there=there, more=small)).rejected_because == ""
 
 
 def test_the_last_answer_of_a_name_is_not_deleted_without_force() -> None:
@@ -140,18 +146,18 @@ def test_the_last_answer_of_a_name_is_not_deleted_without_force() -> None:
                 "DNSName": record["AliasTarget"]["DNSName"].replace("app.example", "old.example")}}
                if "AliasTarget" in record else {})} for record in after(zone())]
     moved = zone(there=old)
-    assert "would delete the last answer of old.example.com." in decide.plan(moved).refusal
+    assert "would delete the last answer of old.example.com." in decide.plan(moved).rejected_because
     kinds = {change["Action"] for change in changes(msgspec.structs.replace(moved, force=True))}
     assert kinds == {"CREATE", "DELETE"}
 
 
 def test_checks_that_nothing_needs_go_only_after_the_records_do() -> None:
     seen = zone(EIGHT[:2])
-    old = CheckSeen("id-old", "alive-eu-west-1", "lamp:00000000:alive-eu-west-1:0000000000", True)
-    more = msgspec.structs.replace(seen, existing=[*seen.existing, old])
+    old = CheckObservation("id-old", "alive-eu-west-1", "lamp:00000000:alive-eu-west-1:0000000000", True)
+    more = msgspec.structs.replace(seen, existing_checks=[*seen.existing_checks, old])
     assert "delete-check" not in {action.kind for action in decide.plan(more).actions}
-    [last] = decide.plan(msgspec.structs.replace(more, there=after(seen))).actions
-    assert (last.kind, last.facts) == ("delete-check", {"id": "id-old"})
+    [last] = decide.plan(msgspec.structs.replace(more, existing_records=after(seen))).actions
+    assert (last.kind, last.details) == ("delete-check", {"id": "id-old"})
 
 
 def test_drift_is_told_and_peace_is_not() -> None:
@@ -163,72 +169,75 @@ def test_drift_is_told_and_peace_is_not() -> None:
     assert "did not make" in refused.reason
 
 
-def fleet(*regions: RegionSeen, asked: str = "", mine: tuple[str, ...] = ("a",), hold: int = 600) -> FleetSeen:
-    return FleetSeen(regions, hold, mine, asked, "because")
+def fleet(
+    *regions: RegionObservation, asked: str = "", mine: tuple[str, ...] = ("a",), hold: int = 600
+) -> FleetObservation:
+    return FleetObservation(regions, hold, mine, asked, "because")
 
 
-HAND, HELD = Mark("hand", "works", 1), Mark("hold", "died", 1)
+HAND, HELD = EvacuationFlag("hand", "works", 1), EvacuationFlag("hold", "died", 1)
 
 
 @pytest.mark.parametrize(("seen", "kinds", "said"), [
-    (fleet(RegionSeen("a", True), RegionSeen("b", True), asked="a"), ["put-mark"], ""),
-    (fleet(RegionSeen("a", False), RegionSeen("b", True), asked="a"), ["put-mark"], ""),
-    (fleet(RegionSeen("a", True, HELD), RegionSeen("b", True), asked="a"), ["put-mark"], ""),
-    (fleet(RegionSeen("a", True, HAND), RegionSeen("b", True), asked="a"), [], ""),
-    (fleet(RegionSeen("a", True), RegionSeen("b", False), asked="a"), [], "the last region"),
-    (fleet(RegionSeen("a", True), RegionSeen("b", True, HAND), asked="a"), [], "the last region"),
-    (fleet(RegionSeen("a", True), asked="a"), [], "the last region"),
-    (fleet(RegionSeen("a", True), RegionSeen("b", True), asked="c"), [], "'c' is no region"),
+    (fleet(RegionObservation("a", True), RegionObservation("b", True), asked="a"), ["set-evacuation-flag"], ""),
+    (fleet(RegionObservation("a", False), RegionObservation("b", True), asked="a"), ["set-evacuation-flag"], ""),
+    (fleet(RegionObservation("a", True, HELD), RegionObservation("b", True), asked="a"), ["set-evacuation-flag"], ""),
+    (fleet(RegionObservation("a", True, HAND), RegionObservation("b", True), asked="a"), [], ""),
+    (fleet(RegionObservation("a", True), RegionObservation("b", False), asked="a"), [], "the last region"),
+    (fleet(RegionObservation("a", True), RegionObservation("b", True, HAND), asked="a"), [], "the last region"),
+    (fleet(RegionObservation("a", True), asked="a"), [], "the last region"),
+    (fleet(RegionObservation("a", True), RegionObservation("b", True), asked="c"), [], "'c' is no region"),
 ])  # fmt: skip
-def test_evacuate(seen: FleetSeen, kinds: list[str], said: str) -> None:
+def test_evacuate(seen: FleetObservation, kinds: list[str], said: str) -> None:
     plan = decide.evacuate(seen, 100)
-    assert [action.kind for action in plan.actions] == kinds and said in plan.refusal
-    assert bool(said) == bool(plan.refusal)
+    assert [action.kind for action in plan.actions] == kinds and said in plan.rejected_because
+    assert bool(said) == bool(plan.rejected_because)
 
 
 @pytest.mark.parametrize(("seen", "kinds", "said"), [
-    (fleet(RegionSeen("a", True, HAND), asked="a"), ["remove-mark"], ""),
-    (fleet(RegionSeen("a", False, HELD), asked="a"), ["remove-mark"], ""),
-    (fleet(RegionSeen("a", True), asked="a"), [], ""),
-    (fleet(RegionSeen("a", True, readable=False), asked="a"), [], "cannot be read"),
-    (fleet(RegionSeen("a", True), asked="z"), [], "'z' is no region"),
+    (fleet(RegionObservation("a", True, HAND), asked="a"), ["clear-evacuation-flag"], ""),
+    (fleet(RegionObservation("a", False, HELD), asked="a"), ["clear-evacuation-flag"], ""),
+    (fleet(RegionObservation("a", True), asked="a"), [], ""),
+    (fleet(RegionObservation("a", True, flag_known=False), asked="a"), [], "cannot be read"),
+    (fleet(RegionObservation("a", True), asked="z"), [], "'z' is no region"),
 ])  # fmt: skip
-def test_restore(seen: FleetSeen, kinds: list[str], said: str) -> None:
+def test_restore(seen: FleetObservation, kinds: list[str], said: str) -> None:
     plan = decide.restore(seen)
-    assert [action.kind for action in plan.actions] == kinds and said in plan.refusal
+    assert [action.kind for action in plan.actions] == kinds and said in plan.rejected_because
 
 
-UP = RegionSeen("b", True)
+UP = RegionObservation("b", True)
 
 
 @pytest.mark.parametrize(("region", "others", "kinds"), [
     # What it has been (bad looks before, good since), and what is done at 1000.
-    (RegionSeen("a", True, good=100), UP, []),
-    (RegionSeen("a", True), UP, ["remember"]),
-    (RegionSeen("a", False, good=100), UP, ["remember"]),
-    (RegionSeen("a", False, bad=1), UP, ["remember", "put-mark"]),
-    (RegionSeen("a", False, bad=1), RegionSeen("b", False), ["remember"]),
-    (RegionSeen("a", False, HELD, bad=5), UP, ["remember"]),
-    (RegionSeen("a", False, HAND, bad=5), UP, ["remember"]),
-    (RegionSeen("a", True, HELD, bad=5), UP, ["remember"]),
-    (RegionSeen("a", True, HELD, good=500), UP, []),
-    (RegionSeen("a", True, HELD, good=400), UP, ["remove-mark"]),
-    (RegionSeen("a", True, HELD, good=900), RegionSeen("b", False), ["remove-mark"]),
-    (RegionSeen("a", True, HELD, good=900), RegionSeen("b", True, HAND), ["remove-mark"]),
-    (RegionSeen("a", True, HAND, good=1), UP, []),
-    (RegionSeen("a", False, bad=3, readable=False), UP, []),
+    (RegionObservation("a", True, healthy_since=100), UP, []),
+    (RegionObservation("a", True), UP, ["record"]),
+    (RegionObservation("a", False, healthy_since=100), UP, ["record"]),
+    (RegionObservation("a", False, failures_in_a_row=1), UP, ["record", "set-evacuation-flag"]),
+    (RegionObservation("a", False, failures_in_a_row=1), RegionObservation("b", False), ["record"]),
+    (RegionObservation("a", False, HELD, failures_in_a_row=5), UP, ["record"]),
+    (RegionObservation("a", False, HAND, failures_in_a_row=5), UP, ["record"]),
+    (RegionObservation("a", True, HELD, failures_in_a_row=5), UP, ["record"]),
+    (RegionObservation("a", True, HELD, healthy_since=500), UP, []),
+    (RegionObservation("a", True, HELD, healthy_since=400), UP, ["clear-evacuation-flag"]),
+    (RegionObservation("a", True, HELD, healthy_since=900), RegionObservation("b", False), ["clear-evacuation-flag"]),
+    (RegionObservation("a", True, HELD, healthy_since=900), RegionObservation("b", True, HAND),
+     ["clear-evacuation-flag"]),
+    (RegionObservation("a", True, HAND, healthy_since=1), UP, []),
+    (RegionObservation("a", False, failures_in_a_row=3, flag_known=False), UP, []),
 ])  # fmt: skip
-def test_hold(region: RegionSeen, others: RegionSeen, kinds: list[str]) -> None:
+def test_hold(region: RegionObservation, others: RegionObservation, kinds: list[str]) -> None:
     assert [action.kind for action in decide.hold(fleet(region, others), 1000).actions] == kinds
 
 
 def test_hold_leaves_regions_alone_whose_mark_another_keeps() -> None:
-    assert decide.hold(fleet(RegionSeen("a", False, bad=9), UP, mine=()), 1000).actions == ()
+    assert decide.hold(fleet(RegionObservation("a", False, failures_in_a_row=9), UP, mine=()), 1000).actions == ()
 
 
 def test_no_hold_no_mark() -> None:
-    seen = fleet(RegionSeen("a", False, bad=9), UP, hold=0)
-    assert [action.kind for action in decide.hold(seen, 1000).actions] == ["remember"]
+    seen = fleet(RegionObservation("a", False, failures_in_a_row=9), UP, hold=0)
+    assert [action.kind for action in decide.hold(seen, 1000).actions] == ["record"]
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=80), st.integers(0, 900))
@@ -238,15 +247,15 @@ def test_on_any_day_the_hold_never_keeps_the_only_living_region_away_and_gives_b
     mark, bad, good, quiet = None, 0, 0, 0
     for minute, (alive, other) in enumerate([*looks, *[(True, True)] * (hold // 60 + 2)]):
         now = 60_000 + minute * 60
-        seen = fleet(RegionSeen("a", alive, mark, True, bad, good), RegionSeen("b", other), hold=hold)
+        seen = fleet(RegionObservation("a", alive, mark, True, bad, good), RegionObservation("b", other), hold=hold)
         for action in decide.hold(seen, now).actions:
             match action.kind:
-                case "remember":
-                    bad, good = action.facts["bad"], action.facts["good"]
-                case "put-mark":
+                case "record":
+                    bad, good = action.details["bad"], action.details["good"]
+                case "set-evacuation-flag":
                     assert not alive and other
-                    mark = Mark(**action.facts["mark"])
-                case "remove-mark":
+                    mark = EvacuationFlag(**action.details["mark"])
+                case "clear-evacuation-flag":
                     assert quiet + 1 > hold / 60 or not other
                     mark = None
         quiet = quiet + 1 if alive else 0

@@ -9,7 +9,7 @@ import pytest
 from chalicelib import cloud, control
 from chalicelib import fleet as fleets
 from chalicelib.routing import api, geography, operations
-from chalicelib.site import Site
+from chalicelib.site import RegionContext
 from sandbox.route53.answers import Query
 from sandbox.route53.probes import Result
 from sandbox.route53.service import Settings
@@ -35,8 +35,17 @@ class Account:
             twin.service.resource(f"app.{region}.elb.amazonaws.com", Resource("ZELB", (f"127.0.1.{number}",)))
             twin.service.resource(f"marks-{region}.s3.{region}.amazonaws.com", Resource("Z", (f"127.0.2.{number}",)))
         fleet = fleets.parse(text().replace('"ZONE"', f'"{self.zone}"'))
-        self.site = Site(region=THREE[0], stage="test", fleet=fleet, coordination=MemoryTable(), regional=MemoryTable(),
-                         queues={}, alerts=MemoryTopic(), root=Path(), clock=clock)
+        self.site = RegionContext(
+            region=THREE[0],
+            stage="test",
+            fleet=fleet,
+            shared_store=MemoryTable(),
+            local_store=MemoryTable(),
+            queues={},
+            alerts=MemoryTopic(),
+            root=Path(),
+            clock=clock,
+        )
 
     def apply(self) -> list[str]:
         """Applies until nothing is left to do; how each step ended."""

@@ -9,7 +9,7 @@ import pytest
 from chalicelib import control
 from chalicelib import fleet as fleets
 from chalicelib.routing import difference, operations
-from chalicelib.site import Site
+from chalicelib.site import RegionContext
 from sandbox.simulation.parts import MemoryTable, MemoryTopic
 from tests.routing import fakes
 from tests.routing.world import THREE, World
@@ -25,7 +25,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 def test_by_hand_it_only_plans(world: World) -> None:
     outcome = world.ask(operations.APPLY)
-    assert outcome["status"] == "planned" and outcome["message"] == "3 x open-bucket, 9 x create-check"
+    assert outcome["status"] == "planned" and outcome["message"] == "3 x prepare-flag-bucket, 9 x create-check"
     assert world.route53.records == [] and world.route53.checks == {}
     assert world.ask(operations.PLAN)["digest"] == outcome["digest"]
     assert world.ask(operations.PLAN, apply=True)["status"] == "refused"
@@ -48,7 +48,7 @@ def test_the_buckets_for_marks_are_made_once(world: World) -> None:
     assert all(json.loads(policy)["Statement"][0]["Resource"] == f"arn:aws:s3:::marks-{region}/evacuated/*"
                for region, policy in policies.items())
     world.s3["us-east-1"].buckets["marks-us-east-1"] = ""
-    assert world.ask(operations.APPLY)["message"] == "1 x open-bucket"
+    assert world.ask(operations.APPLY)["message"] == "1 x prepare-flag-bucket"
     world.apply()
     assert {region: s3.buckets[f"marks-{region}"] for region, s3 in world.s3.items()} == policies
 
@@ -231,8 +231,15 @@ def test_somebody_s_own_object_evacuates_as_well(world: World) -> None:
 @pytest.mark.parametrize("operation", operations.ALL, ids=lambda operation: operation.name)
 def test_without_the_table_every_operation_refuses(operation: Any, world: World) -> None:
     plain = fleets.parse('name = "a"\nregions = [{name = "eu-west-1"}]\ncoordination.regions = ["eu-west-1"]\n')
-    site = Site(region="eu-west-1", stage="test", fleet=plain, coordination=MemoryTable(), regional=MemoryTable(),
-                queues={}, alerts=MemoryTopic())
+    site = RegionContext(
+        region="eu-west-1",
+        stage="test",
+        fleet=plain,
+        shared_store=MemoryTable(),
+        local_store=MemoryTable(),
+        queues={},
+        alerts=MemoryTopic(),
+    )
     event = {"region": "eu-west-1"} if "region" in operation.parameters.__struct_fields__ else {}
     outcome = control.run(operation, site, event)
     assert outcome["status"] == "refused" and "no table [routing]" in outcome["message"]

@@ -12,7 +12,7 @@ import pytest
 from chalicelib import cloud, control
 from chalicelib import fleet as fleets
 from chalicelib.routing import api, operations
-from chalicelib.site import Site
+from chalicelib.site import RegionContext
 from sandbox.simulation.parts import MemoryTable, MemoryTopic
 from tests.peers.process import free_port, loopback
 from tests.routing import fakes
@@ -40,13 +40,13 @@ class World:
     def _client(self, service: str, region: str) -> Any:
         return {"route53": self.route53, "s3": self.s3.get(region)}[service]
 
-    def site(self, region: str = THREE[0], more: str = "") -> Site:
+    def site(self, region: str = THREE[0], more: str = "") -> RegionContext:
         """Where an operation runs."""
         written = text(THREE, f'check = "tcp"\nport = {self.port}\nhold = "5m"\n{more}', addresses=True)
         for number in range(3):
             written = written.replace(f"192.0.2.{number + 1}", self.addresses[number])
-        return Site(region=region, stage="test", fleet=fleets.parse(written), coordination=MemoryTable(),
-                    regional=self.tables[region], queues={}, alerts=self.topic, root=Path(), clock=lambda: self.now)
+        return RegionContext(region=region, stage="test", fleet=fleets.parse(written), shared_store=MemoryTable(),
+                    local_store=self.tables[region], queues={}, alerts=self.topic, root=Path(), clock=lambda: self.now)
 
     def ask(self, operation: Any, at: str = THREE[0], more: str = "", **event: Any) -> dict[str, Any]:
         """The outcome by hand."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.tunnels.greeting import LONGEST, Found, Talk
+from chalicelib.tunnels.greeting import LONGEST, Handshake, HandshakeResult
 from commands import tunnel_host
 from sandbox.hosts import boot, programs
 from sandbox.hosts.database import Database
@@ -16,19 +16,19 @@ from tests.tunnels.fleets import parsed
 NEAR, OTHER, EXEMPT = "127.0.0.9", "127.0.0.10", "127.0.0.1"
 
 
-async def visit(port: int, source: str, say: bytes | None) -> Found:
+async def visit(port: int, source: str, say: bytes | None) -> HandshakeResult:
     """A client from `source`: polite without `say`, else it answers the greeting with that and closes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
-    talk = Talk()
+    talk = Handshake()
     try:
         while talk.found is None:
             data = await reader.read(LONGEST)
             if not data:
-                return talk.closed()
-            answer = talk.hear(data)
+                return talk.connection_closed()
+            answer = talk.data_received(data)
             if say is not None and talk.found is None:
                 writer.write(say)
-                return Found("ambiguous", "rude")
+                return HandshakeResult("ambiguous", "rude")
             writer.write(answer)
         return talk.found
     finally:
@@ -36,9 +36,9 @@ async def visit(port: int, source: str, say: bytes | None) -> Found:
         await writer.wait_closed()
 
 
-def visits(most: int, *clients: tuple[str, bytes | None]) -> tuple[list[Found], Database]:
+def visits(most: int, *clients: tuple[str, bytes | None]) -> tuple[list[HandshakeResult], Database]:
     """What each client finds, one after the other."""
-    async def all_of_them() -> tuple[list[Found], Database]:
+    async def all_of_them() -> tuple[list[HandshakeResult], Database]:
         database = Database(most)
         async with await asyncio.start_server(database.serve, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]

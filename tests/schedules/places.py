@@ -9,7 +9,7 @@ from chalicelib.ledger import Item
 from chalicelib.schedules import jobbook, timetable
 from chalicelib.schedules.expression import parse
 from chalicelib.schedules.job import Job, Policy
-from chalicelib.site import Site
+from chalicelib.site import RegionContext
 from sandbox.simulation.parts import MemoryQueue, MemoryTable, MemoryTopic
 
 FLEET = fleet.parse("""
@@ -49,13 +49,22 @@ class Place:
         self.coordination = MemoryTable()
         self.sites = {region.name: self._site(region.name, root, declared) for region in declared.regions}
         _lay(root / "timetable.bin", timetable.build(jobs))
-        _lay(root / "jobs.bin", jobbook.bind(jobs))
+        _lay(root / "jobs.bin", jobbook.build(jobs))
 
-    def _site(self, region: str, root: Path, declared: fleet.Fleet) -> Site:
-        names = ("schedule-runs", "schedule-sweeps", "default", "orders")
-        return Site(region=region, stage="test", fleet=declared, coordination=self.coordination, regional=MemoryTable(),
-                    queues={name: MemoryQueue() for name in names}, alerts=MemoryTopic(), account="123456789012",
-                    root=root, clock=lambda: self.now)
+    def _site(self, region: str, root: Path, declared: fleet.Fleet) -> RegionContext:
+        names = ("schedule-runs", "schedule-reconciles", "default", "orders")
+        return RegionContext(
+            region=region,
+            stage="test",
+            fleet=declared,
+            shared_store=self.coordination,
+            local_store=MemoryTable(),
+            queues={name: MemoryQueue() for name in names},
+            alerts=MemoryTopic(),
+            account="123456789012",
+            root=root,
+            clock=lambda: self.now,
+        )
 
     def sent(self, queue: str, region: str = "eu-west-1") -> list[Any]:
         """What was sent to a queue of a region, oldest first; each message is given once."""

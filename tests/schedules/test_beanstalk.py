@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.schedules import beanstalk
-from chalicelib.schedules.findings import Finding
+from chalicelib.schedules.findings import Diagnostic
 from chalicelib.schedules.job import Job, Policy
 
 HTTP = Policy(on="http")
@@ -23,7 +23,7 @@ cron:
 """
 
 
-def read(text: str | bytes) -> tuple[list[Job], list[Finding]]:
+def read(text: str | bytes) -> tuple[list[Job], list[Diagnostic]]:
     return beanstalk.read(text if isinstance(text, bytes) else text.encode(), "cron.yaml")
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from chalicelib.plan import Plan
 from chalicelib.schedules import decide
 from chalicelib.schedules.delays import jitter, retry_delay
-from chalicelib.schedules.records import SKEW_SECONDS, Errand, Lock, Minute, Run
-from chalicelib.schedules.seen import Occasion, SweepSeen, TickSeen, WorkSeen
+from chalicelib.schedules.records import SKEW_SECONDS, Lock, MinuteRecord, Run, RunRequest
+from chalicelib.schedules.seen import DueRun, ReconcileObservation, TickObservation, WorkObservation
 from tests.schedules.places import NOON, job
 
 NOW = NOON * 60
@@ -19,7 +19,7 @@ HOME, STANDBY = "eu-west-1", "us-east-1"
 
 
 def alerts(plan: Plan) -> list[str]:
-    return [action.facts["kind"] for action in plan.actions if action.kind == "alert"]
+    return [action.details["kind"] for action in plan.actions if action.kind == "alert"]
 
 
 def kinds(plan: Plan) -> list[str]:
@@ -35,71 +35,72 @@ def a_run(state: str = "running", **more: Any) -> Run:
 
 def ticked(rank: int = 0, **more: Any) -> Plan:
     facts: dict[str, Any] = {
-        "minute": NOON, "region": HOME, "rank": rank, "patience": 120, "record": Minute("t", "1", HOME, NOON),
-        "slots": [Occasion(job(), SLOT, NOON)]} | more
-    return decide.tick(TickSeen(**facts), NOW)
+        "minute": NOON, "region": HOME, "rank": rank, "patience": 120, "record": MinuteRecord("t", "1", HOME, NOON),
+        "slots": [DueRun(job(), SLOT, NOON)]} | more
+    return decide.tick(TickObservation(**facts), NOW)
 
 
 def swept(runs: list[Run], now: int = NOW + 120, **more: Any) -> Plan:
     facts: dict[str, Any] = {
-        "minute": NOON, "turn": 0, "region": STANDBY,
-        "record": Minute("t", "1", HOME, NOON), "recorded": True, "before": None,
-        "slots": [Occasion(job(), SLOT, NOON)], "runs": {(run.job, run.slot): run for run in runs}} | more
-    return decide.sweep(SweepSeen(**facts), now)
+        "minute": NOON, "attempt": 0, "region": STANDBY,
+        "record": MinuteRecord("t", "1", HOME, NOON), "recorded": True, "previous_record": None,
+        "slots": [DueRun(job(), SLOT, NOON)], "runs": {(run.job, run.slot): run for run in runs}} | more
+    return decide.sweep(ReconcileObservation(**facts), now)
 
 
 def worked(run: Run | None = None, lock: Lock | None = None, now: float = NOW, received: int = 1, paused: bool = False,
-           errand: Errand | None = None, known: bool = True, due: bool = True,
+           errand: RunRequest | None = None, known: bool = True, due: bool = True,
            **policy: Any) -> Plan:
     there = job(**policy) if known else None
-    return decide.work(WorkSeen(errand or Errand("jobs/one", SLOT, NOON), there, run, lock, received, paused, due), now)
+    return decide.work(WorkObservation(errand or RunRequest("jobs/one", SLOT, NOON), there, run, lock, received,
+                                       paused, due), now)
 
 
 def test_home_reminds_itself_before_it_does_anything_else() -> None:
     plan = ticked()
-    assert kinds(plan) == ["sweep", "record", "enqueue"]
-    assert plan.actions[0].facts["delay"] == 60
+    assert kinds(plan) == ["schedule-reconcile", "record", "enqueue"]
+    assert plan.actions[0].details["delay"] == 60
 
 
 @pytest.mark.parametrize(("rank", "delay"), [(1, 120), (2, 240)])
 def test_a_standby_only_reminds_itself_after_its_patience(rank: int, delay: int) -> None:
     plan = ticked(rank)
-    assert kinds(plan) == ["sweep"]
-    assert plan.actions[0].facts["delay"] == delay
+    assert kinds(plan) == ["schedule-reconcile"]
+    assert plan.actions[0].details["delay"] == delay
 
 
 def test_a_minute_without_due_jobs_costs_one_write_and_one_message() -> None:
-    assert kinds(ticked(slots=[])) == ["sweep", "record"]
+    assert kinds(ticked(slots=[])) == ["schedule-reconcile", "record"]
 
 
 def test_a_paused_job_is_set_aside_and_not_enqueued() -> None:
     plan = ticked(paused=frozenset({"jobs/one"}))
-    assert kinds(plan) == ["sweep", "record", "set-aside"]
-    assert plan.actions[2].facts["state"] == "paused"
+    assert kinds(plan) == ["schedule-reconcile", "record", "skip"]
+    assert plan.actions[2].details["state"] == "paused"
 
 
 def test_lost_slots_are_told_of() -> None:
-    plan = ticked(lost=7, record=Minute("t", "1", HOME, NOON - 30))
+    plan = ticked(missed_count=7, record=MinuteRecord("t", "1", HOME, NOON - 30))
     assert "7 runs are missed" in plan.actions[-1].reason
-    assert plan.actions[-1].facts["once"] == f"gap#{NOON - 30}"
+    assert plan.actions[-1].details["once"] == f"gap#{NOON - 30}"
 
 
 @pytest.mark.parametrize(("state", "told", "rest"), [
     ("done", False, []), ("failed", True, []), ("overlapped", False, []), ("paused", False, []),
     ("replaced", False, []), ("coalesced", False, [])])
 def test_a_settled_slot_is_left_alone(state: str, told: bool, rest: list[str]) -> None:
-    assert kinds(swept([a_run(state, told=told)])) == rest
+    assert kinds(swept([a_run(state, alerted=told)])) == rest
 
 
 def test_a_slot_that_nobody_started_is_started_and_looked_after() -> None:
     plan = swept([])
-    assert kinds(plan) == ["enqueue", "sweep"]
-    assert plan.actions[0].facts["why"] == "late"
-    assert plan.actions[1].facts == {"minute": NOON, "delay": 30, "turn": 1}
+    assert kinds(plan) == ["enqueue", "schedule-reconcile"]
+    assert plan.actions[0].details["why"] == "late"
+    assert plan.actions[1].details == {"minute": NOON, "delay": 30, "attempt": 1}
 
 
 def test_a_run_whose_lease_holds_is_only_looked_at_again() -> None:
-    assert kinds(swept([a_run()])) == ["sweep"]
+    assert kinds(swept([a_run()])) == ["schedule-reconcile"]
 
 
 @pytest.mark.parametrize(("state", "lease", "now", "passed_on"), [
@@ -115,44 +116,46 @@ def test_what_went_silent_is_passed_on(state: str, lease: float, now: int, passe
 
 def test_an_untold_failure_is_told() -> None:
     plan = swept([a_run("failed", detail="exit status 3")])
-    assert (kinds(plan), alerts(plan)) == (["alert", "sweep"], ["Failed"])
+    assert (kinds(plan), alerts(plan)) == (["alert", "schedule-reconcile"], ["Failed"])
 
 
 def test_a_failure_of_a_silent_job_is_not() -> None:
-    assert kinds(swept([a_run("failed")], slots=[Occasion(job(mailto=""), SLOT, NOON)])) == []
+    assert kinds(swept([a_run("failed")], slots=[DueRun(job(mailto=""), SLOT, NOON)])) == []
 
 
 @pytest.mark.parametrize(("turn", "age", "told"), [
     (0, 240, []), (1, 30, []), (1, 31, ["Missed"]), (4, 500, ["Missed"])])
 def test_a_slot_that_did_not_start_when_asked_to_is_missed(turn: int, age: int, told: list[str]) -> None:
-    assert alerts(swept([], turn=turn, now=NOW + age)) == told
+    assert alerts(swept([], attempt=turn, now=NOW + age)) == told
 
 
 def test_a_slot_whose_jitter_is_not_over_is_left_to_the_message_that_is_under_way() -> None:
-    slot = next(slot for slot in (Occasion(job(jitter=900), str(number), NOON) for number in range(99))
+    slot = next(slot for slot in (DueRun(job(jitter=900), str(number), NOON) for number in range(99))
                 if jitter(slot.job, slot.slot) > 400)
-    plan = swept([], slots=[slot], turn=1, now=NOW + 150)
-    assert (kinds(plan), alerts(plan)) == (["sweep"], [])
-    late = swept([], slots=[slot], turn=3, now=NOW + jitter(slot.job, slot.slot))
-    assert (kinds(late), late.actions[0].facts["delay"]) == (["enqueue", "sweep"], 0)
+    plan = swept([], slots=[slot], attempt=1, now=NOW + 150)
+    assert (kinds(plan), alerts(plan)) == (["schedule-reconcile"], [])
+    late = swept([], slots=[slot], attempt=3, now=NOW + jitter(slot.job, slot.slot))
+    assert (kinds(late), late.actions[0].details["delay"]) == (["enqueue", "schedule-reconcile"], 0)
 
 
 def test_a_standby_that_finds_no_record_takes_over_and_says_so() -> None:
-    plan = swept([], recorded=False, record=Minute("t", "1", STANDBY, NOON), before=Minute("t", "1", HOME, NOON - 1))
-    assert kinds(plan) == ["record", "alert", "enqueue", "sweep"]
-    assert plan.actions[1].facts["kind"] == "Takeover"
+    plan = swept([], recorded=False, record=MinuteRecord("t", "1", STANDBY, NOON),
+                 previous_record=MinuteRecord("t", "1", HOME, NOON - 1))
+    assert kinds(plan) == ["record", "alert", "enqueue", "schedule-reconcile"]
+    assert plan.actions[1].details["kind"] == "RegionTakeover"
 
 
 def test_a_takeover_by_whoever_had_the_last_minute_is_no_news() -> None:
-    plan = swept([], recorded=False, record=Minute("t", "1", STANDBY, NOON), before=Minute("t", "1", STANDBY, NOON - 1))
-    assert kinds(plan) == ["record", "enqueue", "sweep"]
+    plan = swept([], recorded=False, record=MinuteRecord("t", "1", STANDBY, NOON),
+                 previous_record=MinuteRecord("t", "1", STANDBY, NOON - 1))
+    assert kinds(plan) == ["record", "enqueue", "schedule-reconcile"]
 
 
 @given(st.integers(0, 20))
 def test_reminders_grow_rarer_and_fit_sqs(turn: int) -> None:
-    plan = swept([a_run()], turn=turn)
+    plan = swept([a_run()], attempt=turn)
     # The worker's lease ends 660 s after noon, two minutes before which this looks.
-    assert plan.actions[-1].facts["delay"] == min(900, 30 * 2**turn, 660 - 120 + SKEW_SECONDS + 1)
+    assert plan.actions[-1].details["delay"] == min(900, 30 * 2**turn, 660 - 120 + SKEW_SECONDS + 1)
 
 
 def test_after_a_day_a_slot_is_given_up_and_people_hear_of_it() -> None:
@@ -162,28 +165,28 @@ def test_after_a_day_a_slot_is_given_up_and_people_hear_of_it() -> None:
 
 @given(st.lists(st.integers(0, 900), max_size=50), st.integers(0, 5), st.integers(0, 2000))
 def test_a_sweep_never_comes_back_sooner_than_half_a_minute(spread: list[int], turn: int, age: int) -> None:
-    slots = [Occasion(job(f"jobs/{number}", jitter=900), f"{number}", NOON) for number in spread]
-    for action in swept([], slots=slots, turn=turn, now=NOW + age).actions:
-        if action.kind == "sweep":
-            assert 30 <= action.facts["delay"] <= 900
-            assert action.facts["turn"] <= 5
+    slots = [DueRun(job(f"jobs/{number}", jitter=900), f"{number}", NOON) for number in spread]
+    for action in swept([], slots=slots, attempt=turn, now=NOW + age).actions:
+        if action.kind == "schedule-reconcile":
+            assert 30 <= action.details["delay"] <= 900
+            assert action.details["attempt"] <= 5
 
 
 @pytest.mark.parametrize(("age", "told", "again"), [(299, [], 1), (300, ["Missed"], 0)])
 def test_what_a_gap_left_out_is_told_of_once_no_standby_can_have_done_it(
     age: int, told: list[str], again: int
 ) -> None:
-    doubtful = [Occasion(job(catch_up="skip"), "2026-03-28T11:59Z", NOON - 1)]
-    plan = swept([], slots=[], doubtful=doubtful, judged=NOW + 300, now=NOW + age)
-    assert (alerts(plan), kinds(plan).count("sweep")) == (told, again)
+    doubtful = [DueRun(job(catch_up="skip"), "2026-03-28T11:59Z", NOON - 1)]
+    plan = swept([], slots=[], unconfirmed=doubtful, confirm_after=NOW + 300, now=NOW + age)
+    assert (alerts(plan), kinds(plan).count("schedule-reconcile")) == (told, again)
     run = a_run("done", slot="2026-03-28T11:59Z")
-    assert kinds(swept([run], slots=[], doubtful=doubtful, judged=NOW + 300, now=NOW + age)) == []
+    assert kinds(swept([run], slots=[], unconfirmed=doubtful, confirm_after=NOW + 300, now=NOW + age)) == []
 
 
 def test_a_new_errand_starts() -> None:
     plan = worked()
     assert kinds(plan) == ["start"]
-    assert plan.actions[0].facts["attempt"] == 1
+    assert plan.actions[0].details["attempt"] == 1
 
 
 @pytest.mark.parametrize("state", ["done", "failed", "timed-out", "interrupted", "overlapped", "coalesced", "paused"])
@@ -194,7 +197,7 @@ def test_a_final_run_is_never_started_again(state: str) -> None:
 def test_a_held_run_is_waited_for_until_the_worker_must_be_gone() -> None:
     plan = worked(a_run())
     assert kinds(plan) == []
-    assert plan.later == 660 + SKEW_SECONDS + 1
+    assert plan.requeue_after_seconds == 660 + SKEW_SECONDS + 1
 
 
 def test_a_vanished_worker_without_retries_means_interrupted_never_twice() -> None:
@@ -204,7 +207,7 @@ def test_a_vanished_worker_without_retries_means_interrupted_never_twice() -> No
 def test_a_vanished_worker_with_retries_left_is_superseded() -> None:
     plan = worked(a_run(), now=NOW + 661 + SKEW_SECONDS, retries=1)
     assert kinds(plan) == ["start"]
-    assert plan.actions[0].facts["attempt"] == 2
+    assert plan.actions[0].details["attempt"] == 2
 
 
 def test_retries_are_used_up_in_the_end() -> None:
@@ -212,7 +215,7 @@ def test_retries_are_used_up_in_the_end() -> None:
 
 
 def test_a_retry_waits_for_its_time() -> None:
-    assert worked(a_run("retrying", lease=NOW + 30), retries=1).later == 31
+    assert worked(a_run("retrying", lease=NOW + 30), retries=1).requeue_after_seconds == 31
     assert kinds(worked(a_run("retrying", lease=NOW), retries=1)) == ["start"]
 
 
@@ -222,23 +225,23 @@ LOCKED = Lock("2026-03-28T11:59Z", NOON - 1, "other", NOW + 600)
 @pytest.mark.parametrize(("overlap", "lock", "kind", "state"), [
     ("allow", LOCKED, "start", None),
     ("skip", None, "start", None),
-    ("skip", LOCKED, "set-aside", "overlapped"),
+    ("skip", LOCKED, "skip", "overlapped"),
     ("skip", Lock("2026-03-28T11:59Z", NOON - 1, "other", NOW - SKEW_SECONDS - 1), "start", None),
     ("skip", Lock(SLOT, NOON, "other", NOW + 600), "start", None),
     ("queue-one", LOCKED, "wait", None),
-    ("queue-one", Lock("2026-03-28T11:58Z", NOON - 2, "o", NOW + 600, "2026-03-28T11:59Z"), "set-aside", "coalesced"),
+    ("queue-one", Lock("2026-03-28T11:58Z", NOON - 2, "o", NOW + 600, "2026-03-28T11:59Z"), "skip", "coalesced"),
     ("replace", LOCKED, "wait", None),
     ("replace", Lock("2026-03-28T11:58Z", NOON - 2, "other", NOW + 600, "2026-03-28T11:59Z"), "wait", None)])
 def test_overlap(overlap: str, lock: Lock | None, kind: str, state: str | None) -> None:
     plan = worked(lock=lock, overlap=overlap)
     assert kinds(plan) == [kind]
-    assert plan.actions[0].facts.get("state") == state
+    assert plan.actions[0].details.get("state") == state
 
 
 @pytest.mark.parametrize("overlap", ["queue-one", "replace"])
 def test_an_older_slot_never_displaces_a_later_run(overlap: str) -> None:
     plan = worked(lock=Lock("2026-03-28T12:01Z", NOON + 1, "other", NOW + 600), overlap=overlap)
-    assert plan.actions[0].facts["state"] == "coalesced"
+    assert plan.actions[0].details["state"] == "coalesced"
 
 
 def test_a_slot_that_waits_already_stays_where_it_is() -> None:
@@ -247,30 +250,30 @@ def test_a_slot_that_waits_already_stays_where_it_is() -> None:
 
 
 def test_a_paused_job_runs_only_by_hand() -> None:
-    assert kinds(worked(paused=True)) == ["set-aside"]
-    assert kinds(worked(paused=True, errand=Errand("jobs/one", "12:00:01Z#hand", NOON, "by hand"))) == ["start"]
+    assert kinds(worked(paused=True)) == ["skip"]
+    assert kinds(worked(paused=True, errand=RunRequest("jobs/one", "12:00:01Z#hand", NOON, "by hand"))) == ["start"]
 
 
 def test_an_unknown_job_waits_for_the_next_release_and_is_then_refused() -> None:
-    assert worked(known=False, received=4).later == 60
-    assert "jobs/one" in worked(known=False, received=5).refusal
+    assert worked(known=False, received=4).requeue_after_seconds == 60
+    assert "jobs/one" in worked(known=False, received=5).rejected_because
 
 
 def test_a_slot_outside_the_timetable_runs_but_people_hear_of_it() -> None:
     plan = worked(due=False)
-    assert (kinds(plan), alerts(plan)) == (["alert", "start"], ["TooOften"])
-    assert kinds(worked(due=False, errand=Errand("jobs/one", "12:00:01Z#hand", NOON, "by hand"))) == ["start"]
+    assert (kinds(plan), alerts(plan)) == (["alert", "start"], ["JobNotInTimetable"])
+    assert kinds(worked(due=False, errand=RunRequest("jobs/one", "12:00:01Z#hand", NOON, "by hand"))) == ["start"]
 
 
 def test_jobs_that_never_run_are_told_of_by_the_first_tick_of_a_release() -> None:
-    plan = ticked(never=["jobs/feb-30"])
-    assert plan.actions[-1].facts["kind"] == "NeverRuns"
+    plan = ticked(never_due_jobs=["jobs/feb-30"])
+    assert plan.actions[-1].details["kind"] == "JobNeverDue"
     assert "jobs/feb-30" in plan.actions[-1].reason
 
 
 def test_a_distant_run_is_looked_at_and_only_by_its_own_follow_up() -> None:
-    run = a_run(handle="arn:task")
-    assert kinds(worked(run, errand=Errand("jobs/one", SLOT, NOON, "follow-up", "arn:task"))) == ["look"]
+    run = a_run(remote_id="arn:task")
+    assert kinds(worked(run, errand=RunRequest("jobs/one", SLOT, NOON, "follow-up", "arn:task"))) == ["poll"]
     assert kinds(worked(run)) == []
 
 

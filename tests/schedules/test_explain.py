@@ -7,7 +7,7 @@ import pytest
 from chalicelib.schedules.daylight import stamp
 from chalicelib.schedules.explain import Known, why
 from chalicelib.schedules.job import Job
-from chalicelib.schedules.records import Minute, Run
+from chalicelib.schedules.records import MinuteRecord, Run
 from tests.schedules.places import NOON, job
 
 LATER = NOON * 60 + 3600
@@ -24,7 +24,7 @@ def ran(
 
 
 def known(*runs: Run, record: bool = True, gap_end: int | None = None, paused_since: int | None = None) -> Known:
-    return Known(runs, Minute("t", "1", "eu-west-1", NOON) if record else None, gap_end, paused_since)
+    return Known(runs, MinuteRecord("t", "1", "eu-west-1", NOON) if record else None, gap_end, paused_since)
 
 
 @pytest.mark.parametrize(("one", "what", "answer"), [

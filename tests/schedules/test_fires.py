@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commands.cli import main
-from commands.errors import Mistake
+from commands.errors import UsageError
 from commands.fires import Window, explain, names_users, window
 
 NOW = datetime(2026, 3, 29, 0, 59, 30, tzinfo=UTC)
@@ -194,7 +194,7 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str], words: lis
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(Mistake, match="nowhere: cannot be read"):
+    with pytest.raises(UsageError, match="nowhere: cannot be read"):
         explain(tmp_path / "nowhere", "UTC", Window(0, 1))
 
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chalicelib import control
-from chalicelib.control import Failed
+from chalicelib.control import RunFailed
 from chalicelib.schedules import operations
 from tests.schedules.places import NOON, Place, job
 from tests.schedules.test_operations import HOME
@@ -19,8 +19,8 @@ MINUTES = st.sampled_from([NOON, 0, -1, 2**31, 2**63]) | st.integers(-(10**12), 
 TIMES = st.sampled_from(["2026-03-28T12:00:00Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "noon"])
 PLAIN = st.none() | st.booleans() | MINUTES | st.floats(allow_nan=False) | NAMES
 WORDS = st.fixed_dictionaries({}, optional={
-    "job": NAMES | PLAIN, "slot": NAMES | PLAIN, "minute": MINUTES | PLAIN, "turn": st.integers(-3, 10**9) | PLAIN,
-    "why": st.sampled_from(["due", "late", "by hand"]) | PLAIN, "handle": NAMES, "time": TIMES | PLAIN,
+    "job": NAMES | PLAIN, "slot": NAMES | PLAIN, "minute": MINUTES | PLAIN, "attempt": st.integers(-3, 10**9) | PLAIN,
+    "why": st.sampled_from(["due", "late", "by hand"]) | PLAIN, "remote_id": NAMES, "time": TIMES | PLAIN,
     "limit": MINUTES, "reason": NAMES, "apply": st.booleans() | NAMES,
     "detail-type": st.just("Scheduled Event") | PLAIN})
 ARN = "arn:aws:sqs:eu-west-1:1:lamplighter-test-schedule-runs"
@@ -39,7 +39,7 @@ def test_no_event_breaks_an_operation(tmp_path: Path, operation: Any, event: Any
     place = Place(tmp_path, [job(timeout=1)])
     try:
         answer = control.run(operation, place.sites[HOME], event)
-    except Failed as failure:
+    except RunFailed as failure:
         assert operation.name in str(failure)
     else:
         assert "batchItemFailures" in answer or answer["operation"] == operation.name

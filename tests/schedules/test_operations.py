@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from chalicelib import control
-from chalicelib.cloud import Message, Unreachable
-from chalicelib.control import Failed
+from chalicelib.cloud import Message, Unavailable
+from chalicelib.control import RunFailed
 from chalicelib.schedules import operations
 from chalicelib.schedules.daylight import stamp
 from chalicelib.schedules.execute import Executor
@@ -28,7 +28,7 @@ def tick(place: Place, minute: int = NOON, region: str = HOME) -> dict[str, Any]
 
 
 def handle(place: Place, operation: Any, message: Message, region: str = HOME, received: int = 1) -> Any:
-    queue = "schedule-runs" if operation is operations.WORK else "schedule-sweeps"
+    queue = "schedule-runs" if operation is operations.WORK else "schedule-reconciles"
     record = {"body": message.body, "messageId": "m", "receiptHandle": "r",
               "eventSourceARN": f"arn:aws:sqs:{region}:1:lamplighter-test-{queue}",
               "attributes": {"ApproximateReceiveCount": str(received)}}
@@ -41,7 +41,7 @@ def work(place: Place, region: str = HOME) -> None:
 
 
 def sweep(place: Place, region: str = HOME) -> None:
-    for message in place.sent("schedule-sweeps", region):
+    for message in place.sent("schedule-reconciles", region):
         handle(place, operations.SWEEP, message, region)
 
 
@@ -60,7 +60,7 @@ def test_a_due_job_runs_and_its_story_is_written(tmp_path: Path) -> None:
     work(place)
     run = place.run("jobs/one", SLOT)
     assert (run["state"], run["exit"], run["region"]) == ("done", 0, HOME)
-    output = place.sites[HOME].regional.get("output#jobs/one", f"{SLOT}#1")
+    output = place.sites[HOME].local_store.get("output#jobs/one", f"{SLOT}#1")
     assert output is not None
     assert output.body["output"] == f"jobs/one for {SLOT}\n/\n"
     report = ask(place, operations.WHY, job="jobs/one", time=SLOT)["plan"]["report"]
@@ -73,9 +73,9 @@ def test_a_minute_without_due_work_costs_one_write_and_one_message_a_region(tmp_
     place.coordination._fault = calls.append
     for region in place.sites:
         tick(place, region=region)
-        [message] = place.sent("schedule-sweeps", region)
+        [message] = place.sent("schedule-reconciles", region)
         handle(place, operations.SWEEP, message, region)
-        assert place.sent("schedule-sweeps", region) == place.sent("schedule-runs", region) == []
+        assert place.sent("schedule-reconciles", region) == place.sent("schedule-runs", region) == []
     writes = [call for call in calls if call not in ("get", "get_many", "query")]
     assert writes == ["create", "create"]  # one call, told before and after
 
@@ -111,7 +111,7 @@ def test_a_silent_home_is_stood_in_for_and_people_are_told_once(tmp_path: Path) 
     sweep(place, STANDBY)
     work(place, STANDBY)
     assert place.run("jobs/one", SLOT)["region"] == STANDBY
-    assert [subject for subject, _ in place.told(STANDBY)] == ["Takeover: us-east-1 takes over"]
+    assert [subject for subject, _ in place.told(STANDBY)] == ["RegionTakeover: us-east-1 takes over"]
     assert why(place, "jobs/one", NOON)[0] == "late"
 
 
@@ -189,12 +189,12 @@ def test_a_duplicate_that_takes_the_lock_of_a_finished_run_leaves_nothing_behind
 
 def test_an_end_is_settled_though_its_output_cannot_be_kept(tmp_path: Path) -> None:
     place = Place(tmp_path, [job(command="echo x; exit 1", overlap="skip")])
-    regional = place.sites[HOME].regional
+    regional = place.sites[HOME].local_store
     assert isinstance(regional, MemoryTable)
     tick(place)
 
     def dark(call: str) -> None:
-        raise Unreachable(call)
+        raise Unavailable(call)
 
     regional._fault = dark
     work(place)
@@ -204,7 +204,7 @@ def test_an_end_is_settled_though_its_output_cannot_be_kept(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("error", "detail"), [
-    (Unreachable("eu-west-1: throttled"), "no answer, it may have begun all the same"),
+    (Unavailable("eu-west-1: throttled"), "no answer, it may have begun all the same"),
     (ValueError("bad path"), "ValueError: bad path")])
 def test_a_runner_that_breaks_is_a_failed_run_told_at_once(tmp_path: Path, error: Exception, detail: str) -> None:
     class Broken:
@@ -258,7 +258,7 @@ def test_a_standby_tells_of_jobs_that_never_run_when_it_has_a_releases_first_min
     tick(place, region=STANDBY)
     place.now += 125
     sweep(place, STANDBY)
-    assert [subject for subject, _ in place.told(STANDBY)] == ["NeverRuns: never runs"]
+    assert [subject for subject, _ in place.told(STANDBY)] == ["JobNeverDue: never runs"]
 
 
 def test_pruning_goes_page_by_page_and_takes_turns(tmp_path: Path) -> None:
@@ -304,7 +304,7 @@ def test_a_time_out_ends_the_whole_process_group(tmp_path: Path) -> None:
     tick(place)
     work(place)
     assert place.run("jobs/one", SLOT)["state"] == "timed-out"
-    assert place.told()[0][0] == "TooLong: jobs/one"
+    assert place.told()[0][0] == "JobTimedOut: jobs/one"
 
 
 def test_a_vanished_worker_is_reported_as_interrupted_and_not_repeated(tmp_path: Path) -> None:
@@ -334,7 +334,7 @@ def test_pause_resume_and_run_are_planned_first_and_journalled(tmp_path: Path) -
     work(place)
     assert why(place, "jobs/one", NOON)[0] == "paused"
     assert ask(place, operations.RESUME, job="jobs/one", apply=True)["results"] == ("jobs/one: resumed",)
-    journal = place.sites[HOME].regional.query("journal#2026-03-28")
+    journal = place.sites[HOME].local_store.query("journal#2026-03-28")
     assert {entry.body["operation"] for entry in journal} == {"schedules.pause", "schedules.run", "schedules.resume"}
     assert "moving house" in str([entry.body for entry in journal])
 
@@ -416,7 +416,7 @@ def test_every_operation_answers_a_wrong_event_clearly(tmp_path: Path, operation
     place = Place(tmp_path, [job()])
     try:
         answer = control.run(operation, place.sites[HOME], event)
-    except Failed as failure:
+    except RunFailed as failure:
         assert operation.name in str(failure)
     else:
         assert answer == {"batchItemFailures": []} or operation.name in answer["message"]

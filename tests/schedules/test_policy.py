@@ -4,11 +4,11 @@ import pytest
 
 from chalicelib.schedules import crontab, policy
 from chalicelib.schedules.crontab import Source
-from chalicelib.schedules.findings import Finding
+from chalicelib.schedules.findings import Diagnostic
 from chalicelib.schedules.job import Policy
 
 
-def read(text: str, **defaults: object) -> tuple[Policy | None, list[Finding]]:
+def read(text: str, **defaults: object) -> tuple[Policy | None, list[Diagnostic]]:
     source = Source("crontabs/deploy", False, "deploy", defaults=Policy(**defaults))  # type: ignore[arg-type]
     found = crontab.read(f"{text}\n* * * * * x\n".encode(), source)
     return (found.jobs[0].policy if found.jobs else None), found.findings

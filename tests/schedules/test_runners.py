@@ -18,7 +18,7 @@ import pytest
 from chalicelib import cloud, fleet
 from chalicelib.schedules import operations
 from chalicelib.schedules.job import Job
-from chalicelib.schedules.runners import OUTPUT_BYTES, Attempt, Result, Started, ecs, http, process, queue, ssm
+from chalicelib.schedules.runners import OUTPUT_BYTES, Attempt, RemoteRun, Result, ecs, http, process, queue, ssm
 from tests.schedules.places import FLEET, NOON, Place, job
 from tests.schedules.test_operations import HOME, SLOT, handle, tick
 from tests.world.eventually import eventually
@@ -296,7 +296,7 @@ def test_ecs_runs_the_command_as_override_and_is_followed_to_its_end(
     assert override["command"] == ["/bin/sh", "-c", "printf %s x | ( nightly --all\n)"]
     assert {"name": "LAMP_TOKEN", "value": "1"} in override["environment"]
     [look] = place.sent("schedule-runs")
-    assert (json.loads(look.body)["handle"], look.delay) == ("arn:task", 20)
+    assert (json.loads(look.body)["remote_id"], look.delay) == ("arn:task", 20)
     handle(place, operations.WORK, look)
     assert place.run("jobs/one", SLOT)["state"] == "running"
     task["lastStatus"] = "STOPPED"
@@ -336,12 +336,12 @@ def test_ssm_runs_on_one_online_instance(tmp_path: Path, monkeypatch: pytest.Mon
         get_command_invocation={"Status": "Success", "ResponseCode": 0, "StandardOutputContent": "swept"})
     place = distant(tmp_path, monkeypatch, fake, "ssm")
     started = ssm.start(place.sites[HOME], attempt(job(on="ssm", command="sweep", env={"TOWN": "Sankt Eriks"})))
-    assert isinstance(started, Started)
+    assert isinstance(started, RemoteRun)
     assert started.handle in ("c-1/i-1", "c-1/i-2")
     script = fake.calls[1][1]["Parameters"]["commands"][0]
     assert "export TOWN='Sankt Eriks'" in script
     assert script.endswith("exec /bin/sh -c sweep")
-    assert ssm.look(place.sites[HOME], job(on="ssm"), started.handle) == Result("done", "swept", exit=0)
+    assert ssm.poll(place.sites[HOME], job(on="ssm"), started.handle) == Result("done", "swept", exit=0)
 
 
 @pytest.mark.parametrize(("status", "state"), [
@@ -349,7 +349,7 @@ def test_ssm_runs_on_one_online_instance(tmp_path: Path, monkeypatch: pytest.Mon
     ("Cancelled", "failed")])
 def test_ssm_statuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str, state: str | None) -> None:
     fake = FakeClient(get_command_invocation={"Status": status, "ResponseCode": 1})
-    result = ssm.look(distant(tmp_path, monkeypatch, fake, "ssm").sites[HOME], job(on="ssm"), "c-1/i-1")
+    result = ssm.poll(distant(tmp_path, monkeypatch, fake, "ssm").sites[HOME], job(on="ssm"), "c-1/i-1")
     assert (result.state if result else None) == state
 
 

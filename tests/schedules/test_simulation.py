@@ -53,7 +53,7 @@ def test_without_the_conditional_claim_slots_are_started_twice(monkeypatch: pyte
     def put(self: MemoryTable, pk: str, sk: str, body: dict[str, Any], **more: Any) -> Any:
         item = original(self, pk, sk, body, **more)
         there = self.get(pk, sk)
-        return item or (there and self.swap(there, body))
+        return item or (there and self.compare_and_set(there, body))
 
     original: Callable[..., Any] = MemoryTable.create
     monkeypatch.setattr(MemoryTable, "create", put)
@@ -63,7 +63,7 @@ def test_without_the_conditional_claim_slots_are_started_twice(monkeypatch: pyte
 
 def test_if_a_lapsed_lease_meant_run_again_slots_would_be_started_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decide, "_running", lambda job, run, errand, now: decide._start(job, errand, run))
-    monkeypatch.setattr(Run, "lapsed", lambda self, now: True)
+    monkeypatch.setattr(Run, "expired", lambda self, now: True)
     assert worst().twice > 0
 
 

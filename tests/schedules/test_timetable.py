@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from chalicelib.schedules import jobbook, timetable, zones
 from chalicelib.schedules.almanac import bits
-from chalicelib.schedules.daylight import Slot, slot_name
+from chalicelib.schedules.daylight import FireTime, slot_name
 from chalicelib.schedules.expression import parse
 from chalicelib.schedules.job import Job, Policy
-from chalicelib.schedules.jobbook import JobBook
+from chalicelib.schedules.jobbook import JobFile
 from chalicelib.schedules.packed import Damaged
 from chalicelib.schedules.timetable import Timetable
 from commands.bench_crowd import crowd
@@ -67,10 +67,10 @@ def test_due_is_what_asking_every_job_gives(fleet: tuple[list[Job], int]) -> Non
 def test_missed_is_all_that_was_due_in_between(fleet: tuple[list[Job], int], length: int) -> None:
     jobs, start = fleet
     built = table(jobs)
-    due: dict[int, list[Slot]] = {}
+    due: dict[int, list[FireTime]] = {}
     for minute in range(start, start + length):
         for fire in built.due(minute).fires():
-            due.setdefault(fire.job, []).append(Slot(minute, 0, fire.slot, fire.moved))
+            due.setdefault(fire.job, []).append(FireTime(minute, 0, fire.slot, fire.moved))
     missed = {one.job: one for one in built.missed(start, start + length)}
     assert missed.keys() == due.keys()
     for number, one in missed.items():
@@ -116,7 +116,7 @@ def oracle_utc(text: str) -> int:
 
 
 def test_no_jobs_are_never_due() -> None:
-    built, book = table([]), JobBook.load(jobbook.bind([]))
+    built, book = table([]), JobFile.load(jobbook.build([]))
     assert built.due(29_000_000).bitmap == 0
     assert list(built.missed(29_000_000, 29_001_000)) == []
     assert (len(book), book.find("a")) == (0, None)
@@ -151,12 +151,12 @@ def use_timetable(data: bytes) -> object:
 
 
 def use_book(data: bytes) -> object:
-    book = JobBook.load(data)
+    book = JobFile.load(data)
     return [book[number] for number in range(len(book))], [book.find(f"servers/job-{number}") for number in range(9)]
 
 
 @pytest.mark.parametrize(("data", "use"), [
-    (timetable.build(crowd(9)), use_timetable), (jobbook.bind(crowd(9)), use_book)], ids=["timetable", "jobs"])
+    (timetable.build(crowd(9)), use_timetable), (jobbook.build(crowd(9)), use_book)], ids=["timetable", "jobs"])
 class TestDamage:
     """Every byte counts: a file that is not what was written is refused or, unread, does no harm."""
 
@@ -189,7 +189,7 @@ class TestDamage:
 
 def test_the_book_gives_back_every_job_by_number_and_by_name() -> None:
     jobs = crowd(300)
-    book = JobBook.load(jobbook.bind(jobs))
+    book = JobFile.load(jobbook.build(jobs))
     assert [book[number] for number in range(len(book))] == jobs
     assert [book.find(one.name) for one in jobs] == list(range(300))
     assert book.find("servers/job-300") is None
@@ -200,12 +200,12 @@ def test_the_book_gives_back_every_job_by_number_and_by_name() -> None:
 
 def test_the_book_refuses_two_jobs_of_one_name() -> None:
     with pytest.raises(ValueError, match="same name: 'twice'"):
-        jobbook.bind([job("* * * * *", name="twice"), job("* * * * *", name="twice")])
+        jobbook.build([job("* * * * *", name="twice"), job("* * * * *", name="twice")])
 
 
 def test_a_job_survives_the_book_whatever_its_text() -> None:
     texts = {"command": "\x00\u2028\U0001f526%", "env": {"A=": "\n"}, "mailto": "", "name": "å"}
     odd = msgspec.structs.replace(job("* * * * *"), **texts)
-    book = JobBook.load(jobbook.bind([odd]))
+    book = JobFile.load(jobbook.build([odd]))
     assert book[0] == odd
     assert book.find("å") == 0

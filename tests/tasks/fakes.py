@@ -8,15 +8,15 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from chalicelib.ledger import Item
-from chalicelib.tasks.queues import Place
+from chalicelib.tasks.queues import QueueConfig
 
 ARN = "arn:aws:sqs:eu-west-1:000000000000:lamp-test-"
 URL = "https://sqs.eu-west-1.amazonaws.com/000000000000/lamp-test-"
 
 
-def place(name: str = "default", *, fifo: bool = False, retries: int = 5, timeout: int = 60) -> Place:
+def place(name: str = "default", *, fifo: bool = False, retries: int = 5, timeout: int = 60) -> QueueConfig:
     tail = ".fifo" if fifo else ""
-    return Place(name, f"{URL}{name}{tail}", f"{name}-dead", f"{URL}{name}-dead{tail}", fifo, retries, timeout)
+    return QueueConfig(name, f"{URL}{name}{tail}", f"{name}-dead", f"{URL}{name}-dead{tail}", fifo, retries, timeout)
 
 
 def record(
@@ -69,16 +69,18 @@ class Memory:
         return sorted(found, key=lambda item: item.sk, reverse=newest)[:limit]
 
     def create(
-        self, pk: str, sk: str, body: dict[str, Any], *, ttl: int | None = None, writer: str = ""
+        self, pk: str, sk: str, body: dict[str, Any], *, ttl: int | None = None, write_id: str = ""
     ) -> Item | None:
         self._call()
         return None if (pk, sk) in self.items else self._put(Item(pk, sk, 1, body), ttl)
 
-    def swap(self, old: Item, body: dict[str, Any], *, ttl: int | None = None, writer: str = "") -> Item | None:
+    def compare_and_set(
+        self, old: Item, body: dict[str, Any], *, ttl: int | None = None, write_id: str = ""
+    ) -> Item | None:
         self._call()
         if self.items.get((old.pk, old.sk)) != old:
             return None
-        return self._put(Item(old.pk, old.sk, old.rev + 1, body), ttl)
+        return self._put(Item(old.pk, old.sk, old.version + 1, body), ttl)
 
     def delete(self, old: Item) -> bool:
         self._call()
@@ -87,7 +89,7 @@ class Memory:
         self.items.pop((old.pk, old.sk), None)
         return True
 
-    def expired(self, now: int, part: int = 0, parts: int = 1) -> Iterator[Item]:
+    def scan_expired(self, now: int, part: int = 0, parts: int = 1) -> Iterator[Item]:
         return (item for key, item in self.items.items() if (self.ttls[key] or now) < now)
 
     def _put(self, item: Item, ttl: int | None) -> Item:

@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.tasks import decide
-from chalicelib.tasks.decide import Dead, Later, Message, Redrive, Wanted
-from chalicelib.tasks.messages import Depth, Letter, Looked
+from chalicelib.tasks.decide import DeadLetter, Deferral, Message, MessageFilter, Redrive
+from chalicelib.tasks.messages import QueueDepth, QueuedMessage, QueueSample
 from chalicelib.tasks.registry import Registry
 
 
@@ -22,20 +22,20 @@ def test_deferrals_are_not_attempts(receives: int, waits: int, attempt: int) -> 
 ])
 def test_a_failure_is_tried_again_as_often_as_it_may(attempt: int, retries: int, dead: bool) -> None:
     verdict = decide.failed(message(attempt), retries, "failed", "KeyError: 'x'")
-    assert isinstance(verdict, Dead if dead else Later)
+    assert isinstance(verdict, DeadLetter if dead else Deferral)
     assert f"(try {attempt} of {retries + 1}" in verdict.why
-    if isinstance(verdict, Later):
+    if isinstance(verdict, Deferral):
         assert verdict.attempt
 
 
 def test_a_refusal_is_never_tried_again() -> None:
-    assert decide.failed(message(), 5, "refused", "no such customer") == Dead("refused", "no such customer")
+    assert decide.failed(message(), 5, "refused", "no such customer") == DeadLetter("refused", "no such customer")
 
 
 @given(st.integers(1, 50), st.integers(0, 50), st.integers(0, 20))
 def test_only_a_message_with_more_tries_than_it_may_have_is_worn_out(receives: int, waits: int, retries: int) -> None:
     known = message(receives, waits)
-    dead = decide.worn_out(known, retries)
+    dead = decide.receives_exceeded(known, retries)
     assert (dead is not None) == (known.attempt > retries + 1)
     assert dead is None or dead.kind == "crashed"
 
@@ -45,28 +45,28 @@ def test_only_a_message_with_more_tries_than_it_may_have_is_worn_out(receives: i
     (60, 0.0, True, None), (60, -3.0, True, None),
 ])
 def test_a_run_gets_its_time_or_goes_back(timeout: int, remaining: float, first: bool, gets: float | None) -> None:
-    assert decide.allowance(timeout, remaining, first) == gets
+    assert decide.time_allowed(timeout, remaining, first) == gets
 
 
 def test_giving_back_for_want_of_time_costs_no_try_and_no_wait() -> None:
-    assert decide.no_time() == Later(0, "no time left in this invocation", attempt=False)
+    assert decide.no_time() == Deferral(0, "no time left in this invocation", attempt=False)
 
 
 def test_an_unknown_task_names_those_there_are() -> None:
-    dead = decide.unusable(None, "invoices.rendr", {}, Registry())
+    dead = decide.not_callable(None, "invoices.rendr", {}, Registry())
     assert dead.kind == "unknown-task"
     assert "'invoices.rendr'" in dead.why
     assert "none at all" in dead.why
 
 
-def looked(*letters: Letter, cut: tuple[str, ...] = ()) -> Looked:
-    return Looked(letters, cut)
+def looked(*letters: QueuedMessage, cut: tuple[str, ...] = ()) -> QueueSample:
+    return QueueSample(letters, cut)
 
 
-def letter(id: str, **said: object) -> Letter:
+def letter(id: str, **said: object) -> QueuedMessage:
     facts = {"queue": "default-dead", "body": "{}", "sent": 1, "receives": 1, "receipt": "r", "origin": "default",
              "reason": "failed", "error": "KeyError: 'x'", "task": "a.b"} | said
-    return Letter(id=id, **facts)  # type: ignore[arg-type]
+    return QueuedMessage(id=id, **facts)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("wanted", "ids"), [
@@ -103,15 +103,15 @@ def test_a_letter_of_unknown_origin_stays_and_is_told() -> None:
 def test_when_not_all_were_looked_at_it_says_so() -> None:
     more = "default-dead: not all was looked at; run it again for the rest"
     assert more in decide.redrive(looked(letter("1"), cut=("default-dead",)), Redrive()).notes
-    assert more in decide.peek(looked(letter("1"), cut=("default-dead",)), Wanted()).notes
+    assert more in decide.peek(looked(letter("1"), cut=("default-dead",)), MessageFilter()).notes
     assert more not in decide.redrive(looked(letter("1")), Redrive()).notes
 
 
 def test_peek_shows_what_is_wanted_and_warns_about_live_queues() -> None:
-    plan = decide.peek(looked(letter("1"), letter("2", error="ValueError")), Wanted(error="value"))
+    plan = decide.peek(looked(letter("1"), letter("2", error="ValueError")), MessageFilter(error="value"))
     assert [shown["id"] for shown in plan.report["messages"]] == ["2"]
     assert not plan.notes
-    assert "counted as one try" in decide.peek(looked(letter("1", origin="")), Wanted()).notes[0]
+    assert "counted as one try" in decide.peek(looked(letter("1", origin="")), MessageFilter()).notes[0]
 
 
 def test_a_letter_for_people_has_no_receipt_and_a_short_body() -> None:
@@ -123,7 +123,7 @@ def test_a_letter_for_people_has_no_receipt_and_a_short_body() -> None:
 
 
 def test_status_points_at_dead_letters_only() -> None:
-    depths = [Depth("default", 5, 1, 0, 12, False), Depth("default-dead", 2, 0, 0, None, True)]
+    depths = [QueueDepth("default", 5, 1, 0, 12, False), QueueDepth("default-dead", 2, 0, 0, None, True)]
     plan = decide.status(depths)
     assert plan.notes == ("default-dead: 2 dead letters; see tasks.peek, then tasks.redrive",)
     assert plan.report["queues"][0]["oldest"] == 12

@@ -7,7 +7,7 @@ import pytest
 
 from chalicelib import cloud, control
 from chalicelib.fleet import parse
-from chalicelib.site import Site
+from chalicelib.site import RegionContext
 from chalicelib.tasks import operations
 from tests.tasks.fakes import URL, Memory, SqsClient
 
@@ -43,8 +43,16 @@ def sqs(monkeypatch: pytest.MonkeyPatch) -> SqsClient:
 def run(name: str, memory: Memory | None = None, **event: object) -> dict[str, Any]:
     operation = next(one for one in operations.ALL if one.name == name)
     memory = memory or Memory()
-    site = Site(region="eu-west-1", stage="test", fleet=FLEET, coordination=memory, regional=memory, queues={},
-                alerts=Topic(), clock=lambda: 5000.0)
+    site = RegionContext(
+        region="eu-west-1",
+        stage="test",
+        fleet=FLEET,
+        shared_store=memory,
+        local_store=memory,
+        queues={},
+        alerts=Topic(),
+        clock=lambda: 5000.0,
+    )
     return control.run(operation, site, event, "id")
 
 
@@ -94,7 +102,7 @@ def test_what_was_read_is_put_back_also_when_reading_breaks(sqs: SqsClient, monk
 
     def breaks(**arguments: Any) -> dict[str, Any]:
         if sqs.requests.count("receive") == 1:
-            raise cloud.Unreachable("eu-west-1: no answer")
+            raise cloud.Unavailable("eu-west-1: no answer")
         return whole(**arguments)
 
     monkeypatch.setattr(sqs, "receive_message", breaks)

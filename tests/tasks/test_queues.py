@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from chalicelib import cloud
 from chalicelib.fleet import parse
-from chalicelib.tasks.queues import CloudSqs, QueueError, known, places, text_attributes, urls
+from chalicelib.tasks.queues import QueueError, SqsAdapter, known, places, text_attributes, urls
 from tests.tasks.fakes import URL, SqsClient
 
 FLEET = parse("""
@@ -58,7 +58,7 @@ def test_batches_hold_ten_and_256_kib_and_every_message_is_sent_once(sizes: list
     fake = SqsClient()  # refuses by assertion what SQS would refuse
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cloud, "client", lambda service, region: fake)
-        failed = CloudSqs("eu-west-1").send(f"{URL}default", [{"MessageBody": f"{n}:" + "x" * size}
+        failed = SqsAdapter("eu-west-1").send(f"{URL}default", [{"MessageBody": f"{n}:" + "x" * size}
                                                              for n, size in enumerate(sizes)])
     assert failed == {}
     assert [int(kept["Body"].split(":")[0]) for kept in fake.messages("default")] == list(range(len(sizes)))
@@ -66,7 +66,7 @@ def test_batches_hold_ten_and_256_kib_and_every_message_is_sent_once(sizes: list
 
 def test_what_is_not_taken_is_told_by_its_place(client: SqsClient) -> None:
     client.refuse = "7"
-    failed = CloudSqs("eu-west-1").send(f"{URL}default", [{"MessageBody": str(n)} for n in range(25)])
+    failed = SqsAdapter("eu-west-1").send(f"{URL}default", [{"MessageBody": str(n)} for n in range(25)])
     assert failed == {7: "refused by the test", 17: "refused by the test"}
 
 

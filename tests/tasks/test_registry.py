@@ -49,8 +49,8 @@ def test_arguments_are_checked_before_the_call(own_registry: Registry, args: dic
         """Nothing."""
 
     noted = next(iter(own_registry.tasks.values()))
-    assert misfit in noted.misfit(args)
-    assert noted.fits(args) == (not noted.misfit(args))
+    assert misfit in noted.argument_error(args)
+    assert noted.accepts(args) == (not noted.argument_error(args))
 
 
 def test_a_function_with_open_arguments_takes_any(own_registry: Registry) -> None:
@@ -59,7 +59,7 @@ def test_a_function_with_open_arguments_takes_any(own_registry: Registry) -> Non
         """Nothing."""
 
     noted = next(iter(own_registry.tasks.values()))
-    assert noted.fits({"a": 1, "whatever": 2}) and not noted.fits({"whatever": 2})
+    assert noted.accepts({"a": 1, "whatever": 2}) and not noted.accepts({"whatever": 2})
 
 
 @pytest.mark.parametrize(("options", "says"), [

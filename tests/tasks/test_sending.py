@@ -6,7 +6,7 @@ import pytest
 from chalicelib import cloud
 from chalicelib.tasks import Call, SendError, send, send_many, sending
 from chalicelib.tasks.envelope import decode
-from chalicelib.tasks.queues import CloudSqs
+from chalicelib.tasks.queues import SqsAdapter
 from chalicelib.tasks.registry import Registry, Task
 from chalicelib.tasks.sending import Sender
 from tests.tasks.fakes import URL, SqsClient
@@ -29,7 +29,7 @@ def sender(sqs: SqsClient) -> Sender:
     registry = Registry()
     names = frozenset({"n"})
     registry.add(Task("pdf.render", print, "slow", None, None, None, None, 0, names, names, "f", 1))
-    return Sender(URLS, CloudSqs("eu-west-1"), registry)
+    return Sender(URLS, SqsAdapter("eu-west-1"), registry)
 
 
 def test_send_from_anywhere(sqs: SqsClient) -> None:

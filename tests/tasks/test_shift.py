@@ -6,10 +6,10 @@ import msgspec
 import pytest
 from botocore.exceptions import ClientError
 
-from chalicelib.cloud import Unreachable
+from chalicelib.cloud import Unavailable
 from chalicelib.tasks import Refused, backoff, current
 from chalicelib.tasks.batch import Batch
-from chalicelib.tasks.slots import Slots
+from chalicelib.tasks.slots import Permits
 from tests.tasks.fakes import Context, place, record
 from tests.tasks.workshop import NOW, Workshop, body, fail
 
@@ -126,7 +126,7 @@ def test_with_time_for_all_all_run(shop: Workshop) -> None:
 
 def test_no_more_at_once_than_the_limit_and_those_wait_without_using_up_a_try(shop: Workshop) -> None:
     shop.task("t.one", shop.note, concurrency=1)
-    other = Slots(shop.table)
+    other = Permits(shop.table)
     assert other.hold("t.one", 1, "other", NOW, NOW + 900)
     assert shop.work(record(body("t.one"), 1), record(body(), 2)) == ["m1"]
     assert shop.calls == [{}]
@@ -212,7 +212,7 @@ def test_a_table_that_does_not_answer_costs_no_try(shop: Workshop) -> None:
 
 
 def test_when_the_end_cannot_be_written_down_what_is_done_stays_done(shop: Workshop) -> None:
-    shop.table.broken = Unreachable("eu-west-1: no answer")
+    shop.table.broken = Unavailable("eu-west-1: no answer")
     shop.sqs.broken = ClientError({"Error": {"Code": "AccessDenied"}}, "ChangeMessageVisibility")
     assert shop.work(record(body(), 1), record(body("t.fail"), 2)) == ["m2"]
     assert shop.line()["ids"] == {"done": ["m1"], "retried": ["m2"]}

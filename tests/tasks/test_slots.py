@@ -2,14 +2,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.cloud import Unreachable
-from chalicelib.ledger import Item, Table
-from chalicelib.tasks.slots import Slots
+from chalicelib.cloud import Unavailable
+from chalicelib.ledger import Item, Store
+from chalicelib.tasks.slots import Permits
 from tests.tasks.fakes import Memory
 
 
-def hold(table: Table, who: str, limit: int = 2, now: float = 0.0, task: str = "a.b") -> Slots | None:
-    slots = Slots(table)
+def hold(table: Store, who: str, limit: int = 2, now: float = 0.0, task: str = "a.b") -> Permits | None:
+    slots = Permits(table)
     return slots if slots.hold(task, limit, who, now, now + 60) else None
 
 
@@ -29,7 +29,7 @@ def test_tasks_do_not_share_places() -> None:
 
 def test_within_an_invocation_one_place_serves_all_messages_of_the_task() -> None:
     table = Memory()
-    slots = Slots(table)
+    slots = Permits(table)
     assert slots.hold("a.b", 1, "one", 0, 60)
     calls = table.calls
     assert slots.hold("a.b", 1, "two", 0, 60)
@@ -38,7 +38,7 @@ def test_within_an_invocation_one_place_serves_all_messages_of_the_task() -> Non
 
 def test_turning_to_another_task_frees_the_place() -> None:
     table = Memory()
-    slots = Slots(table)
+    slots = Permits(table)
     assert slots.hold("a.b", 1, "one", 0, 60) and slots.hold("c.d", 1, "one", 0, 60)
     assert hold(table, "two", 1)
 
@@ -70,15 +70,15 @@ def test_places_beyond_a_lowered_limit_count() -> None:
 
 def test_a_table_without_an_answer_is_no_place_for_everybody() -> None:
     table = Memory()
-    table.broken = Unreachable("eu-west-1: no answer")
-    with pytest.raises(Unreachable):
+    table.broken = Unavailable("eu-west-1: no answer")
+    with pytest.raises(Unavailable):
         hold(table, "one")
 
 
 @given(st.integers(1, 6), st.lists(st.tuples(st.integers(0, 9), st.booleans()), max_size=60))
 def test_whatever_the_order_the_limit_holds(limit: int, moves: list[tuple[int, bool]]) -> None:
     table = Memory()
-    holders: dict[int, Slots] = {}
+    holders: dict[int, Permits] = {}
     for who, take in moves:
         if take and who not in holders:
             got = hold(table, f"m{who}", limit)

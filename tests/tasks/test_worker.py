@@ -34,8 +34,16 @@ class Topic:
 def lamp(monkeypatch: pytest.MonkeyPatch) -> Iterator[SqsClient]:
     """The environment of the Lambda `tasks_work`, with this repository's tasks/."""
     sqs, memory = SqsClient(), Memory()
-    here = site.Site(region="eu-west-1", stage="test", fleet=FLEET, coordination=memory, regional=memory, queues={},
-                     alerts=Topic(), clock=lambda: 5000.0)
+    here = site.RegionContext(
+        region="eu-west-1",
+        stage="test",
+        fleet=FLEET,
+        shared_store=memory,
+        local_store=memory,
+        queues={},
+        alerts=Topic(),
+        clock=lambda: 5000.0,
+    )
     monkeypatch.setattr(site, "here", lambda: here)
     monkeypatch.setattr(cloud, "client", lambda service, region: sqs)
     monkeypatch.setenv("LAMP_QUEUES", json.dumps(URLS))

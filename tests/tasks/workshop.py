@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from chalicelib.tasks.batch import Batch
-from chalicelib.tasks.once import Once
-from chalicelib.tasks.queues import CloudSqs, Place
+from chalicelib.tasks.once import IdempotentRunner
+from chalicelib.tasks.queues import QueueConfig, SqsAdapter
 from chalicelib.tasks.registry import Registry, Task
 from chalicelib.tasks.shift import Worker
 from tests.tasks.fakes import Context, DynamoClient, Memory, SqsClient, place
@@ -27,8 +27,8 @@ class Workshop:
 
     def another(self) -> Worker:
         """A second Lambda beside the first: same queues, same table."""
-        once = Once("table", self.dynamo)
-        return Worker(self.registry, CloudSqs("eu-west-1"), self.table, lambda: once, lambda: NOW)
+        once = IdempotentRunner("table", self.dynamo)
+        return Worker(self.registry, SqsAdapter("eu-west-1"), self.table, lambda: once, lambda: NOW)
 
     def task(self, name: str, function: Callable[..., Any], **options: Any) -> None:
         defaults: dict[str, Any] = {
@@ -39,7 +39,7 @@ class Workshop:
     def note(self, **args: Any) -> None:
         self.calls.append(args)
 
-    def work(self, *records: dict[str, Any], at: Place | None = None, seconds: float = 900) -> list[str]:
+    def work(self, *records: dict[str, Any], at: QueueConfig | None = None, seconds: float = 900) -> list[str]:
         """The ids that come back."""
         answer = self.worker.work(Batch(at or place(), list(records)), Context(seconds))
         return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from chalicelib.cloud import Unreachable
+from chalicelib.cloud import Unavailable
 from sandbox.simulation.parts import MemoryQueue, MemoryTable
 from testing.lost_answers import Calls, LostAnswer, check_every_lost_answer
 
@@ -68,7 +68,7 @@ def careless(context: Context) -> None:
 def scenario(operation: Callable[[Context], None], least: int) -> Callable[[Calls], None]:
     def run(calls: Calls) -> None:
         world = context()
-        with calls.counted(), contextlib.suppress(Unreachable):
+        with calls.counted(), contextlib.suppress(Unavailable):
             operation(calls.wrap_context(world))
         operation(world)
         assert least <= world.ports.lamp.lit <= 1, f"lit {world.ports.lamp.lit} times"
@@ -121,10 +121,10 @@ def test_wrapped_context_keeps_what_is_no_port() -> None:
         world.facts, world.region, world.root, world.clock)
     assert wrapped.ports.lamp.watts == 40
     with calls.counted():
-        wrapped.queues["work"].hide("r", 1)
+        wrapped.queues["work"].change_visibility("r", 1)
         wrapped.store.get("a", "b")
     wrapped.store.get("a", "b")
-    assert calls.names == ["queues[work].hide", "store.get"]
+    assert calls.names == ["queues[work].change_visibility", "store.get"]
 
 
 def test_error_of_the_lost_call_is_the_callers_choice() -> None:

@@ -6,34 +6,34 @@ if __name__ == "__main__":
     import atheris
 
     with atheris.instrument_imports(include=["chalicelib.tunnels"]):
-        from chalicelib.tunnels.greeting import LONGEST, Found, Talk
+        from chalicelib.tunnels.greeting import LONGEST, Handshake, HandshakeResult
 else:
-    from chalicelib.tunnels.greeting import LONGEST, Found, Talk
+    from chalicelib.tunnels.greeting import LONGEST, Handshake, HandshakeResult
 
 SIDES = {"up", "local", "far", "ambiguous"}
 
 
 def check(data: bytes) -> None:
     """Lets a server say `data`, at once and byte by byte; an exception or a failed assertion is a bug."""
-    whole, drips = Talk("MariaDB"), Talk("MariaDB")
-    answer = whole.hear(data)
-    answers = [drips.hear(data[at:at + 1]) for at in range(len(data))]
+    whole, drips = Handshake("MariaDB"), Handshake("MariaDB")
+    answer = whole.data_received(data)
+    answers = [drips.data_received(data[at:at + 1]) for at in range(len(data))]
     assert b"".join(answers) == answer
     assert verdict(whole.found) == verdict(drips.found)
     for talk in (whole, drips):
         assert len(talk._buffer) < LONGEST + 4 or talk.found, "keeps more than a packet"
         assert talk.found is None or sound(talk.found)
-        assert sound(talk.late())
-        assert sound(talk.reset() if len(data) % 2 else talk.closed())
+        assert sound(talk.timed_out())
+        assert sound(talk.connection_reset() if len(data) % 2 else talk.connection_closed())
     spoken(answer)
 
 
-def verdict(found: Found | None) -> tuple[str, str] | None:
+def verdict(found: HandshakeResult | None) -> tuple[str, str] | None:
     """Without the quotation, which may be shorter when less had come."""
     return found and (found.side, found.why)
 
 
-def sound(found: Found) -> bool:
+def sound(found: HandshakeResult) -> bool:
     """Whether it can be put into a journal."""
     return found.side in SIDES and bool(found.why) and found.said.isprintable() and len(found.said) < 300
 

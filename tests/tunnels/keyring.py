@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 
 from chalicelib import control
-from chalicelib.site import Site
+from chalicelib.site import RegionContext
 from chalicelib.tunnels import rotation
 from chalicelib.tunnels.keys import Key, published, shared
 from chalicelib.tunnels.keys_api import Keys
 from chalicelib.tunnels.rotate import operation
-from chalicelib.tunnels.rotation import Host, Memory, Reply
+from chalicelib.tunnels.rotation import CommandStatus, Host, RotationState
 from sandbox.simulation.parts import MemoryTable, MemoryTopic
 from tests.tunnels.fleets import NEAR, parsed
 
@@ -47,7 +47,7 @@ class Ring(Keys):
         self.pulled = 0.0
         self.machines: dict[str, Machine] = {}
         self.commands: dict[str, tuple[str, float]] = {}
-        self.outcomes: dict[str, Reply] = {}
+        self.outcomes: dict[str, CommandStatus] = {}
         self.fault: Callable[[str], None] = lambda call: None
         self.regional, self.topic = MemoryTable(), MemoryTopic()
         if key:
@@ -60,7 +60,7 @@ class Ring(Keys):
         self.private[first.version] = first.private()
         self.current, self.parameters = first.version, [first.line()] * 2
         self.pull()
-        body = msgspec.to_builtins(Memory(version=first.version, done=True))
+        body = msgspec.to_builtins(RotationState(version=first.version, done=True))
         self.regional.create(*rotation.KEY, body)
 
     def launch(self) -> str:
@@ -80,9 +80,9 @@ class Ring(Keys):
             self.pull()
 
     @property
-    def site(self) -> Site:
+    def site(self) -> RegionContext:
         """Where the operation runs."""
-        return Site(NEAR, "s", FLEET, MemoryTable(), self.regional, {}, self.topic, clock=lambda: self.now)
+        return RegionContext(NEAR, "s", FLEET, MemoryTable(), self.regional, {}, self.topic, clock=lambda: self.now)
 
     def run(self, event: object = None) -> dict[str, Any]:
         """One run, by hand and for real unless `event` says otherwise."""
@@ -90,10 +90,10 @@ class Ring(Keys):
         return control.run(made, self.site, {"apply": True} if event is None else event, "r")
 
     @property
-    def memory(self) -> Memory:
+    def memory(self) -> RotationState:
         """As it is in the table."""
         item = self.regional.get(*rotation.KEY)
-        return msgspec.convert(item.body, Memory) if item else Memory()
+        return msgspec.convert(item.body, RotationState) if item else RotationState()
 
     @property
     def everywhere(self) -> dict[str, str]:
@@ -111,9 +111,9 @@ class Ring(Keys):
     def hosts(self) -> tuple[Host, ...]:
         return tuple(Host(id, one.in_service, one.healthy) for id, one in self.machines.items())
 
-    def reply(self, command: str, instance: str) -> Reply:
+    def reply(self, command: str, instance: str) -> CommandStatus:
         self._settle()
-        return self.outcomes.get(command, Reply("running"))
+        return self.outcomes.get(command, CommandStatus("running"))
 
     # What it does.
 
@@ -158,6 +158,6 @@ class Ring(Keys):
             if wanted in self.heard:
                 self.machines[instance].key = wanted
                 self.machines[instance].healthy = True
-                self.outcomes[command] = Reply("done", wanted)
+                self.outcomes[command] = CommandStatus("done", wanted)
             else:
-                self.outcomes[command] = Reply("failed", said="the gateway does not let this key in")
+                self.outcomes[command] = CommandStatus("failed", said="the gateway does not let this key in")

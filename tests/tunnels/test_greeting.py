@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from chalicelib.tunnels import greeting
-from chalicelib.tunnels.greeting import Found, Talk
+from chalicelib.tunnels.greeting import Handshake, HandshakeResult
 from sandbox import greeter
 from sandbox.greeter import denial, packet, refusal
 
@@ -16,10 +16,10 @@ HELLO = greeter.greeting()
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def hear(*packets: bytes, expected: str = "") -> tuple[Found | None, list[bytes]]:
+def hear(*packets: bytes, expected: str = "") -> tuple[HandshakeResult | None, list[bytes]]:
     """What a talk finds, and what it says after each of `packets`."""
-    talk = Talk(expected)
-    said = [talk.hear(data) for data in packets]
+    talk = Handshake(expected)
+    said = [talk.data_received(data) for data in packets]
     return talk.found, said
 
 
@@ -36,12 +36,13 @@ def split(answer: bytes) -> tuple[int, bytes]:
     ("5.5.5-m3", "5.5.5-m3"),  # MySQL 5.5.5 itself, a milestone of 2010
 ])
 def test_a_version_is_told_without_the_prefix_of_mariadb_10(sent: str, version: str) -> None:
-    assert hear(greeter.greeting(sent), denial()) == (Found("up", "answered", version), [hear(HELLO)[1][0], b""])
+    assert hear(greeter.greeting(sent), denial()) == (HandshakeResult("up", "answered", version),
+                                                      [hear(HELLO)[1][0], b""])
 
 
 def test_the_greeting_is_read() -> None:
     read = greeting.parse(greeter.greeting("8.4.3", "caching_sha2_password")[4:])
-    assert read == greeting.Greeting("8.4.3", 7, 0x8A201, b"caching_sha2_password")
+    assert read == greeting.InitialHandshake("8.4.3", 7, 0x8A201, b"caching_sha2_password")
 
 
 def test_the_login_is_whole() -> None:
@@ -77,7 +78,7 @@ def test_the_switch_of_before_plugins_is_answered() -> None:
 
 def test_questions_of_a_plugin_are_answered_and_not_for_ever() -> None:
     found, said = hear(HELLO, *(packet(b"\1more", 2 + 2 * n) for n in range(9)))
-    assert found == Found("far", "garbage", "asks on and on")
+    assert found == HandshakeResult("far", "garbage", "asks on and on")
     assert [split(answer) for answer in said[1:9]] == [(3 + 2 * n, b"\0") for n in range(8)]
 
 
@@ -116,15 +117,15 @@ def test_what_is_found(packets: Sequence[bytes], side: str, why: str) -> None:
 
 
 def test_a_megabyte_of_greeting_is_refused_by_its_first_four_bytes() -> None:
-    talk = Talk()
-    assert talk.hear(packet(b"\n" + b"9" * (1 << 20))[:4]) == b""
-    assert talk.found == Found("far", "too-long", "a packet of 1,048,577 bytes")
+    talk = Handshake()
+    assert talk.data_received(packet(b"\n" + b"9" * (1 << 20))[:4]) == b""
+    assert talk.found == HandshakeResult("far", "too-long", "a packet of 1,048,577 bytes")
 
 
 def test_another_server_is_told_by_its_version_and_all_the_same_taken_leave_of() -> None:
     found, said = hear(greeter.greeting("8.4.3"), denial(), expected="-MariaDB")
-    assert (found, len(said[0]) > 0) == (Found("far", "wrong-server", "8.4.3"), True)
-    assert hear(HELLO, denial(), expected="-MariaDB")[0] == Found("up", "answered", "10.11.19-MariaDB")
+    assert (found, len(said[0]) > 0) == (HandshakeResult("far", "wrong-server", "8.4.3"), True)
+    assert hear(HELLO, denial(), expected="-MariaDB")[0] == HandshakeResult("up", "answered", "10.11.19-MariaDB")
 
 
 @pytest.mark.parametrize(("heard", "closed", "reset", "late"), [
@@ -135,9 +136,13 @@ def test_another_server_is_told_by_its_version_and_all_the_same_taken_leave_of()
 def test_an_end_says_more_the_earlier_it_comes(
     heard: bytes, closed: tuple[str, str], reset: tuple[str, str], late: tuple[str, str]
 ) -> None:
-    for end, expected in ((Talk.closed, closed), (Talk.reset, reset), (Talk.late, late)):
-        talk = Talk()
-        talk.hear(heard)
+    for end, expected in (
+        (Handshake.connection_closed, closed),
+        (Handshake.connection_reset, reset),
+        (Handshake.timed_out, late),
+    ):
+        talk = Handshake()
+        talk.data_received(heard)
         assert end(talk)[:2] == expected
 
 

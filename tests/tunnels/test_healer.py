@@ -8,11 +8,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from chalicelib.control import Failed
+from chalicelib.control import RunFailed
 from chalicelib.databases.declared import Server
 from chalicelib.tunnels import canary
 from chalicelib.tunnels.healer import Healer
-from chalicelib.tunnels.parked import Parked
+from chalicelib.tunnels.parked import PendingProbes
 from chalicelib.tunnels.records import Endpoint
 from tests.peers.process import loopback, place
 from tests.tunnels.yard import NOON, Yard
@@ -28,14 +28,14 @@ def yard(monkeypatch: pytest.MonkeyPatch) -> Yard:
 
 
 @pytest.fixture
-def parked() -> Iterator[Parked]:
+def parked() -> Iterator[PendingProbes]:
     """No probe is owed an answer."""
-    made = Parked()
+    made = PendingProbes()
     yield made
     made.close()
 
 
-def healer(yard: Yard, parked: Parked, monkeypatch: pytest.MonkeyPatch) -> Healer:
+def healer(yard: Yard, parked: PendingProbes, monkeypatch: pytest.MonkeyPatch) -> Healer:
     """The healer of the yard's region, which sees what the yard says and whose time is the yard's."""
     monkeypatch.setattr(Healer, "look", lambda self, endpoints: yard.look(endpoints))
 
@@ -45,14 +45,16 @@ def healer(yard: Yard, parked: Parked, monkeypatch: pytest.MonkeyPatch) -> Heale
     return Healer(yard.site, parked, wait)
 
 
-def test_a_scheduled_event_is_a_minute_of_rounds(yard: Yard, parked: Parked, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scheduled_event_is_a_minute_of_rounds(
+    yard: Yard, parked: PendingProbes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ended = healer(yard, parked, monkeypatch).handle(MINUTE, "r")
     assert (ended["status"], ended["rounds"], ended["failed"]) == ("done", 28, 0)
     assert NOON + 54 <= yard.now < NOON + 56
     assert yard.table.get("tunnels", "lease")
 
 
-def test_the_healer_mends_within_its_minute(yard: Yard, parked: Parked, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_healer_mends_within_its_minute(yard: Yard, parked: PendingProbes, monkeypatch: pytest.MonkeyPatch) -> None:
     mending = healer(yard, parked, monkeypatch)
     mending.handle(MINUTE, "r")
     yard.now = NOON + 60
@@ -62,14 +64,14 @@ def test_the_healer_mends_within_its_minute(yard: Yard, parked: Parked, monkeypa
         "deregister_targets", "send_command"]
 
 
-def test_by_hand_it_only_plans(yard: Yard, parked: Parked, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_by_hand_it_only_plans(yard: Yard, parked: PendingProbes, monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = healer(yard, parked, monkeypatch).handle({}, "r")
     assert outcome["status"] == "planned" and yard.table.get("tunnels", "lease") is None
 
 
 @pytest.mark.parametrize(("more", "region"), [("", "us-east-1"), (', mode = "off"', "eu-west-1")])
 def test_where_nothing_is_to_be_healed_the_minute_is_over_at_once(
-    monkeypatch: pytest.MonkeyPatch, parked: Parked, more: str, region: str
+    monkeypatch: pytest.MonkeyPatch, parked: PendingProbes, more: str, region: str
 ) -> None:
     yard = Yard(monkeypatch, more, region)
     assert healer(yard, parked, monkeypatch).handle(MINUTE, "r")["message"] == "nothing to heal here"
@@ -93,7 +95,7 @@ def database() -> Iterator[tuple[str, int]]:
 
 @pytest.mark.parametrize("listening", [True, False])
 def test_in_the_master_s_region_it_tells_the_others_whether_the_database_answers(
-    monkeypatch: pytest.MonkeyPatch, parked: Parked, database: tuple[str, int], listening: bool
+    monkeypatch: pytest.MonkeyPatch, parked: PendingProbes, database: tuple[str, int], listening: bool
 ) -> None:
     yard = Yard(monkeypatch, MASTER % (database if listening else place()), "us-east-1")
 
@@ -107,23 +109,25 @@ def test_in_the_master_s_region_it_tells_the_others_whether_the_database_answers
     assert yard.table.query("journal#2026-03-28") == []
 
 
-def test_a_database_without_an_address_is_no_canary(parked: Parked) -> None:
+def test_a_database_without_an_address_is_no_canary(parked: PendingProbes) -> None:
     verdict = canary.database(Server("us-east-1", "no.such.name.invalid"), "", parked)
     assert (verdict.side, verdict.why) == ("local", "no-address")
 
 
-def test_three_rounds_that_fail_fail_the_minute(yard: Yard, parked: Parked, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_three_rounds_that_fail_fail_the_minute(
+    yard: Yard, parked: PendingProbes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mending = healer(yard, parked, monkeypatch)
 
     def broken(endpoints: object) -> object:
         raise OSError("no sockets left")
 
     monkeypatch.setattr(yard, "look", broken)
-    with pytest.raises(Failed, match="3 rounds in a row"):
+    with pytest.raises(RunFailed, match="3 rounds in a row"):
         mending.handle(MINUTE, "r")
 
 
-def test_the_probes_are_real(yard: Yard, parked: Parked) -> None:
+def test_the_probes_are_real(yard: Yard, parked: PendingProbes) -> None:
     mending = Healer(yard.site, parked)
     assert mending.tunnels is not None
     address, port = place()

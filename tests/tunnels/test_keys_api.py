@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from chalicelib.cloud import Unreachable
-from chalicelib.control import Refused
+from chalicelib.cloud import Unavailable
+from chalicelib.control import Rejected
 from chalicelib.tunnels import keys_api
 from chalicelib.tunnels.keys import Key, shared
 from chalicelib.tunnels.keys_api import AwsKeys
@@ -102,7 +102,7 @@ def test_before_anything_was_told_nothing_is_known() -> None:
       "describe_target_groups": error("TargetGroupNotFound")}, "hosts", "the target group f-s-tunnels in eu-west-1"),
 ])
 def test_what_is_not_deployed_is_named_with_its_remedy(answers: dict[str, Any], call: str, said: str) -> None:
-    with pytest.raises(Refused, match=said):
+    with pytest.raises(Rejected, match=said):
         getattr(keys(**answers)[0], call)()
 
 
@@ -110,7 +110,7 @@ def test_what_is_not_deployed_is_named_with_its_remedy(answers: dict[str, Any], 
                                      ReadTimeoutError(endpoint_url="https://example.com")])
 def test_a_region_that_does_not_answer_is_asked_again_later(failure: Exception) -> None:
     for call in ("versions", "published"):
-        with pytest.raises(Unreachable):
+        with pytest.raises(Unavailable):
             getattr(keys(describe_secret=failure, get_parameter=failure)[0], call)()
 
 

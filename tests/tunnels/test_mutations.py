@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from chalicelib.ledger import Item, Table
+from chalicelib.ledger import Item, Store
 from chalicelib.tunnels import fences, guards, ladder, leads, pointing
-from chalicelib.tunnels.records import CLAIMS, Memory
+from chalicelib.tunnels.records import EFFECTS_PK, TunnelState
 from commands.simulate_tunnels import lived
 from sandbox.simulation.tunnels import World
 
@@ -46,8 +46,9 @@ def test_a_canary_that_is_believed_too_easily_does_harm(name: str, monkeypatch: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("room", "name", "careless"), [
-    (pointing, "drains", lambda view: iter(())), (leads, "elsewhere", lambda instance, seen: False),
-    (leads, "right", lambda told, seen: True)],
+    (pointing, "drains_for_primary", lambda view: iter(())),
+                                                        (leads, "reports_wrong_primary", lambda instance, seen: False),
+    (leads, "matches_primary", lambda told, seen: True)],
     ids=["not taken out", "passed over for want of a slot", "not asked where it leads"])
 def test_what_leads_to_a_master_that_is_over_does_not_stay(
     room: Any, name: str, careless: Any, monkeypatch: pytest.MonkeyPatch
@@ -70,8 +71,8 @@ def test_without_a_fence_a_healer_that_stood_still_does_harm(name: str, monkeypa
 def test_without_the_claim_acts_are_done_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     claim = fences.claim
 
-    def careless(table: Table, key: str, now: float) -> Item | None:
-        return claim(table, key, now) or table.get(CLAIMS, key)
+    def careless(table: Store, key: str, now: float) -> Item | None:
+        return claim(table, key, now) or table.get(EFFECTS_PK, key)
 
     monkeypatch.setattr(fences, "claim", careless)
     assert harms("twice: ")
@@ -81,8 +82,8 @@ def test_without_the_claim_acts_are_done_twice(monkeypatch: pytest.MonkeyPatch) 
 def test_without_compare_and_set_overlapping_rounds_do_harm(monkeypatch: pytest.MonkeyPatch) -> None:
     remember = World._remember
 
-    def careless(self: World, rev: int, memory: Memory) -> bool:
-        return remember(self, self.rev, memory)
+    def careless(self: World, version: int, memory: TunnelState) -> bool:
+        return remember(self, self.version, memory)
 
     monkeypatch.setattr(World, "_remember", careless)
     assert harms("is told again")

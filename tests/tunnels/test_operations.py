@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.tunnels.records import FAR, KEY
+from chalicelib.tunnels.records import KEY, PEER_REPORT_PK
 from tests.tunnels.yard import A, B, Yard, fails
 
 
@@ -26,7 +26,7 @@ def test_a_restart_that_worked_lets_it_back_after_five_answers(yard: Yard) -> No
     assert yard.slot(A).phase == "verifying" and yard.hosts[A]["target"] == "absent"
     yard.round()
     assert yard.slot(A).phase == "healthy" and yard.hosts[A]["target"] == "registered"
-    assert yard.slot(A).cool == 60
+    assert yard.slot(A).cooldown_seconds == 60
 
 
 @pytest.mark.parametrize(("status", "details", "again"), [
@@ -56,7 +56,7 @@ def test_the_whole_ladder_and_its_times(yard: Yard) -> None:
     assert [name for name, _ in seen] == names
     times = [at - seen[0][1] for _, at in seen]
     assert times == [0, 70, 140, 140 + 302]
-    assert [subject for subject, _ in yard.alerts.told] == ["Quarantined: slot 1"]
+    assert [subject for subject, _ in yard.alerts.told] == ["TunnelRepairFailed: slot 1"]
     assert yard.slot("i-0004").phase == "quarantined" and yard.hosts["i-0004"]["target"] == "absent"
 
 
@@ -72,7 +72,7 @@ def test_nothing_up_without_a_canary_is_told_once_and_left(yard: Yard) -> None:
     yard.sides[A] = yard.sides[B] = ("far", "closed")
     said = yard.rounds(1800)
     assert yard.changes() == []
-    assert [subject for subject, _ in yard.alerts.told] == ["FarSideDown: eu-west-1"]
+    assert [subject for subject, _ in yard.alerts.told] == ["PrimaryUnreachable: eu-west-1"]
     assert "no canary" in " ".join(said[-1]["plan"]["notes"])
     yard.sides[A] = yard.sides[B] = ("up", "answered")
     yard.rounds(10)
@@ -80,8 +80,8 @@ def test_nothing_up_without_a_canary_is_told_once_and_left(yard: Yard) -> None:
 
 
 def canary(yard: Yard, up: bool = True) -> None:
-    yard.coordination.store.items.pop((FAR, "ap-southeast-1"), None)
-    yard.coordination.create(FAR, "ap-southeast-1", {"up": up, "at": yard.now})
+    yard.coordination.store.items.pop((PEER_REPORT_PK, "ap-southeast-1"), None)
+    yard.coordination.create(PEER_REPORT_PK, "ap-southeast-1", {"up": up, "at": yard.now})
 
 
 def test_nothing_up_with_a_canary_that_lives_is_healed_in_the_balancer(yard: Yard) -> None:
@@ -133,12 +133,13 @@ def test_what_was_vouched_for_before_the_healer_itself_stood_still_proves_nothin
 
 
 @pytest.mark.parametrize(("spoilt", "acts"), [
-    ({}, 1), ({"up": None}, 0), ({"at": None}, 0), ({"up": "yes"}, 0), ({"at": "x"}, 0), ({"lead": 1}, 0)])
+    ({}, 1), ({"up": None}, 0), ({"at": None}, 0), ({"up": "yes"}, 0), ({"at": "x"}, 0), ({"primary_region": 1}, 0)])
 def test_a_canary_that_is_not_one_counts_for_nothing(yard: Yard, spoilt: dict[str, Any], acts: int) -> None:
     yard.sides[A] = yard.sides[B] = ("local", "refused")
     yard.rounds(4)
-    said = {"up": True, "at": yard.now, "lead": ""} | spoilt
-    yard.coordination.create(FAR, "ap-southeast-1", {key: value for key, value in said.items() if value is not None})
+    said = {"up": True, "at": yard.now, "primary_region": ""} | spoilt
+    yard.coordination.create(PEER_REPORT_PK, "ap-southeast-1",
+                             {key: value for key, value in said.items() if value is not None})
     yard.rounds(4)
     assert [name for name, _ in yard.changes()] == ["send_command"] * acts
 
@@ -149,9 +150,9 @@ def test_the_far_side_is_told_to_other_regions_when_it_changes_and_every_half_mi
         if number == 20:
             yard.sides[A] = yard.sides[B] = ("far", "closed")
         yard.round()
-        item = yard.coordination.get(FAR, "eu-west-1")
+        item = yard.coordination.get(PEER_REPORT_PK, "eu-west-1")
         assert item
-        items.append((item.rev, item.body["up"]))
+        items.append((item.version, item.body["up"]))
     assert [up for _, up in items] == [True] * 20 + [False] * 20
     assert items[-1][0] - items[0][0] == 3
 
@@ -197,4 +198,4 @@ def test_every_heal_is_in_the_journal_with_its_reason(yard: Yard) -> None:
     [entry] = yard.table.query("journal#2026-03-28")
     assert [action["kind"] for action in entry.body["actions"]] == ["drain", "restart"]
     assert entry.body["actions"][0]["reason"] == "i-0001 has failed 3 times in a row (local: refused)"
-    assert entry.body["actions"][1]["facts"]["key"].startswith("1/i-0001/")
+    assert entry.body["actions"][1]["details"]["key"].startswith("1/i-0001/")

@@ -4,7 +4,7 @@
 import pytest
 
 from chalicelib import control
-from chalicelib.cloud import Unreachable
+from chalicelib.cloud import Unavailable
 from chalicelib.control import Request
 from chalicelib.tunnels.records import KEY
 from tests.tunnels.yard import A, B, Yard, fails
@@ -15,7 +15,7 @@ def test_by_hand_the_healer_only_plans(yard: Yard) -> None:
     yard.now += 2
     before = yard.table.get(*KEY)
     said = yard.hand("heal")
-    assert said["status"] == "planned" and said["message"] == "1 x remember, 1 x drain, 1 x restart"
+    assert said["status"] == "planned" and said["message"] == "1 x claim-state, 1 x drain, 1 x restart"
     assert yard.table.get(*KEY) == before and yard.changes() == []
 
 
@@ -37,22 +37,23 @@ def test_out_by_hand_stays_out_until_let_in_by_hand(yard: Yard) -> None:
     assert plan["status"] == "planned" and yard.changes() == []
     yard.round()
     assert yard.hand("drain", endpoint=A, apply=plan["digest"])["status"] == "done"
-    assert yard.changes() == [("deregister_targets", A)] and yard.slot(A).kept
+    assert yard.changes() == [("deregister_targets", A)] and yard.slot(A).drained_manually
     yard.rounds(470)
     assert yard.changes() == [("deregister_targets", A)]
     [(subject, text)] = yard.alerts.told
-    assert subject == "TunnelOut: slot 1" and "by hand" in text and "tunnels.undrain" in text
+    assert subject == "TunnelOutOfService: slot 1" and "by hand" in text and "tunnels.undrain" in text
     assert yard.hand("undrain", endpoint=A, apply=True)["status"] == "done"
     yard.rounds(2)
-    assert yard.hosts[A]["target"] == "registered" and not yard.slot(A).kept and yard.slot(A).phase == "healthy"
+    assert yard.hosts[A]["target"] == "registered" and not yard.slot(A).drained_manually
+    assert yard.slot(A).phase == "healthy"
 
 
 def test_what_was_to_be_out_by_hand_and_is_not_is_taken_out_by_the_healer(yard: Yard) -> None:
-    yard.broken["deregister_targets"] = Unreachable("no answer")
+    yard.broken["deregister_targets"] = Unavailable("no answer")
     assert "no answer, so it may have been done" in yard.hand("drain", endpoint=A, apply=True)["results"][0]
     del yard.broken["deregister_targets"]
     yard.rounds(6)
-    assert yard.hosts[A]["target"] == "absent" and yard.slot(A).kept
+    assert yard.hosts[A]["target"] == "absent" and yard.slot(A).drained_manually
 
 
 def test_by_hand_the_same_guards_hold(yard: Yard) -> None:
@@ -75,7 +76,7 @@ def test_by_hand_whatever_the_mode(monkeypatch: pytest.MonkeyPatch) -> None:
     assert yard.changes() == []
     assert yard.hand("replace", endpoint=A, apply=True)["status"] == "done"
     assert yard.changes() == [("terminate_instance_in_auto_scaling_group", A)] and yard.slot(A).phase == "replacing"
-    assert yard.memory.replacements
+    assert yard.memory.replacement_times
 
 
 def test_what_was_planned_by_hand_is_left_if_the_healer_was_faster(yard: Yard) -> None:

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from chalicelib.cloud import Unreachable
+from chalicelib.cloud import Unavailable
 from chalicelib.control import Request
-from chalicelib.tunnels.records import CLAIMS
+from chalicelib.tunnels.records import EFFECTS_PK
 from tests.tunnels.yard import A, B, Yard, fails, refused
 
 
@@ -32,7 +32,7 @@ def test_a_round_that_came_second_does_not_keep_the_first_from_its_acts(yard: Ya
     plans = {one: operation.decide(operation.observe(yard.site, one), one) for one in (first, second)}
     # Both have seen the same, and want the same; the second one is faster from here on.
     acts = {"drain", "restart"}
-    for one, kinds in ((first, {"remember"}), (second, {"remember", *acts}), (first, acts)):
+    for one, kinds in ((first, {"claim-state"}), (second, {"claim-state", *acts}), (first, acts)):
         for action in plans[one].actions:
             if action.kind in kinds:
                 operation.act[action.kind](yard.site, one, [action])
@@ -45,11 +45,11 @@ def test_a_round_that_stood_still_does_nothing(yard: Yard) -> None:
     yard.now += 2
     request = Request("schedule", int(yard.now), None, apply=True, id="slow")
     remember, *acts = operation.decide(operation.observe(yard.site, request), request).actions
-    assert operation.act["remember"](yard.site, request, [remember]) == ["remembered"]
+    assert operation.act["claim-state"](yard.site, request, [remember]) == ["remembered"]
     yard.now += 11
     for action in acts:
         assert "11 s old" in operation.act[action.kind](yard.site, request, [action])[0]
-    assert operation.act["remember"](yard.site, request, [remember]) == ["left: what it was decided on is 11 s old"]
+    assert operation.act["claim-state"](yard.site, request, [remember]) == ["left: what it was decided on is 11 s old"]
     assert yard.changes() == []
 
 
@@ -75,20 +75,20 @@ def test_what_aws_refuses_is_in_the_journal_and_told_once_an_hour(
     said = fails(yard, 30)
     results = [result for one in said for result in one.get("results", ()) if f"{kind} of" in result]
     assert len(results) >= 2 and all(f"refused: An error occurred ({code})" in result for result in results)
-    assert [subject for subject, _ in yard.alerts.told if subject.startswith("TunnelActRefused")] == [
-        f"TunnelActRefused: {kind} of {A}"]
+    assert [subject for subject, _ in yard.alerts.told if subject.startswith("TunnelActionDenied")] == [
+        f"TunnelActionDenied: {kind} of {A}"]
     # The other acts of the round were done.
     other = "send_command" if kind == "drain" else "deregister_targets"
     assert (other, A) in yard.changes()
 
 
 def test_an_answer_that_is_lost_stops_nothing_and_is_not_asked_for_twice_by_the_same_key(yard: Yard) -> None:
-    yard.broken["deregister_targets"] = Unreachable("no answer")
+    yard.broken["deregister_targets"] = Unavailable("no answer")
     said = fails(yard, 3)[-1]
     assert "no answer, so it may have been done" in said["results"][1] and said["results"][2].endswith("asked for")
     del yard.broken["deregister_targets"]
     yard.rounds(6)
-    keys = [item.sk for item in yard.table.query(CLAIMS) if item.sk.endswith("/drain")]
+    keys = [item.sk for item in yard.table.query(EFFECTS_PK) if item.sk.endswith("/drain")]
     assert len(keys) == 2 and yard.hosts[A]["target"] == "absent"
 
 
@@ -103,9 +103,9 @@ def test_without_sight_nothing_is_done_no_slot_is_lost_and_it_is_told_once(yard:
     answers = fails(yard, 20)
     assert yard.changes() == [] and [(slot.instance, slot.phase) for slot in yard.memory.slots] == before
     [(subject, text)] = yard.alerts.told
-    assert subject == "Unsighted: eu-west-1" and said in text and "policy" in text
+    assert subject == "TunnelsUnobservable: eu-west-1" and said in text and "policy" in text
     assert said in answers[-1]["plan"]["notes"][0]
-    assert yard.memory.far and yard.memory.far.up
+    assert yard.memory.last_report and yard.memory.last_report.up
     yard.broken.clear()
     yard.rounds(5)
     assert yard.changes()[0] == ("deregister_targets", A)
@@ -121,7 +121,7 @@ def test_a_group_that_is_not_there_is_told_with_its_remedy(yard: Yard, monkeypat
 
 def test_a_page_that_was_not_taken_is_told_later(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     def silent(subject: str, text: str) -> None:
-        raise Unreachable("SNS")
+        raise Unavailable("SNS")
 
     publish = yard.alerts.publish
     monkeypatch.setattr(yard.alerts, "publish", silent)
@@ -130,7 +130,7 @@ def test_a_page_that_was_not_taken_is_told_later(yard: Yard, monkeypatch: pytest
     assert any("not told, to be tried again" in result for one in said for result in one.get("results", ()))
     monkeypatch.setattr(yard.alerts, "publish", publish)
     yard.rounds(60)
-    assert [subject for subject, _ in yard.alerts.told] == ["FarSideDown: eu-west-1"]
+    assert [subject for subject, _ in yard.alerts.told] == ["PrimaryUnreachable: eu-west-1"]
 
 
 def test_a_page_that_comes_too_late_is_left_to_a_later_round(yard: Yard) -> None:
@@ -140,11 +140,11 @@ def test_a_page_that_comes_too_late_is_left_to_a_later_round(yard: Yard) -> None
     yard.now += 2
     request = Request("schedule", int(yard.now), None, apply=True, id="slow")
     actions = operation.decide(operation.observe(yard.site, request), request).actions
-    [page] = [action for action in actions if action.kind == "page"]
+    [page] = [action for action in actions if action.kind == "alert"]
     yard.now += 12
     yard.round()
-    assert operation.act["page"](yard.site, request, [page]) == ["eu-west-1: left for a later round"]
-    assert [subject for subject, _ in yard.alerts.told] == ["FarSideDown: eu-west-1"]
+    assert operation.act["alert"](yard.site, request, [page]) == ["eu-west-1: left for a later round"]
+    assert [subject for subject, _ in yard.alerts.told] == ["PrimaryUnreachable: eu-west-1"]
 
 
 def test_who_cannot_be_told_stops_nothing(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:

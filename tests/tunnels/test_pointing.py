@@ -4,7 +4,13 @@ import msgspec
 import pytest
 
 from chalicelib import fleet
-from chalicelib.tunnels.records import ASTRAY_TOLD, FENCE_EVERY, RESTART, TRIES, Canary
+from chalicelib.tunnels.records import (
+    ATTEMPTS_MAX,
+    PRIMARY_REFRESH_SECONDS,
+    RESTART_TIMEOUT_SECONDS,
+    WRONG_PRIMARY_ALERT_SECONDS,
+    PeerReport,
+)
 from tests.tunnels.fleets import HOST_KEY
 from tests.tunnels.yard import FLEET, NOON, A, B, Yard, refused
 
@@ -16,7 +22,7 @@ HOSTS = (
     f'{PLACE % ELSEWHERE}, {PLACE % AWAY}], ways = [{{region = "{AWAY}", gateway = "gw.ap", host_keys = ["{HOST_KEY}"]'
     f', database = "db.ap"}}]}}}}\ndatabases = {{flavour = "mariadb", master = "{HOME}", secret = "s", servers = ['
     + ", ".join(f'{{region = "{region}", host = "db"}}' for region in (HOME, AWAY, ELSEWHERE)) + "]")
-LONG = FENCE_EVERY + 1
+LONG = PRIMARY_REFRESH_SECONDS + 1
 
 
 @pytest.fixture
@@ -36,7 +42,7 @@ def throne(yard: Yard, region: str, *fenced: str) -> None:
     """The coordination table as `databases.promote` leaves it."""
     there, said = yard.coordination.get("master", "current"), {
         "region": region, "term": 1, "since": 1, "fenced": list(fenced)}
-    _ = yard.coordination.swap(there, said) if there else yard.coordination.create("master", "current", said)
+    _ = yard.coordination.compare_and_set(there, said) if there else yard.coordination.create("master", "current", said)
 
 
 def promoted(yard: Yard, wait: float = LONG) -> None:
@@ -111,15 +117,16 @@ def test_one_that_does_not_take_the_way_after_all_is_replaced_while_another_lead
     led(yard, B)
     yard.rounds(60)
     asked = [name for name, subject in yard.changes() if subject == A]
-    assert asked.count("send_command") == TRIES and asked[-1] == "terminate_instance_in_auto_scaling_group"
-    assert yard.now - NOON > 2 * RESTART
+    assert asked.count("send_command") == ATTEMPTS_MAX and asked[-1] == "terminate_instance_in_auto_scaling_group"
+    assert yard.now - NOON > 2 * RESTART_TIMEOUT_SECONDS
 
 
 def test_nobody_is_replaced_while_none_leads_there(yard: Yard) -> None:
     promoted(yard)
     yard.rounds(400)
     assert "terminate_instance_in_auto_scaling_group" not in names(yard)
-    assert told(yard).count("TunnelsAstray: eu-west-1") == 1 and "FarSideDown: eu-west-1" not in told(yard)
+    assert told(yard).count("TunnelsOnWrongPrimary: eu-west-1") == 1
+    assert "PrimaryUnreachable: eu-west-1" not in told(yard)
 
 
 def test_what_answers_through_a_former_masters_tunnel_is_no_sign_of_life(yard: Yard) -> None:
@@ -138,8 +145,8 @@ def test_what_answers_through_a_former_masters_tunnel_is_no_sign_of_life(yard: Y
 
 def word(yard: Yard, lead: str) -> None:
     """Another region's canary says that the master in `lead` lives."""
-    there, said = yard.coordination.get("far", HOME), {"up": True, "at": yard.now + 2, "lead": lead}
-    _ = yard.coordination.swap(there, said) if there else yard.coordination.create("far", HOME, said)
+    there, said = yard.coordination.get("far", HOME), {"up": True, "at": yard.now + 2, "primary_region": lead}
+    _ = yard.coordination.compare_and_set(there, said) if there else yard.coordination.create("far", HOME, said)
 
 
 def test_what_another_region_says_of_the_master_before_is_not_believed(yard: Yard) -> None:
@@ -160,7 +167,7 @@ def test_what_this_region_says_names_the_master_that_it_has_asked(yard: Yard) ->
     led(yard)
     yard.rounds(3)
     found = yard.coordination.get("far", ELSEWHERE)
-    assert found and Canary(**found.body).lead == AWAY
+    assert found and PeerReport(**found.body).primary_region == AWAY
 
 
 @pytest.mark.parametrize(("says", "sent"), [(AWAY, False), (HOME, True)])
@@ -231,7 +238,7 @@ def test_without_a_way_they_stay_out(yard: Yard, rejoined: bool) -> None:
     yard.round(LONG)
     yard.rounds(20)
     assert yard.changes() == [("deregister_targets", A), ("deregister_targets", B)]
-    assert told(yard) == ["TunnelsSevered: eu-west-1"]
+    assert told(yard) == ["TunnelsDrainedPrimaryFenced: eu-west-1"]
 
 
 def test_fleet_toml_that_names_another_master_leads_them_there_too(yard: Yard) -> None:
@@ -267,16 +274,16 @@ def test_what_the_mode_does_not_allow_is_told(
 ) -> None:
     made = _well(Yard(monkeypatch, f', mode = "{mode}"' + HOSTS))
     promoted(made)
-    made.rounds(int(ASTRAY_TOLD / 2) + 10)
+    made.rounds(int(WRONG_PRIMARY_ALERT_SECONDS / 2) + 10)
     assert names(made) == changes
-    assert told(made) == ["TunnelsAstray: eu-west-1"]
+    assert told(made) == ["TunnelsOnWrongPrimary: eu-west-1"]
 
 
 def test_a_refused_parameter_is_told_with_its_remedy(yard: Yard) -> None:
     yard.broken["put_parameter"] = refused("AccessDeniedException", "PutParameter")
     promoted(yard)
     assert "send_command" not in names(yard)
-    [text] = {text for subject, text in yard.alerts.told if subject.startswith("TunnelActRefused: point")}
+    [text] = {text for subject, text in yard.alerts.told if subject.startswith("TunnelActionDenied: repoint")}
     assert "[[tunnels.hosts.ways]]" in text
 
 
@@ -299,7 +306,8 @@ def test_by_hand_nobody_lets_anything_in_while_the_master_is_fenced(yard: Yard) 
 def test_a_record_of_the_master_that_is_none_leaves_all_as_it_is(yard: Yard) -> None:
     for said in ({}, {"region": 7}, {"region": AWAY, "fenced": "all"}):
         there = yard.coordination.get("master", "current")
-        _ = yard.coordination.swap(there, said) if there else yard.coordination.create("master", "current", said)
+        _ = yard.coordination.compare_and_set(there, said) if there else yard.coordination.create("master", "current",
+                                                                                                  said)
         yard.round(LONG)
         yard.rounds(5)
     assert yard.changes() == []

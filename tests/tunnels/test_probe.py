@@ -13,8 +13,8 @@ import pytest
 
 from chalicelib.tunnels import probe
 from chalicelib.tunnels.parked import Probe
-from chalicelib.tunnels.probe import Parked, Target, sweep
-from chalicelib.tunnels.verdict import Verdict
+from chalicelib.tunnels.probe import PendingProbes, Target, sweep
+from chalicelib.tunnels.verdict import ProbeResult
 from sandbox import greeter
 from tests.tunnels import endpoints
 from tests.tunnels.endpoints import Play, endpoint, saying
@@ -23,7 +23,7 @@ from tests.tunnels.endpoints import Play, endpoint, saying
 PLENTY, SHORT = 60.0, 0.3
 
 
-def seen(targets: list[Target], parked: Parked, seconds: float = SHORT) -> dict[str, Verdict]:
+def seen(targets: list[Target], parked: PendingProbes, seconds: float = SHORT) -> dict[str, ProbeResult]:
     """A sweep in an event loop of its own."""
     return asyncio.run(sweep(targets, time.monotonic() + seconds, parked))
 
@@ -33,7 +33,7 @@ def descriptors() -> set[int]:
     return {int(path.name) for path in Path("/proc/self/fd").iterdir()}
 
 
-def words(verdicts: dict[str, Verdict]) -> dict[str, str]:
+def words(verdicts: dict[str, ProbeResult]) -> dict[str, str]:
     """`side why` by endpoint."""
     return {id: f"{verdict.side} {verdict.why}" for id, verdict in verdicts.items()}
 
@@ -54,21 +54,21 @@ PLAYS: dict[str, tuple[Play, str]] = {
 
 
 def test_every_kind_of_endpoint_gets_its_verdict_in_one_sweep() -> None:
-    async def scene() -> dict[str, Verdict]:
+    async def scene() -> dict[str, ProbeResult]:
         async with AsyncExitStack() as stack:
             targets = [await stack.enter_async_context(endpoint(id, play)) for id, (play, _) in PLAYS.items()]
             targets.append(await stack.enter_async_context(endpoint("other", endpoints.answers, "-log")))
             targets.append(stack.enter_context(endpoints.nobody("nobody")))
             return await sweep(targets, time.monotonic() + PLENTY, parked)
 
-    parked = Parked()
+    parked = PendingProbes()
     expected = {id: words for id, (_, words) in PLAYS.items()}
     assert words(asyncio.run(scene())) == expected | {"other": "far wrong-server", "nobody": "local refused"}
     assert len(parked) == 0
 
 
 def test_who_says_nothing_is_ambiguous_and_parked() -> None:
-    async def scene() -> dict[str, Verdict]:
+    async def scene() -> dict[str, ProbeResult]:
         async with AsyncExitStack() as stack:
             targets = [await stack.enter_async_context(endpoint(id, play)) for id, play in (
                 ("slow", saying(greeter.greeting()[:20])), ("mute", endpoints.mute))]
@@ -77,13 +77,13 @@ def test_who_says_nothing_is_ambiguous_and_parked() -> None:
             assert ("slow" in parked, "mute" in parked, "hung" in parked, "full" in parked) == (True, True, True, False)
             return verdicts
 
-    with closing(Parked()) as parked:
+    with closing(PendingProbes()) as parked:
         assert words(asyncio.run(scene())) == {
             "slow": "ambiguous slow", "mute": "ambiguous mute", "hung": "ambiguous hung", "full": "local unanswered"}
 
 
 def test_a_hung_endpoint_keeps_one_probe_which_is_answered_when_it_thaws() -> None:
-    with closing(Parked()) as parked, endpoints.frozen("hung") as (target, listener):
+    with closing(PendingProbes()) as parked, endpoints.frozen("hung") as (target, listener):
         assert words(seen([target], parked)) == {"hung": "ambiguous hung"}
         for _ in range(150):
             # Each in a loop of its own, and none waits: the endpoint has its probe already.
@@ -112,7 +112,7 @@ def thawed(listener: socket.socket) -> Iterator[socket.socket]:
 
 
 def test_a_drip_of_bytes_is_one_probe_and_becomes_up() -> None:
-    with closing(Parked()) as parked, endpoints.frozen("drip") as (target, listener):
+    with closing(PendingProbes()) as parked, endpoints.frozen("drip") as (target, listener):
         said = [f"{seen([target], parked)['drip'].why}"]
         with thawed(listener) as connection:
             for byte in greeter.greeting():
@@ -128,7 +128,7 @@ def test_a_drip_of_bytes_is_one_probe_and_becomes_up() -> None:
 
 
 def test_a_parked_probe_that_is_ended_makes_way_for_a_new_one_at_the_next_sweep() -> None:
-    with closing(Parked()) as parked, endpoints.frozen("hung") as (target, listener):
+    with closing(PendingProbes()) as parked, endpoints.frozen("hung") as (target, listener):
         seen([target], parked)
         with thawed(listener):
             pass
@@ -141,7 +141,7 @@ def test_a_parked_probe_that_is_ended_makes_way_for_a_new_one_at_the_next_sweep(
 
 
 def test_an_endpoint_with_a_new_address_is_probed_there() -> None:
-    with closing(Parked()) as parked, endpoints.frozen("a") as (old, listener), endpoints.nobody("a") as new:
+    with closing(PendingProbes()) as parked, endpoints.frozen("a") as (old, listener), endpoints.nobody("a") as new:
         seen([old], parked)
         assert words(seen([new], parked, PLENTY)) == {"a": "local refused"}
         with thawed(listener) as connection:
@@ -149,7 +149,7 @@ def test_an_endpoint_with_a_new_address_is_probed_there() -> None:
 
 
 def test_a_parked_probe_of_an_endpoint_that_is_not_swept_is_answered_all_the_same() -> None:
-    with closing(Parked()) as parked, endpoints.frozen("a") as (target, listener):
+    with closing(PendingProbes()) as parked, endpoints.frozen("a") as (target, listener):
         seen([target], parked)
         with thawed(listener) as connection:
             connection.sendall(greeter.greeting() + greeter.denial())
@@ -158,7 +158,7 @@ def test_a_parked_probe_of_an_endpoint_that_is_not_swept_is_answered_all_the_sam
 
 
 def test_patience_with_a_parked_probe_ends() -> None:
-    with closing(Parked(patience=0.0)) as parked, endpoints.frozen("a") as (target, listener):
+    with closing(PendingProbes(patience=0.0)) as parked, endpoints.frozen("a") as (target, listener):
         for _ in range(3):
             assert words(seen([target], parked)) == {"a": "ambiguous hung"}
         assert len(parked) == 1
@@ -181,20 +181,20 @@ def test_a_server_that_counts_the_probe_is_let_alone() -> None:
         await reader.read(4096)
         await endpoints.says(writer, greeter.refusal(1043, "Bad handshake", 2, "08S01"))
 
-    async def scene(parked: Parked) -> list[dict[str, str]]:
+    async def scene(parked: PendingProbes) -> list[dict[str, str]]:
         async with endpoint("a", counts) as target:
             return [words(await sweep([target], time.monotonic() + PLENTY, parked)) for _ in range(3)]
 
-    assert asyncio.run(scene(Parked())) == [{"a": "far counted"}] * 3
+    assert asyncio.run(scene(PendingProbes())) == [{"a": "far counted"}] * 3
     assert len(calls) == 1
-    assert asyncio.run(scene(Parked(hush=0.0))) == [{"a": "far counted"}] * 3
+    assert asyncio.run(scene(PendingProbes(hush=0.0))) == [{"a": "far counted"}] * 3
     assert len(calls) == 4
 
 
 def test_no_socket_left_is_told_and_not_held_against_the_endpoint() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with ExitStack() as stack:
-        parked = stack.enter_context(closing(Parked()))
+        parked = stack.enter_context(closing(PendingProbes()))
         targets = [stack.enter_context(endpoints.frozen(f"e{number}"))[0] for number in range(20)]
         # The ninth free number is the limit: the event loop takes three, the poller one.
         resource.setrlimit(resource.RLIMIT_NOFILE, (sorted(set(range(soft)) - descriptors())[8], hard))
@@ -204,11 +204,11 @@ def test_no_socket_left_is_told_and_not_held_against_the_endpoint() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     whys = [verdict.why for verdict in verdicts.values()]
     assert (set(whys), len(verdicts)) == ({"hung", "not-probed"}, 20)
-    assert "Too many open files" in next(v.said for v in verdicts.values() if v.why == "not-probed")
+    assert "Too many open files" in next(v.detail for v in verdicts.values() if v.why == "not-probed")
 
 
 def test_what_is_not_begun_in_time_is_not_held_against_the_endpoint() -> None:
-    with closing(Parked()) as parked, endpoints.nobody("a") as target:
+    with closing(PendingProbes()) as parked, endpoints.nobody("a") as target:
         assert words(seen([target], parked, -1.0)) == {"a": "ambiguous not-probed"}
 
 
@@ -221,7 +221,7 @@ def test_a_sweep_that_is_given_up_keeps_its_probes_parked_and_loses_no_descripto
             await running
 
     before = len(descriptors())
-    with closing(Parked()) as parked, endpoints.frozen("a") as (target, listener):
+    with closing(PendingProbes()) as parked, endpoints.frozen("a") as (target, listener):
         listener.setblocking(False)
         asyncio.run(scene())
         assert len(parked) == 1
@@ -237,14 +237,14 @@ def test_a_mistake_of_ours_ends_the_sweep_at_once(monkeypatch: pytest.MonkeyPatc
             await sweep([target], time.monotonic() + PLENTY, parked)
 
     monkeypatch.setattr(probe._Sweep, "_hear", broken)
-    with closing(Parked()) as parked, pytest.raises(AssertionError, match="a mistake"):
+    with closing(PendingProbes()) as parked, pytest.raises(AssertionError, match="a mistake"):
         asyncio.run(scene())
 
 
 def test_two_endpoints_with_one_id_are_refused() -> None:
     target = Target("a", "127.0.0.1", 3306)
     with pytest.raises(ValueError, match="same id"):
-        seen([target, target], Parked())
+        seen([target, target], PendingProbes())
 
 
 @pytest.mark.parametrize(("address", "port", "says"), [
@@ -275,4 +275,4 @@ def test_ipv6_is_probed_as_well() -> None:
         except OSError as error:
             pytest.skip(f"this machine has no ::1: {error}")
         target = Target("six", "::1", holder.getsockname()[1])
-        assert words(seen([target], Parked(), PLENTY)) == {"six": "local refused"}
+        assert words(seen([target], PendingProbes(), PLENTY)) == {"six": "local refused"}

@@ -15,7 +15,7 @@ def given() -> set[str]:
     found = {f"far {why}" for why in greeting._FAR.values()} | CHOSEN
     for name in ("greeting", "probe"):
         text = (ROOT / "chalicelib" / "tunnels" / f"{name}.py").read_text()
-        found |= {f"{side} {why}" for side, why in re.findall(r'Found\("([a-z]+)", "([a-z-]+)"', text)}
+        found |= {f"{side} {why}" for side, why in re.findall(r'HandshakeResult\("([a-z]+)", "([a-z-]+)"', text)}
     return found
 
 

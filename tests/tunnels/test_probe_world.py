@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from chalicelib.tunnels.greeting import packed
-from chalicelib.tunnels.probe import Parked, Target, sweep
-from chalicelib.tunnels.verdict import Verdict
+from chalicelib.tunnels.probe import PendingProbes, Target, sweep
+from chalicelib.tunnels.verdict import ProbeResult
 from tests.peers import haproxy, mariadb, network, process, ssh
 from tests.peers.mariadb import MariaDB
 from tests.peers.ssh import Sshd
@@ -33,15 +33,17 @@ HOSTS = "127.0.0.1 localhost\n127.0.0.2 near.test\n10.0.0.1 far.test\n" + "".joi
 OPEN = "CREATE USER app@'%' IDENTIFIED BY 'secret'"
 
 
-def probe(place: Target | MariaDB, parked: Parked | None = None, seconds: float = PLENTY, source: str = "") -> Verdict:
+def probe(
+    place: Target | MariaDB, parked: PendingProbes | None = None, seconds: float = PLENTY, source: str = ""
+) -> ProbeResult:
     """One sweep over one endpoint."""
     target = Target("db", place.address, place.port) if isinstance(place, MariaDB) else place
-    kept = Parked() if parked is None else parked
+    kept = PendingProbes() if parked is None else parked
     verdicts = asyncio.run(sweep([target], time.monotonic() + seconds, kept, source=source))
     return verdicts[target.id]
 
 
-def words(verdict: Verdict) -> str:
+def words(verdict: ProbeResult) -> str:
     return f"{verdict.side} {verdict.why}"
 
 
@@ -97,7 +99,7 @@ def test_the_trap_is_real_each_naive_probe_gets_its_host_blocked(strict: MariaDB
     with connection(strict, source) as made:
         NAIVE[way](made)
     verdict = eventually(lambda: (seen := probe(strict, source=source)).why == "blocked" and seen)
-    assert verdict and (verdict.side, verdict.said[:4]) == ("far", "1129")
+    assert verdict and (verdict.side, verdict.detail[:4]) == ("far", "1129")
     # And with it everybody who comes from there, replication included.
     with connection(strict, source) as made:
         assert b"is blocked" in made.recv(4096)
@@ -114,7 +116,7 @@ def test_thousands_of_polite_probes_at_a_limit_of_one_are_never_blocked(strict: 
     before = strict.status("Connections")
     targets = [Target(f"e{number}", strict.address, strict.port) for number in range(100)]
     for _ in range(30):
-        verdicts = asyncio.run(sweep(targets, time.monotonic() + PLENTY, Parked(), source=SOURCE))
+        verdicts = asyncio.run(sweep(targets, time.monotonic() + PLENTY, PendingProbes(), source=SOURCE))
         assert {words(verdict) for verdict in verdicts.values()} == {"up answered"}
     assert strict.status("Connections") - before >= 3000
     assert errors(strict) == CLEAN
@@ -152,7 +154,7 @@ def test_who_lets_anybody_in_is_told_so_and_taken_leave_of() -> None:
 
 def test_the_one_account_that_makes_the_server_count_is_found_out_by_the_first_probe() -> None:
     """A server with secure_auth refuses accounts of before 2003 with an error that it counts, whatever is answered."""
-    with mariadb.server("--performance-schema=ON", hosts=HOSTS) as db, contextlib.closing(Parked()) as parked:
+    with mariadb.server("--performance-schema=ON", hosts=HOSTS) as db, contextlib.closing(PendingProbes()) as parked:
         db.sql(*(f"CREATE USER u{n}@'%' IDENTIFIED WITH mysql_old_password USING '{'a' * 16}'" for n in range(40)))
         for _ in range(10):
             assert words(probe(db, parked, source=SOURCE)) == "far counted"
@@ -164,7 +166,7 @@ def test_too_many_connections_not_allowed_and_the_wrong_server_are_told() -> Non
         assert words(probe(db, source=SOURCE)) == "far not-allowed"
         db.sql(OPEN)
         target = Target("db", db.address, db.port, "-MariaDB-us")
-        assert (words(verdict := probe(target, source=SOURCE)), verdict.said) == (
+        assert (words(verdict := probe(target, source=SOURCE)), verdict.detail) == (
             "far wrong-server", "10.11.99-MariaDB-eu")
         assert words(probe(Target("db", db.address, db.port, "-MariaDB-eu"), source=SOURCE)) == "up answered"
         for _ in range(10):
@@ -204,7 +206,7 @@ def line() -> Iterator[Line]:
 
 @pytest.mark.parametrize("who", ["ssh", "sshd", "mariadbd"])
 def test_a_hundred_and_fifty_rounds_of_a_frozen_tunnel_are_one_probe_and_no_error(line: Line, who: str) -> None:
-    with line.tunnel() as tunnel, contextlib.closing(Parked()) as parked:
+    with line.tunnel() as tunnel, contextlib.closing(PendingProbes()) as parked:
         assert words(probe(line.target, parked)) == "up answered"
         frozen = {"ssh": tunnel, "sshd": line.far.process, "mariadbd": line.db.process}[who]
         connections = line.db.status("Connections")
@@ -225,14 +227,14 @@ def test_the_trap_is_real_probes_that_give_up_become_errors_when_the_tunnel_thaw
         assert words(probe(line.target)) == "up answered"
         tunnel.stop()
         for _ in range(3):
-            with contextlib.closing(Parked()) as impatient:
+            with contextlib.closing(PendingProbes()) as impatient:
                 assert words(probe(line.target, impatient, SHORT)) == "ambiguous hung"
         tunnel.resume()
         assert eventually(lambda: probe(line.target).why == "blocked")
 
 
 def test_what_dies_and_what_comes_back(line: Line) -> None:
-    with contextlib.closing(Parked()) as parked:
+    with contextlib.closing(PendingProbes()) as parked:
         with line.tunnel() as tunnel:
             assert words(probe(line.target, parked)) == "up answered"
             line.db.stop()
@@ -256,11 +258,11 @@ def test_what_dies_and_what_comes_back(line: Line) -> None:
 def test_a_tunnel_that_leads_elsewhere_is_told(line: Line) -> None:
     with line.far.tunnel(line.near, (line.far.address, line.far.port)):
         verdict = probe(line.target)
-        assert (words(verdict), verdict.said[:8]) == ("far garbage", "SSH-2.0-")
+        assert (words(verdict), verdict.detail[:8]) == ("far garbage", "SSH-2.0-")
 
 
 def test_hosts_that_vanish(line: Line) -> None:
-    with line.tunnel() as tunnel, contextlib.closing(Parked()) as parked:
+    with line.tunnel() as tunnel, contextlib.closing(PendingProbes()) as parked:
         assert words(probe(line.target, parked)) == "up answered"
         network.vanish(line.db.address)
         # ssh and sshd are well and wait for the database's host.
@@ -279,7 +281,7 @@ def test_hosts_that_vanish(line: Line) -> None:
 @pytest.mark.slow
 def test_a_parked_probe_notices_that_its_host_is_gone(line: Line) -> None:
     """The kernel asks after the host for six seconds."""
-    with line.tunnel() as tunnel, contextlib.closing(Parked()) as parked:
+    with line.tunnel() as tunnel, contextlib.closing(PendingProbes()) as parked:
         tunnel.stop()
         assert words(probe(line.target, parked, SHORT)) == "ambiguous hung"
         network.vanish(line.near[0])

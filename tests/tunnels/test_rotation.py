@@ -10,7 +10,7 @@ import pytest
 from chalicelib import control
 from chalicelib.tunnels import keys_api, rotation
 from chalicelib.tunnels.rotate import ROTATE
-from chalicelib.tunnels.rotation import Host, Memory, Seen, decide
+from chalicelib.tunnels.rotation import Host, RotationObservation, RotationState, decide
 from tests.tunnels.fleets import parsed
 from tests.tunnels.keyring import NOON, Crash, Ring
 
@@ -19,11 +19,11 @@ LINES = {A: "line a", B: "line b"}
 BOTH = (Host("i-1", True, True), Host("i-2", True, True))
 
 
-def seen(memory: Memory, **more: Any) -> Seen:
+def seen(memory: RotationState, **more: Any) -> RotationObservation:
     """Two healthy hosts, a current key that the far side knows, and `more`."""
-    whole: dict[str, Any] = {"memory": memory, "rev": 1, "current": A, "pending": "", "published": {A: "line a"},
+    whole: dict[str, Any] = {"memory": memory, "version": 1, "current": A, "pending": "", "published": {A: "line a"},
                              "hosts": BOTH, **more}
-    return Seen(**whole)
+    return RotationObservation(**whole)
 
 
 def finish(ring: Ring, runs: int = 60) -> list[str]:
@@ -36,7 +36,7 @@ def finish(ring: Ring, runs: int = 60) -> list[str]:
         if answer["status"] == "done":
             return told
         assert answer["status"] == "later", answer
-        ring.wait(float(str(answer["seconds"])))
+        ring.wait(float(str(answer["requeue_after_seconds"])))
     raise AssertionError(f"not done after {runs} runs: {told}")
 
 
@@ -53,8 +53,8 @@ def test_a_key_is_changed_in_the_order_that_leaves_nobody_out() -> None:
     old = ring.current
     ring.run()
     ring.pull()
-    acts = [act for act in finish(ring) if act != "settle"]
-    assert acts == ["reload", "reload", "promote", "withdraw", "finish"]
+    acts = [act for act in finish(ring) if act != "record"]
+    assert acts == ["reload", "reload", "promote", "remove-old-keys", "finish"]
     assert ring.current != old and set(ring.everywhere) == {ring.current} and not ring.pending
     assert {machine.key for machine in ring.machines.values()} == {ring.current}
     assert ring.memory.done and ring.memory.loaded.keys() == ring.machines.keys()
@@ -175,9 +175,9 @@ def test_of_two_runs_with_one_plan_only_one_acts() -> None:
     ({}, "", "no key is being changed"),
     ({"pending": B}, "discard", "never told of this key"),
     ({"pending": B, "published": LINES}, "reload", "it has not tried the key"),
-    ({"scattered": {B: "line b"}}, "tell", "not every gateway knows it"),
+    ({"scattered": {B: "line b"}}, "publish-keys", "not every gateway knows it"),
     ({"pending": B, "published": LINES, "hosts": ()}, "promote", "every host has tried it"),
-    ({"published": LINES, "current": B, "hosts": ()}, "withdraw", "every host has the new key"),
+    ({"published": LINES, "current": B, "hosts": ()}, "remove-old-keys", "every host has the new key"),
     ({"published": LINES}, "create", "was lost on its way"),
     ({"pending": B, "published": LINES, "hosts": (Host("i-1", True, True),)}, "", "the only healthy one"),
     ({"pending": B, "published": LINES, "hosts": (Host("i-1", True, True), Host("i-2", True, False))},
@@ -185,25 +185,29 @@ def test_of_two_runs_with_one_plan_only_one_acts() -> None:
     ({"pending": B, "published": LINES, "hosts": (Host("i-1", False, False),)}, "", "is not in service yet"),
 ])
 def test_what_comes_next(more: dict[str, Any], kind: str, why: str) -> None:
-    plan = decide(seen(Memory(version=B if more else A, done=not more), **more), NOON, start=False)
+    plan = decide(seen(RotationState(version=B if more else A, done=not more), **more), NOON, start=False)
     assert [action.kind for action in plan.actions] == ([kind] if kind else [])
     assert why in plan.notes[0]
 
 
 def test_an_ill_host_is_asked_before_a_healthy_one_and_a_healthy_one_never_alone() -> None:
     ill = (Host("i-1", True, True), Host("i-2", True, False))
-    memory = Memory(version=B)
+    memory = RotationState(version=B)
     first = decide(seen(memory, pending=B, published=LINES, hosts=ill), NOON, start=False).actions[0]
     assert (first.kind, first.target) == ("reload", "i-2")
-    then = decide(seen(Memory(version=B, loaded={"i-2": B}), pending=B, published=LINES, hosts=ill), NOON, start=False)
-    assert then.actions == () and "only healthy one" in then.notes[0] and then.later
+    then = decide(seen(RotationState(version=B, loaded={"i-2": B}), pending=B, published=LINES, hosts=ill), NOON,
+                  start=False)
+    assert then.actions == () and "only healthy one" in then.notes[0] and then.requeue_after_seconds
 
 
 def test_the_old_key_stays_while_any_host_may_still_need_it() -> None:
     late = (*BOTH, Host("i-3", False, True))  # launched just before the new key became current
-    plan = decide(seen(Memory(version=B, loaded={"i-1": B, "i-2": B}), current=B, published=LINES, hosts=late), NOON,
-                  start=True)
-    assert [action.kind for action in plan.actions] == [] and plan.later
+    plan = decide(
+        seen(RotationState(version=B, loaded={"i-1": B, "i-2": B}), current=B, published=LINES, hosts=late),
+        NOON,
+        start=True,
+    )
+    assert [action.kind for action in plan.actions] == [] and plan.requeue_after_seconds
 
 
 def test_a_host_that_could_not_is_asked_again_and_people_are_told_once_when_it_takes_long() -> None:
@@ -212,7 +216,7 @@ def test_a_host_that_could_not_is_asked_again_and_people_are_told_once_when_it_t
     for _ in range(200):
         answer = ring.run()
         assert answer["status"] == "later"
-        ring.wait(float(str(answer["seconds"])))
+        ring.wait(float(str(answer["requeue_after_seconds"])))
     assert len(ring.topic.told) == 1 and "does not let this key in" in ring.topic.told[0][1]
     assert len(ring.commands) > 5 and len(ring.everywhere) == 2
     del ring.pull
@@ -220,9 +224,9 @@ def test_a_host_that_could_not_is_asked_again_and_people_are_told_once_when_it_t
 
 
 def test_a_command_that_is_never_heard_of_is_given_up() -> None:
-    memory = Memory(version=B, command=rotation.Command("i-1", NOON))
+    memory = RotationState(version=B, command=rotation.Command("i-1", NOON))
     waits = decide(seen(memory, pending=B, published=LINES), NOON + rotation.LOST - 1, start=False)
-    assert waits.actions == () and waits.later
+    assert waits.actions == () and waits.requeue_after_seconds
     gone = rotation.settled(seen(memory, pending=B, published=LINES), NOON + rotation.LOST)
     assert gone.command is None and "no answer" in gone.why
 

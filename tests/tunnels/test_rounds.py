@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from chalicelib.cloud import Unreachable
+from chalicelib.cloud import Unavailable
 from chalicelib.ledger import Item
 from chalicelib.tunnels import rounds
-from chalicelib.tunnels.rounds import KEY, Minute
-from sandbox.simulation.hub import Crash, Hub
+from chalicelib.tunnels.rounds import KEY, IntervalResult
+from sandbox.simulation.hub import Crash, Scheduler
 from sandbox.simulation.parts import MemoryTable, Store
 
 START = 1_800_000_000.0  # a whole minute
@@ -37,7 +37,7 @@ class Day:
         self.at: list[float] = []
         self.tokens: list[int] = []
 
-    def run(self, holder: str = "me", **options: float) -> Minute:
+    def run(self, holder: str = "me", **options: float) -> IntervalResult:
         return rounds.minute(self.table, self._round, clock=self.clock, wait=self.clock.wait, holder=holder, **options)
 
     def _round(self, at: float, token: int) -> None:
@@ -49,7 +49,7 @@ class Day:
 
 def test_rounds_are_every_two_seconds_and_end_by_second_56() -> None:
     day = Day(MemoryTable(), Clock())
-    assert day.run() == Minute("done", rounds=28, token=28)
+    assert day.run() == IntervalResult("done", rounds=28, token=28)
     assert day.at == [2.0 * number for number in range(28)]
     assert day.clock() <= START + 56
 
@@ -68,12 +68,12 @@ def test_deadlines_are_those_of_the_clock_not_of_the_start(
 
 def test_who_comes_too_late_in_the_minute_does_nothing() -> None:
     day = Day(MemoryTable(), Clock(START + 55))
-    assert day.run() == Minute("lost", why="too late in the minute for a round")
+    assert day.run() == IntervalResult("lost", why="too late in the minute for a round")
 
 
 def test_a_slow_round_costs_the_rounds_whose_time_it_took() -> None:
     day = Day(MemoryTable(), Clock(), lambda number: 7.0 if number == 3 else 0.1)
-    assert day.run() == Minute("done", rounds=25, skipped=3, token=25)
+    assert day.run() == IntervalResult("done", rounds=25, skipped=3, token=25)
     assert day.at[:5] == [0.0, 2.0, 4.0, 12.0, 14.0]
 
 
@@ -96,7 +96,7 @@ def test_a_failing_round_is_counted_and_the_next_one_goes_on(monkeypatch: pytest
         return 0.1
 
     day = Day(MemoryTable(), Clock(), broken)
-    assert day.run() == Minute("done", rounds=25, failed=3, token=28)
+    assert day.run() == IntervalResult("done", rounds=25, failed=3, token=28)
     assert counted == ["RoundFailed"] * 3
 
 
@@ -123,7 +123,7 @@ def test_a_second_healer_of_the_same_minute_ends_at_once_and_says_so() -> None:
     table, clock = MemoryTable(), Clock()
     table.create(*KEY, {"holder": "first", "minute": int(START), "until": START + 15})
     day = Day(table, clock)
-    assert day.run() == Minute("lost", why="first has the lease")
+    assert day.run() == IntervalResult("lost", why="first has the lease")
     assert (day.at, clock()) == ([], START)
 
 
@@ -148,11 +148,11 @@ def test_a_healer_whose_lease_was_taken_stops_before_its_next_round() -> None:
         if number == 3:
             there = table.get(*KEY)
             assert there
-            table.swap(there, {"holder": "thief", "minute": int(START), "until": clock() + 15})
+            table.compare_and_set(there, {"holder": "thief", "minute": int(START), "until": clock() + 15})
         return 0.1
 
     day = Day(table, clock, stolen)
-    assert day.run() == Minute("lost", rounds=3, token=0, why="thief has the lease")
+    assert day.run() == IntervalResult("lost", rounds=3, token=0, why="thief has the lease")
     assert body(table.get(*KEY))["holder"] == "thief"
 
 
@@ -164,14 +164,14 @@ def test_a_healer_that_was_in_doubt_and_finds_another_ones_mark_does_not_come_ba
         nonlocal silent
         if silent:
             silent = False
-            raise Unreachable(call)
+            raise Unavailable(call)
 
     def taken_and_run_out(number: int) -> float:
         nonlocal silent
         if number == 3:
             there = MemoryTable(store).get(*KEY)
             assert there
-            MemoryTable(store).swap(there, {"holder": "other", "minute": int(START), "until": clock()})
+            MemoryTable(store).compare_and_set(there, {"holder": "other", "minute": int(START), "until": clock()})
             silent = True
         return 0.1
 
@@ -191,7 +191,7 @@ class Faults:
         self.calls += self.half
         if self.lose(self.calls) and self.half != self.done:
             self.half = False
-            raise Unreachable(f"{call}: no answer")
+            raise Unavailable(f"{call}: no answer")
 
 
 @pytest.mark.parametrize("done", [True, False], ids=["it was done", "it was not done"])
@@ -224,11 +224,11 @@ class World:
     """
 
     def __init__(self, seed: int, rough: bool) -> None:
-        self.hub, self.rough, self.store = Hub(seed, START), rough, Store()
+        self.hub, self.rough, self.store = Scheduler(seed, START), rough, Store()
         self.acts: list[tuple[int, str]] = []
         self.busy: dict[str, float] = {}
         self.overlaps = self.refused = 0
-        self.ended: dict[str, Minute] = {}
+        self.ended: dict[str, IntervalResult] = {}
         for number in range(60):
             for copy in range(2 if self.hub.chance.random() < 0.3 else 1):
                 late = self.hub.chance.uniform(0, 70 if self.hub.chance.random() < 0.1 else 3)
@@ -254,7 +254,7 @@ class World:
         self.hub.wait(self.hub.chance.uniform(0, 0.05))
         if self.rough and self.hub.chance.random() < 0.03:
             self.hub.wait(self.hub.chance.choice([0.0, 1.5, 5.0]))
-            raise Unreachable(call)
+            raise Unavailable(call)
 
     def round(self, name: str, token: int) -> None:
         self.overlaps += any(until > self.hub.now for other, until in self.busy.items() if other != name)

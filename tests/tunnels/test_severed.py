@@ -2,15 +2,15 @@
 
 import pytest
 
-from chalicelib.cloud import Unreachable
-from chalicelib.tunnels.records import FENCE_EVERY
+from chalicelib.cloud import Unavailable
+from chalicelib.tunnels.records import PRIMARY_REFRESH_SECONDS
 from sandbox.simulation.parts import MemoryTable
 from tests.tunnels.yard import Yard
 
 DATABASES = """}
 databases = {flavour = "mariadb", master = "us-east-1", secret = "s", servers = [
   {region = "us-east-1", host = "a"}, {region = "eu-west-1", host = "b"}]"""
-LONG = FENCE_EVERY + 1
+LONG = PRIMARY_REFRESH_SECONDS + 1
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def fence(yard: Yard, *regions: str) -> None:
     """The coordination table as `databases.promote` leaves it."""
     there = yard.coordination.get("master", "current")
     said = {"region": "eu-west-1", "term": 1, "since": 1, "fenced": list(regions)}
-    _ = yard.coordination.swap(there, said) if there else yard.coordination.create("master", "current", said)
+    _ = yard.coordination.compare_and_set(there, said) if there else yard.coordination.create("master", "current", said)
 
 
 def places(yard: Yard) -> set[str]:
@@ -43,7 +43,7 @@ def test_all_are_taken_out_also_the_last_and_people_are_told_once(yard: Yard) ->
     yard.round(LONG)
     yard.rounds(30)
     assert places(yard) == {"absent"} and asked(yard, "deregister_targets") == 2
-    assert [subject for subject, _ in yard.alerts.told] == ["TunnelsSevered: eu-west-1"]
+    assert [subject for subject, _ in yard.alerts.told] == ["TunnelsDrainedPrimaryFenced: eu-west-1"]
 
 
 def test_nothing_is_healed_and_nothing_goes_back(yard: Yard) -> None:
@@ -77,7 +77,7 @@ def test_what_cannot_be_learnt_stays_as_it_was(yard: Yard) -> None:
     old = yard.coordination
 
     def away(call: str) -> None:
-        raise Unreachable("no replica answers")
+        raise Unavailable("no replica answers")
 
     yard.give(MemoryTable(old.store, away))
     yard.rounds(60)

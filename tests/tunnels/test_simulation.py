@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from commands import cli, simulate_tunnels
-from sandbox.simulation.tunnel_judge import Timeline
-from sandbox.simulation.tunnels import Plot, World
+from sandbox.simulation.tunnel_judge import SimulationResult
+from sandbox.simulation.tunnels import Scenario, World
 
 
 @pytest.mark.slow
@@ -31,16 +31,17 @@ def test_the_same_seed_gives_the_same_timeline() -> None:
 @pytest.mark.parametrize("side", ["far", "local", "ambiguous"])
 @pytest.mark.parametrize("neighbours", [0, 1, 2])
 def test_an_hour_without_the_far_side_costs_no_act_and_exactly_one_page(side: str, neighbours: int) -> None:
-    world = World(Plot(5, slots=2, neighbours=neighbours, every=0, rough=0))
+    world = World(Scenario(5, slots=2, neighbours=neighbours, every=0, rough=0))
     world.at(world.street.now + 600, world.troubles.fall, side)
     world.at(world.street.now + 4200, world.troubles.back)
     found = world.run()
-    assert (found.harm, found.acts, found.pages) == ((), {}, {"FarSideDown": 1})
-    assert found.rounds > 2400 and all(slot.phase == "healthy" and not slot.out for slot in world.memory.slots)
+    assert (found.harm, found.acts, found.pages) == ((), {}, {"PrimaryUnreachable": 1})
+    assert found.rounds > 2400 and all(slot.phase == "healthy" and not slot.out_of_service_since
+                                       for slot in world.memory.slots)
 
 
 def test_a_quiet_region_is_left_alone() -> None:
-    found = World(Plot(6, slots=4, every=0, rough=0)).run()
+    found = World(Scenario(6, slots=4, every=0, rough=0)).run()
     assert (found.harm, found.acts, found.pages) == ((), {}, {})
 
 
@@ -53,7 +54,7 @@ def test_the_command_prints_the_figures(capfd: pytest.CaptureFixture[str]) -> No
 def test_the_command_fails_when_harm_was_done(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    bad: Timeline = msgspec.structs.replace(simulate_tunnels.lived(1), harm=("1.0: drained the last",))
+    bad: SimulationResult = msgspec.structs.replace(simulate_tunnels.lived(1), harm=("1.0: drained the last",))
     monkeypatch.setattr(simulate_tunnels, "run", lambda *_: [bad])
     assert cli.main(["simulate", "tunnels"]) == 1
     assert "seed 1: 1.0: drained the last" in capfd.readouterr().out

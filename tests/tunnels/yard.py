@@ -9,10 +9,10 @@ from botocore.exceptions import ClientError
 
 from chalicelib import cloud, control, fleet
 from chalicelib.control import Operation
-from chalicelib.site import Site
+from chalicelib.site import RegionContext
 from chalicelib.tunnels import operations
-from chalicelib.tunnels.records import KEY, Endpoint, Memory, Slot, read
-from chalicelib.tunnels.verdict import Verdict
+from chalicelib.tunnels.records import KEY, Endpoint, Member, TunnelState, read
+from chalicelib.tunnels.verdict import ProbeResult
 from sandbox.simulation.parts import MemoryTable, MemoryTopic
 
 FLEET = """
@@ -42,8 +42,16 @@ class Yard:
         self.strangers: list[dict[str, Any]] = []
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.table, self.coordination, self.alerts = MemoryTable(), MemoryTable(), MemoryTopic()
-        self.site = Site(region, "test", fleet.parse(FLEET % (master, more)), self.coordination, self.table, {},
-                         self.alerts, clock=lambda: self.now)
+        self.site = RegionContext(
+            region,
+            "test",
+            fleet.parse(FLEET % (master, more)),
+            self.coordination,
+            self.table,
+            {},
+            self.alerts,
+            clock=lambda: self.now,
+        )
         self.operations: dict[str, Operation[Any]] = {one.name: one for one in operations.every(self.look)}
         patch.setattr(cloud, "client", lambda service, region: Client(self, service, region))
         for _ in range(2):
@@ -55,9 +63,10 @@ class Yard:
         self.hosts[id], self.sides[id] = {"state": "running", "target": "registered"}, ("up", "answered")
         return id
 
-    def look(self, endpoints: Sequence[Endpoint]) -> Mapping[str, Verdict]:
+    def look(self, endpoints: Sequence[Endpoint]) -> Mapping[str, ProbeResult]:
         """The probes."""
-        return {one.id: Verdict(*self.sides[one.id], self.now, leads=self.says.get(one.id, "")) for one in endpoints}
+        return {one.id: ProbeResult(*self.sides[one.id], self.now, connected_region=self.says.get(one.id, ""))
+                for one in endpoints}
 
     def round(self, wait: float = 2) -> dict[str, Any]:
         """One round of the healer, some time after the last."""
@@ -72,20 +81,20 @@ class Yard:
     def give(self, coordination: MemoryTable) -> None:
         """Another coordination table."""
         self.coordination = coordination
-        self.site = msgspec.structs.replace(self.site, coordination=coordination)
+        self.site = msgspec.structs.replace(self.site, shared_store=coordination)
 
     def hand(self, name: str, **event: Any) -> dict[str, Any]:
         """An operation by hand."""
         return control.run(self.operations[f"tunnels.{name}"], self.site, event, "hand")
 
     @property
-    def memory(self) -> Memory:
+    def memory(self) -> TunnelState:
         """What the region remembers."""
         item = self.table.get(*KEY)
         assert item
         return read(item.body)
 
-    def slot(self, instance: str) -> Slot:
+    def slot(self, instance: str) -> Member:
         """The slot that has the instance."""
         return next(slot for slot in self.memory.slots if slot.instance == instance)
 
@@ -152,7 +161,7 @@ class Client:
                       TimeoutSeconds: int, Comment: str) -> Any:
         assert (DocumentName, TimeoutSeconds) == ("lamplighter-test-tunnels", 30)
         _, instance, *_, kind = Comment.split("/")
-        assert list(Parameters) == (["Action", "Master"] if kind == "point" else ["Key"])
+        assert list(Parameters) == (["Action", "Master"] if kind == "repoint" else ["Key"])
         assert instance == InstanceIds[0] and Parameters.get("Key", [Comment]) == [Comment]
         id = f"command-{len(self._yard.commands)}"
         self._yard.commands[id] = ("InProgress", "InProgress")

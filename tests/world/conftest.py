@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from commands import packaging, release, wheels
-from sandbox.world import World
+from sandbox.world import Sandbox
 
 Invoke = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def empty() -> Iterator[World]:
+def empty() -> Iterator[Sandbox]:
     """An embedded AWS with nothing in it."""
-    with World.start() as world:
+    with Sandbox.start() as world:
         yield world
 
 
@@ -28,9 +28,9 @@ def package() -> packaging.Package:
 
 
 @pytest.fixture(scope="session")
-def released(package: packaging.Package) -> Iterator[tuple[World, list[str]]]:
+def released(package: packaging.Package) -> Iterator[tuple[Sandbox, list[str]]]:
     """An embedded AWS that was empty before the real package came to every region, and what came of each stack."""
-    with World.start() as world:
+    with Sandbox.start() as world:
         regions = [region.name for region in package.fleet.regions]
         done = release.release(world, package, regions, release.Quiet(), lambda: True, look_seconds=0.1)
         assert [one.error for one in done] == [""] * (len(regions) + 1)
@@ -38,13 +38,13 @@ def released(package: packaging.Package) -> Iterator[tuple[World, list[str]]]:
 
 
 @pytest.fixture(scope="session")
-def fleet(released: tuple[World, list[str]]) -> World:
+def fleet(released: tuple[Sandbox, list[str]]) -> Sandbox:
     """An embedded AWS with the real package in every region of fleet.toml. Tests share it: leave no faults behind."""
     return released[0]
 
 
 @pytest.fixture
-def invoke(fleet: World, package: packaging.Package) -> Invoke:
+def invoke(fleet: Sandbox, package: packaging.Package) -> Invoke:
     """`invoke(function, event, region=home)`: a deployed Lambda's answer."""
     def call(function: str, event: Any, region: str = package.fleet.home) -> Any:
         answer = fleet.client("lambda", region).invoke(
@@ -61,7 +61,7 @@ def zipped(source: str) -> bytes:
     return buffer.getvalue()
 
 
-def make_lambda(world: World, region: str, name: str, source: str, *, allow: Any = (), timeout: int = 30) -> str:
+def make_lambda(world: Sandbox, region: str, name: str, source: str, *, allow: Any = (), timeout: int = 30) -> str:
     """A Lambda with `index.handler`, and a role of its own that may do what `allow` (IAM statements) says; its ARN."""
     iam = world.client("iam", region)
     trust = {"Version": "2012-10-17", "Statement": [

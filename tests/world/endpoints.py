@@ -11,9 +11,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from chalicelib.tunnels.records import CLAIMS, KEY, Memory, Phase, Slot, Streak, body
+from chalicelib.tunnels.records import EFFECTS_PK, KEY, Member, MemberPhase, ProbeStreak, TunnelState, body
 from sandbox.greeter import denial, greeting
-from sandbox.world import World
+from sandbox.world import Sandbox
 from tests.world.eventually import eventually
 from tests.world.least_privilege import HOME, Lambdas
 
@@ -91,20 +91,20 @@ class Tunnels(Lambdas):
         self.world.clear_faults()
         dynamodb = self.world.client("dynamodb", HOME)
         done = dynamodb.query(TableName=self.stack, KeyConditionExpression="pk = :pk",
-                              ExpressionAttributeValues={":pk": {"S": CLAIMS}})["Items"]
+                              ExpressionAttributeValues={":pk": {"S": EFFECTS_PK}})["Items"]
         for one in done:
             dynamodb.delete_item(TableName=self.stack, Key={key: one[key] for key in ("pk", "sk")})
 
-    def known(self, *slots: Slot, **more: Any) -> None:
+    def known(self, *slots: Member, **more: Any) -> None:
         """The healer's memory, just written."""
-        self.remember(*KEY, body(Memory("before", time.time(), slots, **more)))
+        self.remember(*KEY, body(TunnelState("before", time.time(), slots, **more)))
 
 
-def slot(number: int, instance: str, phase: Phase, up: bool | None, **more: Any) -> Slot:
+def slot(number: int, instance: str, phase: MemberPhase, up: bool | None, **more: Any) -> Member:
     """A slot whose endpoint has answered, or failed, nine times in a row; `None`: nothing is known of it."""
     now = time.time()
-    streak = None if up is None else Streak(up, 9, now - 60, now - 1, "up" if up else "local", "test")
-    return Slot(str(number), instance, phase, now - 60, streak, episode=1, **more)
+    streak = None if up is None else ProbeStreak(up, 9, now - 60, now - 1, "up" if up else "local", "test")
+    return Member(str(number), instance, phase, now - 60, streak, incident=1, **more)
 
 
 class _Server(socketserver.ThreadingTCPServer):
@@ -123,7 +123,7 @@ def leading(on: Tunnels, *ids: str) -> Iterator[None]:
         yield
 
 
-def build(world: World) -> None:
+def build(world: Sandbox) -> None:
     """What people have: a group, instances by their tag, a target group, and a document."""
     for image in (IMAGE, SHIPPED):
         world.image(image, {})  # Systems Manager knows only instances of images that are known

@@ -3,7 +3,7 @@
 import base64
 from typing import Any
 
-from sandbox.world import World
+from sandbox.world import Sandbox
 from tests.world.eventually import eventually
 from tests.world.hosts import IMAGE, PORT, address, get
 from tests.world.sites import BALANCED, HOME
@@ -12,7 +12,7 @@ from tests.world.sites import BALANCED, HOME
 class Fleet:
     """A group of hosts, perhaps behind a network balancer."""
 
-    def __init__(self, world: World, name: str, size: int = 2, *, balanced: bool = False, delay: int = 0,
+    def __init__(self, world: Sandbox, name: str, size: int = 2, *, balanced: bool = False, delay: int = 0,
                  **more: Any) -> None:
         self.world, self.name = world, name
         self.asg, self.elb, self.ec2 = (world.client(one, HOME) for one in ("autoscaling", "elbv2", "ec2"))

@@ -7,7 +7,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from sandbox.world import World
+from sandbox.world import Sandbox
 from tests.world.eventually import eventually
 
 # Answers with its instance's id at /, with what a file `health` says at /health, and holds /hold open until closed.
@@ -36,14 +36,14 @@ PORT = 8080
 IMAGE = "ami-0123456789abcdef1"
 
 
-def add_image(world: World, folder: Path, image: str = IMAGE, **more: str) -> None:
+def add_image(world: Sandbox, folder: Path, image: str = IMAGE, **more: str) -> None:
     """Make `image` hosts with a service `web` on PORT, and `more` services."""
     script = folder / "web.py"
     script.write_text(textwrap.dedent(SERVER))
     world.image(image, {"web": f"exec {sys.executable} -S {script} {PORT}", **more})
 
 
-def launch(world: World, region: str, count: int = 1, image: str = IMAGE, **more: Any) -> list[str]:
+def launch(world: Sandbox, region: str, count: int = 1, image: str = IMAGE, **more: Any) -> list[str]:
     """Instances that answer at PORT; their ids."""
     made = world.client("ec2", region).run_instances(ImageId=image, MinCount=count, MaxCount=count, **more)
     ids = [instance["InstanceId"] for instance in made["Instances"]]
@@ -53,23 +53,23 @@ def launch(world: World, region: str, count: int = 1, image: str = IMAGE, **more
     return ids
 
 
-def instance(world: World, region: str, one: str) -> Any:
+def instance(world: Sandbox, region: str, one: str) -> Any:
     """The instance as DescribeInstances shows it."""
     found = world.client("ec2", region).describe_instances(InstanceIds=[one])
     return found["Reservations"][0]["Instances"][0]
 
 
-def state(world: World, region: str, one: str) -> str:
+def state(world: Sandbox, region: str, one: str) -> str:
     """Its state's name."""
     return str(instance(world, region, one)["State"]["Name"])
 
 
-def address(world: World, region: str, one: str) -> str:
+def address(world: Sandbox, region: str, one: str) -> str:
     """Its private address."""
     return str(instance(world, region, one)["PrivateIpAddress"])
 
 
-def checks(world: World, region: str, one: str) -> tuple[str, str]:
+def checks(world: Sandbox, region: str, one: str) -> tuple[str, str]:
     """Status of the instance and of its system."""
     found = world.client("ec2", region).describe_instance_status(InstanceIds=[one], IncludeAllInstances=True)
     status = found["InstanceStatuses"][0]
@@ -85,7 +85,7 @@ def get(host: str, path: str = "/", port: int = PORT, seconds: float = 5.0) -> s
         return ""
 
 
-def disk(world: World, region: str, one: str) -> Path:
+def disk(world: Sandbox, region: str, one: str) -> Path:
     """The folder that is the instance's disk, from what its service says of itself."""
     pid = int(get(address(world, region, one), "/pid"))
     return Path(f"/proc/{pid}/cwd").resolve()

@@ -15,7 +15,7 @@ import pytest
 from chalicelib.fleet import Fleet
 from chalicelib.schedules.records import minute_key
 from commands import packaging, release, resources, wheels
-from sandbox.world import World
+from sandbox.world import Sandbox
 
 HOME, STANDBY = "eu-west-1", "us-east-1"
 POLICIES = packaging.ROOT / ".chalice" / "policies"
@@ -33,7 +33,7 @@ numbers = itertools.count(1)
 class Lambdas:
     """The deployed fleet, and how each Lambda is made to use every permission that it has."""
 
-    def __init__(self, world: World, package: packaging.Package) -> None:
+    def __init__(self, world: Sandbox, package: packaging.Package) -> None:
         self.world, self.stack, self.fleet = world, package.stack, package.fleet
 
     def invoke(self, function: str, event: Any, region: str = HOME) -> str:
@@ -56,8 +56,8 @@ class Lambdas:
 
     def put(self, pk: str, sk: str, body: Any, ttl: int = 0, table: str = "-coordination") -> None:
         """An item in the coordination table, written by the operator."""
-        item = {"pk": {"S": pk}, "sk": {"S": sk}, "rev": {"N": "1"}, "body": {"S": json.dumps(body)},
-                "writer": {"S": "test"}, **({"ttl": {"N": str(ttl)}} if ttl else {})}
+        item = {"pk": {"S": pk}, "sk": {"S": sk}, "version": {"N": "1"}, "body": {"S": json.dumps(body)},
+                "write_id": {"S": "test"}, **({"ttl": {"N": str(ttl)}} if ttl else {})}
         self.world.client("dynamodb", HOME).put_item(TableName=f"{self.stack}{table}", Item=item)
 
     def remember(self, pk: str, sk: str, body: Any) -> None:
@@ -92,7 +92,7 @@ Exercise = Callable[[Lambdas], object]
 
 
 def deploy(
-    world: World, project: Path, stage: str = "policy", regions: Sequence[str] = (HOME, STANDBY)
+    world: Sandbox, project: Path, stage: str = "policy", regions: Sequence[str] = (HOME, STANDBY)
 ) -> packaging.Package:
     """The package of `project` in `regions` of `world`, where nothing runs by itself."""
     package = packaging.build(stage, root=project, machine=wheels.here())
@@ -160,7 +160,7 @@ def nothing_is_missing(lambdas: Lambdas, function: str, exercise: Exercise) -> N
 
 def it_is_needed(lambdas: Lambdas, function: str, sid: str, action: str, exercise: Exercise) -> None:
     """Without `action` in the statement `sid` exactly that is denied."""
-    region = STANDBY if function == "schedules_sweep" else HOME
+    region = STANDBY if function == "schedules_reconcile" else HOME
     iam = lambdas.world.client("iam", HOME)
     found = lambdas.world.client("lambda", region).get_function(FunctionName=f"{lambdas.stack}-{function}")
     role = found["Configuration"]["Role"].rpartition("/")[2]

@@ -3,7 +3,7 @@
 import socket
 from typing import Any
 
-from sandbox.world import World
+from sandbox.world import Sandbox
 from tests.world.eventually import eventually
 from tests.world.hosts import PORT, get
 
@@ -14,7 +14,7 @@ BALANCED = 9090
 class Site:
     """A balancer with one listener and one target group of instances."""
 
-    def __init__(self, world: World, name: str, kind: str = "network", region: str = HOME, **settings: Any) -> None:
+    def __init__(self, world: Sandbox, name: str, kind: str = "network", region: str = HOME, **settings: Any) -> None:
         self.world, self.region = world, region
         self.elb = world.client("elbv2", region)
         protocol = "TCP" if kind == "network" else "HTTP"

@@ -9,16 +9,16 @@ import pytest
 
 from commands import cli
 from commands.packaging import Package
-from sandbox.world import World
+from sandbox.world import Sandbox
 
 pytestmark = pytest.mark.world
 
 
 @pytest.fixture(autouse=True)
-def deployed(fleet: World, package: Package, monkeypatch: pytest.MonkeyPatch) -> World:
+def deployed(fleet: Sandbox, package: Package, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
     """The world of the whole run, as another terminal finds it."""
-    found = World(msgspec.structs.replace(fleet.state, stage=package.stage))
-    monkeypatch.setattr(World, "find", classmethod(lambda cls: found))
+    found = Sandbox(msgspec.structs.replace(fleet.state, stage=package.stage))
+    monkeypatch.setattr(Sandbox, "find", classmethod(lambda cls: found))
     monkeypatch.delenv("LAMP_STAGE", raising=False)
     monkeypatch.setenv("COLUMNS", "120")
     return found
@@ -72,7 +72,7 @@ def test_status_of_all_regions(package: Package, capsys: pytest.CaptureFixture[s
     assert all(region.name in out for region in package.fleet.regions)
 
 
-def test_status_while_home_is_gone(deployed: World, package: Package, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_while_home_is_gone(deployed: Sandbox, package: Package, capsys: pytest.CaptureFixture[str]) -> None:
     deployed.stop_region(package.fleet.home)
     try:
         status, out = lamp(capsys, "status", "--json")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sandbox.world import World
+from sandbox.world import Sandbox
 from tests.world.eventually import eventually
 
 pytestmark = pytest.mark.world
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.world
 
 @pytest.mark.parametrize("transform", [{}, {"Transform": "AWS::Serverless-2016-10-31"}])
 @pytest.mark.parametrize("by_change_set", [False, True])
-def test_a_condition_knows_its_region(empty: World, transform: dict[str, str], by_change_set: bool) -> None:
+def test_a_condition_knows_its_region(empty: Sandbox, transform: dict[str, str], by_change_set: bool) -> None:
     name = f"conditions-{len(transform)}-{by_change_set:d}"
     body = json.dumps({
         "AWSTemplateFormatVersion": "2010-09-09", **transform,

@@ -12,8 +12,8 @@ import pytest
 
 from chalicelib import fleet
 from commands import account, packaging, release, resources
-from commands.errors import Mistake
-from sandbox.world import ACCOUNT, World
+from commands.errors import UsageError
+from sandbox.world import ACCOUNT, Sandbox
 from tests.world.conftest import zipped
 
 pytestmark = pytest.mark.world
@@ -46,20 +46,20 @@ def small(name: str, tmp_path: Path, *, visibility: int = 60, layers: list[str] 
     return packaging.Package(declared, "t", path, "0" * 64, template, resources.coordination(declared), ())
 
 
-def deploy(world: World, package: packaging.Package, *, agree: bool = True) -> dict[tuple[str, str], release.Done]:
+def deploy(world: Sandbox, package: packaging.Package, *, agree: bool = True) -> dict[tuple[str, str], release.Done]:
     """Release to all regions; the results by region and stack."""
     done = release.release(world, package, REGIONS, release.Quiet(), lambda: agree, look_seconds=0.05)
     return {(one.region, one.stack): one for one in done}
 
 
-def stacks(world: World, region: str, name: str) -> list[str]:
+def stacks(world: Sandbox, region: str, name: str) -> list[str]:
     """The status of every stack whose name begins with `name` and that is not gone."""
     found = world.client("cloudformation", region).list_stacks()["StackSummaries"]
     return [one["StackStatus"] for one in found
             if one["StackName"].startswith(name) and one["StackStatus"] != "DELETE_COMPLETE"]
 
 
-def visibility(world: World, region: str, name: str) -> str:
+def visibility(world: Sandbox, region: str, name: str) -> str:
     """The queue's visibility time-out as it is now."""
     sqs = world.client("sqs", region)
     url = sqs.get_queue_url(QueueName=f"{name}-t-q")["QueueUrl"]
@@ -67,7 +67,7 @@ def visibility(world: World, region: str, name: str) -> str:
 
 
 def test_three_regions_and_their_common_table_come_up_and_a_second_time_changes_nothing(
-    empty: World, tmp_path: Path
+    empty: Sandbox, tmp_path: Path
 ) -> None:
     package = small("up", tmp_path)
     done = deploy(empty, package)
@@ -82,7 +82,7 @@ def test_three_regions_and_their_common_table_come_up_and_a_second_time_changes_
     assert {one.status for one in deploy(empty, package).values()} == {"unchanged"}
 
 
-def test_only_what_changed_is_modified(empty: World, tmp_path: Path) -> None:
+def test_only_what_changed_is_modified(empty: Sandbox, tmp_path: Path) -> None:
     deploy(empty, small("edit", tmp_path))
     done = deploy(empty, small("edit", tmp_path, visibility=90))
     assert {key: one.changes for key, one in done.items()} == {
@@ -90,7 +90,7 @@ def test_only_what_changed_is_modified(empty: World, tmp_path: Path) -> None:
     assert [visibility(empty, region, "edit") for region in REGIONS] == ["90"] * 3
 
 
-def test_a_failed_first_deployment_names_the_cause_and_leaves_nothing(empty: World, tmp_path: Path) -> None:
+def test_a_failed_first_deployment_names_the_cause_and_leaves_nothing(empty: Sandbox, tmp_path: Path) -> None:
     layer = f"arn:aws:lambda:us-east-1:{ACCOUNT}:layer:missing:1"
     done = deploy(empty, small("fail", tmp_path, layers=[layer]))
     failed = done["us-east-1", "fail-t"]
@@ -102,7 +102,7 @@ def test_a_failed_first_deployment_names_the_cause_and_leaves_nothing(empty: Wor
     assert {one.status for one in deploy(empty, small("fail", tmp_path)).values()} == {"deployed", "unchanged"}
 
 
-def test_a_failed_update_leaves_the_stack_as_it_was(empty: World, tmp_path: Path) -> None:
+def test_a_failed_update_leaves_the_stack_as_it_was(empty: Sandbox, tmp_path: Path) -> None:
     deploy(empty, small("back", tmp_path))
     layer = f"arn:aws:lambda:eu-west-1:{ACCOUNT}:layer:missing:1"
     done = deploy(empty, small("back", tmp_path, visibility=90, layers=[layer]))
@@ -111,23 +111,23 @@ def test_a_failed_update_leaves_the_stack_as_it_was(empty: World, tmp_path: Path
     assert visibility(empty, HOME, "back") == "60"
 
 
-def test_declined_changes_nothing_and_leaves_no_stack_in_review(empty: World, tmp_path: Path) -> None:
+def test_declined_changes_nothing_and_leaves_no_stack_in_review(empty: Sandbox, tmp_path: Path) -> None:
     done = deploy(empty, small("no", tmp_path), agree=False)
     assert {one.status for one in done.values()} == {"declined"}
     assert [stacks(empty, region, "no-t") for region in REGIONS] == [[], [], []]
 
 
 def test_a_change_set_that_cannot_be_made_stops_everything_before_anything_changes(
-    empty: World, tmp_path: Path
+    empty: Sandbox, tmp_path: Path
 ) -> None:
     package = small("bad", tmp_path)
     package.template["Parameters"] = {"Nothing": {"Type": "String"}}
-    with pytest.raises(Mistake, match=r"CreateChangeSet.*Nothing"):
+    with pytest.raises(UsageError, match=r"CreateChangeSet.*Nothing"):
         deploy(empty, package)
     assert [stacks(empty, region, "bad-t") for region in REGIONS] == [[], [], []]
 
 
-def test_the_bucket_is_private_encrypted_and_made_once(empty: World, tmp_path: Path) -> None:
+def test_the_bucket_is_private_encrypted_and_made_once(empty: Sandbox, tmp_path: Path) -> None:
     deploy(empty, small("up", tmp_path))
     s3, name = empty.client("s3", "us-east-1"), f"up-{ACCOUNT}-us-east-1"
     block = s3.get_public_access_block(Bucket=name)["PublicAccessBlockConfiguration"]
@@ -141,20 +141,20 @@ def test_the_bucket_is_private_encrypted_and_made_once(empty: World, tmp_path: P
 class Other:
     """The world with other keys."""
 
-    def __init__(self, world: World, key: str, secret: str) -> None:
-        self.other = World(msgspec.structs.replace(world.state, access_key=key, secret_key=secret))
+    def __init__(self, world: Sandbox, key: str, secret: str) -> None:
+        self.other = Sandbox(msgspec.structs.replace(world.state, access_key=key, secret_key=secret))
 
     def client(self, service: str, region: str) -> Any:
         """A client with these keys."""
         return self.other.client(service, region)
 
 
-def test_unknown_credentials_are_one_clear_mistake(empty: World, tmp_path: Path) -> None:
-    with pytest.raises(Mistake, match="AWS does not know these credentials"):
+def test_unknown_credentials_are_one_clear_mistake(empty: Sandbox, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="AWS does not know these credentials"):
         deploy(Other(empty, "AKIAUNKNOWN", "x"), small("keys", tmp_path))  # type: ignore[arg-type]
 
 
-def test_a_denied_call_names_the_call_and_the_region(empty: World, tmp_path: Path) -> None:
+def test_a_denied_call_names_the_call_and_the_region(empty: Sandbox, tmp_path: Path) -> None:
     iam = empty.client("iam", HOME)
     iam.create_user(UserName="poor")
     key = iam.create_access_key(UserName="poor")["AccessKey"]
@@ -166,14 +166,14 @@ def test_a_denied_call_names_the_call_and_the_region(empty: World, tmp_path: Pat
     role = iam.create_role(RoleName="poor", AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
     session = empty.client("sts", HOME).assume_role(RoleArn=role, RoleSessionName="poor")["Credentials"]
     assert key["Status"] == "Active"
-    with pytest.raises(Mistake, match=r"eu-west-1: .* was denied: .*docs/deploy.md"):
+    with pytest.raises(UsageError, match=r"eu-west-1: .* was denied: .*docs/deploy.md"):
         deploy(Session(empty, session), small("denied", tmp_path))  # type: ignore[arg-type]
 
 
 class Session:
     """The world with the temporary keys of a role."""
 
-    def __init__(self, world: World, keys: dict[str, str]) -> None:
+    def __init__(self, world: Sandbox, keys: dict[str, str]) -> None:
         self.world, self.keys = world, keys
 
     def client(self, service: str, region: str) -> Any:
@@ -185,15 +185,17 @@ class Session:
             aws_access_key_id=self.keys["AccessKeyId"], aws_secret_access_key=self.keys["SecretAccessKey"])
 
 
-def test_another_deployment_in_progress_is_told(empty: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_deployment_in_progress_is_told(
+    empty: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from commands import stacks as module
 
     monkeypatch.setattr(module, "_status", lambda target, stack: ("UPDATE_IN_PROGRESS", "id"))
-    with pytest.raises(Mistake, match="another deployment is at work on it"):
+    with pytest.raises(UsageError, match="another deployment is at work on it"):
         deploy(empty, small("busy", tmp_path))
 
 
-def test_the_command_deploys_wherever_the_users_credentials_lead(empty: World) -> None:
+def test_the_command_deploys_wherever_the_users_credentials_lead(empty: Sandbox) -> None:
     """As to AWS: only the endpoint and the credentials differ."""
     words = [sys.executable, "-P", "-m", "commands", "deploy", "--stage", "cli", "--region", "us-east-1", "--yes"]
     environment = {**os.environ, **empty.environment, "PYTHONPATH": str(packaging.ROOT)}

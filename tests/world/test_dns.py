@@ -12,7 +12,7 @@ import dns.query
 import pytest
 from botocore.exceptions import ClientError
 
-from sandbox.world import World
+from sandbox.world import Sandbox
 from tests.world.conftest import make_lambda
 from tests.world.eventually import SECONDS, eventually
 
@@ -27,7 +27,7 @@ def handler(event, context):
 
 
 @pytest.fixture(scope="module")
-def zone(empty: World) -> str:
+def zone(empty: Sandbox) -> str:
     """A hosted zone, example.com."""
     made = empty.client("route53", HOME).create_hosted_zone(Name="example.com", CallerReference="z")
     return str(made["HostedZone"]["Id"]).rpartition("/")[2]
@@ -39,7 +39,7 @@ def record(name: str, which: str, **more: Any) -> dict[str, Any]:
         "Name": name, "Type": "A", "SetIdentifier": which, "TTL": 10, **more}}
 
 
-def asked(world: World, name: str, subnet: str = "") -> list[str]:
+def asked(world: Sandbox, name: str, subnet: str = "") -> list[str]:
     """The addresses that a client of `subnet` is answered."""
     options: list[dns.edns.Option] = [dns.edns.ECSOption(subnet, 24)] if subnet else []
     query = dns.message.make_query(name, "A", use_edns=0, options=options)
@@ -47,7 +47,7 @@ def asked(world: World, name: str, subnet: str = "") -> list[str]:
     return sorted(str(one) for rrset in answer.answer for one in rrset)
 
 
-def test_places_decide_the_answer(empty: World, zone: str) -> None:
+def test_places_decide_the_answer(empty: Sandbox, zone: str) -> None:
     empty.place("198.51.100.0/24", "EU", "SE")
     geo = [("EU", {"ContinentCode": "EU"}, "192.0.2.1"), ("*", {"CountryCode": "*"}, "192.0.2.2")]
     empty.client("route53", HOME).change_resource_record_sets(HostedZoneId=zone, ChangeBatch={"Changes": [
@@ -57,7 +57,7 @@ def test_places_decide_the_answer(empty: World, zone: str) -> None:
     assert asked(empty, "geo.example.com") == ["192.0.2.2"]
 
 
-def test_an_object_that_everybody_may_read_is_seen_by_an_inverted_check(empty: World, zone: str) -> None:
+def test_an_object_that_everybody_may_read_is_seen_by_an_inverted_check(empty: Sandbox, zone: str) -> None:
     s3, route53 = empty.client("s3", HOME), empty.client("route53", HOME)
     s3.create_bucket(Bucket="marks", CreateBucketConfiguration={"LocationConstraint": HOME})
     s3.put_public_access_block(Bucket="marks", PublicAccessBlockConfiguration={
@@ -81,7 +81,7 @@ def test_an_object_that_everybody_may_read_is_seen_by_an_inverted_check(empty: W
 @pytest.mark.parametrize(("path", "method", "status"), [
     ("marks/evacuated/here", "GET", 200), ("marks/secret", "GET", 403),
     ("marks/evacuated/here", "PUT", 405), ("marks/evacuated/here?acl", "GET", 405)])
-def test_without_keys_only_public_objects_are_read(empty: World, path: str, method: str, status: int) -> None:
+def test_without_keys_only_public_objects_are_read(empty: Sandbox, path: str, method: str, status: int) -> None:
     empty.client("s3", HOME).put_object(Bucket="marks", Key="secret", Body=b"no")
     request = urllib.request.Request(f"{empty.endpoint}/_public/{HOME}/{path}", method=method)  # noqa: S310
     assert _status(request) == status
@@ -95,7 +95,7 @@ def _status(request: urllib.request.Request) -> int:
         return error.code
 
 
-def test_a_web_page_reads_nothing_and_a_dead_region_shows_nothing(empty: World) -> None:
+def test_a_web_page_reads_nothing_and_a_dead_region_shows_nothing(empty: Sandbox) -> None:
     address = f"{empty.endpoint}/_public/{HOME}/marks/evacuated/here"
     assert _status(urllib.request.Request(address, headers={"Origin": "http://a"})) == 403  # noqa: S310
     empty.stop_region(HOME)
@@ -105,7 +105,7 @@ def test_a_web_page_reads_nothing_and_a_dead_region_shows_nothing(empty: World) 
         empty.start_region(HOME)
 
 
-def test_permissions_hold_for_each_health_check(empty: World) -> None:
+def test_permissions_hold_for_each_health_check(empty: Sandbox) -> None:
     made = [empty.client("route53", HOME).create_health_check(CallerReference=name, HealthCheckConfig={
         "Type": "TCP", "Port": 80, "IPAddress": "127.0.0.1"})["HealthCheck"]["Id"] for name in ("mine", "other")]
     allow = [{"Effect": "Allow", "Action": "route53:GetHealthCheck",
@@ -120,7 +120,7 @@ def test_permissions_hold_for_each_health_check(empty: World) -> None:
     assert "is not authorized to perform: route53:GetHealthCheck" in invoke(made[1])
 
 
-def test_answers_go_on_while_the_api_is_away(empty: World, zone: str) -> None:
+def test_answers_go_on_while_the_api_is_away(empty: Sandbox, zone: str) -> None:
     client = empty.client("route53", HOME)
     empty.refuse_route53()
     try:
@@ -138,6 +138,6 @@ def test_answers_go_on_while_the_api_is_away(empty: World, zone: str) -> None:
         empty.start_region("us-east-1")
 
 
-def test_dig_is_answered(empty: World, zone: str) -> None:
+def test_dig_is_answered(empty: Sandbox, zone: str) -> None:
     words = ["dig", "@127.0.0.1", "-p", str(empty.dns_port), "geo.example.com", "+subnet=198.51.100.0/24", "+short"]
     assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip() == "192.0.2.1"

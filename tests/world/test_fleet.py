@@ -3,13 +3,13 @@
 import pytest
 
 from commands import packaging, release
-from sandbox.world import World
+from sandbox.world import Sandbox
 from tests.world.conftest import Invoke
 
 pytestmark = pytest.mark.world
 
 
-def test_from_nothing_to_the_coordination_table_and_three_regions(released: tuple[World, list[str]]) -> None:
+def test_from_nothing_to_the_coordination_table_and_three_regions(released: tuple[Sandbox, list[str]]) -> None:
     assert released[1] == ["deployed"] * 4
 
 
@@ -20,7 +20,7 @@ def test_every_region_answers(invoke: Invoke, package: packaging.Package, functi
         assert (outcome["operation"], outcome["status"]) == (function.replace("_", "."), "planned")
 
 
-def test_deploying_the_same_package_again_changes_nothing(fleet: World, package: packaging.Package) -> None:
+def test_deploying_the_same_package_again_changes_nothing(fleet: Sandbox, package: packaging.Package) -> None:
     regions = [region.name for region in package.fleet.regions]
     done = release.release(fleet, package, regions, release.Quiet(), lambda: True, look_seconds=0.1)
     assert [one.status for one in done] == ["unchanged"] * 4

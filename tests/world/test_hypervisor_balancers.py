@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from sandbox.world import World, WorldError
+from sandbox.world import Sandbox, WorldError
 from tests.world.eventually import eventually
 from tests.world.hosts import PORT, add_image, address, disk, get, launch, state
 from tests.world.sites import BALANCED, HOME, OTHER, Site, ask, cut
@@ -22,16 +22,16 @@ pytestmark = pytest.mark.world
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A sandbox with an image of web servers, fifty times as fast as AWS."""
-    with World.start() as made:
+    with Sandbox.start() as made:
         add_image(made, tmp_path_factory.mktemp("image"))
         made.pace(50)
         yield made
 
 
 @pytest.mark.parametrize("kind", ["network", "application"])
-def test_connections_go_to_healthy_targets_in_turn(world: World, kind: str) -> None:
+def test_connections_go_to_healthy_targets_in_turn(world: Sandbox, kind: str) -> None:
     site, ids = Site(world, f"turn-{kind}", kind), launch(world, HOME, 3)
     site.register(*ids)
     for one in ids:
@@ -46,7 +46,7 @@ def test_connections_go_to_healthy_targets_in_turn(world: World, kind: str) -> N
     eventually(lambda: site.answering() == set(ids))
 
 
-def test_probes_and_connections_come_from_the_balancers_own_address(world: World) -> None:
+def test_probes_and_connections_come_from_the_balancers_own_address(world: Sandbox) -> None:
     site, one = Site(world, "source"), launch(world, HOME)[0]
     site.register(one)
     site.becomes(one, "healthy")
@@ -66,7 +66,7 @@ while True:
 """
 
 
-def test_all_bytes_pass_both_ways_and_an_end_is_passed_on(world: World, tmp_path: Path) -> None:
+def test_all_bytes_pass_both_ways_and_an_end_is_passed_on(world: Sandbox, tmp_path: Path) -> None:
     (tmp_path / "echo.py").write_text(ECHO)
     world.image("ami-0123456789abcdef6", {"echo": f"exec {sys.executable} -S {tmp_path / 'echo.py'}"})
     made = world.client("ec2", HOME).run_instances(ImageId="ami-0123456789abcdef6", MinCount=1, MaxCount=1)
@@ -92,7 +92,7 @@ def test_all_bytes_pass_both_ways_and_an_end_is_passed_on(world: World, tmp_path
         assert all(pool.map(echoed, range(8)))
 
 
-def test_with_no_healthy_target_all_get_connections(world: World) -> None:
+def test_with_no_healthy_target_all_get_connections(world: Sandbox) -> None:
     site, ids = Site(world, "open"), launch(world, HOME, 2)
     site.register(*ids)
     for one in ids:
@@ -101,7 +101,7 @@ def test_with_no_healthy_target_all_get_connections(world: World) -> None:
     eventually(lambda: site.answering() == set(ids))
 
 
-def test_a_new_target_is_initial_and_a_group_without_a_listener_is_not_in_use(world: World) -> None:
+def test_a_new_target_is_initial_and_a_group_without_a_listener_is_not_in_use(world: Sandbox) -> None:
     elb, one = world.client("elbv2", HOME), launch(world, HOME)[0]
     group = elb.create_target_group(Name="idle", Protocol="TCP", Port=1)["TargetGroups"][0]
     assert (group["HealthCheckProtocol"], group["HealthCheckTimeoutSeconds"]) == ("TCP", 10)
@@ -119,7 +119,7 @@ def test_a_new_target_is_initial_and_a_group_without_a_listener_is_not_in_use(wo
     assert site.becomes(one, "unhealthy") == "Target.FailedHealthChecks"
 
 
-def test_a_tcp_check_passes_on_a_hung_service_and_an_http_check_times_out(world: World) -> None:
+def test_a_tcp_check_passes_on_a_hung_service_and_an_http_check_times_out(world: Sandbox) -> None:
     blind, one = Site(world, "blind", HealthCheckProtocol="TCP"), launch(world, HOME)[0]
     deep = Site(world, "deep", "application")
     for site in (blind, deep):
@@ -132,7 +132,7 @@ def test_a_tcp_check_passes_on_a_hung_service_and_an_http_check_times_out(world:
     deep.becomes(one, "healthy")
 
 
-def test_a_health_port_of_its_own_is_probed_and_a_port_override_is_a_target_of_its_own(world: World) -> None:
+def test_a_health_port_of_its_own_is_probed_and_a_port_override_is_a_target_of_its_own(world: Sandbox) -> None:
     script = f"exec {sys.executable} -S -m http.server --bind $ADDRESS 8181"
     world.image("ami-0123456789abcdef5", {"web": world_web(world), "health": script})
     site, one = Site(world, "ports", HealthCheckPort="8181", HealthCheckPath="/"), launch(
@@ -148,14 +148,14 @@ def test_a_health_port_of_its_own_is_probed_and_a_port_override_is_a_target_of_i
     assert states[9999] == "draining" and states[PORT] != "draining"
 
 
-def world_web(world: World) -> str:
+def world_web(world: Sandbox) -> str:
     """The command line of the image's web server."""
     one = launch(world, HOME)[0]
     pid = get(address(world, HOME, one), "/pid")
     return "exec " + " ".join(Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0"))
 
 
-def test_targets_that_do_not_run_are_refused_unused_or_gone(world: World) -> None:
+def test_targets_that_do_not_run_are_refused_unused_or_gone(world: Sandbox) -> None:
     site, ids = Site(world, "states"), launch(world, HOME, 2)
     site.register(*ids)
     site.becomes(ids[0], "healthy")
@@ -171,7 +171,7 @@ def test_targets_that_do_not_run_are_refused_unused_or_gone(world: World) -> Non
         site.register(ids[0])
 
 
-def test_what_no_target_takes_is_answered_as_the_kind_of_balancer_does(world: World) -> None:
+def test_what_no_target_takes_is_answered_as_the_kind_of_balancer_does(world: Sandbox) -> None:
     web, net = Site(world, "none-web", "application"), Site(world, "none-net")
     for site in (web, net):
         eventually(lambda site=site: BALANCED in world.addresses()[site.name].ports)  # type: ignore[misc]
@@ -185,7 +185,7 @@ def test_what_no_target_takes_is_answered_as_the_kind_of_balancer_does(world: Wo
         ask(plug)
 
 
-def test_a_balancer_that_is_deleted_listens_no_more(world: World) -> None:
+def test_a_balancer_that_is_deleted_listens_no_more(world: Sandbox) -> None:
     site, one = Site(world, "short"), launch(world, HOME)[0]
     site.register(one)
     site.becomes(one, "healthy")
@@ -196,7 +196,7 @@ def test_a_balancer_that_is_deleted_listens_no_more(world: World) -> None:
     plug.close()
 
 
-def test_a_low_port_is_listened_on_or_mapped(world: World) -> None:
+def test_a_low_port_is_listened_on_or_mapped(world: Sandbox) -> None:
     site, one = Site(world, "low"), launch(world, HOME)[0]
     site.register(one)
     site.elb.modify_listener(ListenerArn=site.listener, Port=80)
@@ -206,7 +206,7 @@ def test_a_low_port_is_listened_on_or_mapped(world: World) -> None:
     assert get(where.host, port=where.ports[80]) == one and BALANCED not in where.ports
 
 
-def test_a_region_dies_with_its_balancers_and_comes_back_with_them(world: World) -> None:
+def test_a_region_dies_with_its_balancers_and_comes_back_with_them(world: Sandbox) -> None:
     here, there = Site(world, "dies"), Site(world, "lives", region=OTHER)
     one, other = launch(world, HOME)[0], launch(world, OTHER)[0]
     here.register(one)
@@ -223,7 +223,7 @@ def test_a_region_dies_with_its_balancers_and_comes_back_with_them(world: World)
     assert state(world, HOME, one) == "running" and here.becomes(one, "healthy") == ""
 
 
-def test_ip_targets_and_templates(world: World) -> None:
+def test_ip_targets_and_templates(world: Sandbox) -> None:
     one = launch(world, HOME)[0]
     resources = {
         "Balancer": {"Type": "AWS::ElasticLoadBalancingV2::LoadBalancer",
@@ -248,7 +248,7 @@ def test_ip_targets_and_templates(world: World) -> None:
     assert elb.describe_target_health(TargetGroupArn=outputs["Group"])["TargetHealthDescriptions"] == []
 
 
-def test_a_pace_out_of_bounds_is_refused(world: World) -> None:
+def test_a_pace_out_of_bounds_is_refused(world: Sandbox) -> None:
     with pytest.raises(WorldError, match="not above 0"):
         world.pace(0)
 
@@ -257,7 +257,7 @@ def test_a_pace_out_of_bounds_is_refused(world: World) -> None:
     ({"HealthCheckPort": "soon"}, "Health check port 'soon'"), ({"HealthCheckPort": "70000"}, "Health check port"),
     ({"Matcher": {"HttpCode": "good"}}, "matcher HTTP code 'good'"),
     ({"TargetType": "alb"}, "no target groups of type alb")])
-def test_a_target_group_that_cannot_be_is_refused(world: World, settings: dict[str, Any], says: str) -> None:
+def test_a_target_group_that_cannot_be_is_refused(world: Sandbox, settings: dict[str, Any], says: str) -> None:
     elb = world.client("elbv2", HOME)
     with pytest.raises(ClientError, match=says):
         elb.create_target_group(Name="refused", **{"Protocol": "TCP", "Port": PORT, **settings})
@@ -268,14 +268,14 @@ def test_a_target_group_that_cannot_be_is_refused(world: World, settings: dict[s
         elb.delete_target_group(TargetGroupArn=made["TargetGroupArn"])
 
 
-def test_an_ip_target_that_is_no_address_is_refused(world: World) -> None:
+def test_an_ip_target_that_is_no_address_is_refused(world: Sandbox) -> None:
     elb = world.client("elbv2", HOME)
     made = elb.create_target_group(Name="odd-ip", Protocol="TCP", Port=PORT, TargetType="ip")["TargetGroups"][0]
     with pytest.raises(ClientError, match="'localhost' is not a valid"):
         elb.register_targets(TargetGroupArn=made["TargetGroupArn"], Targets=[{"Id": "localhost"}])
 
 
-def test_a_listener_forwards_to_one_group_however_it_is_named(world: World) -> None:
+def test_a_listener_forwards_to_one_group_however_it_is_named(world: Sandbox) -> None:
     site, one = Site(world, "forward"), launch(world, HOME)[0]
     group = {"TargetGroupArn": site.group, "Weight": 1}
     site.elb.modify_listener(ListenerArn=site.listener, Port=9191, DefaultActions=[

@@ -10,7 +10,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from sandbox.world import World
+from sandbox.world import Sandbox
 from tests.world.conftest import make_lambda
 from tests.world.eventually import eventually
 from tests.world.hosts import add_image, address, disk, get, launch, state
@@ -26,26 +26,26 @@ RESTART = {
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A sandbox with an image of web servers."""
-    with World.start() as made:
+    with Sandbox.start() as made:
         add_image(made, tmp_path_factory.mktemp("image"))
         yield made
 
 
 @pytest.fixture(scope="module")
-def host(world: World) -> str:
+def host(world: Sandbox) -> str:
     """An instance that commands are sent to; tests leave it as it was."""
     return launch(world, HOME)[0]
 
 
-def send(world: World, one: str, *lines: str, **more: Any) -> str:
+def send(world: Sandbox, one: str, *lines: str, **more: Any) -> str:
     """Send a script; the command's id."""
     arguments = {"DocumentName": "AWS-RunShellScript", "InstanceIds": [one], "Parameters": {"commands": list(lines)}}
     return str(world.client("ssm", HOME).send_command(**(arguments | more))["Command"]["CommandId"])
 
 
-def outcome(world: World, one: str, command: str) -> Any:
+def outcome(world: Sandbox, one: str, command: str) -> Any:
     """The invocation, once it has ended."""
     def look() -> Any:
         found = world.client("ssm", HOME).get_command_invocation(CommandId=command, InstanceId=one)
@@ -53,12 +53,12 @@ def outcome(world: World, one: str, command: str) -> Any:
     return eventually(look)
 
 
-def run(world: World, one: str, *lines: str, **more: Any) -> Any:
+def run(world: Sandbox, one: str, *lines: str, **more: Any) -> Any:
     """What came of a script."""
     return outcome(world, one, send(world, one, *lines, **more))
 
 
-def test_a_script_really_runs_in_its_instance(world: World, host: str) -> None:
+def test_a_script_really_runs_in_its_instance(world: Sandbox, host: str) -> None:
     token = uuid.uuid4().hex
     found = run(world, host, f"echo {token} > proof", "echo $INSTANCE_ID $REGION $ADDRESS", "echo oops >&2")
     assert (found["Status"], found["StatusDetails"], found["ResponseCode"]) == ("Success", "Success", 0)
@@ -69,20 +69,20 @@ def test_a_script_really_runs_in_its_instance(world: World, host: str) -> None:
 
 
 @pytest.mark.parametrize(("line", "code"), [("exit 7", 7), ("no-such-program", 127), ("kill -9 $$", 137)])
-def test_a_script_that_ends_badly_has_failed(world: World, host: str, line: str, code: int) -> None:
+def test_a_script_that_ends_badly_has_failed(world: Sandbox, host: str, line: str, code: int) -> None:
     found = run(world, host, line)
     assert (found["Status"], found["StatusDetails"], found["ResponseCode"]) == ("Failed", "Failed", code)
     assert world.client("ssm", HOME).list_commands(CommandId=found["CommandId"])["Commands"][0]["Status"] == "Failed"
 
 
-def test_many_scripts_at_once_keep_their_own_exit_codes(world: World, host: str) -> None:
+def test_many_scripts_at_once_keep_their_own_exit_codes(world: Sandbox, host: str) -> None:
     sent = {number: send(world, host, "systemctl status web >&2", f"exit {number}") for number in range(12)}
     for number, command in sent.items():
         found = outcome(world, host, command)
         assert (found["ResponseCode"], found["Status"]) == (number, "Failed" if number else "Success")
 
 
-def test_a_command_is_in_progress_until_it_ends(world: World, host: str) -> None:
+def test_a_command_is_in_progress_until_it_ends(world: Sandbox, host: str) -> None:
     command = send(world, host, "touch begun", "while [ ! -e go ]; do sleep 0.05; done", "rm go begun")
     eventually((disk(world, HOME, host) / "begun").exists)
     ssm = world.client("ssm", HOME)
@@ -95,7 +95,7 @@ def test_a_command_is_in_progress_until_it_ends(world: World, host: str) -> None
     assert (listed["Status"], listed["CommandPlugins"][0]["ResponseCode"]) == ("Success", 0)
 
 
-def test_a_script_that_takes_too_long_is_killed_and_timed_out(world: World, host: str) -> None:
+def test_a_script_that_takes_too_long_is_killed_and_timed_out(world: Sandbox, host: str) -> None:
     found = run(world, host, "echo $$ > shell", "sleep 300 & wait", Parameters={
         "commands": ["echo $$ > shell", "sleep 300 & echo $! > child; wait"], "executionTimeout": ["1"]})
     assert (found["Status"], found["StatusDetails"], found["ResponseCode"]) == (
@@ -105,7 +105,7 @@ def test_a_script_that_takes_too_long_is_killed_and_timed_out(world: World, host
         eventually(lambda pid=pid: not Path(f"/proc/{pid}").exists())  # type: ignore[misc]
 
 
-def test_our_own_document_restarts_a_service_even_a_hung_one(world: World, host: str) -> None:
+def test_our_own_document_restarts_a_service_even_a_hung_one(world: Sandbox, host: str) -> None:
     ssm = world.client("ssm", HOME)
     ssm.create_document(Name="restart-unit", Content=json.dumps(RESTART), DocumentType="Command")
     before = get(address(world, HOME, host), "/pid")
@@ -119,7 +119,7 @@ def test_our_own_document_restarts_a_service_even_a_hung_one(world: World, host:
         send(world, host, DocumentName="restart-unit", Parameters={"unit": ["web; reboot"]})
 
 
-def test_systemctl_answers_as_systemd_does(world: World, host: str) -> None:
+def test_systemctl_answers_as_systemd_does(world: Sandbox, host: str) -> None:
     found = run(world, host, "systemctl stop web; systemctl is-active web; echo $?", "systemctl status web; echo $?",
                 "systemctl start web; systemctl is-active --quiet web; echo $?",
                 "systemctl status gone; echo $?", "systemctl poweroff; echo $?")
@@ -129,7 +129,7 @@ def test_systemctl_answers_as_systemd_does(world: World, host: str) -> None:
     eventually(lambda: get(address(world, HOME, host)) == host)
 
 
-def test_a_document_has_versions(world: World, host: str) -> None:
+def test_a_document_has_versions(world: Sandbox, host: str) -> None:
     ssm, steps = world.client("ssm", HOME), RESTART["mainSteps"]
     assert isinstance(steps, list)
     second = {"schemaVersion": "2.2", "mainSteps": [{**steps[0], "inputs": {"runCommand": ["echo second"]}}]}
@@ -151,13 +151,13 @@ def test_a_document_has_versions(world: World, host: str) -> None:
         send(world, host, DocumentName="versions", Parameters={})
 
 
-def test_a_missing_document_is_invalid(world: World, host: str) -> None:
+def test_a_missing_document_is_invalid(world: Sandbox, host: str) -> None:
     with pytest.raises(ClientError, match="InvalidDocument") as caught:
         send(world, host, DocumentName="no-such-document", Parameters={})
     assert caught.value.response["Error"]["Code"] == "InvalidDocument"
 
 
-def test_instances_that_do_not_run_or_are_not_known_are_invalid(world: World) -> None:
+def test_instances_that_do_not_run_or_are_not_known_are_invalid(world: Sandbox) -> None:
     ec2, one = world.client("ec2", HOME), launch(world, HOME)[0]
     bare = ec2.run_instances(ImageId="ami-0000000000000000f", MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
     eventually(lambda: state(world, HOME, bare) == "running")
@@ -169,7 +169,7 @@ def test_instances_that_do_not_run_or_are_not_known_are_invalid(world: World) ->
     assert not {one, bare} & {known["InstanceId"] for known in information}
 
 
-def test_a_command_for_an_instance_without_power_is_not_delivered(world: World) -> None:
+def test_a_command_for_an_instance_without_power_is_not_delivered(world: Sandbox) -> None:
     one, ssm = launch(world, HOME)[0], world.client("ssm", HOME)
     filters = [{"Key": "InstanceIds", "Values": [one]}]
     assert ssm.describe_instance_information(Filters=filters)["InstanceInformationList"][0]["PingStatus"] == "Online"
@@ -186,7 +186,7 @@ def test_a_command_for_an_instance_without_power_is_not_delivered(world: World) 
     assert (found["Status"], found["StatusDetails"], found["ResponseCode"]) == ("TimedOut", "Delivery Timed Out", -1)
 
 
-def test_a_command_whose_instance_dies_never_succeeds(world: World) -> None:
+def test_a_command_whose_instance_dies_never_succeeds(world: Sandbox) -> None:
     one = launch(world, HOME)[0]
     home = disk(world, HOME, one)
     world.pace(100)
@@ -200,7 +200,7 @@ def test_a_command_whose_instance_dies_never_succeeds(world: World) -> None:
     assert (found["Status"], found["StatusDetails"]) == ("TimedOut", "Execution Timed Out")
 
 
-def test_instances_are_found_by_tag(world: World) -> None:
+def test_instances_are_found_by_tag(world: Sandbox) -> None:
     ids = launch(world, HOME, 2, TagSpecifications=[
         {"ResourceType": "instance", "Tags": [{"Key": "Role", "Value": "tunnel"}]}])
     ssm = world.client("ssm", HOME)
@@ -212,7 +212,7 @@ def test_instances_are_found_by_tag(world: World) -> None:
         ssm.get_command_invocation(CommandId=sent["CommandId"], InstanceId="i-0123456789abcdef0")
 
 
-def test_a_template_has_documents(world: World, host: str) -> None:
+def test_a_template_has_documents(world: Sandbox, host: str) -> None:
     stacks = world.client("cloudformation", HOME)
     template = {"Resources": {"Restart": {"Type": "AWS::SSM::Document", "Properties": {
         "Name": "of-a-stack", "DocumentType": "Command", "UpdateMethod": "NewVersion", "Content": RESTART}}}}
@@ -236,7 +236,7 @@ def handler(event, context):
 """
 
 
-def test_policies_hold_for_document_and_instance(world: World, host: str) -> None:
+def test_policies_hold_for_document_and_instance(world: Sandbox, host: str) -> None:
     other = launch(world, HOME)[0]
     account = boto3.client("sts", HOME, endpoint_url=world.endpoint, aws_access_key_id=world.state.access_key,
                            aws_secret_access_key=world.state.secret_key).get_caller_identity()["Account"]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sandbox.world import World
+from sandbox.world import Sandbox
 from tests.world.eventually import eventually
 from tests.world.hosts import add_image, disk, launch
 from tests.world.sites import HOME, Site, ask, cut
@@ -14,9 +14,9 @@ pytestmark = pytest.mark.world
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A sandbox with an image of web servers, fifty times as fast as AWS."""
-    with World.start() as made:
+    with Sandbox.start() as made:
         add_image(made, tmp_path_factory.mktemp("image"))
         made.pace(50)
         yield made
@@ -24,7 +24,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 @pytest.mark.parametrize("terminate", [True, False])
 def test_a_draining_target_gets_nothing_new_and_keeps_its_connections_until_they_are_cut_or_not(
-    world: World, terminate: bool
+    world: Sandbox, terminate: bool
 ) -> None:
     site, ids = Site(world, f"drain-{terminate}".lower()), launch(world, HOME, 2)
     site.adjust(deregistration_delay__timeout_seconds="100",
@@ -45,7 +45,7 @@ def test_a_draining_target_gets_nothing_new_and_keeps_its_connections_until_they
     plug.close()
 
 
-def test_with_no_delay_and_termination_connections_are_cut_at_once(world: World) -> None:
+def test_with_no_delay_and_termination_connections_are_cut_at_once(world: Sandbox) -> None:
     site, ids = Site(world, "cut"), launch(world, HOME, 2)
     site.adjust(deregistration_delay__timeout_seconds="0", deregistration_delay__connection_termination__enabled="true")
     site.register(*ids)
@@ -62,7 +62,7 @@ def test_with_no_delay_and_termination_connections_are_cut_at_once(world: World)
     plug.close()
 
 
-def test_registering_again_ends_draining(world: World) -> None:
+def test_registering_again_ends_draining(world: Sandbox) -> None:
     site, ids = Site(world, "again"), launch(world, HOME, 2)
     site.adjust(deregistration_delay__timeout_seconds="3600")
     site.register(*ids)
@@ -75,7 +75,7 @@ def test_registering_again_ends_draining(world: World) -> None:
 
 @pytest.mark.parametrize("enabled", [True, False])
 def test_connections_to_an_unhealthy_target_are_cut_unless_the_group_says_otherwise(
-    world: World, enabled: bool
+    world: Sandbox, enabled: bool
 ) -> None:
     site, ids = Site(world, f"sick-{enabled}".lower()), launch(world, HOME, 2)
     site.adjust(target_health_state__unhealthy__connection_termination__enabled=json.dumps(enabled))

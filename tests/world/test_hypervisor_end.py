@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sandbox import processes
-from sandbox.world import ROOT, World
+from sandbox.world import ROOT, Sandbox
 from tests.world.eventually import SECONDS, eventually
 from tests.world.hosts import add_image, address, get, launch
 from tests.world.sites import Site
@@ -91,7 +91,7 @@ def alive(number: int) -> bool:
 
 
 def test_a_power_cut_takes_orphans_along_and_leaves_other_instances_alone(tmp_path: Path) -> None:
-    with World.start() as world:
+    with Sandbox.start() as world:
         add_image(world, tmp_path, orphan="env -i setsid sh -c 'echo $$ > orphan; exec sleep 1000' & exec sleep 1000")
         cut, spared = launch(world, HOME, 2)
         pids = []
@@ -105,7 +105,7 @@ def test_a_power_cut_takes_orphans_along_and_leaves_other_instances_alone(tmp_pa
 
 
 def test_an_instance_whose_first_process_dies_boots_again_with_nothing_left_of_before(tmp_path: Path) -> None:
-    with World.start() as world:
+    with Sandbox.start() as world:
         add_image(world, tmp_path)
         one = launch(world, HOME)[0]
         where, mark = address(world, HOME, one), f"{world.state.mark}/{HOME}/{one}/"
@@ -117,7 +117,7 @@ def test_an_instance_whose_first_process_dies_boots_again_with_nothing_left_of_b
 
 
 def test_a_stack_of_sites_is_gone_with_its_region(tmp_path: Path) -> None:
-    with World.start() as world:
+    with Sandbox.start() as world:
         add_image(world, tmp_path)
         site, one = Site(world, "gone"), launch(world, HOME)[0]
         site.register(one)

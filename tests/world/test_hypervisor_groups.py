@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from sandbox.world import World
+from sandbox.world import Sandbox
 from tests.world.eventually import eventually
 from tests.world.fleets import Fleet
 from tests.world.hosts import IMAGE, add_image, address, disk, get, instance, launch, state
@@ -17,15 +17,15 @@ pytestmark = pytest.mark.world
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A sandbox with an image of web servers, twenty times as fast as AWS."""
-    with World.start() as made:
+    with Sandbox.start() as made:
         add_image(made, tmp_path_factory.mktemp("image"))
         made.pace(20)
         yield made
 
 
-def test_a_group_launches_what_its_template_says(world: World) -> None:
+def test_a_group_launches_what_its_template_says(world: Sandbox) -> None:
     fleet = Fleet(world, "launch", Tags=[{"Key": "Role", "Value": "web", "PropagateAtLaunch": True}])
     ids = fleet.steady(2)
     assert (disk(world, HOME, ids[0]) / "user-data").read_text() == "data of launch"
@@ -38,7 +38,7 @@ def test_a_group_launches_what_its_template_says(world: World) -> None:
     assert fleet.shown()["LaunchTemplate"]["LaunchTemplateId"].startswith("lt-")
 
 
-def test_a_launch_configuration_will_do(world: World) -> None:
+def test_a_launch_configuration_will_do(world: Sandbox) -> None:
     asg = world.client("autoscaling", HOME)
     asg.create_launch_configuration(LaunchConfigurationName="old", ImageId=IMAGE, InstanceType="t3.nano", UserData="hi")
     asg.create_auto_scaling_group(AutoScalingGroupName="old", LaunchConfigurationName="old", MinSize=1, MaxSize=1)
@@ -48,7 +48,7 @@ def test_a_launch_configuration_will_do(world: World) -> None:
     assert (disk(world, HOME, found["InstanceId"]) / "user-data").read_text() == "hi"
 
 
-def test_the_newest_version_of_the_template_is_launched_when_the_group_says_so(world: World) -> None:
+def test_the_newest_version_of_the_template_is_launched_when_the_group_says_so(world: Sandbox) -> None:
     fleet = Fleet(world, "versions", 1)
     first = fleet.steady(1)
     fleet.ec2.create_launch_template_version(LaunchTemplateName="versions", LaunchTemplateData={
@@ -58,7 +58,7 @@ def test_the_newest_version_of_the_template_is_launched_when_the_group_says_so(w
     assert (disk(world, HOME, second[0]) / "user-data").read_text() == "second"
 
 
-def test_desired_capacity_is_followed_within_bounds(world: World) -> None:
+def test_desired_capacity_is_followed_within_bounds(world: Sandbox) -> None:
     fleet = Fleet(world, "size", 1)
     first = fleet.steady(1)
     fleet.asg.set_desired_capacity(AutoScalingGroupName="size", DesiredCapacity=3)
@@ -77,7 +77,7 @@ def test_desired_capacity_is_followed_within_bounds(world: World) -> None:
 
 
 @pytest.mark.parametrize("end", ["terminate", "stop", "destroy", "power_off"])
-def test_an_instance_that_ends_is_replaced(world: World, end: str) -> None:
+def test_an_instance_that_ends_is_replaced(world: Sandbox, end: str) -> None:
     fleet = Fleet(world, f"ends-{end}".replace("_", "-"), balanced=True)
     ids = fleet.steady(2)
     act: dict[str, Callable[[], Any]] = {
@@ -91,7 +91,7 @@ def test_an_instance_that_ends_is_replaced(world: World, end: str) -> None:
     eventually(lambda: state(world, HOME, ids[0]) == "terminated")
 
 
-def test_an_instance_that_its_balancer_finds_unhealthy_is_replaced_after_the_grace_period(world: World) -> None:
+def test_an_instance_that_its_balancer_finds_unhealthy_is_replaced_after_the_grace_period(world: Sandbox) -> None:
     fleet = Fleet(world, "sick", balanced=True, HealthCheckType="ELB", HealthCheckGracePeriod=20_000)
     ids = fleet.steady(2)
     eventually(lambda: fleet.health() == dict.fromkeys(ids, "healthy"))
@@ -104,7 +104,7 @@ def test_an_instance_that_its_balancer_finds_unhealthy_is_replaced_after_the_gra
     assert any("ELB system health check failure" in one for one in cause)
 
 
-def test_with_ec2_checks_an_unhealthy_target_stays(world: World) -> None:
+def test_with_ec2_checks_an_unhealthy_target_stays(world: Sandbox) -> None:
     fleet = Fleet(world, "blind", 1, balanced=True, HealthCheckType="EC2")
     one = fleet.steady(1)[0]
     (disk(world, HOME, one) / "health").write_text("500")
@@ -114,7 +114,7 @@ def test_with_ec2_checks_an_unhealthy_target_stays(world: World) -> None:
     assert fleet.states() == {one: "InService"}
 
 
-def test_terminating_in_a_group_replaces_or_shrinks(world: World) -> None:
+def test_terminating_in_a_group_replaces_or_shrinks(world: Sandbox) -> None:
     fleet = Fleet(world, "term")
     ids = fleet.steady(2)
     answer = fleet.asg.terminate_instance_in_auto_scaling_group(
@@ -131,7 +131,7 @@ def test_terminating_in_a_group_replaces_or_shrinks(world: World) -> None:
             InstanceId="i-0123456789abcdef0", ShouldDecrementDesiredCapacity=True)
 
 
-def test_an_instance_drains_before_it_is_terminated(world: World) -> None:
+def test_an_instance_drains_before_it_is_terminated(world: Sandbox) -> None:
     fleet = Fleet(world, "drain", balanced=True, delay=3600)
     ids = fleet.steady(2)
     eventually(lambda: fleet.health() == dict.fromkeys(ids, "healthy"))
@@ -142,7 +142,7 @@ def test_an_instance_drains_before_it_is_terminated(world: World) -> None:
     eventually(lambda: fleet.states() == {ids[1]: "InService"})
 
 
-def test_instance_health_can_be_set_by_hand(world: World) -> None:
+def test_instance_health_can_be_set_by_hand(world: Sandbox) -> None:
     fleet = Fleet(world, "hand", HealthCheckGracePeriod=20_000)
     ids = fleet.steady(2)
     fleet.asg.set_instance_health(InstanceId=ids[0], HealthStatus="Unhealthy", ShouldRespectGracePeriod=True)
@@ -151,7 +151,7 @@ def test_instance_health_can_be_set_by_hand(world: World) -> None:
     assert ids[1] in fleet.steady(2, {ids[0]})
 
 
-def test_instances_are_attached_and_detached(world: World) -> None:
+def test_instances_are_attached_and_detached(world: Sandbox) -> None:
     fleet, one = Fleet(world, "join", 1, balanced=True), launch(world, HOME)[0]
     own = fleet.steady(1)
     fleet.asg.attach_instances(AutoScalingGroupName="join", InstanceIds=[one])
@@ -167,7 +167,7 @@ def test_instances_are_attached_and_detached(world: World) -> None:
     assert state(world, HOME, own[0]) == "running"
 
 
-def test_target_groups_are_attached_and_detached(world: World) -> None:
+def test_target_groups_are_attached_and_detached(world: Sandbox) -> None:
     fleet = Fleet(world, "late", 1)
     one = fleet.steady(1)[0]
     fleet.group = fleet._balance(0)
@@ -181,7 +181,7 @@ def test_target_groups_are_attached_and_detached(world: World) -> None:
     assert fleet.shown()["TargetGroupARNs"] == []
 
 
-def test_a_target_that_was_deregistered_by_hand_stays_out(world: World) -> None:
+def test_a_target_that_was_deregistered_by_hand_stays_out(world: Sandbox) -> None:
     fleet = Fleet(world, "out", balanced=True, HealthCheckType="ELB")
     ids = fleet.steady(2)
     eventually(lambda: fleet.health() == dict.fromkeys(ids, "healthy"))
@@ -191,7 +191,7 @@ def test_a_target_that_was_deregistered_by_hand_stays_out(world: World) -> None:
     eventually(lambda: fleet.health() == {ids[1]: "healthy"} and fleet.states() == dict.fromkeys(ids, "InService"))
 
 
-def test_a_group_goes_only_with_its_instances(world: World) -> None:
+def test_a_group_goes_only_with_its_instances(world: Sandbox) -> None:
     fleet = Fleet(world, "gone", 1)
     one = fleet.steady(1)[0]
     with pytest.raises(ClientError, match="ResourceInUse"):
@@ -205,13 +205,13 @@ def test_a_group_goes_only_with_its_instances(world: World) -> None:
     ({}, "names neither"), ({"LaunchConfigurationName": "old", "MinSize": 3}, "Max bound"),
     ({"LaunchConfigurationName": "old", "DesiredCapacity": 5}, "must be between"),
     ({"LaunchConfigurationName": "old", "TargetGroupARNs": ["arn:aws:x:y:z:targetgroup/no/1"]}, "may not be valid")])
-def test_a_group_that_cannot_be_is_refused(world: World, more: dict[str, Any], says: str) -> None:
+def test_a_group_that_cannot_be_is_refused(world: Sandbox, more: dict[str, Any], says: str) -> None:
     with pytest.raises(ClientError, match=says):
         world.client("autoscaling", HOME).create_auto_scaling_group(
             **{"AutoScalingGroupName": "refused", "MinSize": 1, "MaxSize": 2, **more})
 
 
-def test_what_cannot_be_launched_is_told_and_launched_once_it_can(world: World) -> None:
+def test_what_cannot_be_launched_is_told_and_launched_once_it_can(world: Sandbox) -> None:
     asg = world.client("autoscaling", HOME)
     asg.create_auto_scaling_group(AutoScalingGroupName="soon", LaunchConfigurationName="soon", MinSize=1, MaxSize=1)
     told = eventually(lambda: asg.describe_scaling_activities(AutoScalingGroupName="soon")["Activities"])[0]
@@ -221,7 +221,7 @@ def test_what_cannot_be_launched_is_told_and_launched_once_it_can(world: World) 
         "AutoScalingGroups"][0]["Instances"])
 
 
-def test_a_refresh_that_would_be_a_lie_is_refused(world: World) -> None:
+def test_a_refresh_that_would_be_a_lie_is_refused(world: Sandbox) -> None:
     Fleet(world, "fresh", 0)
     with pytest.raises(ClientError, match="no instance refresh"):
         world.client("autoscaling", HOME).start_instance_refresh(AutoScalingGroupName="fresh")

@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from sandbox import processes
-from sandbox.world import World, WorldError
+from sandbox.world import Sandbox, WorldError
 from tests.world.eventually import eventually
 from tests.world.hosts import IMAGE, add_image, address, checks, disk, get, instance, launch, state
 
@@ -20,20 +20,20 @@ HOME, OTHER = "eu-west-1", "us-east-1"
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A sandbox with an image of web servers."""
     folder = tmp_path_factory.mktemp("image")
-    with World.start() as made:
+    with Sandbox.start() as made:
         add_image(made, folder, show="env > seen; cat $USER_DATA > data; sleep 1000 & exec sleep 1000")
         yield made
 
 
-def mark(world: World, region: str, one: str, service: str = "") -> str:
+def mark(world: Sandbox, region: str, one: str, service: str = "") -> str:
     """The mark of an instance's processes."""
     return f"{world.state.mark}/{region}/{one}/{service}"
 
 
-def test_every_instance_has_an_address_of_its_own_that_describe_instances_shows(world: World) -> None:
+def test_every_instance_has_an_address_of_its_own_that_describe_instances_shows(world: Sandbox) -> None:
     ids = launch(world, HOME, 2) + launch(world, OTHER)
     shown = [instance(world, region, one) for region, one in zip((HOME, HOME, OTHER), ids, strict=True)]
     addresses = [one["PrivateIpAddress"] for one in shown]
@@ -42,13 +42,13 @@ def test_every_instance_has_an_address_of_its_own_that_describe_instances_shows(
     assert [get(one) for one in addresses] == ids
 
 
-def test_a_filter_by_id_keeps_all_others_out(world: World) -> None:
+def test_a_filter_by_id_keeps_all_others_out(world: Sandbox) -> None:
     one, _ = launch(world, HOME, 2)
     found = world.client("ec2", HOME).describe_instances(Filters=[{"Name": "instance-id", "Values": [one, "i-0"]}])
     assert [each["InstanceId"] for some in found["Reservations"] for each in some["Instances"]] == [one]
 
 
-def test_an_instance_is_pending_until_its_processes_run(world: World) -> None:
+def test_an_instance_is_pending_until_its_processes_run(world: Sandbox) -> None:
     made = world.client("ec2", HOME).run_instances(ImageId=IMAGE, MinCount=1, MaxCount=1)["Instances"][0]
     assert made["State"]["Name"] == "pending"
     eventually(lambda: state(world, HOME, made["InstanceId"]) == "running")
@@ -56,7 +56,7 @@ def test_an_instance_is_pending_until_its_processes_run(world: World) -> None:
 
 
 def test_a_service_knows_its_instance_and_its_user_data_and_nothing_of_this_machine(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CANARY", "of the host")
     one = launch(world, HOME, UserData="#!/bin/sh\necho hällo\n")[0]
@@ -68,14 +68,14 @@ def test_a_service_knows_its_instance_and_its_user_data_and_nothing_of_this_mach
     assert not {"CANARY", "PYTHONPATH"} & seen.keys() and world.state.secret_key not in str(seen)
 
 
-def test_an_unknown_image_runs_nothing(world: World) -> None:
+def test_an_unknown_image_runs_nothing(world: Sandbox) -> None:
     made = world.client("ec2", HOME).run_instances(ImageId="ami-0000000000000000f", MinCount=1, MaxCount=1)
     one = made["Instances"][0]["InstanceId"]
     eventually(lambda: state(world, HOME, one) == "running")
     assert not processes.marked(mark(world, HOME, one))
 
 
-def test_as_many_as_asked_for_are_launched_and_a_template_fills_in_the_rest(world: World) -> None:
+def test_as_many_as_asked_for_are_launched_and_a_template_fills_in_the_rest(world: Sandbox) -> None:
     ec2 = world.client("ec2", HOME)
     ec2.create_launch_template(LaunchTemplateName="hosts", LaunchTemplateData={
         "ImageId": IMAGE, "UserData": base64.b64encode(b"from the template").decode(),
@@ -91,14 +91,14 @@ def test_as_many_as_asked_for_are_launched_and_a_template_fills_in_the_rest(worl
         ec2.run_instances(LaunchTemplate={"LaunchTemplateName": "no such"}, MinCount=1, MaxCount=1)
 
 
-def test_user_data_that_is_no_base64_is_refused(world: World) -> None:
+def test_user_data_that_is_no_base64_is_refused(world: Sandbox) -> None:
     ec2 = world.client("ec2", HOME)
     ec2.create_launch_template(LaunchTemplateName="bad", LaunchTemplateData={"ImageId": IMAGE, "UserData": "?"})
     with pytest.raises(ClientError, match="Invalid BASE64"):
         ec2.run_instances(LaunchTemplate={"LaunchTemplateName": "bad"}, MinCount=1, MaxCount=1)
 
 
-def test_a_dead_service_is_started_again_after_a_second(world: World) -> None:
+def test_a_dead_service_is_started_again_after_a_second(world: Sandbox) -> None:
     one = launch(world, HOME)[0]
     where = address(world, HOME, one)
     first, began = get(where, "/pid"), time.monotonic()
@@ -108,7 +108,7 @@ def test_a_dead_service_is_started_again_after_a_second(world: World) -> None:
     assert time.monotonic() - began >= 1.0
 
 
-def test_killing_a_service_kills_what_it_started_and_spares_the_others(world: World) -> None:
+def test_killing_a_service_kills_what_it_started_and_spares_the_others(world: Sandbox) -> None:
     one = launch(world, HOME)[0]
     eventually(lambda: len(processes.marked(mark(world, HOME, one, "show/"))) == 2)
     shows = processes.marked(mark(world, HOME, one, "show/"))
@@ -118,7 +118,7 @@ def test_killing_a_service_kills_what_it_started_and_spares_the_others(world: Wo
     assert get(address(world, HOME, one), "/pid") == web
 
 
-def test_a_hung_service_answers_nobody_until_it_thaws(world: World) -> None:
+def test_a_hung_service_answers_nobody_until_it_thaws(world: Sandbox) -> None:
     one = launch(world, HOME)[0]
     where = address(world, HOME, one)
     pid = get(where, "/pid")
@@ -130,7 +130,7 @@ def test_a_hung_service_answers_nobody_until_it_thaws(world: World) -> None:
 
 
 @pytest.mark.parametrize("act", ["kill", "hang", "thaw"])
-def test_faults_of_what_is_not_there_are_refused(world: World, act: str) -> None:
+def test_faults_of_what_is_not_there_are_refused(world: Sandbox, act: str) -> None:
     one = launch(world, HOME)[0]
     with pytest.raises(WorldError, match="no service 'nothing'"):
         getattr(world, act)(one, "nothing")
@@ -138,7 +138,7 @@ def test_faults_of_what_is_not_there_are_refused(world: World, act: str) -> None
         getattr(world, act)("i-0", "web")
 
 
-def test_stop_ends_the_processes_and_start_begins_them_anew_at_the_same_address(world: World) -> None:
+def test_stop_ends_the_processes_and_start_begins_them_anew_at_the_same_address(world: Sandbox) -> None:
     ec2, one = world.client("ec2", HOME), launch(world, HOME)[0]
     where = address(world, HOME, one)
     before = get(where, "/pid")
@@ -156,7 +156,7 @@ def test_stop_ends_the_processes_and_start_begins_them_anew_at_the_same_address(
     assert (disk(world, HOME, one) / "kept").read_text() == "on the disk"
 
 
-def test_a_service_that_ignores_sigterm_is_killed_by_stop(world: World, tmp_path: Path) -> None:
+def test_a_service_that_ignores_sigterm_is_killed_by_stop(world: Sandbox, tmp_path: Path) -> None:
     world.image("ami-0123456789abcdef2", {"deaf": f"exec {sys.executable} -S -c \"import signal, time, pathlib; "
                 "signal.signal(15, signal.SIG_IGN); pathlib.Path('ready').touch(); time.sleep(1000)\""})
     made = world.client("ec2", HOME).run_instances(ImageId="ami-0123456789abcdef2", MinCount=1, MaxCount=1)
@@ -169,7 +169,7 @@ def test_a_service_that_ignores_sigterm_is_killed_by_stop(world: World, tmp_path
     assert not processes.marked(mark(world, HOME, one))
 
 
-def test_terminate_ends_it_for_good(world: World) -> None:
+def test_terminate_ends_it_for_good(world: Sandbox) -> None:
     ec2, one = world.client("ec2", HOME), launch(world, HOME)[0]
     home = disk(world, HOME, one)
     changed = ec2.terminate_instances(InstanceIds=[one])["TerminatingInstances"][0]
@@ -180,7 +180,7 @@ def test_terminate_ends_it_for_good(world: World) -> None:
         ec2.start_instances(InstanceIds=[one])
 
 
-def test_a_stopped_instance_can_be_terminated_and_not_rebooted(world: World) -> None:
+def test_a_stopped_instance_can_be_terminated_and_not_rebooted(world: Sandbox) -> None:
     ec2, one = world.client("ec2", HOME), launch(world, HOME)[0]
     ec2.stop_instances(InstanceIds=[one])
     with pytest.raises(ClientError, match="IncorrectInstanceState"):
@@ -192,7 +192,7 @@ def test_a_stopped_instance_can_be_terminated_and_not_rebooted(world: World) -> 
     eventually(lambda: state(world, HOME, one) == "terminated")
 
 
-def test_reboot_begins_the_processes_anew_without_a_change_of_state(world: World) -> None:
+def test_reboot_begins_the_processes_anew_without_a_change_of_state(world: Sandbox) -> None:
     one = launch(world, HOME)[0]
     before = get(address(world, HOME, one), "/pid")
     world.client("ec2", HOME).reboot_instances(InstanceIds=[one])
@@ -200,7 +200,7 @@ def test_reboot_begins_the_processes_anew_without_a_change_of_state(world: World
     eventually(lambda: get(address(world, HOME, one), "/pid") not in ("", before))
 
 
-def test_an_instance_without_power_is_running_and_impaired_until_it_is_stopped_and_started(world: World) -> None:
+def test_an_instance_without_power_is_running_and_impaired_until_it_is_stopped_and_started(world: Sandbox) -> None:
     ec2, one = world.client("ec2", HOME), launch(world, HOME)[0]
     world.power_off(one)
     assert not processes.marked(mark(world, HOME, one))
@@ -212,7 +212,7 @@ def test_an_instance_without_power_is_running_and_impaired_until_it_is_stopped_a
     eventually(lambda: checks(world, HOME, one) == ("ok", "ok"))
 
 
-def test_reboot_counts_also_in_the_middle_of_booting(world: World) -> None:
+def test_reboot_counts_also_in_the_middle_of_booting(world: Sandbox) -> None:
     ec2, one = world.client("ec2", HOME), launch(world, HOME)[0]
     before = eventually(lambda: get(address(world, HOME, one), "/pid"))
     for _ in range(2):
@@ -221,7 +221,7 @@ def test_reboot_counts_also_in_the_middle_of_booting(world: World) -> None:
     assert state(world, HOME, one) == "running"
 
 
-def test_a_destroyed_instance_is_terminated(world: World) -> None:
+def test_a_destroyed_instance_is_terminated(world: Sandbox) -> None:
     one = launch(world, HOME)[0]
     world.destroy(one)
     assert not processes.marked(mark(world, HOME, one))
@@ -230,7 +230,7 @@ def test_a_destroyed_instance_is_terminated(world: World) -> None:
         world.power_off(one)
 
 
-def test_a_region_dies_with_its_instances_and_comes_back_with_them(world: World) -> None:
+def test_a_region_dies_with_its_instances_and_comes_back_with_them(world: Sandbox) -> None:
     here, there = launch(world, HOME)[0], launch(world, OTHER)[0]
     where, far = address(world, HOME, here), get(address(world, OTHER, there), "/pid")
     before = get(where, "/pid")
@@ -244,21 +244,21 @@ def test_a_region_dies_with_its_instances_and_comes_back_with_them(world: World)
     assert state(world, HOME, here) == "running"
 
 
-def test_what_a_service_wrote_can_be_read(world: World) -> None:
+def test_what_a_service_wrote_can_be_read(world: Sandbox) -> None:
     world.image("ami-0123456789abcdef3", {"talk": "echo out; echo err >&2; exec sleep 1000"})
     made = world.client("ec2", HOME).run_instances(ImageId="ami-0123456789abcdef3", MinCount=1, MaxCount=1)
     eventually(lambda: world.log(made["Instances"][0]["InstanceId"], "talk") == "out\nerr\n")
 
 
 @pytest.mark.parametrize("services", [{"a/b": "true"}, {"": "true"}, {"-": "true"}, {"a b": "true"}, {"a": 1}])
-def test_an_image_with_a_bad_service_is_refused(world: World, services: dict[str, Any]) -> None:
+def test_an_image_with_a_bad_service_is_refused(world: Sandbox, services: dict[str, Any]) -> None:
     with pytest.raises(WorldError, match="image: "):
         world.image("ami-0123456789abcdef4", services)
 
 
-def test_two_sandboxes_never_share_an_address(world: World) -> None:
+def test_two_sandboxes_never_share_an_address(world: Sandbox) -> None:
     mine = launch(world, HOME)[0]
-    with World.start() as other:
+    with Sandbox.start() as other:
         made = other.client("ec2", HOME).run_instances(ImageId=IMAGE, MinCount=1, MaxCount=1)["Instances"][0]
         block = made["PrivateIpAddress"].split(".")[1]
     assert block != address(world, HOME, mine).split(".")[1]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sandbox import processes
-from sandbox.world import World
+from sandbox.world import Sandbox
 from tests.world.conftest import make_lambda
 from tests.world.eventually import eventually
 from tests.world.fleets import Fleet
@@ -18,9 +18,9 @@ pytestmark = pytest.mark.world
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A sandbox with an image of web servers, twenty times as fast as AWS."""
-    with World.start() as made:
+    with Sandbox.start() as made:
         add_image(made, tmp_path_factory.mktemp("image"))
         made.pace(20)
         yield made
@@ -43,7 +43,7 @@ TEMPLATE: dict[str, Any] = {
             "Version": {"Fn::GetAtt": ["Template", "LatestVersionNumber"]}}}}}
 
 
-def test_a_template_makes_and_takes_away_the_same(world: World) -> None:
+def test_a_template_makes_and_takes_away_the_same(world: Sandbox) -> None:
     stacks, asg = world.client("cloudformation", HOME), world.client("autoscaling", HOME)
     stacks.create_stack(StackName="site", TemplateBody=json.dumps({
         "Resources": TEMPLATE, "Outputs": {"Name": {"Value": {"Fn::GetAtt": ["Balancer", "DNSName"]}},
@@ -66,7 +66,7 @@ def test_a_template_makes_and_takes_away_the_same(world: World) -> None:
     assert get(host, port=BALANCED) == ""
 
 
-def test_an_update_that_names_no_capacity_leaves_it_as_it_is(world: World) -> None:
+def test_an_update_that_names_no_capacity_leaves_it_as_it_is(world: Sandbox) -> None:
     stacks, asg = world.client("cloudformation", HOME), world.client("autoscaling", HOME)
     resources = {name: TEMPLATE[name] for name in ("Template", "Group")}
     plain = {key: value for key, value in resources["Group"]["Properties"].items() if key != "TargetGroupARNs"}
@@ -81,7 +81,7 @@ def test_an_update_that_names_no_capacity_leaves_it_as_it_is(world: World) -> No
     assert (shown["MinSize"], shown["DesiredCapacity"], shown["MaxSize"]) == (2, 3, 3)
 
 
-def test_a_template_with_a_bad_target_group_fails(world: World) -> None:
+def test_a_template_with_a_bad_target_group_fails(world: Sandbox) -> None:
     stacks = world.client("cloudformation", HOME)
     bad = {"Type": TEMPLATE["Targets"]["Type"],
            "Properties": TEMPLATE["Targets"]["Properties"] | {"HealthCheckPort": "soon"}}
@@ -104,7 +104,7 @@ def handler(event, context):
 """
 
 
-def test_policies_hold_for_the_group_of_an_instance(world: World) -> None:
+def test_policies_hold_for_the_group_of_an_instance(world: Sandbox) -> None:
     mine, other = Fleet(world, "mine", 1), Fleet(world, "other", 1)
     ids, others = mine.steady(1), other.steady(1)
     make_lambda(world, HOME, "replacer", CALLER, allow=[{
@@ -121,7 +121,7 @@ def test_policies_hold_for_the_group_of_an_instance(world: World) -> None:
     assert other.steady(1) == others
 
 
-def test_a_region_comes_back_with_its_groups_as_they_were(world: World) -> None:
+def test_a_region_comes_back_with_its_groups_as_they_were(world: Sandbox) -> None:
     fleet = Fleet(world, "returns", balanced=True)
     ids = fleet.steady(2)
     world.stop_region(HOME)

@@ -25,7 +25,7 @@ from botocore.exceptions import ClientError
 
 from sandbox import processes
 from sandbox.gate import SECRET_HEADER
-from sandbox.world import ROOT, World, WorldError
+from sandbox.world import ROOT, Sandbox, WorldError
 from tests.world.conftest import make_lambda
 from tests.world.eventually import SECONDS, eventually
 
@@ -34,7 +34,7 @@ HOME, OTHER = "eu-west-1", "us-east-1"
 ALL = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
 
 
-def call(world: World, key: str, secret: str, headers: dict[str, str] | None = None) -> tuple[int, str]:
+def call(world: Sandbox, key: str, secret: str, headers: dict[str, str] | None = None) -> tuple[int, str]:
     """A ListQueues signed with `key` and `secret`, with more `headers`; status and body."""
     body = b"{}"
     request = AWSRequest("POST", world.endpoint + "/", data=body, headers={
@@ -54,48 +54,48 @@ def ask(url: str, body: bytes | None = None, headers: dict[str, str] | None = No
         return error.code, error.read().decode()
 
 
-def test_the_operator_is_let_in(empty: World) -> None:
+def test_the_operator_is_let_in(empty: Sandbox) -> None:
     assert call(empty, empty.state.access_key, empty.state.secret_key)[0] == 200
 
 
 @pytest.mark.parametrize("headers", [
     {"Origin": "http://evil.example"}, {"Origin": "null"}, {"Host": "evil.example"}, {"Host": "localhost.evil.test"}])
-def test_a_web_page_is_refused_even_with_good_keys(empty: World, headers: dict[str, str]) -> None:
+def test_a_web_page_is_refused_even_with_good_keys(empty: Sandbox, headers: dict[str, str]) -> None:
     status, body = call(empty, empty.state.access_key, empty.state.secret_key, headers)
     assert (status, "web pages" in body) == (403, True)
 
 
 @pytest.mark.parametrize("key", ["", "test", "111122223333", "000000000000", "AKIAIOSFODNN7EXAMPLE"])
-def test_keys_of_another_run_and_the_emulators_own_are_refused(empty: World, key: str) -> None:
+def test_keys_of_another_run_and_the_emulators_own_are_refused(empty: Sandbox, key: str) -> None:
     status, body = call(empty, key, "test")
     assert (status, "keys of its own run" in body) == (403, True)
 
 
-def test_the_right_key_with_the_wrong_secret_is_refused(empty: World) -> None:
+def test_the_right_key_with_the_wrong_secret_is_refused(empty: Sandbox) -> None:
     status, body = call(empty, empty.state.access_key, "guessed")
     assert status == 403 and "signature" in body.lower()
 
 
 @pytest.mark.parametrize("path", ["_ministack/reset", "_ministack/health", "_ministack/config", "_aws/sqs/messages"])
-def test_the_emulators_own_doors_are_shut(empty: World, path: str) -> None:
+def test_the_emulators_own_doors_are_shut(empty: Sandbox, path: str) -> None:
     assert ask(f"{empty.endpoint}/{path}")[0] == 403
 
 
 @pytest.mark.parametrize("secret", ["", "guessed"])
-def test_the_control_door_wants_the_secret(empty: World, secret: str) -> None:
+def test_the_control_door_wants_the_secret(empty: Sandbox, secret: str) -> None:
     asked = ask(f"{empty.endpoint}/_world/stop", b'{"region": "eu-west-1"}', {SECRET_HEADER: secret})
     assert asked[0] == 403
     assert empty.control("stopped") == []
 
 
-def test_a_wrong_control_command_is_told_in_words(empty: World) -> None:
+def test_a_wrong_control_command_is_told_in_words(empty: Sandbox) -> None:
     with pytest.raises(WorldError, match="'burn' is not a command"):
         empty.control("burn")
     with pytest.raises(WorldError, match="region"):
         empty.control("stop")
 
 
-def test_it_listens_on_loopback_only(empty: World) -> None:
+def test_it_listens_on_loopback_only(empty: Sandbox) -> None:
     port = int(empty.endpoint.rsplit(":", 1)[1])
     inode_owner = Path(f"/proc/{empty.state.pid}/net/tcp").read_text().splitlines()[1:]
     listening = [line.split()[1] for line in inode_owner if line.split()[3] == "0A"]
@@ -116,7 +116,7 @@ def test_a_lambda_sees_neither_this_machines_environment_nor_its_packages(monkey
         import boto3
         return {"env": dict(os.environ), "path": sys.path, "chalice": chalice is not None}
     """
-    with World.start() as world:
+    with Sandbox.start() as world:
         make_lambda(world, HOME, "see", textwrap.dedent(source))
         seen = json.loads(world.client("lambda", HOME).invoke(FunctionName="see")["Payload"].read())
     values = " ".join(seen["env"].values())
@@ -126,7 +126,7 @@ def test_a_lambda_sees_neither_this_machines_environment_nor_its_packages(monkey
     assert not seen["chalice"] and not [path for path in seen["path"] if "site-packages" in path]
 
 
-def test_a_stopped_region_answers_nobody_and_comes_back_with_all_it_had(empty: World) -> None:
+def test_a_stopped_region_answers_nobody_and_comes_back_with_all_it_had(empty: Sandbox) -> None:
     empty.client("sqs", HOME).create_queue(QueueName="kept")
     empty.stop_region(HOME)
     try:
@@ -147,7 +147,7 @@ def handler(event, context):
 """
 
 
-def test_stopping_a_region_kills_its_lambdas_and_what_they_started(empty: World) -> None:
+def test_stopping_a_region_kills_its_lambdas_and_what_they_started(empty: Sandbox) -> None:
     pids = {}
     for region in (HOME, OTHER):
         queue = empty.client("sqs", region).create_queue(QueueName="pids")["QueueUrl"]
@@ -164,7 +164,7 @@ def test_stopping_a_region_kills_its_lambdas_and_what_they_started(empty: World)
         empty.start_region(HOME)
 
 
-def test_a_stopped_region_polls_no_queue(empty: World) -> None:
+def test_a_stopped_region_polls_no_queue(empty: Sandbox) -> None:
     sqs, source = empty.client("sqs", HOME), "def handler(event, context): return {}"
     queue = sqs.create_queue(QueueName="polled", Attributes={"VisibilityTimeout": "60"})["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
@@ -185,7 +185,7 @@ def test_a_stopped_region_polls_no_queue(empty: World) -> None:
     eventually(lambda: depth(sqs, queue) == 0)
 
 
-def test_a_malformed_batch_response_returns_the_batch(empty: World) -> None:
+def test_a_malformed_batch_response_returns_the_batch(empty: Sandbox) -> None:
     sqs = empty.client("sqs", HOME)
     queue = sqs.create_queue(QueueName="malformed", Attributes={"VisibilityTimeout": "6"})["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
@@ -207,7 +207,7 @@ def handler(event, context):
 @pytest.mark.parametrize(
     ("kind", "code"), [("throttled", "ThrottlingException"), ("unavailable", "ServiceUnavailable"),
                          ("refused", "ValidationError")])
-def test_one_action_can_be_refused_in_one_region(empty: World, kind: str, code: str) -> None:
+def test_one_action_can_be_refused_in_one_region(empty: Sandbox, kind: str, code: str) -> None:
     empty.refuse("sqs:ListQueues", region=HOME, kind=kind)
     try:
         with pytest.raises(ClientError, match=code):
@@ -220,7 +220,7 @@ def test_one_action_can_be_refused_in_one_region(empty: World, kind: str, code: 
 
 
 @pytest.mark.parametrize("service", ["s3", "sns", "iam", "sqs", "lambda", "cloudwatch", "cloudformation"])
-def test_every_protocol_can_read_a_refusal(empty: World, service: str) -> None:
+def test_every_protocol_can_read_a_refusal(empty: Sandbox, service: str) -> None:
     empty.refuse(f"{service}:*")
     client, call = empty.client(service, OTHER), {
         "s3": "list_buckets", "sns": "list_topics", "iam": "list_users", "sqs": "list_queues",
@@ -238,7 +238,7 @@ def test_every_protocol_can_read_a_refusal(empty: World, service: str) -> None:
     getattr(client, call)()
 
 
-def test_a_refusal_ends_after_so_many_times(empty: World) -> None:
+def test_a_refusal_ends_after_so_many_times(empty: Sandbox) -> None:
     empty.refuse("sqs:*", region=HOME, times=1)
     once = boto3.client("sqs", HOME, endpoint_url=empty.endpoint, aws_access_key_id=empty.state.access_key,
                         aws_secret_access_key=empty.state.secret_key, config=Config(retries={"total_max_attempts": 1}))
@@ -247,7 +247,7 @@ def test_a_refusal_ends_after_so_many_times(empty: World) -> None:
     once.list_queues()
 
 
-def global_table(world: World, name: str, **more: Any) -> None:
+def global_table(world: Sandbox, name: str, **more: Any) -> None:
     """A GlobalTable in HOME and OTHER, by CloudFormation."""
     properties = {
         "TableName": name, "BillingMode": "PAY_PER_REQUEST",
@@ -260,18 +260,18 @@ def global_table(world: World, name: str, **more: Any) -> None:
     client.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 1})
 
 
-def item(world: World, region: str, table: str) -> Any:
+def item(world: Sandbox, region: str, table: str) -> Any:
     """The value of the item `a` as `region` has it."""
     found = world.client("dynamodb", region).get_item(TableName=table, Key={"pk": {"S": "a"}}, ConsistentRead=True)
     return found.get("Item", {}).get("v", {}).get("S")
 
 
-def put(world: World, region: str, table: str, value: str, **more: Any) -> None:
+def put(world: Sandbox, region: str, table: str, value: str, **more: Any) -> None:
     """Write the item `a`."""
     world.client("dynamodb", region).put_item(TableName=table, Item={"pk": {"S": "a"}, "v": {"S": value}}, **more)
 
 
-def test_copies_of_a_plain_global_table_arrive_late_and_the_last_writer_wins(empty: World) -> None:
+def test_copies_of_a_plain_global_table_arrive_late_and_the_last_writer_wins(empty: Sandbox) -> None:
     global_table(empty, "plain", StreamSpecification={"StreamViewType": "NEW_AND_OLD_IMAGES"})
     empty.lag(6.0)
     try:
@@ -285,7 +285,7 @@ def test_copies_of_a_plain_global_table_arrive_late_and_the_last_writer_wins(emp
         empty.clear_faults()
 
 
-def test_a_strongly_consistent_global_table_lets_one_region_win(empty: World) -> None:
+def test_a_strongly_consistent_global_table_lets_one_region_win(empty: Sandbox) -> None:
     global_table(empty, "strong", MultiRegionConsistency="STRONG")
     empty.lag(1.0)
     try:
@@ -297,7 +297,7 @@ def test_a_strongly_consistent_global_table_lets_one_region_win(empty: World) ->
     assert item(empty, OTHER, "strong") == "first"
 
 
-def test_embedded_metrics_become_metrics(empty: World) -> None:
+def test_embedded_metrics_become_metrics(empty: Sandbox) -> None:
     make_lambda(empty, HOME, "metric", """
 import json
 def handler(event, context):
@@ -354,15 +354,15 @@ def test_nothing_is_left_when_the_parent_ends(number: signal.Signals) -> None:
 def test_a_published_world_is_found_by_others_and_gone_afterwards(tmp_path: Path, monkeypatch: Any) -> None:
     state = tmp_path / "state.json"
     monkeypatch.setattr("sandbox.world.STATE", state)
-    assert World.find() is None
-    with World.start(publish=True, stage="demo", regions=(HOME,)) as world:
+    assert Sandbox.find() is None
+    with Sandbox.start(publish=True, stage="demo", regions=(HOME,)) as world:
         assert state.stat().st_mode & 0o777 == 0o600
-        found = World.find()
+        found = Sandbox.find()
         assert found and found.state == world.state and found.state.regions == (HOME,)
         found.client("sqs", HOME).list_queues()
-        with pytest.raises(WorldError, match="another sandbox is running"), World.start(publish=True):
+        with pytest.raises(WorldError, match="another sandbox is running"), Sandbox.start(publish=True):
             pass
-    assert World.find() is None and not state.exists()
+    assert Sandbox.find() is None and not state.exists()
 
 
 def alive(pid: int) -> bool:
@@ -380,7 +380,7 @@ def depth(sqs: Any, queue: str) -> int:
     return sum(int(found[f"ApproximateNumberOfMessages{name}"]) for name in names)
 
 
-def test_no_line_of_a_lambdas_log_is_lost_or_belongs_to_another_invocation(empty: World) -> None:
+def test_no_line_of_a_lambdas_log_is_lost_or_belongs_to_another_invocation(empty: Sandbox) -> None:
     source = "import sys\ndef handler(event, context):\n    for n in range(200): print(event['n'], n)\n    return {}\n"
     make_lambda(empty, "eu-west-1", "chatty", source)
     lambdas = empty.client("lambda", "eu-west-1")

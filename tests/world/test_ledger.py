@@ -8,10 +8,10 @@ import pytest
 from botocore.exceptions import ClientError
 
 from chalicelib import cloud
-from chalicelib.ledger import DynamoTable, Item, Replicas, Table
+from chalicelib.ledger import DynamoStore, Item, ReplicatedStore, Store
 from sandbox.faults import THROTTLED
 from sandbox.simulation.parts import MemoryTable
-from sandbox.world import World
+from sandbox.world import Sandbox
 
 pytestmark = pytest.mark.world
 
@@ -19,46 +19,46 @@ REGION = "eu-west-1"
 
 
 @pytest.fixture(scope="module")
-def dynamo(empty: World) -> Iterator[DynamoTable]:
+def dynamo(empty: Sandbox) -> Iterator[DynamoStore]:
     empty.client("dynamodb", REGION).create_table(
         TableName="ledger", BillingMode="PAY_PER_REQUEST",
         KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
         AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")])
     original = cloud.client
     cloud.client = empty.client  # type: ignore[assignment]
-    yield DynamoTable("ledger", REGION)
+    yield DynamoStore("ledger", REGION)
     cloud.client = original
 
 
 @pytest.fixture(params=["dynamodb", "memory"])
-def table(request: pytest.FixtureRequest, dynamo: DynamoTable) -> Table:
+def table(request: pytest.FixtureRequest, dynamo: DynamoStore) -> Store:
     return dynamo if request.param == "dynamodb" else MemoryTable()
 
 
-def test_create_swap_and_delete_are_conditional(table: Table) -> None:
+def test_create_swap_and_delete_are_conditional(table: Store) -> None:
     first = table.create("a", "1", {"x": [1, {"y": None}]})
     assert first == Item("a", "1", 1, {"x": [1, {"y": None}]})
     assert table.get("a", "1") == first
     assert table.create("a", "1", {}) is None
-    second = table.swap(first, {"x": 2})
+    second = table.compare_and_set(first, {"x": 2})
     assert second == Item("a", "1", 2, {"x": 2})
-    assert table.swap(first, {"x": 3}) is None
+    assert table.compare_and_set(first, {"x": 3}) is None
     assert table.delete(first) is False
     assert table.delete(second) is True
     assert table.get("a", "1") is None
     assert table.delete(second) is True
 
 
-def test_a_write_repeated_with_its_mark_is_one_write(table: Table) -> None:
-    first = table.create("m", "1", {"x": 1}, writer="me")
+def test_a_write_repeated_with_its_mark_is_one_write(table: Store) -> None:
+    first = table.create("m", "1", {"x": 1}, write_id="me")
     assert first is not None
-    assert table.create("m", "1", {"x": 1}, writer="me") == first
-    assert table.create("m", "1", {"x": 1}, writer="you") is None
-    second = table.swap(first, {"x": 2}, writer="again")
-    assert table.swap(first, {"x": 2}, writer="again") == second
+    assert table.create("m", "1", {"x": 1}, write_id="me") == first
+    assert table.create("m", "1", {"x": 1}, write_id="you") is None
+    second = table.compare_and_set(first, {"x": 2}, write_id="again")
+    assert table.compare_and_set(first, {"x": 2}, write_id="again") == second
 
 
-def test_query_and_get_many(table: Table) -> None:
+def test_query_and_get_many(table: Store) -> None:
     for number in range(250):
         table.create("q", f"{number:03d}", {"n": number})
     assert [item.sk for item in table.query("q", limit=3)] == ["249", "248", "247"]
@@ -70,14 +70,14 @@ def test_query_and_get_many(table: Table) -> None:
     assert table.get_many([]) == []
 
 
-def test_expired_finds_only_what_is_past(table: Table) -> None:
+def test_expired_finds_only_what_is_past(table: Store) -> None:
     table.create("t", "old", {}, ttl=100)
     table.create("t", "new", {}, ttl=1000)
     table.create("t", "ever", {})
-    assert [item.sk for item in table.expired(500) if item.pk == "t"] == ["old"]
+    assert [item.sk for item in table.scan_expired(500) if item.pk == "t"] == ["old"]
 
 
-def test_of_many_claims_at_once_one_wins(dynamo: DynamoTable) -> None:
+def test_of_many_claims_at_once_one_wins(dynamo: DynamoStore) -> None:
     with ThreadPoolExecutor(16) as pool:
         for slot in range(20):
             won = list(pool.map(lambda worker, slot=slot: dynamo.create(
@@ -86,27 +86,27 @@ def test_of_many_claims_at_once_one_wins(dynamo: DynamoTable) -> None:
 
 
 def test_a_region_that_does_not_answer_is_unreachable_and_its_replica_is_asked(
-    dynamo: DynamoTable, empty: World
+    dynamo: DynamoStore, empty: Sandbox
 ) -> None:
     empty.stop_region(REGION)
     try:
-        with pytest.raises(cloud.Unreachable, match=REGION):
+        with pytest.raises(cloud.Unavailable, match=REGION):
             dynamo.get("a", "1")
         memory = MemoryTable()
-        assert Replicas([dynamo, memory]).create("r", "1", {"x": 1}) == Item("r", "1", 1, {"x": 1})
+        assert ReplicatedStore([dynamo, memory]).create("r", "1", {"x": 1}) == Item("r", "1", 1, {"x": 1})
         assert memory.get("r", "1") is not None
     finally:
         empty.start_region(REGION)
 
 
-def test_what_aws_refuses_for_good_is_no_silence(dynamo: DynamoTable) -> None:
+def test_what_aws_refuses_for_good_is_no_silence(dynamo: DynamoStore) -> None:
     with pytest.raises(ClientError, match="not found"):
-        DynamoTable("no-such-table", REGION).get("a", "1")
+        DynamoStore("no-such-table", REGION).get("a", "1")
 
 
-def test_throttling_is_silence(dynamo: DynamoTable, empty: World) -> None:
+def test_throttling_is_silence(dynamo: DynamoStore, empty: Sandbox) -> None:
     def refused(method: Any) -> None:
-        with pytest.raises(cloud.Unreachable):
+        with pytest.raises(cloud.Unavailable):
             method()
 
     empty.refuse("dynamodb:GetItem", kind=THROTTLED)

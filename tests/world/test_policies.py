@@ -9,7 +9,7 @@ import pytest
 from chalicelib.fleet import parse
 from chalicelib.schedules.records import lock_key
 from commands import packaging
-from sandbox.world import World
+from sandbox.world import Sandbox
 from tests.project import copy
 from tests.world.least_privilege import STANDBY, Exercise, Lambdas, LeastPrivilege, deploy, numbers
 
@@ -71,8 +71,8 @@ def sweep(on: Lambdas) -> None:
     """A standby finds a minute that home has not started, after one that it had."""
     minute = FAR + 1440 * next(numbers)
     on.started(minute - 720)
-    batch = on.records("schedule-sweeps", {"minute": minute}, region=STANDBY)
-    on.invoke("schedules_sweep", batch, STANDBY)
+    batch = on.records("schedule-reconciles", {"minute": minute}, region=STANDBY)
+    on.invoke("schedules_reconcile", batch, STANDBY)
 
 
 def work(on: Lambdas) -> None:
@@ -123,7 +123,7 @@ def redrive(on: Lambdas) -> None:
 
 
 EXERCISES: dict[str, Exercise] = {
-    "schedules_tick": tick, "schedules_sweep": sweep, "schedules_work": work, "schedules_pause": pause,
+    "schedules_tick": tick, "schedules_reconcile": sweep, "schedules_work": work, "schedules_pause": pause,
     "schedules_resume": resume, "schedules_prune": prune, "tasks_work": tasks_work, "tasks_peek": peek,
     "tasks_redrive": redrive,
     "schedules_status": lambda on: on.invoke("schedules_status", {}),
@@ -142,7 +142,7 @@ def lambdas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lambdas]:
             path.unlink()
     (project / "cron" / "crontabs" / "made").write_text(CRONTAB)
     (project / "tasks" / "fine.py").write_text(TASKS)
-    with World.start() as world:
+    with Sandbox.start() as world:
         yield Lambdas(world, deploy(world, project))
 
 

@@ -10,10 +10,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from chalicelib.databases.records import MASTER, MEMORY, REPAIRS, Master, body
+from chalicelib.databases.records import MASTER, MEMORY, REPAIRS, PrimaryRecord, body
 from chalicelib.fleet import parse
 from commands import packaging
-from sandbox.world import World
+from sandbox.world import Sandbox
 from tests.peers import mariadb, process
 from tests.peers.mariadb import MariaDB
 from tests.peers.replication import LOGINS, documented
@@ -90,7 +90,7 @@ def watch(on: Lambdas) -> None:
     """A server that takes writes although another region has become the master."""
     assert isinstance(on, Servers)
     on.renewed()
-    on.put(*MASTER, body(Master(STANDBY, term=1)))
+    on.put(*MASTER, body(PrimaryRecord(STANDBY, term=1)))
     on.remember(*MEMORY, {})
     on.replica.sql("SET GLOBAL read_only = 0")
     on.invoke("databases_watch", {"apply": True})
@@ -155,7 +155,7 @@ def lambdas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
         master.sql(*documented(), "CREATE USER repl@'%' IDENTIFIED BY 'repl'",
                    "GRANT REPLICATION SLAVE ON *.* TO repl@'%'")
         (project / "fleet.toml").write_text(written((replica.address, replica.port), (master.address, master.port)))
-        world = stack.enter_context(World.start())
+        world = stack.enter_context(Sandbox.start())
         for name in SECRETS.values():
             world.client("secretsmanager", HOME).create_secret(Name=name)
         found = Servers(world, deploy(world, project, regions=[HOME]))

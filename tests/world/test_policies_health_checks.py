@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from chalicelib.fleet import parse
-from chalicelib.health_checks.records import KEY, VERDICT
+from chalicelib.health_checks.records import KEY, REGION_CHECK_PK
 from commands import packaging
 from sandbox.product import GROUP, PORT, Product
-from sandbox.world import World
+from sandbox.world import Sandbox
 from tests.project import copy
 from tests.world.least_privilege import HOME, Exercise, Lambdas, LeastPrivilege, deploy, numbers
 
@@ -49,7 +49,7 @@ def rotate(on: Lambdas) -> None:
     # Just changed, so that it stays as it is and can be published.
     parent = {"children": [1, 2], "threshold": 2, "id": on.parent, "version": 1, "changed": time.time()}
     on.remember(*KEY, {"turn": "before", "minute": 0, "checks": checks, "parent": parent, "born": next(numbers)})
-    on.drop(VERDICT, HOME)
+    on.drop(REGION_CHECK_PK, HOME)
     on.invoke("health_checks_rotate", {"apply": True})
 
 
@@ -63,7 +63,7 @@ def lambdas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
     """The real Lambdas, and a host that they can see."""
     project = copy(tmp_path_factory.mktemp("health-checks"))
     (project / "fleet.toml").write_text(WRITTEN)
-    with World.start() as world:
+    with Sandbox.start() as world:
         product = Product(world, {HOME: 1})
         product.build()
         found = Hosts(world, deploy(world, project))

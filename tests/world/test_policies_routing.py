@@ -9,7 +9,7 @@ from chalicelib.fleet import parse
 from chalicelib.routing import difference
 from chalicelib.routing.observe import prefix
 from commands import packaging
-from sandbox.world import World
+from sandbox.world import Sandbox
 from tests.peers import process
 from tests.project import copy
 from tests.world.eventually import eventually
@@ -197,7 +197,7 @@ EXERCISES: dict[str, Exercise] = {
 def lambdas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zone]:
     """The real Lambdas with a hosted zone, two entrances, and a verdict of each region's hosts."""
     doors = Doors()
-    with World.start() as world:
+    with Sandbox.start() as world:
         route53 = world.client("route53", HOME)
         made = route53.create_hosted_zone(Name="example.com", CallerReference="z")["HostedZone"]["Id"]
         project = copy(tmp_path_factory.mktemp("routing"))

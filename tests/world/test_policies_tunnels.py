@@ -15,10 +15,10 @@ from chalicelib.databases import records as databases
 from chalicelib.fleet import parse
 from chalicelib.tunnels import hosts, rotation
 from chalicelib.tunnels.keys import Key, listed
-from chalicelib.tunnels.records import CLAIMS, FAR, TRIES
+from chalicelib.tunnels.records import ATTEMPTS_MAX, EFFECTS_PK, PEER_REPORT_PK
 from commands import packaging
 from sandbox.faults import REFUSED
-from sandbox.world import World
+from sandbox.world import Sandbox
 from tests.project import copy
 from tests.world.endpoints import DOCUMENT, GROUP, PORT, SLOTS, TAG, TARGETS, Tunnels, build, leading, slot
 from tests.world.eventually import eventually
@@ -104,7 +104,7 @@ def restarting(on: Tunnels) -> None:
     key = f"2/{one}/1/1/restart"
     on.known(slot(1, seats[0], "healthy", None), slot(2, one, "restarting", False, command=key),
              slot(3, seats[2], "drained", None))
-    on.remember(CLAIMS, key, {"at": time.time(), "command": str(uuid.uuid4())})
+    on.remember(EFFECTS_PK, key, {"at": time.time(), "command": str(uuid.uuid4())})
 
 
 def dark(on: Tunnels) -> None:
@@ -114,8 +114,8 @@ def dark(on: Tunnels) -> None:
     if on.tagged:
         on.powered(serving, failing, stopped=stopped)
     now = time.time()
-    on.put(FAR, "ap-southeast-1", {"up": True, "at": now - 20})
-    on.known(slot(1, serving, "healthy", None), slot(2, failing, "drained", False, restarts=TRIES),
+    on.put(PEER_REPORT_PK, "ap-southeast-1", {"up": True, "at": now - 20})
+    on.known(slot(1, serving, "healthy", None), slot(2, failing, "drained", False, restarts=ATTEMPTS_MAX),
              slot(3, stopped, "replacing", None), dark=now - 40)
 
 
@@ -123,7 +123,7 @@ def heal(on: Lambdas) -> None:
     """Rounds in which all is done that can be, in the order in which it costs least."""
     assert isinstance(on, Tunnels)
     serving, _, back = ordinary(on)
-    on.put(FAR, HOME, {"up": True, "at": 1})
+    on.put(PEER_REPORT_PK, HOME, {"up": True, "at": 1})
     with leading(on, serving, back):
         on.invoke("tunnels_heal", {"apply": True})
     for way in (restarting, dark):
@@ -186,7 +186,7 @@ def rotate(on: Lambdas) -> None:
 
 def _nothing_pending(on: Tunnels) -> None:
     """No key is on its way."""
-    secret, name = on.world.client("secretsmanager", HOME), hosts.secret(on.stack)
+    secret, name = on.world.client("secretsmanager", HOME), hosts.private_key_secret(on.stack)
     for version, labels in secret.describe_secret(SecretId=name).get("VersionIdsToStages", {}).items():
         if "AWSPENDING" in labels:
             secret.update_secret_version_stage(SecretId=name, VersionStage="AWSPENDING", RemoveFromVersionId=version)
@@ -197,9 +197,9 @@ def _told_and_kept(on: Tunnels) -> Key:
     key = Key(bytes(32), str(uuid.uuid4()))
     for gateway in (MASTER, OTHER):
         on.world.client("ssm", gateway).put_parameter(
-            Name=hosts.public_keys(on.stack, HOME), Value=listed([key.line()]), Type="String", Overwrite=True)
+            Name=hosts.public_keys_parameter(on.stack, HOME), Value=listed([key.line()]), Type="String", Overwrite=True)
     on.world.client("secretsmanager", HOME).put_secret_value(
-        SecretId=hosts.secret(on.stack), ClientRequestToken=key.version, SecretString=key.private(),
+        SecretId=hosts.private_key_secret(on.stack), ClientRequestToken=key.version, SecretString=key.private(),
         VersionStages=["AWSPENDING"])
     return key
 
@@ -214,7 +214,7 @@ ROTATES = "tunnels_rotate_keys"
 # The world.
 
 
-def place(world: World) -> str:
+def place(world: Sandbox) -> str:
     """The networks of the shipped hosts, as fleet.toml names them."""
     ec2 = world.client("ec2", HOME)
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
@@ -226,7 +226,7 @@ def place(world: World) -> str:
 def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Tunnels]]:
     """The real Lambdas of each stage, in one region."""
     project = copy(tmp_path_factory.mktemp("tunnels"))
-    with World.start() as world:
+    with Sandbox.start() as world:
         world.pace(20)
         build(world)
         (project / "fleet.toml").write_text(WRITTEN + place(world))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from commands.packaging import Package
-from sandbox.world import World
+from sandbox.world import Sandbox
 from tests.world.eventually import eventually
 
 pytestmark = pytest.mark.world
@@ -21,7 +21,7 @@ Invoke = Callable[..., Any]
 class Queues:
     """The task queues of the home region, and what the worker wrote about them."""
 
-    def __init__(self, world: World, package: Package) -> None:
+    def __init__(self, world: Sandbox, package: Package) -> None:
         self.world, self.stack, self.region = world, package.stack, package.fleet.home
         self.sqs = world.client("sqs", self.region)
         self.since = int(time.time() * 1000)
@@ -80,7 +80,7 @@ class Queues:
 
 
 @pytest.fixture
-def queues(fleet: World, package: Package) -> Iterator[Queues]:
+def queues(fleet: Sandbox, package: Package) -> Iterator[Queues]:
     made = Queues(fleet, package)
     for name in ("default", "default-dead"):
         made.sqs.purge_queue(QueueUrl=made.url(name))

@@ -15,14 +15,14 @@ import pytest
 from botocore.exceptions import ClientError
 
 from chalicelib.tunnels import hosts as host
-from chalicelib.tunnels.declared import shipped
-from chalicelib.tunnels.greeting import LONGEST, Found, Talk
+from chalicelib.tunnels.declared import managed_name
+from chalicelib.tunnels.greeting import LONGEST, Handshake, HandshakeResult
 from sandbox import processes
 from sandbox.hosts import programs
 from sandbox.hosts.far import DATABASE, DATABASE_PORT, GATEWAY, GATEWAY_PORT, PULL
 from sandbox.hosts.programs import Programs
 from sandbox.hosts.tunnels import HEALTH, HEALTH_PORT, KEYS, STACK, TUNNEL, Tunnels, product
-from sandbox.world import World
+from sandbox.world import Sandbox
 from tests.world.eventually import eventually
 from tests.world.hosts import get
 
@@ -36,7 +36,7 @@ def tunnels(request: pytest.FixtureRequest) -> Iterator[Tunnels]:
     used = programs.found() if request.param == "real" else Programs()
     if request.param == "real" and not (used.sshd and used.mariadbd):
         pytest.skip("needs sshd and mariadbd; apt-get install openssh-server mariadb-server")
-    with World.start() as world:
+    with Sandbox.start() as world:
         world.pace(10)
         with product(world, MASTER, [HERE], most=10, programs=used) as made:
             yield made
@@ -55,20 +55,20 @@ def well(tunnels: Tunnels) -> None:
         raise AssertionError(f"{tunnels.healthy(HERE)} are healthy; {said}") from error
 
 
-def ask(place: tuple[str, int], seconds: float = 2.0) -> Found:
+def ask(place: tuple[str, int], seconds: float = 2.0) -> HandshakeResult:
     """A polite probe's finding, as any client's: through the balancer if `place` is its."""
-    talk = Talk()
+    talk = Handshake()
     try:
         with socket.create_connection(place, seconds) as connection:
             while talk.found is None:
                 data = connection.recv(LONGEST)
                 if not data:
-                    return talk.closed()
-                connection.sendall(talk.hear(data))
+                    return talk.connection_closed()
+                connection.sendall(talk.data_received(data))
     except TimeoutError:
-        return talk.late()
+        return talk.timed_out()
     except ConnectionError:
-        return talk.reset()
+        return talk.connection_reset()
     return talk.found
 
 
@@ -85,7 +85,7 @@ def health(tunnels: Tunnels, instance: str) -> str:
 def private_key(tunnels: Tunnels, stage: str = "AWSCURRENT") -> str:
     """The key in the secret."""
     found = tunnels.world.client("secretsmanager", HERE).get_secret_value(
-        SecretId=host.secret(STACK), VersionStage=stage)
+        SecretId=host.private_key_secret(STACK), VersionStage=stage)
     return str(found["SecretString"])
 
 
@@ -205,7 +205,7 @@ def test_a_key_opens_a_way_to_the_database_and_nothing_else(tunnels: Tunnels) ->
 
 
 def test_another_gateways_host_key_is_never_accepted(tunnels: Tunnels) -> None:
-    ssm, name = tunnels.world.client("ssm", HERE), host.known_hosts(STACK)
+    ssm, name = tunnels.world.client("ssm", HERE), host.known_hosts_parameter(STACK)
     right = ssm.get_parameter(Name=name)["Parameter"]["Value"]
     wrong = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
     one, _ = tunnels.hosts(HERE)
@@ -244,14 +244,14 @@ def test_a_host_may_read_its_key_and_its_gateways_host_keys_and_nothing_else(tun
     session = acting_as(tunnels, role)
     secrets = session.client("secretsmanager", endpoint_url=tunnels.world.endpoint)
     ssm = session.client("ssm", endpoint_url=tunnels.world.endpoint)
-    assert secrets.get_secret_value(SecretId=host.secret(STACK))["SecretString"]
-    assert ssm.get_parameter(Name=host.known_hosts(STACK))
+    assert secrets.get_secret_value(SecretId=host.private_key_secret(STACK))["SecretString"]
+    assert ssm.get_parameter(Name=host.known_hosts_parameter(STACK))
     for client, call, asked in (
-            (secrets, "put_secret_value", {"SecretId": host.secret(STACK), "SecretString": "mine"}),
+            (secrets, "put_secret_value", {"SecretId": host.private_key_secret(STACK), "SecretString": "mine"}),
             (secrets, "get_secret_value", {"SecretId": "another"}),
             (ssm, "get_parameter", {"Name": "/another"}),
-            (ssm, "put_parameter", {"Name": host.known_hosts(STACK), "Value": "mine", "Overwrite": True}),
-            (ssm, "send_command", {"InstanceIds": tunnels.hosts(HERE), "DocumentName": shipped(STACK)}),
+            (ssm, "put_parameter", {"Name": host.known_hosts_parameter(STACK), "Value": "mine", "Overwrite": True}),
+            (ssm, "send_command", {"InstanceIds": tunnels.hosts(HERE), "DocumentName": managed_name(STACK)}),
             (session.client("ec2", endpoint_url=tunnels.world.endpoint), "describe_instances", {})):
         with pytest.raises(ClientError, match=r"AccessDenied|UnauthorizedOperation"):
             getattr(client, call)(**asked)
@@ -273,17 +273,18 @@ def test_without_systems_manager_and_secrets_manager_tunnels_come_back_all_the_s
 def test_a_key_that_the_gateway_was_not_told_of_is_not_taken_though_the_old_one_would_be(tunnels: Tunnels) -> None:
     secrets, one = tunnels.world.client("secretsmanager", HERE), tunnels.hosts(HERE)[0]
     stranger = asyncssh.generate_private_key("ssh-ed25519").export_private_key().decode()
-    made = secrets.put_secret_value(SecretId=host.secret(STACK), SecretString=stranger, VersionStages=["AWSPENDING"])
+    made = secrets.put_secret_value(SecretId=host.private_key_secret(STACK), SecretString=stranger,
+                                    VersionStages=["AWSPENDING"])
     try:
         said = tunnels.send(HERE, one, "reload-keys")
     finally:
         secrets.update_secret_version_stage(
-            SecretId=host.secret(STACK), VersionStage="AWSPENDING", RemoveFromVersionId=made["VersionId"])
+            SecretId=host.private_key_secret(STACK), VersionStage="AWSPENDING", RemoveFromVersionId=made["VersionId"])
     assert (said["Status"], said["ResponseCode"]) == ("Failed", 3), said
     assert (folder(tunnels, one) / "run" / "key").read_text() == private_key(tunnels)
 
 
-@pytest.mark.parametrize(("group", "allowed"), [(shipped(STACK), True), ("another", False)])
+@pytest.mark.parametrize(("group", "allowed"), [(managed_name(STACK), True), ("another", False)])
 def test_who_may_command_the_hosts_of_one_group_may_command_no_others(
     tunnels: Tunnels, group: str, allowed: bool
 ) -> None:
@@ -292,13 +293,30 @@ def test_who_may_command_the_hosts_of_one_group_may_command_no_others(
     iam.create_role(RoleName=role, AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [
         {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}]}))
     which = {"StringEquals": {"ssm:resourceTag/aws:autoscaling:groupName": group}}
-    iam.put_role_policy(RoleName=role, PolicyName="own", PolicyDocument=json.dumps({
-        "Version": "2012-10-17", "Statement": [
-            {"Effect": "Allow", "Action": "ssm:SendCommand", "Resource": f"arn:aws:ssm:*:*:document/{shipped(STACK)}"},
-            {"Effect": "Allow", "Action": "ssm:SendCommand", "Resource": "arn:aws:ec2:*:*:instance/*",
-             "Condition": which}]}))
+    iam.put_role_policy(
+        RoleName=role,
+        PolicyName="own",
+        PolicyDocument=json.dumps(
+            {
+                "Version": "2012-10-17",
+                "Statement": [
+                    {
+                        "Effect": "Allow",
+                        "Action": "ssm:SendCommand",
+                        "Resource": f"arn:aws:ssm:*:*:document/{managed_name(STACK)}",
+                    },
+                    {
+                        "Effect": "Allow",
+                        "Action": "ssm:SendCommand",
+                        "Resource": "arn:aws:ec2:*:*:instance/*",
+                        "Condition": which,
+                    },
+                ],
+            }
+        ),
+    )
     ssm = acting_as(tunnels, role).client("ssm", endpoint_url=tunnels.world.endpoint)
-    asked = {"InstanceIds": tunnels.hosts(HERE)[:1], "DocumentName": shipped(STACK)}
+    asked = {"InstanceIds": tunnels.hosts(HERE)[:1], "DocumentName": managed_name(STACK)}
     if allowed:
         assert ssm.send_command(**asked, Parameters={"Action": ["reload-keys"]})["Command"]["CommandId"]
     else:

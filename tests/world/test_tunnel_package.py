@@ -10,7 +10,7 @@ from sandbox.hosts.far import Far
 from sandbox.hosts.keyring import Keyring
 from sandbox.hosts.programs import Programs
 from sandbox.hosts.tunnels import Tunnels, image, tables
-from sandbox.world import World
+from sandbox.world import Sandbox
 from tests.project import copy
 from tests.world.eventually import eventually
 from tests.world.test_tunnel_hosts import ask
@@ -32,7 +32,7 @@ timeout = "2m"
 
 def test_it_brings_hosts_to_every_region_but_the_masters(tmp_path: Path) -> None:
     project = copy(tmp_path)
-    with World.start() as world, tempfile.TemporaryDirectory() as folder:
+    with Sandbox.start() as world, tempfile.TemporaryDirectory() as folder:
         world.pace(10)
         keyring = Keyring(Path(folder), world, Programs())
         far = Far(world, MASTER, "shop-test", keyring, Programs(), most=10)

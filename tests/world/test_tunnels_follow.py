@@ -10,14 +10,14 @@ import pytest
 
 from chalicelib import fleet
 from chalicelib.databases import records as databases
-from chalicelib.tunnels.records import Memory
+from chalicelib.tunnels.records import TunnelState
 from commands.bench_tunnels_healers import Place, at_work, furnish
 from sandbox.hosts import programs
 from sandbox.hosts.far import Far
 from sandbox.hosts.keyring import Keyring
 from sandbox.hosts.programs import Programs
 from sandbox.hosts.tunnels import NAME, STACK, STAGE, Tunnels, image, remembered, tables
-from sandbox.world import World
+from sandbox.world import Sandbox
 from tests.world.eventually import eventually
 from tests.world.test_tunnel_hosts import ask, folder
 
@@ -29,7 +29,7 @@ COORDINATION = "coordination"
 class Town:
     """Two regions that may have the master, and one with tunnel hosts that know the way to both."""
 
-    def __init__(self, world: World, folder: Path, used: Programs) -> None:
+    def __init__(self, world: Sandbox, folder: Path, used: Programs) -> None:
         self.world = world
         keyring = Keyring(folder, world, used)
         self.home, self.away = (Far(world, region, STACK, keyring, used, 10) for region in (HOME, AWAY))
@@ -49,23 +49,23 @@ class Town:
         """What `databases.promote` leaves in the coordination table."""
         body = {"region": region, "term": 1, "since": 1, "fenced": fenced}
         self.world.client("dynamodb", HOME).put_item(TableName=COORDINATION, Item={
-            "pk": {"S": databases.MASTER[0]}, "sk": {"S": databases.MASTER[1]}, "rev": {"N": "1"},
+            "pk": {"S": databases.MASTER[0]}, "sk": {"S": databases.MASTER[1]}, "version": {"N": "1"},
             "body": {"S": json.dumps(body)}})
 
-    def memory(self) -> Memory:
+    def memory(self) -> TunnelState:
         """What the healers remember."""
         return remembered(self.world, HERE, NAME)[0]
 
     def lead(self, region: str) -> bool:
         """Whether both hosts are well, and known to lead there."""
         memory = self.memory()
-        return self.tunnels.sound(HERE, memory) and {slot.leads for slot in memory.slots} == {region}
+        return self.tunnels.sound(HERE, memory) and {slot.connected_region for slot in memory.slots} == {region}
 
 
 @pytest.fixture
 def town() -> Iterator[Town]:
     """By the real programs, where they are found."""
-    with World.start() as world, tempfile.TemporaryDirectory() as place:
+    with Sandbox.start() as world, tempfile.TemporaryDirectory() as place:
         world.pace(5)
         made = Town(world, Path(place), programs.found())
         with at_work(made.place, "1", world.environment):
@@ -79,8 +79,8 @@ def test_tunnels_follow_the_master_as_soon_as_its_gateway_lets_them_in(town: Tow
     ec2.stop_instances(InstanceIds=[town.away.gateway])
     eventually(lambda: _state(ec2, town.away.gateway) == "stopped")
     town.promote(AWAY, HOME)
-    eventually(lambda: all(slot.turns for slot in town.memory().slots))
-    eventually(lambda: all(slot.turns > 1 for slot in town.memory().slots))
+    eventually(lambda: all(slot.repoint_attempts for slot in town.memory().slots))
+    eventually(lambda: all(slot.repoint_attempts > 1 for slot in town.memory().slots))
     assert not tunnels.healthy(HERE) and ask(tunnels.entrance(HERE)).side != "up", "the former master still answers"
     ec2.start_instances(InstanceIds=[town.away.gateway])
     eventually(lambda: town.lead(AWAY))

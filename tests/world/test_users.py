@@ -14,7 +14,7 @@ from chalicelib.routing import geography
 from commands import packaging, release, wheels
 from commands.demo_users import COUNTRIES, Crowd, settled
 from sandbox.product import HOSTNAME, PORT, Product
-from sandbox.world import World
+from sandbox.world import Sandbox
 from tests.world.eventually import eventually
 
 pytestmark = pytest.mark.world
@@ -44,7 +44,7 @@ hold = "0s"
 class Served:
     """The world, its Lambdas, and its users."""
 
-    def __init__(self, world: World, stack: str, crowd: Crowd) -> None:
+    def __init__(self, world: Sandbox, stack: str, crowd: Crowd) -> None:
         self.world, self.stack, self.crowd = world, stack, crowd
 
     def invoke(self, function: str, event: dict[str, Any]) -> dict[str, Any]:
@@ -61,7 +61,7 @@ class Served:
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
-    with World.start() as world:
+    with Sandbox.start() as world:
         product = Product(world, dict.fromkeys((HOME, SECOND, THIRD), 2))
         product.build()
         package = packaging.build("users", machine=wheels.here(), more=routing(product))

@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from chalicelib.schedules.job import Job
-from chalicelib.site import Site
+from chalicelib.site import RegionContext
 
 # What is kept of a run's output in its record; the rest goes to the log.
 OUTPUT_BYTES = 32 * 1024
@@ -26,7 +26,7 @@ class Result(msgspec.Struct, frozen=True):
     exit: int | None = None
 
 
-class Started(msgspec.Struct, frozen=True):
+class RemoteRun(msgspec.Struct, frozen=True):
     """A command that is under way elsewhere, by the name under which `look` and `stop` find it."""
 
     handle: str
@@ -49,17 +49,17 @@ class Attempt(msgspec.Struct, frozen=True):
 class Runner(Protocol):
     """What each module of this folder offers."""
 
-    def start(self, site: Site, attempt: Attempt) -> Result | Started:
+    def start(self, site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
         """Run the command to its end, or set it going elsewhere."""
 
 
-class DistantRunner(Runner, Protocol):
+class RemoteRunner(Runner, Protocol):
     """What a module offers whose commands go on without the worker."""
 
-    def look(self, site: Site, job: Job, handle: str) -> Result | None:
+    def poll(self, site: RegionContext, job: Job, handle: str) -> Result | None:
         """How a started command ended; `None` while it is under way."""
 
-    def stop(self, site: Site, job: Job, handle: str) -> None:
+    def stop(self, site: RegionContext, job: Job, handle: str) -> None:
         """End a started command; one that has ended is left alone."""
 
 
@@ -67,7 +67,7 @@ class Runners(msgspec.Struct, frozen=True):
     """The runner for each value of `on=`; those that are distant stand in both."""
 
     all: Mapping[str, Runner]
-    distant: Mapping[str, DistantRunner]
+    distant: Mapping[str, RemoteRunner]
 
 
 @cache

@@ -9,28 +9,28 @@ import shlex
 from chalicelib import cloud
 from chalicelib.fleet import Ecs
 from chalicelib.schedules.job import Job
-from chalicelib.schedules.runners import Attempt, Result, Started, result
-from chalicelib.site import Site
+from chalicelib.schedules.runners import Attempt, RemoteRun, Result, result
+from chalicelib.site import RegionContext
 
 
-def start(site: Site, attempt: Attempt) -> Result | Started:
+def start(site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
     """Starts the task; a refusal by ECS is a failed run."""
     target = site.fleet.schedules.ecs
     if target is None:
         return Result("failed", detail="on=ecs needs a table [schedules.ecs] in fleet.toml; add it")
-    answer = cloud.reach(site.region, lambda: cloud.client("ecs", site.region).run_task(
+    answer = cloud.aws_call(site.region, lambda: cloud.client("ecs", site.region).run_task(
         cluster=target.cluster, taskDefinition=target.task_definition, launchType="FARGATE", count=1,
         clientToken=attempt.owner[:64], startedBy="lamplighter", overrides=_overrides(target, attempt),
         networkConfiguration={"awsvpcConfiguration": {
             "subnets": list(target.subnets), "securityGroups": list(target.security_groups)}}))
     for failure in answer.get("failures", ()):
         return Result("failed", detail=f"ECS refused: {failure.get('arn')}: {failure.get('reason')}")
-    return Started(str(answer["tasks"][0]["taskArn"]))
+    return RemoteRun(str(answer["tasks"][0]["taskArn"]))
 
 
-def look(site: Site, job: Job, handle: str) -> Result | None:
+def poll(site: RegionContext, job: Job, handle: str) -> Result | None:
     """The task's exit status once it has stopped; a task that ECS no longer knows is a failed run."""
-    tasks = cloud.reach(site.region, lambda: cloud.client("ecs", site.region).describe_tasks(
+    tasks = cloud.aws_call(site.region, lambda: cloud.client("ecs", site.region).describe_tasks(
         cluster=_cluster(site), tasks=[handle]))["tasks"]
     if not tasks:
         return Result("failed", detail=f"ECS no longer knows the task {handle}")
@@ -42,9 +42,9 @@ def look(site: Site, job: Job, handle: str) -> Result | None:
     return result(int(status), f"output is in the log of {handle}")
 
 
-def stop(site: Site, job: Job, handle: str) -> None:
+def stop(site: RegionContext, job: Job, handle: str) -> None:
     """StopTask: SIGTERM, and SIGKILL after the task definition's stop time-out."""
-    cloud.reach(site.region, lambda: cloud.client("ecs", site.region).stop_task(
+    cloud.aws_call(site.region, lambda: cloud.client("ecs", site.region).stop_task(
         cluster=_cluster(site), task=handle, reason=f"lamplighter: {job.name} timed out or was replaced"))
 
 
@@ -63,7 +63,7 @@ def _overrides(target: Ecs, attempt: Attempt) -> dict[str, object]:
         {"name": target.container, "command": [shell, "-c", command(attempt)], "environment": environment}]}
 
 
-def _cluster(site: Site) -> str:
+def _cluster(site: RegionContext) -> str:
     target = site.fleet.schedules.ecs
     if target is None:
         raise LookupError("fleet.toml has lost its table [schedules.ecs] while a task was under way")

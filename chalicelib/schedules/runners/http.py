@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from chalicelib.schedules.runners import OUTPUT_BYTES, Attempt, Result, Started
-from chalicelib.site import Site
+from chalicelib.schedules.runners import OUTPUT_BYTES, Attempt, RemoteRun, Result
+from chalicelib.site import RegionContext
 
 # The longest wait for a connection, for each address of the host.
 _CONNECT_SECONDS = 10.0
@@ -26,7 +26,7 @@ class _Replaced(Exception):
     """The run is to make way for the next one."""
 
 
-def start(site: Site, attempt: Attempt) -> Result | Started:
+def start(site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
     """Posts and reads the answer; the whole of it may take the job's time-out."""
     job, target = attempt.job, site.fleet.schedules.http
     if target is None:
@@ -125,7 +125,7 @@ class _Line(io.RawIOBase):
         super().close()
 
 
-def headers(site: Site, attempt: Attempt) -> dict[str, str]:
+def headers(site: RegionContext, attempt: Attempt) -> dict[str, str]:
     """What tells the application which job this is."""
     scheduled = datetime.fromtimestamp(attempt.minute * 60, UTC)
     return {

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from chalicelib.schedules.job import Job
-from chalicelib.schedules.runners import OUTPUT_BYTES, Attempt, Result, Started, result
-from chalicelib.site import Site
+from chalicelib.schedules.runners import OUTPUT_BYTES, Attempt, RemoteRun, Result, result
+from chalicelib.site import RegionContext
 
 # How often a running command's worker asks whether the run is to make way.
 _ASK_SECONDS = 2.0
@@ -24,7 +24,7 @@ _ASK_SECONDS = 2.0
 _GRACE_SECONDS = 5.0
 
 
-def start(site: Site, attempt: Attempt) -> Result | Started:
+def start(site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
     """Runs the command to its end, its time-out, or until it is replaced."""
     job = attempt.job
     environment = _environment(site, attempt)
@@ -48,7 +48,7 @@ def _words(job: Job, environment: Mapping[str, str]) -> Sequence[str]:
     return [environment.get("SHELL", "/bin/sh"), "-c", job.command]
 
 
-def _environment(site: Site, attempt: Attempt) -> dict[str, str]:
+def _environment(site: RegionContext, attempt: Attempt) -> dict[str, str]:
     ours = {"LAMP_JOB": attempt.job.name, "LAMP_SLOT": attempt.slot, "LAMP_TOKEN": str(attempt.token),
             "LAMP_REGION": site.region}
     if attempt.job.kind == "python":

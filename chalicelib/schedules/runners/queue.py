@@ -5,11 +5,11 @@ package was made (`no-task` in catalogue.py), since every queue of fleet.toml is
 """
 
 from chalicelib.cloud import Message
-from chalicelib.schedules.runners import Attempt, Result, Started
-from chalicelib.site import Site
+from chalicelib.schedules.runners import Attempt, RemoteRun, Result
+from chalicelib.site import RegionContext
 
 
-def start(site: Site, attempt: Attempt) -> Result | Started:
+def start(site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
     """Sends the message."""
     job = attempt.job
     name = job.policy.queue or site.fleet.schedules.queue

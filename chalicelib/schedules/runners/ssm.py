@@ -6,14 +6,14 @@ import shlex
 from chalicelib import cloud
 from chalicelib.fleet import Ssm
 from chalicelib.schedules.job import Job
-from chalicelib.schedules.runners import Attempt, Result, Started, result
+from chalicelib.schedules.runners import Attempt, RemoteRun, Result, result
 from chalicelib.schedules.runners.ecs import command
-from chalicelib.site import Site
+from chalicelib.site import RegionContext
 
 _UNDER_WAY = frozenset({"Pending", "InProgress", "Delayed", "Cancelling"})
 
 
-def start(site: Site, attempt: Attempt) -> Result | Started:
+def start(site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
     """Sends the command to one instance; without a healthy one the run has failed."""
     target = site.fleet.schedules.ssm
     if target is None:
@@ -21,16 +21,16 @@ def start(site: Site, attempt: Attempt) -> Result | Started:
     instance = _instance(site, target, attempt)
     if instance is None:
         return Result("failed", detail=f"no instance tagged {target.tag}={target.value} is online in {site.region}")
-    answer = cloud.reach(site.region, lambda: cloud.client("ssm", site.region).send_command(
+    answer = cloud.aws_call(site.region, lambda: cloud.client("ssm", site.region).send_command(
         InstanceIds=[instance], DocumentName="AWS-RunShellScript", Comment=f"lamplighter {attempt.job.name}"[:100],
         Parameters={"commands": [_script(attempt)], "executionTimeout": [str(attempt.job.policy.timeout)]}))
-    return Started(f"{answer['Command']['CommandId']}/{instance}")
+    return RemoteRun(f"{answer['Command']['CommandId']}/{instance}")
 
 
-def look(site: Site, job: Job, handle: str) -> Result | None:
+def poll(site: RegionContext, job: Job, handle: str) -> Result | None:
     """The command's status and its output, of which Run Command keeps the first 24,000 characters."""
     command_id, _, instance = handle.partition("/")
-    answer = cloud.reach(site.region, lambda: cloud.client("ssm", site.region).get_command_invocation(
+    answer = cloud.aws_call(site.region, lambda: cloud.client("ssm", site.region).get_command_invocation(
         CommandId=command_id, InstanceId=instance))
     if answer["Status"] in _UNDER_WAY:
         return None
@@ -42,15 +42,15 @@ def look(site: Site, job: Job, handle: str) -> Result | None:
     return result(int(answer["ResponseCode"]), output)
 
 
-def stop(site: Site, job: Job, handle: str) -> None:
+def stop(site: RegionContext, job: Job, handle: str) -> None:
     """CancelCommand, which ends the script if it still can."""
     command_id, _, instance = handle.partition("/")
-    cloud.reach(site.region, lambda: cloud.client("ssm", site.region).cancel_command(
+    cloud.aws_call(site.region, lambda: cloud.client("ssm", site.region).cancel_command(
         CommandId=command_id, InstanceIds=[instance]))
 
 
-def _instance(site: Site, target: Ssm, attempt: Attempt) -> str | None:
-    known = cloud.reach(site.region, lambda: cloud.client("ssm", site.region).describe_instance_information(
+def _instance(site: RegionContext, target: Ssm, attempt: Attempt) -> str | None:
+    known = cloud.aws_call(site.region, lambda: cloud.client("ssm", site.region).describe_instance_information(
         Filters=[{"Key": f"tag:{target.tag}", "Values": [target.value]},
                  {"Key": "PingStatus", "Values": ["Online"]}]))["InstanceInformationList"]
     instances = sorted(str(instance["InstanceId"]) for instance in known)
