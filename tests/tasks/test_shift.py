@@ -121,7 +121,7 @@ def test_those_for_which_no_time_is_left_go_back_untouched(shop: Workshop) -> No
 
 
 def test_with_time_for_all_all_run(shop: Workshop) -> None:
-    assert shop.work(*(record(body(n=n), n) for n in range(3)), seconds=65.5) == []
+    assert shop.work(*(record(body(n=n), n) for n in range(3)), seconds=90) == []
 
 
 def test_no_more_at_once_than_the_limit_and_those_wait_without_using_up_a_try(shop: Workshop) -> None:

@@ -20,7 +20,7 @@ from tests.tunnels import endpoints
 from tests.tunnels.endpoints import Play, endpoint, saying
 
 # Endpoints that answer do so long before; a test with a hung one has to wait for the whole of it.
-PLENTY, SHORT = 60.0, 0.3
+PLENTY, SHORT = 180.0, 1.0
 
 
 def seen(targets: list[Target], parked: PendingProbes, seconds: float = SHORT) -> dict[str, ProbeResult]:

@@ -24,7 +24,7 @@ from tests.world.eventually import eventually
 pytestmark = pytest.mark.world
 process.need(*mariadb.PROGRAMS, *ssh.PROGRAMS, *haproxy.PROGRAMS, "ip", root=True)
 
-PLENTY, SHORT = 60.0, 0.3
+PLENTY, SHORT = 180.0, 1.0
 SOURCE = "127.0.0.2"
 STRICT = ("--max-connect-errors=1", "--performance-schema=ON", "--back-log=1000")
 # What the database finds when it looks up who connects; of those it finds nothing about it blocks none.
