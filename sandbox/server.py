@@ -22,8 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 ACCOUNT = "111122223333"
 # What AWS's Python runtime brings along beside the zip.
 _RUNTIME = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six", "urllib3")
-_START_SECONDS = 20
-_STOP_SECONDS = 8
+_START_SECONDS = 120
+_STOP_SECONDS = 60
 
 
 class WorldError(Exception):

@@ -18,7 +18,7 @@ from sandbox.hypervisor.settings import Group, Listener, Region, Report, Target
 _LINE_BYTES = 2**24
 _RETRY_SECONDS = 1.0
 # Of what a busy machine needs for an answer, whatever the pace.
-_LEAST_TIMEOUT = 1.0
+_LEAST_TIMEOUT = 2.0
 
 
 class Process:

@@ -182,10 +182,11 @@ def test_target_groups_are_attached_and_detached(world: Sandbox) -> None:
 
 
 def test_a_target_that_was_deregistered_by_hand_stays_out(world: Sandbox) -> None:
-    fleet = Fleet(world, "out", balanced=True, HealthCheckType="ELB")
+    fleet = Fleet(world, "out", balanced=True, HealthCheckType="ELB", HealthCheckGracePeriod=20_000)
     ids = fleet.steady(2)
     eventually(lambda: fleet.health() == dict.fromkeys(ids, "healthy"))
     fleet.elb.deregister_targets(TargetGroupArn=fleet.group, Targets=[{"Id": ids[0]}])
+    fleet.asg.update_auto_scaling_group(AutoScalingGroupName="out", HealthCheckGracePeriod=1)
     marker = Fleet(world, "marker-2", 1)
     marker.steady(1)
     eventually(lambda: fleet.health() == {ids[1]: "healthy"} and fleet.states() == dict.fromkeys(ids, "InService"))
