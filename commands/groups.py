@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 
 from commands import roots
 from commands.errors import UsageError
+from commands.exclusive import exclusive
 
 _FOLDER = roots.PRODUCT / "requirements"
 
@@ -23,14 +24,21 @@ def need(*groups: str) -> None:
 
     Only the `.venv` of a checkout is changed: that is this program's own.
     """
-    missing = [group for group in groups if lacking(group)]
-    if not missing:
+    if not (missing := [group for group in groups if lacking(group)]):
         return
     if roots.installed() or not _own_environment():
         extras = ",".join(missing)
         names = ", ".join(name for group in missing for name in lacking(group))
         raise UsageError(
             f"this command also needs {names}; install it beside lamp: pip install 'lamplighter[{extras}]'")
+    with exclusive(roots.PRODUCT / ".venv.lock", "installing packages into .venv"):
+        importlib.invalidate_caches()
+        # Another command may have brought them meanwhile.
+        if missing := [group for group in groups if lacking(group)]:
+            _fetch(missing)
+
+
+def _fetch(missing: list[str]) -> None:
     print(f"lamp: fetching what this command needs, once: {', '.join(missing)}", file=sys.stderr)
     files = [word for group in missing for word in ("-r", str(_FOLDER / f"{group}.txt"))]
     words = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input",

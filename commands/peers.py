@@ -4,12 +4,16 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
+
+from commands.exclusive import exclusive
 
 # What is looked for, and the package that brings it.
 PROGRAMS = {"sshd": "openssh-server", "ssh": "openssh-client", "mariadbd": "mariadb-server", "haproxy": "haproxy",
             "autossh": "autossh", "ip": "iproute2", "dig": "dnsutils"}
 # Where a system keeps its servers, which a user's PATH may leave out.
 _PLACES = f"{os.defpath}:/usr/sbin:/usr/local/sbin"
+_LOCK = Path("/run/lamp-apt.lock")
 
 
 def missing() -> list[str]:
@@ -26,9 +30,17 @@ def install() -> None:
     if os.geteuid() or not shutil.which("apt-get"):
         print(f"lamp: not here, so tests that need them are skipped: {', '.join(packages)}", file=sys.stderr)
         return
+    with exclusive(_LOCK, "installing packages"):
+        _install(missing())
+
+
+def _install(packages: list[str]) -> None:
+    if not packages:
+        return  # another command has brought them meanwhile
     print(f"lamp: installing what tests talk to: {', '.join(packages)}", file=sys.stderr)
     quiet = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    for words in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", *packages]):
+    install = ["apt-get", "install", "-y", "-qq", "-o", "DPkg::Lock::Timeout=600", *packages]
+    for words in (["apt-get", "update", "-qq"], install):
         if subprocess.run(words, env=quiet, stdout=subprocess.DEVNULL).returncode:
             print(f"lamp: {' '.join(words[:2])} failed, see above: tests that need {', '.join(missing())} are skipped",
                   file=sys.stderr)

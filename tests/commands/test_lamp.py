@@ -94,6 +94,17 @@ def real_house(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+def test_of_two_first_starts_at_once_one_sets_up_and_the_other_waits(bare: Path) -> None:
+    both = [subprocess.Popen([bare / "lamp", name], env=HOME | {"PATH": os.environ["PATH"]}, text=True,
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE) for name in "ab"]
+    told = [one.communicate() for one in both]
+    assert [out for out, _ in told] == [f"1.0 {Path.cwd()} ['{name}']\n" for name in "ab"], told
+    waiting = "lamp: waiting for another command that sets up .venv"
+    assert sorted(waiting in err for _, err in told) == [False, True]
+    assert sorted("lamp: setting up .venv" in err for _, err in told) == [False, True]
+
+
+@pytest.mark.slow
 def test_the_first_start_sets_up_and_the_second_is_silent(real_house: Path) -> None:
     done = call([real_house / "lamp", "x"])
     assert (done.stdout, done.stderr) == (f"1.0 {ROOT} ['x']\n", "")

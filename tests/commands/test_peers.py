@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,7 @@ from commands import peers
 
 
 @pytest.fixture
-def ran(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+def ran(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
     """Commands that would have been run; none of the programs is there but apt-get."""
     words: list[list[str]] = []
 
@@ -21,6 +22,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         return SimpleNamespace(returncode=0)
 
     monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(peers, "_LOCK", tmp_path / "lock")
     monkeypatch.setattr(shutil, "which", lambda name, path="": name if name == "apt-get" else None)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     return words
@@ -28,7 +30,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 def test_root_on_debian_gets_all_of_them(ran: list[list[str]]) -> None:
     peers.install()
-    assert ran[0][:2] == ["apt-get", "update"] and set(ran[1][4:]) == set(peers.PROGRAMS.values())
+    assert ran[0][:2] == ["apt-get", "update"] and set(ran[1][6:]) == set(peers.PROGRAMS.values())
 
 
 def test_what_is_there_is_not_installed(ran: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
