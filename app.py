@@ -7,14 +7,15 @@ from typing import Any
 from chalice import Chalice
 
 from chalicelib import control
+from chalicelib.context import here
 from chalicelib.databases import operations as databases
 from chalicelib.health_checks import operations as health_checks
 from chalicelib.routing import operations as routing
 from chalicelib.schedules import operations as schedules
-from chalicelib.site import here
 from chalicelib.tasks import operations as tasks
 from chalicelib.tasks import worker
-from chalicelib.tunnels import healer, rotate
+from chalicelib.tunnels import controller
+from chalicelib.tunnels.keys import operation as rotate
 
 app = Chalice(app_name="lamplighter")
 
@@ -34,10 +35,10 @@ def _register(name: str, handler: Callable[[object, Any], Any]) -> None:
     globals()[name] = app.lambda_function(name=name)(handler)
 
 
-for operation in (*schedules.ALL, *tasks.ALL, *routing.ALL, *health_checks.ALL, *healer.by_hand(), rotate.ROTATE,
+for operation in (*schedules.ALL, *tasks.ALL, *routing.ALL, *health_checks.ALL, *controller.by_hand(), rotate.ROTATE,
                   *databases.ALL):
     bind(operation)
 # A minute of the healer is many rounds of its operation.
-_register("tunnels_heal", healer.handle)
+_register("tunnels_heal", controller.handle)
 # Batches of tasks go through Powertools' BatchProcessor instead of the loop: a task is the user's code, not a plan.
 _register("tasks_work", worker.handle)

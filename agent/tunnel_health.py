@@ -4,13 +4,13 @@
     python3 tunnel_health.py --listen 0.0.0.0:3380 --tunnel 127.0.0.1:3306 --expect=-MariaDB --way way.env
 
 A balancer that only connects finds a hung tunnel well: the kernel takes connections for a process that does nothing
-any more. So one polite probe a second (see greeting.py) goes through the tunnel to the database, however many ask, and
+any more. So one polite probe a second (see handshake.py) goes through the tunnel to the database, however many ask, and
 what it found last is what they all are told. A probe that is not answered stays the only one until it is answered or
 ended: a pile of them would land as errors at the database when the tunnel thaws, and get everybody blocked.
 
 `GET /lead` tells in which region the master is that the tunnel leads to: ssh's unit leaves that in a file as it starts.
 
-One file, with greeting.py beside it; Python 3.9 and its standard library, nothing else.
+One file, with handshake.py beside it; Python 3.9 and its standard library, nothing else.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from chalicelib.tunnels.greeting import LONGEST, Handshake, HandshakeResult
+    from chalicelib.mysql.handshake import LONGEST, Handshake, HandshakeResult
 else:
     # `python3 -I`, as the service has it, looks into no folder but the system's. In the repository the other file is
     # where the healer has it.
     _here = Path(__file__).resolve().parent
-    sys.path[:0] = [str(_here), str(_here.parent / "chalicelib" / "tunnels")]
-    from greeting import LONGEST, Handshake, HandshakeResult
+    sys.path[:0] = [str(_here), str(_here.parent / "chalicelib" / "mysql")]
+    from handshake import LONGEST, Handshake, HandshakeResult
 
 # Seconds within which a connection to the tunnel is made, or never: the kernel's own retries become minutes.
 _CONNECT = 3.0

@@ -10,7 +10,7 @@ the ways to it from /etc/lamplighter/ways; all into $RUNTIME_DIRECTORY (/run/lam
 that is up keeps running: all that matters only when ssh connects. Prints `version=ID`; the status is 3 when the
 gateway, or the database behind it, is not reached (yet).
 
-Beside it stands greeting.py; it needs Python 3.9 and the AWS CLI, as Amazon Linux 2023 has them. No key is ever printed
+Beside it stands handshake.py. It needs Python 3.9 and the AWS CLI, as Amazon Linux 2023 has them. No key is printed
 or put on a command line.
 """
 
@@ -136,7 +136,7 @@ def _await(way: Path, ssh: subprocess.Popen[bytes], gateway: str) -> None:
 
 
 def _ask(way: Path) -> Any:
-    """One polite probe: what `greeting.Talk` found."""
+    """One polite probe: what `handshake.Handshake` found."""
     sys.path.insert(0, os.environ.get("LAMPLIGHTER_LIB", _LIBRARY))
     from greeting import LONGEST, Talk  # type: ignore[import-not-found]
 

@@ -15,9 +15,9 @@ import msgspec
 from aws_lambda_powertools import Logger, single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 
-from chalicelib.cloud import Unavailable
+from chalicelib.aws.client import Unavailable
+from chalicelib.context import RegionContext
 from chalicelib.plan import Action, Plan
-from chalicelib.site import RegionContext
 
 Status = Literal["planned", "done", "later", "refused", "failed"]
 Seen = TypeVar("Seen")

@@ -26,31 +26,33 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "demo": Command("demo:demo", "three regions on this machine; one gets killed"),
-    "test": Command("test:test", "everything CI checks; --fast: under a minute", own=("--fast", "--help")),
-    "check": Command("check:check", "lint, types, imports, template, fleet.toml, cron/"),
-    "fires": Command("fires:fires", "when each line of a crontab or cron.yaml fires"),
-    "diff": Command("diff:diff", "fires gained and lost between two cron/ folders"),
-    "deploy": Command("deploy:deploy", "every region of the fleet, change set shown first"),
-    "status": Command("status:status", "jobs, queues and dead letters"),
-    "run": Command("run:run", "one operation now: its plan, or its outcome"),
-    "why": Command("why:why", "why a job ran, or did not, at that minute"),
-    "routing compile": Command("routing:compile_", "the Route 53 record sets that fleet.toml makes"),
-    "routing answer": Command("routing:answer", "which region a user gets, and over which records"),
-    "routing prove": Command("routing:prove", "every place, every subset of living regions"),
-    "routing conform": Command("conform:conform", "the rules relied on, tried in your own hosted zone"),
-    "routing map": Command("routing_map:draw", "who goes where, today and if a region dies"),
-    "bench schedules": Command("bench_schedules:bench", "the timetable beside cronsim, croniter and others"),
-    "bench tasks": Command("bench_tasks:bench", "a task beside the same one in a bare BatchProcessor"),
-    "bench tunnels": Command("bench_tunnels:bench", "probes a second, none blocked; replication gaps"),
-    "simulate schedules": Command("simulate_schedules:simulate", "exactly once, through crashes and lost regions"),
-    "simulate tunnels": Command("simulate_tunnels:simulate", "a healer that may do no harm, whatever happens"),
-    "simulate health-checks": Command("simulate_health_checks:simulate", "rotation never flips a region's verdict"),
+    "demo": Command("demo.demo:demo", "three regions on this machine; one gets killed"),
+    "test": Command("develop.test:test", "everything CI checks; --fast: under a minute", own=("--fast", "--help")),
+    "check": Command("develop.check:check", "lint, types, imports, template, fleet.toml, cron/"),
+    "fires": Command("cron.next:fires", "when each line of a crontab or cron.yaml fires"),
+    "diff": Command("cron.diff:diff", "fires gained and lost between two cron/ folders"),
+    "deploy": Command("deploy.deploy:deploy", "every region of the fleet, change set shown first"),
+    "status": Command("operate.status:status", "jobs, queues and dead letters"),
+    "run": Command("operate.run:run", "one operation now: its plan, or its outcome"),
+    "why": Command("operate.explain:why", "why a job ran, or did not, at that minute"),
+    "routing compile": Command("routing.commands:compile_", "the Route 53 record sets that fleet.toml makes"),
+    "routing answer": Command("routing.commands:answer", "which region a user gets, and over which records"),
+    "routing prove": Command("routing.commands:prove", "every place, every subset of living regions"),
+    "routing conform": Command("conformance.run:conform", "the rules relied on, tried in your own hosted zone"),
+    "routing map": Command("routing.map:draw", "who goes where, today and if a region dies"),
+    "bench schedules": Command("bench.schedules:bench", "the timetable beside cronsim, croniter and others"),
+    "bench tasks": Command("bench.tasks:bench", "a task beside the same one in a bare BatchProcessor"),
+    "bench tunnels": Command("bench.tunnels:bench", "probes a second, none blocked; replication gaps"),
+    "simulate schedules": Command("develop.simulate_schedules:simulate",
+                                  "exactly once, through crashes and lost regions"),
+    "simulate tunnels": Command("develop.simulate_tunnels:simulate", "a healer that may do no harm, whatever happens"),
+    "simulate health-checks": Command("develop.simulate_health_checks:simulate",
+                                      "rotation never flips a region's verdict"),
 }
 
 
 # What other rooms of the house call a mistake of the user.
-MISTAKES = (("chalicelib.fleet", "FleetError"), ("sandbox.world", "WorldError"))
+MISTAKES = (("chalicelib.config.fleet", "FleetError"), ("sandbox.world", "WorldError"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

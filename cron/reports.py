@@ -3,7 +3,7 @@
 import os
 import statistics
 
-from chalicelib.schedules import job
+from lamplighter import job
 
 
 @job("* * * * *", timeout="1m", overlap="skip")

@@ -12,15 +12,15 @@ from typing import Any
 
 # Public name -> the module that defines it.
 _SOURCES = {
-    "Call": "chalicelib.tasks.sending",
-    "Refused": "chalicelib.tasks.running",
-    "Run": "chalicelib.tasks.running",
-    "SendError": "chalicelib.tasks.sending",
+    "Call": "chalicelib.tasks.client",
+    "Refused": "chalicelib.tasks.execution",
+    "Run": "chalicelib.tasks.execution",
+    "SendError": "chalicelib.tasks.client",
     "TaskError": "chalicelib.tasks.registry",
-    "current": "chalicelib.tasks.running",
-    "job": "chalicelib.schedules.decorator",
-    "send": "chalicelib.tasks.sending",
-    "send_many": "chalicelib.tasks.sending",
+    "current": "chalicelib.tasks.execution",
+    "job": "chalicelib.crontab.decorator",
+    "send": "chalicelib.tasks.client",
+    "send_many": "chalicelib.tasks.client",
     "task": "chalicelib.tasks.registry",
 }
 

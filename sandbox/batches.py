@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from sandbox.patches import Context, change
+from sandbox.emulator_patches import Context, change
 
 
 def failed_items(answer: object, ids: Sequence[str]) -> set[str]:

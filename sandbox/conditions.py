@@ -6,7 +6,7 @@ is the same in all of them. Every module that evaluates conditions has its own n
 
 from typing import Any
 
-from sandbox.patches import Build, Context, change
+from sandbox.emulator_patches import Build, Context, change
 
 _WHERE = ("engine", "stacks", "changesets", "handlers")
 _REASON = "a condition may ask for the region, the account and the partition"

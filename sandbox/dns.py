@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from sandbox.gate import Commands, public
-from sandbox.patches import Context, change
+from sandbox.auth_middleware import Commands, public
+from sandbox.emulator_patches import Context, change
 from sandbox.route53 import probes
 from sandbox.route53.answers import Location
 from sandbox.route53.checks import Config

@@ -1,6 +1,6 @@
 """What is broken in the embedded AWS right now: regions that are gone, calls that are refused, copies that are late.
 
-One `Faults` lives in the server's process; `sandbox.gate` changes it on a signed control request.
+One `Faults` lives in the server's process; `sandbox.auth_middleware` changes it on a signed control request.
 """
 
 import re

@@ -14,7 +14,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from sandbox.patches import Context, Moved, change
+from sandbox.emulator_patches import Context, Moved, change
 
 
 @change("core.lambda_runtime", "subprocess", "", "Lambdas see neither this machine's environment nor its packages")

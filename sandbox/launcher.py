@@ -1,4 +1,5 @@
-"""The server's process: ministack on a free loopback port, changed by `sandbox.patches`, behind `sandbox.gate`.
+"""The server's process: ministack on a free loopback port, changed by `sandbox.emulator_patches`, behind
+`sandbox.auth_middleware`.
 
 Started by `sandbox.world` as `python -m sandbox.launcher` with one JSON object (`Order`) as the first line of standard
 input, which then stays open: when it closes, the parent has gone and everything here goes too. Standard output gets
@@ -17,10 +18,10 @@ from typing import Any
 
 import msgspec
 
-from sandbox import dns, gate, patches, processes
+from sandbox import auth_middleware, dns, emulator_patches, processes
+from sandbox.compute.reconciler import Hypervisor
 from sandbox.dns import EmbeddedTwin
 from sandbox.faults import Faults
-from sandbox.hypervisor.core import Hypervisor
 
 # A home for what ministack writes, rules that fire within half a second of their minute, no listener but ours.
 _SETTINGS = {
@@ -54,10 +55,10 @@ def main() -> int:
     twin = EmbeddedTwin(port)
     runtime = str(Path(order.folder) / "runtime")
     try:
-        patches.apply(patches.Context(faults, order.control, order.mark, runtime, twin, hypervisor))
+        emulator_patches.apply(emulator_patches.Context(faults, order.control, order.mark, runtime, twin, hypervisor))
         _prepare(order)
-        patches.verify()
-    except patches.Moved as moved:
+        emulator_patches.verify()
+    except emulator_patches.Moved as moved:
         sys.stderr.write(f"{moved}\n")
         return 3
     try:
@@ -84,7 +85,8 @@ def _prepare(order: Order) -> None:
 
 
 async def _serve(
-    listener: socket.socket, port: int, order: Order, faults: Faults, more: gate.Commands, hypervisor: Hypervisor
+    listener: socket.socket, port: int, order: Order, faults: Faults, more: auth_middleware.Commands,
+                 hypervisor: Hypervisor
 ) -> None:
     from hypercorn.asyncio import serve
     from hypercorn.config import Config
@@ -98,8 +100,8 @@ async def _serve(
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, over.set)
     threading.Thread(target=_watch_parent, args=(loop, over), daemon=True).start()
-    commands = gate.fault_commands(faults) | _region_commands(faults, hypervisor) | more
-    door = gate.AuthMiddleware(app.app, order.control, lambda key: _known(key, order), faults, commands)
+    commands = auth_middleware.fault_commands(faults) | _region_commands(faults, hypervisor) | more
+    door = auth_middleware.AuthMiddleware(app.app, order.control, lambda key: _known(key, order), faults, commands)
     loop.call_later(0, _announce, port)
     serving = asyncio.create_task(serve(door, config, shutdown_trigger=asyncio.Event().wait))  # type: ignore[arg-type]
     ended = asyncio.create_task(over.wait())
@@ -132,7 +134,7 @@ def _known(key: str, order: Order) -> bool:
     return key == order.access_key or key in sts._sessions
 
 
-def _region_commands(faults: Faults, hypervisor: Hypervisor) -> gate.Commands:
+def _region_commands(faults: Faults, hypervisor: Hypervisor) -> auth_middleware.Commands:
     def stop(asked: dict[str, Any]) -> None:
         faults.stop(asked["region"])
         hypervisor.stop_region(asked["region"])

@@ -10,7 +10,7 @@ import threading
 import time
 from typing import Any
 
-from sandbox.patches import Context, change
+from sandbox.emulator_patches import Context, change
 
 # (region, table, key) -> time of the newest write that the replica has seen: the last writer wins.
 _newest: dict[tuple[str, str, Any, Any], float] = {}

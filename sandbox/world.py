@@ -21,7 +21,7 @@ import boto3
 import msgspec
 from botocore.config import Config
 
-from sandbox import gate
+from sandbox import auth_middleware
 from sandbox.faults import UNAVAILABLE
 from sandbox.server import ACCOUNT, ROOT, State, WorldError, server
 
@@ -201,7 +201,7 @@ class Sandbox:
         """One command through the control door; `WorldError` when it is refused or nobody answers."""
         request = urllib.request.Request(  # noqa: S310 - always the loopback address of our own process
             f"{self.endpoint}/_world/{command}", json.dumps(arguments).encode(),
-            {gate.SECRET_HEADER: self.state.control, "Content-Type": "application/json"})
+            {auth_middleware.SECRET_HEADER: self.state.control, "Content-Type": "application/json"})
         try:
             with _DOOR.open(request, timeout=_SECONDS) as answer:
                 return json.loads(answer.read())["result"]

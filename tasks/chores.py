@@ -1,6 +1,6 @@
 """Sample tasks for seeing how failures are dealt with; `./lamp demo` sends them."""
 
-from chalicelib.tasks import Call, current, send_many, task
+from lamplighter import Call, current, send_many, task
 
 
 @task(retries=3, timeout="10s")

@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from chalicelib.tasks import Refused, task
+from lamplighter import Refused, task
 
 
 @task(retries=3, timeout="10s", key="number")

@@ -22,7 +22,7 @@ from typing import Any, Literal, TypeVar, cast
 
 import msgspec
 
-from chalicelib.cloud import Unavailable
+from chalicelib.aws.client import Unavailable
 
 When = Literal["before", "after"]
 T = TypeVar("T")

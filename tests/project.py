@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from commands import packaging
+from commands.deploy import packaging
 
 _PARTS = ("app.py", "chalicelib", ".chalice", "requirements.txt", "fleet.toml", "cron", "tasks")
 

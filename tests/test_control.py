@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chalicelib import control
-from chalicelib.cloud import Unavailable
+from chalicelib.aws.client import Unavailable
+from chalicelib.context import RegionContext
 from chalicelib.control import Operation, Rejected, Request, RequeueAfter, RunFailed
 from chalicelib.plan import Action, Plan
-from chalicelib.site import RegionContext
-from sandbox.simulation.parts import MemoryQueue
-from tests.schedules.places import Place, job
+from testing.fakes import MemoryQueue
+from tests.schedules.harness import Place, job
 
 TICK = {"detail-type": "Scheduled Event", "time": "2026-03-28T12:00:00Z"}
 

@@ -9,13 +9,14 @@ from typing import get_args
 
 import pytest
 
-from chalicelib import durations
-from chalicelib.schedules import catalogue, crontab, explain, policy
-from chalicelib.schedules.fields import FIELDS
-from chalicelib.schedules.job import Overlap, Target
-from chalicelib.schedules.records import ALERT_KIND_BY_STATE
+from chalicelib.config import durations
+from chalicelib.crontab import loader, parser, policy
+from chalicelib.crontab.fields import FIELDS
+from chalicelib.crontab.job import Overlap, Target
+from chalicelib.schedules.decide import explain
+from chalicelib.schedules.state import ALERT_KIND_BY_STATE
 from commands.cli import COMMANDS
-from commands.conform_rules import CHECKS, records
+from commands.conformance.cases import CHECKS, records
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -160,7 +161,7 @@ def test_every_answer_of_why_is_told() -> None:
 
 
 def test_every_kind_of_alert_is_told() -> None:
-    tree = ast.parse((ROOT / "chalicelib" / "schedules" / "decide.py").read_text())
+    tree = ast.parse((ROOT / "chalicelib" / "schedules" / "decide" / "__init__.py").read_text())
     kinds = {text for node in ast.walk(tree) for text in _kinds(node)}
     assert len(kinds) > 3
     assert sorted(names("Alerts", "kind")) == sorted(kinds | set(ALERT_KIND_BY_STATE.values()))
@@ -185,7 +186,7 @@ def test_every_finding_is_told_under_its_severity(severity: str) -> None:
 def found_codes() -> set[tuple[str, str]]:
     """All codes that reading schedules can give, each with its severity: written out, or made of Debian's words."""
     found = {("reboot", "error"), *((code, "error") for code in made_of_words())}
-    for path in (ROOT / "chalicelib" / "schedules").glob("*.py"):
+    for path in (ROOT / "chalicelib" / "crontab").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             found |= set(_codes(node))
     return found
@@ -195,7 +196,7 @@ def made_of_words() -> set[str]:
     """The codes that are made of Debian's own messages, as reading gives them."""
     lines = [" ".join(["*"] * number + ["x"] + ["*"] * (4 - number)) + " root true" for number in range(len(FIELDS))]
     text = "\n".join([*lines, "@noon root true", "* * * * * root", "* * * * * a/b true", ""])
-    return {finding.code for finding in crontab.read(text.encode(), crontab.Source("cron.d/a", True)).findings}
+    return {finding.code for finding in parser.read(text.encode(), parser.Source("cron.d/a", True)).findings}
 
 
 # Where the code and the severity stand among the arguments of what makes a finding.
@@ -230,7 +231,7 @@ def test_the_examples_of_schedules_are_read_without_a_finding(tmp_path: Path) ->
     (tmp_path / "reports.py").write_text(re.findall(r"```python\n(.*?)```", page, re.S)[0])
     examples = re.findall(r"^    (# lamp: .*)\n    (.*)$", page, re.M)
     (tmp_path / "cron.d" / "page").write_text("".join(f"{above}\n{line}\n" for above, line in examples))
-    found = catalogue.load(tmp_path)
+    found = loader.load(tmp_path)
     assert found.findings == []
     assert len(found.jobs) == 2 + len(examples)
     assert len(examples) > 1

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib import fleet
-from commands import packaging
-from commands.packaging import ROOT
+from chalicelib.config import fleet
+from commands.deploy import packaging
+from commands.deploy.packaging import ROOT
 from tests.fleet_file import GOOD
 
 # What is put in place of what, and the one line that must come of it.

@@ -6,12 +6,12 @@ import typing
 import msgspec
 import pytest
 
-from chalicelib import durations, fleet
-from chalicelib.databases import declared as databases
-from chalicelib.routing import declared
-from chalicelib.tunnels import declared as tunnels
-from chalicelib.tunnels import hosts
-from commands.packaging import ROOT
+from chalicelib.config import durations, fleet
+from chalicelib.databases import config as databases
+from chalicelib.routing import config
+from chalicelib.tunnels import config as tunnels
+from chalicelib.tunnels import config_hosts
+from commands.deploy.packaging import ROOT
 
 DOCUMENTED: dict[str, type[msgspec.Struct]] = {
     "the file": fleet.Fleet,
@@ -24,15 +24,15 @@ DOCUMENTED: dict[str, type[msgspec.Struct]] = {
     "[schedules.http]": fleet.Http,
     "[[queues]]": fleet.Queue,
     "[health_checks]": fleet.HealthChecks,
-    "[regions.entrance]": declared.Endpoint,
-    "[routing]": declared.Routing,
-    "[[routing.orders]]": declared.PreferenceOverride,
+    "[regions.entrance]": config.Endpoint,
+    "[routing]": config.Routing,
+    "[[routing.orders]]": config.PreferenceOverride,
     "[tunnels]": tunnels.Tunnels,
     "[databases]": databases.Databases,
     "[[databases.servers]]": databases.Server,
-    "[tunnels.hosts]": hosts.Hosts,
-    "[[tunnels.hosts.regions]]": hosts.HostRegion,
-    "[[tunnels.hosts.ways]]": hosts.PrimaryRoute,
+    "[tunnels.hosts]": config_hosts.Hosts,
+    "[[tunnels.hosts.regions]]": config_hosts.HostRegion,
+    "[[tunnels.hosts.ways]]": config_hosts.PrimaryRoute,
 }
 
 
@@ -64,7 +64,8 @@ def test_the_page_tells_every_key_and_no_other(heading: str) -> None:
 
 
 def test_every_struct_of_the_fleet_is_on_the_page() -> None:
-    everything = [value for module in (fleet, declared, tunnels, hosts, databases) for value in vars(module).values()]
+    everything = [value for module in (fleet, config, tunnels, config_hosts, databases)
+                  for value in vars(module).values()]
     structs = {value for value in everything if isinstance(value, type) and issubclass(value, msgspec.Struct)}
     assert structs == set(DOCUMENTED.values())
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib import fleet, overlay
-from chalicelib.routing import declared
+from chalicelib.config import fleet, overlay
+from chalicelib.routing import config
 from tests.fleet_file import GOOD
 
 CHECKS = '\n[health_checks]\ntarget_groups = ["web"]\n'
@@ -70,7 +70,7 @@ def test_a_stage_lays_its_own_tables_over_the_rest() -> None:
     assert plain == fleet.parse(GOOD) and other.queues == () and other.regions == plain.regions
     assert (test.schedules.patience, test.schedules.timezone) == (90, "Europe/Stockholm")
     assert [region.name for region in test.regions] == ["eu-west-1", "us-east-1", "eu-west-3"]
-    assert test.regions[1].entrance == declared.Endpoint(addresses=("192.0.2.1",)) and test.queues == plain.queues
+    assert test.regions[1].entrance == config.Endpoint(addresses=("192.0.2.1",)) and test.queues == plain.queues
 
 
 @pytest.mark.parametrize(("before", "after", "wanted"), [

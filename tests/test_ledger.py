@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.cloud import Unavailable
-from chalicelib.ledger import Item, ReplicatedStore
-from sandbox.simulation.parts import MemoryTable, Store
+from chalicelib.aws.client import Unavailable
+from chalicelib.aws.store import Item, ReplicatedStore
+from testing.fakes import MemoryTable, Store
 
 
 class Flaky:

@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from chalicelib import cloud
+from chalicelib.aws import client
 
 
 class GroupMember(msgspec.Struct, frozen=True):
@@ -31,7 +31,7 @@ class AwsAutoScaling:
         self.region = region
 
     def members(self, group: str) -> tuple[GroupMember, ...] | None:
-        answer = cloud.aws_call(self.region, lambda: self._client.describe_auto_scaling_groups(
+        answer = client.aws_call(self.region, lambda: self._client.describe_auto_scaling_groups(
             AutoScalingGroupNames=[group]))
         if not answer["AutoScalingGroups"]:
             return None
@@ -39,9 +39,9 @@ class AwsAutoScaling:
                      for member in answer["AutoScalingGroups"][0]["Instances"])
 
     def terminate(self, instance: str) -> None:
-        cloud.aws_call(self.region, lambda: self._client.terminate_instance_in_auto_scaling_group(
+        client.aws_call(self.region, lambda: self._client.terminate_instance_in_auto_scaling_group(
             InstanceId=instance, ShouldDecrementDesiredCapacity=False))
 
     @property
     def _client(self) -> Any:
-        return cloud.client("autoscaling", self.region)
+        return client.client("autoscaling", self.region)

@@ -5,7 +5,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from chalicelib import cloud
+from chalicelib.aws import client
 
 InstanceState = Literal["pending", "running", "stopping", "stopped", "shutting-down", "terminated"]
 
@@ -49,17 +49,17 @@ class AwsEc2:
         return self._described(f"tag:{key}", [value])
 
     def stop(self, instance: str) -> None:
-        cloud.aws_call(self.region, lambda: self._client.stop_instances(InstanceIds=[instance]))
+        client.aws_call(self.region, lambda: self._client.stop_instances(InstanceIds=[instance]))
 
     def start(self, instance: str) -> None:
-        cloud.aws_call(self.region, lambda: self._client.start_instances(InstanceIds=[instance]))
+        client.aws_call(self.region, lambda: self._client.start_instances(InstanceIds=[instance]))
 
     def _described(self, name: str, values: Sequence[str]) -> dict[str, Instance]:
-        answer = cloud.aws_call(self.region, lambda: self._client.describe_instances(
+        answer = client.aws_call(self.region, lambda: self._client.describe_instances(
             Filters=[{"Name": name, "Values": list(values)}]))
         return {one["InstanceId"]: Instance(one["InstanceId"], one["State"]["Name"], one.get("PrivateIpAddress", ""))
                 for reservation in answer["Reservations"] for one in reservation["Instances"]}
 
     @property
     def _client(self) -> Any:
-        return cloud.client("ec2", self.region)
+        return client.client("ec2", self.region)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from chalicelib import cloud
+from chalicelib.aws import client
 
 
 class Elb(Protocol):
@@ -30,24 +30,24 @@ class AwsElb:
 
     def targets(self, group: str) -> Mapping[str, str]:
         arn = self._arn(group)
-        answer = cloud.aws_call(self.region, lambda: self._client.describe_target_health(TargetGroupArn=arn))
+        answer = client.aws_call(self.region, lambda: self._client.describe_target_health(TargetGroupArn=arn))
         return {one["Target"]["Id"]: one["TargetHealth"]["State"] for one in answer["TargetHealthDescriptions"]}
 
     def register(self, group: str, instance: str) -> None:
         arn = self._arn(group)
-        cloud.aws_call(self.region, lambda: self._client.register_targets(TargetGroupArn=arn,
+        client.aws_call(self.region, lambda: self._client.register_targets(TargetGroupArn=arn,
                                                                           Targets=[{"Id": instance}]))
 
     def deregister(self, group: str, instance: str) -> None:
         arn = self._arn(group)
-        cloud.aws_call(self.region, lambda: self._client.deregister_targets(
+        client.aws_call(self.region, lambda: self._client.deregister_targets(
             TargetGroupArn=arn, Targets=[{"Id": instance}]))
 
     def _arn(self, group: str) -> str:
-        answer = cloud.aws_call(self.region, lambda: self._client.describe_target_groups(Names=[group]))
+        answer = client.aws_call(self.region, lambda: self._client.describe_target_groups(Names=[group]))
         arn: str = answer["TargetGroups"][0]["TargetGroupArn"]
         return arn
 
     @property
     def _client(self) -> Any:
-        return cloud.client("elbv2", self.region)
+        return client.client("elbv2", self.region)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from chalicelib import cloud
+from chalicelib.aws import client
 
 
 class Secrets(Protocol):
@@ -28,22 +28,22 @@ class AwsSecrets:
 
     def labels(self, secret: str) -> Mapping[str, str] | None:
         try:
-            answer = cloud.aws_call(self.region, lambda: self._client.describe_secret(SecretId=secret))
-        except cloud.ClientError as error:
+            answer = client.aws_call(self.region, lambda: self._client.describe_secret(SecretId=secret))
+        except client.ClientError as error:
             if error.response.get("Error", {}).get("Code") != "ResourceNotFoundException":
                 raise
             return None
         return {label: version for version, labels in answer.get("VersionIdsToStages", {}).items() for label in labels}
 
     def put(self, secret: str, version: str, value: str, label: str) -> None:
-        cloud.aws_call(self.region, lambda: self._client.put_secret_value(
+        client.aws_call(self.region, lambda: self._client.put_secret_value(
             SecretId=secret, ClientRequestToken=version, SecretString=value, VersionStages=[label]))
 
     def move_label(self, secret: str, label: str, *, to: str = "", from_: str = "") -> None:
         moves = ({"MoveToVersionId": to} if to else {}) | ({"RemoveFromVersionId": from_} if from_ else {})
-        cloud.aws_call(self.region, lambda: self._client.update_secret_version_stage(
+        client.aws_call(self.region, lambda: self._client.update_secret_version_stage(
             SecretId=secret, VersionStage=label, **moves))
 
     @property
     def _client(self) -> Any:
-        return cloud.client("secretsmanager", self.region)
+        return client.client("secretsmanager", self.region)

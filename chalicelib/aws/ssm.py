@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from chalicelib import cloud
+from chalicelib.aws import client
 
 # Ends of an invocation that are no success: "Command status" in the Systems Manager user guide.
 FAILED = frozenset({"Failed", "TimedOut", "Cancelled", "Delivery Timed Out", "Execution Timed Out", "Undeliverable",
@@ -51,30 +51,30 @@ class AwsSsm:
         self, instance: str, document: str, parameters: Mapping[str, str], *, timeout_seconds: int, comment: str = ""
     ) -> str:
         # Run Command takes at most 100 characters of comment.
-        answer = cloud.aws_call(self.region, lambda: self._client.send_command(
+        answer = client.aws_call(self.region, lambda: self._client.send_command(
             InstanceIds=[instance], DocumentName=document, TimeoutSeconds=timeout_seconds, Comment=comment[:100],
             Parameters={name: [value] for name, value in parameters.items()}))
         return str(answer["Command"]["CommandId"])
 
     def invocation(self, command: str, instance: str) -> Invocation:
-        answer = cloud.aws_call(self.region, lambda: self._client.get_command_invocation(
+        answer = client.aws_call(self.region, lambda: self._client.get_command_invocation(
             CommandId=command, InstanceId=instance))
         return Invocation(answer["Status"], answer.get("StatusDetails", ""), answer.get("StandardOutputContent", ""),
                           answer.get("StandardErrorContent", ""))
 
     def parameter(self, name: str) -> str | None:
         try:
-            answer = cloud.aws_call(self.region, lambda: self._client.get_parameter(Name=name))
-        except cloud.ClientError as error:
+            answer = client.aws_call(self.region, lambda: self._client.get_parameter(Name=name))
+        except client.ClientError as error:
             if error.response.get("Error", {}).get("Code") != "ParameterNotFound":
                 raise
             return None
         return str(answer["Parameter"]["Value"])
 
     def put_parameter(self, name: str, value: str) -> None:
-        cloud.aws_call(self.region, lambda: self._client.put_parameter(
+        client.aws_call(self.region, lambda: self._client.put_parameter(
             Name=name, Value=value, Type="String", Overwrite=True))
 
     @property
     def _client(self) -> Any:
-        return cloud.client("ssm", self.region)
+        return client.client("ssm", self.region)

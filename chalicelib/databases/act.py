@@ -7,11 +7,12 @@ import msgspec
 from aws_lambda_powertools import single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 
-from chalicelib.cloud import AWS_ERRORS, Unavailable
+from chalicelib.aws.client import AWS_ERRORS, Unavailable
+from chalicelib.aws.store import Store
+from chalicelib.context import RegionContext
 from chalicelib.control import Request, count
-from chalicelib.databases.connection import DatabaseError
-from chalicelib.databases.reach import Reach
-from chalicelib.databases.records import (
+from chalicelib.databases.connect import Reach
+from chalicelib.databases.state import (
     BEATS,
     FRESH,
     MASTER,
@@ -26,9 +27,8 @@ from chalicelib.databases.records import (
     body,
     read,
 )
-from chalicelib.ledger import Store
+from chalicelib.mysql.connection import DatabaseError
 from chalicelib.plan import Action
-from chalicelib.site import RegionContext
 
 _FASTER = "another run was faster"
 Held = TypeVar("Held", WatchState, RepairState)

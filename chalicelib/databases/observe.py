@@ -4,11 +4,21 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
-from chalicelib.cloud import Unavailable
+from chalicelib.aws.client import Unavailable
+from chalicelib.aws.store import Item
+from chalicelib.context import RegionContext
 from chalicelib.control import Request
-from chalicelib.databases import healing
-from chalicelib.databases.reach import Reach, look, settings_of
-from chalicelib.databases.records import (
+from chalicelib.databases.connect import Reach, look, settings_of
+from chalicelib.databases.decide import repair
+from chalicelib.databases.observation import (
+    FleetDatabases,
+    PromotionObservation,
+    RepairObservation,
+    ServerObservation,
+    Tunnels,
+    WatchObservation,
+)
+from chalicelib.databases.state import (
     MASTER,
     MEMORY,
     REPAIRS,
@@ -19,17 +29,7 @@ from chalicelib.databases.records import (
     WatchState,
     read,
 )
-from chalicelib.databases.seen import (
-    FleetDatabases,
-    PromotionObservation,
-    RepairObservation,
-    ServerObservation,
-    Tunnels,
-    WatchObservation,
-)
-from chalicelib.ledger import Item
-from chalicelib.site import RegionContext
-from chalicelib.tunnels import records as healer
+from chalicelib.tunnels import state as healer
 
 
 class RegionAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,7 +78,7 @@ def sick(site: RegionContext, request: Request, reach: Reach) -> RepairObservati
     # Where there are none any more, what was last said of them stands in the table for ever.
     verdict = _tunnels(site.local_store.get(*healer.KEY)) if tunnelled else None
     own = look(reach(site, site.region, False))
-    asked = isinstance(own, ServerStatus) and bool(healing.unapplied_gtids(own))
+    asked = isinstance(own, ServerStatus) and bool(repair.unapplied_gtids(own))
     master = look(reach(site, seen.master.region, False)) if asked else None
     return RepairObservation(seen, repairs, version, own, verdict, tunnelled, master)
 

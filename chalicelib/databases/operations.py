@@ -7,12 +7,18 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from chalicelib.context import RegionContext
 from chalicelib.control import Handler, Operation, Request
-from chalicelib.databases import act, byhand, decide, observe, promoting
-from chalicelib.databases.reach import Reach, reach
-from chalicelib.databases.seen import PromotionObservation, RepairObservation, ServerObservation, WatchObservation
+from chalicelib.databases import act, act_promotion, decide, observe
+from chalicelib.databases.connect import Reach, reach
+from chalicelib.databases.decide import manual
+from chalicelib.databases.observation import (
+    PromotionObservation,
+    RepairObservation,
+    ServerObservation,
+    WatchObservation,
+)
 from chalicelib.plan import Action, Plan
-from chalicelib.site import RegionContext
 
 Reaching = Callable[[RegionContext, Request, Sequence[Action], Reach], list[str]]
 
@@ -26,19 +32,19 @@ def _heal(saw: RepairObservation, request: Request) -> Plan:
 
 
 def _promote(saw: PromotionObservation, request: Request) -> Plan:
-    return byhand.promote(saw)
+    return manual.promote(saw)
 
 
 def _fence(saw: ServerObservation, request: Request) -> Plan:
-    return byhand.fence(saw)
+    return manual.fence(saw)
 
 
 def _tune(saw: ServerObservation, request: Request) -> Plan:
-    return byhand.tune(saw)
+    return manual.tune(saw)
 
 
 def _status(saw: ServerObservation, request: Request) -> Plan:
-    return byhand.status(saw, request.now)
+    return manual.status(saw, request.now)
 
 
 class Databases:
@@ -67,22 +73,22 @@ class Databases:
                     "alert": act.alert_of_healing})
         self.tune = self._operation(
             "databases.tune", "sets what makes replication recover fast", observe.one, _tune,
-            {"tune": use(promoting.tune)})
+            {"tune": use(act_promotion.tune)})
         self.fence = self._operation(
             "databases.fence", "makes this region's server read-only, for a promotion elsewhere", observe.one, _fence,
-            {"record-fence": promoting.record_fence, "set-read-only": use(promoting.fence_local)})
+            {"record-fence": act_promotion.record_fence, "set-read-only": use(act_promotion.fence_local)})
         self.promote: Operation[PromotionObservation] = Operation(
             "databases.promote",
             "makes a replica the master, and sure that there is no other",
             lambda site, request: observe.throne(site, request, reach),
             _promote,
             {
-                "claim": promoting.claim,
-                "set-read-only": use(promoting.fence_writers),
+                "claim": act_promotion.claim,
+                "set-read-only": use(act_promotion.fence_writers),
                 "apply-relay-log": self._drain,
-                "set-writable": use(promoting.open_primary),
-                "change-source": use(promoting.change_sources),
-                "finish": use(promoting.finish),
+                "set-writable": use(act_promotion.open_primary),
+                "change-source": use(act_promotion.change_sources),
+                "finish": use(act_promotion.finish),
             },
             observe.RegionAsked,
         )
@@ -98,7 +104,7 @@ class Databases:
         return lambda site, request, actions: do(site, request, actions, self._reach)
 
     def _drain(self, site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
-        return promoting.apply_relay_log(site, request, actions, self._reach, self._wait)
+        return act_promotion.apply_relay_log(site, request, actions, self._reach, self._wait)
 
 
 ALL: tuple[Operation[Any], ...] = Databases(reach, time.sleep).all

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from chalicelib import cloud
+from chalicelib.aws import client
 
 # Between two looks into Secrets Manager (s): each costs money, and a login that is denied looks at once.
 KEPT = 300
@@ -54,7 +54,7 @@ class Secrets:
             return kept[0]
         try:
             self._kept[name] = self._fetch(name), self._clock()
-        except cloud.Unavailable as error:
+        except client.Unavailable as error:
             if not kept:
                 where = f"secret {name!r} in {self._region}"
                 raise SecretError(f"{where}: no answer from Secrets Manager ({error})") from None
@@ -63,9 +63,10 @@ class Secrets:
     def _fetch(self, name: str) -> Login:
         where = f"secret {name!r} in {self._region}"
         try:
-            answer = cloud.aws_call(self._region, lambda: cloud.client("secretsmanager", self._region).get_secret_value(
+            answer = client.aws_call(self._region,
+                                     lambda: client.client("secretsmanager", self._region).get_secret_value(
                 SecretId=name))
-        except cloud.ClientError as error:
+        except client.ClientError as error:
             raise SecretError(f"{where}: {error.response.get('Error', {}).get('Code')}; create it, and let this Lambda "
                               "call secretsmanager:GetSecretValue on it") from None
         try:

@@ -6,7 +6,7 @@ SNS takes 100 printable characters of subject; mail programs show the first 60.
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from chalicelib import durations
+from chalicelib.config import durations
 from chalicelib.engine.alerts import Alert, AlertGroup, Change, Notification
 from chalicelib.engine.schema import Unreadable
 

@@ -15,12 +15,12 @@ from typing import Protocol
 import msgspec
 from msgspec.structs import replace
 
-from chalicelib.cloud import AWS_ERRORS
+from chalicelib.aws.client import AWS_ERRORS
+from chalicelib.aws.store import Item, Store
 from chalicelib.engine import alert_text, alerts, state
 from chalicelib.engine.alerts import SCHEMA, Alert, AlertPlan, AlertState, Notification
 from chalicelib.engine.metrics import count, logger
 from chalicelib.engine.schema import Schema, State, Stored, Unreadable
-from chalicelib.ledger import Item, Store
 
 PK = "alerts"
 # Events that a crowd of Lambdas reports: an item each, so that they do not get in each other's way.

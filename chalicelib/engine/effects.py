@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from chalicelib.cloud import BotoCoreError, ClientError, Unavailable
+from chalicelib.aws.client import BotoCoreError, ClientError, Unavailable
+from chalicelib.aws.store import Store
 from chalicelib.engine import state
 from chalicelib.engine.metrics import logger
 from chalicelib.engine.schema import Schema, State, Unreadable
-from chalicelib.ledger import Store
 
 # A record outlives whatever could repeat its effect.
 KEPT_SECONDS = 15 * 86_400

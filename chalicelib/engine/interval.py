@@ -15,11 +15,11 @@ from typing import Literal
 
 import msgspec
 
-from chalicelib.cloud import Unavailable
+from chalicelib.aws.client import Unavailable
+from chalicelib.aws.store import Store
 from chalicelib.engine.lease import LeaseHolder, Standing
 from chalicelib.engine.metrics import count, logger
 from chalicelib.engine.state import Key
-from chalicelib.ledger import Store
 
 # How long a lease lasts that is not renewed (s): long enough for a slow round, short enough for a crash.
 LEASE_SECONDS = 15.0

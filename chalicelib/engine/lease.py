@@ -10,11 +10,11 @@ import zlib
 from collections.abc import Callable
 from typing import Literal
 
-from chalicelib.cloud import Unavailable
+from chalicelib.aws.client import Unavailable
+from chalicelib.aws.store import Item, Store
 from chalicelib.engine import state
 from chalicelib.engine.metrics import logger
 from chalicelib.engine.schema import Schema, State, Stored, Unreadable
-from chalicelib.ledger import Item, Store
 
 Standing = Literal["held", "taken", "lost", "unknown"]
 

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from chalicelib.aws.store import Item, Store
 from chalicelib.engine.schema import ItemKey, Schema, Stored, Unreadable, decode, encode
-from chalicelib.ledger import Item, Store
 
 T = TypeVar("T")
 Key = tuple[str, str]

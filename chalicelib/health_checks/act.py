@@ -6,14 +6,14 @@ it up; no change is tried twice.
 
 from collections.abc import Callable, Sequence
 
-from chalicelib import cloud
+from chalicelib.aws import client
+from chalicelib.aws.store import Item
+from chalicelib.context import RegionContext
 from chalicelib.control import Request, count, logger
-from chalicelib.health_checks.api import Route53
-from chalicelib.health_checks.records import KEY, REGION_CHECK_PK, RotationState, body, confirmed, read
-from chalicelib.health_checks.target import reference
-from chalicelib.ledger import Item
+from chalicelib.health_checks.check_config import reference
+from chalicelib.health_checks.route53_checks import Route53
+from chalicelib.health_checks.state import KEY, REGION_CHECK_PK, RotationState, body, confirmed, read
 from chalicelib.plan import Action
-from chalicelib.site import RegionContext
 
 # What a change can be answered with, and the next turn gets over.
 _PASSED_BY = frozenset({"HealthCheckVersionMismatch", "HealthCheckAlreadyExists"})
@@ -72,7 +72,7 @@ def publish(site: RegionContext, request: Request, actions: Sequence[Action]) ->
         return [_FASTER if not item else "left for the next minute: the parent is not confirmed"]
     try:
         done = _published(site, action.target, id, action.details.get("was"))
-    except cloud.Unavailable as error:
+    except client.Unavailable as error:
         logger.warning("the parent's id could not be published", error=str(error))
         return [f"left for the next minute: {error}"]
     return [f"published {id}" if done else _FASTER]
@@ -109,7 +109,7 @@ def _each(site: RegionContext, request: Request, actions: Sequence[Action], do: 
             number, id, version = do(action, memory)
             memory = confirmed(memory, number, id, version, site.clock())
             results.append(f"{action.target}: version {version}")
-    except cloud.ClientError as error:
+    except client.ClientError as error:
         if error.response.get("Error", {}).get("Code") not in _PASSED_BY:
             raise
         results.append(f"stopped, to be looked up in the next minute: {error}")

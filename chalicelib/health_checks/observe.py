@@ -5,12 +5,14 @@ from typing import Any
 
 import msgspec
 
-from chalicelib import cloud
+from chalicelib.aws import client as cloud
+from chalicelib.config.fleet import HealthChecks
+from chalicelib.context import RegionContext
 from chalicelib.control import Rejected, Request, logger
-from chalicelib.fleet import HealthChecks
-from chalicelib.health_checks import agenda
-from chalicelib.health_checks.api import Route53
-from chalicelib.health_checks.records import (
+from chalicelib.health_checks.check_config import reference
+from chalicelib.health_checks.decide import sampling
+from chalicelib.health_checks.route53_checks import Route53
+from chalicelib.health_checks.state import (
     KEY,
     REGION_CHECK_PK,
     CheckConfig,
@@ -19,8 +21,6 @@ from chalicelib.health_checks.records import (
     RotationState,
     read,
 )
-from chalicelib.health_checks.target import reference
-from chalicelib.site import RegionContext
 
 _STATES = {"healthy": "healthy", "draining": "draining", "unhealthy": "unhealthy"}
 _PER_PAGE = 100
@@ -36,10 +36,10 @@ def turn(site: RegionContext, request: Request, api: Route53, wait: Callable[[fl
         return RotationObservation(site.region, settings, memory, {}, site.clock(), version=version)
     seen_hosts = hosts(site, settings)
     found = dict(_doubted(site, memory, api))
-    moment = agenda.observe_at(memory, settings, seen_hosts, site.clock())
+    moment = sampling.observe_at(memory, settings, seen_hosts, site.clock())
     wait(max(0.0, moment - site.clock()))
     at = max(site.clock(), moment)
-    numbers = agenda.checks_to_read(memory, settings, seen_hosts, at, minute)
+    numbers = sampling.checks_to_read(memory, settings, seen_hosts, at, minute)
     said = {check.number: api.healthy(check.id, check.since) for check in memory.checks if check.number in numbers}
     reads = {number: healthy for number, healthy in said.items() if healthy is not None}
     return RotationObservation(site.region, settings, memory, seen_hosts, at, reads, found, len(said) + len(found),
@@ -77,7 +77,7 @@ def settings_of(site: RegionContext) -> HealthChecks:
 def _doubted(site: RegionContext, memory: RotationState, api: Route53) -> Iterator[tuple[int, CheckConfig | None]]:
     """What has become of the changes that were not confirmed; of a creation, whether it ever happened."""
     ids = {check.number: check.id for check in memory.checks} | ({0: memory.parent.id} if memory.parent else {})
-    doubted = agenda.unconfirmed(memory)
+    doubted = sampling.unconfirmed(memory)
     for number in doubted:
         if ids[number]:
             yield number, api.get(ids[number])

@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
+from chalicelib.context import RegionContext
 from chalicelib.control import Handler, Operation, Request
 from chalicelib.health_checks import act, decide, observe
-from chalicelib.health_checks.api import Route53
-from chalicelib.health_checks.records import RotationObservation
+from chalicelib.health_checks.route53_checks import Route53
+from chalicelib.health_checks.state import RotationObservation
 from chalicelib.plan import Action, Plan
-from chalicelib.site import RegionContext
 
 
 @cache

@@ -5,12 +5,12 @@ from typing import Any
 
 import msgspec
 
-from chalicelib import cloud
+from chalicelib.aws import client, route53
+from chalicelib.context import RegionContext
 from chalicelib.control import Request
 from chalicelib.plan import Action
-from chalicelib.routing import api, buckets, marks
-from chalicelib.routing.seen import BucketObservation
-from chalicelib.site import RegionContext
+from chalicelib.routing import evacuation_flags, flag_buckets
+from chalicelib.routing.state import BucketObservation
 
 
 def create_checks(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
@@ -29,25 +29,26 @@ def create_checks(site: RegionContext, request: Request, actions: Sequence[Actio
 
 def _create(reference: str, config: dict[str, Any], now: int) -> str:
     try:
-        answer = api.call("create_health_check", CallerReference=reference, HealthCheckConfig=config)
-    except cloud.ClientError as error:
+        answer = route53.call("create_health_check", CallerReference=reference, HealthCheckConfig=config)
+    except client.ClientError as error:
         if error.response.get("Error", {}).get("Code") != "HealthCheckAlreadyExists":
             raise
         # Route 53 never forgets the reference of a check that somebody deleted: a new one of the same name.
-        answer = api.call("create_health_check", CallerReference=api.again(reference, now), HealthCheckConfig=config)
+        answer = route53.call("create_health_check", CallerReference=route53.again(reference, now),
+                              HealthCheckConfig=config)
     return str(answer["HealthCheck"]["Id"])
 
 
 def prepare_flag_buckets(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
     """Makes the buckets for marks, and lets health checkers read those."""
-    return [buckets.make(msgspec.convert(action.details, BucketObservation)) for action in actions]
+    return [flag_buckets.make(msgspec.convert(action.details, BucketObservation)) for action in actions]
 
 
 def delete_checks(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
     """Deletes checks, those that watch others first."""
     first = sorted(actions, key=lambda action: not action.target.startswith("serving-"))
     for action in first:
-        api.call("delete_health_check", HealthCheckId=action.details["id"])
+        route53.call("delete_health_check", HealthCheckId=action.details["id"])
     return [f"{action.target}: deleted" for action in first]
 
 
@@ -61,7 +62,7 @@ def change(site: RegionContext, request: Request, actions: Sequence[Action]) -> 
     results = []
     for action in actions:
         batch = {"Comment": f"Lamplighter {action.target}", "Changes": action.details["changes"]}
-        answer = api.call("change_resource_record_sets", HostedZoneId=action.details["zone"], ChangeBatch=batch)
+        answer = route53.call("change_resource_record_sets", HostedZoneId=action.details["zone"], ChangeBatch=batch)
         results.append(f"batch {action.target}: {action.reason}, {answer['ChangeInfo']['Status'].lower()}")
     return results
 
@@ -69,13 +70,13 @@ def change(site: RegionContext, request: Request, actions: Sequence[Action]) -> 
 def set_flag(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
     """Puts the object that makes Route 53 keep users away; takes effect when its checkers see it."""
     for action in actions:
-        away = marks.flag_region(site.fleet, action.target)
+        away = evacuation_flags.flag_region(site.fleet, action.target)
         body = msgspec.json.encode(action.details["mark"])
-        cloud.aws_call(
+        client.aws_call(
             away,
-            lambda away=away, body=body, region=action.target: cloud.client("s3", away).put_object(  # type: ignore[misc]
-                Bucket=marks.flag_bucket(site.fleet, away),
-                Key=marks.flag_key(region),
+            lambda away=away, body=body, region=action.target: client.client("s3", away).put_object(  # type: ignore[misc]
+                Bucket=evacuation_flags.flag_bucket(site.fleet, away),
+                Key=evacuation_flags.flag_key(region),
                 Body=body,
                 ContentType="application/json",
             ),
@@ -86,9 +87,9 @@ def set_flag(site: RegionContext, request: Request, actions: Sequence[Action]) -
 def clear_flag(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
     """Removes that object."""
     for action in actions:
-        away = marks.flag_region(site.fleet, action.target)
-        cloud.aws_call(away, lambda away=away, region=action.target: cloud.client("s3", away).delete_object(  # type: ignore[misc]
-            Bucket=marks.flag_bucket(site.fleet, away), Key=marks.flag_key(region)))
+        away = evacuation_flags.flag_region(site.fleet, action.target)
+        client.aws_call(away, lambda away=away, region=action.target: client.client("s3", away).delete_object(  # type: ignore[misc]
+            Bucket=evacuation_flags.flag_bucket(site.fleet, away), Key=evacuation_flags.flag_key(region)))
     return [f"{action.target}: users may come back" for action in actions]
 
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 import msgspec
 
 from chalicelib.plan import Action, Plan
-from chalicelib.routing import difference
-from chalicelib.routing.compiler import OWNER
-from chalicelib.routing.difference import Change, Group, Key
-from chalicelib.routing.marks import statement
-from chalicelib.routing.seen import EvacuationFlag, FleetObservation, RegionObservation, ZoneObservation
-from chalicelib.routing.spec import Record
+from chalicelib.routing.evacuation_flags import statement
+from chalicelib.routing.records import diff
+from chalicelib.routing.records.compiler import OWNER
+from chalicelib.routing.records.diff import Change, Group, Key
+from chalicelib.routing.records.spec import Record
+from chalicelib.routing.state import EvacuationFlag, FleetObservation, RegionObservation, ZoneObservation
 
 # A plan that changes or deletes more of what is there is refused unless forced; few records are let off.
 MOST_TOUCHED = 0.30
@@ -24,7 +24,7 @@ BAD_LOOKS = 2
 
 def plan(seen: ZoneObservation) -> Plan:
     """The next step towards what is wanted: checks, then, once these have settled, records, then what is left over."""
-    hostnames = difference.owned(seen.existing_records, seen.owner) | {seen.hostname}
+    hostnames = diff.owned(seen.existing_records, seen.owner) | {seen.hostname}
     if refusal := _foreign(seen) or _shut(seen):
         return Plan(rejected_because=refusal)
     opened = tuple(Action("prepare-flag-bucket", one.name, f"{one.state}; health checkers must read the marks there",
@@ -151,15 +151,15 @@ def _attached(seen: ZoneObservation) -> set[str]:
 
 def _foreign(seen: ZoneObservation) -> str:
     """Why the hostname cannot be taken: somebody else's records stand there."""
-    if seen.hostname in difference.owned(seen.existing_records, seen.owner) or seen.adopt:
+    if seen.hostname in diff.owned(seen.existing_records, seen.owner) or seen.adopt:
         return ""
     name = f"{seen.hostname}."
-    other = difference.groups(seen.existing_records).get((f"{OWNER}.{name}", "TXT"), {})
+    other = diff.groups(seen.existing_records).get((f"{OWNER}.{name}", "TXT"), {})
     if other:
         said = next(iter(other.values()))["ResourceRecords"][0]["Value"]
         return (f"{seen.hostname} belongs to another owner ({said}); "
                 "give this fleet another hostname, or take it over with adopt")
-    kinds = sorted({record["Type"] for record in map(difference.normal, seen.existing_records)
+    kinds = sorted({record["Type"] for record in map(diff.normal, seen.existing_records)
                     if record["Name"] == name and record["Type"] in ("A", "AAAA", "CNAME")})
     return (f"{seen.hostname} has {' and '.join(kinds)} records that Lamplighter did not make; "
             "delete them, or take them over with adopt") if kinds else ""
@@ -177,15 +177,15 @@ def _shut(seen: ZoneObservation) -> str:
 
 
 def _records(seen: ZoneObservation, hostnames: set[str]) -> Plan:
-    everything = difference.groups(seen.existing_records)
-    there = {key: group for key, group in everything.items() if difference.is_ours(key, hostnames)}
+    everything = diff.groups(seen.existing_records)
+    there = {key: group for key, group in everything.items() if diff.is_ours(key, hostnames)}
     ids = _ids(seen)
-    wanted = difference.groups(_with_ids(record, ids) for record in seen.wanted)
-    changed = difference.changes(wanted, there)
+    wanted = diff.groups(_with_ids(record, ids) for record in seen.wanted)
+    changed = diff.changes(wanted, there)
     existing = sum(map(len, there.values()))
     if refusal := "" if seen.force else _guard(changed, wanted, there, existing):
         return Plan(rejected_because=refusal)
-    batches = list(difference.batches(changed))
+    batches = list(diff.batches(changed))
     actions = [_batch(f"{number} of {len(batches)}", batch, seen.zone) for number, batch in enumerate(batches, 1)]
     left = [] if batches else [check for check in seen.existing_checks if check.id not in _ids(seen).values()]
     unused = [Action("delete-check", check.name, "no record needs it any more", {"id": check.id}) for check in left]

@@ -10,12 +10,14 @@ from typing import Any
 
 import msgspec
 
-from chalicelib import cloud
+from chalicelib.aws import client, route53
+from chalicelib.context import RegionContext
 from chalicelib.control import Rejected, Request
-from chalicelib.routing import api, buckets, build, checks, marks
-from chalicelib.routing.compiler import alive
-from chalicelib.routing.declared import Endpoint, Routing
-from chalicelib.routing.seen import (
+from chalicelib.routing import evacuation_flags, flag_buckets
+from chalicelib.routing.config import Endpoint, Routing
+from chalicelib.routing.records import build, checks
+from chalicelib.routing.records.compiler import alive
+from chalicelib.routing.state import (
     BucketObservation,
     CheckObservation,
     EvacuationFlag,
@@ -23,7 +25,6 @@ from chalicelib.routing.seen import (
     RegionObservation,
     ZoneObservation,
 )
-from chalicelib.site import RegionContext
 
 _PROBE_SECONDS = 4
 # Route 53 asks from several regions of the world; three of these checkers tell enough of an endpoint.
@@ -54,8 +55,8 @@ def zone(site: RegionContext, request: Request) -> ZoneObservation:
     asked: ZoneAsked = request.parameters
     references = references_of(wanted.spec.owner, wanted.checks)
     spec, compiled = wanted.spec, wanted.compiled
-    there = api.pages("list_resource_record_sets", "ResourceRecordSets", HostedZoneId=spec.zone)
-    known = api.pages("list_health_checks", "HealthChecks")
+    there = route53.pages("list_resource_record_sets", "ResourceRecordSets", HostedZoneId=spec.zone)
+    known = route53.pages("list_health_checks", "HealthChecks")
     return ZoneObservation(
         spec.hostname, spec.zone, spec.owner, (*compiled.records, compiled.owner), wanted.checks, references, there,
         _existing(known, spec.owner), _verdicts(site, known), _buckets(site), asked.force, asked.adopt)
@@ -64,7 +65,7 @@ def zone(site: RegionContext, request: Request) -> ZoneObservation:
 def _buckets(site: RegionContext) -> list[BucketObservation]:
     named = [(region.name, region.entrance.bucket) for region in site.fleet.regions
              if region.entrance and region.entrance.bucket]
-    return [buckets.look(region, name, site.account) for region, name in named]
+    return [flag_buckets.look(region, name, site.account) for region, name in named]
 
 
 def fleet(site: RegionContext, request: Request) -> FleetObservation:
@@ -73,7 +74,8 @@ def fleet(site: RegionContext, request: Request) -> FleetObservation:
     with ThreadPoolExecutor(len(site.fleet.regions)) as pool:
         regions = list(pool.map(lambda region: _region(site, routing, region.name), site.fleet.regions))
     asked = getattr(request.parameters, "region", "")
-    mine = [region.name for region in site.fleet.regions if marks.flag_region(site.fleet, region.name) == site.region]
+    mine = [region.name for region in site.fleet.regions
+            if evacuation_flags.flag_region(site.fleet, region.name) == site.region]
     return FleetObservation(regions, routing.hold, mine, asked, getattr(request.parameters, "reason", ""))
 
 
@@ -110,14 +112,14 @@ def _verdicts(site: RegionContext, known: Sequence[Mapping[str, Any]]) -> dict[s
 
 
 def _check(check: Mapping[str, Any]) -> CheckObservation:
-    reference = api.first(check["CallerReference"])
+    reference = route53.first(check["CallerReference"])
     _, _, name, _ = reference.split(":")
     calculated = check["HealthCheckConfig"]["Type"] == "CALCULATED"
     return CheckObservation(check["Id"], name, reference, calculated or _settled(check["Id"]))
 
 
 def _settled(id: str) -> bool:
-    return len(api.call("get_health_check_status", HealthCheckId=id)["HealthCheckObservations"]) >= _REPORTS
+    return len(route53.call("get_health_check_status", HealthCheckId=id)["HealthCheckObservations"]) >= _REPORTS
 
 
 def _routing(site: RegionContext) -> Routing:
@@ -137,16 +139,16 @@ def _region(site: RegionContext, routing: Routing, name: str) -> RegionObservati
 
 def _mark(site: RegionContext, name: str) -> tuple[EvacuationFlag | None, bool]:
     """The mark that evacuates a region, and whether it could be looked for."""
-    away = marks.flag_region(site.fleet, name)
+    away = evacuation_flags.flag_region(site.fleet, name)
     if not away:
         return None, True
-    place = {"Bucket": marks.flag_bucket(site.fleet, away), "Key": marks.flag_key(name)}
+    place = {"Bucket": evacuation_flags.flag_bucket(site.fleet, away), "Key": evacuation_flags.flag_key(name)}
     try:
-        answer = cloud.aws_call(away, lambda: cloud.client("s3", away).get_object(**place))
+        answer = client.aws_call(away, lambda: client.client("s3", away).get_object(**place))
         return msgspec.json.decode(answer["Body"].read(), type=EvacuationFlag), True
-    except cloud.Unavailable:
+    except client.Unavailable:
         return None, False
-    except cloud.ClientError as error:
+    except client.ClientError as error:
         if error.response.get("Error", {}).get("Code") != "NoSuchKey":
             raise
         return None, True

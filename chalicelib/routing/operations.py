@@ -9,7 +9,7 @@ from typing import Any
 from chalicelib.control import Operation, Request
 from chalicelib.plan import Plan
 from chalicelib.routing import act, decide, observe
-from chalicelib.routing.seen import FleetObservation, ZoneObservation
+from chalicelib.routing.state import FleetObservation, ZoneObservation
 
 _CHANGING = {
     "prepare-flag-bucket": act.prepare_flag_buckets,

@@ -5,10 +5,11 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.cloud import Message
+from chalicelib.aws.client import Message
+from chalicelib.context import RegionContext
 from chalicelib.control import Request, count
 from chalicelib.plan import Action
-from chalicelib.schedules.records import (
+from chalicelib.schedules.state import (
     ALERT_KIND_BY_STATE,
     Pause,
     ReconcileRequest,
@@ -18,7 +19,6 @@ from chalicelib.schedules.records import (
     minute_key,
     run_key,
 )
-from chalicelib.site import RegionContext
 
 DAY = 86_400
 # The Lambda has five minutes.

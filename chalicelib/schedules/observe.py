@@ -4,12 +4,15 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from chalicelib.aws.store import Item
+from chalicelib.context import RegionContext
 from chalicelib.control import Request
-from chalicelib.ledger import Item
-from chalicelib.schedules import daylight, shelf
-from chalicelib.schedules.almanac import bits
-from chalicelib.schedules.backlog import Backlog, plan_backlog
-from chalicelib.schedules.records import (
+from chalicelib.crontab import dst
+from chalicelib.crontab.calendar import bits
+from chalicelib.schedules import release
+from chalicelib.schedules.decide.backlog import Backlog, plan_backlog
+from chalicelib.schedules.observation import DueRun, ReconcileObservation, TickObservation, WorkObservation
+from chalicelib.schedules.state import (
     Lock,
     MinuteRecord,
     ReconcileRequest,
@@ -20,8 +23,6 @@ from chalicelib.schedules.records import (
     minute_key,
     run_key,
 )
-from chalicelib.schedules.seen import DueRun, ReconcileObservation, TickObservation, WorkObservation
-from chalicelib.site import RegionContext
 
 # A gap longer than this is caught up for its last day only: nobody wants last week's jobs.
 CATCH_UP_MINUTES = 1440
@@ -50,7 +51,7 @@ def sweep(site: RegionContext, request: Request) -> ReconcileObservation:
     record = msgspec.convert(item.body, MinuteRecord) if item else _new_record(site, said.minute, earlier)
     backlog = _backlog(site, record, said.minute)
     slots = [*due(site, said.minute), *backlog.occasions]
-    if record.timetable != shelf.timetable(site.root).digest:
+    if record.timetable != release.timetable(site.root).digest:
         # Another release has started that minute: what it did not have due is not ours to start.
         slots, backlog = [slot for slot in slots if record.has(slot.job.name)], Backlog()
     known = runs(site, [*slots, *backlog.doubtful])
@@ -63,7 +64,7 @@ def sweep(site: RegionContext, request: Request) -> ReconcileObservation:
 def work(site: RegionContext, request: Request) -> WorkObservation:
     """The errand's job in this release, its run, and whether it may run now."""
     errand: RunRequest = request.parameters
-    book = shelf.book(site.root)
+    book = release.book(site.root)
     number = book.find(errand.job)
     job = book[number] if number is not None else None
     keys = [run_key(errand.job, errand.slot), ("paused", errand.job)]
@@ -79,9 +80,9 @@ def work(site: RegionContext, request: Request) -> WorkObservation:
 
 def due(site: RegionContext, minute: int) -> list[DueRun]:
     """The slots that this release's timetable has at `minute`."""
-    book = shelf.book(site.root)
+    book = release.book(site.root)
     return [DueRun(book[fire.job], fire.slot, minute, moved=fire.moved)
-            for fire in shelf.timetable(site.root).due(minute).fires()]
+            for fire in release.timetable(site.root).due(minute).fires()]
 
 
 def before(site: RegionContext, minute: int) -> MinuteRecord | None:
@@ -113,23 +114,23 @@ def _held(site: RegionContext, job: str, item: Item) -> Lock | None:
 
 
 def _is_due(site: RegionContext, number: int, errand: RunRequest) -> bool:
-    parts = shelf.timetable(site.root).due(errand.minute).parts
+    parts = release.timetable(site.root).due(errand.minute).parts
     return any(part.slot == errand.slot and part.bitmap >> number & 1 for part in parts)
 
 
 def _never(site: RegionContext, minute: int, last: MinuteRecord | None) -> list[str]:
     """On the first minute of a release: its jobs that will never run."""
-    if last and last.timetable == shelf.timetable(site.root).digest:
+    if last and last.timetable == release.timetable(site.root).digest:
         return []
-    book = shelf.book(site.root)
+    book = release.book(site.root)
     jobs = (book[number] for number in range(len(book)))
-    return [job.name for job in jobs if daylight.next_fire(job.expression, job.tz, minute) is None]
+    return [job.name for job in jobs if dst.next_fire(job.expression, job.tz, minute) is None]
 
 
 def _new_record(site: RegionContext, minute: int, last: MinuteRecord | None) -> MinuteRecord:
-    table = shelf.timetable(site.root)
+    table = release.timetable(site.root)
     since = max(last.since + 1, minute - CATCH_UP_MINUTES) if last else minute
-    due_now, book = table.due(minute), shelf.book(site.root)
+    due_now, book = table.due(minute), release.book(site.root)
     marks = "".join(fingerprint(book[number].name) for number in bits(due_now.bitmap))
     return MinuteRecord(table.digest, f"{due_now.bitmap:x}", site.region, min(since, minute), marks)
 
@@ -137,7 +138,7 @@ def _new_record(site: RegionContext, minute: int, last: MinuteRecord | None) -> 
 def _backlog(site: RegionContext, record: MinuteRecord, minute: int) -> Backlog:
     if record.since >= minute:
         return Backlog()
-    return plan_backlog(shelf.timetable(site.root), shelf.book(site.root), record.since, minute, _turns(site))
+    return plan_backlog(release.timetable(site.root), release.book(site.root), record.since, minute, _turns(site))
 
 
 def _turns(site: RegionContext) -> int:

@@ -3,12 +3,13 @@
 from typing import Any
 
 from chalicelib.control import Operation, Request
+from chalicelib.crontab.dst import stamp
 from chalicelib.plan import Action, Plan
-from chalicelib.schedules import act, decide, explain, inspect, observe, seen
-from chalicelib.schedules.daylight import stamp
-from chalicelib.schedules.execute import Executor
-from chalicelib.schedules.records import ReconcileRequest, RunRequest
+from chalicelib.schedules import act, decide, observation, observe, queries
+from chalicelib.schedules.decide import explain
 from chalicelib.schedules.runners import default
+from chalicelib.schedules.state import ReconcileRequest, RunRequest
+from chalicelib.schedules.worker import Executor
 
 _STARTING = {
     "schedule-reconcile": act.schedule_reconcile,
@@ -19,48 +20,48 @@ _STARTING = {
 }
 
 
-def _tick(saw: seen.TickObservation, request: Request) -> Plan:
+def _tick(saw: observation.TickObservation, request: Request) -> Plan:
     return decide.tick(saw, request.now)
 
 
-def _sweep(saw: seen.ReconcileObservation, request: Request) -> Plan:
+def _sweep(saw: observation.ReconcileObservation, request: Request) -> Plan:
     return decide.sweep(saw, request.now)
 
 
-def _work(saw: seen.WorkObservation, request: Request) -> Plan:
+def _work(saw: observation.WorkObservation, request: Request) -> Plan:
     return decide.work(saw, request.now)
 
 
-def _why(saw: inspect.WhySeen, request: Request) -> Plan:
+def _why(saw: queries.WhySeen, request: Request) -> Plan:
     reason = explain.why(saw.job, saw.minute, saw.known, request.now)
     return Plan(report={"job": saw.job.name, "minute": f"{stamp(saw.minute)}Z", "answer": reason.answer,
                         "sentence": reason.sentence, "output": saw.output})
 
 
-def _status(saw: inspect.StatusSeen, request: Request) -> Plan:
+def _status(saw: queries.StatusSeen, request: Request) -> Plan:
     return Plan(report=saw.report)
 
 
-def _pause(saw: inspect.JobSeen, request: Request) -> Plan:
+def _pause(saw: queries.JobSeen, request: Request) -> Plan:
     if saw.paused:
         return Plan(notes=(f"{saw.job.name} is paused already",))
     return Plan((Action("pause", saw.job.name, saw.reason),))
 
 
-def _resume(saw: inspect.JobSeen, request: Request) -> Plan:
+def _resume(saw: queries.JobSeen, request: Request) -> Plan:
     if not saw.paused:
         return Plan(notes=(f"{saw.job.name} is not paused",))
     return Plan((Action("resume", saw.job.name, saw.reason),))
 
 
-def _run(saw: inspect.JobSeen, request: Request) -> Plan:
+def _run(saw: queries.JobSeen, request: Request) -> Plan:
     # The slot is the second asked for: two invokes of one plan within it are one run.
     facts = {"slot": f"{stamp(request.now // 60)}:{request.now % 60:02d}Z#hand", "minute": request.now // 60,
              "why": "by hand", "delay": 0}
     return Plan((Action("enqueue", saw.job.name, saw.reason, facts),))
 
 
-def _prune(saw: inspect.PruneSeen, request: Request) -> Plan:
+def _prune(saw: queries.PruneSeen, request: Request) -> Plan:
     """Each hour a 24th of the table, each day another region: an item is looked at once a day. By hand: all of it."""
     if request.trigger == "schedule" and request.now // 86_400 % saw.regions != saw.rank:
         return Plan(notes=("today another region prunes",))
@@ -70,7 +71,7 @@ def _prune(saw: inspect.PruneSeen, request: Request) -> Plan:
                         {"part": part, "parts": parts}, unaudited=parts > 1),))
 
 
-def work(executor: Executor) -> Operation[seen.WorkObservation]:
+def work(executor: Executor) -> Operation[observation.WorkObservation]:
     """`schedules.work` with these runners."""
     return Operation(
         "schedules.work", "runs one due job", observe.work, _work,
@@ -78,9 +79,9 @@ def work(executor: Executor) -> Operation[seen.WorkObservation]:
          "skip": act.skip, "alert": act.alert}, RunRequest)
 
 
-TICK: Operation[seen.TickObservation] = Operation(
+TICK: Operation[observation.TickObservation] = Operation(
     "schedules.tick", "starts the jobs that are due at this minute", observe.tick, _tick, _STARTING)
-SWEEP: Operation[seen.ReconcileObservation] = Operation(
+SWEEP: Operation[observation.ReconcileObservation] = Operation(
     "schedules.reconcile",
     "starts what was left undone at a minute, and tells of what went wrong",
     observe.sweep,
@@ -89,15 +90,15 @@ SWEEP: Operation[seen.ReconcileObservation] = Operation(
     ReconcileRequest,
 )
 WORK = work(Executor(default))
-STATUS = Operation("schedules.status", "all jobs: last run, outcome, next fire", inspect.status, _status,
-                   parameters=inspect.StatusAsked)
-WHY = Operation("schedules.why", "one reason for one minute of a job", inspect.why, _why, parameters=inspect.WhyAsked)
-PAUSE = Operation("schedules.pause", "stops a job from running until it is resumed", inspect.job, _pause,
-                  {"pause": act.pause}, inspect.JobAsked)
-RESUME = Operation("schedules.resume", "lets a paused job run again", inspect.job, _resume, {"resume": act.resume},
-                   inspect.JobAsked)
-RUN = Operation("schedules.run", "runs a job now", inspect.job, _run, {"enqueue": act.enqueue}, inspect.JobAsked)
-PRUNE = Operation("schedules.prune", "deletes what the coordination table no longer needs", inspect.prune, _prune,
+STATUS = Operation("schedules.status", "all jobs: last run, outcome, next fire", queries.status, _status,
+                   parameters=queries.StatusAsked)
+WHY = Operation("schedules.why", "one reason for one minute of a job", queries.why, _why, parameters=queries.WhyAsked)
+PAUSE = Operation("schedules.pause", "stops a job from running until it is resumed", queries.job, _pause,
+                  {"pause": act.pause}, queries.JobAsked)
+RESUME = Operation("schedules.resume", "lets a paused job run again", queries.job, _resume, {"resume": act.resume},
+                   queries.JobAsked)
+RUN = Operation("schedules.run", "runs a job now", queries.job, _run, {"enqueue": act.enqueue}, queries.JobAsked)
+PRUNE = Operation("schedules.prune", "deletes what the coordination table no longer needs", queries.prune, _prune,
                   {"prune": act.prune})
 
 ALL: tuple[Operation[Any], ...] = (TICK, SWEEP, WORK, STATUS, WHY, PAUSE, RESUME, RUN, PRUNE)

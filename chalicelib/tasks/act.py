@@ -7,11 +7,11 @@ it is cut off between the two, a message is there twice: give tasks that must no
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chalicelib.cloud import Unavailable
+from chalicelib.aws.client import Unavailable
 from chalicelib.plan import Action
 from chalicelib.tasks.envelope import MAX_BYTES
-from chalicelib.tasks.messages import QueuedMessage
 from chalicelib.tasks.queues import QueueConfig, QueueDirectory, Sqs, chunks, text_attributes
+from chalicelib.tasks.state import QueuedMessage
 
 _LONGEST_ERROR = 2000
 

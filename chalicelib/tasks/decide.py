@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from chalicelib import durations
+from chalicelib.config import durations
 from chalicelib.plan import Action, Plan
 from chalicelib.tasks import backoff
-from chalicelib.tasks.messages import QueueDepth, QueuedMessage, QueueSample
 from chalicelib.tasks.registry import Registry, Task
+from chalicelib.tasks.state import QueueDepth, QueuedMessage, QueueSample
 
 # Seconds of an invocation kept for writing down how it went.
 RESERVE_SECONDS = 5

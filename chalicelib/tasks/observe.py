@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from chalicelib import cloud
-from chalicelib.tasks.messages import QueueDepth, QueuedMessage, QueueSample, letter
+from chalicelib.aws import client
 from chalicelib.tasks.queues import QueueDirectory, Sqs
+from chalicelib.tasks.state import QueueDepth, QueuedMessage, QueueSample, letter
 
 # Messages are hidden while they are read, so that none is seen twice. A reader that dies hides them for no longer.
 HIDDEN_SECONDS = 60
@@ -32,7 +32,7 @@ def ages(region: str, urls: Mapping[str, str], now: int) -> dict[str, int]:
     names = list(urls)
     queries = [_age_query(number, urls[name]) for number, name in enumerate(names)]
     until = datetime.fromtimestamp(now, UTC)
-    answer = cloud.aws_call(region, lambda: cloud.client("cloudwatch", region).get_metric_data(
+    answer = client.aws_call(region, lambda: client.client("cloudwatch", region).get_metric_data(
         MetricDataQueries=queries, StartTime=until - timedelta(minutes=15), EndTime=until,
         ScanBy="TimestampDescending"))
     results = answer["MetricDataResults"]

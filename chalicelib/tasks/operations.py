@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
+from chalicelib.context import RegionContext
 from chalicelib.control import NoParameters, Operation, Rejected, Request
 from chalicelib.plan import Action, Plan
-from chalicelib.site import RegionContext
 from chalicelib.tasks import act, decide, observe, queues
 from chalicelib.tasks.decide import MessageFilter, Redrive
-from chalicelib.tasks.messages import QueueDepth, QueueSample
 from chalicelib.tasks.queues import QueueDirectory, SqsAdapter
+from chalicelib.tasks.state import QueueDepth, QueueSample
 
 
 def _see_status(site: RegionContext, request: Request) -> list[QueueDepth]:

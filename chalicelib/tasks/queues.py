@@ -6,8 +6,8 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from chalicelib import cloud
-from chalicelib.fleet import Fleet
+from chalicelib.aws import client
+from chalicelib.config.fleet import Fleet
 
 T = TypeVar("T")
 _BATCH = 10
@@ -106,8 +106,8 @@ class SqsAdapter:
         return failed
 
     def _call(self, method: str, **arguments: Any) -> Any:
-        call = getattr(cloud.client("sqs", self.region), method)
-        return cloud.aws_call(self.region, lambda: call(**arguments))
+        call = getattr(client.client("sqs", self.region), method)
+        return client.aws_call(self.region, lambda: call(**arguments))
 
 
 def urls(environment: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, TypeVar, overload
 
 import msgspec
 
-from chalicelib import durations
+from chalicelib.config import durations
 
 KeyFrom: TypeAlias = str | tuple[str, ...] | Callable[..., str] | None
 Limits: TypeAlias = tuple[int | None, int | None, int | None, int]

@@ -6,11 +6,13 @@ import os
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from chalicelib import cloud, site
-from chalicelib.tasks import batch, queues, registry
+from chalicelib import context as site
+from chalicelib.aws import client
+from chalicelib.tasks import event as batch
+from chalicelib.tasks import queues, registry
 
 if TYPE_CHECKING:
-    from chalicelib.tasks.shift import Worker
+    from chalicelib.tasks.batch_run import Worker
 
 
 def handle(event: object, context: Any) -> dict[str, Any]:
@@ -25,12 +27,12 @@ def handle(event: object, context: Any) -> dict[str, Any]:
 @cache
 def _cold_start() -> tuple[Worker, dict[str, queues.QueueConfig]]:
     # Powertools' batch and idempotency take 45 ms to import: the other Lambdas, which share this package, go without.
-    from chalicelib.tasks.once import IdempotentRunner
-    from chalicelib.tasks.shift import Worker
+    from chalicelib.tasks.batch_run import Worker
+    from chalicelib.tasks.idempotency import IdempotentRunner
 
     here = site.here()
     tasks = registry.load(site.ROOT / "tasks")
-    once = cache(lambda: IdempotentRunner(os.environ["LAMP_TABLE"], cloud.client("dynamodb", here.region)))
+    once = cache(lambda: IdempotentRunner(os.environ["LAMP_TABLE"], client.client("dynamodb", here.region)))
     known = queues.places(here.fleet, queues.urls())
     by_arn = {place.url.rsplit("/", 1)[-1]: place for place in known.values()}
     return Worker(tasks, queues.SqsAdapter(here.region), here.local_store, once, here.clock), by_arn

@@ -8,20 +8,21 @@ from typing import Any
 
 import msgspec
 
-from chalicelib import cloud
+from chalicelib.aws import client
+from chalicelib.aws.store import Item
+from chalicelib.context import RegionContext
 from chalicelib.control import Request, count
-from chalicelib.ledger import Item
 from chalicelib.plan import Action
-from chalicelib.site import RegionContext
-from chalicelib.tunnels import fences, hand
-from chalicelib.tunnels import hosts as host
-from chalicelib.tunnels.declared import Tunnels, managed_name
-from chalicelib.tunnels.records import KEY, PEER_REPORT_PK, AlertDelivery, RepairAction, TunnelState, body, read
+from chalicelib.tunnels import config_hosts as host
+from chalicelib.tunnels import fences
+from chalicelib.tunnels.config import Tunnels, managed_name
+from chalicelib.tunnels.decide import manual as hand
+from chalicelib.tunnels.state import KEY, PEER_REPORT_PK, AlertDelivery, RepairAction, TunnelState, body, read
 
 # Run Command takes no less; whatever has not begun by then is not run any more ("SendCommand", API reference).
 _DELIVERY_SECONDS = 30
 _FASTER = "another round was faster"
-_REFUSED = (cloud.ClientError, cloud.BotoCoreError)
+_REFUSED = (client.ClientError, client.BotoCoreError)
 
 
 def claim_state(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
@@ -104,7 +105,7 @@ def send_alert(site: RegionContext, request: Request, actions: Sequence[Action])
     for action in actions:
         try:
             results.append(_told(site, action))
-        except cloud.AWS_ERRORS as error:
+        except client.AWS_ERRORS as error:
             results.append(f"{action.target}: not told, to be tried again: {error}")
     return results
 
@@ -118,7 +119,7 @@ def publish_report(site: RegionContext, request: Request, actions: Sequence[Acti
         there = site.shared_store.get(PEER_REPORT_PK, site.region)
         if there and there.body["at"] < action.details["at"]:
             site.shared_store.compare_and_set(there, action.details)
-    except cloud.AWS_ERRORS as error:
+    except client.AWS_ERRORS as error:
         return [f"other regions could not be told of the far side: {error}"]
     return []
 
@@ -161,7 +162,7 @@ def _one(site: RegionContext, action: Action, do: _Do) -> str:
         if claim is None:
             return "left: it is being done, or was"
         return _left(site, action.details["run_id"]) or _claimed(site, action, do, claim)
-    except cloud.Unavailable as error:
+    except client.Unavailable as error:
         return f"no answer, so it may have been done: {error}"
 
 
@@ -199,7 +200,7 @@ def _complained(site: RegionContext, action: Action, error: Exception) -> str:
     """People hear once an hour of what AWS refuses; the journal has it each time, and whether they could be told."""
     try:
         _complain(site, action, error)
-    except cloud.AWS_ERRORS as silent:
+    except client.AWS_ERRORS as silent:
         return f"; nobody could be told: {silent}"
     return ""
 
@@ -236,7 +237,7 @@ def _elb(site: RegionContext, settings: Tunnels, method: str, id: str) -> Any:
 
 
 def _call(site: RegionContext, service: str, method: str, **asked: Any) -> Any:
-    return cloud.aws_call(site.region, lambda: getattr(cloud.client(service, site.region), method)(**asked))
+    return client.aws_call(site.region, lambda: getattr(client.client(service, site.region), method)(**asked))
 
 
 def _shipped(site: RegionContext) -> str:

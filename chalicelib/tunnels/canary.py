@@ -11,15 +11,15 @@ from collections.abc import Callable
 
 import msgspec
 
+from chalicelib.context import RegionContext
 from chalicelib.control import Operation, Request
-from chalicelib.databases.declared import Server
+from chalicelib.databases.config import Server
 from chalicelib.plan import Action, Plan
-from chalicelib.site import RegionContext
 from chalicelib.tunnels import act
-from chalicelib.tunnels.parked import PendingProbes, Target
-from chalicelib.tunnels.probe import sweep
-from chalicelib.tunnels.records import PeerReport
-from chalicelib.tunnels.verdict import ProbeResult
+from chalicelib.tunnels.probe.pending import PendingProbes, Target
+from chalicelib.tunnels.probe.result import ProbeResult
+from chalicelib.tunnels.probe.sweep import sweep
+from chalicelib.tunnels.state import PeerReport
 
 # Half of the age at which a canary's word counts for nothing.
 EVERY = 5.0

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from chalicelib.ledger import Item, Store
-from chalicelib.tunnels.records import EFFECTS_PK
+from chalicelib.aws.store import Item, Store
+from chalicelib.tunnels.state import EFFECTS_PK
 
 # A claim outlives whatever could repeat its act.
 CLAIM_DAYS = 15

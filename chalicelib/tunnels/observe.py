@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from chalicelib import cloud
+from chalicelib.aws import client
+from chalicelib.context import RegionContext
 from chalicelib.control import Rejected, Request, logger
-from chalicelib.databases import records as databases
-from chalicelib.site import RegionContext
-from chalicelib.tunnels import leads
-from chalicelib.tunnels.declared import Tunnels, managed_name
-from chalicelib.tunnels.records import (
+from chalicelib.databases import state as databases
+from chalicelib.tunnels.config import Tunnels, managed_name
+from chalicelib.tunnels.decide import primary
+from chalicelib.tunnels.probe.result import ProbeResult
+from chalicelib.tunnels.state import (
     EFFECTS_PK,
     KEY,
     PEER_REPORT_PK,
@@ -27,7 +28,6 @@ from chalicelib.tunnels.records import (
     TunnelState,
     read,
 )
-from chalicelib.tunnels.verdict import ProbeResult
 
 # The probes of one round: endpoints go in, verdicts come out, by instance id.
 Look = Callable[[Sequence[Endpoint]], Mapping[str, ProbeResult]]
@@ -108,7 +108,8 @@ def _seen(site: RegionContext, look: Look) -> TunnelObservation:
     )
     # Whoever answers through a tunnel that leads elsewhere says nothing of the master.
     if any(
-        verdict.side == "up" and leads.matches_primary(verdict.connected_region, seen) for verdict in verdicts.values()
+        verdict.side == "up" and primary.matches_primary(verdict.connected_region, seen)
+           for verdict in verdicts.values()
     ):
         return seen
     return msgspec.structs.replace(seen, peer_reports=_canaries(site))
@@ -176,8 +177,8 @@ def _shipped(site: RegionContext) -> str:
 
 def _answer(site: RegionContext, service: str, method: str, **asked: Any) -> Any:
     try:
-        return cloud.aws_call(site.region, lambda: getattr(cloud.client(service, site.region), method)(**asked))
-    except (cloud.ClientError, cloud.BotoCoreError) as error:
+        return client.aws_call(site.region, lambda: getattr(client.client(service, site.region), method)(**asked))
+    except (client.ClientError, client.BotoCoreError) as error:
         raise Unobservable(
             f"{service} {method} in {site.region}: {error}; look at the Lambda's policy and at [tunnels] in fleet.toml"
         ) from error
@@ -200,9 +201,9 @@ def _ended(site: RegionContext, key: str, claim: Mapping[str, Any]) -> Command |
         return None
     instance = key.split("/")[1]
     try:
-        answer = cloud.aws_call(site.region, lambda: cloud.client("ssm", site.region).get_command_invocation(
+        answer = client.aws_call(site.region, lambda: client.client("ssm", site.region).get_command_invocation(
             CommandId=claim["command"], InstanceId=instance))
-    except cloud.AWS_ERRORS as error:
+    except client.AWS_ERRORS as error:
         # A command that was just sent is not known at once; the ladder's own time goes on whatever SSM says.
         logger.warning("what became of a restart is not known", key=key, error=str(error))
         return None
@@ -231,7 +232,7 @@ def _throne(site: RegionContext, tunnels: Tunnels, memory: TunnelState) -> _Prim
     try:
         item = site.shared_store.get(*databases.MASTER)
         master = databases.read(item.body, databases.PrimaryRecord) if item else databases.PrimaryRecord(tunnels.master)
-    except (*cloud.AWS_ERRORS, msgspec.ValidationError) as error:
+    except (*client.AWS_ERRORS, msgspec.ValidationError) as error:
         logger.warning("who the master is cannot be learnt", error=str(error))
         return _Primary(before, memory.fenced_primary, now)
     lead = tunnels.effective_primary(master.region)
@@ -245,6 +246,6 @@ def _canaries(site: RegionContext) -> tuple[PeerReport, ...]:
     try:
         items = site.shared_store.get_many(others) if others else []
         return tuple(msgspec.convert(item.body, PeerReport) for item in items)
-    except (*cloud.AWS_ERRORS, msgspec.ValidationError) as error:
+    except (*client.AWS_ERRORS, msgspec.ValidationError) as error:
         logger.warning("other regions' word of the far side cannot be had", error=str(error))
         return ()

@@ -10,9 +10,10 @@ import msgspec
 
 from chalicelib.control import Operation, Request
 from chalicelib.plan import Plan
-from chalicelib.tunnels import act, decide, hand, observe
+from chalicelib.tunnels import act, decide, observe
+from chalicelib.tunnels.decide import manual
 from chalicelib.tunnels.observe import Look
-from chalicelib.tunnels.records import TunnelObservation
+from chalicelib.tunnels.state import TunnelObservation
 
 _ACTS = {"claim-state": act.claim_state, "undrain": act.undrain, "start": act.start, "drain": act.drain,
          "restart": act.restart, "repoint": act.repoint, "replace": act.replace, "stop": act.stop,
@@ -33,8 +34,8 @@ def _status(seen: TunnelObservation, request: Request) -> Plan:
     return decide.status(seen)
 
 
-def _by_hand(ask: hand.ManualAction, seen: TunnelObservation, request: Request) -> Plan:
-    return hand.plan(seen, ask, request.parameters.endpoint)
+def _by_hand(ask: manual.ManualAction, seen: TunnelObservation, request: Request) -> Plan:
+    return manual.plan(seen, ask, request.parameters.endpoint)
 
 
 def heal(look: Look) -> Operation[TunnelObservation]:
@@ -49,7 +50,7 @@ def by_hand(look: Look) -> tuple[Operation[TunnelObservation], ...]:
                            {"by-hand": act.manual}, EndpointAsked) for ask, does in _ASKS)
 
 
-_ASKS: tuple[tuple[hand.ManualAction, str], ...] = (
+_ASKS: tuple[tuple[manual.ManualAction, str], ...] = (
     ("drain", "takes an endpoint out of the balancer until it is let in by hand"),
     ("undrain", "lets an endpoint back into the balancer"),
     ("replace", "replaces an endpoint's instance"))

@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from chalicelib.cloud import Unavailable
+from chalicelib.aws.client import Unavailable
+from chalicelib.aws.store import Item, Store
 from chalicelib.control import count, logger
-from chalicelib.ledger import Item, Store
 
 KEY = ("tunnels", "lease")
 # How long a lease lasts that is not renewed (s): long enough for a slow round, short enough for a crash.

@@ -14,7 +14,7 @@ import os
 import sys
 from collections import Counter
 
-from sandbox.greeter import denial, greeting, refusal
+from sandbox.mysql_stub import denial, greeting, refusal
 
 # connect_timeout of MariaDB and MySQL (s).
 _HANDSHAKE = 10.0

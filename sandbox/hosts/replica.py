@@ -12,7 +12,7 @@ from typing import Any
 import pymysql
 
 from sandbox.hosts import mariadb
-from sandbox.hosts.far import Far, launch
+from sandbox.hosts.primary_region import Far, launch
 from sandbox.hosts.programs import Programs
 from sandbox.world import Sandbox, WorldError
 

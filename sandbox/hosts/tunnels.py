@@ -18,21 +18,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from chalicelib import control, fleet
-from chalicelib.fleet import Fleet
-from chalicelib.site import RegionContext
-from chalicelib.tunnels.declared import managed_name
-from chalicelib.tunnels.hosts import primary_routes
-from chalicelib.tunnels.keys_api import AwsKeys
-from chalicelib.tunnels.records import KEY, TunnelState, read
-from chalicelib.tunnels.rotate import operation
-from commands import tunnel_resources
+from chalicelib import control
+from chalicelib.config import fleet
+from chalicelib.config.fleet import Fleet
+from chalicelib.context import RegionContext
+from chalicelib.tunnels.config import managed_name
+from chalicelib.tunnels.config_hosts import primary_routes
+from chalicelib.tunnels.keys.aws import AwsKeys
+from chalicelib.tunnels.keys.operation import operation
+from chalicelib.tunnels.state import KEY, TunnelState, read
+from commands.deploy import tunnel_resources
 from sandbox.hosts import programs as program
-from sandbox.hosts.far import DATABASE_PORT, GATEWAY_PORT, Far, eventually
-from sandbox.hosts.keyring import Keyring, command
+from sandbox.hosts.host_files import Keyring, command
+from sandbox.hosts.primary_region import DATABASE_PORT, GATEWAY_PORT, Far, eventually
 from sandbox.hosts.programs import Programs
-from sandbox.simulation.parts import MemoryTable, MemoryTopic
 from sandbox.world import Sandbox, WorldError
+from testing.fakes import MemoryTable, MemoryTopic
 
 # The services of a tunnel host.
 KEYS, TUNNEL, HEALTH = "lamplighter-keys", "lamplighter-tunnel", "lamplighter-tunnel-health"

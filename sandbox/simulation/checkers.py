@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection
 from random import Random
 from typing import Any, Literal
 
-from chalicelib.fleet import HealthChecks
-from chalicelib.health_checks.records import PROPAGATION_SECONDS, settling_seconds
+from chalicelib.config.fleet import HealthChecks
+from chalicelib.health_checks.state import PROPAGATION_SECONDS, settling_seconds
 
 Model = Literal["carries over", "reset healthy", "reset unhealthy", "adversarial"]
 MODELS: tuple[Model, ...] = ("carries over", "reset healthy", "reset unhealthy", "adversarial")

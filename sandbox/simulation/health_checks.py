@@ -17,9 +17,10 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.fleet import HealthChecks
-from chalicelib.health_checks import agenda, decide, records, target
-from chalicelib.health_checks.records import CheckConfig, Host, RotationObservation, RotationState
+from chalicelib.config.fleet import HealthChecks
+from chalicelib.health_checks import check_config, decide, state
+from chalicelib.health_checks.decide import sampling
+from chalicelib.health_checks.state import CheckConfig, Host, RotationObservation, RotationState
 from sandbox.simulation.checkers import Checkers, Model
 from sandbox.simulation.tally import LATE, Tally, Verdict
 
@@ -43,7 +44,7 @@ class Plot(msgspec.Struct, frozen=True):
     @property
     def repair(self) -> int:
         """Seconds within which an anchor that was lost is replaced by another."""
-        return (4 + 2 * records.dwell_minutes(self.settings)) * _MINUTE
+        return (4 + 2 * state.dwell_minutes(self.settings)) * _MINUTE
 
 
 class Machine:
@@ -211,7 +212,7 @@ class World:
     def _turn(self, minute: int) -> None:
         if self.memory.minute >= minute and self.memory.run_id:
             return
-        self.at(agenda.observe_at(self.memory, self.settings, self._seen_hosts(), self.now), self._decide, minute)
+        self.at(sampling.observe_at(self.memory, self.settings, self._seen_hosts(), self.now), self._decide, minute)
 
     def _decide(self, minute: int) -> None:
         seen = self._look(minute)
@@ -222,8 +223,8 @@ class World:
 
     def _look(self, minute: int) -> RotationObservation:
         hosts, memory = self._seen_hosts(), self.memory
-        found = {number: self.truth.get(number) for number in agenda.unconfirmed(memory)}
-        numbers = agenda.checks_to_read(memory, self.settings, hosts, self.now, minute)
+        found = {number: self.truth.get(number) for number in sampling.unconfirmed(memory)}
+        numbers = sampling.checks_to_read(memory, self.settings, hosts, self.now, minute)
         reads = {number: self.checkers.reads(number) for number in numbers}
         return RotationObservation("sim", self.settings, memory, hosts, self.now, reads, found, len(reads) + len(found))
 
@@ -251,11 +252,11 @@ class World:
         if luck < 0.04:
             return False
         there = self.truth[number]
-        self.memory = records.confirmed(self.memory, number, there.id, there.version, self.now)
+        self.memory = state.confirmed(self.memory, number, there.id, there.version, self.now)
         return True
 
     def _point(self, number: int, host: Host) -> None:
-        said = target.update(host)
+        said = check_config.update(host)
         before = self.truth.get(number, CheckConfig(str(number), 0))
         self.truth[number] = CheckConfig(before.id, before.version + 1, host.id, said["IPAddress"])
         self.checkers.point(number, said["IPAddress"], said["SearchString"])

@@ -13,18 +13,18 @@ from typing import Any
 import msgspec
 
 from chalicelib import control
-from chalicelib.cloud import Message, Unavailable
-from chalicelib.fleet import Fleet
-from chalicelib.ledger import ReplicatedStore
-from chalicelib.schedules import operations, shelf
-from chalicelib.schedules.daylight import stamp
-from chalicelib.schedules.execute import Executor
-from chalicelib.schedules.records import Run
+from chalicelib.aws.client import Message, Unavailable
+from chalicelib.aws.store import ReplicatedStore
+from chalicelib.config.fleet import Fleet
+from chalicelib.context import RegionContext
+from chalicelib.crontab.dst import stamp
+from chalicelib.schedules import operations, release
 from chalicelib.schedules.runners import Attempt, RemoteRun, Result, Runners
-from chalicelib.site import RegionContext
+from chalicelib.schedules.state import Run
+from chalicelib.schedules.worker import Executor
 from sandbox.simulation.figures import Chances, Start, Verdict
 from sandbox.simulation.hub import Crash, Scheduler
-from sandbox.simulation.parts import MemoryQueue, MemoryTable, MemoryTopic, Store
+from testing.fakes import MemoryQueue, MemoryTable, MemoryTopic, Store
 
 _VISIBILITY = {"schedule-runs": 960.0, "schedule-reconciles": 120.0}
 _DRAIN_SECONDS = 3 * 3600
@@ -170,7 +170,7 @@ class World:
 
     def verdict(self) -> Verdict:
         """Compares what the timetable asked for with what was started."""
-        due = [(shelf.book(self.root)[missed.job], slot) for missed in shelf.timetable(self.root).missed(
+        due = [(release.book(self.root)[missed.job], slot) for missed in release.timetable(self.root).missed(
             self.first, self.last) for slot in missed.slots()]
         twice = sum(len(starts) > 1 for (job, _), starts in self.starts.items() if not self._retries(job))
         lost = [slot for job, slot in due if not self._settled(job.name, slot.name)]
@@ -205,7 +205,7 @@ class World:
 
         Jobs that queue behind others are left out. A home that lives has no patience: it starts at once.
         """
-        book = shelf.book(self.root)
+        book = release.book(self.root)
         for (name, _), starts in self.starts.items():
             number = book.find(name)
             policy = book[number].policy if number is not None else None
@@ -221,8 +221,8 @@ class World:
                 return
 
     def _retries(self, job: str) -> int:
-        number = shelf.book(self.root).find(job)
-        return 0 if number is None else shelf.book(self.root)[number].policy.retries
+        number = release.book(self.root).find(job)
+        return 0 if number is None else release.book(self.root)[number].policy.retries
 
     def _settled(self, job: str, slot: str) -> bool:
         found = self.store.items.get((f"run#{job}", slot))

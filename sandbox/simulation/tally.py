@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from chalicelib.fleet import HealthChecks
-from chalicelib.health_checks import decide, records
-from chalicelib.health_checks.records import RotationObservation
+from chalicelib.config.fleet import HealthChecks
+from chalicelib.health_checks import decide, state
+from chalicelib.health_checks.state import RotationObservation
 from sandbox.simulation.checkers import Checkers
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class Tally:
 
     def looked(self, seen: RotationObservation, decision: decide.Decision, minute: int) -> None:
         """A turn has looked and decided: what is under a settled check has a verdict."""
-        self.calls = max(self.calls, records.requests_last_hour(decision.memory, minute))
+        self.calls = max(self.calls, state.requests_last_hour(decision.memory, minute))
         self.taken_in += self.checkers.strangers(lambda address, token: token.startswith("i-"))
         eligible = {id for id, host in seen.hosts.items() if host.state != "draining"}
         anchored = decision.memory.parent.children if decision.memory.parent else ()
@@ -169,7 +169,7 @@ class Tally:
             else:
                 self._last.pop(id, None)
         for check in seen.memory.checks:
-            if records.is_reportable(check, self.settings, seen.at) and check.host in self._last:
+            if state.is_reportable(check, self.settings, seen.at) and check.host in self._last:
                 self._probed(check.host, seen.at)
 
     def _probed(self, id: str, now: float) -> None:
@@ -177,10 +177,10 @@ class Tally:
         self._last[id] = now
         while len(self._peaks) > 1 and self._peaks[1][0] < now - 7200:
             self._peaks.popleft()
-        if gap <= records.settling_seconds(self.settings) + 60:
+        if gap <= state.settling_seconds(self.settings) + 60:
             return
         hosts = max(hosts for when, hosts in self._peaks if when >= since - 60)
-        bound = records.max_staleness_seconds(self.settings, hosts) + 60 * self._outages(since)
+        bound = state.max_staleness_seconds(self.settings, hosts) + 60 * self._outages(since)
         if hosts <= self.hosts:
             self.gap = max(self.gap, gap)
         self.gap_of_bound = max(self.gap_of_bound, gap / bound)

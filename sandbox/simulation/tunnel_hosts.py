@@ -7,8 +7,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from chalicelib.tunnels.records import Command, Endpoint, PeerReport
-from chalicelib.tunnels.verdict import FaultDomain
+from chalicelib.tunnels.probe.result import FaultDomain
+from chalicelib.tunnels.state import Command, Endpoint, PeerReport
 
 NEVER = float("inf")
 At = Callable[[float, Callable[[Any], None], Any], None]

@@ -9,8 +9,8 @@ from collections import Counter, deque
 
 import msgspec
 
-from chalicelib.tunnels.hand import BY_HAND
-from chalicelib.tunnels.records import Alert, RepairAction, TunnelState
+from chalicelib.tunnels.decide.manual import BY_HAND
+from chalicelib.tunnels.state import Alert, RepairAction, TunnelState
 from sandbox.simulation.tunnel_hosts import Host, SimulatedRegion
 
 # From a change to the last act that may not know of it: an act may be done 10 s after the round that it comes from, and

@@ -13,12 +13,14 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from chalicelib.cloud import Unavailable
-from chalicelib.tunnels import decide, fences, hand
+from chalicelib.aws.client import Unavailable
+from chalicelib.tunnels import decide, fences
+from chalicelib.tunnels.config import Tunnels
+from chalicelib.tunnels.config_hosts import Hosts, PrimaryRoute
 from chalicelib.tunnels.decide import Decision
-from chalicelib.tunnels.declared import Tunnels
-from chalicelib.tunnels.hosts import Hosts, PrimaryRoute
-from chalicelib.tunnels.records import (
+from chalicelib.tunnels.decide import manual as hand
+from chalicelib.tunnels.probe.result import ProbeResult
+from chalicelib.tunnels.state import (
     EFFECTS_PK,
     PRIMARY_REFRESH_SECONDS,
     Alert,
@@ -28,11 +30,10 @@ from chalicelib.tunnels.records import (
     TunnelObservation,
     TunnelState,
 )
-from chalicelib.tunnels.verdict import ProbeResult
-from sandbox.simulation.parts import MemoryTable
 from sandbox.simulation.tunnel_hosts import PeerRegion, SimulatedRegion
 from sandbox.simulation.tunnel_judge import MOVED, Checker, SimulationResult
 from sandbox.simulation.tunnel_troubles import MASTERS, FaultInjector
+from testing.fakes import MemoryTable
 
 _HOSTS = Hosts("gateway", (), "database", (), ways=(PrimaryRoute(MASTERS[1], "gateway", (), "database"),))
 _BEGAN = 1_000_000.0

@@ -33,7 +33,7 @@ class Host(msgspec.Struct):
         """lamplighter-keys with `words`."""
         around = {"PATH": f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}", "RUNTIME_DIRECTORY": str(self.run),
                   "LAMPLIGHTER_SETTINGS": str(self.folder / "tunnel.env"),
-                  "LAMPLIGHTER_LIB": str(ROOT / "chalicelib" / "tunnels"),
+                  "LAMPLIGHTER_LIB": str(ROOT / "chalicelib" / "mysql"),
                   "LAMPLIGHTER_SSH_CONFIG": str(ROOT / "agent" / "ssh_config")}
         return subprocess.run([python, "-I", program, *words], env=around, capture_output=True, text=True)
 

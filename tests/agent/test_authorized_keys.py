@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.tunnels.keys import Key
+from chalicelib.tunnels.keys.openssh import Key
 
 SCRIPT = Path(__file__).resolve().parent.parent.parent / "agent" / "lamplighter-authorized-keys"
 ONE, TWO = (Key(bytes([number] * 32), f"{number:08}-0000-0000-0000-000000000000").line() for number in (1, 2))

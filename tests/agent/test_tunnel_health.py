@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.tunnels import bearing
-from sandbox import greeter
-from tests.peers import health
-from tests.peers.process import PATIENCE, Peer, loopback, place
-from tests.peers.ssh import Place
+from chalicelib.tunnels import observe_target
+from sandbox import mysql_stub
+from testing.servers import health
+from testing.servers.process import PATIENCE, Peer, loopback, place
+from testing.servers.ssh import Place
 from tests.world.eventually import eventually
 
 PROGRAM = health.FILES[0]
@@ -47,7 +47,7 @@ def answer(listener: socket.socket, *packets: bytes) -> None:
                 assert connection.recv(4096)
 
 
-WELL = (greeter.greeting(), greeter.denial())
+WELL = (mysql_stub.greeting(), mysql_stub.denial())
 
 
 def test_a_host_can_read_it() -> None:
@@ -55,7 +55,7 @@ def test_a_host_can_read_it() -> None:
     tree = ast.parse(PROGRAM.read_text(), feature_version=(3, 9))
     imported = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     imported |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    assert imported <= {*sys.stdlib_module_names, "collections.abc", "greeting", "chalicelib.tunnels.greeting"}
+    assert imported <= {*sys.stdlib_module_names, "collections.abc", "handshake", "chalicelib.mysql.handshake"}
     # What came after 3.9 to modules that it uses.
     assert not {"TaskGroup", "timeout", "Runner", "to_thread"} & {
         node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
@@ -70,7 +70,7 @@ def test_it_says_200_only_once_the_database_has_answered() -> None:
 
 
 @pytest.mark.parametrize(("packets", "said"), [
-    ((), "far closed"), ((greeter.refusal(1129, "Host is blocked"),), "far blocked 1129 Host is blocked"),
+    ((), "far closed"), ((mysql_stub.refusal(1129, "Host is blocked"),), "far blocked 1129 Host is blocked"),
     ((b"SSH-2.0-x\r\n",), "far garbage SSH-2.0-x??"), (WELL[:1], "ambiguous cut 10.11.19-MariaDB"),
 ])
 def test_a_failed_probe_is_a_503_with_its_reason_at_once(packets: tuple[bytes, ...], said: str) -> None:
@@ -164,8 +164,8 @@ def test_it_tells_where_the_tunnel_was_last_started_to(tmp_path: Path) -> None:
         for region in ("eu-west-1", "us-east-1"):
             way.write_text(f"MASTER={region}\nGATEWAY=10.0.0.9\n")
             assert health.ask(near, path="/lead") == (200, region)
-            assert asyncio.run(bearing.connected_regions({"a": near[0]}, near[1], 30)) == {"a": region}
+            assert asyncio.run(observe_target.connected_regions({"a": near[0]}, near[1], 30)) == {"a": region}
         assert health.ask(near)[0] == 503
     with tunnel() as listener, served(listener) as (near, _):
-        assert health.ask(near, path="/lead")[0] == 404 and asyncio.run(bearing.connected_regions({"a": near[0]},
+        assert health.ask(near, path="/lead")[0] == 404 and asyncio.run(observe_target.connected_regions({"a": near[0]},
                                                                                                   near[1], 30)) == {}

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.peers import health, mariadb, network, process, ssh
+from testing.servers import health, mariadb, network, process, ssh
 from tests.world.eventually import eventually
 
 pytestmark = pytest.mark.world

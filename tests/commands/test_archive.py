@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import archive, packaging
+from commands.deploy import archive, packaging
 
 SOURCES = {"b/__init__.py": "", "b/m.py": "SETS = {'x', 'y', 'z'} and [n for n in 'a' if n in {'p', 'q', 'r'}]\n",
            "a.py": "import b.m\n", "data.bin": "x", "b/__pycache__/m.cpython-311.pyc": "old", "bin/tool": "x",
@@ -21,7 +21,7 @@ def archived(names: list[str], path: Path, seed: str = "0") -> bytes:
     with zipfile.ZipFile(source, "w") as old:
         for name in names:
             old.writestr(name, SOURCES[name])
-    subprocess.run([sys.executable, "-P", "-m", "commands.archive", source, target, path.with_suffix(".cache")],
+    subprocess.run([sys.executable, "-P", "-m", "commands.deploy.archive", source, target, path.with_suffix(".cache")],
                    check=True, env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(packaging.ROOT)})
     return target.read_bytes()
 

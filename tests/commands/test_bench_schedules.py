@@ -4,20 +4,21 @@ from collections.abc import Callable
 
 import pytest
 
-from chalicelib.schedules import timetable
-from chalicelib.schedules.almanac import bits
-from chalicelib.schedules.timetable import Timetable
-from commands import bench_peers, bench_schedules, cli
-from commands.bench_crowd import ZONES, crowd
-from commands.bench_schedules import Peer, Row
+from chalicelib.crontab import timetable
+from chalicelib.crontab.calendar import bits
+from chalicelib.crontab.timetable import Timetable
+from commands import cli
+from commands.bench import peers, schedules
+from commands.bench.schedules import Peer, Row
+from commands.bench.schedules_generate import ZONES, crowd
 
 
-@pytest.mark.parametrize("name", bench_peers.PEERS)
+@pytest.mark.parametrize("name", peers.PEERS)
 def test_peers_give_the_same_answers(name: str) -> None:
-    if bench_peers.version(name) is None:
+    if peers.version(name) is None:
         pytest.skip(f"{name} is not installed: ./.venv/bin/pip install -r requirements-bench.txt")
     jobs = crowd(150)
-    table, ask = Timetable.load(timetable.build(jobs)), bench_peers.PEERS[name](jobs)
+    table, ask = Timetable.load(timetable.build(jobs)), peers.PEERS[name](jobs)
     for minute in (29_720_160, 29_720_161, 29_725_550):
         assert ask(minute) == list(bits(table.due(minute).bitmap))
 
@@ -30,7 +31,7 @@ def test_a_crowd_is_always_the_same_and_lives_everywhere() -> None:
 
 
 @pytest.mark.parametrize(("row", "jobs", "rounds"), [
-    (lambda: bench_schedules._reading(500), 500, 3), (bench_schedules._start, 0, bench_schedules.ROUNDS)])
+    (lambda: schedules._reading(500), 500, 3), (schedules._start, 0, schedules.ROUNDS)])
 def test_a_row_says_what_was_measured(row: Callable[[], Row], jobs: int, rounds: int) -> None:
     found = row()
     assert (found.jobs, found.rounds) == (jobs, rounds)
@@ -57,7 +58,7 @@ def test_a_broken_limit_ends_in_failure(
     results: list[Row | Peer], status: int, told: list[str], monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(bench_schedules, "_measure", lambda: iter(results))
+    monkeypatch.setattr(schedules, "_measure", lambda: iter(results))
     assert cli.main(["bench", "schedules"]) == status
     shown = " ".join(capsys.readouterr().out.split())
     assert all(part in shown for part in told)

@@ -4,22 +4,22 @@ from typing import Any
 
 import pytest
 
-from commands import bench_tasks
+from commands.bench import tasks
 
 
 @pytest.mark.parametrize("once", [False, True])
-@pytest.mark.parametrize("side", [bench_tasks._ours, bench_tasks._bare])
+@pytest.mark.parametrize("side", [tasks._ours, tasks._bare])
 def test_both_sides_call_the_function_for_every_message(side: Any, once: bool) -> None:
     calls: list[int] = []
     work = side(lambda number, text: calls.append(number), once)
-    assert work(bench_tasks._event(0)) == {"batchItemFailures": []}
-    work(bench_tasks._event(10))
+    assert work(tasks._event(0)) == {"batchItemFailures": []}
+    work(tasks._event(10))
     assert calls == list(range(20))
 
 
 def test_a_row_has_figures_of_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_tasks, "_BATCHES", 3)
-    monkeypatch.setattr(bench_tasks, "ROUNDS", 5)
-    row = bench_tasks.measure(bench_tasks.render, once=False)
+    monkeypatch.setattr(tasks, "_BATCHES", 3)
+    monkeypatch.setattr(tasks, "ROUNDS", 5)
+    row = tasks.measure(tasks.render, once=False)
     assert row.bare > 1 and row.lamplighter > 1  # microseconds: both did something
     assert row.within == (row.ratio <= 1.3)

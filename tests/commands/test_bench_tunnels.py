@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from rich.progress import Progress
 
-from commands import bench_tunnels, bench_tunnels_blocks, bench_tunnels_gaps, bench_tunnels_rate
-from commands.bench_tunnels import Row
+from commands.bench import tunnels, tunnels_blocks, tunnels_gaps, tunnels_rate
+from commands.bench.tunnels import Row
 from commands.errors import UsageError
 from commands.processes import ROOT
-from tests.peers import process
+from testing.servers import process
 from tests.world.eventually import SECONDS, eventually
 
 
@@ -41,34 +41,34 @@ def test_what_cannot_be_measured_is_refused(options: dict[str, object]) -> None:
     given = {"only": "", "endpoints": 10, "probes": 10, "rounds": 1, "faults": 1, "seed": 1, "yards": 1,
              "as_json": False, **options}
     with pytest.raises(UsageError, match=r"--only speed: there is no such part|are numbers from 1 on"):
-        bench_tunnels.bench(**given)  # type: ignore[arg-type]
+        tunnels.bench(**given)  # type: ignore[arg-type]
 
 
 def test_missing_programs_are_named_with_the_remedy() -> None:
     with pytest.raises(UsageError, match=r"needs no-such-program: apt-get install openssh-server"):
-        bench_tunnels.needed("sh", "no-such-program")
+        tunnels.needed("sh", "no-such-program")
 
 
 def test_the_rate_is_that_of_right_verdicts() -> None:
-    rows = list(bench_tunnels_rate.measure(100, 1, bars()))
+    rows = list(tunnels_rate.measure(100, 1, bars()))
     assert figures(rows)["wrong verdicts"] == 0
     assert [row.part for row in rows] == ["rate"] * 6
     # The hung ones cost the first sweep its whole patience, and the second one nothing.
-    assert rows[0].value >= bench_tunnels_rate._PATIENCE > rows[2].value
+    assert rows[0].value >= tunnels_rate._PATIENCE > rows[2].value
 
 
 def test_of_ours_alone_a_limit_is_asked() -> None:
-    ours, plain, _ = bench_tunnels_gaps.SETUPS
-    assert bench_tunnels_gaps._row(ours, "one hung", [9.0, 1.0, 3.0], 5.0) == Row(
+    ours, plain, _ = tunnels_gaps.SETUPS
+    assert tunnels_gaps._row(ours, "one hung", [9.0, 1.0, 3.0], 5.0) == Row(
         "gaps", "ours, one hung: 1.0 to 9.0", 3.0, "s", "at most", 5.0)
-    assert bench_tunnels_gaps._row(plain, "one hung", [75.0, 75.0, 3.0], 5.0) == Row(
+    assert tunnels_gaps._row(plain, "one hung", [75.0, 75.0, 3.0], 5.0) == Row(
         "gaps", "ssh, one hung: given up", 75.0, "s or more")
 
 
 @pytest.mark.world
 def test_some_thousand_probes_of_a_real_database_are_not_held_against_anybody() -> None:
-    process.need(*bench_tunnels_blocks.PROGRAMS, root=True)
-    rows = list(bench_tunnels_blocks.measure(9_000, bars()))
+    process.need(*tunnels_blocks.PROGRAMS, root=True)
+    rows = list(tunnels_blocks.measure(9_000, bars()))
     assert [row.what for row in rows if not row.within] == []
     assert figures(rows)["hangs and thaws of ssh, sshd and the database"] >= 1
     assert figures(rows)["connections that the database counted"] >= 9_000
@@ -77,16 +77,16 @@ def test_some_thousand_probes_of_a_real_database_are_not_held_against_anybody() 
 @pytest.mark.world
 @pytest.mark.slow
 def test_replication_through_our_tunnels_survives_each_fault() -> None:
-    process.need(*bench_tunnels_gaps.PROGRAMS, root=True)
-    gaps = bench_tunnels_gaps._set_up(bench_tunnels_gaps.SETUPS[0], 1, bars(), threading.Event())
-    assert list(gaps) == list(bench_tunnels_gaps.FAULTS)
-    assert all(0 < gap < bench_tunnels_gaps._LIMIT for (gap,) in gaps.values())
+    process.need(*tunnels_gaps.PROGRAMS, root=True)
+    gaps = tunnels_gaps._set_up(tunnels_gaps.SETUPS[0], 1, bars(), threading.Event())
+    assert list(gaps) == list(tunnels_gaps.FAULTS)
+    assert all(0 < gap < tunnels_gaps._LIMIT for (gap,) in gaps.values())
 
 
 @pytest.mark.world
 @pytest.mark.parametrize("part", ["blocks", "gaps", "faults"])
 def test_ctrl_c_leaves_nothing_behind(part: str, tmp_path: Path) -> None:
-    process.need(*bench_tunnels_gaps.PROGRAMS, root=True)
+    process.need(*tunnels_gaps.PROGRAMS, root=True)
     words = [sys.executable, "-P", "-m", "commands", "bench", "tunnels", "--only", part]
     environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
     running = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -6,9 +6,9 @@ from typing import cast
 
 import pytest
 
-from commands import bench_tunnels_faults, bench_tunnels_yard
-from commands.bench_tunnels_doubles import Fault, Removal, Restart, doubles, p99, rows
-from commands.bench_tunnels_yard import Draw
+from commands.bench import tunnels_faults, tunnels_region
+from commands.bench.tunnels_region import Draw
+from commands.bench.tunnels_report import Fault, Removal, Restart, doubles, p99, rows
 from sandbox.world import WorldError
 from tests.world.eventually import SECONDS
 
@@ -85,14 +85,14 @@ def lost(draw: Draw) -> Fault:
 
 def worked(*yards: Yard, count: int = 20) -> tuple[list[Fault], list[Draw]]:
     told: list[Fault] = []
-    waiting = iter(bench_tunnels_yard.draws(count, 1))
-    bench_tunnels_faults.work(cast("list[bench_tunnels_yard.BenchRegion]", yards), waiting, told.append)
+    waiting = iter(tunnels_region.draws(count, 1))
+    tunnels_faults.work(cast("list[tunnels_region.BenchRegion]", yards), waiting, told.append)
     return told, list(waiting)
 
 
 def test_all_faults_are_suffered_once_whichever_yard_is_free() -> None:
     told, waiting = worked(Yard(healed), Yard(healed), Yard(lost))
-    assert sorted(one.name for one in told) == sorted(one.name for one in bench_tunnels_yard.draws(20, 1))
+    assert sorted(one.name for one in told) == sorted(one.name for one in tunnels_region.draws(20, 1))
     assert not waiting
 
 
@@ -115,7 +115,7 @@ def test_a_yard_that_breaks_ends_all() -> None:
 
 
 def test_a_seed_draws_the_same_faults_and_all_kinds_of_them() -> None:
-    drawn = bench_tunnels_yard.draws(200, 1)
-    assert drawn == bench_tunnels_yard.draws(200, 1) != bench_tunnels_yard.draws(200, 2)
-    assert {draw.name for draw in drawn} == set(bench_tunnels_yard._NAMES)
+    drawn = tunnels_region.draws(200, 1)
+    assert drawn == tunnels_region.draws(200, 1) != tunnels_region.draws(200, 2)
+    assert {draw.name for draw in drawn} == set(tunnels_region._NAMES)
     assert all(3 <= draw.thaw <= 25 for draw in drawn)

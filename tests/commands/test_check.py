@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.fleet import FleetError
+from chalicelib.config.fleet import FleetError
 from chalicelib.tasks import registry
-from commands import check, cli, processes
+from commands import cli, processes
+from commands.develop import check
 from commands.errors import UsageError
 from commands.processes import Children
 
@@ -76,7 +77,7 @@ def test_nothing_starts_once_the_children_are_ended() -> None:
 
 @pytest.mark.slow
 def test_the_template_that_is_linted_is_the_packaged_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    from commands import packaging
+    from commands.deploy import packaging
 
     package = packaging.build("check")
     wrong = {"Resources": {"Queue": {"Type": "AWS::SQS::Queue", "Properties": {"VisibilityTimeOut": 1}}}}
@@ -133,7 +134,7 @@ def test_findings_of_the_user_s_files_name_the_place(
 def test_a_mistake_is_told_by_one_check(
     teller: str, file: str, text: str, words: str, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from commands import packaging
+    from commands.deploy import packaging
 
     monkeypatch.setattr(packaging, "build", functools.partial(packaging.build, root=elsewhere))
     (elsewhere / file).write_text(text)
@@ -150,20 +151,21 @@ def test_import_rules_bite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         target = tmp_path / path.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.touch()
-    for folder in ("commands", "sandbox"):
+    for folder in ("commands", "sandbox", "testing"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "__init__.py").touch()
     (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
     monkeypatch.setattr(processes, "ROOT", tmp_path)
     with Children() as children:
         assert check._imports(children) == (True, [])
-        (tmp_path / "chalicelib" / "schedules" / "decide.py").write_text("import time\nimport chalicelib.cloud\n")
-        (tmp_path / "chalicelib" / "cloud.py").write_text("import boto3\n")
+        decide = tmp_path / "chalicelib" / "schedules" / "decide" / "__init__.py"
+        decide.write_text("import time\nimport chalicelib.aws.client\n")
+        (tmp_path / "chalicelib" / "context.py").write_text("import boto3\n")
         (tmp_path / "chalicelib" / "tasks" / "act.py").write_text("import chalicelib.schedules.act, boto3, commands\n")
         ok, found = check._imports(children)
     assert not ok
     for line in ("chalicelib.schedules.decide is not allowed to import time:",
-                 "chalicelib.schedules.decide is not allowed to import chalicelib.cloud:",
+                 "chalicelib.schedules.decide is not allowed to import chalicelib.aws.client:",
                  "chalicelib.tasks is not allowed to import chalicelib.schedules.act:",
                  "chalicelib is not allowed to import boto3:", "chalicelib is not allowed to import commands:"):
         assert line in found, (line, found)
@@ -172,6 +174,7 @@ def test_import_rules_bite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_check_of_this_repository_as_a_program() -> None:
     """The real thing, without mypy's minute: fleet.toml, cron/ and tasks/ of this repository are good."""
     names = "[name for name in check.ALL if name.endswith(('/', '.toml'))]"
-    code = f"from commands import check; print(all(v.ok for v in check.gather({{n: check.ALL[n] for n in {names}}})))"
+    chosen = f"{{n: check.ALL[n] for n in {names}}}"
+    code = f"from commands.develop import check; print(all(v.ok for v in check.gather({chosen})))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"

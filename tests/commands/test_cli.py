@@ -13,7 +13,7 @@ from typing import Annotated
 import pytest
 import typer
 
-from chalicelib.fleet import FleetError
+from chalicelib.config.fleet import FleetError
 from commands import cli
 from commands.errors import UsageError
 from tests.world.eventually import SECONDS, eventually
@@ -201,7 +201,7 @@ def test_a_suite_started_with_sigint_ignored_passes_its_ctrl_c_tests() -> None:
 
 
 def test_fast_leaves_out_the_sandbox_and_full_keeps_a_file_on_one_worker() -> None:
-    from commands.test import pytest_words
+    from commands.develop.test import pytest_words
 
     assert "not world and not slow" in pytest_words([], fast=True)
     full = pytest_words(["-x"], fast=False)

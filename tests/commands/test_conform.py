@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from commands import cli, conform, conform_ask
-from commands.conform_calls import Calls, Pace
-from commands.conform_rules import CASES, CHECKS, STATUSES
+from commands import cli
+from commands.conformance import queries
+from commands.conformance import run as conform
+from commands.conformance.cases import CASES, CHECKS, STATUSES
+from commands.conformance.client import Calls, Pace
 from sandbox.route53.answers import Location
 from sandbox.route53.places import Places
 from sandbox.route53.service import Fault, Settings
@@ -91,7 +93,7 @@ def world(clock: Clock, settings: Settings, capsys: pytest.CaptureFixture[str],
         found = World(twin, clock, capsys)
         monkeypatch.setattr(conform, "Account", lambda: found)
         monkeypatch.setattr(conform, "PACE", Pace(found.sleep, clock))
-        monkeypatch.setattr(conform_ask, "servers", lambda calls, place: [("127.0.0.1", twin.dns_port)])
+        monkeypatch.setattr(queries, "servers", lambda calls, place: [("127.0.0.1", twin.dns_port)])
         clock.now += 60
         yield found
 
@@ -111,7 +113,7 @@ def test_the_twin_keeps_every_rule_and_nothing_stays(world: World) -> None:
 
 def test_it_stays_below_five_requests_a_second(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     # Without a second try, a refusal would end it.
-    monkeypatch.setattr("commands.conform_calls._WAITS", ())
+    monkeypatch.setattr("commands.conformance.client._WAITS", ())
     assert world.run()["agrees"]
     assert sum(world.twin.service.calls.values()) > 150
 
@@ -152,7 +154,7 @@ def test_ctrl_c_removes_all(world: World, monkeypatch: pytest.MonkeyPatch) -> No
         assert len(world.api.list_health_checks()["HealthChecks"]) == len(CHECKS)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(conform_ask, "results", interrupted)
+    monkeypatch.setattr(queries, "results", interrupted)
     world.run(status=130)
     assert world.clean()
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from commands import conform_ask
-from commands.conform_calls import Calls, Pace
-from commands.conform_zone import Place
+from commands.conformance import queries
+from commands.conformance.client import Calls, Pace
+from commands.conformance.zone import Place
 from commands.errors import UsageError
 from sandbox.route53.twin import Twin
 from tests.route53.conftest import Clock, client_of
@@ -24,7 +24,7 @@ def asked() -> Iterator[tuple[Calls, Place]]:
 
 def test_name_servers_are_looked_up(asked: tuple[Calls, Place], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.gethostbyname", lambda name: f"127.0.0.{name[3]}")
-    assert conform_ask.servers(*asked) == [(f"127.0.0.{number}", 53) for number in range(1, 5)]
+    assert queries.servers(*asked) == [(f"127.0.0.{number}", 53) for number in range(1, 5)]
 
 
 def test_name_servers_that_cannot_be_looked_up(asked: tuple[Calls, Place], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,12 +33,12 @@ def test_name_servers_that_cannot_be_looked_up(asked: tuple[Calls, Place], monke
 
     monkeypatch.setattr("socket.gethostbyname", unknown)
     with pytest.raises(UsageError, match=r"ns-1\.route53-twin\.example.* cannot be looked up"):
-        conform_ask.servers(*asked)
+        queries.servers(*asked)
 
 
 def test_silence_is_an_answer_that_disagrees(asked: tuple[Calls, Place], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conform_ask, "_SERVER_SECONDS", 0.05)
+    monkeypatch.setattr(queries, "_SERVER_SECONDS", 0.05)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
-        monkeypatch.setattr(conform_ask, "servers", lambda calls, place: [silent.getsockname()])
-        assert conform_ask.by_servers(*asked)("alive", "130.237.1.1") == "no answer from 127.0.0.1 (Timeout)"
+        monkeypatch.setattr(queries, "servers", lambda calls, place: [silent.getsockname()])
+        assert queries.by_servers(*asked)("alive", "130.237.1.1") == "no answer from 127.0.0.1 (Timeout)"

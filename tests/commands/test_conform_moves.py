@@ -5,9 +5,10 @@ from typing import Any, get_args
 
 import pytest
 
-from commands import cli, conform
-from commands.conform_calls import Pace
-from commands.conform_moves import Look, Move, model, seen, target
+from commands import cli
+from commands.conformance import run as conform
+from commands.conformance.client import Pace
+from commands.conformance.retarget import Look, Move, model, seen, target
 from commands.errors import UsageError
 from sandbox.route53.probes import Result
 from sandbox.route53.twin import Twin

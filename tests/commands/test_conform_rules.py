@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from chalicelib.routing import checks, geography, resolve
-from commands.conform_rules import CASES, CHECKS, CLIENTS, GROUPS, STATUSES, VALUES, Case, full_name, records
-from commands.conform_zone import leaving
+from chalicelib.routing.records import checks, geography, resolver
+from commands.conformance.cases import CASES, CHECKS, CLIENTS, GROUPS, STATUSES, VALUES, Case, full_name, records
+from commands.conformance.zone import leaving
 from tests.routing.fleets import EIGHT, wanted
 
 HOSTNAME = "lamp-test.example.com"
@@ -76,7 +76,7 @@ BEYOND = {"entry-evaluates", "places-unhealthy", "places-dead", "weights-zero", 
 @pytest.mark.parametrize("case", [case for case in (*STATUSES, *CASES) if case.group not in BEYOND],
                          ids=lambda case: f"{case.rule} {case.group} {case.client}")
 def test_the_table_says_what_our_own_evaluator_says(case: Case) -> None:
-    zone = resolve.Zone(resolve.Index(record for record in MADE[1:]), healthy)
+    zone = resolver.Zone(resolver.Index(record for record in MADE[1:]), healthy)
     place = geography.places()[{"AU": "AU", "US-NY": "US-NY"}.get(case.client, case.client)]
     paths = zone.answers(full_name(case.group, HOSTNAME), "A", place)
     names = {address: name for name, address in VALUES.items()}

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from commands.demo_story import Story, patient
+from commands.demo.scenario import Story, patient
 from tests.world.eventually import SECONDS
 
 

@@ -10,14 +10,14 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from chalicelib import fleet
-from commands import demo_rows, demo_tunnels_screen
-from commands.demo_evidence import Report, Tasks
-from commands.demo_faults import FAR, Deed, Fault, Told, deeds, wrong
-from commands.demo_rows import Replication, greeted, longest
-from commands.demo_stage import unfit
-from commands.packaging import ROOT
-from sandbox.hosts import wires
+from chalicelib.config import fleet
+from commands.demo import replication_probe, tunnels_screen
+from commands.demo.faults import FAR, Deed, Fault, Told, deeds, wrong
+from commands.demo.replication_probe import Replication, greeted, longest
+from commands.demo.report_data import Report, Tasks
+from commands.demo.tunnel_setup import unfit
+from commands.deploy.packaging import ROOT
+from sandbox.hosts import connections
 from sandbox.hosts.database import Database
 from sandbox.hosts.tunnels import tables
 
@@ -129,7 +129,7 @@ def test_the_demos_tunnels_are_laid_over_the_fleet_for_its_stage_alone(text: str
 def test_the_table_has_at_most_80_columns() -> None:
     out = io.StringIO()
     long = msgspec.structs.replace(HUNG, name="a host destroyed", nothing_seconds=123.4, well_after=123.0)
-    demo_tunnels_screen.conclude(Console(file=out, width=200), told(HUNG, long, rows=1234))
+    tunnels_screen.conclude(Console(file=out, width=200), told(HUNG, long, rows=1234))
     lines = out.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
     assert "1,234 rows were written" in out.getvalue() and "4.0 s" in out.getvalue() and "restart" in out.getvalue()
@@ -143,7 +143,7 @@ def test_the_table_has_at_most_80_columns() -> None:
      "Nothing was written: a client had the database greet it every 100 ms, for want of MariaDB.")])
 def test_what_is_said_of_rows_is_what_was_counted(found: Told, said: str) -> None:
     out = io.StringIO()
-    demo_tunnels_screen.conclude(Console(file=out, width=200), found)
+    tunnels_screen.conclude(Console(file=out, width=200), found)
     assert said in out.getvalue()
 
 
@@ -154,13 +154,13 @@ def test_the_connection_that_stays_is_found_at_its_host() -> None:
    2: 0300097F:0CEA 0100007F:9A1D 06 00000000:00000000 00:00000000 00000000     0        0 3
    3: 0300097F:0CEB 0100007F:9A1E 01 00000000:00000000 00:00000000 00000000     0        0 4
 """
-    assert wires.established(table, ["127.9.0.3", "127.9.0.2"], 3306) == {("127.9.0.2", "0100007F:9A1C")}
+    assert connections.established(table, ["127.9.0.3", "127.9.0.2"], 3306) == {("127.9.0.2", "0100007F:9A1C")}
 
 
 def test_without_anybody_who_stays_any_host_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wires, "_APART_SECONDS", 0.0)
-    monkeypatch.setattr(wires, "_read", lambda: "")
-    assert wires.carrier(["127.9.0.3", "127.9.0.2"], 3306) == "127.9.0.3"
+    monkeypatch.setattr(connections, "_APART_SECONDS", 0.0)
+    monkeypatch.setattr(connections, "_read", lambda: "")
+    assert connections.carrier(["127.9.0.3", "127.9.0.2"], 3306) == "127.9.0.3"
 
 
 def test_a_client_is_greeted_by_a_database_and_by_nothing_else() -> None:
@@ -175,7 +175,7 @@ def test_a_client_is_greeted_by_a_database_and_by_nothing_else() -> None:
 
 
 def test_a_row_that_the_replica_lacks_is_counted_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo_rows, "_CATCH_UP_SECONDS", 0.0)
+    monkeypatch.setattr(replication_probe, "_CATCH_UP_SECONDS", 0.0)
     monkeypatch.setattr(Replication, "_rows", lambda self: {1, 3})
     parts: Any = SimpleNamespace(connect=None)
     found = Replication(parts, parts, ("127.0.0.1", 1))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from commands.demo_users import Fate, fates, settled
+from commands.demo.users import Fate, fates, settled
 from sandbox.users import Moment
 
 ORDERS = {"SE": ("eu", "us"), "US": ("us", "eu")}

@@ -2,8 +2,8 @@
 
 import pytest
 
-from commands import packaging
 from commands.cli import main
+from commands.deploy import packaging
 
 
 @pytest.mark.parametrize(("stage", "said"), [("X!", "--stage 'X!': a stage is up to 16"), ("prod", "add --yes")])

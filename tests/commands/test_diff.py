@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from commands import cli, diff
+from commands import cli
+from commands.cron import diff
 from commands.errors import UsageError
 from commands.processes import ROOT
 

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, ProfileNotFound
 
-from chalicelib import fleet
-from commands import cli, door, show
+from chalicelib.config import fleet
+from commands import cli
 from commands.errors import UsageError
+from commands.operate import client, show
 
 FLEET = fleet.parse(
     'name = "acme"\nregions = [{name = "eu-west-1"}, {name = "us-east-1"}]\ncoordination = {regions = ["eu-west-1"]}'
@@ -79,9 +80,9 @@ class Silent:
         raise self.error
 
 
-def made(home: Any, other: Any = None) -> door.OperationClient:
+def made(home: Any, other: Any = None) -> client.OperationClient:
     clients = {("lambda", "eu-west-1"): home, ("lambda", "us-east-1"): other, ("logs", "eu-west-1"): Logs()}
-    return door.OperationClient(FLEET, "prod", lambda service, region: clients[service, region], "AWS")
+    return client.OperationClient(FLEET, "prod", lambda service, region: clients[service, region], "AWS")
 
 
 def planned(report: dict[str, Any]) -> dict[str, Any]:
@@ -157,10 +158,10 @@ def test_all_regions_silent() -> None:
 
 
 @pytest.fixture
-def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[door.OperationClient], None]:
+def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[client.OperationClient], None]:
     """Lets the commands find this door."""
     monkeypatch.setenv("COLUMNS", "130")
-    return lambda way: monkeypatch.setattr(door, "find", lambda stage: way)
+    return lambda way: monkeypatch.setattr(client, "find", lambda stage: way)
 
 
 PLAN = {"actions": [{"kind": "pause", "target": "backup", "reason": "moving house"}], "notes": ["it runs now"]}
@@ -178,7 +179,7 @@ PLAN = {"actions": [{"kind": "pause", "target": "backup", "reason": "moving hous
 )
 def test_run(
     words: list[str], asked: Any, status: str, shown: str, exits: int,
-    at: Callable[[door.OperationClient], None], capsys: pytest.CaptureFixture[str],
+    at: Callable[[client.OperationClient], None], capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     said = {"operation": "schedules.pause", "status": status, "message": "why not", "digest": "abc", "plan": PLAN}
     lambdas = Lambdas({"acme-prod-schedules_pause": lambda payload: said})
@@ -205,14 +206,14 @@ def test_log_lines_for_people(line: str, shown: str) -> None:
 
 
 def test_run_of_what_breaks_exits_with_1(
-    at: Callable[[door.OperationClient], None], capsys: pytest.CaptureFixture[str]
+    at: Callable[[client.OperationClient], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     at(made(Lambdas({"acme-prod-schedules_run": lambda asked: {"errorType": "E", "errorMessage": "m"}}, broken=True)))
     assert cli.main(["run", "schedules.run"]) == 1
     assert "broke in eu-west-1: E: m" in capsys.readouterr().out
 
 
-def test_why(at: Callable[[door.OperationClient], None], capsys: pytest.CaptureFixture[str]) -> None:
+def test_why(at: Callable[[client.OperationClient], None], capsys: pytest.CaptureFixture[str]) -> None:
     told = {"job": "backup", "minute": "2026-03-29T00:30Z", "answer": "DST-moved",
             "sentence": "the clock skipped it", "output": "dumping\n[bold]done"}  # fmt: skip
     lambdas = Lambdas({"acme-prod-schedules_why": lambda asked: planned(told)})
@@ -237,7 +238,7 @@ def queue(name: str, waiting: int) -> dict[str, Any]:
             "dead_letters": name.endswith("-dead")}  # fmt: skip
 
 
-def test_status(at: Callable[[door.OperationClient], None], capsys: pytest.CaptureFixture[str]) -> None:
+def test_status(at: Callable[[client.OperationClient], None], capsys: pytest.CaptureFixture[str]) -> None:
     queues = {"queues": [queue("default", 7), queue("default-dead", 3), queue("schedule-runs-dead", 0)]}
     home = Lambdas({"acme-prod-schedules_status": lambda asked: planned(JOBS),
                     "acme-prod-tasks_status": lambda asked: planned(queues)})  # fmt: skip

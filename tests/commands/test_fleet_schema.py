@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib import fleet
-from commands import fleet_schema
-from commands.packaging import ROOT
+from chalicelib.config import fleet
+from commands.deploy.packaging import ROOT
+from commands.develop import fleet_schema
 from tests.fleet_file import GOOD
 
 PAGE = (ROOT / "docs" / "fleet.md").read_text()
@@ -40,7 +40,7 @@ def refusals(text: str) -> list[str]:
 
 def test_the_committed_schema_is_current() -> None:
     assert (ROOT / fleet_schema.FILE).read_text() == fleet_schema.render(PAGE), (
-        "run `python -m commands.fleet_schema`")
+        "run `python -m commands.develop.fleet_schema`")
 
 
 def test_the_schema_is_one() -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from commands import groups, roots
+from commands import roots
+from commands.develop import groups
 from commands.errors import UsageError
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from chalicelib import fleet
-from chalicelib.schedules import catalogue, findings
+from chalicelib.config import fleet
+from chalicelib.crontab import diagnostics, loader
 from chalicelib.version import VERSION
-from commands import init
+from commands.deploy.packaging import ROOT
+from commands.develop import init
 from commands.errors import UsageError
-from commands.packaging import ROOT
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -25,8 +25,8 @@ def test_init_of_a_new_folder_writes_a_fleet_that_is_read_without_a_mistake(tmp_
     new = tmp_path / "acme-lamps"
     init.write(new, init.contents("acme-lamps"))
     declared = fleet.load(new / "fleet.toml")
-    jobs, found = catalogue.load(new / "cron", declared)
-    assert declared.name == "acme-lamps" and jobs and not findings.errors(found)
+    jobs, found = loader.load(new / "cron", declared)
+    assert declared.name == "acme-lamps" and jobs and not diagnostics.errors(found)
     assert set(tree(new)) == {
         "fleet.toml", "fleet.schema.json", "README.md", ".gitignore", "requirements.txt", "requirements-dev.txt",
         ".github/workflows/lamplighter.yml", "cron/reports.py", "cron/crontabs/deploy", "tasks/invoices.py"}

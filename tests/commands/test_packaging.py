@@ -13,8 +13,8 @@ from typing import Any
 import cfnlint.api
 import pytest
 
-from chalicelib.fleet import FleetError
-from commands import packaging, resources, wheels
+from chalicelib.config.fleet import FleetError
+from commands.deploy import dependencies, packaging, resources
 from commands.errors import UsageError
 from tests.project import copy
 
@@ -200,7 +200,8 @@ def test_the_tables_keep_what_people_need(package: packaging.Package, parts: dic
 def test_the_zip_holds_what_runs_and_nothing_else(package: packaging.Package) -> None:
     with zipfile.ZipFile(package.zip) as archive:
         names = set(archive.namelist())
-    assert {"app.py", "fleet.toml", "timetable.bin", "jobs.bin", "chalice/app.py", "chalicelib/fleet.py"} <= names
+    assert {"app.py", "fleet.toml", "timetable.bin", "jobs.bin", "chalice/app.py",
+            "chalicelib/config/fleet.py"} <= names
     assert any(name.startswith("msgspec/_core.cpython-3") and name.endswith("-x86_64-linux-gnu.so") for name in names)
     assert any(name.startswith("cron/") for name in names) and any(name.startswith("tasks/") for name in names)
     assert not [name for name in names if re.match(r"(sandbox|commands|tests|boto3|botocore|bin|pip)/", name)]
@@ -211,7 +212,7 @@ def test_the_zip_is_compiled_and_runs_from_its_compiled_files(package: packaging
     with zipfile.ZipFile(package.zip) as archive:
         sources = [name for name in archive.namelist() if name.endswith(".py") and "tzdata/" not in name]
         names = set(archive.namelist())
-    from commands.archive import _compiled_name
+    from commands.deploy.archive import _compiled_name
 
     assert sources and {_compiled_name(name) for name in sources} <= names
 
@@ -297,5 +298,5 @@ def test_packages_that_cannot_be_fetched_are_named(tmp_path: Path, monkeypatch: 
     path = tmp_path / "requirements.txt"
     path.write_text("no-such-package-of-ours==1.0\n")
     with pytest.raises(UsageError, match="no-such-package-of-ours"):
-        wheels.site(path, wheels.LAMBDA, tmp_path / "wheels")
+        dependencies.site(path, dependencies.LAMBDA, tmp_path / "wheels")
     assert list((tmp_path / "wheels").iterdir()) == []

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from commands import peers
+from commands.develop import install_servers
 
 
 @pytest.fixture
@@ -22,20 +22,20 @@ def ran(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
         return SimpleNamespace(returncode=0)
 
     monkeypatch.setattr(subprocess, "run", run)
-    monkeypatch.setattr(peers, "_LOCK", tmp_path / "lock")
+    monkeypatch.setattr(install_servers, "_LOCK", tmp_path / "lock")
     monkeypatch.setattr(shutil, "which", lambda name, path="": name if name == "apt-get" else None)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     return words
 
 
 def test_root_on_debian_gets_all_of_them(ran: list[list[str]]) -> None:
-    peers.install()
-    assert ran[0][:2] == ["apt-get", "update"] and set(ran[1][6:]) == set(peers.PROGRAMS.values())
+    install_servers.install()
+    assert ran[0][:2] == ["apt-get", "update"] and set(ran[1][6:]) == set(install_servers.PROGRAMS.values())
 
 
 def test_what_is_there_is_not_installed(ran: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name, path="": name)
-    peers.install()
+    install_servers.install()
     assert ran == []
 
 
@@ -43,7 +43,7 @@ def test_others_are_told_what_is_skipped(
     ran: list[list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    peers.install()
+    install_servers.install()
     assert ran == [] and "skipped: openssh-server" in capsys.readouterr().err
 
 
@@ -51,5 +51,5 @@ def test_a_failure_is_told_and_tests_go_on(
     ran: list[list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(subprocess, "run", lambda *words, **how: SimpleNamespace(returncode=100))
-    peers.install()
+    install_servers.install()
     assert "apt-get update failed" in capsys.readouterr().err

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib import fleet
-from commands import resources
+from chalicelib.config import fleet
+from commands.deploy import resources
 from commands.errors import UsageError
 
 HEAD = 'name = "f"\ncoordination = { regions = ["eu-west-1"] }\n[[regions]]\nname = "eu-west-1"\n'

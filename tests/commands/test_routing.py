@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from chalicelib.routing.geography import places
-from commands import cli, routing_map
-from commands.routing import KNOWN, example
+from chalicelib.routing.records.geography import places
+from commands import cli
+from commands.routing import map
+from commands.routing.commands import KNOWN, example
 from tests.routing.fleets import EIGHT, text
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -91,16 +92,16 @@ def test_the_map_is_drawn_the_same_each_time(name: str, begins: bytes, tmp_path:
 
 
 def test_each_place_is_in_the_colour_of_its_region(fleet: str) -> None:
-    from chalicelib.routing import build
+    from chalicelib.routing.records import build
 
     made = build.wanted(example(KNOWN[:4]))
-    today, after = routing_map.serves(made, []), routing_map.serves(made, ["eu-west-1"])
+    today, after = map.serves(made, []), map.serves(made, ["eu-west-1"])
     assert today["SE"] == "eu-west-1" and after["SE"] == "us-east-1" and after["SG"] == today["SG"]
     assert set(after.values()) == set(KNOWN[1:4])
 
 
 def test_every_outline_is_a_place_on_the_map() -> None:
-    found = routing_map.outlines()
+    found = map.outlines()
     # Not known to Route 53, or not drawn: Western Sahara, the Antarctic (it has a point).
     assert set(found) - set(places()) <= {"EH"}
     assert {f"US-{code}" for code in ("CA", "NY", "AK", "HI", "DC")} <= set(found) and len(found) > 200

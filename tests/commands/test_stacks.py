@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, ProfileNotFound
 
-from commands import account, stacks
+from commands.deploy import account, stacks
+from commands.deploy.stacks import Change, Pace, Stack
 from commands.errors import UsageError
-from commands.stacks import Change, Pace, Stack
 
 STACK = Stack("eu-west-1", "f-prod")
 

@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
-from chalicelib.fleet import load
+from chalicelib.config.fleet import load
+from commands.develop.task_check import warnings
 from commands.errors import UsageError
-from commands.task_check import warnings
 
 FLEET = """
 name = "lamp"
@@ -13,7 +13,7 @@ regions = [{name = "eu-west-1"}]
 coordination = {regions = ["eu-west-1"]}
 queues = [{name = "default"}]
 """
-TASK = "from chalicelib.tasks import task\n\n@task(%s)\ndef work() -> None: ...\n"
+TASK = "from lamplighter import task\n\n@task(%s)\ndef work() -> None: ...\n"
 
 
 def template(function: int = 120, visibility: int = 180) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib import fleet
-from commands import tunnel_host
+from chalicelib.config import fleet
+from commands.deploy import tunnel_host
 from tests.tunnels.fleets import FAR, TEXT, WAYS, parsed
 
 PYTHON = [path for path in tunnel_host.files() if path.endswith(".py")]

@@ -9,8 +9,8 @@ from typing import Any
 import cfnlint.api
 import pytest
 
-from chalicelib import fleet
-from commands import packaging, resources, tunnel_resources, tunnel_role
+from chalicelib.config import fleet
+from commands.deploy import packaging, resources, tunnel_resources, tunnel_role
 from commands.errors import UsageError
 from tests.project import copy
 from tests.tunnels.fleets import FAR, HOST_KEY, MASTER, NEAR, TEXT, WAYS, parsed

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.databases.model import REGIONS
-from tests.peers import replication
-from tests.peers.replication import Town
+from testing.servers import replication
+from testing.servers.replication import Town
+from tests.databases.harness import REGIONS
 
 
 @pytest.fixture

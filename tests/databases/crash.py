@@ -5,12 +5,12 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.databases.reach import Reach
-from chalicelib.databases.records import ServerStatus
-from chalicelib.databases.server import Server
-from chalicelib.ledger import Item
-from chalicelib.site import RegionContext
-from sandbox.simulation.parts import MemoryTable
+from chalicelib.aws.store import Item
+from chalicelib.context import RegionContext
+from chalicelib.databases.connect import Reach
+from chalicelib.databases.state import ServerStatus
+from chalicelib.mysql.server import Server
+from testing.fakes import MemoryTable
 
 
 class Crash(BaseException):

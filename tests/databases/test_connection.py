@@ -19,12 +19,12 @@ from cryptography.x509.oid import NameOID
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from chalicelib.databases.connection import DatabaseError, Place, session
-from chalicelib.databases.declared import Databases, Server
-from chalicelib.databases.records import ServerError
+from chalicelib.config.durations import Duration
+from chalicelib.databases.config import Databases, Server
 from chalicelib.databases.secrets import Login
-from chalicelib.durations import Duration
-from tests.peers import mariadb, process
+from chalicelib.databases.state import ServerError
+from chalicelib.mysql.connection import DatabaseError, Place, session
+from testing.servers import mariadb, process
 
 SETTINGS = Databases("mariadb", "eu-west-1", "watch", (Server("eu-west-1", "db"),), tls="off", timeout=Duration(1))
 LOGIN = Login("watch", "s3cret-password", version="1")

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.databases import gtid
-from chalicelib.databases.gtid import GtidSet
+from chalicelib.mysql import gtid
+from chalicelib.mysql.gtid import GtidSet
 
 UUIDS = [f"3e11fa47-71ca-11e1-9e33-c80aa942956{digit}" for digit in range(3)]
 # A set of MySQL's, as what it means: (uuid, number) each.

@@ -6,14 +6,16 @@ from typing import Any
 
 import pytest
 
-from chalicelib import control, fleet
+from chalicelib import control
+from chalicelib.config import fleet
 from chalicelib.control import Rejected
-from chalicelib.databases import act, decide, draining, healing, promoting, promotion
-from chalicelib.databases.gtid import GtidSet
+from chalicelib.databases import act, act_catch_up, act_promotion, decide
+from chalicelib.databases.decide import promotion, repair
 from chalicelib.databases.observe import RegionAsked
-from chalicelib.databases.records import MASTER, PrimaryRecord, Promotion, body
+from chalicelib.databases.state import MASTER, PrimaryRecord, Promotion, body
+from chalicelib.mysql.gtid import GtidSet
 from tests.databases.crash import Crash
-from tests.databases.model import AP, EU, TOML, US, World, in_step
+from tests.databases.harness import AP, EU, TOML, US, World, in_step
 
 
 def both_writable() -> bool:
@@ -211,22 +213,23 @@ def nothing(*_: object) -> Any:
 
 GUARDS: dict[str, tuple[Callable[[], bool], list[tuple[ModuleType, str, Callable[..., Any]]]]] = {
     "the old master is closed first": (both_writable, [
-        (promoting, "_closed", lambda *_: ("", GtidSet())), (draining, "final", lambda *_: (GtidSet(), True))]),
+        (act_promotion, "_closed", lambda *_: ("", GtidSet())), (act_catch_up, "final", lambda *_: (GtidSet(), True))]),
     "the most advanced, or nobody": (closed_for_nothing(other_is_ahead), [(promotion, "_more", nothing)]),
     "what cannot be applied does not count": (closed_for_nothing(cannot_apply), [(promotion, "_stuck", nothing)]),
     "a relay log that a start would empty does not count": (
         wrong_choice, [(promotion, "gtids_after_promotion", lambda look: look.retrieved_gtids)]),
     "what was received is applied": (
-        unapplied_lost, [(draining, "catch_up", lambda site, server, *_: server.read_status())]),
-    "what is under way is waited for": (under_way_refused, [(draining, "fetched", lambda *_: True)]),
-    "what it had when it was closed is known": (closed_and_gone, [(draining, "final", lambda *_: (GtidSet(), False))]),
-    "a term that is over ends the run": (stale_promotion_goes_on, [(promoting, "_current", lambda site, action: (
+        unapplied_lost, [(act_catch_up, "catch_up", lambda site, server, *_: server.read_status())]),
+    "what is under way is waited for": (under_way_refused, [(act_catch_up, "fetched", lambda *_: True)]),
+    "what it had when it was closed is known": (closed_and_gone,
+                                                [(act_catch_up, "final", lambda *_: (GtidSet(), False))]),
+    "a term that is over ends the run": (stale_promotion_goes_on, [(act_promotion, "_current", lambda site, action: (
         site.shared_store.get(*MASTER), PrimaryRecord(EU, 1, promotion=Promotion(US, EU, "claimed", 0)),
         Promotion(US, EU, "claimed", 0)))]),
-    "healing leaves promotions alone": (healed_in_the_middle, [(healing, "repair_forbidden", lambda *_: "")]),
-    "no restart without a tunnel": (started(no_tunnel), [(healing, "tunnels", lambda *_: "")]),
-    "an event that fails is not tried again": (started(duplicate), [(healing, "permanent_errors", nothing)]),
-    "restarts cool down": (started(just_restarted), [(healing, "budget_exhausted", lambda *_: "")]),
+    "healing leaves promotions alone": (healed_in_the_middle, [(repair, "repair_forbidden", lambda *_: "")]),
+    "no restart without a tunnel": (started(no_tunnel), [(repair, "tunnels", lambda *_: "")]),
+    "an event that fails is not tried again": (started(duplicate), [(repair, "permanent_errors", nothing)]),
+    "restarts cool down": (started(just_restarted), [(repair, "budget_exhausted", lambda *_: "")]),
     "the heart beats on the master alone": (beats_on_a_replica, [(decide, "beats", lambda *_: True)]),
     "the table is read again before a fence": (
         the_new_master_is_fenced, [(act, "_master", lambda site: PrimaryRecord("nobody", 1))]),

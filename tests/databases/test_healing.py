@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.databases import decide, gtid, healing
-from chalicelib.databases.records import (
+from chalicelib.databases import decide
+from chalicelib.databases.decide import repair
+from chalicelib.databases.observation import FleetDatabases, RepairObservation, Tunnels
+from chalicelib.databases.state import (
     PrimaryRecord,
     Promotion,
     RepairState,
@@ -18,8 +20,8 @@ from chalicelib.databases.records import (
     ServerError,
     ServerStatus,
 )
-from chalicelib.databases.seen import FleetDatabases, RepairObservation, Tunnels
-from tests.databases.model import AP, EU, REGIONS, US
+from chalicelib.mysql import gtid
+from tests.databases.harness import AP, EU, REGIONS, US
 from tests.databases.test_watching import NOW, OFF, ON, around, replica
 
 CONNECTING = ReplicaThread("connecting", 2003, "cannot connect")
@@ -49,7 +51,7 @@ def error(number: int) -> ReplicaThread:
 ])
 def test_which_threads_are_started(io: ReplicaThread, sql: ReplicaThread, threads: tuple[str, ...]) -> None:
     look = replica(5, io, sql)
-    found = healing.judge(sick(look), look, int(NOW))
+    found = repair.judge(sick(look), look, int(NOW))
     assert found.threads == threads
     hopeless = any(thread.errno and thread.state == "stopped" for thread in (io, sql)) and not threads
     assert bool(found.told) == hopeless
@@ -58,9 +60,9 @@ def test_which_threads_are_started(io: ReplicaThread, sql: ReplicaThread, thread
 @given(st.integers(1, 5000))
 def test_an_sql_error_that_is_not_known_to_pass_is_told(number: int) -> None:
     look = replica(5, ON, error(number))
-    found = healing.judge(sick(look), look, int(NOW))
-    assert (found.threads == ("SQL",)) == (number in healing.PASSING_SQL)
-    assert bool(found.told) == (number not in healing.PASSING_SQL)
+    found = repair.judge(sick(look), look, int(NOW))
+    assert (found.threads == ("SQL",)) == (number in repair.PASSING_SQL)
+    assert bool(found.told) == (number not in repair.PASSING_SQL)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +96,7 @@ def test_an_sql_error_that_is_not_known_to_pass_is_told(number: int) -> None:
 )
 def test_what_keeps_a_thread_from_being_started(case: RepairObservation, why: str) -> None:
     assert isinstance(case.look, ServerStatus)
-    found = healing.judge(case, case.look, int(NOW))
+    found = repair.judge(case, case.look, int(NOW))
     assert (why in found.why if why else found.threads == ("IO",)) and bool(found.threads) == (not why)
 
 
@@ -114,7 +116,7 @@ WAITING = ReplicaStatus(OFF, OFF, "eu", 3306, True, RECEIVED)
 def test_a_relay_log_is_not_thrown_away_unless_the_master_has_it_all(
     look: ServerStatus, master: ServerStatus | ServerError | None, starts: bool
 ) -> None:
-    assert bool(healing.judge(sick(look, master=master), look, int(NOW)).threads) == starts
+    assert bool(repair.judge(sick(look, master=master), look, int(NOW)).threads) == starts
 
 
 def test_four_restarts_in_ten_minutes_and_pauses_that_double() -> None:
@@ -123,8 +125,8 @@ def test_four_restarts_in_ten_minutes_and_pauses_that_double() -> None:
     for minute in range(360):
         now = int(NOW) + 60 * minute
         look = replica(5, OFF)
-        if healing.judge(sick(look, repairs=repairs), look, now).threads:
-            repairs = healing.record_restart(repairs, now)
+        if repair.judge(sick(look, repairs=repairs), look, now).threads:
+            repairs = repair.record_restart(repairs, now)
             at.append(minute)
     assert at[:6] == [0, 1, 3, 7, 15, 31] and {b - a for a, b in pairwise(at[6:])} == {30}
 
@@ -132,11 +134,11 @@ def test_four_restarts_in_ten_minutes_and_pauses_that_double() -> None:
 def test_ten_minutes_of_running_begin_anew() -> None:
     repairs = RepairState(cooldown_seconds=1800, cooldown_until=int(NOW))
     for minute in range(10):
-        repairs = healing.record_healthy(repairs, int(NOW) + 60 * minute)
+        repairs = repair.record_healthy(repairs, int(NOW) + 60 * minute)
         assert repairs.cooldown_seconds == 1800
-    assert healing.record_healthy(repairs, int(NOW) + 600).cooldown_seconds == 0
-    assert healing.record_restart(healing.record_healthy(repairs, int(NOW) + 600),
-                                  int(NOW) + 660).cooldown_seconds == healing.PAUSE
+    assert repair.record_healthy(repairs, int(NOW) + 600).cooldown_seconds == 0
+    assert repair.record_restart(repair.record_healthy(repairs, int(NOW) + 600),
+                                  int(NOW) + 660).cooldown_seconds == repair.PAUSE
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=300))
@@ -152,8 +154,8 @@ def test_budget_and_pauses_hold_whatever_happens(stands: list[bool]) -> None:
                 repairs = msgspec.convert(action.details["repairs"], RepairState)
             elif action.kind == "restart":
                 at.append(now)
-    assert all(later - first >= healing.PAUSE for first, later in pairwise(at))
-    assert all(len([one for one in at if when <= one < when + healing.WINDOW]) <= healing.BUDGET for when in at)
+    assert all(later - first >= repair.PAUSE for first, later in pairwise(at))
+    assert all(len([one for one in at if when <= one < when + repair.WINDOW]) <= repair.BUDGET for when in at)
 
 
 def modes(heal: str) -> FleetDatabases:

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from chalicelib.databases import draining, healing, promotion, watching
-from chalicelib.databases.gtid import GtidSet
-from tests.databases.lives import live
-from tests.databases.model import REGIONS, Model, Row
+from chalicelib.databases import act_catch_up
+from chalicelib.databases.decide import conditions, promotion, repair
+from chalicelib.mysql.gtid import GtidSet
+from tests.databases.harness import REGIONS, Model, Row
+from tests.databases.random_histories import live
 
 
 @pytest.fixture(autouse=True)
@@ -64,9 +65,9 @@ def usable(model: Model) -> list[Row]:
 
 @pytest.mark.parametrize("module, guard, without", [
     (promotion, "proven", lambda *_: True),
-    (watching, "must_fence", lambda *_: False),
-    (healing, "relay_log_loss_risk", lambda *_: ""),
-    (draining, "final", lambda *_: (GtidSet(), True)),
+    (conditions, "must_fence", lambda *_: False),
+    (repair, "relay_log_loss_risk", lambda *_: ""),
+    (act_catch_up, "final", lambda *_: (GtidSet(), True)),
 ], ids=lambda value: value if isinstance(value, str) else "")
 def test_without_the_guard_a_life_goes_wrong(
     module: ModuleType, guard: str, without: Callable[..., Any], monkeypatch: pytest.MonkeyPatch,

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from chalicelib.databases import operations
-from chalicelib.databases.records import PrimaryRecord
+from chalicelib.databases.state import PrimaryRecord
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = (ROOT / "docs" / "databases.md").read_text()
@@ -21,7 +21,7 @@ def rows(first: str) -> list[list[str]]:
 
 def test_every_alert_is_told_and_no_other() -> None:
     found = {"ReplicationBroken", "IOThreadStopped", "SQLThreadStopped"}
-    for node in ast.walk(ast.parse((ROOT / "chalicelib/databases/watching.py").read_text())):
+    for node in ast.walk(ast.parse((ROOT / "chalicelib/databases/decide/conditions.py").read_text())):
         if isinstance(node, ast.Yield) and isinstance(node.value, ast.Tuple):
             kind = node.value.elts[0]
             found |= {str(kind.value)} if isinstance(kind, ast.Constant) else set()
@@ -45,6 +45,6 @@ def test_the_costs_add_up() -> None:
 def test_the_item_of_readiness_is_as_the_page_shows_it() -> None:
     [text] = re.findall(r"```json\n(.*?)```", PAGE, re.S)
     shown = msgspec.json.decode(text)
-    source = (ROOT / "chalicelib/databases/decide.py").read_text()
+    source = (ROOT / "chalicelib/databases/decide/__init__.py").read_text()
     assert set(shown) == {"ready", "why", "master", "term", "lag", "at", "until"}
     assert all(f'"{key}"' in source for key in set(shown) - {"until"})

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.databases import byhand, gtid, promotion
-from chalicelib.databases.records import (
+from chalicelib.databases.decide import manual, promotion
+from chalicelib.databases.observation import PromotionObservation, ServerObservation
+from chalicelib.databases.state import (
     Look,
     PrimaryRecord,
     Promotion,
@@ -18,8 +19,8 @@ from chalicelib.databases.records import (
     ServerError,
     ServerStatus,
 )
-from chalicelib.databases.seen import PromotionObservation, ServerObservation
-from tests.databases.model import AP, EU, FLEET, REGIONS, US
+from chalicelib.mysql import gtid
+from tests.databases.harness import AP, EU, FLEET, REGIONS, US
 from tests.databases.test_watching import NOW, OFF, around
 
 ON = ReplicaThread("running")
@@ -97,7 +98,7 @@ def test_what_is_refused(view: PromotionObservation, why: str) -> None:
     with pytest.raises(promotion.Refusal) as refusal:
         promotion.choose(view)
     assert why in str(refusal.value)
-    assert byhand.promote(view).rejected_because == str(refusal.value)
+    assert manual.promote(view).rejected_because == str(refusal.value)
 
 
 def test_two_with_each_something_else_are_left_to_people() -> None:
@@ -153,7 +154,7 @@ def test_what_is_under_way_is_gone_on_with(step: Any) -> None:
     master = PrimaryRecord(named, 3, fenced=(EU,), promotion=Promotion(US, EU, step, 5, "burnt"))
     choice = promotion.choose(throne(DEAD, server(US, 9, replication=None), server(AP, 9), master=master))
     assert (choice.to, choice.old, choice.claim, choice.forced) == (US, EU, None, "burnt")
-    plan = byhand.promote(throne(DEAD, server(US, 9, replication=None), server(AP, 9), master=master))
+    plan = manual.promote(throne(DEAD, server(US, 9, replication=None), server(AP, 9), master=master))
     assert [one.kind for one in plan.actions] == ["set-read-only", "apply-relay-log", "set-writable", "change-source",
                                                   "finish"]
     assert {one.details["term"] for one in plan.actions} == {3}
@@ -169,7 +170,7 @@ def test_another_region_takes_over_a_promotion_with_a_term_of_its_own() -> None:
 
 
 def test_the_plan_is_made_of_steps_that_name_the_term() -> None:
-    plan = byhand.promote(throne(server(EU, 9), server(US, 9), server(AP, 9), US))
+    plan = manual.promote(throne(server(EU, 9), server(US, 9), server(AP, 9), US))
     assert [(one.kind, one.target) for one in plan.actions] == [
         ("claim", US),
         ("set-read-only", EU),
@@ -190,7 +191,7 @@ def with_settings(**change: Any) -> PromotionObservation:
 @pytest.mark.parametrize("change, why", [
     ({"flavour": "rds"}, "PromoteReadReplica"), ({"admin_secret": None}, "needs admin_secret")])
 def test_what_cannot_be_promoted_here(change: dict[str, Any], why: str) -> None:
-    assert why in byhand.promote(with_settings(**change)).rejected_because
+    assert why in manual.promote(with_settings(**change)).rejected_because
 
 
 def here(look: Look | None, **change: Any) -> ServerObservation:
@@ -204,14 +205,14 @@ def here(look: Look | None, **change: Any) -> ServerObservation:
     (here(server(EU, 9)), "is no replica"), (here(server(US, 9, io=OFF)), "heal it first"),
     (here(server(US, 9), flavour="rds"), "parameter group")])
 def test_when_tuning_is_refused(one: ServerObservation, why: str) -> None:
-    assert why in byhand.tune(one).rejected_because
+    assert why in manual.tune(one).rejected_because
 
 
 def test_fencing_by_hand_marks_and_closes() -> None:
-    plan = byhand.fence(here(server(US, 9)))
+    plan = manual.fence(here(server(US, 9)))
     assert [one.kind for one in plan.actions] == ["record-fence", "set-read-only"]
     assert plan.actions[0].details["master"]["fenced"] == (US,)
-    assert byhand.fence(here(DEAD)).rejected_because and "PromoteReadReplica" in byhand.fence(
+    assert manual.fence(here(DEAD)).rejected_because and "PromoteReadReplica" in manual.fence(
         here(server(US, 9), flavour="rds")).rejected_because
 
 

@@ -3,15 +3,16 @@
 import msgspec
 import pytest
 
-from chalicelib import control, fleet
-from chalicelib.cloud import Unavailable
+from chalicelib import control
+from chalicelib.aws.client import Unavailable
+from chalicelib.config import fleet
 from chalicelib.control import Rejected
-from chalicelib.databases import promoting
-from chalicelib.databases.records import MASTER, PrimaryRecord, Promotion, RegionReport, read
+from chalicelib.databases import act_promotion
+from chalicelib.databases.state import MASTER, PrimaryRecord, Promotion, RegionReport, read
 from chalicelib.plan import Action
-from sandbox.simulation.parts import MemoryTopic
+from testing.fakes import MemoryTopic
 from tests.databases.crash import Crash
-from tests.databases.model import AP, EU, TOML, US, World, in_step
+from tests.databases.harness import AP, EU, TOML, US, World, in_step
 
 
 def test_a_promotion_can_be_given_up_for_another_region() -> None:
@@ -86,7 +87,7 @@ def test_an_old_master_that_rejoins_is_healed_like_any_other() -> None:
 def test_an_act_of_no_promotion_does_nothing() -> None:
     found = in_step()
     with pytest.raises(Rejected, match="term 7 is over"):
-        promoting.fence_writers(
+        act_promotion.fence_writers(
             found.site(US),
             control.Request("hand", 0, None, apply=True),
             [Action("set-read-only", EU, "", {"term": 7, "to": US, "how": "set-read-only", "forced": ""})],

@@ -5,15 +5,15 @@ import contextlib
 import pymysql
 import pytest
 
+from chalicelib.context import RegionContext
 from chalicelib.control import Rejected
-from chalicelib.databases.connection import Place
 from chalicelib.databases.operations import Databases
-from chalicelib.databases.server import Server
-from chalicelib.site import RegionContext
+from chalicelib.mysql.connection import Place
+from chalicelib.mysql.server import Server
+from testing.servers import mariadb, process, replication
+from testing.servers.replication import Town
 from tests.databases.crash import Crash, Fuse
-from tests.databases.model import AP, EU, US
-from tests.peers import mariadb, process, replication
-from tests.peers.replication import Town
+from tests.databases.harness import AP, EU, US
 
 pytestmark = pytest.mark.world
 process.need(*mariadb.PROGRAMS)

@@ -6,9 +6,9 @@ import re
 import pymysql
 import pytest
 
-from tests.databases.model import AP, EU, US
-from tests.peers import mariadb, process, replication
-from tests.peers.replication import Town
+from testing.servers import mariadb, process, replication
+from testing.servers.replication import Town
+from tests.databases.harness import AP, EU, US
 
 pytestmark = pytest.mark.world
 process.need(*mariadb.PROGRAMS)

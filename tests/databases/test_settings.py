@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from chalicelib import cloud, control, fleet
-from chalicelib.databases import operations, reach
+from chalicelib import control
+from chalicelib.aws import client
+from chalicelib.config import fleet
+from chalicelib.context import RegionContext
+from chalicelib.databases import connect, operations
 from chalicelib.databases.secrets import KEPT, Login, SecretError, Secrets
-from chalicelib.site import RegionContext
-from sandbox.simulation.parts import MemoryTable, MemoryTopic
+from testing.fakes import MemoryTable, MemoryTopic
 
 BASE = """
 name = "lamplighter"
@@ -91,7 +93,7 @@ class Manager:
 
 def secrets(patch: pytest.MonkeyPatch, text: str, now: list[float] | None = None) -> tuple[Secrets, Manager]:
     manager, times = Manager(text), now or [0.0]
-    patch.setattr(cloud, "client", lambda service, region: {"secretsmanager": manager}[service])
+    patch.setattr(client, "client", lambda service, region: {"secretsmanager": manager}[service])
     return Secrets("eu-west-1", lambda: times[0]), manager
 
 
@@ -120,7 +122,7 @@ def test_while_secrets_manager_is_away_the_last_login_is_used(monkeypatch: pytes
     found, manager = secrets(monkeypatch, GOOD, now)
 
     def away(SecretId: str) -> Any:
-        raise cloud.Unavailable("eu-west-1: no answer")
+        raise client.Unavailable("eu-west-1: no answer")
 
     before = found.login("a")
     monkeypatch.setattr(manager, "get_secret_value", away)
@@ -168,7 +170,7 @@ def test_a_region_without_a_server_has_nothing_to_do(name: str) -> None:
 
 def test_a_secret_that_is_missing_is_a_trouble_and_the_region_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     secrets(monkeypatch, "")
-    reach._secrets.cache_clear()
+    connect._secrets.cache_clear()
     where = site(parsed())
     answer = ask("watch", where, apply=True)
     assert answer["status"] == "done", answer

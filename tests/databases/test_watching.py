@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.databases import decide, gtid, watching
-from chalicelib.databases.lag import lag
-from chalicelib.databases.records import (
+from chalicelib.databases import decide
+from chalicelib.databases.decide import conditions
+from chalicelib.databases.decide.lag import lag
+from chalicelib.databases.observation import FleetDatabases, WatchObservation
+from chalicelib.databases.state import (
     AlertState,
     PrimaryRecord,
     Promotion,
@@ -20,8 +22,8 @@ from chalicelib.databases.records import (
     ServerStatus,
     WatchState,
 )
-from chalicelib.databases.seen import FleetDatabases, WatchObservation
-from tests.databases.model import AP, EU, FLEET, REGIONS, US
+from chalicelib.mysql import gtid
+from tests.databases.harness import AP, EU, FLEET, REGIONS, US
 
 NOW = 1_800_000_000.0
 ON, OFF = ReplicaThread("running"), ReplicaThread("stopped")
@@ -114,7 +116,7 @@ def test_without_a_heart_seconds_behind_counts_only_while_both_threads_run(
     (around(EU, PrimaryRecord(US, 1, fenced=(EU,))), replica(region=EU, replication=None), False, "does not replicate"),
 ])
 def test_readiness(view: FleetDatabases, look: ServerStatus | ServerError, ready: bool, why: str) -> None:
-    found = watching.ready(view, look)
+    found = conditions.ready(view, look)
     assert found.ready == ready and why in found.why
 
 
@@ -165,7 +167,7 @@ DUPLICATE = ReplicaThread("stopped", 1062, "Duplicate entry '1'")
     ],
 )
 def test_what_people_are_told(view: FleetDatabases, look: ServerStatus | ServerError, kinds: list[str]) -> None:
-    found = dict(watching.conditions(view, look, int(NOW)))
+    found = dict(conditions.conditions(view, look, int(NOW)))
     assert list(found) == kinds and all(found.values())
 
 
@@ -177,8 +179,8 @@ def test_behind_a_load_balancer_the_servers_id_tells(source: str, host: str, wro
     look = msgspec.structs.replace(look, replication=msgspec.structs.replace(
         look.replication, source=source, host=host))
     view = around(US, PrimaryRecord(AP, 1, fenced=(EU,)), reports={EU: msgspec.structs.replace(report(), id="1")})
-    assert bool(watching.wrong_source(view, look)) == wrong
-    assert not watching.wrong_source(msgspec.structs.replace(view, master=PrimaryRecord(EU)), look)
+    assert bool(conditions.wrong_source(view, look)) == wrong
+    assert not conditions.wrong_source(msgspec.structs.replace(view, master=PrimaryRecord(EU)), look)
 
 
 @pytest.mark.parametrize("view, look, closes", [
@@ -192,7 +194,7 @@ def test_behind_a_load_balancer_the_servers_id_tells(source: str, host: str, wro
     (around(US, PrimaryRecord(EU, 1)), ServerError("silent", "us", ""), False),
 ])
 def test_when_a_server_is_closed(view: FleetDatabases, look: ServerStatus | ServerError, closes: bool) -> None:
-    assert watching.must_fence(view, look) == closes
+    assert conditions.must_fence(view, look) == closes
     plan = decide.watch(WatchObservation(view, WatchState(), 0, look), int(NOW), "me")
     assert (plan.actions[0].kind == "fence") == closes
 
@@ -217,8 +219,8 @@ def test_a_fence_ends_when_the_server_replicates_from_the_master(
         look = msgspec.structs.replace(look, replication=msgspec.structs.replace(look.replication, source=source))
         named = msgspec.structs.replace(report(), id="3")
         view = around(US, master, reports={AP: named, US: named})
-        assert watching.rejoined(view, look) == (ends and right)
-        assert not watching.rejoined(msgspec.structs.replace(view, sure=False), look)
+        assert conditions.rejoined(view, look) == (ends and right)
+        assert not conditions.rejoined(msgspec.structs.replace(view, sure=False), look)
 
 
 def test_without_an_admin_people_are_told_to_close_it_themselves() -> None:
@@ -262,14 +264,14 @@ def test_where_a_replica_finds_the_master(own: str, master: str, where: tuple[st
     servers = tuple(msgspec.structs.replace(one, away="ap.example:3307") if one.region == AP else one
                     for one in settings.servers)
     settings = msgspec.structs.replace(settings, servers=servers)
-    assert watching.source_of(settings, own, master) == where
+    assert conditions.source_of(settings, own, master) == where
     tunnelled = tuple(msgspec.structs.replace(one, source="tunnels.local:13306") for one in servers)
-    assert watching.source_of(msgspec.structs.replace(settings, servers=tunnelled), own, master) == (
+    assert conditions.source_of(msgspec.structs.replace(settings, servers=tunnelled), own, master) == (
         "tunnels.local", 13306)
 
 
 def test_what_an_old_master_has_more_is_named() -> None:
     master = PrimaryRecord(AP, 1, fenced=(US,), position=gtid.read("mariadb", "0-1-7"))
     look = replica(read_only=False, replication=None)
-    [(_, text), *_] = watching.conditions(around(US, master), look, int(NOW))
+    [(_, text), *_] = conditions.conditions(around(US, master), look, int(NOW))
     assert "up to 3 transactions that the new master never got: 0-1-8..10" in text

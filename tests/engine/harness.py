@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Literal
 
-from chalicelib.cloud import Unavailable
-from sandbox.simulation.parts import MemoryTable, Store
+from chalicelib.aws.client import Unavailable
+from testing.fakes import MemoryTable, Store
 
 When = Literal["before", "after"]
 NOW = 1_800_000_000.0

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.cloud import Unavailable
+from chalicelib.aws.client import Unavailable
 from chalicelib.engine import delivery, state
 from chalicelib.engine.alerts import ATTEMPT_SECONDS, SCHEMA, Alert, AlertState
 from chalicelib.engine.schema import Stored

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chalicelib.cloud import ClientError, Unavailable
+from chalicelib.aws.client import ClientError, Unavailable
 from chalicelib.engine import effects, state
 from chalicelib.engine.effects import EffectResult
 from chalicelib.engine.schema import Schema, State

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from chalicelib.cloud import Unavailable
+from chalicelib.aws.client import Unavailable
+from chalicelib.aws.store import Item
 from chalicelib.engine import interval
 from chalicelib.engine.interval import IntervalResult
 from chalicelib.engine.lease import LEASE, Lease
 from chalicelib.engine.schema import encode
-from chalicelib.ledger import Item
 from sandbox.simulation.hub import Crash, Scheduler
-from sandbox.simulation.parts import MemoryTable, Store
+from testing.fakes import MemoryTable, Store
 
 START = 1_800_000_000.0  # a whole minute
 KEY = ("lamps", "lease")

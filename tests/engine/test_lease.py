@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.cloud import Unavailable
+from chalicelib.aws.client import Unavailable
 from chalicelib.engine.lease import LEASE, Lease, LeaseHolder, Semaphore, has_lapsed
 from chalicelib.engine.schema import encode
 from tests.engine.harness import NOW, When, World

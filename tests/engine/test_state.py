@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from chalicelib.cloud import Unavailable
+from chalicelib.aws.client import Unavailable
+from chalicelib.aws.store import Item
 from chalicelib.engine import state
 from chalicelib.engine.schema import Schema, State, Stored, Unreadable
-from chalicelib.ledger import Item
 from tests.engine.harness import When, World
 
 KEY = ("lamps", "state")

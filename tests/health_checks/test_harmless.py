@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from chalicelib.fleet import HealthChecks
-from chalicelib.health_checks import agenda, decide, guards, records
-from chalicelib.health_checks.records import CalculatedCheck, Check, Host, RotationObservation, RotationState
+from chalicelib.config.fleet import HealthChecks
+from chalicelib.health_checks import decide, state
+from chalicelib.health_checks.decide import guards, sampling
+from chalicelib.health_checks.state import CalculatedCheck, Check, Host, RotationObservation, RotationState
 
 AT = 100_000.0
 MINUTE = int(AT) // 60
@@ -46,7 +47,7 @@ def situation(seed: int) -> RotationObservation:
 def _check(number: int, chance: Random, settings: HealthChecks) -> Check:
     host = chance.randrange(11)
     minutes = chance.choice((0, 1, 2, 3, 3, 3, 9))
-    since = AT - chance.choice((5, records.settling_seconds(settings) - 1, records.settling_seconds(settings), 900,
+    since = AT - chance.choice((5, state.settling_seconds(settings) - 1, state.settling_seconds(settings), 900,
                                 900, 900))
     healthy, read = chance.choice(((True, AT), (True, AT), (True, AT), (True, AT - 60), (True, AT - 900), (False, AT),
                                    (False, AT - 120), (None, 0.0)))
@@ -182,10 +183,10 @@ MUTATIONS: list[tuple[str, Any, str, Any, str]] = [
     ("anything may move", guards, "may_retarget", lambda *_: True, "may fall by a move"),
     ("a change need not be neutral", guards, "preserves_status", lambda *_: True, "changes an unhealthy verdict"),
     ("old readings count", guards, "_STALE_SECONDS", 10_000, "may fall"),
-    ("moves on before the verdict", agenda, "is_reportable", lambda check, settings, at: True,
+    ("moves on before the verdict", sampling, "is_reportable", lambda check, settings, at: True,
      "leaves without a verdict"),
     ("a double need not be sure", guards, "duplicates_target", lambda *_: True, "leaves without a verdict"),
-    ("no budget", records, "requests_last_hour", lambda memory, minute: 0, "spends too much"),
+    ("no budget", state, "requests_last_hour", lambda memory, minute: 0, "spends too much"),
     ("the threshold rises at once", guards, "keeps_loss_tolerance", lambda *_: True, "spares fewer"),
     ("any candidate", guards, "may_join", lambda *_: True, "lets one in unread"),
 ]

@@ -4,9 +4,9 @@ import pytest
 
 from chalicelib import control
 from chalicelib.control import RunFailed
-from chalicelib.health_checks import api, operations, target
-from chalicelib.health_checks.records import KEY
-from tests.health_checks.street import NOON, Street
+from chalicelib.health_checks import check_config, operations, route53_checks
+from chalicelib.health_checks.state import KEY
+from tests.health_checks.harness import NOON, Street
 
 # From nothing: six checks, their settling, the parent, and it has propagated.
 BEGUN = 7
@@ -85,7 +85,7 @@ def test_a_stranger_at_a_terminated_address_is_not_taken_for_the_host(street: St
 
 
 def test_without_the_token_a_stranger_would_be_taken_for_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(target, "update", lambda host: {"IPAddress": host.address, "SearchString": "e"})
+    monkeypatch.setattr(check_config, "update", lambda host: {"IPAddress": host.address, "SearchString": "e"})
     street = Street(monkeypatch, 10)
     for address in street.bodies:
         street.bodies[address] = "the one"
@@ -202,7 +202,7 @@ def test_at_most_five_requests_a_second_and_three_hundred_an_hour(street: Street
 
 
 def test_without_the_pause_the_twin_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "REQUESTS_PER_SECOND", 1_000_000)
+    monkeypatch.setattr(route53_checks, "REQUESTS_PER_SECOND", 1_000_000)
     street = Street(monkeypatch, 10)
     with pytest.raises(RunFailed):
         street.turns(30)

@@ -6,12 +6,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib import cloud, control
-from chalicelib.fleet import HealthChecks
+from chalicelib import control
+from chalicelib.aws import client
+from chalicelib.config.fleet import HealthChecks
 from chalicelib.health_checks import act, decide
-from chalicelib.health_checks.records import CalculatedCheck, Check, Host, RotationObservation, RotationState
-from sandbox.simulation.parts import MemoryTable
-from tests.health_checks.street import NOON, Street
+from chalicelib.health_checks.state import CalculatedCheck, Check, Host, RotationObservation, RotationState
+from testing.fakes import MemoryTable
+from tests.health_checks.harness import NOON, Street
 from tests.health_checks.test_operations import BEGUN
 
 MINUTE = NOON // 60
@@ -143,7 +144,7 @@ def whole(street: Street) -> None:
 def test_without_the_coordination_table_the_checks_rotate_all_the_same(street: Street, silence: int) -> None:
     def trouble() -> None:
         street.wait(silence)
-        raise cloud.Unavailable("no replica answers")
+        raise client.Unavailable("no replica answers")
 
     asked = broken(street, trouble)
     street.turns(BEGUN)
@@ -170,7 +171,7 @@ def test_if_the_writing_fails_it_is_written_in_a_later_minute(street: Street, ca
 
     def trouble() -> None:
         if asked[-1] == call:
-            raise cloud.Unavailable("no replica answers")
+            raise client.Unavailable("no replica answers")
 
     asked = broken(street, trouble)
     results = [result for _ in range(BEGUN) for result in street.turn()["results"]]

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from chalicelib.fleet import HealthChecks
-from chalicelib.health_checks import agenda, anchors, decide, guards, records, rovers
-from chalicelib.health_checks.records import CalculatedCheck, Check, Host, RotationObservation, RotationState
+from chalicelib.config.fleet import HealthChecks
+from chalicelib.health_checks import decide
+from chalicelib.health_checks import state as records
+from chalicelib.health_checks.decide import guards, membership, rotation, sampling
+from chalicelib.health_checks.state import CalculatedCheck, Check, Host, RotationObservation, RotationState
 
 SETTINGS = HealthChecks(target_groups=("web",))
 MINUTE = 30_000
@@ -38,9 +40,9 @@ def hosts(*numbers: int, **states: Any) -> dict[str, Host]:
 
 def moved(seen_memory: RotationState, there: dict[str, Host]) -> list[tuple[int, str]]:
     """Who is pointed where."""
-    stamps = rovers.queue(seen_memory, SETTINGS, there, AT)
+    stamps = rotation.queue(seen_memory, SETTINGS, there, AT)
     return [(move.check.number, move.host.id)
-            for move in rovers.moves(seen_memory, stamps, SETTINGS, there, AT, MINUTE)]
+            for move in rotation.moves(seen_memory, stamps, SETTINGS, there, AT, MINUTE)]
 
 
 def test_a_check_that_doubles_another_goes_before_one_that_is_alone_with_its_host() -> None:
@@ -86,9 +88,9 @@ def test_what_is_waited_for_has_come_when_the_waiting_ends(changed: float) -> No
     # before 2038; those of a simulation are small.
     rover = Check(1, "c", 1, "i-1", "192.0.2.1", changed)
     parent = CalculatedCheck((1,), 1, "p", 1, changed)
-    assert guards.change_propagated(parent, agenda.observe_at(RotationState(checks=(rover,), parent=parent), SETTINGS,
+    assert guards.change_propagated(parent, sampling.observe_at(RotationState(checks=(rover,), parent=parent), SETTINGS,
                                                               hosts(1), changed + 55))
-    assert guards.settled(rover, SETTINGS, agenda.observe_at(RotationState(checks=(rover,)), SETTINGS, hosts(1),
+    assert guards.settled(rover, SETTINGS, sampling.observe_at(RotationState(checks=(rover,)), SETTINGS, hosts(1),
                                                              changed + 95))
     assert records.is_reportable(rover, SETTINGS,
                                  changed + records.settling_seconds(SETTINGS) - records.TOLERANCE_SECONDS)
@@ -96,7 +98,7 @@ def test_what_is_waited_for_has_come_when_the_waiting_ends(changed: float) -> No
 
 def reads(seen_memory: RotationState, there: dict[str, Host]) -> list[int]:
     """Which checks are looked at now."""
-    return agenda.checks_to_read(seen_memory, SETTINGS, there, AT, MINUTE)
+    return sampling.checks_to_read(seen_memory, SETTINGS, there, AT, MINUTE)
 
 
 def test_a_check_with_nowhere_to_go_is_read_once_a_slot() -> None:
@@ -127,7 +129,7 @@ def test_when_more_are_lost_than_can_be_borne_the_budget_is_kept() -> None:
 def test_an_anchor_that_was_read_dead_some_minutes_ago_does_not_make_way() -> None:
     there, able = hosts(*range(1, 9)), [check(5, 5, 2, True, AT), check(6, 6, 2, True, AT)]
     stale = memory(*able, check(3, 3, 50, False, AT - 60), check(4, 4, 50, False, AT))
-    found = anchors.change(stale, SETTINGS, there, AT)
+    found = membership.change(stale, SETTINGS, there, AT)
     assert found and set(found.children) == {1, 2, 3, 5}
 
 

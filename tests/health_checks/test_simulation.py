@@ -6,9 +6,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.fleet import HealthChecks
-from chalicelib.health_checks import agenda, guards, records, rovers, target
-from commands import cli, simulate_health_checks
+from chalicelib.config.fleet import HealthChecks
+from chalicelib.health_checks import check_config, state
+from chalicelib.health_checks.decide import guards, rotation, sampling
+from commands import cli
+from commands.develop import simulate_health_checks
 from sandbox.simulation.checkers import MODELS, Model
 from sandbox.simulation.health_checks import Plot
 from sandbox.simulation.tally import Tally, Verdict
@@ -33,7 +35,7 @@ def test_no_flip_no_outage_missed_nothing_late(model: Model, interval: int, host
 
 def test_twenty_hosts_are_all_seen_within_eighteen_minutes() -> None:
     found = lived(hours=60)
-    assert 900 < found.gap <= 18 * 60 == records.max_staleness_seconds(HealthChecks(target_groups=("a",)), 20) + 20
+    assert 900 < found.gap <= 18 * 60 == state.max_staleness_seconds(HealthChecks(target_groups=("a",)), 20) + 20
     assert found.outages > 3 and 0 < found.detection <= 40
     assert 0 < found.repointed <= 120
 
@@ -70,7 +72,7 @@ def test_if_all_could_be_re_pointed_at_once_an_outage_would_be_hidden(monkeypatc
 
 def test_if_idle_checks_were_read_each_minute_anchors_would_be_lost_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lived(interval=30, hosts=6, hours=30, seed=3, harsh=True).flips == 0
-    monkeypatch.setattr(agenda, "_lately", lambda *_: False)
+    monkeypatch.setattr(sampling, "_lately", lambda *_: False)
     assert lived(interval=30, hosts=6, hours=30, seed=3, harsh=True).flips > 0
 
 
@@ -97,7 +99,7 @@ def test_if_a_host_could_count_twice_its_loss_would_flip_the_verdict(monkeypatch
 
 
 def test_without_the_token_strangers_would_be_taken_for_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(target, "update", lambda host: {"IPAddress": host.address, "SearchString": ""})
+    monkeypatch.setattr(check_config, "update", lambda host: {"IPAddress": host.address, "SearchString": ""})
     assert lived(hours=10).strangers > 0
 
 
@@ -108,12 +110,13 @@ def test_if_draining_hosts_were_kept_their_checks_would_lag(monkeypatch: pytest.
 
 
 def test_without_turns_being_fair_hosts_would_be_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rovers, "queue", lambda memory, settings, hosts, at: dict.fromkeys(agenda.eligible(hosts), 0.0))
+    monkeypatch.setattr(rotation, "queue", lambda memory, settings, hosts,
+                        at: dict.fromkeys(sampling.eligible(hosts), 0.0))
     assert lived(hours=10).late > 0
 
 
 def test_without_a_budget_there_would_be_too_many_requests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agenda, "checks_to_read", lambda memory,
+    monkeypatch.setattr(sampling, "checks_to_read", lambda memory,
                         *_: [check.number for check in memory.checks if check.confirmed])
     assert lived(hours=10).calls > 300
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 import lamplighter
-from chalicelib.schedules.job import Overlap
+from chalicelib.crontab.job import Overlap
 
 ROOT = Path(__file__).resolve().parents[2]
 STUB = ast.parse((ROOT / "lamplighter" / "__init__.pyi").read_text())

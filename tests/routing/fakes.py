@@ -6,7 +6,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from chalicelib.routing import difference
+from chalicelib.routing.records import diff
 
 
 def refusal(code: str, message: str, status: int = 400) -> ClientError:
@@ -69,7 +69,7 @@ class Route53:
     def change_resource_record_sets(self, HostedZoneId: str, ChangeBatch: dict[str, Any]) -> dict[str, Any]:
         """All of a batch or nothing."""
         self._request("change_resource_record_sets")
-        elements, characters = difference.size(ChangeBatch["Changes"])
+        elements, characters = diff.size(ChangeBatch["Changes"])
         assert elements <= 1000 and characters <= 32_000
         new = list(self.records)
         for change in ChangeBatch["Changes"]:

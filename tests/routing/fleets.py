@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 
-from chalicelib import fleet
-from chalicelib.routing import build
-from chalicelib.routing.geography import Location
+from chalicelib.config import fleet
+from chalicelib.routing.records import build
+from chalicelib.routing.records.geography import Location
 from sandbox.route53 import answers
 
 EIGHT = ("eu-west-1", "us-east-1", "ap-southeast-1", "us-west-2", "eu-central-1", "ap-northeast-1", "sa-east-1",

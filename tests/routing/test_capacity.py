@@ -6,10 +6,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from chalicelib import fleet
-from chalicelib.routing import build, capacity, geography, prove
-from chalicelib.routing.capacity import CapacityError
-from chalicelib.routing.geography import Order, places
+from chalicelib.config import fleet
+from chalicelib.routing.records import build, capacity, geography, verify
+from chalicelib.routing.records.capacity import CapacityError
+from chalicelib.routing.records.geography import Order, places
 from sandbox.route53 import answers as twin
 from tests.routing.fleets import EIGHT, location, text
 
@@ -49,7 +49,7 @@ def test_no_region_is_handed_more_than_it_declares_by_any_single_loss(size: int,
 def test_the_records_share_out_a_dead_region_s_users_as_planned() -> None:
     made = build.wanted(fleet.parse(text(EIGHT[:6], capacity=SIX)))
     assert len(made.spec.spreads) > 10
-    proof = prove.prove(made.spec, made.compiled, made.checks)
+    proof = verify.prove(made.spec, made.compiled, made.checks)
     assert proof.wrong == () and proof.most_aliases <= 6
     demand, zone = capacity.urban_population_shares(), twin.Zone(made.compiled.records)
     orders = dict(made.spec.orders)

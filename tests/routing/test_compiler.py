@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.routing import compiler, geography, prove, sharing
-from chalicelib.routing.geography import places
-from chalicelib.routing.spec import Compiled
+from chalicelib.routing.records import compiler, geography, prefix_sharing, verify
+from chalicelib.routing.records.geography import places
+from chalicelib.routing.records.spec import Compiled
 from sandbox.route53 import answers as twin
 from tests.routing.fleets import EIGHT, location, wanted
 
@@ -25,7 +25,7 @@ MOST = {3: 92, 4: 189, 6: 509, 8: 794}
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 6, *(pytest.param(size, marks=pytest.mark.slow) for size in (7, 8))])
 def test_all_places_and_all_subsets_are_right(size: int) -> None:
     made = wanted(EIGHT[:size])
-    proof = prove.prove(made.spec, made.compiled, made.checks)
+    proof = verify.prove(made.spec, made.compiled, made.checks)
     assert proof.wrong == () and proof.wrong_answers == 0
     assert (proof.places, proof.subsets, proof.answers) == (305, 2**size - 1, 305 * 2**size)
     assert proof.states == (4**size if size > 1 else 2)
@@ -38,7 +38,7 @@ def test_all_places_and_all_subsets_are_right(size: int) -> None:
 def test_it_is_right_also_where_a_region_s_life_is_the_verdict_of_its_hosts(size: int, addresses: bool) -> None:
     made = wanted(EIGHT[:size], judged=True, addresses=addresses)
     assert {name.partition("-")[0] for name in made.checks} == ({"open"} if size > 1 else set())
-    proof = prove.prove(made.spec, made.compiled, made.checks)
+    proof = verify.prove(made.spec, made.compiled, made.checks)
     assert proof.wrong == () and proof.states == (4**size if size > 1 else 2)
     assert proof.most_aliases <= 5 and proof.records <= MOST.get(size, math.inf)
 
@@ -52,7 +52,7 @@ def test_the_proof_finds_a_record_that_carries_the_wrong_check(broken: dict[str,
             records = [*made.compiled.records]
             records[number] = {**record, **broken}
             compiled = Compiled("app.example.com", tuple(records), made.compiled.owner)
-            assert prove.prove(made.spec, compiled, made.checks).wrong_answers, record
+            assert verify.prove(made.spec, compiled, made.checks).wrong_answers, record
 
 
 @pytest.mark.slow
@@ -65,26 +65,26 @@ def test_the_proof_finds_a_wrong_record() -> None:
             if record.get("Failover"):
                 other.append({**record, "Failover": "SECONDARY", "SetIdentifier": "x"})
             compiled = Compiled("app.example.com", tuple(other), made.compiled.owner)
-            assert prove.prove(made.spec, compiled, made.checks).wrong_answers, record
+            assert verify.prove(made.spec, compiled, made.checks).wrong_answers, record
 
 
 @pytest.mark.parametrize("broken", [{"HealthThreshold": 1}, {"Inverted": True}])
 def test_the_proof_finds_a_wrong_check(broken: dict[str, Any]) -> None:
     made = wanted()
     wrong = {**made.checks, "serving-us-east-1": {**made.checks["serving-us-east-1"], **broken}}
-    assert prove.prove(made.spec, made.compiled, wrong).wrong_answers
+    assert verify.prove(made.spec, made.compiled, wrong).wrong_answers
 
 
 @pytest.mark.parametrize("size", [3, 8])
 def test_the_twin_of_route53_gives_the_same_answers(size: int) -> None:
     made = wanted(EIGHT[:size])
     zone = twin.Zone(made.compiled.records)
-    some = list(prove.subsets(EIGHT[:size]))[::1 if size == 3 else 17]
+    some = list(verify.subsets(EIGHT[:size]))[::1 if size == 3 else 17]
     asked = list(places().values())[::1 if size == 3 else 7]
     for alive, place in itertools.product(some, asked):
         healthy = {compiler.serving(region): region in alive for region in made.spec.targets}
         answer = zone.answer("app.example.com.", "A", twin.Query(location(place), healthy))
-        [region] = prove.expected(made.spec, place, alive)
+        [region] = verify.expected(made.spec, place, alive)
         assert answer.values == (f"app.{region}.elb.amazonaws.com.",)
         assert len(answer.hops) <= 5  # groups visited: one more than aliases followed
 
@@ -96,7 +96,7 @@ def test_any_regions_and_any_own_orders_are_right(regions: list[str], data: st.D
     own = [(name, data.draw(st.permutations(regions))) for name in named]
     more = "".join(f'[[routing.orders]]\nplaces = ["{name}"]\norder = {list(order)!r}\n' for name, order in own)
     made = wanted(regions, more)
-    proof = prove.prove(made.spec, made.compiled, made.checks)
+    proof = verify.prove(made.spec, made.compiled, made.checks)
     assert proof.wrong == () and proof.most_locations <= 100 and proof.most_aliases <= 4
     for name, order in own:
         assert made.spec.orders[name] == tuple(order)
@@ -105,10 +105,10 @@ def test_any_regions_and_any_own_orders_are_right(regions: list[str], data: st.D
 def test_addresses_and_both_ip_versions() -> None:
     entrances = 'ipv6 = true\n'
     made = wanted(EIGHT[:3], entrances)
-    proof = prove.prove(made.spec, made.compiled, made.checks)
+    proof = verify.prove(made.spec, made.compiled, made.checks)
     assert proof.wrong == () and proof.answers == 2 * 305 * 8
     with_addresses = wanted(EIGHT[:3], addresses=True)
-    assert prove.prove(with_addresses.spec, with_addresses.compiled, with_addresses.checks).wrong == ()
+    assert verify.prove(with_addresses.spec, with_addresses.compiled, with_addresses.checks).wrong == ()
     leaf = next(record for record in with_addresses.compiled.records if "ResourceRecords" in record)
     assert (leaf["TTL"], leaf["HealthCheckId"][:8]) == (10, "serving-")
 
@@ -138,7 +138,7 @@ def test_many_regions_have_short_enough_names_and_two_more_hops_at_most() -> Non
     for place in list(places().values())[::11]:
         healthy = {compiler.serving(region): compiler.serving(region) in alive for region in made.spec.targets}
         answer = zone.answer("app.example.com.", "A", twin.Query(location(place), healthy))
-        [region] = prove.expected(made.spec, place, tuple(ALL_REGIONS[:14:3]))
+        [region] = verify.expected(made.spec, place, tuple(ALL_REGIONS[:14:3]))
         assert answer.values == (f"app.{region}.elb.amazonaws.com.",) and len(answer.hops) <= 6
     assert max(len(record["Name"]) for record in made.compiled.records) <= 255
 
@@ -149,7 +149,7 @@ def test_no_name_gets_more_than_a_hundred_geolocations_however_wild_the_orders(s
     made = wanted(EIGHT[:3])
     orders = {name: tuple(chance.sample(EIGHT[:3], 3)) for name in places()}
     spec = msgspec.structs.replace(made.spec, orders=orders)
-    proof = prove.prove(spec, compiler.compile_records(spec), made.checks)
+    proof = verify.prove(spec, compiler.compile_records(spec), made.checks)
     assert proof.most_locations <= 100 and proof.wrong == ()
 
 
@@ -157,13 +157,13 @@ def test_no_name_gets_more_than_a_hundred_geolocations_however_wild_the_orders(s
 def test_lists_are_made_of_their_parts_within_their_levels(size: int, data: st.DataObject) -> None:
     drawn = data.draw(st.lists(st.permutations("abcdefgh"[:size]), min_size=1, max_size=12))
     orders = [tuple(order) for order in drawn]
-    splits = sharing.share(orders)
+    splits = prefix_sharing.share(orders)
     for order in splits:
-        first, rest = sharing.parts(order, splits)
+        first, rest = prefix_sharing.parts(order, splits)
         assert first and rest and all(part in splits for part in (first, rest) if len(part) > 1)
-    assert max(sharing.levels(order, splits) for order in orders) <= sharing.LEVELS
-    assert len(splits) <= len(sharing._merged(sharing._halves(order) for order in orders))
-    assert splits == sharing.share(reversed(orders))
+    assert max(prefix_sharing.levels(order, splits) for order in orders) <= prefix_sharing.LEVELS
+    assert len(splits) <= len(prefix_sharing._merged(prefix_sharing._halves(order) for order in orders))
+    assert splits == prefix_sharing.share(reversed(orders))
 
 
 def test_the_evacuation_check_looks_into_another_region_and_is_inverted() -> None:

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.routing import decide, difference
+from chalicelib.routing import decide
 from chalicelib.routing.observe import references_of
-from chalicelib.routing.seen import (
+from chalicelib.routing.records import diff
+from chalicelib.routing.state import (
     CheckObservation,
     EvacuationFlag,
     FleetObservation,
@@ -33,7 +34,7 @@ def zone(regions: tuple[str, ...] = EIGHT[:3], there: list[dict[str, Any]] | Non
 
 def after(seen: ZoneObservation) -> list[dict[str, Any]]:
     """The zone after the plan's batches."""
-    groups = difference.groups(seen.existing_records)
+    groups = diff.groups(seen.existing_records)
     for change in changes(seen):
         record = change["ResourceRecordSet"]
         group = groups.setdefault((record["Name"], record["Type"]), {})

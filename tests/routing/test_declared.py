@@ -2,10 +2,10 @@
 
 import pytest
 
-from chalicelib import fleet
-from chalicelib.fleet import FleetError
-from chalicelib.routing import build
-from commands.routing import example
+from chalicelib.config import fleet
+from chalicelib.config.fleet import FleetError
+from chalicelib.routing.records import build
+from commands.routing.commands import example
 from tests.routing.fleets import EIGHT, text
 
 ORDER = '[[routing.orders]]\nplaces = ["SE"]\norder = ["us-east-1", "eu-west-1", "ap-southeast-1"]\n'

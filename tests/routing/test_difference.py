@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.routing import difference
-from chalicelib.routing.geography import places
+from chalicelib.routing.records import diff
+from chalicelib.routing.records.geography import places
 from sandbox.route53 import answers as twin
 from tests.routing.fakes import Route53
 from tests.routing.fleets import EIGHT, location, wanted
@@ -27,8 +27,8 @@ ALIAS = {"HostedZoneId": "Z", "DNSName": "A.example.com", "EvaluateTargetHealth"
     ({"Name": "a.", "Type": "A", "AliasTarget": ALIAS},
      {"Name": "a.", "Type": "A", "AliasTarget": ALIAS | {"DNSName": "a.example.com."}, "ResourceRecords": []})])
 def test_records_that_mean_the_same_are_the_same(one: dict[str, Any], other: dict[str, Any]) -> None:
-    assert difference.normal(one) == difference.normal(other)
-    assert difference.changes(difference.groups([one]), difference.groups([other])) == []
+    assert diff.normal(one) == diff.normal(other)
+    assert diff.changes(diff.groups([one]), diff.groups([other])) == []
 
 
 @pytest.mark.parametrize("change", [{"TTL": 20}, {"HealthCheckId": "other"}, {"Weight": 2},
@@ -36,14 +36,14 @@ def test_records_that_mean_the_same_are_the_same(one: dict[str, Any], other: dic
 def test_records_that_mean_something_else_differ(change: dict[str, Any]) -> None:
     record = {"Name": "a.", "Type": "A", "TTL": 10, "Weight": 1, "SetIdentifier": "x", "HealthCheckId": "h",
               "ResourceRecords": [{"Value": "192.0.2.1"}]}
-    [[made]] = difference.changes(difference.groups([record | change]), difference.groups([record]))
+    [[made]] = diff.changes(diff.groups([record | change]), diff.groups([record]))
     assert made["Action"] == "UPSERT"
 
 
 def test_a_change_of_policy_deletes_before_it_creates_in_one_request() -> None:
     simple = {"Name": "a.", "Type": "A", "TTL": 10, "ResourceRecords": [{"Value": "192.0.2.1"}]}
     weighted = simple | {"SetIdentifier": "x", "Weight": 1}
-    [batch] = difference.batches(difference.changes(difference.groups([weighted]), difference.groups([simple])))
+    [batch] = diff.batches(diff.changes(diff.groups([weighted]), diff.groups([simple])))
     assert [change["Action"] for change in batch] == ["DELETE", "CREATE"]
 
 
@@ -56,7 +56,7 @@ def test_a_change_of_policy_deletes_before_it_creates_in_one_request() -> None:
     ("app.example.com", ("_order.app.example.com.", "A"), False), ("app.example.com", ("example.com.", "A"), False),
     ("app.example.com", ("a._order.myapp.example.com.", "A"), False)])
 def test_what_is_ours(hostname: str, key: tuple[str, str], ours: bool) -> None:
-    assert difference.is_ours(key, [hostname]) is ours
+    assert diff.is_ours(key, [hostname]) is ours
 
 
 SIZES = st.lists(st.integers(1, 40), max_size=30)
@@ -66,20 +66,20 @@ SIZES = st.lists(st.integers(1, 40), max_size=30)
 def test_batches_keep_the_limits_the_order_and_the_groups(sizes: list[int], action: str) -> None:
     groups = [[{"Action": action, "ResourceRecordSet": {"Name": f"{number}.{one}", "Type": "TXT", "ResourceRecords": [
         {"Value": "v" * 200}]}} for one in range(size)] for number, size in enumerate(sizes)]
-    made = list(difference.batches(groups))
+    made = list(diff.batches(groups))
     assert [change for batch in made for change in batch] == [change for group in groups for change in group]
     for batch in made:
-        elements, characters = difference.size(batch)
-        assert elements <= difference.MOST_ELEMENTS and characters <= difference.MOST_CHARACTERS
+        elements, characters = diff.size(batch)
+        assert elements <= diff.MOST_ELEMENTS and characters <= diff.MOST_CHARACTERS
     holders = [{change["ResourceRecordSet"]["Name"].split(".")[0] for change in batch} for batch in made]
     assert all(not one & other for one, other in itertools.pairwise(holders))
 
 
 def test_an_upsert_counts_twice() -> None:
     record = {"Name": "a.", "Type": "A", "ResourceRecords": [{"Value": "192.0.2.1"}, {"Value": "192.0.2.22"}]}
-    assert difference.size([{"Action": "UPSERT", "ResourceRecordSet": record}]) == (4, 38)
+    assert diff.size([{"Action": "UPSERT", "ResourceRecordSet": record}]) == (4, 38)
     alias = {"Name": "a.", "Type": "A", "AliasTarget": ALIAS}
-    assert difference.size([{"Action": "CREATE", "ResourceRecordSet": alias}]) == (1, 0)
+    assert diff.size([{"Action": "CREATE", "ResourceRecordSet": alias}]) == (1, 0)
 
 
 FLEETS = [EIGHT[:1], EIGHT[:2], EIGHT[:3], EIGHT[2:5], EIGHT[:5], (*EIGHT[1:5], EIGHT[0])]
@@ -89,16 +89,16 @@ FLEETS = [EIGHT[:1], EIGHT[:2], EIGHT[:3], EIGHT[2:5], EIGHT[:5], (*EIGHT[1:5], 
 def test_every_place_has_an_answer_after_each_request(
     before: int, after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(difference, "MOST_ELEMENTS", 300)
+    monkeypatch.setattr(diff, "MOST_ELEMENTS", 300)
     route53 = Route53()
-    route53.records = [difference.normal(record) for record in wanted(FLEETS[before]).compiled.records]
-    there, goal = difference.groups(route53.records), difference.groups(wanted(FLEETS[after]).compiled.records)
+    route53.records = [diff.normal(record) for record in wanted(FLEETS[before]).compiled.records]
+    there, goal = diff.groups(route53.records), diff.groups(wanted(FLEETS[after]).compiled.records)
     chance, some = random.Random(before * 10 + after), list(places().values())[::23]
-    for batch in difference.batches(difference.changes(goal, there)):
+    for batch in diff.batches(diff.changes(goal, there)):
         route53.change_resource_record_sets("ZONE", {"Changes": batch})
         zone = twin.Zone(route53.records)
         healthy = {f"serving-{region}": chance.random() < 0.6 for region in EIGHT}
         for place in some:
             answer = zone.answer("app.example.com.", "A", twin.Query(location(place), healthy))
             assert answer.values and answer.values[0].startswith("app.") and answer.values[0].endswith("amazonaws.com.")
-    assert difference.groups(route53.records) == goal
+    assert diff.groups(route53.records) == goal

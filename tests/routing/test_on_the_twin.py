@@ -6,16 +6,19 @@ from typing import Any
 
 import pytest
 
-from chalicelib import cloud, control
-from chalicelib import fleet as fleets
-from chalicelib.routing import api, geography, operations
-from chalicelib.site import RegionContext
+from chalicelib import control
+from chalicelib.aws import client as cloud
+from chalicelib.aws import route53
+from chalicelib.config import fleet as fleets
+from chalicelib.context import RegionContext
+from chalicelib.routing import operations
+from chalicelib.routing.records import geography
 from sandbox.route53.answers import Query
 from sandbox.route53.probes import Result
 from sandbox.route53.service import Settings
 from sandbox.route53.state import Resource
 from sandbox.route53.twin import Twin
-from sandbox.simulation.parts import MemoryTable, MemoryTopic
+from testing.fakes import MemoryTable, MemoryTopic
 from tests.route53.conftest import PLENTY, Clock, client_of
 from tests.routing.fakes import S3
 from tests.routing.fleets import EIGHT, location, text
@@ -84,7 +87,7 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     with Twin(Settings(rate=PLENTY), clock=clock, probe=probe, checking=False) as twin:
         client, s3 = client_of(twin), S3()
         monkeypatch.setattr(cloud, "client", lambda service, region: client if service == "route53" else s3)
-        monkeypatch.setattr(api, "PAUSE_SECONDS", 0)
+        monkeypatch.setattr(route53, "PAUSE_SECONDS", 0)
         yield Account(twin, clock, dead)
 
 

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from chalicelib import control
-from chalicelib import fleet as fleets
-from chalicelib.routing import difference, operations
-from chalicelib.site import RegionContext
-from sandbox.simulation.parts import MemoryTable, MemoryTopic
+from chalicelib.config import fleet as fleets
+from chalicelib.context import RegionContext
+from chalicelib.routing import operations
+from chalicelib.routing.records import diff
+from testing.fakes import MemoryTable, MemoryTopic
 from tests.routing import fakes
-from tests.routing.world import THREE, World
+from tests.routing.harness import THREE, World
 
 
 @pytest.fixture
@@ -115,16 +116,16 @@ def _cut(route53: fakes.Route53, at: int, code: str) -> None:
 def test_cut_off_in_the_middle_it_goes_on_and_the_name_always_has_an_answer(
     world: World, monkeypatch: pytest.MonkeyPatch, at: int, code: str
 ) -> None:
-    monkeypatch.setattr(difference, "MOST_ELEMENTS", 140)
+    monkeypatch.setattr(diff, "MOST_ELEMENTS", 140)
     world.apply()
-    complete = difference.groups(world.route53.records)
+    complete = diff.groups(world.route53.records)
     more = 'orders = [{places = ["AU", "NZ", "JP", "BR"], order = ["us-east-1", "ap-southeast-1", "eu-west-1"]}]\n'
     _cut(world.route53, at, code)
     world.route53.after = lambda: _whole(world.route53.records)
     statuses = [world.ask(operations.APPLY, more=more, apply=True, force=True)["status"] for _ in range(6)]
     assert statuses[-1] == "done" and (at > 1 or statuses[0] in ("later", "failed"))
     assert world.ask(operations.APPLY, more=more)["message"] == "nothing to do"
-    assert difference.groups(world.route53.records) != complete
+    assert diff.groups(world.route53.records) != complete
 
 
 def _whole(records: list[dict[str, Any]]) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import tunnel_host
+from commands.deploy import tunnel_host
 from sandbox.hosts import boot
 from tests.tunnels.fleets import parsed
 

@@ -7,23 +7,24 @@ from typing import Any
 
 import pytest
 
-from sandbox import patches, replication, telemetry
+from sandbox import embedded_metrics, emulator_patches, replication
+from sandbox.compute.reconciler import Hypervisor
 from sandbox.dns import EmbeddedTwin
 from sandbox.faults import Faults
-from sandbox.hypervisor.core import Hypervisor
 
-MODULES = [import_module(f"sandbox.{name}") for name in patches.MODULES]  # importing them registers their changes
+# Importing them registers their changes.
+MODULES = [import_module(f"sandbox.{name}") for name in emulator_patches.MODULES]
 
 
-def context(faults: Faults | None = None) -> patches.Context:
+def context(faults: Faults | None = None) -> emulator_patches.Context:
     """A run for changes that are tried alone."""
     found = faults or Faults()
     hypervisor = Hypervisor("mark", Path("/nowhere"), found)
-    return patches.Context(found, "secret", "mark", "/runtime", EmbeddedTwin(0), hypervisor)
+    return emulator_patches.Context(found, "secret", "mark", "/runtime", EmbeddedTwin(0), hypervisor)
 
 
-@pytest.mark.parametrize("change", patches.CHANGES, ids=lambda change: f"{change.module}.{change.symbol}")
-def test_what_is_changed_is_there_as_expected_and_has_a_reason(change: patches.Change) -> None:
+@pytest.mark.parametrize("change", emulator_patches.CHANGES, ids=lambda change: f"{change.module}.{change.symbol}")
+def test_what_is_changed_is_there_as_expected_and_has_a_reason(change: emulator_patches.Change) -> None:
     module = pytest.importorskip(f"ministack.{change.module}")
     change._check(getattr(module, change.symbol))
     assert len(change.reason) > 20
@@ -32,20 +33,20 @@ def test_what_is_changed_is_there_as_expected_and_has_a_reason(change: patches.C
 @pytest.mark.parametrize(("symbol", "parameters", "says"), [
     ("gone", "", "has no gone"), ("parse_arn", "another parameter", "takes")])
 def test_another_ministack_is_refused_by_name(symbol: str, parameters: str, says: str) -> None:
-    change = patches.Change("core.arn", symbol, parameters, "a test", lambda original, context: original)
-    with pytest.raises(patches.Moved, match=f"{says}.*ministack=={patches.VERSION}"):
+    change = emulator_patches.Change("core.arn", symbol, parameters, "a test", lambda original, context: original)
+    with pytest.raises(emulator_patches.Moved, match=f"{says}.*ministack=={emulator_patches.VERSION}"):
         change.apply(context())
 
 
 def test_a_change_that_was_not_made_is_noticed() -> None:
-    change = patches.Change("core.arn", "parse_arn", "arn", "a test", lambda original, context: original)
-    with pytest.raises(patches.Moved, match="was not replaced"):
+    change = emulator_patches.Change("core.arn", "parse_arn", "arn", "a test", lambda original, context: original)
+    with pytest.raises(emulator_patches.Moved, match="was not replaced"):
         change.verify()
 
 
 def test_a_scheduled_event_carries_its_minute() -> None:
     seen: list[Any] = []
-    invoke = patches.align(lambda target, event, rule, view: seen.append((event, view)), context())
+    invoke = emulator_patches.align(lambda target, event, rule, view: seen.append((event, view)), context())
     invoke({}, {"DetailType": "Scheduled Event", "Time": 1_790_000_000.7}, {}, "a view made for the old time")
     invoke({}, {"DetailType": "mine", "Time": 1_790_000_000.7}, {}, "view")
     assert seen == [({"DetailType": "Scheduled Event", "Time": 1_789_999_980}, None),
@@ -55,9 +56,9 @@ def test_a_scheduled_event_carries_its_minute() -> None:
 def test_a_stopped_region_fires_no_rule_and_runs_no_lambda() -> None:
     faults, ran = Faults(), []
     faults.stop("us-east-1")  # ministack's own default region, as no request is under way here
-    patches.align(lambda *arguments: ran.append(arguments), context(faults))({}, {"DetailType": "mine"}, {})
+    emulator_patches.align(lambda *arguments: ran.append(arguments), context(faults))({}, {"DetailType": "mine"}, {})
     arn = "arn:aws:lambda:us-east-1:111122223333:function:f"
-    answer = patches.executions(lambda *arguments: ran.append(arguments), context(faults))(
+    answer = emulator_patches.executions(lambda *arguments: ran.append(arguments), context(faults))(
         {"config": {"FunctionArn": arn}}, {})
     assert ran == [] and answer["error"] is True
 
@@ -65,7 +66,7 @@ def test_a_stopped_region_fires_no_rule_and_runs_no_lambda() -> None:
 def test_a_stopped_region_polls_nothing() -> None:
     faults = Faults()
     faults.stop("b")
-    living = patches.mappings(lambda: [("1", "a", {}), ("1", "b", {})], context(faults))
+    living = emulator_patches.mappings(lambda: [("1", "a", {}), ("1", "b", {})], context(faults))
     assert list(living()) == [("1", "a", {})]
 
 
@@ -74,13 +75,13 @@ def test_a_stopped_region_polls_nothing() -> None:
     ("sqs:ChangeMessageVisibilityBatch", "sqs:ChangeMessageVisibility"), ("sqs:SendMessage", "sqs:SendMessage"),
     ("dynamodb:BatchGetItem", "dynamodb:BatchGetItem"), (None, None)])
 def test_sqs_authorizes_batches_as_single_calls(found: str | None, action: str | None) -> None:
-    assert patches.actions(lambda *arguments: found, context())("", "", "", {}, b"", {}) == action
+    assert emulator_patches.actions(lambda *arguments: found, context())("", "", "", {}, b"", {}) == action
 
 
 def test_stacks_of_one_name_make_different_roles_in_different_regions() -> None:
     from ministack.core.responses import request_scope
 
-    name = patches.names(lambda stack, id, **how: f"{stack}-{id}-4B751E1303E7A", context())
+    name = emulator_patches.names(lambda stack, id, **how: f"{stack}-{id}-4B751E1303E7A", context())
     with request_scope("1", "eu-west-1"):
         one, again = name("s", "Role"), name("s", "Role")
     with request_scope("1", "us-east-1"):
@@ -91,7 +92,7 @@ def test_stacks_of_one_name_make_different_roles_in_different_regions() -> None:
 def test_metrics_are_read_from_the_embedded_format() -> None:
     line = ('{"_aws": {"CloudWatchMetrics": [{"Namespace": "N", "Dimensions": [["d"], []], "Metrics": [{"Name": "M", '
             '"Unit": "Count"}]}]}, "d": "x", "M": [1, 2]}')
-    found = list(telemetry.embedded(f'START\n{line}\n{{"_aws": broken\n["_aws"]\nEND'))
+    found = list(embedded_metrics.embedded(f'START\n{line}\n{{"_aws": broken\n["_aws"]\nEND'))
     assert found == [("N", "M", 1.0, "Count", {"d": "x"}), ("N", "M", 2.0, "Count", {"d": "x"}),
                      ("N", "M", 1.0, "Count", {}), ("N", "M", 2.0, "Count", {})]
 

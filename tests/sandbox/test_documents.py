@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.hypervisor.documents import RUN_SHELL_SCRIPT, DocumentError, parse, script
+from sandbox.compute.documents import RUN_SHELL_SCRIPT, DocumentError, parse, script
 
 
 def document(**inputs: Any) -> dict[str, Any]:

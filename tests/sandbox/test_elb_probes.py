@@ -12,9 +12,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from sandbox.hypervisor.elb_probes import probe
-from sandbox.hypervisor.health import Verdict
-from sandbox.hypervisor.settings import Group, Target
+from sandbox.compute.elb_probes import probe
+from sandbox.compute.health import Verdict
+from sandbox.compute.settings import Group, Target
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 FAILED = "Target.FailedHealthChecks"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.hypervisor.health import HEALTHY, INITIAL, UNHEALTHY, Health, Verdict, judge, matches
+from sandbox.compute.health import HEALTHY, INITIAL, UNHEALTHY, Health, Verdict, judge, matches
 
 UP, DOWN = Verdict(True), Verdict(False, "Target.Timeout", "Request timed out")
 

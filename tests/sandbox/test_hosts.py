@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from sandbox.hypervisor.authorization import document, queried
-from sandbox.hypervisor.autoscaling import size_problem
-from sandbox.hypervisor.elb_checks import attribute_problem, problem, with_defaults
+from sandbox.compute.authorization import document, queried
+from sandbox.compute.autoscaling import size_problem
+from sandbox.compute.elb_checks import attribute_problem, problem, with_defaults
 
 HERE = ("eu-west-1", "111122223333")
 

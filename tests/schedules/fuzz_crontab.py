@@ -6,18 +6,18 @@ if __name__ == "__main__":
     import atheris
 
     with atheris.instrument_imports(include=["chalicelib.schedules"]):
-        from chalicelib.schedules import crontab, environment, expression
-        from chalicelib.schedules.crontab import Crontab, Source
+        from chalicelib.crontab import environment, expression
+        from chalicelib.crontab.parser import Crontab, Source
 else:
-    from chalicelib.schedules import crontab, environment, expression
-    from chalicelib.schedules.crontab import Crontab, Source
+    from chalicelib.crontab import environment, expression, parser
+    from chalicelib.crontab.parser import Crontab, Source
 
 SOURCES = (Source("cron.d/app", True), Source("crontabs/deploy", False, "deploy"))
 
 
 def check(data: bytes, source: Source) -> None:
     """Reads `data`; an exception or a failed assertion is a bug."""
-    found = crontab.read(data, source)
+    found = parser.read(data, source)
     lines = data.decode("utf-8", "surrogateescape").split("\n")
     for finding in found.findings:
         assert 1 <= finding.line <= len(lines), finding

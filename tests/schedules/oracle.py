@@ -8,7 +8,7 @@ from importlib.resources import files
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from chalicelib.schedules.expression import Expression
+from chalicelib.crontab.expression import Expression
 
 EPOCH = datetime(1970, 1, 1)
 # Long enough for the loop to have forgotten how it was started.

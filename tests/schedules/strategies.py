@@ -2,9 +2,9 @@
 
 from hypothesis import strategies as st
 
-from chalicelib.schedules import zones
-from chalicelib.schedules.expression import Expression, parse
-from chalicelib.schedules.job import Job, Policy
+from chalicelib.crontab import zones
+from chalicelib.crontab.expression import Expression, parse
+from chalicelib.crontab.job import Job, Policy
 from tests.schedules import oracle
 
 ZONES = sorted(zones.names())

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.schedules import beanstalk
-from chalicelib.schedules.findings import Diagnostic
-from chalicelib.schedules.job import Job, Policy
+from chalicelib.crontab import beanstalk
+from chalicelib.crontab.diagnostics import Diagnostic
+from chalicelib.crontab.job import Job, Policy
 
 HTTP = Policy(on="http")
 GOOD = """version: 1

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib import fleet
-from chalicelib.schedules import catalogue, decorator, job
-from chalicelib.schedules.catalogue import Catalogue
-from chalicelib.schedules.job import Job, Policy
+from chalicelib.config import fleet
+from chalicelib.crontab import decorator, loader
+from chalicelib.crontab.decorator import job
+from chalicelib.crontab.job import Job, Policy
+from chalicelib.crontab.loader import Catalogue
 
 ROOT = Path(__file__).parent.parent.parent
 FLEET = fleet.parse(
@@ -27,7 +28,7 @@ FLEET = fleet.parse(
     """
 )
 YAML = 'version: 1\ncron:\n  - name: a\n    url: /a\n    schedule: "@daily"\n'
-PYTHON = 'from chalicelib.schedules import job\n\n\n@job("@daily")\ndef a() -> None:\n    print("ran")\n'
+PYTHON = 'from lamplighter import job\n\n\n@job("@daily")\ndef a() -> None:\n    print("ran")\n'
 
 
 def load(folder: Path, files: dict[str, str | bytes], fleet: fleet.Fleet | None = None) -> Catalogue:
@@ -35,7 +36,7 @@ def load(folder: Path, files: dict[str, str | bytes], fleet: fleet.Fleet | None 
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return catalogue.load(folder, fleet)
+    return loader.load(folder, fleet)
 
 
 def codes(found: Catalogue) -> list[str]:
@@ -43,7 +44,7 @@ def codes(found: Catalogue) -> list[str]:
 
 
 def test_the_sample_folder_is_clean_and_runs_every_minute() -> None:
-    found = catalogue.load(ROOT / "cron", fleet.load(ROOT / "fleet.toml"))
+    found = loader.load(ROOT / "cron", fleet.load(ROOT / "fleet.toml"))
     assert found.findings == []
     assert {job.kind for job in found.jobs} == {"crontab", "beanstalk", "python"}
     assert sum(job.schedule == "* * * * *" for job in found.jobs) >= 4
@@ -54,13 +55,13 @@ def test_the_sample_folder_is_clean_and_runs_every_minute() -> None:
 @pytest.mark.parametrize(
     "job",
     [pytest.param(job, marks=pytest.mark.slow) if "sleep" in job.command else job
-     for job in catalogue.load(ROOT / "cron").jobs if job.policy.on == "lambda"],
+     for job in loader.load(ROOT / "cron").jobs if job.policy.on == "lambda"],
     ids=lambda job: job.name.replace("/", "-"),
 )
 def test_each_sample_runs(job: Job) -> None:
     words = ["/bin/sh", "-c", job.command]
     if job.kind == "python":
-        words = [sys.executable, "-m", "chalicelib.schedules.pythonjobs", job.command]
+        words = [sys.executable, "-m", "chalicelib.crontab.run_python_job", job.command]
     environment = {**job.env, "LAMP_REGION": "eu-west-1", "LAMP_SLOT": "2026-03-29T02:30", "PYTHONPATH": str(ROOT)}
     ran = subprocess.run(
         words, cwd=ROOT, env=environment, input=job.stdin, capture_output=True, text=True, timeout=60, check=False
@@ -100,7 +101,7 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path, kind: str) -> 
         outside.mkdir()
         (outside / "app").write_text("* * * * * root x\n")
     (folder / "cron.d" / "app").symlink_to(outside)
-    found = catalogue.load(folder)
+    found = loader.load(folder)
     assert (found.jobs, codes(found)) == ([], ["cron.d/app:1 error link-outside"])
     assert "put the file itself here" in str(found.findings[0])
 
@@ -109,7 +110,7 @@ def test_a_link_within_the_folder_is_followed(tmp_path: Path) -> None:
     load(tmp_path / "real", {"crontabs/a": "* * * * * x\n"})
     (tmp_path / "real" / "crontabs" / "b").symlink_to("a")
     (tmp_path / "cron").symlink_to("real")
-    found = catalogue.load(tmp_path / "cron")
+    found = loader.load(tmp_path / "cron")
     assert ([job.file for job in found.jobs], found.findings) == (["crontabs/a", "crontabs/b"], [])
 
 
@@ -117,7 +118,7 @@ def test_a_link_within_the_folder_is_followed(tmp_path: Path) -> None:
 def test_a_link_that_leads_nowhere_is_an_error(tmp_path: Path, target: str, why: str) -> None:
     (tmp_path / "crontabs").mkdir()
     (tmp_path / "crontabs" / "a").symlink_to(target)
-    found = catalogue.load(tmp_path)
+    found = loader.load(tmp_path)
     assert codes(found) == ["crontabs/a:1 error unreadable"]
     assert why in found.findings[0].message
 
@@ -138,7 +139,7 @@ def test_whatever_else_cannot_be_posted_is_refused(tmp_path: Path, command: str)
 
 
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
-    assert [finding.code for finding in catalogue.load(tmp_path / "cron").findings] == ["no-folder"]
+    assert [finding.code for finding in loader.load(tmp_path / "cron").findings] == ["no-folder"]
 
 
 def test_an_unreadable_file_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +149,7 @@ def test_an_unreadable_file_is_an_error(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(Path, "read_bytes", refuse)
     (tmp_path / "crontabs").mkdir()
     (tmp_path / "crontabs" / "a").touch()
-    assert codes(catalogue.load(tmp_path)) == ["crontabs/a:1 error unreadable"]
+    assert codes(loader.load(tmp_path)) == ["crontabs/a:1 error unreadable"]
 
 
 def test_equal_jobs_get_numbers(tmp_path: Path) -> None:
@@ -248,7 +249,7 @@ def test_beanstalk_needs_a_web_server_or_a_queue(tmp_path: Path) -> None:
     ],
 )
 def test_mistakes_in_python_jobs(tmp_path: Path, body: str, line: int, words: str) -> None:
-    found = load(tmp_path, {"house.py": f"from chalicelib.schedules import job\n\n{body}\n"})
+    found = load(tmp_path, {"house.py": f"from lamplighter import job\n\n{body}\n"})
     assert [f"{f.file}:{f.line} {f.severity}" for f in found.findings] == [f"house.py:{line} error"]
     assert words in str(found.findings[0])
 
@@ -285,7 +286,7 @@ def test_the_decorator_leaves_the_function_alone() -> None:
 def test_a_job_ends_as_its_function_does(tmp_path: Path) -> None:
     (tmp_path / "cron").mkdir()
     (tmp_path / "cron" / "bad.py").write_text("def a():\n    raise ValueError('no oil')\n")
-    words = [sys.executable, "-m", "chalicelib.schedules.pythonjobs", "cron.bad:a"]
+    words = [sys.executable, "-m", "chalicelib.crontab.run_python_job", "cron.bad:a"]
     environment = {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
     ran = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert ran.returncode == 1

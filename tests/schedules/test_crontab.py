@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from chalicelib.schedules import crontab
-from chalicelib.schedules.command import name, slug, split
-from chalicelib.schedules.crontab import Crontab, Source
-from chalicelib.schedules.findings import render
-from chalicelib.schedules.job import Policy
+from chalicelib.crontab import parser
+from chalicelib.crontab.command import name, slug, split
+from chalicelib.crontab.diagnostics import render
+from chalicelib.crontab.job import Policy
+from chalicelib.crontab.parser import Crontab, Source
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "cron" / "files.jsonl.gz"
 USER = Source("crontabs/deploy", False, "deploy")
@@ -19,7 +19,7 @@ SYSTEM = Source("cron.d/app", True)
 
 
 def read(text: str | bytes, source: Source = USER) -> Crontab:
-    return crontab.read(text if isinstance(text, bytes) else text.encode(), source)
+    return parser.read(text if isinstance(text, bytes) else text.encode(), source)
 
 
 def codes(text: str | bytes, source: Source = USER) -> list[str]:
@@ -260,8 +260,8 @@ def test_findings_of_a_file(data: bytes, finding: str | None, jobs: int) -> None
 
 @pytest.mark.parametrize(("extra", "void"), [(0, False), (1, True)])
 def test_the_longest_file(extra: int, void: bool) -> None:
-    text = "#\n" * (crontab.MAX_LINES - 1 + extra) + "* * * * * x\n"
-    assert codes(text) == ([f"{crontab.MAX_LINES + 1}:1 error too-many-lines"] if void else [])
+    text = "#\n" * (parser.MAX_LINES - 1 + extra) + "* * * * * x\n"
+    assert codes(text) == ([f"{parser.MAX_LINES + 1}:1 error too-many-lines"] if void else [])
 
 
 def test_comments_beyond_the_longest_file_do_no_harm() -> None:

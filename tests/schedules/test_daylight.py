@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.schedules import almanac, daylight, zones
-from chalicelib.schedules.expression import Expression, parse
+from chalicelib.crontab import calendar, dst, zones
+from chalicelib.crontab.expression import Expression, parse
 from tests.schedules import oracle
 from tests.schedules.strategies import ZONES, expressions, minutes, tzs
 
@@ -41,7 +41,7 @@ def test_debians_own_verdicts(name: str, cases: int) -> None:
     disagreed = {}
     rows = list(golden(name))
     for row in rows:
-        ours = daylight.fires(parse(row["expr"]), row["tz"], row["start_utc_min"] + 1, row["end_utc_min"])
+        ours = dst.fires(parse(row["expr"]), row["tz"], row["start_utc_min"] + 1, row["end_utc_min"])
         if ours != sorted(set(row["fires_utc_min"])):
             disagreed[row["tz"], row["expr"]] = set(row["fires_utc_min"]) ^ set(ours)
     assert len(rows) == cases
@@ -56,8 +56,8 @@ def test_fires_are_those_of_the_loop_minute_by_minute(
     start = data.draw(minutes(tz))
     expected = [(wake.minute, local) for wake in oracle.wakes(tz, start, start + length)
                 for local in oracle.seen(expression, wake)]
-    assert daylight.fires(expression, tz, start, start + length) == list(dict.fromkeys(m for m, _ in expected))
-    assert [(slot.minute, slot.local) for slot in daylight.slots(expression, tz, start, start + length)] == expected
+    assert dst.fires(expression, tz, start, start + length) == list(dict.fromkeys(m for m, _ in expected))
+    assert [(slot.minute, slot.local) for slot in dst.slots(expression, tz, start, start + length)] == expected
 
 
 @settings(max_examples=40)
@@ -65,7 +65,7 @@ def test_fires_are_those_of_the_loop_minute_by_minute(
 def test_every_minute_is_explained(data: st.DataObject, tz: str, expression: Expression) -> None:
     start = data.draw(minutes(tz, before=200))
     for wake in oracle.wakes(tz, start, start + 250):
-        verdict = daylight.explain(expression, tz, wake.minute)
+        verdict = dst.explain(expression, tz, wake.minute)
         seen, shown = oracle.seen(expression, wake), oracle.local(tz, wake.minute)
         if seen:
             assert verdict.kind == ("due" if shown in seen else "moved")
@@ -115,9 +115,9 @@ def test_changes_that_no_zone_has_made_yet(changes: list[tuple[int, int]]) -> No
 @pytest.mark.parametrize("tz", ["Antarctica/Vostok", "Pacific/Kwajalein", "Antarctica/Troll", "Australia/Lord_Howe"])
 def test_where_one_begins_to_look_makes_no_difference(tz: str) -> None:
     for change in oracle.changes(tz)[-6:]:
-        whole = list(daylight.slots(parse("0-59 0-23 * * *"), tz, change - 100, change + 1600))
+        whole = list(dst.slots(parse("0-59 0-23 * * *"), tz, change - 100, change + 1600))
         for start in range(change - 100, change + 1600, 77):
-            found = list(daylight.slots(parse("0-59 0-23 * * *"), tz, start, change + 1600))
+            found = list(dst.slots(parse("0-59 0-23 * * *"), tz, start, change + 1600))
             assert found == [slot for slot in whole if slot.minute >= start]
 
 
@@ -127,8 +127,8 @@ def utc(text: str) -> int:
 
 def stamps(schedule: str, tz: str, start: str, end: str) -> list[str]:
     """`UTC minute > slot` of each occasion, the day left out of the first."""
-    slots = daylight.slots(parse(schedule), tz, utc(start), utc(end))
-    return [f"{daylight.stamp(slot.minute)[11:]} > {slot.name}" + " moved" * slot.moved for slot in slots]
+    slots = dst.slots(parse(schedule), tz, utc(start), utc(end))
+    return [f"{dst.stamp(slot.minute)[11:]} > {slot.name}" + " moved" * slot.moved for slot in slots]
 
 
 @pytest.mark.parametrize(("schedule", "tz", "start", "end", "expected"), [
@@ -185,23 +185,23 @@ def test_odd_clocks(schedule: str, tz: str, start: str, end: str, expected: list
     ("30 2 */2 * tue", "2026-06-01T00:30", "not due", "2026-06-01T02:30", "day"),
 ])
 def test_one_reason_for_a_minute(schedule: str, minute: str, kind: str, local: str, field: str) -> None:
-    verdict = daylight.explain(parse(schedule), "Europe/Stockholm", utc(minute))
-    assert (verdict.kind, daylight.stamp(verdict.local), verdict.field) == (kind, local, field)
+    verdict = dst.explain(parse(schedule), "Europe/Stockholm", utc(minute))
+    assert (verdict.kind, dst.stamp(verdict.local), verdict.field) == (kind, local, field)
     assert bool(verdict.slot) == (kind in ("due", "moved"))
 
 
 def test_the_slot_in_an_explanation_is_the_one_that_runs() -> None:
     for schedule in ("30 2 * * *", "*/30 2 * * *"):
         expression = parse(schedule)
-        for slot in daylight.slots(expression, "Europe/Stockholm", utc("2026-03-28"), utc("2026-03-31")):
-            assert daylight.explain(expression, "Europe/Stockholm", slot.minute).slot == slot.name
+        for slot in dst.slots(expression, "Europe/Stockholm", utc("2026-03-28"), utc("2026-03-31")):
+            assert dst.explain(expression, "Europe/Stockholm", slot.minute).slot == slot.name
 
 
 @pytest.mark.parametrize("tz", ["Antarctica/Vostok", "Pacific/Kwajalein", "Europe/Stockholm", "Pacific/Apia"])
 def test_no_two_runs_share_a_slot(tz: str) -> None:
     for change in oracle.changes(tz)[-6:]:
         for schedule in ("0-59 0-23 * * *", "* * * * *"):
-            names = [slot.name for slot in daylight.slots(parse(schedule), tz, change - 3000, change + 3000)]
+            names = [slot.name for slot in dst.slots(parse(schedule), tz, change - 3000, change + 3000)]
             assert len(set(names)) == len(names) > 4000
 
 
@@ -210,15 +210,15 @@ def test_no_two_runs_share_a_slot(tz: str) -> None:
     ("0 0 30 2 *", None), ("5 4 * * sun", "2096-03-04T04:05"),
 ])
 def test_the_next_fire(schedule: str, expected: str | None) -> None:
-    found = daylight.next_fire(parse(schedule), "UTC", utc("2096-03-01"))
-    assert (found if found is None else daylight.stamp(found)) == expected
+    found = dst.next_fire(parse(schedule), "UTC", utc("2096-03-01"))
+    assert (found if found is None else dst.stamp(found)) == expected
 
 
 @pytest.mark.parametrize("name", ["", "Europe/Stokholm", "europe/stockholm", "../zones", "/etc/localtime", "zones",
                                   "x" * 5000])
 def test_an_unknown_zone_is_named(name: str) -> None:
-    with pytest.raises(daylight.UnknownZone, match="unknown time zone") as error:
-        daylight.fires(parse("* * * * *"), name, 0, 10)
+    with pytest.raises(dst.UnknownZone, match="unknown time zone") as error:
+        dst.fires(parse("* * * * *"), name, 0, 10)
     assert "Europe/Stockholm" in str(error.value)
     assert len(str(error.value)) < 250
 
@@ -226,15 +226,15 @@ def test_an_unknown_zone_is_named(name: str) -> None:
 @pytest.mark.parametrize(("start", "end"), [(0, 10**10), (-(10**10), 0), (10, 5)])
 def test_times_beyond_the_calendar_are_refused(start: int, end: int) -> None:
     with pytest.raises(ValueError, match="not within the years 1 to 9998"):
-        daylight.fires(parse("* * * * *"), "Europe/Stockholm", start, end)
+        dst.fires(parse("* * * * *"), "Europe/Stockholm", start, end)
 
 
 def test_the_calendar_reaches_as_far_as_is_said() -> None:
     for edge in (zones.EARLIEST, zones.LATEST - 10):
         for tz in ("Asia/Manila", "Europe/Stockholm", "Pacific/Kiritimati"):
-            assert len(daylight.fires(parse("* * * * *"), tz, edge, edge + 10)) == 10
+            assert len(dst.fires(parse("* * * * *"), tz, edge, edge + 10)) == 10
 
 
 @given(st.integers(0, 2**200 - 1))
 def test_bits_are_those_set(mask: int) -> None:
-    assert list(almanac.bits(mask)) == [bit for bit in range(200) if mask >> bit & 1]
+    assert list(calendar.bits(mask)) == [bit for bit in range(200) if mask >> bit & 1]

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from chalicelib.plan import Plan
 from chalicelib.schedules import decide
-from chalicelib.schedules.delays import jitter, retry_delay
-from chalicelib.schedules.records import SKEW_SECONDS, Lock, MinuteRecord, Run, RunRequest
-from chalicelib.schedules.seen import DueRun, ReconcileObservation, TickObservation, WorkObservation
-from tests.schedules.places import NOON, job
+from chalicelib.schedules.decide.backoff import jitter, retry_delay
+from chalicelib.schedules.observation import DueRun, ReconcileObservation, TickObservation, WorkObservation
+from chalicelib.schedules.state import SKEW_SECONDS, Lock, MinuteRecord, Run, RunRequest
+from tests.schedules.harness import NOON, job
 
 NOW = NOON * 60
 SLOT = "2026-03-28T12:00Z"

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.schedules import daylight
-from chalicelib.schedules.difference import Change, Window, compare, firings
-from chalicelib.schedules.expression import Expression, parse
-from chalicelib.schedules.job import Job, Policy
-from commands.bench_crowd import crowd
+from chalicelib.crontab import dst
+from chalicelib.crontab.diff import Change, Window, compare, firings
+from chalicelib.crontab.expression import Expression, parse
+from chalicelib.crontab.job import Job, Policy
+from commands.bench.schedules_generate import crowd
 from tests.schedules import oracle
 from tests.schedules.strategies import expressions, jobs, minutes, tzs
 
@@ -17,7 +17,7 @@ DAY = 1440
 
 
 def listed(expression: Expression, tz: str, window: Window) -> list[int]:
-    return daylight.fires(expression, tz, window.first * DAY, (window.first + window.length) * DAY)
+    return dst.fires(expression, tz, window.first * DAY, (window.first + window.length) * DAY)
 
 
 @settings(max_examples=80)
@@ -86,13 +86,13 @@ def test_a_new_job_only_gains_and_one_gone_only_loses() -> None:
 
 def test_a_star_written_out_changes_what_the_skipped_hour_does() -> None:
     change = only([job("*/30 2 * * *")], [job("0,30 2 * * *")])
-    assert ([daylight.stamp(minute) for minute in change.gained], list(change.lost)) == (["2026-03-29T01:00"], [])
+    assert ([dst.stamp(minute) for minute in change.gained], list(change.lost)) == (["2026-03-29T01:00"], [])
 
 
 def test_another_zone_moves_every_fire() -> None:
     gained, lost = only([job("0 12 * * *")], [job("0 12 * * *", "UTC")]).examples(2)
-    assert [daylight.stamp(minute) for minute in gained] == ["2026-03-29T12:00", "2026-03-30T12:00"]
-    assert [daylight.stamp(minute) for minute in lost] == ["2026-03-29T10:00", "2026-03-30T10:00"]
+    assert [dst.stamp(minute) for minute in gained] == ["2026-03-29T12:00", "2026-03-30T12:00"]
+    assert [dst.stamp(minute) for minute in lost] == ["2026-03-29T10:00", "2026-03-30T10:00"]
 
 
 @pytest.mark.parametrize("other", [

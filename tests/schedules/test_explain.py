@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from chalicelib.schedules.daylight import stamp
-from chalicelib.schedules.explain import Known, why
-from chalicelib.schedules.job import Job
-from chalicelib.schedules.records import MinuteRecord, Run
-from tests.schedules.places import NOON, job
+from chalicelib.crontab.dst import stamp
+from chalicelib.crontab.job import Job
+from chalicelib.schedules.decide.explain import Known, why
+from chalicelib.schedules.state import MinuteRecord, Run
+from tests.schedules.harness import NOON, job
 
 LATER = NOON * 60 + 3600
 SLOT = "2026-03-28T12:00Z"

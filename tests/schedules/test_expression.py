@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.schedules.expression import Expression, ExpressionError, Reboot, parse, read
+from chalicelib.crontab.expression import Expression, ExpressionError, Reboot, parse, read
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "cron" / "parse.jsonl.gz"
 ALL_DOM, ALL_MONTHS, WEEK = (1 << 32) - 2, (1 << 13) - 2, 127

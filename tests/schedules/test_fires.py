@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commands.cli import main
+from commands.cron.next import Window, explain, names_users, window
 from commands.errors import UsageError
-from commands.fires import Window, explain, names_users, window
 
 NOW = datetime(2026, 3, 29, 0, 59, 30, tzinfo=UTC)
 
@@ -132,7 +132,7 @@ def test_cron_yaml_and_python(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert (status, [row["line"] for row in rows]) == (1, [3, 8])
     assert err == ""
     assert rows[0]["fires_utc"] == ["2026-03-01T00:00:00Z"]
-    python = 'from chalicelib.schedules import job\n\n\n@job("0 9 * * *", tz="Asia/Tokyo")\ndef a() -> None: ...\n'
+    python = 'from lamplighter import job\n\n\n@job("0 9 * * *", tz="Asia/Tokyo")\ndef a() -> None: ...\n'
     status, rows, _ = run(capsys, write(tmp_path, python, "a.py"), "--from", "2026-03-01", "--to", "2026-03-02")
     assert (status, rows) == (
         0, [{"line": 4, "schedule": "0 9 * * *", "fires_utc": ["2026-03-01T00:00:00Z"]}])  # fmt: skip

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from chalicelib import control
 from chalicelib.control import RunFailed
 from chalicelib.schedules import operations
-from tests.schedules.places import NOON, Place, job
+from tests.schedules.harness import NOON, Place, job
 from tests.schedules.test_operations import HOME
 
 NAMES = st.sampled_from(["jobs/one", "one", "cron.d/test:3", ""]) | st.text(max_size=8)

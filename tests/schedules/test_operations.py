@@ -8,15 +8,15 @@ import msgspec
 import pytest
 
 from chalicelib import control
-from chalicelib.cloud import Message, Unavailable
+from chalicelib.aws.client import Message, Unavailable
 from chalicelib.control import RunFailed
+from chalicelib.crontab.dst import stamp
 from chalicelib.schedules import operations
-from chalicelib.schedules.daylight import stamp
-from chalicelib.schedules.execute import Executor
-from chalicelib.schedules.records import SKEW_SECONDS, minute_key
 from chalicelib.schedules.runners import Runners, process
-from sandbox.simulation.parts import MemoryTable, no_fault
-from tests.schedules.places import FLEET, NOON, Place, job
+from chalicelib.schedules.state import SKEW_SECONDS, minute_key
+from chalicelib.schedules.worker import Executor
+from testing.fakes import MemoryTable, no_fault
+from tests.schedules.harness import FLEET, NOON, Place, job
 
 SLOT = "2026-03-28T12:00Z"
 HOME, STANDBY = "eu-west-1", "us-east-1"

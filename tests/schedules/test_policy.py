@@ -2,15 +2,15 @@
 
 import pytest
 
-from chalicelib.schedules import crontab, policy
-from chalicelib.schedules.crontab import Source
-from chalicelib.schedules.findings import Diagnostic
-from chalicelib.schedules.job import Policy
+from chalicelib.crontab import parser, policy
+from chalicelib.crontab.diagnostics import Diagnostic
+from chalicelib.crontab.job import Policy
+from chalicelib.crontab.parser import Source
 
 
 def read(text: str, **defaults: object) -> tuple[Policy | None, list[Diagnostic]]:
     source = Source("crontabs/deploy", False, "deploy", defaults=Policy(**defaults))  # type: ignore[arg-type]
-    found = crontab.read(f"{text}\n* * * * * x\n".encode(), source)
+    found = parser.read(f"{text}\n* * * * * x\n".encode(), source)
     return (found.jobs[0].policy if found.jobs else None), found.findings
 
 
@@ -80,14 +80,14 @@ def test_only_a_few_mistakes_of_one_comment_are_told() -> None:
 
 @pytest.mark.parametrize("between", ["", "# another comment", "A=b", "\t", "@reboot y", "61 * * * * y", "* * * * * y"])
 def test_a_policy_belongs_to_the_line_right_below(between: str) -> None:
-    found = crontab.read(f"# lamp: retries=3\n{between}\n* * * * * x\n".encode(), Source("x", False, "u"))
+    found = parser.read(f"# lamp: retries=3\n{between}\n* * * * * x\n".encode(), Source("x", False, "u"))
     assert found.jobs[-1].policy == Policy()
     if "* * * * y" not in between and "@" not in between:
         assert [finding.code for finding in found.findings] == ["orphan-policy"]
 
 
 def test_a_policy_at_the_end_is_an_orphan() -> None:
-    found = crontab.read(b"* * * * * x\n# lamp: retries=3", Source("x", False, "u"))
+    found = parser.read(b"* * * * * x\n# lamp: retries=3", Source("x", False, "u"))
     assert [(finding.line, finding.code) for finding in found.findings] == [(2, "orphan-policy")]
 
 
@@ -101,7 +101,7 @@ def test_a_conflict_with_a_default_is_told_at_the_job() -> None:
 
 
 def test_a_chosen_name() -> None:
-    found = crontab.read(b"# lamp: name=night/audit\n0 3 * * * x\n", Source("crontabs/a", False, "a"))
+    found = parser.read(b"# lamp: name=night/audit\n0 3 * * * x\n", Source("crontabs/a", False, "a"))
     assert [job.name for job in found.jobs] == ["night/audit"]
     assert found.named == {"night/audit"}
 

@@ -15,11 +15,12 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
-from chalicelib import cloud, fleet
+from chalicelib.aws import client
+from chalicelib.config import fleet
+from chalicelib.crontab.job import Job
 from chalicelib.schedules import operations
-from chalicelib.schedules.job import Job
 from chalicelib.schedules.runners import OUTPUT_BYTES, Attempt, RemoteRun, Result, ecs, http, process, queue, ssm
-from tests.schedules.places import FLEET, NOON, Place, job
+from tests.schedules.harness import FLEET, NOON, Place, job
 from tests.schedules.test_operations import HOME, SLOT, handle, tick
 from tests.world.eventually import eventually
 
@@ -280,7 +281,7 @@ ssm = {tag = "role", value = "worker"}
 
 
 def distant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: Any, on: str) -> Place:
-    monkeypatch.setattr(cloud, "client", lambda service, region: fake)
+    monkeypatch.setattr(client, "client", lambda service, region: fake)
     return Place(tmp_path, [job(on=on, command="nightly --all", stdin="x", timeout=1200)], TARGETS)
 
 

@@ -6,12 +6,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.schedules import decide, execute, observe
-from chalicelib.schedules.records import Lock, Run
-from commands.simulate_schedules import World, simulated
+from chalicelib.schedules import decide, observe, worker
+from chalicelib.schedules.state import Lock, Run
+from commands.develop.simulate_schedules import World, simulated
 from sandbox.simulation import schedules
 from sandbox.simulation.figures import Verdict
-from sandbox.simulation.parts import MemoryTable
+from testing.fakes import MemoryTable
 
 
 def short_and_long(worlds: dict[int, tuple[int, int]]) -> list[Any]:
@@ -73,12 +73,12 @@ def test_without_the_sweep_slots_are_lost(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_without_the_lock_runs_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execute, "_lock", lambda site, job, errand, owner: None)
+    monkeypatch.setattr(worker, "_lock", lambda site, job, errand, owner: None)
     assert worst().overlaps > 0
 
 
 def test_if_a_lock_outlived_its_run_slots_would_make_way_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execute, "_unlock", lambda site, job, run: None)
+    monkeypatch.setattr(worker, "_unlock", lambda site, job, run: None)
     monkeypatch.setattr(observe, "_held", lambda site, job, item: msgspec.convert(item.body, Lock))
     monkeypatch.setattr(schedules, "_NEXT_TRY_SECONDS", 0)
     assert simulated(World(1, chaos=False, minutes=60))[1].idle > 0

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.schedules import jobbook, timetable, zones
-from chalicelib.schedules.almanac import bits
-from chalicelib.schedules.daylight import FireTime, slot_name
-from chalicelib.schedules.expression import parse
-from chalicelib.schedules.job import Job, Policy
-from chalicelib.schedules.jobbook import JobFile
-from chalicelib.schedules.packed import Damaged
-from chalicelib.schedules.timetable import Timetable
-from commands.bench_crowd import crowd
+from chalicelib.crontab import job_file, timetable, zones
+from chalicelib.crontab.calendar import bits
+from chalicelib.crontab.container import Damaged
+from chalicelib.crontab.dst import FireTime, slot_name
+from chalicelib.crontab.expression import parse
+from chalicelib.crontab.job import Job, Policy
+from chalicelib.crontab.job_file import JobFile
+from chalicelib.crontab.timetable import Timetable
+from commands.bench.schedules_generate import crowd
 from tests.schedules import oracle, strategies
 
 
@@ -116,7 +116,7 @@ def oracle_utc(text: str) -> int:
 
 
 def test_no_jobs_are_never_due() -> None:
-    built, book = table([]), JobFile.load(jobbook.build([]))
+    built, book = table([]), JobFile.load(job_file.build([]))
     assert built.due(29_000_000).bitmap == 0
     assert list(built.missed(29_000_000, 29_001_000)) == []
     assert (len(book), book.find("a")) == (0, None)
@@ -156,7 +156,7 @@ def use_book(data: bytes) -> object:
 
 
 @pytest.mark.parametrize(("data", "use"), [
-    (timetable.build(crowd(9)), use_timetable), (jobbook.build(crowd(9)), use_book)], ids=["timetable", "jobs"])
+    (timetable.build(crowd(9)), use_timetable), (job_file.build(crowd(9)), use_book)], ids=["timetable", "jobs"])
 class TestDamage:
     """Every byte counts: a file that is not what was written is refused or, unread, does no harm."""
 
@@ -189,7 +189,7 @@ class TestDamage:
 
 def test_the_book_gives_back_every_job_by_number_and_by_name() -> None:
     jobs = crowd(300)
-    book = JobFile.load(jobbook.build(jobs))
+    book = JobFile.load(job_file.build(jobs))
     assert [book[number] for number in range(len(book))] == jobs
     assert [book.find(one.name) for one in jobs] == list(range(300))
     assert book.find("servers/job-300") is None
@@ -200,12 +200,12 @@ def test_the_book_gives_back_every_job_by_number_and_by_name() -> None:
 
 def test_the_book_refuses_two_jobs_of_one_name() -> None:
     with pytest.raises(ValueError, match="same name: 'twice'"):
-        jobbook.build([job("* * * * *", name="twice"), job("* * * * *", name="twice")])
+        job_file.build([job("* * * * *", name="twice"), job("* * * * *", name="twice")])
 
 
 def test_a_job_survives_the_book_whatever_its_text() -> None:
     texts = {"command": "\x00\u2028\U0001f526%", "env": {"A=": "\n"}, "mailto": "", "name": "å"}
     odd = msgspec.structs.replace(job("* * * * *"), **texts)
-    book = JobFile.load(jobbook.build([odd]))
+    book = JobFile.load(job_file.build([odd]))
     assert book[0] == odd
     assert book.find("å") == 0

@@ -5,15 +5,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from chalicelib import cloud
+from chalicelib.aws import client
 from tests.tasks.fakes import SqsClient
-from tests.tasks.workshop import Workshop, fail
+from tests.tasks.harness import Workshop, fail
 
 
 @pytest.fixture
 def shop(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Workshop]:
     sqs = SqsClient()
-    monkeypatch.setattr(cloud, "client", lambda service, region: sqs)
+    monkeypatch.setattr(client, "client", lambda service, region: sqs)
     before = signal.getsignal(signal.SIGALRM)
     made = Workshop(sqs, capsys)
     made.task("t.note", made.note)

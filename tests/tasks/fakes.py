@@ -7,7 +7,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from chalicelib.ledger import Item
+from chalicelib.aws.store import Item
 from chalicelib.tasks.queues import QueueConfig
 
 ARN = "arn:aws:sqs:eu-west-1:000000000000:lamp-test-"

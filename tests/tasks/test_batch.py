@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.tasks.batch import BadEvent, read, refusal
+from chalicelib.tasks.event import BadEvent, read, refusal
 from tests.tasks.fakes import ARN, place, record
 
 PLACES = {"lamp-test-default": place(), "lamp-test-orders.fifo": place("orders", fifo=True)}

@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.fleet import parse
-from chalicelib.tasks.check import FUNCTION_SECONDS, VISIBILITY_SECONDS, check
+from chalicelib.config.fleet import parse
+from chalicelib.tasks.lint import FUNCTION_SECONDS, VISIBILITY_SECONDS, check
 from chalicelib.tasks.registry import Registry, Task
 
 FLEET = parse("""

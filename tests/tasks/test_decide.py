@@ -4,8 +4,8 @@ from hypothesis import strategies as st
 
 from chalicelib.tasks import decide
 from chalicelib.tasks.decide import DeadLetter, Deferral, Message, MessageFilter, Redrive
-from chalicelib.tasks.messages import QueueDepth, QueuedMessage, QueueSample
 from chalicelib.tasks.registry import Registry
+from chalicelib.tasks.state import QueueDepth, QueuedMessage, QueueSample
 
 
 def message(receives: int = 1, waits: int = 0, age: float = 0.0) -> Message:

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from chalicelib import cloud, control
-from chalicelib.fleet import parse
-from chalicelib.site import RegionContext
+from chalicelib import control
+from chalicelib.aws import client
+from chalicelib.config.fleet import parse
+from chalicelib.context import RegionContext
 from chalicelib.tasks import operations
 from tests.tasks.fakes import URL, Memory, SqsClient
 
@@ -35,7 +36,7 @@ class Topic:
 @pytest.fixture
 def sqs(monkeypatch: pytest.MonkeyPatch) -> SqsClient:
     fake, metrics = SqsClient(), CloudWatch()
-    monkeypatch.setattr(cloud, "client", lambda service, region: metrics if service == "cloudwatch" else fake)
+    monkeypatch.setattr(client, "client", lambda service, region: metrics if service == "cloudwatch" else fake)
     monkeypatch.setenv("LAMP_QUEUES", json.dumps(URLS))
     return fake
 
@@ -102,7 +103,7 @@ def test_what_was_read_is_put_back_also_when_reading_breaks(sqs: SqsClient, monk
 
     def breaks(**arguments: Any) -> dict[str, Any]:
         if sqs.requests.count("receive") == 1:
-            raise cloud.Unavailable("eu-west-1: no answer")
+            raise client.Unavailable("eu-west-1: no answer")
         return whole(**arguments)
 
     monkeypatch.setattr(sqs, "receive_message", breaks)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib import cloud
-from chalicelib.fleet import parse
+from chalicelib.aws import client as cloud
+from chalicelib.config.fleet import parse
 from chalicelib.tasks.queues import QueueError, SqsAdapter, known, places, text_attributes, urls
 from tests.tasks.fakes import URL, SqsClient
 

@@ -122,7 +122,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         del sys.modules[name]
 
 
-GOOD = "from chalicelib.tasks import task\n@task\ndef work() -> None: ...\n"
+GOOD = "from lamplighter import task\n@task\ndef work() -> None: ...\n"
 
 
 def test_modules_are_found_in_subfolders_and_private_ones_left_alone(folder: Path, own_registry: Registry) -> None:

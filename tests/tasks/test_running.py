@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from chalicelib.tasks import running
-from chalicelib.tasks.running import Run, TimedOut, current, limited
+from chalicelib.tasks import execution
+from chalicelib.tasks.execution import Run, TimedOut, current, limited
 
 
 @pytest.fixture(autouse=True)
 def alarm() -> Iterator[None]:
     before = signal.getsignal(signal.SIGALRM)
-    running.install()
+    execution.install()
     yield
-    running.silence()
+    execution.silence()
     signal.signal(signal.SIGALRM, before)
 
 

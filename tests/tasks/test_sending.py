@@ -3,12 +3,13 @@ from typing import Any
 
 import pytest
 
-from chalicelib import cloud
-from chalicelib.tasks import Call, SendError, send, send_many, sending
+from chalicelib.aws import client
+from chalicelib.tasks import Call, SendError, send, send_many
+from chalicelib.tasks import client as sending
+from chalicelib.tasks.client import Sender
 from chalicelib.tasks.envelope import decode
 from chalicelib.tasks.queues import SqsAdapter
 from chalicelib.tasks.registry import Registry, Task
-from chalicelib.tasks.sending import Sender
 from tests.tasks.fakes import URL, SqsClient
 
 URLS = {"default": f"{URL}default", "slow": f"{URL}slow", "orders": f"{URL}orders.fifo"}
@@ -17,7 +18,7 @@ URLS = {"default": f"{URL}default", "slow": f"{URL}slow", "orders": f"{URL}order
 @pytest.fixture
 def sqs(monkeypatch: pytest.MonkeyPatch) -> SqsClient:
     fake = SqsClient()
-    monkeypatch.setattr(cloud, "client", lambda service, region: fake)
+    monkeypatch.setattr(client, "client", lambda service, region: fake)
     monkeypatch.setenv("LAMP_QUEUES", json.dumps(URLS))
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
     sending.sender.cache_clear()

@@ -6,12 +6,12 @@ import msgspec
 import pytest
 from botocore.exceptions import ClientError
 
-from chalicelib.cloud import Unavailable
+from chalicelib.aws.client import Unavailable
 from chalicelib.tasks import Refused, backoff, current
-from chalicelib.tasks.batch import Batch
-from chalicelib.tasks.slots import Permits
+from chalicelib.tasks.concurrency import Permits
+from chalicelib.tasks.event import Batch
 from tests.tasks.fakes import Context, place, record
-from tests.tasks.workshop import NOW, Workshop, body, fail
+from tests.tasks.harness import NOW, Workshop, body, fail
 
 
 def test_of_ten_with_three_failures_exactly_three_come_back(shop: Workshop) -> None:

@@ -4,7 +4,7 @@ import signal
 from typing import Any
 
 from tests.tasks.fakes import record
-from tests.tasks.workshop import NOW, Workshop, body
+from tests.tasks.harness import NOW, Workshop, body
 
 
 def held(shop: Workshop) -> list[dict[str, Any]]:

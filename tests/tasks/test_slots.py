@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.cloud import Unavailable
-from chalicelib.ledger import Item, Store
-from chalicelib.tasks.slots import Permits
+from chalicelib.aws.client import Unavailable
+from chalicelib.aws.store import Item, Store
+from chalicelib.tasks.concurrency import Permits
 from tests.tasks.fakes import Memory
 
 

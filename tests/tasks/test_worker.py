@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib import cloud, site
-from chalicelib.fleet import parse
+from chalicelib import context
+from chalicelib.aws import client
+from chalicelib.config.fleet import parse
 from chalicelib.tasks import worker
 from tests.tasks.fakes import URL, Context, Memory, SqsClient, record
 
@@ -34,7 +35,7 @@ class Topic:
 def lamp(monkeypatch: pytest.MonkeyPatch) -> Iterator[SqsClient]:
     """The environment of the Lambda `tasks_work`, with this repository's tasks/."""
     sqs, memory = SqsClient(), Memory()
-    here = site.RegionContext(
+    here = context.RegionContext(
         region="eu-west-1",
         stage="test",
         fleet=FLEET,
@@ -44,8 +45,8 @@ def lamp(monkeypatch: pytest.MonkeyPatch) -> Iterator[SqsClient]:
         alerts=Topic(),
         clock=lambda: 5000.0,
     )
-    monkeypatch.setattr(site, "here", lambda: here)
-    monkeypatch.setattr(cloud, "client", lambda service, region: sqs)
+    monkeypatch.setattr(context, "here", lambda: here)
+    monkeypatch.setattr(client, "client", lambda service, region: sqs)
     monkeypatch.setenv("LAMP_QUEUES", json.dumps(URLS))
     monkeypatch.setenv("LAMP_TABLE", "lamp-test")
     worker._cold_start.cache_clear()

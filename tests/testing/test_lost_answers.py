@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from chalicelib.cloud import Unavailable
-from sandbox.simulation.parts import MemoryQueue, MemoryTable
+from chalicelib.aws.client import Unavailable
+from testing.fakes import MemoryQueue, MemoryTable
 from testing.lost_answers import Calls, LostAnswer, check_every_lost_answer
 
 

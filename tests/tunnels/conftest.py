@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.tunnels.yard import Yard
+from tests.tunnels.harness import Yard
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import TypeAlias
 
-from chalicelib.tunnels.probe import Target
-from sandbox import greeter
+from chalicelib.tunnels.probe.sweep import Target
+from sandbox import mysql_stub
 
 Reader: TypeAlias = asyncio.StreamReader
 Writer: TypeAlias = asyncio.StreamWriter
@@ -17,9 +17,9 @@ Play = Callable[[Reader, Writer], Awaitable[None]]
 
 async def answers(reader: Reader, writer: Writer) -> None:
     """A database that is well."""
-    await says(writer, greeter.greeting())
+    await says(writer, mysql_stub.greeting())
     if await reader.read(4096):
-        await says(writer, greeter.denial())
+        await says(writer, mysql_stub.denial())
 
 
 async def says(writer: Writer, data: bytes) -> None:
@@ -49,14 +49,14 @@ async def resets(reader: Reader, writer: Writer) -> None:
 
 async def resets_after_greeting(reader: Reader, writer: Writer) -> None:
     """Greets, then resets when answered."""
-    await says(writer, greeter.greeting())
+    await says(writer, mysql_stub.greeting())
     await reader.read(4096)
     reset(writer)
 
 
 async def mute(reader: Reader, writer: Writer) -> None:
     """Greets and then says nothing more."""
-    await says(writer, greeter.greeting())
+    await says(writer, mysql_stub.greeting())
     with contextlib.suppress(ConnectionError):
         await reader.read()
 

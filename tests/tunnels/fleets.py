@@ -1,9 +1,9 @@
 """Fleets with tunnel hosts, for tests: a master's region and two others."""
 
-from chalicelib import fleet
-from chalicelib.fleet import Fleet
-from chalicelib.tunnels.declared import Tunnels
-from chalicelib.tunnels.hosts import Hosts
+from chalicelib.config import fleet
+from chalicelib.config.fleet import Fleet
+from chalicelib.tunnels.config import Tunnels
+from chalicelib.tunnels.config_hosts import Hosts
 
 MASTER, NEAR, FAR = "us-east-1", "eu-west-1", "ap-southeast-1"
 HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"

@@ -6,9 +6,9 @@ if __name__ == "__main__":
     import atheris
 
     with atheris.instrument_imports(include=["chalicelib.tunnels"]):
-        from chalicelib.tunnels.greeting import LONGEST, Handshake, HandshakeResult
+        from chalicelib.mysql.handshake import LONGEST, Handshake, HandshakeResult
 else:
-    from chalicelib.tunnels.greeting import LONGEST, Handshake, HandshakeResult
+    from chalicelib.mysql.handshake import LONGEST, Handshake, HandshakeResult
 
 SIDES = {"up", "local", "far", "ambiguous"}
 

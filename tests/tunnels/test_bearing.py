@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from chalicelib.tunnels import bearing
-from tests.peers.process import free_port, loopback
+from chalicelib.tunnels import observe_target
+from testing.servers.process import free_port, loopback
 from tests.world.eventually import eventually
 
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\neu-west-1\n"
@@ -41,7 +41,7 @@ async def answering(address: str, *said: bytes, port: int = 0, stays: bool = Fal
 def test_only_a_whole_answer_counts(said: tuple[bytes, ...], found: dict[str, str]) -> None:
     async def run() -> dict[str, str]:
         async with answering("127.0.0.1", *said) as port:
-            return await bearing.connected_regions({"a": "127.0.0.1"}, port, PATIENCE)
+            return await observe_target.connected_regions({"a": "127.0.0.1"}, port, PATIENCE)
 
     assert asyncio.run(run()) == found
 
@@ -51,7 +51,7 @@ def test_who_says_nothing_costs_the_others_nothing() -> None:
         good, hung, gone = (loopback() for _ in range(3))
         async with answering(good, GOOD, port=free_port(hung)) as port, answering(hung, stays=True, port=port):
             hosts = {"good": good, "hung": hung, "gone": gone, "odd": "999.0.0.1"}
-            return await bearing.connected_regions(hosts, port, 1.0)
+            return await observe_target.connected_regions(hosts, port, 1.0)
 
     # Who has said nothing by then may also have been kept from it by a machine under load.
     assert eventually(lambda: asyncio.run(run())) == {"good": "eu-west-1"}

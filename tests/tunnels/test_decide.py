@@ -8,10 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from chalicelib.tunnels import decide, guards, records, seats
-from chalicelib.tunnels.declared import Tunnels
-from chalicelib.tunnels.guards import DecisionContext
-from chalicelib.tunnels.records import (
+from chalicelib.tunnels import decide, state
+from chalicelib.tunnels.config import Tunnels
+from chalicelib.tunnels.decide import assign, guards
+from chalicelib.tunnels.decide.guards import DecisionContext
+from chalicelib.tunnels.probe.result import ProbeResult
+from chalicelib.tunnels.state import (
     Endpoint,
     Kind,
     Member,
@@ -21,7 +23,6 @@ from chalicelib.tunnels.records import (
     TunnelState,
     counted,
 )
-from chalicelib.tunnels.verdict import ProbeResult
 
 NOW = 1_000_000.0
 HOME, AWAY = "us-east-1", "eu-west-1"
@@ -255,7 +256,7 @@ def test_whatever_is_seen_the_memory_is_whole_and_reads_back(worlds: list[tuple[
         back = {act.instance for act in decision.acts if act.kind == "undrain"}
         there = {id: replace(end, target="registered") if id in back else end for id, end in there.items()}
         assert any(end.target == "registered" for end in there.values())
-        memory = records.read(msgspec.json.decode(msgspec.json.encode(records.body(decision.memory))))
+        memory = state.read(msgspec.json.decode(msgspec.json.encode(state.body(decision.memory))))
         assert memory == decision.memory
         assert [slot.instance for slot in memory.slots] == ["i-1", "i-2"]
 
@@ -277,7 +278,7 @@ def test_calm_is_told_fast() -> None:
     there = {slot.instance: Endpoint(slot.instance, "10.0.0.1") for slot in slots}
     verdicts = {slot.instance: ProbeResult("up", "answered", NOW + 1) for slot in slots}
     seen = TunnelObservation("here", SETTINGS, TunnelState(slots=slots), there, verdicts, NOW + 1)
-    assert seats.steady_state(seen) is not None
+    assert assign.steady_state(seen) is not None
     for other in (
         replace(seen, verdicts={}),
         replace(seen, unobservable=("x",)),
@@ -286,13 +287,13 @@ def test_calm_is_told_fast() -> None:
         replace(seen, memory=TunnelState(slots=slots, correlated_failure_since=1.0)),
         replace(seen, at=NOW + 20),
     ):
-        assert seats.steady_state(other) is None
+        assert assign.steady_state(other) is None
 
 
 def test_an_instance_keeps_its_slot_and_a_new_one_gets_the_vacant_one() -> None:
     memory = TunnelState(slots=(healthy("1"), healthy("2")))
     there = {"i-2": Endpoint("i-2", "10.0.0.2"), "i-0": Endpoint("i-0", "10.0.0.3")}
-    slots = seats.assign_members(TunnelObservation("here", SETTINGS, memory, there, {}, NOW))
+    slots = assign.assign_members(TunnelObservation("here", SETTINGS, memory, there, {}, NOW))
     assert [(slot.name, slot.instance, slot.phase) for slot in slots.values()] == [
         ("1", "i-0", "joining"), ("2", "i-2", "healthy")]
     assert slots["1"].incident == 1

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox.greeter import denial, greeting, packet, refusal
+from sandbox.mysql_stub import denial, greeting, packet, refusal
 from tests.fuzzing import coverage_guided
 from tests.tunnels import fuzz_greeting as fuzz
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.tunnels import greeting
-from chalicelib.tunnels.greeting import Handshake, HandshakeResult
-from sandbox import greeter
-from sandbox.greeter import denial, packet, refusal
+from chalicelib.mysql import handshake
+from chalicelib.mysql.handshake import Handshake, HandshakeResult
+from sandbox import mysql_stub
+from sandbox.mysql_stub import denial, packet, refusal
 
-HELLO = greeter.greeting()
+HELLO = mysql_stub.greeting()
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -36,13 +36,13 @@ def split(answer: bytes) -> tuple[int, bytes]:
     ("5.5.5-m3", "5.5.5-m3"),  # MySQL 5.5.5 itself, a milestone of 2010
 ])
 def test_a_version_is_told_without_the_prefix_of_mariadb_10(sent: str, version: str) -> None:
-    assert hear(greeter.greeting(sent), denial()) == (HandshakeResult("up", "answered", version),
+    assert hear(mysql_stub.greeting(sent), denial()) == (HandshakeResult("up", "answered", version),
                                                       [hear(HELLO)[1][0], b""])
 
 
 def test_the_greeting_is_read() -> None:
-    read = greeting.parse(greeter.greeting("8.4.3", "caching_sha2_password")[4:])
-    assert read == greeting.InitialHandshake("8.4.3", 7, 0x8A201, b"caching_sha2_password")
+    read = handshake.parse(mysql_stub.greeting("8.4.3", "caching_sha2_password")[4:])
+    assert read == handshake.InitialHandshake("8.4.3", 7, 0x8A201, b"caching_sha2_password")
 
 
 def test_the_login_is_whole() -> None:
@@ -58,7 +58,7 @@ def test_the_login_is_whole() -> None:
     ("5.1.73", "", b"lamp-probe\0\x14" + b"\1" * 20),
 ])
 def test_the_login_is_in_the_words_of_the_plugin(version: str, plugin: str, end: bytes) -> None:
-    assert split(hear(greeter.greeting(version, plugin))[1][0])[1][32:] == end
+    assert split(hear(mysql_stub.greeting(version, plugin))[1][0])[1][32:] == end
 
 
 @pytest.mark.parametrize(("plugin", "answer"), [
@@ -123,7 +123,7 @@ def test_a_megabyte_of_greeting_is_refused_by_its_first_four_bytes() -> None:
 
 
 def test_another_server_is_told_by_its_version_and_all_the_same_taken_leave_of() -> None:
-    found, said = hear(greeter.greeting("8.4.3"), denial(), expected="-MariaDB")
+    found, said = hear(mysql_stub.greeting("8.4.3"), denial(), expected="-MariaDB")
     assert (found, len(said[0]) > 0) == (HandshakeResult("far", "wrong-server", "8.4.3"), True)
     assert hear(HELLO, denial(), expected="-MariaDB")[0] == HandshakeResult("up", "answered", "10.11.19-MariaDB")
 
@@ -153,7 +153,7 @@ def test_what_is_quoted_is_printable_and_short() -> None:
 
 def test_a_tunnel_host_can_read_it() -> None:
     """It is shipped to hosts with Python 3.9 and nothing else."""
-    tree = ast.parse((ROOT / "chalicelib" / "tunnels" / "greeting.py").read_text(), feature_version=(3, 9))
+    tree = ast.parse((ROOT / "chalicelib" / "mysql" / "handshake.py").read_text(), feature_version=(3, 9))
     names = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     assert names <= set(sys.stdlib_module_names), names

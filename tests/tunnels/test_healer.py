@@ -9,13 +9,13 @@ import msgspec
 import pytest
 
 from chalicelib.control import RunFailed
-from chalicelib.databases.declared import Server
+from chalicelib.databases.config import Server
 from chalicelib.tunnels import canary
-from chalicelib.tunnels.healer import Healer
-from chalicelib.tunnels.parked import PendingProbes
-from chalicelib.tunnels.records import Endpoint
-from tests.peers.process import loopback, place
-from tests.tunnels.yard import NOON, Yard
+from chalicelib.tunnels.controller import Healer
+from chalicelib.tunnels.probe.pending import PendingProbes
+from chalicelib.tunnels.state import Endpoint
+from testing.servers.process import loopback, place
+from tests.tunnels.harness import NOON, Yard
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MINUTE = {"detail-type": "Scheduled Event", "time": "2026-03-28T12:00:00Z"}
@@ -86,7 +86,7 @@ databases = {flavour = "mariadb", master = "us-east-1", secret = "s", servers = 
 @pytest.fixture
 def database() -> Iterator[tuple[str, int]]:
     """Where a database greets, as a process of its own."""
-    words = [sys.executable, "-P", "-m", "sandbox.greeter", address := loopback()]
+    words = [sys.executable, "-P", "-m", "sandbox.mysql_stub", address := loopback()]
     with subprocess.Popen(words, stdout=subprocess.PIPE, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}) as process:
         assert process.stdout
         yield address, int(process.stdout.readline().split()[0])

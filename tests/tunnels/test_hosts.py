@@ -2,7 +2,7 @@
 
 import pytest
 
-from chalicelib import fleet
+from chalicelib.config import fleet
 from tests.tunnels.fleets import HOST_KEY, MASTER, NEAR, TEXT, parsed
 
 

@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.tunnels import ed25519, keys
+from chalicelib.tunnels import ed25519
+from chalicelib.tunnels.keys import openssh
 
 VERSION = str(uuid.UUID(int=7))
 
@@ -45,7 +46,7 @@ def test_the_public_key_is_the_one_that_others_derive(seed: bytes) -> None:
 
 @given(st.binary(min_size=32, max_size=32), st.uuids())
 def test_what_is_written_others_read(seed: bytes, version: uuid.UUID) -> None:
-    key = keys.Key(seed, str(version))
+    key = openssh.Key(seed, str(version))
     read = asyncssh.import_private_key(key.private())
     assert read.export_public_key().decode().split()[:2] == key.line().split()[:2]
     loaded = serialization.load_ssh_private_key(key.private().encode(), None)
@@ -61,7 +62,7 @@ def test_anything_but_32_bytes_is_no_key(size: int) -> None:
 def test_ssh_keygen_reads_it(tmp_path: Path) -> None:
     if not shutil.which("ssh-keygen"):
         pytest.skip("needs ssh-keygen; apt-get install openssh-client")
-    key = keys.Key(bytes(range(32)), VERSION)
+    key = openssh.Key(bytes(range(32)), VERSION)
     path = tmp_path / "key"
     path.touch(0o600)
     path.write_text(key.private())
@@ -70,15 +71,15 @@ def test_ssh_keygen_reads_it(tmp_path: Path) -> None:
 
 
 def test_a_key_shows_neither_seed_nor_text() -> None:
-    key = keys.Key(bytes(range(32)), VERSION)
+    key = openssh.Key(bytes(range(32)), VERSION)
     for text in (repr(key), str(key), f"{key}"):
         assert text == f"Key({VERSION})"
     assert bytes(range(32)) not in base64.b64decode(key.line().split()[1])
 
 
 def test_only_lines_of_ours_are_keys_of_the_far_side() -> None:
-    line = keys.Key(bytes(32), VERSION).line()
+    line = openssh.Key(bytes(32), VERSION).line()
     text = f"{line}\nssh-rsa AAAA x\n# no key\n{line} command=evil\n from=* {line}\n"
-    assert keys.published(text) == {VERSION: line}
-    assert keys.published(keys.listed([])) == {} and keys.listed([])
-    assert keys.published(keys.listed([line])) == {VERSION: line}
+    assert openssh.published(text) == {VERSION: line}
+    assert openssh.published(openssh.listed([])) == {} and openssh.listed([])
+    assert openssh.published(openssh.listed([line])) == {VERSION: line}

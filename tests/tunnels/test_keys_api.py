@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from chalicelib.cloud import Unavailable
+from chalicelib.aws.client import Unavailable
 from chalicelib.control import Rejected
-from chalicelib.tunnels import keys_api
-from chalicelib.tunnels.keys import Key, shared
-from chalicelib.tunnels.keys_api import AwsKeys
-from chalicelib.tunnels.rotation import Host
+from chalicelib.tunnels.keys import aws as keys_api
+from chalicelib.tunnels.keys.aws import AwsKeys
+from chalicelib.tunnels.keys.decide import Host
+from chalicelib.tunnels.keys.openssh import Key, shared
 
 HERE, MASTER, STACK = "eu-west-1", "us-east-1", "f-s"
 A, B = (f"{letter * 8}-0000-0000-0000-000000000000" for letter in "ab")

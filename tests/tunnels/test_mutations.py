@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from chalicelib.ledger import Item, Store
-from chalicelib.tunnels import fences, guards, ladder, leads, pointing
-from chalicelib.tunnels.records import EFFECTS_PK, TunnelState
-from commands.simulate_tunnels import lived
+from chalicelib.aws.store import Item, Store
+from chalicelib.tunnels import fences
+from chalicelib.tunnels.decide import guards, primary, repair, repoint
+from chalicelib.tunnels.state import EFFECTS_PK, TunnelState
+from commands.develop.simulate_tunnels import lived
 from sandbox.simulation.tunnels import World
 
 SEEDS = range(1, 201)
@@ -46,9 +47,10 @@ def test_a_canary_that_is_believed_too_easily_does_harm(name: str, monkeypatch: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("room", "name", "careless"), [
-    (pointing, "drains_for_primary", lambda view: iter(())),
-                                                        (leads, "reports_wrong_primary", lambda instance, seen: False),
-    (leads, "matches_primary", lambda told, seen: True)],
+    (repoint, "drains_for_primary", lambda view: iter(())),
+                                                        (primary, "reports_wrong_primary", lambda instance,
+                                                         seen: False),
+    (primary, "matches_primary", lambda told, seen: True)],
     ids=["not taken out", "passed over for want of a slot", "not asked where it leads"])
 def test_what_leads_to_a_master_that_is_over_does_not_stay(
     room: Any, name: str, careless: Any, monkeypatch: pytest.MonkeyPatch
@@ -91,5 +93,5 @@ def test_without_compare_and_set_overlapping_rounds_do_harm(monkeypatch: pytest.
 
 @pytest.mark.slow
 def test_if_what_was_drained_did_not_come_back_it_would_leak(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ladder, "_COMES_BACK", ("joining",))
+    monkeypatch.setattr(repair, "_COMES_BACK", ("joining",))
     assert harms("not let in")

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.tunnels.records import KEY, PEER_REPORT_PK
-from tests.tunnels.yard import A, B, Yard, fails
+from chalicelib.tunnels.state import KEY, PEER_REPORT_PK
+from tests.tunnels.harness import A, B, Yard, fails
 
 
 def test_one_that_fails_is_drained_and_restarted_in_the_third_round(yard: Yard) -> None:

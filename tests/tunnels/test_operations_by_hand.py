@@ -4,10 +4,10 @@
 import pytest
 
 from chalicelib import control
-from chalicelib.cloud import Unavailable
+from chalicelib.aws.client import Unavailable
 from chalicelib.control import Request
-from chalicelib.tunnels.records import KEY
-from tests.tunnels.yard import A, B, Yard, fails
+from chalicelib.tunnels.state import KEY
+from tests.tunnels.harness import A, B, Yard, fails
 
 
 def test_by_hand_the_healer_only_plans(yard: Yard) -> None:

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from chalicelib.cloud import Unavailable
+from chalicelib.aws.client import Unavailable
 from chalicelib.control import Request
-from chalicelib.tunnels.records import EFFECTS_PK
-from tests.tunnels.yard import A, B, Yard, fails, refused
+from chalicelib.tunnels.state import EFFECTS_PK
+from tests.tunnels.harness import A, B, Yard, fails, refused
 
 
 def test_a_round_that_was_overtaken_does_nothing(yard: Yard) -> None:
@@ -113,7 +113,7 @@ def test_without_sight_nothing_is_done_no_slot_is_lost_and_it_is_told_once(yard:
 
 def test_a_group_that_is_not_there_is_told_with_its_remedy(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     yard.hosts.clear()
-    monkeypatch.setattr("tests.tunnels.yard.Client._describe_auto_scaling_groups",
+    monkeypatch.setattr("tests.tunnels.harness.Client._describe_auto_scaling_groups",
                         lambda self, **asked: {"AutoScalingGroups": []})
     yard.round()
     assert "there is no Auto Scaling group lamplighter-test-tunnels in eu-west-1" in yard.alerts.told[0][1]

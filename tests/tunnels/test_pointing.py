@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from chalicelib import fleet
-from chalicelib.tunnels.records import (
+from chalicelib.config import fleet
+from chalicelib.tunnels.state import (
     ATTEMPTS_MAX,
     PRIMARY_REFRESH_SECONDS,
     RESTART_TIMEOUT_SECONDS,
@@ -12,7 +12,7 @@ from chalicelib.tunnels.records import (
     PeerReport,
 )
 from tests.tunnels.fleets import HOST_KEY
-from tests.tunnels.yard import FLEET, NOON, A, B, Yard, refused
+from tests.tunnels.harness import FLEET, NOON, A, B, Yard, refused
 
 HOME, AWAY, ELSEWHERE = "us-east-1", "ap-southeast-1", "eu-west-1"
 PLACE = '{name = "%s", vpc = "vpc-01234567", subnets = ["subnet-01234567"]}'

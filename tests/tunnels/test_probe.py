@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.tunnels import probe
-from chalicelib.tunnels.parked import Probe
-from chalicelib.tunnels.probe import PendingProbes, Target, sweep
-from chalicelib.tunnels.verdict import ProbeResult
-from sandbox import greeter
+from chalicelib.tunnels.probe import sweep as probe
+from chalicelib.tunnels.probe.pending import Probe
+from chalicelib.tunnels.probe.result import ProbeResult
+from chalicelib.tunnels.probe.sweep import PendingProbes, Target, sweep
+from sandbox import mysql_stub
 from tests.tunnels import endpoints
 from tests.tunnels.endpoints import Play, endpoint, saying
 
@@ -45,11 +45,11 @@ PLAYS: dict[str, tuple[Play, str]] = {
     "cut": (endpoints.resets_after_greeting, "ambiguous cut"),
     "garbage": (saying(b"\x16\x03\x01\x02\x00\x01\x00garbage"), "far garbage"),
     "http": (saying(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "far garbage"),
-    "a megabyte": (saying(greeter.packet(b"\n" + b"9" * (1 << 20))), "far too-long"),
+    "a megabyte": (saying(mysql_stub.packet(b"\n" + b"9" * (1 << 20))), "far too-long"),
     "a megabyte of nothing": (saying(b"\0" * (1 << 20)), "far garbage"),
-    "blocked": (saying(greeter.refusal(1129, "Host is blocked")), "far blocked"),
-    "full": (saying(greeter.refusal(1040, "Too many connections")), "far too-many-connections"),
-    "not allowed": (saying(greeter.refusal(1130, "Host is not allowed")), "far not-allowed"),
+    "blocked": (saying(mysql_stub.refusal(1129, "Host is blocked")), "far blocked"),
+    "full": (saying(mysql_stub.refusal(1040, "Too many connections")), "far too-many-connections"),
+    "not allowed": (saying(mysql_stub.refusal(1130, "Host is not allowed")), "far not-allowed"),
 }
 
 
@@ -71,7 +71,7 @@ def test_who_says_nothing_is_ambiguous_and_parked() -> None:
     async def scene() -> dict[str, ProbeResult]:
         async with AsyncExitStack() as stack:
             targets = [await stack.enter_async_context(endpoint(id, play)) for id, play in (
-                ("slow", saying(greeter.greeting()[:20])), ("mute", endpoints.mute))]
+                ("slow", saying(mysql_stub.greeting()[:20])), ("mute", endpoints.mute))]
             targets += [stack.enter_context(endpoints.frozen("hung"))[0], stack.enter_context(endpoints.full("full"))]
             verdicts = await sweep(targets, time.monotonic() + SHORT, parked)
             assert ("slow" in parked, "mute" in parked, "hung" in parked, "full" in parked) == (True, True, True, False)
@@ -89,10 +89,10 @@ def test_a_hung_endpoint_keeps_one_probe_which_is_answered_when_it_thaws() -> No
             # Each in a loop of its own, and none waits: the endpoint has its probe already.
             assert words(seen([target], parked, PLENTY)) == {"hung": "ambiguous hung"}
         with thawed(listener) as connection:
-            connection.sendall(greeter.greeting())
+            connection.sendall(mysql_stub.greeting())
             assert words(seen([target], parked)) == {"hung": "ambiguous mute"}
             assert b"lamp-probe" in connection.recv(4096)
-            connection.sendall(greeter.denial())
+            connection.sendall(mysql_stub.denial())
             connection.shutdown(socket.SHUT_WR)
             verdict = seen([target], parked, PLENTY)["hung"]
             assert (verdict.side, len(parked)) == ("up", 0)
@@ -115,14 +115,14 @@ def test_a_drip_of_bytes_is_one_probe_and_becomes_up() -> None:
     with closing(PendingProbes()) as parked, endpoints.frozen("drip") as (target, listener):
         said = [f"{seen([target], parked)['drip'].why}"]
         with thawed(listener) as connection:
-            for byte in greeter.greeting():
+            for byte in mysql_stub.greeting():
                 connection.sendall(bytes([byte]))
                 said.append(seen([target], parked, 0.01)["drip"].why)
             assert connection.recv(4096)
-            for byte in greeter.denial()[:-1]:
+            for byte in mysql_stub.denial()[:-1]:
                 connection.sendall(bytes([byte]))
                 said.append(seen([target], parked, 0.01)["drip"].why)
-            connection.sendall(greeter.denial()[-1:])
+            connection.sendall(mysql_stub.denial()[-1:])
             assert words(seen([target], parked, PLENTY)) == {"drip": "up answered"}
     assert list(dict.fromkeys(said)) == ["hung", "slow", "mute"]
 
@@ -152,7 +152,7 @@ def test_a_parked_probe_of_an_endpoint_that_is_not_swept_is_answered_all_the_sam
     with closing(PendingProbes()) as parked, endpoints.frozen("a") as (target, listener):
         seen([target], parked)
         with thawed(listener) as connection:
-            connection.sendall(greeter.greeting() + greeter.denial())
+            connection.sendall(mysql_stub.greeting() + mysql_stub.denial())
             assert seen([], parked, PLENTY) == {}
             assert (b"lamp-probe" in connection.recv(4096), len(parked)) == (True, 0)
 
@@ -177,9 +177,9 @@ def test_a_server_that_counts_the_probe_is_let_alone() -> None:
 
     async def counts(reader: endpoints.Reader, writer: endpoints.Writer) -> None:
         calls.append(1)
-        await endpoints.says(writer, greeter.greeting())
+        await endpoints.says(writer, mysql_stub.greeting())
         await reader.read(4096)
-        await endpoints.says(writer, greeter.refusal(1043, "Bad handshake", 2, "08S01"))
+        await endpoints.says(writer, mysql_stub.refusal(1043, "Bad handshake", 2, "08S01"))
 
     async def scene(parked: PendingProbes) -> list[dict[str, str]]:
         async with endpoint("a", counts) as target:

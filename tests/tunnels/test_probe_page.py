@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from chalicelib.tunnels import greeting
+from chalicelib.mysql import handshake
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 # Those whose reason is chosen in an expression.
@@ -12,9 +12,9 @@ CHOSEN = {"far too-long", "ambiguous slow", "ambiguous hung", "far garbage", "fa
 
 def given() -> set[str]:
     """`side why` of every verdict in the source."""
-    found = {f"far {why}" for why in greeting._FAR.values()} | CHOSEN
-    for name in ("greeting", "probe"):
-        text = (ROOT / "chalicelib" / "tunnels" / f"{name}.py").read_text()
+    found = {f"far {why}" for why in handshake._FAR.values()} | CHOSEN
+    for name in ("mysql/handshake", "tunnels/probe/sweep"):
+        text = (ROOT / "chalicelib" / f"{name}.py").read_text()
         found |= {f"{side} {why}" for side, why in re.findall(r'HandshakeResult\("([a-z]+)", "([a-z-]+)"', text)}
     return found
 
@@ -27,7 +27,7 @@ def test_every_verdict_is_told_with_its_fault() -> None:
 
 
 def test_the_docstring_of_a_sweep_tells_every_reason() -> None:
-    from chalicelib.tunnels.probe import sweep
+    from chalicelib.tunnels.probe.sweep import sweep
 
     told = set(re.findall(r"`([a-z-]+)`", sweep.__doc__ or ""))
     assert {verdict.split()[1] for verdict in given()} <= told

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from chalicelib.tunnels.greeting import packed
-from chalicelib.tunnels.probe import PendingProbes, Target, sweep
-from chalicelib.tunnels.verdict import ProbeResult
-from tests.peers import haproxy, mariadb, network, process, ssh
-from tests.peers.mariadb import MariaDB
-from tests.peers.ssh import Sshd
+from chalicelib.mysql.handshake import packed
+from chalicelib.tunnels.probe.result import ProbeResult
+from chalicelib.tunnels.probe.sweep import PendingProbes, Target, sweep
+from testing.servers import haproxy, mariadb, network, process, ssh
+from testing.servers.mariadb import MariaDB
+from testing.servers.ssh import Sshd
 from tests.world.eventually import eventually
 
 pytestmark = pytest.mark.world

@@ -8,11 +8,12 @@ import msgspec
 import pytest
 
 from chalicelib import control
-from chalicelib.tunnels import keys_api, rotation
-from chalicelib.tunnels.rotate import ROTATE
-from chalicelib.tunnels.rotation import Host, RotationObservation, RotationState, decide
+from chalicelib.tunnels.keys import aws
+from chalicelib.tunnels.keys import decide as rotation
+from chalicelib.tunnels.keys.decide import Host, RotationObservation, RotationState, decide
+from chalicelib.tunnels.keys.operation import ROTATE
 from tests.tunnels.fleets import parsed
-from tests.tunnels.keyring import NOON, Crash, Ring
+from tests.tunnels.keys_harness import NOON, Crash, Ring
 
 A, B = (f"{letter * 8}-0000-0000-0000-000000000000" for letter in "ab")
 LINES = {A: "line a", B: "line b"}
@@ -239,7 +240,7 @@ def test_a_command_that_is_never_heard_of_is_given_up() -> None:
     ({"Status": "TimedOut", "StatusDetails": "Delivery Timed Out"}, ("failed", "")),
 ])
 def test_what_a_command_says(told: dict[str, Any], reply: tuple[str, str]) -> None:
-    found = keys_api._reply(told)
+    found = aws._reply(told)
     assert (found.state, found.version) == reply
 
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from chalicelib.cloud import Unavailable
-from chalicelib.ledger import Item
+from chalicelib.aws.client import Unavailable
+from chalicelib.aws.store import Item
 from chalicelib.tunnels import rounds
 from chalicelib.tunnels.rounds import KEY, IntervalResult
 from sandbox.simulation.hub import Crash, Scheduler
-from sandbox.simulation.parts import MemoryTable, Store
+from testing.fakes import MemoryTable, Store
 
 START = 1_800_000_000.0  # a whole minute
 

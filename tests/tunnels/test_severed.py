@@ -2,10 +2,10 @@
 
 import pytest
 
-from chalicelib.cloud import Unavailable
-from chalicelib.tunnels.records import PRIMARY_REFRESH_SECONDS
-from sandbox.simulation.parts import MemoryTable
-from tests.tunnels.yard import Yard
+from chalicelib.aws.client import Unavailable
+from chalicelib.tunnels.state import PRIMARY_REFRESH_SECONDS
+from testing.fakes import MemoryTable
+from tests.tunnels.harness import Yard
 
 DATABASES = """}
 databases = {flavour = "mariadb", master = "us-east-1", secret = "s", servers = [

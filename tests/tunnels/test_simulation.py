@@ -5,7 +5,8 @@ import json
 import msgspec
 import pytest
 
-from commands import cli, simulate_tunnels
+from commands import cli
+from commands.develop import simulate_tunnels
 from sandbox.simulation.tunnel_judge import SimulationResult
 from sandbox.simulation.tunnels import Scenario, World
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from commands import packaging, release, wheels
+from commands.deploy import dependencies, packaging, release
 from sandbox.world import Sandbox
 
 Invoke = Callable[..., Any]
@@ -24,7 +24,7 @@ def empty() -> Iterator[Sandbox]:
 @pytest.fixture(scope="session")
 def package() -> packaging.Package:
     """The real package, as `./lamp demo` makes it."""
-    return packaging.build("test", machine=wheels.here())
+    return packaging.build("test", machine=dependencies.here())
 
 
 @pytest.fixture(scope="session")

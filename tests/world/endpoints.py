@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from chalicelib.tunnels.records import EFFECTS_PK, KEY, Member, MemberPhase, ProbeStreak, TunnelState, body
-from sandbox.greeter import denial, greeting
+from chalicelib.tunnels.state import EFFECTS_PK, KEY, Member, MemberPhase, ProbeStreak, TunnelState, body
+from sandbox.mysql_stub import denial, greeting
 from sandbox.world import Sandbox
 from tests.world.eventually import eventually
 from tests.world.least_privilege import HOME, Lambdas

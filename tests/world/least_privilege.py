@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from chalicelib.fleet import Fleet
-from chalicelib.schedules.records import minute_key
-from commands import packaging, release, resources, wheels
+from chalicelib.config.fleet import Fleet
+from chalicelib.schedules.state import minute_key
+from commands.deploy import dependencies, packaging, release, resources
 from sandbox.world import Sandbox
 
 HOME, STANDBY = "eu-west-1", "us-east-1"
@@ -95,7 +95,7 @@ def deploy(
     world: Sandbox, project: Path, stage: str = "policy", regions: Sequence[str] = (HOME, STANDBY)
 ) -> packaging.Package:
     """The package of `project` in `regions` of `world`, where nothing runs by itself."""
-    package = packaging.build(stage, root=project, machine=wheels.here())
+    package = packaging.build(stage, root=project, machine=dependencies.here())
     done = release.release(world, package, regions, release.Quiet(), lambda: True, look_seconds=0.1)
     assert [one.error for one in done] == [""] * (len(regions) + 1)
     for region in regions:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from commands import cli
-from commands.packaging import Package
+from commands.deploy.packaging import Package
 from sandbox.world import Sandbox
 
 pytestmark = pytest.mark.world

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib import fleet
-from commands import account, packaging, release, resources
+from chalicelib.config import fleet
+from commands.deploy import account, packaging, release, resources
 from commands.errors import UsageError
 from sandbox.world import ACCOUNT, Sandbox
 from tests.world.conftest import zipped
@@ -188,7 +188,7 @@ class Session:
 def test_another_deployment_in_progress_is_told(
     empty: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from commands import stacks as module
+    from commands.deploy import stacks as module
 
     monkeypatch.setattr(module, "_status", lambda target, stack: ("UPDATE_IN_PROGRESS", "id"))
     with pytest.raises(UsageError, match="another deployment is at work on it"):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from commands import packaging, release
+from commands.deploy import packaging, release
 from sandbox.world import Sandbox
 from tests.world.conftest import Invoke
 

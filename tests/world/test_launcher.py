@@ -24,7 +24,7 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from sandbox import processes
-from sandbox.gate import SECRET_HEADER
+from sandbox.auth_middleware import SECRET_HEADER
 from sandbox.world import ROOT, Sandbox, WorldError
 from tests.world.conftest import make_lambda
 from tests.world.eventually import SECONDS, eventually

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from chalicelib import cloud
-from chalicelib.ledger import DynamoStore, Item, ReplicatedStore, Store
+from chalicelib.aws import client
+from chalicelib.aws.store import DynamoStore, Item, ReplicatedStore, Store
 from sandbox.faults import THROTTLED
-from sandbox.simulation.parts import MemoryTable
 from sandbox.world import Sandbox
+from testing.fakes import MemoryTable
 
 pytestmark = pytest.mark.world
 
@@ -24,10 +24,10 @@ def dynamo(empty: Sandbox) -> Iterator[DynamoStore]:
         TableName="ledger", BillingMode="PAY_PER_REQUEST",
         KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
         AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")])
-    original = cloud.client
-    cloud.client = empty.client  # type: ignore[assignment]
+    original = client.client
+    client.client = empty.client  # type: ignore[assignment]
     yield DynamoStore("ledger", REGION)
-    cloud.client = original
+    client.client = original
 
 
 @pytest.fixture(params=["dynamodb", "memory"])
@@ -90,7 +90,7 @@ def test_a_region_that_does_not_answer_is_unreachable_and_its_replica_is_asked(
 ) -> None:
     empty.stop_region(REGION)
     try:
-        with pytest.raises(cloud.Unavailable, match=REGION):
+        with pytest.raises(client.Unavailable, match=REGION):
             dynamo.get("a", "1")
         memory = MemoryTable()
         assert ReplicatedStore([dynamo, memory]).create("r", "1", {"x": 1}) == Item("r", "1", 1, {"x": 1})
@@ -106,7 +106,7 @@ def test_what_aws_refuses_for_good_is_no_silence(dynamo: DynamoStore) -> None:
 
 def test_throttling_is_silence(dynamo: DynamoStore, empty: Sandbox) -> None:
     def refused(method: Any) -> None:
-        with pytest.raises(cloud.Unavailable):
+        with pytest.raises(client.Unavailable):
             method()
 
     empty.refuse("dynamodb:GetItem", kind=THROTTLED)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from chalicelib.fleet import parse
-from chalicelib.schedules.records import lock_key
-from commands import packaging
+from chalicelib.config.fleet import parse
+from chalicelib.schedules.state import lock_key
+from commands.deploy import packaging
 from sandbox.world import Sandbox
 from tests.project import copy
 from tests.world.least_privilege import STANDBY, Exercise, Lambdas, LeastPrivilege, deploy, numbers

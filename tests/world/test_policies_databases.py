@@ -10,13 +10,13 @@ from contextlib import ExitStack
 
 import pytest
 
-from chalicelib.databases.records import MASTER, MEMORY, REPAIRS, PrimaryRecord, body
-from chalicelib.fleet import parse
-from commands import packaging
+from chalicelib.config.fleet import parse
+from chalicelib.databases.state import MASTER, MEMORY, REPAIRS, PrimaryRecord, body
+from commands.deploy import packaging
 from sandbox.world import Sandbox
-from tests.peers import mariadb, process
-from tests.peers.mariadb import MariaDB
-from tests.peers.replication import LOGINS, documented
+from testing.servers import mariadb, process
+from testing.servers.mariadb import MariaDB
+from testing.servers.replication import LOGINS, documented
 from tests.project import copy
 from tests.world.eventually import eventually
 from tests.world.least_privilege import HOME, STANDBY, Exercise, Lambdas, LeastPrivilege, deploy, numbers

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from chalicelib.fleet import parse
-from chalicelib.health_checks.records import KEY, REGION_CHECK_PK
-from commands import packaging
-from sandbox.product import GROUP, PORT, Product
+from chalicelib.config.fleet import parse
+from chalicelib.health_checks.state import KEY, REGION_CHECK_PK
+from commands.deploy import packaging
+from sandbox.sample_app import GROUP, PORT, Product
 from sandbox.world import Sandbox
 from tests.project import copy
 from tests.world.least_privilege import HOME, Exercise, Lambdas, LeastPrivilege, deploy, numbers

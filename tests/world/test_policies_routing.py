@@ -5,12 +5,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from chalicelib.fleet import parse
-from chalicelib.routing import difference
+from chalicelib.config.fleet import parse
 from chalicelib.routing.observe import prefix
-from commands import packaging
+from chalicelib.routing.records import diff
+from commands.deploy import packaging
 from sandbox.world import Sandbox
-from tests.peers import process
+from testing.servers import process
 from tests.project import copy
 from tests.world.eventually import eventually
 from tests.world.least_privilege import HOME, STANDBY, Exercise, Lambdas, LeastPrivilege, deploy, numbers
@@ -82,8 +82,8 @@ class Zone(Lambdas):
         """Nothing of ours in the zone, one bucket without a policy, one not there, one check that nobody needs."""
         route53, s3 = self.world.client("route53", HOME), self.world.client("s3", HOME)
         there = route53.list_resource_record_sets(HostedZoneId=self.zone)["ResourceRecordSets"]
-        ours = difference.groups(one for one in there if one["Type"] not in ("NS", "SOA"))
-        changes = [change for group in difference.changes({}, ours) for change in group]
+        ours = diff.groups(one for one in there if one["Type"] not in ("NS", "SOA"))
+        changes = [change for group in diff.changes({}, ours) for change in group]
         if changes:
             route53.change_resource_record_sets(HostedZoneId=self.zone, ChangeBatch={"Changes": changes})
         self.drop_checks()

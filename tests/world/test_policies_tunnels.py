@@ -11,12 +11,13 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from chalicelib.databases import records as databases
-from chalicelib.fleet import parse
-from chalicelib.tunnels import hosts, rotation
-from chalicelib.tunnels.keys import Key, listed
-from chalicelib.tunnels.records import ATTEMPTS_MAX, EFFECTS_PK, PEER_REPORT_PK
-from commands import packaging
+from chalicelib.config.fleet import parse
+from chalicelib.databases import state as databases
+from chalicelib.tunnels import config_hosts
+from chalicelib.tunnels.keys import decide
+from chalicelib.tunnels.keys.openssh import Key, listed
+from chalicelib.tunnels.state import ATTEMPTS_MAX, EFFECTS_PK, PEER_REPORT_PK
+from commands.deploy import packaging
 from sandbox.faults import REFUSED
 from sandbox.world import Sandbox
 from tests.project import copy
@@ -172,7 +173,7 @@ def rotate(on: Lambdas) -> None:
     """A new key; one that hosts lack, for long; and one that all have, after a command of which nothing is heard."""
     assert isinstance(on, Tunnels)
     _nothing_pending(on)
-    on.remember(*rotation.KEY, {"done": True})
+    on.remember(*decide.KEY, {"done": True})
     on.invoke(ROTATES, {"apply": True})
     _nothing_pending(on)
     key = _told_and_kept(on)
@@ -180,13 +181,13 @@ def rotate(on: Lambdas) -> None:
     had = dict.fromkeys(members, key.version)
     command = {"instance": members[0], "at": 1, "id": str(uuid.uuid4())}
     for memory in ({"since": 1}, {"loaded": had, "command": command}):
-        on.remember(*rotation.KEY, {"version": key.version, **memory})
+        on.remember(*decide.KEY, {"version": key.version, **memory})
         on.invoke(ROTATES, {"apply": True})
 
 
 def _nothing_pending(on: Tunnels) -> None:
     """No key is on its way."""
-    secret, name = on.world.client("secretsmanager", HOME), hosts.private_key_secret(on.stack)
+    secret, name = on.world.client("secretsmanager", HOME), config_hosts.private_key_secret(on.stack)
     for version, labels in secret.describe_secret(SecretId=name).get("VersionIdsToStages", {}).items():
         if "AWSPENDING" in labels:
             secret.update_secret_version_stage(SecretId=name, VersionStage="AWSPENDING", RemoveFromVersionId=version)
@@ -197,9 +198,10 @@ def _told_and_kept(on: Tunnels) -> Key:
     key = Key(bytes(32), str(uuid.uuid4()))
     for gateway in (MASTER, OTHER):
         on.world.client("ssm", gateway).put_parameter(
-            Name=hosts.public_keys_parameter(on.stack, HOME), Value=listed([key.line()]), Type="String", Overwrite=True)
+            Name=config_hosts.public_keys_parameter(on.stack, HOME), Value=listed([key.line()]), Type="String",
+                                                      Overwrite=True)
     on.world.client("secretsmanager", HOME).put_secret_value(
-        SecretId=hosts.private_key_secret(on.stack), ClientRequestToken=key.version, SecretString=key.private(),
+        SecretId=config_hosts.private_key_secret(on.stack), ClientRequestToken=key.version, SecretString=key.private(),
         VersionStages=["AWSPENDING"])
     return key
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from commands.packaging import Package
+from commands.deploy.packaging import Package
 from sandbox.world import Sandbox
 from tests.world.eventually import eventually
 

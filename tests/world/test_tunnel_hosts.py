@@ -14,12 +14,12 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from chalicelib.tunnels import hosts as host
-from chalicelib.tunnels.declared import managed_name
-from chalicelib.tunnels.greeting import LONGEST, Handshake, HandshakeResult
+from chalicelib.mysql.handshake import LONGEST, Handshake, HandshakeResult
+from chalicelib.tunnels import config_hosts as host
+from chalicelib.tunnels.config import managed_name
 from sandbox import processes
 from sandbox.hosts import programs
-from sandbox.hosts.far import DATABASE, DATABASE_PORT, GATEWAY, GATEWAY_PORT, PULL
+from sandbox.hosts.primary_region import DATABASE, DATABASE_PORT, GATEWAY, GATEWAY_PORT, PULL
 from sandbox.hosts.programs import Programs
 from sandbox.hosts.tunnels import HEALTH, HEALTH_PORT, KEYS, STACK, TUNNEL, Tunnels, product
 from sandbox.world import Sandbox

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from chalicelib import fleet
-from chalicelib.databases import records as databases
-from chalicelib.tunnels.records import TunnelState
-from commands.bench_tunnels_healers import Place, at_work, furnish
+from chalicelib.config import fleet
+from chalicelib.databases import state as databases
+from chalicelib.tunnels.state import TunnelState
+from commands.bench.tunnels_repairers import Place, at_work, furnish
 from sandbox.hosts import programs
-from sandbox.hosts.far import Far
-from sandbox.hosts.keyring import Keyring
+from sandbox.hosts.host_files import Keyring
+from sandbox.hosts.primary_region import Far
 from sandbox.hosts.programs import Programs
 from sandbox.hosts.tunnels import NAME, STACK, STAGE, Tunnels, image, remembered, tables
 from sandbox.world import Sandbox

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from chalicelib.routing import geography
-from commands import packaging, release, wheels
-from commands.demo_users import COUNTRIES, Crowd, settled
-from sandbox.product import HOSTNAME, PORT, Product
+from chalicelib.routing.records import geography
+from commands.demo.users import COUNTRIES, Crowd, settled
+from commands.deploy import dependencies, packaging, release
+from sandbox.sample_app import HOSTNAME, PORT, Product
 from sandbox.world import Sandbox
 from tests.world.eventually import eventually
 
@@ -64,7 +64,7 @@ def served() -> Iterator[Served]:
     with Sandbox.start() as world:
         product = Product(world, dict.fromkeys((HOME, SECOND, THIRD), 2))
         product.build()
-        package = packaging.build("users", machine=wheels.here(), more=routing(product))
+        package = packaging.build("users", machine=dependencies.here(), more=routing(product))
         done = release.release(world, package, [HOME, SECOND, THIRD], release.Quiet(), lambda: True, look_seconds=0.1)
         assert [one.error for one in done] == [""] * 4
         # A machine that stands still for some seconds is no fault of routing's; what nobody answers for as long as a

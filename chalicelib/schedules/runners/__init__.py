@@ -10,8 +10,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from chalicelib.schedules.job import Job
-from chalicelib.site import RegionContext
+from chalicelib.context import RegionContext
+from chalicelib.crontab.job import Job
 
 # What is kept of a run's output in its record; the rest goes to the log.
 OUTPUT_BYTES = 32 * 1024

@@ -6,11 +6,11 @@ log group of its task definition.
 
 import shlex
 
-from chalicelib import cloud
-from chalicelib.fleet import Ecs
-from chalicelib.schedules.job import Job
+from chalicelib.aws import client
+from chalicelib.config.fleet import Ecs
+from chalicelib.context import RegionContext
+from chalicelib.crontab.job import Job
 from chalicelib.schedules.runners import Attempt, RemoteRun, Result, result
-from chalicelib.site import RegionContext
 
 
 def start(site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
@@ -18,7 +18,7 @@ def start(site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
     target = site.fleet.schedules.ecs
     if target is None:
         return Result("failed", detail="on=ecs needs a table [schedules.ecs] in fleet.toml; add it")
-    answer = cloud.aws_call(site.region, lambda: cloud.client("ecs", site.region).run_task(
+    answer = client.aws_call(site.region, lambda: client.client("ecs", site.region).run_task(
         cluster=target.cluster, taskDefinition=target.task_definition, launchType="FARGATE", count=1,
         clientToken=attempt.owner[:64], startedBy="lamplighter", overrides=_overrides(target, attempt),
         networkConfiguration={"awsvpcConfiguration": {
@@ -30,7 +30,7 @@ def start(site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
 
 def poll(site: RegionContext, job: Job, handle: str) -> Result | None:
     """The task's exit status once it has stopped; a task that ECS no longer knows is a failed run."""
-    tasks = cloud.aws_call(site.region, lambda: cloud.client("ecs", site.region).describe_tasks(
+    tasks = client.aws_call(site.region, lambda: client.client("ecs", site.region).describe_tasks(
         cluster=_cluster(site), tasks=[handle]))["tasks"]
     if not tasks:
         return Result("failed", detail=f"ECS no longer knows the task {handle}")
@@ -44,7 +44,7 @@ def poll(site: RegionContext, job: Job, handle: str) -> Result | None:
 
 def stop(site: RegionContext, job: Job, handle: str) -> None:
     """StopTask: SIGTERM, and SIGKILL after the task definition's stop time-out."""
-    cloud.aws_call(site.region, lambda: cloud.client("ecs", site.region).stop_task(
+    client.aws_call(site.region, lambda: client.client("ecs", site.region).stop_task(
         cluster=_cluster(site), task=handle, reason=f"lamplighter: {job.name} timed out or was replaced"))
 
 

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from chalicelib.context import RegionContext
 from chalicelib.schedules.runners import OUTPUT_BYTES, Attempt, RemoteRun, Result
-from chalicelib.site import RegionContext
 
 # The longest wait for a connection, for each address of the host.
 _CONNECT_SECONDS = 10.0

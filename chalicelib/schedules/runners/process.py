@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from chalicelib.schedules.job import Job
+from chalicelib.context import RegionContext
+from chalicelib.crontab.job import Job
 from chalicelib.schedules.runners import OUTPUT_BYTES, Attempt, RemoteRun, Result, result
-from chalicelib.site import RegionContext
 
 # How often a running command's worker asks whether the run is to make way.
 _ASK_SECONDS = 2.0
@@ -44,7 +44,7 @@ def start(site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
 
 def _words(job: Job, environment: Mapping[str, str]) -> Sequence[str]:
     if job.kind == "python":
-        return [sys.executable, "-m", "chalicelib.schedules.pythonjobs", job.command]
+        return [sys.executable, "-m", "chalicelib.crontab.run_python_job", job.command]
     return [environment.get("SHELL", "/bin/sh"), "-c", job.command]
 
 

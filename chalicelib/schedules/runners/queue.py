@@ -4,9 +4,9 @@ The command is the message: `{"task": "invoices.render", "args": {}}`. Whatever 
 package was made (`no-task` in catalogue.py), since every queue of fleet.toml is served by `tasks.work`.
 """
 
-from chalicelib.cloud import Message
+from chalicelib.aws.client import Message
+from chalicelib.context import RegionContext
 from chalicelib.schedules.runners import Attempt, RemoteRun, Result
-from chalicelib.site import RegionContext
 
 
 def start(site: RegionContext, attempt: Attempt) -> Result | RemoteRun:

@@ -3,12 +3,12 @@
 import hashlib
 import shlex
 
-from chalicelib import cloud
-from chalicelib.fleet import Ssm
-from chalicelib.schedules.job import Job
+from chalicelib.aws import client
+from chalicelib.config.fleet import Ssm
+from chalicelib.context import RegionContext
+from chalicelib.crontab.job import Job
 from chalicelib.schedules.runners import Attempt, RemoteRun, Result, result
 from chalicelib.schedules.runners.ecs import command
-from chalicelib.site import RegionContext
 
 _UNDER_WAY = frozenset({"Pending", "InProgress", "Delayed", "Cancelling"})
 
@@ -21,7 +21,7 @@ def start(site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
     instance = _instance(site, target, attempt)
     if instance is None:
         return Result("failed", detail=f"no instance tagged {target.tag}={target.value} is online in {site.region}")
-    answer = cloud.aws_call(site.region, lambda: cloud.client("ssm", site.region).send_command(
+    answer = client.aws_call(site.region, lambda: client.client("ssm", site.region).send_command(
         InstanceIds=[instance], DocumentName="AWS-RunShellScript", Comment=f"lamplighter {attempt.job.name}"[:100],
         Parameters={"commands": [_script(attempt)], "executionTimeout": [str(attempt.job.policy.timeout)]}))
     return RemoteRun(f"{answer['Command']['CommandId']}/{instance}")
@@ -30,7 +30,7 @@ def start(site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
 def poll(site: RegionContext, job: Job, handle: str) -> Result | None:
     """The command's status and its output, of which Run Command keeps the first 24,000 characters."""
     command_id, _, instance = handle.partition("/")
-    answer = cloud.aws_call(site.region, lambda: cloud.client("ssm", site.region).get_command_invocation(
+    answer = client.aws_call(site.region, lambda: client.client("ssm", site.region).get_command_invocation(
         CommandId=command_id, InstanceId=instance))
     if answer["Status"] in _UNDER_WAY:
         return None
@@ -45,12 +45,12 @@ def poll(site: RegionContext, job: Job, handle: str) -> Result | None:
 def stop(site: RegionContext, job: Job, handle: str) -> None:
     """CancelCommand, which ends the script if it still can."""
     command_id, _, instance = handle.partition("/")
-    cloud.aws_call(site.region, lambda: cloud.client("ssm", site.region).cancel_command(
+    client.aws_call(site.region, lambda: client.client("ssm", site.region).cancel_command(
         CommandId=command_id, InstanceIds=[instance]))
 
 
 def _instance(site: RegionContext, target: Ssm, attempt: Attempt) -> str | None:
-    known = cloud.aws_call(site.region, lambda: cloud.client("ssm", site.region).describe_instance_information(
+    known = client.aws_call(site.region, lambda: client.client("ssm", site.region).describe_instance_information(
         Filters=[{"Key": f"tag:{target.tag}", "Values": [target.value]},
                  {"Key": "PingStatus", "Values": ["Online"]}]))["InstanceInformationList"]
     instances = sorted(str(instance["InstanceId"]) for instance in known)

@@ -1,0 +1,232 @@
+"""What the system remembers: items in a DynamoDB table that change only by compare-and-set.
+
+Both tables, the regional one and the coordination one, have the same shape: `pk` and `sk` (text), `version` (a number
+that grows with each write and so serves as fencing token), `body` (JSON), `write_id` (a random mark of the call that
+wrote it), and optionally `ttl` (epoch seconds after which the item may go).
+"""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from chalicelib.aws import client
+
+T = TypeVar("T")
+
+_SHUNNED_SECONDS = 30
+
+
+class Item(msgspec.Struct, frozen=True):
+    """One remembered thing. `version` grows by one with each write: the higher one is the later."""
+
+    pk: str
+    sk: str
+    version: int
+    body: dict[str, Any]
+
+
+class Store(Protocol):
+    """Compare-and-set storage. Each method may raise `cloud.Unreachable`; a write may then have happened or not.
+
+    `write_id` is the mark of one write: repeated with the same mark, wherever, it is the same write and gives the same
+    answer. Without one each call is a write of its own.
+    """
+
+    def get(self, pk: str, sk: str) -> Item | None:
+        """The item, read consistently."""
+
+    def get_many(self, keys: Sequence[tuple[str, str]]) -> list[Item]:
+        """Those of `keys` (any number, all different) that exist, in no order, read consistently."""
+
+    def query(self, pk: str, *, newest: bool = True, limit: int = 100, after: str = "", before: str = "") -> list[Item]:
+        """Up to `limit` items of `pk` with `after` < sk < `before` (empty: no bound), by sk, newest first or last."""
+
+    def create(
+        self, pk: str, sk: str, body: dict[str, Any], *, ttl: int | None = None, write_id: str = ""
+    ) -> Item | None:
+        """The new item, or `None` if there was one already."""
+
+    def compare_and_set(
+        self, old: Item, body: dict[str, Any], *, ttl: int | None = None, write_id: str = ""
+    ) -> Item | None:
+        """`old` with a new body, or `None` if it is no longer as it was."""
+
+    def delete(self, old: Item) -> bool:
+        """Whether nothing is there any more; `False` if `old` had changed and was left alone."""
+
+    def scan_expired(self, now: int, part: int = 0, parts: int = 1) -> Iterator[Item]:
+        """The items of one of `parts` equal shares of the table whose ttl lies before `now` (epoch seconds).
+
+        Reads the whole share, page by page, as the iterator is used.
+        """
+
+
+class DynamoStore:
+    """A `Table` in one region's DynamoDB."""
+
+    def __init__(self, name: str, region: str) -> None:
+        self.name = name
+        self.region = region
+
+    def get(self, pk: str, sk: str) -> Item | None:
+        answer = self._call("get_item", Key=_key(pk, sk), ConsistentRead=True)
+        return _item(answer["Item"]) if "Item" in answer else None
+
+    def get_many(self, keys: Sequence[tuple[str, str]]) -> list[Item]:
+        found: list[Item] = []
+        waiting = [_key(pk, sk) for pk, sk in keys]
+        while waiting:
+            batch, waiting = waiting[:100], waiting[100:]
+            answer = self._call("batch_get_item", table=False,
+                                RequestItems={self.name: {"Keys": batch, "ConsistentRead": True}})
+            found += map(_item, answer["Responses"].get(self.name, ()))
+            waiting += answer.get("UnprocessedKeys", {}).get(self.name, {}).get("Keys", ())
+        return found
+
+    def query(self, pk: str, *, newest: bool = True, limit: int = 100, after: str = "", before: str = "") -> list[Item]:
+        values = {":pk": {"S": pk}, ":after": {"S": after or "\x01"}, ":before": {"S": before or "\U0010ffff"}}
+        found: list[Item] = []
+        page: dict[str, Any] = {}
+        while len(found) < limit:
+            answer = self._call(
+                "query", KeyConditionExpression="pk = :pk AND sk BETWEEN :after AND :before", ConsistentRead=True,
+                ExpressionAttributeValues=values, ScanIndexForward=not newest, Limit=limit - len(found) + 2, **page)
+            # BETWEEN is inclusive; the contract is not.
+            found += [item for item in map(_item, answer["Items"]) if item.sk not in (after, before)]
+            if "LastEvaluatedKey" not in answer:
+                break
+            page = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+        return found[:limit]
+
+    def create(
+        self, pk: str, sk: str, body: dict[str, Any], *, ttl: int | None = None, write_id: str = ""
+    ) -> Item | None:
+        return self._put(Item(pk, sk, 1, body), ttl, write_id, "attribute_not_exists(pk)", {})
+
+    def compare_and_set(
+        self, old: Item, body: dict[str, Any], *, ttl: int | None = None, write_id: str = ""
+    ) -> Item | None:
+        new = Item(old.pk, old.sk, old.version + 1, body)
+        return self._put(new, ttl, write_id, "version = :version", {":version": {"N": str(old.version)}})
+
+    def delete(self, old: Item) -> bool:
+        try:
+            self._call("delete_item", Key=_key(old.pk, old.sk), ConditionExpression="version = :version",
+                       ExpressionAttributeValues={":version": {"N": str(old.version)}},
+                       ReturnValuesOnConditionCheckFailure="ALL_OLD")
+        except client.ClientError as error:
+            return "Item" not in _refused(error)
+        return True
+
+    def scan_expired(self, now: int, part: int = 0, parts: int = 1) -> Iterator[Item]:
+        page: dict[str, Any] = {}
+        while True:
+            answer = self._call("scan", FilterExpression="#ttl < :now", ExpressionAttributeNames={"#ttl": "ttl"},
+                                ExpressionAttributeValues={":now": {"N": str(now)}}, Segment=part,
+                                TotalSegments=parts, **page)
+            yield from map(_item, answer["Items"])
+            if "LastEvaluatedKey" not in answer:
+                return
+            page = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+    def _put(self, item: Item, ttl: int | None, write_id: str, condition: str, values: dict[str, Any]) -> Item | None:
+        mark = write_id or uuid.uuid4().hex
+        record = _key(item.pk, item.sk) | {
+            "version": {"N": str(item.version)},
+            "write_id": {"S": mark},
+            "body": {"S": msgspec.json.encode(item.body).decode()},
+        }
+        if ttl is not None:
+            record["ttl"] = {"N": str(ttl)}
+        more: dict[str, Any] = {"ExpressionAttributeValues": values} if values else {}
+        try:
+            self._call("put_item", Item=record, ConditionExpression=condition,
+                       ReturnValuesOnConditionCheckFailure="ALL_OLD", **more)
+        except client.ClientError as error:
+            # When the answer of a first try gets lost, the second one finds its own mark.
+            there = _refused(error).get("Item", {})
+            return item if there.get("write_id", {}).get("S") == mark else None
+        return item
+
+    def _call(self, method: str, *, table: bool = True, **arguments: Any) -> Any:
+        if table:
+            arguments["TableName"] = self.name
+        return client.aws_call(self.region, lambda: getattr(client.client("dynamodb", self.region),
+                                                            method)(**arguments))
+
+
+class ReplicatedStore:
+    """A `Table` kept in several regions with strong consistency: any replica that answers will do.
+
+    A replica that gave no answer is passed over for half a minute, so that its loss costs one time-out, not one a call.
+    A write whose answer was lost on one replica is repeated on the next with the same mark, and so is one write.
+    """
+
+    def __init__(self, tables: Sequence[Store], clock: Callable[[], float] = time.monotonic) -> None:
+        self._tables = list(tables)
+        self._clock = clock
+        self._shunned_until = [0.0] * len(self._tables)
+
+    def get(self, pk: str, sk: str) -> Item | None:
+        return self._first(lambda table: table.get(pk, sk))
+
+    def get_many(self, keys: Sequence[tuple[str, str]]) -> list[Item]:
+        return self._first(lambda table: table.get_many(keys))
+
+    def query(self, pk: str, *, newest: bool = True, limit: int = 100, after: str = "", before: str = "") -> list[Item]:
+        return self._first(lambda table: table.query(pk, newest=newest, limit=limit, after=after, before=before))
+
+    def create(
+        self, pk: str, sk: str, body: dict[str, Any], *, ttl: int | None = None, write_id: str = ""
+    ) -> Item | None:
+        mark = write_id or uuid.uuid4().hex
+        return self._first(lambda table: table.create(pk, sk, body, ttl=ttl, write_id=mark))
+
+    def compare_and_set(
+        self, old: Item, body: dict[str, Any], *, ttl: int | None = None, write_id: str = ""
+    ) -> Item | None:
+        mark = write_id or uuid.uuid4().hex
+        return self._first(lambda table: table.compare_and_set(old, body, ttl=ttl, write_id=mark))
+
+    def delete(self, old: Item) -> bool:
+        return self._first(lambda table: table.delete(old))
+
+    def scan_expired(self, now: int, part: int = 0, parts: int = 1) -> Iterator[Item]:
+        """As of a table; when the replica falls silent half-way, so does this: the next run goes on."""
+        def begin(table: Store) -> tuple[list[Item], Iterator[Item]]:
+            rest = table.scan_expired(now, part, parts)
+            return list(islice(rest, 1)), rest
+
+        first, rest = self._first(begin)
+        return chain(first, rest)
+
+    def _first(self, call: Callable[[Store], T]) -> T:
+        last = client.Unavailable("no replica is configured")
+        for number in sorted(range(len(self._tables)), key=lambda n: self._shunned_until[n] > self._clock()):
+            try:
+                return call(self._tables[number])
+            except client.Unavailable as error:
+                self._shunned_until[number] = self._clock() + _SHUNNED_SECONDS
+                last = error
+        raise last
+
+
+def _key(pk: str, sk: str) -> dict[str, Any]:
+    return {"pk": {"S": pk}, "sk": {"S": sk}}
+
+
+def _item(record: dict[str, Any]) -> Item:
+    return Item(record["pk"]["S"], record["sk"]["S"], int(record["version"]["N"]),
+                msgspec.json.decode(record["body"]["S"]))
+
+
+def _refused(error: client.ClientError) -> dict[str, Any]:
+    """The answer to a write whose condition did not hold; any other error is raised again."""
+    if error.response.get("Error", {}).get("Code") != "ConditionalCheckFailedException":
+        raise error
+    answer: dict[str, Any] = dict(error.response)
+    return answer

@@ -1,0 +1,1 @@
+"""fleet.toml as typed, checked values."""

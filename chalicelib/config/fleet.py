@@ -1,0 +1,258 @@
+"""fleet.toml as typed, checked values.
+
+`load` reads the file or raises `FleetError`, whose text has one line per mistake, each with file, line, key and
+remedy. docs/fleet.md describes every key; a test holds the two together. The file travels inside the Lambda zip, so
+there is no configuration service to lose.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from chalicelib.config import durations, overlay, workload
+from chalicelib.config.durations import Duration as Duration
+from chalicelib.config.workload import LAMBDA_SECONDS as LAMBDA_SECONDS
+from chalicelib.config.workload import RESERVE_SECONDS as RESERVE_SECONDS
+from chalicelib.config.workload import Ecs as Ecs
+from chalicelib.config.workload import Http as Http
+from chalicelib.config.workload import Name, Path_
+from chalicelib.config.workload import Queue as Queue
+from chalicelib.config.workload import Schedules as Schedules
+from chalicelib.config.workload import Ssm as Ssm
+from chalicelib.config.workload import Target as Target
+from chalicelib.databases import config as databases_declared
+from chalicelib.databases.config import Databases
+from chalicelib.routing import config
+from chalicelib.routing.config import Endpoint, Routing
+from chalicelib.tunnels import config as tunnel
+from chalicelib.tunnels.config import Tunnels
+
+# AWS allows 64 characters for a Lambda's name, `<name>-<stage>-<function>`, and 80 for a queue's,
+# `<name>-<stage>-<queue>-dead.fifo`.
+LONGEST_NAME = 20
+_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
+_ADDRESS = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
+
+# Sets of regions that may hold one strongly consistent global table; from "Multi-Region strong consistency" in the
+# DynamoDB developer guide.
+REGION_SETS = (
+    frozenset({"us-east-1", "us-east-2", "us-west-2"}),
+    frozenset({"eu-west-1", "eu-west-2", "eu-west-3", "eu-central-1"}),
+    frozenset({"ap-northeast-1", "ap-northeast-2", "ap-northeast-3"}),
+)
+
+
+class FleetError(Exception):
+    """fleet.toml cannot be used; the text names each mistake with its line and its remedy."""
+
+
+class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where in a VPC the Lambdas run that must reach tunnels and databases."""
+
+    subnets: Annotated[tuple[Annotated[str, msgspec.Meta(pattern=r"^subnet-[0-9a-f]{8,17}\Z")], ...],
+                       msgspec.Meta(min_length=1, max_length=16)]
+    security_groups: Annotated[tuple[Annotated[str, msgspec.Meta(pattern=r"^sg-[0-9a-f]{8,17}\Z")], ...],
+                               msgspec.Meta(min_length=1, max_length=5)]
+
+
+class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An AWS region that runs the product. The first is home; the order is the order of taking over."""
+
+    name: str
+    entrance: Endpoint | None = None
+    network: Network | None = None
+
+
+class Coordination(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the table lives on which regions agree: one region, or three of one region set (strongly consistent)."""
+
+    regions: tuple[str, ...]
+
+    @property
+    def strong(self) -> bool:
+        """Whether the table survives the loss of any region."""
+        return len(self.regions) > 1
+
+
+class HealthChecks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the hosts of each region are probed from outside, with `anchors` + `rovers` Route 53 checks and a parent."""
+
+    target_groups: tuple[str, ...]
+    protocol: Literal["http", "https"] = "http"
+    port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 80
+    path: Annotated[str, msgspec.Meta(pattern=r"^/\S{0,254}$")] = "/"
+    interval: Literal[10, 30] = 10
+    failures: Annotated[int, msgspec.Meta(ge=1, le=10)] = 3
+    anchors: Annotated[int, msgspec.Meta(ge=3, le=100)] = 4
+    threshold: Annotated[int, msgspec.Meta(ge=2, le=99)] = 2
+    rovers: Annotated[int, msgspec.Meta(ge=1, le=5)] = 2
+
+
+class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All that fleet.toml declares."""
+
+    name: Name
+    regions: tuple[Region, ...]
+    coordination: Coordination
+    schedules: Schedules = Schedules()
+    queues: tuple[Queue, ...] = ()
+    health_checks: HealthChecks | None = None
+    routing: Routing | None = None
+    tunnels: Tunnels | None = None
+    databases: Databases | None = None
+    alarm_email: str | None = None
+
+    @property
+    def home(self) -> str:
+        """The region that starts jobs; the others wait."""
+        return self.regions[0].name
+
+    def rank(self, region: str) -> int:
+        """How many regions go before `region`: 0 is home."""
+        return [known.name for known in self.regions].index(region)
+
+    def dead_letters(self, queue: Queue) -> str:
+        """Name of the queue that takes what `queue` could not do."""
+        return queue.dead_letter or f"{queue.name}-dead"
+
+
+@cache
+def load(path: Path = Path("fleet.toml"), stage: str = "") -> Fleet:
+    """The fleet that `path` declares for `stage`; `FleetError` lists all that is wrong with it."""
+    try:
+        text = path.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise FleetError(f"{path}:1: cannot be read ({error}); write it in UTF-8, see docs/fleet.md") from None
+    return parse(text, str(path), stage)
+
+
+def parse(text: str, file: str = "fleet.toml", stage: str = "") -> Fleet:
+    """The fleet that `text` declares for `stage`; `file` is the name used in errors.
+
+    What stands below `[stages.NAME]` holds in that stage alone, over what stands above: tables key by key, and of a
+    list of tables those with the same `name`.
+    """
+    if text.startswith("\ufeff"):
+        raise FleetError(f"{file}:1: begins with a byte order mark; save it as UTF-8 without BOM")
+    own: Any = {}
+    try:
+        raw = tomllib.loads(text)
+        own = overlay.stage_section(raw.pop("stages", {}), stage)
+        fleet = msgspec.convert(overlay.merged(raw, own), Fleet, dec_hook=_duration)
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"line (\d+)", str(error))
+        raise FleetError(f"{file}:{line[1] if line else 1}: not valid TOML ({error}); see docs/fleet.md") from None
+    except RecursionError:
+        raise FleetError(f"{file}:1: nested too deeply to be a fleet; see docs/fleet.md") from None
+    except msgspec.ValidationError as error:
+        raise FleetError(_explain(text, file, str(error), own, stage)) from None
+    mistakes = [f"{file}:{_line(text, overlay.source_path(path, own, stage))}: {_key(path)}: {what}"
+                for path, what in _mistakes(fleet)]
+    if mistakes:
+        raise FleetError("\n".join(mistakes))
+    return fleet
+
+
+def _duration(kind: type, value: object) -> object:
+    if kind is Duration and isinstance(value, str):
+        return Duration(durations.seconds(value))
+    raise ValueError(f"expected a span of time in quotes, as in \"10m\", got {value!r}")
+
+
+def _explain(text: str, file: str, error: str, own: dict[str, Any], stage: str) -> str:
+    what, _, where = error.partition(" - at `$")
+    path = tuple(int(part) if part.isdigit() else part for part in re.findall(r"[A-Za-z_][\w-]*|\d+", where))
+    unknown = re.search(r"unknown field `([^`]*)`", what)
+    missing = re.search(r"missing required field `([^`]*)`", what)
+    if unknown:
+        path, what = (*path, unknown[1]), "no such key; remove it or see docs/fleet.md for the ones there are"
+    elif missing:
+        what = f"the key {missing[1]!r} is missing here; add it, see docs/fleet.md"
+    else:
+        what = f"{what[:1].lower()}{what[1:]}; see docs/fleet.md"
+    return f"{file}:{_line(text, overlay.source_path(path, own, stage))}: {_key(path) or 'the file'}: {what}"
+
+
+def _key(path: Path_) -> str:
+    """`path` as it is written in an error: on one line, whatever characters a key holds."""
+    return ".".join(str(part) if str(part).isprintable() else repr(part) for part in path)
+
+
+def _line(text: str, path: Path_) -> int:
+    """The line (from 1) where the deepest part of `path` that can be found begins: tomllib keeps no positions."""
+    lines, at = text.split("\n"), 0
+    for depth, part in enumerate(path):
+        if isinstance(part, int):
+            continue
+        order = path[depth + 1] if depth + 1 < len(path) and isinstance(path[depth + 1], int) else 0
+        dotted = r"\.".join(re.escape(str(p)) for p in path[: depth + 1] if isinstance(p, str))
+        pattern = re.compile(rf"\s*(\[+\s*{dotted}\s*\]+|[\"']?{re.escape(part)}[\"']?\s*=|{dotted}\s*=)")
+        found = [number for number, line in enumerate(lines) if number >= at and pattern.match(line)]
+        if not found:
+            continue  # a table of a stage has its parents in its own heading
+        at = found[min(int(order), len(found) - 1)]
+    return at + 1
+
+
+def _mistakes(fleet: Fleet) -> Iterator[tuple[Path_, str]]:
+    yield from _names(fleet)
+    yield from _regions(fleet)
+    yield from _coordination(fleet.coordination)
+    yield from workload.mistakes(fleet.schedules, fleet.queues)
+    yield from _health_checks(fleet.health_checks)
+    yield from config.mistakes(fleet.routing, {region.name: region.entrance for region in fleet.regions})
+    yield from tunnel.errors(fleet.tunnels, [region.name for region in fleet.regions])
+    yield from databases_declared.mistakes(
+        fleet.databases, [region.name for region in fleet.regions], fleet.tunnels.master if fleet.tunnels else None)
+
+
+def _names(fleet: Fleet) -> Iterator[tuple[Path_, str]]:
+    if len(fleet.name) > LONGEST_NAME:
+        why = "Lambda's 64 also hold the stage and the function"
+        yield ("name",), f"{fleet.name!r} is longer than {LONGEST_NAME} characters: {why}; shorten it"
+    if fleet.alarm_email is not None and not _ADDRESS.fullmatch(fleet.alarm_email):
+        yield ("alarm_email",), f"{fleet.alarm_email!r} is not a mail address; write it as in ops@example.org"
+
+
+def _regions(fleet: Fleet) -> Iterator[tuple[Path_, str]]:
+    if not fleet.regions:
+        yield ("regions",), "a fleet needs at least one [[regions]]; the first is home"
+    for number, region in enumerate(fleet.regions):
+        if not _REGION.fullmatch(region.name):
+            yield ("regions", number, "name"), f"{region.name!r} is not an AWS region; write it as in eu-west-1"
+    yield from workload.twice("regions", [region.name for region in fleet.regions])
+
+
+def _coordination(coordination: Coordination) -> Iterator[tuple[Path_, str]]:
+    regions = coordination.regions
+    for region in regions:
+        if not _REGION.fullmatch(region):
+            yield ("coordination", "regions"), f"{region!r} is not an AWS region; write it as in eu-west-1"
+    one_set = any(set(regions) <= known for known in REGION_SETS)
+    if len(regions) not in (1, 3) or len(set(regions)) != len(regions) or (len(regions) == 3 and not one_set):
+        sets = "; or ".join(", ".join(sorted(known)) for known in REGION_SETS)
+        yield ("coordination", "regions"), f"name one region, or three different ones of one set: {sets}"
+
+
+def _health_checks(checks: HealthChecks | None) -> Iterator[tuple[Path_, str]]:
+    if checks is None:
+        return
+    if not checks.target_groups:
+        yield ("health_checks", "target_groups"), "name at least one target group: its targets are the hosts"
+    if checks.threshold >= checks.anchors:
+        yield ("health_checks", "threshold"), "must be less than anchors: so many may be lost at once as it is less"
+    slot = -(-(60 + (checks.failures + 1) * checks.interval) // 60)
+    if 120 * checks.rovers > 220 * slot:
+        # Each stop of a rover is two requests; 300 an hour also have to do for the anchors.
+        yield ("health_checks", "rovers"), f"at most {220 * slot // 120} where each stays {slot} minutes with a host"
+
+
+def to_builtins(fleet: Fleet) -> dict[str, Any]:
+    """The fleet as plain values, durations in seconds (for `--json`)."""
+    plain: dict[str, Any] = msgspec.to_builtins(fleet, enc_hook=int)
+    return plain

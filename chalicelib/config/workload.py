@@ -1,0 +1,150 @@
+"""What fleet.toml says of the work, its schedules and its queues, and what can be wrong with that."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Literal
+
+import msgspec
+
+from chalicelib.config import time_zones
+from chalicelib.config.durations import Duration
+
+Path_ = tuple[str | int, ...]
+Target = Literal["lambda", "ecs", "ssm", "queue", "http"]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,30}\Z")]
+
+# Lambda's own ceiling, and the room that the workers keep for writing down how a run ended.
+LAMBDA_SECONDS = 900
+RESERVE_SECONDS = 60
+
+_DAY = 86_400
+_QUEUE = "default"
+
+
+class Ecs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What `on=ecs` starts: Fargate's RunTask with the job's command as override."""
+
+    cluster: str
+    task_definition: str
+    container: str
+    subnets: tuple[str, ...]
+    security_groups: tuple[str, ...] = ()
+
+
+class Ssm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What `on=ssm` uses: one healthy instance that carries this tag."""
+
+    tag: str
+    value: str
+
+
+class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What `on=http` posts to: the job's url is taken relative to this address."""
+
+    base: Annotated[str, msgspec.Meta(pattern=r"^https?://[^/\s]+\Z")]
+
+
+class Schedules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Defaults of the jobs in cron/, and how long a standby waits before it does what was left undone."""
+
+    timezone: str = "UTC"
+    on: Target = "lambda"
+    queue: str = _QUEUE
+    patience: Duration = Duration(120)
+    keep: Duration = Duration(15 * _DAY)
+    ecs: Ecs | None = None
+    ssm: Ssm | None = None
+    http: Http | None = None
+
+
+class Queue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An SQS queue that `tasks.work` serves, with its dead letters."""
+
+    name: Name
+    fifo: bool = False
+    batch: Annotated[int, msgspec.Meta(ge=1, le=10)] = 10
+    timeout: Duration = Duration(60)
+    retries: Annotated[int, msgspec.Meta(ge=0, le=100)] = 5
+    concurrency: Annotated[int, msgspec.Meta(ge=2, le=1000)] | None = None
+    dead_letter: Name | None = None
+
+
+def mistakes(schedules: Schedules, queues: Sequence[Queue]) -> Iterator[tuple[Path_, str]]:
+    """Everything wrong with `schedules` and `queues`, as key path and remedy."""
+    yield from _schedules(schedules, {queue.name for queue in queues})
+    yield from twice("queues", [queue.name for queue in queues])
+    yield from _queues(queues)
+    yield from _dead_letters(queues)
+    yield from _circles(queues)
+
+
+def twice(table: str, names: Sequence[str]) -> Iterator[tuple[Path_, str]]:
+    """A mistake for each name that stands more than once in `[[table]]`."""
+    for name, count in Counter(names).items():
+        if count > 1:
+            last = len(names) - 1 - names[::-1].index(name)
+            yield (table, last, "name"), f"{name!r} stands here {count} times; remove or rename one"
+
+
+def _schedules(schedules: Schedules, queues: set[str]) -> Iterator[tuple[Path_, str]]:
+    if unknown := time_zones.wrong(schedules.timezone):
+        yield ("schedules", "timezone"), unknown
+    if schedules.queue != _QUEUE and schedules.queue not in queues:
+        there = ", ".join(sorted(queues)) or "none yet"
+        yield ("schedules", "queue"), f"no queue is called {schedules.queue!r}; declare it, or write one of: {there}"
+    if not 30 <= schedules.patience <= 300:
+        # Every standby's delayed message must fit SQS's 15 minutes.
+        yield ("schedules", "patience"), "must lie between 30s and 5m"
+    if not 15 * _DAY <= schedules.keep <= 400 * _DAY:
+        # A claim that is gone while its message still lies in SQS would let the job run a second time.
+        yield ("schedules", "keep"), "must lie between 15d and 400d: runs must be known longer than SQS keeps messages"
+    for target in ("ecs", "ssm", "http"):
+        if schedules.on == target and getattr(schedules, target) is None:
+            yield ("schedules", "on"), f"{target!r} needs a table [schedules.{target}]; add it, see docs/fleet.md"
+
+
+def _queues(queues: Sequence[Queue]) -> Iterator[tuple[Path_, str]]:
+    for number, queue in enumerate(queues):
+        if not 1 <= queue.timeout <= LAMBDA_SECONDS - RESERVE_SECONDS:
+            yield ("queues", number, "timeout"), "must lie between 1s and 14m: a Lambda ends after 15 minutes"
+        if queue.name.startswith("schedule-") or queue.name.endswith("-dead"):
+            yield ("queues", number, "name"), f"{queue.name!r} is kept for Lamplighter's own queues; choose another"
+
+
+def _dead_letters(queues: Sequence[Queue]) -> Iterator[tuple[Path_, str]]:
+    """SQS moves messages of a FIFO queue to a FIFO queue only, and those of a standard queue to a standard one."""
+    kinds = {queue.name: queue.fifo for queue in queues}
+    made = {f"{queue.name}-dead": queue.fifo for queue in queues if queue.dead_letter is None}
+    for number, queue in enumerate(queues):
+        target = queue.dead_letter
+        if target is None:
+            continue
+        at = ("queues", number, "dead_letter")
+        if target.startswith("schedule-"):
+            yield at, f"{target!r} is kept for Lamplighter's own queues; choose another"
+        elif target not in kinds and not target.endswith("-dead"):
+            yield at, f"no queue is called {target!r}; declare it, or let the name end in -dead to have it made"
+        elif (kinds | made).get(target, queue.fifo) != queue.fifo:
+            kind, other = ("FIFO", "standard") if queue.fifo else ("standard", "FIFO")
+            yield at, f"{target!r} is a {other} queue and {queue.name!r} a {kind} one; name a {kind} queue"
+        made.setdefault(target, queue.fifo)
+
+
+def _circles(queues: Sequence[Queue]) -> Iterator[tuple[Path_, str]]:
+    goes_to = {queue.name: queue.dead_letter for queue in queues if queue.dead_letter}
+    told: set[str] = set()
+    for number, queue in enumerate(queues):
+        circle = _circle(queue.name, goes_to)
+        if circle and queue.name not in told:
+            told |= set(circle)
+            what = f"{' -> '.join([*circle, queue.name])} goes round in a circle; let one of them end elsewhere"
+            yield ("queues", number, "dead_letter"), what
+
+
+def _circle(start: str, goes_to: Mapping[str, str]) -> list[str]:
+    """The queues that a dead letter of `start` passes before it is back there; none if it never is."""
+    seen, at = [start], goes_to.get(start)
+    while at is not None and at not in seen:
+        seen.append(at)
+        at = goes_to.get(at)
+    return seen if at == start else []

@@ -1,0 +1,85 @@
+"""The place where an operation runs: its region, the fleet file, and what it can reach from there.
+
+A site is a plain value made of small parts, so a simulation or a test builds one from parts of its own.
+"""
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from chalicelib.aws import client
+from chalicelib.aws.store import DynamoStore, ReplicatedStore, Store
+from chalicelib.config import fleet
+
+# The zip's root in Lambda, the repository's elsewhere.
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Queue(Protocol):
+    """Where messages go; see `cloud.SqsQueue`."""
+
+    def send(self, messages: Sequence[client.Message]) -> None:
+        """All of `messages`, at least once each."""
+
+    def change_visibility(self, receipt: str, seconds: int) -> None:
+        """Keep a received message from everybody for `seconds`."""
+
+
+class Topic(Protocol):
+    """Where people are told; see `cloud.SnsTopic`."""
+
+    def publish(self, subject: str, text: str) -> None:
+        """One notice."""
+
+
+class RegionContext(msgspec.Struct, frozen=True):
+    """Where an operation runs and what it reaches from there.
+
+    `root` is the folder with the compiled schedules; `clock` gives epoch seconds.
+    """
+
+    region: str
+    stage: str
+    fleet: fleet.Fleet
+    shared_store: Store
+    local_store: Store
+    queues: Mapping[str, Queue]
+    alerts: Topic
+    account: str = ""
+    root: Path = ROOT
+    clock: Callable[[], float] = time.time
+
+    @property
+    def rank(self) -> int:
+        """How many regions go before this one: 0 is home."""
+        return self.fleet.rank(self.region)
+
+
+@cache
+def here() -> RegionContext:
+    """The site that this Lambda's environment describes; built once a process."""
+    environment = os.environ
+    region = environment["AWS_REGION"]
+    declared = fleet.load(ROOT / "fleet.toml", environment["LAMP_STAGE"])
+    urls = msgspec.json.decode(environment["LAMP_QUEUES"], type=dict[str, str])
+    return RegionContext(
+        region=region,
+        stage=environment["LAMP_STAGE"],
+        fleet=declared,
+        shared_store=_coordination(environment["LAMP_COORDINATION"], region, declared.coordination.regions),
+        local_store=DynamoStore(environment["LAMP_TABLE"], region),
+        queues={name: client.SqsQueue(url, region) for name, url in urls.items()},
+        alerts=client.SnsTopic(environment["LAMP_ALERTS"], region),
+        account=environment["LAMP_ALERTS"].split(":")[4],
+    )
+
+
+def _coordination(name: str, region: str, regions: Sequence[str]) -> Store:
+    # A replica in the own region is the nearest; the others follow as declared.
+    near_first = sorted(regions, key=lambda replica: replica != region)
+    return ReplicatedStore([DynamoStore(name, replica) for replica in near_first])

@@ -1,0 +1,109 @@
+"""The last field of a crontab line: what the shell gets, what its standard input gets, and what job it names.
+
+`split` follows do_command.c of Debian's cron: the first `%` ends the command and begins its standard input.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator
+
+from chalicelib.crontab.diagnostics import LineDiagnostic
+
+MAX_COMMAND = 1000  # cron.h; a command of 999 bytes or more counts as cut off and is refused
+
+_PIECES = re.compile(r"\\(.)|[\\%]|[^\\%]+", re.DOTALL)
+_WORDS = re.compile(r"[a-z0-9]+")
+_FOLDERS = re.compile(r"(?<![\w.])/?(?:[\w.~-]+/)+")
+
+
+def split(raw: str) -> tuple[str, str]:
+    """The command and its standard input. In the command `\\%` is `%` and a doubled backslash is one."""
+    if "%" not in raw and "\\" not in raw:
+        return raw, ""
+    command: list[str] = []
+    for piece in _PIECES.finditer(raw):
+        if piece[0] == "%":
+            return "".join(command), _stdin(raw[piece.end() :])
+        command.append(piece[1] if piece[1] and piece[1] in "%\\" else piece[0])
+    return "".join(command), ""
+
+
+def _stdin(raw: str) -> str:
+    """Every `%` is a newline and `\\%` is `%`; a last line that does not end is ended, as the daemon does."""
+    out, escaped, open_line = [], False, False
+    for char in raw:
+        if escaped and char != "%":
+            out.append("\\")
+        elif char == "%" and not escaped:
+            char = "\n"
+        escaped = char == "\\"
+        if not escaped:
+            out.append(char)
+            open_line = char != "\n"
+    return "".join(out) + ("\\" if escaped else "") + ("\n" if open_line else "")
+
+
+def too_long(raw: str) -> bool:
+    """Whether Debian refuses the command for its length in bytes."""
+    return len(raw) * 4 >= MAX_COMMAND and len(raw.encode()) >= MAX_COMMAND - 1
+
+
+def name(file: str, command: str, stdin: str, user: str) -> str:
+    """A job's name: from what it does, never from where it stands, so that it outlives edits around it."""
+    digest = hashlib.sha256(f"{command}{stdin}{user}".encode()).hexdigest()[:4]
+    return f"{prefix(file)}/{slug(command)}-{digest}"
+
+
+def prefix(file: str) -> str:
+    """The part of job names that says which file: its name without folder and suffix."""
+    last = file.replace("\\", "/").rpartition("/")[2]
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", re.sub(r"\.(ya?ml|py)$", "", last)) or "file"
+
+
+def slug(command: str, limit: int = 32) -> str:
+    """The words of `command` without folders, in lower case, joined by `-`, cut at a whole word."""
+    words = _WORDS.findall(_FOLDERS.sub("", command[:200]).lower()) or ["job"]
+    while len(words) > 1 and len("-".join(words)) > limit:
+        words.pop()
+    return "-".join(words)[:limit]
+
+
+# Programs that nobody's user is called after.
+_PROGRAMS = frozenset(
+    {"php", "python", "python3", "perl", "ruby", "node", "java", "sh", "bash", "curl", "wget", "rsync", "find", "cd"}
+    | {"test", "echo", "nice", "flock", "env", "docker", "make", "tar", "aws", "sleep", "date", "touch", "true"}
+)
+_USERS = frozenset({"root", "www-data", "nobody", "ubuntu", "ec2-user", "admin", "postgres", "nginx", "apache"})
+
+
+def wrong_format(system: bool, user: str, raw: str, column: int) -> Iterator[LineDiagnostic]:
+    """Signs that the file lies in the folder of the other format. `raw` is the command; both begin at `column`."""
+    first, _, rest = raw.partition(" ")
+    if system and user in _PROGRAMS:
+        message = f"{user!r} is read as the user, because files in cron.d name one before the command"
+        yield LineDiagnostic(column, "user-column", message,
+                             "write the user's name before it, or move the file to crontabs/")
+    if not system and rest and (first in _USERS or first == user):
+        message = f"{first!r} is read as the command, because files in crontabs name no user"
+        yield LineDiagnostic(column, "user-column", message, "remove it, or move the file to cron.d/")
+
+
+def surprises(raw: str, column: int) -> Iterator[LineDiagnostic]:
+    """What a command field does that its author can hardly have meant. `raw` is the field as written."""
+    command, _ = split(raw)
+    if not command.strip():
+        yield LineDiagnostic(column, "empty-command", "there is no command, so nothing runs",
+                             "write one or remove the line")
+    elif "%" in raw and _cuts_open(command) and re.search(r"(?<!\\)%", raw):
+        message = "the first % ends the command and begins its standard input"
+        at = column + len(re.split(r"(?<!\\)%", raw, maxsplit=1)[0])
+        yield LineDiagnostic(at, "percent", message, "write \\% where a percent sign is meant")
+    if raw.endswith("\\"):
+        message = "a backslash at the end does not continue the line: cron knows no continuation"
+        yield LineDiagnostic(column + len(raw) - 1, "continuation", message, "write the command on one line")
+
+
+def _cuts_open(command: str) -> bool:
+    """Whether the `%` fell inside quotes, a substitution or a date format."""
+    quotes = command.count('"') % 2 or command.count("'") % 2 or command.count("`") % 2
+    return bool(quotes) or command.count("$(") > command.count(")") or bool(re.search(r"\bdate\b.*\+\S*$", command))

@@ -1,0 +1,184 @@
+"""How a job is run, as its owner writes it.
+
+That is `# lamp: overlap=skip timeout=10m` right above a crontab line or a cron.yaml entry, or arguments of `@job`;
+docs/schedules.md lists the keys.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import get_args
+
+import msgspec
+
+from chalicelib.config import durations
+from chalicelib.crontab.diagnostics import LineDiagnostic, short
+from chalicelib.crontab.job import Kind, Overlap, Policy, Target
+
+# Longest time-outs, in seconds: a Lambda ends after 15 minutes, and its worker keeps one of them to write down how the
+# run ended; Systems Manager's Run Command ends after 48 hours.
+LAMBDA_LONGEST = 14 * 60
+LONGEST = 48 * 3600
+JITTER_LONGEST = 15 * 60  # the longest delay that SQS knows
+
+_ENOUGH = 5  # mistakes of one comment that are worth telling
+_COMMENT = re.compile(r"[ \t]*#[ \t]*lamp:(.*)", re.DOTALL)
+_ALMOST = re.compile(r"[ \t]*#[ \t]*lamp\b.{0,3}\b(?:overlap|timeout|catch_up|retries|jitter|on|name|queue)=", re.I)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
+_QUEUE = re.compile(r"[a-z][a-z0-9-]{0,30}")
+
+# Where a job of each kind can run: a crontab line is a shell command, a cron.yaml entry an address, `@job` a function.
+TARGETS: Mapping[Kind, tuple[Target, ...]] = {
+    "crontab": ("lambda", "ecs", "ssm", "queue", "http"),
+    "beanstalk": ("http", "queue"),
+    "python": ("lambda",),
+}
+
+
+class PolicyError(ValueError):
+    """A value that a key cannot have: what is wrong, and what to write instead."""
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(f"{message}; {remedy}")
+        self.message = message
+        self.remedy = remedy
+
+
+class PolicyOverrides(msgspec.Struct, frozen=True):
+    """What is written for one job: checked values by key, and the column (from 1) at which each stands."""
+
+    values: dict[str, str | int]
+    columns: dict[str, int]
+
+    @property
+    def name(self) -> str | None:
+        """The name that the job is given, if any."""
+        name = self.values.get("name")
+        return None if name is None else str(name)
+
+    def over(self, defaults: Policy) -> Policy:
+        """`defaults` with what is written here in their place."""
+        if not self.values:
+            return defaults
+        given = {key: value for key, value in self.values.items() if key != "name"}
+        return msgspec.convert(msgspec.structs.asdict(defaults) | given, Policy)
+
+
+NOTHING = PolicyOverrides({}, {})
+DEFAULTS = Policy()
+
+
+def _choice(allowed: tuple[str, ...], text: str) -> str:
+    if text not in allowed:
+        raise PolicyError(f"{short(text)} is not a choice", f"write one of {', '.join(allowed)}")
+    return text
+
+
+def _span(low: int, high: int, text: str) -> int:
+    try:
+        seconds = durations.seconds(text)
+    except ValueError:
+        raise PolicyError(f"{short(text)} is not a span of time", "write it as in 30s, 10m or 2h") from None
+    if not low <= seconds <= high:
+        raise PolicyError(f"{text} is out of bounds", f"write {durations.words(low)} to {durations.words(high)}")
+    return seconds
+
+
+def _catch_up(text: str) -> str:
+    if text in ("skip", "one", "all"):
+        return text
+    try:
+        return durations.words(_span(60, 86_400, text))
+    except PolicyError as error:
+        raise PolicyError(error.message, "write skip, one, all, or a span from 1m to 1d as in 2h") from None
+
+
+def _count(high: int, text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,4}", text) or int(text) > high:
+        raise PolicyError(f"{short(text)} is not a count", f"write a whole number from 0 to {high}")
+    return int(text)
+
+
+def _pattern(pattern: re.Pattern[str], remedy: str, text: str) -> str:
+    if not pattern.fullmatch(text):
+        raise PolicyError(f"{short(text)} cannot be used as a name", remedy)
+    return text
+
+
+READERS: Mapping[str, Callable[[str], str | int]] = {
+    "overlap": partial(_choice, get_args(Overlap)),
+    "timeout": partial(_span, 1, LONGEST),
+    "catch_up": _catch_up,
+    "retries": partial(_count, 10),
+    "jitter": partial(_span, 0, JITTER_LONGEST),
+    "on": partial(_choice, get_args(Target)),
+    "queue": partial(_pattern, _QUEUE, "write a queue of fleet.toml: small letters, digits and -"),
+    "name": partial(_pattern, _NAME, "write up to 100 letters, digits and . _ - /, beginning with a letter or digit"),
+}
+
+
+def comment(line: str) -> tuple[str, int] | None:
+    """The text after `# lamp:` and its 1-based column; None if `line` is no such comment."""
+    found = _COMMENT.match(line)
+    return None if found is None else (found[1], found.start(1) + 1)
+
+
+def almost(line: str) -> LineDiagnostic | None:
+    """A comment that looks like a policy but is not read as one."""
+    if _COMMENT.match(line) or not _ALMOST.match(line):
+        return None
+    column = line.index("#") + 1
+    return LineDiagnostic(column, "policy-ignored", "this comment is not read as a policy", "begin it with `# lamp:`")
+
+
+def read(text: str, column: int, before: PolicyOverrides = NOTHING) -> tuple[PolicyOverrides, list[LineDiagnostic]]:
+    """The policy `text` that begins at `column`, added to `before`, and what is wrong with it."""
+    values, columns, wrong = dict(before.values), dict(before.columns), []
+    for word in re.finditer(r"[^ \t\r]+", text):
+        at = column + word.start()
+        try:
+            key, value = _pair(word[0], values)
+        except PolicyError as error:
+            wrong.append(LineDiagnostic(at, "bad-policy", error.message, error.remedy, "error"))
+            if len(wrong) == _ENOUGH or "=" not in word[0]:  # what follows a stray word is hardly meant as keys
+                break
+        else:
+            values[key], columns[key] = value, at
+    return PolicyOverrides(values, columns), wrong
+
+
+def _pair(word: str, known: Mapping[str, object]) -> tuple[str, str | int]:
+    key, sign, text = word.partition("=")
+    if not sign:
+        raise PolicyError(f"{short(word)} is not key=value", "write it as in overlap=skip, without blanks")
+    if key in known:
+        raise PolicyError(f"{key} is given twice", "remove one of them")
+    return key, value(key, text)
+
+
+def value(key: str, text: str) -> str | int:
+    """`text` as a value of `key`: spans in seconds, counts as numbers; `PolicyError` if it cannot be."""
+    if key not in READERS:
+        raise PolicyError(f"unknown key {short(key)}", f"write one of {', '.join(READERS)}")
+    try:
+        return READERS[key](text)
+    except PolicyError as error:
+        raise PolicyError(f"{key}: {error.message}", error.remedy) from None
+
+
+def conflicts(policy: Policy, kind: Kind) -> list[tuple[str, PolicyError]]:
+    """What cannot be done together, each with the key to blame."""
+    found = []
+    if policy.on not in TARGETS[kind]:
+        remedy = f"write on={' or on='.join(TARGETS[kind])}"
+        found.append(("on", PolicyError(f"on={policy.on} cannot run a job of this kind ({kind})", remedy)))
+    if policy.on in ("lambda", "http") and policy.timeout > LAMBDA_LONGEST:
+        message = f"timeout={durations.words(policy.timeout)} is longer than a Lambda lives (on={policy.on})"
+        found.append(("timeout", PolicyError(message, "write at most 14m, or on=ecs or on=ssm")))
+    if policy.on == "queue" and policy.overlap != "allow":
+        message = f"overlap={policy.overlap} cannot be kept with on=queue: a run ends when its message is sent"
+        found.append(("overlap", PolicyError(message, "remove it, or limit the queue's concurrency in fleet.toml")))
+    if policy.queue and policy.on != "queue":
+        message = f"queue={policy.queue} has no meaning with on={policy.on}"
+        found.append(("queue", PolicyError(message, "write on=queue or remove it")))
+    return found

@@ -1,0 +1,250 @@
+"""Carries out what is done by hand: a promotion step by step, fencing, tuning.
+
+Each step is recorded in the coordination table by compare-and-set, under the promotion's term, and is harmless when
+done again: after a crash anywhere the operation is run again and goes on. A run whose promotion is no longer the one
+in the table does nothing more.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, get_args
+
+import msgspec
+
+from chalicelib.aws.client import AWS_ERRORS
+from chalicelib.aws.store import Item
+from chalicelib.context import RegionContext
+from chalicelib.control import Rejected, Request, RequeueAfter, count
+from chalicelib.databases import act_catch_up
+from chalicelib.databases.act import publish
+from chalicelib.databases.act_catch_up import AGAIN
+from chalicelib.databases.connect import Reach, look
+from chalicelib.databases.state import MASTER, PrimaryRecord, Promotion, ServerStatus, Steps, body, read, reported
+from chalicelib.mysql import gtid
+from chalicelib.mysql.connection import DatabaseError
+from chalicelib.mysql.gtid import GtidSet
+from chalicelib.mysql.server import Server
+from chalicelib.plan import Action
+
+_ORDER = get_args(Steps)
+_NONE = GtidSet()
+
+
+def claim(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
+    """Takes the next term. From now on the old master is fenced for every healer, and nobody else can claim it."""
+    [action] = actions
+    master = read(action.details["master"], PrimaryRecord)
+    if master.promotion:
+        under_way = msgspec.structs.replace(master.promotion, began=request.now)
+        master = msgspec.structs.replace(master, since=request.now, promotion=under_way)
+    _swap(site, action.details["version"], master)
+    return [f"term {master.term} claimed for {action.target}"]
+
+
+def record_fence(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
+    """Fences this region in the table, by hand."""
+    [action] = actions
+    _swap(site, action.details["version"], read(action.details["master"], PrimaryRecord))
+    return [f"{action.target} is fenced for every healer"]
+
+
+def _swap(site: RegionContext, version: int, master: PrimaryRecord) -> None:
+    item = site.shared_store.get(*MASTER)
+    if (item.version if item else 0) != version:
+        raise Rejected("somebody else has changed who the master is meanwhile: look at the plan again")
+    done = site.shared_store.compare_and_set(item, body(master)) if item else site.shared_store.create(*MASTER,
+                                                                                                       body(master))
+    if not done:
+        raise Rejected("somebody else was faster: look at the plan again")
+
+
+def _current(site: RegionContext, action: Action) -> tuple[Item, PrimaryRecord, Promotion]:
+    """The promotion that `action` belongs to, if it is still the one under way."""
+    item = site.shared_store.get(*MASTER)
+    master = read(item.body, PrimaryRecord) if item else PrimaryRecord("")
+    if item is None or master.promotion is None or (master.term, master.promotion.to) != (
+            action.details["term"], action.details["to"]):
+        raise Rejected(f"term {action.details['term']} is over: the master is {master.region or 'unknown'}, term "
+                      f"{master.term}; nothing more is done")
+    return item, master, master.promotion
+
+
+def _step(site: RegionContext, action: Action, step: Steps, final: GtidSet = _NONE, **changes: Any) -> None:
+    """Records that `step` is done, and what the old master had at last; a run behind another one changes no step."""
+    item, master, under_way = _current(site, action)
+    later = _ORDER.index(step) > _ORDER.index(under_way.step)
+    promotion = msgspec.structs.replace(
+        under_way,
+        step=step if later else under_way.step,
+        old_primary_final_gtids=gtid.union(under_way.old_primary_final_gtids, final),
+    )
+    new = msgspec.structs.replace(master, promotion=promotion, **(changes if later else {}))
+    if new != master and not site.shared_store.compare_and_set(item, body(new)):
+        raise RequeueAfter(f"another run records the same promotion; {AGAIN}", 5)
+
+
+def fence_writers(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
+    """Makes sure that nothing else takes writes; stops everything if one of them cannot be closed."""
+    results, final = [], _NONE
+    for action in actions:
+        _, _, under_way = _current(site, action)
+        said, has = _closed(site, action, reach)
+        results.append(f"{action.target}: {said}")
+        final = has if action.target == under_way.old else final
+    _step(site, actions[0], "fenced", final)
+    return results
+
+
+def _closed(site: RegionContext, action: Action, reach: Reach) -> tuple[str, GtidSet]:
+    """What has come of it, and what the server has at last."""
+    if action.details["how"] != "set-read-only":
+        return action.reason, _NONE
+    try:
+        server = reach(site, action.target, True)
+        cut, state = server.set_read_only(), server.read_status()
+        if not state.read_only:
+            raise Rejected(f"{action.target} takes writes although it was told not to: {AGAIN}")
+    except DatabaseError as error:
+        if action.details["forced"]:
+            return f"not closed ({error}), as forced", _NONE
+        raise RequeueAfter(f"{error}: it may still be written to; {AGAIN}", 10) from None
+    return f"read-only, {cut} connections cut off", state.executed_gtids
+
+
+def fence_local(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
+    """Closes this region's server, and reports that it is: the proof for other regions."""
+    [action] = actions
+    server = reach(site, site.region, True)
+    try:
+        cut, state = server.set_read_only(), server.read_status()
+    except DatabaseError as error:
+        raise RequeueAfter(f"{error}: not closed; run databases.fence again", 10) from None
+    if not state.read_only:
+        raise Rejected(f"{site.region} takes writes although it was told not to")
+    return [f"read-only, {cut} connections cut off", publish(site, reported(state, action.details["term"], True))]
+
+
+def apply_relay_log(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach,
+          wait: Callable[[float], None]) -> list[str]:
+    """The chosen replica fetches what the closed master still has, and applies all that it has."""
+    [action] = actions
+    _, _, under_way = _current(site, action)
+    forced, to = action.details["forced"], action.target
+    try:
+        final, answers = act_catch_up.final(site, action, under_way, reach)
+        state = act_catch_up.catch_up(site, reach(site, to, True), final, answers, wait)
+    except DatabaseError as error:
+        raise RequeueAfter(f"{error}; {AGAIN}", 10) from None
+    lost = gtid.subtract(state.executed_gtids, gtid.union(final, state.retrieved_gtids))
+    if lost and not forced:
+        raise Rejected(
+            f"{to} lacks {lost} ({lost.count} transactions) that the old master or its own relay log has. To "
+            f'go back, promote {action.details["old"]}; to accept the loss, say why: {{"force": "..."}}'
+        )
+    _step(site, action, "drained", lost=lost)
+    return [f"{to} has applied what it can" + (f"; lost: {lost}, {lost.count} transactions" if lost else ", all of it")]
+
+
+def open_primary(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
+    """The chosen one forgets its master, is named in the table, and only then takes writes."""
+    [action] = actions
+    to = action.target
+    try:
+        server = reach(site, to, True)
+        if server.read_status().replication:
+            server.reset_replica()
+        position = server.read_status().executed_gtids
+        _name(site, action, position)
+        _opened(site, action, server)
+    except DatabaseError as error:
+        raise RequeueAfter(f"{error}; {AGAIN}", 10) from None
+    _step(site, action, "opened")
+    return [f"{to} takes writes, from {position or 'nothing'} on"]
+
+
+def _name(site: RegionContext, action: Action, position: GtidSet) -> None:
+    """Names the new master in the table, and takes its fence away, be it one that was put up by hand meanwhile."""
+    item, master, under_way = _current(site, action)
+    first = _ORDER.index(under_way.step) < _ORDER.index("opening")
+    if not first and action.target not in master.fenced:
+        return
+    new = msgspec.structs.replace(
+        master, region=action.target, fenced=tuple(region for region in master.fenced if region != action.target),
+        position=position if first else master.position,
+        promotion=msgspec.structs.replace(under_way, step="opening") if first else under_way)
+    if not site.shared_store.compare_and_set(item, body(new)):
+        raise RequeueAfter(f"another run records the same promotion; {AGAIN}", 5)
+
+
+def _opened(site: RegionContext, action: Action, server: Server) -> None:
+    """Opens the server; closes it again if another promotion was claimed in that very moment."""
+    _current(site, action)
+    server.set_writable()
+    try:
+        _current(site, action)
+    except Rejected:
+        server.set_read_only()
+        raise
+
+
+def change_sources(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
+    """Points the other replicas at the new master. One that does not answer is pointed by its own region's healer."""
+    results = []
+    for action in actions:
+        _, master, _ = _current(site, action)
+        try:
+            results.append(f"{action.target}: {_pointed(reach(site, action.target, True), action, master)}")
+        except DatabaseError as error:
+            results.append(f"{action.target}: left for databases.heal there: {error}")
+    _step(site, actions[0], "pointed")
+    return results
+
+
+def _pointed(server: Server, action: Action, master: PrimaryRecord) -> str:
+    state, host, port = server.read_status(), action.details["host"], action.details["port"]
+    if more := gtid.subtract(master.position, state.executed_gtids):
+        return f"left alone: it has {more}, which the master lacks; make it anew"
+    replication = state.replication
+    there = replication and (replication.host, replication.port, replication.source) == (host, port,
+                                                                                         action.details["id"])
+    if replication and there and replication.io.state == "running":
+        return f"replicates from {host}:{port} already"
+    server.change_source(host, port)
+    return f"replicates from {host}:{port}"
+
+
+def finish(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
+    """The promotion is over, once the new master is seen to take writes; people are told."""
+    [action] = actions
+    item, master, under_way = _current(site, action)
+    state = look(reach(site, action.target, False))
+    if not isinstance(state, ServerStatus) or state.read_only:
+        raise RequeueAfter(
+            f"{state if not isinstance(state, ServerStatus) else action.target + ' is read-only'}; {AGAIN}", 10
+        )
+    new = msgspec.structs.replace(master, promotion=None, since=request.now)
+    if not site.shared_store.compare_and_set(item, body(new)):
+        raise RequeueAfter(f"another run records the same promotion; {AGAIN}", 5)
+    lost = f"; lost: {master.lost} ({master.lost.count} transactions)" if master.lost else ""
+    forced = f"; forced: {under_way.forced}" if under_way.forced else ""
+    count("Promoted", region=action.target)
+    untold = ""
+    try:
+        site.alerts.publish(f"Promoted: {action.target} has the master", f"term {master.term}, before it "
+                            f"{under_way.old}{lost}{forced}")
+    except AWS_ERRORS as error:
+        # It is done: to run it again for the notice would move the master on.
+        untold = f"; nobody could be told: {error}"
+    return [f"{action.target} has the master, term {master.term}{lost}{untold}"]
+
+
+def tune(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
+    """Sets what makes recovery fast, and looks whether replication runs again."""
+    server = reach(site, site.region, True)
+    try:
+        server.tune()
+        found = server.read_status().replication
+    except DatabaseError as error:
+        raise RequeueAfter(f"{error}; databases.heal starts what stands still, then run databases.tune again",
+                           60) from None
+    return [f"set; IO {found.io.state}, SQL {found.sql.state}" if found else "set, but it does not replicate"]
+

@@ -1,0 +1,109 @@
+"""What fleet.toml says about the databases, and what can be wrong with it."""
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+from typing import Annotated, Literal
+
+import msgspec
+
+from chalicelib.config.durations import Duration
+
+Path_ = tuple[str | int, ...]
+Host = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9.:-]+$", max_length=253)]
+Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
+# Beats are a minute apart, and missed after three: a shorter age would condemn replicas for a heart that stumbles.
+SHORTEST_STALE = 180
+
+
+class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The one server of `region`, as its Lambda reaches it (`host`, `port`).
+
+    `away` is how Lambdas of other regions reach it, and `source` where its replica finds the master, whoever that is:
+    the load balancer of the tunnels; both as `host:port`.
+    """
+
+    region: str
+    host: Host
+    port: Port = 3306
+    away: str | None = None
+    source: str | None = None
+    tls_name: Host | None = None
+
+
+class Databases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One master and its replicas. `master` holds until the first promotion; from then on the coordination table does.
+
+    `secret` and `admin_secret` are names in each region's Secrets Manager; `heartbeat` is `database.table`.
+    """
+
+    flavour: Literal["mariadb", "mysql", "rds"]
+    master: str
+    secret: str
+    servers: tuple[Server, ...]
+    admin_secret: str | None = None
+    heal: Literal["off", "observe", "full"] = "observe"
+    heartbeat: Annotated[str, msgspec.Meta(pattern=r"^\w{1,64}\.\w{1,64}$")] = "lamplighter.heartbeat"
+    lag_alarm: Duration = Duration(60)
+    stale: Duration = Duration(300)
+    tls: Literal["required", "preferred", "off"] = "required"
+    ca: str | None = None
+    timeout: Duration = Duration(3)
+
+    def server(self, region: str) -> Server | None:
+        """The server of a region, if it has one."""
+        return next((server for server in self.servers if server.region == region), None)
+
+
+def address(text: str) -> tuple[str, int]:
+    """`host:port` as its two parts; `ValueError` says what it should look like."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or not 1 <= int(port) <= 65_535:
+        raise ValueError(f"{text!r} is no address; write host:port, as in db.example.org:3306")
+    return host.strip("[]"), int(port)
+
+
+def mistakes(
+    databases: Databases | None, regions: Collection[str], tunnels_to: str | None
+) -> Iterator[tuple[Path_, str]]:
+    """Everything wrong with `databases` for a fleet of `regions` whose tunnels lead to one, as key path and remedy."""
+    if databases is None:
+        return
+    if databases.server(databases.master) is None:
+        yield ("databases", "master"), f"{databases.master!r} has no [[databases.servers]]; add one"
+    if tunnels_to not in (None, databases.master):
+        yield ("databases", "master"), f"the tunnels lead to {tunnels_to}: name the same region in both"
+    if databases.heal == "full" and databases.admin_secret is None:
+        yield ("databases", "heal"), "full needs admin_secret: the watcher's user may not start replication"
+    yield from _spans(databases)
+    yield from _servers(databases.servers, regions)
+
+
+def _spans(databases: Databases) -> Iterator[tuple[Path_, str]]:
+    if not 5 <= databases.lag_alarm <= 86_400:
+        yield ("databases", "lag_alarm"), "must lie between 5s and 1d"
+    if not SHORTEST_STALE <= databases.stale <= 86_400:
+        yield ("databases", "stale"), "must lie between 3m and 1d: heartbeats are a minute apart"
+    if not 1 <= databases.timeout <= 10:
+        yield ("databases", "timeout"), "must lie between 1s and 10s: a hung server costs it more than once"
+    if databases.ca is not None and databases.tls != "required":
+        yield ("databases", "ca"), 'only used with tls = "required": nothing else looks at certificates'
+
+
+def _servers(servers: tuple[Server, ...], regions: Collection[str]) -> Iterator[tuple[Path_, str]]:
+    count = Counter(server.region for server in servers)
+    for number, server in enumerate(servers):
+        at: Path_ = ("databases", "servers", number)
+        if server.region not in regions:
+            yield (*at, "region"), f"{server.region!r} is no region of this fleet"
+        if count[server.region] > 1:
+            yield (*at, "region"), f"{server.region} has more than one server; name the one that counts"
+        for key in ("away", "source"):
+            yield from (((*at, key), wrong) for wrong in _address(getattr(server, key)))
+
+
+def _address(text: str | None) -> Iterator[str]:
+    try:
+        if text is not None:
+            address(text)
+    except ValueError as error:
+        yield str(error)

@@ -1,0 +1,49 @@
+"""The way to a server from here: its place, and whose password opens it."""
+
+from collections.abc import Callable
+from functools import cache
+
+from chalicelib.context import RegionContext
+from chalicelib.control import Rejected
+from chalicelib.databases.config import Databases, address
+from chalicelib.databases.secrets import Secrets
+from chalicelib.databases.state import Look
+from chalicelib.mysql.connection import DatabaseError, Place
+from chalicelib.mysql.server import Server, SqlServer
+
+# Site, region of the server, and whether as the user that may change things.
+Reach = Callable[[RegionContext, str, bool], Server]
+
+
+def settings_of(site: RegionContext) -> Databases:
+    """The fleet's settings; refused if it has none."""
+    if site.fleet.databases is None:
+        raise Rejected("fleet.toml has no [databases]; add it, see docs/fleet.md")
+    return site.fleet.databases
+
+
+@cache
+def _secrets(region: str) -> Secrets:
+    return Secrets(region)
+
+
+def reach(site: RegionContext, region: str, admin: bool) -> Server:
+    """The server of `region` as it is reached from here. Logins come from this region's Secrets Manager: another's may
+    be gone with it."""
+    settings = settings_of(site)
+    server = settings.server(region)
+    name = settings.admin_secret if admin else settings.secret
+    if server is None or name is None:
+        raise Rejected(f"{region}: fleet.toml has no [[databases.servers]]" if server is None else
+                      "fleet.toml has no admin_secret, so nothing can be changed; see docs/databases.md")
+    host, port = address(server.away) if server.away and region != site.region else (server.host, server.port)
+    place = Place(region, host, port, server.tls_name or "")
+    return SqlServer(place, settings, lambda denied: _secrets(site.region).login(name, denied), site.root, site.clock)
+
+
+def look(server: Server) -> Look:
+    """What the server says, or why it does not."""
+    try:
+        return server.read_status()
+    except DatabaseError as error:
+        return error.trouble

@@ -1,0 +1,181 @@
+"""What each minute of the watch and of healing does, and why. Pure. What is done by hand is decided in `byhand.py`."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from chalicelib.databases.decide import conditions, repair
+from chalicelib.databases.decide.lag import lag
+from chalicelib.databases.observation import FleetDatabases, RepairObservation, WatchObservation
+from chalicelib.databases.state import (
+    AlertState,
+    RegionReport,
+    RepairState,
+    ServerError,
+    ServerStatus,
+    WatchState,
+    body,
+    reported,
+)
+from chalicelib.plan import Action, Plan
+
+# People are told of the same thing again after so long (s).
+AGAIN = 3600
+_HERE = "database"
+
+
+def watch(saw: WatchObservation, now: int, id: str) -> Plan:
+    """One minute of the watch: fence first, then what others read and the heartbeat, then people."""
+    around, look = saw.around, saw.look
+    if around.server is None:
+        return Plan(notes=(f"{around.region} has no [[databases.servers]]: there is nothing to watch",))
+    if look is None:
+        return Plan(notes=("this minute has been watched",))
+    found = dict(conditions.conditions(around, look, now))
+    episodes = _episodes(saw.memory.episodes, found, now)
+    memory = WatchState(id, now // 60, episodes, saw.memory.heartbeats, around.master)
+    told = [kind for kind in found if episodes[kind].told == now]
+    return Plan((
+        *_fence(around, look),
+        *_rejoin(around, look),
+        _act("claim-state", around.region, "what is about to be done",
+             {"version": saw.version, "memory": body(memory)}),
+        _ready(around, look),
+        _report(around, look),
+        *(_alert(kind, around.region, found[kind]) for kind in told)), notes=tuple(found.values()))
+
+
+def _episodes(known: dict[str, AlertState], found: dict[str, str], now: int) -> dict[str, AlertState]:
+    """Told once as it begins and again after an hour; forgotten when it ends."""
+    episodes = {}
+    for kind in found:
+        old = known.get(kind)
+        due = old is None or now - old.told >= AGAIN
+        episodes[kind] = AlertState(old.since if old else now, now if due or old is None else old.told)
+    return episodes
+
+
+def _fence(around: FleetDatabases, look: ServerStatus | ServerError) -> Iterator[Action]:
+    if conditions.must_fence(around, look) and around.settings.admin_secret:
+        yield Action("fence", around.region, f"{around.master.region} has the master, term {around.master.term}",
+                     {"region": around.region, "version": around.version})
+
+
+def _rejoin(around: FleetDatabases, look: ServerStatus | ServerError) -> Iterator[Action]:
+    if conditions.rejoined(around, look):
+        yield Action("rejoin", around.region, f"replicates from {around.master.region} now: no longer fenced",
+                     {"version": around.version})
+
+
+def _ready(around: FleetDatabases, look: ServerStatus | ServerError) -> Action:
+    verdict = conditions.ready(around, look)
+    behind = lag(look, around.master.region, around.reports.get(around.master.region)) if isinstance(
+        look, ServerStatus) and around.region != around.master.region else None
+    facts = {"ready": verdict.ready, "why": verdict.why, "master": around.master.region, "term": around.master.term,
+             "lag": behind.at_most if behind else None, "at": around.at}
+    return _act("publish-readiness", around.region, verdict.why, facts)
+
+
+def _report(around: FleetDatabases, look: ServerStatus | ServerError) -> Action:
+    """What other regions are to know; the heartbeat is written on the way where it belongs."""
+    term, facts = around.master.term, {"beat": False, "gauges": {}}
+    if isinstance(look, ServerStatus):
+        report = reported(look, term, around.region in around.master.fenced)
+        facts = {"beat": beats(around, look), "gauges": _gauges(around, look)}
+    else:
+        # What it had when it last answered is all that others may ever learn of it.
+        last = around.reports.get(around.region) or RegionReport(around.at, False)
+        report = msgspec.structs.replace(last, at=around.at, reachable=False, term=term, fenced=False)
+    return _act("publish-report", around.region, "what other regions are to know", facts | {"report": body(report)})
+
+
+def beats(around: FleetDatabases, look: ServerStatus) -> bool:
+    """Whether the heartbeat is written here: on the master alone, and never on a server that replicates."""
+    return around.master.may_write(around.region) and not look.read_only and look.replication is None
+
+
+def _gauges(around: FleetDatabases, look: ServerStatus) -> dict[str, float]:
+    if look.replication is None:
+        return {}
+    report = around.reports.get(around.master.region)
+    behind = lag(look, around.master.region, report)
+    known = {"ReplicaLagAtLeast": behind.at_least, "ReplicaLagAtMost": behind.at_most}
+    running = (look.replication.io.state == "running") + (look.replication.sql.state == "running")
+    return {name: value for name, value in known.items() if value is not None} | {
+        "ReplicaTransactionsMissing": float(conditions.missing_gtids(look, report).count),
+        "ReplicaThreadsRunning": float(running),
+    }
+
+
+def heal(sick: RepairObservation, now: int, id: str) -> Plan:
+    """One minute of healing: a thread started again, a replica pointed at the new master, or why not."""
+    around, look = sick.around, sick.look
+    if around.server is None or around.settings.heal == "off":
+        return Plan(notes=("no server here" if around.server is None else 'heal = "off" in fleet.toml',))
+    if look is None:
+        return Plan(notes=("this minute has been decided",))
+    if isinstance(look, ServerError):
+        return Plan(notes=(str(look),))
+    if conditions.wrong_source(around, look):
+        return _follow(sick, look, now, id)
+    verdict = repair.judge(sick, look, now)
+    if verdict.told:
+        return _tell(sick, verdict.told, now, id)
+    if not verdict.threads:
+        return _rest(sick, look, verdict.why, now, id)
+    action = Action("restart", around.region, verdict.why, {"threads": list(verdict.threads)})
+    return _mend(sick, action, now, id)
+
+
+def _mend(sick: RepairObservation, action: Action, now: int, id: str) -> Plan:
+    if sick.around.settings.heal == "observe":
+        return Plan(notes=(f'would {action.kind} ({action.reason}), but heal = "observe" in fleet.toml',))
+    repairs = repair.record_restart(sick.repairs, now)
+    return Plan((_repairs(sick, repairs, now, id), action))
+
+
+def _follow(sick: RepairObservation, look: ServerStatus, now: int, id: str) -> Plan:
+    around = sick.around
+    reasons = (repair.repair_forbidden(around), repair.may_follow(around, look), repair.tunnels(sick),
+               repair.budget_exhausted(sick.repairs, now))
+    if why := next(filter(None, reasons), ""):
+        return Plan(notes=(f"still replicates from a server that is not the master, and is left there: {why}",))
+    host, port = conditions.source_of(around.settings, around.region, around.master.region)
+    return _mend(sick, Action("change-source", around.region, f"{around.master.region} has become the master",
+                              {"host": host, "port": port}), now, id)
+
+
+def _tell(sick: RepairObservation, text: str, now: int, id: str) -> Plan:
+    told = sick.repairs.told.get(_HERE, 0)
+    if now - told < AGAIN:
+        return Plan(notes=(text,))
+    repairs = msgspec.structs.replace(sick.repairs, told={_HERE: now}, healthy_since=0)
+    return Plan((_repairs(sick, repairs, now, id), _alert("ReplicationBroken", sick.around.region, text)))
+
+
+def _rest(sick: RepairObservation, look: ServerStatus, why: str, now: int, id: str) -> Plan:
+    runs = look.replication is not None and not repair.stopped(look)
+    rested = repair.record_healthy(sick.repairs, now) if runs else sick.repairs
+    if (
+        rested.cooldown_seconds == sick.repairs.cooldown_seconds
+        and bool(rested.healthy_since) == bool(sick.repairs.healthy_since)
+        and not sick.repairs.told
+    ):
+        return Plan(notes=(why,))
+    repairs = msgspec.structs.replace(rested, told={} if runs else sick.repairs.told)
+    return Plan((_repairs(sick, repairs, now, id),), notes=(why,))
+
+
+def _repairs(sick: RepairObservation, repairs: RepairState, now: int, id: str) -> Action:
+    memory = msgspec.structs.replace(repairs, turn=id, minute=now // 60)
+    return _act("claim", sick.around.region, "what is about to be done",
+                {"version": sick.version, "repairs": body(memory)})
+
+
+def _act(kind: str, target: str, reason: str, facts: dict[str, Any]) -> Action:
+    return Action(kind, target, reason, facts, unaudited=True)
+
+
+def _alert(kind: str, region: str, text: str) -> Action:
+    return Action("alert", region, text, {"kind": kind})

@@ -1,0 +1,181 @@
+"""What a minute of the watch concludes: whether the region's database is ready, and what people must know. Pure."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from chalicelib.databases.config import Databases, address
+from chalicelib.databases.decide.lag import Lag, beating, lag
+from chalicelib.databases.observation import FleetDatabases
+from chalicelib.databases.state import FRESH, PrimaryRecord, RegionReport, ReplicaStatus, ServerError, ServerStatus
+from chalicelib.mysql import gtid
+from chalicelib.mysql.gtid import GtidSet
+
+# A promotion that has not ended by then (s) was interrupted.
+_UNFINISHED = 600
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """Whether the application may use the region's database, and why (not)."""
+
+    ready: bool
+    why: str
+
+
+def ready(around: FleetDatabases, look: ServerStatus | ServerError) -> Ready:
+    """The verdict about the region's server.
+
+    A replica is ready while it surely lags less than `stale`. When the heart itself stands still, all replicas would be
+    stale at once: then Seconds_Behind is believed while both threads run.
+    """
+    if isinstance(look, ServerError):
+        return Ready(False, str(look))
+    if around.region == around.master.region:
+        return _master_ready(around.master, look)
+    behind = lag(look, around.master.region, around.reports.get(around.master.region))
+    if around.region in around.master.fenced and look.replication is None:
+        return Ready(False, f"was the master until term {around.master.term}, and does not replicate")
+    if behind.at_most is None:
+        return Ready(False, "how far it is behind is not known: no heartbeat, and replication does not run")
+    if behind.at_most >= around.settings.stale:
+        return Ready(False, f"may be {_seconds(behind.at_most)} behind, {around.settings.stale} s are allowed")
+    return Ready(True, f"at most {_seconds(behind.at_most)} behind, by {behind.by}")
+
+
+def _master_ready(master: PrimaryRecord, look: ServerStatus) -> Ready:
+    if not master.may_write(look.region):
+        return Ready(False, "is fenced: another region is to become the master")
+    if look.read_only:
+        return Ready(False, "is the master, but read-only")
+    return Ready(True, "is the master")
+
+
+def must_fence(around: FleetDatabases, look: ServerStatus | ServerError) -> bool:
+    """Whether the server takes writes that belong elsewhere: to be fenced at once.
+
+    Only once there has been a promotion: before the first one fleet.toml may be mistaken, and people are only told.
+    """
+    if isinstance(look, ServerError) or look.read_only or not around.sure:
+        return False
+    master = around.master
+    return (master.term > 0 or bool(master.fenced)) and not master.may_write(around.region)
+
+
+def rejoined(around: FleetDatabases, look: ServerStatus | ServerError) -> bool:
+    """Whether a fenced server has become a replica of the master: its fence has served, and healing may touch it."""
+    master, report = around.master, around.reports.get(around.master.region)
+    if not isinstance(look, ServerStatus) or look.replication is None or report is None or not around.sure:
+        return False
+    runs = look.replication.io.state == look.replication.sql.state == "running"
+    return (around.region in master.fenced and around.region != master.region and master.promotion is None and runs
+            and look.read_only and bool(report.id) and look.replication.source == report.id)
+
+
+def conditions(around: FleetDatabases, look: ServerStatus | ServerError, now: int) -> Iterator[tuple[str, str]]:
+    """What is wrong, as kind and text."""
+    promotion = around.master.promotion
+    if promotion and now - promotion.began > _UNFINISHED:
+        yield "PromotionUnfinished", (f"the promotion of {promotion.to} has got to {promotion.step!r} and no further; "
+                                      f"run databases.promote again, it goes on from there")
+    if must_fence(around, look) and isinstance(look, ServerStatus):
+        done = "it is fenced at once" if around.settings.admin_secret else "SET GLOBAL read_only = 1 there by hand"
+        yield "SplitBrain", (f"{around.region} takes writes that belong to {around.master.region} (term "
+                             f"{around.master.term}): {done}{divergence(around.master, look)}")
+    if isinstance(look, ServerError):
+        yield "DatabaseUnreachable", str(look)
+    elif around.region == around.master.region:
+        yield from _of_master(around, look)
+    else:
+        yield from _of_replica(around, look)
+
+
+def _of_master(around: FleetDatabases, look: ServerStatus) -> Iterator[tuple[str, str]]:
+    if look.heartbeat_error:
+        yield "HeartbeatMissing", look.heartbeat_error
+    if look.read_only and around.master.may_write(around.region):
+        yield "MasterReadOnly", (f"{around.region} has the master (term {around.master.term}), but it is read-only, as "
+                                 "after a restart; databases.promote for this same region opens it")
+    if look.replication and around.master.may_write(around.region):
+        yield "MasterReplicates", (f"the master in {around.region} is itself a replica of {look.replication.host}; "
+                                   "correct master in fleet.toml, or run databases.promote")
+
+
+def _of_replica(around: FleetDatabases, look: ServerStatus) -> Iterator[tuple[str, str]]:
+    if not look.read_only and not must_fence(around, look):
+        yield "ReplicaWritable", (f"the replica in {around.region} takes writes; SET GLOBAL read_only = 1 there, and "
+                                  "in its configuration")
+    if look.replication is None:
+        yield "NotReplicating", f"the server in {around.region} is no replica: it gets nothing from the master"
+        return
+    yield from stopped(around.region, look.replication)
+    if where := wrong_source(around, look):
+        yield "WrongSource", f"still replicates from {where}, which is not the master; databases.heal re-points it"
+    report = around.reports.get(around.master.region)
+    if look.heartbeat_error:
+        yield "HeartbeatMissing", look.heartbeat_error
+    elif around.sure and (report is None or not beating(report, around.at + report.skew)):
+        yield "NoHeartbeat", (f"{around.master.region} has written no heartbeat for {FRESH} s or more: look at "
+                              "databases.watch there; lag is not known until it beats again")
+    yield from _late(around.settings, lag(look, around.master.region, report), look.replication)
+
+
+def divergence(master: PrimaryRecord, look: ServerStatus) -> str:
+    """What an old master has that the new one had not when it was opened."""
+    more = gtid.subtract(master.position, look.executed_gtids) if master.position else GtidSet()
+    if not more:
+        return ""
+    return f"; it has up to {more.count} transactions that the new master never got: {more}"[:600]
+
+
+def stopped(region: str, replication: ReplicaStatus) -> Iterator[tuple[str, str]]:
+    """The threads that stand still, each with its last error."""
+    for name, thread in (("IO", replication.io), ("SQL", replication.sql)):
+        if thread.state == "stopped":
+            error = f"error {thread.errno}: {thread.error}" if thread.errno else "without an error: somebody stopped it"
+            yield f"{name}ThreadStopped", f"the {name} thread in {region} stands still, {error}"
+
+
+def wrong_source(around: FleetDatabases, look: ServerStatus) -> str:
+    """The server from which the replica still replicates although it is not the master, by its address or its id.
+
+    Before the first promotion it is as somebody has set it up.
+    """
+    replication = look.replication
+    for server in around.settings.servers:
+        if replication and around.master.term and server.region not in (around.region, around.master.region):
+            places = {(server.host, server.port)} | ({address(server.away)} if server.away else set())
+            report = around.reports.get(server.region)
+            same = bool(report and report.id and report.id == replication.source)
+            if same or (replication.host, replication.port) in places:
+                return f"{replication.host}:{replication.port} ({server.region})"
+    return ""
+
+
+def source_of(settings: Databases, region: str, master: str) -> tuple[str, int]:
+    """Where the replica of `region` finds the master of region `master`: the tunnels' own address, or the server's."""
+    own, server = settings.server(region), settings.server(master)
+    if own and own.source:
+        return address(own.source)
+    if server is None:
+        raise ValueError(f"{master} has no [[databases.servers]]")
+    return address(server.away) if server.away else (server.host, server.port)
+
+
+def _late(settings: Databases, behind: Lag, replication: ReplicaStatus) -> Iterator[tuple[str, str]]:
+    errors = "; ".join(thread.error for thread in (replication.io, replication.sql) if thread.error)
+    tail = f"; IO thread {replication.io.state}, SQL thread {replication.sql.state}" + (f": {errors}" if errors else "")
+    if behind.at_least is not None and behind.at_least >= settings.lag_alarm:
+        yield "ReplicaLag", f"at least {_seconds(behind.at_least)} behind the master, by {behind.by}{tail}"
+    if behind.at_most is not None and behind.at_most >= settings.stale:
+        yield "ReplicaStale", f"may be {_seconds(behind.at_most)} behind: the region's database is not ready{tail}"
+
+
+def missing_gtids(state: ServerStatus, report: RegionReport | None) -> GtidSet:
+    """What the master had when its region last reported, and this server has not."""
+    if report is None or not report.executed_gtids:
+        return GtidSet()
+    return gtid.subtract(state.executed_gtids, report.executed_gtids)
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.0f} s"

@@ -1,0 +1,129 @@
+"""What is done by hand: tuning, fencing, promoting, and the report. Pure."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from chalicelib.databases.decide import conditions, promotion, repair
+from chalicelib.databases.observation import PromotionObservation, ServerObservation
+from chalicelib.databases.state import ServerError, ServerStatus, body
+from chalicelib.mysql import dialect, gtid
+from chalicelib.plan import Action, Plan
+
+_RDS = ("a server of Amazon RDS cannot be fenced by SQL: its read_only belongs to the parameter group. Promote with "
+        "PromoteReadReplica of RDS, then name the region as master in fleet.toml; see docs/databases.md")
+_HOW = {"set-read-only": "read-only, and its writers cut off", "proof": "its own watch has closed it",
+        "forced": "cannot be closed, and is passed over as forced"}
+
+
+def tune(one: ServerObservation) -> Plan:
+    """Sets what makes recovery fast, while replication is well: MariaDB fetches anew what was not applied."""
+    look = one.look
+    if not isinstance(look, ServerStatus) or look.replication is None:
+        return Plan(
+            rejected_because=str(look or f"{one.around.region} has no server")
+            if not isinstance(look, ServerStatus)
+            else f"the server in {one.around.region} is no replica: there is nothing to tune"
+        )
+    missing = untuned(look)
+    if not missing:
+        return Plan(notes=("all is set already",))
+    if one.around.settings.flavour == "rds":
+        return Plan(rejected_because=f"Amazon RDS takes these in its parameter group and on its own terms: {missing}")
+    if why := repair.repair_forbidden(one.around):
+        return Plan(rejected_because=why)
+    if repair.stopped(look) or look.replication.io.state != "running":
+        return Plan(rejected_because="replication does not run: heal it first, tuning restarts it")
+    return Plan((Action("tune", one.around.region, "replication recovers in seconds instead of minutes", missing),))
+
+
+def untuned(look: ServerStatus) -> dict[str, Any]:
+    """What could be better, each with its value and the better one."""
+    replication = look.replication
+    found: dict[str, tuple[float | None, int]] = {"replica_net_timeout": (look.replica_net_timeout,
+                                                                          dialect.NET_TIMEOUT)}
+    if replication:
+        found["connect_retry"] = (replication.connect_retry, dialect.CONNECT_RETRY)
+        if replication.heartbeat is not None:
+            found["heartbeat_period"] = (replication.heartbeat, dialect.HEARTBEAT)
+    return {name: {"is": value, "better": better} for name, (value, better) in found.items() if value != better}
+
+
+def fence(one: ServerObservation) -> Plan:
+    """Closes this region's server by hand: the proof that a promotion elsewhere waits for."""
+    around, region = one.around, one.around.region
+    if not isinstance(one.look, ServerStatus):
+        return Plan(rejected_because=str(one.look or f"{region} has no server"))
+    if around.settings.flavour == "rds":
+        return Plan(rejected_because=_RDS)
+    fenced = tuple(sorted({*around.master.fenced, region}))
+    master = msgspec.structs.replace(around.master, fenced=fenced)
+    return Plan((Action("record-fence", region, "nobody may write here; paths to it are not restored",
+                        {"version": around.version, "master": body(master)}),
+                 Action("set-read-only", region, "read-only, and its writers cut off", {"term": master.term})),
+                notes=(f"to open it again: databases.promote of {region}",))
+
+
+def promote(throne: PromotionObservation) -> Plan:
+    """The promotion, step by step; the plan's digest stays as long as the same would be done."""
+    if throne.around.settings.flavour == "rds" or not throne.around.settings.admin_secret:
+        return Plan(rejected_because=_RDS if throne.around.settings.flavour == "rds" else
+                    "databases.promote needs admin_secret in fleet.toml, see docs/databases.md")
+    try:
+        choice = promotion.choose(throne)
+    except promotion.Refusal as refusal:
+        return Plan(rejected_because=str(refusal))
+    return Plan(tuple(_steps(throne, choice)), notes=choice.notes, report=_positions(throne))
+
+
+def _steps(throne: PromotionObservation, choice: promotion.Choice) -> Iterator[Action]:
+    master, to = throne.around.master, choice.to
+    term = choice.claim.term if choice.claim else master.term
+    facts: dict[str, Any] = {"to": to, "term": term, "forced": choice.forced}
+    if choice.claim:
+        yield Action("claim", to, f"term {term}: {choice.old} hands over to {to}",
+                     facts | {"version": throne.around.version, "master": body(choice.claim)})
+    for region, how in choice.close.items():
+        reason = f"{_HOW[how]}: {choice.forced}" if how == "forced" else _HOW[how]
+        yield Action("set-read-only", region, reason, facts | {"how": how})
+    yield Action("apply-relay-log", to, "applies all that it has received", facts | {"old": choice.old})
+    yield Action("set-writable", to, "becomes the master", facts)
+    for region in choice.follow:
+        host, port = conditions.source_of(throne.around.settings, region, to)
+        where = {"host": host, "port": port, "id": _id(throne, to)}
+        yield Action("change-source", region, f"replicates from {to}", facts | where)
+    yield Action("finish", to, f"{to} has the master", facts)
+
+
+def _id(throne: PromotionObservation, region: str) -> str:
+    look = throne.looks[region]
+    return look.id if isinstance(look, ServerStatus) else ""
+
+
+def _positions(throne: PromotionObservation) -> dict[str, Any]:
+    return {
+        region: str(look)
+        if isinstance(look, ServerError)
+        else {
+            "has": str(look.executed_gtids),
+            "received": str(gtid.subtract(look.executed_gtids, look.retrieved_gtids)),
+            "read_only": look.read_only,
+            "replicates": look.replication is not None,
+        }
+        for region, look in throne.looks.items()
+    }
+
+
+def status(one: ServerObservation, now: int) -> Plan:
+    """What is known of every region, and what could be better here."""
+    around, look = one.around, one.look
+    own: dict[str, Any] = {}
+    if look is not None:
+        verdict = conditions.ready(around, look)
+        own = {"ready": verdict.ready, "why": verdict.why, "problems": dict(conditions.conditions(around, look, now)),
+               "untuned": untuned(look) if isinstance(look, ServerStatus) and look.replication else {}}
+    regions = {region: {"age": round(around.at - report.at), "reachable": report.reachable,
+                        "read_only": report.read_only, "has": str(report.executed_gtids)}
+               for region, report in sorted(around.reports.items())}
+    return Plan(report={"master": body(around.master), "sure": around.sure, "here": own, "regions": regions})

@@ -1,0 +1,210 @@
+"""Which replica becomes the master, whether it may, and what could be lost. Pure.
+
+The order is: claim the next term, close every other server that may take writes, let the chosen one apply what it
+has, open it, point the rest at it. While an old master may still be written to nothing is opened, unless a person says
+why.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+import msgspec
+
+from chalicelib.databases.observation import PromotionObservation
+from chalicelib.databases.state import FRESH, PrimaryRecord, Promotion, ServerError, ServerStatus
+from chalicelib.mysql import gtid
+from chalicelib.mysql.gtid import GtidSet
+
+How = Literal["set-read-only", "proof", "forced"]
+
+
+class Refusal(Exception):
+    """It may not be done as asked; the text says why and what to do."""
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """What is to be done: `close` says of each region that may take writes how it is made sure that it does not.
+
+    `claim` is the master item to write first, `None` to go on with the promotion that is under way. `notes` are for
+    whoever decides.
+    """
+
+    to: str
+    old: str
+    close: dict[str, How]
+    follow: tuple[str, ...]
+    claim: PrimaryRecord | None
+    forced: str
+    notes: tuple[str, ...]
+
+
+def choose(throne: PromotionObservation) -> Choice:
+    """The promotion to carry out; raises `Refusal`."""
+    master = throne.around.master
+    resumed = master.promotion if master.promotion and throne.to in ("", master.promotion.to) else None
+    old = resumed.old if resumed else master.region
+    to = resumed.to if resumed else throne.to or best(throne, old)
+    forced = throne.force or (resumed.forced if resumed else "")
+    chosen = validated_candidate(throne, to, old, bool(resumed))
+    close = dict(_close(throne, to, old, forced))
+    notes = list(_notes(throne, chosen, to, old, close))
+    if not resumed:
+        notes += _stuck(chosen, forced)
+        notes += _ahead(throne, chosen, old, forced)
+    follow = tuple(region for region, look in throne.looks.items()
+                   if region not in (to, old) and isinstance(look, ServerStatus) and look.replication)
+    claim = None if resumed else _claim(throne, to, old, close, forced)
+    return Choice(to, old, close, follow, claim, forced, tuple(notes))
+
+
+def best(throne: PromotionObservation, old: str) -> str:
+    """The replica that has most; of equals the first of the fleet's order."""
+    fit_ones = {region: gtids_after_promotion(look) for region, look in throne.looks.items()
+                if region != old and isinstance(look, ServerStatus) and not promotion_blocker(look)}
+    if not fit_ones:
+        said = "; ".join(f"{region}: {look if isinstance(look, ServerError) else promotion_blocker(look)}"
+                         for region, look in throne.looks.items() if region != old)
+        raise Refusal(f"no replica can become the master ({said or 'there is none'})")
+    first = gtid.most_advanced(fit_ones)
+    if not first:
+        raise Refusal(f"each of {', '.join(fit_ones)} has transactions that another lacks: look at them, then name the "
+                      'region to keep, {"region": "...", "force": "why"}')
+    return min(first, key=throne.around.order.index)
+
+
+def promotion_blocker(look: ServerStatus) -> str:
+    """Why a replica cannot become the master, if so."""
+    if look.replication is None:
+        return "does not replicate"
+    if not look.replication.gtid:
+        return "does not replicate by GTID"
+    if not look.log_bin or not look.log_updates:
+        return "has no binary log of what it replicates (log_bin and log_slave_updates)"
+    return ""
+
+
+def validated_candidate(throne: PromotionObservation, to: str, old: str, resumed: bool) -> ServerStatus:
+    """The server of `to`, if it can become (or remain) the master."""
+    look = throne.looks.get(to)
+    if look is None:
+        raise Refusal(f"{to!r} has no [[databases.servers]]; there are: {', '.join(throne.looks)}")
+    if isinstance(look, ServerError):
+        raise Refusal(f"{look}; a server that does not answer cannot become the master: name another region")
+    if to != old and not resumed and (why := promotion_blocker(look)):
+        raise Refusal(f"the server in {to} {why}")
+    return look
+
+
+def gtids_after_promotion(look: ServerStatus) -> GtidSet:
+    """What a replica will have when it is opened: what waits in its relay log counts only if it can be applied.
+
+    It cannot if the SQL thread has stopped with an error, nor on MariaDB if both threads stand still: starting either
+    empties the relay log.
+    """
+    replication = look.replication
+    if replication is None or replication.sql.state == "running":
+        return look.retrieved_gtids
+    both = replication.io.state == "stopped" and look.engine == "mariadb"
+    return look.executed_gtids if replication.sql.errno or both else look.retrieved_gtids
+
+
+def proven(throne: PromotionObservation, region: str) -> bool:
+    """Whether the own watch of a region that does not answer us has lately seen it fenced and read-only."""
+    report, master = throne.around.reports.get(region), throne.around.master
+    return bool(report and region in master.fenced and report.fenced and report.reachable and report.read_only
+                and report.term == master.term and throne.around.at - report.at <= FRESH)
+
+
+def _close(throne: PromotionObservation, to: str, old: str, forced: str) -> Iterator[tuple[str, How]]:
+    """Each region but the chosen one that takes writes, or may."""
+    under_way = throne.around.master.promotion
+    suspects = ({old} | ({under_way.to, under_way.old} if under_way else set())) - {to}
+    for region, look in throne.looks.items():
+        if isinstance(look, ServerStatus) and region != to and (region in suspects or not look.read_only):
+            yield region, "set-read-only"
+        elif isinstance(look, ServerError) and region in suspects:
+            if not proven(throne, region) and not forced:
+                raise Refusal(_unproven(region, look))
+            yield region, "proof" if proven(throne, region) else "forced"
+
+
+def _unproven(region: str, look: ServerError) -> str:
+    return (f"{look}: it may still be written to. Run databases.fence in {region} if its Lambda answers, and try again "
+            f'when its watch has confirmed; or, if you know that it is dead and stays so, say why: {{"force": "..."}}')
+
+
+def _stuck(chosen: ServerStatus, forced: str) -> Iterator[str]:
+    """What the chosen one has received and cannot apply: a reason to refuse."""
+    if not (unusable := gtid.subtract(gtids_after_promotion(chosen), chosen.retrieved_gtids)):
+        return
+    error = chosen.replication.sql.error if chosen.replication else ""
+    error = error or "both threads stand still, and MariaDB empties its relay log when one is started"
+    text = f"{chosen.region} has received {unusable} ({unusable.count} transactions) and cannot apply it ({error})"
+    if not forced:
+        raise Refusal(f'{text}; mend that first, or accept the loss: {{"force": "why"}}')
+    yield f"{text}: lost, as forced"
+
+
+def _ahead(throne: PromotionObservation, chosen: ServerStatus, old: str, forced: str) -> Iterator[str]:
+    """What others have that the chosen one lacks: a reason to refuse."""
+    mine = gtids_after_promotion(chosen)
+    for region, more in _more(throne, chosen, mine, old):
+        text = f"{region} has {more} ({more.count} transactions), which {chosen.region} lacks"
+        if not forced:
+            raise Refusal(f'{text}; mend replication first, choose {region}, or accept the loss: {{"force": "why"}}')
+        yield f"{text}: lost, as forced"
+
+
+def _more(throne: PromotionObservation, chosen: ServerStatus, mine: GtidSet, old: str) -> Iterator[tuple[str, GtidSet]]:
+    if (
+        isinstance(throne.looks.get(old), ServerStatus)
+        and chosen.replication
+        and chosen.replication.io.state == "running"
+    ):
+        # All that others have came from the old master: once that is closed the rest is waited for.
+        return
+    for region, look in throne.looks.items():
+        report = throne.around.reports.get(region)
+        has = look.retrieved_gtids if isinstance(look,
+                                                 ServerStatus) else report.retrieved_gtids if report else GtidSet()
+        if region != chosen.region and (more := gtid.subtract(mine, has)):
+            yield region, more
+
+
+def _notes(
+    throne: PromotionObservation, chosen: ServerStatus, to: str, old: str, close: Mapping[str, How]
+) -> Iterator[str]:
+    waiting = gtid.subtract(chosen.executed_gtids, gtids_after_promotion(chosen))
+    if waiting:
+        yield f"{to} has still to apply {waiting.count} transactions that it has received"
+    if to != old:
+        yield loss(throne, chosen, old)
+    for region, look in throne.looks.items():
+        if isinstance(look, ServerError) and region not in close:
+            yield f"{look}; databases.heal in {region} re-points it when it is there again"
+        if close.get(region) == "forced":
+            yield f"{region} could not be fenced: whatever is written there from now on is lost when it comes back"
+
+
+def loss(throne: PromotionObservation, chosen: ServerStatus, old: str) -> str:
+    """What the old master may have that nobody received: in GTIDs if it can be asked, as a span of time if not."""
+    look, report = throne.looks.get(old), throne.around.reports.get(old)
+    if isinstance(look, ServerStatus):
+        more = gtid.subtract(gtids_after_promotion(chosen), look.executed_gtids)
+        return (f"{old} answers: {more.count} transactions are under way, and waited for once it is closed" if more else
+                f"{old} answers: {chosen.region} has all that it has, nothing is lost")
+    known = gtid.subtract(gtids_after_promotion(chosen), report.executed_gtids) if report else GtidSet()
+    beat = chosen.heartbeats.get(old)
+    skew = report.skew if report else 0.0
+    span = f"at most what was written in the last {max(0.0, throne.around.at + skew - beat):.0f} s" if beat else \
+        "no heartbeat says how much at most"
+    sure = f"; of that, its watch had seen {known} ({known.count} transactions)" if known else ""
+    return f"{old} does not answer: what it had and nobody received cannot be known, {span}{sure}"
+
+
+def _claim(throne: PromotionObservation, to: str, old: str, close: Mapping[str, How], forced: str) -> PrimaryRecord:
+    """The item to write; its times are put in when it is, so that they do not change the plan's digest."""
+    master = throne.around.master
+    fenced = tuple(sorted({*master.fenced, *close, *({old} - {to})}))
+    return PrimaryRecord(master.region, master.term + 1, 0, fenced, Promotion(to, old, "claimed", 0, forced),
+                  master.position, master.lost)

@@ -1,0 +1,157 @@
+"""Whether a replication thread that stands still may be started again: the rules, one by one. Pure.
+
+Nothing here skips an event. What made a thread stop and would do so again, or needs an event to be skipped, is told to
+people and left alone.
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from chalicelib.databases.decide import conditions
+from chalicelib.databases.observation import FleetDatabases, RepairObservation
+from chalicelib.databases.state import FRESH, RepairState, ServerError, ServerStatus
+from chalicelib.mysql import gtid
+from chalicelib.mysql.gtid import GtidSet
+
+# Restarts in a window of so many seconds, and the cool-down after each, which doubles.
+BUDGET, WINDOW = 4, 600
+PAUSE, LONGEST = 60, 1800
+# Replication that has run for so long (s) is well: the cool-down begins anew.
+WELL = 600
+# The tunnels are judged every two seconds: an older verdict (s) is none.
+_VERDICT = 120
+
+# Errors of the SQL thread that pass by themselves: a lock was not had in time, a deadlock, the thread was killed, the
+# server was shutting down, the disk was full. Any other is about data, and the event would fail again.
+PASSING_SQL = frozenset({0, 1021, 1053, 1114, 1205, 1213, 1317, 1927})
+# Errors of the IO thread that speak of the way to the master, not of what it has: refused, lost, gone, too many
+# connections, shutting down. 1236 (purged logs), 1045 (denied) and 1593 (ids) do not pass.
+PASSING_IO = frozenset({0, 1040, 1053, 1158, 1159, 1160, 1161, 1317, 1927, 2002, 2003, 2005, 2006, 2013, 2026, 2055})
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """The threads to start (`IO`, `SQL`), or why not. `told` is for people: only they can help."""
+
+    threads: tuple[str, ...] = ()
+    why: str = ""
+    told: str = ""
+
+
+def judge(sick: RepairObservation, look: ServerStatus, now: int) -> Verdict:
+    """What to do about a replica."""
+    threads = stopped(look)
+    if not threads:
+        return Verdict(why="replication runs")
+    for text in permanent_errors(look):
+        return Verdict(why="an error that a restart does not mend", told=text)
+    for reason in (repair_forbidden(sick.around), tunnels(sick), relay_log_loss_risk(sick, look),
+                   budget_exhausted(sick.repairs, now)):
+        if reason:
+            return Verdict(why=reason)
+    return Verdict(threads, "; ".join(text for _, text in _stopped(sick.around.region, look)))
+
+
+def stopped(look: ServerStatus) -> tuple[str, ...]:
+    """The threads that stand still."""
+    if look.replication is None:
+        return ()
+    both = (("IO", look.replication.io), ("SQL", look.replication.sql))
+    return tuple(name for name, thread in both if thread.state == "stopped")
+
+
+def permanent_errors(look: ServerStatus) -> Iterator[str]:
+    """What each thread says that stopped for a reason that stays."""
+    if look.replication is None:
+        return
+    for name, thread, passing in (("IO", look.replication.io, PASSING_IO), ("SQL", look.replication.sql, PASSING_SQL)):
+        if thread.state == "stopped" and thread.errno not in passing:
+            yield (f"the {name} thread in {look.region} stopped with error {thread.errno}: {thread.error}; nothing is "
+                   "skipped: compare the data with the master's, or make the replica anew")
+
+
+def repair_forbidden(around: FleetDatabases) -> str:
+    """Why nobody may touch replication now, if so."""
+    if not around.sure:
+        return "the coordination table does not answer: who the master is is not known"
+    if around.master.promotion:
+        return f"{around.master.promotion.to} is being promoted, which stops and starts threads itself"
+    if around.region in around.master.fenced:
+        return f"{around.region} is fenced"
+    if around.region == around.master.region:
+        return f"{around.region} is the master"
+    return ""
+
+
+def tunnels(sick: RepairObservation) -> str:
+    """Why the way to the master is not known to be there, if so: a restart without it only spends the budget."""
+    if sick.tunnels is None:
+        return "nobody has judged the tunnels yet" if sick.tunnelled else ""
+    up, slots, at = sick.tunnels
+    age = sick.around.at - at
+    if age > _VERDICT:
+        return f"the tunnels were last judged {age:.0f} s ago"
+    return "" if up else f"none of the {slots} tunnels is up"
+
+
+def unapplied_gtids(look: ServerStatus) -> GtidSet:
+    """What a restart of the threads would throw away.
+
+    With GTIDs, MariaDB empties its relay log when either thread is started while both stand still, and fetches anew
+    from the master. If that is gone, whatever was received and not applied is gone, too.
+    """
+    if look.engine != "mariadb" or look.replication is None or len(stopped(look)) < 2:
+        return GtidSet()
+    return gtid.subtract(look.executed_gtids, look.retrieved_gtids)
+
+
+def relay_log_loss_risk(sick: RepairObservation, look: ServerStatus) -> str:
+    """Why a restart could lose what was received, if so: the master must be seen to have it still, just now.
+
+    What its region reported a minute ago is not enough: it may have died since.
+    """
+    unapplied = unapplied_gtids(look)
+    if not unapplied or (
+        isinstance(sick.master, ServerStatus) and gtid.is_subset(sick.master.executed_gtids, look.retrieved_gtids)
+    ):
+        return ""
+    why = sick.master if isinstance(sick.master, ServerError) else "it says otherwise"
+    return (f"{unapplied} is received and not applied, and a restart would throw it away; the master is not seen to "
+            f"have it: {why}")
+
+
+def budget_exhausted(repairs: RepairState, now: int) -> str:
+    """Why it is too soon for another restart, if so."""
+    recent = [when for when in repairs.restarts if when > now - WINDOW]
+    if len(recent) >= BUDGET:
+        return f"{BUDGET} restarts within {WINDOW // 60} minutes did not help"
+    return f"cooling down until {repairs.cooldown_until}" if now < repairs.cooldown_until else ""
+
+
+def record_restart(repairs: RepairState, now: int) -> RepairState:
+    """The memory with a restart at `now`: the next one waits twice as long as the last."""
+    pause = min(LONGEST, repairs.cooldown_seconds * 2) if repairs.cooldown_seconds else PAUSE
+    restarts = tuple(when for when in repairs.restarts if when > now - WINDOW)
+    return msgspec.structs.replace(repairs, restarts=(*restarts, now), cooldown_until=now + pause,
+                                   cooldown_seconds=pause, healthy_since=0)
+
+
+def record_healthy(repairs: RepairState, now: int) -> RepairState:
+    """The memory after a minute in which replication ran."""
+    well = repairs.healthy_since or now
+    pause = 0 if now - well >= WELL else repairs.cooldown_seconds
+    return msgspec.structs.replace(repairs, healthy_since=well, cooldown_seconds=pause)
+
+
+def may_follow(around: FleetDatabases, look: ServerStatus) -> str:
+    """Why the replica must not be pointed at the new master, if so: it has what that one lacks."""
+    report = around.reports.get(around.master.region)
+    if report is None or around.at - report.at > FRESH:
+        return f"{around.master.region} has not reported what it has"
+    more = gtid.subtract(gtid.union(report.executed_gtids, around.master.position), look.executed_gtids)
+    return f"it has {more}, which the master lacks: make the replica anew" if more else ""
+
+
+def _stopped(region: str, look: ServerStatus) -> Iterator[tuple[str, str]]:
+    if look.replication:
+        yield from conditions.stopped(region, look.replication)

@@ -1,0 +1,202 @@
+"""What is known of the databases, as values. Times are epoch seconds by this Lambda's clock unless they say otherwise.
+
+In the regional table, under `databases`: `watch` (a `Memory`) and `heal` (a `Repairs`); under `readiness`/`database`
+what the application and routing read. In the coordination table: `master`/`current` (a `Master`), which every healer
+obeys, and `databases`/<region> (a `Report`), what each region's watch last saw.
+"""
+
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from chalicelib.mysql.gtid import Engine, GtidSet
+
+MASTER = ("master", "current")
+MEMORY = ("databases", "watch")
+REPAIRS = ("databases", "heal")
+READINESS = ("readiness", "database")
+# What a region's watch saw is news for so long (s): three of its minutes.
+FRESH = 180
+# The beats of an hour.
+BEATS = 60
+
+T = TypeVar("T")
+Steps = Literal["claimed", "fenced", "drained", "opening", "opened", "pointed"]
+
+
+class ServerError(msgspec.Struct, frozen=True):
+    """Why a server could not be asked, or would not do it: which one, what it said, what to do.
+
+    `kind`: nobody listens (`unreachable`); no answer in time (`silent`); `denied`; certificate or encryption (`tls`);
+    turned away, not for the password (`refused`); no MySQL (`garbled`); another server than declared (`wrong`); our own
+    settings (`setup`); the server's own answer to a statement (`sql`, with its `errno`).
+    """
+
+    kind: Literal["unreachable", "silent", "denied", "tls", "refused", "garbled", "wrong", "setup", "sql"]
+    place: str
+    text: str
+    errno: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.text}"
+
+
+class ReplicaThread(msgspec.Struct, frozen=True):
+    """One of a replica's two threads: `connecting` is running, but not yet through to the master."""
+
+    state: Literal["running", "connecting", "stopped"]
+    errno: int = 0
+    error: str = ""
+
+
+class ReplicaStatus(msgspec.Struct, frozen=True):
+    """A replica's side of it. `received` is what it has or has fetched; `behind` is Seconds_Behind (s).
+
+    `source` is the id of the server that it was last connected to: behind a load balancer the address does not tell.
+    """
+
+    io: ReplicaThread
+    sql: ReplicaThread
+    host: str
+    port: int
+    gtid: bool
+    retrieved_gtids: GtidSet
+    seconds_behind_source: int | None = None
+    connect_retry: int = 60
+    heartbeat: float | None = None
+    source: str = ""
+
+
+class ServerStatus(msgspec.Struct, frozen=True):
+    """What a server said at `at`. `clock` is its own clock then; `id` its uuid, or its server_id.
+
+    `gtids` is what it has applied or written; `beats` the newest heartbeat row of each region, by that master's clock.
+    """
+
+    region: str
+    engine: Engine
+    version: str
+    id: str
+    read_only: bool
+    executed_gtids: GtidSet
+    at: float
+    clock: float
+    log_bin: bool = True
+    log_updates: bool = True
+    replica_net_timeout: int = 0
+    replication: ReplicaStatus | None = None
+    heartbeats: dict[str, float] = {}
+    heartbeat_error: str = ""
+
+    @property
+    def retrieved_gtids(self) -> GtidSet:
+        """All that it has, applied or not."""
+        return self.replication.retrieved_gtids if self.replication else self.executed_gtids
+
+
+Look = ServerStatus | ServerError
+
+
+class Promotion(msgspec.Struct, frozen=True):
+    """A promotion under way: which region is to be the master instead of which, and the last step that is done.
+
+    `final` is what the old master had once it was closed: it may be gone before anybody asks again.
+    """
+
+    to: str
+    old: str
+    step: Steps
+    began: int
+    forced: str = ""
+    old_primary_final_gtids: GtidSet = GtidSet()
+
+
+class PrimaryRecord(msgspec.Struct, frozen=True):
+    """The region with the master, and since when. `term` grows with each promotion: it is the fencing token.
+
+    Regions in `fenced` must not be written to, and no path to them restored. While `promotion` is there and its step is
+    before `opening` nobody is to be written to. `position` is what the master had when it was opened; `lost` what its
+    predecessor is known to have had more.
+    """
+
+    region: str
+    term: int = 0
+    since: int = 0
+    fenced: tuple[str, ...] = ()
+    promotion: Promotion | None = None
+    position: GtidSet = GtidSet()
+    lost: GtidSet = GtidSet()
+
+    def may_write(self, region: str) -> bool:
+        """Whether the server of `region` is the one to be written to."""
+        return region == self.region and region not in self.fenced
+
+
+class RegionReport(msgspec.Struct, frozen=True):
+    """What a region's watch saw at `at`: for other regions, which may not reach the server.
+
+    `term` is that of the master that it knew, `fenced` whether it knew itself fenced.
+    `skew` is the server's clock minus the Lambda's; `beats` the heartbeats written there, by its clock. Of a server
+    that is not `reachable` the rest is what it said last.
+    """
+
+    at: float
+    reachable: bool
+    read_only: bool = True
+    term: int = 0
+    fenced: bool = False
+    executed_gtids: GtidSet = GtidSet()
+    retrieved_gtids: GtidSet = GtidSet()
+    skew: float = 0.0
+    heartbeats: tuple[float, ...] = ()
+    id: str = ""
+
+
+def reported(look: ServerStatus, term: int, fenced: bool) -> RegionReport:
+    """What other regions are to know of a server that answers."""
+    skew = look.clock - look.at
+    return RegionReport(look.at, True, look.read_only, term, fenced, look.executed_gtids, look.retrieved_gtids, skew,
+                        id=look.id)
+
+
+class AlertState(msgspec.Struct, frozen=True):
+    """Something wrong: since when, and when people were last told."""
+
+    since: int
+    told: int
+
+
+class WatchState(msgspec.Struct, frozen=True):
+    """What the watch leaves for the next minute. `master` is the last that was read: the table may be away."""
+
+    turn: str = ""
+    minute: int = 0
+    episodes: dict[str, AlertState] = {}
+    heartbeats: tuple[float, ...] = ()
+    master: PrimaryRecord | None = None
+
+
+class RepairState(msgspec.Struct, frozen=True):
+    """What healing leaves for the next minute: when threads were restarted, and not before when again.
+
+    `pause` is the last cool-down (s); `well` since when replication has been running.
+    """
+
+    turn: str = ""
+    minute: int = 0
+    restarts: tuple[int, ...] = ()
+    cooldown_until: int = 0
+    cooldown_seconds: int = 0
+    healthy_since: int = 0
+    told: dict[str, int] = {}
+
+
+def body(value: msgspec.Struct) -> dict[str, Any]:
+    """The item body that `read` turns back into the value."""
+    plain: dict[str, Any] = msgspec.to_builtins(value)
+    return plain
+
+
+def read(plain: dict[str, Any], kind: type[T]) -> T:
+    """The value that an item's body holds; keys of later versions are passed over."""
+    return msgspec.convert(plain, kind)

@@ -1,0 +1,37 @@
+"""Checks as Route 53 wants them described, in the shapes of boto3's `HealthCheckConfig` and `update_health_check`.
+
+Type, RequestInterval and whether there is an IPAddress cannot change, so every check has an address from the start.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from chalicelib.config.fleet import HealthChecks
+from chalicelib.health_checks.state import Host
+
+
+def reference(fleet: str, stage: str, region: str, born: int, number: int | str) -> str:
+    """The CallerReference by which a check, or the parent (0), is found again; those of deleted checks stay taken."""
+    return f"{fleet}-{stage}/{region}/{born}/{number}"
+
+
+def config(settings: HealthChecks, host: Host) -> dict[str, Any]:
+    """A new check on `host`."""
+    kind = "HTTPS_STR_MATCH" if settings.protocol == "https" else "HTTP_STR_MATCH"
+    return {"Type": kind, "Port": settings.port, "ResourcePath": settings.path, "RequestInterval": settings.interval,
+            "FailureThreshold": settings.failures, **update(host)}
+
+
+def update(host: Host) -> dict[str, Any]:
+    """What changes when a check is pointed at `host`. Its address may belong to a stranger tomorrow, its id may not."""
+    return {"IPAddress": host.address, "SearchString": host.id}
+
+
+def parent(children: Sequence[str], threshold: int) -> dict[str, Any]:
+    """A new parent."""
+    return {"Type": "CALCULATED", **family(children, threshold)}
+
+
+def family(children: Sequence[str], threshold: int) -> dict[str, Any]:
+    """What changes when the parent judges by other children."""
+    return {"ChildHealthChecks": list(children), "HealthThreshold": threshold}

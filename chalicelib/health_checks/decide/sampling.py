@@ -1,0 +1,103 @@
+"""What a turn looks at in Route 53, within its budget. Pure: `observe` reads what is named here."""
+
+from collections.abc import Mapping
+
+from chalicelib.config.fleet import HealthChecks
+from chalicelib.health_checks.decide import guards
+from chalicelib.health_checks.state import (
+    PROPAGATION_SECONDS,
+    REQUESTS_PER_HOUR_MAX,
+    TOLERANCE_SECONDS,
+    Check,
+    Host,
+    RotationState,
+    dwell_minutes,
+    is_reportable,
+    requests_last_hour,
+    settling_seconds,
+)
+
+# Requests that are kept for what cannot wait when the hour's budget runs out.
+_KEPT_FOR_MOVES = 20
+_KEPT_FOR_ANCHORS = 40
+
+
+def eligible(hosts: Mapping[str, Host]) -> list[str]:
+    """The hosts that are to be probed: all but those that drain."""
+    return [id for id, host in hosts.items() if host.state != "draining"]
+
+
+def threshold(settings: HealthChecks, hosts: Mapping[str, Host]) -> int:
+    """How many anchors must be healthy: fewer where there are fewer hosts than anchors."""
+    return max(1, settings.threshold - max(0, settings.anchors - len(eligible(hosts))))
+
+
+def missing_members(memory: RotationState, settings: HealthChecks, hosts: Mapping[str, Host]) -> int:
+    """How many anchors are to be replaced or added."""
+    if memory.parent is None:
+        return settings.anchors
+    checks = {check.number: check for check in memory.checks}
+    good = [number for number in memory.parent.children
+            if guards.target_in_service(checks[number], hosts) and checks[number].healthy is not False]
+    return max(0, min(settings.anchors, len(eligible(hosts))) - len(good))
+
+
+def due(check: Check, settings: HealthChecks, at: float, minute: int) -> bool:
+    """Whether a rover has been with its host for a whole slot, and long enough for a verdict."""
+    return minute - check.minute >= dwell_minutes(settings) and is_reportable(check, settings, at)
+
+
+def _lately(check: Check, settings: HealthChecks, at: float) -> bool:
+    """Whether the check has been read within a slot: one that has nowhere to go is not read more often than one that
+    walks, or the hour's budget would run out and the anchors go unread for minutes."""
+    return at < check.read + dwell_minutes(settings) * 60 - TOLERANCE_SECONDS
+
+
+def observe_at(memory: RotationState, settings: HealthChecks, hosts: Mapping[str, Host], at: float) -> float:
+    """When to look: at once, or in some seconds if then a wanted check will have settled or the parent be free."""
+    soon = [memory.parent.changed + PROPAGATION_SECONDS] if memory.parent else []
+    if missing_members(memory, settings, hosts):
+        anchors = memory.parent.children if memory.parent else ()
+        soon += [check.since + settling_seconds(settings) for check in memory.checks if check.number not in anchors]
+    return max([at, *(when for when in soon if when <= at + TOLERANCE_SECONDS)])
+
+
+def unconfirmed(memory: RotationState) -> list[int]:
+    """The checks (0: the parent) of which it is not known whether their last change was made."""
+    parent = [0] if memory.parent and not memory.parent.confirmed else []
+    return parent + [check.number for check in memory.checks if not check.confirmed]
+
+
+def checks_to_read(
+    memory: RotationState, settings: HealthChecks, hosts: Mapping[str, Host], at: float, minute: int
+) -> list[int]:
+    """The checks whose status is to be read, the most important first."""
+    left = REQUESTS_PER_HOUR_MAX - requests_last_hour(memory, minute) - 2 * len(unconfirmed(memory))
+    anchors = memory.parent.children if memory.parent else ()
+    known = [check for check in memory.checks if guards.target_unchanged(check, hosts)
+             and is_reportable(check, settings, at)]
+    want = missing_members(memory, settings, hosts)
+    rovers = [check.number for check in known if check.number not in anchors
+              and ((want and not guards.duplicates_target(check, memory.checks, memory.parent))
+                   or (due(check, settings, at, minute) and not _lately(check, settings, at)))]
+    members = _members([check for check in known if check.number in anchors], memory, settings, hosts)
+    return rovers[: max(0, left - _KEPT_FOR_MOVES)] + members[: max(0, left - len(rovers) - _KEPT_FOR_ANCHORS)]
+
+
+def _members(
+    anchors: list[Check], memory: RotationState, settings: HealthChecks, hosts: Mapping[str, Host]
+) -> list[int]:
+    """Which anchors to look at: all when the threshold is to change, else the lost ones and those longest not seen.
+
+    The lost come on top of the others, or these would be forgotten; but if more are lost than can be borne, nothing is
+    won by looking at all of them each minute.
+    """
+    oldest = sorted(anchors, key=lambda check: check.read)
+    if memory.parent and memory.parent.threshold != threshold(settings, hosts):
+        return [check.number for check in oldest]
+    lost = [check for check in oldest if check.healthy is False or hosts[check.host].state == "unhealthy"]
+    quota = max(1, 4 - 2 * settings.rovers // dwell_minutes(settings))
+    if len(lost) > settings.anchors - settings.threshold:
+        quota = max(quota, sum(check.healthy is True for check in lost))
+        lost = []
+    return [check.number for check in [*lost, *[check for check in oldest if check not in lost][:quota]]]

@@ -1,0 +1,1 @@
+"""The MySQL protocol, GTID sets, dialects and connections."""

@@ -1,0 +1,41 @@
+"""Marks: the S3 objects that evacuate regions, each in the bucket of another region. Pure.
+
+Route 53's health checkers have no credentials, so everybody may read the marks, and nothing else of a bucket.
+"""
+
+import json
+from typing import Any
+
+from chalicelib.config.fleet import Fleet
+
+SID = "LamplighterMarks"
+
+
+def flag_region(fleet: Fleet, region: str) -> str:
+    """The region whose bucket holds the mark that evacuates `region`: the next in the fleet that has a bucket."""
+    names = [known.name for known in fleet.regions]
+    start = names.index(region)
+    turned = [*fleet.regions[start + 1:], *fleet.regions[:start]]
+    return next((other.name for other in turned if other.entrance and other.entrance.bucket), "")
+
+
+def flag_key(region: str) -> str:
+    """The key of the S3 object that evacuates `region`."""
+    return f"evacuated/{region}"
+
+
+def flag_bucket(fleet: Fleet, region: str) -> str:
+    """The bucket of `region` for the marks of others; empty if it has none."""
+    entrance = next(known.entrance for known in fleet.regions if known.name == region)
+    return (entrance.bucket if entrance else None) or ""
+
+
+def statement(bucket: str) -> dict[str, Any]:
+    """What the policy of `bucket` must say so that health checkers see the marks in it."""
+    return {"Sid": SID, "Effect": "Allow", "Principal": "*", "Action": "s3:GetObject",
+            "Resource": f"arn:aws:s3:::{bucket}/evacuated/*"}
+
+
+def policy(bucket: str) -> str:
+    """The policy of a bucket that is for marks alone."""
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement(bucket)]})

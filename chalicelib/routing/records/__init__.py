@@ -1,0 +1,1 @@
+"""Compiles the fleet into Route 53 records, and verifies them."""

@@ -1,0 +1,52 @@
+"""From the fleet file to what is wanted in Route 53: spec, record sets, checks."""
+
+from typing import NamedTuple
+
+from chalicelib.config.fleet import Fleet
+from chalicelib.routing import config, evacuation_flags
+from chalicelib.routing.records import capacity, checks, compiler, geography
+from chalicelib.routing.records.spec import Compiled, RegionTarget, Spec
+
+
+class RoutingError(ValueError):
+    """The fleet cannot be routed as it is declared; the text says what to change."""
+
+
+class Wanted(NamedTuple):
+    """All that is to be there."""
+
+    spec: Spec
+    compiled: Compiled
+    checks: checks.Checks
+
+
+def wanted(fleet: Fleet, stage: str = "") -> Wanted:
+    """What `fleet` wants; `RoutingError` if it declares no routing, or one that cannot be had."""
+    if fleet.routing is None:
+        raise RoutingError("fleet.toml has no table [routing]; docs/routing.md tells how to write one")
+    try:
+        made = spec(fleet, fleet.routing, stage)
+        return Wanted(made, compiler.compile_records(made), checks.compile_checks(fleet, fleet.routing))
+    except capacity.CapacityError as error:
+        raise RoutingError(f"fleet.toml: {error}") from None
+
+
+def spec(fleet: Fleet, routing: config.Routing, stage: str = "") -> Spec:
+    """The compiler's input."""
+    orders = geography.orders([region.name for region in fleet.regions],
+                              {place: own.order for own in routing.orders for place in own.places})
+    most = {region.name: region.entrance.capacity for region in fleet.regions
+            if region.entrance and region.entrance.capacity}
+    demand = dict(routing.demand) or capacity.urban_population_shares()
+    return Spec(
+        routing.hostname, routing.zone, f"{fleet.name}-{stage}".strip("-"),
+        {region.name: _target(region.name, region.entrance) for region in fleet.regions if region.entrance}, orders,
+        capacity.weighted_failovers(orders, demand, most) if most else {}, ("A", "AAAA") if routing.ipv6 else ("A",),
+        int(routing.ttl), uses_host_checks=fleet.health_checks is not None,
+        evacuable=frozenset(region.name for region in fleet.regions
+                            if evacuation_flags.flag_region(fleet, region.name)))
+
+
+def _target(region: str, entrance: config.Endpoint) -> RegionTarget:
+    return RegionTarget(region, (entrance.load_balancer or "").lower().rstrip("."), entrance.zone or "",
+                        entrance.addresses)

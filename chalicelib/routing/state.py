@@ -1,0 +1,93 @@
+"""What routing's operations see of the world, as frozen values."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from chalicelib.routing.records.checks import Checks
+from chalicelib.routing.records.spec import Record
+
+
+class CheckObservation(msgspec.Struct, frozen=True):
+    """A health check of ours in Route 53; `settled` when enough of Route 53's checkers have reported on it."""
+
+    id: str
+    name: str
+    reference: str
+    settled: bool
+
+
+class BucketObservation(msgspec.Struct, frozen=True):
+    """The bucket `name` of `region` for marks: `open` to health checkers, `closed`, `missing`, another owner's
+    (`foreign`), with a policy of somebody's own that does not let them in (`own policy`), or not known since its
+    region does not answer (`away`)."""
+
+    region: str
+    name: str
+    state: str
+
+
+class ZoneObservation(msgspec.Struct, frozen=True):
+    """What is wanted and what is there. `there` is the whole hosted zone, everybody's records.
+
+    `references` has the caller reference that each wanted check would have: it changes with the check's config.
+    `verdicts` has the id of each check that the records carry and routing does not make: the parents of the regions'
+    health checks; it is empty for one that is not there yet.
+    """
+
+    hostname: str
+    zone: str
+    owner: str
+    wanted: Sequence[Record]
+    checks: Checks
+    references: Mapping[str, str]
+    existing_records: Sequence[Record]
+    existing_checks: Sequence[CheckObservation]
+    verdicts: Mapping[str, str] = {}
+    buckets: Sequence[BucketObservation] = ()
+    force: bool = False
+    adopt: bool = False
+
+
+class EvacuationFlag(msgspec.Struct, frozen=True):
+    """The S3 object that keeps users away from a region: who put it, by `hand` or by the `hold` after a failure."""
+
+    by: str
+    reason: str
+    at: int
+
+
+class RegionObservation(msgspec.Struct, frozen=True):
+    """A region as seen from here: whether its entrance answers, and the mark that evacuates it.
+
+    `bad` counts the looks in a row at which it did not answer before this one, `good` is when it began to answer (epoch
+    seconds, 0: it does not). `readable` is false if nothing is known of its mark.
+    """
+
+    name: str
+    alive: bool
+    mark: EvacuationFlag | None = None
+    flag_known: bool = True
+    failures_in_a_row: int = 0
+    healthy_since: int = 0
+
+    @property
+    def serves(self) -> bool:
+        """Whether it takes users."""
+        return self.alive and self.mark is None
+
+
+class FleetObservation(msgspec.Struct, frozen=True):
+    """All regions; `mine` are those whose mark this region keeps, `asked` the one that an operation is about."""
+
+    regions: Sequence[RegionObservation]
+    hold: int
+    keeper_of: Sequence[str] = ()
+    asked: str = ""
+    reason: str = ""
+    known: Mapping[str, Any] = {}
+
+    def others_serve(self, region: str) -> bool:
+        """Whether anybody else takes users."""
+        return any(other.serves for other in self.regions if other.name != region)

@@ -1,0 +1,21 @@
+"""By how much runs are put off, in seconds. Pure and repeatable."""
+
+import hashlib
+
+from chalicelib.crontab.job import Job
+
+# The longest delay that an SQS message can have.
+SQS_MAX_DELAY = 900
+
+
+def jitter(job: Job, slot: str) -> int:
+    """Seconds by which a run is put off: spread over the job's `jitter=`, always the same for one slot."""
+    if not job.policy.jitter:
+        return 0
+    spread = hashlib.sha256(f"{job.name}\0{slot}".encode()).digest()
+    return int.from_bytes(spread[:8], "big") % (job.policy.jitter + 1)
+
+
+def retry_delay(attempt: int) -> int:
+    """Seconds until the attempt after `attempt` (from 1): 30 s, doubling, at most SQS's 15 minutes."""
+    return int(min(SQS_MAX_DELAY, 30 * 2 ** (attempt - 1)))

@@ -1,0 +1,169 @@
+"""What the reading operations and those by hand see: one job's story, all jobs at a glance, a job to act on."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import msgspec
+
+from chalicelib.context import RegionContext
+from chalicelib.control import Rejected, Request
+from chalicelib.crontab import dst
+from chalicelib.crontab.job import Job
+from chalicelib.schedules import release
+from chalicelib.schedules.decide.explain import Known
+from chalicelib.schedules.observe import before, paused_jobs
+from chalicelib.schedules.state import MinuteRecord, Pause, Run, minute_key
+
+# How many runs within a day of a minute are read to explain it, how many minutes after a gap its record may stand, and
+# among how many of the last slots, whose names are local times or UTC, the last run is looked for.
+_RUNS, _PAGE, _LAST = 6000, 200, 3
+
+
+class WhyAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`job` by name, or by `file:line`; `time` in ISO 8601 (with no offset: UTC)."""
+
+    job: str
+    time: str
+
+
+class StatusAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`job`: part of the names to show (empty: all); `limit`: how many jobs at most."""
+
+    job: str = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 500
+
+
+class JobAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`job` by name, or by `file:line`; `reason` for the journal."""
+
+    job: str
+    reason: str = "by hand"
+
+
+class WhySeen(msgspec.Struct, frozen=True):
+    """A job, the minute asked about, what the ledger knows of both, and what the run printed, if it ran here."""
+
+    job: Job
+    minute: int
+    known: Known
+    output: str = ""
+
+
+class StatusSeen(msgspec.Struct, frozen=True):
+    """All that `schedules.status` tells, ready to print."""
+
+    report: dict[str, Any]
+
+
+class JobSeen(msgspec.Struct, frozen=True):
+    """A job to act on, and whether it is paused."""
+
+    job: Job
+    paused: bool
+    reason: str
+
+
+class PruneSeen(msgspec.Struct, frozen=True):
+    """Which of how many regions this is."""
+
+    rank: int
+    regions: int
+
+
+def prune(site: RegionContext, request: Request) -> PruneSeen:
+    """For whose turn it is."""
+    return PruneSeen(site.rank, len(site.fleet.regions))
+
+
+def why(site: RegionContext, request: Request) -> WhySeen:
+    """Reads the runs and the minute's record for `schedules.why`."""
+    asked: WhyAsked = request.parameters
+    job, minute = find(site, asked.job), _minute(asked.time)
+    # Slots of fixed times are local: a day to either side holds every zone.
+    after, until = dst.stamp(minute - 1560), dst.stamp(minute + 1560)
+    runs = site.shared_store.query(f"run#{job.name}", limit=_RUNS, after=after, before=until)
+    record, gap_end = _record(site, minute)
+    pause = site.shared_store.get("paused", job.name)
+    since = msgspec.convert(pause.body, Pause).since if pause else None
+    found = [msgspec.convert(item.body, Run) for item in runs]
+    return WhySeen(job, minute, Known(found, record, gap_end, since), _output(site, job, minute, found))
+
+
+def status(site: RegionContext, request: Request) -> StatusSeen:
+    """Each job with its last run, outcome and next fire; and the last minute that a region started."""
+    asked: StatusAsked = request.parameters
+    book, paused = release.book(site.root), paused_jobs(site)
+    jobs = [job for job in (book[number] for number in range(len(book))) if asked.job in job.name]
+    last = before(site, request.now // 60 + 1)
+    return StatusSeen({
+        "region": site.region, "home": site.fleet.home, "timetable": release.timetable(site.root).digest,
+        "coordination": "strong" if site.fleet.coordination.strong else "one region",
+        "last_minute": {"minute": f"{dst.stamp(last.since)}Z", "region": last.region} if last else None,
+        "jobs": [_glance(site, job, job.name in paused, request.now) for job in jobs[: asked.limit]],
+        "left_out": max(0, len(jobs) - asked.limit)})
+
+
+def job(site: RegionContext, request: Request) -> JobSeen:
+    """The job that somebody wants paused, resumed or run."""
+    asked: JobAsked = request.parameters
+    found = find(site, asked.job)
+    return JobSeen(found, site.shared_store.get("paused", found.name) is not None, asked.reason)
+
+
+def find(site: RegionContext, name: str) -> Job:
+    """The job of that name, or at that `file:line`; `Refused` tells of similar ones."""
+    book = release.book(site.root)
+    number = book.find(name)
+    if number is not None:
+        return book[number]
+    jobs = [book[number] for number in range(len(book))]
+    there = [job for job in jobs if f"{job.file}:{job.line}" == name or job.name.rpartition("/")[2] == name]
+    if len(there) == 1:
+        return there[0]
+    like = [job.name for job in there or jobs if there or name.lower() in job.name.lower()]
+    hint = f"; did you mean {', '.join(like[:5])}?" if like else "; `lamp status` lists all"
+    raise Rejected(f"{'several jobs are' if there else 'no job is'} called {name!r}{hint}")
+
+
+def _glance(site: RegionContext, job: Job, paused: bool, now: int) -> dict[str, Any]:
+    newest = [msgspec.convert(item.body, Run) for item in site.shared_store.query(f"run#{job.name}", limit=_LAST)]
+    run = max(newest, key=lambda run: run.started, default=None)
+    following = dst.next_fire(job.expression, job.tz, now // 60 + 1)
+    return {
+        "job": job.name, "schedule": job.schedule, "tz": job.tz, "on": job.policy.on, "paused": paused,
+        "where": f"{job.file}:{job.line}", "next": f"{dst.stamp(following)}Z" if following is not None else None,
+        "last": None if run is None else {
+            "slot": run.slot, "state": run.state, "why": run.why, "region": run.region, "attempt": run.attempt,
+            "started": run.started, "seconds": round(run.ended - run.started, 3) if run.ended else None,
+            "exit": run.exit, "detail": run.detail}}
+
+
+def _output(site: RegionContext, job: Job, minute: int, runs: Sequence[Run]) -> str:
+    """What the last attempt of the minute's runs printed, as far as it is kept here."""
+    for run in runs:
+        if run.minute == minute and run.region == site.region:
+            kept = site.local_store.query(f"output#{job.name}", limit=1, after=f"{run.slot}#", before=f"{run.slot}$")
+            return str(kept[0].body["output"]) if kept else ""
+    return ""
+
+
+def _record(site: RegionContext, minute: int) -> tuple[MinuteRecord | None, int | None]:
+    """The minute's own record; or, if it lies in a gap, the minute at which the gap ended."""
+    pk, sk = minute_key(minute)
+    item = site.shared_store.get(pk, sk)
+    if item:
+        return msgspec.convert(item.body, MinuteRecord), None
+    later = site.shared_store.query(pk, newest=False, limit=_PAGE, after=sk)
+    over = [int(item.sk) for item in later if item.body["since"] <= minute]
+    return None, over[0] if over else None
+
+
+def _minute(text: str) -> int:
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        raise Rejected(f"{text!r} is not a time: write it as in 2026-03-29T00:55Z") from None
+    if not 1970 < when.year < 9000:
+        raise Rejected(f"{text!r} lies outside of the years that are kept: write it as in 2026-03-29T00:55Z")
+    return int(when.replace(tzinfo=when.tzinfo or UTC).timestamp()) // 60

@@ -1,0 +1,1 @@
+"""Rotates the SSH keys of the tunnel hosts."""

@@ -1,0 +1,1 @@
+"""Asks each tunnel whether the database behind it answers."""

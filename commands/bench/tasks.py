@@ -1,0 +1,199 @@
+"""What a task costs beside the same function in a bare Powertools BatchProcessor: CPU time per message.
+
+Both sides take the same batches of ten, in the same process and run, turn about. What would go over the network is
+faked at the same place on both: the boto3 client. The bare side does the least that does the work: decode JSON, look
+the function up, call it.
+"""
+
+import contextlib
+import gc
+import io
+import json
+import statistics
+import time
+import zlib
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
+from aws_lambda_powertools.utilities.idempotency import DynamoDBPersistenceLayer, IdempotencyConfig, idempotent_function
+
+from chalicelib.aws.store import DynamoStore
+from chalicelib.tasks import event as batch
+from chalicelib.tasks.batch_run import Worker
+from chalicelib.tasks.idempotency import IdempotentRunner
+from chalicelib.tasks.queues import QueueConfig, SqsAdapter
+from chalicelib.tasks.registry import Registry, Task
+from commands.operate import show
+
+LIMIT = 1.3
+ROUNDS = 9
+_BATCHES = 150
+_ARN = "arn:aws:sqs:eu-west-1:000000000000:lamplighter-bench-default"
+_PLACE = QueueConfig(
+    "default", "https://sqs/lamplighter-bench-default", "default-dead", "https://sqs/dead", False, 5, 60
+)
+
+Work = Callable[..., object]
+Side = Callable[[dict[str, Any]], object]
+
+
+class Row(msgspec.Struct, frozen=True):
+    """Medians of `rounds`, in microseconds of CPU per message."""
+
+    function: str
+    idempotency: bool
+    bare: float
+    lamplighter: float
+    ratio: float
+    limit: float
+    within: bool
+
+
+def bench(as_json: Annotated[bool, typer.Option("--json", help="as JSON, for programs")] = False) -> None:
+    """Compare a task with the same function in a bare BatchProcessor."""
+    rows = [measure(function, once) for once in (False, True) for function in (nothing, render, digest)]
+    if as_json:
+        typer.echo(json.dumps({"rounds": ROUNDS, "batches": _BATCHES, "rows": msgspec.to_builtins(rows)}, indent=2))
+    else:
+        _print(rows)
+    if not all(row.within for row in rows):
+        raise typer.Exit(1)
+
+
+def nothing(number: int, text: str) -> None:
+    """The hardest case: all that is measured is overhead."""
+
+
+def render(number: int, text: str) -> str:
+    """A small page, a few microseconds of work."""
+    return "\n".join(f"{line:>4} {text} {number * line:>12,.2f}" for line in range(12))
+
+
+def digest(number: int, text: str) -> int:
+    """Checks 64 KiB, some tens of microseconds of work."""
+    return zlib.crc32(f"{number}{text}".encode() * 3000)
+
+
+def measure(function: Work, once: bool) -> Row:
+    """Both sides with `function`, batch by batch turn about, so that a busy machine slows both alike; the medians."""
+    ours, bare = _ours(function, once), _bare(function, once)
+    gc.collect()
+    gc.disable()
+    try:
+        # The first round warms up.
+        rounds = [_round(bare, ours, number * _BATCHES * 20) for number in range(ROUNDS + 1)][1:]
+    finally:
+        gc.enable()
+    theirs, mine = (statistics.median(spent) for spent in zip(*rounds, strict=True))
+    ratio = statistics.median(mine / theirs for theirs, mine in rounds)
+    return Row(function.__name__, once, round(theirs, 2), round(mine, 2), round(ratio, 3), LIMIT, ratio <= LIMIT)
+
+
+def _round(bare: Side, ours: Side, first: int) -> tuple[float, float]:
+    """Microseconds of CPU per message of both sides, over fresh batches."""
+    spent = {bare: 0.0, ours: 0.0}
+    with contextlib.redirect_stdout(io.StringIO()):
+        for number in range(_BATCHES):
+            for place, side in enumerate((bare, ours) if number % 2 else (ours, bare)):
+                event = _event(first + number * 20 + place * 10)
+                begin = time.process_time()
+                side(event)
+                spent[side] += time.process_time() - begin
+    gc.collect()
+    return spent[bare] / (_BATCHES * 10) * 1e6, spent[ours] / (_BATCHES * 10) * 1e6
+
+
+class Context:
+    """As much of Lambda's context as is looked at."""
+
+    aws_request_id = "bench"
+
+    def get_remaining_time_in_millis(self) -> int:
+        """A fresh invocation's."""
+        return 900_000
+
+
+class Dynamo:
+    """A DynamoDB client that takes everything and says nothing: on both sides the idempotency calls end here."""
+
+    class meta:
+        """Powertools registers itself with the client's events."""
+
+        class events:
+            """Where a user agent would be set."""
+
+            @staticmethod
+            def register_last(*_: object) -> None:
+                """Nothing is sent, so there is none to set."""
+
+    def put_item(self, **_: object) -> dict[str, object]:
+        """Taken."""
+        return {}
+
+    update_item = put_item
+
+
+def _ours(function: Work, once: bool) -> Side:
+    registry = Registry()
+    registry.add(Task(
+        "bench.task", function, "default", 5, 60, None, (lambda args: str(args["number"])) if once else None, 3600,
+        frozenset({"number", "text"}), frozenset({"number", "text"}), "bench_tasks.py", 1))
+    memory = IdempotentRunner("bench", Dynamo())
+    worker = Worker(registry, SqsAdapter("eu-west-1"), DynamoStore("bench", "eu-west-1"), lambda: memory)
+    places, context = {_ARN.rsplit(":", 1)[1]: _PLACE}, Context()
+    return lambda event: worker.work(batch.read(event, places), context)
+
+
+def _bare(function: Work, once: bool) -> Side:
+    processor, config = BatchProcessor(EventType.SQS), IdempotencyConfig()
+    context: Any = Context()
+    functions = {"bench.task": function}
+
+    def plain(record: Any) -> object:
+        message = json.loads(record.body)
+        return functions[message["task"]](**message["args"])
+
+    def call(*, key: str, message: dict[str, Any]) -> None:
+        functions[message["task"]](**message["args"])
+
+    client: Any = Dynamo()
+    layer = DynamoDBPersistenceLayer("bench", boto3_client=client)
+    guarded = idempotent_function(
+        call, data_keyword_argument="key", persistence_store=layer, config=config, key_prefix="bench.task")
+
+    def keyed(record: Any) -> None:
+        message = json.loads(record.body)
+        config.register_lambda_context(context)
+        guarded(key=str(message["args"]["number"]), message=message)
+
+    return lambda event: process_partial_response(event, keyed if once else plain, processor, context)
+
+
+def _event(first: int) -> dict[str, Any]:
+    return {"Records": [_record(number) for number in range(first, first + 10)]}
+
+
+def _record(number: int) -> dict[str, Any]:
+    body = {"task": "bench.task", "args": {"number": number, "text": "Oil for one lamp"}, "id": f"{number:032x}",
+            "sent_at": "2026-03-29T00:55:00Z"}
+    return {
+        "messageId": f"{number:032x}", "receiptHandle": f"{number:0300x}", "body": json.dumps(body),
+        "attributes": {"ApproximateReceiveCount": "1", "SentTimestamp": "1774745700000", "SenderId": "AIDA",
+                       "ApproximateFirstReceiveTimestamp": "1774745700001"},
+        "messageAttributes": {}, "md5OfBody": "", "eventSource": "aws:sqs", "eventSourceARN": _ARN,
+        "awsRegion": "eu-west-1"}
+
+
+def _print(rows: list[Row]) -> None:
+    from rich.console import Console
+
+    table = show.plain_table("function", "idempotency", "bare, us", "task, us", "ratio", "limit")
+    for row in rows:
+        table.add_row(row.function, "on" if row.idempotency else "off", f"{row.bare:.2f}", f"{row.lamplighter:.2f}",
+                      f"[{'green' if row.within else 'bold red'}]{row.ratio:.2f}x[/]", f"{row.limit}x")
+    console = Console(highlight=False)
+    console.print(f"CPU per message: medians of {ROUNDS} rounds of {_BATCHES} batches of ten, both sides turn about.\n")
+    console.print(table)

@@ -1,0 +1,1 @@
+"""`lamp conformance`: compares this product's assumptions with AWS."""

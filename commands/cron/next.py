@@ -1,0 +1,191 @@
+"""`./lamp fires FILE`: every minute at which each line of a crontab, cron.yaml or Python file fires."""
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+import typer
+
+from chalicelib.crontab import beanstalk, dst, parser, python_jobs, zones
+from chalicelib.crontab.diagnostics import WHOLE_FILE, Diagnostic
+from chalicelib.crontab.job import Job
+from commands.errors import UsageError
+
+# The longest span of one call, in minutes: every minute of a line takes memory, and there may be many lines.
+LONGEST = 5 * 366 * 24 * 60
+
+
+class Window(NamedTuple):
+    """UTC minutes since 1970 from `start` up to, not including, `end`."""
+
+    start: int
+    end: int
+
+
+class Line(msgspec.Struct, frozen=True):
+    """A line that is a job, and the UTC minutes (RFC 3339) at which it fires."""
+
+    line: int
+    schedule: str
+    fires_utc: list[str]
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """A line that is no job: the place, and what Debian's cron says of it."""
+
+    line: int
+    column: int
+    error: str
+
+
+class Report(NamedTuple):
+    """`rows` in the order of lines; `findings` are those that `rows` do not already tell."""
+
+    rows: list[Line | Failure]
+    findings: list[Diagnostic]
+
+    @property
+    def failed(self) -> bool:
+        """Whether any line could not be read."""
+        return any(isinstance(row, Failure) for row in self.rows)
+
+
+def fires(
+    file: Annotated[Path, typer.Argument(help="a crontab, a cron.yaml or a Python file of jobs", show_default=False)],
+    tz: Annotated[str, typer.Option(help="the zone of lines without CRON_TZ", metavar="ZONE")] = "UTC",
+    start: Annotated[str, typer.Option("--from", help="first minute (default: now)", metavar="ISO")] = "",
+    end: Annotated[str, typer.Option("--to", help="end, not included (default: a day later)", metavar="ISO")] = "",
+    system: Annotated[
+        bool | None, typer.Option("--system/--user", help="whether lines name a user (default: if in cron.d/)")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="as JSON, for programs")] = False,
+) -> None:
+    """Tell every minute at which each line fires, for 5 years at most. Status 1 if a line cannot be read.
+
+    What makes Debian ignore a whole file whose lines can all be read (no newline at its end, carriage returns, more
+    than 10,000 lines) is told on stderr; the fires are listed all the same, and the status stays 0.
+    """
+    report = explain(file, tz, window(start, end, datetime.now(UTC)), system)
+    for finding in report.findings:
+        typer.echo(str(finding), err=True)
+    if as_json:
+        typer.echo(as_text(report.rows))
+    else:
+        _print(report.rows)
+    if report.failed:
+        raise typer.Exit(1)
+
+
+def window(start: str, end: str, now: datetime) -> Window:
+    """What `--from` and `--to` name; without zone they are UTC. Parts of a minute count from the next minute on."""
+    first = _minute("--from", start) if start else _ceiling(now)
+    last = _minute("--to", end) if end else first + 24 * 60
+    if last < first:
+        raise UsageError("--to lies before --from; name a later time")
+    if last - first > LONGEST:
+        raise UsageError("--from, --to: more than 5 years lie between; ask for them in parts")
+    return Window(first, last)
+
+
+def _minute(option: str, text: str) -> int:
+    try:
+        return _ceiling(datetime.fromisoformat(text))
+    except (ValueError, OverflowError):
+        raise UsageError(f"{option}: {text!r} is not a time; write it as in 2026-03-29T01:00Z") from None
+
+
+def _ceiling(when: datetime) -> int:
+    when = when if when.tzinfo else when.replace(tzinfo=UTC)
+    return -((datetime(1970, 1, 1, tzinfo=UTC) - when) // timedelta(minutes=1))
+
+
+def explain(file: Path, tz: str, span: Window, system: bool | None = None) -> Report:
+    """The fires of all lines of `file` within `span`; `Mistake` if the file or the zone is none."""
+    try:
+        zones.zone(tz)
+        jobs, findings = _read(file, tz, system)
+        lines = [Line(job.line, job.schedule, _stamps(job, span)) for job in jobs]
+    except zones.UnknownZone as error:
+        raise UsageError(f"--tz: {error}") from None
+    except OSError as error:
+        raise UsageError(
+            f"{file}: cannot be read: {error.strerror}; name a crontab, a cron.yaml or a .py file"
+        ) from None
+    except ValueError as error:
+        raise UsageError(f"--from, --to: {error}; name times within those years") from None
+    failures, others = _divide(findings, {job.line for job in jobs})
+    rows: list[Line | Failure] = [*lines, *failures]
+    return Report(sorted(rows, key=lambda row: row.line), others)
+
+
+def _read(file: Path, tz: str, system: bool | None) -> tuple[Sequence[Job], Sequence[Diagnostic]]:
+    if file.suffix in (".yaml", ".yml"):
+        return beanstalk.read(file.read_bytes(), str(file))
+    if file.suffix == ".py":
+        return python_jobs.read(file, str(file), tz)
+    named = names_users(file) if system is None else system
+    read = parser.read(file.read_bytes(), parser.Source(str(file), named, file.name, tz))
+    return read.jobs, read.findings
+
+
+def names_users(file: Path) -> bool:
+    """Whether `file` lies where Debian's cron expects a user before each command."""
+    path = file.absolute()
+    return path.parent.name == "cron.d" or str(path) == "/etc/crontab"
+
+
+def _divide(findings: Sequence[Diagnostic], jobs: set[int]) -> tuple[list[Failure], list[Diagnostic]]:
+    """Errors of lines that are no jobs go into the list, at most one for each line; the rest is for stderr."""
+    failures: dict[int, Failure] = {}
+    others = []
+    for finding in findings:
+        line_is_bad = finding.severity == "error" and finding.code not in WHOLE_FILE and finding.line not in jobs
+        if line_is_bad and finding.line not in failures:
+            failures[finding.line] = Failure(finding.line, finding.column, finding.message)
+        else:
+            others.append(finding)
+    return list(failures.values()), others
+
+
+def _stamps(job: Job, span: Window) -> list[str]:
+    return [f"{dst.stamp(minute)}:00Z" for minute in dst.fires(job.expression, job.tz, span.start, span.end)]
+
+
+def as_text(rows: Sequence[Line | Failure]) -> str:
+    """`rows` as a JSON list, one row a line."""
+    body = ",\n ".join(json.dumps(msgspec.to_builtins(row), ensure_ascii=False) for row in rows)
+    return f"[{body}]"
+
+
+def _print(rows: Sequence[Line | Failure], limit: int = 8) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for title in ("line", "schedule", "fires", f"when (UTC, the first {limit})"):
+        table.add_column(title, no_wrap=title == "line")
+    for row in rows:
+        table.add_row(*_cells(row, limit))
+    Console(highlight=False, soft_wrap=not sys.stdout.isatty()).print(table)
+
+
+def _cells(row: Line | Failure, limit: int) -> tuple[Any, ...]:
+    from rich.text import Text
+
+    if isinstance(row, Failure):
+        return str(row.line), Text("-", "red"), "", Text(f"{row.error} (column {row.column})", "red")
+    more = ", ..." if len(row.fires_utc) > limit else ""
+    return str(row.line), Text(row.schedule), str(len(row.fires_utc)), Text(_times(row.fires_utc[:limit]) + more)
+
+
+def _times(stamps: Sequence[str]) -> str:
+    """`2026-11-23 06:38, 06:39`: the date stands where it changes."""
+    days = ["", *(stamp[:10] for stamp in stamps)]
+    return ", ".join(
+        stamp[11:16] if day == before else f"{day} {stamp[11:16]}"
+        for stamp, day, before in zip(stamps, days[1:], days, strict=False)
+    )

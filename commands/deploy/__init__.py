@@ -1,0 +1,1 @@
+"""`lamp deploy`: packages and releases into each region."""

@@ -1,0 +1,62 @@
+"""The zip in its final form: the same bytes for the same sources, and compiled, so that a cold start need not compile.
+
+Chalice's zip holds the right files in the order in which the file system lists them. Run as
+`python -m commands.deploy.archive IN OUT CACHE` with PYTHONHASHSEED=0: the order within a compiled set depends on it.
+"""
+
+import hashlib
+import importlib.util
+import marshal
+import secrets
+import sys
+import zipfile
+from pathlib import Path, PurePosixPath
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_FILE = 0o100644 << 16
+# A hash-based .pyc that is never checked against its source (PEP 552): inside a package neither changes alone.
+_UNCHECKED = (0b01).to_bytes(4, "little")
+# Above version 2, what is written depends on how many references an object happens to have.
+_MARSHAL = 2
+_LEFT_OUT = ("bin/", ".pyc", "/RECORD", "/INSTALLER", "/REQUESTED", "/direct_url.json")
+
+
+def repack(source: Path, target: Path, cache: Path) -> None:
+    """`source` as `target`, sorted, with one time and mode for all, and a .pyc beside each module."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as new:
+        for name in sorted(set(old.namelist())):
+            if name.endswith("/") or name.startswith(_LEFT_OUT[0]) or name.endswith(_LEFT_OUT[1:]):
+                continue
+            content = old.read(name)
+            _write(new, name, content)
+            if name.endswith(".py") and "tzdata/" not in name:
+                _write(new, _compiled_name(name), _compiled(name, content, cache))
+
+
+def _write(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    entry = zipfile.ZipInfo(name, _EPOCH)
+    entry.external_attr = _FILE
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    archive.writestr(entry, content)
+
+
+def _compiled_name(name: str) -> str:
+    path = PurePosixPath(name)
+    return str(path.parent / "__pycache__" / f"{path.stem}.{sys.implementation.cache_tag}.pyc")
+
+
+def _compiled(name: str, content: bytes, cache: Path) -> bytes:
+    mark = f"{sys.implementation.cache_tag}\0{sys.hexversion}\0{name}\0".encode()
+    kept = cache / hashlib.sha256(mark + content).hexdigest()
+    if not kept.exists():
+        code = compile(content, f"/var/task/{name}", "exec", dont_inherit=True, optimize=0)
+        made = importlib.util.MAGIC_NUMBER + _UNCHECKED + importlib.util.source_hash(content)
+        half = kept.with_suffix(f".{secrets.token_hex(8)}.half")  # another process may be at it as well
+        half.write_bytes(made + marshal.dumps(code, _MARSHAL))
+        half.replace(kept)
+    return kept.read_bytes()
+
+
+if __name__ == "__main__":
+    repack(*(Path(word) for word in sys.argv[1:4]))

@@ -1,0 +1,82 @@
+"""Where CloudFormation fetches the package from: one private, encrypted bucket per region."""
+
+import json
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from commands.deploy.account import Target, spoken
+from commands.deploy.packaging import Package
+from commands.errors import UsageError
+
+_PRIVATE = {"BlockPublicAcls": True, "IgnorePublicAcls": True, "BlockPublicPolicy": True, "RestrictPublicBuckets": True}
+
+
+def upload(target: Target, package: Package, region: str, account: str) -> tuple[dict[str, Any], str]:
+    """Bring the package to `region`: the template that points at it, and the address of that template.
+
+    Objects are named by their content: what is there already is not sent again.
+    """
+    with spoken(region):
+        bucket = ensure(target, package.fleet.name, region, account)
+        key = f"{package.stage}/{package.digest}.zip"
+        client = target.client("s3", region)
+        if not _has(client, bucket, key, account):
+            client.put_object(Bucket=bucket, Key=key, Body=package.zip.read_bytes(), ExpectedBucketOwner=account)
+        template = pointed(package.template, bucket, key)
+        name = f"{package.stage}/{package.digest}.json"
+        client.put_object(Bucket=bucket, Key=name, Body=json.dumps(template).encode(), ExpectedBucketOwner=account)
+        return template, f"{_endpoint(client, region)}/{bucket}/{name}"
+
+
+def pointed(template: dict[str, Any], bucket: str, key: str) -> dict[str, Any]:
+    """`template` with every function's code at `key` of `bucket`."""
+    parts = {id: _pointed(part, bucket, key) for id, part in template["Resources"].items()}
+    return {**template, "Resources": parts}
+
+
+def ensure(target: Target, fleet: str, region: str, account: str) -> str:
+    """The region's bucket, made if it was missing; its name."""
+    name, client = f"{fleet}-{account}-{region}", target.client("s3", region)
+    try:
+        client.head_bucket(Bucket=name, ExpectedBucketOwner=account)
+    except ClientError as error:
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        if status == 403:
+            raise UsageError(f"{region}: the bucket {name} belongs to somebody else or s3:ListBucket on it is denied; "
+                          "choose another name in fleet.toml, or ask for that permission") from None
+        if status != 404:
+            raise
+        _make(client, name, region)
+    return name
+
+
+def _make(client: Any, name: str, region: str) -> None:
+    # us-east-1 is the one region that refuses to be named.
+    where = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+    client.create_bucket(Bucket=name, **where)
+    client.put_public_access_block(Bucket=name, PublicAccessBlockConfiguration=_PRIVATE)
+    client.put_bucket_encryption(Bucket=name, ServerSideEncryptionConfiguration={
+        "Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]})
+
+
+def _has(client: Any, bucket: str, key: str, account: str) -> bool:
+    try:
+        client.head_object(Bucket=bucket, Key=key, ExpectedBucketOwner=account)
+    except ClientError as error:
+        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 404:
+            return False
+        raise
+    return True
+
+
+def _pointed(part: dict[str, Any], bucket: str, key: str) -> dict[str, Any]:
+    if part.get("Type") != "AWS::Serverless::Function":
+        return part
+    return {**part, "Properties": {**part["Properties"], "CodeUri": {"Bucket": bucket, "Key": key}}}
+
+
+def _endpoint(client: Any, region: str) -> str:
+    """CloudFormation wants the address of a template as S3 serves it: by path, of the bucket's own region."""
+    address = str(client.meta.endpoint_url)
+    return f"https://s3.{region}.amazonaws.com" if address.endswith(".amazonaws.com") else address

@@ -1,0 +1,135 @@
+"""`./lamp deploy`: the fleet in AWS, every region at once, the change set shown first."""
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from commands.deploy import packaging
+from commands.deploy.account import Account
+from commands.deploy.release import Done, plain, release
+from commands.deploy.stacks import Prepared, Stack
+from commands.errors import UsageError
+
+_COLOURS = {"add": "green", "modify": "yellow", "replace": "bold red", "remove": "red", "import": "cyan"}
+_ENDED = ("deployed", "unchanged")
+# So many changes of one stack are listed one by one; more are told as numbers.
+_LISTED = 60
+
+
+def deploy(
+    stage: Annotated[str, typer.Option(help="Which of your installations: prod, test, ... Part of every name.")],
+    region: Annotated[list[str] | None, typer.Option(help="Only this region of the fleet; may be repeated.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before changing anything.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON; needs --yes.")] = False,
+) -> None:
+    """Package the project and deploy it to every region of fleet.toml, one CloudFormation stack each.
+
+    Uses your AWS credentials as the AWS CLI does. Shows what would change and asks; deploys the coordination table,
+    then all regions at once. What fails is rolled back. Deploying again without a change changes nothing.
+    """
+    packaging.check_stage(stage)
+    if not yes and (as_json or not sys.stdin.isatty()):
+        raise UsageError("nobody can be asked here: add --yes to deploy without asking")
+    console = Console(stderr=as_json, highlight=False)
+    with console.status("packaging"):
+        package = packaging.build(stage)
+    for warning in package.warnings:
+        console.print(warning, style="yellow", soft_wrap=True, markup=False)
+    with Screen(console) as screen:
+        results = release(Account(), package, _regions(package, region), screen, lambda: yes or screen.ask())
+    if as_json:
+        typer.echo(json.dumps(plain(results)))
+    raise typer.Exit(conclude(console, results))
+
+
+def conclude(console: Console, results: Sequence[Done]) -> int:
+    """Say how it ended; the exit status."""
+    for done in results:
+        if done.error:
+            console.print(f"[bold red]failed:[/] {done.error}", soft_wrap=True)
+    if all(done.status == "unchanged" for done in results):
+        console.print("Everything is as declared: nothing to deploy.")
+    elif all(done.status in _ENDED for done in results):
+        console.print(f"[green]Deployed:[/] {', '.join(dict.fromkeys(done.region for done in results))}.")
+    elif not any(done.error for done in results):
+        console.print("Nothing was changed.")
+    return int(any(done.status == "failed" for done in results))
+
+
+def _regions(package: packaging.Package, wanted: Sequence[str] | None) -> list[str]:
+    known = [region.name for region in package.fleet.regions]
+    for name in wanted or ():
+        if name not in known:
+            raise UsageError(f"--region {name}: not a region of fleet.toml; there are {', '.join(known)}")
+    return [name for name in known if not wanted or name in wanted]
+
+
+class Screen:
+    """A release on a terminal: the table of changes, then one bar per stack. A context manager."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bars = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+            TextColumn("{task.fields[last]}", style="dim"), console=console)
+        self._tasks: dict[Stack, TaskID] = {}
+        self._through: dict[Stack, set[str]] = {}
+
+    def __enter__(self) -> "Screen":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bars.stop()
+
+    def ask(self) -> bool:
+        """Whether the user wants what was shown."""
+        return typer.confirm("Deploy this?", default=False)
+
+    def prepared(self, plans: Sequence[Prepared]) -> None:
+        """The changes of every stack; stacks that would change alike are shown once."""
+        alike: dict[tuple[object, ...], list[Prepared]] = {}
+        for plan in plans:
+            alike.setdefault((plan.stack.name, plan.changes), []).append(plan)
+        for group in alike.values():
+            self._console.print(_table(group))
+
+    def begin(self, plan: Prepared) -> None:
+        """A bar for the stack."""
+        self._bars.start()
+        self._through[plan.stack] = set()
+        self._tasks[plan.stack] = self._bars.add_task(str(plan.stack), total=len(plan.changes), last="")
+
+    def moved(self, stack: Stack, resource: str, status: str) -> None:
+        """The stack's bar, one further for each resource that is through."""
+        if status.endswith("_COMPLETE") and resource != stack.name:
+            self._through[stack].add(resource)
+        self._bars.update(self._tasks[stack], completed=len(self._through[stack]), last=f"{resource} {status}")
+
+    def end(self, done: Done) -> None:
+        """The stack's bar, full if it went well."""
+        task = self._tasks[Stack(done.region, done.stack)]
+        if done.status == "deployed":
+            self._bars.update(task, completed=sum(done.changes.values()), last="done")
+        else:
+            self._bars.update(task, last=done.status)
+
+
+def _table(group: Sequence[Prepared]) -> Table:
+    plan = group[0]
+    places = ", ".join(one.stack.region for one in group)
+    table = Table(title=f"{plan.stack.name} in {places}", title_justify="left", title_style="bold")
+    for heading in ("", "resource", "kind"):
+        table.add_column(heading)
+    if not plan.changes:
+        table.add_row("", "no changes", "")
+    for change in plan.changes[:_LISTED]:
+        table.add_row(f"[{_COLOURS.get(change.action, 'white')}]{change.action}[/]", change.id, change.kind)
+    if len(plan.changes) > _LISTED:
+        table.add_row("", f"and {len(plan.changes) - _LISTED} more", "")
+    return table

@@ -1,0 +1,51 @@
+"""Where in a VPC the Lambdas run that must reach tunnels and databases. Pure.
+
+One template serves all regions, so what differs stands behind a condition for each region.
+"""
+
+from typing import Any
+
+from chalicelib.config.fleet import Fleet, Network
+from commands.deploy import tunnel_resources
+
+Json = dict[str, Any]
+
+_NOWHERE: Json = {"Ref": "AWS::NoValue"}
+_PRIVATE = ("tunnels_heal", "tunnels_drain", "tunnels_undrain", "tunnels_replace", "databases_")
+
+
+def private(function: str) -> bool:
+    """Whether a Lambda must reach what no other may reach."""
+    return function.startswith(_PRIVATE)
+
+
+def declared(fleet: Fleet) -> bool:
+    """Whether any region has such a place."""
+    return any(region.network for region in fleet.regions) or _hosts(fleet)
+
+
+def config(fleet: Fleet) -> Json:
+    """The property VpcConfig, empty if there is no place in any region."""
+    found = tunnel_resources.vpc_config(fleet) if _hosts(fleet) else _NOWHERE
+    for region in fleet.regions:
+        if region.network:
+            found = {"Fn::If": [_condition(region.name), _place(region.network), found]}
+    return {"VpcConfig": found} if declared(fleet) else {}
+
+
+def conditions(fleet: Fleet) -> Json:
+    """The conditions that `config` stands on."""
+    return {_condition(region.name): {"Fn::Equals": [{"Ref": "AWS::Region"}, region.name]}
+            for region in fleet.regions if region.network}
+
+
+def _hosts(fleet: Fleet) -> bool:
+    return fleet.tunnels is not None and fleet.tunnels.hosts is not None
+
+
+def _place(network: Network) -> Json:
+    return {"SubnetIds": list(network.subnets), "SecurityGroupIds": list(network.security_groups)}
+
+
+def _condition(region: str) -> str:
+    return "NetworkIn" + "".join(part.capitalize() for part in region.split("-"))

@@ -1,0 +1,190 @@
+"""The one way to a package: check what the user declared, compile the schedules, zip, and make the template.
+
+`./lamp demo`, `check` and `deploy` all take this way. Chalice packages a staged copy of the project whose vendor/ holds
+the requirements, cron/, tasks/, fleet.toml and the compiled schedules; nothing in the repository itself is touched.
+"""
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from chalicelib.config import fleet
+from commands.deploy import dependencies, resources
+from commands.develop import task_check
+from commands.errors import DeclaredMistake, UsageError
+
+ROOT = Path(__file__).resolve().parents[2]
+STAGE = re.compile(r"[a-z][a-z0-9-]{0,15}")
+# What `chalice` runs, without its start-up script: that one carries a path of the machine that installed it.
+# How long a package is kept whose stage has been packaged anew: it may still be on its way to a region.
+_KEPT_SECONDS = 86_400
+_CHALICE = "import sys; from chalice.cli import main; sys.exit(main())"
+
+
+class Package(msgspec.Struct, frozen=True):
+    """A package ready for any region: the zip, its SHA-256, the two templates, and what is worth saying about it."""
+
+    fleet: fleet.Fleet
+    stage: str
+    zip: Path
+    digest: str
+    template: dict[str, Any]
+    coordination: dict[str, Any]
+    warnings: tuple[str, ...]
+
+    @property
+    def stack(self) -> str:
+        """The stack's name in every region."""
+        return f"{self.fleet.name}-{self.stage}"
+
+
+def build(
+    stage: str, *, root: Path = ROOT, machine: dependencies.Machine = dependencies.LAMBDA, more: str = ""
+) -> Package:
+    """Package the project in `root` for `stage`. Raises `Mistake` or `FleetError` with every mistake in one text.
+
+    `more` is put below what fleet.toml says.
+    """
+    check_stage(stage)
+    declared = _declared(root, stage, more)
+    compiled, warnings = schedules(root, declared)
+    home = root / ".build"
+    home.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=home, prefix=f"{stage}-") as staged:
+        project = Path(staged)
+        functions = _stage(root, project, stage, declared, compiled,
+                           dependencies.site(root / "requirements.txt", machine,
+                                                                                 home / "wheels"))
+        if more:
+            told = project / "vendor" / "fleet.toml"
+            told.unlink()
+            told.write_text((root / "fleet.toml").read_text() + more)
+        template = _chalice(project, stage)
+        target, digest = _repack(project / "out", home, f"{declared.name}-{stage}-{machine.name}")
+    _check_functions(template, functions)
+    warnings += task_check.warnings(root, declared, template)
+    return Package(declared, stage, target, digest, template, resources.coordination(declared), tuple(warnings))
+
+
+def _declared(root: Path, stage: str, more: str) -> fleet.Fleet:
+    declared = fleet.load(root / "fleet.toml", stage)
+    return fleet.parse((root / "fleet.toml").read_text() + more, str(root / "fleet.toml"), stage) if more else declared
+
+
+def check_stage(stage: str) -> None:
+    """`Mistake` if `stage` cannot be a part of every name in AWS."""
+    if not STAGE.fullmatch(stage):
+        raise UsageError(f"--stage {stage!r}: a stage is up to 16 small letters, digits and hyphens, as in prod")
+
+
+def schedules(root: Path, declared: fleet.Fleet) -> tuple[dict[str, bytes], list[str]]:
+    """timetable.bin and jobs.bin of the folder cron/, and the warnings; `DeclaredMistake` lists all that is wrong."""
+    from chalicelib.crontab import diagnostics, job_file, loader, timetable
+
+    jobs, found = loader.load(root / "cron", declared)
+    wrong = diagnostics.errors(found)
+    if wrong:
+        raise DeclaredMistake("\n".join(diagnostics.render(wrong)))
+    told = list(diagnostics.render([finding for finding in found if finding.severity != "error"]))
+    return {"timetable.bin": timetable.build(jobs), "jobs.bin": job_file.build(jobs)}, told
+
+
+def _stage(
+    root: Path, project: Path, stage: str, declared: fleet.Fleet, compiled: dict[str, bytes], packages: Path
+) -> Sequence[str]:
+    """Lay out what Chalice reads; the names of the functions that .chalice/config.json knows."""
+    for name in ("app.py", "chalicelib"):
+        (project / name).symlink_to(root / name)
+    (project / "requirements.txt").touch()  # they lie in vendor/ already
+    vendor = project / "vendor"
+    vendor.mkdir()
+    for there in sorted(packages.iterdir()):
+        (vendor / there.name).symlink_to(there)
+    for name in ("cron", "tasks", "fleet.toml"):
+        (vendor / name).symlink_to(root / name)
+    for name, content in compiled.items():
+        (vendor / name).write_bytes(content)
+    if declared.databases and declared.databases.ca:
+        _certificates(root, vendor, declared.databases.ca)
+    return _settings(root / ".chalice", project / ".chalice", stage, declared)
+
+
+def _certificates(root: Path, vendor: Path, name: str) -> None:
+    """The file of certificates that fleet.toml names goes along, where the Lambdas look for it."""
+    if not (root / name).is_file() or not (root / name).resolve().is_relative_to(root.resolve()):
+        raise UsageError(
+            f"fleet.toml: databases.ca: {name!r} is no file of this project; put the certificates there, or "
+            "into the secret as its key ca"
+        )
+    (vendor / name).parent.mkdir(parents=True, exist_ok=True)
+    (vendor / name).symlink_to((root / name).resolve())
+
+
+def _settings(source: Path, target: Path, stage: str, declared: fleet.Fleet) -> Sequence[str]:
+    config = _json(source / "config.json")
+    config["stages"] = {stage: config["stages"]["any"]}
+    functions = list(config["stages"][stage]["lambda_functions"])
+    (target / "policies").mkdir(parents=True)
+    (target / "config.json").write_text(json.dumps(config))
+    # For a Lambda that config.json does not know, so that Chalice goes on and the difference is told as such.
+    (target / f"policy-{stage}.json").write_text('{"Version": "2012-10-17", "Statement": []}')
+    for path in sorted((source / "policies").glob("*.json")):
+        (target / "policies" / path.name).write_text(json.dumps(resources.resolved(_json(path), declared)))
+    merged = resources.merged(_json(source / "resources.json"), declared, stage, functions)
+    (target / "merge.json").write_text(json.dumps(merged))
+    return functions
+
+
+def _chalice(project: Path, stage: str) -> dict[str, Any]:
+    words = [sys.executable, "-P", "-c", _CHALICE, "package", "--stage", stage, "--merge-template",
+             ".chalice/merge.json", "out"]
+    environment = {"PATH": os.environ.get("PATH", os.defpath), "AWS_DEFAULT_REGION": "us-east-1",
+                   "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(project)}
+    done = subprocess.run(words, cwd=project, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        last = done.stderr.strip().splitlines() or done.stdout.strip().splitlines()
+        raise UsageError(f"the app cannot be packaged: {last[-1] if last else 'chalice gave no reason'}")
+    return _json(project / "out" / "sam.json")
+
+
+def _repack(out: Path, home: Path, name: str) -> tuple[Path, str]:
+    """The zip in its final form, in `home`, and its digest; those of the same `name` go after a day.
+
+    Its digest is in the file's name: two packagings of one stage at the same time may differ, and each keeps its own.
+    """
+    half = out / "packed.zip"
+    environment = {"PATH": os.environ.get("PATH", os.defpath), "PYTHONHASHSEED": "0", "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-P", "-m", "commands.deploy.archive", str(out / "deployment.zip"), str(half),
+                    str(home / "compiled")], env=environment, check=True)
+    digest = hashlib.sha256(half.read_bytes()).hexdigest()
+    target = half.replace(home / f"{name}-{digest[:16]}.zip")
+    for old in home.glob(f"{name}-*.zip"):
+        if old.stat().st_mtime < time.time() - _KEPT_SECONDS:
+            old.unlink(missing_ok=True)
+    return target, digest
+
+
+def _check_functions(template: dict[str, Any], functions: Sequence[str]) -> None:
+    """app.py and .chalice/config.json name the same Lambdas: Chalice ignores a difference silently."""
+    known = {resources.logical(name) for name in functions}
+    found = {id for id, part in template["Resources"].items() if part.get("Type") == "AWS::Serverless::Function"}
+    if known != found:
+        raise UsageError(f".chalice/config.json: its lambda_functions and app.py differ in {sorted(known ^ found)}")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: {error}") from None
+    return found

@@ -1,0 +1,146 @@
+"""A package to every region of the fleet: change sets first, then the coordination table, then all regions at once."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import msgspec
+
+from commands.deploy import account, bucket, stacks
+from commands.deploy.account import Target
+from commands.deploy.packaging import Package
+from commands.deploy.stacks import Pace, Prepared, Stack
+from commands.errors import UsageError
+
+
+class Done(msgspec.Struct, frozen=True):
+    """What became of one stack: `deployed`, `unchanged`, `declined` or `failed` (then `error` says why)."""
+
+    region: str
+    stack: str
+    status: str
+    changes: dict[str, int] = {}
+    seconds: float = 0.0
+    error: str = ""
+
+
+class Show(Protocol):
+    """What the user sees of a release."""
+
+    def prepared(self, plans: Sequence[Prepared]) -> None:
+        """All change sets, before anything is changed."""
+
+    def begin(self, plan: Prepared) -> None:
+        """A stack is about to change."""
+
+    def moved(self, stack: Stack, resource: str, status: str) -> None:
+        """One resource of a stack has moved on; called from several threads."""
+
+    def end(self, done: Done) -> None:
+        """A stack is through."""
+
+
+def release(
+    target: Target, package: Package, regions: Sequence[str], show: Show, agree: Callable[[], bool],
+    look_seconds: float = 1.5,
+) -> list[Done]:
+    """Deploy `package` to `regions`; what became of each stack, the coordination table's first.
+
+    Raises `Mistake` when a change set cannot be made; then nothing was changed anywhere. A stack that fails is rolled
+    back and reported as `failed`, the others go on.
+    """
+    over = threading.Event()
+    pace = Pace(look_seconds, over=over.is_set)
+    with ThreadPoolExecutor(max_workers=max(4, len(regions) + 1)) as pool:
+        try:
+            return _release(target, package, regions, show, agree, pace, pool)
+        finally:
+            over.set()  # after Ctrl-C nobody waits any longer
+
+
+def _release(
+    target: Target, package: Package, regions: Sequence[str], show: Show, agree: Callable[[], bool], pace: Pace,
+    pool: ThreadPoolExecutor,
+) -> list[Done]:
+    owner = account.number(target, package.fleet.home)
+    plans = _prepare_all(target, package, regions, owner, pace, pool)
+    show.prepared(plans)
+    if not any(plan.changes for plan in plans):
+        return [_unchanged(plan) for plan in plans]
+    if not agree():
+        list(pool.map(lambda plan: stacks.abandon(target, plan), plans))
+        return [msgspec.structs.replace(_unchanged(plan), status="declined") for plan in plans]
+    first = _execute(target, plans[0], show, pace)
+    if first.status == "failed":
+        list(pool.map(lambda plan: stacks.abandon(target, plan), plans[1:]))
+        return [first, *(msgspec.structs.replace(_unchanged(plan), status="declined") for plan in plans[1:])]
+    return [first, *pool.map(lambda plan: _execute(target, plan, show, pace), plans[1:])]
+
+
+def _prepare_all(
+    target: Target, package: Package, regions: Sequence[str], owner: str, pace: Pace, pool: ThreadPoolExecutor
+) -> list[Prepared]:
+    """All change sets, or none: when one cannot be made, the others are taken back."""
+    tags = {"lamplighter": package.fleet.name, "stage": package.stage}
+    table = Stack(package.fleet.coordination.regions[0], f"{package.stack}-coordination")
+    waiting = [pool.submit(stacks.prepare, target, table, package.coordination, None, tags, pace)]
+    waiting += [pool.submit(_prepare, target, package, region, owner, tags, pace) for region in regions]
+    plans, wrong = [], []
+    for one in waiting:
+        try:
+            plans.append(one.result())
+        except UsageError as mistake:
+            wrong.append(str(mistake))
+    if wrong:
+        list(pool.map(lambda plan: stacks.abandon(target, plan), plans))
+        raise UsageError("\n".join(dict.fromkeys(wrong)))
+    return plans
+
+
+def _prepare(
+    target: Target, package: Package, region: str, owner: str, tags: dict[str, str], pace: Pace
+) -> Prepared:
+    template, url = bucket.upload(target, package, region, owner)
+    return stacks.prepare(target, Stack(region, package.stack), template, url, tags, pace)
+
+
+def _execute(target: Target, plan: Prepared, show: Show, pace: Pace) -> Done:
+    if not plan.changes:
+        return _unchanged(plan)
+    begun, done = time.monotonic(), Done(plan.stack.region, plan.stack.name, "deployed", plan.count())
+    show.begin(plan)
+    try:
+        stacks.execute(target, plan, lambda resource, status: show.moved(plan.stack, resource, status), pace)
+    except UsageError as mistake:
+        done = msgspec.structs.replace(done, status="failed", error=str(mistake))
+    done = msgspec.structs.replace(done, seconds=round(time.monotonic() - begun, 1))
+    show.end(done)
+    return done
+
+
+def _unchanged(plan: Prepared) -> Done:
+    return Done(plan.stack.region, plan.stack.name, "unchanged", plan.count())
+
+
+class Quiet:
+    """Shows nothing."""
+
+    def prepared(self, plans: Sequence[Prepared]) -> None:
+        """Nothing."""
+
+    def begin(self, plan: Prepared) -> None:
+        """Nothing."""
+
+    def moved(self, stack: Stack, resource: str, status: str) -> None:
+        """Nothing."""
+
+    def end(self, done: Done) -> None:
+        """Nothing."""
+
+
+def plain(results: Sequence[Done]) -> list[dict[str, Any]]:
+    """The results for `--json`."""
+    found: list[dict[str, Any]] = msgspec.to_builtins(list(results))
+    return found

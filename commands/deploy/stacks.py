@@ -1,0 +1,250 @@
+"""One CloudFormation stack in one region: plan it as a change set, show what it would do, execute it, follow it."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+from botocore.exceptions import ClientError
+
+from commands.deploy.account import Target, spoken
+from commands.errors import UsageError
+
+_CAPABILITIES = ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
+# How CloudFormation says that a change set is empty.
+_EMPTY = ("didn't contain changes", "No updates are to be performed", "no changes")
+_DEAD = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED")
+_CANCELLED = ("Resource creation cancelled", "Resource update cancelled", "Resource creation Initiated")
+
+
+class Change(msgspec.Struct, frozen=True, order=True):
+    """One resource that a change set would touch: `add`, `modify`, `replace` or `remove`."""
+
+    action: str
+    kind: str
+    id: str
+
+
+class Stack(msgspec.Struct, frozen=True):
+    """A stack by its place and name."""
+
+    region: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.region} {self.name}"
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """A change set that waits to be executed; without changes there is none."""
+
+    stack: Stack
+    change_set: str
+    new: bool
+    changes: tuple[Change, ...]
+
+    def count(self) -> dict[str, int]:
+        """How many resources would be added, modified, replaced, removed."""
+        return dict(Counter(change.action for change in self.changes))
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """How often to look, in seconds, and when to give up; `over` ends all waiting at once."""
+
+    look: float = 1.5
+    most: float = 3600.0
+    over: Callable[[], bool] = lambda: False
+
+
+def prepare(
+    target: Target, stack: Stack, body: dict[str, Any], url: str | None, tags: dict[str, str], pace: Pace
+) -> Prepared:
+    """A change set for `stack`. Clears away what an earlier, failed creation left. Raises `Mistake`."""
+    with spoken(stack.region):
+        new = _is_new(target, stack, pace)
+        name = f"lamp-{time.time_ns()}"
+        source = {"TemplateURL": url} if url else {"TemplateBody": json.dumps(body)}
+        _client(target, stack).create_change_set(
+            StackName=stack.name, ChangeSetName=name, ChangeSetType="CREATE" if new else "UPDATE",
+            Capabilities=_CAPABILITIES, Tags=[{"Key": key, "Value": value} for key, value in tags.items()], **source)
+        changes: list[Change] = []
+        try:
+            changes = _changes(target, stack, name, pace)
+        finally:
+            if not changes:
+                _forget(target, stack, name, new=new)
+        return Prepared(stack, name if changes else "", new, tuple(sorted(changes)))
+
+
+def abandon(target: Target, prepared: Prepared) -> None:
+    """Take the change set back, and the empty stack that a first one brings along."""
+    if prepared.change_set:
+        with spoken(prepared.stack.region):
+            _forget(target, prepared.stack, prepared.change_set, new=prepared.new)
+
+
+def execute(target: Target, prepared: Prepared, tell: Callable[[str, str], None], pace: Pace) -> None:
+    """Carry the change set out; `tell(logical id, status)` as resources move on.
+
+    Raises `Mistake` naming the resource that failed and why, once the stack is back as it was.
+    """
+    stack, since = prepared.stack, time.time() - 1
+    with spoken(stack.region):
+        seen = _event_ids(target, stack)
+        _client(target, stack).execute_change_set(StackName=stack.name, ChangeSetName=prepared.change_set)
+        reasons: list[str] = []
+        for event in _follow(target, stack, seen, since, pace):
+            tell(event["LogicalResourceId"], event["ResourceStatus"])
+            if _is_cause(event):
+                reasons.append(f"{event['LogicalResourceId']} ({event['ResourceType']}): "
+                               f"{event.get('ResourceStatusReason', 'no reason given')}")
+        _judge(target, prepared, reasons, pace)
+
+
+def remove(target: Target, stack: Stack, pace: Pace) -> None:
+    """Delete the stack and wait until it is gone; one that is not there is gone already."""
+    with spoken(stack.region):
+        if (found := _status(target, stack)) is None:
+            return
+        # By its id: under its name a stack that is gone cannot be looked at.
+        _client(target, stack).delete_stack(StackName=stack.name)
+        _wait(target, Stack(stack.region, found[1]), pace, until=lambda status: status in (None, "DELETE_COMPLETE"))
+
+
+def _is_new(target: Target, stack: Stack, pace: Pace) -> bool:
+    """Whether the stack is to be created. What is in the way of that, or of an update, is a `Mistake`."""
+    found = _status(target, stack)
+    if found is None or found[0] in ("REVIEW_IN_PROGRESS", "DELETE_COMPLETE"):
+        return True
+    if found[0] in _DEAD:
+        remove(target, stack, pace)
+        return True
+    if found[0].endswith("_IN_PROGRESS"):
+        raise UsageError(f"{stack} is {found[0]}: another deployment is at work on it; wait until it is through")
+    if found[0] == "UPDATE_ROLLBACK_FAILED":
+        raise UsageError(f"{stack} is {found[0]}: continue the rollback in the CloudFormation console ({found[1]}), "
+                      "skipping the resource that it names, then deploy again")
+    return False
+
+
+def _changes(target: Target, stack: Stack, name: str, pace: Pace) -> list[Change]:
+    client, deadline = _client(target, stack), time.monotonic() + pace.most
+    while True:
+        answer = client.describe_change_set(StackName=stack.name, ChangeSetName=name)
+        if answer["Status"] not in ("CREATE_PENDING", "CREATE_IN_PROGRESS"):
+            break
+        _pause(stack, pace, deadline)
+    if answer["Status"] == "FAILED":
+        reason = answer.get("StatusReason", "")
+        if any(sign in reason for sign in _EMPTY):
+            return []
+        raise UsageError(f"{stack}: CloudFormation refuses the template: {reason}")
+    found = [_change(change["ResourceChange"]) for change in answer.get("Changes", ())]
+    while "NextToken" in answer:
+        answer = client.describe_change_set(StackName=stack.name, ChangeSetName=name, NextToken=answer["NextToken"])
+        found += [_change(change["ResourceChange"]) for change in answer.get("Changes", ())]
+    return found
+
+
+def _change(said: dict[str, Any]) -> Change:
+    action = said["Action"].lower()
+    if action == "modify" and said.get("Replacement") == "True":
+        action = "replace"
+    return Change(action, said["ResourceType"], said["LogicalResourceId"])
+
+
+def _forget(target: Target, stack: Stack, name: str, *, new: bool) -> None:
+    client = _client(target, stack)
+    client.delete_change_set(StackName=stack.name, ChangeSetName=name)
+    if new:
+        # A first change set brings an empty stack along, which would stay in review for ever.
+        client.delete_stack(StackName=stack.name)
+
+
+def _follow(target: Target, stack: Stack, seen: set[str], since: float, pace: Pace) -> Iterator[dict[str, Any]]:
+    """The stack's events from now on, oldest first, until it rests."""
+    deadline = time.monotonic() + pace.most
+    while True:
+        # The status first: what it rests on has its events by then.
+        status = _status(target, stack)
+        for event in reversed(_events(target, stack, seen, since)):
+            seen.add(event["EventId"])
+            yield event
+        if status is None or not status[0].endswith("_IN_PROGRESS"):
+            return
+        _pause(stack, pace, deadline)
+
+
+def _events(target: Target, stack: Stack, seen: set[str], since: float) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for page in _client(target, stack).get_paginator("describe_stack_events").paginate(StackName=stack.name):
+        fresh = [event for event in page["StackEvents"]
+                 if event["EventId"] not in seen and event["Timestamp"].timestamp() >= since]
+        found += fresh
+        if len(fresh) < len(page["StackEvents"]):
+            break
+    return found
+
+
+def _event_ids(target: Target, stack: Stack) -> set[str]:
+    first = _client(target, stack).describe_stack_events(StackName=stack.name)
+    return {event["EventId"] for event in first["StackEvents"]}
+
+
+def _is_cause(event: dict[str, Any]) -> bool:
+    """A failure of its own, not one that followed from another's."""
+    reason = event.get("ResourceStatusReason", "")
+    return (event["ResourceStatus"].endswith("_FAILED") and event["ResourceType"] != "AWS::CloudFormation::Stack"
+            and not reason.startswith(_CANCELLED))
+
+
+def _judge(target: Target, prepared: Prepared, reasons: list[str], pace: Pace) -> None:
+    stack, found = prepared.stack, _status(target, prepared.stack)
+    status = found[0] if found else "gone"
+    if status in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
+        return
+    if prepared.new and status in _DEAD:
+        remove(target, stack, pace)
+        left = "nothing of it is left"
+    else:
+        left = f"the stack is {status}"
+    raise UsageError(f"{stack}: rolled back, {left}; the cause: " + ("; ".join(reasons) or "CloudFormation named none"))
+
+
+def _wait(target: Target, stack: Stack, pace: Pace, until: Callable[[str | None], bool]) -> None:
+    deadline = time.monotonic() + pace.most
+    while True:
+        found = _status(target, stack)
+        status = found[0] if found else None
+        if until(status):
+            return
+        if status == "DELETE_FAILED":
+            raise UsageError(
+                f"{stack} could not be deleted (DELETE_FAILED): see its events in the CloudFormation console"
+            )
+        _pause(stack, pace, deadline)
+
+
+def _pause(stack: Stack, pace: Pace, deadline: float) -> None:
+    if pace.over() or time.monotonic() > deadline:
+        raise UsageError(
+            f"{stack}: stopped looking; CloudFormation goes on by itself, deploy again to see how it ended"
+        )
+    time.sleep(pace.look)
+
+
+def _status(target: Target, stack: Stack) -> tuple[str, str] | None:
+    """The stack's status and id; `None` when there is no such stack."""
+    try:
+        found = _client(target, stack).describe_stacks(StackName=stack.name)["Stacks"]
+    except ClientError as error:
+        if "does not exist" in error.response.get("Error", {}).get("Message", ""):
+            return None
+        raise
+    return (str(found[0]["StackStatus"]), str(found[0]["StackId"])) if found else None
+
+
+def _client(target: Target, stack: Stack) -> Any:
+    return target.client("cloudformation", stack.region)

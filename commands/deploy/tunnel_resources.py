@@ -1,0 +1,221 @@
+"""What `[tunnels.hosts]` adds to the template: in every region but the master's a balancer, a group of tunnel hosts
+behind it, their key, their permissions, and the one document that may be run on them.
+
+One template serves all regions: what differs stands in a mapping, and a condition leaves the master's region empty.
+"""
+
+from typing import Any
+
+from chalicelib.config.fleet import Fleet
+from chalicelib.tunnels import config_hosts as host
+from chalicelib.tunnels.config import Tunnels, managed_name
+from chalicelib.tunnels.config_hosts import HostRegion, Hosts
+from commands.deploy import tunnel_host, tunnel_network, tunnel_role
+from commands.errors import UsageError
+
+Json = dict[str, Any]
+
+CONDITION = "TunnelsHere"
+_MAPPING = "Tunnels"
+_ROTATE = "TunnelsRotateKeys"
+_IMAGES = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-"
+# Of a target group's name, and of a balancer's.
+_LONGEST = 32
+# What CloudFormation may put into the user data: the stack's name thrice, a region, a gateway.
+_FILLED = 700
+# Answers of the health port: "HTTP 200" when a probe went through the tunnel to the database.
+_CHECK_SECONDS = 5
+# A restart is given up after so long; the healer's own patience is 40 s.
+_COMMAND_SECONDS = "30"
+
+_ACTION = """\
+set -u
+PATH=$PATH:/usr/local/bin
+key=$(printf %s '{{ Key }}' | tr / _) acts=${HOME:-/root}/.lamplighter/acts
+mkdir -p "$acts"
+if [ -n "$key" ] && ! mkdir "$acts/$key" 2>/dev/null; then echo "$key was run before"; exit 0; fi
+case "{{ Action }}" in
+restart) systemctl restart lamplighter-tunnel && systemctl is-active --quiet lamplighter-tunnel ;;
+reload-keys) lamplighter-keys reload ;;
+point)
+    lamplighter-keys point '{{ Master }}' && systemctl restart lamplighter-tunnel &&
+        systemctl is-active --quiet lamplighter-tunnel ;;
+esac
+"""
+
+
+def merged(template: Json, fleet: Fleet, stage: str) -> Json:
+    """`template` with the tunnel hosts of `fleet`, if it declares any; `Mistake` if its name is too long for them."""
+    tunnels = fleet.tunnels
+    if tunnels is None or tunnels.hosts is None:
+        return template
+    name = managed_name(f"{fleet.name}-{stage}")
+    if len(name) > _LONGEST:
+        raise UsageError(
+            f"the target group would be called {name}, and AWS allows {_LONGEST} characters: take a shorter "
+            "name in fleet.toml, or a shorter stage"
+        )
+    parts = {
+        "Mappings": {_MAPPING: _mapping(tunnels, tunnels.hosts)},
+        "Conditions": {CONDITION: {"Fn::Not": [{"Fn::Equals": [{"Ref": "AWS::Region"}, tunnels.master]}]},
+                       **tunnel_network.conditions(tunnels.hosts)},
+        "Resources": _resources(tunnels, tunnels.hosts) | _rule(template),
+        "Outputs": {"TunnelsAddress": {
+            "Condition": CONDITION, "Description": "Where the master's database is reached in this region",
+            "Value": {"Fn::Sub": f"${{TunnelsBalancer.DNSName}}:{tunnels.port}"}}},
+    }
+    return {**template, **{name: {**template.get(name, {}), **part} for name, part in parts.items()}}
+
+
+def vpc_config(fleet: Fleet) -> Json:
+    """`VpcConfig` of a Lambda that probes through the tunnels; in the master's region it stays outside of the VPC."""
+    config = {"SecurityGroupIds": [{"Fn::GetAtt": ["TunnelsProber", "GroupId"]}], "SubnetIds": _find("Subnets")}
+    return {"Fn::If": [CONDITION, config, {"Ref": "AWS::NoValue"}]}
+
+
+def _mapping(tunnels: Tunnels, hosts: Hosts) -> Json:
+    def row(place: HostRegion) -> Json:
+        return {"Vpc": place.vpc, "Subnets": list(place.subnets), "Gateway": place.gateway or hosts.gateway}
+
+    # CloudFormation looks every row up before it asks a condition: the master's needs one, too.
+    none = {"Vpc": "vpc-00000000", "Subnets": ["subnet-00000000"], "Gateway": hosts.gateway}
+    return {tunnels.master: none, **{place.name: row(place) for place in hosts.regions}}
+
+
+def _resources(tunnels: Tunnels, hosts: Hosts) -> Json:
+    ways, lead = host.primary_routes(hosts, tunnels.master), {"TunnelsLead": _lead()} if hosts.ways else {}
+    parts: Json = {
+        "TunnelsKey": {"Type": "AWS::SecretsManager::Secret", "Properties": {
+            "Name": {"Fn::Sub": host.private_key_secret("${AWS::StackName}")},
+            "Description": "Private key of the tunnel hosts; made and changed by the operation tunnels.rotate_keys"}},
+        "TunnelsKnownHosts": {"Type": "AWS::SSM::Parameter", "Properties": {
+            "Name": {"Fn::Sub": host.known_hosts_parameter("${AWS::StackName}")}, "Type": "String",
+            "Description": "Host keys of the gateways, as lines of a known_hosts file",
+            "Value": "".join(f"{way.alias} {' '.join(key.split()[:2])}\n" for way in ways for key in way.host_keys)}},
+        "TunnelsDocument": _document(),
+        "TunnelsBalancer": _balancer(), "TunnelsTargets": _targets(tunnels), "TunnelsListener": _listener(tunnels),
+        "TunnelsTemplate": _template(tunnels, hosts), "TunnelsGroup": _group(tunnels, list(lead)),
+        **lead, **tunnel_role.resources(bool(lead)), **tunnel_network.resources(tunnels, hosts, _find("Vpc"))}
+    return {id: {"Condition": CONDITION, **part} for id, part in parts.items()}
+
+
+def _rule(template: Json) -> Json:
+    """Each minute a change of key that has begun goes on, where the operation is a Lambda of the stack."""
+    if _ROTATE not in template.get("Resources", {}):
+        return {}
+    arn = {"Fn::GetAtt": [_ROTATE, "Arn"]}
+    rule = {"Type": "AWS::Events::Rule", "Condition": CONDITION, "Properties": {
+        "Name": {"Fn::Sub": "${AWS::StackName}-tunnels-keys"}, "Description": "Each minute: go on with a change of key",
+        "ScheduleExpression": "cron(* * * * ? *)", "State": "ENABLED", "Targets": [{"Id": "lambda", "Arn": arn}]}}
+    permission = {"Type": "AWS::Lambda::Permission", "Condition": CONDITION, "Properties": {
+        "Action": "lambda:InvokeFunction", "FunctionName": {"Ref": _ROTATE}, "Principal": "events.amazonaws.com",
+        "SourceArn": {"Fn::GetAtt": ["TunnelsKeysRule", "Arn"]}}}
+    return {"TunnelsKeysRule": rule, "TunnelsKeysPermission": permission}
+
+
+def _lead() -> Json:
+    """The healer's from then on: a deployment that does not change this text leaves what it has written there."""
+    return {
+        "Type": "AWS::SSM::Parameter",
+        "Properties": {
+            "Name": {"Fn::Sub": host.primary_region_parameter("${AWS::StackName}")},
+            "Type": "String",
+            "Value": host.LAUNCHED,
+            "Description": "The region where the master is now, written by the healer of the tunnels",
+        },
+    }
+
+
+def _document() -> Json:
+    script = {"action": "aws:runShellScript", "name": "act",
+              "precondition": {"StringEquals": ["platformType", "Linux"]},
+              "inputs": {"timeoutSeconds": _COMMAND_SECONDS, "runCommand": _ACTION.splitlines()}}
+    content = {
+        "schemaVersion": "2.2", "description": "Restarts the tunnel of a tunnel host, or lets it fetch its key",
+        "parameters": {"Action": {
+            "type": "String", "default": "restart", "allowedValues": ["restart", "reload-keys", "point"],
+            "description": "restart: the tunnel's service. reload-keys: the key to come, tried before it is used. "
+                           "point: the way to the master in the region Master, tried before it is taken."},
+            "Master": {"type": "String", "default": "", "allowedPattern": "^[a-z0-9-]{0,30}$",
+                       "description": "The region that point leads to."},
+            "Key": {"type": "String", "default": "", "allowedPattern": "^[A-Za-z0-9/._-]{0,200}$",
+                    "description": "A mark of the act: of several commands with the same one, the first is run."}},
+        "mainSteps": [script]}
+    return {"Type": "AWS::SSM::Document", "Properties": {
+        "Name": _named(), "DocumentType": "Command", "DocumentFormat": "JSON", "TargetType": "/AWS::EC2::Instance",
+        "UpdateMethod": "NewVersion", "Content": content}}
+
+
+def _balancer() -> Json:
+    return {"Type": "AWS::ElasticLoadBalancingV2::LoadBalancer", "Properties": {
+        "Name": _named(), "Type": "network", "Scheme": "internal", "Subnets": _find("Subnets"),
+        "SecurityGroups": [{"Fn::GetAtt": ["TunnelsEntrance", "GroupId"]}],
+        "LoadBalancerAttributes": _attributes({"load_balancing.cross_zone.enabled": "true"})}}
+
+
+def _targets(tunnels: Tunnels) -> Json:
+    """The group of hosts. A drain is a cut: a replica stays on a hung connection for as long as it is left open."""
+    attributes = {
+        "deregistration_delay.timeout_seconds": "0",
+        "deregistration_delay.connection_termination.enabled": "true",
+        "target_health_state.unhealthy.connection_termination.enabled": "true",
+        # Hosts see the balancer's address: clients in peered networks, and on a tunnel host, get their answers.
+        "preserve_client_ip.enabled": "false"}
+    return {"Type": "AWS::ElasticLoadBalancingV2::TargetGroup", "Properties": {
+        "Name": _named(), "Protocol": "TCP", "Port": tunnels.port, "VpcId": _find("Vpc"), "TargetType": "instance",
+        "HealthCheckProtocol": "HTTP", "HealthCheckPort": str(tunnels.health_port), "HealthCheckPath": "/",
+        "HealthCheckIntervalSeconds": _CHECK_SECONDS, "HealthCheckTimeoutSeconds": _CHECK_SECONDS - 1,
+        "HealthyThresholdCount": 2, "UnhealthyThresholdCount": 2, "Matcher": {"HttpCode": "200"},
+        "TargetGroupAttributes": _attributes(attributes)}}
+
+
+def _listener(tunnels: Tunnels) -> Json:
+    forward = {"Type": "forward", "TargetGroupArn": {"Ref": "TunnelsTargets"}}
+    return {"Type": "AWS::ElasticLoadBalancingV2::Listener", "Properties": {
+        "LoadBalancerArn": {"Ref": "TunnelsBalancer"}, "Port": tunnels.port, "Protocol": "TCP",
+        "DefaultActions": [forward]}}
+
+
+def _template(tunnels: Tunnels, hosts: Hosts) -> Json:
+    script = tunnel_host.user_data(tunnels, hosts, tunnel_host.files())
+    if (size := len(script.encode())) > tunnel_host.MOST_BYTES - _FILLED:
+        raise UsageError(
+            f"the user data of a tunnel host has {size:,} bytes, and AWS allows {tunnel_host.MOST_BYTES:,} "
+            "with the stack's name in it: fewer [[tunnels.hosts.ways]], or shorter names in them"
+        )
+    disk = {"DeviceName": "/dev/xvda", "Ebs": {"Encrypted": True, "VolumeType": "gp3", "DeleteOnTermination": True}}
+    tags = [{"Key": "Name", "Value": _named()}]
+    return {"Type": "AWS::EC2::LaunchTemplate", "Properties": {"LaunchTemplateName": _named(), "LaunchTemplateData": {
+        # Looked up at each launch: a host that is replaced comes with the patches of that day.
+        "ImageId": f"resolve:ssm:{_IMAGES}{hosts.machine}", "InstanceType": hosts.instance,
+        "IamInstanceProfile": {"Arn": {"Fn::GetAtt": ["TunnelsProfile", "Arn"]}},
+        "SecurityGroupIds": [{"Fn::GetAtt": ["TunnelsHosts", "GroupId"]}],
+        "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1, "InstanceMetadataTags": "disabled"},
+        "BlockDeviceMappings": [disk],
+        "TagSpecifications": [{"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume")],
+        "UserData": {"Fn::Base64": {"Fn::Sub": [script, {"Gateway": _find("Gateway")}]}}}}}
+
+
+def _group(tunnels: Tunnels, lead: list[str]) -> Json:
+    """Auto Scaling keeps the number and replaces what EC2 calls broken; a tunnel's trouble is the healer's alone."""
+    return {"Type": "AWS::AutoScaling::AutoScalingGroup",
+            # A host fetches its key and the host keys as it boots, and tells Systems Manager that it is there.
+            "DependsOn": ["TunnelsListener", "TunnelsKnownHosts", "TunnelsPolicy", *lead],
+            "Properties": {
+                "AutoScalingGroupName": _named(), "MinSize": str(tunnels.slots), "DesiredCapacity": str(tunnels.slots),
+                "MaxSize": str(tunnels.slots + 1), "HealthCheckType": "EC2", "HealthCheckGracePeriod": 60,
+                "VPCZoneIdentifier": _find("Subnets"), "TargetGroupARNs": [{"Ref": "TunnelsTargets"}],
+                "LaunchTemplate": {"LaunchTemplateId": {"Ref": "TunnelsTemplate"},
+                                   "Version": {"Fn::GetAtt": ["TunnelsTemplate", "LatestVersionNumber"]}}}}
+
+
+def _attributes(values: dict[str, str]) -> list[Json]:
+    return [{"Key": key, "Value": value} for key, value in values.items()]
+
+
+def _named() -> Json:
+    return {"Fn::Sub": managed_name("${AWS::StackName}")}
+
+
+def _find(what: str) -> Json:
+    return {"Fn::FindInMap": [_MAPPING, {"Ref": "AWS::Region"}, what]}

@@ -1,0 +1,169 @@
+"""`lamp check`: what can be known without running anything. Every check runs, even if an earlier one failed."""
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from chalicelib.config import fleet, overlay
+from chalicelib.crontab import diagnostics as findings
+from commands.errors import DeclaredMistake, UsageError
+from commands.processes import ROOT, Children
+
+# Two at a time: the heavy ones are single-threaded programs, and CI has two cores.
+WORKERS = 2
+
+
+class Verdict(NamedTuple):
+    """What one check found: `findings` are lines `file:line:column: what`; a warning leaves `ok` true."""
+
+    check: str
+    ok: bool
+    seconds: float
+    findings: list[str]
+
+
+Findings = tuple[bool, list[str]]
+Check = Callable[[Children], Findings]
+
+
+def check(as_json: Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON.")] = False) -> None:
+    """Lint, types, import rules, the CloudFormation template, fleet.toml, cron/ and tasks/."""
+    verdicts = gather(ALL) if as_json else report(ALL)
+    if as_json:
+        print(json.dumps([verdict._asdict() for verdict in verdicts], indent=2))
+    raise typer.Exit(not all(verdict.ok for verdict in verdicts))
+
+
+def report(checks: dict[str, Check]) -> list[Verdict]:
+    """Runs `checks` and prints what they found, then one table."""
+    console = Console(highlight=False)
+    with Console(stderr=True).status(f"checking: {', '.join(checks)}"):
+        verdicts = gather(checks)
+    for verdict in verdicts:
+        colour = "yellow" if verdict.ok else "red"
+        for finding in verdict.findings:
+            console.print(Text.assemble((f"{verdict.check}: ", colour), finding), soft_wrap=True)
+    console.print(_table(verdicts))
+    return verdicts
+
+
+def gather(checks: dict[str, Check]) -> list[Verdict]:
+    """The verdicts of `checks`, in their order."""
+    pool = ThreadPoolExecutor(WORKERS)
+    with Children() as children:
+        try:
+            waiting = [pool.submit(_judge, name, body, children) for name, body in checks.items()]
+            return [future.result() for future in waiting]
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _judge(name: str, body: Check, children: Children) -> Verdict:
+    begin = time.monotonic()
+    try:
+        ok, found = body(children)
+    except (UsageError, fleet.FleetError) as mistake:
+        ok, found = False, str(mistake).splitlines()
+    return Verdict(name, ok, round(time.monotonic() - begin, 2), found)
+
+
+def _table(verdicts: Sequence[Verdict]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("check")
+    table.add_column("result")
+    table.add_column("findings", justify="right")
+    table.add_column("seconds", justify="right")
+    for verdict in verdicts:
+        result = Text("ok", "green") if verdict.ok else Text("failed", "bold red")
+        table.add_row(verdict.check, result, str(len(verdict.findings) or ""), f"{verdict.seconds:.1f}")
+    return table
+
+
+def _program(*words: str) -> Check:
+    """A check that is a program: its exit status is the verdict, its output the findings."""
+
+    def run(children: Children) -> Findings:
+        status, text = children.run([sys.executable, *words], capture=True)
+        return status == 0, [line for line in text.splitlines() if line.strip()] if status else []
+
+    return run
+
+
+def _imports(children: Children) -> Findings:
+    _, lines = _program("-c", _LINT_IMPORTS, "--no-logo")(children)
+    # What follows is one block a contract; the roll-call of all contracts before it says nothing new.
+    start = lines.index("Broken contracts") + 2 if "Broken contracts" in lines else 0
+    return not lines, [line for line in lines[start:] if line.strip("-")]
+
+
+def _fleet(children: Children) -> Findings:
+    for stage in ("", *overlay.stages(ROOT / "fleet.toml")):
+        fleet.load(ROOT / "fleet.toml", stage)
+    return True, []
+
+
+def _cron(children: Children) -> Findings:
+    from chalicelib.crontab import loader
+
+    found = loader.load(ROOT / "cron", _declared()).findings
+    return not findings.errors(found), [f"cron/{finding}" for finding in found]
+
+
+def _tasks(children: Children) -> Findings:
+    from chalicelib.tasks import lint as tasks
+    from chalicelib.tasks import registry
+
+    declared = _declared()
+    if declared is None:
+        return False, ["not looked at: fleet.toml has errors"]
+    found = tasks.check(declared, registry.load(ROOT / "tasks"))
+    return not findings.errors(found), [str(finding) for finding in found]
+
+
+def _template(children: Children) -> Findings:
+    from commands.deploy import packaging
+
+    try:
+        package = packaging.build("check")
+    except (DeclaredMistake, fleet.FleetError):
+        return False, ["not made: fleet.toml, cron/ or tasks/ has errors"]
+    regions = [region.name for region in package.fleet.regions]
+    with tempfile.TemporaryDirectory(prefix="lamp-check-") as folder:
+        files = [Path(folder) / "template.json", Path(folder) / "coordination.json"]
+        for file, template in zip(files, (package.template, package.coordination), strict=True):
+            file.write_text(json.dumps(template, indent=1))
+        words = ["-c", _CFN_LINT, "--format", "parseable", "--regions", *regions, "--", *map(str, files)]
+        ok, lines = _program(*words)(children)
+    return ok, [line.removeprefix(f"{folder}/") for line in lines]
+
+
+def _declared() -> fleet.Fleet | None:
+    try:
+        return fleet.load(ROOT / "fleet.toml")
+    except fleet.FleetError:
+        return None  # a check of its own tells
+
+
+# Programs without a module that `python -m` could run; their scripts carry a path of the machine that installed them.
+_LINT_IMPORTS = "from importlinter.cli import lint_imports_command as lint; lint()"
+_CFN_LINT = "import sys; from cfnlint.runner import main; sys.exit(main())"
+
+ALL: dict[str, Check] = {
+    "mypy": _program("-m", "mypy", "--no-error-summary", "--show-column-numbers", "--no-pretty"),
+    "template": _template,
+    "fleet.toml": _fleet,
+    "cron/": _cron,
+    "tasks/": _tasks,
+    "ruff": _program("-m", "ruff", "check", "--quiet", "--output-format", "concise"),
+    "imports": _imports,
+}

@@ -1,0 +1,145 @@
+"""`lamp init DIR`: a repository for a fleet of one's own, all of it or nothing."""
+
+import contextlib
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from chalicelib.config import fleet
+from chalicelib.version import VERSION
+from commands.develop import fleet_schema
+from commands.errors import UsageError
+
+PRODUCT = Path(__file__).resolve().parents[2]
+_TEMPLATES = Path(__file__).with_name("new_fleet")
+# What the new fleet takes over from the example: where it stands there and here.
+EXAMPLES = ("cron/reports.py", "cron/crontabs/deploy", "tasks/invoices.py")
+# Template -> where it goes.
+WRITTEN = {"README.md": "README.md", "gitignore": ".gitignore", "requirements.txt": "requirements.txt",
+           "requirements-dev.txt": "requirements-dev.txt",
+           "workflows/lamplighter.yml": ".github/workflows/lamplighter.yml"}
+SCHEMA = "fleet.schema.json"
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the fleet goes; made if it is not there.")],
+    name: Annotated[str, typer.Option(help="The fleet's name, first part of every name in AWS. Default: DIR's.")] = "",
+) -> None:
+    """Write a fleet of your own: fleet.toml, cron/, tasks/, a workflow for GitHub Actions, and a README.
+
+    An existing file is never overwritten: if one would be, nothing is written at all.
+    """
+    files = contents(name or _name(folder))
+    write(folder, files)
+    console = Console(highlight=False)
+    for path in files:
+        console.print(f"  {folder / path}", style="dim", markup=False, soft_wrap=True)
+    console.print(f"\nNext: cd {folder}; ./lamp check", markup=False, soft_wrap=True)
+
+
+def contents(name: str) -> dict[str, str]:
+    """The files of a new fleet, by path; `UsageError` if `name` cannot be one."""
+    texts = {target: (_TEMPLATES / source).read_text() for source, target in WRITTEN.items()}
+    declared = _declared((PRODUCT / "fleet.toml").read_text(), name)
+    try:
+        home = fleet.parse(declared).home
+    except fleet.FleetError:
+        raise UsageError(f"--name {name!r}: a fleet's name has up to {fleet.LONGEST_NAME} small letters, digits and "
+                      "hyphens and begins with a letter; give another") from None
+    known = {"{name}": name, "{version}": VERSION, "{home}": home,
+             "{python}": f"{sys.version_info.major}.{sys.version_info.minor}"}
+    made = {path: _filled(text, known) for path, text in texts.items()}
+    examples = {path: (PRODUCT / path).read_text() for path in EXAMPLES}
+    schema = (PRODUCT / fleet_schema.FILE).read_text()
+    return dict(sorted({"fleet.toml": declared, SCHEMA: schema, **made, **examples}.items()))
+
+
+def write(folder: Path, files: Mapping[str, str]) -> None:
+    """Put `files` into `folder`, all or none; `UsageError` if that would overwrite anything.
+
+    A file that is there already with the same content is taken as written: a killed `lamp init` can be repeated.
+    """
+    taken = [path for path, text in files.items() if not _free(folder / path, text)]
+    if taken:
+        raise UsageError("\n".join(f"{folder / path}: is there already; move it away, or name another folder"
+                                for path in taken))
+    with _undone_on_failure() as made:
+        for path in ("", *_folders(files)):
+            _make_folder(folder / path, made)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".lamp-init-") as staged:
+            for number, (path, text) in enumerate(files.items()):
+                _publish(Path(staged) / str(number), folder / path, text, made)
+
+
+def _publish(staged: Path, target: Path, text: str, made: list[Path]) -> None:
+    """A whole file appears at `target`, or none: a link to a finished file never replaces another file."""
+    if target.exists():
+        return  # the same content: see `_free`
+    staged.write_text(text)
+    try:
+        os.link(staged, target)
+    except FileExistsError:
+        raise UsageError(f"{target}: came into being just now; move it away and run this command again") from None
+    made.append(target)
+
+
+def _make_folder(folder: Path, made: list[Path]) -> None:
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    for one in reversed(missing):
+        one.mkdir()
+        made.append(one)
+
+
+@contextlib.contextmanager
+def _undone_on_failure() -> Iterator[list[Path]]:
+    """Collects what was made; if the block fails, or is interrupted, all of that goes again."""
+    made: list[Path] = []
+    try:
+        yield made
+    except BaseException as error:
+        for path in reversed(made):
+            with contextlib.suppress(OSError):
+                path.rmdir() if path.is_dir() else path.unlink()
+        if isinstance(error, OSError):
+            raise UsageError(f"{error.filename or 'the folder'}: cannot be written ({error.strerror}); nothing was "
+                             "left behind") from None
+        raise
+
+
+def _free(target: Path, text: str) -> bool:
+    """Whether `text` may be written to `target`: nothing is there, or just that."""
+    try:
+        return target.read_text() == text
+    except FileNotFoundError:
+        return not target.is_symlink()
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _folders(files: Mapping[str, str]) -> list[str]:
+    return sorted({str(parent) for path in files for parent in PurePosixPath(path).parents} - {"."})
+
+
+def _name(folder: Path) -> str:
+    """A fleet's name out of that of its folder, as far as one can be made of it."""
+    return re.sub(r"[^a-z0-9]+", "-", folder.resolve().name.lower()).strip("-")
+
+
+def _declared(example: str, name: str) -> str:
+    """The example's fleet.toml with a name and a schema of its own."""
+    text = re.sub(r"^#:schema .*\n", "", example, flags=re.M)
+    return f"#:schema ./{SCHEMA}\n" + re.sub(r"^name = .*$", lambda _: f'name = "{name}"', text, count=1, flags=re.M)
+
+
+def _filled(text: str, known: Mapping[str, str]) -> str:
+    # Not str.format: GitHub's own expressions have braces, too.
+    for placeholder, value in known.items():
+        text = text.replace(placeholder, value)
+    return text

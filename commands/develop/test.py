@@ -1,0 +1,43 @@
+"""`lamp test`: everything that CI checks."""
+
+import sys
+import tempfile
+from typing import Annotated
+
+import typer
+
+from commands.bench import peers as bench_peers
+from commands.develop import check, install_servers
+from commands.processes import Children
+
+WORKERS = "2"
+
+
+def test(
+    arguments: Annotated[list[str] | None, typer.Argument(help="For pytest; then only what they name runs.")] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Under a minute: neither sandbox nor slow tests.")] = False,
+) -> None:
+    """Everything that CI checks: the checks of ./lamp check, then all tests, those of the sandbox included.
+
+    As root on Debian or Ubuntu it installs the real servers that tests talk to (OpenSSH, MariaDB, HAProxy, dig);
+    elsewhere what is not there is skipped in so many words. pytest's closing line is the last on standard output.
+    """
+    chosen = arguments or []
+    if not (fast or chosen):
+        bench_peers.install()
+        install_servers.install()
+    verdicts = [] if chosen else check.report(check.ALL)
+    failed = [verdict.check for verdict in verdicts if not verdict.ok]
+    with tempfile.TemporaryDirectory(prefix="lamp-test-") as folder, Children() as children:
+        status, _ = children.run(pytest_words(chosen, fast), folder=folder)
+    if failed:
+        print(f"lamp: these checks failed, see above: {', '.join(failed)}", file=sys.stderr)
+    raise typer.Exit(status or bool(failed))
+
+
+def pytest_words(chosen: list[str], fast: bool) -> list[str]:
+    """The command line of pytest. `chosen` comes last, so that it may overrule the rest."""
+    # The sandbox's tests share a world per file, so a file stays on one worker.
+    quick = ["-m", "not world and not slow", "--dist", "worksteal", "--hypothesis-profile=fast"]
+    spread = quick if fast else ["--dist", "loadfile"]
+    return [sys.executable, "-m", "pytest", "-q", "-n", WORKERS, *spread, *chosen]

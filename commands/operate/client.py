@@ -1,0 +1,146 @@
+"""The way to the deployed operations: of the demo's world while one is up, else of AWS with the user's credentials."""
+
+import base64
+import difflib
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, NamedTuple
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, HTTPClientError
+
+from chalicelib.config.fleet import Fleet, load
+from commands.deploy import account
+from commands.errors import UsageError
+from commands.processes import ROOT
+from sandbox.world import Sandbox
+
+# An operation may take as long as Lambda lets it (15 min); invoking it twice instead of waiting would be worse.
+_CONFIG = Config(connect_timeout=3, read_timeout=910, retries={"total_max_attempts": 1})
+
+Clients = Callable[[str, str], Any]
+
+
+class Answer(NamedTuple):
+    """What an operation answered: `outcome` as in `chalicelib.control.Outcome`, the error if it broke, and its log."""
+
+    region: str
+    outcome: dict[str, Any]
+    error: str
+    log: list[str]
+
+
+class OperationClient:
+    """Invokes operations of one stage of the fleet; `clients(service, region)` gives boto3 clients."""
+
+    def __init__(self, fleet: Fleet, stage: str, clients: Clients, place: str) -> None:
+        self.fleet = fleet
+        self.stage = stage
+        self.clients = clients
+        self.place = place
+
+    def invoke(self, operation: str, payload: dict[str, Any], region: str = "", *, tail: bool = True) -> Answer:
+        """Runs `operation` (as in `schedules.pause`) in `region` (default: home); `Mistake` says why it could not."""
+        region = region or self.fleet.home
+        function = f"{self.fleet.name}-{self.stage}-{operation.replace('.', '_')}"
+        begin = time.time()
+        with explained(f"{self.place}, {region}, {function}"):
+            lambdas = self.clients("lambda", region)
+            try:
+                response = lambdas.invoke(FunctionName=function, Payload=json.dumps(payload), LogType="Tail")
+            except lambdas.exceptions.ResourceNotFoundException:
+                raise UsageError(self._unknown(lambdas, operation, region)) from None
+            body = json.loads(response["Payload"].read() or "null")
+            log = self._log(function, region, response, begin) if tail else []
+        if "FunctionError" in response:
+            return Answer(region, {}, _error(body), log)
+        return Answer(region, body if isinstance(body, dict) else {"message": str(body)}, "", log)
+
+    def ask(self, operation: str, payload: dict[str, Any], region: str = "") -> Answer:
+        """Like `invoke`, without the log, in `region` or else in the first region, home first, that answers."""
+        if region:
+            return self.invoke(operation, payload, region, tail=False)
+        silent: list[str] = []
+        for near in self.fleet.regions:
+            try:
+                return self.invoke(operation, payload, near.name, tail=False)
+            except RegionUnavailable as silence:
+                silent.append(str(silence))
+        raise UsageError(
+            "\n".join([*silent, f"no region of {self.place} answered; try again, or name one with --region"])
+        )
+
+    def operations(self, lambdas: Any) -> list[str]:
+        """The operations that are deployed where the client `lambdas` looks."""
+        prefix = f"{self.fleet.name}-{self.stage}-"
+        pages = lambdas.get_paginator("list_functions").paginate()
+        names = [function["FunctionName"] for page in pages for function in page["Functions"]]
+        return sorted(name.removeprefix(prefix).replace("_", ".", 1) for name in names if name.startswith(prefix))
+
+    def _unknown(self, lambdas: Any, operation: str, region: str) -> str:
+        known = self.operations(lambdas)
+        if not known:
+            return f"{self.place}, {region}: stage {self.stage!r} is not deployed; ./lamp deploy --stage {self.stage}"
+        close = difflib.get_close_matches(operation, known, 1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        return f"{operation!r} is not an operation; {hint}There are: {', '.join(known)}"
+
+    def _log(self, function: str, region: str, response: dict[str, Any], begin: float) -> list[str]:
+        """The lines that this invocation logged: the answer's own last 4 KB, or all of CloudWatch if those are cut."""
+        tail = base64.b64decode(response.get("LogResult", "")).decode(errors="replace").splitlines()
+        if not tail or tail[0].startswith("START "):
+            return tail
+        request = response["ResponseMetadata"]["RequestId"]
+        try:
+            page = self.clients("logs", region).filter_log_events(
+                logGroupName=f"/aws/lambda/{function}", startTime=int(begin * 1000), filterPattern=f'"{request}"')
+        except ClientError:
+            # The group may not be there yet, or not for these eyes: the tail is what there is.
+            return tail
+        return [event["message"].rstrip() for event in page["events"]] or tail
+
+
+class RegionUnavailable(UsageError):
+    """A region did not answer."""
+
+
+def find(stage: str = "") -> OperationClient:
+    """The door to `stage`: of the running demo's world when `stage` is its own or not given, else of AWS."""
+    fleet = load(ROOT / "fleet.toml")
+    world = Sandbox.find()
+    if world and stage in ("", world.state.stage):
+        session, endpoint, place = world.session, world.endpoint, "the demo"
+    elif stage:
+        session, endpoint, place = boto3.Session(), None, "AWS"
+    else:
+        raise UsageError(
+            "no demo is up on this machine: name the stage, as in --stage prod, or start ./lamp demo --stay"
+        )
+    clients = cache(lambda service, region: session.client(service, region, endpoint_url=endpoint, config=_CONFIG))
+    return OperationClient(fleet, stage or (world.state.stage if world else ""), clients, place)
+
+
+@contextmanager
+def explained(where: str) -> Iterator[None]:
+    """Turns what boto3 raises into a `Mistake` that names `where` and the remedy; `Silence` if nobody answered."""
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        kind = RegionUnavailable if _silent(error) else UsageError
+        raise kind(f"{where}: {account.explain(error, '')}") from None
+
+
+def _silent(error: ClientError | BotoCoreError) -> bool:
+    if isinstance(error, ClientError):
+        return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500
+    return isinstance(error, EndpointConnectionError | HTTPClientError)
+
+
+def _error(body: Any) -> str:
+    if not isinstance(body, dict):
+        return str(body)
+    return f"{body.get('errorType', 'error')}: {body.get('errorMessage', body)}"

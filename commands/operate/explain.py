@@ -1,0 +1,53 @@
+"""`lamp why`: one reason for one minute of a job."""
+
+import json
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from commands.errors import UsageError
+from commands.operate import client, show
+from commands.operate.run import Json, Region, Stage
+
+
+def why(
+    job: Annotated[str, typer.Argument(metavar="JOB", help="Its name, as ./lamp status shows it.")],
+    time: Annotated[str, typer.Argument(metavar="TIME", help="As in 2026-03-29T02:30Z; UTC if no offset is given.")],
+    region: Region = "",
+    stage: Stage = "",
+    as_json: Json = False,
+) -> None:
+    """Why JOB ran, or did not run, at TIME: one reason, with the facts behind it."""
+    asked = {"job": job, "time": utc(time)}
+    answer = client.find(stage).ask("schedules.why", asked, region)
+    if as_json:
+        print(json.dumps(answer._asdict(), indent=2))
+    else:
+        _print(Console(highlight=False), answer)
+    raise typer.Exit(0 if answer.outcome.get("status") in ("done", "planned") else 1)
+
+
+def _print(console: Console, answer: client.Answer) -> None:
+    said = answer.outcome.get("plan", {}).get("report")
+    if said:
+        style = show.STYLES.get(said["answer"], "bold cyan")
+        console.print(Text.assemble(said["job"], ("  " + said["minute"], "dim")))
+        console.print(Text.assemble((said["answer"], style), f": {said['sentence']}"), soft_wrap=True)
+        for line in said["output"].splitlines():
+            console.print(Text.assemble(("  | ", "dim"), line), soft_wrap=True)
+    else:
+        show.outcome(console, answer.outcome | ({"status": "failed", "message": answer.error} if answer.error else {}))
+
+
+def utc(text: str) -> str:
+    """The minute that `text` names, in UTC as in `2026-03-29T00:55Z`; without an offset it is UTC already."""
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(
+            f"{text!r} is not a time; write it as in 2026-03-29T02:30Z or 2026-03-29T04:30+02:00"
+        ) from None
+    return f"{when.replace(tzinfo=when.tzinfo or UTC).astimezone(UTC):%Y-%m-%dT%H:%MZ}"

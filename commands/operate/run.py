@@ -1,0 +1,58 @@
+"""`lamp run`: one operation, now."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from commands.errors import UsageError
+from commands.operate import client, show
+
+Stage = Annotated[str, typer.Option(envvar="LAMP_STAGE", help="Default: the demo that is up on this machine.")]
+Region = Annotated[str, typer.Option(help="Default: the fleet's home region.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
+
+_GOOD = ("done", "planned", "later")
+
+
+def run(
+    operation: Annotated[str, typer.Argument(metavar="OPERATION", help="As in schedules.pause; others are listed.")],
+    parameters: Annotated[str, typer.Argument(metavar="[JSON]", help="What it takes, as a JSON object.")] = "{}",
+    region: Region = "",
+    apply: Annotated[bool, typer.Option("--apply", help="Do it. Without this the plan is all that happens.")] = False,
+    stage: Stage = "",
+    as_json: Json = False,
+) -> None:
+    """Invoke a deployed operation: its plan, or with --apply its outcome, and what it logged.
+
+    For example: ./lamp run schedules.pause '{"job": "backup/nightly", "reason": "moving house"}' --apply
+    """
+    payload = read(parameters) | ({"apply": True} if apply else {})
+    answer = client.find(stage).invoke(operation, payload, region)
+    if as_json:
+        print(json.dumps(answer._asdict(), indent=2))
+    else:
+        _print(answer)
+    raise typer.Exit(0 if answer.outcome.get("status") in _GOOD else 1)
+
+
+def read(text: str) -> dict[str, Any]:
+    """`text` as a JSON object, or a `Mistake` that says where it is none."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"JSON, column {error.colno}: {error.msg}; write it as in '{{\"job\": \"backup\"}}'") from None
+    if not isinstance(value, dict):
+        raise UsageError(f"an operation takes a JSON object, as in '{{\"job\": \"backup\"}}', not {text!r}")
+    return value
+
+
+def _print(answer: client.Answer) -> None:
+    console = Console(highlight=False)
+    for line in filter(None, map(show.log_line, answer.log)):
+        console.print(line, style="dim", markup=False, soft_wrap=True)
+    if answer.error:
+        console.print(f"broke in {answer.region}: {answer.error}", style="bold red", markup=False)
+    else:
+        show.outcome(console, answer.outcome)

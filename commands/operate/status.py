@@ -1,0 +1,138 @@
+"""`lamp status`: all jobs and queues at a glance."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from chalicelib.config.durations import words
+from commands.errors import UsageError
+from commands.operate import client, show
+from commands.operate.run import Json, Region, Stage
+
+
+def status(
+    job: Annotated[str, typer.Option(help="Only jobs whose name holds this.")] = "",
+    region: Region = "",
+    stage: Stage = "",
+    as_json: Json = False,
+) -> None:
+    """Jobs with last run, outcome and next fire; each region's queues with depth and age; dead letters."""
+    way = client.find(stage)
+    jobs = _report(way.ask("schedules.status", {"job": job}, region))
+    queues = _queues(way, [region] if region else [known.name for known in way.fleet.regions])
+    if as_json:
+        print(json.dumps({"place": way.place, "stage": way.stage, "schedules": jobs, "queues": queues}, indent=2))
+    else:
+        _print(way, jobs, queues)
+
+
+def _report(answer: client.Answer) -> dict[str, Any]:
+    if answer.error or "plan" not in answer.outcome:
+        what = answer.error or answer.outcome.get("message", "no report")
+        raise UsageError(f"{answer.region}: {what}; ./lamp run schedules.status --region {answer.region} shows its log")
+    report: dict[str, Any] = answer.outcome["plan"]["report"]
+    return report
+
+
+def _queues(way: client.OperationClient, regions: Sequence[str]) -> dict[str, Any]:
+    """Per region what `tasks.status` tells, or why it tells nothing."""
+
+    def ask(region: str) -> Any:
+        try:
+            return _report(way.ask("tasks.status", {}, region))["queues"]
+        except UsageError as silence:
+            return {"error": str(silence)}
+
+    with ThreadPoolExecutor(len(regions)) as pool:
+        return dict(zip(regions, pool.map(ask, regions), strict=True))
+
+
+def _print(way: client.OperationClient, jobs: Mapping[str, Any], queues: Mapping[str, Any]) -> None:
+    console, timezone = Console(highlight=False), way.fleet.schedules.timezone
+    console.print(Text.assemble((f"{way.fleet.name}-{way.stage}", "bold"), f" on {way.place}, ", _last(jobs)))
+    console.print(Text(f"times of schedules are {timezone} unless another zone is named\n", "dim"))
+    if jobs["jobs"]:
+        console.print(jobs_table(jobs["jobs"], jobs["home"], timezone, f"{datetime.now(UTC):%Y-%m-%d}"))
+    else:
+        console.print("no jobs: put a crontab into cron/", style="dim")
+    if jobs["left_out"]:
+        console.print(f"... and {jobs['left_out']} more: name some with --job", style="dim")
+    console.print()
+    console.print(queues_table(queues))
+    for region, told in queues.items():
+        if "error" in told:
+            console.print(Text.assemble((f"{region}: ", "bold red"), told["error"]), soft_wrap=True)
+
+
+def _last(jobs: Mapping[str, Any]) -> Text:
+    last = jobs["last_minute"]
+    if last is None:
+        return Text("no minute has been started yet: the first one comes within 60 s of the deployment", "yellow")
+    away = "" if last["region"] == jobs["home"] else f", standing in for {jobs['home']}"
+    told = f"last minute started: {last['minute']} by {last['region']}{away}"
+    return Text(told, "yellow" if away else "")
+
+
+def jobs_table(jobs: Sequence[Mapping[str, Any]], home: str, timezone: str, today: str) -> Table:
+    """One row a job: its schedule, its last run (by its slot), when the next one is due.
+
+    A zone that is not `timezone`, and a day that is not `today`, are written out.
+    """
+    table = show.plain_table("job", "schedule", "last run", "outcome", "took", "next (UTC)")
+    table.columns[0].overflow = "fold"
+    table.columns[1].no_wrap = True
+    for job in jobs:
+        last = job["last"] or {}
+        following = show.cell("paused") if job["paused"] else Text(_short(job["next"], today))
+        table.add_row(job["job"], _schedule(job, timezone), _short(last.get("slot"), today), _outcome(job, last, home),
+                      _took(last), following)
+    return table
+
+
+def _schedule(job: Mapping[str, Any], timezone: str) -> Text:
+    zone = "" if job["tz"] == timezone else f"\n{job['tz']}"
+    return Text.assemble(job["schedule"], (zone, "dim"))
+
+
+def _outcome(job: Mapping[str, Any], last: Mapping[str, Any], home: str) -> Text:
+    status = f" {last['exit']}" if last.get("exit") else ""
+    away = f" in {last['region']}" if last and last["region"] != home else ""
+    return Text.assemble(show.cell(last.get("state")), status, (away, "yellow"))
+
+
+def _took(last: Mapping[str, Any]) -> str:
+    return "" if last.get("seconds") is None else f"{last['seconds']:.1f} s"
+
+
+def queues_table(queues: Mapping[str, Any]) -> Table:
+    """One row a queue and region. A queue of dead letters is shown when it holds any."""
+    table = show.plain_table("region", "queue", "waiting", "at work", "delayed", "oldest")
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for region, queue in _rows(queues):
+        style = "bold red" if queue["dead_letters"] else ""
+        age = words(queue["oldest"]) if queue["oldest"] else "-"
+        table.add_row(region, queue["name"], str(queue["waiting"]), str(queue["at_work"]), str(queue["delayed"]), age,
+                      style=style)
+    return table
+
+
+def _rows(queues: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for region, told in queues.items():
+        if "error" not in told:
+            yield from ((region, queue) for queue in told if queue["waiting"] or not queue["dead_letters"])
+
+
+def _short(time: str | None, today: str) -> str:
+    """A slot or a minute as people read it: `2026-03-29T00:55Z` -> `00:55` on that day, else `03-29 00:55`."""
+    if not time:
+        return "-"
+    day, _, of_day = time.removesuffix("#hand").removesuffix("Z").partition("T")
+    return of_day if day == today else f"{day[5:]} {of_day}"

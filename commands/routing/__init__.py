@@ -1,0 +1,1 @@
+"""Commands for Route 53 records."""

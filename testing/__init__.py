@@ -1,0 +1,1 @@
+"""Fakes of the AWS ports and real servers, for tests and simulations."""

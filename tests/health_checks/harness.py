@@ -1,0 +1,145 @@
+"""One region with hosts, a target group and the twin of Route 53, on a clock that passes only when somebody waits."""
+
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from chalicelib import control
+from chalicelib.aws import client
+from chalicelib.config import fleet
+from chalicelib.context import RegionContext
+from chalicelib.health_checks import operations
+from chalicelib.health_checks.route53_checks import Route53
+from chalicelib.health_checks.state import KEY, RotationState, read
+from sandbox.route53.checkers import Checkers
+from sandbox.route53.errors import Refusal
+from sandbox.route53.probes import Result
+from sandbox.route53.service import Service, Settings
+from testing.fakes import MemoryTable, MemoryTopic
+
+FLEET = fleet.parse("""
+name = "lamplighter"
+regions = [{name = "eu-west-1"}]
+coordination.regions = ["eu-west-1"]
+health_checks = {target_groups = ["web"], path = "/health"}
+""")
+NOON = 1_774_699_200  # 2026-03-28 12:00 UTC
+
+
+class Street:
+    """`hosts` is what each instance is: (address, state for its target group, body of its answer or "")."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, hosts: int) -> None:
+        self.now = float(NOON)
+        self.hosts = {f"i-{number:017x}": (f"8.8.4.{number}", "healthy") for number in range(1, hosts + 1)}
+        self.bodies = {address: id for id, (address, _) in self.hosts.items()}
+        self.checkers = Checkers(lambda: self.now, lambda name: None, self._probe)
+        self.service = Service(lambda: self.now, self.checkers, Settings(local=False))
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.lose_answer_to = ""
+        self.table, self.alerts = MemoryTable(), MemoryTopic()
+        self.site = RegionContext("eu-west-1", "test", FLEET, MemoryTable(), self.table, {}, self.alerts,
+                         clock=lambda: self.now)
+        self._api = Route53("eu-west-1", 1, lambda: self.now, self.wait)
+        self.operation = operations.rotate(lambda site: self._api, self.wait)
+        patch.setattr(client, "client", lambda service, region: Client(self, service))
+
+    def wait(self, seconds: float) -> None:
+        """Time passes, and the checkers probe."""
+        end = self.now + seconds
+        while (due := self.checkers.next_due()) <= end:
+            self.now = max(self.now, due)
+            self.checkers.step()
+        self.now = end
+
+    def turn(self, **event: Any) -> dict[str, Any]:
+        """The turn of this minute, two seconds into it; then the rest of the minute."""
+        start = self.now
+        self.wait(2)
+        said = event or {"detail-type": "Scheduled Event", "time": _stamp(start)}
+        try:
+            return control.run(self.operation, self.site, said, f"turn-{start:.0f}")
+        finally:
+            self.wait(max(0.0, start + 60 - self.now))
+
+    def turns(self, count: int) -> None:
+        """So many minutes."""
+        for _ in range(count):
+            self.turn()
+
+    def drop(self, id: str) -> None:
+        """A host is terminated; its address answers no more."""
+        address, _ = self.hosts.pop(id)
+        self.bodies.pop(address)
+
+    @property
+    def memory(self) -> RotationState:
+        """What the region remembers."""
+        item = self.table.get(*KEY)
+        assert item
+        return read(item.body)
+
+    def anchors(self) -> set[str]:
+        """The hosts under the parent, by what Route 53 itself says."""
+        checks = self.service.account.checks
+        [parent] = [check for check in checks.values() if check.kind == "CALCULATED"]
+        return {str(checks[id].config["SearchString"]) for id in parent.config["ChildHealthChecks"]}
+
+    def verdict(self) -> bool:
+        """Whether Route 53 holds the region to be healthy."""
+        [parent] = [check.id for check in self.service.account.checks.values() if check.kind == "CALCULATED"]
+        return self.service.healthy()[parent]
+
+    def counts(self) -> Counter[str]:
+        """How often each operation of Route 53 was asked for."""
+        return Counter(name for name, _ in self.asked)
+
+    def _probe(self, config: Any, address: str) -> Result:
+        passed = str(config["SearchString"]) in self.bodies.get(address, "")
+        return Result(passed, "Success: HTTP Status Code 200, OK" if passed else "Failure: Connection timed out")
+
+
+class Client:
+    """boto3's clients for route53 (the twin), elbv2 and ec2."""
+
+    def __init__(self, street: Street, service: str) -> None:
+        self._street, self._service = street, service
+
+    def __getattr__(self, method: str) -> Any:
+        if method.startswith("_"):
+            raise AttributeError(method)
+        mine = getattr(self, f"_{method}", None)
+        return mine or (lambda **asked: self._route53(method, asked))
+
+    def _route53(self, method: str, asked: dict[str, Any]) -> Any:
+        assert self._service == "route53"
+        name = method.title().replace("_", "")
+        self._street.asked.append((name, asked))
+        try:
+            answer = self._street.service.call(name, asked)
+        except Refusal as refusal:
+            raise ClientError({"Error": {"Code": refusal.code, "Message": str(refusal)},
+                               "ResponseMetadata": {"HTTPStatusCode": refusal.status}}, name) from None  # type: ignore[typeddict-item]
+        if name == self._street.lose_answer_to:
+            self._street.lose_answer_to = ""
+            raise client.Unavailable("the answer was lost")
+        return answer
+
+    def _describe_target_groups(self, Names: list[str]) -> Any:
+        assert Names == ["web"]
+        return {"TargetGroups": [{"TargetGroupArn": "arn:web"}]}
+
+    def _describe_target_health(self, TargetGroupArn: str) -> Any:
+        return {"TargetHealthDescriptions": [{"Target": {"Id": id}, "TargetHealth": {"State": state}}
+                                             for id, (_, state) in self._street.hosts.items()]}
+
+    def _describe_instances(self, Filters: list[dict[str, Any]]) -> Any:
+        return {"Reservations": [{"Instances": [
+            {"InstanceId": id, "PublicIpAddress": self._street.hosts[id][0]} for id in Filters[0]["Values"]]}]}
+
+
+def _stamp(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()

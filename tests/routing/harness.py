@@ -1,0 +1,97 @@
+"""The regions of a fleet on this machine: entrances that are sockets, Route 53 and S3 in memory."""
+
+import json
+import socketserver
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chalicelib import control
+from chalicelib.aws import client, route53
+from chalicelib.config import fleet as fleets
+from chalicelib.context import RegionContext
+from chalicelib.routing import operations
+from testing.fakes import MemoryTable, MemoryTopic
+from testing.servers.process import free_port, loopback
+from tests.routing import fakes
+from tests.routing.fleets import EIGHT, text
+
+THREE = EIGHT[:3]
+
+
+class World:
+    """A fleet's regions as sockets on this machine, with Route 53 and S3 in memory."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1_774_699_200.0
+        self.route53, self.topic = fakes.Route53(), MemoryTopic()
+        self.s3 = {region: fakes.S3() for region in THREE}
+        self.servers: dict[str, Server] = {}
+        self.addresses = [loopback() for _ in THREE]
+        self.port = free_port(self.addresses[0])
+        for region in THREE:
+            self.mend(region)
+        self.tables = {region: MemoryTable() for region in THREE}
+        monkeypatch.setattr(client, "client", self._client)
+        monkeypatch.setattr(route53, "PAUSE_SECONDS", 0)
+
+    def _client(self, service: str, region: str) -> Any:
+        return {"route53": self.route53, "s3": self.s3.get(region)}[service]
+
+    def site(self, region: str = THREE[0], more: str = "") -> RegionContext:
+        """Where an operation runs."""
+        written = text(THREE, f'check = "tcp"\nport = {self.port}\nhold = "5m"\n{more}', addresses=True)
+        for number in range(3):
+            written = written.replace(f"192.0.2.{number + 1}", self.addresses[number])
+        return RegionContext(region=region, stage="test", fleet=fleets.parse(written), shared_store=MemoryTable(),
+                    local_store=self.tables[region], queues={}, alerts=self.topic, root=Path(), clock=lambda: self.now)
+
+    def ask(self, operation: Any, at: str = THREE[0], more: str = "", **event: Any) -> dict[str, Any]:
+        """The outcome by hand."""
+        return control.run(operation, self.site(at, more), event)
+
+    def apply(self, **event: Any) -> list[str]:
+        """Applies until there is nothing left to do; the outcomes on the way."""
+        said = []
+        for _ in range(10):
+            outcome = self.ask(operations.APPLY, apply=True, **event)
+            said.append(outcome["status"])
+            if outcome.get("message") == "nothing to do":
+                return said
+        raise AssertionError(f"it never ends: {said}")
+
+    def minute(self) -> None:
+        """One minute of every region's hold."""
+        self.now += 60
+        # Exactly as the rule of EventBridge sends it.
+        event = {"detail-type": "Scheduled Event", "time": datetime.fromtimestamp(self.now, UTC).isoformat()}
+        for region in THREE:
+            control.run(operations.HOLD, self.site(region), event)
+
+    def kill(self, region: str) -> None:
+        """The region's entrance no longer answers."""
+        self.servers[region].shutdown()
+        self.servers[region].server_close()
+
+    def mend(self, region: str) -> None:
+        """It answers, or answers again: all at one port."""
+        self.servers[region] = _listen(self.addresses[THREE.index(region)], self.port)
+
+    def marks(self) -> dict[str, str]:
+        """Which regions are marked, and by whom."""
+        return {key.removeprefix("evacuated/"): json.loads(body)["by"]
+                for s3 in self.s3.values() for (_, key), body in s3.objects.items()}
+
+
+class Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+
+
+def _listen(host: str, port: int) -> Server:
+    server = Server((host, port), socketserver.BaseRequestHandler)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    return server

@@ -1,0 +1,86 @@
+"""A site in memory with a release of a few jobs: what the tests of schedules stand on."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from chalicelib.aws.store import Item
+from chalicelib.config import fleet
+from chalicelib.context import RegionContext
+from chalicelib.crontab import job_file, timetable
+from chalicelib.crontab.expression import parse
+from chalicelib.crontab.job import Job, Policy
+from testing.fakes import MemoryQueue, MemoryTable, MemoryTopic
+
+FLEET = fleet.parse("""
+name = "lamplighter"
+regions = [{name = "eu-west-1"}, {name = "us-east-1"}, {name = "ap-southeast-1"}]
+coordination.regions = ["eu-west-1", "eu-central-1", "eu-west-3"]
+queues = [{name = "default"}, {name = "orders", fifo = true}]
+schedules.http.base = "http://127.0.0.1:9"
+""")
+NOON = 29_578_320  # 2026-03-28 12:00 UTC, a Saturday, in minutes since the epoch
+
+
+def job(name: str = "jobs/one", schedule: str = "* * * * *", **more: Any) -> Job:
+    """A job that runs `true`; keyword arguments of `Policy` go there, the others to `Job`."""
+    policy = {key: more.pop(key) for key in list(more) if key in Policy.__struct_fields__}
+    facts: dict[str, Any] = {
+        "tz": "UTC", "command": "true", "stdin": "", "env": {"SHELL": "/bin/sh"}, "user": "root", "mailto": None,
+        "file": "cron.d/test", "line": 3, "kind": "crontab"} | more
+    return Job(name=name, expression=parse(schedule), schedule=schedule, policy=Policy(**policy), **facts)
+
+
+# What lies where: hypothesis asks for the same place hundreds of times, and a disk takes milliseconds for a file.
+_lying: dict[Path, bytes] = {}
+
+
+def _lay(path: Path, content: bytes) -> None:
+    if _lying.get(path) != content:
+        path.write_bytes(content)
+        _lying[path] = content
+
+
+class Place:
+    """A fleet's regions over one coordination table, with a clock that tests set."""
+
+    def __init__(self, root: Path, jobs: Sequence[Job], declared: fleet.Fleet = FLEET) -> None:
+        self.now = float(NOON * 60)
+        self.coordination = MemoryTable()
+        self.sites = {region.name: self._site(region.name, root, declared) for region in declared.regions}
+        _lay(root / "timetable.bin", timetable.build(jobs))
+        _lay(root / "jobs.bin", job_file.build(jobs))
+
+    def _site(self, region: str, root: Path, declared: fleet.Fleet) -> RegionContext:
+        names = ("schedule-runs", "schedule-reconciles", "default", "orders")
+        return RegionContext(
+            region=region,
+            stage="test",
+            fleet=declared,
+            shared_store=self.coordination,
+            local_store=MemoryTable(),
+            queues={name: MemoryQueue() for name in names},
+            alerts=MemoryTopic(),
+            account="123456789012",
+            root=root,
+            clock=lambda: self.now,
+        )
+
+    def sent(self, queue: str, region: str = "eu-west-1") -> list[Any]:
+        """What was sent to a queue of a region, oldest first; each message is given once."""
+        memory = self.sites[region].queues[queue]
+        assert isinstance(memory, MemoryQueue)
+        sent, memory.sent = memory.sent, []
+        return sent
+
+    def told(self, region: str = "eu-west-1") -> list[tuple[str, str]]:
+        """The notices of a region's topic."""
+        topic = self.sites[region].alerts
+        assert isinstance(topic, MemoryTopic)
+        return topic.told
+
+    def run(self, name: str, slot: str) -> dict[str, Any]:
+        """The body of a run's record."""
+        item = self.coordination.get(f"run#{name}", slot)
+        assert isinstance(item, Item), f"{name} has no run for {slot}"
+        return item.body
