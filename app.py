@@ -6,9 +6,10 @@ from typing import Any
 
 from chalice import Chalice
 
-from chalicelib import control
 from chalicelib.context import here
 from chalicelib.databases import operations as databases
+from chalicelib.engine import run as engine
+from chalicelib.engine.operation import Operation
 from chalicelib.health_checks import operations as health_checks
 from chalicelib.routing import operations as routing
 from chalicelib.schedules import operations as schedules
@@ -20,11 +21,11 @@ from chalicelib.tunnels.keys import operation as rotate
 app = Chalice(app_name="lamplighter")
 
 
-def bind(operation: control.Operation[Any]) -> None:
+def bind(operation: Operation[Any]) -> None:
     """One Lambda for one operation, named after it: `schedules.tick` becomes `schedules_tick`."""
 
     def handler(event: object, context: Any) -> dict[str, Any]:
-        return control.run(operation, here(), event, context.aws_request_id)
+        return engine.run(operation, here(), event, context.aws_request_id)
 
     _register(operation.name.replace(".", "_"), handler)
 

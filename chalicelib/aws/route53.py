@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from chalicelib.aws import client
-from chalicelib.control import RequeueAfter
+from chalicelib.engine.operation import RequeueAfter
 
 # Served from there, whatever region asks.
 REGION = "us-east-1"

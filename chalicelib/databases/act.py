@@ -10,7 +10,6 @@ from aws_lambda_powertools.metrics import MetricUnit
 from chalicelib.aws.client import AWS_ERRORS, Unavailable
 from chalicelib.aws.store import Store
 from chalicelib.context import RegionContext
-from chalicelib.control import Request, count
 from chalicelib.databases.connect import Reach
 from chalicelib.databases.state import (
     BEATS,
@@ -27,8 +26,10 @@ from chalicelib.databases.state import (
     body,
     read,
 )
+from chalicelib.engine.metrics import count
+from chalicelib.engine.operation import Request
+from chalicelib.engine.plan import Action
 from chalicelib.mysql.connection import DatabaseError
-from chalicelib.plan import Action
 
 _FASTER = "another run was faster"
 Held = TypeVar("Held", WatchState, RepairState)

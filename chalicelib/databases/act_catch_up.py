@@ -3,14 +3,14 @@
 from collections.abc import Callable
 
 from chalicelib.context import RegionContext
-from chalicelib.control import Rejected, RequeueAfter
 from chalicelib.databases.connect import Reach, look
 from chalicelib.databases.decide import promotion
 from chalicelib.databases.state import Promotion, RegionReport, ServerStatus, read
+from chalicelib.engine.operation import Rejected, RequeueAfter
+from chalicelib.engine.plan import Action
 from chalicelib.mysql import gtid
 from chalicelib.mysql.gtid import GtidSet
 from chalicelib.mysql.server import Server
-from chalicelib.plan import Action
 
 # How long a replica may take to fetch the rest from the old master, and to apply what it has (s).
 FETCH, APPLY = 60, 300

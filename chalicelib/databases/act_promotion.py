@@ -13,17 +13,18 @@ import msgspec
 from chalicelib.aws.client import AWS_ERRORS
 from chalicelib.aws.store import Item
 from chalicelib.context import RegionContext
-from chalicelib.control import Rejected, Request, RequeueAfter, count
 from chalicelib.databases import act_catch_up
 from chalicelib.databases.act import publish
 from chalicelib.databases.act_catch_up import AGAIN
 from chalicelib.databases.connect import Reach, look
 from chalicelib.databases.state import MASTER, PrimaryRecord, Promotion, ServerStatus, Steps, body, read, reported
+from chalicelib.engine.metrics import count
+from chalicelib.engine.operation import Rejected, Request, RequeueAfter
+from chalicelib.engine.plan import Action
 from chalicelib.mysql import gtid
 from chalicelib.mysql.connection import DatabaseError
 from chalicelib.mysql.gtid import GtidSet
 from chalicelib.mysql.server import Server
-from chalicelib.plan import Action
 
 _ORDER = get_args(Steps)
 _NONE = GtidSet()

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from functools import cache
 
 from chalicelib.context import RegionContext
-from chalicelib.control import Rejected
 from chalicelib.databases.config import Databases, address
 from chalicelib.databases.secrets import Secrets
 from chalicelib.databases.state import Look
+from chalicelib.engine.operation import Rejected
 from chalicelib.mysql.connection import DatabaseError, Place
 from chalicelib.mysql.server import Server, SqlServer
 

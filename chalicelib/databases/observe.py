@@ -7,7 +7,6 @@ import msgspec
 from chalicelib.aws.client import Unavailable
 from chalicelib.aws.store import Item
 from chalicelib.context import RegionContext
-from chalicelib.control import Request
 from chalicelib.databases.connect import Reach, look, settings_of
 from chalicelib.databases.decide import repair
 from chalicelib.databases.observation import (
@@ -29,6 +28,7 @@ from chalicelib.databases.state import (
     WatchState,
     read,
 )
+from chalicelib.engine.operation import Request
 from chalicelib.tunnels import state as healer
 
 

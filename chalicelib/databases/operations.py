@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from chalicelib.context import RegionContext
-from chalicelib.control import Handler, Operation, Request
 from chalicelib.databases import act, act_promotion, decide, observe
 from chalicelib.databases.connect import Reach, reach
 from chalicelib.databases.decide import manual
@@ -18,7 +17,8 @@ from chalicelib.databases.observation import (
     ServerObservation,
     WatchObservation,
 )
-from chalicelib.plan import Action, Plan
+from chalicelib.engine.operation import Handler, Operation, Request
+from chalicelib.engine.plan import Action, Plan
 
 Reaching = Callable[[RegionContext, Request, Sequence[Action], Reach], list[str]]
 

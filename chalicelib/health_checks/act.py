@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from chalicelib.aws import client
 from chalicelib.aws.store import Item
 from chalicelib.context import RegionContext
-from chalicelib.control import Request, count, logger
+from chalicelib.engine.metrics import count, logger
+from chalicelib.engine.operation import Request
+from chalicelib.engine.plan import Action
 from chalicelib.health_checks.check_config import reference
 from chalicelib.health_checks.route53_checks import Route53
 from chalicelib.health_checks.state import KEY, REGION_CHECK_PK, RotationState, body, confirmed, read
-from chalicelib.plan import Action
 
 # What a change can be answered with, and the next turn gets over.
 _PASSED_BY = frozenset({"HealthCheckVersionMismatch", "HealthCheckAlreadyExists"})

@@ -8,7 +8,8 @@ import msgspec
 from chalicelib.aws import client as cloud
 from chalicelib.config.fleet import HealthChecks
 from chalicelib.context import RegionContext
-from chalicelib.control import Rejected, Request, logger
+from chalicelib.engine.metrics import logger
+from chalicelib.engine.operation import Rejected, Request
 from chalicelib.health_checks.check_config import reference
 from chalicelib.health_checks.decide import sampling
 from chalicelib.health_checks.route53_checks import Route53

@@ -6,11 +6,11 @@ from functools import cache
 from typing import Any
 
 from chalicelib.context import RegionContext
-from chalicelib.control import Handler, Operation, Request
+from chalicelib.engine.operation import Handler, Operation, Request
+from chalicelib.engine.plan import Action, Plan
 from chalicelib.health_checks import act, decide, observe
 from chalicelib.health_checks.route53_checks import Route53
 from chalicelib.health_checks.state import RotationObservation
-from chalicelib.plan import Action, Plan
 
 
 @cache

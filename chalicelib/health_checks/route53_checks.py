@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from chalicelib.aws import client
-from chalicelib.control import Rejected
+from chalicelib.engine.operation import Rejected
 from chalicelib.health_checks.state import KEY, CheckConfig
 
 T = TypeVar("T")

@@ -7,8 +7,8 @@ import msgspec
 
 from chalicelib.aws import client, route53
 from chalicelib.context import RegionContext
-from chalicelib.control import Request
-from chalicelib.plan import Action
+from chalicelib.engine.operation import Request
+from chalicelib.engine.plan import Action
 from chalicelib.routing import evacuation_flags, flag_buckets
 from chalicelib.routing.state import BucketObservation
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from chalicelib.plan import Action, Plan
+from chalicelib.engine.plan import Action, Plan
 from chalicelib.routing.evacuation_flags import statement
 from chalicelib.routing.records import diff
 from chalicelib.routing.records.compiler import OWNER

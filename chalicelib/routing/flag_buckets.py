@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from chalicelib.aws import client as cloud
-from chalicelib.control import Rejected
+from chalicelib.engine.operation import Rejected
 from chalicelib.routing.evacuation_flags import SID, policy
 from chalicelib.routing.state import BucketObservation
 

@@ -12,7 +12,7 @@ import msgspec
 
 from chalicelib.aws import client, route53
 from chalicelib.context import RegionContext
-from chalicelib.control import Rejected, Request
+from chalicelib.engine.operation import Rejected, Request
 from chalicelib.routing import evacuation_flags, flag_buckets
 from chalicelib.routing.config import Endpoint, Routing
 from chalicelib.routing.records import build, checks

@@ -6,8 +6,8 @@ nothing but S3 and the regions' entrances, so they work while Route 53's own API
 
 from typing import Any
 
-from chalicelib.control import Operation, Request
-from chalicelib.plan import Plan
+from chalicelib.engine.operation import Operation, Request
+from chalicelib.engine.plan import Plan
 from chalicelib.routing import act, decide, observe
 from chalicelib.routing.state import FleetObservation, ZoneObservation
 

@@ -7,8 +7,9 @@ import msgspec
 
 from chalicelib.aws.client import Message
 from chalicelib.context import RegionContext
-from chalicelib.control import Request, count
-from chalicelib.plan import Action
+from chalicelib.engine.metrics import count
+from chalicelib.engine.operation import Request
+from chalicelib.engine.plan import Action
 from chalicelib.schedules.state import (
     ALERT_KIND_BY_STATE,
     Pause,

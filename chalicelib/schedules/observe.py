@@ -6,9 +6,9 @@ import msgspec
 
 from chalicelib.aws.store import Item
 from chalicelib.context import RegionContext
-from chalicelib.control import Request
 from chalicelib.crontab import dst
 from chalicelib.crontab.calendar import bits
+from chalicelib.engine.operation import Request
 from chalicelib.schedules import release
 from chalicelib.schedules.decide.backlog import Backlog, plan_backlog
 from chalicelib.schedules.observation import DueRun, ReconcileObservation, TickObservation, WorkObservation

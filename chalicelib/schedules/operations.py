@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from chalicelib.control import Operation, Request
 from chalicelib.crontab.dst import stamp
-from chalicelib.plan import Action, Plan
+from chalicelib.engine.operation import Operation, Request
+from chalicelib.engine.plan import Action, Plan
 from chalicelib.schedules import act, decide, observation, observe, queries
 from chalicelib.schedules.decide import explain
 from chalicelib.schedules.runners import default

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 import msgspec
 
 from chalicelib.context import RegionContext
-from chalicelib.control import Rejected, Request
 from chalicelib.crontab import dst
 from chalicelib.crontab.job import Job
+from chalicelib.engine.operation import Rejected, Request
 from chalicelib.schedules import release
 from chalicelib.schedules.decide.explain import Known
 from chalicelib.schedules.observe import before, paused_jobs

@@ -13,9 +13,10 @@ from chalicelib.aws.client import Message, Unavailable
 from chalicelib.aws.store import Item
 from chalicelib.config.fleet import RESERVE_SECONDS
 from chalicelib.context import RegionContext
-from chalicelib.control import Request, RequeueAfter, logger
 from chalicelib.crontab.job import Job
-from chalicelib.plan import Action
+from chalicelib.engine.metrics import logger
+from chalicelib.engine.operation import Request, RequeueAfter
+from chalicelib.engine.plan import Action
 from chalicelib.schedules import release
 from chalicelib.schedules.act import send_alert
 from chalicelib.schedules.decide.backoff import retry_delay

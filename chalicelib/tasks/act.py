@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chalicelib.aws.client import Unavailable
-from chalicelib.plan import Action
+from chalicelib.engine.plan import Action
 from chalicelib.tasks.envelope import MAX_BYTES
 from chalicelib.tasks.queues import QueueConfig, QueueDirectory, Sqs, chunks, text_attributes
 from chalicelib.tasks.state import QueuedMessage

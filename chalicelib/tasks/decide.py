@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from chalicelib.config import durations
-from chalicelib.plan import Action, Plan
+from chalicelib.engine.plan import Action, Plan
 from chalicelib.tasks import backoff
 from chalicelib.tasks.registry import Registry, Task
 from chalicelib.tasks.state import QueueDepth, QueuedMessage, QueueSample

@@ -5,8 +5,8 @@ from itertools import groupby
 from typing import Any
 
 from chalicelib.context import RegionContext
-from chalicelib.control import NoParameters, Operation, Rejected, Request
-from chalicelib.plan import Action, Plan
+from chalicelib.engine.operation import NoParameters, Operation, Rejected, Request
+from chalicelib.engine.plan import Action, Plan
 from chalicelib.tasks import act, decide, observe, queues
 from chalicelib.tasks.decide import MessageFilter, Redrive
 from chalicelib.tasks.queues import QueueDirectory, SqsAdapter

@@ -11,8 +11,9 @@ import msgspec
 from chalicelib.aws import client
 from chalicelib.aws.store import Item
 from chalicelib.context import RegionContext
-from chalicelib.control import Request, count
-from chalicelib.plan import Action
+from chalicelib.engine.metrics import count
+from chalicelib.engine.operation import Request
+from chalicelib.engine.plan import Action
 from chalicelib.tunnels import config_hosts as host
 from chalicelib.tunnels import fences
 from chalicelib.tunnels.config import Tunnels, managed_name

@@ -12,9 +12,9 @@ from collections.abc import Callable
 import msgspec
 
 from chalicelib.context import RegionContext
-from chalicelib.control import Operation, Request
 from chalicelib.databases.config import Server
-from chalicelib.plan import Action, Plan
+from chalicelib.engine.operation import Operation, Request
+from chalicelib.engine.plan import Action, Plan
 from chalicelib.tunnels import act
 from chalicelib.tunnels.probe.pending import PendingProbes, Target
 from chalicelib.tunnels.probe.result import ProbeResult

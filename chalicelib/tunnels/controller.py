@@ -12,9 +12,9 @@ import msgspec
 from msgspec.structs import replace
 
 from chalicelib import context as site
-from chalicelib import control
 from chalicelib.context import RegionContext
-from chalicelib.control import Operation, RunFailed
+from chalicelib.engine import run as engine
+from chalicelib.engine.operation import Operation, RunFailed
 from chalicelib.tunnels import canary, observe_target, operations, rounds
 from chalicelib.tunnels.config import Tunnels
 from chalicelib.tunnels.probe.pending import PendingProbes, Target
@@ -50,7 +50,7 @@ class Healer:
     def handle(self, event: object, id: str) -> dict[str, Any]:
         """A scheduled event is a minute of rounds; anything else one plan, which `{"apply": true}` carries out."""
         if self.tunnels is None or not isinstance(event, dict) or "detail-type" not in event:
-            return control.run(self.operation, self.site, event, id)
+            return engine.run(self.operation, self.site, event, id)
         if self.tunnels.mode != "off" and self.tunnels.needs_tunnels(self.site.region):
             return self._minute(self.operation, float(self.tunnels.every))
         if self.tunnels.mode != "off" and (server := canary.server(self.site)):
@@ -71,7 +71,7 @@ class Healer:
     def _round(self, operation: Operation[Any], holder: str, at: float, token: int) -> None:
         # To the loop each round is an event of its own, with its own time and mark.
         event = {"detail-type": "Round", "time": datetime.fromtimestamp(at, UTC).isoformat()}
-        control.run(operation, self.site, event, f"{holder}/{token}")
+        engine.run(operation, self.site, event, f"{holder}/{token}")
 
 
 @cache

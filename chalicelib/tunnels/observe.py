@@ -11,8 +11,9 @@ import msgspec
 
 from chalicelib.aws import client
 from chalicelib.context import RegionContext
-from chalicelib.control import Rejected, Request, logger
 from chalicelib.databases import state as databases
+from chalicelib.engine.metrics import logger
+from chalicelib.engine.operation import Rejected, Request
 from chalicelib.tunnels.config import Tunnels, managed_name
 from chalicelib.tunnels.decide import primary
 from chalicelib.tunnels.probe.result import ProbeResult

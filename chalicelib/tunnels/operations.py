@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.control import Operation, Request
-from chalicelib.plan import Plan
+from chalicelib.engine.operation import Operation, Request
+from chalicelib.engine.plan import Plan
 from chalicelib.tunnels import act, decide, observe
 from chalicelib.tunnels.decide import manual
 from chalicelib.tunnels.observe import Look

@@ -15,7 +15,7 @@ import msgspec
 
 from chalicelib.aws.client import Unavailable
 from chalicelib.aws.store import Item, Store
-from chalicelib.control import count, logger
+from chalicelib.engine.metrics import count, logger
 
 KEY = ("tunnels", "lease")
 # How long a lease lasts that is not renewed (s): long enough for a slow round, short enough for a crash.

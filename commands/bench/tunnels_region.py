@@ -18,7 +18,7 @@ import msgspec
 from msgspec.structs import replace
 
 from chalicelib.config import fleet
-from chalicelib.control import logger
+from chalicelib.engine.metrics import logger
 from chalicelib.tunnels.config import managed_name
 from chalicelib.tunnels.decide import guards
 from chalicelib.tunnels.state import KEY, TunnelState

@@ -18,12 +18,12 @@ from typing import Any
 
 import msgspec
 
-from chalicelib import control
 from chalicelib.aws.store import DynamoStore
 from chalicelib.config.fleet import Fleet
 from chalicelib.context import RegionContext
-from chalicelib.control import Operation
 from chalicelib.databases.config import Server
+from chalicelib.engine import run as engine
+from chalicelib.engine.operation import Operation, RunFailed
 from chalicelib.tunnels import canary
 from chalicelib.tunnels.controller import Healer
 from chalicelib.tunnels.probe.pending import PendingProbes
@@ -143,6 +143,6 @@ def _rounds(every: float, late: Callable[[], float]) -> Iterator[int]:
 def _round(operation: Operation[Any], here: RegionContext, id: str) -> dict[str, Any]:
     """What came of one round, as `Healer` begins it; nothing of one that failed: the next is to see to it."""
     event = {"detail-type": "Round", "time": datetime.fromtimestamp(here.clock(), UTC).isoformat()}
-    with suppress(control.RunFailed):
-        return control.run(operation, here, event, id)
+    with suppress(RunFailed):
+        return engine.run(operation, here, event, id)
     return {}

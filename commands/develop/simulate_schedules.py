@@ -105,7 +105,7 @@ def simulated(world: World, home: str | None = None) -> tuple[World, "Verdict"]:
 @contextlib.contextmanager
 def _hush() -> Iterator[None]:
     """No log lines of the operations, and no metrics, which are printed lines too."""
-    from chalicelib.control import logger
+    from chalicelib.engine.metrics import logger
 
     level = logger.log_level
     logger.setLevel("CRITICAL")

@@ -26,7 +26,7 @@ Clients = Callable[[str, str], Any]
 
 
 class Answer(NamedTuple):
-    """What an operation answered: `outcome` as in `chalicelib.control.Outcome`, the error if it broke, and its log."""
+    """What an operation answered: `outcome` as in `chalicelib.engine.operation`, the error if it broke, its log."""
 
     region: str
     outcome: dict[str, Any]

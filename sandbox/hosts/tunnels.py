@@ -18,10 +18,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from chalicelib import control
 from chalicelib.config import fleet
 from chalicelib.config.fleet import Fleet
 from chalicelib.context import RegionContext
+from chalicelib.engine import run as engine
 from chalicelib.tunnels.config import managed_name
 from chalicelib.tunnels.config_hosts import primary_routes
 from chalicelib.tunnels.keys.aws import AwsKeys
@@ -173,7 +173,7 @@ class Tunnels:
         hosts = self.fleet.tunnels and self.fleet.tunnels.hosts
         gateways = [way.region for way in primary_routes(hosts, self.far.region)] if hosts else []
         keys = AwsKeys(region, gateways, self.stack, self.world.client)
-        return control.run(operation(lambda site: keys), site, {"apply": True}, "by hand")
+        return engine.run(operation(lambda site: keys), site, {"apply": True}, "by hand")
 
     def entrance(self, region: str) -> tuple[str, int]:
         """Address and port at which the balancer of `region` leads to the master's database."""

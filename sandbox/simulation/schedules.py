@@ -12,12 +12,13 @@ from typing import Any
 
 import msgspec
 
-from chalicelib import control
 from chalicelib.aws.client import Message, Unavailable
 from chalicelib.aws.store import ReplicatedStore
 from chalicelib.config.fleet import Fleet
 from chalicelib.context import RegionContext
 from chalicelib.crontab.dst import stamp
+from chalicelib.engine import run as engine
+from chalicelib.engine.operation import RunFailed
 from chalicelib.schedules import operations, release
 from chalicelib.schedules.runners import Attempt, RemoteRun, Result, Runners
 from chalicelib.schedules.state import Run
@@ -118,7 +119,7 @@ class World:
                 hidden = _hidden(region.site, queue) if not failure else _VISIBILITY[queue]
                 self.hub.at(self.hub.now + hidden, lambda: self._receive(region, queue, body, received + 1))
 
-        self.hub.spawn(lambda: answer.update(control.run(operation, region.site, {"Records": [record]})),
+        self.hub.spawn(lambda: answer.update(engine.run(operation, region.site, {"Records": [record]})),
                        region.name, ended)
 
     def _plan_ticks(self, region: Region, minute: int) -> None:
@@ -141,11 +142,11 @@ class World:
             if self._note(failure):
                 self.hub.at(self.hub.now + 60, lambda: self._tick(region, minute, tries + 1))
 
-        self.hub.spawn(lambda: control.run(operations.TICK, region.site, _event(minute)), region.name, ended)
+        self.hub.spawn(lambda: engine.run(operations.TICK, region.site, _event(minute)), region.name, ended)
 
     def _note(self, failure: BaseException | None) -> bool:
         """Whether an activity failed; one that failed for no simulated reason is a bug, and kept."""
-        if failure and not isinstance(failure, Crash | control.RunFailed):
+        if failure and not isinstance(failure, Crash | RunFailed):
             self.broken.append(failure)
         return failure is not None
 

@@ -22,14 +22,15 @@ from typing import Any
 import pymysql
 import pytest
 
-from chalicelib import control
 from chalicelib.aws import client
 from chalicelib.config import fleet
 from chalicelib.context import RegionContext
 from chalicelib.databases import connect, operations
 from chalicelib.databases.observe import RegionAsked
 from chalicelib.databases.state import MASTER, READINESS, PrimaryRecord, read
-from chalicelib.plan import Action, Plan
+from chalicelib.engine import run as engine
+from chalicelib.engine.operation import Request
+from chalicelib.engine.plan import Action, Plan
 from testing.fakes import MemoryTable, MemoryTopic
 from testing.servers.mariadb import MariaDB, server
 from testing.servers.process import PATIENCE
@@ -76,21 +77,21 @@ class Town:
         """A scheduled run of `watch` or `heal`, each in a minute of its own."""
         at = datetime.fromtimestamp(next(self._minute) * 60, UTC).isoformat()
         event = {"detail-type": "Scheduled Event", "time": at}
-        return control.run(getattr(self.operations, name), self.sites[region], event, f"{region} {at}")
+        return engine.run(getattr(self.operations, name), self.sites[region], event, f"{region} {at}")
 
     def hand(self, where: str, name: str, **event: Any) -> dict[str, Any]:
         """An invoke by hand in a region."""
-        return control.run(getattr(self.operations, name), self.sites[where], event, "hand")
+        return engine.run(getattr(self.operations, name), self.sites[where], event, "hand")
 
     def plan(self, where: str, **asked: Any) -> Plan:
         """The plan of a promotion from `region`."""
-        request = control.Request("hand", int(time.time()), _asked(**asked), apply=True)
+        request = Request("manual", int(time.time()), _asked(**asked), apply=True)
         promote = self.operations.promote
         return promote.decide(promote.observe(self.sites[where], request), request)
 
     def act(self, region: str, action: Action) -> list[str]:
         """One act of a promotion."""
-        request = control.Request("hand", int(time.time()), _asked(), apply=True)
+        request = Request("manual", int(time.time()), _asked(), apply=True)
         return list(self.operations.promote.act[action.kind](self.sites[region], request, [action]))
 
     @property

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from chalicelib import control
 from chalicelib.config import fleet
 from chalicelib.context import RegionContext
-from chalicelib.control import RunFailed
 from chalicelib.databases.operations import Databases
 from chalicelib.databases.state import MASTER, PrimaryRecord, ReplicaStatus, ReplicaThread, ServerError, ServerStatus
 from chalicelib.databases.state import read as read_item
+from chalicelib.engine import run as engine
+from chalicelib.engine.operation import RunFailed
 from chalicelib.mysql.connection import DatabaseError
 from chalicelib.mysql.gtid import GtidSet, read
 from chalicelib.mysql.server import Server
@@ -233,7 +233,7 @@ class World:
         """A minute's run in a region; `Failed` is one that Lambda would count."""
         event = {"detail-type": "Scheduled Event", "time": _stamp(self.now)}
         try:
-            control.run(getattr(self.operations, name), self.site(region), event, f"{region} {self.now}")
+            engine.run(getattr(self.operations, name), self.site(region), event, f"{region} {self.now}")
         except RunFailed as failure:
             self.violations.append(f"{name}: {failure}")
         if name == "watch":
@@ -250,7 +250,7 @@ class World:
 
     def promote(self, where: str, **event: Any) -> dict[str, Any]:
         """By hand, from a region that lives; it may die in the middle, and leaves then what it has done."""
-        answer = control.run(self.operations.promote, self.site(where), {"apply": True, **event}, "hand")
+        answer = engine.run(self.operations.promote, self.site(where), {"apply": True, **event}, "hand")
         if answer["status"] == "done":
             self._promoted(answer)
         return answer

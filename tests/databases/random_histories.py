@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from chalicelib import control
+from chalicelib.engine import run as engine
 from tests.databases.crash import Crash
 from tests.databases.harness import REGIONS, World
 
@@ -93,7 +93,7 @@ def _promote(world: World) -> None:
 
 def _fence(world: World) -> None:
     if world.chance.random() < 0.3:
-        control.run(world.operations.fence, world.site(world.master.region), {"apply": True}, "hand")
+        engine.run(world.operations.fence, world.site(world.master.region), {"apply": True}, "hand")
 
 
 _CHANCES: list[tuple[Callable[[World], None], int]] = [

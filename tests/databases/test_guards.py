@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 
-from chalicelib import control
 from chalicelib.config import fleet
-from chalicelib.control import Rejected
 from chalicelib.databases import act, act_catch_up, act_promotion, decide
 from chalicelib.databases.decide import promotion, repair
 from chalicelib.databases.observe import RegionAsked
 from chalicelib.databases.state import MASTER, PrimaryRecord, Promotion, body
+from chalicelib.engine.operation import Rejected, Request
 from chalicelib.mysql.gtid import GtidSet
 from tests.databases.crash import Crash
 from tests.databases.harness import AP, EU, TOML, US, World, in_step
@@ -97,7 +96,7 @@ def under_way_refused() -> bool:
 def stale_promotion_goes_on() -> bool:
     """Does a run whose term is over still open its server?"""
     found = in_step()
-    request = control.Request("hand", int(found.now), RegionAsked(US), apply=True)
+    request = Request("manual", int(found.now), RegionAsked(US), apply=True)
     operation = found.operations.promote
     plan = operation.decide(operation.observe(found.site(US), request), request)
     operation.act["claim"](found.site(US), request, plan.actions[:1])
@@ -169,7 +168,7 @@ def the_new_master_is_fenced() -> bool:
     found.models[US].read_only = False
     old = PrimaryRecord(EU, 1)
     found.fuse.site(found.site(US)).shared_store.create(*MASTER, body(old))
-    request = control.Request("schedule", int(found.now) + 60, None, apply=True, id="slow")
+    request = Request("schedule", int(found.now) + 60, None, apply=True, id="slow")
     watch = found.operations.watch
     plan = watch.decide(watch.observe(found.site(US), request), request)
     item = found.fuse.site(found.site(US)).shared_store.get(*MASTER)
@@ -185,7 +184,7 @@ def told_twice() -> bool:
     found.models[US].stop("SQL")
     watch = found.operations.watch
     now = int(found.now) + 60
-    runs = [control.Request("schedule", now, None, apply=True, id=id) for id in ("one", "two")]
+    runs = [Request("schedule", now, None, apply=True, id=id) for id in ("one", "two")]
     plans = [watch.decide(watch.observe(found.site(US), run), run) for run in runs]
     for run, plan in zip(runs, plans, strict=True):
         for action in plan.actions:

@@ -3,13 +3,13 @@
 import msgspec
 import pytest
 
-from chalicelib import control
 from chalicelib.aws.client import Unavailable
 from chalicelib.config import fleet
-from chalicelib.control import Rejected
 from chalicelib.databases import act_promotion
 from chalicelib.databases.state import MASTER, PrimaryRecord, Promotion, RegionReport, read
-from chalicelib.plan import Action
+from chalicelib.engine import run as engine
+from chalicelib.engine.operation import Rejected, Request
+from chalicelib.engine.plan import Action
 from testing.fakes import MemoryTopic
 from tests.databases.crash import Crash
 from tests.databases.harness import AP, EU, TOML, US, World, in_step
@@ -28,13 +28,13 @@ def test_a_promotion_can_be_given_up_for_another_region() -> None:
 
 def test_the_digest_stays_while_the_same_would_be_done() -> None:
     found = in_step()
-    before = control.run(found.operations.promote, found.site(US), {"region": US}, "hand")
+    before = engine.run(found.operations.promote, found.site(US), {"region": US}, "hand")
     found.models[EU].write()
     found.wait(5)
-    after = control.run(found.operations.promote, found.site(US), {"region": US}, "hand")
+    after = engine.run(found.operations.promote, found.site(US), {"region": US}, "hand")
     assert before["digest"] == after["digest"] and after["status"] == "planned"
     found.models[AP].alive = False
-    assert control.run(found.operations.promote, found.site(US), {"region": US}, "hand")["digest"] != before["digest"]
+    assert engine.run(found.operations.promote, found.site(US), {"region": US}, "hand")["digest"] != before["digest"]
     assert found.master == PrimaryRecord(EU), "nothing was done"
 
 
@@ -89,7 +89,7 @@ def test_an_act_of_no_promotion_does_nothing() -> None:
     with pytest.raises(Rejected, match="term 7 is over"):
         act_promotion.fence_writers(
             found.site(US),
-            control.Request("hand", 0, None, apply=True),
+            Request("manual", 0, None, apply=True),
             [Action("set-read-only", EU, "", {"term": 7, "to": US, "how": "set-read-only", "forced": ""})],
             found.fuse.reach,
         )

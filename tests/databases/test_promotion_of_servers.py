@@ -6,8 +6,8 @@ import pymysql
 import pytest
 
 from chalicelib.context import RegionContext
-from chalicelib.control import Rejected
 from chalicelib.databases.operations import Databases
+from chalicelib.engine.operation import Rejected
 from chalicelib.mysql.connection import Place
 from chalicelib.mysql.server import Server
 from testing.servers import mariadb, process, replication

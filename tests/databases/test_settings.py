@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from chalicelib import control
 from chalicelib.aws import client
 from chalicelib.config import fleet
 from chalicelib.context import RegionContext
 from chalicelib.databases import connect, operations
 from chalicelib.databases.secrets import KEPT, Login, SecretError, Secrets
+from chalicelib.engine import run as engine
 from testing.fakes import MemoryTable, MemoryTopic
 
 BASE = """
@@ -151,7 +151,7 @@ def site(declared: fleet.Fleet, region: str = "eu-west-1") -> RegionContext:
 
 def ask(name: str, where: RegionContext, **event: Any) -> dict[str, Any]:
     operation = next(one for one in operations.ALL if one.name == f"databases.{name}")
-    return control.run(operation, where, event, "hand")
+    return engine.run(operation, where, event, "hand")
 
 
 @pytest.mark.parametrize("name", ["watch", "heal", "tune", "fence", "promote", "status"])

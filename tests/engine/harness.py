@@ -4,7 +4,9 @@ from collections.abc import Callable
 from typing import Literal
 
 from chalicelib.aws.client import Unavailable
-from testing.fakes import MemoryTable, Store
+from chalicelib.config import fleet
+from chalicelib.context import RegionContext
+from testing.fakes import MemoryQueue, MemoryTable, MemoryTopic, Store
 
 When = Literal["before", "after"]
 NOW = 1_800_000_000.0
@@ -59,3 +61,29 @@ def number_of_calls(run: Callable[[World], object]) -> int:
     world = World()
     run(world)
     return world.loss.calls
+
+
+FLEET = fleet.parse("""
+name = "lamplighter"
+regions = [{name = "eu-west-1"}, {name = "us-east-1"}, {name = "ap-southeast-1"}]
+coordination.regions = ["eu-west-1", "eu-central-1", "eu-west-3"]
+""")
+# 2026-03-28 12:00 UTC
+NOON = 1_774_699_200.0
+
+
+class Clock:
+    """Epoch seconds that pass only when a test says so."""
+
+    def __init__(self, now: float = NOON) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def make_context(clock: Clock | None = None) -> RegionContext:
+    """A region in memory, with one queue."""
+    return RegionContext(
+        region="eu-west-1", stage="test", fleet=FLEET, shared_store=MemoryTable(), local_store=MemoryTable(),
+        queues={"schedule-runs": MemoryQueue()}, alerts=MemoryTopic(), account="123456789012", clock=clock or Clock())

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from chalicelib import control
 from chalicelib.aws import client
 from chalicelib.config import fleet
 from chalicelib.context import RegionContext
+from chalicelib.engine import run as engine
 from chalicelib.health_checks import operations
 from chalicelib.health_checks.route53_checks import Route53
 from chalicelib.health_checks.state import KEY, RotationState, read
@@ -61,7 +61,7 @@ class Street:
         self.wait(2)
         said = event or {"detail-type": "Scheduled Event", "time": _stamp(start)}
         try:
-            return control.run(self.operation, self.site, said, f"turn-{start:.0f}")
+            return engine.run(self.operation, self.site, said, f"turn-{start:.0f}")
         finally:
             self.wait(max(0.0, start + 60 - self.now))
 

@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib import control
 from chalicelib.aws import client
 from chalicelib.config.fleet import HealthChecks
+from chalicelib.engine.operation import Request
 from chalicelib.health_checks import act, decide
 from chalicelib.health_checks.state import CalculatedCheck, Check, Host, RotationObservation, RotationState
 from testing.fakes import MemoryTable
@@ -194,13 +194,13 @@ def test_another_parent_takes_the_place_of_the_first(street: Street) -> None:
     assert published(street) == {"id": parent_of(street)} != {"id": first}
 
 
-def planned(street: Street) -> tuple[control.Request, list[Any]]:
+def planned(street: Street) -> tuple[Request, list[Any]]:
     """A turn that has been remembered, and is about to publish."""
     street.turns(BEGUN)
     item = street.site.shared_store.get("verdict", "eu-west-1")
     assert item
     street.site.shared_store.compare_and_set(item, {"id": "another"})
-    request = control.Request("schedule", int(street.now) + 60, None, apply=True, id="slow")
+    request = Request("schedule", int(street.now) + 60, None, apply=True, id="slow")
     street.wait(62)
     plan = street.operation.decide(street.operation.observe(street.site, request), request)
     act.claim_state(street.site, request, [plan.actions[0]])

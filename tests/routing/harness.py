@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from chalicelib import control
 from chalicelib.aws import client, route53
 from chalicelib.config import fleet as fleets
 from chalicelib.context import RegionContext
+from chalicelib.engine import run as engine
 from chalicelib.routing import operations
 from testing.fakes import MemoryTable, MemoryTopic
 from testing.servers.process import free_port, loopback
@@ -51,7 +51,7 @@ class World:
 
     def ask(self, operation: Any, at: str = THREE[0], more: str = "", **event: Any) -> dict[str, Any]:
         """The outcome by hand."""
-        return control.run(operation, self.site(at, more), event)
+        return engine.run(operation, self.site(at, more), event)
 
     def apply(self, **event: Any) -> list[str]:
         """Applies until there is nothing left to do; the outcomes on the way."""
@@ -69,7 +69,7 @@ class World:
         # Exactly as the rule of EventBridge sends it.
         event = {"detail-type": "Scheduled Event", "time": datetime.fromtimestamp(self.now, UTC).isoformat()}
         for region in THREE:
-            control.run(operations.HOLD, self.site(region), event)
+            engine.run(operations.HOLD, self.site(region), event)
 
     def kill(self, region: str) -> None:
         """The region's entrance no longer answers."""

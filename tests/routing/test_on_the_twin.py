@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from chalicelib import control
 from chalicelib.aws import client as cloud
 from chalicelib.aws import route53
 from chalicelib.config import fleet as fleets
 from chalicelib.context import RegionContext
+from chalicelib.engine import run as engine
 from chalicelib.routing import operations
 from chalicelib.routing.records import geography
 from sandbox.route53.answers import Query
@@ -54,7 +54,7 @@ class Account:
         """Applies until nothing is left to do; how each step ended."""
         steps = []
         for _ in range(12):
-            outcome = control.run(operations.APPLY, self.site, {"apply": True})
+            outcome = engine.run(operations.APPLY, self.site, {"apply": True})
             steps.append(str(outcome["status"]))
             if outcome.get("message") == "nothing to do":
                 return steps

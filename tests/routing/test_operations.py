@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from chalicelib import control
 from chalicelib.config import fleet as fleets
 from chalicelib.context import RegionContext
+from chalicelib.engine import run as engine
 from chalicelib.routing import operations
 from chalicelib.routing.records import diff
 from testing.fakes import MemoryTable, MemoryTopic
@@ -242,5 +242,5 @@ def test_without_the_table_every_operation_refuses(operation: Any, world: World)
         alerts=MemoryTopic(),
     )
     event = {"region": "eu-west-1"} if "region" in operation.parameters.__struct_fields__ else {}
-    outcome = control.run(operation, site, event)
+    outcome = engine.run(operation, site, event)
     assert outcome["status"] == "refused" and "no table [routing]" in outcome["message"]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.plan import Plan
+from chalicelib.engine.plan import Plan
 from chalicelib.schedules import decide
 from chalicelib.schedules.decide.backoff import jitter, retry_delay
 from chalicelib.schedules.observation import DueRun, ReconcileObservation, TickObservation, WorkObservation

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chalicelib import control
-from chalicelib.control import RunFailed
+from chalicelib.engine import run as engine
+from chalicelib.engine.operation import RunFailed
 from chalicelib.schedules import operations
 from tests.schedules.harness import NOON, Place, job
 from tests.schedules.test_operations import HOME
@@ -38,7 +38,7 @@ EVENTS = WORDS | st.fixed_dictionaries({"Records": RECORDS}) | PLAIN
 def test_no_event_breaks_an_operation(tmp_path: Path, operation: Any, event: Any) -> None:
     place = Place(tmp_path, [job(timeout=1)])
     try:
-        answer = control.run(operation, place.sites[HOME], event)
+        answer = engine.run(operation, place.sites[HOME], event)
     except RunFailed as failure:
         assert operation.name in str(failure)
     else:

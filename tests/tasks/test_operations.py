@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from chalicelib import control
 from chalicelib.aws import client
 from chalicelib.config.fleet import parse
 from chalicelib.context import RegionContext
+from chalicelib.engine import run as engine
 from chalicelib.tasks import operations
 from tests.tasks.fakes import URL, Memory, SqsClient
 
@@ -54,7 +54,7 @@ def run(name: str, memory: Memory | None = None, **event: object) -> dict[str, A
         alerts=Topic(),
         clock=lambda: 5000.0,
     )
-    return control.run(operation, site, event, "id")
+    return engine.run(operation, site, event, "id")
 
 
 def bury(sqs: SqsClient, count: int = 3, queue: str = "default-dead", error: str = "KeyError: 'x'") -> list[str]:

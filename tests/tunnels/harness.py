@@ -7,11 +7,11 @@ import msgspec
 import pytest
 from botocore.exceptions import ClientError
 
-from chalicelib import control
 from chalicelib.aws import client
 from chalicelib.config import fleet
 from chalicelib.context import RegionContext
-from chalicelib.control import Operation
+from chalicelib.engine import run as engine
+from chalicelib.engine.operation import Operation
 from chalicelib.tunnels import operations
 from chalicelib.tunnels.probe.result import ProbeResult
 from chalicelib.tunnels.state import KEY, Endpoint, Member, TunnelState, read
@@ -74,7 +74,7 @@ class Yard:
         """One round of the healer, some time after the last."""
         self.now += wait
         event = {"detail-type": "Scheduled Event", "time": "2026-03-28T12:00:00Z"}
-        return control.run(self.operations["tunnels.heal"], self.site, event, f"request-{self.now}")
+        return engine.run(self.operations["tunnels.heal"], self.site, event, f"request-{self.now}")
 
     def rounds(self, count: int) -> list[dict[str, Any]]:
         """So many."""
@@ -87,7 +87,7 @@ class Yard:
 
     def hand(self, name: str, **event: Any) -> dict[str, Any]:
         """An operation by hand."""
-        return control.run(self.operations[f"tunnels.{name}"], self.site, event, "hand")
+        return engine.run(self.operations[f"tunnels.{name}"], self.site, event, "hand")
 
     @property
     def memory(self) -> TunnelState:

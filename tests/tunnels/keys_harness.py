@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from chalicelib import control
 from chalicelib.context import RegionContext
+from chalicelib.engine import run as engine
 from chalicelib.tunnels.keys import decide
 from chalicelib.tunnels.keys.aws import Keys
 from chalicelib.tunnels.keys.decide import CommandStatus, Host, RotationState
@@ -87,7 +87,7 @@ class Ring(Keys):
     def run(self, event: object = None) -> dict[str, Any]:
         """One run, by hand and for real unless `event` says otherwise."""
         made = operation(lambda site: self, self.random.randbytes)
-        return control.run(made, self.site, {"apply": True} if event is None else event, "r")
+        return engine.run(made, self.site, {"apply": True} if event is None else event, "r")
 
     @property
     def memory(self) -> RotationState:

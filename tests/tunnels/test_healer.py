@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from chalicelib.control import RunFailed
 from chalicelib.databases.config import Server
+from chalicelib.engine.operation import RunFailed
 from chalicelib.tunnels import canary
 from chalicelib.tunnels.controller import Healer
 from chalicelib.tunnels.probe.pending import PendingProbes

@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from chalicelib.aws.client import Unavailable
-from chalicelib.control import Rejected
+from chalicelib.engine.operation import Rejected
 from chalicelib.tunnels.keys import aws as keys_api
 from chalicelib.tunnels.keys.aws import AwsKeys
 from chalicelib.tunnels.keys.decide import Host

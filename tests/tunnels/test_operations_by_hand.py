@@ -3,9 +3,8 @@
 
 import pytest
 
-from chalicelib import control
 from chalicelib.aws.client import Unavailable
-from chalicelib.control import Request
+from chalicelib.engine.operation import Operation, Request
 from chalicelib.tunnels.state import KEY
 from tests.tunnels.harness import A, B, Yard, fails
 
@@ -80,7 +79,7 @@ def test_by_hand_whatever_the_mode(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_was_planned_by_hand_is_left_if_the_healer_was_faster(yard: Yard) -> None:
-    request = Request("hand", int(yard.now), yard.operations["tunnels.drain"].parameters(endpoint=A), apply=True)
+    request = Request("manual", int(yard.now), yard.operations["tunnels.drain"].parameters(endpoint=A), apply=True)
     operation = yard.operations["tunnels.drain"]
     [action] = operation.decide(operation.observe(yard.site, request), request).actions
     fails(yard)
@@ -89,4 +88,4 @@ def test_what_was_planned_by_hand_is_left_if_the_healer_was_faster(yard: Yard) -
 
 def test_operations_have_their_names(yard: Yard) -> None:
     assert sorted(yard.operations) == [f"tunnels.{name}" for name in ("drain", "heal", "replace", "status", "undrain")]
-    assert all(isinstance(one, control.Operation) for one in yard.operations.values())
+    assert all(isinstance(one, Operation) for one in yard.operations.values())

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from chalicelib.aws.client import Unavailable
-from chalicelib.control import Request
+from chalicelib.engine.operation import Request
 from chalicelib.tunnels.state import EFFECTS_PK
 from tests.tunnels.harness import A, B, Yard, fails, refused
 

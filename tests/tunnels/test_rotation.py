@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib import control
+from chalicelib.engine import run as engine
 from chalicelib.tunnels.keys import aws
 from chalicelib.tunnels.keys import decide as rotation
 from chalicelib.tunnels.keys.decide import Host, RotationObservation, RotationState, decide
@@ -247,8 +247,8 @@ def test_what_a_command_says(told: dict[str, Any], reply: tuple[str, str]) -> No
 def test_without_hosts_of_ours_or_in_the_masters_region_it_is_refused() -> None:
     site = Ring().site
     masters = msgspec.structs.replace(site, region="us-east-1")
-    assert "is the master's region" in control.run(ROTATE, masters, {})["message"]
+    assert "is the master's region" in engine.run(ROTATE, masters, {})["message"]
     bare = msgspec.structs.replace(site, fleet=msgspec.structs.replace(parsed()[0], tunnels=None))
-    assert "has no [tunnels.hosts]" in control.run(ROTATE, bare, {})["message"]
+    assert "has no [tunnels.hosts]" in engine.run(ROTATE, bare, {})["message"]
 
 

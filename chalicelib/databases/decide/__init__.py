@@ -18,7 +18,7 @@ from chalicelib.databases.state import (
     body,
     reported,
 )
-from chalicelib.plan import Action, Plan
+from chalicelib.engine.plan import Action, Plan
 
 # People are told of the same thing again after so long (s).
 AGAIN = 3600

@@ -8,8 +8,8 @@ import msgspec
 from chalicelib.databases.decide import conditions, promotion, repair
 from chalicelib.databases.observation import PromotionObservation, ServerObservation
 from chalicelib.databases.state import ServerError, ServerStatus, body
+from chalicelib.engine.plan import Action, Plan
 from chalicelib.mysql import dialect, gtid
-from chalicelib.plan import Action, Plan
 
 _RDS = ("a server of Amazon RDS cannot be fenced by SQL: its read_only belongs to the parameter group. Promote with "
         "PromoteReadReplica of RDS, then name the region as master in fleet.toml; see docs/databases.md")

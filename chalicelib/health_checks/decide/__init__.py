@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from chalicelib.config.fleet import HealthChecks
+from chalicelib.engine.plan import Action, Plan
 from chalicelib.health_checks import check_config, state
 from chalicelib.health_checks.decide import guards, membership, rotation, sampling
 from chalicelib.health_checks.state import (
@@ -16,7 +17,6 @@ from chalicelib.health_checks.state import (
     RotationObservation,
     RotationState,
 )
-from chalicelib.plan import Action, Plan
 
 _CREATED_A_TURN = 10
 _TOLD_MINUTES = 60

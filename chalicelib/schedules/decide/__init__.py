@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from chalicelib.crontab.job import Job
-from chalicelib.plan import Action, Plan
+from chalicelib.engine.plan import Action, Plan
 from chalicelib.schedules.decide.backoff import SQS_MAX_DELAY, jitter
 from chalicelib.schedules.observation import DueRun, ReconcileObservation, TickObservation, WorkObservation
 from chalicelib.schedules.state import ALERT_KIND_BY_STATE, SKEW_SECONDS, Lock, MinuteRecord, Run, RunRequest

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from chalicelib.plan import Action, Plan
+from chalicelib.engine.plan import Action, Plan
 from chalicelib.tunnels import state
 from chalicelib.tunnels.decide import alerts as pages
 from chalicelib.tunnels.decide import assign, repair, repoint

@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
-from chalicelib.plan import Action, Plan
+from chalicelib.engine.plan import Action, Plan
 from chalicelib.tunnels.config import Tunnels
 from chalicelib.tunnels.decide import assign, repair
 from chalicelib.tunnels.decide.guards import DecisionContext, recovered, refusals, registered, up, wrong_primary

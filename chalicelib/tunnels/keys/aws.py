@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from chalicelib.aws import client as cloud
-from chalicelib.control import Rejected
+from chalicelib.engine.operation import Rejected
 from chalicelib.tunnels import config_hosts as host
 from chalicelib.tunnels.config import managed_name
 from chalicelib.tunnels.keys.decide import CommandStatus, Host

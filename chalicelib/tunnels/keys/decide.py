@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from chalicelib.plan import Action, Plan
+from chalicelib.engine.plan import Action, Plan
 
 # In the regional table.
 KEY = ("tunnels", "keys")

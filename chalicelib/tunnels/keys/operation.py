@@ -12,8 +12,9 @@ import msgspec
 
 from chalicelib.aws.store import Item
 from chalicelib.context import RegionContext
-from chalicelib.control import Handler, Operation, Rejected, Request, count
-from chalicelib.plan import Action, Plan
+from chalicelib.engine.metrics import count
+from chalicelib.engine.operation import Handler, Operation, Rejected, Request
+from chalicelib.engine.plan import Action, Plan
 from chalicelib.tunnels import config_hosts as host
 from chalicelib.tunnels.keys import decide
 from chalicelib.tunnels.keys.aws import AwsKeys, Keys
@@ -86,7 +87,7 @@ def observe(site: RegionContext, request: Request, keys: Keys) -> RotationObserv
 
 
 def _decide(seen: RotationObservation, request: Request) -> Plan:
-    if request.trigger == "hand":
+    if request.trigger == "manual":
         return decide.decide(seen, request.now, start=request.parameters.start)
     # A schedule comes back by itself; `later` would have Lambda count a failure.
     return msgspec.structs.replace(decide.decide(seen, request.now, start=False), requeue_after_seconds=0)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,13 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chalicelib import control
 from chalicelib.aws.client import Unavailable
 from chalicelib.context import RegionContext
-from chalicelib.control import Operation, Rejected, Request, RequeueAfter, RunFailed
-from chalicelib.plan import Action, Plan
+from chalicelib.engine.operation import Operation, Rejected, Request, RequeueAfter, RunFailed
+from chalicelib.engine.plan import Action, Plan
+from chalicelib.engine.run import run
 from testing.fakes import MemoryQueue
-from tests.schedules.harness import Place, job
+from tests.engine.harness import make_context
 
 TICK = {"detail-type": "Scheduled Event", "time": "2026-03-28T12:00:00Z"}
 
@@ -30,21 +29,21 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Street:
     """An operation that lights lamps, and remembers what it did and when it was asked."""
 
-    def __init__(self, error: Exception | None = None, later: int = 0, routine: bool = False) -> None:
+    def __init__(self, error: Exception | None = None, later: int = 0, unaudited: bool = False) -> None:
         self.lit: list[str] = []
         self.asked: list[Request] = []
-        self.error, self.later, self.routine = error, later, routine
+        self.error, self.later, self.unaudited = error, later, unaudited
         self.operation: Operation[str] = Operation(
             "lamps.light", "lights", self.observe, self.decide, {"light": self.light}, Asked)
 
-    def observe(self, site: RegionContext, request: Request) -> str:
+    def observe(self, context: RegionContext, request: Request) -> str:
         self.asked.append(request)
         return str(request.parameters.lamp)
 
     def decide(self, seen: str, request: Request) -> Plan:
-        return Plan((Action("light", seen, "it is dark", unaudited=self.routine),), requeue_after_seconds=self.later)
+        return Plan((Action("light", seen, "it is dark", unaudited=self.unaudited),), requeue_after_seconds=self.later)
 
-    def light(self, site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
+    def light(self, context: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
         if self.error:
             raise self.error
         self.lit += [action.target for action in actions]
@@ -52,8 +51,8 @@ class Street:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> RegionContext:
-    return Place(tmp_path, [job()]).sites["eu-west-1"]
+def context() -> RegionContext:
+    return make_context()
 
 
 def message(body: Any, received: int = 1, id: str = "m1") -> dict[str, Any]:
@@ -62,113 +61,113 @@ def message(body: Any, received: int = 1, id: str = "m1") -> dict[str, Any]:
             "attributes": {"ApproximateReceiveCount": str(received)}}
 
 
-def journal(site: RegionContext) -> list[dict[str, Any]]:
-    return [item.body for item in site.local_store.query("journal#2026-03-28")]
+def journal(context: RegionContext) -> list[dict[str, Any]]:
+    return [json.loads(json.dumps(item.body)) for item in context.local_store.query("journal#2026-03-28")]
 
 
-def test_an_empty_event_only_plans(site: RegionContext) -> None:
+def test_an_empty_event_only_plans(context: RegionContext) -> None:
     street = Street()
-    answer = control.run(street.operation, site, {})
+    answer = run(street.operation, context, {})
     assert answer["status"] == "planned"
     assert answer["plan"]["actions"][0]["reason"] == "it is dark"
-    assert (street.lit, journal(site)) == ([], [])
+    assert (street.lit, journal(context)) == ([], [])
 
 
-def test_apply_acts_and_writes_the_journal(site: RegionContext) -> None:
+def test_apply_acts_and_writes_the_journal(context: RegionContext) -> None:
     street = Street()
-    answer = control.run(street.operation, site, {"apply": True, "lamp": "bridge"}, id="req-1")
+    answer = run(street.operation, context, {"apply": True, "lamp": "bridge"}, id="req-1")
     assert (answer["status"], answer["results"]) == ("done", ("bridge burns",))
-    [entry] = journal(site)
+    [entry] = journal(context)
     assert entry["operation"] == "lamps.light"
     assert entry["request"] == "req-1"
     assert entry["results"] == ["bridge burns"]
 
 
-def test_a_digest_applies_only_that_plan(site: RegionContext) -> None:
+def test_a_digest_applies_only_that_plan(context: RegionContext) -> None:
     street = Street()
-    digest = control.run(street.operation, site, {})["digest"]
-    assert control.run(street.operation, site, {"apply": digest})["status"] == "done"
-    other = control.run(street.operation, site, {"apply": digest, "lamp": "bridge"})
+    digest = run(street.operation, context, {})["digest"]
+    assert run(street.operation, context, {"apply": digest})["status"] == "done"
+    other = run(street.operation, context, {"apply": digest, "lamp": "bridge"})
     assert other["status"] == "refused"
     assert "no longer" in other["message"]
     assert street.lit == ["corner"]
 
 
-def test_a_rule_applies_and_its_time_is_the_runs_now(site: RegionContext) -> None:
+def test_a_rule_applies_and_its_time_is_the_runs_now(context: RegionContext) -> None:
     street = Street()
-    control.run(street.operation, site, TICK)
+    run(street.operation, context, TICK)
     assert street.lit == ["corner"]
     assert street.asked[0].now == 1774699200
 
 
 @pytest.mark.parametrize("time", [None, "noon", 5, "2026-03-28T12:00:00"])
-def test_a_rules_event_without_a_time_is_refused_and_seen(site: RegionContext, time: Any) -> None:
+def test_a_rules_event_without_a_time_is_refused_and_seen(context: RegionContext, time: Any) -> None:
     with pytest.raises(RunFailed, match="time"):
-        control.run(Street().operation, site, {"detail-type": "Scheduled Event", "time": time})
+        run(Street().operation, context, {"detail-type": "Scheduled Event", "time": time})
 
 
-def test_routine_acts_leave_no_journal(site: RegionContext) -> None:
-    street = Street(routine=True)
-    control.run(street.operation, site, TICK)
-    assert (street.lit, journal(site)) == (["corner"], [])
+def test_unaudited_acts_leave_no_journal(context: RegionContext) -> None:
+    street = Street(unaudited=True)
+    run(street.operation, context, TICK)
+    assert (street.lit, journal(context)) == (["corner"], [])
 
 
-def test_what_stopped_in_the_middle_is_in_the_journal(site: RegionContext) -> None:
+def test_what_stopped_in_the_middle_is_in_the_journal(context: RegionContext) -> None:
     with pytest.raises(ZeroDivisionError):
-        control.run(Street(ZeroDivisionError("oops")).operation, site, {"apply": True})
-    assert journal(site)[0]["results"] == ["stopped: ZeroDivisionError: oops"]
+        run(Street(ZeroDivisionError("oops")).operation, context, {"apply": True})
+    assert journal(context)[0]["results"] == ["stopped: ZeroDivisionError: oops"]
 
 
 @pytest.mark.parametrize(("error", "status"), [
     (Rejected("no such lamp"), "refused"), (RequeueAfter("raining", 7), "later"), (Unavailable("dark"), "failed")])
-def test_by_hand_every_failure_is_an_answer(site: RegionContext, error: Exception, status: str) -> None:
-    answer = control.run(Street(error).operation, site, {"apply": True})
+def test_by_hand_every_failure_is_an_answer(context: RegionContext, error: Exception, status: str) -> None:
+    answer = run(Street(error).operation, context, {"apply": True})
     assert answer["status"] == status
     assert str(error) in answer["message"]
 
 
 @pytest.mark.parametrize("error", [Rejected("no"), RequeueAfter("no", 1), Unavailable("no")])
-def test_a_scheduled_run_that_fails_is_an_error_of_its_lambda(site: RegionContext, error: Exception) -> None:
+def test_a_scheduled_run_that_fails_is_an_error_of_its_lambda(context: RegionContext, error: Exception) -> None:
     with pytest.raises(RunFailed, match=r"lamps\.light: .*no"):
-        control.run(Street(error).operation, site, TICK)
+        run(Street(error).operation, context, TICK)
 
 
 @pytest.mark.parametrize(("error", "back"), [
     (None, False), (Rejected("no"), False), (RequeueAfter("no", 7), True), (Unavailable("no"), True)])
 def test_only_what_may_succeed_later_goes_back_to_its_queue(
-    site: RegionContext, error: Exception | None, back: bool
+    context: RegionContext, error: Exception | None, back: bool
 ) -> None:
-    answer = control.run(Street(error).operation, site, {"Records": [message({})]})
+    answer = run(Street(error).operation, context, {"Records": [message({})]})
     assert answer == {"batchItemFailures": [{"itemIdentifier": "m1"}] if back else []}
 
 
-def test_a_message_that_comes_later_is_hidden_until_then(site: RegionContext) -> None:
-    control.run(Street(RequeueAfter("no", 7)).operation, site, {"Records": [message({})]})
-    queue = site.queues["schedule-runs"]
+def test_a_message_that_comes_later_is_hidden_until_then(context: RegionContext) -> None:
+    run(Street(RequeueAfter("no", 7)).operation, context, {"Records": [message({})]})
+    queue = context.queues["schedule-runs"]
     assert isinstance(queue, MemoryQueue)
     assert queue.hidden == [("r1", 7)]
 
 
-def test_a_message_that_cannot_be_hidden_still_comes_back(site: RegionContext) -> None:
+def test_a_message_that_cannot_be_hidden_still_comes_back(context: RegionContext) -> None:
     def dark(call: str) -> None:
         raise Unavailable(call)
 
-    dim = msgspec.structs.replace(site, queues={"schedule-runs": MemoryQueue(fault=dark)})
-    answer = control.run(Street(later=3).operation, dim, {"Records": [message({})]})
+    dim = msgspec.structs.replace(context, queues={"schedule-runs": MemoryQueue(fault=dark)})
+    answer = run(Street(later=3).operation, dim, {"Records": [message({})]})
     assert answer == {"batchItemFailures": [{"itemIdentifier": "m1"}]}
 
 
 @pytest.mark.parametrize("event", [None, [], "x", 3, {"lamp": 3}, {"lump": "x"}, {"apply": 1}, {"apply": None}])
-def test_a_wrong_event_gets_one_clear_refusal(site: RegionContext, event: Any) -> None:
-    answer = control.run(Street().operation, site, event)
+def test_a_wrong_event_gets_one_clear_refusal(context: RegionContext, event: Any) -> None:
+    answer = run(Street().operation, context, event)
     assert answer["status"] == "refused"
     assert "lamps.light" in answer["message"]
 
 
 @pytest.mark.parametrize("record", [{}, None, 3, message("{"), message("[]"), message({"lump": 1})])
-def test_a_foreign_message_is_refused_not_retried(site: RegionContext, record: Any) -> None:
+def test_a_foreign_message_is_refused_not_retried(context: RegionContext, record: Any) -> None:
     street = Street()
-    assert control.run(street.operation, site, {"Records": [record]}) == {"batchItemFailures": []}
+    assert run(street.operation, context, {"Records": [record]}) == {"batchItemFailures": []}
     assert street.lit == []
 
 
@@ -179,8 +178,8 @@ JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambd
 
 @given(JSON)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_no_event_breaks_the_loop(site: RegionContext, event: Any) -> None:
-    answer = control.run(Street().operation, site, event)
+def test_no_event_breaks_the_loop(context: RegionContext, event: Any) -> None:
+    answer = run(Street().operation, context, event)
     assert "status" in answer or "batchItemFailures" in answer
 
 

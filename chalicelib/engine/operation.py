@@ -1,0 +1,109 @@
+"""An operation as a value: what it looks at, how it decides, and how it acts.
+
+    REPAIR = Operation("tunnels.repair", "repairs the tunnels of a region", observe.round, decide.reconcile,
+                       {"drain": act.drain, "restart": act.restart}, state=StateItem(KEY, SCHEMA))
+
+`decide` is pure: it takes what was observed and gives a `plan.Plan`. `run.run` carries it out.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, Literal, TypeVar
+
+import msgspec
+
+from chalicelib.context import RegionContext
+from chalicelib.engine.plan import Action, Plan, Trigger
+from chalicelib.engine.schema import Schema
+
+Status = Literal["planned", "done", "later", "superseded", "refused", "failed"]
+Seen = TypeVar("Seen")
+
+
+class Rejected(Exception):
+    """What was asked cannot be done and never will be as asked; the text says what is wrong and what to do."""
+
+
+class RequeueAfter(Exception):
+    """Not now: the same trigger should come back in `seconds`."""
+
+    def __init__(self, reason: str, seconds: int) -> None:
+        super().__init__(reason)
+        self.requeue_after_seconds = seconds
+
+
+class RunFailed(Exception):
+    """A scheduled run did not do all that it had to; raised so that Lambda counts it and tries again."""
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What set an operation off. `now` is in epoch seconds: of the event for a schedule, of the clock otherwise.
+
+    `id` is the id of the invocation or of the message, which comes again when either is tried again. `run_id` marks
+    this very run.
+    """
+
+    trigger: Trigger
+    now: int
+    parameters: Any
+    apply: bool
+    digest: str = ""
+    id: str = ""
+    receive_count: int = 1
+    run_id: str = ""
+
+
+class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a run ended.
+
+    `done`; `later` (come back in so many seconds); `superseded` (another run was faster, which is no failure);
+    `refused` (never retry); `failed` (retry); or only `planned`.
+    """
+
+    operation: str
+    status: Status
+    message: str = ""
+    plan: Plan = Plan()
+    digest: str = ""
+    results: tuple[str, ...] = ()
+    requeue_after_seconds: int = 0
+
+
+class NoParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An operation that takes nothing but the trigger."""
+
+
+Handler = Callable[[RegionContext, Request, Sequence[Action]], Sequence[str]]
+
+
+class StateItem(msgspec.Struct, frozen=True):
+    """Where an operation keeps its state."""
+
+    key: tuple[str, str]
+    schema: Schema[Any]
+    store: Literal["local", "shared"] = "local"
+
+
+class Operation(msgspec.Struct, Generic[Seen], frozen=True):
+    """A named operation. `act` maps each kind of action to the function that carries out a row of them.
+
+    Such a function gives one line for each; as `plan.Results` it also says what people have to know.
+
+    `parameters` is the shape of what a queue message or an invoke by hand may say. `state` is needed for plans with a
+    claim. `alerts_as` is the name under which its alerts are remembered, its own unless several operations share one.
+    Alerts of a queue's runs are left as events for a scheduled operation of that name with `delivers_events`.
+    """
+
+    name: str
+    description: str
+    observe: Callable[[RegionContext, Request], Seen]
+    decide: Callable[[Seen, Request], Plan]
+    act: Mapping[str, Handler] = {}
+    parameters: type[msgspec.Struct] = NoParameters
+    state: StateItem | None = None
+    alerts_as: str = ""
+    delivers_events: bool = False
+
+    @property
+    def alert_name(self) -> str:
+        """Under which name its alerts are remembered."""
+        return self.alerts_as or self.name
