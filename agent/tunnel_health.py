@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
-"""The health port of a tunnel host: 200 while the database answers through the local tunnel, 503 with the reason else.
+"""The health port of a tunnel host. It answers 200 while the database answers through the local tunnel, else 503 with
+the reason.
 
     python3 tunnel_health.py --listen 0.0.0.0:3380 --tunnel 127.0.0.1:3306 --expect=-MariaDB --way way.env
 
-A balancer that only connects finds a hung tunnel well: the kernel takes connections for a process that does nothing
-any more. So one polite probe a second (see handshake.py) goes through the tunnel to the database, however many ask, and
-what it found last is what they all are told. A probe that is not answered stays the only one until it is answered or
-ended: a pile of them would land as errors at the database when the tunnel thaws, and get everybody blocked.
+A balancer that only connects accepts a hung tunnel, because the kernel takes connections for a process that does
+nothing any more. So one polite probe a second (see handshake.py) goes through the tunnel to the database, whatever the
+number of requests. All requests get the last result. An unanswered probe stays the only one until it ends. Many of them
+would reach the database as errors when the tunnel thaws, and block the host.
 
-`GET /lead` tells in which region the master is that the tunnel leads to: ssh's unit leaves that in a file as it starts.
+`GET /lead` gives the connected region of the tunnel. The unit of ssh writes it to a file as it starts.
 
-One file, with handshake.py beside it; Python 3.9 and its standard library, nothing else.
+One file, with handshake.py beside it. Python 3.9 and its standard library, nothing else.
 """
 
 from __future__ import annotations
@@ -42,10 +43,10 @@ _REASONS = {200: "OK", 404: "Not Found", 405: "Method Not Allowed", 503: "Servic
 
 
 class Settings(NamedTuple):
-    """Where to look, and for how long what was seen holds. All times in seconds.
+    """The target of the probes, and the lifetime of a result. All times in seconds.
 
-    `fresh`: no older success counts; a probe a second, of three round trips over an ocean, needs 1.6. `patience`: after
-    it an unanswered probe is given up, since a database can go without a word, which sshd does not notice.
+    `fresh` is the age limit of a success. A probe a second, of three round trips over an ocean, needs 1.6. `patience`
+    is the limit of an unanswered probe, since a database can disappear silently, which sshd does not notice.
     """
 
     host: str
@@ -57,7 +58,7 @@ class Settings(NamedTuple):
 
 
 class Health:
-    """What the probes found."""
+    """The results of the probes."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -67,7 +68,7 @@ class Health:
         self.begun = 0.0
 
     def verdict(self) -> HandshakeResult:
-        """As of now: what the last probe found, unless that is too old and the next one still waits."""
+        """The current answer, which is the last probe's result, unless that is too old and the next one still waits."""
         now = time.monotonic()
         if self.found.side == "up" and now - self.up_at > self.settings.fresh:
             late = self.talk.timed_out() if self.talk else HandshakeResult("ambiguous", "late")
@@ -137,7 +138,7 @@ class Port:
         self.askers = 0
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One request, one answer, done; an asker that dawdles or is one too many is dropped."""
+        """One request, one answer, done. An asker that dawdles or is one too many is dropped."""
         self.askers += 1
         try:
             if self.askers <= _ASKERS:
@@ -163,7 +164,7 @@ class Port:
 
 
 def lead(way: str) -> str:
-    """The region in the environment file of the tunnel's last start; nothing if there is none."""
+    """The region in the environment file of the tunnel's last start. Nothing if there is none."""
     try:
         lines = Path(way).read_text().splitlines() if way else []
     except OSError:
@@ -180,7 +181,7 @@ def response(status: int, text: str, with_body: bool) -> bytes:
 
 
 def place(text: str) -> tuple[str, int]:
-    """HOST:PORT, taken apart. The tunnel's host must be an address: a name would be looked up for each probe."""
+    """HOST:PORT, taken apart. The tunnel's host must be an address, because each probe would look up a name."""
     host, _, port = text.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise argparse.ArgumentTypeError(f"{text!r} is not ADDRESS:PORT, such as 127.0.0.1:3306")
@@ -188,7 +189,7 @@ def place(text: str) -> tuple[str, int]:
 
 
 def arguments(words: list[str]) -> argparse.Namespace:
-    """What the command line says."""
+    """The arguments of the command line."""
     parser = argparse.ArgumentParser(description="The health port of a tunnel host.")
     parser.add_argument("--listen", type=place, required=True, metavar="ADDRESS:PORT", help="where askers come")
     parser.add_argument("--tunnel", type=place, required=True, metavar="ADDRESS:PORT", help="where ssh listens")

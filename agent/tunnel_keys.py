@@ -1,13 +1,13 @@
 #!/usr/bin/python3
-"""lamplighter-keys: fetches what a tunnel host needs to log in at the gateway into memory, never onto a disk.
+"""The program lamplighter-keys fetches the login of a tunnel host for the gateway into memory, never onto a disk.
 
     lamplighter-keys boot            the current key, the gateway's host keys, and the way to the master
     lamplighter-keys reload          the key that is to come, if there is one, once it has led to the database
     lamplighter-keys point REGION    as `reload`, by the way to the master in REGION
 
-The private key comes from Secrets Manager, the host keys and the master's region from parameters of Systems Manager,
-the ways to it from /etc/lamplighter/ways; all into $RUNTIME_DIRECTORY (/run/lamplighter), which is memory. A tunnel
-that is up keeps running: all that matters only when ssh connects. Prints `version=ID`; the status is 3 when the
+The private key comes from Secrets Manager, the host keys and the primary's region from parameters of Systems Manager,
+the ways to it from /etc/lamplighter/ways. All into $RUNTIME_DIRECTORY (/run/lamplighter), which is memory. An open
+tunnel keeps running, because all that matters only when ssh connects. Prints `version=ID`. The status is 3 when the
 gateway, or the database behind it, is not reached (yet).
 
 Beside it stands handshake.py. It needs Python 3.9 and the AWS CLI, as Amazon Linux 2023 has them. No key is printed
@@ -34,7 +34,7 @@ _PLACED = ("known_hosts", "way.env", "key")
 
 
 class Problem(Exception):
-    """It cannot go on; `status` is what the program ends with."""
+    """It cannot go on. `status` is what the program ends with."""
 
     def __init__(self, text: str, status: int = 1) -> None:
         super().__init__(text)
@@ -42,7 +42,7 @@ class Problem(Exception):
 
 
 def boot(settings: dict[str, str], folder: Path) -> str:
-    """The gateway's host keys, the way and the current key are in place; the version of the key."""
+    """The gateway's host keys, the way and the current key are in place. The version of the key."""
     _write(folder / "known_hosts", _host_keys(settings))
     _write(folder / "way.env", _way(settings, _lead(settings)))
     return _place(folder / "key", *_wanted(settings, "AWSCURRENT"))
@@ -54,7 +54,7 @@ def reload(settings: dict[str, str], folder: Path) -> str:
 
 
 def point(settings: dict[str, str], folder: Path, region: str) -> str:
-    """As `reload`, by the way to the master in another region: whoever calls it starts the tunnel anew."""
+    """As `reload`, by the route to the primary in another region. The caller then restarts the tunnel."""
     lead = _lead(settings)
     if region != lead:
         raise Problem(f"the parameter {settings['LEAD']} says {lead} yet, not {region}", 3)
@@ -77,7 +77,7 @@ def _tried(settings: dict[str, str], folder: Path, way: str) -> str:
 
 
 def _lead(settings: dict[str, str]) -> str:
-    """The region that the master is in, as this host was launched for or as the healer has it since."""
+    """The region that the primary is in, as this host was launched for or as the controller has it since."""
     if not settings.get("LEAD"):
         return settings["MASTER"]
     said = str(_parameter(settings, settings["LEAD"]))
@@ -85,7 +85,7 @@ def _lead(settings: dict[str, str]) -> str:
 
 
 def _way(settings: dict[str, str], region: str) -> str:
-    """Settings that lead to the master in a region; few if it is where it was when this host was launched."""
+    """Settings that lead to the primary in a region. Few if it is where it was when this host was launched."""
     if region == settings["MASTER"]:
         return f"MASTER={region}\n"
     path = _settings_path().parent / "ways" / f"{region}.env"
@@ -104,7 +104,7 @@ def _wanted(settings: dict[str, str], *stages: str) -> tuple[str, str]:
 
 
 def _try(settings: dict[str, str], folder: Path) -> None:
-    """Build a second tunnel with what came and ask the database through it; `Problem` (status 3) if it is no good."""
+    """Build a second tunnel with what came and ask the database through it. `Problem` (status 3) if it is no good."""
     way = folder / "try"
     # The configuration names no key: with the old one beside it the new one would never be put to the test.
     words = ["ssh", "-F", os.environ.get("LAMPLIGHTER_SSH_CONFIG", _SSH_CONFIG), "-N", "-T", "-n",
@@ -136,7 +136,7 @@ def _await(way: Path, ssh: subprocess.Popen[bytes], gateway: str) -> None:
 
 
 def _ask(way: Path) -> Any:
-    """One polite probe: what `handshake.Handshake` found."""
+    """One polite probe, with the result of `handshake.Handshake`."""
     sys.path.insert(0, os.environ.get("LAMPLIGHTER_LIB", _LIBRARY))
     from greeting import LONGEST, Talk  # type: ignore[import-not-found]
 
@@ -158,7 +158,7 @@ def _ask(way: Path) -> Any:
 
 
 def _key(settings: dict[str, str], stage: str) -> tuple[str, str] | None:
-    """The private key with this label and its version; `None` if there is none."""
+    """The private key with this label and its version. `None` if there is none."""
     answer = _aws(settings, "secretsmanager", "get-secret-value", "--secret-id", settings["SECRET"],
                   "--version-stage", stage, absent="ResourceNotFoundException")
     return (answer["SecretString"], answer["VersionId"]) if answer.get("SecretString") else None
@@ -173,7 +173,7 @@ def _parameter(settings: dict[str, str], name: str) -> Any:
 
 
 def _aws(settings: dict[str, str], *words: str, absent: str = "nothing") -> dict[str, Any]:
-    """The answer of one call by the AWS CLI; empty when it fails with the error `absent`."""
+    """The answer of one call by the AWS CLI. Empty when it fails with the error `absent`."""
     command = ["aws", *words, "--region", settings["REGION"], "--output", "json",
                "--cli-connect-timeout", "5", "--cli-read-timeout", "5"]
     try:
@@ -204,7 +204,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _step_down(folder: Path) -> None:
-    """Root becomes the user that the folder belongs to: what Systems Manager starts is root's."""
+    """Root becomes the user that owns the folder, because Systems Manager starts commands as root."""
     owner = folder.stat()
     if os.geteuid() == 0 and owner.st_uid != 0:
         os.setgroups([])
@@ -223,7 +223,7 @@ def _read(path: Path) -> dict[str, str]:
 
 
 def main(words: list[str]) -> int:
-    """As on the command line; the exit status."""
+    """As on the command line. The exit status."""
     acts: dict[str, Any] = {"boot": (boot, 1), "reload": (reload, 1), "point": (point, 2)}
     act, count = acts.get(words[0] if words else "", (boot, -1))
     if len(words) != count:

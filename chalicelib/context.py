@@ -1,4 +1,4 @@
-"""The place where an operation runs: its region, the fleet file, and what it can reach from there.
+"""The place of an operation, with its region, the fleet file, and the services that it reaches from there.
 
 A site is a plain value made of small parts, so a simulation or a test builds one from parts of its own.
 """
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class Queue(Protocol):
-    """Where messages go; see `cloud.SqsQueue`."""
+    """Where messages go. See `cloud.SqsQueue`."""
 
     def send(self, messages: Sequence[client.Message]) -> None:
         """All of `messages`, at least once each."""
@@ -31,16 +31,16 @@ class Queue(Protocol):
 
 
 class Topic(Protocol):
-    """Where people are told; see `cloud.SnsTopic`."""
+    """The destination of alerts. See `cloud.SnsTopic`."""
 
     def publish(self, subject: str, text: str) -> None:
         """One notice."""
 
 
 class RegionContext(msgspec.Struct, frozen=True):
-    """Where an operation runs and what it reaches from there.
+    """The region of an operation and the services that it reaches from there.
 
-    `root` is the folder with the compiled schedules; `clock` gives epoch seconds.
+    `root` is the folder with the compiled schedules. `clock` gives epoch seconds.
     """
 
     region: str
@@ -56,13 +56,13 @@ class RegionContext(msgspec.Struct, frozen=True):
 
     @property
     def rank(self) -> int:
-        """How many regions go before this one: 0 is home."""
+        """The number of regions before this one. Home has 0."""
         return self.fleet.rank(self.region)
 
 
 @cache
 def here() -> RegionContext:
-    """The site that this Lambda's environment describes; built once a process."""
+    """The site that this Lambda's environment describes. Built once a process."""
     environment = os.environ
     region = environment["AWS_REGION"]
     declared = fleet.load(ROOT / "fleet.toml", environment["LAMP_STAGE"])

@@ -1,1 +1,1 @@
-"""What `lamp` does; never shipped to Lambda."""
+"""What `lamp` does. Never shipped to Lambda."""

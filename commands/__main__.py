@@ -1,4 +1,4 @@
-"""`python -m commands`: what the script `lamp` hands over to."""
+"""`python -m commands`, the entry point of the script `lamp`."""
 
 import signal
 import sys

@@ -1,8 +1,8 @@
-"""The front door: which commands there are, and how they are called.
+"""The command line, with its commands and their calls.
 
-A command is a plain function with typer's annotations in a module of its own, imported only when it is called, so
-that `./lamp` and `./lamp fires` start fast. What a command raises as `Mistake` (or `FleetError`) is printed in one
-piece without a stack trace and ends with status 2; Ctrl-C ends with 130.
+A command is a plain function with typer's annotations in a module of its own. Only its call imports the module, so that
+`./lamp` and `./lamp fires` start fast. An exception `Mistake` (or `FleetError`) of a command is printed in one piece
+without a stack trace, and the status is 2. Ctrl-C ends with 130.
 """
 
 import difflib
@@ -15,7 +15,7 @@ from commands.errors import UsageError
 
 
 class Command(NamedTuple):
-    """Where a command's function stands and its line in the list.
+    """The module of a command's function and its line in the list.
 
     A command with `own` options passes all other words on to another program, however they look.
     """
@@ -56,7 +56,7 @@ MISTAKES = (("chalicelib.config.fleet", "FleetError"), ("sandbox.world", "WorldE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command that `arguments` (by default the process's own) name; the exit status."""
+    """Runs the command that `arguments` (by default the process's own) name. The exit status."""
     try:
         return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
     except KeyboardInterrupt:

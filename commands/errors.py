@@ -2,7 +2,7 @@
 
 
 class UsageError(Exception):
-    """A user's mistake: the text names the thing, the place (file:line:column or ARN) and the remedy.
+    """A usage error. The text names the thing, the place (file:line:column or ARN) and the remedy.
 
     `lamp` prints it without a stack trace and ends with status 2. Each line of the text is one mistake.
     """

@@ -9,7 +9,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def exclusive(file: Path, what: str) -> Iterator[None]:
-    """Holds the lock `file` while the block runs; waits for another process that does `what` meanwhile.
+    """Holds the lock `file` while the block runs. Waits for another process that does `what` meanwhile.
 
     The system releases the lock when its process ends, in whatever way.
     """

@@ -19,14 +19,14 @@ PATIENCE = 30
 def take_interrupts() -> None:
     """Make SIGINT raise KeyboardInterrupt in this process, and act by default in the programs that it starts.
 
-    A shell without job control starts background commands with SIGINT ignored, and Python leaves it so: Ctrl-C would
-    then end neither the command nor its children. To be called from the main thread.
+    A shell without job control starts background commands with SIGINT ignored, and Python keeps that. Ctrl-C would then
+    end neither the command nor its children. To be called from the main thread.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Children:
-    """Runs programs from any thread; leaving the `with` ends those still running, and what they started."""
+    """Runs programs from any thread. Leaving the `with` ends those still running, and what they started."""
 
     def __init__(self) -> None:
         self._running: set[subprocess.Popen[str]] = set()
@@ -44,7 +44,7 @@ class Children:
             _end(child)
 
     def run(self, words: Sequence[str], *, capture: bool = False, folder: str = "") -> tuple[int, str]:
-        """Runs `words` in the repository's root; its exit status and, with `capture`, all that it printed.
+        """Runs `words` in the repository's root. Its exit status and, with `capture`, all that it printed.
 
         `folder` is where it puts temporary files, if not in the usual place.
         """

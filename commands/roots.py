@@ -1,7 +1,7 @@
-"""The two folders that commands work with: the product's own, and that of the fleet.
+"""The two folders of the commands, the product's own, and that of the fleet.
 
 In a checkout the product comes with an example fleet, so both are the same until somebody names another. The fleet's
-folder also takes what commands make: `.build` and `.world`.
+folder also gets the output of commands, `.build` and `.world`.
 """
 
 import os
@@ -17,12 +17,12 @@ _FILE = "fleet.toml"
 
 
 def installed() -> bool:
-    """Whether this is a wheel's copy and no checkout: it has no tests, and may not be writable."""
+    """Whether this is a wheel's copy and no checkout. Such a copy has no tests, and may not be writable."""
     return PRODUCT.name == "_product"
 
 
 def fleet() -> Path:
-    """The folder of the fleet that is worked on; `UsageError` if there is none.
+    """The folder of the fleet that is worked on. `UsageError` if there is none.
 
     That is `-C` or LAMP_FLEET, else the nearest folder upwards with a fleet.toml, else a checkout's example.
     """
@@ -47,5 +47,5 @@ def own() -> bool:
 
 
 def spoken(text: str) -> str:
-    """`text` with the command as it is called here: `./lamp` in a checkout, `lamp` where it is installed."""
+    """`text` with the name of the command in this installation, `./lamp` in a checkout, else `lamp`."""
     return text.replace("./lamp", "lamp") if installed() else text

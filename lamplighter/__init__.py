@@ -1,4 +1,4 @@
-"""The names that the code in cron/ and tasks/ imports: `from lamplighter import job, task, send`.
+"""The names for the code in cron/ and tasks/, as in `from lamplighter import job, task, send`.
 
 Each name is loaded when it is first used. A job that sends no task therefore does not wait for an AWS client. The types
 and signatures stand in `__init__.pyi`. They change only in a release whose number says so (see CHANGELOG.md).
@@ -29,7 +29,7 @@ __all__ = ["Call", "Refused", "Run", "SendError", "TaskError", "__version__", "c
 
 
 def __getattr__(name: str) -> Any:
-    """A public name, from the module that defines it; the module is imported the first time."""
+    """A public name, from the module that defines it. The module is imported the first time."""
     if name == "__version__":
         return _module("chalicelib.version").VERSION
     if name not in _SOURCES:

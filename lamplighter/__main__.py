@@ -1,4 +1,4 @@
-"""The command `lamp` of an installed Lamplighter: hands over to the product's own `commands`, as ./lamp does."""
+"""The command `lamp` of an installed Lamplighter. It calls the product's own `commands`, as ./lamp does."""
 
 import os
 import sys
@@ -6,13 +6,13 @@ from pathlib import Path
 
 
 def product() -> Path:
-    """The folder that holds the product: one down in the wheel, one up in a checkout."""
+    """The folder of the product, one down in the wheel, one up in a checkout."""
     installed = Path(__file__).resolve().with_name("_product")
     return installed if installed.is_dir() else installed.parent.parent
 
 
 def main() -> None:
-    """Replaces this process: the modules are the product's, whatever folder the user stands in."""
+    """Replaces this process. The modules are the product's, whatever the user's folder."""
     os.environ["PYTHONPATH"] = str(product())
     os.execv(sys.executable, [sys.executable, "-P", "-m", "commands", *sys.argv[1:]])  # noqa: S606 - no shell is meant
 

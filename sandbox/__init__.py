@@ -1,1 +1,1 @@
-"""A whole fleet on your own machine: an embedded AWS with every region, and faults on demand."""
+"""A whole fleet on your own machine, with an embedded AWS of every region, and faults on demand."""

@@ -1,12 +1,12 @@
-"""Who may talk to the embedded AWS: only requests signed with keys of this run, and never a web page.
+"""The access control of the embedded AWS. Only requests signed with keys of this run pass, and never a web page.
 
 The emulator behind the gate runs code for whoever asks and takes any key. So a request passes only if it
 
 - carries no `Origin` (every cross-site request of a browser does) and names a loopback host (DNS rebinding does not),
-- is signed with a key that this run gave out. The ids are random; the emulator then checks the signature itself.
+- is signed with a key that this run gave out. The ids are random. The emulator then checks the signature itself.
 
-`/_world/` is the control door: the same, with the run's secret in a header instead of a signature. Below `/_public/`
-anybody but a web page may read objects that S3 lets everybody read: a health check has no keys.
+`/_world/` is the control API, with the run's secret in a header instead of a signature. Below `/_public/` any client
+but a web page may read objects that S3 lets everybody read, because a health check has no keys.
 """
 
 import hmac
@@ -130,7 +130,7 @@ async def _body(receive: Receive) -> bytes:
 
 
 async def _refuse(send: Send, status: int, code: str, message: str, headers: dict[str, str]) -> None:
-    """An error in the protocol that the client speaks: the older services and S3 want XML."""
+    """An error in the protocol of the client. The older services and S3 want XML."""
     if speaks_xml(headers):
         await _send(send, status, "text/xml", xml_error(code, message))
     else:
@@ -138,7 +138,7 @@ async def _refuse(send: Send, status: int, code: str, message: str, headers: dic
 
 
 def speaks_xml(headers: dict[str, str]) -> bool:
-    """Whether the request's service answers in XML: one of the query protocol, S3, or Route 53."""
+    """Whether the request's service answers in XML, as those of the query protocol, S3 and Route 53 do."""
     query = headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
     return query or re.search(r"/(s3|route53)/aws4_request", headers.get("authorization", "")) is not None
 

@@ -1,7 +1,7 @@
-"""What becomes of an SQS batch once the Lambda has answered, as AWS does it.
+"""The fate of an SQS batch after the Lambda's answer, as in AWS.
 
-From "Handling errors for an SQS event source in Lambda": with ReportBatchItemFailures, an answer that is no JSON
-object, or names an empty or unknown item, fails the whole batch; an empty answer, or an empty or null list, is full
+From "Handling errors for an SQS event source in Lambda". With ReportBatchItemFailures, an answer that is no JSON
+object, or names an empty or unknown item, fails the whole batch. An empty answer, or an empty or null list, is full
 success. ministack deletes the messages in all these cases.
 """
 
@@ -14,7 +14,7 @@ from sandbox.emulator_patches import Context, change
 
 
 def failed_items(answer: object, ids: Sequence[str]) -> set[str]:
-    """Which of `ids` come back for this answer of a Lambda: the named ones, none, or all."""
+    """The items of `ids` that come back for this answer of a Lambda, which are the named ones, none, or all."""
     if isinstance(answer, str):
         try:
             answer = json.loads(answer) if answer else None

@@ -1,7 +1,7 @@
-"""The twin of Route 53 as the embedded AWS's own: its API behind the same door and permissions, its checkers, its DNS.
+"""The twin of Route 53 as the embedded AWS's own, with its API behind the same permissions, its checkers, and its DNS.
 
-The API is global: requests for it are signed for us-east-1 and refused while that region is stopped, as on 2025-10-20;
-answers and health checks go on.
+The API is global. Its requests have a signature for us-east-1 and fail while that region is stopped, as on 2025-10-20.
+Answers and health checks go on.
 """
 
 import asyncio
@@ -30,14 +30,14 @@ _LOOPBACK = "127.0.0.1"
 
 
 class EmbeddedTwin(Twin):
-    """The twin that knows the embedded S3: its checkers read public objects through the gate on `port`."""
+    """The twin with the embedded S3, whose checkers read public objects through the middleware on `port`."""
 
     def __init__(self, port: int) -> None:
         super().__init__(Settings(rate=PUBLISHED), probe=self._probe)
         self._port = port
 
     def address(self, name: str) -> str | None:
-        """As of any twin; buckets are at the gate."""
+        """As of any twin. Buckets are at the gate."""
         return _LOOPBACK if _S3.fullmatch(name) else super().address(name)
 
     def _probe(self, config: Config, address: str) -> Result:
@@ -52,7 +52,7 @@ class EmbeddedTwin(Twin):
 
 
 class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the addresses of `network` are."""
+    """The location of the addresses of `network`."""
 
     network: str
     continent: str = ""
@@ -61,7 +61,7 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Outside(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What an alias may lead to: the name of a load balancer, its zone and addresses, and whether it is healthy."""
+    """A target of an alias, the name of a load balancer, with its zone and addresses, and its health."""
 
     name: str
     zone: str

@@ -1,4 +1,4 @@
-"""Metrics: what a Lambda prints in CloudWatch's embedded metric format becomes a metric, as on AWS."""
+"""Metrics. A Lambda's output in CloudWatch's embedded metric format becomes a metric, as on AWS."""
 
 import json
 from collections.abc import Iterator

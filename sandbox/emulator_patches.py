@@ -1,7 +1,7 @@
-"""What is changed in ministack before it starts, each change with its reason.
+"""The changes of ministack before it starts, each with its reason.
 
-A change names the symbol and the parameters that it must have: another ministack than the pinned one stops the
-start-up with the name of what moved, instead of behaving a little differently.
+A change names the symbol and its required parameters. Another ministack than the pinned one stops the start-up with the
+name of the moved symbol, instead of behaving a little differently.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ class Moved(Exception):
 
 
 class Context:
-    """What the changes need to know of the run."""
+    """The facts of the run for the changes."""
 
     def __init__(
         self, faults: Faults, secret: str, mark: str, runtime: str, twin: Twin, hypervisor: "Hypervisor"
@@ -83,7 +83,7 @@ CHANGES: list[Change] = []
 
 
 def change(module: str, symbol: str, parameters: str, reason: str) -> Callable[[Build], Build]:
-    """Register the decorated builder: it gets the original and returns what stands in its place."""
+    """Register the decorated builder. It gets the original and returns its replacement."""
     def register(build: Build) -> Build:
         CHANGES.append(Change(module, symbol, parameters, reason, build))
         return build
@@ -91,7 +91,7 @@ def change(module: str, symbol: str, parameters: str, reason: str) -> Callable[[
 
 
 def apply(context: Context) -> None:
-    """All changes; raises `Moved` when one does not fit."""
+    """All changes. Raises `Moved` when one does not fit."""
     for name in MODULES:
         import_module(f"sandbox.{name}")
     for one in CHANGES:
@@ -99,7 +99,7 @@ def apply(context: Context) -> None:
 
 
 def verify() -> None:
-    """The start-up self-test: the pinned version, and every change in place. Raises `Moved`."""
+    """The start-up self-test. It checks the pinned version, and every change. Raises `Moved`."""
     found = version("ministack")
     if found != VERSION:
         raise Moved(f"ministack is {found}; the sandbox needs ministack=={VERSION}")

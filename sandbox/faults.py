@@ -1,6 +1,6 @@
-"""What is broken in the embedded AWS right now: regions that are gone, calls that are refused, copies that are late.
+"""The current faults of the embedded AWS, which are stopped regions, failing calls and late copies.
 
-One `Faults` lives in the server's process; `sandbox.auth_middleware` changes it on a signed control request.
+One `Faults` lives in the server's process. `sandbox.auth_middleware` changes it on a signed control request.
 """
 
 import re
@@ -16,7 +16,8 @@ REFUSED = "refused"
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Calls to refuse: in `region` (`*`: all), of IAM action `action` (`sqs:*`, `*`), at most `times` (-1: always)."""
+    """A rule for calls that fail, in `region` (`*` is all), of IAM action `action` (`sqs:*`, `*`), at most `times` (-1
+    is always)."""
 
     region: str
     action: str
@@ -57,7 +58,7 @@ class Faults:
             self.lag = 0.0
 
     def verdict(self, region: str, action: str) -> str:
-        """Which kind of refusal this call meets: `throttled`, `unavailable`, `refused`, or empty for none."""
+        """The failure of this call, `throttled`, `unavailable`, `refused`, or empty for none."""
         with self._lock:
             for entry in self._rules:
                 rule, left = entry
@@ -67,7 +68,7 @@ class Faults:
         return ""
 
     def count(self, principal: str, region: str, action: str, *, denied: bool) -> None:
-        """Remember that `principal` asked for `action` in `region`: what a policy needs, seen as it happens."""
+        """Remember that `principal` called `action` in `region`, which is the use of a policy as it happens."""
         with self._lock:
             self._calls[principal, region, action] += 1
             self._denied[principal, region, action] += denied

@@ -1,4 +1,4 @@
-"""The processes that Lambdas run in: what they see, which keys they hold, and where their code lies."""
+"""The processes of Lambdas, with their environment, their keys, and the place of their code."""
 
 import contextlib
 import hashlib

@@ -1,8 +1,8 @@
-"""The server's process: ministack on a free loopback port, changed by `sandbox.emulator_patches`, behind
+"""The server's process, which is ministack on a free loopback port, changed by `sandbox.emulator_patches`, behind
 `sandbox.auth_middleware`.
 
-Started by `sandbox.world` as `python -m sandbox.launcher` with one JSON object (`Order`) as the first line of standard
-input, which then stays open: when it closes, the parent has gone and everything here goes too. Standard output gets
+`sandbox.world` starts it as `python -m sandbox.launcher` with one JSON object (`Order`) as the first line of standard
+input, which then stays open. When it closes, the parent has gone, and everything here goes too. Standard output gets
 one JSON line, `{"port": ...}`, once requests are taken.
 """
 
@@ -33,7 +33,7 @@ _TICK_SECONDS = 0.5
 
 
 class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the parent asks for: the run's mark, its keys and its secret, and the folder that is the run's own."""
+    """The parent's order, with the run's mark, its keys and its secret, and the folder of the run."""
 
     mark: str
     folder: str
@@ -44,7 +44,7 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def main() -> int:
-    """Serve until standard input closes or SIGTERM comes; exit status 0, or 3 if ministack is not the pinned one."""
+    """Serve until standard input closes or SIGTERM comes. Exit status 0, or 3 if ministack is not the pinned one."""
     processes.adopt()
     order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
@@ -70,7 +70,7 @@ def main() -> int:
 
 
 def _prepare(order: Order) -> None:
-    """The rules' pace, and the one user of this run with all rights; ministack's own root keys never pass the gate."""
+    """The rules' pace, and the one user of this run with all rights. Ministack's own root keys never pass the gate."""
     from ministack.core.responses import request_scope
     from ministack.services import eventbridge, iam
 
@@ -144,7 +144,7 @@ def _region_commands(faults: Faults, hypervisor: Hypervisor) -> auth_middleware.
 
 
 def _tidy(order: Order) -> None:
-    """Leave nothing: the Lambdas' processes first, then the folder that everything was written to."""
+    """Leave nothing. End the Lambdas' processes first, then delete the folder of all output."""
     processes.end(order.mark, adopted=True)
     shutil.rmtree(order.folder, ignore_errors=True)
 

@@ -1,9 +1,9 @@
-"""A small service that greets like a MariaDB server and lets nobody in: endpoints for the probe without a database.
+"""A small service with the handshake of a MariaDB server that lets nobody in, for probes without a database.
 
     python -m sandbox.mysql_stub 0.0.0.0
 
 listens on one port that answers and on one that never does, prints both numbers on one line, and serves until it is
-ended. It stands on a bare poller: asyncio's own server takes longer for a connection than the probe does.
+ended. It uses a bare poller, because asyncio's own server takes longer for a connection than the probe does.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ def packet(payload: bytes, number: int = 0) -> bytes:
 
 
 def greeting(version: str = "5.5.5-10.11.19-MariaDB", plugin: str = "mysql_native_password") -> bytes:
-    """A server's greeting, as one packet; without `plugin`, that of a server from before plugins."""
+    """A server's handshake, as one packet. Without `plugin`, that of a server from before plugins."""
     capabilities = _CAPABILITIES if plugin else _CAPABILITIES & ~0x80000
     payload = b"\n" + version.encode() + b"\0" + struct.pack("<I", 7) + b"01234567\0"
     payload += struct.pack("<HBHHB", capabilities & 0xFFFF, 33, 2, capabilities >> 16, 21 if plugin else 0)
@@ -32,12 +32,12 @@ def greeting(version: str = "5.5.5-10.11.19-MariaDB", plugin: str = "mysql_nativ
 
 
 def refusal(code: int, text: str, number: int = 0, state: str = "") -> bytes:
-    """An error packet; before the login it has no `state` (five characters)."""
+    """An error packet. Before the login it has no `state` (five characters)."""
     return packet(b"\xff" + struct.pack("<H", code) + (b"#" + state.encode() if state else b"") + text.encode(), number)
 
 
 def denial(number: int = 2) -> bytes:
-    """What a login as nobody is told."""
+    """The answer to a login of an unknown user."""
     return refusal(1045, "Access denied for user 'lamp-probe'@'127.0.0.2' (using password: YES)", number, "28000")
 
 

@@ -1,9 +1,9 @@
 """Finding and ending the processes of a run.
 
 Every Lambda carries `LAMPLIGHTER_WORLD=<mark>/<region>` in its environment, every instance's service
-`<mark>/<region>/<instance>/<service>/`. What it starts may drop that and make itself a session of its own, as a job's
-command does, so descendants are ended too; those whose Lambda is gone already have been adopted by the server
-(`adopt`). Where the system shows none of this (macOS), `end` finds nothing.
+`<mark>/<region>/<instance>/<service>/`. A child may drop that and make itself a session of its own, as a job's command
+does, so it ends descendants too. Those whose Lambda is gone already have been adopted by the server (`adopt`). If the
+system shows none of this (macOS), `end` finds nothing.
 """
 
 import ctypes
@@ -33,7 +33,7 @@ def adopt() -> None:
 
 
 def marked(mark: str) -> set[int]:
-    """The processes whose LAMPLIGHTER_WORLD begins with `mark`, and all that descend from them; never the caller."""
+    """The processes whose LAMPLIGHTER_WORLD begins with `mark`, and all that descend from them. Never the caller."""
     needle = f"LAMPLIGHTER_WORLD={mark}".encode()
     family = _family()
     found = {number for numbers in family.values() for number in numbers if needle in _environment(number)}
@@ -41,7 +41,8 @@ def marked(mark: str) -> set[int]:
 
 
 def orphans() -> set[int]:
-    """What this process has adopted, with descendants: without a mark, as their Lambda is gone. For the server only."""
+    """The adopted children of this process, with descendants. They have no mark, as their Lambda is gone. For the
+    server only."""
     adopted = _unmarked_children()
     if adopted:
         # A Lambda that is just being started shows its mark a moment later.
@@ -51,7 +52,7 @@ def orphans() -> set[int]:
 
 
 def end(mark: str, *, adopted: bool = False) -> int:
-    """Kill every process of `mark`, and with `adopted` every orphan; wait until none is left; how many there were."""
+    """Kill every process of `mark`, and with `adopted` every orphan. Wait until none is left. How many there were."""
     found: set[int] = set()
     deadline = time.monotonic() + _GRACE_SECONDS
     while (left := marked(mark) | (orphans() if adopted else set())) and time.monotonic() < deadline:
@@ -63,7 +64,7 @@ def end(mark: str, *, adopted: bool = False) -> int:
 
 
 def signal_all(mark: str, number: signal.Signals) -> int:
-    """Send `number` to every process of `mark`; how many there were."""
+    """Send `number` to every process of `mark`. How many there were."""
     found = marked(mark)
     for one in found:
         _signal(one, number)
@@ -71,7 +72,7 @@ def signal_all(mark: str, number: signal.Signals) -> int:
 
 
 def freeze(mark: str) -> int:
-    """Stop every process of `mark` where it is, and those that it starts meanwhile; how many there are."""
+    """Stop every process of `mark` where it is, and those that it starts meanwhile. How many there are."""
     frozen: set[int] = set()
     while new := marked(mark) - frozen:
         for number in new:
@@ -81,12 +82,12 @@ def freeze(mark: str) -> int:
 
 
 def thaw(mark: str) -> int:
-    """Let every process of `mark` go on; how many there are."""
+    """Let every process of `mark` go on. How many there are."""
     return signal_all(mark, signal.SIGCONT)
 
 
 def end_at_once(mark: str) -> int:
-    """As `end`, but as a power cut: all are frozen first, so that none sees another one die."""
+    """As `end`, but as a power cut. It freezes all first, so that none sees another one die."""
     found = freeze(mark)
     end(mark)
     return found
@@ -101,14 +102,14 @@ def awaited(start: Callable[[], "subprocess.Popen[bytes]"]) -> "subprocess.Popen
 
 
 def finish(process: "subprocess.Popen[bytes]", seconds: float | None = None) -> int:
-    """The exit status of an `awaited` process; raises subprocess.TimeoutExpired after `seconds`."""
+    """The exit status of an `awaited` process. Raises subprocess.TimeoutExpired after `seconds`."""
     status = process.wait(seconds)
     _awaited.discard(process.pid)
     return status
 
 
 def reap() -> None:
-    """Take away adopted children that ended, for ever; for a process that has none but those and `awaited` ones."""
+    """Take away adopted children that ended, for ever. For a process that has none but those and `awaited` ones."""
     while True:
         try:
             found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)

@@ -1,8 +1,8 @@
-"""Global tables of DynamoDB: replicas by CloudFormation, and copies that arrive late.
+"""Global tables of DynamoDB, with replicas by CloudFormation, and late copies.
 
 ministack creates a GlobalTable's table in one region only and copies writes at once. Here a GlobalTable gets all its
 replicas. With multi-region strong consistency a write is in every replica before it is answered (one event loop makes
-that atomic); a plain global table is last-writer-wins, and with `Faults.lag` its copies arrive that much later.
+that atomic). A plain global table is last-writer-wins, and with `Faults.lag` its copies arrive that much later.
 """
 
 import copy

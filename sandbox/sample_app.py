@@ -1,9 +1,7 @@
-"""What a customer has before Lamplighter comes: web hosts behind a balancer in each region, and a hosted zone.
+"""The product of a customer before Lamplighter, with web hosts behind a balancer in each region, and a hosted zone.
 
-    product = Product(world, {"eu-west-1": 4, "us-east-1": 6})
-    product.build()
-    product.entrances()                     # where each region takes its users in
-    product.replace("us-east-1", old)       # a new host for an old one, as a rolling update does it
+product = Product(world, {"eu-west-1": 4, "us-east-1": 6}) product.build() product.endpoints() # where each region takes
+its users in product.replace("us-east-1", old) # a new host for an old one, as a rolling update does it
 """
 
 import shlex
@@ -24,7 +22,7 @@ _LOOK_SECONDS = 0.2
 
 
 class Product:
-    """The hosts of all regions; `hosts` says how many of them there are in each."""
+    """The hosts of all regions. `hosts` says how many of them there are in each."""
 
     def __init__(self, world: Sandbox, hosts: Mapping[str, int]) -> None:
         self.world, self.hosts = world, dict(hosts)
@@ -33,7 +31,7 @@ class Product:
         self._balancers: dict[str, str] = {}
 
     def build(self) -> None:
-        """All of it, until every host is healthy; `WorldError` if one is not after a minute."""
+        """All of it, until every host is healthy. `WorldError` if one is not after a minute."""
         self.world.image(IMAGE, {"web": f"PYTHONPATH={shlex.quote(str(ROOT))} exec {shlex.quote(sys.executable)} -P -m "
                                         f"sandbox.hosts.web {PORT}"})
         made = self.world.client("route53", "us-east-1").create_hosted_zone(
@@ -48,7 +46,7 @@ class Product:
         return {region: known[name].host for region, name in self._balancers.items()}
 
     def alias(self, region: str) -> str:
-        """The DNS name of a region's balancer, to which an alias may lead; its hosted zone is `ALIAS_ZONE`."""
+        """The DNS name of a region's balancer, to which an alias may lead. Its hosted zone is `ALIAS_ZONE`."""
         name = self._balancers[region]
         self.world.outside(name, ALIAS_ZONE, [self.entrances()[region]])
         return name
@@ -58,12 +56,12 @@ class Product:
         return [id for id, state in self.states(region).items() if state != "draining"]
 
     def states(self, region: str) -> dict[str, str]:
-        """What the target group says of each host."""
+        """The target group's state of each host."""
         found = self._elb(region).describe_target_health(TargetGroupArn=self._groups[region])
         return {one["Target"]["Id"]: str(one["TargetHealth"]["State"]) for one in found["TargetHealthDescriptions"]}
 
     def add(self, region: str, count: int = 1) -> list[str]:
-        """New hosts, registered and healthy; their ids."""
+        """New hosts, registered and healthy. Their ids."""
         made = self._ec2(region).run_instances(ImageId=IMAGE, MinCount=count, MaxCount=count)["Instances"]
         ids = [str(one["InstanceId"]) for one in made]
         self._wait(lambda: self._running(region, ids), f"{region}: {', '.join(ids)} do not run")
@@ -74,7 +72,7 @@ class Product:
         return ids
 
     def drain(self, region: str, ids: Iterable[str]) -> None:
-        """These hosts get no new connections; they go on answering for the group's delay."""
+        """These hosts get no new connections. They go on answering for the group's delay."""
         self._elb(region).deregister_targets(
             TargetGroupArn=self._groups[region], Targets=[{"Id": id} for id in ids])
 

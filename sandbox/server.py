@@ -27,7 +27,7 @@ _STOP_SECONDS = 60
 
 
 class WorldError(Exception):
-    """The embedded AWS could not be started or reached; the text says why and what to do."""
+    """The embedded AWS could not be started or reached. The text says why and what to do."""
 
 
 class State(msgspec.Struct, frozen=True):
@@ -45,7 +45,7 @@ class State(msgspec.Struct, frozen=True):
 
 @contextmanager
 def server() -> Iterator[State]:
-    """A running server, gone when the block ends; `WorldError` if it does not come up."""
+    """A running server, gone when the block ends. `WorldError` if it does not come up."""
     folder = Path(tempfile.mkdtemp(prefix="lamplighter-world-"))
     order = {
         "mark": secrets.token_hex(8), "folder": str(folder), "account": ACCOUNT,

@@ -1,4 +1,4 @@
-"""Users of the product in several countries: each asks DNS as its resolver would, and sends a request every 100 ms.
+"""Users of the product in several countries. Each asks DNS as its resolver would, and sends a request every 100 ms.
 
 Run as `python -m sandbox.users` with an `Errand` as JSON on standard input. Each time that what a user gets changes,
 and at the end, it writes a `Moment` as a JSON line. It ends when standard input closes.
@@ -24,8 +24,8 @@ PATIENCE_SECONDS = 3.0
 
 
 class Errand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whom to ask for what: the port of DNS on 127.0.0.1, a hostname, and a port there; networks by country; after how
-    many seconds a user gives up on a request."""
+    """The settings of users, with the port of DNS on 127.0.0.1, a hostname, and a port there, networks by country, and
+    the time-out of a request in seconds."""
 
     dns: int
     hostname: str
@@ -35,7 +35,8 @@ class Errand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Moment(msgspec.Struct, frozen=True):
-    """From `at` (epoch seconds) on the user `who` gets answers from `region`; empty: its requests fail, for `why`.
+    """From `at` (epoch seconds) on the user `who` gets answers from `region`. Empty means that its requests fail, for
+    `why`.
 
     `sent` and `failed` count its requests so far.
     """
@@ -49,7 +50,7 @@ class Moment(msgspec.Struct, frozen=True):
 
 
 class User:
-    """One user: what it has resolved, and what it got last."""
+    """One user, with its resolved address, and its last answer."""
 
     def __init__(self, who: str, network: str, errand: Errand) -> None:
         self.who, self._errand = who, errand
@@ -78,7 +79,7 @@ class User:
         self._hear(at, region, why)
 
     def _hear(self, at: float, region: str, why: str) -> None:
-        """What came of the request that was sent `at`; a later one may have ended sooner, and what it said stands."""
+        """The result of the request that was sent `at`. A later one may have ended sooner, and what it said stands."""
         self._sent += 1
         self._failed += not region
         if at < self._newest:
@@ -93,7 +94,7 @@ class User:
         sys.stdout.flush()
 
     def end(self) -> None:
-        """The last word: the counts."""
+        """The final counts."""
         self._tell(msgspec.structs.replace(self.last, at=time.time()))
 
     async def _resolved(self, now: float) -> str:
@@ -111,7 +112,7 @@ class User:
 
 
 async def fetch(address: str, port: int, hostname: str) -> str:
-    """The region that the host at `address` says it is in; ValueError for any other answer."""
+    """The region that the host at `address` says it is in. ValueError for any other answer."""
     reader, writer = await asyncio.open_connection(address, port)
     try:
         writer.write(f"GET / HTTP/1.1\r\nHost: {hostname}\r\nConnection: close\r\n\r\n".encode())

@@ -1,4 +1,4 @@
-"""The embedded AWS as its users see it: start it, talk to it, break it, and leave nothing behind.
+"""The embedded AWS for its users, who start it, call it, break it, and leave nothing behind.
 
     with World.start() as world:
         world.client("sqs", "eu-west-1").list_queues()
@@ -36,7 +36,7 @@ _DOOR = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Address(msgspec.Struct, frozen=True):
-    """Where a load balancer is on this machine: `ports` is listener port -> the port that listens.
+    """The place of a load balancer on this machine. `ports` is listener port -> the port that listens.
 
     They are equal, except for ports below 1024 where this user may not listen on those.
     """
@@ -85,7 +85,7 @@ class Sandbox:
 
     @cached_property
     def session(self) -> boto3.Session:
-        """A boto3 session with the operator's keys; pass `endpoint_url=world.endpoint` to the clients it makes."""
+        """A boto3 session with the operator's keys. Pass `endpoint_url=world.endpoint` to the clients it makes."""
         return boto3.Session(aws_access_key_id=self.state.access_key, aws_secret_access_key=self.state.secret_key)
 
     @property
@@ -95,7 +95,7 @@ class Sandbox:
                 "AWS_SECRET_ACCESS_KEY": self.state.secret_key}
 
     def client(self, service: str, region: str) -> Any:
-        """A boto3 client of the operator; one per service and region, safe to share among threads."""
+        """A boto3 client of the operator. One per service and region, safe to share among threads."""
         with self._lock:
             if (service, region) not in self._clients:
                 self._clients[service, region] = self.session.client(
@@ -103,15 +103,16 @@ class Sandbox:
             return self._clients[service, region]
 
     def stop_region(self, region: str) -> None:
-        """Region `region` dies: no answers, no rules, no polling; its Lambdas, instances and balancers are killed."""
+        """Region `region` dies, without answers, rules or polling. Its Lambdas, instances and balancers are killed."""
         self.control("stop", region=region)
 
     def start_region(self, region: str) -> None:
-        """Region `region` comes back with all that it had; its instances boot again."""
+        """Region `region` comes back with all that it had. Its instances boot again."""
         self.control("start", region=region)
 
     def refuse(self, action: str, region: str = "*", kind: str = UNAVAILABLE, times: int = -1) -> None:
-        """Refuse calls of IAM action `action` (`sqs:SendMessage`, `sqs:*`): 503, `throttled`, or `refused` for good."""
+        """Make calls of IAM action `action` (`sqs:SendMessage`, `sqs:*`) fail, with 503, `throttled`, or `refused` for
+        good."""
         self.control("fault", action=action, region=region, kind=kind, times=times)
 
     def lag(self, seconds: float) -> None:
@@ -119,10 +120,10 @@ class Sandbox:
         self.control("lag", seconds=seconds)
 
     def image(self, image_id: str, services: Mapping[str, str]) -> None:
-        """What runs in instances of `image_id` that boot from now on: service name -> command line for /bin/sh.
+        """The services of instances of `image_id` that boot from now on, as service name -> command line for /bin/sh.
 
         Each runs with INSTANCE_ID, REGION, ADDRESS (its loopback address) and USER_DATA (the path of the decoded user
-        data), and is started again a second after it ended. Instances of other images run nothing.
+        data), and starts again a second after its end. Instances of other images run nothing.
         """
         self.control("image", image=image_id, services=dict(services))
 
@@ -135,11 +136,11 @@ class Sandbox:
         return msgspec.convert(self.control("addresses"), dict[str, Address], strict=False)
 
     def kill(self, instance: str, service: str) -> None:
-        """Kill a service with all its processes; it is started again after a second."""
+        """Kill a service with all its processes. It is started again after a second."""
         self.control("kill", instance=instance, service=service)
 
     def hang(self, instance: str, service: str) -> None:
-        """Stop a service where it is (SIGSTOP), with all its processes: open connections stay, nothing answers."""
+        """Stop a service where it is (SIGSTOP), with all its processes. Open connections stay, nothing answers."""
         self.control("hang", instance=instance, service=service)
 
     def thaw(self, instance: str, service: str) -> None:
@@ -147,7 +148,7 @@ class Sandbox:
         self.control("thaw", instance=instance, service=service)
 
     def power_off(self, instance: str) -> None:
-        """Kill all that runs in an instance: it is still `running`, with failing status checks, until stopped."""
+        """Kill all processes of an instance. It is still `running`, with failing status checks, until stopped."""
         self.control("power-off", instance=instance, destroy=False)
 
     def destroy(self, instance: str) -> None:
@@ -155,7 +156,7 @@ class Sandbox:
         self.control("power-off", instance=instance, destroy=True)
 
     def log(self, instance: str, service: str) -> str:
-        """What a service has written to its standard output and error since the instance was launched."""
+        """The standard output and error of a service since the launch of the instance."""
         return str(self.control("log", instance=instance, service=service))
 
     def clear_faults(self) -> None:
@@ -172,16 +173,16 @@ class Sandbox:
         self.control("place", network=network, continent=continent, country=country, subdivision=subdivision)
 
     def outside(self, name: str, zone: str, addresses: Sequence[str], *, healthy: bool = True) -> None:
-        """What an alias may lead to: a load balancer's name, the id of its hosted zone, where it is."""
+        """A target of aliases, with a load balancer's name, the id of its hosted zone, and its place."""
         self.control("outside", name=name, zone=zone, addresses=list(addresses), healthy=healthy)
 
     def healthy(self) -> dict[str, bool]:
-        """What Route 53 holds of every health check, by id, the calculated ones included."""
+        """Route 53's status of every health check, by id, the calculated ones included."""
         found: dict[str, bool] = self.control("healthy")
         return found
 
     def refuse_route53(self, operation: str = "*", code: str = "ServiceUnavailable", times: int = -1) -> None:
-        """Route 53's API refuses; its answers and health checks go on. Until `mend_route53`."""
+        """Route 53's API refuses. Its answers and health checks go on. Until `mend_route53`."""
         self.control("route53_fault", operation=operation, code=code, times=times)
 
     def mend_route53(self) -> None:
@@ -189,7 +190,7 @@ class Sandbox:
         self.control("route53_mend")
 
     def calls(self) -> list[dict[str, Any]]:
-        """What each principal (a Lambda's name, or `operator`) asked for: region, IAM action, count, denied."""
+        """The calls of each principal (a Lambda's name, or `operator`), with region, IAM action, count, denied."""
         found: list[dict[str, Any]] = self.control("calls")
         return found
 
@@ -198,7 +199,7 @@ class Sandbox:
         self.control("forget")
 
     def control(self, command: str, **arguments: Any) -> Any:
-        """One command through the control door; `WorldError` when it is refused or nobody answers."""
+        """One command through the control door. `WorldError` when it is refused or nobody answers."""
         request = urllib.request.Request(  # noqa: S310 - always the loopback address of our own process
             f"{self.endpoint}/_world/{command}", json.dumps(arguments).encode(),
             {auth_middleware.SECRET_HEADER: self.state.control, "Content-Type": "application/json"})
@@ -211,7 +212,7 @@ class Sandbox:
             raise WorldError(f"the sandbox at {self.endpoint} does not answer ({error})") from None
 
     def _check(self) -> None:
-        """The self-test from outside: the operator's key opens the door, no key does not."""
+        """The self-test from outside. The operator's key passes, a call without a key does not."""
         arn = self.client("sts", "us-east-1").get_caller_identity()["Arn"]
         if not arn.endswith(":user/operator"):
             raise WorldError(f"the sandbox takes its operator for {arn}")

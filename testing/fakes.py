@@ -1,4 +1,4 @@
-"""The outside world of an operation, in memory: tables, queues and topics that fail as the real ones do.
+"""The outside world of an operation, in memory, with tables, queues and topics that fail as the real ones do.
 
 `MemoryTable`, `MemoryQueue` and `MemoryTopic` without a `fault` are plain fakes, good for any test.
 """
@@ -23,7 +23,7 @@ def no_fault(call: str) -> None:
 
 
 class Store:
-    """The items of one table, shared by its replicas: strongly consistent."""
+    """The items of one table, shared by its replicas, strongly consistent."""
 
     def __init__(self) -> None:
         self.items: dict[tuple[str, str], tuple[Item, str, int | None]] = {}
@@ -112,7 +112,7 @@ class MemoryTable:
 
 
 class MemoryQueue:
-    """A `chalicelib.context.Queue`: what is sent goes to `deliver`, or is kept in `sent`."""
+    """A `chalicelib.context.Queue`. Sent messages go to `deliver`, or stay in `sent`."""
 
     def __init__(self, deliver: Callable[[Message], None] | None = None, fault: Fault = no_fault) -> None:
         self.sent: list[Message] = []

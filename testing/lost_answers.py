@@ -1,6 +1,6 @@
-"""One lost answer for each external call in turn: enumerated, not sampled.
+"""One lost answer for each external call in turn, enumerated and not sampled.
 
-A call to AWS may fail in two ways that its caller cannot tell apart: before it took effect, or after. A scenario makes
+A call to AWS may fail in two ways that its caller cannot distinguish, before it took effect or after. A scenario makes
 its world, runs an operation, and checks what must hold in the end. `check_every_lost_answer` runs it once to count the
 operation's external calls. Then it runs it twice for each of them, with that one answer lost.
 
@@ -111,10 +111,10 @@ class _Port:
 def check_every_lost_answer(
     scenario: Callable[[Calls], None], *, error: Callable[[str], Exception] = Unavailable, least_calls: int = 1,
 ) -> list[LostAnswer]:
-    """Runs `scenario` for each external call that its counted part makes; the answers that were lost, in turn.
+    """Runs `scenario` for each external call that its counted part makes. The answers that were lost, in turn.
 
-    `error` makes what a lost call raises. Raises `AssertionError` with every loss for which the scenario fails, and if
-    the counted part makes fewer than `least_calls`: a scenario that calls nothing proves nothing.
+    `error` makes what a lost call raises. Raises `AssertionError` with every loss for which the scenario fails. It also
+    raises if the counted part makes fewer than `least_calls`, because a scenario without calls proves nothing.
     """
     quiet = Calls(error=error)
     scenario(quiet)
@@ -140,7 +140,8 @@ def check_every_lost_answer(
 
 
 def _has_ports(value: Any) -> bool:
-    """Whether a context's field reaches outside: not plain data, nor a function, nor a struct of plain data."""
+    """Whether a context's field reaches outside. Such a field is not plain data, nor a function, nor a struct of plain
+    data."""
     if isinstance(value, Mapping):
         return any(map(_is_port, value.values()))
     if isinstance(value, msgspec.Struct):

@@ -1,1 +1,1 @@
-"""AWS as the product uses it: for each service a port (a Protocol) and the adapter that calls the real service."""
+"""The AWS services of the product. Each has a port (a Protocol) and an adapter that calls the real service."""

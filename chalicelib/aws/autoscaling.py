@@ -18,10 +18,10 @@ class AutoScaling(Protocol):
     """One region's Auto Scaling. A method raises `ClientError` if AWS denies the call, `Unavailable` without answer."""
 
     def members(self, group: str) -> tuple[GroupMember, ...] | None:
-        """The instances of `group`; `None` if the region has no such group."""
+        """The instances of `group`. `None` if the region has no such group."""
 
     def terminate(self, instance: str) -> None:
-        """End `instance`; its group launches another one."""
+        """End `instance`. Its group launches another one."""
 
 
 class AwsAutoScaling:

@@ -1,7 +1,7 @@
-"""The only door to AWS: one client per service and region, with short time-outs, and the few calls that all share.
+"""The only access to AWS, with one client per service and region, short time-outs, and the few calls that all share.
 
-`Unreachable` is what a caller sees when a region does not answer or answers with its own failure (5xx, throttling):
-the same call may succeed in another region, or later. Everything else that AWS refuses stays botocore's `ClientError`.
+`Unreachable` means that a region does not answer or answers with its own failure (5xx, throttling). The same call may
+succeed in another region, or later. Everything else that AWS refuses stays botocore's `ClientError`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class Unavailable(Exception):
-    """A region's service gave no usable answer; it may still have carried out what it was asked."""
+    """A region's service gave no usable answer. It may still have carried out what it was asked."""
 
 
 # Why a call may have come to nothing, for callers that go on without it.
@@ -57,7 +57,7 @@ def client(service: str, region: str) -> Any:
 
 
 def aws_call(region: str, call: Callable[[], T]) -> T:
-    """The answer of `call`; `Unreachable` when `region` gave none or failed by itself."""
+    """The answer of `call`. `Unreachable` when `region` gave none or failed by itself."""
     try:
         return call()
     except (ConnectionError, HTTPClientError) as error:
@@ -70,14 +70,14 @@ def aws_call(region: str, call: Callable[[], T]) -> T:
 
 
 class SqsQueue:
-    """A queue in one region; sends in batches of ten."""
+    """A queue in one region. Sends in batches of ten."""
 
     def __init__(self, url: str, region: str) -> None:
         self.url = url
         self.region = region
 
     def send(self, messages: Sequence[Message]) -> None:
-        """All of `messages`, at least once each; raises `Unreachable` when any was not taken."""
+        """All of `messages`, at least once each. Raises `Unreachable` when any was not taken."""
         for batch in _batches(messages):
             self._send([message.entry(number) for number, message in enumerate(batch)])
 
@@ -104,7 +104,7 @@ class SnsTopic:
         self.region = region
 
     def publish(self, subject: str, text: str) -> None:
-        """One notice; SNS takes at most 100 printable characters of subject."""
+        """One notice. SNS takes at most 100 printable characters of subject."""
         plain = "".join(char if " " <= char <= "~" else " " for char in subject)[:100]
         aws_call(self.region, lambda: client("sns", self.region).publish(
             TopicArn=self.arn, Subject=plain, Message=text[:200_000]))

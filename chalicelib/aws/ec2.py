@@ -1,4 +1,4 @@
-"""EC2: instances by id or by tag, stopped and started."""
+"""EC2 instances by id or by tag, and their stop and start."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
@@ -11,7 +11,7 @@ InstanceState = Literal["pending", "running", "stopping", "stopped", "shutting-d
 
 
 class Instance(msgspec.Struct, frozen=True):
-    """One instance. `address` is its private IPv4 address; it may be empty."""
+    """One instance. `address` is its private IPv4 address. It may be empty."""
 
     id: str
     state: InstanceState

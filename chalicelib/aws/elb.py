@@ -19,7 +19,7 @@ class Elb(Protocol):
         """Send new connections to `instance`, too."""
 
     def deregister(self, group: str, instance: str) -> None:
-        """Send no new connections to `instance`; what becomes of the open ones is an attribute of the group."""
+        """Send no new connections to `instance`. An attribute of the group decides about the open connections."""
 
 
 class AwsElb:

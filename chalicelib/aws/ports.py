@@ -1,4 +1,4 @@
-"""The AWS services that an operation reaches, as one value per region: real ones here, fakes in testing/."""
+"""The AWS services that an operation reaches, as one value per region. Tests use the fakes in testing/."""
 
 from functools import cache
 

@@ -15,7 +15,7 @@ _BUSY = ("PriorRequestNotComplete", "Throttling", "ThrottlingException")
 
 
 def again(reference: str, now: int) -> str:
-    """Another reference for the check of `reference`, which was deleted by somebody; made at `now`."""
+    """Another reference for the check of `reference`, which was deleted by somebody. Made at `now`."""
     return f"{reference}{_AGAIN}{now:x}"
 
 
@@ -33,7 +33,7 @@ def pages(method: str, key: str, **arguments: Any) -> list[Any]:
 
 
 def call(method: str, **arguments: Any) -> Any:
-    """One request; `Later` while Route 53 is busy with others."""
+    """One request. `Later` while Route 53 is busy with others."""
     time.sleep(PAUSE_SECONDS)
     try:
         return client.aws_call(REGION, lambda: getattr(client.client("route53", REGION), method)(**arguments))

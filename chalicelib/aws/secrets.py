@@ -11,13 +11,13 @@ class Secrets(Protocol):
     """
 
     def labels(self, secret: str) -> Mapping[str, str] | None:
-        """The version that has each label, such as AWSCURRENT; `None` if there is no such secret."""
+        """The version that has each label, such as AWSCURRENT. `None` if there is no such secret."""
 
     def put(self, secret: str, version: str, value: str, label: str) -> None:
         """Keep `value` as `version` (a UUID) with `label`."""
 
     def move_label(self, secret: str, label: str, *, to: str = "", from_: str = "") -> None:
-        """Take `label` from version `from_` and give it to version `to`; either may be empty."""
+        """Take `label` from version `from_` and give it to version `to`. Either may be empty."""
 
 
 class AwsSecrets:

@@ -29,13 +29,13 @@ class Ssm(Protocol):
     def send_command(
         self, instance: str, document: str, parameters: Mapping[str, str], *, timeout_seconds: int, comment: str = ""
     ) -> str:
-        """Have `instance` run `document`; the command's id. It is not begun later than `timeout_seconds` from now."""
+        """Have `instance` run `document`. The command's id. It is not begun later than `timeout_seconds` from now."""
 
     def invocation(self, command: str, instance: str) -> Invocation:
-        """What has become of a command; `ClientError` InvocationDoesNotExist for a moment after it was sent."""
+        """The status of a command. `ClientError` InvocationDoesNotExist for a moment after it was sent."""
 
     def parameter(self, name: str) -> str | None:
-        """The value of a parameter; `None` if there is none."""
+        """The value of a parameter. `None` if there is none."""
 
     def put_parameter(self, name: str, value: str) -> None:
         """Give a text parameter a value, whether or not it had one."""

@@ -1,8 +1,8 @@
-"""What the system remembers: items in a DynamoDB table that change only by compare-and-set.
+"""The stored items of the system, in a DynamoDB table that changes only by compare-and-set.
 
-Both tables, the regional one and the coordination one, have the same shape: `pk` and `sk` (text), `version` (a number
-that grows with each write and so serves as fencing token), `body` (JSON), `write_id` (a random mark of the call that
-wrote it), and optionally `ttl` (epoch seconds after which the item may go).
+Both tables, the regional one and the coordination one, have the same shape. `pk` and `sk` are text, and `version` is a
+number that grows with each write and so serves as fencing token. `body` is JSON, `write_id` a random mark of the
+writing call, and the optional `ttl` the epoch seconds after which the item may go.
 """
 
 import time
@@ -21,7 +21,7 @@ _SHUNNED_SECONDS = 30
 
 
 class Item(msgspec.Struct, frozen=True):
-    """One remembered thing. `version` grows by one with each write: the higher one is the later."""
+    """One remembered thing. `version` grows by one with each write. The higher one is the later."""
 
     pk: str
     sk: str
@@ -30,10 +30,10 @@ class Item(msgspec.Struct, frozen=True):
 
 
 class Store(Protocol):
-    """Compare-and-set storage. Each method may raise `cloud.Unreachable`; a write may then have happened or not.
+    """Compare-and-set storage. Each method may raise `cloud.Unreachable`. A write may then have happened or not.
 
-    `write_id` is the mark of one write: repeated with the same mark, wherever, it is the same write and gives the same
-    answer. Without one each call is a write of its own.
+    `write_id` is the mark of one write. A repeated write with the same mark, in any replica, is the same write and
+    gives the same answer. Without one each call is a write of its own.
     """
 
     def get(self, pk: str, sk: str) -> Item | None:
@@ -43,7 +43,7 @@ class Store(Protocol):
         """Those of `keys` (any number, all different) that exist, in no order, read consistently."""
 
     def query(self, pk: str, *, newest: bool = True, limit: int = 100, after: str = "", before: str = "") -> list[Item]:
-        """Up to `limit` items of `pk` with `after` < sk < `before` (empty: no bound), by sk, newest first or last."""
+        """Up to `limit` items of `pk` with `after` < sk < `before` (empty is no bound), by sk, newest first or last."""
 
     def create(
         self, pk: str, sk: str, body: dict[str, Any], *, ttl: int | None = None, write_id: str = ""
@@ -56,7 +56,7 @@ class Store(Protocol):
         """`old` with a new body, or `None` if it is no longer as it was."""
 
     def delete(self, old: Item) -> bool:
-        """Whether nothing is there any more; `False` if `old` had changed and was left alone."""
+        """Whether nothing is there any more. `False` if `old` had changed and was left alone."""
 
     def scan_expired(self, now: int, part: int = 0, parts: int = 1) -> Iterator[Item]:
         """The items of one of `parts` equal shares of the table whose ttl lies before `now` (epoch seconds).
@@ -160,7 +160,7 @@ class DynamoStore:
 
 
 class ReplicatedStore:
-    """A `Table` kept in several regions with strong consistency: any replica that answers will do.
+    """A `Table` kept in several regions with strong consistency. Any replica that answers will do.
 
     A replica that gave no answer is passed over for half a minute, so that its loss costs one time-out, not one a call.
     A write whose answer was lost on one replica is repeated on the next with the same mark, and so is one write.
@@ -196,7 +196,7 @@ class ReplicatedStore:
         return self._first(lambda table: table.delete(old))
 
     def scan_expired(self, now: int, part: int = 0, parts: int = 1) -> Iterator[Item]:
-        """As of a table; when the replica falls silent half-way, so does this: the next run goes on."""
+        """As of a table. If the replica falls silent half-way, so does this, and the next run goes on."""
         def begin(table: Store) -> tuple[list[Item], Iterator[Item]]:
             rest = table.scan_expired(now, part, parts)
             return list(islice(rest, 1)), rest
@@ -225,7 +225,7 @@ def _item(record: dict[str, Any]) -> Item:
 
 
 def _refused(error: client.ClientError) -> dict[str, Any]:
-    """The answer to a write whose condition did not hold; any other error is raised again."""
+    """The answer to a write whose condition did not hold. Any other error is raised again."""
     if error.response.get("Error", {}).get("Code") != "ConditionalCheckFailedException":
         raise error
     answer: dict[str, Any] = dict(error.response)

@@ -1,4 +1,5 @@
-"""Spans of time as people write them in fleet.toml, crontab policies and calls: `30s`, `10m`, `2h`, `1d`, `1h30m`."""
+"""Durations as people write them in fleet.toml, crontab policies and calls, such as `30s`, `10m`, `2h`, `1d` and
+`1h30m`."""
 
 import re
 
@@ -8,14 +9,14 @@ _PART = re.compile(r"(\d+)([smhd])")
 
 
 def seconds(text: str) -> int:
-    """The span `text` in whole seconds; `ValueError` says what a span looks like."""
+    """The span `text` in whole seconds. `ValueError` says what a span looks like."""
     if not _WHOLE.fullmatch(text):
         raise ValueError(f"{text!r} is not a span of time: write whole numbers with units, as in 30s, 10m or 1h30m")
     return sum(int(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
 
 
 def words(total: int) -> str:
-    """`total` seconds as the shortest exact text that `seconds` reads back: 5400 -> `1h30m`."""
+    """`total` seconds as the shortest exact text that `seconds` reads back. 5400 gives `1h30m`."""
     parts = []
     for unit, size in (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)):
         count, total = divmod(total, size)

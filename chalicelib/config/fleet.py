@@ -1,7 +1,7 @@
 """fleet.toml as typed, checked values.
 
 `load` reads the file or raises `FleetError`, whose text has one line per mistake, each with file, line, key and
-remedy. docs/fleet.md describes every key; a test holds the two together. The file travels inside the Lambda zip, so
+remedy. docs/fleet.md describes every key. A test holds the two together. The file travels inside the Lambda zip, so
 there is no configuration service to lose.
 """
 
@@ -48,11 +48,11 @@ REGION_SETS = (
 
 
 class FleetError(Exception):
-    """fleet.toml cannot be used; the text names each mistake with its line and its remedy."""
+    """fleet.toml cannot be used. The text names each mistake with its line and its remedy."""
 
 
 class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where in a VPC the Lambdas run that must reach tunnels and databases."""
+    """The part of a VPC in which the Lambdas run that must reach tunnels and databases."""
 
     subnets: Annotated[tuple[Annotated[str, msgspec.Meta(pattern=r"^subnet-[0-9a-f]{8,17}\Z")], ...],
                        msgspec.Meta(min_length=1, max_length=16)]
@@ -61,7 +61,7 @@ class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An AWS region that runs the product. The first is home; the order is the order of taking over."""
+    """An AWS region that runs the product. The first is home. The order is the order of taking over."""
 
     name: str
     entrance: Endpoint | None = None
@@ -69,7 +69,7 @@ class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Coordination(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the table lives on which regions agree: one region, or three of one region set (strongly consistent)."""
+    """The regions of the coordination table, either one region or three of one region set (strongly consistent)."""
 
     regions: tuple[str, ...]
 
@@ -109,11 +109,11 @@ class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def home(self) -> str:
-        """The region that starts jobs; the others wait."""
+        """The region that starts jobs. The others wait."""
         return self.regions[0].name
 
     def rank(self, region: str) -> int:
-        """How many regions go before `region`: 0 is home."""
+        """The number of regions before `region`. Home has 0."""
         return [known.name for known in self.regions].index(region)
 
     def dead_letters(self, queue: Queue) -> str:
@@ -123,7 +123,7 @@ class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @cache
 def load(path: Path = Path("fleet.toml"), stage: str = "") -> Fleet:
-    """The fleet that `path` declares for `stage`; `FleetError` lists all that is wrong with it."""
+    """The fleet that `path` declares for `stage`. `FleetError` lists all that is wrong with it."""
     try:
         text = path.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:
@@ -132,10 +132,10 @@ def load(path: Path = Path("fleet.toml"), stage: str = "") -> Fleet:
 
 
 def parse(text: str, file: str = "fleet.toml", stage: str = "") -> Fleet:
-    """The fleet that `text` declares for `stage`; `file` is the name used in errors.
+    """The fleet that `text` declares for `stage`. `file` is the name used in errors.
 
-    What stands below `[stages.NAME]` holds in that stage alone, over what stands above: tables key by key, and of a
-    list of tables those with the same `name`.
+    The table `[stages.NAME]` holds in that stage alone, over the tables above. They merge key by key, and lists of
+    tables by `name`.
     """
     if text.startswith("\ufeff"):
         raise FleetError(f"{file}:1: begins with a byte order mark; save it as UTF-8 without BOM")
@@ -179,12 +179,12 @@ def _explain(text: str, file: str, error: str, own: dict[str, Any], stage: str) 
 
 
 def _key(path: Path_) -> str:
-    """`path` as it is written in an error: on one line, whatever characters a key holds."""
+    """`path` as an error names it, on one line, whatever characters a key holds."""
     return ".".join(str(part) if str(part).isprintable() else repr(part) for part in path)
 
 
 def _line(text: str, path: Path_) -> int:
-    """The line (from 1) where the deepest part of `path` that can be found begins: tomllib keeps no positions."""
+    """The line (from 1) where the deepest known part of `path` begins, because tomllib keeps no positions."""
     lines, at = text.split("\n"), 0
     for depth, part in enumerate(path):
         if isinstance(part, int):

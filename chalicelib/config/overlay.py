@@ -1,4 +1,4 @@
-"""What fleet.toml says for one stage alone: tables below `[stages.NAME]`, laid over the rest. Pure."""
+"""The part of fleet.toml for one stage alone. Tables below `[stages.NAME]` merge over the rest. Pure."""
 
 import tomllib
 from pathlib import Path
@@ -10,7 +10,7 @@ from chalicelib.config.workload import Path_
 
 
 def stages(path: Path) -> tuple[str, ...]:
-    """The stages that the file has tables `[stages.NAME]` for; none if it cannot be read or is not valid TOML."""
+    """The stages that the file has tables `[stages.NAME]` for. None if it cannot be read or is not valid TOML."""
     try:
         found = tomllib.loads(path.read_bytes().decode()).get("stages", {})
     except (OSError, ValueError):
@@ -19,7 +19,7 @@ def stages(path: Path) -> tuple[str, ...]:
 
 
 def stage_section(stages: object, stage: str) -> dict[str, Any]:
-    """What the table `stages` says for `stage`; `msgspec.ValidationError` if it is not made of tables."""
+    """The settings of the table `stages` for `stage`. `msgspec.ValidationError` if it is not made of tables."""
     if not isinstance(stages, dict) or not all(isinstance(one, dict) for one in stages.values()):
         raise msgspec.ValidationError("Expected a table for each stage, as in [stages.test] - at `$.stages`")
     own: dict[str, Any] = stages.get(stage, {})
@@ -27,7 +27,8 @@ def stage_section(stages: object, stage: str) -> dict[str, Any]:
 
 
 def merged(base: Any, own: Any) -> Any:
-    """`own` over `base`: tables key by key, lists of tables by `name`; anything else takes the place of what was."""
+    """`own` merged over `base`. Tables merge key by key, lists of tables by `name`, and any other value replaces the
+    old one."""
     if isinstance(base, dict) and isinstance(own, dict):
         return {**base, **{key: merged(base.get(key), value) for key, value in own.items()}}
     if _named(base) and _named(own):
@@ -42,5 +43,5 @@ def _named(value: object) -> bool:
 
 
 def source_path(path: Path_, own: dict[str, Any], stage: str) -> Path_:
-    """Where what ended up at `path` stands in the file."""
+    """The place in the file of the value that ended up at `path`."""
     return ("stages", stage, *path) if path and path[0] in own else path

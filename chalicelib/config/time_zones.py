@@ -1,4 +1,4 @@
-"""The names in the pinned tz database, and nothing of its times: all that fleet.toml needs to know of it."""
+"""The names in the pinned tz database, without its times, which are enough for fleet.toml."""
 
 from difflib import get_close_matches
 from functools import cache
@@ -12,7 +12,7 @@ def names() -> frozenset[str]:
 
 
 def wrong(name: str) -> str:
-    """Why `name` is no zone, and what to write instead; empty if it is one."""
+    """Why `name` is no zone, and what to write instead. Empty if it is one."""
     return "" if name in names() else f"unknown time zone {name[:100]!r}: {_remedy(name)}"
 
 

@@ -1,4 +1,4 @@
-"""What fleet.toml says of the work, its schedules and its queues, and what can be wrong with that."""
+"""The schedules and queues of fleet.toml, and their checks."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ _QUEUE = "default"
 
 
 class Ecs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What `on=ecs` starts: Fargate's RunTask with the job's command as override."""
+    """The Fargate task of `on=ecs`, by RunTask with the job's command as override."""
 
     cluster: str
     task_definition: str
@@ -32,14 +32,14 @@ class Ecs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Ssm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What `on=ssm` uses: one healthy instance that carries this tag."""
+    """The instances of `on=ssm`, of which one healthy one with this tag runs the command."""
 
     tag: str
     value: str
 
 
 class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What `on=http` posts to: the job's url is taken relative to this address."""
+    """The address of `on=http`. The job's url is relative to it."""
 
     base: Annotated[str, msgspec.Meta(pattern=r"^https?://[^/\s]+\Z")]
 
@@ -142,7 +142,7 @@ def _circles(queues: Sequence[Queue]) -> Iterator[tuple[Path_, str]]:
 
 
 def _circle(start: str, goes_to: Mapping[str, str]) -> list[str]:
-    """The queues that a dead letter of `start` passes before it is back there; none if it never is."""
+    """The queues that a dead letter of `start` passes before it is back there. None if it never is."""
     seen, at = [start], goes_to.get(start)
     while at is not None and at not in seen:
         seen.append(at)

@@ -1,4 +1,4 @@
-"""Elastic Beanstalk's `cron.yaml` (version 1): periodic POSTs of a worker environment, in UTC.
+"""Elastic Beanstalk's `cron.yaml` (version 1), with periodic POSTs of a worker environment, in UTC.
 
     version: 1
     cron:
@@ -6,9 +6,9 @@
         url: /reports/nightly
         schedule: "0 3 * * *"
 
-Read at package time only, with line numbers. Facts: "Elastic Beanstalk worker environments", periodic tasks. A
-`# lamp:` comment right above an entry sets its policy. With `on=queue` the address names a task and its arguments:
-`/invoices/render?customer=7` sends `invoices.render` with customer 7.
+Read at package time only, with line numbers. The facts are from "Elastic Beanstalk worker environments", periodic
+tasks. A `# lamp:` comment right above an entry sets its policy. With `on=queue` the address names a task and its
+arguments. `/invoices/render?customer=7` sends `invoices.render` with customer 7.
 """
 
 import json
@@ -34,7 +34,7 @@ _DEEPEST = 20
 
 
 class Broken(Exception):
-    """What is wrong at a place of the file: 0-based line, and the finding."""
+    """The fault at a place of the file, as 0-based line and diagnostic."""
 
     def __init__(self, mark: yaml.Mark, message: str, remedy: str) -> None:
         super().__init__(message)
@@ -57,7 +57,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def read(data: bytes, file: str, defaults: Policy = HTTP) -> tuple[list[Job], list[Diagnostic]]:
-    """The jobs of the cron.yaml `data`, and what is wrong with it; nothing in the file raises an exception."""
+    """The jobs of the cron.yaml `data`, and what is wrong with it. Nothing in the file raises an exception."""
     reader = _Reader(file, defaults)
     try:
         text = data.decode("utf-8")
@@ -198,7 +198,7 @@ class _Reader:
 
 
 def _task(url: str) -> str:
-    """The envelope that asks for the task which `url` names; arguments made of digits are numbers."""
+    """The envelope that asks for the task which `url` names. Arguments made of digits are numbers."""
     parts = urlsplit(url)
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     args = {name: int(text) if re.fullmatch(r"[0-9]{1,18}", text) else text for name, text in pairs}

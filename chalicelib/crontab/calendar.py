@@ -1,4 +1,5 @@
-"""Which days, and which minutes of a day, an expression matches: bit sets and arithmetic, no loop over minutes.
+"""The days, and the minutes of a day, that match an expression. It uses bit sets and arithmetic, without a loop over
+minutes.
 
 Days are counted from 1970-01-01 (day 0, a Thursday) and may be negative.
 """
@@ -19,7 +20,7 @@ _TRUTH = bytes.maketrans(b"0", b"\0")
 
 
 class _Calendar(NamedTuple):
-    """For each value of a field, the days that have it: bit d is day `first + d`."""
+    """The days of each value of a field. Bit d is day `first + d`."""
 
     dom: tuple[int, ...]
     month: tuple[int, ...]
@@ -38,7 +39,7 @@ def _calendar(first: int, count: int) -> _Calendar:
 
 
 def bits(mask: int) -> Iterator[int]:
-    """The numbers of the bits set in a non-negative `mask`, lowest first; takes time by width, not its square."""
+    """The numbers of the bits set in a non-negative `mask`, lowest first. Takes time by width, not its square."""
     digits = bin(mask)[:1:-1]
     if mask.bit_count() * _DENSE > len(digits):
         return compress(count(), digits.encode().translate(_TRUTH))
@@ -53,9 +54,9 @@ def _found(digits: str) -> Iterator[int]:
 
 
 def days(expression: Expression, first: int, count: int) -> int:
-    """The days among `count` days from day `first` on that match: bit d is day `first + d`.
+    """The matching days among `count` days from day `first` on. Bit d is day `first + d`.
 
-    If day-of-month or day-of-week starts with `*`, both must match; else one of the two is enough (Debian's rule).
+    If day-of-month or day-of-week starts with `*`, both must match. Else one of the two is enough (Debian's rule).
     """
     e = expression
     return _days(e.month, e.dom, e.dow, e.both_days, first, count)
@@ -76,7 +77,7 @@ def _union(sets: tuple[int, ...], mask: int) -> int:
 
 
 def minutes(expression: Expression) -> int:
-    """The minutes of a day that match: bit 60 * hour + minute."""
+    """The matching minutes of a day. Bit 60 * hour + minute."""
     return minutes_of(expression.minute, expression.hour)
 
 
@@ -92,7 +93,8 @@ def matches(expression: Expression, local: int) -> bool:
 
 
 def unmatched(expression: Expression, local: int) -> str | None:
-    """The first field that does not match local minute `local`: `minute`, `hour`, `month` or `day`; None if all do."""
+    """The first field that does not match local minute `local`, which is `minute`, `hour`, `month` or `day`, or None if
+    all do."""
     day, minute = divmod(local, 1440)
     when = date.fromordinal(_EPOCH + day)
     checks = {

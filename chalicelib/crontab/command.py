@@ -1,6 +1,6 @@
-"""The last field of a crontab line: what the shell gets, what its standard input gets, and what job it names.
+"""The last field of a crontab line, with the shell's command, its standard input, and the job's name.
 
-`split` follows do_command.c of Debian's cron: the first `%` ends the command and begins its standard input.
+`split` follows do_command.c of Debian's cron. The first `%` ends the command and begins its standard input.
 """
 
 import hashlib
@@ -49,13 +49,13 @@ def too_long(raw: str) -> bool:
 
 
 def name(file: str, command: str, stdin: str, user: str) -> str:
-    """A job's name: from what it does, never from where it stands, so that it outlives edits around it."""
+    """A job's name. It comes from the content and never from the position, so it survives edits around it."""
     digest = hashlib.sha256(f"{command}{stdin}{user}".encode()).hexdigest()[:4]
     return f"{prefix(file)}/{slug(command)}-{digest}"
 
 
 def prefix(file: str) -> str:
-    """The part of job names that says which file: its name without folder and suffix."""
+    """The part of job names for the file, which is its name without folder and suffix."""
     last = file.replace("\\", "/").rpartition("/")[2]
     return re.sub(r"[^A-Za-z0-9._-]+", "-", re.sub(r"\.(ya?ml|py)$", "", last)) or "file"
 
@@ -77,7 +77,7 @@ _USERS = frozenset({"root", "www-data", "nobody", "ubuntu", "ec2-user", "admin",
 
 
 def wrong_format(system: bool, user: str, raw: str, column: int) -> Iterator[LineDiagnostic]:
-    """Signs that the file lies in the folder of the other format. `raw` is the command; both begin at `column`."""
+    """Signs that the file lies in the folder of the other format. `raw` is the command. Both begin at `column`."""
     first, _, rest = raw.partition(" ")
     if system and user in _PROGRAMS:
         message = f"{user!r} is read as the user, because files in cron.d name one before the command"
@@ -89,7 +89,7 @@ def wrong_format(system: bool, user: str, raw: str, column: int) -> Iterator[Lin
 
 
 def surprises(raw: str, column: int) -> Iterator[LineDiagnostic]:
-    """What a command field does that its author can hardly have meant. `raw` is the field as written."""
+    """The probable mistakes in a command field. `raw` is the field as written."""
     command, _ = split(raw)
     if not command.strip():
         yield LineDiagnostic(column, "empty-command", "there is no command, so nothing runs",

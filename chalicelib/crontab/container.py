@@ -1,8 +1,8 @@
-"""A file of numbered slices that costs nothing to open: each slice is read, and checked, when it is first asked for.
+"""A file of numbered slices that costs nothing to open. Each slice is read and checked at its first use.
 
-Layout: 8 bytes of magic; the header's length and CRC-32 (little-endian, 4 bytes each); the header (JSON); the slices,
-end to end. The header holds each slice's size and CRC-32, and the digest: SHA-256 of the rest of the header and all
-slices.
+The layout is 8 bytes of magic, the header's length and CRC-32 (little-endian, 4 bytes each), the header (JSON), and the
+slices, end to end. The header holds each slice's size and CRC-32, and the digest, which is the SHA-256 of the rest of
+the header and all slices.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ class Damaged(ValueError):
 
 
 class Header(msgspec.Struct, frozen=True):
-    """What a file holds: facts of its maker's choice, and each slice's size in bytes and CRC-32."""
+    """The content of a file's header, with facts of its maker's choice, and each slice's size in bytes and CRC-32."""
 
     facts: dict[str, Any]
     sizes: list[int]

@@ -1,7 +1,7 @@
-"""Python functions as jobs: `@job("0 3 * * *", tz="Europe/Stockholm")` above a function without arguments.
+"""Python functions as jobs, by `@job("0 3 * * *", tz="Europe/Stockholm")` above a function without arguments.
 
-The decorator only takes notes, so that importing a file of jobs costs nothing; what it was given is checked at package
-time (declared.py).
+The decorator only takes notes, so that importing a file of jobs costs nothing. Packaging checks its arguments
+(declared.py).
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ Function = TypeVar("Function", bound=Callable[[], object])
 
 
 class Declared(NamedTuple):
-    """What a decorator was given: the policy's keys (see policy.py) as text, and the line (from 1) where it stands."""
+    """The arguments of a decorator, with the policy's keys (see policy.py) as text, and its line (from 1)."""
 
     function: Callable[[], object]
     schedule: str
@@ -36,9 +36,9 @@ def job(
 ) -> Callable[[Function], Function]:
     """Runs the function below at each `schedule` (five fields, or `@daily` and the like).
 
-    `tz` is an IANA name, by default that of fleet.toml. The other options are those of `# lamp:` comments. The
-    function is called without arguments in a process of its own; what it prints is the run's output, and an exception
-    or `sys.exit` with a status other than 0 is a failed run.
+    `tz` is an IANA name, by default that of fleet.toml. The other options are those of `# lamp:` comments. The function
+    is called without arguments in a process of its own. Its printed text is the run's output. An exception or
+    `sys.exit` with a status other than 0 is a failed run.
     """
     if not isinstance(schedule, str):
         raise TypeError('@job needs a schedule: write @job("0 3 * * *")')

@@ -1,4 +1,4 @@
-"""What is wrong or surprising in a schedule: one value per place, for people and for `--json`."""
+"""An error or surprise in a schedule. One value per place, for people and for `--json`."""
 
 from collections.abc import Iterator, Sequence
 from typing import Literal

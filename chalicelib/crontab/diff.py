@@ -1,7 +1,8 @@
 """Every fire that a change of schedules gains or loses, counted without listing a single one of them.
 
-The fires of a job within a window of whole UTC days are a few *blocks*: a set of days times a set of minutes of the
-day. A zone with one change of clocks in the window takes two blocks before it, two after, and one for the day itself.
+The times of a job within a window of whole UTC days are a few *blocks*, each a set of days times a set of minutes of
+the day. A zone with one change of clocks in the window takes two blocks before it, two after, and one for the day
+itself.
 """
 
 from collections import defaultdict
@@ -31,7 +32,7 @@ class Window(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Fires at each of `minutes` (bit m: minute m of a UTC day) on each of `days` (bit d: day d of the window)."""
+    """Times at each of `minutes` (bit m is minute m of a UTC day) on each of `days` (bit d is day d of the window)."""
 
     days: int
     minutes: int
@@ -75,7 +76,7 @@ def _without(block: Block, taken: Block) -> tuple[Block, ...]:
 
 
 class Change(msgspec.Struct, frozen=True):
-    """What became of a job's fires; `before` and `after` are its schedule and zone, empty if there is no such job."""
+    """The change of a job's times. `before` and `after` are its schedule and zone, empty if there is no such job."""
 
     name: str
     before: str
@@ -123,7 +124,8 @@ def firings(expression: Expression, tz: str, window: Window) -> Firings:
 
 
 class _Plan(NamedTuple):
-    """How a zone's clock goes: by offset, the days that have it throughout; and the spans of each day that has not."""
+    """The course of a zone's clock, with the days of each constant offset, and the intervals of each day with a change.
+    """
 
     whole: tuple[tuple[int, int], ...]
     partial: tuple[tuple[int, tuple[LocalInterval, ...]], ...]
@@ -158,7 +160,7 @@ def _by_day(span: LocalInterval) -> Iterator[tuple[int, LocalInterval]]:
 
 
 def _shifted(local: int, wanted: int, offset: int, whole: int) -> tuple[Block, Block]:
-    """The fires on the UTC days `whole`, given the local days and minutes: a UTC day has parts of two local ones."""
+    """The times on the UTC days `whole`, given the local days and minutes. A UTC day has parts of two local ones."""
     day, minute = divmod(offset, DAY)
     early = Block(local >> _BEFORE + day & whole, wanted >> minute)
     return early, Block(local >> _BEFORE + day + 1 & whole, wanted << DAY - minute & FULL_DAY)

@@ -1,7 +1,6 @@
-"""When jobs fire, minute for minute as Debian's daemon fires them when clocks change; `zones` has the rules.
+"""When jobs fire, minute for minute as Debian's daemon fires them when clocks change. `zones` has the rules.
 
-Jobs go by *local* minutes, which are counted like those of UTC: whole minutes since 1970-01-01 00:00 on the zone's
-clock.
+Jobs follow *local* minutes, counted like those of UTC, as whole minutes since 1970-01-01 00:00 on the zone's clock.
 """
 
 from collections.abc import Iterator
@@ -38,8 +37,8 @@ _HORIZONS = (2 * DAY, 70 * DAY, 9 * 366 * DAY)
 class LocalInterval(NamedTuple):
     """Local minutes `first` up to, not including, `last`, that jobs of one kind see one after the other.
 
-    They come at UTC minute `local - offset`; or, if `at` is set, all of them at that UTC minute, skipped by the clock.
-    `again`: they have been seen before.
+    They come at UTC minute `local - offset`. Or, if `at` is set, all of them at that UTC minute, skipped by the clock.
+    `again` means that the clock has shown them before.
     """
 
     first: int
@@ -54,7 +53,7 @@ class LocalInterval(NamedTuple):
 
 
 class FireTime(NamedTuple):
-    """One occasion to run: the UTC `minute`, the local one, its `name` for the ledger, and whether it was `moved`."""
+    """One time to run, with the UTC `minute`, the local one, its `name` in the store, and whether it was `moved`."""
 
     minute: int
     local: int
@@ -65,8 +64,9 @@ class FireTime(NamedTuple):
 class DueExplanation(msgspec.Struct, frozen=True):
     """Why a job is due at a UTC minute, or not.
 
-    `due`; `moved`: the clock skipped local minute `local`, which runs now; `suppressed`: the wall clock shows `local`
-    again, for which the job has run already; `not due`: `field` (minute, hour, month or day) does not match `local`.
+    `due`. `moved` means that the clock skipped local minute `local`, which runs now. `suppressed` means that the wall
+    clock shows `local` again, and the job has run for it already. `not due` means that `field` (minute, hour, month or
+    day) does not match `local`.
     """
 
     kind: Literal["due", "moved", "suppressed", "not due"]
@@ -77,7 +77,8 @@ class DueExplanation(msgspec.Struct, frozen=True):
 
 @lru_cache(4096)
 def spans(tz: str, wildcard: bool, start: int, end: int) -> tuple[LocalInterval, ...]:
-    """What jobs in zone `tz` see from UTC minute `start` up to `end`; `wildcard` says which kind of jobs. In order."""
+    """The local minutes of jobs in zone `tz` from UTC minute `start` up to `end`. `wildcard` says which kind of jobs.
+    In order."""
     found: list[LocalInterval] = []
     for stretch in zones.stretches(tz, start, end):
         seen = stretch.seen(stretch.start, wildcard)
@@ -96,7 +97,7 @@ def _extend(found: list[LocalInterval], span: LocalInterval) -> None:
 
 
 def fires(expression: Expression, tz: str, start: int, end: int) -> list[int]:
-    """The UTC minutes from `start` up to, not including, `end` at which the job runs: distinct, ascending.
+    """The UTC minutes from `start` up to, not including, `end` at which the job runs, distinct and ascending.
 
     The daemon is taken to have been running well before `start`.
     """
@@ -110,7 +111,7 @@ def fires(expression: Expression, tz: str, start: int, end: int) -> list[int]:
 
 
 def slots(expression: Expression, tz: str, start: int, end: int) -> Iterator[FireTime]:
-    """Each occasion to run within UTC minutes `start` up to `end`, in order; a few of them may share a minute."""
+    """Each occasion to run within UTC minutes `start` up to `end`, in order. A few of them may share a minute."""
     for span in spans(tz, expression.wildcard, start, end):
         for local in _locals(expression, span):
             minute = span.utc(local)
@@ -119,7 +120,7 @@ def slots(expression: Expression, tz: str, start: int, end: int) -> Iterator[Fir
 
 
 def next_fire(expression: Expression, tz: str, start: int) -> int | None:
-    """The first UTC minute from `start` on at which the job runs; None if there is none within nine years."""
+    """The first UTC minute from `start` on at which the job runs. None if there is none within nine years."""
     for horizon in _HORIZONS:
         for slot in slots(expression, tz, start, start + horizon):
             return slot.minute
@@ -142,9 +143,9 @@ def explain(expression: Expression, tz: str, minute: int) -> DueExplanation:
 
 
 def slot_name(minute: int, local: int, wildcard: bool, again: bool = False) -> str:
-    """What a run is known by: `2026-03-29T00:55Z` for a wildcard job (UTC), `2026-03-29T02:30` for others (local).
+    """The name of a run's slot, `2026-03-29T00:55Z` for a wildcard job (UTC) and `2026-03-29T02:30` for others (local).
 
-    `again` marks a local minute that recurs and is run again: `2026-03-29T02:30#2`.
+    `again` marks a local minute that recurs and runs again, as in `2026-03-29T02:30#2`.
     """
     if wildcard:
         return stamp(minute) + "Z"
@@ -153,7 +154,7 @@ def slot_name(minute: int, local: int, wildcard: bool, again: bool = False) -> s
 
 @lru_cache(4096)
 def stamp(minute: int) -> str:
-    """Minute `minute` since 1970-01-01 00:00 as text: `2026-03-29T00:55`."""
+    """Minute `minute` since 1970-01-01 00:00 as text, such as `2026-03-29T00:55`."""
     return (_EPOCH + timedelta(minutes=minute)).isoformat(timespec="minutes")
 
 

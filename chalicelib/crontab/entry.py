@@ -1,4 +1,5 @@
-"""One line of a crontab that is a job: schedule, user if the file names one, command (`load_entry` of entry.c)."""
+"""One line of a crontab that is a job, with schedule, user if the file names one, and command (`load_entry` of
+entry.c)."""
 
 import re
 
@@ -15,7 +16,7 @@ _ENDS = re.compile(r"[ \t]")
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """What stands on the line: `raw` is the command field as written, which begins at `column` (from 1)."""
+    """The content of the line. `raw` is the command field as written, which begins at `column` (from 1)."""
 
     reading: Reading
     user: str
@@ -32,10 +33,10 @@ class Refusal(Exception):
 
 
 def read(line: str, owner: str | None, last: bool) -> Entry:
-    """The job on `line`; `Refusal` says why there is none.
+    """The job on `line`. `Refusal` says why there is none.
 
-    `owner` is whose file it is, None if each line names a user. `last`: no blank follows in the file (Debian reads a
-    user's name to the next blank, on whichever line).
+    `owner` is whose file it is, None if each line names a user. `last` means that no blank follows in the file. Debian
+    reads a user's name to the next blank, on any line.
     """
     reading = _schedule(line)
     rest, column = line[reading.end :], reading.end + 1

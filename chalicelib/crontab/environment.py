@@ -1,4 +1,4 @@
-"""Lines that set a variable, as Debian's cron reads them (`load_env` of env.c): `NAME = value`.
+"""Lines that set a variable, as Debian's cron reads them (`load_env` of env.c), in the form `NAME = value`.
 
 There is no expansion, `#` does not begin a comment, and a value without quotes cannot be empty.
 """
@@ -26,7 +26,7 @@ _BLANKS = " \t\v\f\r"
 
 
 class Setting(NamedTuple):
-    """A variable that a line sets; `column` (from 1) is where the value begins, quotes included."""
+    """A variable that a line sets. `column` (from 1) is where the value begins, quotes included."""
 
     name: str
     value: str
@@ -46,7 +46,7 @@ def read(line: str) -> Setting | None:
 
 
 def cut(line: str) -> str:
-    """What Debian sees of a line: its first 998 bytes after leading blanks."""
+    """The part of a line that Debian reads, its first 998 bytes after leading blanks."""
     seen = line.lstrip(" \t")
     if len(seen) * 4 <= LONGEST:
         return seen
@@ -54,13 +54,13 @@ def cut(line: str) -> str:
 
 
 def _unquote(value: str) -> str:
-    """Debian takes quotes off a second time: `"'x'"` is x."""
+    """Debian removes quotes a second time, so `"'x'"` is x."""
     quoted = len(value) >= 2 and value[0] in "'\"" and value[-1] == value[0]
     return value[1:-1] if quoted else value
 
 
 def surprises(line: str, setting: Setting) -> Iterator[LineDiagnostic]:
-    """What such a line does that its author can hardly have meant."""
+    """The probable mistakes in such a line."""
     name, value, column = setting
     if cut(line) != line.lstrip(" \t"):
         yield LineDiagnostic(column, "environment-cut", f"only {LONGEST} bytes of the line are read",
@@ -82,7 +82,7 @@ def surprises(line: str, setting: Setting) -> Iterator[LineDiagnostic]:
 
 
 def bad_zone(name: str, column: int) -> Iterator[LineDiagnostic]:
-    """An error if `name` is not in the tz database; exact spelling counts."""
+    """An error if `name` is not in the tz database. Exact spelling counts."""
     try:
         zones.zone(name)
     except zones.UnknownZone as error:

@@ -1,7 +1,7 @@
 """One schedule, understood exactly as Debian's cron 3.0pl1-162 understands it.
 
-Facts come from `load_entry` in that package's entry.c; the tests compare with verdicts of the compiled parser. What
-surprises beside the fields themselves (fields.py): a field counts as starred by its first character alone.
+Facts come from `load_entry` in that package's entry.c. The tests compare with results of the compiled parser. Surprises
+beside those of the fields (fields.py). A field counts as starred by its first character alone.
 """
 
 import re
@@ -12,7 +12,7 @@ from chalicelib.crontab.fields import FIELDS, WEEK, Refused, Token, read_field
 
 
 class ExpressionError(ValueError):
-    """A schedule that Debian refuses: which `field`, its 1-based `column`, and Debian's own `message`."""
+    """A schedule that Debian rejects, with the `field`, its 1-based `column`, and Debian's own `message`."""
 
     def __init__(self, field: str, column: int, message: str) -> None:
         super().__init__(f"{message} at column {column}")
@@ -22,11 +22,11 @@ class ExpressionError(ValueError):
 
 
 class Expression(msgspec.Struct, frozen=True):
-    """One schedule; each field is an int used as a bit set (bit v = value v).
+    """One schedule. Each field is an int used as a bit set (bit v = value v).
 
-    `dow` uses bits 0 to 6, 0 = Sunday. `dom_star` and `dow_star`: the field's first character is `*`. `wildcard`:
-    the minute or the hour starts with `*`, or the schedule is `@hourly`: when the clock jumps such a job goes by the
-    wall, while the others make up for what was skipped and do not repeat.
+    `dow` uses bits 0 to 6, 0 = Sunday. `dom_star` and `dow_star` mean that the field's first character is `*`.
+    `wildcard` means that the minute or the hour starts with `*`, or the schedule is `@hourly`. When the clock jumps,
+    such a job follows the wall clock, while the others make up for skipped minutes and do not repeat.
     """
 
     minute: int
@@ -40,7 +40,7 @@ class Expression(msgspec.Struct, frozen=True):
 
     @property
     def both_days(self) -> bool:
-        """Whether day-of-month *and* day-of-week must match; otherwise either does (cron.c, `find_jobs`)."""
+        """Whether day-of-month *and* day-of-week must match. Otherwise either does (cron.c, `find_jobs`)."""
         return self.dom_star or self.dow_star
 
 
@@ -68,10 +68,10 @@ SPECIALS = {
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """A line's schedule: the expression, its text with single blanks, its tokens with columns, and where it ends.
+    """A line's schedule, with the expression, its text with single blanks, its tokens with columns, and its end.
 
     `end` is the 0-based index in the line of what follows the schedule, blanks skipped. `tokens` is empty for `@`.
-    `odd`: part of a token is ignored, or a range in it is empty.
+    `odd` means that Debian ignores part of a token, or a range in it is empty.
     """
 
     expression: Expression
@@ -83,11 +83,11 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 class Reboot(ExpressionError):
-    """`@reboot`: Debian takes it, but there is no machine here whose start could be meant."""
+    """`@reboot`. Debian accepts it, but no machine boots here."""
 
 
 def read(line: str) -> Reading:
-    """The schedule at the beginning of `line` (a line of a crontab without its newline); `ExpressionError` if bad."""
+    """The schedule at the beginning of `line` (a line of a crontab without its newline). `ExpressionError` if bad."""
     start = _skip(line, 0)
     if line.startswith("@", start):
         return _read_special(line, start)
@@ -135,7 +135,7 @@ def _skip(line: str, at: int) -> int:
 
 
 def whole(text: str) -> Reading:
-    """The schedule `text`, which must hold nothing else; `ExpressionError` says which field is bad and where."""
+    """The schedule `text`, which must hold nothing else. `ExpressionError` says which field is bad and where."""
     reading = read(text)
     if text[reading.end :].rstrip("\n"):
         raise ExpressionError("command", reading.end + 1, "bad command")
@@ -143,5 +143,5 @@ def whole(text: str) -> Reading:
 
 
 def parse(text: str) -> Expression:
-    """The expression of `text`, which must hold nothing else; `ExpressionError` says which field is bad and where."""
+    """The expression of `text`, which must hold nothing else. `ExpressionError` says which field is bad and where."""
     return whole(text).expression

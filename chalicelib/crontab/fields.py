@@ -1,6 +1,6 @@
 """One field of a schedule, read character by character as Debian's cron does (get_list and what it calls, in entry.c).
 
-A field ends at the first character that is neither part of a range nor a comma; the rest of it is skipped unread, so
+A field ends at the first character that is neither part of a range nor a comma. The rest of it is skipped unread, so
 `5;x` is 5 and `*5` is `*`. A range that runs backwards is empty.
 """
 
@@ -18,7 +18,7 @@ _INT_MAX = 2**31 - 1
 
 
 class Field(msgspec.Struct, frozen=True):
-    """What one of the five fields may hold: `low` to `high`, and the names that stand for values."""
+    """The values of one of the five fields, which are `low` to `high`, and the names of values."""
 
     name: str
     low: int
@@ -43,9 +43,9 @@ WEEK = 0b111_1111
 
 
 class Token(msgspec.Struct, frozen=True):
-    """One field as read: its value set, and how many characters Debian looked at before it skipped the rest.
+    """One field, with its value set, and the number of characters that Debian read before it skipped the rest.
 
-    `odd`: it skipped some, or some of its ranges are empty.
+    `odd` means that Debian skipped some characters, or some ranges are empty.
     """
 
     values: int
@@ -75,7 +75,7 @@ def _number(token: str, at: int, low: int, names: tuple[str, ...]) -> tuple[int,
 
 
 def _atoi(digits: str) -> int:
-    """C's atoi on 64-bit Linux: saturates as a long, then is cut to 32 bits. 4294967301 is 5."""
+    """C's atoi on 64-bit Linux, which saturates as a long and then truncates to 32 bits. 4294967301 is 5."""
     return (min(int(digits), _LONG_MAX) + 2**31) % 2**32 - 2**31
 
 
@@ -110,7 +110,7 @@ def _single(token: str, at: int, value: int, field: Field) -> tuple[int, int]:
 
 
 def read_field(index: int, token: str) -> Token:
-    """Field number `index` (0 to 4) from a text without blanks; `Refused` if Debian refuses it."""
+    """Field number `index` (0 to 4) from a text without blanks. `Refused` if Debian refuses it."""
     return _cached(index, token) if len(token) <= _CACHED else _read_token(index, token)
 
 

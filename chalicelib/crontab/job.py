@@ -1,4 +1,4 @@
-"""What a job is, wherever it was written: a crontab line, a cron.yaml entry or a Python function."""
+"""A job from any source, which is a crontab line, a cron.yaml entry or a Python function."""
 
 from typing import Literal
 
@@ -13,12 +13,12 @@ Kind = Literal["crontab", "beanstalk", "python"]
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """How a job is run; the defaults are what Debian's cron does.
+    """How a job is run. The defaults are what Debian's cron does.
 
-    `overlap`: what to do when the run before is still going. `timeout` and `jitter` are seconds. `catch_up`: which
-    slots are run late after an outage: `skip` none, `one` the last, `all`, or those of a span such as `5m`, which is
-    how far back the daemon goes. `retries`: how often a failed run is tried again. `on`: where the command runs;
-    `queue` names the queue for `on=queue` (empty: the fleet's).
+    `overlap` is the action if the previous run has not ended. `timeout` and `jitter` are seconds. `catch_up` selects
+    the slots that run late after an outage. `skip` runs none, `one` the last, `all` all, and a span such as `5m` those
+    that are not older. That is as far back as the daemon goes. `retries` is the number of tries after a failed run.
+    `on` is the target of the command, and `queue` the queue for `on=queue` (empty means the fleet's).
     """
 
     overlap: Overlap = "allow"
@@ -31,7 +31,7 @@ class Policy(msgspec.Struct, frozen=True):
 
     @property
     def catch_up_seconds(self) -> int | None:
-        """How far back slots are caught up: 0 for `skip`, None (no limit) for `one` and `all`."""
+        """The age up to which slots run late. 0 for `skip`, None (no limit) for `one` and `all`."""
         if self.catch_up in ("one", "all"):
             return None
         return 0 if self.catch_up == "skip" else durations.seconds(self.catch_up)
@@ -41,7 +41,7 @@ class Job(msgspec.Struct, frozen=True):
     """One job of the fleet.
 
     `name` is stable across deployments. `schedule` is the text as written, `tz` an IANA zone name. `command` and
-    `stdin` are what cron would give to the shell after it has resolved `%`; a Python job's command is
+    `stdin` are what cron would give to the shell after it has resolved `%`. A Python job's command is
     `<module>:<function>`. `env` holds what the file sets plus cron's defaults (SHELL, PATH, LOGNAME). `mailto` None
     means the default alarm topic, "" none. `file` is relative to the folder of schedules, `line` counts from 1.
     """

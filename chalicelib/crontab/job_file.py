@@ -19,7 +19,7 @@ _decoder = msgspec.json.Decoder(Job)
 
 
 def build(jobs: Sequence[Job]) -> bytes:
-    """The file `jobs.bin`: job i is `jobs[i]`, as bit i of the timetable. Names must differ (`ValueError`)."""
+    """The file `jobs.bin`. Job i is `jobs[i]`, as bit i of the timetable. Names must differ (`ValueError`)."""
     order = sorted(range(len(jobs)), key=lambda index: _key(jobs[index].name))
     for job, following in pairwise(sorted(jobs, key=lambda job: job.name)):
         if job.name == following.name:
@@ -46,7 +46,7 @@ class JobFile:
 
     @classmethod
     def load(cls, data: bytes) -> "JobFile":
-        """The book in `data`; `packed.Damaged` if that is no such file, or cut short."""
+        """The book in `data`. `packed.Damaged` if that is no such file, or cut short."""
         return cls(Packed(data, _MAGIC, "book of jobs (jobs.bin)"))
 
     def __len__(self) -> int:

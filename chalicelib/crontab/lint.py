@@ -1,6 +1,6 @@
-"""What a schedule does that its author can hardly have meant, and what to write instead of one that Debian refuses.
+"""The probable mistakes in a schedule, and the corrections of one that Debian rejects.
 
-Only real surprises: an ordinary line gives none.
+Only real surprises count. An ordinary line gives none.
 """
 
 import re
@@ -29,7 +29,7 @@ def never_matches(expression: Expression) -> bool:
 
 
 def warnings(reading: Reading) -> Iterator[LineDiagnostic]:
-    """What is surprising about a schedule that Debian accepts."""
+    """The surprises of a schedule that Debian accepts."""
     if not reading.tokens:
         return
     ignored = list(_ignored(reading)) if reading.odd else []
@@ -118,7 +118,7 @@ def error_for(error: ExpressionError, line: str) -> LineDiagnostic:
 
 
 def _cure(error: ExpressionError, line: str) -> str:
-    """What to write instead of the part of `line` that Debian refuses."""
+    """The correction of the part of `line` that Debian rejects."""
     found = re.compile(r"[^ \t\r\n]*").match(line, error.column - 1)
     token = found[0] if found else ""
     if error.field == "command":

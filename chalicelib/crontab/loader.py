@@ -1,4 +1,4 @@
-"""The folder of schedules as jobs, and what is wrong with it: read at package time, never in a Lambda.
+"""The folder of schedules as jobs and diagnostics, read at package time and never in a Lambda.
 
 cron.d/NAME       crontabs whose lines name a user, as in Debian's /etc/cron.d
 crontabs/USER     crontabs of one user each, as `crontab -l` prints them
@@ -52,7 +52,7 @@ def load(folder: Path, fleet: Fleet | None = None) -> Catalogue:
 
 
 def read_file(path: Path, file: str, schedules: Schedules = DEFAULTS) -> parser.Crontab:
-    """One file; `file` is its path within the folder, which tells its format. Files that cron ignores are empty."""
+    """One file. `file` is its path within the folder, which tells its format. Files that cron ignores are empty."""
     read = _reader(file)
     if isinstance(read, str):
         remedy = "rename or remove it"
@@ -65,12 +65,12 @@ def read_file(path: Path, file: str, schedules: Schedules = DEFAULTS) -> parser.
 
 
 def _within(path: Path, folder: Path) -> bool:
-    """Whether `path`, links followed, lies in `folder`; a link that leads round in a circle leads nowhere else."""
+    """Whether `path`, links followed, lies in `folder`. A link that leads round in a circle leads nowhere else."""
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def _outside(file: str) -> parser.Crontab:
-    """A link out of the folder: what it leads to is not in the repository, and differs from machine to machine."""
+    """A link out of the folder. Its target is not in the repository, and differs from machine to machine."""
     message, remedy = "a symbolic link that leads out of the folder is not followed", "put the file itself here"
     return parser.Crontab([], [_file_finding(file, "error", "link-outside", message, remedy)], set())
 
@@ -79,7 +79,7 @@ Reader = Callable[[Path, str, Schedules], parser.Crontab]
 
 
 def _reader(file: str) -> "Reader | str":
-    """What reads `file`, or why nothing does."""
+    """The reader of `file`, or the reason why there is none."""
     parent, _, name = file.rpartition("/")
     if parent == "cron.d":
         return _system if _CRON_D.fullmatch(name) else "Debian's cron reads no file in cron.d whose name has a dot"
@@ -122,7 +122,7 @@ def policy(schedules: Schedules) -> Policy:
 
 
 def _unique(jobs: Iterable[Job], named: set[str]) -> tuple[list[Job], list[Diagnostic]]:
-    """Gives `-2`, `-3` to equal names that were made here; equal names that people chose are errors."""
+    """Gives `-2`, `-3` to equal names that were made here. Equal names that people chose are errors."""
     kept: list[Job] = []
     doubles = []
     counts: Counter[str] = Counter()
@@ -137,7 +137,7 @@ def _unique(jobs: Iterable[Job], named: set[str]) -> tuple[list[Job], list[Diagn
 
 
 def _needs(jobs: Sequence[Job], fleet: Fleet) -> Iterator[Diagnostic]:
-    """What jobs need that fleet.toml does not declare."""
+    """The declarations that jobs need and fleet.toml lacks."""
     queues = {queue.name for queue in fleet.queues}
     for job in jobs:
         on, queue = job.policy.on, job.policy.queue or fleet.schedules.queue
@@ -158,14 +158,15 @@ _SAY = {
 
 
 def _messages(jobs: Sequence[Job]) -> Iterator[Diagnostic]:
-    """Jobs whose message would die: every queue of fleet.toml is served by `tasks.work`, which takes tasks alone."""
+    """Jobs whose message would become a dead letter, because `tasks.work` serves every queue of fleet.toml and takes
+    tasks alone."""
     for job in jobs:
         if job.policy.on == "queue" and (why := _no_task(job)):
             yield _finding(job, "no-task", f"on=queue sends what no worker takes: {why}", _SAY[job.kind])
 
 
 def _paths(jobs: Sequence[Job]) -> Iterator[Diagnostic]:
-    """Crontab lines that cannot be posted; reading a cron.yaml has looked at its addresses already."""
+    """Crontab lines that cannot be posted. Reading a cron.yaml has looked at its addresses already."""
     for job in jobs:
         if job.kind == "crontab" and job.policy.on == "http" and not beanstalk.PATH.fullmatch(job.command):
             remedy = "write a path that begins with /, without blanks, as in /reports/nightly"
@@ -173,7 +174,7 @@ def _paths(jobs: Sequence[Job]) -> Iterator[Diagnostic]:
 
 
 def _no_task(job: Job) -> str:
-    """Why the message of `job` is no task; empty if it is one."""
+    """Why the message of `job` is no task. Empty if it is one."""
     # It brings boto3 along, for which a folder without such jobs need not wait.
     from chalicelib.tasks.envelope import Malformed, decode
 

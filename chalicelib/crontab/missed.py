@@ -1,4 +1,4 @@
-"""What a job missed over a span of time: counted at once, listed only as far as somebody asks."""
+"""The missed slots of a job over a span of time. They are counted at once, and listed only on request."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from chalicelib.crontab.zones import DAY
 
 
 class DayMinutes(NamedTuple):
-    """The minutes of one local day, within one span, at which a job is to run: bit m of `minutes` is `midnight` + m."""
+    """The due minutes of a job in one local day, within one interval. Bit m of `minutes` is `midnight` + m."""
 
     span: LocalInterval
     midnight: int
@@ -27,7 +27,7 @@ class MissedRuns(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def count(self) -> int:
-        """How many slots there are: at least one."""
+        """The number of slots, at least one."""
         return sum(stint.minutes.bit_count() for stint in self.stints)
 
     @property

@@ -1,7 +1,8 @@
-"""A crontab file as Debian's cron reads it: bytes in, jobs and findings out; nothing in the file raises an exception.
+"""A crontab file as Debian's cron reads it. Bytes go in, jobs and diagnostics come out, and nothing in the file raises
+an exception.
 
 Facts come from `load_user` (user.c), `load_entry` (entry.c) and `load_env` (env.c) of cron 3.0pl1-162. The daemon
-ignores a whole file for one bad line; here every line is read on its own, and each such line is an error.
+ignores a whole file for one bad line. Here every line is read on its own, and each such line is an error.
 """
 
 import re
@@ -23,9 +24,9 @@ _UNDECODED = re.compile(r"[\udc80-\udcff]")
 
 
 class Source(msgspec.Struct, frozen=True):
-    """Which file is read, and how: `system` files name a user before the command, the others belong to `user`.
+    """The file and its format. `system` files name a user before the command, the others belong to `user`.
 
-    `tz` holds until a CRON_TZ line; `defaults` is the policy of jobs that say nothing.
+    `tz` holds until a CRON_TZ line. `defaults` is the policy of jobs that say nothing.
     """
 
     file: str
@@ -36,7 +37,7 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class Crontab(msgspec.Struct, frozen=True):
-    """What a file holds, in the order of its lines; `named` are the jobs whose name its owner chose."""
+    """The content of a file, in the order of its lines. `named` are the jobs whose name its owner chose."""
 
     jobs: list[Job]
     findings: list[Diagnostic]
@@ -44,7 +45,7 @@ class Crontab(msgspec.Struct, frozen=True):
 
 
 def read(data: bytes, source: Source) -> Crontab:
-    """The crontab `data`. Errors among the findings are what Debian refuses; its other jobs are there all the same."""
+    """The crontab `data`. Errors among the findings are what Debian refuses. Its other jobs are there all the same."""
     text = data.decode("utf-8", "surrogateescape")
     lines = text.split("\n")
     reader = _Reader(source, lines)
@@ -203,7 +204,7 @@ class _Reader:
         )
 
     def _environment(self, user: str) -> dict[str, str]:
-        """Shared by the jobs that have the same: a file has many lines and few variables."""
+        """Shared by the jobs with equal variables, because a file has many lines and few variables."""
         if user not in self._environments:
             self._environments[user] = DEFAULTS | self._variables | {"LOGNAME": user}
         return self._environments[user]

@@ -1,6 +1,6 @@
 """How a job is run, as its owner writes it.
 
-That is `# lamp: overlap=skip timeout=10m` right above a crontab line or a cron.yaml entry, or arguments of `@job`;
+That is `# lamp: overlap=skip timeout=10m` right above a crontab line or a cron.yaml entry, or arguments of `@job`.
 docs/schedules.md lists the keys.
 """
 
@@ -36,7 +36,7 @@ TARGETS: Mapping[Kind, tuple[Target, ...]] = {
 
 
 class PolicyError(ValueError):
-    """A value that a key cannot have: what is wrong, and what to write instead."""
+    """A value that a key cannot have, with the fault and the correction."""
 
     def __init__(self, message: str, remedy: str) -> None:
         super().__init__(f"{message}; {remedy}")
@@ -45,7 +45,7 @@ class PolicyError(ValueError):
 
 
 class PolicyOverrides(msgspec.Struct, frozen=True):
-    """What is written for one job: checked values by key, and the column (from 1) at which each stands."""
+    """The written policy of one job, with checked values by key, and the column (from 1) of each."""
 
     values: dict[str, str | int]
     columns: dict[str, int]
@@ -118,7 +118,7 @@ READERS: Mapping[str, Callable[[str], str | int]] = {
 
 
 def comment(line: str) -> tuple[str, int] | None:
-    """The text after `# lamp:` and its 1-based column; None if `line` is no such comment."""
+    """The text after `# lamp:` and its 1-based column. None if `line` is no such comment."""
     found = _COMMENT.match(line)
     return None if found is None else (found[1], found.start(1) + 1)
 
@@ -157,7 +157,7 @@ def _pair(word: str, known: Mapping[str, object]) -> tuple[str, str | int]:
 
 
 def value(key: str, text: str) -> str | int:
-    """`text` as a value of `key`: spans in seconds, counts as numbers; `PolicyError` if it cannot be."""
+    """`text` as a value of `key`, with durations in seconds and counts as numbers. `PolicyError` if it is invalid."""
     if key not in READERS:
         raise PolicyError(f"unknown key {short(key)}", f"write one of {', '.join(READERS)}")
     try:
@@ -167,7 +167,7 @@ def value(key: str, text: str) -> str | int:
 
 
 def conflicts(policy: Policy, kind: Kind) -> list[tuple[str, PolicyError]]:
-    """What cannot be done together, each with the key to blame."""
+    """The combinations that exclude each other, each with the key at fault."""
     found = []
     if policy.on not in TARGETS[kind]:
         remedy = f"write on={' or on='.join(TARGETS[kind])}"

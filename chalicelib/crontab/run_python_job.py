@@ -1,6 +1,7 @@
-"""Runs one Python job: `python -m chalicelib.crontab.run_python_job cron.reports:nightly`.
+"""Runs one Python job, as `python -m chalicelib.crontab.run_python_job cron.reports:nightly`.
 
-What the function prints is the run's output; an exception, or `sys.exit` with a status other than 0, is a failed run.
+The function's printed text is the run's output. An exception, or `sys.exit` with a status other than 0, is a failed
+run.
 """
 
 import importlib

@@ -1,7 +1,7 @@
-"""Which jobs are due at a minute: an inverted index, in which no job is looked at that is not due.
+"""The due jobs of a minute, by an inverted index that never reads a job that is not due.
 
-For each value of each field there is one big integer whose bit i says whether job i of the build order matches. What is
-due at a local minute is the AND of five of them; zones whose clocks show the same share the work.
+For each value of each field there is one big integer whose bit i says whether job i of the build order matches. The
+jobs due at a local minute are the AND of five of them. Zones whose clocks show the same share the work.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ Times = tuple[memoryview, memoryview]
 
 
 class Fire(msgspec.Struct, frozen=True, gc=False):
-    """Job number `job` is to run for `slot`; `moved`: for a local minute that the clock skipped."""
+    """Job number `job` is to run for `slot`. `moved` is for a local minute that the clock skipped."""
 
     job: int
     slot: str
@@ -58,17 +58,17 @@ class Due(NamedTuple):
 
     @property
     def bitmap(self) -> int:
-        """The jobs that are due: bit i is job i of the build order."""
+        """The due jobs. Bit i is job i of the build order."""
         return reduce(or_, (part.bitmap for part in self.parts), 0)
 
     def fires(self) -> Iterator[Fire]:
-        """One by one, in no particular order; a job of fixed time may have several slots when a clock goes forward."""
+        """One by one, in no particular order. A job of fixed time may have several slots when a clock goes forward."""
         for bitmap, slot, moved in self.parts:
             yield from [Fire(job, slot, moved) for job in bits(bitmap)]
 
 
 def build(jobs: Sequence[Job]) -> bytes:
-    """The file `timetable.bin` of `jobs`; equal jobs give equal bytes.
+    """The file `timetable.bin` of `jobs`. Equal jobs give equal bytes.
 
     `zones.UnknownZone` names the file and line of a job whose zone does not exist.
     """
@@ -119,7 +119,7 @@ def _invert(masks: list[int], size: int) -> list[int]:
 
 
 class Timetable:
-    """The index of `timetable.bin`; rows are read when they are first needed, so that loading takes no time."""
+    """The index of `timetable.bin`. Rows are read when they are first needed, so that loading takes no time."""
 
     def __init__(self, file: Packed) -> None:
         self._file = file
@@ -133,14 +133,14 @@ class Timetable:
 
     @classmethod
     def load(cls, data: bytes) -> "Timetable":
-        """The timetable in `data`; `packed.Damaged` if it is none, cut short, or made with other zone data."""
+        """The timetable in `data`. `packed.Damaged` if it is none, cut short, or made with other zone data."""
         file = Packed(data, _MAGIC, "timetable (timetable.bin)")
         if file.facts["tzdata"] != zones.version():
             raise file.damaged(f"it was made with tzdata {file.facts['tzdata']}, here is {zones.version()}")
         return cls(file)
 
     def due(self, minute: int) -> Due:
-        """What is due at UTC minute `minute` (since 1970-01-01 00:00)."""
+        """The jobs due at UTC minute `minute` (since 1970-01-01 00:00)."""
         wild, wall, parts = self._row(_WILDCARD), 0, []
         for view, members in self._seen(minute):
             local = minute + view.offset
@@ -162,7 +162,7 @@ class Timetable:
                 yield Part(jobs, slot_name(minute, local, False, view.again), True)
 
     def missed(self, start: int, end: int) -> Iterator[MissedRuns]:
-        """For each job that was to run at a UTC minute from `start` up to, not including, `end`: what it missed."""
+        """The missed runs of each job that was due at a UTC minute from `start` up to, not including, `end`."""
         times = self._file.slice(-2).cast("Q"), self._file.slice(-1).cast("I")
         for wildcard in (False, True):
             found: dict[int, list[DayMinutes]] = defaultdict(list)
@@ -180,7 +180,7 @@ class Timetable:
                     found[job].append(DayMinutes(span, day * DAY, hit))
 
     def _alike(self, wildcard: bool, start: int, end: int) -> Iterable[tuple[tuple[LocalInterval, ...], int]]:
-        """What the clocks show, and which jobs (of fixed time, or wildcard ones) go by it."""
+        """The times on the clocks, and the jobs (fixed-time or wildcard) that follow each."""
         kind = self._row(_WILDCARD)
         kind = kind if wildcard else ((1 << self.jobs) - 1) ^ kind
         groups: dict[tuple[LocalInterval, ...], int] = defaultdict(int)
@@ -189,7 +189,7 @@ class Timetable:
         return groups.items()
 
     def _seen(self, minute: int) -> list[tuple[OffsetInterval, int]]:
-        """What the clocks show at `minute`, and which jobs go by it: remembered until one of them changes."""
+        """The times on the clocks at `minute`, and the jobs that follow each, cached until one of them changes."""
         if minute not in self._fresh:
             groups: dict[OffsetInterval, int] = defaultdict(int)
             now = [zones.stretch(name, minute) for name in self._zones]

@@ -1,10 +1,11 @@
-"""What a zone's clock shows, and which local minutes Debian's cron daemon sees at each minute of UTC.
+"""The time on a zone's clock, and the local minutes that Debian's cron daemon sees at each minute of UTC.
 
-Times are whole minutes since 1970-01-01 00:00: of UTC, or *local*, which is UTC plus the zone's offset. Offsets come
-from the pinned `tzdata` package alone, never from the machine, so that every region and every developer has the same.
+Times are whole minutes since 1970-01-01 00:00, either of UTC or *local*, which is UTC plus the zone's offset. Offsets
+come from the pinned `tzdata` package alone, never from the machine, so that every region and every developer has the
+same.
 
-The rules are those of the main loop in `cron.c` of cron 3.0pl1-162: the daemon remembers the last local minute that it
-ran, and compares it with the clock when it wakes, once a minute, one second after the local minute began.
+The rules are those of the main loop in `cron.c` of cron 3.0pl1-162. The daemon stores the last local minute that it
+ran. It wakes once a minute, one second after the local minute began, and compares it with the clock.
 """
 
 from collections.abc import Iterator
@@ -39,7 +40,8 @@ class OffsetInterval(NamedTuple):
     """UTC minutes `start` up to, not including, `end`, in all of which the daemon does the same.
 
     The clock shows `minute + offset`. Jobs of fixed time run only if `fixed`, and for the `skipped` local minutes
-    before as well (then `end` is `start + 1`). `again`: the clock was set back so far that local minutes run twice.
+    before as well (then `end` is `start + 1`). `again` means that the clock was set back so far that local minutes run
+    twice.
     """
 
     start: int
@@ -50,7 +52,8 @@ class OffsetInterval(NamedTuple):
     again: bool = False
 
     def seen(self, minute: int, wildcard: bool) -> range:
-        """The local minutes that jobs see at UTC `minute`: one; several after a gap; none while time repeats."""
+        """The local minutes that jobs see at UTC `minute`, which are one, several after a gap, or none while time
+        repeats."""
         local = minute + self.offset
         if wildcard:
             return range(local - self.skipped if self.skipped < LATE else local, local + 1)
@@ -59,7 +62,7 @@ class OffsetInterval(NamedTuple):
 
 @cache
 def zone(name: str) -> ZoneInfo:
-    """The zone `name` of the pinned tz database; `UnknownZone` says what to write instead."""
+    """The zone `name` of the pinned tz database. `UnknownZone` says what to write instead."""
     if unknown := time_zones.wrong(name):
         raise UnknownZone(unknown)
     with resources.files("tzdata").joinpath("zoneinfo", *name.split("/")).open("rb") as file:
@@ -67,7 +70,7 @@ def zone(name: str) -> ZoneInfo:
 
 
 def version() -> str:
-    """The release of the tz database in use, as in `2026f`: what was made with one is not to be read with another."""
+    """The release of the tz database in use, such as `2026f`. A file from one release is not for another."""
     return str(import_module("tzdata").IANA_VERSION)
 
 
@@ -85,12 +88,12 @@ def _month(name: str, index: int) -> tuple[OffsetInterval, ...]:
 
 
 def stretch(name: str, minute: int) -> OffsetInterval:
-    """The stretch of zone `name` that holds UTC `minute` (remembered: the next minutes cost nothing)."""
+    """The interval of zone `name` that holds UTC `minute`, cached, so that the next minutes cost nothing."""
     return next(s for s in _month(name, minute // _MONTH) if s.end > minute)
 
 
 def _walk(offsets: list[tuple[int, int]], end: int) -> Iterator[OffsetInterval]:
-    """What the daemon does over `offsets`, (first UTC minute, offset) each, if it ran well before the first of them."""
+    """The daemon's course over `offsets`, (first UTC minute, offset) each, if it ran well before the first of them."""
     clock = sum(offsets[0]) - 1  # the last local minute that it ran all jobs for
     replay = clock  # local minutes up to this one have run before
     for (start, offset), stop in zip(offsets, [at for at, _ in offsets[1:]] + [end], strict=True):
@@ -140,7 +143,7 @@ def _change(info: ZoneInfo, offset: int, low: int, high: int) -> int:
 def _offset(info: ZoneInfo, minute: int) -> int:
     """Local minute minus UTC minute, for the local minute that begins during this minute of UTC.
 
-    Before 1972 some offsets had odd seconds (Monrovia: -0:44:30): the daemon wakes when the local minute begins.
+    Before 1972 some offsets had odd seconds (Monrovia -0:44:30). The daemon wakes when the local minute begins.
     """
     difference = datetime.fromtimestamp(60 * minute + 59, info).utcoffset()
     if difference is None:

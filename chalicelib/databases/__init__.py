@@ -1,1 +1,2 @@
-"""The replicas of the master, one a region: watched, healed without ever skipping an event, and promotable."""
+"""The replicas of the primary, one in each region. They are watched, repaired without a skipped event, and can be
+promoted."""

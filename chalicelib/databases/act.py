@@ -1,4 +1,4 @@
-"""Carries out the watch and healing: remembered before it is done, and only by the run whose memory is in the table."""
+"""Carries out watch and repair. The state is written first, and only the run whose state is stored acts."""
 
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -63,7 +63,7 @@ def mine(site: RegionContext, request: Request, key: tuple[str, str], kind: type
 def fence(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
     """Closes this region's server, which takes writes that belong elsewhere.
 
-    Who the master is is read again before and after: a promotion of this very region must not be undone.
+    The primary's record is read again before and after, because a promotion of this very region must not be reverted.
     """
     region = site.region
     if _master(site).may_write(region):
@@ -99,7 +99,7 @@ def _master(site: RegionContext) -> PrimaryRecord:
 
 
 def ready(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
-    """What the application and routing read; good for three minutes."""
+    """The readiness item that the application and routing read. Good for three minutes."""
     [action] = actions
     said = dict(action.details) | {"until": action.details["at"] + FRESH}
     put(site.local_store, READINESS, said)
@@ -107,13 +107,14 @@ def ready(site: RegionContext, request: Request, actions: Sequence[Action]) -> l
 
 
 def put(table: Store, key: tuple[str, str], new: dict[str, Any]) -> bool:
-    """Writes an item, whatever it was; `False` if somebody else did at the same time."""
+    """Writes an item, whatever it was. `False` if somebody else did at the same time."""
     item = table.get(*key)
     return bool(table.compare_and_set(item, new) if item else table.create(*key, new))
 
 
 def alert(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
-    """Tells people what the watch found, once for all runs of a minute; what did not go out is due in the next one."""
+    """Tells people what the watch found, once for all runs of a minute. An alert that did not go out is due in the next
+    minute."""
     if not mine(site, request, MEMORY, WatchState):
         return [_FASTER]
     untold, results = _tell(site, actions)
@@ -127,7 +128,7 @@ def alert(site: RegionContext, request: Request, actions: Sequence[Action]) -> l
 
 
 def alert_of_healing(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
-    """Tells people what healing cannot mend; what did not go out is due again in the next minute."""
+    """Tells people what healing cannot mend. An alert that did not go out is due again in the next minute."""
     if not mine(site, request, REPAIRS, RepairState):
         return [_FASTER]
     untold, results = _tell(site, actions)
@@ -138,7 +139,7 @@ def alert_of_healing(site: RegionContext, request: Request, actions: Sequence[Ac
 
 
 def _tell(site: RegionContext, actions: Sequence[Action]) -> tuple[set[str], list[str]]:
-    """Publishes each action as a notice; the kinds that did not go out, and what came of each."""
+    """Publishes each action as a notice. The kinds that did not go out, and what came of each."""
     untold, results = set(), []
     for action in actions:
         kind = action.details["kind"]
@@ -180,7 +181,7 @@ def _beat(site: RegionContext, memory: WatchState, reach: Reach) -> tuple[WatchS
 
 
 def publish(site: RegionContext, seen: RegionReport) -> str:
-    """The report of this region, in the coordination table; without it a region goes on alone."""
+    """The report of this region, in the coordination table. Without it a region goes on alone."""
     try:
         put(site.shared_store, ("databases", site.region), body(seen))
     except Unavailable as error:
@@ -196,7 +197,7 @@ def gauge(name: str, value: float, region: str) -> None:
 
 
 def restart(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
-    """Starts threads again; nothing is skipped. What has come of it is looked at once, and again in a minute."""
+    """Starts threads again. Nothing is skipped. The result is checked once at once, and again in a minute."""
     [action] = actions
     if not mine(site, request, REPAIRS, RepairState):
         return [_FASTER]
@@ -212,7 +213,7 @@ def restart(site: RegionContext, request: Request, actions: Sequence[Action], re
 
 
 def follow(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
-    """Points this region's replica at the new master."""
+    """Points this region's replica at the new primary."""
     [action] = actions
     if not mine(site, request, REPAIRS, RepairState):
         return [_FASTER]

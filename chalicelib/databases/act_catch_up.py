@@ -1,4 +1,4 @@
-"""The part of a promotion that takes time: the chosen replica fetches what is left, and applies what it has."""
+"""The slow part of a promotion. The candidate fetches the rest of the events, and applies all that it has."""
 
 from collections.abc import Callable
 
@@ -18,9 +18,9 @@ AGAIN = "run databases.promote again, it goes on from here"
 
 
 def final(site: RegionContext, action: Action, under_way: Promotion, reach: Reach) -> tuple[GtidSet, bool]:
-    """What the old master has at last (closed, it gets no more), and whether it answers.
+    """The final transactions of the old primary (fenced, it gets no more), and whether it answers.
 
-    If not: what it had when it was closed, and what its own region has reported.
+    Without an answer, they are those at the time of the fence and those in its own region's report.
     """
     old = action.details["old"]
     if old == action.target:
@@ -38,7 +38,7 @@ def final(site: RegionContext, action: Action, under_way: Promotion, reach: Reac
 def catch_up(
     site: RegionContext, server: Server, final: GtidSet, answers: bool, wait: Callable[[float], None]
 ) -> ServerStatus:
-    """The replica once it has fetched what the old master still gives, and applied all that it can."""
+    """The replica once it has fetched what the old primary still gives, and applied all that it can."""
     state = _until(site, server, wait, FETCH, lambda state: fetched(state, final, answers))
     if state.replication is None:
         return state
@@ -55,7 +55,7 @@ def catch_up(
 
 
 def fetched(state: ServerStatus, final: GtidSet, answers: bool) -> bool:
-    """Whether all is there, or no more will come: a thread that connects to a master that is gone waits for ever."""
+    """Whether all events are there, or no more will come. A thread that connects to a dead primary waits for ever."""
     flows = state.replication is not None and (
         state.replication.io.state == "running" or (answers and state.replication.io.state == "connecting"))
     return not flows or gtid.is_subset(state.retrieved_gtids, final)

@@ -1,8 +1,8 @@
-"""Carries out what is done by hand: a promotion step by step, fencing, tuning.
+"""Carries out the manual actions, which are a promotion step by step, fencing and tuning.
 
-Each step is recorded in the coordination table by compare-and-set, under the promotion's term, and is harmless when
-done again: after a crash anywhere the operation is run again and goes on. A run whose promotion is no longer the one
-in the table does nothing more.
+A compare-and-set in the coordination table records each step under the promotion's term, and each step may repeat
+without harm. After a crash anywhere the operation runs again and goes on. A run whose promotion is no longer the one in
+the table does nothing more.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ _NONE = GtidSet()
 
 
 def claim(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
-    """Takes the next term. From now on the old master is fenced for every healer, and nobody else can claim it."""
+    """Takes the next term. From now on the old primary is fenced for every controller, and nobody else can claim it."""
     [action] = actions
     master = read(action.details["master"], PrimaryRecord)
     if master.promotion:
@@ -42,7 +42,7 @@ def claim(site: RegionContext, request: Request, actions: Sequence[Action]) -> l
 
 
 def record_fence(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
-    """Fences this region in the table, by hand."""
+    """Fences this region in the table, manually."""
     [action] = actions
     _swap(site, action.details["version"], read(action.details["master"], PrimaryRecord))
     return [f"{action.target} is fenced for every healer"]
@@ -70,7 +70,7 @@ def _current(site: RegionContext, action: Action) -> tuple[Item, PrimaryRecord, 
 
 
 def _step(site: RegionContext, action: Action, step: Steps, final: GtidSet = _NONE, **changes: Any) -> None:
-    """Records that `step` is done, and what the old master had at last; a run behind another one changes no step."""
+    """Records that `step` is done, and what the old primary had at last. A run behind another one changes no step."""
     item, master, under_way = _current(site, action)
     later = _ORDER.index(step) > _ORDER.index(under_way.step)
     promotion = msgspec.structs.replace(
@@ -84,7 +84,7 @@ def _step(site: RegionContext, action: Action, step: Steps, final: GtidSet = _NO
 
 
 def fence_writers(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
-    """Makes sure that nothing else takes writes; stops everything if one of them cannot be closed."""
+    """Makes sure that nothing else takes writes. Stops everything if one of them cannot be closed."""
     results, final = [], _NONE
     for action in actions:
         _, _, under_way = _current(site, action)
@@ -96,7 +96,7 @@ def fence_writers(site: RegionContext, request: Request, actions: Sequence[Actio
 
 
 def _closed(site: RegionContext, action: Action, reach: Reach) -> tuple[str, GtidSet]:
-    """What has come of it, and what the server has at last."""
+    """The result, and the final transactions of the server."""
     if action.details["how"] != "set-read-only":
         return action.reason, _NONE
     try:
@@ -112,7 +112,7 @@ def _closed(site: RegionContext, action: Action, reach: Reach) -> tuple[str, Gti
 
 
 def fence_local(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
-    """Closes this region's server, and reports that it is: the proof for other regions."""
+    """Fences this region's server, and reports it as the proof for other regions."""
     [action] = actions
     server = reach(site, site.region, True)
     try:
@@ -126,7 +126,7 @@ def fence_local(site: RegionContext, request: Request, actions: Sequence[Action]
 
 def apply_relay_log(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach,
           wait: Callable[[float], None]) -> list[str]:
-    """The chosen replica fetches what the closed master still has, and applies all that it has."""
+    """The chosen replica fetches what the closed primary still has, and applies all that it has."""
     [action] = actions
     _, _, under_way = _current(site, action)
     forced, to = action.details["forced"], action.target
@@ -146,7 +146,7 @@ def apply_relay_log(site: RegionContext, request: Request, actions: Sequence[Act
 
 
 def open_primary(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
-    """The chosen one forgets its master, is named in the table, and only then takes writes."""
+    """The chosen one forgets its primary, is named in the table, and only then takes writes."""
     [action] = actions
     to = action.target
     try:
@@ -163,7 +163,7 @@ def open_primary(site: RegionContext, request: Request, actions: Sequence[Action
 
 
 def _name(site: RegionContext, action: Action, position: GtidSet) -> None:
-    """Names the new master in the table, and takes its fence away, be it one that was put up by hand meanwhile."""
+    """Names the new primary in the table, and takes its fence away, be it one that was put up manually meanwhile."""
     item, master, under_way = _current(site, action)
     first = _ORDER.index(under_way.step) < _ORDER.index("opening")
     if not first and action.target not in master.fenced:
@@ -177,7 +177,7 @@ def _name(site: RegionContext, action: Action, position: GtidSet) -> None:
 
 
 def _opened(site: RegionContext, action: Action, server: Server) -> None:
-    """Opens the server; closes it again if another promotion was claimed in that very moment."""
+    """Opens the server. Closes it again if another promotion was claimed in that very moment."""
     _current(site, action)
     server.set_writable()
     try:
@@ -188,7 +188,8 @@ def _opened(site: RegionContext, action: Action, server: Server) -> None:
 
 
 def change_sources(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
-    """Points the other replicas at the new master. One that does not answer is pointed by its own region's healer."""
+    """Points the other replicas at the new primary. One that does not answer is pointed by its own region's controller.
+    """
     results = []
     for action in actions:
         _, master, _ = _current(site, action)
@@ -214,7 +215,7 @@ def _pointed(server: Server, action: Action, master: PrimaryRecord) -> str:
 
 
 def finish(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
-    """The promotion is over, once the new master is seen to take writes; people are told."""
+    """The promotion is over, once the new primary is seen to take writes. People are told."""
     [action] = actions
     item, master, under_way = _current(site, action)
     state = look(reach(site, action.target, False))

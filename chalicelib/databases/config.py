@@ -1,4 +1,4 @@
-"""What fleet.toml says about the databases, and what can be wrong with it."""
+"""The databases section of fleet.toml, and its checks."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -18,8 +18,8 @@ SHORTEST_STALE = 180
 class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The one server of `region`, as its Lambda reaches it (`host`, `port`).
 
-    `away` is how Lambdas of other regions reach it, and `source` where its replica finds the master, whoever that is:
-    the load balancer of the tunnels; both as `host:port`.
+    `away` is the address for Lambdas of other regions. `source` is the address of the current primary for its replica,
+    such as the balancer of the tunnels. Both have the form `host:port`.
     """
 
     region: str
@@ -31,9 +31,9 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Databases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One master and its replicas. `master` holds until the first promotion; from then on the coordination table does.
+    """One primary and its replicas. `master` holds until the first promotion. From then on the coordination table does.
 
-    `secret` and `admin_secret` are names in each region's Secrets Manager; `heartbeat` is `database.table`.
+    `secret` and `admin_secret` are names in each region's Secrets Manager. `heartbeat` is `database.table`.
     """
 
     flavour: Literal["mariadb", "mysql", "rds"]
@@ -55,7 +55,7 @@ class Databases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def address(text: str) -> tuple[str, int]:
-    """`host:port` as its two parts; `ValueError` says what it should look like."""
+    """`host:port` as its two parts. `ValueError` says what it should look like."""
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal() or not 1 <= int(port) <= 65_535:
         raise ValueError(f"{text!r} is no address; write host:port, as in db.example.org:3306")

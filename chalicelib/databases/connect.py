@@ -1,4 +1,4 @@
-"""The way to a server from here: its place, and whose password opens it."""
+"""The connection to a server from here, with its address and its login."""
 
 from collections.abc import Callable
 from functools import cache
@@ -16,7 +16,7 @@ Reach = Callable[[RegionContext, str, bool], Server]
 
 
 def settings_of(site: RegionContext) -> Databases:
-    """The fleet's settings; refused if it has none."""
+    """The fleet's settings. Refused if it has none."""
     if site.fleet.databases is None:
         raise Rejected("fleet.toml has no [databases]; add it, see docs/fleet.md")
     return site.fleet.databases
@@ -28,8 +28,8 @@ def _secrets(region: str) -> Secrets:
 
 
 def reach(site: RegionContext, region: str, admin: bool) -> Server:
-    """The server of `region` as it is reached from here. Logins come from this region's Secrets Manager: another's may
-    be gone with it."""
+    """The server of `region` as it is reached from here. Logins come from this region's Secrets Manager, because
+    another's may be gone with it."""
     settings = settings_of(site)
     server = settings.server(region)
     name = settings.admin_secret if admin else settings.secret
@@ -42,7 +42,7 @@ def reach(site: RegionContext, region: str, admin: bool) -> Server:
 
 
 def look(server: Server) -> Look:
-    """What the server says, or why it does not."""
+    """The status of the server, or the reason why there is none."""
     try:
         return server.read_status()
     except DatabaseError as error:

@@ -1,4 +1,4 @@
-"""What the operations see, as values."""
+"""The observations of the operations, as values."""
 
 from collections.abc import Mapping
 
@@ -12,10 +12,10 @@ Tunnels = tuple[int, int, float]
 
 
 class FleetDatabases(msgspec.Struct, frozen=True):
-    """What every operation sees: where it is, what is declared, and what the coordination table says.
+    """The observation of every operation, with its region, the declared facts and the coordination table's.
 
-    `sure`: that table answered; otherwise `master` is what was last read. `version` is the item's, 0 if there is none.
-    `order` is the fleet's regions.
+    `sure` means that the table answered. Otherwise `master` is the last one read. `version` is the item's, 0 if there
+    is none. `order` is the fleet's regions.
     """
 
     region: str
@@ -34,7 +34,8 @@ class FleetDatabases(msgspec.Struct, frozen=True):
 
 
 class WatchObservation(msgspec.Struct, frozen=True):
-    """What a minute of the watch sees. `look` is `None` where the region has no server, or the minute is done."""
+    """The observation of the watch in one minute. `look` is `None` where the region has no server, or the minute is
+    done."""
 
     around: FleetDatabases
     memory: WatchState
@@ -43,9 +44,10 @@ class WatchObservation(msgspec.Struct, frozen=True):
 
 
 class RepairObservation(msgspec.Struct, frozen=True):
-    """What a minute of healing sees. `tunnels` is `None` if nobody has judged them; `tunnelled`: some are declared.
+    """The observation of repair in one minute. `tunnels` is `None` if nobody has judged them. `tunnelled` means that
+    tunnels are declared.
 
-    `master` is what the master itself says just now; only asked where a restart could lose something.
+    `master` is what the primary itself says just now. Only asked where a restart could lose something.
     """
 
     around: FleetDatabases
@@ -58,7 +60,7 @@ class RepairObservation(msgspec.Struct, frozen=True):
 
 
 class PromotionObservation(msgspec.Struct, frozen=True):
-    """What a promotion sees: every server, as far as it answers, and what is asked for."""
+    """The observation of a promotion, with every server that answers and the arguments."""
 
     around: FleetDatabases
     looks: Mapping[str, Look]
@@ -67,7 +69,7 @@ class PromotionObservation(msgspec.Struct, frozen=True):
 
 
 class ServerObservation(msgspec.Struct, frozen=True):
-    """This region's server, for operations by hand."""
+    """This region's server, for operations manually."""
 
     around: FleetDatabases
     look: Look | None = None

@@ -1,4 +1,5 @@
-"""What the operations see: the coordination table first, then the servers, each within its time-outs."""
+"""The observations of the operations. The coordination table comes first, then the servers, each within its time-outs.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -33,14 +34,16 @@ from chalicelib.tunnels import state as healer
 
 
 class RegionAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a promotion may be told: which region (empty: the one that has most), and why to go on at a loss."""
+    """The arguments of a promotion, which are a region (empty is the most advanced one) and the reason to go on at a
+    loss."""
 
     region: str = ""
     force: str = ""
 
 
 def around(site: RegionContext, known: PrimaryRecord | None = None) -> FleetDatabases:
-    """What is declared and agreed. With `known` a table that does not answer is borne: that is then the master."""
+    """The declared and the agreed facts. With `known`, a table that does not answer is no error, and that is then the
+    primary."""
     settings = settings_of(site)
     order, first = tuple(region.name for region in site.fleet.regions), PrimaryRecord(settings.master)
     try:
@@ -57,7 +60,7 @@ def around(site: RegionContext, known: PrimaryRecord | None = None) -> FleetData
 
 
 def watch(site: RegionContext, request: Request, reach: Reach) -> WatchObservation:
-    """One minute of the watch; the server is not asked twice in one."""
+    """One minute of the watch. The server is not asked twice in one."""
     item = site.local_store.get(*MEMORY)
     memory, version = (read(item.body, WatchState), item.version) if item else (WatchState(), 0)
     seen = around(site, memory.master or PrimaryRecord(settings_of(site).master))
@@ -84,19 +87,20 @@ def sick(site: RegionContext, request: Request, reach: Reach) -> RepairObservati
 
 
 def _tunnels(item: Item | None) -> Tunnels | None:
-    """What the tunnels' healer remembers of its last round: how many slots are healthy, of how many, and when."""
+    """The state of the tunnels' controller after its last round, with the healthy members, all members, and the time.
+    """
     memory = healer.read(item.body) if item else None
     return (sum(slot.phase == "healthy" for slot in memory.slots), len(memory.slots), memory.at) if memory else None
 
 
 def one(site: RegionContext, request: Request, reach: Reach) -> ServerObservation:
-    """This region's server, for what is done by hand."""
+    """This region's server, for what is done manually."""
     seen = around(site)
     return ServerObservation(seen, look(reach(site, site.region, False)) if seen.server else None)
 
 
 def throne(site: RegionContext, request: Request, reach: Reach) -> PromotionObservation:
-    """Every server, asked side by side: one that hangs must not hold up the others."""
+    """Every server, asked in parallel, because one that hangs must not delay the others."""
     seen, asked = around(site), request.parameters
     regions = [server.region for server in seen.settings.servers]
     with ThreadPoolExecutor(max_workers=len(regions)) as pool:

@@ -1,4 +1,4 @@
-"""databases.watch and databases.heal (each minute, in each region), and what is done by hand: observe -> decide -> act.
+"""databases.watch and databases.heal (each minute, in each region), and the manual operations.
 
 By hand, `{}` always only plans. `databases.promote` is meant to be applied with the digest of its plan.
 """

@@ -12,11 +12,11 @@ KEPT = 300
 
 
 class SecretError(Exception):
-    """A secret is not there or not of our shape; the text names it and the remedy, never its content."""
+    """A secret is not there or not of our shape. The text names it and the remedy, never its content."""
 
 
 class Login(msgspec.Struct, frozen=True):
-    """Who to be. `version` is the secret's; `ca` certificates to trust (PEM), where the secret has some."""
+    """Who to be. `version` is the secret's. `ca` certificates to trust (PEM), where the secret has some."""
 
     user: str
     password: str
@@ -30,7 +30,7 @@ class Login(msgspec.Struct, frozen=True):
 
 
 class _Said(msgspec.Struct):
-    """The JSON that Amazon RDS writes, too; other keys of it are passed over."""
+    """The JSON that Amazon RDS writes, too. Other keys of it are passed over."""
 
     username: str
     password: str
@@ -45,9 +45,9 @@ class Secrets:
         self._kept: dict[str, tuple[Login, float]] = {}
 
     def login(self, name: str, denied: Login | None = None) -> Login:
-        """The login that secret `name` holds; where `denied` was refused, looked up anew.
+        """The login that secret `name` holds. If the server `denied` the login, it is looked up anew.
 
-        While Secrets Manager gives no answer an old one is used: it may well be right.
+        While Secrets Manager gives no answer, an old login is used, because it may well be right.
         """
         kept = self._kept.get(name)
         if kept and kept[0] != denied and self._clock() < kept[1] + KEPT:

@@ -1,8 +1,9 @@
-"""What is known of the databases, as values. Times are epoch seconds by this Lambda's clock unless they say otherwise.
+"""The state of the databases, as values. Times are epoch seconds by this Lambda's clock unless they say otherwise.
 
-In the regional table, under `databases`: `watch` (a `Memory`) and `heal` (a `Repairs`); under `readiness`/`database`
-what the application and routing read. In the coordination table: `master`/`current` (a `Master`), which every healer
-obeys, and `databases`/<region> (a `Report`), what each region's watch last saw.
+The regional table has under `databases` the items `watch` (a `Memory`) and `heal` (a `Repairs`). Under
+`readiness`/`database` it has the readiness for the application and routing. The coordination table has
+`master`/`current` (a `Master`), which every controller obeys, and `databases`/<region> (a `Report`), the last report of
+each region's watch.
 """
 
 from typing import Any, Literal, TypeVar
@@ -25,11 +26,12 @@ Steps = Literal["claimed", "fenced", "drained", "opening", "opened", "pointed"]
 
 
 class ServerError(msgspec.Struct, frozen=True):
-    """Why a server could not be asked, or would not do it: which one, what it said, what to do.
+    """The failure of a call to a server, with the server, its answer, and the remedy.
 
-    `kind`: nobody listens (`unreachable`); no answer in time (`silent`); `denied`; certificate or encryption (`tls`);
-    turned away, not for the password (`refused`); no MySQL (`garbled`); another server than declared (`wrong`); our own
-    settings (`setup`); the server's own answer to a statement (`sql`, with its `errno`).
+    `kind` is one of: nobody listens (`unreachable`), no answer in time (`silent`), `denied`, certificate or encryption
+    (`tls`), turned away for another reason than the password (`refused`), no MySQL (`garbled`), another server than
+    declared (`wrong`), our own settings (`setup`), and the server's own answer to a statement (`sql`, with its
+    `errno`).
     """
 
     kind: Literal["unreachable", "silent", "denied", "tls", "refused", "garbled", "wrong", "setup", "sql"]
@@ -42,7 +44,7 @@ class ServerError(msgspec.Struct, frozen=True):
 
 
 class ReplicaThread(msgspec.Struct, frozen=True):
-    """One of a replica's two threads: `connecting` is running, but not yet through to the master."""
+    """One of a replica's two threads. `connecting` is running without a connection to the primary yet."""
 
     state: Literal["running", "connecting", "stopped"]
     errno: int = 0
@@ -50,9 +52,9 @@ class ReplicaThread(msgspec.Struct, frozen=True):
 
 
 class ReplicaStatus(msgspec.Struct, frozen=True):
-    """A replica's side of it. `received` is what it has or has fetched; `behind` is Seconds_Behind (s).
+    """A replica's side of it. `received` is what it has or has fetched. `behind` is Seconds_Behind (s).
 
-    `source` is the id of the server that it was last connected to: behind a load balancer the address does not tell.
+    `source` is the id of the server of its last connection, because behind a load balancer the address does not tell.
     """
 
     io: ReplicaThread
@@ -68,9 +70,9 @@ class ReplicaStatus(msgspec.Struct, frozen=True):
 
 
 class ServerStatus(msgspec.Struct, frozen=True):
-    """What a server said at `at`. `clock` is its own clock then; `id` its uuid, or its server_id.
+    """The status of a server at `at`. `clock` is its own clock then. `id` its uuid, or its server_id.
 
-    `gtids` is what it has applied or written; `beats` the newest heartbeat row of each region, by that master's clock.
+    `gtids` is what it has applied or written. `beats` the newest heartbeat row of each region, by that primary's clock.
     """
 
     region: str
@@ -98,9 +100,10 @@ Look = ServerStatus | ServerError
 
 
 class Promotion(msgspec.Struct, frozen=True):
-    """A promotion under way: which region is to be the master instead of which, and the last step that is done.
+    """A promotion in progress, with the new and the old primary's regions and the last finished step.
 
-    `final` is what the old master had once it was closed: it may be gone before anybody asks again.
+    `final` has the transactions of the old primary when it was fenced, because it may be gone before anybody asks
+    again.
     """
 
     to: str
@@ -112,10 +115,10 @@ class Promotion(msgspec.Struct, frozen=True):
 
 
 class PrimaryRecord(msgspec.Struct, frozen=True):
-    """The region with the master, and since when. `term` grows with each promotion: it is the fencing token.
+    """The region with the primary, and since when. `term` grows with each promotion. It is the fencing token.
 
     Regions in `fenced` must not be written to, and no path to them restored. While `promotion` is there and its step is
-    before `opening` nobody is to be written to. `position` is what the master had when it was opened; `lost` what its
+    before `opening` nobody is to be written to. `position` is what the primary had when it was opened. `lost` what its
     predecessor is known to have had more.
     """
 
@@ -133,11 +136,11 @@ class PrimaryRecord(msgspec.Struct, frozen=True):
 
 
 class RegionReport(msgspec.Struct, frozen=True):
-    """What a region's watch saw at `at`: for other regions, which may not reach the server.
+    """The observation of a region's watch at `at`, for other regions that may not reach the server.
 
-    `term` is that of the master that it knew, `fenced` whether it knew itself fenced.
-    `skew` is the server's clock minus the Lambda's; `beats` the heartbeats written there, by its clock. Of a server
-    that is not `reachable` the rest is what it said last.
+    `term` is that of the primary that it knew, `fenced` whether it knew itself fenced. `skew` is the server's clock
+    minus the Lambda's. `beats` the heartbeats written there, by its clock. Of a server that is not `reachable` the rest
+    is what it said last.
     """
 
     at: float
@@ -153,21 +156,22 @@ class RegionReport(msgspec.Struct, frozen=True):
 
 
 def reported(look: ServerStatus, term: int, fenced: bool) -> RegionReport:
-    """What other regions are to know of a server that answers."""
+    """The facts about a server that answers, for other regions."""
     skew = look.clock - look.at
     return RegionReport(look.at, True, look.read_only, term, fenced, look.executed_gtids, look.retrieved_gtids, skew,
                         id=look.id)
 
 
 class AlertState(msgspec.Struct, frozen=True):
-    """Something wrong: since when, and when people were last told."""
+    """A condition, with its begin and the time of the last alert."""
 
     since: int
     told: int
 
 
 class WatchState(msgspec.Struct, frozen=True):
-    """What the watch leaves for the next minute. `master` is the last that was read: the table may be away."""
+    """The state that the watch stores for the next minute. `master` is the last one read, because the table may be
+    away."""
 
     turn: str = ""
     minute: int = 0
@@ -177,9 +181,9 @@ class WatchState(msgspec.Struct, frozen=True):
 
 
 class RepairState(msgspec.Struct, frozen=True):
-    """What healing leaves for the next minute: when threads were restarted, and not before when again.
+    """The state that repair stores for the next minute, with the times of restarts and the earliest next one.
 
-    `pause` is the last cool-down (s); `well` since when replication has been running.
+    `pause` is the last cool-down (s). `well` since when replication has been running.
     """
 
     turn: str = ""
@@ -198,5 +202,5 @@ def body(value: msgspec.Struct) -> dict[str, Any]:
 
 
 def read(plain: dict[str, Any], kind: type[T]) -> T:
-    """The value that an item's body holds; keys of later versions are passed over."""
+    """The value that an item's body holds. Keys of later versions are passed over."""
     return msgspec.convert(plain, kind)

@@ -7,12 +7,12 @@
 
     found = state.load(context.local_store, KEY, STATE, TunnelState())
     if isinstance(found, Unreadable): ...   # do nothing about it and want `alert_text.unreadable_alert(found)`
-    state.claim(context.local_store, KEY, STATE, found, after, run_id=run_id)      # before acting; `Superseded`
+    state.claim(context.local_store, KEY, STATE, found, after, run_id=run_id)      # before acting. `Superseded`
     state.current(context.local_store, KEY, STATE, run_id=run_id)                  # still ours? before each effect
 
-Many items: `state.read_all(store, items, SCHEMA)` gives those that can be read, and the others as `Unreadable`. A
-change of a record that several write: `state.update(store, key, SCHEMA, change)`. A fact for other regions:
-`state.publish(store, key, SCHEMA, report, replaces=lambda old: old.at < report.at)`.
+Many items come from `state.read_all(store, items, SCHEMA)`, which gives the readable ones, and the others as
+`Unreadable`. `state.update(store, key, SCHEMA, change)` changes a record with several writers. `state.publish(store,
+key, SCHEMA, report, replaces=lambda old: old.at < report.at)` publishes a fact for other regions.
 
 `run_id` marks one call of one Lambda. A request's id is none, since Lambda's second try has the same.
 
@@ -24,11 +24,11 @@ remembers nothing of what was told:
           read_more="docs/tunnels.md")
     delivery.deliver(context.local_store, context.alerts, "tunnels.repair", wanted, now, origin=origin)
 
-Equal causes are grouped (`cause="AccessDenied"`). What happens at a moment is an `event=True` with an `occurrence`.
+Equal causes are grouped (`cause="AccessDenied"`). An event at a point in time is an `event=True` with an `occurrence`.
 Kinds that a run could not judge go into `not_judged`, so that they do not count as over. Hundreds of Lambdas report
-their events with `delivery.report_event`; an operation of the same region delivers them with `events=True`.
+their events with `delivery.report_event`. An operation of the same region delivers them with `events=True`.
 
-**How often** (`limits`, pure). `Budget(4, 600).left(state.repairs, now)` and `.spend(...)`;
+**How often** (`limits`, pure). `Budget(4, 600).left(state.repairs, now)` and `.spend(...)`.
 `Backoff(60, 1800, reset_after_seconds=600)` makes and ends a `Cooldown`, both of them parts of a stored state.
 
 **Who may act** (`lease`, `interval`). `interval.run_rounds(...)` is a minute of rounds under a lease with a fencing
@@ -36,7 +36,7 @@ token. `Semaphore` is at most so many at once. A lock with fields of its own is 
 
 **What is done outside** (`effects`). `effects.once(store, pk, key, do, clock, fence=...)` does it at most once. It is
 not done when its decision is stale (`is_stale`) or another run has decided since (`is_superseded`). Its result says
-`done`, `refused`, `left` or `unknown`; `effects.outcomes(store, pk, keys)` tells a later run what came of it.
+`done`, `refused`, `left` or `unknown`. `effects.outcomes(store, pk, keys)` tells a later run what came of it.
 
 **How long** (`deadline`). `Deadline.of_lambda(lambda_context, reserve_seconds=10)`, with `.left()` and `.share(0.6)`.
 

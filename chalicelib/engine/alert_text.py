@@ -1,6 +1,7 @@
-"""The words of a notification, for somebody who is woken by it: what, since when, what was tried, what to do. Pure.
+"""The words of a notification, for a person who wakes up for it. They say what is wrong, since when, what was tried,
+and what to do. Pure.
 
-SNS takes 100 printable characters of subject; mail programs show the first 60.
+SNS takes 100 printable characters of subject. Mail programs show the first 60.
 """
 
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ def subject(notification: Notification) -> str:
 
 
 def text(notification: Notification, now: float, *, origin: str) -> str:
-    """The whole notice. `origin` says where it comes from: `tunnels.repair in eu-west-1`."""
+    """The whole notice. `origin` is the origin, such as `tunnels.repair in eu-west-1`."""
     if not notification.others:
         return "\n".join([*_lines(notification.change, notification.group, now), "", f"From {origin}."])
     parts = notification.parts

@@ -1,8 +1,9 @@
-"""What people have to be told, when, and how often. Pure: values in, values out; `delivery.py` carries it out.
+"""The alerts for people, their times and their repeats. It is pure, with values in and values out. `delivery.py`
+carries it out.
 
-A decision names the alerts that hold now, every time that it runs; it remembers nothing of what was told. The engine
-keeps one `AlertState` for each operation and compares: what is new is due, what lasts is repeated, what is over is
-reported as recovered. A notification counts as delivered only once it was; until then each run finds it due again.
+A decision names the alerts that hold now, every time that it runs. It remembers nothing of what was told. The engine
+keeps one `AlertState` for each operation and compares. A new alert is due, a lasting one is repeated, and an ended one
+is reported as recovered. A notification counts as delivered only once it was. Until then each run finds it due again.
 
     Alert("TunnelDown", "slot a", "no tunnel of slot a answers", since=slot.out_of_service_since,
           steps=("Look at `lamp run tunnels.status`.",), read_more="docs/tunnels.md")
@@ -44,9 +45,10 @@ _LONGEST_TEXT, _SHORT_TEXT = 1000, 100
 class Alert(State, frozen=True):
     """Something that people have to know. The texts are whole sentences of plain English.
 
-    `target` is what it is about. `cause` groups alerts of one kind ("AccessDenied"); without one each target is a group
+    `target` is what it is about. `cause` groups alerts of one kind ("AccessDenied"). Without one each target is a group
     of its own. `since` is epoch seconds, 0 if it is not known. `tried` is what Lamplighter has done about it, `steps`
-    what to do now. With `repeat_seconds` 0 it is not repeated. `occurrence` keeps events of one target apart: a slot.
+    what to do now. With `repeat_seconds` 0 it is not repeated. `occurrence` keeps events of one target apart, as a slot
+    does.
     """
 
     kind: str
@@ -68,11 +70,12 @@ class Alert(State, frozen=True):
 
 
 class AlertGroup(State, frozen=True):
-    """What is known of the alerts of one cause, and what people were told of it.
+    """The state of the alerts of one cause, and of their notifications.
 
-    `alert` is its first one, for the text. `names` are the first ten targets of `count`; `marks` tell events apart.
-    `told` is what people believe: nothing, that it holds (`firing`), or `unsure` while a notification may have been
-    lost. `told_count` is the count that they know. `attempted_at` is when a run began to publish.
+    `alert` is its first one, for the text. `names` are the first ten targets of `count`. `marks` tell events apart.
+    `told` is the last known message to people. It is nothing, that the alert holds (`firing`), or `unsure` while a
+    notification may have been lost. `told_count` is the count that they know. `attempted_at` is when a run began to
+    publish.
     """
 
     alert: Alert
@@ -100,7 +103,7 @@ SCHEMA = Schema(AlertState, 1)
 
 
 class Notification(State, frozen=True):
-    """One notice that is due: what has changed for which group. `others` are groups that it sums up."""
+    """One due notice, with the changes of its group. `others` are groups that it sums up."""
 
     key: str
     change: Change
@@ -123,9 +126,9 @@ class AlertPlan(State, frozen=True):
 def plan_notifications(
     state: AlertState, wanted: Sequence[Alert], now: float, *, not_judged: Collection[str] = ()
 ) -> AlertPlan:
-    """What to tell people at `now`, given what was told before and all alerts that hold now.
+    """The notifications due at `now`, from the earlier ones and all current alerts.
 
-    `not_judged` are the kinds that this run could not look at ("*": all): their absence is no recovery.
+    `not_judged` are the kinds that this run could not check ("*" is all). Their absence is no recovery.
     """
     known = {key: _not_ahead(group, now) for key, group in state.groups.items()}
     groups = _updated(known, wanted, now, frozenset(not_judged))
@@ -145,7 +148,7 @@ def plan_notifications(
 
 
 def settle_delivery(state: AlertState, notification: Notification, now: float, *, delivered: bool) -> AlertState:
-    """The state once it is known what came of a notification; one that was not delivered is due again at once."""
+    """The state once it is known what came of a notification. One that was not delivered is due again at once."""
     groups = dict(state.groups)
     for key, change, sent in notification.parts:
         group = groups.get(key)
@@ -167,7 +170,7 @@ _ORDER: tuple[Change, ...] = ("firing", "grown", "recovered", "repeat")
 def _updated(
     known: dict[str, AlertGroup], wanted: Sequence[Alert], now: float, not_judged: frozenset[str]
 ) -> dict[str, AlertGroup]:
-    """The groups after this run's look: new ones, grown ones, those that are over, without those to be forgotten."""
+    """The groups after this run, with new and grown ones and ended ones, without those to forget."""
     members: dict[str, list[Alert]] = {}
     for alert in wanted:
         members.setdefault(alert.group, []).append(alert)
@@ -186,7 +189,7 @@ def _updated(
 
 
 def _forgotten(group: AlertGroup, now: float) -> bool:
-    """Whether nobody needs it any more: people know all that there is to know, and it is quiet for long enough."""
+    """Whether nobody needs it any more, because people know everything and it has been quiet for long enough."""
     if group.alert.event:
         known = group.told == "firing" and group.told_count >= group.count
         return known and now - group.changed_at >= GROUP_SECONDS
@@ -222,7 +225,7 @@ def _with_events(before: AlertGroup | None, alerts: Sequence[Alert], now: float)
 
 
 def _due(group: AlertGroup, now: float) -> Change | None:
-    """What people are to be told of the group now, if anything."""
+    """The current news of the group for people, if any."""
     if group.attempted_at and 0 <= now - group.attempted_at < ATTEMPT_SECONDS:
         return None
     quiet = now - group.told_at if group.told_at else float("inf")
@@ -239,15 +242,15 @@ def _due(group: AlertGroup, now: float) -> Change | None:
 
 
 def _room(state: AlertState, now: float) -> int:
-    """How many notifications may go out now; one a minute may at any rate."""
+    """How many notifications may go out now. One a minute may at any rate."""
     last = max((at for at, _ in NOTIFICATIONS.recent(state.sent, now)), default=0.0)
     return max(NOTIFICATIONS.left(state.sent, now), int(now - last >= _SUMMARY_SECONDS))
 
 
 def _limited(due: Sequence[tuple[str, Change, AlertGroup]], left: int) -> tuple[Notification, ...]:
-    """One notification for each group, as long as there is room; the last one sums up all others.
+    """One notification for each group, as long as there is room. The last one sums up all others.
 
-    Without any room nothing is told now: all of it stays due.
+    Without any room nothing goes out now, and all of it stays due.
     """
     if left <= 0:
         return ()
@@ -259,7 +262,7 @@ def _limited(due: Sequence[tuple[str, Change, AlertGroup]], left: int) -> tuple[
 
 
 def _bounded(groups: dict[str, AlertGroup]) -> dict[str, AlertGroup]:
-    """Small enough for one item. No group is dropped: what is forgotten while it holds would be told anew."""
+    """Small enough for one item. No group is dropped, because a forgotten one would go out anew while it holds."""
     if len(groups) <= _GROUPS:
         return groups
     return {key: replace(group, alert=_short(group.alert, _SHORT_TEXT), names=group.names[:1])
@@ -267,7 +270,7 @@ def _bounded(groups: dict[str, AlertGroup]) -> dict[str, AlertGroup]:
 
 
 def _short(alert: Alert, longest: int = _LONGEST_TEXT) -> Alert:
-    """An alert whose texts fit into the state: a database's error message may be of any length."""
+    """An alert whose texts fit into the state, because a database's error message may have any length."""
     texts = (alert.problem, *alert.tried, *alert.steps)
     if sum(map(len, texts)) <= longest:
         return alert
@@ -285,7 +288,7 @@ def _cut_all(texts: tuple[str, ...], longest: int) -> tuple[str, ...]:
 
 
 def _not_ahead(group: AlertGroup, now: float) -> AlertGroup:
-    """A group whose times are not in the future: a clock that went backwards must not silence it."""
+    """A group whose times are not in the future, because a clock that went backwards must not silence it."""
     if max(group.told_at, group.changed_at) <= now:
         return group
     return replace(group, told_at=min(group.told_at, now), changed_at=min(group.changed_at, now))

@@ -24,7 +24,7 @@ class Deadline:
         return cls(lambda_context.get_remaining_time_in_millis() / 1000 - reserve_seconds, clock)
 
     def left(self) -> float:
-        """Seconds that are left; 0 once it is over."""
+        """Seconds that are left. 0 once it is over."""
         return max(0.0, self.at - self._clock())
 
     def share(self, fraction: float) -> float:
@@ -32,5 +32,5 @@ class Deadline:
         return self.left() * fraction
 
     def within(self, seconds: float) -> "Deadline":
-        """An earlier end for a part of the work: in `seconds`, but not after this one."""
+        """An earlier end for a part of the work, in `seconds`, but not after this one."""
         return Deadline(min(seconds, self.left()), self._clock)

@@ -1,11 +1,11 @@
-"""Delivers alerts: written before they are published, marked once they were, published again until they are.
+"""Delivers alerts. They are written before they are published, marked afterwards, and published again until then.
 
     delivery.deliver(context.local_store, context.alerts, "tunnels.repair", plan.alerts, now,
                      origin="tunnels.repair in eu-west-1")
 
-Each operation has one `AlertState` in the local store, under `alerts`/<operation>. It is read each time, also when
-nothing is wanted: what was not delivered is due again, and what is over is told to be over. At least once: a notice
-whose answer was lost is published again.
+Each operation has one `AlertState` in the local store, under `alerts`/<operation>. It is read each time, also without a
+wanted alert. An undelivered alert is due again, and an ended one is reported as ended. Delivery is at least once. A
+notice whose answer was lost is published again.
 """
 
 import uuid
@@ -30,14 +30,15 @@ _EVENTS_AT_ONCE = 500
 
 
 class Topic(Protocol):
-    """Where people are told. May raise what `AWS_ERRORS` names; the notice may then have gone out or not."""
+    """The destination of alerts. May raise what `AWS_ERRORS` names. The notice may then have gone out or not."""
 
     def publish(self, subject: str, text: str) -> None:
         """One notice."""
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """What came of it: subjects that went out, and those that did not, with the reason; the next run tries again."""
+    """The result, with the subjects that went out, and those that did not, with the reason. The next run tries again.
+    """
 
     delivered: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
@@ -64,8 +65,8 @@ def deliver(
 ) -> Delivery:
     """Tells people what is due of `wanted` (see `alerts.plan_notifications`) and of what was not delivered before.
 
-    With `events` those of `report_event` are delivered, too. Raises the store's error if that does not answer: without
-    it nobody knows what was told, and the run has failed. What the topic does not take is no error.
+    With `events` those of `report_event` are delivered, too. Raises the store's error if that does not answer. Without
+    it nobody knows the earlier notices, and the run has failed. A refusal by the topic is no error.
     """
     reported, items, bad = _reported(store, operation) if events else ([], [], ())
     everything = [*wanted, *reported, *map(alert_text.unreadable_alert, bad)]
@@ -94,7 +95,7 @@ def deliver(
 def report_event(store: Store, operation: str, alert: Alert, *, ttl: int) -> None:
     """Leaves an event for the next `deliver(..., events=True)` of `operation`. Twice the same event is one.
 
-    For many Lambdas at once: each has an item of its own, so that none has to wait for another.
+    For many Lambdas at once. Each has an item of its own, so that none has to wait for another.
     """
     sk = f"{alert.group}/{alert.target}/{alert.occurrence}"[:1000]
     state.write(store, (f"{EVENTS_PK}#{operation}", sk), EVENTS, None, Event(alert), run_id=alert.target, ttl=ttl)
@@ -110,7 +111,7 @@ def _reported(store: Store, operation: str) -> tuple[list[Alert], list[Item], tu
 def _change(
     store: Store, operation: str, change: Callable[[AlertState, Sequence[Alert]], AlertPlan], run_id: str
 ) -> AlertPlan | None:
-    """Writes what `change` makes of the state, again from the start when another run was faster; `None` if always."""
+    """Writes what `change` makes of the state, again from the start when another run was faster. `None` if always."""
     key = (PK, operation)
     for _ in range(_TRIES):
         before, lost = _load(store, key)
@@ -124,7 +125,7 @@ def _change(
 
 
 def _load(store: Store, key: tuple[str, str]) -> tuple[Stored[AlertState], tuple[Alert, ...]]:
-    """The state, and what to tell of it. One that cannot be read is replaced: rather told twice than not at all."""
+    """The state, and what to tell of it. An unreadable one is replaced, because two notices are better than none."""
     item = store.get(*key)
     if item is None:
         return Stored(AlertState()), ()

@@ -4,7 +4,8 @@
                         fence=lambda: effects.is_stale(action.decided_at, context.clock(), settings.stale_seconds)
                                       or effects.is_superseded(store, KEY, SCHEMA, run_id))
 
-The key is claimed first, by creating its record. Whoever did not create it does nothing: it is being done, or was.
+The key is claimed first, by creating its record. A caller that did not create it does nothing, because another one runs
+it or did.
 """
 
 import uuid
@@ -26,7 +27,7 @@ KEPT_SECONDS = 15 * 86_400
 class EffectRecord(State, frozen=True):
     """That an effect was begun, and what came of it. `reference` finds it again at AWS (the id of a command).
 
-    Without an outcome it is under way, or nobody knows: its process may have died.
+    Without an outcome it is in progress, or nobody knows, because its process may have died.
     """
 
     started_at: float
@@ -39,10 +40,11 @@ RECORD = Schema(EffectRecord, 1)
 
 
 class EffectResult(msgspec.Struct, frozen=True):
-    """What came of one effect.
+    """The result of one effect.
 
-    `done`: AWS took it. `refused`: AWS did not, `error` has why. `left`: it was not tried, since it is late, superseded
-    or done by another. `unknown`: no answer, so that it may have been done.
+    `done` means that AWS accepted it. `refused` means that AWS did not, and `error` has the reason. `left` means that
+    it was not tried, because it is late, superseded or done by another. `unknown` means that there was no answer, so it
+    may have been done.
     """
 
     status: Literal["done", "refused", "left", "unknown"]
@@ -55,7 +57,7 @@ class EffectResult(msgspec.Struct, frozen=True):
 
     @property
     def error_code(self) -> str:
-        """AWS's word for why it refused; alerts of one code have one cause."""
+        """AWS's word for why it refused. Alerts of one code have one cause."""
         response = getattr(self.error, "response", {})
         code: str = response.get("Error", {}).get("Code", "") if isinstance(response, dict) else ""
         return code or (type(self.error).__name__ if self.error else "")
@@ -67,8 +69,8 @@ def once(
 ) -> EffectResult:
     """Does `do` unless `key` was begun before or `fence` says why not. `do` gives a reference, or `None`.
 
-    The fence is asked before the claim, so that a run that came second keeps the first from nothing, and once more
-    right before the effect. Errors of `do` that are no answer of AWS are raised.
+    The fence is checked before the claim, so that a second run does not block the first, and once more right before the
+    effect. Errors of `do` that are no answer of AWS are raised.
     """
     try:
         if reason := fence():
@@ -91,19 +93,19 @@ def once(
 
 
 def outcomes(store: Store, pk: str, keys: Sequence[str]) -> tuple[dict[str, EffectRecord], tuple[Unreadable, ...]]:
-    """What is known of effects, by key; those that were never begun are not in it."""
+    """The known results of effects, by key. Those that were never begun are not in it."""
     values, unreadable = state.load_many(store, [(pk, key) for key in keys], RECORD)
     return {sk: found.value for (_, sk), found in values.items()}, unreadable
 
 
 def is_stale(decided_at: float, now: float, max_age_seconds: float) -> str:
-    """Why a decision is too old to be carried out, however long its process stood still; nothing if it is not."""
+    """Why a decision is too old to be carried out, however long its process stood still. Nothing if it is not."""
     age = now - decided_at
     return f"it was decided on what was seen {age:.0f} s ago" if age > max_age_seconds else ""
 
 
 def is_superseded(store: Store, key: state.Key, schema: Schema[Any], run_id: str) -> str:
-    """Why a run may not act any more: another one has written the state since. Nothing if it may."""
+    """The reason why a run may not act any more, because another one has written the state since. Nothing if it may."""
     try:
         state.current(store, key, schema, run_id=run_id)
     except state.Superseded as error:

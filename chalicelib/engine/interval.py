@@ -1,9 +1,9 @@
 """Rounds at absolute deadlines within one Lambda's life, and one Lambda at a time.
 
 EventBridge starts a Lambda each minute. It works in rounds until second 56, so that the next one finds the place free.
-That is a habit, not a guarantee: a round may take long, a trigger may come twice or late, a function may be tried
-again. The guarantee is a lease in the local store. Its version is handed to each round as a fencing token, so that a
-Lambda which was frozen in mid-round and wakes after its lease can do no harm.
+That is a habit, not a guarantee. A round may take long, a trigger may come twice or late, and Lambda may try a function
+again. The guarantee is a lease in the local store. Its version is the fencing token of each round. So a Lambda that
+froze in mid-round and wakes after its lease can do no harm.
 
     ended = interval.run_rounds(context.local_store, ("tunnels", "lease"), run, capability="tunnels",
                                 clock=context.clock, wait=time.sleep, holder=uuid4().hex, every_seconds=2)
@@ -32,11 +32,11 @@ Round = Callable[[float, int], None]
 
 
 class IntervalResult(msgspec.Struct, frozen=True):
-    """What came of a minute.
+    """The result of a minute.
 
-    `done`: all rounds that there was time for. `lost`: another one has the lease, `because` says which; nothing was
-    done after that was known. `failed`: three rounds in a row. `skipped` rounds were not begun since an earlier one
-    took their time. `token` is the last one.
+    `done` means all rounds that there was time for. `lost` means that another one has the lease, and `because` names
+    it. Nothing ran after that. `failed` means three failed rounds in a row. `skipped` rounds were not begun since an
+    earlier one took their time. `token` is the last one.
     """
 
     status: Literal["done", "lost", "failed"]
@@ -54,10 +54,10 @@ def run_rounds(
 ) -> IntervalResult:
     """Rounds at each multiple of `every_seconds` of the current minute that leaves time for one before `until_second`.
 
-    `holder` is a mark of this very call (a random one: a request's id comes again when Lambda tries again). `clock`
-    gives epoch seconds; `wait` sleeps so many. A round that raises is logged and counted, and the next one is carried
-    out; the third in a row ends the minute. A round that takes longer than it should costs the rounds whose time it
-    took: none is carried out late, and no two at once.
+    `holder` is a random mark of this very call, because a request's id comes again when Lambda tries again. `clock`
+    gives epoch seconds. `wait` sleeps so many. A round that raises is logged and counted, and the next one is carried
+    out. The third in a row ends the minute. A slow round costs the rounds whose time it took. None runs late, and no
+    two at once.
     """
     begin = math.floor(clock() / 60) * 60
     lease = LeaseHolder(store, key, holder, begin, seconds=lease_seconds, least_seconds=every_seconds + _SKEW_SECONDS,
@@ -89,7 +89,7 @@ def run_rounds(
 
 
 class _Tally:
-    """What has come of the rounds so far, in numbers, log lines and metrics."""
+    """The results of the rounds so far, in numbers, log lines and metrics."""
 
     def __init__(self, capability: str, lease: LeaseHolder) -> None:
         self.capability, self.lease = capability, lease

@@ -25,7 +25,7 @@ _ACTIONS, _BYTES = 50, 250_000
 
 
 class JournalEntry(State, frozen=True):
-    """One run. `version` is that of Lamplighter; `count` the number of actions, of which `actions` has the first."""
+    """One run. `version` is that of Lamplighter. `count` the number of actions, of which `actions` has the first."""
 
     operation: str
     region: str

@@ -1,8 +1,8 @@
-"""The right to act, for a time: taken and renewed by compare-and-set, so that only one has it.
+"""The right to act for a time, taken and renewed by compare-and-set, so that only one has it.
 
-`LeaseHolder` is for one that works for long and renews it (a minute of rounds); `Semaphore` for at most so many at the
+`LeaseHolder` is for one that works for long and renews it (a minute of rounds). `Semaphore` for at most so many at the
 same time, none of which renews. A lease that is a part of a capability's own record is a decision of that capability,
-carried out by `state.update`; `has_lapsed` tells it when the former holder must be gone.
+carried out by `state.update`. `has_lapsed` tells it when the former holder must be gone.
 """
 
 import uuid
@@ -24,7 +24,7 @@ _PLACE_KEPT_SECONDS = 86_400
 
 
 class Lease(State, frozen=True):
-    """Who may act until when (epoch seconds). `began_at` is when the holder's interval began."""
+    """The holder and the end (epoch seconds). `began_at` is when the holder's interval began."""
 
     holder: str
     until: float
@@ -40,10 +40,10 @@ def has_lapsed(until: float, now: float, skew_seconds: float) -> bool:
 
 
 class LeaseHolder:
-    """One holder of the lease under `key`. `holder` marks this very call: a random text, not a request's id.
+    """One holder of the lease under `key`. `holder` marks this very call. It is a random text, not a request's id.
 
-    The item's version grows with each write and never falls: it is the fencing token that each step hands to whatever
-    it does. `least_seconds` is what a step needs: no step begins on a lease that ends sooner.
+    The item's version grows with each write and never falls. It is the fencing token of each step. `least_seconds` is
+    the time of a step, and no step begins on a lease that ends sooner.
     """
 
     def __init__(
@@ -58,14 +58,14 @@ class LeaseHolder:
 
     @property
     def token(self) -> int:
-        """The fencing token; 0 while nothing is held."""
+        """The fencing token. 0 while nothing is held."""
         return self.held.version if self.held else 0
 
     def hold(self) -> Standing:
         """Takes the lease, or renews it.
 
-        `taken`: a holder of an earlier interval has it and is about to end. `lost`: somebody else has it. `unknown`:
-        the store does not answer, or so late that what is left is too short for a step. `why` says more.
+        `taken` means that a holder of an earlier interval has it and is about to end. `lost` means that somebody else
+        has it. `unknown` means that the store does not answer, or too late for a step. `why` says more.
         """
         try:
             standing = self._renew(self.held) if self.held and not self._doubt else self._look()
@@ -123,9 +123,9 @@ class LeaseHolder:
 
 
 class Semaphore:
-    """At most so many at the same time: leased places under one pk. This one holds at most one place.
+    """A limit on concurrent work, as leased places under one pk. This one holds at most one place.
 
-    A place is never renewed: its lease ends with the invocation that holds it, whatever becomes of that.
+    A place is never renewed. Its lease ends with its invocation, even if that dies.
     """
 
     def __init__(self, store: Store, pk_prefix: str, skew_seconds: float) -> None:
@@ -135,7 +135,7 @@ class Semaphore:
     def acquire(self, name: str, limit: int, holder: str, *, now: float, until: float) -> bool:
         """Whether `holder` has one of the `limit` places of `name`, until `until` at the latest.
 
-        A place that cannot be read counts as taken: somebody may be at work there.
+        An unreadable place counts as taken, because somebody may be at work there.
         """
         pk = f"{self._prefix}{name}"
         if self.held and self.held[0] == pk:

@@ -1,10 +1,11 @@
-"""How often something may be done, and how long to wait after it. Pure: values in, values out, `now` in epoch seconds.
+"""How often something may be done, and how long to wait after it. It is pure, with values in and values out, and `now`
+in epoch seconds.
 
-    REPAIRS = Budget(4, 600)
-    if REPAIRS.left(state.repairs, now): state = replace(state, repairs=REPAIRS.spend(state.repairs, now))
+REPAIRS = Budget(4, 600)
+if REPAIRS.left(state.repairs, now): state = replace(state, repairs=REPAIRS.spend(state.repairs, now))
 
-    RETRY = Backoff(min_seconds=60, max_seconds=1800, reset_after_seconds=600)
-    if not RETRY.wait_seconds(state.cooldown, now): state = replace(state, cooldown=RETRY.failed(state.cooldown, now))
+RETRY = Backoff(min_seconds=60, max_seconds=1800, reset_after_seconds=600)
+if not RETRY.wait_seconds(state.cooldown, now): state = replace(state, cooldown=RETRY.failed(state.cooldown, now))
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ Spent = tuple[tuple[float, int], ...]
 
 
 class Cooldown(State, frozen=True):
-    """How long the last wait is (s), and until when (epoch seconds) it lasts. As it is made: no wait."""
+    """How long the last wait is (s), and until when (epoch seconds) it lasts. The initial value, without a wait."""
 
     seconds: int = 0
     until: float = 0
@@ -25,7 +26,7 @@ class Cooldown(State, frozen=True):
 class Budget(State, frozen=True):
     """At most `limit` within any `window_seconds`.
 
-    A time in the future comes from a clock that went backwards since. It counts as spent; a state that keeps
+    A time in the future comes from a clock that went backwards since. It counts as spent. A state that keeps
     `recent(...)` in each run is rid of it after one window.
     """
 
@@ -33,7 +34,8 @@ class Budget(State, frozen=True):
     window_seconds: int
 
     def recent(self, spent: Sequence[tuple[float, int]], now: float) -> Spent:
-        """What still counts at `now`; a time in the future becomes now. To be kept in the state by each run."""
+        """The entries that still count at `now`. A time in the future becomes now. To be kept in the state by each run.
+        """
         return tuple((min(at, now), number) for at, number in spent if now - at < self.window_seconds)
 
     def used(self, spent: Sequence[tuple[float, int]], now: float) -> int:
@@ -41,16 +43,16 @@ class Budget(State, frozen=True):
         return sum(number for at, number in spent if now - at < self.window_seconds)
 
     def left(self, spent: Sequence[tuple[float, int]], now: float) -> int:
-        """How much may still be spent; never below 0."""
+        """How much may still be spent. Never below 0."""
         return max(0, self.limit - self.used(spent, now))
 
     def spend(self, spent: Sequence[tuple[float, int]], now: float, number: int = 1) -> Spent:
-        """What to remember once `number` more is spent. Does not ask whether there was so much left."""
+        """The value to store after `number` more. Does not ask whether there was so much left."""
         return (*self.recent(spent, now), (now, number)) if number else self.recent(spent, now)
 
 
 class Backoff(State, frozen=True):
-    """A wait that doubles from `min_seconds` to `max_seconds`; forgotten after `reset_after_seconds` of health."""
+    """A wait that doubles from `min_seconds` to `max_seconds`. Forgotten after `reset_after_seconds` of health."""
 
     min_seconds: int
     max_seconds: int
@@ -62,7 +64,7 @@ class Backoff(State, frozen=True):
         return Cooldown(seconds, now + seconds)
 
     def healthy(self, cooldown: Cooldown, healthy_seconds: float) -> Cooldown:
-        """The next wait begins anew once all has been well for long enough; one that still lasts is not cut short."""
+        """The next wait begins anew once all has been well for long enough. One that still lasts is not cut short."""
         return Cooldown(0, cooldown.until) if healthy_seconds >= self.reset_after_seconds else cooldown
 
     def settled(self, cooldown: Cooldown, now: float) -> Cooldown:
@@ -70,7 +72,7 @@ class Backoff(State, frozen=True):
         return Cooldown(cooldown.seconds, min(cooldown.until, now + self.max_seconds))
 
     def wait_seconds(self, cooldown: Cooldown, now: float) -> float:
-        """How long is still to be waited; 0 if it is over."""
+        """How long is still to be waited. 0 if it is over."""
         return max(0.0, min(cooldown.until - now, float(self.max_seconds)))
 
     def seconds_after(self, attempt: int) -> int:

@@ -1,4 +1,4 @@
-"""Counters and gauges of CloudWatch, written as log lines: no call to AWS, so nothing that can fail or take time."""
+"""Counters and gauges of CloudWatch, written as log lines. There is no call to AWS that could fail or take time."""
 
 from aws_lambda_powertools import Logger, single_metric
 from aws_lambda_powertools.metrics import MetricUnit

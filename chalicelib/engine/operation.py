@@ -20,11 +20,11 @@ Seen = TypeVar("Seen")
 
 
 class Rejected(Exception):
-    """What was asked cannot be done and never will be as asked; the text says what is wrong and what to do."""
+    """The request is invalid and will stay so. The text says what is wrong and what to do."""
 
 
 class RequeueAfter(Exception):
-    """Not now: the same trigger should come back in `seconds`."""
+    """Not now. The same trigger should come back in `seconds`."""
 
     def __init__(self, reason: str, seconds: int) -> None:
         super().__init__(reason)
@@ -32,11 +32,11 @@ class RequeueAfter(Exception):
 
 
 class RunFailed(Exception):
-    """A scheduled run did not do all that it had to; raised so that Lambda counts it and tries again."""
+    """A scheduled run did not do all that it had to. Raised so that Lambda counts it and tries again."""
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What set an operation off. `now` is in epoch seconds: of the event for a schedule, of the clock otherwise.
+    """The trigger of a run. `now` is in epoch seconds, those of the event for a schedule and of the clock otherwise.
 
     `id` is the id of the invocation or of the message, which comes again when either is tried again. `run_id` marks
     this very run.
@@ -55,8 +55,8 @@ class Request(msgspec.Struct, frozen=True):
 class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a run ended.
 
-    `done`; `later` (come back in so many seconds); `superseded` (another run was faster, which is no failure);
-    `refused` (never retry); `failed` (retry); or only `planned`.
+    `done`. `later` (come back in so many seconds). `superseded` (another run was faster, which is no failure).
+    `refused` (never retry). `failed` (retry). Or only `planned`.
     """
 
     operation: str
@@ -86,9 +86,9 @@ class StateItem(msgspec.Struct, frozen=True):
 class Operation(msgspec.Struct, Generic[Seen], frozen=True):
     """A named operation. `act` maps each kind of action to the function that carries out a row of them.
 
-    Such a function gives one line for each; as `plan.Results` it also says what people have to know.
+    Such a function gives one line for each. As `plan.Results` it also says what people have to know.
 
-    `parameters` is the shape of what a queue message or an invoke by hand may say. `state` is needed for plans with a
+    `parameters` is the shape of what a queue message or an invoke manually may say. `state` is needed for plans with a
     claim. `alerts_as` is the name under which its alerts are remembered, its own unless several operations share one.
     Alerts of a queue's runs are left as events for a scheduled operation of that name with `delivers_events`.
     """

@@ -1,4 +1,5 @@
-"""A plan is a value: what an operation would do, and why. Made by pure decisions, printed by a dry run."""
+"""A plan is a value, the list of actions of an operation with their reasons. Made by pure decisions, printed by a dry
+run."""
 
 import hashlib
 from collections.abc import Iterable
@@ -13,10 +14,10 @@ Trigger = Literal["schedule", "queue", "manual"]
 
 
 class Action(msgspec.Struct, frozen=True):
-    """One thing to do: its kind, what it is done to, why in plain words, and the details that its handler needs.
+    """One step of a plan, with its kind, its subject, its reason in plain words, and the facts behind it.
 
     An `unaudited` action (the bookkeeping of every minute) is carried out but not written into the journal. `trigger`
-    is set by the engine, so that what was done by hand keeps its kind and still says so.
+    is set by the engine, so that what was done manually keeps its kind and still says so.
     """
 
     kind: str
@@ -35,7 +36,7 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What an operation would do. `report` is what a reading operation has to say.
+    """The actions that an operation would take. `report` is what a reading operation has to say.
 
     `claim` is written first. `alerts` are all that hold now (see `alerts`), except those of the kinds in `not_judged`.
     Each of the `unreadable` items is told to people by the engine. With `requeue_after_seconds` the trigger comes back.

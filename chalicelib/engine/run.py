@@ -1,7 +1,7 @@
 """The one way that things flow: trigger -> observe -> decide -> claim -> journal -> act -> alerts.
 
-`run` carries an `Operation` out for any trigger: an EventBridge rule's event, an SQS batch, or an invoke by hand. By
-hand an empty event only plans; `{"apply": true}` acts; `{"apply": "<digest>"}` acts only if the plan is still that one.
+`run` carries an `Operation` out for any trigger: an EventBridge rule's event, an SQS batch, or an invoke manually. By
+hand an empty event only plans. `{"apply": true}` acts. `{"apply": "<digest>"}` acts only if the plan is still that one.
 """
 
 import uuid
@@ -28,10 +28,10 @@ _EVENT_KEPT_SECONDS = 7 * 86_400
 
 
 def run(operation: Operation[Any], context: RegionContext, event: object, id: str = "") -> dict[str, Any]:
-    """Carry out `operation` for a Lambda `event`; the answer is JSON-able.
+    """Carry out `operation` for a Lambda `event`. The answer is JSON-able.
 
     An SQS batch is answered with `batchItemFailures`. A scheduled event whose run fails raises `RunFailed`. An invoke
-    by hand always gets an `Outcome`, also when it is refused.
+    manually always gets an `Outcome`, also when it is refused.
     """
     if isinstance(event, dict) and isinstance(event.get("Records"), list):
         return _batch(operation, context, event["Records"])
@@ -116,7 +116,7 @@ def _claim(operation: Operation[Any], context: RegionContext, request: Request, 
 
 
 def _act(operation: Operation[Any], context: RegionContext, request: Request, plan: Plan) -> list[str]:
-    """Acts in the plan's order, neighbours of one kind together; then people are told, whatever came of the actions."""
+    """Acts in the plan's order, neighbours of one kind together. Then people are told, whatever came of the actions."""
     actions = [msgspec.structs.replace(action, trigger=request.trigger) for action in plan.actions]
     audited = [action for action in actions if not action.unaudited]
     entry = journal.begin(context.local_store, request, operation=operation.name, region=context.region,

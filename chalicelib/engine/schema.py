@@ -1,8 +1,8 @@
 """How a typed value is kept as the JSON body of a stored item, across releases. Pure.
 
-A body is the value's own fields, beside two that the engine adds: `schema`, the number of its shape, and `run_id`, the
-run that wrote it. A body that does not fit is an `Unreadable`: a value that says which item it is and why, so that a
-caller goes on with the rest, acts on no guess about this one, and raises one alert (`alerts.unreadable_alert`).
+A body is the value's own fields, beside two of the engine. `schema` is the number of its shape, and `run_id` the run
+that wrote it. A body that does not fit is an `Unreadable`. It names the item and the reason. So a caller goes on with
+the rest, never guesses, and raises one alert (`alerts.unreadable_alert`).
 
     class TunnelState(State, frozen=True):
         members: tuple[Member, ...] = ()        # Member derives from State, too
@@ -31,7 +31,7 @@ class Schema(msgspec.Struct, Generic[T], frozen=True):
     """The type of a stored value and the number of its present shape.
 
     The number grows by one whenever a field is added, removed or changed. `upgrades[n]` turns a body of shape `n` into
-    one of shape `n + 1`; without one the body is read as it is, and missing fields take their defaults.
+    one of shape `n + 1`. Without one the body is read as it is, and missing fields take their defaults.
     """
 
     type: type[T]
@@ -40,7 +40,8 @@ class Schema(msgspec.Struct, Generic[T], frozen=True):
 
 
 class ItemKey(msgspec.Struct, frozen=True):
-    """Which item of which store: `store` is its table as people find it, for example `lamp-prod in eu-west-1`."""
+    """The store and the key of an item. `store` is its table as people find it, for example `lamp-prod in eu-west-1`.
+    """
 
     store: str
     pk: str
@@ -61,10 +62,10 @@ class Unreadable(msgspec.Struct, frozen=True):
 
 
 class Stored(msgspec.Struct, Generic[T], frozen=True):
-    """A value as it was read. `version` is what a compare-and-set asks for; 0 means that nothing is stored yet.
+    """A value as it was read. `version` is what a compare-and-set asks for. 0 means that nothing is stored yet.
 
     `run_id` is the run that wrote it. `unknown` holds top-level fields of a newer release, which the next write keeps.
-    `note` says that another release wrote it; it is empty otherwise.
+    `note` says that another release wrote it. It is empty otherwise.
     """
 
     value: T
@@ -123,7 +124,7 @@ def _newer(number: int, ours: int, lost: list[str]) -> str:
 
 
 def _understood(plain: dict[str, Any], type_: Any) -> tuple[dict[str, Any], list[str]]:
-    """What of `plain` the type has fields for, at any depth, and the paths of what it has none for."""
+    """The known fields of `plain` in the type, at any depth, and the paths of the unknown ones."""
     import msgspec.inspect as inspect  # only a rollback needs it, and it takes its time to load
 
     lost: list[str] = []

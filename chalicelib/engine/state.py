@@ -1,11 +1,11 @@
-"""Claimed state: read as a typed value, replaced by compare-and-set before anything is done.
+"""Claimed state, read as a typed value, and replaced by compare-and-set before any action.
 
-Every function may raise the store's own error when it gives no answer; a write may then have happened or not. The run
+Every function may raise the store's own error when it gives no answer. A write may then have happened or not. The run
 that comes next reads what is there, so a lost answer costs one run.
 
     before = state.load(context.local_store, KEY, SCHEMA, TunnelState())
     if isinstance(before, Unreadable):
-        ...                                     # do nothing about it; `unreadable_alert(before)` is wanted
+        ...                                     # do nothing about it. `unreadable_alert(before)` is wanted
     state.claim(context.local_store, KEY, SCHEMA, before, after, run_id=request.run_id)   # raises `Superseded`
 """
 
@@ -23,11 +23,11 @@ Key = tuple[str, str]
 
 
 class Superseded(Exception):
-    """Another run has replaced the state meanwhile: it has seen more, so this run does nothing more."""
+    """Another run has replaced the state meanwhile. It has seen more, so this run does nothing more."""
 
 
 def load(store: Store, key: Key, schema: Schema[T], default: T) -> Stored[T] | Unreadable:
-    """The value under `key`; `default` with version 0 where there is none."""
+    """The value under `key`. `default` with version 0 where there is none."""
     found = find(store, key, schema)
     return Stored(default) if found is None else found
 
@@ -46,7 +46,7 @@ def read(store: Store, item: Item, schema: Schema[T]) -> Stored[T] | Unreadable:
 def read_all(
     store: Store, items: Iterable[Item], schema: Schema[T]
 ) -> tuple[dict[Key, Stored[T]], tuple[Unreadable, ...]]:
-    """The values of many items by key, and those items that cannot be read: one bad item costs only itself."""
+    """The values of many items by key, and the unreadable items. One bad item costs only itself."""
     values: dict[Key, Stored[T]] = {}
     unreadable: list[Unreadable] = []
     for item in items:
@@ -70,10 +70,11 @@ def write(
     store: Store, key: Key, schema: Schema[T], before: Stored[T] | None, value: T, *, run_id: str,
     ttl: int | None = None,
 ) -> Stored[T] | None:
-    """`value` in the place of `before` (`None` or version 0: of nothing), or `None` if the store has something else.
+    """`value` in the place of `before` (`None` or version 0 means of nothing), or `None` if the store has another
+    value.
 
     The write carries an id made of the run, the version and the content. So the same write, repeated after a lost
-    answer, is one write; another one of the same run is not mistaken for it.
+    answer, is one write. Another one of the same run is not mistaken for it.
     """
     body = encode(value, schema, run_id=run_id, before=before)
     version = before.version if before else 0
@@ -100,9 +101,9 @@ def claim(
 
 
 def current(store: Store, key: Key, schema: Schema[T], *, run_id: str) -> Stored[T]:
-    """The state, if `run_id` is still the run that wrote it last; otherwise raises `Superseded`.
+    """The state, if `run_id` is still the run that wrote it last. Otherwise raises `Superseded`.
 
-    To be asked right before each external effect: a run that stood still in between has been overtaken.
+    Call it right before each external effect, because another run may have superseded one that stood still.
     """
     found = find(store, key, schema)
     if found is None or isinstance(found, Unreadable):
@@ -116,10 +117,9 @@ def update(
     store: Store, key: Key, schema: Schema[T], change: Callable[[T | None], T | None], *, run_id: str,
     ttl: int | None = None, tries: int = 3,
 ) -> Stored[T] | Unreadable | None:
-    """Replaces the value by what `change` makes of it (`None`: of nothing there), again when another run was faster.
+    """Replaces the value by the result of `change` (`None` means that there is none), again if another run was faster.
 
-    `change` gives `None` to leave it as it is. So does an answer of `None`: nothing was written, be it that others
-    were faster each time.
+    `change` gives `None` to leave it as it is. So does an answer of `None`. Nothing was written, even after lost races.
     """
     for _ in range(tries):
         before = find(store, key, schema)
@@ -139,9 +139,9 @@ def publish(
 ) -> bool:
     """Publishes a fact of this region for others. Whether the store has it now.
 
-    `replaces(old)` says whether the new fact may take the place of the old one, for example because it is newer:
-    what is published never goes backwards. An item that cannot be read is replaced, since only its own region writes
-    it. `False` also when another run published at the same time.
+    `replaces(old)` says whether the new fact may replace the old one, for example because it is newer. A published fact
+    never goes backwards. An item that cannot be read is replaced, since only its own region writes it. `False` also
+    when another run published at the same time.
     """
     item = store.get(*key)
     if item is None:
@@ -153,6 +153,6 @@ def publish(
 
 
 def place(store: Any) -> str:
-    """The table of a store in the words of people: its name and region, as far as the store knows them."""
+    """The table of a store in plain words, with its name and region if the store knows them."""
     name, region = getattr(store, "name", ""), getattr(store, "region", "")
     return f"{name} in {region}" if name and region else name or "the store"

@@ -1,7 +1,8 @@
-"""Carries out a turn: remembered before it is done, done with the version that was seen, confirmed after.
+"""Carries out a run. The state is written first, the calls carry the version of the observation, and the result is
+confirmed after.
 
-Only the turn whose memory is in the table may act. What Route 53 did not confirm stays unsure, and the next turn looks
-it up; no change is tried twice.
+Only the turn whose memory is in the table may act. A change that Route 53 did not confirm stays unconfirmed, and the
+next run looks it up. No change is tried twice.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ Change = Callable[[Action, RotationState], tuple[int, str, int]]
 
 
 def claim_state(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
-    """Claims this minute: the memory is replaced only if it is still the one that was seen."""
+    """Claims this minute. The state is replaced only if it is still the one that was read."""
     [action] = actions
     item, memory = site.local_store.get(*KEY), action.details["memory"]
     if (item.version if item else 0) != action.details["version"]:
@@ -63,7 +64,7 @@ def update_checks(site: RegionContext, request: Request, actions: Sequence[Actio
 
 
 def publish(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
-    """Tells the other regions the parent's id, if the table still says what was seen; left for a later minute if it
+    """Tells the other regions the parent's id, if the table still says what was seen. Left for a later minute if it
     cannot be reached."""
     [action] = actions
     item = _my_turn(site, request)
@@ -89,7 +90,7 @@ def _published(site: RegionContext, region: str, id: str, was: str | None) -> bo
 
 
 def alert(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
-    """Tells people; the memory has it that they were told."""
+    """Tells people. The memory has it that they were told."""
     for action in actions:
         site.alerts.publish(f"{action.details['kind']}: {action.target}", action.reason)
         count("Alert", kind=action.details["kind"])
@@ -126,10 +127,10 @@ def _my_turn(site: RegionContext, request: Request) -> Item | None:
 
 
 def _keep(site: RegionContext, item: Item, memory: RotationState) -> None:
-    """Whatever was confirmed; if another turn has begun meanwhile, it looks up the rest itself."""
+    """Whatever was confirmed. If another turn has begun meanwhile, it looks up the rest itself."""
     site.local_store.compare_and_set(item, body(memory))
 
 
 def turn_of(request: Request) -> str:
-    """The name of this turn: one run of the operation."""
+    """The name of this run of the operation."""
     return request.id or str(request.now)

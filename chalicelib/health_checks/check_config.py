@@ -11,7 +11,7 @@ from chalicelib.health_checks.state import Host
 
 
 def reference(fleet: str, stage: str, region: str, born: int, number: int | str) -> str:
-    """The CallerReference by which a check, or the parent (0), is found again; those of deleted checks stay taken."""
+    """The CallerReference by which a check, or the parent (0), is found again. Those of deleted checks stay taken."""
     return f"{fleet}-{stage}/{region}/{born}/{number}"
 
 
@@ -23,7 +23,7 @@ def config(settings: HealthChecks, host: Host) -> dict[str, Any]:
 
 
 def update(host: Host) -> dict[str, Any]:
-    """What changes when a check is pointed at `host`. Its address may belong to a stranger tomorrow, its id may not."""
+    """The update that points a check at `host`. Its address may belong to a stranger tomorrow, its id may not."""
     return {"IPAddress": host.address, "SearchString": host.id}
 
 
@@ -33,5 +33,5 @@ def parent(children: Sequence[str], threshold: int) -> dict[str, Any]:
 
 
 def family(children: Sequence[str], threshold: int) -> dict[str, Any]:
-    """What changes when the parent judges by other children."""
+    """The update that gives the calculated check other children."""
     return {"ChildHealthChecks": list(children), "HealthThreshold": threshold}

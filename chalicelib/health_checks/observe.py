@@ -1,4 +1,5 @@
-"""What a turn sees: the hosts of the region's target groups, and what Route 53 says of the checks it asks about."""
+"""The observation of a run, with the hosts of the region's target groups and Route 53's facts about the requested
+checks."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -28,7 +29,7 @@ _PER_PAGE = 100
 
 
 def turn(site: RegionContext, request: Request, api: Route53, wait: Callable[[float], None]) -> RotationObservation:
-    """Hosts first, then what is in doubt, then, if need be some seconds later, the verdicts that matter now."""
+    """Hosts first, then what is in doubt, then, if need be some seconds later, the results that matter now."""
     settings = settings_of(site)
     item = site.local_store.get(*KEY)
     memory, version = (read(item.body), item.version) if item else (RotationState(), 0)
@@ -49,7 +50,7 @@ def turn(site: RegionContext, request: Request, api: Route53, wait: Callable[[fl
 
 
 def _published(site: RegionContext, memory: RotationState) -> str | None:
-    """What the other regions are told; a rotation does not depend on whether that can be learnt."""
+    """The published id of the calculated check. A rotation does not depend on whether that can be learnt."""
     if memory.parent is None:
         return None
     try:
@@ -61,7 +62,7 @@ def _published(site: RegionContext, memory: RotationState) -> str | None:
 
 
 def known(site: RegionContext, request: Request) -> RotationObservation:
-    """What a report needs: the memory and the hosts; Route 53 is not asked."""
+    """The facts of a report, which are state and hosts, without a call to Route 53."""
     item = site.local_store.get(*KEY)
     settings = settings_of(site)
     return RotationObservation(site.region, settings, read(item.body) if item else RotationState(),
@@ -69,14 +70,14 @@ def known(site: RegionContext, request: Request) -> RotationObservation:
 
 
 def settings_of(site: RegionContext) -> HealthChecks:
-    """The fleet's settings; refused if it has none."""
+    """The fleet's settings. Refused if it has none."""
     if site.fleet.health_checks is None:
         raise Rejected("fleet.toml has no [health_checks]; add it, see docs/fleet.md")
     return site.fleet.health_checks
 
 
 def _doubted(site: RegionContext, memory: RotationState, api: Route53) -> Iterator[tuple[int, CheckConfig | None]]:
-    """What has become of the changes that were not confirmed; of a creation, whether it ever happened."""
+    """The results of the unconfirmed changes. Of a creation, whether it ever happened."""
     ids = {check.number: check.id for check in memory.checks} | ({0: memory.parent.id} if memory.parent else {})
     doubted = sampling.unconfirmed(memory)
     for number in doubted:
@@ -120,7 +121,7 @@ def _targets(site: RegionContext, settings: HealthChecks) -> Iterator[Mapping[st
 
 
 def _addresses(site: RegionContext, ids: list[str]) -> dict[str, str]:
-    """Public addresses: Route 53's checkers are outside, and refuse private ones."""
+    """Public addresses, because Route 53's checkers are outside and reject private ones."""
     client, found = cloud.client("ec2", site.region), {}
     for start in range(0, len(ids), _PER_PAGE):
         some = [{"Name": "instance-id", "Values": ids[start : start + _PER_PAGE]}]

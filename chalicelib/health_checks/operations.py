@@ -1,4 +1,4 @@
-"""health_checks.rotate (each minute, in each region) and health_checks.status: observe -> decide -> act."""
+"""health_checks.rotate (each minute, in each region) and health_checks.status."""
 
 import time
 from collections.abc import Callable, Sequence

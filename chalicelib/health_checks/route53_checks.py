@@ -1,4 +1,4 @@
-"""Route 53 as the health checks use it: few calls, evenly spaced, each answer turned into plain values.
+"""Route 53 for the health checks, with few calls, evenly spaced, and each answer turned into plain values.
 
 Route 53 takes five requests a second from an account, whatever the region, so each of the fleet's regions keeps to its
 share. Facts are from the Route 53 API reference (2013-04-01) as boto3 carries it.
@@ -34,12 +34,12 @@ class Route53:
         return answer["HealthCheck"]["Id"], int(answer["HealthCheck"]["HealthCheckVersion"])
 
     def update(self, id: str, version: int, change: dict[str, Any]) -> int:
-        """The new version, if the check still had `version`; else `ClientError` HealthCheckVersionMismatch."""
+        """The new version, if the check still had `version`. Else `ClientError` HealthCheckVersionMismatch."""
         answer = self._call("update_health_check", HealthCheckId=id, HealthCheckVersion=version, **change)
         return int(answer["HealthCheck"]["HealthCheckVersion"])
 
     def healthy(self, id: str, since: float) -> bool | None:
-        """Whether Route 53's checkers see the target healthy, by their probes since then; `None` if there are none."""
+        """Whether Route 53's checkers see the target healthy, by their probes since then. `None` if there are none."""
         answer = self._call("get_health_check_status", HealthCheckId=id)
         reports = [one["StatusReport"] for one in answer["HealthCheckObservations"] if "StatusReport" in one]
         said = [str(one.get("Status", "")).startswith("Success") for one in reports

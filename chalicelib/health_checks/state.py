@@ -1,7 +1,7 @@
-"""What is known of hosts and checks, as values, and how they change. Times are epoch seconds unless they say minute.
+"""The state of hosts and checks, as values, and its changes. Times are epoch seconds unless they say minute.
 
-The regional table keeps one `Memory` under `health-checks`/`memory`. A change is written there before it is asked of
-Route 53 (`sure=False`), and again once Route 53 has confirmed it: whoever finds something unsure looks it up first.
+The regional table keeps one `Memory` under `health-checks`/`memory`. A change is written there before the call to Route
+53 (`sure=False`), and again after Route 53 has confirmed it. A run that finds an unconfirmed change looks it up first.
 """
 
 import math
@@ -35,7 +35,7 @@ class Host(msgspec.Struct, frozen=True):
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One Route 53 check and its target since `since` (as decided at `minute`); `healthy` was read at `read`."""
+    """One Route 53 check and its target since `since` (as decided at `minute`). `healthy` was read at `read`."""
 
     number: int
     id: str = ""
@@ -50,7 +50,8 @@ class Check(msgspec.Struct, frozen=True):
 
 
 class CalculatedCheck(msgspec.Struct, frozen=True):
-    """The calculated check: `children` by number, since `changed`; until that has propagated `before` may count."""
+    """The calculated check, with `children` by number, since `changed`. Until that has propagated `before` may count.
+    """
 
     children: tuple[int, ...]
     threshold: int
@@ -63,9 +64,10 @@ class CalculatedCheck(msgspec.Struct, frozen=True):
 
 
 class RotationState(msgspec.Struct, frozen=True):
-    """All that a turn leaves for the next. `queue` says when there was last a verdict about each host, or when it came.
+    """The state that a run stores for the next. `queue` says when there was last a result about each host, or when it
+    came.
 
-    `born` is the minute of the first turn: checks made for this memory are found again by it.
+    `born` is the minute of the first run, by which checks of this state are found again.
     """
 
     run_id: str = ""
@@ -79,7 +81,7 @@ class RotationState(msgspec.Struct, frozen=True):
 
 
 class CheckConfig(msgspec.Struct, frozen=True):
-    """What Route 53 says a check, or the parent (`children`, `threshold`), looks like."""
+    """Route 53's description of a check, or of the calculated check (`children`, `threshold`)."""
 
     id: str
     version: int
@@ -90,12 +92,13 @@ class CheckConfig(msgspec.Struct, frozen=True):
 
 
 class RotationObservation(msgspec.Struct, frozen=True):
-    """What a turn sees at `at`. `reads` and `found` are by the check's number; the parent is number 0.
+    """The observation of a run at `at`. `reads` and `found` are by the check's number. The parent is number 0.
 
-    Of `found`, `None` means that Route 53 has no such check: it was never made.
+    In `found`, `None` means that Route 53 has no such check, because it was never made.
 
-    `calls` is how many requests to Route 53 it took to see it; `version` is the state's in the table, 0: none.
-    `published` is the parent's id as the coordination table has it, "" if it has none; `None`: it was not to be learnt.
+    `calls` is how many requests to Route 53 it took to see it. `version` is the state's in the table, 0: none.
+    `published` is the parent's id as the coordination table has it, "" if it has none. `None` means that the answer is
+    unknown.
     """
 
     region: str
@@ -116,12 +119,12 @@ def settling_seconds(settings: HealthChecks) -> int:
 
 
 def dwell_minutes(settings: HealthChecks) -> int:
-    """Minutes that a rover stays with a host."""
+    """Minutes that a rotating check stays with a host."""
     return math.ceil(settling_seconds(settings) / 60)
 
 
 def max_staleness_seconds(settings: HealthChecks, hosts: int) -> int:
-    """The longest time (s) for which one of so many hosts goes without a verdict."""
+    """The longest time (s) for which one of so many hosts goes without a result."""
     stops = math.ceil(max(0, hosts - settings.anchors) / settings.rovers)
     return stops * dwell_minutes(settings) * 60 + settling_seconds(settings)
 
@@ -159,7 +162,7 @@ def _parent(parent: CalculatedCheck, there: CheckConfig, checks: tuple[Check, ..
 
 
 def confirmed(memory: RotationState, number: int, id: str, version: int, at: float) -> RotationState:
-    """The memory after Route 53 has taken a change of check `number` (0: the parent) at `at`."""
+    """The state after Route 53 has accepted a change of check `number` (0 is the calculated one) at `at`."""
     if number == 0 and memory.parent:
         parent = msgspec.structs.replace(memory.parent, id=id, version=version, changed=at, confirmed=True)
         return msgspec.structs.replace(memory, parent=parent)
@@ -175,7 +178,7 @@ def confirmed(memory: RotationState, number: int, id: str, version: int, at: flo
 
 
 def is_reportable(check: Check, settings: HealthChecks, at: float) -> bool:
-    """Whether what is read of the check now is a verdict about its host, or so nearly that it may be reported."""
+    """Whether what is read of the check now is a result about its host, or so nearly that it may be reported."""
     return check.confirmed and at >= check.since + settling_seconds(settings) - TOLERANCE_SECONDS
 
 

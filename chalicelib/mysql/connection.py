@@ -1,8 +1,9 @@
-"""The one way to talk to a server: PyMySQL, with every wait bounded, and every failure a `Trouble` with its remedy.
+"""The only way to connect to a server. It is PyMySQL with bounded waits, and every failure is a `Trouble` with its
+remedy.
 
-PyMySQL's own connect_timeout ends with the TCP connection: a server that accepts and never greets is bounded by
-read_timeout alone, and one that sends a byte now and then by neither. So the socket is ours, and is shut when the whole
-session has taken too long.
+PyMySQL's own connect_timeout ends with the TCP connection. Only read_timeout bounds a server that accepts and stays
+silent, and neither bounds one that sends a byte now and then. So the socket is ours, and is shut when the whole session
+has taken too long.
 """
 
 import contextlib
@@ -34,7 +35,7 @@ _GARBLED = (struct.error, ValueError, IndexError, TypeError, KeyError, Attribute
 
 
 class DatabaseError(Exception):
-    """A server could not be asked; `trouble` says why."""
+    """A server could not be asked. `trouble` says why."""
 
     def __init__(self, trouble: ServerError) -> None:
         super().__init__(str(trouble))
@@ -42,7 +43,7 @@ class DatabaseError(Exception):
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where a server is reached; `tls_name` is the name that its certificate must have."""
+    """The address of a server. `tls_name` is the name that its certificate must have."""
 
     region: str
     host: str
@@ -123,7 +124,7 @@ def _tls(place: Place, login: Login, settings: Databases, root: Path) -> dict[st
 
 
 class _Deadline:
-    """Shuts the socket of a session that has lasted too long. A second handle: TLS takes the first one away."""
+    """Shuts the socket of a session that has lasted too long. A second handle, because TLS takes the first one away."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds, self.passed = seconds, False

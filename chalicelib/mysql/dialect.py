@@ -29,7 +29,7 @@ def engine(version: str) -> Engine:
 
 
 def too_old(version: str) -> bool:
-    """Whether the server lacks the statements that are used here: MariaDB before 10.5, MySQL before 8.0.26."""
+    """Whether the server lacks required statements, as MariaDB before 10.5 and MySQL before 8.0.26 do."""
     numbers = [int("0" + "".join(filter(str.isdigit, part))) for part in version.split("-")[0].split(".")]
     return numbers < ([10, 5] if engine(version) == "mariadb" else [8, 0, 26])
 
@@ -40,7 +40,7 @@ def status(of: Engine) -> str:
 
 
 def start(of: Engine, rds: bool, threads: Sequence[str]) -> list[str]:
-    """Starts `threads` (`IO`, `SQL`); RDS knows only both."""
+    """Starts `threads` (`IO`, `SQL`). RDS knows only both."""
     if rds:
         return ["CALL mysql.rds_start_replication"]
     word = "SLAVE" if of == "mariadb" else "REPLICA"
@@ -54,12 +54,12 @@ def stop(of: Engine, thread: str = "") -> str:
 
 
 def forget(of: Engine) -> str:
-    """Makes a stopped replica forget its master for good."""
+    """Makes a stopped replica forget its primary for good."""
     return "RESET SLAVE ALL" if of == "mariadb" else "RESET REPLICA ALL"
 
 
 def follow(of: Engine) -> str:
-    """Gives a stopped replica another master: host and port are its two values. User and password stay."""
+    """Gives a stopped replica another source. Host and port are its two values. User and password stay."""
     if of == "mariadb":
         return ("CHANGE MASTER TO MASTER_HOST = %s, MASTER_PORT = %s, MASTER_USE_GTID = slave_pos, "
                 f"MASTER_CONNECT_RETRY = {CONNECT_RETRY}, MASTER_HEARTBEAT_PERIOD = {HEARTBEAT}")
@@ -68,7 +68,7 @@ def follow(of: Engine) -> str:
 
 
 def tune(of: Engine) -> list[str]:
-    """What recovers fast, to be set while the replica is stopped."""
+    """The settings for a fast recovery, for a stopped replica."""
     if of == "mariadb":
         return [f"SET GLOBAL slave_net_timeout = {NET_TIMEOUT}",
                 f"CHANGE MASTER TO MASTER_CONNECT_RETRY = {CONNECT_RETRY}, MASTER_HEARTBEAT_PERIOD = {HEARTBEAT}"]
@@ -78,7 +78,7 @@ def tune(of: Engine) -> list[str]:
 
 
 def heartbeat_period(of: Engine) -> str:
-    """Asks how often the master is to send a sign of life when it has nothing to send (s)."""
+    """Asks how often the primary is to send a sign of life when it has nothing to send (s)."""
     if of == "mariadb":
         return "SHOW GLOBAL STATUS LIKE 'Slave_heartbeat_period'"
     return ("SELECT HEARTBEAT_INTERVAL AS Value FROM performance_schema.replication_connection_configuration "
@@ -118,7 +118,7 @@ def writers(rows: Sequence[Mapping[str, Any]], own: int) -> list[int]:
 def state(
     region: str, at: float, clock: float, variables: Mapping[str, str], rows: Sequence[Mapping[str, Any]]
 ) -> ServerStatus:
-    """What the answers to `VARIABLES` and `status` say; `ValueError` if they are none."""
+    """The status in the answers to `VARIABLES` and `status`. `ValueError` if they are none."""
     version = variables.get("version", "")
     if not version:
         raise ValueError("no version among the server's variables")

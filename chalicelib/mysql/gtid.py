@@ -1,9 +1,9 @@
-"""What transactions a server has, by their global ids: read, compared and told. Pure.
+"""The transactions of a server by their global ids, with parsing, comparison and formatting. Pure.
 
-MySQL's sets are `uuid:1-5:7` (since 8.3 also `uuid:tag:1-5`): "GTID Format and Storage" in its reference manual.
+MySQL's sets are `uuid:1-5:7`, since 8.3 also `uuid:tag:1-5` ("GTID Format and Storage" in its reference manual).
 MariaDB's positions are `domain-server-sequence`, one for each domain, in which sequence numbers rise whichever server
-writes; its `gtid_binlog_state` has one for each server, too: "Global Transaction ID" in its documentation. Both become
-ranges of numbers by origin: the uuid (and tag), or `domain-server`.
+writes. Its `gtid_binlog_state` has one for each server, too ("Global Transaction ID" in its documentation). Both become
+ranges of numbers by origin, which is the uuid (and tag), or `domain-server`.
 """
 
 import re
@@ -23,10 +23,10 @@ _TRIPLE = re.compile(r"(\d{1,10})-(\d{1,10})-(\d{1,20})")
 
 
 class GtidSet(msgspec.Struct, frozen=True):
-    """Transactions: ranges (first to last, both in it) by origin.
+    """Transactions as ranges by origin, from the first to the last, both included.
 
-    `heads` is the highest number in each of MariaDB's domains: a server that was made from a copy has what came before,
-    although its binary log never saw the server that wrote it.
+    `heads` is the highest number in each of MariaDB's domains. A server made from a copy has the earlier ones, although
+    its binary log never saw the server that wrote them.
     """
 
     ranges: dict[str, Ranges] = {}
@@ -42,12 +42,12 @@ class GtidSet(msgspec.Struct, frozen=True):
 
     @property
     def count(self) -> int:
-        """How many transactions these are; of MariaDB's, the most that they can be."""
+        """How many transactions these are. Of MariaDB's, the most that they can be."""
         return sum(last - first + 1 for ranges in self.ranges.values() for first, last in ranges)
 
 
 def read(engine: Engine, *texts: str) -> GtidSet:
-    """All that any of `texts` names, as the servers print it; `ValueError` if that is not how they do."""
+    """All that any of `texts` names, as the servers print it. `ValueError` if that is not how they do."""
     both = GtidSet()
     for text in texts:
         both = union(both, _mariadb(text) if engine == "mariadb" else _mysql(text))
@@ -64,7 +64,7 @@ def union(one: GtidSet, other: GtidSet) -> GtidSet:
 
 
 def subtract(one: GtidSet, other: GtidSet) -> GtidSet:
-    """What `other` has and `one` does not."""
+    """The transactions of `other` that `one` lacks."""
     ranges = {origin: rest for origin, there in other.ranges.items()
               if (rest := tuple(_without(there, _known(one, origin))))}
     return GtidSet(ranges, {origin.partition("-")[0]: ranges[origin][-1][1] for origin in ranges}
@@ -77,7 +77,8 @@ def is_subset(one: GtidSet, other: GtidSet) -> bool:
 
 
 def most_advanced(candidates: Mapping[str, GtidSet]) -> list[str]:
-    """Those that have all that every other one has: none if two have each what the other lacks."""
+    """The servers that have all transactions of every other one. There is none if two servers each lack some of the
+    other's."""
     return [name for name, gtids in candidates.items()
             if all(is_subset(gtids, other) for other in candidates.values())]
 

@@ -1,20 +1,21 @@
-"""What a probe says to a MySQL or MariaDB server, and what it makes of the answers: bytes in, bytes out.
+"""A probe's messages to a MySQL or MariaDB server, and the meaning of the answers. Bytes go in, bytes come out.
 
-The server speaks first. The probe reads its greeting, logs in as a user that does not exist, is told "access denied",
-and is done. That login is what makes it polite: a server counts every connection whose handshake is not finished
-(connect and close, greeting and close, COM_QUIT in place of an answer, an SSLRequest and no more) as an error of the
-client's host, and after `max_connect_errors` of them (100 by default) it refuses the host, replication included. A
-wrong password or an unknown user is no such error. 127.0.0.1 alone is never refused.
+The server speaks first. The probe reads its handshake, logs in as a user that does not exist, is told "access denied",
+and is done. That login makes it polite. A server counts every connection with an unfinished handshake as an error of
+the client's host. Examples are connect and close, handshake and close, COM_QUIT in place of an answer, and only an
+SSLRequest. After `max_connect_errors` errors (100 by default) it blocks the host, replication included. A wrong
+password or an unknown user is no such error. 127.0.0.1 alone is never refused.
 
 An unknown user is handled like some real account, chosen by a hash of the unknown name, so that nobody learns who
-exists. The server may therefore ask for that account's authentication plugin, and what it does not like as an answer
-there it counts: each plugin gets one of the length that it takes (`_ANSWERS`).
+exists. The server may therefore ask for that account's authentication plugin, and counts an unexpected answer. So each
+plugin gets an answer of its own length (`_ANSWERS`).
 
-Sources: the packets are described at mariadb.com/kb/en/connection and in MySQL's source documentation ("Connection
-Phase Packets"); what is counted is `inc_host_errors` in `acl_authenticate` of both servers, the decoy account is
-`find_mpvio_user` in MariaDB's sql_acl.cc.
+mariadb.com/kb/en/connection and MySQL's source documentation ("Connection Phase Packets") describe the packets.
+`inc_host_errors` in `acl_authenticate` of both servers counts the errors, and `find_mpvio_user` in MariaDB's sql_acl.cc
+is the decoy account.
 
-This file goes to the tunnel hosts as well: standard library only, and Python 3.9 must be able to read it.
+This file goes to the tunnel hosts as well, so it uses the standard library only, and Python 3.9 must be able to read
+it.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ _UP = frozenset({1045, 1698, 1044, 4151, 3118, 1862, 1820, 3159, 1524, 1105})
 
 
 class HandshakeResult(NamedTuple):
-    """What a probe has found: `side` and `why` as in `Verdict`; `said` quotes the server, printable characters only."""
+    """The result of a probe, with `side` and `why` as in `Verdict`. `said` quotes the server, printable characters
+    only."""
 
     side: str
     why: str
@@ -63,7 +65,7 @@ class HandshakeResult(NamedTuple):
 
 
 class InitialHandshake(NamedTuple):
-    """A server's first packet. `version` is without the "5.5.5-" that MariaDB 10 puts first; `plugin` may be empty."""
+    """A server's first packet. `version` is without the "5.5.5-" that MariaDB 10 puts first. `plugin` may be empty."""
 
     version: str
     connection: int
@@ -72,7 +74,7 @@ class InitialHandshake(NamedTuple):
 
 
 class Handshake:
-    """One conversation, from the probe's side. `found` is what came of it, once that is known; no bytes raise an error.
+    """One conversation, from the probe's side. `found` is what came of it, once that is known. No bytes raise an error.
 
     `expected` is a text that the server's version must contain, such as "-MariaDB" or its `--version-suffix`.
     """
@@ -87,7 +89,7 @@ class Handshake:
         self._asked = 0
 
     def data_received(self, data: bytes) -> bytes:
-        """What to send after `data` came; empty for nothing. With `found` set, send it and close."""
+        """The bytes to send after `data` came. Empty for nothing. With `found` set, send it and close."""
         self._buffer += data
         answer = b""
         while self.found is None and len(self._buffer) >= 4:
@@ -103,19 +105,20 @@ class Handshake:
         return answer
 
     def connection_closed(self) -> HandshakeResult:
-        """What it means that the other side closes now.
+        """The meaning of a close by the other side at this moment.
 
-        Before the greeting: the tunnel took the connection, and its far end could not make one to the database (sshd
-        refuses the channel, ssh closes). In mid-sentence: one of the two just died, the next probe will tell which.
+        Before the handshake, the tunnel accepted the connection, and its far end could not make one to the database
+        (sshd refuses the channel, ssh closes). In mid-sentence, one of the two just died, and the next probe will show
+        which.
         """
         return self._ended(HandshakeResult("far", "closed", ""))
 
     def connection_reset(self) -> HandshakeResult:
-        """What it means that the connection is reset now: before the greeting, that the tunnel's process has died."""
+        """The meaning of a reset at this moment. Before the handshake the tunnel's process has died."""
         return self._ended(HandshakeResult("local", "reset", ""))
 
     def timed_out(self) -> HandshakeResult:
-        """What it means that nothing more has come in time."""
+        """The meaning of silence up to the deadline."""
         if self.greeting:
             return HandshakeResult("ambiguous", "mute", self.greeting.version)
         return HandshakeResult("ambiguous", "slow" if self._buffer else "hung", printable(self._buffer))
@@ -174,7 +177,7 @@ class Handshake:
 
 
 def parse(payload: bytes) -> InitialHandshake | None:
-    """The greeting that a first packet holds; `None` if it is none of protocol 10 (every server since 1998)."""
+    """The handshake that a first packet holds. `None` if it is none of protocol 10 (every server since 1998)."""
     version, _, rest = payload[1:].partition(b"\0")
     # Connection (4), seed (8), NUL, capabilities (2), charset, status (2), capabilities (2), seed's length, 10 more.
     if payload[:1] != b"\n" or not version or len(rest) < 15:
@@ -202,11 +205,11 @@ def response(capabilities: int, plugin: bytes) -> bytes:
 
 
 def packed(payload: bytes, number: int) -> bytes:
-    """A packet: its length in three bytes, its number in one."""
+    """A packet, with its length in three bytes and its number in one."""
     return len(payload).to_bytes(3, "little") + bytes([number & 255]) + payload
 
 
 def printable(data: bytes) -> str:
-    """What may be quoted of `data`: at most 200 characters, those that print."""
+    """The part of `data` that may be quoted, at most 200 printable characters."""
     text = data[:200].decode("utf-8", "replace")
     return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)

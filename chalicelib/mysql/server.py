@@ -1,4 +1,4 @@
-"""A server as it is dealt with: what can be asked of it and done to it, each in a session of its own."""
+"""The calls to a server, each in a session of its own."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,13 +25,13 @@ _PATIENT = 20.0
 
 
 class Server(Protocol):
-    """Each call may raise `DatabaseError`; the server may then have done it or not. Doing it again is harmless."""
+    """Each call may raise `DatabaseError`. The server may then have done it or not. Doing it again is harmless."""
 
     def read_status(self) -> ServerStatus:
-        """What the server says of itself."""
+        """The server's own status."""
 
     def write_heartbeat(self, region: str) -> float:
-        """Writes the heartbeat of `region`; the server's clock as it was written."""
+        """Writes the heartbeat of `region`. The server's clock as it was written."""
 
     def start(self, threads: Sequence[str]) -> None:
         """Starts `threads`, of `IO` and `SQL`."""
@@ -40,16 +40,16 @@ class Server(Protocol):
         """Stops a thread, or both."""
 
     def reset_replica(self) -> None:
-        """Stops replication and forgets the master."""
+        """Stops replication and forgets the primary."""
 
     def change_source(self, host: str, port: int) -> None:
-        """Replicates from there, by GTID, from where it is; running afterwards."""
+        """Replicates from there, by GTID, from where it is. Running afterwards."""
 
     def tune(self) -> None:
-        """Sets what makes recovery fast; running afterwards."""
+        """Sets what makes recovery fast. Running afterwards."""
 
     def set_read_only(self) -> int:
-        """Read-only, and whoever might write is cut off: how many."""
+        """Sets the server read-only and kills every connection that might write. Returns their number."""
 
     def set_writable(self) -> None:
         """Takes writes."""
@@ -146,7 +146,7 @@ class SqlServer:
         return msgspec.structs.replace(state, heartbeats={str(row["region"]): float(row["at"]) for row in rows})
 
     def _period(self, talk: Session, state: ServerStatus) -> ServerStatus:
-        """With the heartbeat period of replication; MySQL shows it only to those who may see performance_schema."""
+        """With the heartbeat period of replication. MySQL shows it only to those who may see performance_schema."""
         if not state.replication:
             return state
         try:
@@ -169,7 +169,7 @@ class SqlServer:
             yield self._enter(stack, wait or float(self._settings.timeout))
 
     def _enter(self, stack: ExitStack, wait: float) -> Session:
-        """A session with the login there is; if that is denied, with a newer one, if there is one."""
+        """A session with the login there is. If that is denied, with a newer one, if there is one."""
         login = self._login(None)
         try:
             return stack.enter_context(session(self._place, login, self._settings, self._root, wait))

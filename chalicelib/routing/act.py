@@ -1,4 +1,4 @@
-"""Carries out what routing's decisions ask for. Only plan and apply call Route 53; marks are objects in S3."""
+"""Carries out what routing's decisions ask for. Only plan and apply call Route 53. Marks are objects in S3."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -53,12 +53,12 @@ def delete_checks(site: RegionContext, request: Request, actions: Sequence[Actio
 
 
 def summarize(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
-    """Only for the journal: the batches that follow are too long for it."""
+    """Only for the journal, because the batches that follow are too long for it."""
     return [f"{action.target}: {action.reason}" for action in actions]
 
 
 def change(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
-    """One request for each batch; Route 53 carries out all of a batch or nothing."""
+    """One request for each batch. Route 53 carries out all of a batch or nothing."""
     results = []
     for action in actions:
         batch = {"Comment": f"Lamplighter {action.target}", "Changes": action.details["changes"]}
@@ -68,7 +68,7 @@ def change(site: RegionContext, request: Request, actions: Sequence[Action]) -> 
 
 
 def set_flag(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
-    """Puts the object that makes Route 53 keep users away; takes effect when its checkers see it."""
+    """Puts the object that makes Route 53 keep users away. Takes effect when its checkers see it."""
     for action in actions:
         away = evacuation_flags.flag_region(site.fleet, action.target)
         body = msgspec.json.encode(action.details["mark"])

@@ -1,4 +1,4 @@
-"""What fleet.toml says about routing, and what can be wrong with it."""
+"""The routing section of fleet.toml, and its checks."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ Share = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a region takes its users in: a load balancer (DNS name and hosted zone id), or addresses.
+    """The entry point of a region's users, a load balancer (DNS name and hosted zone id) or addresses.
 
     `capacity` is the most that the region can serve, in the unit of `routing.demand`, or as a share of everybody.
     `bucket` is an S3 bucket in this region for the marks that evacuate other regions.

@@ -1,4 +1,4 @@
-"""What to do about records, evacuations and returns: pure decisions."""
+"""Pure decisions about records, evacuations and returns."""
 
 import json
 from collections.abc import Sequence
@@ -23,7 +23,8 @@ BAD_LOOKS = 2
 
 
 def plan(seen: ZoneObservation) -> Plan:
-    """The next step towards what is wanted: checks, then, once these have settled, records, then what is left over."""
+    """The next step towards the wanted state. It is checks, then, once these have settled, records, then unused checks.
+    """
     hostnames = diff.owned(seen.existing_records, seen.owner) | {seen.hostname}
     if refusal := _foreign(seen) or _shut(seen):
         return Plan(rejected_because=refusal)
@@ -92,7 +93,7 @@ def restore(seen: FleetObservation) -> Plan:
 
 
 def hold(seen: FleetObservation, now: int) -> Plan:
-    """After a region died by itself, keep users away until it has been quiet for the hold; never from the last one."""
+    """After a region died by itself, keep users away until it has been quiet for the hold. Never from the last one."""
     actions: list[Action] = []
     for region in seen.regions:
         if region.name in seen.keeper_of and region.flag_known:
@@ -101,7 +102,7 @@ def hold(seen: FleetObservation, now: int) -> Plan:
 
 
 def status(seen: FleetObservation) -> Plan:
-    """Who is alive, who is kept away and why."""
+    """The living regions, the evacuated ones and the reasons."""
     rows = [{"region": region.name, "alive": region.alive, "serves": region.serves,
              "kept away": f"by {region.mark.by}: {region.mark.reason}" if region.mark else
              "" if region.flag_known else "not known"} for region in seen.regions]
@@ -150,7 +151,7 @@ def _attached(seen: ZoneObservation) -> set[str]:
 
 
 def _foreign(seen: ZoneObservation) -> str:
-    """Why the hostname cannot be taken: somebody else's records stand there."""
+    """The reason why the hostname is not available, which is another owner's records."""
     if seen.hostname in diff.owned(seen.existing_records, seen.owner) or seen.adopt:
         return ""
     name = f"{seen.hostname}."

@@ -1,4 +1,4 @@
-"""Marks: the S3 objects that evacuate regions, each in the bucket of another region. Pure.
+"""Evacuation flags are S3 objects that evacuate regions, each in the bucket of another region. Pure.
 
 Route 53's health checkers have no credentials, so everybody may read the marks, and nothing else of a bucket.
 """
@@ -12,7 +12,7 @@ SID = "LamplighterMarks"
 
 
 def flag_region(fleet: Fleet, region: str) -> str:
-    """The region whose bucket holds the mark that evacuates `region`: the next in the fleet that has a bucket."""
+    """The region whose bucket holds the flag that evacuates `region`. It is the next in the fleet with a bucket."""
     names = [known.name for known in fleet.regions]
     start = names.index(region)
     turned = [*fleet.regions[start + 1:], *fleet.regions[:start]]
@@ -25,13 +25,13 @@ def flag_key(region: str) -> str:
 
 
 def flag_bucket(fleet: Fleet, region: str) -> str:
-    """The bucket of `region` for the marks of others; empty if it has none."""
+    """The bucket of `region` for the marks of others. Empty if it has none."""
     entrance = next(known.entrance for known in fleet.regions if known.name == region)
     return (entrance.bucket if entrance else None) or ""
 
 
 def statement(bucket: str) -> dict[str, Any]:
-    """What the policy of `bucket` must say so that health checkers see the marks in it."""
+    """The statement in the policy of `bucket` with which health checkers see its flags."""
     return {"Sid": SID, "Effect": "Allow", "Principal": "*", "Action": "s3:GetObject",
             "Resource": f"arn:aws:s3:::{bucket}/evacuated/*"}
 

@@ -1,6 +1,6 @@
-"""The buckets that hold the marks of evacuated regions: looked at, made, and opened for health checkers.
+"""The buckets that hold the flags of evacuated regions. They are read, made, and opened for health checkers.
 
-An existing bucket is taken as it is; one that has a policy of its own is never changed.
+An existing bucket is taken as it is. One that has a policy of its own is never changed.
 """
 
 import json
@@ -18,7 +18,7 @@ _NO_POLICY = "NoSuchBucketPolicy"
 
 
 def look(region: str, name: str, account: str) -> BucketObservation:
-    """What there is of the bucket `name`; a region that does not answer is no reason not to look at the others."""
+    """The state of the bucket `name`. A region that does not answer is no reason not to look at the others."""
     client = cloud.client("s3", region)
     try:
         cloud.aws_call(region, lambda: client.head_bucket(Bucket=name, ExpectedBucketOwner=account))
@@ -35,7 +35,7 @@ def look(region: str, name: str, account: str) -> BucketObservation:
 
 
 def make(seen: BucketObservation) -> str:
-    """The bucket, readable as it must be; `Refused` if the account does not let that happen."""
+    """The bucket, readable as it must be. `Refused` if the account does not let that happen."""
     region, client = seen.region, cloud.client("s3", seen.region)
     try:
         if seen.state == "missing":

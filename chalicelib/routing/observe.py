@@ -1,4 +1,5 @@
-"""What routing's operations look at: the hosted zone, the health checks, the regions' entrances, the marks in S3."""
+"""The observations of routing's operations, which are the hosted zone, the health checks, the regions' endpoints, and
+the flags in S3."""
 
 import hashlib
 import http.client
@@ -32,7 +33,7 @@ _REPORTS = 3
 
 
 class ZoneAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`force` lets a plan touch more than 30% of the records, or delete a name's last answer; `adopt` takes over
+    """`force` lets a plan touch more than 30% of the records, or delete a name's last answer. `adopt` takes over
     records at the hostname that somebody else made."""
 
     force: bool = False
@@ -40,14 +41,14 @@ class ZoneAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RegionAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`region`; `reason` for the journal."""
+    """`region`. `reason` for the journal."""
 
     region: str
     reason: str = "by hand"
 
 
 def zone(site: RegionContext, request: Request) -> ZoneObservation:
-    """What is wanted, and all that the hosted zone and the account's health checks hold."""
+    """The wanted state, and the whole content of the hosted zone and of the account's health checks."""
     try:
         wanted = build.wanted(site.fleet, site.stage)
     except build.RoutingError as error:
@@ -80,7 +81,7 @@ def fleet(site: RegionContext, request: Request) -> FleetObservation:
 
 
 def references_of(owner: str, wanted: checks.Checks) -> dict[str, str]:
-    """The caller reference of each wanted check: whose it is, its name, and a hash of all that it depends on.
+    """The caller reference of each wanted check, from its owner, its name, and a hash of its inputs.
 
     So a check that is to be another gets made anew and settles, and the old one goes when no record has it any more.
     """
@@ -158,7 +159,7 @@ def _mark(site: RegionContext, name: str) -> tuple[EvacuationFlag | None, bool]:
 
 
 def answers(routing: Routing, entrance: Endpoint) -> bool:
-    """Whether the entrance answers as Route 53's check wants it: TCP connects, or HTTP says 2xx or 3xx."""
+    """Whether the endpoint answers as Route 53's check requires. TCP connects, or HTTP gives 2xx or 3xx."""
     host = entrance.load_balancer or entrance.addresses[0]
     try:
         return _connects(host, routing.port) if routing.check == "tcp" else _good(routing, host)

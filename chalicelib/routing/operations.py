@@ -1,7 +1,7 @@
-"""The operations of routing: each joins what is seen, what is decided and what is done.
+"""The operations of routing. Each joins an observation, a decision and its actions.
 
-`plan` and `apply` are one decision: by hand both only plan without `{"apply": true}`. Evacuate, restore and hold touch
-nothing but S3 and the regions' entrances, so they work while Route 53's own API is away.
+`plan` and `apply` are one decision. A manual run of both only plans without `{"apply": true}`. Evacuate, restore and
+hold touch nothing but S3 and the regions' endpoints, so they work while Route 53's own API is away.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""What routing's operations see of the world, as frozen values."""
+"""The observations of routing's operations, as frozen values."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from chalicelib.routing.records.spec import Record
 
 
 class CheckObservation(msgspec.Struct, frozen=True):
-    """A health check of ours in Route 53; `settled` when enough of Route 53's checkers have reported on it."""
+    """A health check of ours in Route 53. `settled` when enough of Route 53's checkers have reported on it."""
 
     id: str
     name: str
@@ -19,9 +19,9 @@ class CheckObservation(msgspec.Struct, frozen=True):
 
 
 class BucketObservation(msgspec.Struct, frozen=True):
-    """The bucket `name` of `region` for marks: `open` to health checkers, `closed`, `missing`, another owner's
-    (`foreign`), with a policy of somebody's own that does not let them in (`own policy`), or not known since its
-    region does not answer (`away`)."""
+    """The bucket `name` of `region` for flags. It is `open` to health checkers, `closed` or `missing`. It may also be
+    another owner's (`foreign`), have a policy of its own that keeps checkers out (`own policy`), or be unknown since
+    its region does not answer (`away`)."""
 
     region: str
     name: str
@@ -29,11 +29,11 @@ class BucketObservation(msgspec.Struct, frozen=True):
 
 
 class ZoneObservation(msgspec.Struct, frozen=True):
-    """What is wanted and what is there. `there` is the whole hosted zone, everybody's records.
+    """The wanted and the existing state of a zone. `there` is the whole hosted zone, everybody's records.
 
-    `references` has the caller reference that each wanted check would have: it changes with the check's config.
-    `verdicts` has the id of each check that the records carry and routing does not make: the parents of the regions'
-    health checks; it is empty for one that is not there yet.
+    `references` has the caller reference of each wanted check, which changes with the check's config. `verdicts` has
+    the id of each check that the records carry and routing does not make. These are the calculated checks of the
+    regions. The id is empty for one that does not exist yet.
     """
 
     hostname: str
@@ -51,7 +51,7 @@ class ZoneObservation(msgspec.Struct, frozen=True):
 
 
 class EvacuationFlag(msgspec.Struct, frozen=True):
-    """The S3 object that keeps users away from a region: who put it, by `hand` or by the `hold` after a failure."""
+    """The S3 object that keeps users away from a region, set by `hand` or by the `hold` after a failure."""
 
     by: str
     reason: str
@@ -59,10 +59,10 @@ class EvacuationFlag(msgspec.Struct, frozen=True):
 
 
 class RegionObservation(msgspec.Struct, frozen=True):
-    """A region as seen from here: whether its entrance answers, and the mark that evacuates it.
+    """A region as seen from here, with its endpoint's health and the flag that evacuates it.
 
-    `bad` counts the looks in a row at which it did not answer before this one, `good` is when it began to answer (epoch
-    seconds, 0: it does not). `readable` is false if nothing is known of its mark.
+    `bad` counts the failures in a row before this observation. `good` is the time of its first answer since (epoch
+    seconds, 0 without an answer). `readable` is false if nothing is known of its mark.
     """
 
     name: str
@@ -79,7 +79,7 @@ class RegionObservation(msgspec.Struct, frozen=True):
 
 
 class FleetObservation(msgspec.Struct, frozen=True):
-    """All regions; `mine` are those whose mark this region keeps, `asked` the one that an operation is about."""
+    """All regions. `mine` are those whose mark this region keeps, `asked` the one that an operation is about."""
 
     regions: Sequence[RegionObservation]
     hold: int

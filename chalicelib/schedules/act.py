@@ -41,7 +41,7 @@ def schedule_reconcile(site: RegionContext, request: Request, actions: Sequence[
 
 
 def record(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
-    """Writes down which jobs were due at a minute; whoever was first is right."""
+    """Writes down which jobs were due at a minute. The first writer is right."""
     results = []
     for action in actions:
         facts = dict(action.details)
@@ -52,7 +52,7 @@ def record(site: RegionContext, request: Request, actions: Sequence[Action]) -> 
 
 
 def enqueue(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
-    """Sends one errand for each slot; the claim sees to it that more than one does no harm."""
+    """Sends one run request for each slot. The claim sees to it that more than one does no harm."""
     site.queues["schedule-runs"].send([
         Message(_json(RunRequest(action.target, facts["slot"], facts["minute"], facts["why"])), facts["delay"])
         for action in actions for facts in (action.details,)])
@@ -65,7 +65,8 @@ def skip(site: RegionContext, request: Request, actions: Sequence[Action]) -> Se
 
 
 def alert(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
-    """Tells people, once for each `once` key: at least once if a region dies between telling and noting it."""
+    """Sends an alert once for each `once` key. It goes out at least once if a region dies between the alert and its
+    record."""
     return [_alert(site, request, action) for action in actions]
 
 
@@ -87,7 +88,7 @@ def resume(site: RegionContext, request: Request, actions: Sequence[Action]) -> 
 
 
 def prune(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
-    """Deletes what has outlived its ttl: a strongly consistent global table does not do it by itself."""
+    """Deletes items whose ttl has passed, because a strongly consistent global table does not delete them by itself."""
     gone, until = 0, site.clock() + _PRUNE_SECONDS
     for action in actions:
         for item in site.shared_store.scan_expired(request.now, action.details["part"], action.details["parts"]):

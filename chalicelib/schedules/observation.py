@@ -1,4 +1,5 @@
-"""What the tick, the sweep and the worker see, as frozen values: made by `observe`, judged by `decide`."""
+"""The observations of the tick, the reconcile and the worker, as frozen values. `observe` makes them, `decide` reads
+them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +10,7 @@ from chalicelib.schedules.state import Lock, MinuteRecord, Run, RunReason, RunRe
 
 
 class DueRun(msgspec.Struct, frozen=True):
-    """A job and the slot for which it is to run once; `moved` when the clock skipped its own minute."""
+    """A job and the slot for which it is to run once. `moved` when the clock skipped its own minute."""
 
     job: Job
     slot: str
@@ -19,7 +20,8 @@ class DueRun(msgspec.Struct, frozen=True):
 
 
 class TickObservation(msgspec.Struct, frozen=True):
-    """What the tick sees: `slots` due now, `backlog` to catch up, and how many of the gap's slots are `lost`.
+    """The observation of the tick, with `slots` due now, `backlog` to catch up, and the number of the gap's slots that
+    are `lost`.
 
     `never` names, on the first tick of a release, its jobs that will never run.
     """
@@ -37,7 +39,7 @@ class TickObservation(msgspec.Struct, frozen=True):
 
 
 class ReconcileObservation(msgspec.Struct, frozen=True):
-    """What the sweep sees: `record` as somebody wrote it or as it is to be written (`recorded` tells which).
+    """The observation of the reconcile, with `record` as stored or as it is to be stored (`recorded` tells which).
 
     `doubtful` are slots of a gap that are not caught up here, but may have been started by a standby until `judged`
     (epoch seconds).
@@ -59,7 +61,7 @@ class ReconcileObservation(msgspec.Struct, frozen=True):
 
 
 class WorkObservation(msgspec.Struct, frozen=True):
-    """What the worker sees of one errand; `due` tells whether this release's timetable has it."""
+    """The observation of the worker about one run request. `due` tells whether this release's timetable has it."""
 
     errand: RunRequest
     job: Job | None

@@ -1,4 +1,5 @@
-"""What the schedules' operations see: this release's timetable, and what the ledger says about its jobs."""
+"""The observations of the schedules' operations, which are this release's timetable and the stored records of its jobs.
+"""
 
 from collections.abc import Iterable, Sequence
 
@@ -30,7 +31,7 @@ _PAUSES = 1000
 
 
 def tick(site: RegionContext, request: Request) -> TickObservation:
-    """A standby reads nothing: it only sends itself a reminder."""
+    """A standby reads nothing and only sends itself a reminder."""
     minute, patience = request.now // 60, site.fleet.schedules.patience
     if site.rank:
         return TickObservation(minute, site.region, site.rank, patience, MinuteRecord("", "", site.region, minute), ())
@@ -62,7 +63,7 @@ def sweep(site: RegionContext, request: Request) -> ReconcileObservation:
 
 
 def work(site: RegionContext, request: Request) -> WorkObservation:
-    """The errand's job in this release, its run, and whether it may run now."""
+    """The run request's job in this release, its run, and whether it may run now."""
     errand: RunRequest = request.parameters
     book = release.book(site.root)
     number = book.find(errand.job)
@@ -107,7 +108,7 @@ def paused_jobs(site: RegionContext) -> frozenset[str]:
 
 
 def _held(site: RegionContext, job: str, item: Item) -> Lock | None:
-    """The lock, if it counts: the run of its slot has not ended."""
+    """The lock, if it counts, which is while the run of its slot has not ended."""
     lock = msgspec.convert(item.body, Lock)
     run = site.shared_store.get(*run_key(job, lock.slot))
     return None if run and msgspec.convert(run.body, Run).final else lock
@@ -119,7 +120,7 @@ def _is_due(site: RegionContext, number: int, errand: RunRequest) -> bool:
 
 
 def _never(site: RegionContext, minute: int, last: MinuteRecord | None) -> list[str]:
-    """On the first minute of a release: its jobs that will never run."""
+    """On the first minute of a release, its jobs that will never run."""
     if last and last.timetable == release.timetable(site.root).digest:
         return []
     book = release.book(site.root)
@@ -142,5 +143,5 @@ def _backlog(site: RegionContext, record: MinuteRecord, minute: int) -> Backlog:
 
 
 def _turns(site: RegionContext) -> int:
-    """Minutes until the last standby has had its turn: its patience, and up to a minute for its work."""
+    """Minutes until the last standby has acted, which are its takeover delay and up to a minute for its work."""
     return (len(site.fleet.regions) - 1) * site.fleet.schedules.patience // 60 + 1

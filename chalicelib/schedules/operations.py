@@ -1,4 +1,4 @@
-"""The operations of schedules: each joins what is seen, what is decided and what is done."""
+"""The operations of schedules. Each joins an observation, a decision and its actions."""
 
 from typing import Any
 
@@ -62,7 +62,8 @@ def _run(saw: queries.JobSeen, request: Request) -> Plan:
 
 
 def _prune(saw: queries.PruneSeen, request: Request) -> Plan:
-    """Each hour a 24th of the table, each day another region: an item is looked at once a day. By hand: all of it."""
+    """Each hour a 24th of the table, each day another region, so that each item gets a look once a day. A manual run
+    covers all of it."""
     if request.trigger == "schedule" and request.now // 86_400 % saw.regions != saw.rank:
         return Plan(notes=("today another region prunes",))
     parts = 24 if request.trigger == "schedule" else 1

@@ -1,4 +1,5 @@
-"""What the reading operations and those by hand see: one job's story, all jobs at a glance, a job to act on."""
+"""The observations of the queries and manual operations, which are one job's history, all jobs at a glance, and a job
+to act on."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -21,28 +22,28 @@ _RUNS, _PAGE, _LAST = 6000, 200, 3
 
 
 class WhyAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`job` by name, or by `file:line`; `time` in ISO 8601 (with no offset: UTC)."""
+    """`job` by name, or by `file:line`. `time` in ISO 8601, by default in UTC."""
 
     job: str
     time: str
 
 
 class StatusAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`job`: part of the names to show (empty: all); `limit`: how many jobs at most."""
+    """`job` is a part of the names to show (empty shows all), and `limit` the largest number of jobs."""
 
     job: str = ""
     limit: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 500
 
 
 class JobAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`job` by name, or by `file:line`; `reason` for the journal."""
+    """`job` by name, or by `file:line`. `reason` for the journal."""
 
     job: str
     reason: str = "by hand"
 
 
 class WhySeen(msgspec.Struct, frozen=True):
-    """A job, the minute asked about, what the ledger knows of both, and what the run printed, if it ran here."""
+    """A job, the minute asked about, what the store knows of both, and what the run printed, if it ran here."""
 
     job: Job
     minute: int
@@ -91,7 +92,7 @@ def why(site: RegionContext, request: Request) -> WhySeen:
 
 
 def status(site: RegionContext, request: Request) -> StatusSeen:
-    """Each job with its last run, outcome and next fire; and the last minute that a region started."""
+    """Each job with its last run, outcome and next fire. And the last minute that a region started."""
     asked: StatusAsked = request.parameters
     book, paused = release.book(site.root), paused_jobs(site)
     jobs = [job for job in (book[number] for number in range(len(book))) if asked.job in job.name]
@@ -112,7 +113,7 @@ def job(site: RegionContext, request: Request) -> JobSeen:
 
 
 def find(site: RegionContext, name: str) -> Job:
-    """The job of that name, or at that `file:line`; `Refused` tells of similar ones."""
+    """The job of that name, or at that `file:line`. `Refused` tells of similar ones."""
     book = release.book(site.root)
     number = book.find(name)
     if number is not None:
@@ -140,7 +141,7 @@ def _glance(site: RegionContext, job: Job, paused: bool, now: int) -> dict[str, 
 
 
 def _output(site: RegionContext, job: Job, minute: int, runs: Sequence[Run]) -> str:
-    """What the last attempt of the minute's runs printed, as far as it is kept here."""
+    """The stored output of the last attempt of the minute's runs."""
     for run in runs:
         if run.minute == minute and run.region == site.region:
             kept = site.local_store.query(f"output#{job.name}", limit=1, after=f"{run.slot}#", before=f"{run.slot}$")
@@ -149,7 +150,7 @@ def _output(site: RegionContext, job: Job, minute: int, runs: Sequence[Run]) -> 
 
 
 def _record(site: RegionContext, minute: int) -> tuple[MinuteRecord | None, int | None]:
-    """The minute's own record; or, if it lies in a gap, the minute at which the gap ended."""
+    """The minute's own record. Or, if it lies in a gap, the minute at which the gap ended."""
     pk, sk = minute_key(minute)
     item = site.shared_store.get(pk, sk)
     if item:

@@ -1,4 +1,4 @@
-"""The compiled schedules of this release: read once a process from the files that the package carries."""
+"""The compiled schedules of this release, read once a process from the files of the package."""
 
 from functools import cache
 from pathlib import Path
@@ -9,11 +9,11 @@ from chalicelib.crontab.timetable import Timetable
 
 @cache
 def timetable(root: Path) -> Timetable:
-    """When each job of the release below `root` is due."""
+    """The jobs of the release below `root`."""
     return Timetable.load((root / "timetable.bin").read_bytes())
 
 
 @cache
 def book(root: Path) -> JobFile:
-    """What each job of the release below `root` is."""
+    """The jobs of the release below `root`."""
     return JobFile.load((root / "jobs.bin").read_bytes())

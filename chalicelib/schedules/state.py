@@ -1,8 +1,9 @@
-"""What the ledger remembers of schedules, as typed values, and the keys under which it does.
+"""The stored records of schedules, as typed values, and their keys.
 
-In the coordination table: `minutes`/`<minute>` says that a region started the jobs of that minute; `run#<job>`/`<slot>`
-is the claim and the story of one run; `lock`/`<job>` holds off overlapping runs; `paused`/`<job>` pauses a job;
-`told`/`<key>` marks an alert that has gone out. In the regional table: `output#<job>`/`<slot>` is what a run printed.
+The coordination table has five kinds of items. `minutes`/`<minute>` says that a region started the jobs of that minute.
+`run#<job>`/`<slot>` is the claim and the history of one run. `lock`/`<job>` blocks overlapping runs. `paused`/`<job>`
+pauses a job. `told`/`<key>` marks an alert that has gone out. The regional table has the output of a run under
+`output#<job>`/`<slot>`.
 """
 
 import hashlib
@@ -29,7 +30,7 @@ Epoch = Annotated[int, msgspec.Meta(ge=0, lt=3_700_000_000)]
 
 
 class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The message on queue `schedule-runs`: do job `job` for `slot`, which fell due at `minute` (UTC, epoch minutes).
+    """The message on queue `schedule-runs` to run job `job` for `slot`, which was due at `minute` (UTC, epoch minutes).
 
     `handle` names work under way elsewhere (an ECS task, an SSM command) that is to be looked at again.
     """
@@ -42,17 +43,18 @@ class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ReconcileRequest(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The message on queue `schedule-reconciles`: see to it that all that fell due at `minute` gets settled."""
+    """The message on queue `schedule-reconciles` to settle all runs that were due at `minute`."""
 
     minute: Epoch
     attempt: Annotated[int, msgspec.Meta(ge=0, le=99)] = 0
 
 
 class MinuteRecord(msgspec.Struct, frozen=True):
-    """That `region` started what was due at a minute: `due` is the bitmap (hex) in the timetable with that digest.
+    """The record that `region` started the due jobs of a minute. `due` is the bitmap (hex) in the timetable with that
+    digest.
 
     `since` is the first of the minutes before this one that no region had started, or the minute itself. `marks` are
-    those of the jobs that were due, one after the other: another release tells by them which of its jobs are meant.
+    those of the due jobs, in order. They tell another release which of its jobs they are.
     """
 
     timetable: str
@@ -69,7 +71,7 @@ class MinuteRecord(msgspec.Struct, frozen=True):
 
 
 class Run(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One run of a job for a slot. Times are epoch seconds of the worker's clock; `owner` marks one attempt."""
+    """One run of a job for a slot. Times are epoch seconds of the worker's clock. `owner` marks one attempt."""
 
     job: str
     slot: str
@@ -98,9 +100,9 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Lock(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Who may run a job that must not overlap, until when, and which slot waits for its end.
+    """The holder of the right to run a job that must not overlap, with its end, and the slot that waits for it.
 
-    It counts only while the run of its slot is open: a run that has ended needs nobody to free its lock.
+    It counts only while the run of its slot is open, so nobody has to free the lock of a run that has ended.
     """
 
     slot: str
@@ -128,12 +130,12 @@ def fingerprint(job: str) -> str:
 
 
 def minute_key(minute: int) -> tuple[str, str]:
-    """Key of a minute's record; sorts by time until the year 20000."""
+    """Key of a minute's record. Sorts by time until the year 20000."""
     return "minutes", f"{minute:010d}"
 
 
 def run_key(job: str, slot: str) -> tuple[str, str]:
-    """Key of the run of `job` for `slot`: the claim of exactly one worker."""
+    """The key of the run of `job` for `slot`, which is the claim of exactly one worker."""
     return f"run#{job}", slot
 
 

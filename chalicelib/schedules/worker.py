@@ -1,7 +1,7 @@
-"""The worker's acts: claim a slot, run its command, and write down how it ended.
+"""The worker's actions, which claim a slot, run its command, and record its end.
 
-The order is what makes a run happen once: the lock (for jobs that must not overlap), then the claim, then the command.
-Whoever fails to write a claim does not run; whoever was superseded cannot write an end.
+The order makes a run happen once. The lock (for jobs that must not overlap) comes first, then the claim, then the
+command. A worker that fails to write a claim does not run. A superseded worker cannot write an end.
 """
 
 import uuid
@@ -38,11 +38,11 @@ class Executor(msgspec.Struct, frozen=True):
         return [self._start(site, request, errand, job, attempt) for errand, job, attempt in _errands(site, actions)]
 
     def look(self, site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
-        """See how a distant command is doing; end it when its time is over."""
+        """See how a distant command is doing. End it when its time is over."""
         return [self._look(site, request, errand, job) for errand, job, _ in _errands(site, actions)]
 
     def interrupt(self, site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
-        """Give up a run whose worker went silent: it may have done its work, so it is not done again."""
+        """Gives up a run whose worker went silent. It may have done its work, so it does not run again."""
         results = []
         for action, (errand, job, _) in zip(actions, _errands(site, actions), strict=True):
             item = site.shared_store.get(*run_key(job.name, errand.slot))
@@ -51,7 +51,7 @@ class Executor(msgspec.Struct, frozen=True):
         return results
 
     def wait(self, site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
-        """Put a slot behind the run that is going on; at most one waits."""
+        """Put a slot behind the run that is going on. At most one waits."""
         return [_wait(site, request, errand, job) for errand, job, _ in _errands(site, actions)]
 
     def _start(self, site: RegionContext, request: Request, errand: RunRequest, job: Job, attempt: int) -> str:
@@ -68,7 +68,8 @@ class Executor(msgspec.Struct, frozen=True):
         return _settle(site, job, item, result.state, result)
 
     def _run(self, site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
-        """What the runner says; whatever it raises is the run's own failure, told at once and not when a lease ends."""
+        """The result of the runner. Any exception is the run's own failure, and goes out at once and not at the end of
+        a lease."""
         job = attempt.job
         try:
             return self.runners().all[job.policy.on].start(site, attempt)
@@ -108,7 +109,7 @@ def _errands(site: RegionContext, actions: Sequence[Action]) -> list[tuple[RunRe
 
 
 def _lock(site: RegionContext, job: Job, errand: RunRequest, owner: str) -> Item:
-    """The job's lock in our hands; `Later` when somebody else took it first."""
+    """The job's lock in our hands. `Later` when somebody else took it first."""
     lock = Lock(errand.slot, errand.minute, owner, _lease(site, job))
     there = site.shared_store.get(*lock_key(job.name))
     if there is None:
@@ -170,7 +171,7 @@ def _displaced(site: RegionContext, job: Job, lock: Item | None) -> bool:
 
 
 def _settle(site: RegionContext, job: Job, item: Item, state: str, result: Result) -> str:
-    """Writes the end of a run, or of an attempt that will be followed by another; then output, lock and notice."""
+    """Writes the end of a run, or of an attempt that will be followed by another. Then output, lock and notice."""
     run, now = _run(item), site.clock()
     again = state in ("failed", "timed-out") and run.attempt <= job.policy.retries
     delay = retry_delay(run.attempt)
@@ -208,7 +209,7 @@ def _keep_output(site: RegionContext, job: Job, run: Run, result: Result) -> Non
 
 
 def _unlock(site: RegionContext, job: Job, run: Run) -> None:
-    """Frees the job's lock and calls the slot that waits for it; tries again while others change the lock."""
+    """Frees the job's lock and calls the slot that waits for it. Tries again while others change the lock."""
     if job.policy.overlap == "allow":
         return
     while (item := site.shared_store.get(*lock_key(job.name))) is not None:

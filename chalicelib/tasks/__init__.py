@@ -1,4 +1,4 @@
-"""Background tasks: declare with `@task`, send with `send`; `current()` tells a task about its own run."""
+"""Background tasks. `@task` declares one, `send` sends it, and `current()` tells a task about its own run."""
 
 from chalicelib.tasks.client import Call, SendError, send, send_many
 from chalicelib.tasks.execution import Refused, current

@@ -1,7 +1,7 @@
-"""What is done to messages: put them back, bury them, bring them back to life.
+"""The actions on messages, which return them, move them to the dead letters, and redrive them.
 
 Bringing back is sending anew and deleting after, not SQS's StartMessageMoveTask, which can only move whole queues. If
-it is cut off between the two, a message is there twice: give tasks that must not run twice a key.
+it stops between the two, a message exists twice, so give a key to tasks that must not run twice.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,9 +19,9 @@ _LONGEST_ERROR = 2000
 def move_to_dlq(
     sqs: Sqs, place: QueueConfig, record: Mapping[str, Any], reason: str, why: str, account: Mapping[str, str]
 ) -> None:
-    """Copy `record` to the dead letters with the reason as message attributes; `Unreachable` if that did not work.
+    """Copy `record` to the dead letters with the reason as message attributes. `Unreachable` if that did not work.
 
-    The body is kept whole: of what is said about it, as much is attached as the queue's size allows, `reason` first.
+    The body stays whole. The reason is attached as far as the queue's size allows, with `reason` first.
     """
     body = record["body"]
     said = {
@@ -43,18 +43,18 @@ def _redriven(record: Mapping[str, Any]) -> dict[str, str]:
 
 
 def change_visibility(sqs: Sqs, place: QueueConfig, times: Mapping[str, int]) -> Sequence[str]:
-    """Hide messages (receipt -> seconds) before they are given back; what could not be, in words.
+    """Hide messages (receipt -> seconds) before they are given back. The failures, in words.
 
-    One that could not be comes back all the same, only later: after the queue's own visibility time-out.
+    A message that fails here comes back all the same, only later, after the queue's own visibility time-out.
     """
     failed = sqs.change_visibility(place.url, times) if times else {}
     return [f"{place.name}: {why}" for why in failed.values()]
 
 
 def redrive(sqs: Sqs, known: QueueDirectory, actions: Sequence[Action], letters: list[QueuedMessage]) -> list[str]:
-    """Send the letters that `actions` name back to where they came from, and delete them here; what came of it.
+    """Send the letters that `actions` name back to where they came from, and delete them here. The result.
 
-    `letters` are all of one queue, held by the caller; those brought back are taken out of the list.
+    `letters` are all of one queue, held by the caller. Those brought back are taken out of the list.
     """
     by_id = {action.target: action for action in actions}
     chosen = [letter for letter in letters if letter.id in by_id and letter.origin]

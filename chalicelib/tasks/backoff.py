@@ -1,4 +1,4 @@
-"""How long a message waits: pure arithmetic, the same for the same message whoever computes it."""
+"""The waiting time of a message. Pure arithmetic, the same for the same message in every process."""
 
 import hashlib
 
@@ -9,7 +9,7 @@ _BUSY_LONGEST = 1800
 
 
 def retry(attempt: int, message: str) -> int:
-    """Seconds until the next try after `attempt` (from 1) failed: exponential, with full jitter.
+    """Seconds until the next try after `attempt` (from 1) failed, exponential with full jitter.
 
     Full jitter spreads the retries of a mass failure evenly over the whole span (1 s to 10 s x 2^(attempt - 1)), see
     "Exponential Backoff and Jitter" in the AWS Architecture Blog.
@@ -19,7 +19,7 @@ def retry(attempt: int, message: str) -> int:
 
 
 def busy(age: float, message: str, waits: int) -> int:
-    """Seconds until a message of that age (seconds) that found no free place looks again: about a tenth of its age.
+    """Seconds until a message of that age (seconds) that found no permit tries again, about a tenth of its age.
 
     So waiting adds little to the delay that there is anyway, and one stuck for days is not looked at each second.
     """

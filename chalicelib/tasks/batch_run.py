@@ -1,7 +1,7 @@
-"""Works off a batch of task messages: for each one, run it, give it back for later, or bury it.
+"""Works off a batch of task messages. Each one runs, returns for later, or goes to the dead letters.
 
-Powertools' BatchProcessor drives; `Worker` decides by decide.py and acts by act.py. Nothing of AWS is called for a
-message that succeeds at its first try, unless its task has a key or a limit on how many run at once.
+Powertools' BatchProcessor drives. `Worker` decides by decide.py and acts by act.py. A message that succeeds at its
+first try makes no call to AWS, unless its task has a key or a limit on concurrent runs.
 """
 
 import time
@@ -35,7 +35,7 @@ class ReturnToQueue(Exception):
 
 
 class Worker:
-    """What is the same for all batches of a process. `once` is called only for tasks with a key."""
+    """The parts that are the same for all batches of a process. `once` is called only for tasks with a key."""
 
     def __init__(
         self, registry: Registry, sqs: Sqs, table: Store, once: Callable[[], IdempotentRunner],
@@ -53,7 +53,7 @@ class Worker:
         return refusal(error)
 
     def work(self, batch: Batch, context: Any) -> dict[str, Any]:
-        """Work off `batch`; the answer is Lambda's `batchItemFailures`."""
+        """Work off `batch`. The answer is Lambda's `batchItemFailures`."""
         shift = BatchRun(self, batch.place, context)
         processor = self._fifo if batch.place.fifo else self._standard
         try:
@@ -80,7 +80,8 @@ class BatchRun:
         self._until = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - decide.RESERVE_SECONDS
 
     def handle(self, record: Any) -> None:
-        """One record: returns if it is settled (run, or buried), raises `GivenBack` if it must come again."""
+        """One record. It returns if the message is settled (run, or dead), and raises `GivenBack` if the message must
+        come again."""
         raw = record.raw_event
         try:
             self._one(raw)
@@ -117,7 +118,7 @@ class BatchRun:
         return dead is not None
 
     def _admitted(self, raw: dict[str, Any], task: Task) -> float:
-        """When the run must end (monotonic seconds); gives the record back if there is no time or no place for it."""
+        """When the run must end (monotonic seconds). Gives the record back if there is no time or no place for it."""
         now = time.monotonic()
         seconds = decide.time_allowed(task.timeout or self.place.timeout, self._until - now, self._first)
         if seconds is None:
@@ -175,9 +176,9 @@ class BatchRun:
         self._bury(raw, decide.not_callable(task, envelope.task, envelope.args, registry), _account(envelope, 0))
 
     def end(self, batch: Batch, returned: set[str]) -> None:
-        """After the last record: those that return are hidden for their time, and the batch's line is written.
+        """After the last record the returned messages get their visibility time-out, and the batch's line is written.
 
-        Nothing may fail here any more: an error would bring back the records that are done.
+        Nothing may fail here any more, because an error would bring back finished records.
         """
         for raw in batch.records if returned and self.place.fifo else ():
             if raw["messageId"] in returned and raw["receiptHandle"] not in self._back:

@@ -23,7 +23,7 @@ _LONGEST_DELAY = 900
 
 
 class SendError(Exception):
-    """A task could not be sent; the text says which and why. `lost` are the places in the list given to `send_many`."""
+    """A task could not be sent. The text says which and why. `lost` are the places in the list given to `send_many`."""
 
     def __init__(self, text: str, lost: Sequence[int] = ()) -> None:
         super().__init__(text)
@@ -33,8 +33,9 @@ class SendError(Exception):
 class Call(msgspec.Struct, frozen=True):
     """One call of a task, to be sent.
 
-    `delay`: a span up to 15m (SQS's limit; FIFO queues have none). `key`: work with an equal key is done once. `queue`:
-    another than the task's own. `group`: FIFO queues keep the order within one (default: the task's name).
+    `delay` is a span up to 15m (SQS's limit). FIFO queues have none. `key` identifies the work. Work with an equal key
+    runs once. `queue` is another queue than the task's own. `group` is the group within which FIFO queues keep the
+    order (default is the task's name).
     """
 
     task: str
@@ -54,11 +55,11 @@ class Sender:
         self._urls, self._sqs, self._registry = urls, sqs, registry
 
     def send(self, call: Call) -> str:
-        """The id under which the task travels; `SendError` if it was not sent."""
+        """The id under which the task travels. `SendError` if it was not sent."""
         return self.send_many([call])[0]
 
     def send_many(self, calls: Sequence[Call]) -> list[str]:
-        """The ids, in order. All calls are checked before any is sent; `SendError.lost` tells what SQS did not take."""
+        """The ids, in order. All calls are checked before any is sent. `SendError.lost` tells what SQS did not take."""
         wrapped = [self._wrap(number, call) for number, call in enumerate(calls)]
         lost: dict[int, str] = {}
         for url in dict.fromkeys(url for url, _, _ in wrapped):
@@ -103,7 +104,7 @@ def _options(number: int, call: Call, fifo: bool, id: str) -> dict[str, Any]:
 
 @cache
 def sender() -> Sender:
-    """The process's own: queues from LAMP_QUEUES, region from AWS_REGION."""
+    """The process's own sender, with queues from LAMP_QUEUES and the region from AWS_REGION."""
     return Sender(queues.urls(), SqsAdapter(os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION", "")))
 
 
@@ -111,12 +112,12 @@ def send(
     task: str, *, delay: str = "0s", key: str | None = None, queue: str = "", group: str = "", id: str = "",
     meta: Mapping[str, Any] | None = None, **args: Any,
 ) -> str:
-    """Send one task; all other keyword arguments are the task's. Returns its id; `SendError` says why not."""
+    """Send one task. All other keyword arguments are the task's. Returns its id. `SendError` says why not."""
     return _own().send(Call(task, args, delay, key, queue, group, id, meta or {}))
 
 
 def send_many(calls: Sequence[Call]) -> list[str]:
-    """Send many tasks, ten at a time; see `Sender.send_many`."""
+    """Send many tasks, ten at a time. See `Sender.send_many`."""
     return _own().send_many(calls)
 
 

@@ -1,7 +1,7 @@
-"""At most so many runs of a task at the same time, across invocations: a semaphore of leased places.
+"""The limit on concurrent runs of a task, across invocations, a semaphore of leased permits.
 
 Each place is an item of the regional table, taken by a conditional write. Its lease ends with the invocation that holds
-it, whatever becomes of that, so a Lambda that dies frees its place within 15 minutes and nothing ever needs renewing.
+it, even if that dies. So a dead Lambda frees its permit within 15 minutes, and nothing ever needs a renewal.
 """
 
 import zlib
@@ -15,7 +15,7 @@ _KEPT = 86_400
 
 
 class Permits:
-    """The place that one invocation holds: at most one, for the task that it runs."""
+    """The permit of one invocation, at most one, for the task that it runs."""
 
     def __init__(self, table: Store) -> None:
         self._table = table

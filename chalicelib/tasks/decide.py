@@ -1,6 +1,6 @@
-"""Whether a message runs, waits, or is dead, and which dead come back: plain functions, no AWS, no clock.
+"""Whether a message runs, waits, or is dead, and which dead letters come back. Plain functions, no AWS, no clock.
 
-Deferrals (no free place, no time left in this Lambda, the same key at work elsewhere) are not attempts: only a run is.
+Deferrals (no permit, no time left in this Lambda, the same key running elsewhere) are not attempts. Only a run is.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ Kind = Literal["malformed", "unknown-task", "wrong-arguments", "refused", "faile
 
 
 class Deferral(msgspec.Struct, frozen=True):
-    """The message goes back to its queue for `seconds`; `attempt` tells whether it had its try."""
+    """The message goes back to its queue for `seconds`. `attempt` tells whether it had its try."""
 
     seconds: int
     why: str
@@ -36,8 +36,8 @@ class DeadLetter(msgspec.Struct, frozen=True):
 
 
 class MessageFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which messages: of `queue` (empty: all dead letters), with this `id`, with `error` in their reason or error text,
-    of this `task`; at most `limit` of each queue are looked at (an answer of Lambda holds 6 MB)."""
+    """A filter of messages. They are of `queue` (empty means all dead letters), with this `id`, with `error` in their
+    reason or error text, of this `task`. At most `limit` of each queue count (an answer of Lambda holds 6 MB)."""
 
     queue: str = ""
     id: str = ""
@@ -47,13 +47,13 @@ class MessageFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Redrive(MessageFilter, frozen=True, forbid_unknown_fields=True):
-    """Which dead letters to bring back; nothing said: all."""
+    """Which dead letters to bring back. Nothing said: all."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1000
 
 
 class Message(msgspec.Struct, frozen=True):
-    """What counts about one message: `receives` by SQS's count, `waits` of them deferrals, `age` in seconds."""
+    """The counters of one message, with `receives` by SQS's count, `waits` of them deferrals, `age` in seconds."""
 
     id: str
     receives: int
@@ -67,14 +67,14 @@ class Message(msgspec.Struct, frozen=True):
 
 
 def not_callable(task: Task | None, name: str, args: dict[str, object], registry: Registry) -> DeadLetter:
-    """The reason why this call can never succeed: there is no such task, or it does not take these arguments."""
+    """The reason why this call can never succeed, because the task does not exist or does not take these arguments."""
     if task is None:
         return DeadLetter("unknown-task", registry.why_unknown(name))
     return DeadLetter("wrong-arguments", f"{task.argument_error(args)}; correct the sender or the task")
 
 
 def receives_exceeded(message: Message, retries: int) -> DeadLetter | None:
-    """A message that took more tries than it may have without ever failing: it killed the Lambda each time."""
+    """A message with more tries than allowed that never failed, because it killed the Lambda each time."""
     if message.attempt <= retries + 1:
         return None
     return DeadLetter(
@@ -85,7 +85,8 @@ def receives_exceeded(message: Message, retries: int) -> DeadLetter | None:
 
 
 def time_allowed(timeout: int, remaining: float, first: bool) -> float | None:
-    """Seconds that a run may take with `remaining` left in this invocation; `None`: give the message back untouched.
+    """Seconds that a run may take with `remaining` left in this invocation. `None` means to return the message
+    untouched.
 
     The first of an invocation runs in any case, so that a time-out longer than the Lambda's cannot keep it going round.
     """
@@ -95,7 +96,7 @@ def time_allowed(timeout: int, remaining: float, first: bool) -> float | None:
 
 
 def no_time() -> Deferral:
-    """Back at once, untouched: another invocation has the time that this one has not."""
+    """Back at once, untouched, because another invocation has the time that this one lacks."""
     return Deferral(0, "no time left in this invocation", attempt=False)
 
 
@@ -106,7 +107,7 @@ def at_concurrency_limit(message: Message, task: Task) -> Deferral:
 
 
 def same_key(message: Message) -> Deferral:
-    """The same piece of work is under way elsewhere; it may yet fail, so this one looks again."""
+    """The same piece of work is under way elsewhere. It may yet fail, so this one looks again."""
     seconds = backoff.busy(message.age, message.id, message.waits)
     return Deferral(seconds, "the same key is at work elsewhere", attempt=False)
 
@@ -123,7 +124,7 @@ def failed(message: Message, retries: int, kind: Kind, why: str) -> Deferral | D
 
 
 def status(depths: Sequence[QueueDepth]) -> Plan:
-    """The queues as a report; a note where somebody should look."""
+    """The queues as a report. A note where somebody should look."""
     dead = [depth for depth in depths if depth.dead_letters and depth.waiting]
     notes = tuple(f"{depth.name}: {depth.waiting} dead letters; see tasks.peek, then tasks.redrive" for depth in dead)
     return Plan(notes=notes, report={"queues": msgspec.to_builtins(depths)})
@@ -138,7 +139,8 @@ def peek(seen: QueueSample, wanted: MessageFilter) -> Plan:
 
 
 def redrive(seen: QueueSample, wanted: MessageFilter) -> Plan:
-    """One act for each dead letter that is `wanted`: back to the queue that it died in, its tries counted anew."""
+    """One action for each dead letter that is `wanted`. It goes back to its original queue, and its tries count anew.
+    """
     letters = seen.letters
     chosen = sorted((letter for letter in letters if matches(letter, wanted)), key=lambda one: (one.queue, one.id))
     lost = [letter for letter in chosen if not letter.origin]
@@ -153,7 +155,7 @@ def _more(seen: QueueSample) -> list[str]:
 
 
 def matches(letter: QueuedMessage, wanted: MessageFilter) -> bool:
-    """Whether `letter` is one of those `wanted`; upper and lower case are the same in error texts."""
+    """Whether `letter` is one of those `wanted`. Upper and lower case are the same in error texts."""
     text = f"{letter.reason} {letter.error}".lower()
     return ((not wanted.id or wanted.id in (letter.id, letter.original)) and wanted.error.lower() in text
             and (not wanted.task or wanted.task == letter.task))

@@ -1,7 +1,7 @@
 """How often a message was given back without a try.
 
-SQS counts how often it handed a message out; that is the number of tries plus the number of these. Noted on an item of
-the message's own in the regional table, only when it happens: one that succeeds at once costs no write.
+SQS counts how often it handed a message out. That is the number of tries plus the number of these. It is an item of the
+message's own in the regional table, written only if it happens. A message that succeeds at once costs no write.
 """
 
 from chalicelib.aws.store import Store
@@ -16,7 +16,8 @@ def count(table: Store, message: str) -> int:
 
 
 def add(table: Store, message: str, now: int) -> None:
-    """One more. A message is in one hand at a time, so a lost race means that SQS handed it out twice: no harm."""
+    """One more. Only one worker has a message at a time. A lost race means that SQS delivered it twice, which does no
+    harm."""
     item = table.get(_pk(message), "waits")
     if item is None:
         table.create(_pk(message), "waits", {"count": 1}, ttl=now + _KEPT)

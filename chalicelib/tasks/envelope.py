@@ -1,10 +1,11 @@
-"""The body of a task's message: plain JSON, so that PHP or anything else can send one.
+"""The body of a task's message, which is plain JSON, so that PHP or any other program can send one.
 
     {"task": "invoices.render", "args": {"customer": 7}}
 
-`task` names a function (`module.function` under tasks/), `args` are its keyword arguments. Optional: `id` (the sender's
-name for it, for the logs), `key` (work with an equal key is done once), `sent_at` (RFC 3339 with zone), `meta` (an
-object that travels along untouched). Any other field is refused: a misspelt `arg` must not run with no arguments.
+`task` names a function (`module.function` under tasks/), `args` are its keyword arguments. Optional fields are `id`
+(the sender's name for it, for the logs), `key` (work with an equal key runs once), `sent_at` (RFC 3339 with zone), and
+`meta` (an object that passes through unchanged). Any other field is an error, because a misspelt `arg` must not run
+with no arguments.
 """
 
 from datetime import datetime
@@ -18,7 +19,7 @@ RESERVED_BYTES = 4 * 1024
 
 
 class Malformed(Exception):
-    """The body is no envelope; the text says what is wrong and where."""
+    """The body is no envelope. The text says what is wrong and where."""
 
 
 class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -36,7 +37,7 @@ _decoder = msgspec.json.Decoder(Envelope)
 
 
 def decode(body: str) -> Envelope:
-    """The envelope in `body`; `Malformed` names the field that is wrong."""
+    """The envelope in `body`. `Malformed` names the field that is wrong."""
     try:
         return _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
@@ -44,7 +45,7 @@ def decode(body: str) -> Envelope:
 
 
 def encode(envelope: Envelope) -> str:
-    """The body that `decode` reads back; dates, decimals and UUIDs in `args` become text, as JSON has no word for them.
+    """The body that `decode` reads back. Dates, decimals and UUIDs in `args` become text, as JSON has no word for them.
 
     `Malformed` if an argument cannot be written, or if the body is longer than a queue takes.
     """

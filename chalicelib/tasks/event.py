@@ -1,4 +1,4 @@
-"""An SQS batch as Lambda gets it, checked; and the answer to one that is none."""
+"""An SQS batch as Lambda gets it, checked. And the answer to one that is none."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from chalicelib.tasks.queues import QueueConfig
 
 
 class Attributes(msgspec.Struct):
-    """What SQS counts about a message: text there, numbers here."""
+    """The counters of SQS for a message, which are text there and numbers here."""
 
     ApproximateReceiveCount: int
     SentTimestamp: int
@@ -26,7 +26,7 @@ class Record(msgspec.Struct):
 
 
 class BadEvent(Exception):
-    """The event is no batch of one of the task queues; the text says what is wrong."""
+    """The event is no batch of one of the task queues. The text says what is wrong."""
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -37,7 +37,7 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 def read(event: object, places: Mapping[str, QueueConfig]) -> Batch:
-    """The batch in `event`; `places` are the queues by the last part of their ARN."""
+    """The batch in `event`. `places` are the queues by the last part of their ARN."""
     raw = event.get("Records") if isinstance(event, dict) else None
     if not isinstance(raw, list) or not raw:
         raise BadEvent('tasks.work takes the batches of its queues, {"Records": [...]}; to start a task by hand, send '
@@ -59,7 +59,8 @@ def read(event: object, places: Mapping[str, QueueConfig]) -> Batch:
 def refusal(error: BadEvent) -> dict[str, Any]:
     """The answer to a bad event. The empty identifier makes SQS keep the whole batch, should there be one.
 
-    See "Implementing partial batch responses" in the Lambda developer guide: an answer without it would delete it.
+    See "Implementing partial batch responses" in the Lambda developer guide. An answer without it would delete the
+    message.
     """
     return {"operation": "tasks.work", "status": "refused", "message": str(error),
             "batchItemFailures": [{"itemIdentifier": ""}]}

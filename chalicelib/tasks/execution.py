@@ -1,4 +1,4 @@
-"""What a task can know about its own run, and the alarm that ends one which takes too long."""
+"""The facts that a task can read about its own run, and the alarm that ends one which takes too long."""
 
 import signal
 import threading
@@ -11,7 +11,7 @@ import msgspec
 
 
 class Refused(Exception):
-    """Raise it in a task when no retry can help: the message goes to the dead letters at once, with this text."""
+    """Raise it in a task when no retry can help. The message goes to the dead letters at once, with this text."""
 
 
 class TimedOut(Exception):
@@ -19,7 +19,7 @@ class TimedOut(Exception):
 
 
 class Run(msgspec.Struct, frozen=True):
-    """The run that is under way: `attempt` counts from 1; `meta` is the sender's."""
+    """The run in progress. `attempt` counts from 1, and `meta` is the sender's."""
 
     task: str
     id: str
@@ -41,7 +41,7 @@ _rings = 0.0
 
 
 def current() -> Run:
-    """The run that this code is part of; `LookupError` outside of a worker."""
+    """The run that this code is part of. `LookupError` outside of a worker."""
     if _facts is None:
         raise LookupError("no task is running here: current() works inside a task that a worker runs")
     find, record, envelope = _facts
@@ -56,7 +56,7 @@ def install() -> None:
 
 
 def limited(end: float, function: Callable[..., Any], args: Mapping[str, Any], facts: Facts) -> None:
-    """Call `function(**args)`; `TimedOut` if it is not back by `end` (monotonic seconds)."""
+    """Call `function(**args)`. `TimedOut` if it is not back by `end` (monotonic seconds)."""
     global _end, _facts
     _facts = facts
     try:

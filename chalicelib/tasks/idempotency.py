@@ -1,6 +1,6 @@
-"""Work with a key is done once: Powertools' idempotency in the regional table.
+"""Work with a key runs once, by Powertools' idempotency in the regional table.
 
-Its records lie beside the ledger's items (`pk` = `once#<task>#<0..f>`, `sk` = the hashed key, `ttl`), in a layout of
+Its records lie beside the store's items (`pk` = `once#<task>#<0..f>`, `sk` = the hashed key, `ttl`), in a layout of
 their own. Sixteen partitions a task, as one takes only 1,000 writes a second.
 """
 

@@ -1,5 +1,5 @@
-"""What can be known about the tasks before they are deployed. Pure: fleet file, declared tasks and the template's times
-in, findings out."""
+"""The checks of tasks before a deployment. It is pure. Fleet file, declared tasks and the template's times go in,
+diagnostics come out."""
 
 from collections.abc import Iterator, Mapping
 
@@ -21,9 +21,11 @@ RETENTION_SECONDS = 14 * 86_400
 def check(
     fleet: Fleet, registry: Registry, function: int = FUNCTION_SECONDS, visibility: Mapping[str, int] | None = None
 ) -> list[Diagnostic]:
-    """All findings, sorted. `function`: time-out of the Lambda `tasks_work`; `visibility`: of each queue; in seconds.
+    """All findings, sorted. `function` is the time-out of the Lambda `tasks_work`, and `visibility` that of each queue,
+    in seconds.
 
-    An error refuses the package: a task of an unknown queue, or that can never finish; a module that does not import.
+    An error refuses the package. Errors are a task of an unknown queue, one that can never finish, and a module that
+    does not import.
     """
     hidden = visibility or {queue.name: VISIBILITY_SECONDS for queue in fleet.queues}
     found = [*_modules(registry), *_visibility(fleet, hidden, function)]

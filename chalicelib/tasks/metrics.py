@@ -1,7 +1,7 @@
-"""What one batch came to: a line that is log and metric at once.
+"""The result of one batch, as one line that is log and metric at once.
 
 The line is in CloudWatch's embedded metric format, as Powertools' Metrics writes it. It is encoded here because this is
-the only thing written for every batch, and Powertools takes 33 us for it: two thirds of what its BatchProcessor takes
+the only line of every batch, and Powertools takes 33 us for it. That is two thirds of the time of its BatchProcessor
 for ten messages (`./lamp bench tasks`).
 """
 
@@ -26,7 +26,7 @@ class BatchMetrics:
         self.ids: dict[str, list[str]] = {name: [] for name in COUNTS}
 
     def line(self, now: float) -> str:
-        """The line, without its end; `now` in epoch seconds."""
+        """The line, without its end. `now` in epoch seconds."""
         ids = {name.lower(): ids for name, ids in self.ids.items() if ids}
         aws = {"Timestamp": int(now * 1000), "CloudWatchMetrics": _directive()}
         counts = {name: len(ids) for name, ids in self.ids.items()}

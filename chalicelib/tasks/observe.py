@@ -1,4 +1,4 @@
-"""What the queues look like: their depth and age, and what lies in them."""
+"""The state of the queues, with their depth, age and content."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +25,8 @@ def depths(sqs: Sqs, known: QueueDirectory, ages: Mapping[str, int]) -> list[Que
 
 
 def ages(region: str, urls: Mapping[str, str], now: int) -> dict[str, int]:
-    """Seconds since the oldest message of each queue was sent, by CloudWatch: it has them minutes late, or not at all.
+    """Seconds since the oldest message of each queue was sent, from CloudWatch, which has them minutes late, or not at
+    all.
 
     Looking at the messages themselves would be exact, but would count as a try.
     """
@@ -41,7 +42,7 @@ def ages(region: str, urls: Mapping[str, str], now: int) -> dict[str, int]:
 
 @contextmanager
 def held(sqs: Sqs, known: QueueDirectory, queue: str, most: int, until: float) -> Iterator[list[QueuedMessage]]:
-    """Up to `most` messages of `queue`, hidden from others; those still in the list at the end are put back.
+    """Up to `most` messages of `queue`, hidden from others. Those still in the list at the end are put back.
 
     Reading stops at `until` (monotonic seconds).
     """
@@ -59,7 +60,7 @@ def held(sqs: Sqs, known: QueueDirectory, queue: str, most: int, until: float) -
 
 
 def look(sqs: Sqs, known: QueueDirectory, queues: Sequence[str], most: int, until: float) -> QueueSample:
-    """Up to `most` messages of each of `queues`, oldest first; they stay where they are."""
+    """Up to `most` messages of each of `queues`, oldest first. They stay where they are."""
 
     def one(queue: str) -> tuple[list[QueuedMessage], bool]:
         with held(sqs, known, queue, most, until) as letters:

@@ -1,4 +1,4 @@
-"""tasks.status, tasks.peek, tasks.redrive: observe -> decide -> act. (tasks.work is worker.py: a task is no plan.)"""
+"""tasks.status, tasks.peek and tasks.redrive. (tasks.work is worker.py, because a task is no plan.)"""
 
 from collections.abc import Sequence
 from itertools import groupby

@@ -1,4 +1,4 @@
-"""The queues as tasks see them: which there are, and the few SQS calls made on them."""
+"""The queues of tasks, and the few SQS calls on them."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,11 +15,11 @@ _FORBIDDEN = {code: "\ufffd" for code in (*range(9), 11, 12, *range(14, 32), 0xF
 
 
 class QueueError(Exception):
-    """A queue is not known here; the text says which, and what to do."""
+    """A queue is not known here. The text says which, and what to do."""
 
 
 class QueueConfig(msgspec.Struct, frozen=True):
-    """One queue: its name in fleet.toml, its addresses, and what holds for tasks that do not say otherwise."""
+    """One queue, with its name in fleet.toml, its addresses, and the defaults of its tasks."""
 
     name: str
     url: str
@@ -31,35 +31,35 @@ class QueueConfig(msgspec.Struct, frozen=True):
 
 
 class QueueDirectory(msgspec.Struct, frozen=True):
-    """The queues of this region: name -> URL, and for each queue of dead letters the one that they come from."""
+    """The queues of this region as name -> URL, and for each dead-letter queue its original one."""
 
     urls: Mapping[str, str]
     origins: Mapping[str, str]
 
     def url(self, name: str) -> str:
-        """The URL of the queue `name`; `QueueError` if there is none."""
+        """The URL of the queue `name`. `QueueError` if there is none."""
         return url_of(name, self.urls)
 
     def source(self, raw: Mapping[str, Any]) -> str:
-        """The queue that SQS itself says it moved the message `raw` from; empty if it did not move it."""
+        """The queue that SQS itself says it moved the message `raw` from. Empty if it did not move it."""
         tail = str(raw.get("Attributes", {}).get("DeadLetterQueueSourceArn", "")).rpartition(":")[2]
         return next((name for name, url in self.urls.items() if tail and url.endswith(f"/{tail}")), "")
 
 
 class Sqs(Protocol):
-    """The calls. Each takes any number of entries; `Unreachable` and `ClientError` as in `cloud`."""
+    """The calls. Each takes any number of entries. `Unreachable` and `ClientError` as in `cloud`."""
 
     def send(self, url: str, entries: Sequence[dict[str, Any]]) -> dict[int, str]:
-        """Send; the answer says which entries (by place) were not taken, and why."""
+        """Send. The answer says which entries (by place) were not taken, and why."""
 
     def change_visibility(self, url: str, times: Mapping[str, int]) -> dict[str, str]:
-        """Hide received messages (receipt -> seconds); the answer says which could not be, and why."""
+        """Hide received messages (receipt -> seconds). The answer says which could not be, and why."""
 
     def receive(self, url: str, most: int, hidden: int) -> list[dict[str, Any]]:
         """Up to `most` (1 to 10) messages with all attributes, hidden from others for `hidden` seconds."""
 
     def delete(self, url: str, receipts: Sequence[str]) -> dict[str, str]:
-        """Delete received messages; the answer says which could not be, and why."""
+        """Delete received messages. The answer says which could not be, and why."""
 
     def attributes(self, url: str) -> dict[str, str]:
         """All attributes of the queue."""
@@ -111,7 +111,7 @@ class SqsAdapter:
 
 
 def urls(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Queue name -> URL, as LAMP_QUEUES (a JSON object) says; `QueueError` if it does not say so."""
+    """Queue name -> URL, as LAMP_QUEUES (a JSON object) says. `QueueError` if it does not say so."""
     text = (os.environ if environment is None else environment).get("LAMP_QUEUES", "")
     try:
         return msgspec.json.decode(text, type=dict[str, str])
@@ -121,7 +121,7 @@ def urls(environment: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def places(fleet: Fleet, known: Mapping[str, str]) -> dict[str, QueueConfig]:
-    """The queues that fleet.toml declares, by name; `QueueError` names one that has no URL."""
+    """The queues that fleet.toml declares, by name. `QueueError` names one that has no URL."""
     found = {}
     for queue in fleet.queues:
         dead = fleet.dead_letters(queue)
@@ -153,7 +153,7 @@ def chunks(things: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 
 
 def text_attributes(values: Mapping[str, str], room: int) -> dict[str, dict[str, str]]:
-    """`values` as SQS message attributes in at most `room` bytes: the last ones give way first.
+    """`values` as SQS message attributes in at most `room` bytes. The last ones give way first.
 
     SQS refuses empty values and most control characters (SendMessage, "Message").
     """

@@ -1,7 +1,7 @@
-"""Which functions are tasks: `@task(...)` notes them, `load` imports the modules of tasks/.
+"""The functions that are tasks. `@task(...)` registers them, and `load` imports the modules of tasks/.
 
-A task stays a plain function: calling it runs it here and now. Its name is `module.function`, the module as it lies
-under tasks/ (tasks/billing/pdf.py: `billing.pdf.render`).
+A task stays a plain function, and a call runs it here and now. Its name is `module.function`, with the module's path
+under tasks/ (tasks/billing/pdf.py gives `billing.pdf.render`).
 """
 
 import importlib
@@ -26,7 +26,7 @@ RESERVED = frozenset({"delay", "key", "queue", "group", "id", "meta"})
 
 
 class TaskError(Exception):
-    """A task is declared wrongly; the text names file, line and remedy."""
+    """A task is declared wrongly. The text names file, line and remedy."""
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -51,7 +51,7 @@ class Task(msgspec.Struct, frozen=True):
         return self.required <= names and (self.allowed is None or names <= self.allowed)
 
     def argument_error(self, args: Mapping[str, Any]) -> str:
-        """What is wrong with calling the task with `args`; empty if nothing is."""
+        """The fault of a call of the task with `args`. Empty if nothing is."""
         if missing := self.required - args.keys():
             return f"{self.name} needs the argument {', '.join(sorted(missing))} ({self.file}:{self.line})"
         if self.allowed is not None and (extra := args.keys() - self.allowed):
@@ -67,7 +67,7 @@ class Registry:
         self.broken: dict[str, str] = {}
 
     def add(self, found: Task) -> None:
-        """Take up a task; a second one of the same name elsewhere is a mistake."""
+        """Take up a task. A second one of the same name elsewhere is a mistake."""
         other = self.tasks.get(found.name)
         if other and other.file != found.file:
             raise TaskError(f"{found.file}:{found.line}: the task {found.name} is declared at {other.file}:{other.line}"
@@ -82,7 +82,7 @@ class Registry:
         return f"no task is called {name!r}; declare it with @task under tasks/, or correct the sender (known: {known})"
 
     def broken_module(self, name: str) -> str:
-        """The reason why the module of the task `name` could not be imported; empty if that is not the trouble."""
+        """The reason why the module of the task `name` could not be imported. Empty if that is not the trouble."""
         return self.broken.get(name.rpartition(".")[0], "")
 
 
@@ -104,9 +104,9 @@ def task(
 ) -> F | Callable[[F], F]:
     """Declare a function as a task. Time-outs are spans such as "2m".
 
-    `concurrency`: at most so many at the same time in a region. `key`: the name of the argument (or names, or a
-    function of the arguments) that tells one piece of work from another: done once, it is not done again for the span
-    `remember`. `retries` and `timeout` default to the queue's in fleet.toml. `TaskError` names what is wrong.
+    `concurrency` is the largest number of runs at the same time in a region. `key` is the name of the argument (or
+    names, or a function of the arguments) that identifies a piece of work. It runs once within the span `remember`.
+    `retries` and `timeout` default to the queue's in fleet.toml. `TaskError` names what is wrong.
     """
 
     def note(plain: F) -> F:

@@ -1,4 +1,4 @@
-"""What a reading of the queues shows, as plain values."""
+"""The content of the queues, as plain values."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -10,7 +10,8 @@ _SHOWN = 2000
 
 
 class QueueDepth(msgspec.Struct, frozen=True):
-    """One queue: messages waiting, at work, not yet due; age of the oldest in seconds (`None`: not measured yet)."""
+    """One queue, with its messages waiting, running, not yet due, and the age of the oldest in seconds (`None` is
+    unknown)."""
 
     name: str
     waiting: int
@@ -21,9 +22,9 @@ class QueueDepth(msgspec.Struct, frozen=True):
 
 
 class QueuedMessage(msgspec.Struct, frozen=True):
-    """One message as it lies in `queue`; `sent` in epoch seconds. `reason` to `original` only on dead letters.
+    """One message as it lies in `queue`. `sent` in epoch seconds. `reason` to `original` only on dead letters.
 
-    `origin` is the queue that it died in: the one that it goes back to.
+    `origin` is the queue in which it died, and to which it returns.
     """
 
     id: str
@@ -42,7 +43,7 @@ class QueuedMessage(msgspec.Struct, frozen=True):
     redriven: int = 0
 
     def summary(self) -> dict[str, Any]:
-        """The letter for people: without the receipt, the body cut at 2,000 characters."""
+        """The message for people, without the receipt, the body cut at 2,000 characters."""
         told = msgspec.to_builtins(self)
         told |= {"body": self.body[:_SHOWN], "bytes": len(self.body.encode()),
                  "sent": datetime.fromtimestamp(self.sent, UTC).isoformat().replace("+00:00", "Z")}
@@ -50,14 +51,15 @@ class QueuedMessage(msgspec.Struct, frozen=True):
 
 
 class QueueSample(msgspec.Struct, frozen=True):
-    """What was found, and the queues in which there may be more (`cut`)."""
+    """The found messages, and the queues that may have more (`cut`)."""
 
     letters: tuple[QueuedMessage, ...]
     cut: tuple[str, ...]
 
 
 def letter(queue: str, raw: Mapping[str, Any], origin: str = "") -> QueuedMessage:
-    """A message as SQS's `receive_message` returns it; `origin`: the queue whose dead letters these are, if one."""
+    """A message as SQS's `receive_message` returns it. `origin` is the original queue of these dead letters, if there
+    is one."""
     said = {name: value.get("StringValue", "") for name, value in raw.get("MessageAttributes", {}).items()}
     system = raw.get("Attributes", {})
     redriven = said.get("redriven", "")

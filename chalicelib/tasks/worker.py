@@ -1,4 +1,4 @@
-"""The Lambda `tasks_work`: an SQS batch in, `batchItemFailures` out."""
+"""The Lambda `tasks_work`. An SQS batch goes in, `batchItemFailures` comes out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def handle(event: object, context: Any) -> dict[str, Any]:
-    """Work off the batch `event`; anything else is refused in one sentence, and nothing of it is deleted."""
+    """Work off the batch `event`. Anything else is refused in one sentence, and nothing of it is deleted."""
     worker, places = _cold_start()
     try:
         return worker.work(batch.read(event, places), context)

@@ -1,1 +1,1 @@
-"""The SSH tunnels through which each region's replica reaches the master: probed, judged, and healed."""
+"""The SSH tunnels through which each region's replica reaches the primary, with their probes and repairs."""

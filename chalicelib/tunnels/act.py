@@ -1,6 +1,7 @@
-"""Carries out a round: remembered first, then each act once, each by its key and only while its round is the last.
+"""Carries out a round. The state is written first, then each action runs once, by its key and only while its round is
+the last.
 
-One act's failure never stops the next: what AWS refuses becomes a result in the journal and, once an hour, an alert.
+A failed action never stops the next. A denial by AWS becomes a result in the journal and, once an hour, an alert.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,7 +28,7 @@ _REFUSED = (client.ClientError, client.BotoCoreError)
 
 
 def claim_state(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
-    """Claims the round: the memory is replaced only if it is still the one that was seen, and seen recently."""
+    """Claims the round. The state is replaced only if it is still the one that was read, and read recently."""
     [action] = actions
     memory = action.details["memory"]
     if late := fences.is_stale(_standing(site, memory["at"])):
@@ -43,7 +44,7 @@ def _kept(site: RegionContext, version: int, memory: dict[str, Any]) -> bool:
 
 
 def drain(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
-    """Out of the balancer; the target group cuts the connections that there are."""
+    """Out of the balancer. The target group cuts the connections that there are."""
     return _each(site, actions, lambda settings, key, id: _elb(site, settings, "deregister_targets", id))
 
 
@@ -91,7 +92,7 @@ def replace(site: RegionContext, request: Request, actions: Sequence[Action]) ->
 
 
 def stop(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
-    """Where no group replaces it: stopped, to be started on other hardware."""
+    """Stops an instance that no group replaces, so that it starts on other hardware."""
     return _each(site, actions, lambda settings, key, id: _call(site, "ec2", "stop_instances", InstanceIds=[id]))
 
 
@@ -101,7 +102,7 @@ def start(site: RegionContext, request: Request, actions: Sequence[Action]) -> l
 
 
 def send_alert(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
-    """Tells people, and notes that it went out; what was not noted is told again by a later round."""
+    """Tells people, and notes that it went out. A later round sends an alert again that was not recorded."""
     results = []
     for action in actions:
         try:
@@ -112,7 +113,7 @@ def send_alert(site: RegionContext, request: Request, actions: Sequence[Action])
 
 
 def publish_report(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
-    """Other regions' healers learn what this one knows of the far side."""
+    """Other regions' controllers learn what this one knows of the primary's side."""
     [action] = actions
     try:
         if site.shared_store.create(PEER_REPORT_PK, site.region, action.details):
@@ -126,7 +127,7 @@ def publish_report(site: RegionContext, request: Request, actions: Sequence[Acti
 
 
 def manual(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
-    """What people asked for: the memory as it is now gets the act that was planned, and then it is done."""
+    """A manual change. The current state gets the planned action, and then the action runs."""
     [action] = actions
     item = site.local_store.get(*KEY)
     facts, settings = action.details, site.fleet.tunnels
@@ -154,7 +155,7 @@ def _each(site: RegionContext, actions: Sequence[Action], do: _Do) -> list[str]:
 
 
 def _one(site: RegionContext, action: Action, do: _Do) -> str:
-    """Looked at, claimed, looked at once more, done; its claim keeps what came of it."""
+    """Looked at, claimed, looked at once more, done. Its claim keeps what came of it."""
     try:
         # A round that came second has decided the same act, by the same key: its claim would keep the first from it.
         if left := _left(site, action.details["run_id"]):
@@ -198,7 +199,7 @@ def _note(site: RegionContext, claim: Item, more: dict[str, Any]) -> None:
 
 
 def _complained(site: RegionContext, action: Action, error: Exception) -> str:
-    """People hear once an hour of what AWS refuses; the journal has it each time, and whether they could be told."""
+    """People hear once an hour of what AWS refuses. The journal has it each time, and whether they could be told."""
     try:
         _complain(site, action, error)
     except client.AWS_ERRORS as silent:

@@ -1,7 +1,8 @@
-"""In the master's region: whether the database answers without any tunnel, told to the healers of all other regions.
+"""In the primary's region, whether the database answers without any tunnel, reported to the controllers of all other
+regions.
 
-They cannot tell a far side that is down from tunnels that are all broken. Another region's healer can, if it has
-tunnels that work; this one needs none.
+They cannot tell a primary's side that is down from tunnels that are all broken. Another region's controller can, if it
+has tunnels that work. This one needs none.
 """
 
 import asyncio
@@ -29,7 +30,7 @@ Ask = Callable[[], ProbeResult]
 
 
 def database(server: Server, version: str, parked: PendingProbes) -> ProbeResult:
-    """What a probe of the database says; its name is looked up each time, since an address may change hands."""
+    """The result of a probe of the database. Its name is looked up each time, since an address may change hands."""
     try:
         address = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)[0][4][0]
     except OSError as error:

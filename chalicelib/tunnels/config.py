@@ -1,4 +1,4 @@
-"""What fleet.toml says about tunnels, and what can be wrong with it."""
+"""The tunnels section of fleet.toml, and its checks."""
 
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
@@ -22,7 +22,7 @@ _FASTEST, _SLOWEST = 1, 20
 
 
 class Tunnels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The SSH tunnels of each region but the master's: `slots` endpoints behind a load balancer, and their healer.
+    """The SSH tunnels of each region but the primary's, `slots` endpoints behind a load balancer, and their controller.
 
     `group`, `target_group` and `document` are the shipped ones, called `<stack>-tunnels`, unless others are named.
     """
@@ -44,13 +44,13 @@ class Tunnels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hosts: Hosts | None = None
 
     def effective_primary(self, master: str) -> str:
-        """The region that the tunnels can be led to while `master` is where the master is: that one if there is a way,
-        else the one that fleet.toml names."""
+        """The region to which the tunnels can connect while `master` has the primary. It is that one if there is a
+        route, else the one of fleet.toml."""
         known = self.hosts.ways if self.hosts else ()
         return master if any(way.region == master for way in known) else self.master
 
     def needs_tunnels(self, region: str) -> bool:
-        """Whether `region` reaches the master through tunnels: all do but the master's own."""
+        """Whether `region` reaches the primary through tunnels, which all regions but the primary's own do."""
         return region != self.master
 
 

@@ -1,4 +1,4 @@
-"""What fleet.toml says about the shipped tunnel hosts: where they stand, and the gateway that they go through.
+"""The section of fleet.toml for the shipped tunnel hosts, with their regions and the gateway.
 
 A fleet without `[tunnels.hosts]` keeps instances of its own, which `[tunnels]` names, and none of this is made.
 """
@@ -31,7 +31,7 @@ _ARM = re.compile(r"(a1|[a-z]+\d+[a-z]*g[a-z]*)\.")
 
 
 class HostRegion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the tunnel hosts of one region stand, and who may use them. `gateway` is this region's way to it."""
+    """The tunnel hosts of one region, with their network and their clients. `gateway` is this region's way to it."""
 
     name: str
     vpc: Vpc
@@ -41,9 +41,9 @@ class HostRegion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PrimaryRoute(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The gateway of one `region` and the database behind it: where the tunnels lead while the master is there.
+    """The gateway of one `region` and the database behind it, the target of the tunnels while the primary is there.
 
-    `host_keys` are the gateway's public keys, as in its /etc/ssh/ssh_host_*_key.pub; no other gateway is talked to.
+    `host_keys` are the gateway's public keys, as in its /etc/ssh/ssh_host_*_key.pub. No other gateway is talked to.
     """
 
     region: str
@@ -56,15 +56,15 @@ class PrimaryRoute(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def alias(self) -> str:
-        """What the gateway's host keys are kept under: one gateway's key is not good for another."""
+        """The name of the gateway's host keys in known_hosts. One gateway's key is not valid for another."""
         return f"lamplighter-gateway-{self.region}"
 
 
 class Hosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The shipped tunnel hosts: a gateway in the master's region, the database behind it, a place in each other region.
+    """The shipped tunnel hosts, with a gateway in the primary's region, the database behind it, and the other regions.
 
-    `gateway` to `database_port` are as in `Way`, of the master's region; `ways` are those of regions that may become
-    the master's, to which the tunnels are pointed then.
+    `gateway` to `database_port` are as in `Way`, of the primary's region. `ways` are those of regions that may become
+    the primary's, to which the tunnels are pointed then.
     """
 
     gateway: Address
@@ -83,12 +83,12 @@ class Hosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return "arm64" if _ARM.match(self.instance) else "x86_64"
 
     def place(self, region: str) -> HostRegion | None:
-        """Where the hosts of `region` stand, if it has any."""
+        """The network of the hosts of `region`, if it has any."""
         return next((place for place in self.regions if place.name == region), None)
 
 
 def primary_routes(hosts: Hosts, master: str) -> tuple[PrimaryRoute, ...]:
-    """All of them, that of the master's region first."""
+    """All of them, that of the primary's region first."""
     own = PrimaryRoute(master, hosts.gateway, hosts.host_keys, hosts.database, hosts.gateway_port, hosts.gateway_user,
               hosts.database_port)
     return (own, *hosts.ways)
@@ -105,16 +105,16 @@ def known_hosts_parameter(stack: str) -> str:
 
 
 def primary_region_parameter(stack: str) -> str:
-    """The name of the parameter that tells a region's hosts in which region the master is now.
+    """The name of the parameter that tells a region's hosts in which region the primary is now.
 
-    The healer writes it (`point`); as deployed it says `LAUNCHED`: the master's region of fleet.toml, as a host was
-    launched with it.
+    The controller writes it (`point`). As deployed it says `LAUNCHED`, which means the primary's region of fleet.toml
+    at the launch of a host.
     """
     return f"/lamplighter/{stack}/tunnels/lead"
 
 
 def public_keys_parameter(stack: str, region: str = "") -> str:
-    """The name of the parameter, in the master's region, that holds a region's public keys; the folder without one."""
+    """The name of the parameter, in the primary's region, that holds a region's public keys. The folder without one."""
     return f"/lamplighter/{stack}/tunnels/public-keys/{region}".rstrip("/")
 
 
@@ -157,7 +157,7 @@ def _clients(number: int, place: HostRegion) -> Iterator[tuple[Path_, str]]:
 
 
 def _key_mistake(line: str) -> str:
-    """What is wrong with a public key; the comment at its end, if any, is free text on the same line."""
+    """The fault of a public key. The comment at its end, if any, is free text on the same line."""
     kind, _, rest = line.partition(" ")
     if kind not in _KEY_TYPES or not line.isprintable():
         return f"{line[:40]!r} is no public key of a host; copy /etc/ssh/ssh_host_ed25519_key.pub of the gateway"
@@ -172,7 +172,7 @@ def _key_mistake(line: str) -> str:
 
 
 def _fields(blob: bytes) -> Iterator[bytes]:
-    """The fields of a public key, its type first; none if the last one is cut off. RFC 4253, section 6.6."""
+    """The fields of a public key, its type first. None if the last one is cut off. RFC 4253, section 6.6."""
     found: list[bytes] = []
     while blob:
         size = int.from_bytes(blob[:4], "big")

@@ -1,4 +1,5 @@
-"""The Lambda `tunnels_heal`: by the clock a minute of rounds, by hand one plan. In the master's region, the canary."""
+"""The Lambda `tunnels_heal`. By schedule it runs a minute of rounds, manually one plan. In the primary's region, the
+peer report."""
 
 import asyncio
 import time
@@ -27,14 +28,14 @@ _PROBING = 0.6
 
 
 class Healer:
-    """The healer of one site. `parked` are the probes that hung endpoints owe an answer: they outlive a minute."""
+    """The controller of one site. `parked` are the unanswered probes of hung endpoints, which outlive a minute."""
 
     def __init__(self, here: RegionContext, parked: PendingProbes, wait: Callable[[float], None] = time.sleep) -> None:
         self.site, self.tunnels, self._parked, self._wait = here, here.fleet.tunnels, parked, wait
         self.operation = operations.heal(self.look)
 
     def look(self, endpoints: Sequence[Endpoint]) -> Mapping[str, ProbeResult]:
-        """The verdict of each endpoint, by instance id, within the better part of a round."""
+        """The result of each endpoint, by instance id, within the better part of a round."""
         if self.tunnels is None:
             return {}
         return asyncio.run(self._look(self.tunnels, endpoints))
@@ -48,7 +49,7 @@ class Healer:
         return {id: replace(verdict, connected_region=leads.get(id, "")) for id, verdict in verdicts.items()}
 
     def handle(self, event: object, id: str) -> dict[str, Any]:
-        """A scheduled event is a minute of rounds; anything else one plan, which `{"apply": true}` carries out."""
+        """A scheduled event is a minute of rounds. Anything else one plan, which `{"apply": true}` carries out."""
         if self.tunnels is None or not isinstance(event, dict) or "detail-type" not in event:
             return engine.run(self.operation, self.site, event, id)
         if self.tunnels.mode != "off" and self.tunnels.needs_tunnels(self.site.region):
@@ -85,5 +86,5 @@ def handle(event: object, context: Any) -> dict[str, Any]:
 
 
 def by_hand() -> tuple[Operation[Any], ...]:
-    """The other operations; what they probe they probe as the healer does."""
+    """The other operations. They probe in the same way as the controller."""
     return (operations.STATUS, *operations.by_hand(lambda endpoints: _here().look(endpoints)))

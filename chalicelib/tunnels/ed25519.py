@@ -38,7 +38,7 @@ def _times(scalar: int, point: Point) -> Point:
 
 
 def _sum(one: Point, other: Point) -> Point:
-    """Section 5.1.4; complete: it also doubles."""
+    """Section 5.1.4. Complete: it also doubles."""
     low = (one[1] - one[0]) * (other[1] - other[0]) % P
     high = (one[1] + one[0]) * (other[1] + other[0]) % P
     twist = 2 * D * one[3] * other[3] % P

@@ -1,7 +1,7 @@
-"""What a round sees: the instances of the group, what their balancer says of them, and what their probes say.
+"""The observation of a round, with the instances of the group, the balancer's view of them, and their probes.
 
-Canaries are only asked for when nothing answers: they are another region's word, read from the coordination table.
-What AWS refuses to show makes the round blind, with the remedy in words; what does not answer at all ends it.
+Peer reports are read only if nothing answers. They come from the coordination table. If AWS denies a read, the round is
+unobservable, with the remedy in words. If AWS does not answer at all, the round ends.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -40,11 +40,11 @@ _FAILED = frozenset({"Failed", "TimedOut", "Cancelled", "Delivery Timed Out", "E
 
 
 class Unobservable(Exception):
-    """AWS refuses to show what a round needs; the text says what to do."""
+    """AWS refuses to show what a round needs. The text says what to do."""
 
 
 def settings(site: RegionContext) -> Tunnels:
-    """The fleet's settings; refused where there are no tunnels."""
+    """The fleet's settings. Refused where there are no tunnels."""
     tunnels = site.fleet.tunnels
     if tunnels is None:
         raise Rejected("fleet.toml has no [tunnels]; add it, see docs/fleet.md")
@@ -66,7 +66,7 @@ def asked(site: RegionContext, request: Request, look: Look) -> TunnelObservatio
 
 
 def known(site: RegionContext, request: Request) -> TunnelObservation:
-    """What a report needs: the memory and AWS's view; nothing is probed."""
+    """The facts of a report, which are the state and AWS's view, without probes."""
     return _seen(site, lambda endpoints: {})
 
 
@@ -186,7 +186,7 @@ def _answer(site: RegionContext, service: str, method: str, **asked: Any) -> Any
 
 
 def _commands(site: RegionContext, memory: TunnelState) -> dict[str, Command]:
-    """What has become of the restarts under way."""
+    """The results of the restarts in progress."""
     keys = [(EFFECTS_PK, slot.command) for slot in memory.slots if slot.phase == "restarting"]
     found: dict[str, Command] = {}
     for item in site.local_store.get_many(keys) if keys else ():
@@ -214,7 +214,8 @@ def _ended(site: RegionContext, key: str, claim: Mapping[str, Any]) -> Command |
 
 
 class _Primary(NamedTuple):
-    """Where the tunnels are to lead (see `Seen`), whether the master there is fenced, and when that was `asked`."""
+    """The wanted region of the tunnels (see `Seen`), whether the primary there is fenced, and the time of that `asked`.
+    """
 
     lead: str
     fenced: str
@@ -222,8 +223,9 @@ class _Primary(NamedTuple):
 
 
 def _throne(site: RegionContext, tunnels: Tunnels, memory: TunnelState) -> _Primary:
-    """Who the master is, by the coordination table. Not asked each round, for one that is away would cost all of them,
-    unless there is nothing to lose: while the master is fenced. What cannot be learnt is as it was."""
+    """The primary in the coordination table. It is not read each round, because a table that is away would cost all of
+    them. While the primary is fenced there is nothing to lose, and each round reads it. Unknown facts stay as they
+    were."""
     now, own = site.clock(), tunnels.master if tunnels.hosts and tunnels.hosts.ways else ""
     if site.fleet.databases is None:
         return _Primary(own, "", memory.primary_checked_at)

@@ -1,4 +1,4 @@
-"""Where each tunnel host leads, by its own word: `GET /lead` at its health port. See agent/tunnel_health.py."""
+"""The connected region of each tunnel host, from `GET /lead` at its health port. See agent/tunnel_health.py."""
 
 import asyncio
 import re
@@ -10,7 +10,7 @@ _LONGEST = 4096
 
 
 async def connected_regions(addresses: Mapping[str, str], port: int, seconds: float) -> dict[str, str]:
-    """The region that each host leads to, by the key of its address; without those that do not say so in time."""
+    """The region that each host leads to, by the key of its address. Without those that do not say so in time."""
     found = await asyncio.gather(*(_asked(address, port, seconds) for address in addresses.values()))
     return {id: region for id, region in zip(addresses, found, strict=True) if region}
 

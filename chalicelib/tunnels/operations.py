@@ -1,6 +1,6 @@
-"""tunnels.heal (a round), tunnels.status, and by hand tunnels.drain, undrain and replace: observe -> decide -> act.
+"""tunnels.heal (a round), tunnels.status, and the manual tunnels.drain, undrain and replace.
 
-How endpoints are probed is given from outside, so that a round can be had without sockets: see `observe.Look`.
+The probes come from outside, so that a round can run without sockets (see `observe.Look`).
 """
 
 from functools import partial
@@ -39,7 +39,7 @@ def _by_hand(ask: manual.ManualAction, seen: TunnelObservation, request: Request
 
 
 def heal(look: Look) -> Operation[TunnelObservation]:
-    """`tunnels.heal`: one round, with this way to probe."""
+    """`tunnels.heal` as one round, with this way to probe."""
     return Operation("tunnels.heal", "one round of the healer: looks at every tunnel, and mends what is broken",
                      partial(observe.turn, look=look), _heal, _ACTS)
 

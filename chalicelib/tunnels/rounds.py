@@ -1,10 +1,10 @@
-"""The healer's minute: rounds at absolute deadlines, and one healer at a time.
+"""The controller's minute, with rounds at absolute deadlines, and one controller at a time.
 
-EventBridge starts a healer each minute. It works in rounds until second 56, so that the next one finds the place free.
-That is a habit, not a guarantee: a round may take long, a trigger may come twice or late, a function may be tried
-again. What guarantees it is a lease in the regional table, taken and renewed by compare-and-set. Its `version` grows
-with each of these writes and is handed to each round as its fencing token: whoever acts writes the token along or
-checks it, so that a healer which was frozen in mid-round and wakes after its lease can do no harm.
+EventBridge starts a controller each minute. It works in rounds until second 56, so that the next one finds the place
+free. That is a habit, not a guarantee. A round may take long, a trigger may come twice or late, and Lambda may try a
+function again. A lease in the regional table gives the guarantee, taken and renewed by compare-and-set. Its `version`
+grows with each of these writes and is the fencing token of each round. Every action writes the token along or checks
+it. So a controller that froze in mid-round and wakes after its lease can do no harm.
 """
 
 import math
@@ -30,11 +30,11 @@ _Standing = Literal["held", "taken", "lost", "unknown"]
 
 
 class IntervalResult(msgspec.Struct, frozen=True):
-    """What came of a minute.
+    """The result of a minute.
 
-    `done`: all rounds that there was time for. `lost`: another healer has the lease, `why` says which; nothing was done
-    after that was known. `failed`: three rounds in a row. `skipped` rounds were not begun since an earlier one took
-    their time. `token` is the last one.
+    `done` means all rounds that there was time for. `lost` means that another controller has the lease, and `why` names
+    it. Nothing ran after that. `failed` means three failed rounds in a row. `skipped` rounds were not begun since an
+    earlier one took their time. `token` is the last one.
     """
 
     status: Literal["done", "lost", "failed"]
@@ -51,10 +51,10 @@ def minute(
 ) -> IntervalResult:
     """Rounds at each multiple of `every` seconds of the current minute that leaves time for one before `until`.
 
-    `table` is the regional one. `holder` is a mark of this very call (a random one: a request's id comes again when
-    Lambda tries again). `clock` gives epoch seconds; `wait` sleeps so many.
-    A round that raises is told, and the next one is carried out; the third in a row ends the minute. A round that
-    takes longer than `every` costs the rounds whose time it took: none is carried out late, or two at once.
+    `table` is the regional one. `holder` is a random mark of this very call, because a request's id comes again when
+    Lambda tries again. `clock` gives epoch seconds. `wait` sleeps so many. A round that raises is told, and the next
+    one is carried out. The third in a row ends the minute. A round that takes longer than `every` costs the rounds
+    whose time it took. None runs late, and no two at once.
     """
     return _Healer(table, run, clock, wait, holder, every, until, lease).work()
 
@@ -119,7 +119,7 @@ class _Healer:
 
 
 class _Lease:
-    """The right to act. `item` is what we last knew to be ours; `why` says what stands in the way."""
+    """The right to act. `item` is what we last knew to be ours. `why` says what stands in the way."""
 
     def __init__(
         self, table: Store, holder: str, begin: int, seconds: float, least: float, clock: Callable[[], float]
@@ -137,8 +137,8 @@ class _Lease:
     def hold(self) -> _Standing:
         """Take it or renew it.
 
-        `taken`: a healer of an earlier minute has it and is about to end. `unknown`: the table does not answer, or so
-        late that what we have is too short for a round.
+        `taken` means that a controller of an earlier minute has it and is about to end. `unknown` means that the table
+        does not answer, or too late for a round on the current lease.
         """
         try:
             standing = self._renew() if self.item and not self.doubt else self._look()
@@ -151,7 +151,7 @@ class _Lease:
         return self.item is not None and self.clock() + self.least < self.item.body["until"]
 
     def release(self) -> None:
-        """Let the next one begin at once. The item stays: its `version` must never fall."""
+        """Let the next one begin at once. The item stays, because its `version` must never fall."""
         try:
             if self.item:
                 self.table.compare_and_set(self.item, self._body(0.0))

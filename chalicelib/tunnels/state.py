@@ -1,4 +1,4 @@
-"""What is seen of a region's tunnels and what is remembered of them, as values. Times are epoch seconds.
+"""The observation of a region's tunnels and their stored state, as values. Times are epoch seconds.
 
 The regional table keeps one `Memory` under `tunnels`/`memory`, replaced by compare-and-set before anything is done.
 """
@@ -55,8 +55,8 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 class PeerReport(msgspec.Struct, frozen=True):
-    """What another region's healer last knew: whether the far side answers it, when it was told so, and which region's
-    master the far side is to it (empty: that of fleet.toml)."""
+    """The last report of another region's controller. It has whether the primary answers, the time, and the region of
+    its primary (empty is that of fleet.toml)."""
 
     up: bool
     at: float
@@ -77,12 +77,11 @@ class ProbeStreak(msgspec.Struct, frozen=True):
 class Member(msgspec.Struct, frozen=True):
     """A place that one instance fills, and where it stands in the ladder since `since`.
 
-    `out` is since when it has been out of service (0: in service); an `episode` is one such time, in which acts are
-    numbered by `seq`. `cool` is the last cool-down (s), in force until `cooled`. `asked` is when the balancer, or EC2,
-    was last asked to take it out or in, `healed` when the last heal began. `command` is the key of the restart under
-    way. `kept` is out by hand. `leads` is the region that its host leads to, as it last said (empty: never). `strayed`
-    is since when that is not where the master is (0: it is); it was told to lead there `turns` times in a row, last
-    when it was `pointed`.
+    `out` is the begin of its outage (0 is in service). An `episode` is one outage, in which `seq` numbers the actions.
+    `cool` is the last cool-down (s), in force until `cooled`. `asked` is when the balancer, or EC2, was last asked to
+    take it out or in, `healed` when the last heal began. `command` is the key of the restart under way. `kept` is out
+    manually. `leads` is the region that its host last reported (empty is never). `strayed` is since when that is not
+    the primary's region (0 if it is). It got `turns` repoints in a row, the last one at `pointed`.
     """
 
     name: str
@@ -115,13 +114,13 @@ class AlertDelivery(msgspec.Struct, frozen=True):
 
 
 class TunnelState(msgspec.Struct, frozen=True):
-    """All that a round leaves for the next. `heals` and `replacements` are when they were decided.
+    """The state that a run stores for the next. `heals` and `replacements` are when they were decided.
 
-    `dark` is since when nothing is up (0: something is), `held` since when a failure of several is waited out.
-    `far` is what this region last told the others. `fenced` is the region of the master if a promotion has closed it,
-    as the coordination table said when it was `asked` last. `vouched` is when, while nothing is up, a canary first said
-    that the far side lives, and has been heard to say so ever since (0: none has). `lead` is the region whose master
-    the tunnels are to lead to.
+    `dark` is since when nothing is up (0 if something is), `held` since when a failure of several delays repairs. `far`
+    is what this region last told the others. `fenced` is the region of the primary if a promotion has closed it, as the
+    coordination table said when it was `asked` last. `vouched` is the time of the first peer report that the primary is
+    up, in an unbroken series while nothing is up (0 without one). `lead` is the region whose primary the tunnels are to
+    lead to.
     """
 
     run_id: str = ""
@@ -143,9 +142,10 @@ Command = Literal["done", "failed"]
 
 
 class TunnelObservation(msgspec.Struct, frozen=True):
-    """What a round sees at `at`: the group's `endpoints` by id, the last verdict of each, other regions' canaries.
+    """The observation of a round at `at`, with the group's `endpoints` by id, the last result of each, and other
+    regions' reports.
 
-    `commands` is what became of the restarts under way, by key; one that still runs is not in it. `version` is the
+    `commands` is what became of the restarts under way, by key. One that still runs is not in it. `version` is the
     memory's in the table, 0 if there is none. `blind` says what AWS would not show, each with its remedy. `fenced`,
     `asked` and `lead` are as in the memory, which has them unless it was time to ask anew.
     """
@@ -166,7 +166,7 @@ class TunnelObservation(msgspec.Struct, frozen=True):
 
 
 class RepairAction(msgspec.Struct, frozen=True):
-    """One thing to do to one instance, told apart from every other by its key; decided on what was seen at `at`.
+    """One thing to do to one instance, told apart from every other by its key. Decided on what was seen at `at`.
 
     `to` is the region that `point` leads it to.
     """
@@ -187,7 +187,7 @@ class RepairAction(msgspec.Struct, frozen=True):
 
 
 class Alert(msgspec.Struct, frozen=True):
-    """What people must know."""
+    """A notice to people."""
 
     kind: str
     name: str
@@ -211,7 +211,7 @@ def read(plain: Mapping[str, Any]) -> TunnelState:
 
 
 def counted(streak: ProbeStreak | None, verdict: ProbeResult, stale: int) -> ProbeStreak:
-    """The streak after one more verdict. A verdict that came before counts once; a gap begins a new streak."""
+    """The streak after one more result. A result that came before counts once. A gap begins a new streak."""
     up = verdict.side == "up"
     if streak is None or streak.up is not up or verdict.at - streak.at > stale:
         if streak is None or verdict.at > streak.at:

@@ -21,7 +21,7 @@ Ask = Callable[[int], list[int]]
 
 
 def install() -> bool:
-    """Brings the peers that are missing into .venv, once; whether all are there now."""
+    """Brings the peers that are missing into .venv, once. Whether all are there now."""
     if all(version(name) for name in PEERS):
         return True
     print("lamp: fetching the peers of the benchmark, once", file=sys.stderr)
@@ -113,7 +113,7 @@ PEERS: dict[str, Callable[[Sequence[Job]], Ask]] = {
 
 
 def version(peer: str) -> str | None:
-    """The release of `peer` that is installed; None if it is not."""
+    """The release of `peer` that is installed. None if it is not."""
     try:
         return importlib.metadata.version(peer)
     except importlib.metadata.PackageNotFoundError:
@@ -121,7 +121,7 @@ def version(peer: str) -> str | None:
 
 
 class _Clocks(dict[str, tuple[datetime, datetime]]):
-    """By zone name: the local time a minute before `minute`, and at it; worked out once per zone."""
+    """By zone name, the local time a minute before `minute`, and at it, computed once per zone."""
 
     def __init__(self, minute: int) -> None:
         super().__init__()

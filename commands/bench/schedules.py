@@ -1,4 +1,4 @@
-"""`lamp bench schedules`: what the timetable costs, and the same question put to its peers in the same run."""
+"""`lamp bench schedules`, the cost of the timetable, and of its peers in the same run."""
 
 import json
 import platform
@@ -41,7 +41,8 @@ Work = Callable[[], object]
 
 
 class Row(msgspec.Struct, frozen=True):
-    """The median of `rounds` in milliseconds, and the limit it must not exceed, if any. `jobs` 0: none are in play."""
+    """The median of `rounds` in milliseconds, and the limit it must not exceed, if any. `jobs` 0 means that there are
+    none."""
 
     what: str
     jobs: int
@@ -52,7 +53,8 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Peer(msgspec.Struct, frozen=True):
-    """A peer's median for one minute, and as a multiple of ours; `differing`: answers that are not the same as ours."""
+    """A peer's median for one minute, and as a multiple of ours. `differing` is the number of answers that differ from
+    ours."""
 
     peer: str
     version: str | None
@@ -132,7 +134,7 @@ def _backlog(jobs: Sequence[Job]) -> Row:
 
 
 def _reading(lines: int) -> Row:
-    """A crontab as a hostile user may leave it: ten times as long as Debian takes."""
+    """A crontab as a hostile user may leave it, ten times as long as Debian accepts."""
     text = "".join(f"{n % 60} {n % 24} * * {n % 7} /srv/job --number={n}\n" for n in range(lines)).encode()
     source = parser.Source("crontabs/deploy", False, "deploy")
     times = [_spent(lambda: parser.read(text, source)) for _ in range(3)]
@@ -140,7 +142,7 @@ def _reading(lines: int) -> Row:
 
 
 def _start() -> Row:
-    """The script `lamp` of a house that is set up, with a Python that does nothing: nothing is fetched."""
+    """The script `lamp` of a finished set-up, with a Python that does nothing, so that nothing is downloaded."""
     with tempfile.TemporaryDirectory(prefix="lamp-bench-") as folder:
         house, python = Path(folder), Path(folder, ".venv", "bin", "python")
         for name in ("lamp", "requirements.txt", "requirements-dev.txt", "constraints.txt"):

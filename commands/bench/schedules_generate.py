@@ -1,4 +1,4 @@
-"""Made-up fleets of jobs, always the same for one number: what the benchmark of schedules is run on."""
+"""Generated fleets of jobs, always the same for one number, for the benchmark of schedules."""
 
 import random
 

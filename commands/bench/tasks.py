@@ -1,8 +1,8 @@
-"""What a task costs beside the same function in a bare Powertools BatchProcessor: CPU time per message.
+"""The cost of a task beside the same function in a bare Powertools BatchProcessor, as CPU time per message.
 
-Both sides take the same batches of ten, in the same process and run, turn about. What would go over the network is
-faked at the same place on both: the boto3 client. The bare side does the least that does the work: decode JSON, look
-the function up, call it.
+Both sides take the same batches of ten, in the same process and run, turn about. Both sides have the same fake in place
+of the network, the boto3 client. The bare side does the least work. It decodes JSON, looks the function up, and calls
+it.
 """
 
 import contextlib
@@ -64,7 +64,7 @@ def bench(as_json: Annotated[bool, typer.Option("--json", help="as JSON, for pro
 
 
 def nothing(number: int, text: str) -> None:
-    """The hardest case: all that is measured is overhead."""
+    """The hardest case, in which all measured time is overhead."""
 
 
 def render(number: int, text: str) -> str:
@@ -78,7 +78,7 @@ def digest(number: int, text: str) -> int:
 
 
 def measure(function: Work, once: bool) -> Row:
-    """Both sides with `function`, batch by batch turn about, so that a busy machine slows both alike; the medians."""
+    """Both sides with `function`, batch by batch turn about, so that a busy machine slows both alike. The medians."""
     ours, bare = _ours(function, once), _bare(function, once)
     gc.collect()
     gc.disable()
@@ -117,13 +117,13 @@ class Context:
 
 
 class Dynamo:
-    """A DynamoDB client that takes everything and says nothing: on both sides the idempotency calls end here."""
+    """A DynamoDB client that accepts everything and returns nothing. On both sides the idempotency calls end here."""
 
     class meta:
         """Powertools registers itself with the client's events."""
 
         class events:
-            """Where a user agent would be set."""
+            """The place where a user agent would be set."""
 
             @staticmethod
             def register_last(*_: object) -> None:

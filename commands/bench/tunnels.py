@@ -1,9 +1,9 @@
-"""`lamp bench tunnels`: how many endpoints a second can be probed, that probing never gets anybody blocked, for how
-long replication stands still when tunnels die or hang, beside plain ssh and autossh in the same run, and what becomes
-of random faults while two healers work at once.
+"""`lamp bench tunnels`. It measures how many endpoints a second can be probed, and that probes never block a host. It
+measures how long replication stands still when tunnels die or hang, beside plain ssh and autossh in the same run. It
+also injects random faults while two controllers work at once.
 
-Each part stands in a module of its own: `bench_tunnels_rate`, `bench_tunnels_blocks`, `bench_tunnels_gaps`, and
-`bench_tunnels_faults`, which takes an hour and is run only where it is named.
+Each part has a module of its own. They are `bench_tunnels_rate`, `bench_tunnels_blocks`, `bench_tunnels_gaps`, and
+`bench_tunnels_faults`, which takes an hour and runs only on request.
 """
 
 import json
@@ -24,7 +24,7 @@ PARTS = ("rate", "blocks", "gaps", "faults")
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One figure. `limit` is what it must keep: at least it, or at most it; none if it is only told."""
+    """One figure. `limit` is its bound, a lower or an upper one, or none if it is only reported."""
 
     part: str
     what: str
@@ -51,8 +51,8 @@ def bench(
 ) -> None:
     """Measure the probe, replication through tunnels, and how they are healed.
 
-    blocks and gaps need root on Linux, and the real servers: apt-get install mariadb-server openssh-server haproxy
-    autossh iproute2. faults needs mariadb-server, and openssh-server if real tunnels are to be hurt. Exits with 1 if a
+    Blocks and gaps need root on Linux, and the real servers (apt-get install mariadb-server openssh-server haproxy
+    autossh iproute2). faults needs mariadb-server, and openssh-server if real tunnels are to be hurt. Exits with 1 if a
     limit is not kept.
     """
     parts = _parts(only)

@@ -1,4 +1,5 @@
-"""What the healers have asked AWS for, by AWS's own account: commands of Run Command, terminations of Auto Scaling."""
+"""The calls of the controllers by AWS's own account, which are commands of Run Command and terminations of Auto
+Scaling."""
 
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ _ENDED = ("Success", "Failed", "TimedOut", "Cancelled")
 
 
 def restarts(ssm: Any, since: float) -> Iterator[Restart]:
-    """The commands since then that carry an act's key; one that has not ended yet ends now."""
+    """The commands since then that carry an act's key. One that has not ended yet ends now."""
     for one in ssm.list_command_invocations()["CommandInvocations"]:
         at = one["RequestedDateTime"].timestamp()
         if at >= since and one["Comment"]:
@@ -27,7 +28,7 @@ def _ended(told: dict[str, Any], at: float) -> float:
 
 
 def removals(autoscaling: Any, group: str, since: float) -> Iterator[Removal]:
-    """The hosts that somebody asked to terminate since then; what the group does by itself is nobody's heal."""
+    """The hosts that somebody asked to terminate since then. A removal by the group itself is nobody's repair."""
     told: list[dict[str, Any]] = autoscaling.describe_scaling_activities(AutoScalingGroupName=group)["Activities"]
     moments = [(one["StartTime"].timestamp(), one) for one in told if one["StartTime"].timestamp() >= int(since)]
     launched = sorted(at for at, one in moments if one["Description"].startswith("Launching"))

@@ -47,7 +47,7 @@ def measure(probes: int, bars: Progress) -> Iterator[Row]:
 
 
 class _Run:
-    """`seen` counts verdicts by their reason."""
+    """`seen` counts results by their reason."""
 
     def __init__(self, probes: int, peers: Sequence[Peer], parked: PendingProbes, bars: Progress) -> None:
         self.probes, self.parked, self.bars = probes, parked, bars

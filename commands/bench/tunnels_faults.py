@@ -1,8 +1,8 @@
-"""Random faults of real tunnels while two healers work at the same time, with nothing but the ledger between them.
+"""Random faults of real tunnels while two controllers work at the same time, with nothing but the store between them.
 
-Each yard (`bench_tunnels_yard`) is a world of its own; several of them take their faults from one list, for a fault is
-mostly waiting. Between two faults the healer's budgets and cool-downs are taken back in its memory (4 heals in 10
-minutes would make days of 500 faults): that those hold is proven by the simulation, not here.
+Each yard (`bench_tunnels_yard`) is a world of its own. Several of them take their faults from one list, for a fault is
+mostly waiting. Between two faults the controller's budgets and cooldowns are reset in its state, since 4 repairs in 10
+minutes would make days of 500 faults. The simulation proves that those hold.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -39,7 +39,7 @@ def measure(count: int, seed: int, yards: int, bars: Progress) -> Iterator[Row]:
 
 
 def work(yards: Sequence[BenchRegion], waiting: Iterator[Draw], tell: Callable[[Fault], None]) -> None:
-    """All that is `waiting`, each by the yard that is free first; a yard that nobody can mend takes no more.
+    """All that is `waiting`, each by the yard that is free first. A yard that nobody can mend takes no more.
 
     If one breaks, which is no fault of tunnels, then all end at once, and that is raised.
     """
@@ -65,6 +65,6 @@ def work(yards: Sequence[BenchRegion], waiting: Iterator[Draw], tell: Callable[[
 
 
 def needed() -> None:
-    """A mistake of the user's where there is no MariaDB: nothing else has rows that can be lost."""
+    """A usage error without MariaDB, because nothing else has rows that can get lost."""
     if not programs.found().mariadbd:
         raise UsageError("this part needs mariadbd: apt-get install mariadb-server openssh-server")

@@ -1,8 +1,7 @@
-"""For how long replication stands still when tunnels or gateways die or hang: ours, plain ssh, autossh.
+"""How long replication stands still when tunnels or gateways die or hang, with ours, plain ssh and autossh.
 
-Each set-up is a network of its own with a master, a replica, two gateways (sshd), a tunnel over each and HAProxy before
-them, and the same faults hit the tunnel that replication goes through. They run side by side, so that a busy machine
-slows all alike.
+Each set-up is a network of its own with a primary, a replica, two gateways (sshd), a tunnel over each and HAProxy
+before them. The same faults hit the tunnel in use. They run side by side, so that a busy machine slows all alike.
 
 - `ours`: ssh that notices a dead path after 6 s and is restarted at once, HAProxy asks the health port of each tunnel
   (a probe through to the database), and the replica is tuned (retry after 1 s, heartbeat 1 s, time-out 4 s).
@@ -136,7 +135,7 @@ class _World:
         self.writer = threading.Thread()
 
     def replicate(self, master: MariaDB, more: str) -> None:
-        """Everything from the first statement on; then a row that is written all the time."""
+        """Everything from the first statement on. Then a row that is written all the time."""
         master.sql("CREATE USER copy@'%' IDENTIFIED BY 'secret'", "GRANT REPLICATION SLAVE ON *.* TO copy@'%'",
                    "CREATE DATABASE beat", "CREATE TABLE beat.beat (id INT PRIMARY KEY, at DOUBLE)",
                    "INSERT beat.beat VALUES (1, 0)")

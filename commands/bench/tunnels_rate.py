@@ -26,7 +26,7 @@ _STRETCH = 30_000
 
 
 def measure(endpoints: int, rounds: int, bars: Progress) -> Iterator[Row]:
-    """First sweeps, in which the hung ones are waited for, and later ones, in which their probes are parked."""
+    """First sweeps, in which the hung ones are waited for, and later ones, in which their probes are pending."""
     bar = bars.add_task("sweeps", total=2 * rounds)
     with Peer([sys.executable, "-m", "sandbox.mysql_stub", "0.0.0.0"], env={"PYTHONPATH": str(ROOT)}) as greeter:  # noqa: S104
         greeting, silent = map(int, greeter.await_line(" ").split())

@@ -1,7 +1,8 @@
-"""A region of `bench tunnels --only faults`: two tunnel hosts, a replica, its rows, and two healers; all of it real.
+"""A region of `bench tunnels --only faults` with two tunnel hosts, a replica, its rows, and two controllers, all of it
+real.
 
-The hosts are made by the shipped template; the replica follows the master through their balancer, and the master gets
-a row each 100 ms. A fault is done, and then both hosts have to be healthy for the healer and in the balancer.
+The hosts are made by the shipped template. The replica follows the primary through their balancer, and the primary gets
+a row each 100 ms. A fault is done, and then both hosts have to be healthy for the controller and in the balancer.
 """
 
 import random
@@ -48,7 +49,8 @@ _NAMES = ("one ssh killed", "one ssh hung", "one ssh hung, thawed", "both ssh ki
 
 
 class Draw(NamedTuple):
-    """A fault to come: which host it hits first, and after how long (s) what hangs is thawed, if it is."""
+    """A future fault, with the host that it hits first, and the time (s) after which a hung process thaws, if it does.
+    """
 
     name: str
     first: int
@@ -56,14 +58,14 @@ class Draw(NamedTuple):
 
 
 def draws(count: int, seed: int) -> list[Draw]:
-    """So many faults; the same for the same seed."""
+    """So many faults. The same for the same seed."""
     chance = random.Random(seed)  # noqa: S311 - faults, not secrets
     return [Draw(chance.choice(_NAMES), chance.randrange(2), chance.uniform(3, 25)) for _ in range(count)]
 
 
 @contextmanager
 def opened(seed: str) -> Iterator["BenchRegion"]:
-    """A yard at work, healthy so far; its end ends all of it."""
+    """A yard at work, healthy so far. Its end ends all of it."""
     with ExitStack() as held:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="lamp-faults-")))
         world = held.enter_context(Sandbox.start())
@@ -123,7 +125,7 @@ class BenchRegion:
         return Fault(name, seconds, how, (*figures.doubles(restarts, removals), *sorted(self._flights)))
 
     def _do(self, draw: Draw, hosts: Sequence[str]) -> str:
-        """The fault; the host that must be gone for all to be well."""
+        """The fault. The host that must be gone for all to be well."""
         if draw.name == "a host destroyed":
             self.world.destroy(hosts[0])
             return hosts[0]
@@ -149,7 +151,7 @@ class BenchRegion:
                 raise
 
     def mended(self) -> bool:
-        """After a fault that was not healed: by hand, all hosts anew and nothing remembered. Whether that helped."""
+        """After a fault without a repair, all hosts are made anew and the state is empty. Whether that helped."""
         self._write(lambda memory: TunnelState(memory.run_id, memory.at))
         for instance in self.tunnels.hosts(HERE):
             self.world.client("autoscaling", HERE).terminate_instance_in_auto_scaling_group(

@@ -1,7 +1,8 @@
-"""The two healers of `bench tunnels --only faults`, and the canary in the master's region: processes of their own.
+"""The two controllers of `bench tunnels --only faults`, and the peer in the primary's region, as processes of their
+own.
 
-No lease keeps the healers apart: each carries out the round itself, at moments of its own within the same seconds.
-What keeps them from harm is compare-and-set, claims and fences alone. The clock is the real one.
+No lease keeps the controllers apart. Each carries out the round itself, at its own times within the same seconds. Only
+compare-and-set, claims and fences keep them from harm. The clock is the real one.
 """
 
 import multiprocessing
@@ -38,7 +39,8 @@ _SECOND = "another round was faster"
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where the healers work: `table` is in `region`, `coordination` in the master's; `database` is the master's."""
+    """The controllers' environment. `table` is in `region`, `coordination` in the primary's, and `database` is the
+    primary's."""
 
     fleet: Fleet
     stage: str
@@ -49,7 +51,7 @@ class Place(msgspec.Struct, frozen=True):
     database: str
 
     def site(self, region: str) -> RegionContext:
-        """As `site.here` would build it, but for people: they are told nothing."""
+        """As `site.here` would build it, but without alerts to people."""
         return RegionContext(region, self.stage, self.fleet, DynamoStore(self.coordination, self.master),
                     DynamoStore(self.table, region), {}, MemoryTopic())
 
@@ -65,7 +67,7 @@ def furnish(world: Sandbox, place: Place) -> None:
 
 @contextmanager
 def at_work(place: Place, seed: str, environment: Mapping[str, str]) -> Iterator[Callable[[], list[int]]]:
-    """Two healers and a canary, until the block ends; what comes out gives the healers' counts so far."""
+    """Two controllers and a peer report, until the block ends. The results give the controllers' counts so far."""
     context = multiprocessing.get_context("spawn")
     counts = context.Array("l", 4)
     # A healer that is spawned finds AWS where its environment says.
@@ -126,7 +128,7 @@ def _watch(place: Place) -> None:
 
 
 def _quiet() -> None:
-    """No log, and no Ctrl-C: that is for the process that began this one."""
+    """No log, and no Ctrl-C, which belongs to the process that began this one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
@@ -141,7 +143,7 @@ def _rounds(every: float, late: Callable[[], float]) -> Iterator[int]:
 
 
 def _round(operation: Operation[Any], here: RegionContext, id: str) -> dict[str, Any]:
-    """What came of one round, as `Healer` begins it; nothing of one that failed: the next is to see to it."""
+    """The result of one round, as `Healer` begins it. A failed round gives nothing, because the next one takes over."""
     event = {"detail-type": "Round", "time": datetime.fromtimestamp(here.clock(), UTC).isoformat()}
     with suppress(RunFailed):
         return engine.run(operation, here, event, id)

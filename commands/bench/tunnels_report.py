@@ -1,4 +1,5 @@
-"""What came of the faults of `bench tunnels --only faults`: double heals by what AWS was asked, and figures. Pure."""
+"""The results of the faults of `bench tunnels --only faults`, with double repairs by AWS's account, and figures. Pure.
+"""
 
 import math
 import statistics
@@ -17,7 +18,8 @@ _BLUR = 1.0
 
 
 class Restart(NamedTuple):
-    """A command of Run Command: its act's key, its host, from when to when (epoch seconds), whether it failed."""
+    """A command of Run Command, with its action's key, its host, its begin and end (epoch seconds), and whether it
+    failed."""
 
     key: str
     instance: str
@@ -35,7 +37,7 @@ class Removal(NamedTuple):
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """One fault. `seconds` passed until all was back in the balancer, `None` if it was not; `how` it was healed."""
+    """One fault. `seconds` passed until all was back in the balancer, `None` if it was not. `how` it was healed."""
 
     name: str
     seconds: float | None
@@ -44,7 +46,8 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 def doubles(restarts: Sequence[Restart], removals: Sequence[Removal]) -> Iterator[str]:
-    """Each double heal: one command twice, one host healed before its last heal has had its time, two in flight."""
+    """Each double repair, which is one command twice, one host repaired before its last repair has had its time, or two
+    at once."""
     for first, second in combinations(sorted(restarts, key=lambda one: one.at), 2):
         if first.key == second.key:
             yield f"{first.key} was sent twice"
@@ -79,8 +82,8 @@ def _episode(restart: Restart) -> list[str]:
 
 
 def rows(faults: Sequence[Fault], wanted: int, written: int, lost: int, counts: Sequence[int]) -> Iterator[Row]:
-    """The figures. `counts` are the healers': rounds, those that came second, acts of others that were
-    overtaken, rounds that failed."""
+    """The figures. `counts` are the controllers' rounds, those that came second, superseded actions of others, and
+    failed rounds."""
     yield Row("faults", "faults", len(faults), "", "at least", wanted)
     yield Row("faults", "double heals", sum(len(fault.doubles) for fault in faults), "", "at most", 0)
     yield Row("faults", f"rows lost, of {written:,}", lost, "", "at most", 0)
@@ -101,5 +104,5 @@ def _times(faults: Sequence[Fault], how: How, limit: float) -> Iterator[Row]:
 
 
 def p99(times: Sequence[float]) -> float:
-    """The nearest rank: of less than a hundred it is the greatest."""
+    """The nearest rank, which for less than a hundred values is the greatest."""
     return sorted(times)[math.ceil(0.99 * len(times)) - 1]

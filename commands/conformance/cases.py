@@ -1,7 +1,7 @@
-"""What `./lamp routing conform` makes and what it expects of Route 53: pure.
+"""The resources of `./lamp routing conform` and its expectations of Route 53. Pure.
 
-Each record set that `chalicelib/routing` makes has the shape of one in `GROUPS` (a test compares them), and each rule
-that it relies on has a question in `CASES`. Rules are numbered as in docs/route53-twin.md, where their sources are.
+Each record set of `chalicelib/routing` has the shape of one in `GROUPS` (a test compares them), and each rule behind it
+has a question in `CASES`. Rules are numbered as in docs/route53-twin.md, where their sources are.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,10 +43,10 @@ CHECKS: Mapping[str, Record] = {
 
 
 class Case(msgspec.Struct, frozen=True):
-    """One question: of `times` queries for `group` from `client`, each answer comes so many times (at least, at most).
+    """One question. Of `times` queries for `group` from `client`, each answer comes so many times (at least, at most).
 
     Answers are names of `VALUES`, or `NOTHING`. An `open` case is one that the documentation leaves open and nothing
-    relies on: it is told, and not judged.
+    relies on. It is reported without a result.
     """
 
     rule: str
@@ -69,7 +69,7 @@ def to(group: str, check: str = "", evaluate: bool = True) -> Lead:
 
 
 def pair(first: Lead, second: Lead) -> Group:
-    """Failover: primary and secondary."""
+    """Failover records, primary and secondary."""
     return ({"Failover": "PRIMARY", "SetIdentifier": "primary", **first},
             {"Failover": "SECONDARY", "SetIdentifier": "secondary", **second})
 
@@ -86,7 +86,8 @@ def shares(*leads: tuple[int, Lead]) -> Group:
 
 
 def areas(leads: Mapping[str, Lead]) -> Group:
-    """Geolocation record sets: `US-CA` a state, `SE` a country, `EU` and `NA` continents, `default` the rest."""
+    """Geolocation record sets. `US-CA` is a state, `SE` a country, `EU` and `NA` are continents, `default` is the rest.
+    """
     return tuple({"GeoLocation": _area(place), "SetIdentifier": place, **lead} for place, lead in leads.items())
 
 
@@ -235,9 +236,9 @@ CASES = (
 def records(
     zone: str, hostname: str, ids: Mapping[str, str], note: str, extra: Sequence[str] = ()
 ) -> list[Record]:
-    """All record sets in boto3's shape, targets first; the first is the mark, with a `note` on this run.
+    """All record sets in boto3's shape, targets first. The first is the mark, with a `note` on this run.
 
-    `ids` has Route 53's ids of the checks by name; each of `extra` gets a group `status-...` as well.
+    `ids` has Route 53's ids of the checks by name. Each of `extra` gets a group `status-...` as well.
     """
     groups = {**GROUPS, **{f"status-{check}": status(check) for check in extra}}
     mark = {"Name": f"{LABEL}.{hostname}.", "Type": "TXT", "TTL": 10,

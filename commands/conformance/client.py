@@ -16,7 +16,7 @@ _PAGE = "100"
 
 
 class Pace(NamedTuple):
-    """How time passes: for a test, not at all."""
+    """The passage of time, which for a test is none."""
 
     sleep: Callable[[float], None] = time.sleep
     now: Callable[[], float] = time.monotonic
@@ -30,7 +30,7 @@ class Calls:
         self.repeated = 0
 
     def call(self, method: str, **arguments: Any) -> Any:
-        """One request; what Route 53 still refuses after 47 s of patience is raised."""
+        """One request. An error of Route 53 that persists for 47 s is raised."""
         for wait in (*_WAITS, None):
             self.pace.sleep(PAUSE_SECONDS)
             try:
@@ -43,7 +43,8 @@ class Calls:
         raise AssertionError
 
     def records(self, zone: str, hostname: str) -> Iterator[dict[str, Any]]:
-        """The record sets at `hostname` and below. They come together: the listing goes by name, labels reversed."""
+        """The record sets at `hostname` and below. They come together, because the listing goes by name with labels
+        reversed."""
         start: dict[str, str] = {"StartRecordName": f"{hostname}."}
         while start:
             page = self.call("list_resource_record_sets", HostedZoneId=zone, MaxItems=_PAGE, **start)

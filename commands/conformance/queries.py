@@ -31,7 +31,7 @@ Ask = Callable[[str, str], str]
 
 
 class Result(msgspec.Struct, frozen=True):
-    """What came of a case: how often each answer was got, and whether that is as expected; asked anew `again` times."""
+    """The result of a case, with the count of each answer, whether that is as expected, and the number of `again`."""
 
     rule: str
     name: str
@@ -45,7 +45,7 @@ class Result(msgspec.Struct, frozen=True):
 
 
 def by_tool(calls: Calls, place: Place) -> Ask:
-    """TestDNSAnswer; the resolver's address is the client's, whichever of the two Route 53 looks at."""
+    """TestDNSAnswer. The resolver's address is the client's, whichever of the two Route 53 looks at."""
 
     def ask(group: str, client: str) -> str:
         found = calls.call("test_dns_answer", HostedZoneId=place.zone, RecordName=full_name(group, place.hostname),
@@ -91,7 +91,7 @@ def _told(code: str, values: Sequence[str]) -> str:
 
 
 def settled(calls: Calls, ask: Ask) -> bool:
-    """Waits until every check has the status that it should have; false if some have not after `SETTLE_SECONDS`."""
+    """Waits until every check has the status that it should have. False if some have not after `SETTLE_SECONDS`."""
     until = calls.pace.now() + SETTLE_SECONDS
     while not all(_judged(case, ask).agrees for case in STATUSES):
         if calls.pace.now() > until:
@@ -101,7 +101,7 @@ def settled(calls: Calls, ask: Ask) -> bool:
 
 
 def results(calls: Calls, ask: Ask, told: Callable[[Result], Any] = lambda result: None) -> list[Result]:
-    """All cases, those that disagree asked again twice; `told` hears each first result."""
+    """All cases, those that disagree asked again twice. `told` hears each first result."""
     found = []
     for case in (*STATUSES, *CASES):
         found.append(_judged(case, ask))

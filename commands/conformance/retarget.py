@@ -1,4 +1,4 @@
-"""What a health check's status does right after its target has changed: measured, since it is documented nowhere.
+"""The status of a health check right after a change of its target, measured, since AWS does not document it.
 
 A TCP check is moved from an address that answers to one that does not, and back. Every second DNS is asked for its
 status and Route 53 for its checkers' reports. docs/health-checks.md has the models that this tells apart.
@@ -40,7 +40,8 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Look(msgspec.Struct, frozen=True):
-    """One look: seconds after the move, the status in DNS, and how many of the checkers' last reports are good."""
+    """One look, with the seconds after the move, the status in DNS, and the number of good last reports of the
+    checkers."""
 
     at: float
     healthy: bool
@@ -49,7 +50,8 @@ class Look(msgspec.Struct, frozen=True):
 
 
 class Move(msgspec.Struct, frozen=True):
-    """What was seen after a move: seconds until the first checker told of the new target, and of each change."""
+    """The observations after a move, with the seconds until the first checker reported the new target, and of each
+    change."""
 
     living: bool
     told: float | None
@@ -58,7 +60,7 @@ class Move(msgspec.Struct, frozen=True):
 
     @property
     def kept(self) -> bool | None:
-        """Whether the old status stayed until probes overruled it; None if that cannot be said."""
+        """Whether the old status stayed until probes overruled it. None if that cannot be said."""
         if self.told is None or len(self.flips) != 1 or self.ended is not self.living:
             return None
         return self.flips[0] > self.told + _SOON_SECONDS
@@ -86,7 +88,7 @@ def check(living: Target) -> dict[str, Any]:
 
 
 def measure(calls: Calls, ask: Ask, id: str, living: Target, dead: Target) -> Moves:
-    """Moves the check there and back, in at most ten minutes; `Mistake` if an address is not as it was said to be."""
+    """Moves the check there and back, in at most ten minutes. `Mistake` if an address is not as it was said to be."""
     _ready(calls, ask, id, living)
     there = _moved(calls, ask, id, dead, False)
     if there.ended:
@@ -135,7 +137,7 @@ def _moved(calls: Calls, ask: Ask, id: str, to: Target, living: bool) -> Move:
 
 
 def seen(looks: Sequence[Look], living: bool) -> Move:
-    """What a row of looks says; before them the status was that of the other target."""
+    """The summary of a series of looks. Before them the status was that of the other target."""
     before = [not living, *(look.healthy for look in looks)]
     flips = tuple(look.at for look, was in zip(looks, before, strict=False) if look.healthy is not was)
     told = next((look.at for look in looks if (look.good if living else look.reports - look.good)), None)
@@ -143,7 +145,7 @@ def seen(looks: Sequence[Look], living: bool) -> Move:
 
 
 def _over(looks: Sequence[Look], living: bool) -> bool:
-    """Enough: for a minute the status has been that of the new target, and all the reports too; or it never will be."""
+    """Enough. For a minute the status has been that of the new target, and so have all reports, or it never will be."""
     if not looks or looks[-1].at < _QUIET_SECONDS:
         return False
     late = [look for look in looks if look.at > looks[-1].at - _QUIET_SECONDS / 2]

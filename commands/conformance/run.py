@@ -1,4 +1,5 @@
-"""`./lamp routing conform`: whether the real Route 53 does what the records rely on, tried in your own hosted zone."""
+"""`./lamp routing conform`, whether the real Route 53 follows the rules behind the records, tried in your own hosted
+zone."""
 
 import json
 import sys
@@ -29,7 +30,7 @@ _PRICES = {"HTTP": 0.75, "CALCULATED": 0.50, "TCP": 0.75 + 2.00}
 
 
 class Wish(msgspec.Struct, frozen=True):
-    """What the user asked for."""
+    """The user's request."""
 
     place: Place
     keep: bool = False
@@ -54,9 +55,9 @@ def conform(
 ) -> None:
     """Tries every rule of Route 53 that the records rely on, on your own account, and removes all that it made.
 
-    Makes records and health checks below HOSTNAME with your AWS credentials, asks Route 53 what it answers to clients
-    in several places, and prints rule by rule what was expected and what came. Takes a few minutes, with --living
-    and --dead a few more. Exits with 1 if Route 53 does anything else than expected.
+    Makes records and health checks below HOSTNAME with your AWS credentials. Asks Route 53 for its answers to clients
+    in several places, and prints expected and actual ones rule by rule. Takes a few minutes, with --living and --dead a
+    few more. Exits with 1 if Route 53 does anything else than expected.
     """
     if not yes and (as_json or not sys.stdin.isatty()):
         raise UsageError("nobody can be asked here: add --yes to begin without asking")
@@ -105,7 +106,7 @@ def _tried(calls: Calls, wish: Wish, console: Console, yes: bool) -> dict[str, A
 
 
 def _way(calls: Calls, place: Place, console: Console) -> tuple[Ask, str]:
-    """By whom to ask: TestDNSAnswer, or the name servers if only these know how the checks are."""
+    """The respondent, which is TestDNSAnswer, or the name servers if only these follow the checks."""
     tool = queries.by_tool(calls, place)
     console.print("waiting until Route 53 knows how the health checks are ...", style="dim")
     if queries.settled(calls, tool):

@@ -1,4 +1,4 @@
-"""What the conformance check makes in a hosted zone, and how all of it goes away again, whatever happened before."""
+"""The resources of the conformance check in a hosted zone, and their removal in every case."""
 
 import hashlib
 import secrets
@@ -31,7 +31,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Left(msgspec.Struct, frozen=True):
-    """What an earlier run left in a place; `note` is its mark."""
+    """The remains of an earlier run in a place. `note` is its mark."""
 
     records: tuple[Record, ...] = ()
     checks: tuple[Record, ...] = ()
@@ -42,7 +42,7 @@ class Left(msgspec.Struct, frozen=True):
 
 
 def find(calls: Calls, zone: str, hostname: str) -> Place:
-    """The place, if the check may be made there at all; `Mistake` otherwise."""
+    """The place, if the check may be made there at all. `Mistake` otherwise."""
     found = calls.call("get_hosted_zone", Id=zone)["HostedZone"]
     place = Place(found["Id"].rpartition("/")[2], hostname.lower().rstrip("."))
     name = found["Name"].rstrip(".")
@@ -55,7 +55,7 @@ def find(calls: Calls, zone: str, hostname: str) -> Place:
 
 
 def left(calls: Calls, place: Place) -> Left:
-    """What an earlier run left; `Mistake` if there is anything else at the hostname or below."""
+    """The remains of an earlier run. `Mistake` if there is anything else at the hostname or below."""
     there = list(calls.records(place.zone, place.hostname))
     foreign = [record for record in there if not _ours(record, place)]
     if foreign:
@@ -75,10 +75,10 @@ def _ours(record: Mapping[str, Any], place: Place) -> bool:
 
 @contextmanager
 def made(calls: Calls, place: Place, note: str, keep: bool, extra: Mapping[str, Record]) -> Iterator[dict[str, str]]:
-    """All records and health checks for the length of the block; gives the checks' ids by name.
+    """All records and health checks for the length of the block. Gives the checks' ids by name.
 
-    They are removed at its end, also after an error or Ctrl-C, unless `keep`. What is to go is looked up as well as
-    remembered: a request whose answer was lost may have made something.
+    They are removed at its end, also after an error or Ctrl-C, unless `keep`. Removal covers stored and found
+    resources, because a request without an answer may have made one.
     """
     ids: dict[str, str] = {}
     try:
@@ -105,7 +105,7 @@ def _make(calls: Calls, place: Place, note: str, extra: Mapping[str, Record], id
 
 
 def _change(calls: Calls, place: Place, changes: list[dict[str, Any]]) -> None:
-    """One request, which Route 53 carries out entirely or not at all; waits until all its servers know."""
+    """One request, which Route 53 carries out entirely or not at all. Waits until all its servers know."""
     batch = {"Comment": f"Lamplighter's conformance check of {place.hostname}", "Changes": changes}
     info = calls.call("change_resource_record_sets", HostedZoneId=place.zone, ChangeBatch=batch)["ChangeInfo"]
     until = calls.pace.now() + _SYNC_SECONDS
@@ -117,7 +117,7 @@ def _change(calls: Calls, place: Place, changes: list[dict[str, Any]]) -> None:
 
 
 def clear(calls: Calls, place: Place, known: tuple[str, ...] = ()) -> Left:
-    """Removes all that any run made in this place, and says what that was; also the health checks `known` by id."""
+    """Removes all that any run made in this place, and says what that was. Also the health checks `known` by id."""
     try:
         gone = left(calls, place)
         changes = [{"Action": "DELETE", "ResourceRecordSet": record} for record in leaving(gone.records)]
@@ -143,7 +143,7 @@ def _delete(calls: Calls, id: str) -> None:
 
 
 def leaving(there: tuple[Record, ...]) -> list[Record]:
-    """Record sets in an order in which they can go: each alias before what it leads to."""
+    """Record sets in an order for deletion, each alias before its target."""
     rest, found = list(there), list[Record]()
     while rest:
         aims = {record["AliasTarget"]["DNSName"].lower() for record in rest if "AliasTarget" in record}

@@ -1,4 +1,4 @@
-"""`lamp diff`: every fire that a change of schedules gains or loses."""
+"""`lamp diff`, every run that a change of schedules adds or removes."""
 
 import io
 import subprocess
@@ -59,7 +59,7 @@ def diff(
 
 
 def first_day(text: str) -> int:
-    """The day since 1970-01-01 that `text` names; empty: today in UTC."""
+    """The day since 1970-01-01 that `text` names. Empty is today in UTC."""
     if not text:
         return int(time.time() // 86_400)
     try:
@@ -72,7 +72,7 @@ def first_day(text: str) -> int:
 
 
 def jobs_of(source: str) -> list[Job]:
-    """The jobs of the folder `source`, or of cron/ at that git revision; a `Mistake` tells what cannot be read.
+    """The jobs of the folder `source`, or of cron/ at that git revision. A `Mistake` tells what cannot be read.
 
     Jobs without a time zone of their own take that of the fleet.toml beside the folder, or else of this repository's.
     """
@@ -114,7 +114,7 @@ def _git(revision: str, *words: str) -> bytes:
 
 
 def report(changes: Sequence[Change], window: Window, before: int, after: int, every: bool) -> dict[str, Any]:
-    """What `--json` prints: totals, then each job that changed; with `every`, all of its minutes."""
+    """The output of `--json`, totals and then each changed job, with `every` also all of its minutes."""
     return {
         "from": _day(window.first),
         "to": _day(window.first + window.length),
@@ -140,7 +140,7 @@ def _entry(change: Change, every: bool) -> dict[str, Any]:
 
 
 def listing(changes: Sequence[Change]) -> Iterator[str]:
-    """One line per fire: `+` gained or `-` lost, the UTC minute, the job."""
+    """One line per run, `+` added or `-` removed, the UTC minute, the job."""
     for change in changes:
         signs = [(minute, "+") for minute in change.gained] + [(minute, "-") for minute in change.lost]
         for minute, sign in sorted(signs):

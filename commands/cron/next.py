@@ -1,4 +1,4 @@
-"""`./lamp fires FILE`: every minute at which each line of a crontab, cron.yaml or Python file fires."""
+"""`./lamp fires FILE`, every minute of each line of a crontab, cron.yaml or Python file."""
 
 import json
 import sys
@@ -35,7 +35,7 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """A line that is no job: the place, and what Debian's cron says of it."""
+    """A line that is no job, with the place, and the message of Debian's cron."""
 
     line: int
     column: int
@@ -43,7 +43,7 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Report(NamedTuple):
-    """`rows` in the order of lines; `findings` are those that `rows` do not already tell."""
+    """`rows` in the order of lines. `findings` are those that `rows` do not already tell."""
 
     rows: list[Line | Failure]
     findings: list[Diagnostic]
@@ -66,8 +66,8 @@ def fires(
 ) -> None:
     """Tell every minute at which each line fires, for 5 years at most. Status 1 if a line cannot be read.
 
-    What makes Debian ignore a whole file whose lines can all be read (no newline at its end, carriage returns, more
-    than 10,000 lines) is told on stderr; the fires are listed all the same, and the status stays 0.
+    Faults for which Debian ignores a whole file of readable lines (no newline at its end, carriage returns, more than
+    10,000 lines) go to stderr. The fires are listed all the same, and the status stays 0.
     """
     report = explain(file, tz, window(start, end, datetime.now(UTC)), system)
     for finding in report.findings:
@@ -81,7 +81,7 @@ def fires(
 
 
 def window(start: str, end: str, now: datetime) -> Window:
-    """What `--from` and `--to` name; without zone they are UTC. Parts of a minute count from the next minute on."""
+    """The times of `--from` and `--to`. Without zone they are UTC. Parts of a minute count from the next minute on."""
     first = _minute("--from", start) if start else _ceiling(now)
     last = _minute("--to", end) if end else first + 24 * 60
     if last < first:
@@ -104,7 +104,7 @@ def _ceiling(when: datetime) -> int:
 
 
 def explain(file: Path, tz: str, span: Window, system: bool | None = None) -> Report:
-    """The fires of all lines of `file` within `span`; `Mistake` if the file or the zone is none."""
+    """The fires of all lines of `file` within `span`. `Mistake` if the file or the zone is none."""
     try:
         zones.zone(tz)
         jobs, findings = _read(file, tz, system)
@@ -139,7 +139,7 @@ def names_users(file: Path) -> bool:
 
 
 def _divide(findings: Sequence[Diagnostic], jobs: set[int]) -> tuple[list[Failure], list[Diagnostic]]:
-    """Errors of lines that are no jobs go into the list, at most one for each line; the rest is for stderr."""
+    """Errors of lines that are no jobs go into the list, at most one for each line. The rest is for stderr."""
     failures: dict[int, Failure] = {}
     others = []
     for finding in findings:
@@ -183,7 +183,7 @@ def _cells(row: Line | Failure, limit: int) -> tuple[Any, ...]:
 
 
 def _times(stamps: Sequence[str]) -> str:
-    """`2026-11-23 06:38, 06:39`: the date stands where it changes."""
+    """`2026-11-23 06:38, 06:39`, with the date where it changes."""
     days = ["", *(stamp[:10] for stamp in stamps)]
     return ", ".join(
         stamp[11:16] if day == before else f"{day} {stamp[11:16]}"

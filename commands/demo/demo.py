@@ -1,4 +1,4 @@
-"""`./lamp demo`: the whole system on this machine, with a region that dies on the way, and the proof at the end."""
+"""`./lamp demo`, the whole system on this machine, with a region that dies on the way, and the proof at the end."""
 
 import json
 import time
@@ -44,8 +44,8 @@ def demo(
     """Deploy to three regions of an AWS on this machine, kill the home region, count what ran and who was served.
 
     Meanwhile the tunnels to a database are killed, hung, cut off and replaced. Takes about nine minutes. Exits with 1
-    unless every slot of every job ran exactly once, every task was done or dead-lettered, every user was served but for
-    the time that health checks and DNS may take, every tunnel was healed, and no row was lost.
+    unless every slot of every job ran exactly once and every task was done or dead-lettered. Every user must have
+    service but for the time that health checks and DNS may take. Every tunnel must be repaired, and no row lost.
     """
     console = Console(highlight=False)
     with _deployed(console) as story:
@@ -99,7 +99,7 @@ def _deployed(console: Console) -> Iterator["Story"]:
 
 
 class _Bars(Screen):
-    """A release of which only the progress matters: everything in it is new."""
+    """A release that shows only its progress, because everything in it is new."""
 
     def prepared(self, plans: Sequence[Prepared]) -> None:
         for plan in plans:
@@ -107,7 +107,7 @@ class _Bars(Screen):
 
 
 class Story:
-    """What happens in the demo, minute by minute."""
+    """The events of the demo, minute by minute."""
 
     def __init__(
         self, world: Sandbox, package: packaging.Package, console: Console, began: float, deployed_after: float,
@@ -126,7 +126,7 @@ class Story:
         self._down = ""
 
     def tell(self) -> Report:
-        """All of it; what held and what did not."""
+        """All of it. The guarantees that held and those that did not."""
         self.routing.start()
         if self.tunnels:
             self.tunnels.start()

@@ -1,4 +1,4 @@
-"""What became of the demo's tunnels: fault by fault, by the healer's own journal. Pure."""
+"""The results of the demo's tunnels, fault by fault, from the controller's own journal. Pure."""
 
 from collections.abc import Container, Iterable, Iterator, Sequence
 from datetime import datetime
@@ -14,7 +14,7 @@ _ACTS = frozenset({"drain", "undrain", "restart", "replace", "stop", "start"})
 
 
 class Deed(msgspec.Struct, frozen=True):
-    """One thing that the healer did, `after` so many seconds from the fault, and why, in its journal's words."""
+    """One thing that the controller did, `after` so many seconds from the fault, and why, in its journal's words."""
 
     after: int
     kind: str
@@ -22,9 +22,10 @@ class Deed(msgspec.Struct, frozen=True):
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """One fault: how long nothing came through the tunnels, when all was well again (s), what the healer saw and did.
+    """One fault, with its time without traffic, the time of full recovery (s), and the controller's observations and
+    actions.
 
-    `well_after` is `None` if it was not healed: the story ends there.
+    `well_after` is `None` without a repair, and the scenario ends there.
     """
 
     name: str
@@ -35,7 +36,7 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class Told(msgspec.Struct, frozen=True):
-    """What became of the tunnels. `measured` is what ran through them: replication, or greetings without MariaDB."""
+    """The results of the tunnels. `measured` is the traffic, which is replication, or handshakes without MariaDB."""
 
     master: str
     region: str
@@ -48,7 +49,7 @@ class Told(msgspec.Struct, frozen=True):
 
 
 def deeds(journal: Iterable[tuple[str, dict[str, Any]]], known: Container[str], since: float) -> list[Deed]:
-    """What the healer did, by those items of the journal that are not `known`; `since` is when the fault began.
+    """The controller's actions, by those items of the journal that are not `known`. `since` is when the fault began.
 
     An item is its name, "2026-11-24T12:34:56#tunnels.heal#...", and its body. Its time is its round's, a whole second.
     """
@@ -68,7 +69,7 @@ def _deed(after: int, action: dict[str, Any], results: Sequence[str]) -> Deed:
 
 
 def wrong(told: Told) -> Iterator[str]:
-    """What did not hold."""
+    """The guarantees that did not hold."""
     for fault in told.faults:
         if fault.well_after is None:
             yield f"{fault.name}: the tunnels of {told.region} were not well after {HEALED_SECONDS:.0f} s"

@@ -1,6 +1,6 @@
-"""What runs through the demo's tunnels: replication of rows that are written all the time, or greetings in its place.
+"""The traffic through the demo's tunnels, which is replication of constant writes, or handshakes in its place.
 
-Both keep `marks`: the moments (epoch seconds) at which something came through. How long nothing came is told by them.
+Both keep `marks`, the times (epoch seconds) at which traffic came through. How long nothing came is told by them.
 """
 
 import itertools
@@ -25,14 +25,14 @@ _TABLE = "CREATE TABLE demo.rows (id INT PRIMARY KEY, at DOUBLE NOT NULL)"
 
 
 class Count(NamedTuple):
-    """Rows that the master confirmed, and how many of them the replica has not."""
+    """Rows that the primary confirmed, and how many of them the replica has not."""
 
     written: int
     lost: int
 
 
 class Traffic(Protocol):
-    """What goes through the tunnels from `start` to `end`."""
+    """The traffic from `start` to `end`."""
 
     marks: list[float]
 
@@ -40,7 +40,7 @@ class Traffic(Protocol):
         """Begin."""
 
     def count(self) -> Count | None:
-        """No more is written; what became of what was. `None` where nothing can be."""
+        """No more is written. The result of the writes. `None` where nothing can be."""
 
     def end(self) -> None:
         """No more of it."""
@@ -55,7 +55,7 @@ def longest(marks: Sequence[float], since: float, until: float) -> float:
 
 
 class Replication:
-    """A row each 100 ms, straight into the master; and a look each 100 ms at the newest row that the replica has."""
+    """A row each 100 ms, straight into the primary. And a look each 100 ms at the newest row that the replica has."""
 
     def __init__(self, far: Far, replica: Replica, entrance: tuple[str, int]) -> None:
         self.marks: list[float] = []
@@ -68,7 +68,7 @@ class Replication:
             (self._over, replica.connect, self._read))]
 
     def start(self) -> None:
-        """A table on the master, a replica that follows, and both begin."""
+        """A table on the primary, a replica that follows, and both begin."""
         master = started(self._far.account, self._far.database_address)
         with closing(master), master.cursor() as cursor:
             cursor.execute("CREATE DATABASE demo")
@@ -78,7 +78,7 @@ class Replication:
             thread.start()
 
     def count(self) -> Count:
-        """The last row is waited for, at most a minute; then both sides are compared, row by row."""
+        """The last row is waited for, at most a minute. Then both sides are compared, row by row."""
         self._written.set()
         self._threads[0].join()
         deadline = time.monotonic() + _CATCH_UP_SECONDS
@@ -98,7 +98,7 @@ class Replication:
             return {row[0] for row in cursor.fetchall()}
 
     def _repeat(self, over: threading.Event, connected: Callable[[], Any], work: Callable[[Any], None]) -> None:
-        """`work` each 100 ms on one connection; on another one when that is lost."""
+        """`work` each 100 ms on one connection. On another one when that is lost."""
         while not over.is_set():
             try:
                 with closing(connected()) as connection, connection.cursor() as cursor:
@@ -122,7 +122,7 @@ class Replication:
 
 
 class Greetings:
-    """Where there is no MariaDB: a client that has the database greet it through the balancer, each 100 ms."""
+    """Without MariaDB, a client that reads the database's handshake through the balancer, each 100 ms."""
 
     def __init__(self, entrance: tuple[str, int]) -> None:
         self.marks: list[float] = []

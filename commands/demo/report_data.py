@@ -1,4 +1,4 @@
-"""What the demo's report is made of: read from the ledger and from the Lambdas' own logs, after the fact."""
+"""The data of the demo's report, read from the store and from the Lambdas' own logs, after the fact."""
 
 import json
 import zipfile
@@ -21,7 +21,7 @@ from sandbox.world import Sandbox
 
 
 class Slot(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One slot of one job: the run that the ledger has, and how often a worker logged that it claimed it."""
+    """One slot of one job, with its stored run, and the number of workers that logged a claim."""
 
     job: str
     slot: str
@@ -39,7 +39,7 @@ class Slot(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Tasks(msgspec.Struct, frozen=True):
-    """What became of the messages that were sent; `twice` counts those done more than once."""
+    """The results of the sent messages. `twice` counts those done more than once."""
 
     sent: int
     done: int
@@ -54,7 +54,8 @@ class Tasks(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What the demo found; `failures` is empty when all of it held. Times in seconds from the start of the command."""
+    """The results of the demo. `failures` is empty when all of it held. Times in seconds from the start of the command.
+    """
 
     deployed_after: float
     finished_after: float
@@ -90,7 +91,7 @@ class Evidence:
         return [(self.book[found.job], found) for found in self.timetable.missed(first, end)]
 
     def slots(self, first: int, end: int, *, logs: bool) -> list[Slot]:
-        """Every slot that was due, with its run; claims are counted only with `logs`."""
+        """Every slot that was due, with its run. Claims are counted only with `logs`."""
         wanted = [(job, slot) for job, found in self.due(first, end) for slot in found.slots()]
         runs = self._runs(sorted({job.name for job, _ in wanted}))
         claims = self.claims() if logs else Counter[tuple[str, str]]()
@@ -103,7 +104,7 @@ class Evidence:
                        for line in self._log(region, "schedules_work") if line.get("message") == "claimed")
 
     def tasks(self, ids: Sequence[str]) -> Tasks:
-        """What the workers logged about these messages (SQS's ids)."""
+        """The workers' logs about these messages (SQS's ids)."""
         fates: dict[str, list[str]] = defaultdict(list)
         own = set(ids)
         for region in self._regions:

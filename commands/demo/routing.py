@@ -1,4 +1,5 @@
-"""The demo's other story: users in twelve countries, while a region dies, one is evacuated, and hosts are replaced.
+"""The demo's other scenario, with users in twelve countries, while a region dies, one is evacuated, and a third
+replaces its hosts.
 
 It runs in a thread of its own beside the story of the schedules, which kills the home region and brings it back.
 """
@@ -34,7 +35,7 @@ _APPLY_SECONDS = 4.0
 
 
 class Told(msgspec.Struct, frozen=True):
-    """What became of the users. `down_allowed` and `back_allowed` are what the settings allow at worst, in seconds."""
+    """The results of the users. `down_allowed` and `back_allowed` are what the settings allow at worst, in seconds."""
 
     users: list[Fate]
     down_allowed: float
@@ -48,7 +49,7 @@ class Told(msgspec.Struct, frozen=True):
 
 
 def declared(fleet: Fleet, product: Product) -> str:
-    """What the demo puts below fleet.toml: the product's entrances and hostname, in the demo's stage alone."""
+    """The demo's additions to fleet.toml, the product's endpoints and hostname, in the demo's stage alone."""
     regions = "".join(f'[[stages.demo.regions]]\nname = "{region.name}"\nentrance = {{{_entrance(region, product)}, '
                       f'bucket = "lamplighter-demo-marks-{region.name}"}}\n' for region in fleet.regions)
     return f"""
@@ -77,14 +78,14 @@ rovers = {ROVERS}
 
 
 def _entrance(region: Region, product: Product) -> str:
-    """In the way that the fleet's own entrance is declared, over which it is laid."""
+    """In the way that the fleet's own endpoint is declared, over which it is laid."""
     if region.entrance and region.entrance.load_balancer:
         return f'load_balancer = "{product.alias(region.name)}", zone = "{ALIAS_ZONE}"'
     return f'addresses = ["{product.entrances()[region.name]}"]'
 
 
 def product(world: Sandbox, regions: Sequence[str]) -> Product:
-    """The customer's hosts in these regions; not built yet."""
+    """The customer's hosts in these regions. Not built yet."""
     return Product(world, {region: HOSTS["replaced" if region == _replaced(regions) else "other"]
                            for region in regions})
 
@@ -94,7 +95,7 @@ def _replaced(regions: Sequence[str]) -> str:
 
 
 class Story(scenario.Story):
-    """The users' story; `killed` and `revived` are set by the one who kills home."""
+    """The users' story. `killed` and `revived` are set by the one who kills home."""
 
     def __init__(self, world: Sandbox, package: Package, product: Product) -> None:
         super().__init__(world, package, "the health checks find out about the hosts")
@@ -121,7 +122,7 @@ class Story(scenario.Story):
         self.revived.set()
 
     def told(self) -> Told:
-        """The end of it; what went wrong in the story itself is raised here."""
+        """The end of it. An error in the scenario itself is raised here."""
         self.join()
         users = fates(self.crowd.moments, self.orders, self.home, self.died, self.returned, time.time())
         aliased = any(region.entrance and region.entrance.load_balancer for region in self.package.fleet.regions)

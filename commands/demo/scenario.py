@@ -1,4 +1,4 @@
-"""What the demo's stories share: each is told in a thread of its own, and what it could not do is in its report."""
+"""The shared parts of the demo's scenarios. Each runs in a thread of its own, and its report has its failures."""
 
 import json
 import threading
@@ -13,7 +13,7 @@ LOOK_SECONDS = 0.5
 
 
 class Story:
-    """One story: `_run` tells it, `note` says how far it has come, and `over` is set at its end."""
+    """One scenario. `_run` runs it, `note` gives its progress, and `over` is set at its end."""
 
     def __init__(self, world: Sandbox, package: Package, note: str) -> None:
         self.world, self.package, self.note = world, package, note
@@ -27,7 +27,7 @@ class Story:
         self._thread.start()
 
     def join(self) -> None:
-        """Waits for the end; what went wrong in the story itself is raised here."""
+        """Waits for the end. An error in the scenario itself is raised here."""
         self._thread.join()
         if self._error:
             raise self._error
@@ -47,7 +47,7 @@ class Story:
             self.over.set()
 
     def beside(self, work: Callable[[], None]) -> threading.Thread:
-        """`work` in a thread of its own; what breaks it is in the report, for what it would have seen is not."""
+        """`work` in a thread of its own. Its error is in the report, because its observations are missing."""
         def guarded() -> None:
             try:
                 work()
@@ -59,7 +59,7 @@ class Story:
         return thread
 
     def invoke(self, function: str, event: dict[str, Any], region: str) -> dict[str, Any]:
-        """What a packaged Lambda answers; RuntimeError if it broke."""
+        """The answer of a packaged Lambda. RuntimeError if it broke."""
         answer = self.world.client("lambda", region).invoke(
             FunctionName=f"{self.package.stack}-{function}", Payload=json.dumps(event))
         found: dict[str, Any] = json.loads(answer["Payload"].read())
@@ -69,7 +69,7 @@ class Story:
 
 
 def patient(done: Callable[[], bool], seconds: float, look: float = LOOK_SECONDS) -> bool:
-    """Whether it is `done` within `seconds`; asked every `look` seconds."""
+    """Whether it is `done` within `seconds`. Asked every `look` seconds."""
     deadline = time.monotonic() + seconds
     while not (found := done()) and time.monotonic() < deadline:
         time.sleep(look)

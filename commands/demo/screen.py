@@ -1,4 +1,4 @@
-"""What the demo shows: a lamp for every slot of every job, in the colour of the region that lit it."""
+"""The demo's picture, a lamp for every slot of every job, in the colour of the region that ran it."""
 
 import io
 import re
@@ -22,7 +22,7 @@ _OPEN = {"running": "◐", "retrying": "◐", "waiting": "◌", "not run": "·"}
 
 
 class Picture(NamedTuple):
-    """One moment: rows are jobs, columns are minutes."""
+    """One moment. Rows are jobs, columns are minutes."""
 
     note: str
     regions: Sequence[str]
@@ -60,7 +60,7 @@ class Picture(NamedTuple):
         return Text.assemble(*parts)
 
     def crowd(self) -> Text:
-        """Each user's country in the colour of the region that answers it; red and struck out if nobody does."""
+        """Each user's country in the colour of the region that answers it. Red and struck out if nobody does."""
         text = Text("  users ")
         for who, region in self.users.items():
             text.append(f" {who} ", self._colour(region) if region else "bold red strike")
@@ -92,7 +92,7 @@ class Picture(NamedTuple):
 
 
 class Show:
-    """The picture, renewed in place; where the output is no terminal, a line whenever something has changed."""
+    """The picture, renewed in place. Without a terminal, a line for each change."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -131,7 +131,7 @@ def timetable(console: Console, evidence: Evidence, minute: int) -> None:
 
 
 def conclude(console: Console, report: Report, evidence: Evidence) -> None:
-    """What happened, in numbers."""
+    """The results, in numbers."""
     slots, tasks = report.slots, report.tasks
     lit = Counter(slot.region for slot in slots if slot.once)
     console.print(f"\n[bold]The report[/], {report.finished_after:.0f} s after the start")
@@ -153,7 +153,7 @@ def conclude(console: Console, report: Report, evidence: Evidence) -> None:
 
 
 def conclude_users(console: Console, report: Report) -> None:
-    """What became of the users, in numbers, beside what the settings allow."""
+    """The results of the users, in numbers, beside the bounds of the settings."""
     told = report.routing
     if told is None:
         return
@@ -189,6 +189,6 @@ def draw(path: Path, picture: Picture, report: Report, evidence: Evidence) -> No
 
 
 def stay(console: Console) -> None:
-    """What to try while the world is up."""
+    """Commands to try while the sandbox is up."""
     console.print("\nThe world stays up until Ctrl-C. From another terminal:\n  ./lamp status\n"
                   "  ./lamp run schedules.pause '{\"job\": \"lamps\"}' --apply\n  ./lamp run tasks.peek")

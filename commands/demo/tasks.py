@@ -1,4 +1,4 @@
-"""The demo's thousand tasks, sent as any program would: plain JSON to SQS."""
+"""The demo's thousand tasks, sent as any program would, as plain JSON to SQS."""
 
 import json
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ COUNT, POISON, FAIL_ONCE_EVERY = 1000, 3, 20
 
 
 def send(world: Sandbox, stack: str, regions: Sequence[str]) -> list[str]:
-    """Sends them to the queues of all regions in turn; SQS's ids."""
+    """Sends them to the queues of all regions in turn. SQS's ids."""
     bodies = [json.dumps(_task(number)) for number in range(COUNT)]
     shares = [(region, bodies[start : start + 10]) for start in range(0, COUNT, 10)
               for region in (regions[start // 10 % len(regions)],)]

@@ -1,7 +1,8 @@
-"""What the demo's tunnels need before anything is deployed: a database, its gateway, a replica, and their declaration.
+"""The prerequisites of the demo's tunnels, which are a database, its gateway, a replica, and their declaration.
 
-The home region, which dies in the middle, is no part of it: the master is in the last region, the tunnels whose story
-is told are in the second. (The others but the master's have tunnels, too: a fleet has them everywhere or nowhere.)
+The home region, which dies in the middle, is no part of it. The primary is in the last region, and the tunnels of the
+scenario are in the second. (The others but the primary's have tunnels, too, because a fleet has them everywhere or
+nowhere.)
 """
 
 import tempfile
@@ -31,7 +32,7 @@ _MOST_ERRORS = 100
 
 
 class Stage(NamedTuple):
-    """What the story needs from before the deployment. `declared` is put below fleet.toml."""
+    """The resources of the scenario from before the deployment. `declared` is put below fleet.toml."""
 
     declared: str
     far: Far
@@ -62,7 +63,7 @@ def stage(world: Sandbox, declared: Fleet, name: str, more: str, used: Programs 
 
 
 def unfit(declared: Fleet, name: str) -> str:
-    """Why a fleet cannot have the story; nothing if it can."""
+    """Why a fleet cannot have the story. Nothing if it can."""
     if len(declared.regions) < 3:
         return "tunnels need two regions beside the one that dies, and fleet.toml has two in all"
     if named := [key for key in _OWN if declared.tunnels and getattr(declared.tunnels, key)]:

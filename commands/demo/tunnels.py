@@ -1,6 +1,7 @@
-"""The demo's third story: tunnels to a database in another region that are killed, hung, cut off and replaced.
+"""The demo's third scenario, tunnels to a database in another region that die, hang, lose their gateway or get
+replaced.
 
-It runs in a thread of its own beside the others. The region's healer is the packaged Lambda, and nobody helps it.
+It runs in a thread of its own beside the others. The region's controller is the packaged Lambda, and nobody helps it.
 """
 
 import json
@@ -44,7 +45,7 @@ class Story(scenario.Story):
         self._began, self._saw = 0.0, dict[str, None]()
 
     def told(self) -> Told:
-        """The end of it; what went wrong in the story itself is raised here."""
+        """The end of it. An error in the scenario itself is raised here."""
         self.join()
         rows, lost = self._count or (None, None)
         found = Told(self.stage.far.region, self.region, self.stage.programs.said(),
@@ -92,7 +93,7 @@ class Story(scenario.Story):
             raise RuntimeError(f"tunnels.rotate_keys in {region} has not ended after {_KEY_SECONDS:.0f} s")
 
     def _acts(self) -> Iterator[tuple[str, Callable[[], str]]]:
-        """What happens, one after the other; each returns the host that must be gone for all to be well."""
+        """The events, one after the other. Each returns the host that must be gone for all to be well."""
         yield "one ssh killed", self._kill
         yield "one ssh hung", self._hang
         yield "both killed", self._kill_both
@@ -131,12 +132,12 @@ class Story(scenario.Story):
         return victim
 
     def _carrier(self) -> str:
-        """The host through which the replica is connected now; any where nobody stays connected."""
+        """The host through which the replica is connected now. Any where nobody stays connected."""
         hosts = {self.tunnels.address(self.region, one): one for one in self.tunnels.hosts(self.region)}
         return hosts[carrier(list(hosts), PORT)]
 
     def _suffer(self, name: str, act: Callable[[], str]) -> bool:
-        """One fault, from its beginning until all is well; whether it is."""
+        """One fault, from its beginning until all is well. Whether it is."""
         self.note, known = f"{name}; nobody helps the healer of {self.region}", {one for one, _ in self._journal()}
         self._began, self._saw = began, saw = time.time(), dict[str, None]()
         gone, done = act(), time.time()
@@ -148,7 +149,7 @@ class Story(scenario.Story):
         return well
 
     def _well(self, since: float, gone: str = "") -> bool:
-        """Whether both tunnels carry, by the balancer and by what the healer has seen well after `since`."""
+        """Whether both tunnels carry, by the balancer and by what the controller has seen well after `since`."""
         memory = self._memory()
         if gone in self.tunnels.hosts(self.region) or memory.at < since + _BLIND_SECONDS:
             return False
@@ -156,14 +157,14 @@ class Story(scenario.Story):
         return flows and self.tunnels.sound(self.region, memory)
 
     def _memory(self) -> TunnelState:
-        """What the healer remembers; what it saw since the fault began that is not well is kept for the report."""
+        """The controller's state. The report keeps the unhealthy observations since the fault began."""
         memory, _ = remembered(self.world, self.region, self.package.stack)
         self._saw.update({f"{slot.streak.side}: {slot.streak.why}": None for slot in memory.slots
                           if slot.streak and not slot.streak.up and slot.streak.at > self._began})
         return memory
 
     def _journal(self) -> list[tuple[str, dict[str, Any]]]:
-        """Times and bodies of what the healer's region has done, today and, just after midnight, yesterday."""
+        """Times and bodies of what the controller's region has done, today and, just after midnight, yesterday."""
         now = time.time()
         days = (f"{datetime.fromtimestamp(when, UTC):%Y-%m-%d}" for when in (now - HEALED_SECONDS, now))
         return [entry for day in dict.fromkeys(days) for entry in self._day(day)]

@@ -1,4 +1,4 @@
-"""What the demo says of its tunnels at the end: one row for each fault, and below it what the healer did and why."""
+"""The final report on the tunnels, one row for each fault, and below it the controller's actions and reasons."""
 
 from rich.console import Console
 from rich.text import Text
@@ -10,7 +10,7 @@ _WIDTH = 80
 
 
 def conclude(console: Console, told: Told | None) -> None:
-    """The story's end, in at most 80 columns; nothing if it was not told."""
+    """The story's end, in at most 80 columns. Nothing if it was not told."""
     if told is None:
         return
     console.print(f"\n[bold]The tunnels[/] from {told.region} to the database in {told.master}")

@@ -1,4 +1,4 @@
-"""The demo's users: what each of them got, second by second, while regions die and come back."""
+"""The demo's users, with their answers, second by second, while regions die and come back."""
 
 import os
 import subprocess
@@ -52,7 +52,7 @@ class Crowd:
         self.end()
 
     def end(self) -> None:
-        """The users go home; every moment is known then."""
+        """The users go home. Every moment is known then."""
         if self._process and self._process.stdin and not self._process.stdin.closed:
             self._process.stdin.close()
             if self._reader:
@@ -62,13 +62,13 @@ class Crowd:
                 self._process.stdout.close()
 
     def now(self) -> dict[str, str]:
-        """The region that answers each user; empty for one whose requests fail."""
+        """The region that answers each user. Empty for one whose requests fail."""
         return {moment.who: moment.region for moment in tuple(self.moments)}
 
 
 class Fate(msgspec.Struct, frozen=True):
-    """What became of one user: seconds without answers after the death, until its own region had it back, and in all
-    other time; and how many of its requests failed."""
+    """The results of one user. They are the seconds without answers after the death, until its own region had it back,
+    and in all other time, and the number of failed requests."""
 
     who: str
     nearest: str
@@ -82,7 +82,7 @@ class Fate(msgspec.Struct, frozen=True):
 
 def fates(moments: Sequence[Moment], orders: Mapping[str, Order], dead: str, died: float, revived: float,
           end: float) -> list[Fate]:
-    """Every user's who asked anything, by its order of regions; `dead` was so from `died` on until `revived`."""
+    """Every user's who asked anything, by its order of regions. `dead` was so from `died` on until `revived`."""
     asked = {who: [moment for moment in moments if moment.who == who] for who in orders}
     return [_fate(own, orders[who], dead, died, revived, end) for who, own in asked.items() if own]
 

@@ -26,7 +26,8 @@ _DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "40
 
 
 class Target(Protocol):
-    """Where to deploy to: a real account or the sandbox's world. The only difference is what its clients talk to."""
+    """The destination of a deployment, a real account or the sandbox. The only difference is what its clients talk to.
+    """
 
     def client(self, service: str, region: str) -> Any:
         """A boto3 client, safe to share among threads."""
@@ -42,7 +43,7 @@ class Account:
             self._session = boto3.Session()
 
     def client(self, service: str, region: str) -> Any:
-        """A boto3 client; one per service and region."""
+        """A boto3 client. One per service and region."""
         with self._lock:  # a session is not made for several threads
             if (service, region) not in self._clients:
                 self._clients[service, region] = self._session.client(
@@ -51,14 +52,14 @@ class Account:
 
 
 def number(target: Target, region: str) -> str:
-    """The account's twelve digits; `Mistake` when the credentials are missing or no good in `region`."""
+    """The account's twelve digits. `Mistake` when the credentials are missing or no good in `region`."""
     with spoken(region):
         return str(target.client("sts", region).get_caller_identity()["Account"])
 
 
 @contextmanager
 def spoken(region: str) -> Iterator[None]:
-    """What AWS refuses inside becomes a `Mistake` that says what to do."""
+    """An AWS error inside becomes a `Mistake` that says what to do."""
     try:
         yield
     except (ClientError, BotoCoreError) as error:
@@ -66,7 +67,7 @@ def spoken(region: str) -> Iterator[None]:
 
 
 def explain(error: ClientError | BotoCoreError, region: str) -> str:
-    """An error of boto3 as one line: what was refused, where, and the remedy."""
+    """An error of boto3 as one line, with the denied call, the place, and the remedy."""
     place = f"{region}: " if region else ""
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
         return f"{place}no AWS credentials found; sign in (aws sso login, aws configure) or set AWS_PROFILE"

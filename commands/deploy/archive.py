@@ -1,7 +1,8 @@
-"""The zip in its final form: the same bytes for the same sources, and compiled, so that a cold start need not compile.
+"""The zip in its final form. The same sources give the same bytes, and compiled code, so that a cold start need not
+compile.
 
-Chalice's zip holds the right files in the order in which the file system lists them. Run as
-`python -m commands.deploy.archive IN OUT CACHE` with PYTHONHASHSEED=0: the order within a compiled set depends on it.
+Chalice's zip holds the right files in the order in which the file system lists them. Run as `python -m
+commands.deploy.archive IN OUT CACHE` with PYTHONHASHSEED=0, because the order within a compiled set depends on it.
 """
 
 import hashlib

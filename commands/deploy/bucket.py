@@ -1,4 +1,4 @@
-"""Where CloudFormation fetches the package from: one private, encrypted bucket per region."""
+"""CloudFormation's source of the package, one private, encrypted bucket per region."""
 
 import json
 from typing import Any
@@ -13,9 +13,9 @@ _PRIVATE = {"BlockPublicAcls": True, "IgnorePublicAcls": True, "BlockPublicPolic
 
 
 def upload(target: Target, package: Package, region: str, account: str) -> tuple[dict[str, Any], str]:
-    """Bring the package to `region`: the template that points at it, and the address of that template.
+    """Bring the package to `region`. Returns the template that points at it, and the address of that template.
 
-    Objects are named by their content: what is there already is not sent again.
+    Objects have their content's hash as name, so an existing one is not sent again.
     """
     with spoken(region):
         bucket = ensure(target, package.fleet.name, region, account)
@@ -36,7 +36,7 @@ def pointed(template: dict[str, Any], bucket: str, key: str) -> dict[str, Any]:
 
 
 def ensure(target: Target, fleet: str, region: str, account: str) -> str:
-    """The region's bucket, made if it was missing; its name."""
+    """The region's bucket, made if it was missing. Its name."""
     name, client = f"{fleet}-{account}-{region}", target.client("s3", region)
     try:
         client.head_bucket(Bucket=name, ExpectedBucketOwner=account)
@@ -77,6 +77,6 @@ def _pointed(part: dict[str, Any], bucket: str, key: str) -> dict[str, Any]:
 
 
 def _endpoint(client: Any, region: str) -> str:
-    """CloudFormation wants the address of a template as S3 serves it: by path, of the bucket's own region."""
+    """CloudFormation wants the address of a template as S3 serves it, by path, of the bucket's own region."""
     address = str(client.meta.endpoint_url)
     return f"https://s3.{region}.amazonaws.com" if address.endswith(".amazonaws.com") else address

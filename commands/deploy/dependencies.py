@@ -1,4 +1,4 @@
-"""The packages of requirements.txt, unpacked for the machine that runs them; fetched once, kept in .build/wheels."""
+"""The packages of requirements.txt, unpacked for the machine that runs them. Fetched once, kept in .build/wheels."""
 
 import hashlib
 import os
@@ -19,7 +19,7 @@ _NEWEST_GLIBC = 26 if sys.version_info < (3, 12) else 34
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """Whose compiled packages are wanted: pip's platform tags, or none of them for this very machine."""
+    """The platform of the compiled packages, as pip's platform tags, or none of them for this very machine."""
 
     name: str
     tags: tuple[str, ...]
@@ -30,7 +30,7 @@ LAMBDA = Machine("lambda-x86_64", (
 
 
 def here() -> Machine:
-    """What the sandbox needs: the Lambda's own packages where they run, this machine's elsewhere (macOS, ARM)."""
+    """The sandbox's packages, which are the Lambda's own where they run, and this machine's elsewhere (macOS, ARM)."""
     if (platform.system(), platform.machine()) == ("Linux", "x86_64") and platform.libc_ver()[0] == "glibc":
         return LAMBDA
     return Machine(f"{platform.system()}-{platform.machine()}".lower(), ())

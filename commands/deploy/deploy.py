@@ -1,4 +1,4 @@
-"""`./lamp deploy`: the fleet in AWS, every region at once, the change set shown first."""
+"""`./lamp deploy`, the fleet in AWS, every region at once, the change set shown first."""
 
 import json
 import sys
@@ -30,8 +30,9 @@ def deploy(
 ) -> None:
     """Package the project and deploy it to every region of fleet.toml, one CloudFormation stack each.
 
-    Uses your AWS credentials as the AWS CLI does. Shows what would change and asks; deploys the coordination table,
-    then all regions at once. What fails is rolled back. Deploying again without a change changes nothing.
+    Uses your AWS credentials as the AWS CLI does. Shows what would change and asks. Deploys the coordination table,
+    then all regions at once. CloudFormation rolls back a failed stack. Deploying again without a change changes
+    nothing.
     """
     packaging.check_stage(stage)
     if not yes and (as_json or not sys.stdin.isatty()):
@@ -49,7 +50,7 @@ def deploy(
 
 
 def conclude(console: Console, results: Sequence[Done]) -> int:
-    """Say how it ended; the exit status."""
+    """Say how it ended. The exit status."""
     for done in results:
         if done.error:
             console.print(f"[bold red]failed:[/] {done.error}", soft_wrap=True)
@@ -71,7 +72,7 @@ def _regions(package: packaging.Package, wanted: Sequence[str] | None) -> list[s
 
 
 class Screen:
-    """A release on a terminal: the table of changes, then one bar per stack. A context manager."""
+    """A release on a terminal, the table of changes and then one bar per stack. A context manager."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -92,7 +93,7 @@ class Screen:
         return typer.confirm("Deploy this?", default=False)
 
     def prepared(self, plans: Sequence[Prepared]) -> None:
-        """The changes of every stack; stacks that would change alike are shown once."""
+        """The changes of every stack. Stacks that would change alike are shown once."""
         alike: dict[tuple[object, ...], list[Prepared]] = {}
         for plan in plans:
             alike.setdefault((plan.stack.name, plan.changes), []).append(plan)

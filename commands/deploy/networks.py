@@ -1,4 +1,4 @@
-"""Where in a VPC the Lambdas run that must reach tunnels and databases. Pure.
+"""The part of a VPC in which the Lambdas run that must reach tunnels and databases. Pure.
 
 One template serves all regions, so what differs stands behind a condition for each region.
 """

@@ -1,7 +1,7 @@
-"""The one way to a package: check what the user declared, compile the schedules, zip, and make the template.
+"""The only way to a package. It checks the fleet, compiles the schedules, zips, and makes the template.
 
 `./lamp demo`, `check` and `deploy` all take this way. Chalice packages a staged copy of the project whose vendor/ holds
-the requirements, cron/, tasks/, fleet.toml and the compiled schedules; nothing in the repository itself is touched.
+the requirements, cron/, tasks/, fleet.toml and the compiled schedules. Nothing in the repository itself is touched.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ _CHALICE = "import sys; from chalice.cli import main; sys.exit(main())"
 
 
 class Package(msgspec.Struct, frozen=True):
-    """A package ready for any region: the zip, its SHA-256, the two templates, and what is worth saying about it."""
+    """A package for any region, with the zip, its SHA-256, the two templates, and its warnings."""
 
     fleet: fleet.Fleet
     stage: str
@@ -88,7 +88,7 @@ def check_stage(stage: str) -> None:
 
 
 def schedules(root: Path, declared: fleet.Fleet) -> tuple[dict[str, bytes], list[str]]:
-    """timetable.bin and jobs.bin of the folder cron/, and the warnings; `DeclaredMistake` lists all that is wrong."""
+    """timetable.bin and jobs.bin of the folder cron/, and the warnings. `DeclaredMistake` lists all that is wrong."""
     from chalicelib.crontab import diagnostics, job_file, loader, timetable
 
     jobs, found = loader.load(root / "cron", declared)
@@ -102,7 +102,7 @@ def schedules(root: Path, declared: fleet.Fleet) -> tuple[dict[str, bytes], list
 def _stage(
     root: Path, project: Path, stage: str, declared: fleet.Fleet, compiled: dict[str, bytes], packages: Path
 ) -> Sequence[str]:
-    """Lay out what Chalice reads; the names of the functions that .chalice/config.json knows."""
+    """Lay out what Chalice reads. The names of the functions that .chalice/config.json knows."""
     for name in ("app.py", "chalicelib"):
         (project / name).symlink_to(root / name)
     (project / "requirements.txt").touch()  # they lie in vendor/ already
@@ -158,7 +158,7 @@ def _chalice(project: Path, stage: str) -> dict[str, Any]:
 
 
 def _repack(out: Path, home: Path, name: str) -> tuple[Path, str]:
-    """The zip in its final form, in `home`, and its digest; those of the same `name` go after a day.
+    """The zip in its final form, in `home`, and its digest. Those of the same `name` go after a day.
 
     Its digest is in the file's name: two packagings of one stage at the same time may differ, and each keeps its own.
     """
@@ -175,7 +175,7 @@ def _repack(out: Path, home: Path, name: str) -> tuple[Path, str]:
 
 
 def _check_functions(template: dict[str, Any], functions: Sequence[str]) -> None:
-    """app.py and .chalice/config.json name the same Lambdas: Chalice ignores a difference silently."""
+    """app.py and .chalice/config.json must name the same Lambdas, because Chalice ignores a difference silently."""
     known = {resources.logical(name) for name in functions}
     found = {id for id, part in template["Resources"].items() if part.get("Type") == "AWS::Serverless::Function"}
     if known != found:

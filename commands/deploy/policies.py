@@ -1,7 +1,7 @@
-"""What the policies of routing, health checks, tunnels and databases can name by `{...}`. Pure.
+"""The values of `{...}` in the policies of routing, health checks, tunnels and databases. Pure.
 
-Each is a list of ARNs, or `*` for calls that take no resource (`-any`): AWS's service authorization reference. What
-fleet.toml does not declare is empty, and a statement about nothing is left out.
+Each is a list of ARNs, or `*` for calls without a resource (`-any`), by AWS's service authorization reference. An
+undeclared part of fleet.toml is empty, and a statement without a resource is left out.
 """
 
 from typing import Any

@@ -1,4 +1,5 @@
-"""A package to every region of the fleet: change sets first, then the coordination table, then all regions at once."""
+"""A package to every region of the fleet. Change sets come first, then the coordination table, then all regions at
+once."""
 
 import threading
 import time
@@ -16,7 +17,7 @@ from commands.errors import UsageError
 
 
 class Done(msgspec.Struct, frozen=True):
-    """What became of one stack: `deployed`, `unchanged`, `declined` or `failed` (then `error` says why)."""
+    """The result of one stack, which is `deployed`, `unchanged`, `declined` or `failed` (then `error` says why)."""
 
     region: str
     stack: str
@@ -27,7 +28,7 @@ class Done(msgspec.Struct, frozen=True):
 
 
 class Show(Protocol):
-    """What the user sees of a release."""
+    """The display of a release."""
 
     def prepared(self, plans: Sequence[Prepared]) -> None:
         """All change sets, before anything is changed."""
@@ -36,7 +37,7 @@ class Show(Protocol):
         """A stack is about to change."""
 
     def moved(self, stack: Stack, resource: str, status: str) -> None:
-        """One resource of a stack has moved on; called from several threads."""
+        """One resource of a stack has moved on. Called from several threads."""
 
     def end(self, done: Done) -> None:
         """A stack is through."""
@@ -46,9 +47,9 @@ def release(
     target: Target, package: Package, regions: Sequence[str], show: Show, agree: Callable[[], bool],
     look_seconds: float = 1.5,
 ) -> list[Done]:
-    """Deploy `package` to `regions`; what became of each stack, the coordination table's first.
+    """Deploy `package` to `regions`. The result of each stack, the coordination table's first.
 
-    Raises `Mistake` when a change set cannot be made; then nothing was changed anywhere. A stack that fails is rolled
+    Raises `Mistake` when a change set cannot be made. Then nothing was changed anywhere. A stack that fails is rolled
     back and reported as `failed`, the others go on.
     """
     over = threading.Event()
@@ -82,7 +83,7 @@ def _release(
 def _prepare_all(
     target: Target, package: Package, regions: Sequence[str], owner: str, pace: Pace, pool: ThreadPoolExecutor
 ) -> list[Prepared]:
-    """All change sets, or none: when one cannot be made, the others are taken back."""
+    """All change sets, or none. If one fails, the others are deleted."""
     tags = {"lamplighter": package.fleet.name, "stage": package.stage}
     table = Stack(package.fleet.coordination.regions[0], f"{package.stack}-coordination")
     waiting = [pool.submit(stacks.prepare, target, table, package.coordination, None, tags, pace)]

@@ -1,7 +1,8 @@
-"""What fleet.toml adds to the stack: one queue with its dead letters per [[queues]], and every Lambda's environment.
+"""The additions of fleet.toml to the stack, one queue with its dead letters per [[queues]], and every Lambda's
+environment.
 
-Pure: a `Fleet` and what .chalice/ holds go in, parts of a CloudFormation template come out. Names are made with the
-stack's own name, so the same template serves every stage and region.
+It is pure. A `Fleet` and the content of .chalice/ go in, parts of a CloudFormation template come out. Names are made
+with the stack's own name, so the same template serves every stage and region.
 """
 
 import json
@@ -29,12 +30,12 @@ _VISIBILITY_MARGIN = 60
 
 
 def logical(name: str) -> str:
-    """The CloudFormation logical id of the queue or function `name`: `invoices-dead` -> `InvoicesDead`."""
+    """The CloudFormation logical id of the queue or function `name`, such as `InvoicesDead` for `invoices-dead`."""
     return "".join(part[:1].upper() + part[1:] for part in re.split(r"[-_]", name))
 
 
 def merged(static: Json, fleet: Fleet, stage: str, functions: Sequence[str]) -> Json:
-    """`static` (.chalice/resources.json) with everything that `fleet` adds; to be merged into Chalice's template."""
+    """`static` (.chalice/resources.json) with everything that `fleet` adds. To be merged into Chalice's template."""
     resources = dict(static["Resources"])
     _told_apart(fleet)
     for queue in fleet.queues:
@@ -52,7 +53,7 @@ def merged(static: Json, fleet: Fleet, stage: str, functions: Sequence[str]) -> 
 
 
 def coordination(fleet: Fleet) -> Json:
-    """The template of the coordination table: strongly consistent in three regions, or plain in one."""
+    """The template of the coordination table, strongly consistent in three regions, or plain in one."""
     name = {"Fn::Sub": "${AWS::StackName}"}
     shared: Json = {
         "TableName": name, "BillingMode": "PAY_PER_REQUEST",
@@ -73,7 +74,7 @@ def coordination(fleet: Fleet) -> Json:
 
 
 def resolved(policy: Json, fleet: Fleet) -> Json:
-    """A policy of .chalice/policies/ with its `{placeholders}` filled in; statements about nothing are left out."""
+    """A policy of .chalice/policies/ with its `{placeholders}` filled in. Statements about nothing are left out."""
     statements = []
     for statement in policy["Statement"]:
         resource = statement["Resource"]
@@ -85,17 +86,17 @@ def resolved(policy: Json, fleet: Fleet) -> Json:
 
 
 def queue_name(queue: Queue) -> str:
-    """The part of the queue's SQS name after the stack's name; SQS wants `.fifo` at its end."""
+    """The part of the queue's SQS name after the stack's name. SQS wants `.fifo` at its end."""
     return queue.name + (".fifo" if queue.fifo else "")
 
 
 def dead_name(fleet: Fleet, queue: Queue) -> str:
-    """The same of its dead letters; the dead letters of a FIFO queue are one, too."""
+    """The same of its dead letters. The dead letters of a FIFO queue are one, too."""
     return fleet.dead_letters(queue) + (".fifo" if queue.fifo else "")
 
 
 def _work_seconds(fleet: Fleet) -> int:
-    """The time-out of `tasks.work`: the longest of its queues', and room to write down how it ended."""
+    """The time-out of `tasks.work`, the longest of its queues', and time to record the end."""
     return min(LAMBDA_SECONDS, max((queue.timeout for queue in fleet.queues), default=60) + RESERVE_SECONDS)
 
 
@@ -111,7 +112,7 @@ def _function(fleet: Fleet, stage: str, function: str) -> Json:
 
 
 def _queues(fleet: Fleet) -> dict[str, str]:
-    """Every queue of the stack: name in fleet.toml -> logical id."""
+    """Every queue of the stack as name in fleet.toml -> logical id."""
     found = dict(OWN_QUEUES)
     for queue in fleet.queues:
         found |= {queue.name: _id(queue.name), fleet.dead_letters(queue): _id(fleet.dead_letters(queue))}
@@ -119,7 +120,7 @@ def _queues(fleet: Fleet) -> dict[str, str]:
 
 
 def _told_apart(fleet: Fleet) -> None:
-    """CloudFormation's ids have letters and digits only, so two names may give one; `Mistake` if they do."""
+    """CloudFormation's ids have letters and digits only, so two names may give one. `Mistake` if they do."""
     names: dict[str, str] = {}
     for name, id in _queues(fleet).items():
         if other := names.get(id):
@@ -174,7 +175,7 @@ def _outputs(fleet: Fleet) -> Json:
 
 
 def _placeholders(fleet: Fleet) -> dict[str, Any]:
-    """What a policy can name by `{...}`: lists of ARNs that depend on fleet.toml, empty when there is nothing."""
+    """The values of `{...}` in a policy, lists of ARNs that depend on fleet.toml, empty if there is nothing."""
     tasks = {queue_name(queue) for queue in fleet.queues}
     dead = {dead_name(fleet, queue) for queue in fleet.queues}
     own_dead = {name for name in OWN_QUEUES if name.endswith("-dead")}

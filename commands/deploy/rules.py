@@ -1,4 +1,4 @@
-"""The rules, permissions and alarms of what fleet.toml switches on: Lambdas that run by the clock. Pure."""
+"""The rules, permissions and alarms of scheduled Lambdas that fleet.toml declares. Pure."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple

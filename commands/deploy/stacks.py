@@ -1,4 +1,4 @@
-"""One CloudFormation stack in one region: plan it as a change set, show what it would do, execute it, follow it."""
+"""One CloudFormation stack in one region. It is planned as a change set, shown, executed, and followed."""
 
 import json
 import time
@@ -20,7 +20,7 @@ _CANCELLED = ("Resource creation cancelled", "Resource update cancelled", "Resou
 
 
 class Change(msgspec.Struct, frozen=True, order=True):
-    """One resource that a change set would touch: `add`, `modify`, `replace` or `remove`."""
+    """One resource in a change set, with `add`, `modify`, `replace` or `remove`."""
 
     action: str
     kind: str
@@ -38,7 +38,7 @@ class Stack(msgspec.Struct, frozen=True):
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """A change set that waits to be executed; without changes there is none."""
+    """A change set that waits to be executed. Without changes there is none."""
 
     stack: Stack
     change_set: str
@@ -51,7 +51,7 @@ class Prepared(msgspec.Struct, frozen=True):
 
 
 class Pace(msgspec.Struct, frozen=True):
-    """How often to look, in seconds, and when to give up; `over` ends all waiting at once."""
+    """How often to look, in seconds, and when to give up. `over` ends all waiting at once."""
 
     look: float = 1.5
     most: float = 3600.0
@@ -86,7 +86,7 @@ def abandon(target: Target, prepared: Prepared) -> None:
 
 
 def execute(target: Target, prepared: Prepared, tell: Callable[[str, str], None], pace: Pace) -> None:
-    """Carry the change set out; `tell(logical id, status)` as resources move on.
+    """Carry the change set out. `tell(logical id, status)` as resources move on.
 
     Raises `Mistake` naming the resource that failed and why, once the stack is back as it was.
     """
@@ -104,7 +104,7 @@ def execute(target: Target, prepared: Prepared, tell: Callable[[str, str], None]
 
 
 def remove(target: Target, stack: Stack, pace: Pace) -> None:
-    """Delete the stack and wait until it is gone; one that is not there is gone already."""
+    """Delete the stack and wait until it is gone. One that is not there is gone already."""
     with spoken(stack.region):
         if (found := _status(target, stack)) is None:
             return
@@ -114,7 +114,7 @@ def remove(target: Target, stack: Stack, pace: Pace) -> None:
 
 
 def _is_new(target: Target, stack: Stack, pace: Pace) -> bool:
-    """Whether the stack is to be created. What is in the way of that, or of an update, is a `Mistake`."""
+    """Whether the stack is to be created. An obstacle to that, or to an update, is a `Mistake`."""
     found = _status(target, stack)
     if found is None or found[0] in ("REVIEW_IN_PROGRESS", "DELETE_COMPLETE"):
         return True
@@ -236,7 +236,7 @@ def _pause(stack: Stack, pace: Pace, deadline: float) -> None:
 
 
 def _status(target: Target, stack: Stack) -> tuple[str, str] | None:
-    """The stack's status and id; `None` when there is no such stack."""
+    """The stack's status and id. `None` when there is no such stack."""
     try:
         found = _client(target, stack).describe_stacks(StackName=stack.name)["Stacks"]
     except ClientError as error:

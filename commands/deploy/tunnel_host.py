@@ -1,7 +1,8 @@
-"""The whole tunnel host as EC2 user data: one script that writes the files of agent/, its settings, and starts it.
+"""The whole tunnel host as EC2 user data. One script writes the files of agent/ and its settings, and starts it.
 
-Pure: a fleet and the files go in, a text for CloudFormation's Fn::Sub comes out. The settings stand in it as they are,
-for whoever looks at an instance; the files are packed and go without comments, since user data may have 16,384 bytes.
+It is pure. A fleet and the files go in, a text for CloudFormation's Fn::Sub comes out. The settings stand in it as they
+are, for whoever looks at an instance. The files are packed and go without comments, since user data may have 16,384
+bytes.
 """
 
 import ast
@@ -56,7 +57,7 @@ systemctl start --no-block {units}
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What a host must know, as its environment file has it. A value may hold what Fn::Sub puts in: `${...}`."""
+    """The settings of a host, as its environment file has them. A value may hold a placeholder of Fn::Sub, `${...}`."""
 
     region: str
     secret: str
@@ -77,7 +78,7 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 def settings(tunnels: Tunnels, hosts: Hosts, stack: str) -> Settings:
-    """Those of a fleet's hosts; what differs from region to region is left to Fn::Sub."""
+    """Those of a fleet's hosts. Fn::Sub fills in the values that differ from region to region."""
     own, *others = host.primary_routes(hosts, tunnels.master)
     return Settings(
         region="${AWS::Region}",
@@ -98,7 +99,8 @@ def settings(tunnels: Tunnels, hosts: Hosts, stack: str) -> Settings:
 
 
 def ways(tunnels: Tunnels, hosts: Hosts) -> dict[str, dict[str, Any]]:
-    """The settings that are others while the master is in another region than the one of fleet.toml, by that region."""
+    """The settings that are others while the primary is in another region than the one of fleet.toml, by that region.
+    """
     return {way.region: {"alias": way.alias, **{name: value for name, value in msgspec.to_builtins(way).items()
                                                 if name not in ("region", "host_keys")}}
             for way in host.primary_routes(hosts, tunnels.master)[1:]}
@@ -111,9 +113,9 @@ def files(root: Path = ROOT) -> dict[str, bytes]:
 
 
 def lean(source: bytes) -> bytes:
-    """A Python file without its comments, docstrings and empty lines; every line that is left is as it was.
+    """A Python file without its comments, docstrings and empty lines. Every line that is left is as it was.
 
-    Lines are only left out: a rewritten file (`ast.unparse`) might be one that Python 3.9 cannot read.
+    Lines are only left out, because a rewritten file (`ast.unparse`) might be one that Python 3.9 cannot read.
     """
     lines = source.decode().split("\n")
     kept: dict[int, str] = dict(enumerate(lines, 1))
@@ -146,7 +148,7 @@ def _docstrings(tree: ast.AST) -> Iterator[tuple[int, int, str]]:
 
 
 def user_data(tunnels: Tunnels, hosts: Hosts, files: Mapping[str, bytes], stack: str = "${AWS::StackName}") -> str:
-    """The script that makes a host of a fresh Amazon Linux 2023, for Fn::Sub; equal files give an equal text."""
+    """The script that makes a host of a fresh Amazon Linux 2023, for Fn::Sub. Equal files give an equal text."""
     others = "".join(f"cat >/etc/lamplighter/ways/{region}.env <<'WAY'\n{_lines(way)}\nWAY\n"
                      for region, way in ways(tunnels, hosts).items())
     packed = base64.b64encode(_packed(files)).decode()

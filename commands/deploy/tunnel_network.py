@@ -1,4 +1,5 @@
-"""Who may talk to whom: clients to the balancer, the balancer and the healer to the hosts, hosts to gateway and AWS."""
+"""The permitted connections, from clients to the balancer, from balancer and controller to the hosts, and from hosts to
+gateway and AWS."""
 
 import ipaddress
 from typing import Any
@@ -12,12 +13,12 @@ _ANYWHERE = "0.0.0.0/0"
 
 
 def conditions(hosts: Hosts) -> Json:
-    """One condition per region: the clients differ in number from region to region."""
+    """One condition per region, because the number of clients differs from region to region."""
     return {_condition(place.name): {"Fn::Equals": [{"Ref": "AWS::Region"}, place.name]} for place in hosts.regions}
 
 
 def resources(tunnels: Tunnels, hosts: Hosts, vpc: Json) -> Json:
-    """The security groups. What goes to a host goes by its ports alone; only the host says from whom it takes it."""
+    """The security groups. Traffic to a host goes by its ports alone. Only the host says from whom it takes it."""
     ports = [tunnels.port, tunnels.health_port]
     near = [{"SourceSecurityGroupId": {"Fn::GetAtt": [id, "GroupId"]}} for id in ("TunnelsEntrance", "TunnelsProber")]
     return {
@@ -36,14 +37,14 @@ def _clients(port: int, hosts: Hosts) -> list[Json]:
 
 
 def _gateways(hosts: Hosts) -> list[Json]:
-    """One rule for each port and network of a gateway. Where regions have gateways of their own, it may be anywhere."""
+    """One rule for each port and network of a gateway. If regions have gateways of their own, it may be anywhere."""
     first = _ANYWHERE if any(place.gateway for place in hosts.regions) else _network(hosts.gateway)
     ways = [(hosts.gateway_port, first), *((way.gateway_port, _network(way.gateway)) for way in hosts.ways)]
     return [_rule(port, {"CidrIp": network}) for port, network in dict.fromkeys(ways)]
 
 
 def _network(gateway: str) -> str:
-    """The gateway's own address; a name may lead anywhere."""
+    """The gateway's own address. A name may lead anywhere."""
     try:
         return f"{ipaddress.IPv4Address(gateway)}/32"
     except ValueError:
@@ -51,7 +52,7 @@ def _network(gateway: str) -> str:
 
 
 def _group(text: str, vpc: Json, come: list[Json], go: list[Json]) -> Json:
-    """With rules for going out of its own; without any EC2 adds one that lets everything out."""
+    """With rules for going out of its own. Without any EC2 adds one that lets everything out."""
     return {"Type": "AWS::EC2::SecurityGroup", "Properties": {
         "GroupDescription": text, "VpcId": vpc, "SecurityGroupIngress": come, "SecurityGroupEgress": go}}
 

@@ -1,7 +1,7 @@
-"""What `[tunnels.hosts]` adds to the template: in every region but the master's a balancer, a group of tunnel hosts
-behind it, their key, their permissions, and the one document that may be run on them.
+"""The additions of `[tunnels.hosts]` to the template. Every region but the primary's gets a balancer, a group of tunnel
+hosts behind it, their key, their permissions, and the one document that may run on them.
 
-One template serves all regions: what differs stands in a mapping, and a condition leaves the master's region empty.
+One template serves all regions. A mapping has the differences, and a condition leaves the primary's region empty.
 """
 
 from typing import Any
@@ -45,7 +45,7 @@ esac
 
 
 def merged(template: Json, fleet: Fleet, stage: str) -> Json:
-    """`template` with the tunnel hosts of `fleet`, if it declares any; `Mistake` if its name is too long for them."""
+    """`template` with the tunnel hosts of `fleet`, if it declares any. `Mistake` if its name is too long for them."""
     tunnels = fleet.tunnels
     if tunnels is None or tunnels.hosts is None:
         return template
@@ -68,7 +68,7 @@ def merged(template: Json, fleet: Fleet, stage: str) -> Json:
 
 
 def vpc_config(fleet: Fleet) -> Json:
-    """`VpcConfig` of a Lambda that probes through the tunnels; in the master's region it stays outside of the VPC."""
+    """`VpcConfig` of a Lambda that probes through the tunnels. In the primary's region it stays outside of the VPC."""
     config = {"SecurityGroupIds": [{"Fn::GetAtt": ["TunnelsProber", "GroupId"]}], "SubnetIds": _find("Subnets")}
     return {"Fn::If": [CONDITION, config, {"Ref": "AWS::NoValue"}]}
 
@@ -114,7 +114,8 @@ def _rule(template: Json) -> Json:
 
 
 def _lead() -> Json:
-    """The healer's from then on: a deployment that does not change this text leaves what it has written there."""
+    """It belongs to the controller from then on, because a deployment that does not change this text keeps the
+    controller's value."""
     return {
         "Type": "AWS::SSM::Parameter",
         "Properties": {
@@ -154,7 +155,7 @@ def _balancer() -> Json:
 
 
 def _targets(tunnels: Tunnels) -> Json:
-    """The group of hosts. A drain is a cut: a replica stays on a hung connection for as long as it is left open."""
+    """The group of hosts. A drain is a cut, because a replica stays on a hung connection for as long as it is open."""
     attributes = {
         "deregistration_delay.timeout_seconds": "0",
         "deregistration_delay.connection_termination.enabled": "true",
@@ -197,7 +198,8 @@ def _template(tunnels: Tunnels, hosts: Hosts) -> Json:
 
 
 def _group(tunnels: Tunnels, lead: list[str]) -> Json:
-    """Auto Scaling keeps the number and replaces what EC2 calls broken; a tunnel's trouble is the healer's alone."""
+    """Auto Scaling keeps the number and replaces what EC2 calls broken. A tunnel's trouble is the controller's alone.
+    """
     return {"Type": "AWS::AutoScaling::AutoScalingGroup",
             # A host fetches its key and the host keys as it boots, and tells Systems Manager that it is there.
             "DependsOn": ["TunnelsListener", "TunnelsKnownHosts", "TunnelsPolicy", *lead],

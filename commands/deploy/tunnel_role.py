@@ -1,4 +1,5 @@
-"""What a tunnel host may do in AWS: read its key and the gateway's host keys, and take commands. Nothing else.
+"""The permissions of a tunnel host in AWS. It may read its key and the gateway's host keys, and receive commands.
+Nothing else.
 
 It may not open a data channel, so nobody gets a shell on it through Session Manager either.
 """
@@ -20,7 +21,7 @@ _AGENT = (
 
 
 def resources(ways: bool) -> Json:
-    """Role, policy and instance profile; with `ways` there is more than one to a master."""
+    """Role, policy and instance profile. With `ways` there is more than one to a primary."""
     return {
         "TunnelsRole": {"Type": "AWS::IAM::Role", "Properties": {"AssumeRolePolicyDocument": {
             "Version": "2012-10-17", "Statement": [{

@@ -1,4 +1,4 @@
-"""`lamp check`: what can be known without running anything. Every check runs, even if an earlier one failed."""
+"""`lamp check`, all checks that run nothing. Every check runs, even if an earlier one failed."""
 
 import json
 import sys
@@ -24,7 +24,7 @@ WORKERS = 2
 
 
 class Verdict(NamedTuple):
-    """What one check found: `findings` are lines `file:line:column: what`; a warning leaves `ok` true."""
+    """The result of one check. `findings` are lines `file:line:column: what`, and a warning leaves `ok` true."""
 
     check: str
     ok: bool
@@ -58,7 +58,7 @@ def report(checks: dict[str, Check]) -> list[Verdict]:
 
 
 def gather(checks: dict[str, Check]) -> list[Verdict]:
-    """The verdicts of `checks`, in their order."""
+    """The results of `checks`, in their order."""
     pool = ThreadPoolExecutor(WORKERS)
     with Children() as children:
         try:
@@ -90,7 +90,7 @@ def _table(verdicts: Sequence[Verdict]) -> Table:
 
 
 def _program(*words: str) -> Check:
-    """A check that is a program: its exit status is the verdict, its output the findings."""
+    """A check that is a program. Its exit status is the result, its output the diagnostics."""
 
     def run(children: Children) -> Findings:
         status, text = children.run([sys.executable, *words], capture=True)

@@ -1,7 +1,7 @@
 """The JSON schema of fleet.toml, with which editors complete and check it.
 
-Keys, kinds and bounds come from the types of `Fleet`; what each key means comes from the tables of docs/fleet.md. What
-one key demands of another only `lamp check` knows. Draft 7 is the newest that editors' TOML extensions read.
+Keys, kinds and bounds come from the types of `Fleet`. The meaning of each key comes from the tables of docs/fleet.md.
+Only `lamp check` knows the dependencies between keys. Draft 7 is the newest that editors' TOML extensions read.
 """
 
 import json
@@ -24,12 +24,12 @@ Schema = dict[str, Any]
 
 
 def render(page: str) -> str:
-    """The text of the schema's file; `page` is docs/fleet.md."""
+    """The text of the schema's file. `page` is docs/fleet.md."""
     return json.dumps(schema(page), indent=1, ensure_ascii=False) + "\n"
 
 
 def schema(page: str) -> Schema:
-    """The schema of fleet.toml as a value; `LookupError` names a key that `page` does not describe."""
+    """The schema of fleet.toml as a value. `LookupError` names a key that `page` does not describe."""
     known = inspect.type_info(fleet.Fleet)
     definitions: dict[str, Schema] = {}
     for part in (_Definitions(page, definitions, ""), _Definitions(page, definitions, "Stage")):
@@ -43,7 +43,7 @@ def schema(page: str) -> Schema:
 
 
 class _Definitions:
-    """Fills `into` with one definition for each table; with a `prefix` no key of it is required."""
+    """Fills `into` with one definition for each table. With a `prefix` no key of it is required."""
 
     def __init__(self, page: str, into: dict[str, Schema], prefix: str) -> None:
         self._page, self._into, self._prefix = page, into, prefix
@@ -124,7 +124,7 @@ def _scalar(kind: inspect.Type, path: str) -> Schema:
 
 
 def _bounds(kind: inspect.Type, **names: str) -> Schema:
-    """The bounds that `kind` has: the schema's word for each -> the type's."""
+    """The bounds of `kind`, as the schema's word for each -> the type's."""
     return {word: getattr(kind, own) for word, own in names.items() if getattr(kind, own) is not None}
 
 

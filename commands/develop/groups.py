@@ -1,4 +1,4 @@
-"""Groups of requirements that only some commands need: installed when such a command is first used.
+"""Groups of requirements that only some commands need, installed at the first use of such a command.
 
 requirements/<group>.in names what a group is for, requirements/<group>.txt each package with its version and hashes.
 """
@@ -20,9 +20,9 @@ _FOLDER = roots.PRODUCT / "requirements"
 
 
 def need(*groups: str) -> None:
-    """See to it that `groups` are installed as pinned; `UsageError` says how to get what cannot be fetched.
+    """See to it that `groups` are installed as pinned. `UsageError` says how to get what cannot be fetched.
 
-    Only the `.venv` of a checkout is changed: that is this program's own.
+    Only the `.venv` of a checkout changes, because that is this program's own.
     """
     if not (missing := [group for group in groups if lacking(group)]):
         return
@@ -49,7 +49,7 @@ def _fetch(missing: list[str]) -> None:
 
 
 def lacking(group: str) -> list[str]:
-    """What a group names and is not installed in that version."""
+    """The packages of a group that are not installed in that version."""
     return [str(one) for one in named(group) if (one.marker is None or one.marker.evaluate())
             and _version(one.name) not in [pin.version for pin in one.specifier]]
 

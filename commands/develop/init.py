@@ -1,4 +1,4 @@
-"""`lamp init DIR`: a repository for a fleet of one's own, all of it or nothing."""
+"""`lamp init DIR`, a repository for a fleet of one's own, all of it or nothing."""
 
 import contextlib
 import os
@@ -34,7 +34,7 @@ def init(
 ) -> None:
     """Write a fleet of your own: fleet.toml, cron/, tasks/, a workflow for GitHub Actions, and a README.
 
-    An existing file is never overwritten: if one would be, nothing is written at all.
+    It never overwrites an existing file. If it would, it writes nothing at all.
     """
     files = contents(name or _name(folder))
     write(folder, files)
@@ -45,7 +45,7 @@ def init(
 
 
 def contents(name: str) -> dict[str, str]:
-    """The files of a new fleet, by path; `UsageError` if `name` cannot be one."""
+    """The files of a new fleet, by path. `UsageError` if `name` cannot be one."""
     texts = {target: (_TEMPLATES / source).read_text() for source, target in WRITTEN.items()}
     declared = _declared((PRODUCT / "fleet.toml").read_text(), name)
     try:
@@ -62,9 +62,9 @@ def contents(name: str) -> dict[str, str]:
 
 
 def write(folder: Path, files: Mapping[str, str]) -> None:
-    """Put `files` into `folder`, all or none; `UsageError` if that would overwrite anything.
+    """Put `files` into `folder`, all or none. `UsageError` if that would overwrite anything.
 
-    A file that is there already with the same content is taken as written: a killed `lamp init` can be repeated.
+    An existing file with the same content counts as written, so a killed `lamp init` can be repeated.
     """
     taken = [path for path, text in files.items() if not _free(folder / path, text)]
     if taken:
@@ -79,7 +79,7 @@ def write(folder: Path, files: Mapping[str, str]) -> None:
 
 
 def _publish(staged: Path, target: Path, text: str, made: list[Path]) -> None:
-    """A whole file appears at `target`, or none: a link to a finished file never replaces another file."""
+    """A whole file appears at `target`, or none, because a link to a finished file never replaces another file."""
     if target.exists():
         return  # the same content: see `_free`
     staged.write_text(text)
@@ -99,7 +99,7 @@ def _make_folder(folder: Path, made: list[Path]) -> None:
 
 @contextlib.contextmanager
 def _undone_on_failure() -> Iterator[list[Path]]:
-    """Collects what was made; if the block fails, or is interrupted, all of that goes again."""
+    """Collects what was made. If the block fails, or is interrupted, all of that goes again."""
     made: list[Path] = []
     try:
         yield made
@@ -114,7 +114,7 @@ def _undone_on_failure() -> Iterator[list[Path]]:
 
 
 def _free(target: Path, text: str) -> bool:
-    """Whether `text` may be written to `target`: nothing is there, or just that."""
+    """Whether `text` may be written to `target`, which is empty or has just that."""
     try:
         return target.read_text() == text
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The real servers that tests talk to: installed where that takes no more than Debian's packages and root."""
+"""The real servers of the tests, installed if Debian's packages and root are enough."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ def missing() -> list[str]:
 
 
 def install() -> None:
-    """Installs what is missing; where that cannot be, says so, and the tests that need it will say so, too."""
+    """Installs what is missing. If that is impossible, it says so, and so do the tests that need it."""
     packages = missing()
     if not packages:
         return

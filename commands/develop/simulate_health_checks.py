@@ -1,4 +1,4 @@
-"""`./lamp simulate health-checks`: rotation never flips a region's verdict, and never hides an outage."""
+"""`./lamp simulate health-checks`, rotation never changes a region's status, and never hides an outage."""
 
 import json
 import os
@@ -29,8 +29,8 @@ def simulate(
 ) -> None:
     """One region's hosts come, drain, die, vanish and leave their addresses to strangers while its checks rotate.
 
-    Exits with 1 if the verdict ever fell without an outage, an outage was seen late, a host was too long without a
-    verdict, or a check stayed too long with a host that is gone.
+    Exits with 1 if the status ever fell without an outage, or an outage was detected late. The same holds if a host was
+    too long without a result, or a check stayed too long with a host that is gone.
     """
     began = time.monotonic()
     verdicts = run(hours, seed, Console(stderr=True))
@@ -56,7 +56,7 @@ def run(hours: int, seed: int, console: Console) -> list["Verdict"]:
 
 
 def simulated(plot: "Plot") -> "Verdict":
-    """One world, from its seed to its verdict."""
+    """One world, from its seed to its result."""
     from sandbox.simulation.harsh_region import lived
 
     return lived(plot)
@@ -67,7 +67,7 @@ def _quiet_worker() -> None:
 
 
 def _plots(hours: int, seed: int) -> Iterator["Plot"]:
-    """Worlds of at most 250 hours: half with checks every 10 s, every third rough, some harsh; most with 20 hosts."""
+    """Worlds of at most 250 hours, half with checks every 10 s, every third rough, some harsh, most with 20 hosts."""
     from chalicelib.config.fleet import HealthChecks
     from sandbox.simulation.checkers import MODELS
     from sandbox.simulation.health_checks import Plot
@@ -82,7 +82,7 @@ def _plots(hours: int, seed: int) -> Iterator["Plot"]:
 
 
 def summary(verdicts: Sequence["Verdict"]) -> list[dict[str, Any]]:
-    """A row for each model and interval; the worst cases of gaps and re-pointing are those of smooth worlds."""
+    """A row for each model and interval. The worst cases of gaps and re-pointing are those of smooth worlds."""
     groups = sorted({(verdict.model, verdict.interval) for verdict in verdicts})
     return [_row([one for one in verdicts if (one.model, one.interval) == group]) for group in groups]
 

@@ -1,4 +1,4 @@
-"""`./lamp simulate schedules`: exactly once, tried with every fault that a seed can think of."""
+"""`./lamp simulate schedules`, exactly once, tried with every fault of a seed."""
 
 import contextlib
 import io
@@ -29,7 +29,7 @@ _MINUTES = 1200
 
 
 class World(msgspec.Struct, frozen=True):
-    """One world to simulate: the seed, and whether anything but the loss of regions goes wrong in it."""
+    """One world to simulate, with the seed, and whether it has other faults than the loss of regions."""
 
     seed: int
     chaos: bool
@@ -57,7 +57,7 @@ def simulate(
 
 
 def run(slots: int, seed: int, console: Console) -> list[tuple[World, "Verdict"]]:
-    """Worlds, one a core at a time, until they hold so many slots; every eighth has only outages.
+    """Worlds, one a core at a time, until they hold so many slots. Every eighth has only outages.
 
     Those time how fast another region takes over.
     """
@@ -87,7 +87,7 @@ def _worlds(seed: int) -> Iterator[World]:
 
 
 def simulated(world: World, home: str | None = None) -> tuple[World, "Verdict"]:
-    """One world, from its seed to its verdict; its files lie in the folder `home`."""
+    """One world, from its seed to its result. Its files lie in the folder `home`."""
     from chalicelib.config import fleet
     from chalicelib.crontab import job_file, timetable
     from sandbox.simulation import schedules
@@ -133,7 +133,7 @@ regions = ["eu-west-1", "eu-central-1", "eu-west-3"]
 
 
 def _jobs() -> Iterator["Job"]:
-    """Forty jobs of every kind: wildcard and fixed, in several zones, with each policy."""
+    """Forty jobs of every kind, wildcard and fixed-time, in several zones, with each policy."""
     from chalicelib.crontab.expression import parse
     from chalicelib.crontab.job import Job, Policy
 

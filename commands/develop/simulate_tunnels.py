@@ -1,4 +1,4 @@
-"""`./lamp simulate tunnels`: whatever happens to tunnels and healer, no harm is done, and what is broken is told."""
+"""`./lamp simulate tunnels`, no fault of tunnels and controller leads to harm, and every fault leads to an alert."""
 
 import json
 import os
@@ -23,12 +23,12 @@ def simulate(
     seed: Annotated[int, typer.Option(help="The first seed; each timeline takes the next.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Endpoints die, hang, flap and come back, hosts and the far side are lost, and the healer itself crashes, stalls,
-    overlaps and runs twice.
+    """Endpoints die, hang, flap and come back, hosts and the primary's side are lost, and the controller itself
+    crashes, stalls, overlaps and runs twice.
 
-    Exits with 1 if the last healthy endpoint was ever drained, anything was healed while the far side was down, a
-    budget, a cool-down or 'one at a time' was not kept, something was done twice or by old data, or an endpoint stayed
-    out of service without anybody being told.
+    Exits with 1 if the last healthy endpoint was ever drained, or a repair ran while the primary was down. The same
+    holds for a broken budget, cooldown or 'one at a time', an action done twice or on old data, and an outage of an
+    endpoint without an alert.
     """
     began = time.monotonic()
     done = run(timelines, seed, Console(stderr=True))
@@ -65,7 +65,7 @@ def _quiet_worker() -> None:
 
 
 def summary(done: Sequence["SimulationResult"]) -> dict[str, Any]:
-    """What happened in all of them, and of those with harm the seed and what it was."""
+    """The totals of all timelines, and for those with harm the seed and the harm."""
     acts, pages = Counter[str](), Counter[str]()
     for timeline in done:
         acts.update(timeline.acts)

@@ -1,6 +1,6 @@
 """Checks tasks/ against fleet.toml and the template's time-outs, before anything is deployed.
 
-The modules of tasks/ are the user's code: they are imported in a process of their own.
+The modules of tasks/ are the user's code, so a process of their own imports them.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What the process is asked: the project, the Lambda's time-out and how long each queue hides its messages."""
+    """The process's input, with the project, the Lambda's time-out and each queue's visibility time-out."""
 
     root: str
     function: int
@@ -30,7 +30,7 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 def warnings(root: Path, declared: Fleet, template: Mapping[str, Any]) -> list[str]:
-    """What is worth saying about tasks/ in `root`; `DeclaredMistake` lists what refuses the package `template`."""
+    """The warnings about tasks/ in `root`. `DeclaredMistake` lists what refuses the package `template`."""
     parts = template["Resources"]
     hidden = {queue.name: int(parts[f"Queue{logical(queue.name)}"]["Properties"]["VisibilityTimeout"])
               for queue in declared.queues}

@@ -1,4 +1,4 @@
-"""`lamp test`: everything that CI checks."""
+"""`lamp test`, all checks of CI."""
 
 import sys
 import tempfile
@@ -17,10 +17,10 @@ def test(
     arguments: Annotated[list[str] | None, typer.Argument(help="For pytest; then only what they name runs.")] = None,
     fast: Annotated[bool, typer.Option("--fast", help="Under a minute: neither sandbox nor slow tests.")] = False,
 ) -> None:
-    """Everything that CI checks: the checks of ./lamp check, then all tests, those of the sandbox included.
+    """All checks of CI. They are the checks of ./lamp check, then all tests, those of the sandbox included.
 
-    As root on Debian or Ubuntu it installs the real servers that tests talk to (OpenSSH, MariaDB, HAProxy, dig);
-    elsewhere what is not there is skipped in so many words. pytest's closing line is the last on standard output.
+    As root on Debian or Ubuntu it installs the real servers that tests talk to (OpenSSH, MariaDB, HAProxy, dig).
+    Elsewhere what is not there is skipped in so many words. pytest's closing line is the last on standard output.
     """
     chosen = arguments or []
     if not (fast or chosen):

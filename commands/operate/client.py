@@ -1,4 +1,4 @@
-"""The way to the deployed operations: of the demo's world while one is up, else of AWS with the user's credentials."""
+"""The client of the deployed operations, of the sandbox while one is up, else of AWS with the user's credentials."""
 
 import base64
 import difflib
@@ -26,7 +26,8 @@ Clients = Callable[[str, str], Any]
 
 
 class Answer(NamedTuple):
-    """What an operation answered: `outcome` as in `chalicelib.engine.operation`, the error if it broke, its log."""
+    """The answer of an operation, with `outcome` as in `chalicelib.engine.operation`, the error if it broke, and its
+    log."""
 
     region: str
     outcome: dict[str, Any]
@@ -35,7 +36,7 @@ class Answer(NamedTuple):
 
 
 class OperationClient:
-    """Invokes operations of one stage of the fleet; `clients(service, region)` gives boto3 clients."""
+    """Invokes operations of one stage of the fleet. `clients(service, region)` gives boto3 clients."""
 
     def __init__(self, fleet: Fleet, stage: str, clients: Clients, place: str) -> None:
         self.fleet = fleet
@@ -44,7 +45,8 @@ class OperationClient:
         self.place = place
 
     def invoke(self, operation: str, payload: dict[str, Any], region: str = "", *, tail: bool = True) -> Answer:
-        """Runs `operation` (as in `schedules.pause`) in `region` (default: home); `Mistake` says why it could not."""
+        """Runs `operation` (as in `schedules.pause`) in `region` (default home). `Mistake` gives the reason of a
+        failure."""
         region = region or self.fleet.home
         function = f"{self.fleet.name}-{self.stage}-{operation.replace('.', '_')}"
         begin = time.time()
@@ -90,7 +92,7 @@ class OperationClient:
         return f"{operation!r} is not an operation; {hint}There are: {', '.join(known)}"
 
     def _log(self, function: str, region: str, response: dict[str, Any], begin: float) -> list[str]:
-        """The lines that this invocation logged: the answer's own last 4 KB, or all of CloudWatch if those are cut."""
+        """The lines of this invocation's log, the answer's own last 4 KB, or all of CloudWatch if those are cut."""
         tail = base64.b64decode(response.get("LogResult", "")).decode(errors="replace").splitlines()
         if not tail or tail[0].startswith("START "):
             return tail
@@ -109,7 +111,7 @@ class RegionUnavailable(UsageError):
 
 
 def find(stage: str = "") -> OperationClient:
-    """The door to `stage`: of the running demo's world when `stage` is its own or not given, else of AWS."""
+    """The client of `stage`, of the running sandbox if `stage` is its own or not given, else of AWS."""
     fleet = load(ROOT / "fleet.toml")
     world = Sandbox.find()
     if world and stage in ("", world.state.stage):
@@ -126,7 +128,7 @@ def find(stage: str = "") -> OperationClient:
 
 @contextmanager
 def explained(where: str) -> Iterator[None]:
-    """Turns what boto3 raises into a `Mistake` that names `where` and the remedy; `Silence` if nobody answered."""
+    """Turns what boto3 raises into a `Mistake` that names `where` and the remedy. `Silence` if nobody answered."""
     try:
         yield
     except (ClientError, BotoCoreError) as error:

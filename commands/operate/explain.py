@@ -1,4 +1,4 @@
-"""`lamp why`: one reason for one minute of a job."""
+"""`lamp why`, one reason for one minute of a job."""
 
 import json
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ def why(
     stage: Stage = "",
     as_json: Json = False,
 ) -> None:
-    """Why JOB ran, or did not run, at TIME: one reason, with the facts behind it."""
+    """The reason why JOB ran, or did not run, at TIME, with the facts behind it."""
     asked = {"job": job, "time": utc(time)}
     answer = client.find(stage).ask("schedules.why", asked, region)
     if as_json:
@@ -43,7 +43,7 @@ def _print(console: Console, answer: client.Answer) -> None:
 
 
 def utc(text: str) -> str:
-    """The minute that `text` names, in UTC as in `2026-03-29T00:55Z`; without an offset it is UTC already."""
+    """The minute that `text` names, in UTC as in `2026-03-29T00:55Z`. Without an offset it is UTC already."""
     try:
         when = datetime.fromisoformat(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""`lamp run`: one operation, now."""
+"""`lamp run`, one operation, now."""
 
 import json
 from typing import Annotated, Any
@@ -24,7 +24,7 @@ def run(
     stage: Stage = "",
     as_json: Json = False,
 ) -> None:
-    """Invoke a deployed operation: its plan, or with --apply its outcome, and what it logged.
+    """Invoke a deployed operation. Prints its plan, or with --apply its outcome, and its log.
 
     For example: ./lamp run schedules.pause '{"job": "backup/nightly", "reason": "moving house"}' --apply
     """

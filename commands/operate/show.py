@@ -16,7 +16,7 @@ STYLES = {
 
 
 def outcome(console: Console, said: Mapping[str, Any]) -> None:
-    """An outcome: its status and message, then what the plan holds; of a reading operation only its report."""
+    """An outcome, with its status and message, then the plan, and of a query only its report."""
     status, plan = str(said.get("status", "")), said.get("plan", {})
     if not plan.get("report"):
         console.print(Text.assemble((status, STYLES.get(status, "bold")), "  ", str(said.get("message", ""))))
@@ -32,7 +32,7 @@ def outcome(console: Console, said: Mapping[str, Any]) -> None:
 
 
 def log_line(line: str) -> str:
-    """A line of a Lambda's log for people: Powertools' JSON as time, level and message; metrics are left out."""
+    """A line of a Lambda's log for people. Powertools' JSON becomes time, level and message, without metrics."""
     try:
         said = json.loads(line)
     except ValueError:
@@ -52,7 +52,7 @@ def actions(planned: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def report(said: Mapping[str, Any]) -> RenderableType:
-    """A report as it came: lists of objects as tables, everything else as `key: value`."""
+    """A report as it came, lists of objects as tables, everything else as `key: value`."""
     parts: list[RenderableType] = []
     for key, value in said.items():
         if isinstance(value, list) and value and all(isinstance(row, Mapping) for row in value):
@@ -72,14 +72,14 @@ def rows(title: str, values: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def plain_table(*columns: str, title: str = "") -> Table:
-    """A table without lines: it survives being copied into a message."""
+    """A table without lines, which survives a copy into a message."""
     table = Table(*columns, box=None, pad_edge=False, header_style="dim", title=title or None, title_justify="left")
     table.title_style = "bold"
     return table
 
 
 def cell(value: object) -> Text:
-    """One value of a report; a known state has its colour."""
+    """One value of a report. A known state has its colour."""
     if value is None or value == "" or value == []:
         return Text("-", "dim")
     if isinstance(value, list | dict):
@@ -90,5 +90,5 @@ def cell(value: object) -> Text:
 
 
 def words(key: str) -> str:
-    """A key as people read it: `last_run` -> `last run`."""
+    """A key in plain words, such as `last run` for `last_run`."""
     return key.replace("_", " ")

@@ -1,4 +1,4 @@
-"""`lamp status`: all jobs and queues at a glance."""
+"""`lamp status`, all jobs and queues at a glance."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ def status(
     stage: Stage = "",
     as_json: Json = False,
 ) -> None:
-    """Jobs with last run, outcome and next fire; each region's queues with depth and age; dead letters."""
+    """Jobs with last run, outcome and next fire. Each region's queues with depth and age. Dead letters."""
     way = client.find(stage)
     jobs = _report(way.ask("schedules.status", {"job": job}, region))
     queues = _queues(way, [region] if region else [known.name for known in way.fleet.regions])
@@ -81,7 +81,7 @@ def _last(jobs: Mapping[str, Any]) -> Text:
 
 
 def jobs_table(jobs: Sequence[Mapping[str, Any]], home: str, timezone: str, today: str) -> Table:
-    """One row a job: its schedule, its last run (by its slot), when the next one is due.
+    """One row a job, with its schedule, its last run (by its slot), and its next time.
 
     A zone that is not `timezone`, and a day that is not `today`, are written out.
     """
@@ -131,7 +131,7 @@ def _rows(queues: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _short(time: str | None, today: str) -> str:
-    """A slot or a minute as people read it: `2026-03-29T00:55Z` -> `00:55` on that day, else `03-29 00:55`."""
+    """A slot or a minute for people. `2026-03-29T00:55Z` is `00:55` on that day, else `03-29 00:55`."""
     if not time:
         return "-"
     day, _, of_day = time.removesuffix("#hand").removesuffix("Z").partition("T")

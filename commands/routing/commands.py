@@ -1,4 +1,4 @@
-"""`./lamp routing ...`: the record sets that fleet.toml makes, who is answered with what, and the proof of it."""
+"""`./lamp routing ...`, the record sets of fleet.toml, the answers to users, and the proof of it."""
 
 import json
 import sys
@@ -89,7 +89,7 @@ def prove(
 
 
 def wanted(path: Path) -> "Wanted":
-    """What the fleet at `path` wants; without a table [routing], an example's, with a note on stderr."""
+    """The wanted state of the fleet at `path`. Without a table [routing], an example's, with a note on stderr."""
     from chalicelib.config import fleet
     from chalicelib.routing.records import build
 
@@ -104,7 +104,7 @@ def wanted(path: Path) -> "Wanted":
 
 
 def example(regions: Sequence[str], more: str = "") -> "Fleet":
-    """A fleet of these regions that routes app.example.com to made-up load balancers; `more` are further tables."""
+    """A fleet of these regions that routes app.example.com to made-up load balancers. `more` are further tables."""
     from chalicelib.config import fleet
 
     tables = [f'[[regions]]\nname = "{region}"\nentrance = {{load_balancer = "app.{region}.elb.amazonaws.com", '

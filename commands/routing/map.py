@@ -1,7 +1,7 @@
-"""`./lamp routing map`: the world, each place in the colour of the region that serves it, today and after each loss.
+"""`./lamp routing map`, the world, with each place in the colour of its region, today and after each loss.
 
 Outlines of countries and US states (commands/outlines.json) are Natural Earth's, 1:110 million, public domain, by way
-of the npm packages world-atlas 2.0.2 and us-atlas 3.0.1; rings of longitude, latitude in tenths of a degree. Places
+of the npm packages world-atlas 2.0.2 and us-atlas 3.0.1. Rings of longitude, latitude in tenths of a degree. Places
 too small for an outline are dots.
 """
 
@@ -64,7 +64,7 @@ def serves(made: "Wanted", dead: Sequence[str]) -> Serves:
 
 
 def picture(made: "Wanted", dead: Sequence[str]) -> Any:
-    """The figure: a large map of today, small ones of every further loss below."""
+    """The figure, a large map of today, and small ones of every further loss below."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -137,7 +137,7 @@ def _regions(axes: Any, made: "Wanted", dead: Sequence[str], colours: Mapping[st
 
 
 def _side(regions_: Iterable[str], region: str) -> tuple[int, str]:
-    """On which side of its mark a region's name goes: away from a neighbour's."""
+    """The side of a region's name beside its mark, away from a neighbour's."""
     from chalicelib.routing.records.geography import regions
 
     here = regions()[region]

@@ -1,6 +1,6 @@
 """Replacing actions of the emulator's query services, by the same checked mechanism as every other change.
 
-A query service keeps its handlers in a table `_ACTION_MAP` (action -> function of the parameters); a handler is
+A query service keeps its handlers in a table `_ACTION_MAP` (action -> function of the parameters). A handler is
 replaced both in its module and in that table.
 """
 
@@ -17,7 +17,7 @@ Build = Callable[[Handler, Context], Handler]
 
 
 def handler(service: str, symbol: str, action: str, parameter: str, reason: str) -> Callable[[Build], Build]:
-    """Register the decorated builder of what answers `action`: it gets the original and returns its replacement."""
+    """Register the decorated builder for the answers of `action`. It gets the original and returns its replacement."""
     def register(build: Build) -> Build:
         @change(f"services.{service}", symbol, parameter, reason)
         def place(original: Handler, context: Context) -> Handler:
@@ -55,7 +55,7 @@ def text(parameters: Parameters, name: str, default: str = "") -> str:
 
 
 def members(parameters: Parameters, prefix: str) -> list[str]:
-    """A list of a query request: `prefix.1` (EC2) or `prefix.member.1` (the others)."""
+    """A list of a query request, `prefix.1` (EC2) or `prefix.member.1` (the others)."""
     found = []
     for form in ("{}.{}", "{}.member.{}"):
         number = 1

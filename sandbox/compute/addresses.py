@@ -1,8 +1,8 @@
-"""Loopback addresses of a sandbox: every instance and every balancer has one of its own.
+"""Loopback addresses of a sandbox. Every instance and every balancer has one of its own.
 
-A sandbox claims a block 127.N.0.0/16 for as long as its server lives. The claim is an abstract Unix socket, which
-belongs to the network namespace as the addresses do and goes with its process: two sandboxes never share a block, and
-none needs cleaning up. Only Linux answers on all of 127.0.0.0/8 without being set up for it.
+A sandbox claims a block 127.N.0.0/16 for as long as its server lives. The claim is an abstract Unix socket. It belongs
+to the network namespace as the addresses do and goes with its process. So two sandboxes never share a block, and none
+needs a cleanup. Only Linux answers on all of 127.0.0.0/8 without being set up for it.
 """
 
 import random
@@ -16,7 +16,7 @@ _HOSTS = 250
 
 
 class AddressError(Exception):
-    """No address is to be had; the text says why."""
+    """No address is to be had. The text says why."""
 
 
 class Addresses:
@@ -27,7 +27,7 @@ class Addresses:
         self._free: Iterator[str] = iter(())
 
     def take(self) -> str:
-        """An address that was never taken before; raises `AddressError` when there is none."""
+        """An address that was never taken before. Raises `AddressError` when there is none."""
         if self._claim is None:
             self._claim, block = claim()
             self._free = (f"127.{block}.{number // _HOSTS}.{number % _HOSTS + 1}" for number in range(256 * _HOSTS))
@@ -43,7 +43,7 @@ def available() -> bool:
 
 
 def claim() -> tuple[socket.socket, int]:
-    """A block that nobody else has, and the socket that holds it until closed; raises `AddressError`."""
+    """A block that nobody else has, and the socket that holds it until closed. Raises `AddressError`."""
     if not available():
         raise AddressError("instances and balancers need Linux: only there are all of 127.0.0.0/8 ready to be used")
     # S311: not a secret. Where to begin is random so that sandboxes started together seldom ask for the same.

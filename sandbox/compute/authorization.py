@@ -1,9 +1,9 @@
 """On which resource AWS authorizes a call, where the emulator asks about another one.
 
-From the service authorization reference of each service: SendCommand and document calls are authorized on the document
-(SendCommand on the instances too, see `sandbox.compute.ssm`), GetParametersByPath on the folder, Describe calls of
-EC2, Elastic Load Balancing and Auto Scaling on everything, calls of Auto Scaling that name an instance on its group,
-and calls of Route 53 on a health check on that.
+From the service authorization reference of each service. SendCommand and document calls need permission on the document
+(SendCommand on the instances too, see `sandbox.compute.ssm`), and GetParametersByPath on the folder. Describe calls of
+EC2, Elastic Load Balancing and Auto Scaling need it on everything. Calls of Auto Scaling that name an instance need it
+on its group, and calls of Route 53 on a health check on that.
 """
 
 import json
@@ -54,7 +54,7 @@ def tags(original: Any, context: Context) -> Any:
 
 
 def document(action: str, body: bytes, region: str, account: str) -> str:
-    """The ARN of the document that a call of Systems Manager names; empty for other calls."""
+    """The ARN of the document that a call of Systems Manager names. Empty for other calls."""
     if action not in _DOCUMENTS:
         return ""
     try:
@@ -69,13 +69,13 @@ def document(action: str, body: bytes, region: str, account: str) -> str:
 
 
 def folder(action: str, body: bytes, region: str, account: str) -> str:
-    """The ARN of the folder of parameters that GetParametersByPath names; empty for other calls."""
+    """The ARN of the folder of parameters that GetParametersByPath names. Empty for other calls."""
     found = re.search(rb'"Path"\s*:\s*"(/[\w./-]*)"', body) if action == "GetParametersByPath" else None
     return f"arn:aws:ssm:{region}:{account}:parameter{found[1].decode().rstrip('/')}" if found else ""
 
 
 def queried(service: str, parameters: dict[str, Any], region: str, account: str) -> str:
-    """The resource of a call of a query service, where it is not the one that the emulator takes; else empty."""
+    """The resource of a call of a query service, where it is not the one that the emulator takes. Else empty."""
     action = text(parameters, "Action")
     if action.startswith("Describe") and "VerifiedAccess" not in action:
         return "*"
@@ -86,7 +86,7 @@ def queried(service: str, parameters: dict[str, Any], region: str, account: str)
 
 
 def group_of(instance: str) -> str:
-    """The Auto Scaling group that an instance of this region is in; empty if none."""
+    """The Auto Scaling group that an instance of this region is in. Empty if none."""
     from ministack.services import autoscaling
 
     for name, group in autoscaling._asgs.items():

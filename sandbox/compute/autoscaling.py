@@ -1,4 +1,4 @@
-"""The Auto Scaling API over real instances: groups that launch, register, replace and shrink."""
+"""The Auto Scaling API over real instances, with groups that launch, register, replace and shrink."""
 
 from typing import Any
 from xml.sax.saxutils import escape
@@ -54,7 +54,7 @@ def shown(original: Any, context: Context) -> Any:
 
 
 def template_of(p: Parameters) -> dict[str, str]:
-    """The launch template that a call names, with its id and its name; empty if none."""
+    """The launch template that a call names, with its id and its name. Empty if none."""
     from ministack.services.cloudformation import provisioners
 
     spec = {name: text(p, f"LaunchTemplate.{name}") for name in ("LaunchTemplateId", "LaunchTemplateName", "Version")}
@@ -64,7 +64,7 @@ def template_of(p: Parameters) -> dict[str, str]:
 
 
 def size_problem(low: int, desired: int, high: int) -> str:
-    """What is wrong with a group's sizes; empty if nothing."""
+    """The fault of a group's sizes. Empty if nothing."""
     if low > high:
         return "Max bound must be greater than or equal to min bound"
     if desired > high:

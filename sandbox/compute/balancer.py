@@ -1,7 +1,7 @@
-"""The balancers of one region: a process of its own that listens, passes connections on, and probes targets.
+"""The balancers of one region, a process of its own that listens, passes connections on, and probes targets.
 
-Started as `python -m sandbox.compute.balancer`; standard input brings `settings.Region`, one JSON object a line,
-each replacing the last one; standard output gives a `settings.Report` whenever health or ports change. When its input
+Started as `python -m sandbox.compute.balancer`. Standard input brings `settings.Region`, one JSON object a line,
+each replacing the last one. Standard output gives a `settings.Report` whenever health or ports change. When its input
 ends, it does too.
 """
 
@@ -117,7 +117,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 async def _refuse(writer: asyncio.StreamWriter, status: bytes, *, web: bool) -> None:
-    """What a client gets that no target takes: an error page of an application balancer, a reset of a network one."""
+    """The answer to a client without a target, an error page of an application balancer or a reset of a network one."""
     if not web:
         reset(writer)
         return

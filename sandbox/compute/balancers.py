@@ -22,7 +22,7 @@ _LEAST_TIMEOUT = 2.0
 
 
 class Process:
-    """A region's balancer process; started again when it ends while it is wanted."""
+    """A region's balancer process. Started again when it ends while it is wanted."""
 
     def __init__(self, run: Run, region: str) -> None:
         self._run = run
@@ -33,7 +33,7 @@ class Process:
         self.report = Report({}, {})
 
     def tell(self, wanted: Region) -> None:
-        """Let it become what `wanted` says; starts it if it does not run."""
+        """Let it become what `wanted` says. Starts it if it does not run."""
         if not self._starting:
             self._starting = True
             self._run.spawn(self._serve)
@@ -77,7 +77,7 @@ class Balancers:
                 process.tell(self._wanted(region))
 
     def deregister(self, group: str, target: Record) -> None:
-        """Begin to take a registered target out of its group: it drains first, if there is anything to drain."""
+        """Begin to take a registered target out of its group. It drains first, if it has connections."""
         delay = float(records.attribute(group, "deregistration_delay.timeout_seconds")) / self._run.pace
         if delay and group in records.users(records.region_of(group)):
             target.setdefault("_until", self._run.now() + delay)
@@ -150,7 +150,7 @@ class Balancers:
         return Target(host, traffic, traffic if check == "traffic-port" else int(check), state)
 
     def _host(self, group: Record, target: Record) -> str:
-        """Where the target is reached; empty for an instance that does not run, and for what is no host at all."""
+        """The address of the target. Empty for an instance that does not run, and for what is no host at all."""
         if group["TargetType"] == "ip":
             return str(target["Id"])
         return self._instances.address(target["Id"])

@@ -1,8 +1,9 @@
-"""Run Command of Systems Manager: scripts that really run in instances, and statuses that say what came of them.
+"""Run Command of Systems Manager, with scripts that really run in instances, and their real statuses.
 
-Statuses: "Understanding command statuses" in the user guide. A command is delivered when the instance's agent answers;
-one that does not within TimeoutSeconds is 'Delivery Timed Out'. A script that ends with anything but 0 has Failed, one
-that outlives its time-out is 'Execution Timed Out', also when its instance died meanwhile: nobody can tell.
+Statuses are from "Understanding command statuses" in the user guide. A command is delivered when the instance's agent
+answers. One that does not within TimeoutSeconds is 'Delivery Timed Out'. A script with another exit status than 0 has
+Failed. One that outlives its time-out is 'Execution Timed Out', also if its instance died meanwhile, because nobody can
+tell.
 """
 
 import asyncio
@@ -32,7 +33,7 @@ class Sender:
         self._shelf = shelf
 
     def send(self, region: str, account: str, data: Data) -> Data:
-        """SendCommand; `DocumentError` carries the API's errors."""
+        """SendCommand. `DocumentError` carries the API's errors."""
         from ministack.services import ssm
 
         document, version = self._shelf.find(
@@ -46,7 +47,7 @@ class Sender:
         return {"Command": {key: value for key, value in record.items() if key != "Invocations"}}
 
     def targets(self, region: str, data: Data) -> list[str]:
-        """The instances that a SendCommand names, by id or by tag; `DocumentError` (InvalidInstanceId) for others."""
+        """The instances that a SendCommand names, by id or by tag. `DocumentError` (InvalidInstanceId) for others."""
         from ministack.services import ec2
 
         ids = list(data.get("InstanceIds") or ())
@@ -68,7 +69,7 @@ class Sender:
         return list(dict.fromkeys(ids + tagged))
 
     def present(self, region: str, instance: str) -> bool:
-        """Whether Systems Manager knows the instance: it runs here, or lost its power while it did."""
+        """Whether Systems Manager knows the instance, because it runs here, or lost its power while it did."""
         try:
             home, record = self._instances.find(instance)
         except ValueError:

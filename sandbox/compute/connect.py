@@ -12,7 +12,7 @@ _IP_BIND_ADDRESS_NO_PORT = 24
 async def dial(
     source: str, host: str, port: int, secure: ssl.SSLContext | None = None
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection from `source` to `host` and `port`; raises OSError."""
+    """A connection from `source` to `host` and `port`. Raises OSError."""
     plug = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         plug.setblocking(False)

@@ -20,7 +20,7 @@ class DocumentStore:
         self._kept: dict[tuple[str, str], Data] = {}
 
     def find(self, region: str, name: str, version: str = "$DEFAULT") -> tuple[Document, str]:
-        """A document and its version; `DocumentError` (InvalidDocument) when there is none of this name or version."""
+        """A document and its version. `DocumentError` (InvalidDocument) when there is none of this name or version."""
         name = name.rpartition("/")[2]  # an ARN will do too
         if name == _OWN:
             return parse_own(), "1"
@@ -45,7 +45,7 @@ class DocumentStore:
         return {"DocumentDescription": self._description(region, name)}
 
     def update(self, region: str, data: Data) -> Data:
-        """UpdateDocument: a new version, which is not the default one yet."""
+        """UpdateDocument makes a new version, which is not the default one yet."""
         kept, form = self._get(region, data["Name"]), str(data.get("DocumentFormat", "JSON"))
         parse(data.get("Content", ""), form)
         if data["Content"] == kept["versions"][-1][0]:
@@ -72,7 +72,7 @@ class DocumentStore:
                 "DocumentType": "Command", "DocumentFormat": form}
 
     def list(self, region: str, data: Data) -> Data:
-        """ListDocuments: those of this account, whatever the filters."""
+        """ListDocuments gives those of this account, whatever the filters."""
         return {"DocumentIdentifiers": [
             {"Name": name, "Owner": "self", "DocumentType": "Command", "SchemaVersion": "2.2",
              "DocumentVersion": kept["default"]} for (home, name), kept in self._kept.items() if home == region]}
@@ -84,7 +84,7 @@ class DocumentStore:
         return {}
 
     def put(self, region: str, name: str, content: str, form: str) -> None:
-        """What a stack does: create it, or make `content` its default version."""
+        """The call of a stack. Create it, or make `content` its default version."""
         data = {"Name": name, "Content": content, "DocumentFormat": form}
         if (region, name) not in self._kept:
             self.create(region, data)

@@ -1,6 +1,7 @@
-"""Command documents of Systems Manager, schema 2.2: what they must look like, and the script that they become.
+"""Command documents of Systems Manager, schema 2.2, with their required form, and their scripts.
 
-Shapes: "Data elements and parameters" and "Command document plugin reference" (aws:runShellScript) in the user guide.
+Their form is from "Data elements and parameters" and "Command document plugin reference" (aws:runShellScript) in the
+user guide.
 """
 
 import json
@@ -24,7 +25,7 @@ _MIXED = "is not what a document of schema 2.2 has there"
 
 
 class DocumentError(Exception):
-    """A document or its parameters are refused; `code` is the API's."""
+    """A document or its parameters are refused. `code` is the API's."""
 
     def __init__(self, code: str, text: str) -> None:
         super().__init__(text)
@@ -46,7 +47,7 @@ class Parameter(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Inputs(msgspec.Struct, frozen=True, rename="camel"):
-    """What aws:runShellScript takes; `run_command` may be a reference to a list."""
+    """What aws:runShellScript takes. `run_command` may be a reference to a list."""
 
     run_command: list[str] | str
     timeout_seconds: int | str = 3600
@@ -72,7 +73,7 @@ class Document(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Script(msgspec.Struct, frozen=True):
-    """What is run: the text, for at most `seconds`, in `folder` (empty: the home), with more `environment`."""
+    """A script, with its text, for at most `seconds`, in `folder` (empty is the home), with more `environment`."""
 
     text: str
     seconds: float
@@ -81,7 +82,7 @@ class Script(msgspec.Struct, frozen=True):
 
 
 def parse(content: str, form: str = "JSON") -> Document:
-    """The document that `content` (JSON or YAML) is; `DocumentError` (InvalidDocumentContent) says what is wrong."""
+    """The document that `content` (JSON or YAML) is. `DocumentError` (InvalidDocumentContent) says what is wrong."""
     try:
         raw = yaml.safe_load(content) if form == "YAML" else json.loads(content)
         document = msgspec.convert(raw, Document)
@@ -112,7 +113,7 @@ def _references(inputs: Inputs) -> set[str]:
 
 
 def script(document: Document, given: Mapping[str, list[str]]) -> Script:
-    """The script that a document becomes with the parameters of a SendCommand; `DocumentError` if they do not fit."""
+    """The script that a document becomes with the parameters of a SendCommand. `DocumentError` if they do not fit."""
     values = {name: _value(name, parameter, given.get(name)) for name, parameter in document.parameters.items()}
     for name in given.keys() - values.keys():
         raise DocumentError("InvalidParameters", f"{name} is no parameter of this document")

@@ -1,6 +1,6 @@
-"""The EC2 API over real instances: states that pass as on AWS, and status checks that tell the truth.
+"""The EC2 API over real instances, with the states of AWS, and true status checks.
 
-Which call is taken in which state: "Instance lifecycle" in the EC2 user guide; the errors are those of the API.
+"Instance lifecycle" in the EC2 user guide gives the permitted calls of each state. The errors are those of the API.
 """
 
 from collections.abc import Sequence
@@ -57,7 +57,7 @@ def filtered(original: Any, context: Context) -> Any:
 
 
 def _move(p: Parameters, action: str, ways: dict[str, str], verb: str) -> tuple[Answer, list[Record]]:
-    """Move all instances that `p` names along `ways` (state -> next), or none; the answer and those that moved."""
+    """Move all instances that `p` names along `ways` (state -> next), or none. The answer and those that moved."""
     from ministack.services import ec2
 
     found: dict[str, Record | None] = {one: ec2._instances.get(one) for one in members(p, "InstanceId")}

@@ -1,4 +1,5 @@
-"""The Elastic Load Balancing API over real targets: registered by id and port, draining, healthy as probes found."""
+"""The Elastic Load Balancing API over real targets, registered by id and port, draining, and with the health of real
+probes."""
 
 import ipaddress
 from typing import Any
@@ -54,7 +55,7 @@ def _invalid(why: str) -> Answer:
 
 
 def _checked(props: Record) -> Record:
-    """A template's properties with defaults; ValueError, which fails the stack, for what AWS refuses."""
+    """A template's properties with defaults. ValueError, which fails the stack, for what AWS refuses."""
     full = with_defaults(props)
     if full.get("Protocol") in LEVEL_4:
         full = {"Matcher": {"HttpCode": "200-399"}} | full

@@ -1,6 +1,6 @@
-"""What a target group may not be: refused when it is made or changed, as what probes it must be able to rely on it.
+"""The limits of a target group, checked when it is made or changed, because its probes rely on them.
 
-Bounds: CreateTargetGroup and Matcher in the API reference; the defaults of a TCP group from there too.
+The bounds are from CreateTargetGroup and Matcher in the API reference, and so are the defaults of a TCP group.
 """
 
 import re
@@ -16,7 +16,7 @@ _CODES = re.compile(r"[1-5]\d\d(-[1-5]\d\d)?(,[1-5]\d\d(-[1-5]\d\d)?)*")
 def with_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
     """`given` with the health check of a TCP group where it says none.
 
-    The protocol is TCP; the time-out is ten seconds, and six for a check by HTTP.
+    The protocol is TCP. The time-out is ten seconds, and six for a check by HTTP.
     """
     if given.get("Protocol") not in LEVEL_4:
         return dict(given)
@@ -25,7 +25,7 @@ def with_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def attribute_problem(attributes: Iterable[Mapping[str, Any]]) -> str:
-    """What is wrong with target group attributes (`Key`, `Value`); empty if nothing."""
+    """The fault of target group attributes (`Key`, `Value`). Empty if nothing."""
     for one in attributes:
         key, value = str(one.get("Key")), str(one.get("Value"))
         if key == "deregistration_delay.timeout_seconds" and not (value.isdigit() and int(value) <= 3600):
@@ -36,7 +36,7 @@ def attribute_problem(attributes: Iterable[Mapping[str, Any]]) -> str:
 
 
 def problem(given: Mapping[str, Any], codes: str) -> str:
-    """What is wrong with the settings that a call or a template gives, `codes` its matcher; empty if nothing."""
+    """The fault of the settings in a call or a template, `codes` its matcher. Empty if nothing."""
     if given.get("TargetType") == "alb":
         return "the sandbox has no target groups of type alb"
     for name, (low, high) in _BOUNDS.items():

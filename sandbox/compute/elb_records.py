@@ -37,7 +37,7 @@ def groups() -> list[Record]:
 
 
 def forward(listener: Record) -> str:
-    """The target group that a listener's default action forwards to; empty if none."""
+    """The target group that a listener's default action forwards to. Empty if none."""
     return next((str(action["TargetGroupArn"]) for action in listener["DefaultActions"] if "TargetGroupArn" in action),
                 "")
 
@@ -63,7 +63,7 @@ def region_of(arn: str) -> str:
 
 
 def targets(group: str) -> list[Record]:
-    """The registered targets of a group, the draining ones too (they have `_until`); the list itself."""
+    """The registered targets of a group, the draining ones too (they have `_until`). The list itself."""
     from ministack.services import alb
 
     account = group.split(":")[4]
@@ -74,7 +74,7 @@ def targets(group: str) -> list[Record]:
 
 
 def key(group: Record, target: Record) -> str:
-    """What identifies a target in its group: "by its ID and port"."""
+    """The identity of a target in its group, "by its ID and port"."""
     return f"{target['Id']}|{target.get('Port', group['Port'])}"
 
 
@@ -84,7 +84,7 @@ def same(group: Record, one: Record, other: Record) -> bool:
 
 
 def enroll(group: Record, asked: list[Record]) -> None:
-    """Register targets with a group; one that drains comes back."""
+    """Register targets with a group. One that drains comes back."""
     held = targets(group["TargetGroupArn"])
     for one in asked:
         found = [old for old in held if same(group, old, one)]

@@ -1,8 +1,9 @@
-"""What Auto Scaling does: keeps each group at its desired capacity, in its target groups, and healthy.
+"""Auto Scaling keeps each group at its desired capacity, in its target groups, and healthy.
 
-From the user guide, "Health checks for instances in an Auto Scaling group": an instance is unhealthy when it does not
-run, when its status checks fail, when SetInstanceHealth says so and, with health check type ELB, when one of the
-group's target groups reports it unhealthy. The grace period holds the checks back. An instance that goes drains first.
+From the user guide, "Health checks for instances in an Auto Scaling group". An instance is unhealthy when it does not
+run, when its status checks fail, or when SetInstanceHealth says so. With health check type ELB it is also unhealthy
+when one of the group's target groups reports it so. The grace period holds the checks back. An instance that goes
+drains first.
 """
 
 import time
@@ -60,7 +61,7 @@ class Groups:
         self.enroll(group, instance)
 
     def retire(self, group: Record, entry: Record, cause: str) -> Record:
-        """Begin to take an instance out of service, to be terminated once it has drained; the activity."""
+        """Begin to take an instance out of service, to be terminated once it has drained. The activity."""
         entry["LifecycleState"] = "Terminating"
         self.withdraw(group, entry["InstanceId"])
         self._run.wake()
@@ -98,7 +99,7 @@ class Groups:
                  "an instance was taken out of service in response to an EC2 health check")
 
     def _complaint(self, group: Record, entry: Record, name: str) -> str:
-        """Why an instance in service is to be replaced; empty if it is not."""
+        """Why an instance in service is to be replaced. Empty if it is not."""
         instance = entry["InstanceId"]
         if name != "running":
             return f"an EC2 health check indicating it has been {name}"
@@ -164,7 +165,7 @@ def _entry(group: Record, instance: str, zone: str, launch: Launch | None = None
 
 
 def note(group: Record, description: str, cause: str, status: str = "Successful") -> Record:
-    """Remember a scaling activity, the newest first; the activity."""
+    """Remember a scaling activity, the newest first. The activity."""
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     activity: dict[str, Any] = {
         "ActivityId": str(uuid.uuid4()), "AutoScalingGroupName": group["AutoScalingGroupName"],

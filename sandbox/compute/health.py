@@ -1,8 +1,8 @@
-"""Whether a target is healthy, from its probes: a pure state machine.
+"""Whether a target is healthy, from its probes, as a pure state machine.
 
-From "Target group health checks" of the Application and Network Load Balancer guides: a new target is in service once
-it passes one health check; a healthy one becomes unhealthy after so many failures in a row, and an unhealthy one
-healthy after so many successes. Reason codes: TargetHealth in the Elastic Load Balancing API reference.
+From "Target group health checks" of the Application and Network Load Balancer guides. A new target is in service once
+it passes one health check. A healthy one becomes unhealthy after so many failures in a row, and an unhealthy one
+healthy after so many successes. Reason codes are from TargetHealth in the Elastic Load Balancing API reference.
 """
 
 import msgspec
@@ -20,7 +20,7 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What one probe found; `reason` and `text` say why it failed."""
+    """The result of one probe. `reason` and `text` say why it failed."""
 
     passed: bool
     reason: str = ""
@@ -41,7 +41,7 @@ def judge(health: Health, verdict: Verdict, rise: int, fall: int) -> Health:
 
 
 def matches(code: int, matcher: str) -> bool:
-    """Whether an HTTP status is one of `matcher`: values and ranges, as in `200,202` or `200-299`."""
+    """Whether an HTTP status is one of `matcher`, values and ranges, as in `200,202` or `200-299`."""
     for part in matcher.split(","):
         low, _, high = part.partition("-")
         if int(low) <= code <= int(high or low):

@@ -1,4 +1,4 @@
-"""Makes what runs follow the records of EC2: boots, shuts down and buries instances."""
+"""Makes the processes follow the records of EC2. It boots, shuts down and removes instances."""
 
 import asyncio
 import time
@@ -24,7 +24,7 @@ class Instances:
         self.dark: set[str] = set()  # powered off by a fault; EC2 does not know
 
     def admit(self, record: Record) -> None:
-        """Give a record that was just made an address of its own; it is pending from now on."""
+        """Give a record that was just made an address of its own. It is pending from now on."""
         address = self._run.addresses.take()
         dashed = address.replace(".", "-")
         record.update(
@@ -41,7 +41,7 @@ class Instances:
                 self._step(region, instance, record)
 
     def find(self, instance: str) -> tuple[str, Record]:
-        """Region and record of an instance; raises `ValueError` when there is none."""
+        """Region and record of an instance. Raises `ValueError` when there is none."""
         from ministack.services import ec2
 
         for (_, region, one), record in ec2._instances.all_items():
@@ -50,23 +50,23 @@ class Instances:
         raise ValueError(f"there is no instance {instance!r}")
 
     def state(self, instance: str) -> str:
-        """`running`, `stopped` and so on; `terminated` for one that there is not any more."""
+        """`running`, `stopped` and so on. `terminated` for one that there is not any more."""
         try:
             return str(self.find(instance)[1]["State"]["Name"])
         except ValueError:
             return "terminated"
 
     def address(self, instance: str) -> str:
-        """Where a running instance is reached; empty for any other."""
+        """The address of a running instance. Empty for any other."""
         return str(self.find(instance)[1]["PrivateIpAddress"]) if self.state(instance) == "running" else ""
 
     def managed(self, instance: str) -> bool:
-        """Whether commands reach it: it runs, and its image is known."""
+        """Whether commands reach it, because it runs and its image is known."""
         machine = self.machines.get(instance)
         return machine is not None and machine.phase == ON
 
     def reboot(self, instance: str) -> None:
-        """Shut down and boot again, also in the middle of booting; its state stays as it is."""
+        """Shut down and boot again, also in the middle of booting. Its state stays as it is."""
         machine = self.machines.get(instance)
         if machine is not None and machine.phase in (ON, BOOTING):
             self._run.spawn(machine.shut_down)
@@ -149,7 +149,7 @@ class Instances:
         self._run.wake()
 
     def log(self, instance: str, service: str) -> str:
-        """What the service wrote; empty when it never ran."""
+        """The output of the service. Empty when it never ran."""
         self.find(instance)
         return self.machines[instance].log(service) if instance in self.machines else ""
 

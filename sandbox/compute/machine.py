@@ -1,4 +1,4 @@
-"""The server's side of one instance: boots its supervisor, shuts it down, and sends it commands."""
+"""The server's side of one instance. It boots its supervisor, shuts it down, and sends it commands."""
 
 import asyncio
 import base64
@@ -30,7 +30,7 @@ class Gone(Exception):
 
 
 class Spec(msgspec.Struct, frozen=True):
-    """What an instance is: `folder` is its disk, `mark` begins the marks of all its processes (without the last /)."""
+    """An instance. `folder` is its disk, `mark` begins the marks of all its processes (without the last /)."""
 
     instance: str
     region: str
@@ -51,7 +51,7 @@ class Machine:
         self._down = asyncio.Event()
 
     async def boot(self, services: dict[str, str]) -> None:
-        """Start the supervisor and, by it, the services; `phase` is ON once it has. Call it only when OFF."""
+        """Start the supervisor and, by it, the services. `phase` is ON once it has. Call it only when OFF."""
         self.phase = BOOTING
         try:
             self._lay_disk()
@@ -74,7 +74,7 @@ class Machine:
             self.phase = OFF
 
     async def shut_down(self) -> None:
-        """Stop the services in good order, then end everything; returns when nothing runs any more."""
+        """Stop the services in good order, then end everything. Returns when nothing runs any more."""
         self.phase = ENDING
         self._down.clear()
         self._send({"do": "down"})
@@ -87,13 +87,13 @@ class Machine:
             process.stdin.close()  # the word to end
 
     async def cut(self) -> None:
-        """Power off: every process is killed at once."""
+        """Power off, which kills every process at once."""
         if self.phase != OFF:
             self.phase = ENDING
         await asyncio.to_thread(processes.end_at_once, f"{self.spec.mark}/")
 
     async def run(self, command: str, order: dict[str, Any]) -> dict[str, Any]:
-        """Run a script as `scripts.run` describes; `Gone` when the instance ends before the script does."""
+        """Run a script as `scripts.run` describes. `Gone` when the instance ends before the script does."""
         if self.phase != ON:
             raise Gone(f"{self.spec.instance} does not run")
         answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
@@ -102,7 +102,7 @@ class Machine:
         return await answer
 
     def log(self, service: str) -> str:
-        """What the service has written to its standard output and error since the instance was launched."""
+        """The standard output and error of the service since the launch of the instance."""
         path = self.spec.folder / "log" / f"{service}.log"
         return path.read_text(errors="replace") if path.exists() else ""
 

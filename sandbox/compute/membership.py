@@ -1,4 +1,4 @@
-"""Calls of Auto Scaling about who is in a group: instances, and the target groups that they are registered with."""
+"""Calls of Auto Scaling about the members of a group, which are instances and target groups."""
 
 from sandbox.compute.actions import Answer, Parameters, members, text
 from sandbox.compute.autoscaling import activity_xml, answer, error, group_named, unknown
@@ -27,7 +27,7 @@ class Membership:
         return answer("TerminateInstanceInAutoScalingGroup", f"<Activity>{activity_xml(activity)}</Activity>")
 
     def set_health(self, p: Parameters) -> Answer:
-        """SetInstanceHealth; by default it waits for the grace period's end, as a health check does."""
+        """SetInstanceHealth. By default it waits for the grace period's end, as a health check does."""
         found, status = self._entry(text(p, "InstanceId")), text(p, "HealthStatus")
         if found is None or status not in ("Healthy", "Unhealthy"):
             return error(f"no such instance or status: {text(p, 'InstanceId')}, {status}")
@@ -39,7 +39,7 @@ class Membership:
         return answer("SetInstanceHealth")
 
     def attach(self, p: Parameters) -> Answer:
-        """AttachInstances: the desired capacity grows by as many."""
+        """AttachInstances. The desired capacity grows by as many."""
         group, ids = group_named(p), members(p, "InstanceIds")
         if group is None:
             return unknown(p)
@@ -55,7 +55,7 @@ class Membership:
         return answer("AttachInstances")
 
     def detach(self, p: Parameters) -> Answer:
-        """DetachInstances: they run on, outside the group and its target groups."""
+        """DetachInstances. They run on, outside the group and its target groups."""
         group, ids = group_named(p), members(p, "InstanceIds")
         if group is None:
             return unknown(p)
@@ -71,7 +71,7 @@ class Membership:
         return answer("DetachInstances", f"<Activities>{inner}</Activities>")
 
     def attach_groups(self, p: Parameters) -> Answer:
-        """AttachLoadBalancerTargetGroups: the group's instances are registered with them."""
+        """AttachLoadBalancerTargetGroups. It registers the group's instances with them."""
         group, arns = group_named(p), members(p, "TargetGroupARNs")
         if group is None:
             return unknown(p)
@@ -86,7 +86,7 @@ class Membership:
         return answer("AttachLoadBalancerTargetGroups")
 
     def detach_groups(self, p: Parameters) -> Answer:
-        """DetachLoadBalancerTargetGroups: the group's instances drain out of them."""
+        """DetachLoadBalancerTargetGroups. The group's instances drain out of them."""
         group, arns = group_named(p), members(p, "TargetGroupARNs")
         if group is None:
             return unknown(p)
@@ -122,7 +122,7 @@ class Membership:
 
 
 def _shrink(group: Record, count: int) -> str:
-    """Lower the desired capacity; what is wrong with that, if anything, and then nothing is changed."""
+    """Lower the desired capacity. The fault of that, if any, and then nothing changes."""
     if group["DesiredCapacity"] - count < group["MinSize"]:
         return (f"Currently, desiredSize equals minSize ({group['MinSize']}). Terminating instance without replacement "
                 "will violate group's min size constraint.")

@@ -1,4 +1,4 @@
-"""A target group at work: its targets' health, whose turn it is, and the connections that each target has."""
+"""A target group at work, with its targets' health, the next target, and each target's connections."""
 
 import asyncio
 import socket
@@ -17,7 +17,7 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 class Connection:
-    """A client's connection and the one to its target; `cut` resets both."""
+    """A client's connection and the one to its target. `cut` resets both."""
 
     def __init__(self, *writers: asyncio.StreamWriter) -> None:
         self._writers = writers
@@ -37,7 +37,7 @@ def reset(writer: asyncio.StreamWriter) -> None:
 
 
 class Pool:
-    """The targets of one group; `changed` is called when a target's health does."""
+    """The targets of one group. `changed` is called when a target's health does."""
 
     def __init__(self, group: Group, changed: Callable[[], None]) -> None:
         self.group = group
@@ -48,7 +48,7 @@ class Pool:
         self._turn = 0
 
     def set(self, group: Group) -> None:
-        """Take new settings: probe who came, forget who left."""
+        """Take new settings. Probe the new targets, forget the removed ones."""
         before, self.group = self.group, group
         if msgspec.structs.replace(before, targets={}) != msgspec.structs.replace(group, targets={}):
             for key in list(self._probing):
@@ -70,7 +70,8 @@ class Pool:
             self._forget(key)
 
     def choose(self) -> tuple[str, Target] | None:
-        """Who gets the next connection: the healthy in turn; all in turn if none is healthy; None if there is none."""
+        """The target of the next connection. The healthy take turns, or all if none is healthy. None if there is none.
+        """
         ready = [(key, target) for key, target in self.group.targets.items() if target.state == "in"]
         healthy = [(key, target) for key, target in ready if self._is(key, HEALTHY)]
         turn = healthy or ready

@@ -1,4 +1,5 @@
-"""The hypervisor: looks at what the emulator's records want, again and again, and makes what runs follow."""
+"""The reconciler. It reads the wanted state from the emulator's records, again and again, and makes the processes
+follow."""
 
 import asyncio
 from pathlib import Path
@@ -21,7 +22,7 @@ _LOOK_SECONDS = 0.1
 
 
 class Image(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What runs in instances of image `image`: service name -> command line for /bin/sh."""
+    """The services of instances of image `image`, as service name -> command line for /bin/sh."""
 
     image: str
     services: dict[str, str]
@@ -39,7 +40,7 @@ class Hypervisor:
         self.sender = Sender(self.run, self.instances, self.shelf)
 
     async def serve(self) -> None:
-        """Look until cancelled; where there are no addresses to be had, nothing runs."""
+        """Look until cancelled. Without free addresses, nothing runs."""
         while not available():
             await self.run.rest(3600)
         while True:
@@ -49,7 +50,7 @@ class Hypervisor:
             await self.run.rest(_LOOK_SECONDS)
 
     def stop_region(self, region: str) -> None:
-        """Kill all that runs in `region`; it stays dead while the faults say so."""
+        """Kill all that runs in `region`. It stays dead while the faults say so."""
         self.run.ending.add(region)
         self.run.spawn(lambda: self._end_region(region))
 
@@ -61,7 +62,7 @@ class Hypervisor:
             self.run.ending.discard(region)
 
     def commands(self) -> Commands:
-        """What the control door offers of it."""
+        """The part of it in the control API."""
         machines = self.instances
         return {
             "image": lambda asked: self._image(msgspec.convert(asked, Image)),

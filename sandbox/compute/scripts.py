@@ -15,9 +15,10 @@ NOT_ENDED = -1
 
 
 def run(order: dict[str, Any], environment: dict[str, str], folder: Path) -> dict[str, Any]:
-    """Run `order["script"]` for at most `order["seconds"]`: exit code, outputs, times (UTC), whether it was too late.
+    """Run `order["script"]` for at most `order["seconds"]`. Returns exit code, outputs, times (UTC), and whether it was
+    too late.
 
-    The script is a file of its own that /bin/sh reads, as on a node of AWS; `order["folder"]` is its working directory.
+    The script is a file of its own that /bin/sh reads, as on a node of AWS. `order["folder"]` is its working directory.
     """
     began = time.time()
     with tempfile.TemporaryDirectory(dir=folder) as own:

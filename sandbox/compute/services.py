@@ -1,7 +1,7 @@
 """One service of an instance, kept running as systemd keeps a unit with Restart=always and RestartSec=1.
 
-From systemd.kill(5): stopping sends SIGTERM to every process of the unit and SIGCONT right after it, "to ensure that
-even suspended tasks can be terminated cleanly"; what is left after TimeoutStopSec is killed.
+From systemd.kill(5). A stop sends SIGTERM to every process of the unit and SIGCONT right after it, "to ensure that even
+suspended tasks can be terminated cleanly". It kills the rest after TimeoutStopSec.
 """
 
 import os
@@ -17,7 +17,7 @@ STOP_SECONDS = 5.0
 
 
 class ServiceError(Exception):
-    """A service could not be started or stopped; the text says why."""
+    """A service could not be started or stopped. The text says why."""
 
 
 class Service:
@@ -40,7 +40,7 @@ class Service:
         return process is not None and process.returncode is None
 
     def start(self) -> None:
-        """Run it from now on; nothing if it does already. Raises `ServiceError` when the command cannot be run."""
+        """Run it from now on. Nothing if it does already. Raises `ServiceError` when the command cannot be run."""
         with self._lock:
             if self._keeper is None:
                 self._over = threading.Event()
@@ -49,7 +49,8 @@ class Service:
                 self._keeper.start()
 
     def stop(self) -> None:
-        """End it and all that it started: asked first, killed after STOP_SECONDS. Nothing if it does not run."""
+        """End it and all its children, first with SIGTERM, and with SIGKILL after STOP_SECONDS. Nothing if it does not
+        run."""
         with self._lock:
             keeper, self._keeper = self._keeper, None
             self._over.set()

@@ -1,4 +1,4 @@
-"""What every part of the hypervisor knows of the sandbox that it works for."""
+"""The facts of the sandbox for every part of the compute emulation."""
 
 import asyncio
 import time
@@ -11,7 +11,7 @@ from sandbox.faults import Faults
 
 
 class Run:
-    """The sandbox's mark and folder, its faults, its addresses, and its pace: waits are `pace` times as short."""
+    """The sandbox's mark and folder, its faults, its addresses, and its pace. Waits are `pace` times as short."""
 
     def __init__(self, mark: str, folder: Path, faults: Faults) -> None:
         self.mark = mark
@@ -33,7 +33,7 @@ class Run:
         return region in self.faults.stopped or region in self.ending
 
     def wake(self) -> None:
-        """Something changed: look at once. From any thread."""
+        """Look at once, after a change. From any thread."""
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._wake.set)
 
@@ -48,7 +48,7 @@ class Run:
             self._wake.clear()
 
     def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Do `work` beside everything else, and look again when it is done; its exceptions reach the loop's handler."""
+        """Do `work` beside everything else, and look again when it is done. Its exceptions reach the loop's handler."""
         task = asyncio.get_running_loop().create_task(work())
         self._tasks.add(task)
         task.add_done_callback(self._done)

@@ -1,10 +1,10 @@
-"""What the server tells a region's balancer process: which listeners, which groups, which targets."""
+"""The server's settings for a region's balancer process, with listeners, groups and targets."""
 
 import msgspec
 
 
 class Target(msgspec.Struct, frozen=True):
-    """`traffic` and `check` are its ports; `state` is `in`, `draining` (no new connections) or `unused` (no probes)."""
+    """`traffic` and `check` are its ports. `state` is `in`, `draining` (no new connections) or `unused` (no probes)."""
 
     host: str
     traffic: int
@@ -13,7 +13,7 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Group(msgspec.Struct, frozen=True):
-    """A target group: how its targets (`id|port` -> target) are probed, and what becomes of their connections.
+    """A target group, with the probes of its targets (`id|port` -> target), and the end of their connections.
 
     Times are seconds at the sandbox's pace. `source` is the balancer's address that probes and connections come from.
     """
@@ -49,7 +49,8 @@ class Region(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What the balancer process says: state, reason, text by group and target; asked and real port by listener."""
+    """The report of the balancer process, with state, reason, text by group and target, and the wanted and real port by
+    listener."""
 
     health: dict[str, dict[str, tuple[str, str, str]]]
     ports: dict[str, tuple[int, int]]

@@ -1,4 +1,4 @@
-"""The Systems Manager API over real instances: documents, commands, and the instances that it manages."""
+"""The Systems Manager API over real instances, with documents, commands, and managed instances."""
 
 import json
 import time

@@ -1,7 +1,8 @@
-"""The first process of an instance: keeps its services running, answers `systemctl`, runs what Systems Manager sends.
+"""The first process of an instance. It keeps its services running, answers `systemctl`, and runs the commands of
+Systems Manager.
 
-Started as `python -m sandbox.compute.supervisor` with one JSON object (`Boot`) as the first line of standard input;
-on standard output `{"ready": true}`, then one line for each command that ended. When standard input closes, the server
+Started as `python -m sandbox.compute.supervisor` with one JSON object (`Boot`) as the first line of standard input.
+On standard output `{"ready": true}`, then one line for each command that ended. When standard input closes, the server
 has gone, and everything of the instance goes too. The standard library only, so that an instance boots in no time.
 """
 
@@ -23,7 +24,7 @@ _VERBS = {"start": Service.start, "stop": Service.stop, "restart": Service.resta
 
 
 class Supervisor:
-    """All that runs in one instance. `boot`: mark, folder, environment, services (name -> command line)."""
+    """All that runs in one instance. `boot` has mark, folder, environment, services (name -> command line)."""
 
     def __init__(self, boot: dict[str, Any]) -> None:
         self._boot = boot

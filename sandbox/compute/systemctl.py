@@ -1,6 +1,6 @@
-"""`systemctl` inside an instance: asks the instance's supervisor, and ends with the status that systemctl would.
+"""`systemctl` inside an instance. It asks the instance's supervisor, and exits with the status of the real systemctl.
 
-Run as `python systemctl.py FOLDER WORDS...`, where FOLDER is the instance's; `shim` is the file that stands for it.
+Run as `python systemctl.py FOLDER WORDS...`, where FOLDER is the instance's. `shim` is the file that stands for it.
 """
 
 import json

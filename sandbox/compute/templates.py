@@ -1,4 +1,4 @@
-"""Launch templates: what RunInstances and Auto Scaling launch from one."""
+"""Launch templates, for RunInstances and Auto Scaling."""
 
 import base64
 from typing import Any
@@ -13,7 +13,7 @@ _LAUNCHED = ("image_id", "instance_type", "subnet_id", "key_name", "user_data", 
 
 
 def fill(p: Parameters) -> tuple[Parameters, Answer | None]:
-    """The parameters of RunInstances with those of its launch template, if it names one; or the API's error."""
+    """The parameters of RunInstances with those of its launch template, if it names one. Or the API's error."""
     from ministack.services import ec2
 
     spec = {name: text(p, f"LaunchTemplate.{name}") for name in ("LaunchTemplateId", "LaunchTemplateName", "Version")}
@@ -51,7 +51,7 @@ def instance_tags(data: dict[str, Any]) -> list[dict[str, str]]:
 
 
 class LaunchError(Exception):
-    """A group cannot launch; the text says why."""
+    """A group cannot launch. The text says why."""
 
 
 class Launch:
@@ -63,7 +63,7 @@ class Launch:
         self._slot = slot
 
     def one(self, number: int) -> tuple[str, str]:
-        """Launch an instance, the `number`th of its group: its id and availability zone, of which each has its turn."""
+        """Launch an instance, the `number`th of its group. Returns its id and availability zone, which take turns."""
         from ministack.services import ec2
 
         subnets = [one.strip() for one in self._group["VPCZoneIdentifier"].split(",") if one.strip() in ec2._subnets]
@@ -85,7 +85,7 @@ class Launch:
 
 
 def launch_of(group: Record) -> Launch:
-    """How a group launches, by its launch template as it is now, or its launch configuration; or `LaunchError`."""
+    """How a group launches, by its launch template as it is now, or its launch configuration. Or `LaunchError`."""
     from ministack.services import autoscaling, ec2
 
     spec, name = group.get("LaunchTemplate") or {}, group.get("LaunchConfigurationName")

@@ -1,1 +1,1 @@
-"""Programs that the sandbox's instances run: what a customer has on his own."""
+"""The programs of the sandbox's instances, as a customer has them."""

@@ -1,9 +1,9 @@
-"""What a tunnel host and a gateway need of the AWS CLI, by boto3, for the instances of the sandbox.
+"""The AWS CLI calls of a tunnel host and a gateway, by boto3, for the instances of the sandbox.
 
     python -m sandbox.hosts.aws secretsmanager get-secret-value --secret-id NAME --version-stage AWSCURRENT ...
 
-Knows three calls and refuses any other; what is said of errors has the form that the CLI gives it. Where AWS is and who
-asks comes from the environment.
+Knows three calls and refuses any other. Errors have the form that the CLI gives them. The address of AWS and the
+caller's identity come from the environment.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def _parameter(client: Any, said: argparse.Namespace) -> str:
 
 
 def _parameters(client: Any, said: argparse.Namespace) -> str:
-    """`--query 'Parameters[].Value' --output text`: values side by side, each as it is."""
+    """`--query 'Parameters[].Value' --output text` prints values side by side, each as it is."""
     pages = client.get_paginator("get_parameters_by_path").paginate(Path=said.path)
     return "\t".join(one["Value"] for page in pages for one in page["Parameters"])
 
@@ -54,7 +54,7 @@ _CALLS: dict[tuple[str, str], Callable[[Any, argparse.Namespace], str]] = {
 
 
 def main(words: Sequence[str]) -> int:
-    """As on the command line; the exit status."""
+    """As on the command line. The exit status."""
     try:
         said = arguments(words)
         call = _CALLS[said.service, said.call]

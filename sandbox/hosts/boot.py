@@ -1,8 +1,8 @@
-"""An instance of the sandbox as a tunnel host: lays out what its user data would, and becomes one of its units.
+"""An instance of the sandbox as a tunnel host. It lays out the files of its user data, and becomes one of its units.
 
     python -m sandbox.hosts.boot lamplighter-tunnel KEYRING
 
-What runs is what runs on a real host: the files, settings and command lines of the user data. In its place in the
+It runs the same as a real host, which are the files, settings and command lines of the user data. In its place in the
 instance's folder instead of at /, on the instance's address instead of all, and without what systemd does around it.
 KEYRING is a folder with `bin/`, programs that stand in for ones that are not here.
 """
@@ -27,11 +27,12 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 class BootError(Exception):
-    """The user data is not that of a tunnel host; the text says what is missing."""
+    """The user data is not that of a tunnel host. The text says what is missing."""
 
 
 class Unit(msgspec.Struct, frozen=True):
-    """What of a unit matters here: what must succeed first, what runs, and whether it counts as running afterwards."""
+    """The relevant parts of a unit, with its prerequisites, its command, and whether it counts as running afterwards.
+    """
 
     before: tuple[tuple[str, ...], ...]
     words: tuple[str, ...]
@@ -45,7 +46,7 @@ def settings(user_data: str, address: str) -> dict[str, str]:
 
 
 def ways(user_data: str) -> dict[str, str]:
-    """The settings that lead to other masters, by their file's name."""
+    """The settings that lead to other primaries, by their file's name."""
     return dict(re.findall(r"(?ms)^cat >/etc/lamplighter/ways/(\S+) <<'WAY'\n(.*?^)WAY$", user_data))
 
 
@@ -76,7 +77,7 @@ def _part(user_data: str, name: str) -> str:
 
 
 def _words(line: str, environment: Mapping[str, str], root: Path) -> tuple[str, ...]:
-    """As systemd takes a line apart: words first, then values, which therefore never become several words."""
+    """Systemd splits a line into words first and then fills in values, so a value never becomes several words."""
     filled = [_VARIABLE.sub(lambda match: environment.get(match[1], ""), word) for word in shlex.split(line)]
     return _program(filled[0]), *(_path(word, root) for word in filled[1:])
 
@@ -93,7 +94,7 @@ def _path(word: str, root: Path) -> str:
 
 
 def environment(folder: Path, keyring: Path, values: Mapping[str, str]) -> dict[str, str]:
-    """What a unit's processes find around them."""
+    """The environment of a unit's processes."""
     own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     root = folder / "root"
     return {**own, **values} | {
@@ -105,9 +106,9 @@ def environment(folder: Path, keyring: Path, values: Mapping[str, str]) -> dict[
 
 
 def lay(folder: Path, keyring: Path, user_data: str, address: str) -> dict[str, str]:
-    """The host's files, settings and programs in its folder; the environment of its units. Safe to do again.
+    """The host's files, settings and programs in its folder. The environment of its units. Safe to do again.
 
-    The units begin all at once, and again and again: only the first one writes, for the others run what it wrote.
+    All units begin at once, and again and again. Only the first one writes, for the others run its files.
     """
     values = settings(user_data, address)
     around = environment(folder, keyring, values)

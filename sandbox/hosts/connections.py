@@ -1,4 +1,4 @@
-"""Which of several hosts on this machine holds a connection of somebody who stays: from /proc/net/tcp (Linux)."""
+"""The host on this machine that holds a connection, among several, from /proc/net/tcp (Linux)."""
 
 import ipaddress
 import time
@@ -13,7 +13,7 @@ _APART_SECONDS, _LOOKS = 0.4, 3
 
 
 def carrier(addresses: Sequence[str], port: int) -> str:
-    """The address at whose `port` a connection outlasts a second; the first one if none does."""
+    """The address at whose `port` a connection outlasts a second. The first one if none does."""
     staying = established(_read(), addresses, port)
     for _ in range(_LOOKS):
         time.sleep(_APART_SECONDS)  # a span of time is what is measured
@@ -22,10 +22,11 @@ def carrier(addresses: Sequence[str], port: int) -> str:
 
 
 def established(table: str, addresses: Sequence[str], port: int) -> set[tuple[str, str]]:
-    """The connections that `addresses` have taken at `port`: address, and the other end as the table writes it.
+    """The accepted connections of `addresses` at `port`, with address and the other end as the table writes it.
 
-    `table` is the text of /proc/net/tcp: addresses are hexadecimal, in the machine's order of bytes ("proc_net_tcp.rst"
-    in the kernel's documentation); this is for little-endian machines, as all are that the sandbox runs on.
+    `table` is the text of /proc/net/tcp. Its addresses are hexadecimal, in the machine's order of bytes
+    ("proc_net_tcp.rst" in the kernel's documentation). This is for little-endian machines, which all machines of the
+    sandbox are.
     """
     wanted = {f"{ipaddress.ip_address(one).packed[::-1].hex().upper()}:{port:04X}": one for one in addresses}
     rows = (line.split()[1:4] for line in table.splitlines()[1:])

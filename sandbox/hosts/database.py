@@ -2,11 +2,11 @@
 
     python -m sandbox.hosts.database PORT MOST
 
-Run by an instance, with ADDRESS in its environment. It has what matters to a probe and to who watches one: the greeting
-and the answers of a MariaDB server, and its `max_connect_errors` (MOST): a connection that ends, or is late, before its
-handshake is through counts against its host, and a host with so many is told error 1129 and nothing else. As with the
-real ones, nobody is ever shut out from 127.0.0.1, and a host is forgiven everything when its handshake is through
-while it is not shut out yet. Each error is a line on standard output.
+Run by an instance, with ADDRESS in its environment. It has the relevant parts for a probe, which are the handshake and
+the answers of a MariaDB server, and its `max_connect_errors` (MOST). A connection that ends, or is late, before its
+handshake is complete counts against its host. A host with too many of them gets error 1129 and nothing else. As with
+the real ones, 127.0.0.1 is never blocked. A complete handshake resets the count of a host that is not blocked yet. Each
+error is a line on standard output.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ _SHORTEST = 32
 
 
 class Database:
-    """What is counted: `errors` by host."""
+    """The counters, with `errors` by host."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -48,7 +48,7 @@ class Database:
             writer.close()
 
     async def _shake(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """Whether the client has answered the greeting with a whole login, which is refused."""
+        """Whether the client has answered the handshake with a whole login, which is refused."""
         try:
             writer.write(greeting())
             async with asyncio.timeout(_HANDSHAKE):

@@ -1,11 +1,11 @@
-"""The gateway in the master's region: an sshd that forwards to the database and does nothing else.
+"""The gateway in the primary's region, an sshd that forwards to the database and does nothing else.
 
     python -m sandbox.hosts.gateway USER PORT HOST_KEY AUTHORIZED_KEYS          by AsyncSSH
     python -m sandbox.hosts.gateway USER PORT HOST_KEY AUTHORIZED_KEYS SSHD     by the OpenSSH that stands at SSHD
 
-Run by an instance, with ADDRESS in its environment. Who may come and where to stands in AUTHORIZED_KEYS, read anew for
-each login, as sshd does. By AsyncSSH it reaches the database from the instance's own address: a database never refuses
-a host that comes from 127.0.0.1.
+Run by an instance, with ADDRESS in its environment. AUTHORIZED_KEYS has the permitted users and targets, read anew for
+each login, as sshd does. By AsyncSSH it reaches the database from the instance's own address, because a database never
+blocks a host that comes from 127.0.0.1.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ class Door(asyncssh.SSHServer):
     def connection_requested(
         self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
     ) -> Callable[[asyncssh.SSHReader[bytes], asyncssh.SSHWriter[bytes]], Awaitable[None]]:
-        """A way to the database; AsyncSSH has asked the key's permitopen before."""
+        """A way to the database. AsyncSSH has asked the key's permitopen before."""
         async def lead(reader: asyncssh.SSHReader[bytes], writer: asyncssh.SSHWriter[bytes]) -> None:
             await _lead(reader, writer, dest_host, dest_port, self._address)
 

@@ -1,6 +1,7 @@
-"""What the sandbox's gateway and tunnel hosts find around them: programs, the gateway's host key, who they are in AWS.
+"""The environment of the sandbox's gateway and tunnel hosts, with programs, the gateway's host key, and their identity
+in AWS.
 
-A real host is told by its instance metadata who it is; here a file for each region holds the credentials of its role.
+A real host is told by its instance metadata who it is. Here a file for each region holds the credentials of its role.
 """
 
 import json
@@ -52,7 +53,7 @@ class Keyring:
         half.replace(self.folder / f"{region}.env")
 
     def session(self, region: str, role: str) -> dict[str, str]:
-        """Credentials of a role, as AssumeRole gives them. It trusts a service; for a moment the operator, too."""
+        """Credentials of a role, as AssumeRole gives them. It trusts a service. For a moment the operator, too."""
         iam, sts = self._world.client("iam", region), self._world.client("sts", region)
         found = iam.get_role(RoleName=role)["Role"]
         own = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": sts.get_caller_identity()["Arn"]}}

@@ -1,4 +1,4 @@
-"""A real MariaDB as an instance of the sandbox: its command line and the one account that it has for everybody."""
+"""A real MariaDB as an instance of the sandbox, with its command line and its one account for everybody."""
 
 import secrets
 import shlex
@@ -13,9 +13,9 @@ _SMALL = "--innodb-buffer-pool-size=16M --innodb-log-file-size=16M --performance
 
 
 class Account:
-    """ACCOUNT may do everything, with `password`; a server learns of it from the file `path`, each time it starts.
+    """ACCOUNT may do everything, with `password`. A server learns of it from the file `path`, each time it starts.
 
-    A server without an account for a host talks to nobody from there, not even to say no: error 1130.
+    A server without an account for a host gives every connection from there error 1130.
     """
 
     def __init__(self, folder: Path) -> None:

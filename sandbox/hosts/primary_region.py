@@ -1,4 +1,4 @@
-"""The master's region: a database, and the gateway through which the other regions' tunnels reach it."""
+"""The primary's region, with a database and the gateway through which the other regions' tunnels reach it."""
 
 import getpass
 import json
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def eventually(look: Callable[[], T], what: str, seconds: float = _WAIT_SECONDS) -> T:
-    """The first answer of `look` that counts; `WorldError` names `what` that never came."""
+    """The first answer of `look` that counts. `WorldError` names `what` that never came."""
     deadline = time.monotonic() + seconds
     while not (found := look()):
         if time.monotonic() > deadline:
@@ -44,7 +44,7 @@ def launch(world: Sandbox, region: str, image: str) -> tuple[str, str]:
 
 
 class Far:
-    """Both instances, running. `user` is whom tunnel hosts log in as; a real database has the one `account`."""
+    """Both instances, running. `user` is whom tunnel hosts log in as. A real database has the one `account`."""
 
     def __init__(
         self, world: Sandbox, region: str, stack: str, keyring: Keyring, programs: Programs, most: int
@@ -83,7 +83,8 @@ class Far:
         return (f'while :; do env PATH={path}:"$PATH" FILE="$PWD/authorized_keys" {words} sh {script}; sleep 1; done')
 
     def _role(self) -> str:
-        """What docs/tunnels-host.md has a gateway allowed: to read the public keys of this stack's tunnels."""
+        """The permissions of a gateway in docs/tunnels-host.md, which are to read the public keys of this stack's
+        tunnels."""
         iam, name = self._world.client("iam", self.region), f"{self._stack}-gateway-{self.region}"
         trust = {"Version": "2012-10-17", "Statement": [{
             "Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}]}

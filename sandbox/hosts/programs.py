@@ -1,4 +1,4 @@
-"""Which programs play the tunnel hosts, the gateway and the database: real ones where they are found, else our own."""
+"""The programs of the tunnel hosts, the gateway and the database, real ones if the machine has them, else our own."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ _SEPARATION = Path("/run/sshd")
 
 
 class Programs(msgspec.Struct, frozen=True):
-    """Paths of the real programs, each empty where our own stands in; `ssh` and `sshd` are both real or both not."""
+    """Paths of the real programs, each empty where our own stands in. `ssh` and `sshd` are both real or both not."""
 
     ssh: str = ""
     sshd: str = ""
@@ -27,7 +27,7 @@ class Programs(msgspec.Struct, frozen=True):
 
 
 def found() -> Programs:
-    """What is on this machine."""
+    """The programs of this machine."""
     ssh, sshd = _find("ssh"), _find("sshd")
     mariadbd, installer = _find("mariadbd"), _find("mariadb-install-db")
     if not (ssh and sshd and _may_run_sshd()):
@@ -38,7 +38,7 @@ def found() -> Programs:
 
 
 def _may_run_sshd() -> bool:
-    """An sshd that root starts needs its folder; anybody else's logs in its own user alone, and needs nothing."""
+    """An sshd that root starts needs its folder. Anybody else's logs in its own user alone, and needs nothing."""
     return os.geteuid() != 0 or _SEPARATION.is_dir()
 
 

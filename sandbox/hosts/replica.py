@@ -1,8 +1,7 @@
-"""A replica in a region of tunnels, which follows the master through the region's balancer. Needs MariaDB.
+"""A replica in a region of tunnels, which follows the primary through the region's balancer. Needs MariaDB.
 
-    replica = Replica(world, "us-east-1", far, programs)
-    replica.follow(*tunnels.entrance("us-east-1"))
-    replica.connect().cursor().execute("SHOW SLAVE STATUS")
+replica = Replica(world, "us-east-1", far, programs) replica.follow(*tunnels.endpoint("us-east-1"))
+replica.connect().cursor().execute("SHOW SLAVE STATUS")
 """
 
 import time
@@ -23,7 +22,7 @@ _START_SECONDS, _LOOK_SECONDS = 60.0, 0.2
 
 
 class Replica:
-    """A MariaDB on an instance of its own. It knows the master's account, and nothing else of it until it follows."""
+    """A MariaDB on an instance of its own. It knows the primary's account, and nothing else of it until it follows."""
 
     def __init__(self, world: Sandbox, region: str, far: Far, programs: Programs) -> None:
         self._account = far.account
@@ -32,7 +31,7 @@ class Replica:
         self.instance, self.address = launch(world, region, IMAGE)
 
     def follow(self, host: str, port: int) -> None:
-        """Follow the master that is reached there, from its first transaction; `WorldError` if no server comes up."""
+        """Follow the primary that is reached there, from its first transaction. `WorldError` if no server comes up."""
         with closing(started(self._account, self.address)) as connection, connection.cursor() as cursor:
             cursor.execute(
                 f"CHANGE MASTER TO MASTER_HOST='{host}', MASTER_PORT={port}, MASTER_USER='{mariadb.ACCOUNT}', "
@@ -52,7 +51,7 @@ def connect(account: mariadb.Account, address: str) -> Any:
 
 
 def started(account: mariadb.Account, address: str) -> Any:
-    """The same as soon as the server takes connections; `WorldError` if it does not within a minute."""
+    """The same as soon as the server takes connections. `WorldError` if it does not within a minute."""
     deadline = time.monotonic() + _START_SECONDS
     while True:
         try:

@@ -1,9 +1,10 @@
-"""What a tunnel host needs of `ssh`, by AsyncSSH, for machines without OpenSSH: forwards one port until it is cut.
+"""The options of `ssh` that a tunnel host needs, by AsyncSSH, for machines without OpenSSH. It forwards one port until
+it is cut.
 
     python -m sandbox.hosts.tunnel -F CONFIG -N -i KEY -o UserKnownHostsFile=FILE -L [ADDRESS:]PORT:HOST:PORT -p N U@H
 
-Takes the command line and the configuration file of a tunnel host; ends with 255 when it cannot connect, is not let in
-or loses the connection, as ssh does. On asyncio's own loop: uvloop has been seen to lose greetings.
+Takes the command line and the configuration file of a tunnel host. Ends with 255 when it cannot connect, is not let in
+or loses the connection, as ssh does. On asyncio's own loop, because uvloop has lost handshakes in tests.
 """
 
 import argparse
@@ -18,10 +19,10 @@ _FAILED = 255
 
 
 class Options(dict[str, str]):
-    """ssh_config's options by their names in small letters; the first value counts, as for ssh."""
+    """ssh_config's options by their names in small letters. The first value counts, as for ssh."""
 
     def add(self, line: str, separator: str) -> None:
-        """One `Name value` or `Name=value`; anything else is left out."""
+        """One `Name value` or `Name=value`. Anything else is left out."""
         name, found, value = line.strip().partition(separator)
         if found and not name.startswith("#"):
             self.setdefault(name.lower(), value.strip())
@@ -72,7 +73,7 @@ async def forward(connection: asyncssh.SSHClientConnection, way: str) -> asyncss
 
 
 async def run(words: Sequence[str]) -> int:
-    """Until the connection is lost; the exit status."""
+    """Until the connection is lost. The exit status."""
     said, options = arguments(words)
     try:
         connection = await connect(said, options)

@@ -1,12 +1,12 @@
-"""What a customer with tunnels has: a database and its gateway in the master's region, tunnel hosts in the others.
+"""The tunnels of a customer, with a database and its gateway in the primary's region, and tunnel hosts in the others.
 
     with product(world, "us-east-1", ["eu-west-1", "ap-southeast-1"]) as tunnels:
         tunnels.entrance("eu-west-1")           # where the master's database is reached there
         world.hang(tunnels.hosts("eu-west-1")[0], TUNNEL)
 
-The hosts come from the template that a deployment brings, their key from `tunnels.rotate_keys`, and they run what their
-user data says, by the programs that are found on this machine or by our own in their place. Who deploys a whole package
-makes `Far` and `image`, adds `tables` to its fleet.toml, deploys, and then `identify`s and `rotate`s each region.
+The hosts come from the template of a deployment, their key from `tunnels.rotate_keys`, and they run their user data.
+They use the programs of this machine, or our own in their place. A caller that deploys a whole package makes `Far` and
+`image`, adds `tables` to its fleet.toml, deploys, and then `identify`s and `rotate`s each region.
 """
 
 import json
@@ -48,9 +48,9 @@ _ROTATION_SECONDS, _LOOK_SECONDS = 180.0, 0.5
 def product(
     world: Sandbox, master: str, regions: Sequence[str], *, most: int = 100, programs: Programs | None = None
 ) -> Iterator["Tunnels"]:
-    """All of it, every tunnel host healthy; `WorldError` when that does not come about.
+    """All of it, every tunnel host healthy. `WorldError` when that does not come about.
 
-    `most` is the database's max_connect_errors; `programs` the ones to use instead of those that are found.
+    `most` is the database's max_connect_errors. `programs` the ones to use instead of those that are found.
     """
     with tempfile.TemporaryDirectory(prefix="lamp-tunnels-") as folder:
         used = program.found() if programs is None else programs
@@ -114,7 +114,7 @@ def _place(world: Sandbox, region: str) -> str:
 
 
 def remembered(world: Sandbox, region: str, table: str) -> tuple[TunnelState, int]:
-    """What the healer of `region` remembers, and the record's `version`: 0 if there is none yet."""
+    """The state of the controller of `region`, and the record's `version`, 0 if there is none yet."""
     answer = world.client("dynamodb", region).get_item(
         TableName=table, ConsistentRead=True, Key={"pk": {"S": KEY[0]}, "sk": {"S": KEY[1]}})
     if "Item" not in answer:
@@ -176,7 +176,7 @@ class Tunnels:
         return engine.run(operation(lambda site: keys), site, {"apply": True}, "by hand")
 
     def entrance(self, region: str) -> tuple[str, int]:
-        """Address and port at which the balancer of `region` leads to the master's database."""
+        """Address and port at which the balancer of `region` leads to the primary's database."""
         elb = self.world.client("elbv2", region)
         name = elb.describe_load_balancers(Names=[managed_name(self.stack)])["LoadBalancers"][0]
         where = self.world.addresses()[name["DNSName"]]
@@ -189,7 +189,7 @@ class Tunnels:
         return [one["InstanceId"] for one in found if one["LifecycleState"] == "InService"]
 
     def address(self, region: str, instance: str) -> str:
-        """Where a host is."""
+        """The address of a host."""
         found = self.world.client("ec2", region).describe_instances(InstanceIds=[instance])
         return str(found["Reservations"][0]["Instances"][0]["PrivateIpAddress"])
 
@@ -201,14 +201,15 @@ class Tunnels:
         return {one["Target"]["Id"] for one in health if one["TargetHealth"]["State"] == "healthy"}
 
     def sound(self, region: str, memory: TunnelState) -> bool:
-        """Whether all hosts of `region`, two or more, carry: by what the healer remembers, and by the balancer."""
+        """Whether all hosts of `region`, two or more, are healthy, both in the controller's state and for the balancer.
+        """
         hosts, settings = set(self.hosts(region)), self.fleet.tunnels
         carry = {slot.instance for slot in memory.slots if slot.phase == "healthy" and slot.streak and slot.streak.up
                  and settings and slot.streak.count >= settings.rise}
         return len(hosts) > 1 and carry == hosts == self.healthy(region)
 
     def send(self, region: str, instance: str, action: str) -> dict[str, Any]:
-        """What came of the stack's document on one host: GetCommandInvocation once it has ended."""
+        """The result of the stack's document on one host, as GetCommandInvocation gives it at the end."""
         ssm = self.world.client("ssm", region)
         sent = ssm.send_command(
             InstanceIds=[instance], DocumentName=managed_name(self.stack), Parameters={"Action": [action]})

@@ -1,4 +1,4 @@
-"""A web host: answers any GET with its instance id and region, which a health check looks for and a user notes.
+"""A web host that answers any GET with its instance id and region, for health checks and users.
 
 Run by an instance as `python -m sandbox.hosts.web PORT`, with ADDRESS, INSTANCE_ID and REGION in its environment.
 """

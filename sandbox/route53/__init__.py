@@ -1,1 +1,2 @@
-"""A twin of Route 53 on this machine: its answers, its health checks, its API, its DNS. See docs/route53-twin.md."""
+"""A twin of Route 53 on this machine, with its answers, its health checks, its API and its DNS. See
+docs/route53-twin.md."""

@@ -1,10 +1,10 @@
-"""Which answer Route 53 gives to a DNS query: pure, no network, no clock.
+"""The answer of Route 53 to a DNS query. Pure, no network, no clock.
 
 Record sets are plain dicts in the shape of boto3's `ResourceRecordSet`. docs/route53-twin.md has the table of rules,
-each with its source; the names in brackets below (R1, R2, ...) are its rows. Two rules make the whole:
+each with its source. The names in brackets below (R1, R2, ...) are its rows. Two rules make the whole.
 
 - in a group (same name and type) the routing policy names the candidates for this query, best first, and the first
-  healthy one answers (R1); if none is healthy, all count as healthy (R2);
+  healthy one answers (R1). If none is healthy, all count as healthy (R2).
 - an alias that evaluates its target's health is healthy if its target has a healthy candidate for the same query (R8).
 """
 
@@ -27,11 +27,11 @@ ALIAS_TTL = 60
 
 
 class AnswerError(ValueError):
-    """The record sets cannot be evaluated: an alias loop, or a health check of which nothing is known."""
+    """The record sets cannot be evaluated, because of an alias loop or an unknown health check."""
 
 
 class Hop(msgspec.Struct, frozen=True):
-    """One record set on the way to the answer; `healthy` is false where it was taken because no other was left (R2)."""
+    """One record set on the way to the answer. `healthy` is false where it was taken because no other was left (R2)."""
 
     name: str
     identifier: str
@@ -42,7 +42,7 @@ class Hop(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What is answered: `values` as the API writes them, empty for "no answer"; `type` is CNAME where one stands there.
+    """An answer. `values` are as the API writes them, empty for "no answer". `type` is CNAME for a CNAME.
 
     An alias to something outside of these record sets has its DNS name as the only value, and in `outside`.
     `exists` is false for a name that is not there at all (NXDOMAIN).
@@ -68,7 +68,7 @@ class Zone:
         self._names = self._owners | {above for name in self._owners for above, _ in wildcards(name)}
 
     def answer(self, name: str, kind: str, query: Query) -> Answer:
-        """The answer to `name` and record type `kind`; `AnswerError` if it cannot be found out."""
+        """The answer to `name` and record type `kind`. `AnswerError` if it cannot be found out."""
         key = self._key(name, kind)
         if key is None:
             return Answer((), type=kind, exists=False)
@@ -107,7 +107,7 @@ class Zone:
                 yield share * part, _values(picked)
 
     def _key(self, name: str, kind: str) -> Key | None:
-        """The group that answers: of the name itself or its wildcard (R10), of a CNAME where one stands (R11)."""
+        """The group that answers, of the name itself or its wildcard (R10), or of a CNAME (R11)."""
         owner = self._owner(normal(name))
         if owner is None:
             return None
@@ -134,7 +134,7 @@ class Zone:
         return (tiers[0] if tiers else []), False
 
     def _healthy(self, record: Record, query: Query, key: Key, alive: Alive, depth: int = 0) -> bool:
-        """R3 (no check: healthy), R7 and R8 (an alias is as healthy as what it leads to)."""
+        """R3 (no check means healthy), R7 and R8 (an alias is as healthy as its target)."""
         check = record.get("HealthCheckId")
         if check is not None and not _known(query.healthy, check, key):
             return False
@@ -157,7 +157,7 @@ class Zone:
 
 def answer(records: Iterable[Record], name: str, type: str, location: Location, healthy: Mapping[str, bool], *,
            latency: Mapping[str, float] | None = None, draw: Callable[[], float] = lambda: 0.0) -> Answer:
-    """One answer; for many, keep a `Zone` and ask it."""
+    """One answer. For many, keep a `Zone` and ask it."""
     return Zone(records).answer(name, type, Query(location, healthy, latency or {}, draw))
 
 
@@ -168,7 +168,7 @@ def _known(healthy: Mapping[str, bool], check: str, key: Key) -> bool:
 
 
 def _target(record: Record) -> Key:
-    """Where an alias leads; empty for a record set with values of its own."""
+    """The target of an alias. Empty for a record set with values of its own."""
     alias = record.get("AliasTarget")
     return (normal(alias["DNSName"]), record["Type"]) if alias else ("", "")
 

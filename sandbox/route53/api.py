@@ -1,7 +1,7 @@
-"""The API on the wire: a plain HTTP server on the loopback address, for boto3's client with `endpoint_url`.
+"""The API on the wire, a plain HTTP server on the loopback address, for boto3's client with `endpoint_url`.
 
-It has no door of its own (signatures are not checked), so it listens on loopback only and refuses what a web page could
-send: any `Origin`, and any `Host` that is not a loopback name.
+It checks no signatures. So it listens on loopback only and rejects all requests that a web page could send, with any
+`Origin`, and any `Host` that is not a loopback name.
 """
 
 import threading
@@ -91,4 +91,4 @@ class _Handler(BaseHTTPRequestHandler):
         return self.rfile.read(int(length))
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: `Service.calls` counts them."""
+        """Nothing, because `Service.calls` counts them."""

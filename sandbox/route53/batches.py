@@ -1,7 +1,8 @@
-"""A change batch: all of it or nothing. Pure: a zone and changes give a new zone, or the list of what is wrong.
+"""A change batch, all of it or nothing. It is pure. A zone and changes give a new zone, or the list of faults.
 
-Sources: ChangeResourceRecordSets in the API reference, "Quotas" in the developer guide. That targets must come before
-the aliases that lead to them, and leave after them, is from octodns-route53 (`_mod_keyer`), which learned it by trying.
+The sources are ChangeResourceRecordSets in the API reference and "Quotas" in the developer guide. That targets must
+come before the aliases that lead to them, and leave after them, is from octodns-route53 (`_mod_keyer`), which learned
+it by trying.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ RECORDS_MOST = 10_000
 
 
 class Around(msgspec.Struct, frozen=True):
-    """What a zone knows of the world: its id and name, the health checks, and aliases' targets outside by name."""
+    """The surroundings of a zone, with its id and name, the health checks, and aliases' targets outside by name."""
 
     id: str
     name: str
@@ -32,7 +33,7 @@ class Around(msgspec.Struct, frozen=True):
 
 
 def apply(records: Mapping[Key, Record], changes: Sequence[Mapping[str, Any]], around: Around) -> dict[Key, Record]:
-    """The record sets after `changes`, in their order; `Refusal` with every mistake, and nothing is changed."""
+    """The record sets after `changes`, in their order. `Refusal` with every mistake, and nothing is changed."""
     _measured(changes)
     after = dict(records)
     groups = _grouped(after)
@@ -47,7 +48,7 @@ def apply(records: Mapping[Key, Record], changes: Sequence[Mapping[str, Any]], a
 
 
 def _measured(changes: Sequence[Mapping[str, Any]]) -> None:
-    """1,000 elements and 32,000 characters of values; what is upserted counts twice, an alias is one element."""
+    """1,000 elements and 32,000 characters of values. An UPSERT counts twice, an alias is one element."""
     elements = characters = 0
     for change in changes:
         values = change["ResourceRecordSet"].get("ResourceRecords") or [{"Value": ""}]
@@ -158,7 +159,7 @@ def _spot(record: Record) -> tuple[str, str]:
 
 
 def _leads(groups: Groups, record: Record, around: Around) -> Iterator[str]:
-    """A health check must exist, and so must an alias's target: before it in the same batch, or in the zone already."""
+    """A health check must exist, and so must an alias's target, earlier in the same batch or in the zone already."""
     check = record.get("HealthCheckId")
     if check is not None and check not in around.checks:
         raise Refusal("NoSuchHealthCheck", f"No health check exists with the specified ID: {check}")

@@ -1,4 +1,4 @@
-"""The checkers: one per region and health check, each probing at its own pace and keeping its own mind.
+"""The checkers, one per region and health check, each with its own pace and its own state.
 
 A clock and a probe are given, so that a test needs neither time nor network. `step` does what is due.
 """
@@ -22,7 +22,8 @@ _BEAT_SECONDS = 0.05
 
 
 class View(msgspec.Struct):
-    """What one checker knows of one health check; `due` is when it probes next, infinite while a probe is under way."""
+    """The state of one checker for one health check. `due` is when it probes next, infinite while a probe is under way.
+    """
 
     region: str
     due: float
@@ -68,7 +69,7 @@ class Checkers:
             return {id: [view.mind.healthy for view in views] for id, views in self._views.items()}
 
     def views(self, id: str) -> list[View]:
-        """What each checker saw last of the health check `id`."""
+        """The last results of each checker of the health check `id`."""
         with self._lock:
             return [msgspec.structs.replace(view) for view in self._views.get(id, ())]
 
@@ -80,7 +81,7 @@ class Checkers:
         return len(started)
 
     def next_due(self) -> float:
-        """When the next probe is due; infinite if none is."""
+        """When the next probe is due. Infinite if none is."""
         with self._lock:
             dues = [view.due for id, views in self._views.items() if not self._checks[id].config["Disabled"]
                     for view in views]
@@ -121,7 +122,7 @@ class Checkers:
             self._start()
 
     def end(self) -> None:
-        """Stop probing and wait for what is under way; an error of the checkers' own is raised here at the latest."""
+        """Stop probing and wait for what is under way. An error of the checkers' own is raised here at the latest."""
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join()

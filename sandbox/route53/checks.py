@@ -1,7 +1,7 @@
-"""Which health checks Route 53 takes, and which changes to them: pure.
+"""The health checks that Route 53 accepts, and the changes to them. Pure.
 
-Configurations are plain dicts in the shape of boto3's `HealthCheckConfig`. Sources: HealthCheckConfig,
-CreateHealthCheck and UpdateHealthCheck in the API reference; docs/route53-twin.md lists what is refused.
+Configurations are plain dicts in the shape of boto3's `HealthCheckConfig`. The sources are HealthCheckConfig,
+CreateHealthCheck and UpdateHealthCheck in the API reference. docs/route53-twin.md lists the errors.
 """
 
 from collections.abc import Mapping
@@ -49,9 +49,9 @@ class Check(msgspec.Struct, frozen=True):
 
 
 def create(id: str, reference: str, config: Config, others: Mapping[str, Check], *, local: bool) -> Check:
-    """A new health check with all defaults filled in; `Refusal` if AWS would not take it.
+    """A new health check with all defaults filled in. `Refusal` if AWS would not take it.
 
-    `local` is the sandbox's own mode: loopback and private addresses may be probed, and any interval from 1 s.
+    `local` is the sandbox's own mode, which allows probes of loopback and private addresses, and any interval from 1 s.
     """
     full = _completed(dict(config))
     _valid(full, others, local)
@@ -59,7 +59,7 @@ def create(id: str, reference: str, config: Config, others: Mapping[str, Check],
 
 
 def update(check: Check, changes: Config, others: Mapping[str, Check], *, local: bool) -> Check:
-    """The check with `changes` (in the shape of UpdateHealthCheck) and the next version; `Refusal` if not allowed."""
+    """The check with `changes` (in the shape of UpdateHealthCheck) and the next version. `Refusal` if not allowed."""
     wanted = {key: value for key, value in changes.items() if key not in ("HealthCheckId", "HealthCheckVersion")}
     expected = changes.get("HealthCheckVersion", check.version)
     if expected != check.version:

@@ -1,4 +1,4 @@
-"""The resolver on sockets: UDP and TCP on one port of the loopback address."""
+"""The resolver on sockets, UDP and TCP on one port of the loopback address."""
 
 import socket
 import struct
@@ -36,7 +36,7 @@ class DnsServer:
 
 
 def _bound(resolver: Resolver) -> tuple[ThreadingTCPServer, ThreadingUDPServer]:
-    """One free port for both; somebody else may have it for the other protocol, so a few are tried."""
+    """One free port for both. Somebody else may have it for the other protocol, so a few are tried."""
     for attempt in range(_ATTEMPTS):
         udp = ThreadingUDPServer(("127.0.0.1", 0), type("Udp", (_Udp,), {"resolver": resolver}))
         try:
@@ -82,7 +82,7 @@ class _Tcp(BaseRequestHandler):
 
 
 def _exactly(connection: socket.socket, size: int) -> bytes:
-    """So many bytes; empty if the other side ended first."""
+    """So many bytes. Empty if the other side ended first."""
     data = b""
     while len(data) < size:
         more = connection.recv(size - len(data))

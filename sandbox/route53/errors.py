@@ -1,4 +1,4 @@
-"""What Route 53 says when it refuses."""
+"""The errors of Route 53."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,8 @@ _STATUS = {"NoSuchHostedZone": 404, "NoSuchHealthCheck": 404, "NoSuchChange": 40
 
 
 class Refusal(Exception):
-    """A call that Route 53 refuses: its error code, HTTP status and messages (several only for InvalidChangeBatch)."""
+    """A call that Route 53 rejects, with its error code, HTTP status and messages (several only for
+    InvalidChangeBatch)."""
 
     def __init__(self, code: str, messages: str | Sequence[str]) -> None:
         self.code = code

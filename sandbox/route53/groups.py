@@ -1,6 +1,6 @@
-"""A group is all record sets of one name and type; its routing policy says who may answer, and in which order.
+"""A group is all record sets of one name and type. Its routing policy says who may answer, and in which order.
 
-A group is made into tiers for each query: an earlier tier goes first, and those of one tier share by weight. The names
+Each query turns a group into tiers. An earlier tier goes first, and the members of one tier share by weight. The names
 in brackets (R4, R5, ...) are rows of the table in docs/route53-twin.md, where the sources are.
 """
 
@@ -19,7 +19,7 @@ FAR = float("inf")
 
 
 class Location(msgspec.Struct, frozen=True):
-    """Where a query comes from, as Route 53 codes it; all empty: an address that is mapped to no location."""
+    """The origin of a query, as Route 53 codes it. All empty means an address without a location."""
 
     continent: str = ""
     country: str = ""
@@ -27,7 +27,7 @@ class Location(msgspec.Struct, frozen=True):
 
 
 class Query(msgspec.Struct, frozen=True):
-    """What one query brings along: from where, which checks are healthy, milliseconds to each AWS region, and chance.
+    """The inputs of one query, with its origin, the healthy checks, milliseconds to each AWS region, and chance.
 
     `healthy` is keyed by health check id, and by DNS name for alias targets outside (those count as healthy if not
     named). A region that `latency` lacks comes last. `draw` gives numbers in [0, 1).
@@ -40,7 +40,7 @@ class Query(msgspec.Struct, frozen=True):
 
 
 def prepare(group: Sequence[Record]) -> Callable[[Query], Tiers]:
-    """The tiers of a group for any query; all that does not depend on the query is worked out now."""
+    """The tiers of a group for any query. All that does not depend on the query is worked out now."""
     first = group[0]
     if "GeoLocation" in first:
         return _by_location(group)
@@ -58,13 +58,13 @@ def prepare(group: Sequence[Record]) -> Callable[[Query], Tiers]:
 
 
 def _by_latency(group: Sequence[Record], query: Query) -> Tiers:
-    """R9: the region with the lowest latency first."""
+    """R9, the region with the lowest latency first."""
     return [[record] for record in sorted(
         group, key=lambda record: (query.latency.get(record["Region"], FAR), str(record["Region"])))]
 
 
 def place(geo: Mapping[str, str]) -> tuple[str, str]:
-    """A `GeoLocation` as a key: the kind of area, and its code."""
+    """A `GeoLocation` as a key, the kind of area and its code."""
     if "ContinentCode" in geo:
         return ("continent", geo["ContinentCode"])
     if "SubdivisionCode" in geo:
@@ -73,7 +73,7 @@ def place(geo: Mapping[str, str]) -> tuple[str, str]:
 
 
 def _by_location(group: Sequence[Record]) -> Callable[[Query], Tiers]:
-    """R4: subdivision, country, continent, default: the smallest area first."""
+    """R4, with subdivision, country, continent, default, the smallest area first."""
     areas = {place(record["GeoLocation"]): [record] for record in group}
 
     def tiers(query: Query) -> Tiers:
@@ -101,7 +101,7 @@ def choose(equals: list[Record], query: Query) -> list[Record]:
 
 
 def portions(equals: list[Record]) -> Iterable[tuple[Fraction, list[Record]]]:
-    """Each single choice among equals with its share of the queries; a multivalue group is one choice."""
+    """Each single choice among equals with its share of the queries. A multivalue group is one choice."""
     if not equals or equals[0].get("MultiValueAnswer"):
         return [(Fraction(1), equals[:MULTIVALUE_MOST])]
     weights = [int(record.get("Weight", 1)) for record in equals]

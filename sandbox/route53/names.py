@@ -18,12 +18,12 @@ def normal(name: str) -> str:
 
 
 def written(name: str) -> str:
-    """The name as the API lists it: all but letters, digits, `-`, `_` and dots as octal escapes."""
+    """The name as the API lists it, with all but letters, digits, `-`, `_` and dots as octal escapes."""
     return "".join(char if char in _PLAIN else f"\\{ord(char):03o}" for char in normal(name))
 
 
 def reversed_labels(name: str) -> str:
-    """What ListResourceRecordSets sorts by: `www.example.com.` is `com.example.www.`."""
+    """The sort key of ListResourceRecordSets. `www.example.com.` is `com.example.www.`."""
     return ".".join(reversed(written(name).rstrip(".").split("."))) + "."
 
 
@@ -33,7 +33,7 @@ def lies_in(name: str, zone: str) -> bool:
 
 
 def wildcards(name: str) -> list[tuple[str, str]]:
-    """Each name above `name` with the wildcard that stands for it, nearest first: `("b.c.", "*.b.c.")`."""
+    """Each name above `name` with its wildcard, nearest first, as in `("b.c.", "*.b.c.")`."""
     labels = normal(name).rstrip(".").split(".")
     above = [".".join(labels[start:]) + "." for start in range(1, len(labels))]
     return [(parent, "*." + parent) for parent in above]

@@ -1,4 +1,4 @@
-"""TestDNSAnswer: what the name servers would answer, told by the API. Meanings as in the API reference."""
+"""TestDNSAnswer, the name servers' answer, given by the API. Meanings as in the API reference."""
 
 from collections.abc import Mapping
 from ipaddress import ip_address
@@ -25,7 +25,7 @@ _MASKS = {4: (24, 32), 6: (64, 128)}
 def test_answer(service: Service, resolver: Resolver, asked: Mapping[str, Any]) -> dict[str, Any]:
     """The answer for `RecordName` in one hosted zone, to a resolver or a client at the addresses that are given.
 
-    It comes from the code of the DNS server itself, by a DNS message and back: over TCP where UDP is too small.
+    It comes from the code of the DNS server itself, by a DNS message and back, over TCP if UDP is too small.
     """
     zone = service.account.zone(asked["HostedZoneId"])
     query = _query(zone, asked).to_wire()

@@ -18,7 +18,7 @@ TAGS_MOST = 10
 
 
 def create_check(account: Account, asked: Asked, local: bool, checkers: Checkers) -> dict[str, Any]:
-    """A new health check; the same one again for the same reference and settings."""
+    """A new health check. The same one again for the same reference and settings."""
     reference = asked["CallerReference"]
     if reference in account.references:
         raise Refusal("HealthCheckAlreadyExists", f"A deleted health check had the reference {reference}.")
@@ -56,7 +56,8 @@ def list_checks(account: Account, asked: Asked, local: bool, checkers: Checkers)
 
 
 def delete_check(account: Account, asked: Asked, local: bool, checkers: Checkers) -> dict[str, Any]:
-    """The health check is gone, used by record sets or not: "Route 53 does not prevent you from deleting" it."""
+    """The health check is gone, even if record sets use it, because "Route 53 does not prevent you from deleting" it.
+    """
     check = account.check(asked["HealthCheckId"])
     del account.checks[check.id]
     account.buried.add(check.id)
@@ -66,7 +67,7 @@ def delete_check(account: Account, asked: Asked, local: bool, checkers: Checkers
 
 
 def check_status(account: Account, asked: Asked, local: bool, checkers: Checkers) -> dict[str, Any]:
-    """What each checker saw last; only for checks that probe an endpoint."""
+    """The last result of each checker. Only for checks that probe an endpoint."""
     check = account.check(asked["HealthCheckId"])
     if check.kind not in ENDPOINT:
         raise invalid(f"The status of a health check of the type {check.kind} cannot be had.")

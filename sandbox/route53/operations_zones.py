@@ -99,7 +99,7 @@ ALL: dict[str, Callable[[Account, Asked, float], dict[str, Any]]] = {
 
 
 def page_size(asked: Asked, most: int) -> int:
-    """How many to list at once: what is asked for, and at most what AWS gives."""
+    """The size of a page, which is the requested one, and at most AWS's."""
     text = str(asked.get("MaxItems", most))
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise invalid(f"MaxItems {text!r} is not a number from 1.")

@@ -1,4 +1,4 @@
-"""Where an address is: networks with their locations, as a table that the user of the twin gives."""
+"""The location of an address, from networks with their locations, a table of the twin's user."""
 
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -12,7 +12,7 @@ VIRGINIA = Location("NA", "US", "VA")
 
 
 class Places:
-    """The most specific network that holds an address decides; an address in none has no location."""
+    """The most specific network that holds an address decides. An address in none has no location."""
 
     def __init__(self, table: Mapping[str, Location]) -> None:
         self._networks: list[tuple[IPv4Network | IPv6Network, Location]] = []
@@ -20,7 +20,7 @@ class Places:
             self.add(text, place)
 
     def add(self, network: str, place: Location) -> None:
-        """`network` (as in 203.0.113.0/24) is at `place` from now on; `ValueError` if it is none."""
+        """`network` (as in 203.0.113.0/24) is at `place` from now on. `ValueError` if it is none."""
         # A new list, so that whoever is looking goes on with the old one.
         self._networks = sorted([*self._networks, (ip_network(network), place)], key=lambda entry: -entry[0].prefixlen)
 
@@ -30,7 +30,8 @@ class Places:
         return next((place for network, place in self._networks if at in network), NOWHERE)
 
     def covering(self, address: str) -> int:
-        """How long a prefix around `address` has one and the same location: the SCOPE of an answer (RFC 7871)."""
+        """The length of the prefix around `address` with one and the same location, the SCOPE of an answer (RFC 7871).
+        """
         at = ip_address(address)
         near = [network for network, _ in self._networks if network.version == at.version]
         around = next((network.prefixlen for network in near if at in network), 0)

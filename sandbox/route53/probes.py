@@ -1,7 +1,7 @@
 """One probe of one endpoint, over a real connection.
 
-Times and rules: "How Amazon Route 53 determines whether a health check is healthy" in the developer guide, and
-HealthCheckConfig in the API reference (the Host header). A redirect is a success and is not followed.
+Times and rules are from "How Amazon Route 53 determines whether a health check is healthy" in the developer guide. The
+Host header is from HealthCheckConfig in the API reference. A redirect is a success and is not followed.
 """
 
 import http.client
@@ -31,7 +31,7 @@ class Result(msgspec.Struct, frozen=True):
 
 
 def probe(config: Config, address: str) -> Result:
-    """Probe what `config` describes at `address`, for at most ten seconds; never raises for what an endpoint does."""
+    """Probe what `config` describes at `address`, for at most ten seconds. Never raises for what an endpoint does."""
     seconds = CONNECT_SECONDS.get(config["Type"], HTTP_CONNECT_SECONDS)
     try:
         connection = socket.create_connection((address, int(config["Port"])), seconds)
@@ -104,7 +104,7 @@ class _Deadline:
 
 
 class _Timed(io.RawIOBase):
-    """What http.client reads from: the connection, with the time that is left before each read."""
+    """The connection for http.client, with the remaining time before each read."""
 
     def __init__(self, connection: socket.socket, clock: _Deadline) -> None:
         self._connection = connection

@@ -1,6 +1,7 @@
-"""Which record set Route 53 takes by itself, whatever else is in the zone: pure.
+"""The record sets that Route 53 accepts by themselves, whatever else is in the zone. Pure.
 
-Source: ResourceRecordSet, GeoLocation and AliasTarget in the API reference; the wording is AWS's where it is known.
+The sources are ResourceRecordSet, GeoLocation and AliasTarget in the API reference. The wording is AWS's if it is
+known.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,7 +22,7 @@ VALUES_MOST = 400
 
 
 def policy(record: Record) -> str:
-    """The routing policy by its field, such as `Weight`; empty for a simple record set."""
+    """The routing policy by its field, such as `Weight`. Empty for a simple record set."""
     return next((key for key in POLICIES if record.get(key) is not None), "")
 
 
@@ -34,12 +35,12 @@ def canonical(record: Record) -> dict[str, Any]:
 
 
 def identity(record: Record) -> tuple[str, str, str]:
-    """What tells a record set from all others of its zone: name, type, set identifier."""
+    """The identity of a record set in its zone, which is name, type and set identifier."""
     return normal(record["Name"]), str(record["Type"]), str(record.get("SetIdentifier", ""))
 
 
 def mistakes(record: Record, zone: str) -> Iterator[str]:
-    """What is wrong with `record` in a zone of the name `zone`."""
+    """The faults of `record` in a zone of the name `zone`."""
     name, kind = normal(record["Name"]), record["Type"]
     if not lies_in(name, zone):
         yield f"RRSet with DNS name {name} is not permitted in zone {zone}"
@@ -56,7 +57,7 @@ def mistakes(record: Record, zone: str) -> Iterator[str]:
 
 
 def unfit(name: str) -> str:
-    """Why DNS has no place for a name; empty if it has: labels of 1 to 63 characters, 255 together (RFC 1035)."""
+    """Why DNS has no place for a name. Empty if it has labels of 1 to 63 characters, 255 together (RFC 1035)."""
     labels = normal(name)[:-1].split(".")
     if not all(labels):
         return "DomainLabelEmpty (Domain label is empty)"
@@ -95,7 +96,7 @@ def _values(record: Record) -> Iterator[str]:
 
 
 def _unreadable(kind: str, value: str) -> str:
-    """Why a value is none of its type; empty if it is one."""
+    """Why a value is none of its type. Empty if it is one."""
     if kind in ("TXT", "SPF") and not value.startswith('"'):
         return "InvalidCharacterString (Value should be enclosed in quotation marks)"
     try:

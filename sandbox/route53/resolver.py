@@ -1,7 +1,7 @@
-"""A DNS message for a DNS message: what the name servers of all hosted zones together would answer. No sockets.
+"""A DNS message for a DNS message, as the name servers of all hosted zones together would answer. No sockets.
 
 RFC 1035 (messages), RFC 2308 (the SOA record set in negative answers), RFC 6891 (EDNS), RFC 7871 (client subnet).
-Answers are "authoritative"; a name that lies in no hosted zone is REFUSED. The names in brackets are rows of
+Answers are "authoritative". A name that lies in no hosted zone is REFUSED. The names in brackets are rows of
 docs/route53-twin.md.
 """
 
@@ -45,10 +45,10 @@ class Resolver:
         self._service, self._places, self._draw, self._latency = service, places, draw, latency
 
     def respond(self, data: bytes, client: str, *, udp: bool = True, serving: Holding | None = None) -> bytes | None:
-        """The answer to the message `data` that came from the address `client`; None where silence is due.
+        """The answer to the message `data` that came from the address `client`. None where silence is due.
 
         Without an address it comes from a resolver in N. Virginia, as TestDNSAnswer has it. `serving` says which hosted
-        zone answers for a name; by default the one with the longest name that holds it.
+        zone answers for a name. By default the one with the longest name that holds it.
         """
         try:
             query = dns.message.from_wire(data, ignore_trailing=False)
@@ -116,7 +116,7 @@ class Resolver:
 
 
 def _values(found: Answer, serving: Serving) -> list[str]:
-    """What is answered; the addresses of a load balancer stand in for its name (R7)."""
+    """What is answered. The addresses of a load balancer stand in for its name (R7)."""
     if not found.outside:
         return list(found.values)
     resource = serving.resources.get(plain(found.outside))
@@ -140,7 +140,7 @@ def _text(name: dns.name.Name) -> str:
 
 
 def _formerr(data: bytes) -> bytes | None:
-    """FORMERR for what is no message, as far as it has a header to answer to; silence for answers."""
+    """FORMERR for what is no message, as far as it has a header to answer to. Silence for answers."""
     if len(data) < _HEADER_BYTES or data[2] & 0x80:
         return None
     # Same id, QR set, same opcode and RD, nothing else; no sections.
@@ -148,7 +148,7 @@ def _formerr(data: bytes) -> bytes | None:
 
 
 def _packed(query: dns.message.Message, response: dns.message.Message, udp: bool) -> bytes:
-    """Over UDP only what the client takes: truncated beyond, so that it asks again over TCP."""
+    """Over UDP only as much as the client accepts, truncated beyond, so that it asks again over TCP."""
     room = max(512, min(query.payload, UDP_BYTES)) if udp else 65_535
     try:
         return response.to_wire(max_size=room)

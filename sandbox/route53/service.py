@@ -1,4 +1,4 @@
-"""The API of Route 53 as Python calls: `call("GetChange", {...})` takes and gives what boto3 does, or raises
+"""The API of Route 53 as Python calls. `call("GetChange", {...})` takes and gives the same as boto3, or raises
 `Refusal`."""
 
 import threading
@@ -19,7 +19,8 @@ from sandbox.route53.verdicts import Alarm, AlarmState, verdicts
 
 
 class Fault(msgspec.Struct):
-    """Refuse `times` calls of `operation` (`*`: any; -1 times: always) with `code`, once `after` more have passed."""
+    """A rule that `times` calls of `operation` (`*` is any, -1 times is always) fail with `code`, after `after` more
+    have passed."""
 
     operation: str
     code: str = "ServiceUnavailable"
@@ -38,9 +39,10 @@ class Fault(msgspec.Struct):
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """`local`: loopback addresses may be probed. `propagation`: seconds from a change to its answers. `rate`: calls.
+    """`local` allows probes of loopback addresses. `propagation` are the seconds from a change to its answers. `rate`:
+    calls.
 
-    `tool_sees_health`: whether TestDNSAnswer looks at health checks, which AWS does not say.
+    `tool_sees_health` says whether TestDNSAnswer follows health checks, which AWS does not document.
     """
 
     local: bool = True
@@ -53,7 +55,7 @@ DEFAULTS = Settings()
 
 
 class Serving(msgspec.Struct, frozen=True):
-    """All that an answer needs, as it is at one moment: the hosted zone, who is healthy, and what lies outside."""
+    """The inputs of an answer at one moment, with the hosted zone, the healthy checks, and the targets outside."""
 
     name: str
     zone: Zone
@@ -76,7 +78,7 @@ class Service:
         self._lock = threading.RLock()
 
     def call(self, operation: str, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """What boto3's client gives for `operation`; `Refusal` if AWS refuses it."""
+        """The result of boto3's client for `operation`. `Refusal` if AWS refuses it."""
         with self._lock:
             self.calls[operation] += 1
             for fault in self.faults:
@@ -95,7 +97,7 @@ class Service:
             return found
 
     def healthy(self) -> dict[str, bool]:
-        """Which health check is healthy now, by id; one that was deleted is not, and aliases' targets go by name."""
+        """Which health check is healthy now, by id. One that was deleted is not, and aliases' targets go by name."""
         with self._lock:
             account = self.account
             outside = {name: resource.healthy for name, resource in account.resources.items()}
@@ -103,7 +105,7 @@ class Service:
             return {**outside, **dict.fromkeys(account.buried, False), **found}
 
     def serving(self, name: str) -> Serving | None:
-        """What the name servers answer for `name` from: the hosted zone with the longest name that holds it."""
+        """The name servers' data for `name`, which is the hosted zone with the longest name that holds it."""
         with self._lock:
             holding = [zone for zone in self.account.zones.values() if lies_in(name, zone.name)]
             if not holding:
@@ -111,7 +113,7 @@ class Service:
             return self.served(max(holding, key=lambda zone: len(zone.name)))
 
     def served(self, zone: Hosted) -> Serving:
-        """What the name servers of this hosted zone answer from, whatever other zones there are."""
+        """The data of the name servers of this hosted zone, whatever other zones there are."""
         with self._lock:
             served = zone.served(self.account.clock())
             return Serving(zone.name, served, self.healthy(), dict(self.account.resources))

@@ -1,6 +1,6 @@
-"""What an account of Route 53 holds: hosted zones, changes on their way, health checks, alarms. No network.
+"""The content of a Route 53 account, with hosted zones, pending changes, health checks and alarms. No network.
 
-Not safe to use from several threads: `service` has the lock.
+It is not safe for several threads. `service` has the lock.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ CHECKS_MOST = 200
 
 
 class Resource(msgspec.Struct, frozen=True):
-    """Something outside that an alias may lead to, such as a load balancer: its zone, its addresses, its health."""
+    """A target of aliases outside, such as a load balancer, with its zone, its addresses and its health."""
 
     zone_id: str
     addresses: tuple[str, ...]
@@ -35,7 +35,7 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Hosted:
-    """One hosted zone: its newest record sets, and what its name servers answer from."""
+    """One hosted zone, with its newest record sets, and the data of its name servers."""
 
     def __init__(self, id: str, name: str, reference: str, comment: str) -> None:
         self.id, self.name, self.reference, self.comment = id, name, reference, comment
@@ -43,12 +43,12 @@ class Hosted:
         self._versions: list[tuple[float, Zone]] = [(float("-inf"), Zone(()))]
 
     def publish(self, records: dict[Key, Record], until: float) -> None:
-        """These are the record sets; they are answered from `until` on."""
+        """These are the record sets. They are answered from `until` on."""
         self.records = records
         self._versions.append((until, Zone(records.values())))
 
     def served(self, now: float) -> Zone:
-        """What the name servers know at `now`."""
+        """The data of the name servers at `now`."""
         while len(self._versions) > 1 and self._versions[1][0] <= now:
             del self._versions[0]
         return self._versions[0][1]

@@ -1,7 +1,7 @@
-"""How many calls Route 53 takes: a bucket of tokens.
+"""The limit on calls of Route 53, a bucket of tokens.
 
-The default is the older and stricter limit, five requests a second per account. The guide's page "Throttling for
-Amazon Route 53 API requests" now tells of 10 a second with bursts of 50: `PUBLISHED`.
+The default is the older and stricter limit, five requests a second per account. The guide's page "Throttling for Amazon
+Route 53 API requests" now gives 10 a second with bursts of 50, which is `PUBLISHED`.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ class Bucket:
         self._tokens, self._then = rate.burst, clock()
 
     def take(self) -> None:
-        """One call; `Refusal` if there were too many."""
+        """One call. `Refusal` if there were too many."""
         now = self._clock()
         self._tokens = min(self._rate.burst, self._tokens + (now - self._then) * self._rate.rate)
         self._then = now

@@ -1,11 +1,11 @@
-"""All of the twin together: checkers that probe, the API on the wire, and DNS, on the loopback address.
+"""All of the twin together, with checkers that probe, the API on the wire, and DNS, on the loopback address.
 
-    with Twin(places={"203.0.113.0/24": Location("EU", "SE")}) as twin:
-        client = boto3.client("route53", endpoint_url=twin.endpoint, ...)      # its API
-        twin.dns_port                                                          # dig @127.0.0.1 -p PORT +subnet=...
-        twin.service.resource("lb-eu.elb.amazonaws.com", Resource("Z32O12XQLNTSW2", ("127.0.1.1",)))
-        twin.service.alarm("eu-west-1", "too-slow", "ALARM")
-        twin.service.faults.append(Fault("ChangeResourceRecordSets", "Throttling", times=3))
+with Twin(places={"203.0.113.0/24": Location("EU", "SE")}) as twin:
+    client = boto3.client("route53", endpoint_url=twin.endpoint, ...)      # its API
+    twin.dns_port                                                          # dig @127.0.0.1 -p PORT +subnet=...
+    twin.service.resource("lb-eu.elb.amazonaws.com", Resource("Z32O12XQLNTSW2", ("127.0.1.1",)))
+    twin.service.alarm("eu-west-1", "too-slow", "ALARM")
+    twin.service.faults.append(Fault("ChangeResourceRecordSets", "Throttling", times=3))
 """
 
 import random
@@ -30,7 +30,8 @@ from sandbox.route53.verdicts import AfterMove
 
 
 class Twin:
-    """A twin for the length of a `with` block: `endpoint` for boto3, `dns_port` for resolvers, `service` for the rest.
+    """A twin for the length of a `with` block, with `endpoint` for boto3, `dns_port` for resolvers, and `service` for
+    the rest.
 
     `clock` gives seconds since the epoch. With `checking` false, checkers probe only on `checkers.step()`.
     """
@@ -68,7 +69,7 @@ class Twin:
         self._stack.close()
 
     def address(self, name: str) -> str | None:
-        """The IPv4 address of an endpoint that a health check knows by name: in a zone here, or outside."""
+        """The IPv4 address of an endpoint that a health check names, in a zone here, or outside."""
         outside = self.service.account.resources.get(plain(name))
         serving = self.service.serving(name)
         if outside is None and serving is not None:

@@ -1,4 +1,4 @@
-"""Whether a health check is healthy, from what its checkers saw: pure.
+"""Whether a health check is healthy, from its checkers' results. Pure.
 
 The names in brackets (H1, ...) are rows of the table in docs/route53-twin.md, where the sources are.
 """
@@ -19,9 +19,9 @@ ENOUGH = Fraction(18, 100)
 
 
 class Streak(msgspec.Struct, frozen=True):
-    """What one checker thinks of an endpoint. It changes its mind after so many equal results in a row (H1).
+    """One checker's state of an endpoint. It changes its mind after so many equal results in a row (H1).
 
-    It starts healthy: "Route 53 considers a new health check to be healthy until there's enough data" (H3).
+    It starts healthy ("Route 53 considers a new health check to be healthy until there's enough data", H3).
     """
 
     healthy: bool = True
@@ -36,12 +36,13 @@ class Streak(msgspec.Struct, frozen=True):
         return Streak(self.healthy, self.against + 1)
 
     def moved(self, how: AfterMove) -> "Streak":
-        """The checker's mind once its target has changed. What AWS does then is not documented: choose (H8)."""
+        """The checker's mind once its target has changed. AWS does not document the result, so this is a choice (H8).
+        """
         return Streak(self.healthy if how == "carry" else how == "healthy")
 
 
 class Alarm(msgspec.Struct, frozen=True):
-    """A CloudWatch alarm: its state, and the last one that said something; empty before there was one."""
+    """A CloudWatch alarm, with its state and its last state with data, empty before that."""
 
     state: AlarmState = "INSUFFICIENT_DATA"
     known: str = ""
@@ -55,7 +56,7 @@ Alarms = Mapping[tuple[str, str], Alarm]
 
 
 def verdicts(checks: Iterable[Check], minds: Mapping[str, Sequence[bool]], alarms: Alarms) -> dict[str, bool]:
-    """Which health check is healthy: `minds` has, by id, what each checker thinks; `alarms` go by region and name."""
+    """The healthy checks. `minds` has, by id, each checker's state, and `alarms` go by region and name."""
     found: dict[str, bool] = {}
     # Calculated ones last: they look at the others.
     for check in sorted(checks, key=lambda check: check.kind == "CALCULATED"):
@@ -76,12 +77,13 @@ def _raw(check: Check, minds: Mapping[str, Sequence[bool]], alarms: Alarms, foun
 
 
 def enough(minds: Sequence[bool]) -> bool:
-    """H2; with no checker at work yet, H3."""
+    """H2. With no checker at work yet, H3."""
     return not minds or Fraction(sum(minds), len(minds)) > ENOUGH
 
 
 def _of_alarm(check: Check, alarms: Alarms) -> bool:
-    """H5: as the alarm says; without enough data as the check says, and healthy where nothing was ever known."""
+    """H5. The alarm decides. Without enough data the check's setting decides, and a check without any data yet is
+    healthy."""
     identifier = check.config["AlarmIdentifier"]
     alarm = alarms.get((identifier["Region"], identifier["Name"]), Alarm())
     if alarm.state != "INSUFFICIENT_DATA":

@@ -1,6 +1,6 @@
 """REST-XML as Route 53 speaks it, by the very model that boto3's client uses.
 
-`Wire.asked` makes the operation and its arguments of an HTTP request; `answered` and `refused` make the response.
+`Wire.asked` makes the operation and its arguments of an HTTP request. `answered` and `refused` make the response.
 """
 
 import re
@@ -29,7 +29,7 @@ class Wire:
         self._paths = [(one.http["method"], _path(one.http["requestUri"]), one) for one in self._operations]
 
     def asked(self, method: str, path: str, query: str, body: bytes) -> tuple[str, dict[str, Any]]:
-        """The operation's name and its arguments in the shape of boto3; `Refusal` if they are not of that shape."""
+        """The operation's name and its arguments in the shape of boto3. `Refusal` if they are not of that shape."""
         for wanted, pattern, operation in self._paths:
             found = pattern.fullmatch(path)
             if method == wanted and found:
@@ -51,7 +51,7 @@ class Wire:
 
 
 def refused(refusal: Refusal) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers and body of a refusal; those of a batch are told together in brackets, as AWS does."""
+    """Status, headers and body of a refusal. Those of a batch are told together in brackets, as AWS does."""
     root = Xml.Element("ErrorResponse", xmlns=NAMESPACE)
     error = Xml.SubElement(root, "Error")
     batch = refusal.code == "InvalidChangeBatch"

@@ -1,1 +1,1 @@
-"""Deterministic simulations: the real operations on a simulated clock, with every fault that a seed can think of."""
+"""Deterministic simulations of the real operations on a simulated clock, with every fault of a seed."""

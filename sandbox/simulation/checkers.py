@@ -1,9 +1,10 @@
-"""Route 53's health checkers as a region feels them: what a check's status is after its target or its host changed.
+"""Route 53's health checkers from a region's view, with a check's status after a change of its target or its host.
 
-Of a host that starts or stops answering, the status follows after a number of probes. What happens right after the
-*target* changes is not documented, so there are four models of it: the old status carries over until the probes of
-the new target overrule it; it is reset to healthy; to unhealthy; or it is, until the check has settled, whatever
-does most harm at that moment (adversarial), and old and new children of a parent count at the same time.
+Of a host that starts or stops answering, the status follows after a number of probes. AWS does not document the status
+right after a change of the *target*, so there are four models. In the first the old status carries over until the
+probes of the new target overrule it. In the second it resets to healthy, in the third to unhealthy. In the adversarial
+model it is the most harmful at each moment until the check has settled. Old and new children of a calculated check then
+count at the same time.
 """
 
 from collections.abc import Callable, Collection
@@ -34,7 +35,7 @@ class Probe:
 
 
 class Checkers:
-    """All checks of a region and its parent. `answers(address, token)` asks the host; `changed()` is told."""
+    """All checks of a region and its parent. `answers(address, token)` asks the host. `changed()` is told."""
 
     def __init__(self, model: Model, settings: HealthChecks, chance: Random, later: Later,
                  answers: Callable[[str, str], bool], changed: Callable[[], None]) -> None:
@@ -46,7 +47,7 @@ class Checkers:
         self._version = 0
 
     def point(self, number: int, address: str, token: str) -> None:
-        """A check is made or gets another target; Route 53 acts on it some time within a minute."""
+        """A check is made or gets another target. Route 53 acts on it some time within a minute."""
         probe = self.probes.setdefault(number, Probe())
         probe.target += 1
         delay = self._delay()
@@ -67,18 +68,18 @@ class Checkers:
         self.changed()
 
     def touched(self, address: str) -> None:
-        """Who answers at `address` has changed."""
+        """The host that answers at `address` has changed."""
         for number, probe in self.probes.items():
             if probe.address == address:
                 self._follow(number, probe)
 
     def reads(self, number: int) -> bool:
-        """What is read of a check: the adversary always says healthy."""
+        """The read status of a check. The adversary always says healthy."""
         probe = self.probes[number]
         return probe.status or probe.wild > self.now
 
     def verdict(self) -> tuple[bool, bool]:
-        """The region's verdict at its worst and at its best; the two differ for the adversary only."""
+        """The region's result at its worst and at its best. The two differ for the adversary only."""
         worst, best = True, False
         for children, threshold in self.lists:
             low = high = 0

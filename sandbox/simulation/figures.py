@@ -1,10 +1,10 @@
-"""What goes into a simulation of schedules, and what comes out of it."""
+"""The input and the output of a simulation of schedules."""
 
 import msgspec
 
 
 class Chances(msgspec.Struct, frozen=True):
-    """How often things go wrong: each a probability, except `skew` (seconds) and `outages` (per region and day)."""
+    """The frequency of faults, each a probability, except `skew` (seconds) and `outages` (per region and day)."""
 
     crash: float = 0.0005
     silence: float = 0.001
@@ -17,7 +17,7 @@ class Chances(msgspec.Struct, frozen=True):
 
 
 class Start(msgspec.Struct, frozen=True):
-    """One time that a job's command was started: where, at which true time (s), for which minute."""
+    """One start of a job's command, with its region, its true time (s), and its minute."""
 
     region: str
     at: float
@@ -25,7 +25,7 @@ class Start(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What a simulation found. `twice` to `idle` must be 0, and `slow` too where only regions fail.
+    """The result of a simulation. `twice` to `idle` must be 0, and `slow` too where only regions fail.
 
     `idle` counts slots that made way for a run that was not going. `takeover` is the longest wait (s) beyond the
     patience of the region whose turn it was.

@@ -1,7 +1,7 @@
-"""A region that loses as many anchors at once as are promised to be borne, as soon as that may happen again.
+"""A region that loses as many fixed checks at once as are promised to be borne, as soon as that may happen again.
 
-Worlds of chance come upon such a moment now and then; here there is nothing else. They end in all the ways there are:
-hosts are terminated, drain, or die with their target group knowing it or not; and the region fails in between.
+Worlds of chance come upon such a moment now and then. Here there is nothing else. They end in all possible ways. Hosts
+get terminated, drain, or die with their target group knowing it or not, and the region fails in between.
 """
 
 from sandbox.simulation.health_checks import Machine, Plot, World
@@ -9,12 +9,12 @@ from sandbox.simulation.tally import Verdict
 
 
 def lived(plot: Plot) -> Verdict:
-    """One world, from its seed to its verdict."""
+    """One world, from its seed to its result."""
     return (HarshWorld if plot.harsh else World)(plot).run()
 
 
 class HarshWorld(World):
-    """The same region, with somebody who knows who its anchors are."""
+    """The same region, with somebody who knows who its fixed checks are."""
 
     def _trouble(self, _: object) -> None:
         luck = self.chance.random()

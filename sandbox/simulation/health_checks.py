@@ -1,11 +1,11 @@
 """One region whose hosts come, drain, die, vanish and leave their addresses to strangers, while the checks rotate.
 
-The decision is production's; the hosts, Route 53 and the calls to it are simulated. What must hold: the verdict never
-changes because of a rotation, and every real outage is seen in time. In smooth worlds, where each minute's turn comes
+The decision is production's. The hosts, Route 53 and the calls to it are simulated. The guarantee is that a rotation
+never changes the status, and every real outage is detected in time. In smooth worlds, where each minute's turn comes
 and each call succeeds, the bounds on gaps and on re-pointing must hold too.
 
-A loss is a host that dies, vanishes or begins to drain. The world never has more of them at once than are tolerated
-(anchors - threshold), where at once means within the time that it takes to replace an anchor.
+A loss is a host that dies, vanishes or begins to drain. The world never loses more of them at once than the guarantee
+allows, within the time that a replacement takes.
 """
 
 import heapq
@@ -30,8 +30,8 @@ _START_SECONDS = 1800
 
 
 class Plot(msgspec.Struct, frozen=True):
-    """One world: how it is set up, and whether turns get lost and calls fail in it (`rough`), or as many anchors at
-    once are lost as may be, as often as may be (`harsh`)."""
+    """One world with its set-up. In a `rough` one runs get lost and calls fail. In a `harsh` one as many fixed checks
+    as allowed get lost at once, as often as allowed."""
 
     seed: int
     model: Model
@@ -43,12 +43,13 @@ class Plot(msgspec.Struct, frozen=True):
 
     @property
     def repair(self) -> int:
-        """Seconds within which an anchor that was lost is replaced by another."""
+        """Seconds within which an fixed check that was lost is replaced by another."""
         return (4 + 2 * state.dwell_minutes(self.settings)) * _MINUTE
 
 
 class Machine:
-    """A host: `id` is in its answer. `lost`: it never answers again, which may be `hidden` from its target group."""
+    """A host. `id` is in its answer. `lost` means that it never answers again, which may be `hidden` from its target
+    group."""
 
     def __init__(self, id: str, address: str) -> None:
         self.id, self.address, self.alive = id, address, True
@@ -124,7 +125,7 @@ class World:
         return min(spare, self.settings.anchors - self.settings.threshold - len(self._losses)) if not self.outage else 0
 
     def _pick(self) -> Machine:
-        """A host, preferably one that is an anchor."""
+        """A host, preferably one that is an fixed check."""
         anchors = self.memory.parent.children if self.memory.parent else ()
         ids = [check.host for check in self.memory.checks if check.number in anchors]
         judged = [self.machines[id] for id in ids if id in self.machines]
@@ -179,7 +180,7 @@ class World:
             self._arrive()
 
     def _fail(self) -> None:
-        """All hosts of the region at once, also right after losses; only what was lost before stays away."""
+        """All hosts of the region at once, also right after losses. Only what was lost before stays away."""
         if self.outage or not self.tally.standing or self.tally.recovering:
             return
         self.outage, self._hosts = True, None
@@ -234,7 +235,7 @@ class World:
         return self._hosts
 
     def _act(self, decision: decide.Decision) -> None:
-        """What act.py does: each change is tried once, and confirmed if the answer comes."""
+        """The same as act.py. Each change is tried once, and confirmed if the answer comes."""
         for move in decision.created:
             if not self._done(move.check.number, lambda move=move: self._point(move.check.number, move.host)):  # type: ignore[misc]
                 return

@@ -13,11 +13,11 @@ import greenlet
 
 
 class Crash(BaseException):
-    """The machine under an activity is gone. Not an `Exception`: no code may handle it."""
+    """The machine under an activity is gone. It is not an `Exception`, so that no code may handle it."""
 
 
 class SimulatedProcess(greenlet.greenlet):
-    """One running function. `place` is where it runs; once `gone` it cannot reach anything any more."""
+    """One running function. `place` is where it runs. Once `gone` it cannot reach anything any more."""
 
     def __init__(self, work: Callable[[], object], place: str, hub: "Scheduler") -> None:
         super().__init__(work, parent=hub.loop)
@@ -41,13 +41,13 @@ class Scheduler:
         heapq.heappush(self._queue, (when, next(self._order), call))
 
     def spawn(self, work: Callable[[], object], place: str, ended: Callable[[BaseException | None], None]) -> None:
-        """Run `work` as an activity at `place`; `ended` is told how it went."""
+        """Run `work` as an activity at `place`. `ended` is told how it went."""
         activity = SimulatedProcess(work, place, self)
         self._alive.add(activity)
         self._resume(activity, ended)
 
     def wait(self, seconds: float) -> None:
-        """Let the current activity sleep; raises `Crash` in it if its place is lost meanwhile."""
+        """Let the current activity sleep. Raises `Crash` in it if its place is lost meanwhile."""
         activity = self.current()
         if activity.gone:
             raise Crash

@@ -1,8 +1,8 @@
-"""Three regions that run one timetable, while ticks get lost, come twice and come late, clocks are wrong, workers die
-at any call, and whole regions vanish. The operations are those of production; only what they reach is simulated.
+"""Three regions run one timetable, while ticks get lost, come twice and come late, clocks are wrong, workers die at any
+call, and whole regions vanish. The operations are those of production. Only what they reach is simulated.
 
-What must hold, whatever the seed: no slot is started twice, none is lost while a region lives, jobs that must not
-overlap do not, and another region takes over in time. `World.verdict` counts every breach.
+The guarantees hold for any seed. No slot starts twice, none gets lost while a region lives, jobs that must not overlap
+do not, and another region takes over in time. `World.verdict` counts every breach.
 """
 
 from collections import Counter, defaultdict
@@ -84,7 +84,7 @@ class World:
         return self.verdict()
 
     def fault(self, call: str) -> None:
-        """Before and after every call: time passes, and now and then the worker dies or the answer gets lost."""
+        """Before and after every call time passes, and now and then the worker dies or the answer gets lost."""
         activity = self.hub.current()
         if activity.gone:
             raise Crash
@@ -98,7 +98,7 @@ class World:
             raise Unavailable(f"simulated silence at {call}")
 
     def deliver(self, region: Region, queue: str, message: Message) -> None:
-        """SQS: at least once, after the delay."""
+        """SQS delivers at least once, after the delay."""
         copies = 2 if self.hub.chance.random() < self.chances.message_twice else 1
         for _ in range(copies):
             when = self.hub.now + message.delay + self.hub.chance.expovariate(2)
@@ -145,7 +145,7 @@ class World:
         self.hub.spawn(lambda: engine.run(operations.TICK, region.site, _event(minute)), region.name, ended)
 
     def _note(self, failure: BaseException | None) -> bool:
-        """Whether an activity failed; one that failed for no simulated reason is a bug, and kept."""
+        """Whether an activity failed. One that failed for no simulated reason is a bug, and kept."""
         if failure and not isinstance(failure, Crash | RunFailed):
             self.broken.append(failure)
         return failure is not None
@@ -204,7 +204,7 @@ class World:
     def _waits(self) -> Iterator[float]:
         """For each slot, how long (s) beyond its patience the first region that lived all the while let it wait.
 
-        Jobs that queue behind others are left out. A home that lives has no patience: it starts at once.
+        Jobs that queue behind others are left out. A home that lives has no takeover delay and starts at once.
         """
         book = release.book(self.root)
         for (name, _), starts in self.starts.items():
@@ -231,7 +231,7 @@ class World:
 
 
 class SimulatedRunner:
-    """`on=lambda` without a command: it takes a while, and some attempts fail."""
+    """`on=lambda` without a command. It takes a while, and some attempts fail."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -262,7 +262,7 @@ class SimulatedRunner:
 
 
 def _hidden(site: RegionContext, queue: str) -> float:
-    """For how long the message was last hidden; its queue's time-out if it was not."""
+    """For how long the message was last hidden. Its queue's time-out if it was not."""
     hidden = site.queues[queue].hidden  # type: ignore[attr-defined]
     return float(hidden.pop()[1]) if hidden else _VISIBILITY[queue]
 

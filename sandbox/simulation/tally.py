@@ -1,4 +1,5 @@
-"""What a simulated region is judged by: flips, detection, gaps, and how soon checks leave what is gone."""
+"""The checks of a simulated region, which are false changes, detection, gaps, and the time until checks leave a dead
+host."""
 
 from collections import deque
 from typing import TYPE_CHECKING
@@ -23,14 +24,14 @@ _DOUBT_SECONDS = 300
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What a world found. Times in seconds. `flips`, `missed`, `late`, `strangers` must be 0 everywhere.
+    """The results of a world. Times in seconds. `flips`, `missed`, `late`, `strangers` must be 0 everywhere.
 
-    `flips`: the verdict fell, or did not come back, though no outage was on. `missed`: outages not seen in time.
-    `late`: gaps and re-pointings beyond their bounds, in smooth worlds. `gap` is the longest while there were no more
-    than `hosts`; `gap_of_bound` the longest at any time, as a share of what is allowed for as many as there were (a
-    minute more for each outage of the region meanwhile).
-    `repointed` is the slowest re-pointing of a terminated host's check; `repointed_many` that when as many anchors as
-    the threshold were terminated at once, or the region was down as a whole.
+    `flips` are false outages or recoveries of the status. `missed` are outages not detected in time. `late` are gaps
+    and changes of target beyond their bounds, in smooth worlds. `gap` is the longest while there were no more than
+    `hosts`. `gap_of_bound` is the longest at any time, as a share of the bound for the number of hosts (a minute more
+    for each outage of the region meanwhile). `repointed` is the slowest re-pointing of a terminated host's check.
+    `repointed_many` that when as many fixed checks as the threshold were terminated at once, or the region was down as
+    a whole.
     """
 
     seed: int
@@ -79,7 +80,7 @@ class Tally:
 
     @property
     def standing(self) -> bool:
-        """Whether the region has a verdict, and it is healthy."""
+        """Whether the region has a result, and it is healthy."""
         return bool(self.checkers.lists) and self._up
 
     @property
@@ -88,7 +89,7 @@ class Tally:
         return self.checkers.now < self._ended + self.recovery
 
     def judge(self, now: float) -> None:
-        """Something changed: look at the verdict."""
+        """Check the status after a change."""
         if not self.checkers.lists:
             return
         worst, best = self.checkers.verdict()
@@ -106,7 +107,7 @@ class Tally:
         self._gone = {id: (when, max(many, self.threshold)) for id, (when, many) in self._gone.items()}
 
     def recovers(self, now: float) -> None:
-        """It ends: was it seen, in time, and until now?"""
+        """At the end, whether it was detected, in time, and until now."""
         seen = self._hidden - (self._since or 0) if not self._best else 1e9
         self.detection = max(self.detection, seen)
         self.missed += seen > self.allowed
@@ -152,7 +153,7 @@ class Tally:
         self._anchors = anchors
 
     def looked(self, seen: RotationObservation, decision: decide.Decision, minute: int) -> None:
-        """A turn has looked and decided: what is under a settled check has a verdict."""
+        """A run has observed and decided. The target of a settled check has a result."""
         self.calls = max(self.calls, state.requests_last_hour(decision.memory, minute))
         self.taken_in += self.checkers.strangers(lambda address, token: token.startswith("i-"))
         eligible = {id for id, host in seen.hosts.items() if host.state != "draining"}
@@ -187,7 +188,8 @@ class Tally:
         self.late += not self.rough and gap > bound
 
     def _outages(self, since: float) -> int:
-        """How many outages of the region there were since then, or just before: each may keep a rover for a minute."""
+        """The number of outages of the region since then, or just before. Each may keep a rotating check for a minute.
+        """
         return sum(end > since - _DOUBT_SECONDS for end in self._ends) + (self._since is not None)
 
     def verdict(self, plot: "Plot") -> Verdict:

@@ -1,6 +1,7 @@
-"""The world outside a region's healer, simulated: tunnel hosts, the far side, AWS, other regions' canaries.
+"""The simulated world outside a region's controller, with tunnel hosts, the primary's side, AWS, and other regions'
+reports.
 
-Nothing here knows of the healer. Times are true seconds.
+Nothing here knows of the controller. Times are true seconds.
 """
 
 from collections.abc import Callable
@@ -15,10 +16,10 @@ At = Callable[[float, Callable[[Any], None], Any], None]
 
 
 class Host:
-    """An instance whose tunnel `leads` to a region, since it was `led` there; `booted` is when it first says so.
+    """An instance whose tunnel `leads` to a region, since it was `led` there. `booted` is when it first says so.
 
-    `ready` is when its service next is up; a `fault` lasts `until`, or until a restart if it is not `deep`. `broke` is
-    when that began, `lost` when it last ceased to serve, `left` when it was last drained; `done` are the keys that its
+    `ready` is when its service next is up. A `fault` lasts `until`, or until a restart if it is not `deep`. `broke` is
+    when that began, `lost` when it last ceased to serve, `left` when it was last drained. `done` are the keys that its
     document has seen.
     """
 
@@ -35,10 +36,10 @@ class Host:
 
 
 class SimulatedPrimary:
-    """The far side: whether it is up, and how it looks from here when it is not.
+    """The primary's side, whether it is up, and its look from here when it is not.
 
-    `master` is the region that it is in, since `moved`; for a moment before that it is `fenced`. `former` tells whether
-    the master before it still answers. `lead` is the parameter that tells hosts where to lead.
+    `master` is the region that it is in, since `moved`. For a moment before that it is `fenced`. `former` tells whether
+    the primary before it still answers. `lead` is the parameter that tells hosts where to lead.
     """
 
     def __init__(self, master: str) -> None:
@@ -68,7 +69,7 @@ class SimulatedRegion:
     # What can be seen.
 
     def side(self, host: Host) -> tuple[FaultDomain, str]:
-        """What a probe through the host's tunnel says now."""
+        """The current result of a probe through the host's tunnel."""
         if host.state != "running" or self.now < host.ready:
             return "local", "refused"
         if host.faulty(self.now):
@@ -78,7 +79,7 @@ class SimulatedRegion:
         return ("up", "greeting") if self.far.up else _WHY[self.far.side]
 
     def leads(self, host: Host) -> str:
-        """Where the host says that it leads; now and then nothing, for its health port is another process."""
+        """The reported region of the host. Now and then nothing, for its health port is another process."""
         return host.leads if host.state == "running" and self.now >= host.booted and self.chance.random() < 0.98 else ""
 
     def serves(self, host: Host) -> bool:
@@ -87,14 +88,14 @@ class SimulatedRegion:
                 and host.leads == self.far.master and not self.far.fenced)
 
     def shown(self) -> dict[str, Endpoint]:
-        """What EC2, Auto Scaling and the target group say."""
+        """The answers of EC2, Auto Scaling and the target group."""
         if self._shown is None:
             self._shown = {host.id: Endpoint(host.id, "10.0.0.1", host.state, host.target)  # type: ignore[arg-type]
                            for host in self.hosts.values()}
         return self._shown
 
     def said(self, command: str) -> Command | None:
-        """What Run Command says of a command."""
+        """The status of a command in Run Command."""
         when, status = self.commands.get(command, (NEVER, "done"))
         return status if self.now >= when else None
 
@@ -106,19 +107,19 @@ class SimulatedRegion:
         host.fault, host.until, host.deep, host.broke = fault, self.now + lasts, deep, self.now
 
     def dies(self, host: Host) -> None:
-        """The machine is gone; Auto Scaling notices after some time."""
+        """The machine is gone. Auto Scaling notices after some time."""
         self._ceases(host)
         host.state, self._shown = "shutting-down", None
         self.at(self.now + self.chance.uniform(5, 40), self._gone, host)
 
     def falls(self, side: str) -> None:
-        """The far side goes down."""
+        """The primary's side goes down."""
         for host in self.hosts.values():
             self._ceases(host)
         self.far.up, self.far.side, self.far.down_since = False, side, self.now
 
     def returns(self) -> None:
-        """The far side is there again; tunnels that broke with it come back within some seconds."""
+        """The primary's side is there again. Tunnels that broke with it come back within some seconds."""
         far = self.far
         if far.up:
             return  # another region has the master since
@@ -128,13 +129,13 @@ class SimulatedRegion:
                 host.ready = max(host.ready, self.now + self.chance.uniform(0, 6))
 
     def fences(self) -> None:
-        """A promotion begins: nobody is to reach the master."""
+        """A promotion begins, and nobody may reach the primary."""
         for host in self.hosts.values():
             self._ceases(host)
         self.far.fenced = True
 
     def moves(self, master: str, former: bool) -> None:
-        """It ends: the master is in another region, and the former one answers, or does not."""
+        """It ends. The primary is in another region, and the former one answers, or does not."""
         far = self.far
         far.up, far.master, far.fenced, far.moved, far.former = True, master, False, self.now, former
 
@@ -149,7 +150,7 @@ class SimulatedRegion:
         return self._target(id, "absent")
 
     def register(self, id: str) -> str:
-        """elbv2 RegisterTargets; an instance that is gone is refused."""
+        """elbv2 RegisterTargets. An instance that is gone is refused."""
         return self._target(id, "registered")
 
     def _target(self, id: str, target: str) -> str:
@@ -167,7 +168,7 @@ class SimulatedRegion:
         return self.command(id, key)
 
     def command(self, id: str, key: str) -> str:
-        """ssm SendCommand: runs at once, late, twice, or never; one that waited 30 s is not run any more."""
+        """Ssm SendCommand runs at once, late, twice, or never. A command that waited 30 s does not run any more."""
         host, chance = self.hosts.get(id), self.chance
         if host is None or host.state != "running":
             return "InvalidInstanceId"
@@ -214,7 +215,7 @@ class SimulatedRegion:
         return ""
 
     def joins(self) -> Host:
-        """One more than is wanted, as when Auto Scaling balances zones: it launches before it takes away."""
+        """One more than the group wants, as when Auto Scaling balances zones and launches before it terminates."""
         return self._new(self.now + self.chance.uniform(10, 50))
 
     def _gone(self, host: Host) -> None:
@@ -245,9 +246,9 @@ class SimulatedRegion:
 
 
 class PeerRegion:
-    """Another region's healer, as far as it tells what it knows of the far side: when it changes, and every 30 s.
+    """Another region's controller, which reports the primary's state when it changes, and every 30 s.
 
-    With `every` of 5 it is the one in the first master's region, which asks the database there itself.
+    With `every` of 5 it is the one in the first primary's region, which asks the database there itself.
     """
 
     def __init__(self, street: SimulatedRegion, skew: float, every: float = 30) -> None:
@@ -258,7 +259,7 @@ class PeerRegion:
         self._beat(None)
 
     def tell(self, _: object = None) -> None:
-        """Writes down what it sees, unless it is silent; through its own tunnels, which may be down."""
+        """Writes down what it sees, unless it is silent. Through its own tunnels, which may be down."""
         now = self.street.now
         if now >= self.silent:
             far = self.street.far
@@ -266,11 +267,11 @@ class PeerRegion:
             self.said = PeerReport(up and now >= self.blind, now + self.skew, self.lead)
 
     def changed(self) -> None:
-        """The far side has come or gone."""
+        """The primary's side has come or gone."""
         self.street.at(self.street.now + self.street.chance.uniform(0.2, 3), self.tell, None)
 
     def follows(self, _: object) -> None:
-        """It has been led to where the master is now."""
+        """It has been led to where the primary is now."""
         if self.every > 5:
             self.lead = self.street.far.master
             self.tell()

@@ -1,7 +1,7 @@
-"""What must never happen to a region's tunnels, whatever the healer goes through. It sees the true world.
+"""The forbidden events of a region's tunnels, whatever happens to the controller. It sees the true world.
 
-A healer learns of a change some seconds after it happened, and AWS does some seconds later what it asks for: so an
-act counts as harm only if what makes it harmful is older than that (`_UNKNOWN`, `_CANARY`).
+A controller learns of a change some seconds later, and AWS carries out a call some seconds later. So an action counts
+as harm only if its cause is older than that (`_UNKNOWN`, `_CANARY`).
 """
 
 import re
@@ -33,7 +33,7 @@ MOVED = "the master "
 
 
 class SimulationResult(msgspec.Struct, frozen=True):
-    """What came of one timeline: `harm` must be empty. `seconds_out` is how long slots were out of service in all."""
+    """The results of one timeline. `harm` must be empty. `seconds_out` is how long slots were out of service in all."""
 
     seed: int
     harm: tuple[str, ...]
@@ -47,7 +47,8 @@ class SimulationResult(msgspec.Struct, frozen=True):
 
 
 class Snapshot(msgspec.Struct):
-    """A slot as the world has it: out of service since, for so many rounds; serving but not registered for so many."""
+    """The true state of a member, out of service since, for so many rounds, or serving but not registered for so many.
+    """
 
     out: float = 0
     rounds: int = 0
@@ -85,8 +86,8 @@ class Checker:
     # Acts, at the moment when AWS is called.
 
     def called(self, act: RepairAction, skew: float, probed: float, dark: float, overtaken: float) -> None:
-        """By a clock that is off by `skew`, the act's slot was last `probed` then, and nothing was up since `dark` (0:
-        something was); `overtaken` is for how long another round has been in the table (0: it is not)."""
+        """By a clock that is off by `skew`, the action's member was last `probed` then, and nothing was up since `dark`
+        (0 means something was). `overtaken` is how long another round has been in the table (0 is never)."""
         now, seen, streak, who = self.street.now, act.at - skew, probed - skew, f"{act.kind} of {act.instance}"
         self.acts[act.kind] += 1
         if act.key in self._keys:
@@ -129,9 +130,9 @@ class Checker:
             self.wrong(f"{who} is more than {most} within {window:.0f} s")
 
     def drained(self, host: Host, act: RepairAction) -> None:
-        """The balancer has just let go of `host`: another one must be there, or have been until a moment ago.
+        """The balancer has just released `host`. Another one must be there, or have been until a moment ago.
 
-        Not while there is a promotion, and not of what leads to a master that is over, or has done so until just now.
+        Not while there is a promotion, and not of what leads to a primary that is over, or has done so until just now.
         """
         street, far = self.street, self.street.far
         if far.fenced or street.now - far.moved < _MOVED or (act.reason.startswith(MOVED) and (
@@ -188,7 +189,7 @@ class Checker:
     # People, and what they are not told.
 
     def told(self, page: Alert, sure: bool) -> None:
-        """A page went out; `sure` if the healer knows."""
+        """A page went out. `sure` if the controller knows."""
         now = self.street.now
         self.pages[page.kind] += 1
         if now - self._told.get(page.key, -9999.0) < 580:
@@ -205,7 +206,8 @@ class Checker:
             self._told[page.key] = now
 
     def round(self, memory: TunnelState) -> None:
-        """A round is over: what is out of service too long without a word, what is healthy and not let in?"""
+        """At the end of a round, members that are out of service too long without an alert, or healthy outside of the
+        balancer."""
         now, hosts = self.street.now, self.street.hosts
         self.rounds += 1
         if now - self._last < 1.5:
@@ -243,7 +245,7 @@ class Checker:
                 sight.out = _KNOWN
 
     def _strays(self, now: float) -> None:
-        """Who is in the balancer, with a slot or without, and leads to a master that is over, for how many rounds?"""
+        """Who is in the balancer, with a slot or without, and leads to a primary that is over, for how many rounds?"""
         far = self.street.far
         for host in self.street.hosts.values():
             stray = host.target == "registered" and host.leads != far.master and now > max(
@@ -253,5 +255,5 @@ class Checker:
                 self.wrong(f"{host.id} is in the balancer and leads to a master that is over")
 
     def blip(self, seconds: float) -> None:
-        """Several fail at once, for so long (0: no more), while all else is well."""
+        """Several fail at once, for so long (0 ends it), while all others are well."""
         self._blip = (self.street.now, self.street.now + seconds)

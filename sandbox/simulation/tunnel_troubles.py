@@ -1,4 +1,4 @@
-"""What happens to a simulated region's tunnels, its far side, its canaries and its healer, and how often."""
+"""The faults of a simulated region's tunnels, its primary's side, its peers and its controller, and their frequency."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -61,7 +61,7 @@ class FaultInjector:
             self._break(host)
 
     def _blip(self) -> None:
-        """Several, but not all, fail for a moment; where all was well before, nothing may be done about it."""
+        """Several, but not all, fail for a moment. If all was well before, no action is allowed."""
         hosts, now = self._hosts(), self.street.now
         if len(hosts) < 3:
             return self._one()
@@ -97,7 +97,7 @@ class FaultInjector:
             self.street.dies(self.chance.choice(hosts))
 
     def _swap(self) -> None:
-        """One fails; as it comes back, the others fail: whoever still drains it, drains the last."""
+        """One fails. As it comes back, the others fail. A controller that still drains it, drains the last."""
         if len(hosts := self._hosts()) < 2:
             return
         first, *others = self.chance.sample(hosts, len(hosts))
@@ -120,12 +120,13 @@ class FaultInjector:
         self.world.at(self.street.now + lasts, self.back, None)
 
     def fall(self, side: object) -> None:
-        """The far side goes down, and looks like `side`; other regions notice."""
+        """The primary's side goes down, and looks like `side`. Other regions notice."""
         self.street.falls(str(side))
         self._spread()
 
     def _eclipse(self) -> None:
-        """All of ours break, so that they must be replaced; while that goes on, canaries and far side are lost."""
+        """All of ours break, so that they must be replaced. While that goes on, peer reports and primary's side are
+        lost."""
         for host in self._hosts():
             self.street.breaks(host, "dead", NEVER, True)
         self.world.at(self.street.now + self.chance.uniform(40, 90), lambda _: self._silence(), None)
@@ -138,7 +139,7 @@ class FaultInjector:
             self.world.at(self.street.now + self.chance.uniform(60, 900), lambda _: self._dies(), None)
 
     def _promotion(self) -> None:
-        """The master is closed, and soon another region has it. The former one may go on answering, or be gone."""
+        """The primary is closed, and soon another region has it. The former one may go on answering, or be gone."""
         far, now = self.street.far, self.street.now
         if far.fenced or now - far.moved < _SETTLED:
             return
@@ -164,7 +165,7 @@ class FaultInjector:
             neighbour.changed()
 
     def _blocked(self) -> None:
-        """The far side refuses all of ours, and nobody else."""
+        """The primary's side refuses all of ours, and nobody else."""
         lasts = self.chance.uniform(60, 1200)
         for host in self._hosts():
             self.street.breaks(host, "blocked", lasts, True)
@@ -173,7 +174,7 @@ class FaultInjector:
         self.street.drought = self.street.now + self.chance.uniform(300, 2400)
 
     def _silence(self) -> None:
-        """A canary is lost: its last word stays."""
+        """A peer is lost, and its last report stays."""
         for neighbour in self.world.neighbours:
             neighbour.silent = self.street.now + self.chance.uniform(60, 1500)
 
@@ -184,17 +185,17 @@ class FaultInjector:
             neighbour.changed()
 
     def _frozen(self) -> None:
-        """For some time the healer sees nothing but old verdicts."""
+        """For some time the controller sees nothing but old results."""
         now = self.street.now
         old = self.world._look(now).verdicts
         self.world.frozen = (now + self.chance.uniform(15, 120), dict(old))
 
     def _absent(self) -> None:
-        """No healer for some minutes."""
+        """No controller for some minutes."""
         self.world.away = self.street.now + self.chance.uniform(60, 600)
 
     def _by_hand(self) -> None:
-        """Somebody takes one out, and lets it in again; or has it replaced."""
+        """Somebody takes one out, and lets it in again. Or has it replaced."""
         if hosts := self._hosts():
             host = self.chance.choice(hosts)
             if self.chance.random() < 0.3:
@@ -207,7 +208,7 @@ class FaultInjector:
             self.world.at(self.street.now + 30, self._let_in, host)
 
     def _spree(self) -> None:
-        """Whatever is restarted breaks again: budgets and cool-downs are for this."""
+        """A restarted host breaks again. This tests budgets and cooldowns."""
         now = self.street.now
         for number in range(self.chance.randint(5, 14)):
             self.world.at(now + number * self.chance.uniform(40, 150), lambda _: self._one(), None)

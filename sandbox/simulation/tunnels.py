@@ -1,7 +1,7 @@
-"""Ninety minutes of one region's tunnels, with its healer as in production and everything else simulated.
+"""Ninety minutes of one region's tunnels, with its controller as in production and everything else simulated.
 
-The decision and the fences are production's own; `_carry_out` does, step by step, what act.py does, so that a healer
-can crash, stall or be overtaken between any two of them. All chance comes from one seed.
+The decision and the fences are production's own. `_carry_out` does, step by step, what act.py does, so that a
+controller can crash, stall or be overtaken between any two of them. All chance comes from one seed.
 """
 
 import heapq
@@ -41,8 +41,8 @@ _END = 56
 
 
 class Scenario(msgspec.Struct, frozen=True):
-    """One timeline: how it is set up, how often (s; 0: never) something happens, and how often (a share) a step of the
-    healer's goes wrong."""
+    """One timeline with its set-up, the intervals (s, 0 is never) of its events, and the share of controller steps that
+    go wrong."""
 
     seed: int
     slots: int = 2
@@ -54,14 +54,14 @@ class Scenario(msgspec.Struct, frozen=True):
 
 
 def plot(seed: int) -> Scenario:
-    """The timeline of a seed: most with two slots and one canary, a third of them with a healer that never fails."""
+    """The timeline of a seed. Most have two members and one peer, and in a third of them the controller never fails."""
     chance = Random(seed * 7919)  # noqa: S311 - chance here must be repeatable
     return Scenario(seed, chance.choices((2, 3, 4), (6, 3, 1))[0], chance.choices((0, 1, 2), (2, 5, 3))[0],
                 chance.choices(("full", "drain", "observe"), (18, 1, 1))[0], rough=chance.choice((0, 0.01, 0.03)))
 
 
 class Healer:
-    """One invocation of the healer's Lambda, with its own idea of the time."""
+    """One invocation of the controller's Lambda, with its own idea of the time."""
 
     def __init__(self, name: str, skew: float, end: float) -> None:
         self.name, self.skew, self.end, self.gone, self.stalled = name, skew, end, False, 0.0
@@ -162,14 +162,14 @@ class World:
         )
 
     def _throne(self, at: float) -> tuple[str, float, str]:
-        """As observe.py asks for it: whether the master is fenced, when that was asked, and where the master is."""
+        """The wanted state as observe.py reads it, with the fence, the time of the read, and the primary's region."""
         memory, far = self.memory, self.street.far
         if not memory.fenced_primary and at - memory.primary_checked_at < PRIMARY_REFRESH_SECONDS:
             return "", memory.primary_checked_at, memory.primary_region
         return far.master if far.fenced else "", at, far.master
 
     def _command(self, key: str) -> Command | None:
-        """What becomes of a restart is known only if its command was written down."""
+        """The result of a restart is known only if its command was recorded."""
         claim = self.claims.store.items.get((EFFECTS_PK, key))
         if claim is None or "command" not in claim[0].body:
             return None
@@ -184,7 +184,7 @@ class World:
         return True
 
     def hand(self, ask: hand.ManualAction, instance: str) -> bool:
-        """Somebody asks for it by hand, from a machine with a clock of its own; whether it was done."""
+        """Somebody asks for it manually, from a machine with a clock of its own. Whether it was done."""
         person = Healer("hand", self.chance.uniform(-1, 1), 0)
         seen = self._look(self.street.now + person.skew)
         plan = hand.plan(seen, ask, instance)

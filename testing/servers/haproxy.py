@@ -21,7 +21,7 @@ PROGRAMS = ("haproxy",)
 
 
 class Balancer:
-    """A running balancer; `process` ends and stops it."""
+    """A running balancer. `process` ends and stops it."""
 
     def __init__(self, process: Peer, control: Path) -> None:
         self.process, self.control = process, control
@@ -42,10 +42,10 @@ def balancer(
     near: Place, servers: Mapping[str, Place], check: str = "", *, each: str = "check inter 1s fall 2 rise 2",
     health_ports: Mapping[str, int] | None = None,
 ) -> Iterator[Balancer]:
-    """A balancer at `near` over `servers`. `check` is lines of its backend; without them the check is a TCP connect.
+    """A balancer at `near` over `servers`. `check` is lines of its backend. Without them the check is a TCP connect.
 
-    `each` is said of each server; `health_ports` sends a server's check to another port. A server that is down has
-    its connections cut, as a target group does with connection_termination; one that refuses is passed over.
+    `each` is said of each server. `health_ports` sends a server's check to another port. A server that is down has
+    its connections cut, as a target group does with connection_termination. One that refuses is passed over.
     """
     folder = Path(tempfile.mkdtemp(prefix="lamp-lb-"))
     ports = health_ports or {}

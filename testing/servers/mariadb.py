@@ -36,7 +36,7 @@ _SMALL = ("--innodb-buffer-pool-size=8M", "--innodb-log-file-size=8M", "--innodb
 
 
 class MariaDB:
-    """A server, running or not. `options` are those of mariadbd; `process` is there while it runs."""
+    """A server, running or not. `options` are those of mariadbd. `process` is there while it runs."""
 
     def __init__(self, folder: Path, address: str, port: int, options: Sequence[str], hosts: str = "") -> None:
         self.folder, self.address, self.port, self.options, self.hosts = folder, address, port, tuple(options), hosts
@@ -48,7 +48,7 @@ class MariaDB:
         return str(self.folder / "s")
 
     def start(self) -> None:
-        """Starts it, on the same data as before; returns when it takes connections."""
+        """Starts it, on the same data as before. Returns when it takes connections."""
         self.process = Peer([
             *self._named(), find("mariadbd"), "--no-defaults", f"--datadir={self.folder / 'data'}", f"--user={_user()}",
             f"--socket={self.socket}", f"--bind-address={self.address}", f"--port={self.port}",
@@ -64,12 +64,12 @@ class MariaDB:
         return [find("unshare"), "--mount", "/bin/sh", "-c", script, self.folder / "hosts"]
 
     def stop(self) -> None:
-        """Shuts it down in good order; `start` brings it back."""
+        """Shuts it down in good order. `start` brings it back."""
         self.process.end()
         self.process.kill()
 
     def connect(self, **options: Any) -> "pymysql.connections.Connection[pymysql.cursors.DictCursor]":
-        """A connection as root over the Unix socket, or as `options` (those of pymysql.connect) say; autocommit."""
+        """A connection as root over the Unix socket, or as `options` (those of pymysql.connect) say. Autocommit."""
         near = not {"host", "user"} & set(options)
         place = {"user": "root"} if near else {"host": self.address, "port": self.port}
         connection = pymysql.connect(**{
@@ -80,7 +80,7 @@ class MariaDB:
         return connection
 
     def sql(self, *statements: str) -> list[dict[str, Any]]:
-        """Carries out `statements` as root; the rows of the last one, each a mapping by column."""
+        """Carries out `statements` as root. The rows of the last one, each a mapping by column."""
         rows: Sequence[dict[str, Any]] = ()
         with contextlib.closing(self.connect()) as connection, connection.cursor() as cursor:
             for statement in statements:
@@ -95,7 +95,7 @@ class MariaDB:
 
 @contextlib.contextmanager
 def server(*options: str, address: str = "", port: int = 0, hosts: str = "") -> Iterator[MariaDB]:
-    """A running MariaDB on a loopback address of its own (not 127.0.0.1); killed and removed at the end.
+    """A running MariaDB on a loopback address of its own (not 127.0.0.1). Killed and removed at the end.
 
     It looks up the name of each client's address, and blocks only those for which it gets an answer, be it "none". In
     a network without a name server give it `hosts`, the text of an /etc/hosts (needs root).
@@ -110,7 +110,7 @@ def server(*options: str, address: str = "", port: int = 0, hosts: str = "") -> 
 
 @cache
 def _empty() -> Path:
-    """A datadir with the system tables alone; removed when the process ends."""
+    """A datadir with the system tables alone. Removed when the process ends."""
     folder = Path(tempfile.mkdtemp(prefix="lamp-db-"))
     atexit.register(shutil.rmtree, folder)
     command = [find("mariadb-install-db"), "--no-defaults", f"--datadir={folder}", f"--user={_user()}",

@@ -1,7 +1,7 @@
 """A network of one's own: a namespace with nothing but a loopback, in which the calling thread and its peers live.
 
 On the machine's loopback everybody comes from 127.0.0.1, and that one MariaDB never blocks. In a namespace, hosts are
-addresses such as 10.0.0.5, which a program also comes from when it connects to its own; and hosts can vanish.
+addresses such as 10.0.0.5, which a program also comes from when it connects to its own. And hosts can vanish.
 """
 
 import contextlib
@@ -58,7 +58,7 @@ def cut(address: str) -> None:
 
 
 def ip(words: str, exists: bool = False) -> None:
-    """`ip WORDS`; with `exists`, what is there already, or gone already, is no error."""
+    """`ip WORDS`. With `exists`, what is there already, or gone already, is no error."""
     _run([find("ip"), *words.split()], exists)
 
 

@@ -29,7 +29,7 @@ _ports = itertools.cycle(range(20_000, 32_000))
 
 
 class PeerError(Exception):
-    """A peer did not do what the test is built on; the text has the last lines that it printed."""
+    """A peer did not do what the test is built on. The text has the last lines that it printed."""
 
 
 class Peer:
@@ -84,7 +84,7 @@ class Peer:
                 self._changed.wait(left)
 
     def stop(self) -> None:
-        """SIGSTOP for it and all that it started; returns when it has taken effect."""
+        """SIGSTOP for it and all that it started. Returns when it has taken effect."""
         stopped: list[int] = []
         # One that is not stopped yet may start another.
         while stopped != (stopped := family(self.pid)):
@@ -94,7 +94,7 @@ class Peer:
             _await_states(stopped, "TtDZ")
 
     def resume(self) -> None:
-        """SIGCONT for it and all that it started; returns when it has taken effect."""
+        """SIGCONT for it and all that it started. Returns when it has taken effect."""
         members = family(self.pid)
         for pid in reversed(members):
             os.kill(pid, signal.SIGCONT)
@@ -110,7 +110,7 @@ class Peer:
         return self._process.wait(seconds)
 
     def kill(self) -> None:
-        """SIGKILL for all that it started, stopped or not; returns when it is gone."""
+        """SIGKILL for all that it started, stopped or not. Returns when it is gone."""
         # sshd's sessions are groups of their own. What is gone already is what we want.
         members = family(self.pid) if self.alive else []
         for pid in members:
@@ -144,12 +144,12 @@ def family(pid: int) -> list[int]:
 
 
 def state(pid: int) -> str:
-    """The letter that the kernel has for a process, such as T for stopped; Z also if there is none."""
+    """The letter that the kernel has for a process, such as T for stopped. Z also if there is none."""
     return _stat(Path(f"/proc/{pid}"))[0]
 
 
 def _stat(process: Path) -> tuple[str, int]:
-    """The state and the parent of a process; a zombie of nobody if it has just gone."""
+    """The state and the parent of a process. A zombie of nobody if it has just gone."""
     try:
         state, parent, *_ = (process / "stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -168,7 +168,7 @@ def _await_states(pids: Sequence[int], states: str) -> None:
 
 
 class Server(Protocol):
-    """What can be started, again and again; `process` is there once it was."""
+    """What can be started, again and again. `process` is there once it was."""
 
     process: Peer
 
@@ -181,7 +181,7 @@ AServer = TypeVar("AServer", bound=Server)
 
 @contextlib.contextmanager
 def started(server: AServer) -> Iterator[AServer]:
-    """Starts `server`; whatever of it runs at the end is killed."""
+    """Starts `server`. Whatever of it runs at the end is killed."""
     try:
         server.start()
         yield server
@@ -191,7 +191,7 @@ def started(server: AServer) -> Iterator[AServer]:
 
 
 def missing(*programs: str) -> list[str]:
-    """Those of `programs` that this machine does not have; the system's own folders are looked into as well."""
+    """Those of `programs` that this machine does not have. The system's own folders are looked into as well."""
     return [name for name in programs if not find(name)]
 
 
@@ -216,7 +216,7 @@ def loopback() -> str:
 
 
 def free_port(address: str) -> int:
-    """A TCP port of `address` on which nobody listens; it stays free if the address is from `loopback`."""
+    """A TCP port of `address` on which nobody listens. It stays free if the address is from `loopback`."""
     while True:
         port = next(_ports)
         with socket.socket() as probe, contextlib.suppress(OSError):

@@ -1,11 +1,11 @@
-"""A master and its replicas, one a region: real MariaDBs on loopback addresses, as docs/databases.md sets them up.
+"""A primary and its replicas, one a region: real MariaDBs on loopback addresses, as docs/databases.md sets them up.
 
     with replication.town("eu-west-1", "us-east-1", "ap-southeast-1") as town:
         town.run("us-east-1", "watch")
         with town.writing() as writes:
             town.hand("us-east-1", "promote", region="us-east-1", apply=True)
 
-Site, coordination table and regional tables are in memory; servers, connections and logins are real.
+Site, coordination table and regional tables are in memory. Servers, connections and logins are real.
 """
 
 import contextlib
@@ -49,7 +49,7 @@ def documented(flavour: str = "MariaDB") -> list[str]:
 
 
 def rejoining(host: str, port: int) -> list[str]:
-    """The statements of docs/databases.md by which an old master rejoins, for a master there."""
+    """The statements of docs/databases.md by which an old primary rejoins, for a primary there."""
     page = (ROOT / "docs" / "databases.md").read_text()
     [block] = re.findall(r"An old master that has nothing more[^\n]*\n\n```sql\n(.*?)```", page, re.S)
     filled = block.replace("new-master", host).replace("3306", str(port)).replace("change-me-3", "repl")
@@ -57,7 +57,7 @@ def rejoining(host: str, port: int) -> list[str]:
 
 
 class Town:
-    """The servers by region, the first the master; each region's site, and what was told to people."""
+    """The servers by region, the first the primary. Each region's site, and what was told to people."""
 
     def __init__(self, servers: dict[str, MariaDB], settings: str = "", way: Way | None = None) -> None:
         self.servers, self.regions, self.way = servers, list(servers), way
@@ -80,7 +80,7 @@ class Town:
         return engine.run(getattr(self.operations, name), self.sites[region], event, f"{region} {at}")
 
     def hand(self, where: str, name: str, **event: Any) -> dict[str, Any]:
-        """An invoke by hand in a region."""
+        """An invoke manually in a region."""
         return engine.run(getattr(self.operations, name), self.sites[where], event, "hand")
 
     def plan(self, where: str, **asked: Any) -> Plan:
@@ -139,7 +139,7 @@ class Town:
         return self.servers[region].connect(user="shop", password="shop", connect_timeout=2, read_timeout=2)
 
     def in_step(self, *regions: str) -> None:
-        """Waits until the replicas have applied all that the master has."""
+        """Waits until the replicas have applied all that the primary has."""
         want = self.servers[self.master.region].sql("SELECT @@gtid_binlog_pos AS p")[0]["p"]
         for region in regions or self.regions:
             if region != self.master.region:
@@ -147,7 +147,7 @@ class Town:
                 assert done["w"] == 0, f"{region} never had {want}"
 
     def rejoin(self, region: str) -> None:
-        """An old master that lost nothing becomes a replica again, as docs/databases.md says."""
+        """An old primary that lost nothing becomes a replica again, as docs/databases.md says."""
         new = self.servers[self.master.region]
         self.servers[region].sql(*rejoining(new.address, new.port))
 
@@ -160,7 +160,7 @@ class Town:
 
     @contextlib.contextmanager
     def writing(self, first: int = 1_000_000) -> Iterator["Writes"]:
-        """The application writes all the time, wherever the fleet says that the master is."""
+        """The application writes all the time, wherever the fleet says that the primary is."""
         writes = Writes(self, first)
         writes.thread.start()
         try:
@@ -202,7 +202,7 @@ class Writes:
 @contextlib.contextmanager
 def town(*regions: str, patch: pytest.MonkeyPatch, settings: str = "", options: tuple[str, ...] = (),
          tunnelled: str = "") -> Iterator[Town]:
-    """A master in the first region and a replica in each other, in step; that of `tunnelled` through a `Way`."""
+    """A primary in the first region and a replica in each other, in step. That of `tunnelled` through a `Way`."""
     patch.setattr(client, "client", lambda service, region: Secrets())
     connect._secrets.cache_clear()
     with contextlib.ExitStack() as stack:

@@ -33,7 +33,7 @@ class Sshd:
         self.process: Peer
 
     def start(self) -> None:
-        """Starts it with the same keys as before; returns when it listens."""
+        """Starts it with the same keys as before. Returns when it listens."""
         self.process = Peer([find("sshd"), "-D", "-e", "-f", self.folder / "sshd_config"])
         self.process.await_line("Server listening on")
 
@@ -53,7 +53,7 @@ class Sshd:
 
     @contextlib.contextmanager
     def tunnel(self, near: Place, far: Place, options: Mapping[str, str] = TUNED) -> Iterator[Peer]:
-        """A tunnel that is up; it is not restarted when it ends."""
+        """A tunnel that is up. It is not restarted when it ends."""
         with Peer(self.tunnel_words(near, far, options)) as client:
             client.await_line(_READY)
             yield client
@@ -73,7 +73,7 @@ class Sshd:
 
 @contextlib.contextmanager
 def server(address: str, port: int = 0) -> Iterator[Sshd]:
-    """A running sshd at `address`; ended at the end with all its sessions, and its folder removed."""
+    """A running sshd at `address`. Ended at the end with all its sessions, and its folder removed."""
     with tempfile.TemporaryDirectory(prefix="lamp-ssh-") as folder:
         made = Sshd(Path(folder), address, port or free_port(address))
         _write(made)

@@ -9,7 +9,7 @@ from testing.servers.process import PATIENCE, loopback
 
 
 class Way:
-    """A tunnel of the simplest kind: the replica of `region` finds the master by it, wherever it leads."""
+    """A tunnel of the simplest kind: the replica of `region` finds the primary by it, wherever it leads."""
 
     def __init__(self, region: str) -> None:
         self.region, self.target = region, ("", 0)
@@ -20,12 +20,12 @@ class Way:
         self._threads[0].start()
 
     def lead(self, to: MariaDB) -> None:
-        """From now on to this server; whatever went elsewhere is cut."""
+        """From now on to this server. Whatever went elsewhere is cut."""
         self.target = (to.address, to.port)
         self._cut()
 
     def close(self) -> None:
-        """No more; nothing is left behind."""
+        """No more. Nothing is left behind."""
         self._server.shutdown(socket.SHUT_RDWR)
         self._threads[0].join(PATIENCE)
         self._server.close()

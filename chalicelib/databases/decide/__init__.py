@@ -1,4 +1,5 @@
-"""What each minute of the watch and of healing does, and why. Pure. What is done by hand is decided in `byhand.py`."""
+"""The decisions of watch and repair in each minute, with their reasons. Pure. `byhand.py` has the decisions of manual
+operations."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -26,7 +27,7 @@ _HERE = "database"
 
 
 def watch(saw: WatchObservation, now: int, id: str) -> Plan:
-    """One minute of the watch: fence first, then what others read and the heartbeat, then people."""
+    """One minute of the watch. It fences first, then publishes the reports and the heartbeat, then alerts people."""
     around, look = saw.around, saw.look
     if around.server is None:
         return Plan(notes=(f"{around.region} has no [[databases.servers]]: there is nothing to watch",))
@@ -47,7 +48,7 @@ def watch(saw: WatchObservation, now: int, id: str) -> Plan:
 
 
 def _episodes(known: dict[str, AlertState], found: dict[str, str], now: int) -> dict[str, AlertState]:
-    """Told once as it begins and again after an hour; forgotten when it ends."""
+    """Told once as it begins and again after an hour. Forgotten when it ends."""
     episodes = {}
     for kind in found:
         old = known.get(kind)
@@ -78,7 +79,7 @@ def _ready(around: FleetDatabases, look: ServerStatus | ServerError) -> Action:
 
 
 def _report(around: FleetDatabases, look: ServerStatus | ServerError) -> Action:
-    """What other regions are to know; the heartbeat is written on the way where it belongs."""
+    """The facts for other regions. The heartbeat is written on the way where it belongs."""
     term, facts = around.master.term, {"beat": False, "gauges": {}}
     if isinstance(look, ServerStatus):
         report = reported(look, term, around.region in around.master.fenced)
@@ -91,7 +92,7 @@ def _report(around: FleetDatabases, look: ServerStatus | ServerError) -> Action:
 
 
 def beats(around: FleetDatabases, look: ServerStatus) -> bool:
-    """Whether the heartbeat is written here: on the master alone, and never on a server that replicates."""
+    """Whether to write the heartbeat here. Only the primary gets it, and never a server that replicates."""
     return around.master.may_write(around.region) and not look.read_only and look.replication is None
 
 
@@ -109,7 +110,7 @@ def _gauges(around: FleetDatabases, look: ServerStatus) -> dict[str, float]:
 
 
 def heal(sick: RepairObservation, now: int, id: str) -> Plan:
-    """One minute of healing: a thread started again, a replica pointed at the new master, or why not."""
+    """One minute of repair. It starts a thread, changes the source to the new primary, or says why not."""
     around, look = sick.around, sick.look
     if around.server is None or around.settings.heal == "off":
         return Plan(notes=("no server here" if around.server is None else 'heal = "off" in fleet.toml',))

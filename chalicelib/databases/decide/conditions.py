@@ -1,4 +1,5 @@
-"""What a minute of the watch concludes: whether the region's database is ready, and what people must know. Pure."""
+"""The conclusions of the watch in one minute, which are the readiness of the region's database and the conditions for
+people. Pure."""
 
 from collections.abc import Iterator
 
@@ -23,10 +24,10 @@ class Ready(msgspec.Struct, frozen=True):
 
 
 def ready(around: FleetDatabases, look: ServerStatus | ServerError) -> Ready:
-    """The verdict about the region's server.
+    """The result about the region's server.
 
-    A replica is ready while it surely lags less than `stale`. When the heart itself stands still, all replicas would be
-    stale at once: then Seconds_Behind is believed while both threads run.
+    A replica is ready while it surely lags less than `stale`. If the heartbeat itself stands still, all replicas would
+    be stale at once. Then Seconds_Behind counts while both threads run.
     """
     if isinstance(look, ServerError):
         return Ready(False, str(look))
@@ -51,9 +52,9 @@ def _master_ready(master: PrimaryRecord, look: ServerStatus) -> Ready:
 
 
 def must_fence(around: FleetDatabases, look: ServerStatus | ServerError) -> bool:
-    """Whether the server takes writes that belong elsewhere: to be fenced at once.
+    """Whether the server takes writes that belong elsewhere, so that it must be fenced at once.
 
-    Only once there has been a promotion: before the first one fleet.toml may be mistaken, and people are only told.
+    This holds only after a promotion. Before the first one fleet.toml may be wrong, and an alert is all.
     """
     if isinstance(look, ServerError) or look.read_only or not around.sure:
         return False
@@ -62,7 +63,8 @@ def must_fence(around: FleetDatabases, look: ServerStatus | ServerError) -> bool
 
 
 def rejoined(around: FleetDatabases, look: ServerStatus | ServerError) -> bool:
-    """Whether a fenced server has become a replica of the master: its fence has served, and healing may touch it."""
+    """Whether a fenced server has become a replica of the primary. Its fence has served then, and repair may touch it.
+    """
     master, report = around.master, around.reports.get(around.master.region)
     if not isinstance(look, ServerStatus) or look.replication is None or report is None or not around.sure:
         return False
@@ -72,7 +74,7 @@ def rejoined(around: FleetDatabases, look: ServerStatus | ServerError) -> bool:
 
 
 def conditions(around: FleetDatabases, look: ServerStatus | ServerError, now: int) -> Iterator[tuple[str, str]]:
-    """What is wrong, as kind and text."""
+    """The conditions, as kind and text."""
     promotion = around.master.promotion
     if promotion and now - promotion.began > _UNFINISHED:
         yield "PromotionUnfinished", (f"the promotion of {promotion.to} has got to {promotion.step!r} and no further; "
@@ -120,7 +122,7 @@ def _of_replica(around: FleetDatabases, look: ServerStatus) -> Iterator[tuple[st
 
 
 def divergence(master: PrimaryRecord, look: ServerStatus) -> str:
-    """What an old master has that the new one had not when it was opened."""
+    """The extra transactions of an old primary, which the new one lacked when it opened."""
     more = gtid.subtract(master.position, look.executed_gtids) if master.position else GtidSet()
     if not more:
         return ""
@@ -136,7 +138,7 @@ def stopped(region: str, replication: ReplicaStatus) -> Iterator[tuple[str, str]
 
 
 def wrong_source(around: FleetDatabases, look: ServerStatus) -> str:
-    """The server from which the replica still replicates although it is not the master, by its address or its id.
+    """The server from which the replica still replicates although it is not the primary, by its address or its id.
 
     Before the first promotion it is as somebody has set it up.
     """
@@ -152,7 +154,8 @@ def wrong_source(around: FleetDatabases, look: ServerStatus) -> str:
 
 
 def source_of(settings: Databases, region: str, master: str) -> tuple[str, int]:
-    """Where the replica of `region` finds the master of region `master`: the tunnels' own address, or the server's."""
+    """The replication source of `region` for the primary of region `master`, which is the tunnels' own address or the
+    server's."""
     own, server = settings.server(region), settings.server(master)
     if own and own.source:
         return address(own.source)
@@ -171,7 +174,7 @@ def _late(settings: Databases, behind: Lag, replication: ReplicaStatus) -> Itera
 
 
 def missing_gtids(state: ServerStatus, report: RegionReport | None) -> GtidSet:
-    """What the master had when its region last reported, and this server has not."""
+    """The transactions of the primary at its region's last report that this server lacks."""
     if report is None or not report.executed_gtids:
         return GtidSet()
     return gtid.subtract(state.executed_gtids, report.executed_gtids)

@@ -1,13 +1,13 @@
 """How far a replica is behind, by the heartbeats that have come through. Pure.
 
-The watch of the master's region writes a row each minute, with the master's own clock in it, and remembers when. Of a
-replica that has the row of 12:03:00 and not that of 12:04:00 two things are known at 12:04:20: it lags *at least* 20 s,
-for it lacks what was written then, and *at most* 80 s, for it has what was written before. Seconds_Behind knows
-neither: it is empty when a thread stands still, and 0 when nothing arrives.
+The watch of the primary's region writes a row each minute, with the primary's own clock in it, and remembers when.
+Suppose that a replica has the row of 12:03:00 and not that of 12:04:00. At 12:04:20 it lags *at least* 20 s, since it
+lacks a write of that time. It lags *at most* 80 s, since it has the write before. Seconds_Behind knows neither. It is
+empty when a thread stands still, and 0 when nothing arrives.
 
-Only one clock counts, the master's: rows carry it, and 'now' is our own clock plus the `skew` that the master's watch
-measured (server minus Lambda, half a round trip at most off; Lambdas' clocks are kept together by AWS). The replica's
-own clock, right or wrong, plays no part.
+Only the primary's clock counts. Rows carry it, and 'now' is our own clock plus the `skew` of the primary's watch
+(server minus Lambda, half a round trip at most off). AWS synchronizes the clocks of Lambdas. The replica's own clock,
+right or wrong, plays no part.
 """
 
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ _SAME = 0.001
 
 
 class Lag(msgspec.Struct, frozen=True):
-    """Seconds behind the master: `at_least` is certain, `at_most` the worst case; `None`: not known.
+    """Seconds behind the primary. `at_least` is certain, `at_most` the worst case, and `None` is unknown.
 
-    `by`: the heartbeats, or only Seconds_Behind because no heartbeat is written or seen.
+    `by` names the method, which is heartbeats, or only Seconds_Behind if no heartbeat is written or seen.
     """
 
     at_least: float | None
@@ -41,18 +41,18 @@ def lag(state: ServerStatus, master: str, report: RegionReport | None) -> Lag:
 
 
 def beating(report: RegionReport, now: float) -> bool:
-    """Whether the master's region writes heartbeats, `now` by the master's clock."""
+    """Whether the primary's region writes heartbeats, `now` by the primary's clock."""
     return bool(report.heartbeats) and now - report.heartbeats[-1] < FRESH
 
 
 def missing(beats: Sequence[float], seen: float, now: float) -> float:
-    """For how long the oldest beat has been missing that was written after `seen`; 0 if none was."""
+    """For how long the oldest beat has been missing that was written after `seen`. 0 if none was."""
     later = [beat for beat in beats if beat > seen + _SAME]
     return max(0.0, now - min(later)) if later else 0.0
 
 
 def _without_heart(replication: ReplicaStatus | None) -> Lag:
-    """What is left when the heart stands still: wrong in both directions, so people are told that it does."""
+    """The fallback without heartbeats. It errs in both directions, so an alert says that they have stopped."""
     running = replication and replication.io.state == replication.sql.state == "running"
     told = replication.seconds_behind_source if replication and running else None
     behind = None if told is None else float(told)

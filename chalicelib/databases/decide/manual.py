@@ -1,4 +1,4 @@
-"""What is done by hand: tuning, fencing, promoting, and the report. Pure."""
+"""The manual operations, which tune, fence, promote and report. Pure."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +18,8 @@ _HOW = {"set-read-only": "read-only, and its writers cut off", "proof": "its own
 
 
 def tune(one: ServerObservation) -> Plan:
-    """Sets what makes recovery fast, while replication is well: MariaDB fetches anew what was not applied."""
+    """Applies the settings for a fast recovery, while replication is healthy, because MariaDB fetches unapplied events
+    anew."""
     look = one.look
     if not isinstance(look, ServerStatus) or look.replication is None:
         return Plan(
@@ -39,7 +40,7 @@ def tune(one: ServerObservation) -> Plan:
 
 
 def untuned(look: ServerStatus) -> dict[str, Any]:
-    """What could be better, each with its value and the better one."""
+    """Possible improvements, each with its value and the better one."""
     replication = look.replication
     found: dict[str, tuple[float | None, int]] = {"replica_net_timeout": (look.replica_net_timeout,
                                                                           dialect.NET_TIMEOUT)}
@@ -51,7 +52,7 @@ def untuned(look: ServerStatus) -> dict[str, Any]:
 
 
 def fence(one: ServerObservation) -> Plan:
-    """Closes this region's server by hand: the proof that a promotion elsewhere waits for."""
+    """Fences this region's server manually. This is the proof that a promotion elsewhere waits for."""
     around, region = one.around, one.around.region
     if not isinstance(one.look, ServerStatus):
         return Plan(rejected_because=str(one.look or f"{region} has no server"))
@@ -66,7 +67,7 @@ def fence(one: ServerObservation) -> Plan:
 
 
 def promote(throne: PromotionObservation) -> Plan:
-    """The promotion, step by step; the plan's digest stays as long as the same would be done."""
+    """The promotion, step by step. The plan's digest stays as long as the same would be done."""
     if throne.around.settings.flavour == "rds" or not throne.around.settings.admin_secret:
         return Plan(rejected_because=_RDS if throne.around.settings.flavour == "rds" else
                     "databases.promote needs admin_secret in fleet.toml, see docs/databases.md")
@@ -116,7 +117,7 @@ def _positions(throne: PromotionObservation) -> dict[str, Any]:
 
 
 def status(one: ServerObservation, now: int) -> Plan:
-    """What is known of every region, and what could be better here."""
+    """The known state of every region, and possible improvements here."""
     around, look = one.around, one.look
     own: dict[str, Any] = {}
     if look is not None:

@@ -1,8 +1,8 @@
-"""Which replica becomes the master, whether it may, and what could be lost. Pure.
+"""Which replica becomes the primary, whether it may, and what could be lost. Pure.
 
-The order is: claim the next term, close every other server that may take writes, let the chosen one apply what it
-has, open it, point the rest at it. While an old master may still be written to nothing is opened, unless a person says
-why.
+The order is fixed. Claim the next term, fence every other server that may take writes, let the candidate apply its
+events, open it, and change the sources of the rest. While an old primary may still be written to nothing is opened,
+unless a person says why.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,13 +19,13 @@ How = Literal["set-read-only", "proof", "forced"]
 
 
 class Refusal(Exception):
-    """It may not be done as asked; the text says why and what to do."""
+    """It may not be done as asked. The text says why and what to do."""
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """What is to be done: `close` says of each region that may take writes how it is made sure that it does not.
+    """The decision of a promotion. `close` says for each region that may take writes how it gets fenced.
 
-    `claim` is the master item to write first, `None` to go on with the promotion that is under way. `notes` are for
+    `claim` is the primary item to write first, `None` to go on with the promotion that is under way. `notes` are for
     whoever decides.
     """
 
@@ -39,7 +39,7 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 def choose(throne: PromotionObservation) -> Choice:
-    """The promotion to carry out; raises `Refusal`."""
+    """The promotion to carry out. Raises `Refusal`."""
     master = throne.around.master
     resumed = master.promotion if master.promotion and throne.to in ("", master.promotion.to) else None
     old = resumed.old if resumed else master.region
@@ -58,7 +58,7 @@ def choose(throne: PromotionObservation) -> Choice:
 
 
 def best(throne: PromotionObservation, old: str) -> str:
-    """The replica that has most; of equals the first of the fleet's order."""
+    """The replica that has most. Of equals the first of the fleet's order."""
     fit_ones = {region: gtids_after_promotion(look) for region, look in throne.looks.items()
                 if region != old and isinstance(look, ServerStatus) and not promotion_blocker(look)}
     if not fit_ones:
@@ -73,7 +73,7 @@ def best(throne: PromotionObservation, old: str) -> str:
 
 
 def promotion_blocker(look: ServerStatus) -> str:
-    """Why a replica cannot become the master, if so."""
+    """Why a replica cannot become the primary, if so."""
     if look.replication is None:
         return "does not replicate"
     if not look.replication.gtid:
@@ -84,7 +84,7 @@ def promotion_blocker(look: ServerStatus) -> str:
 
 
 def validated_candidate(throne: PromotionObservation, to: str, old: str, resumed: bool) -> ServerStatus:
-    """The server of `to`, if it can become (or remain) the master."""
+    """The server of `to`, if it can become (or remain) the primary."""
     look = throne.looks.get(to)
     if look is None:
         raise Refusal(f"{to!r} has no [[databases.servers]]; there are: {', '.join(throne.looks)}")
@@ -96,10 +96,10 @@ def validated_candidate(throne: PromotionObservation, to: str, old: str, resumed
 
 
 def gtids_after_promotion(look: ServerStatus) -> GtidSet:
-    """What a replica will have when it is opened: what waits in its relay log counts only if it can be applied.
+    """The transactions that a replica will have when it opens. Those in its relay log count only if it can apply them.
 
-    It cannot if the SQL thread has stopped with an error, nor on MariaDB if both threads stand still: starting either
-    empties the relay log.
+    It cannot if the SQL thread has stopped with an error. On MariaDB it also cannot if both threads stand still,
+    because starting either empties the relay log.
     """
     replication = look.replication
     if replication is None or replication.sql.state == "running":
@@ -134,7 +134,7 @@ def _unproven(region: str, look: ServerError) -> str:
 
 
 def _stuck(chosen: ServerStatus, forced: str) -> Iterator[str]:
-    """What the chosen one has received and cannot apply: a reason to refuse."""
+    """The received transactions that the candidate cannot apply, a reason to refuse."""
     if not (unusable := gtid.subtract(gtids_after_promotion(chosen), chosen.retrieved_gtids)):
         return
     error = chosen.replication.sql.error if chosen.replication else ""
@@ -146,7 +146,7 @@ def _stuck(chosen: ServerStatus, forced: str) -> Iterator[str]:
 
 
 def _ahead(throne: PromotionObservation, chosen: ServerStatus, old: str, forced: str) -> Iterator[str]:
-    """What others have that the chosen one lacks: a reason to refuse."""
+    """The transactions of others that the candidate lacks, a reason to refuse."""
     mine = gtids_after_promotion(chosen)
     for region, more in _more(throne, chosen, mine, old):
         text = f"{region} has {more} ({more.count} transactions), which {chosen.region} lacks"
@@ -187,7 +187,8 @@ def _notes(
 
 
 def loss(throne: PromotionObservation, chosen: ServerStatus, old: str) -> str:
-    """What the old master may have that nobody received: in GTIDs if it can be asked, as a span of time if not."""
+    """The transactions of the old primary that nobody received. They are GTIDs if it answers, and otherwise a span of
+    time."""
     look, report = throne.looks.get(old), throne.around.reports.get(old)
     if isinstance(look, ServerStatus):
         more = gtid.subtract(gtids_after_promotion(chosen), look.executed_gtids)
@@ -203,7 +204,7 @@ def loss(throne: PromotionObservation, chosen: ServerStatus, old: str) -> str:
 
 
 def _claim(throne: PromotionObservation, to: str, old: str, close: Mapping[str, How], forced: str) -> PrimaryRecord:
-    """The item to write; its times are put in when it is, so that they do not change the plan's digest."""
+    """The item to write. Its times are put in when it is, so that they do not change the plan's digest."""
     master = throne.around.master
     fenced = tuple(sorted({*master.fenced, *close, *({old} - {to})}))
     return PrimaryRecord(master.region, master.term + 1, 0, fenced, Promotion(to, old, "claimed", 0, forced),

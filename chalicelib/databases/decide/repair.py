@@ -1,7 +1,6 @@
-"""Whether a replication thread that stands still may be started again: the rules, one by one. Pure.
+"""The rules that allow a restart of a stopped replication thread, one by one. Pure.
 
-Nothing here skips an event. What made a thread stop and would do so again, or needs an event to be skipped, is told to
-people and left alone.
+Nothing here skips an event. A permanent error, or one that needs a skipped event, raises an alert and stays untouched.
 """
 
 from collections.abc import Iterator
@@ -31,7 +30,7 @@ PASSING_IO = frozenset({0, 1040, 1053, 1158, 1159, 1160, 1161, 1317, 1927, 2002,
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """The threads to start (`IO`, `SQL`), or why not. `told` is for people: only they can help."""
+    """The threads to start (`IO`, `SQL`), or why not. `told` is for people, because only they can help."""
 
     threads: tuple[str, ...] = ()
     why: str = ""
@@ -39,7 +38,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 def judge(sick: RepairObservation, look: ServerStatus, now: int) -> Verdict:
-    """What to do about a replica."""
+    """The decision about a replica."""
     threads = stopped(look)
     if not threads:
         return Verdict(why="replication runs")
@@ -61,7 +60,7 @@ def stopped(look: ServerStatus) -> tuple[str, ...]:
 
 
 def permanent_errors(look: ServerStatus) -> Iterator[str]:
-    """What each thread says that stopped for a reason that stays."""
+    """The errors of threads that stopped for a permanent reason."""
     if look.replication is None:
         return
     for name, thread, passing in (("IO", look.replication.io, PASSING_IO), ("SQL", look.replication.sql, PASSING_SQL)):
@@ -84,7 +83,7 @@ def repair_forbidden(around: FleetDatabases) -> str:
 
 
 def tunnels(sick: RepairObservation) -> str:
-    """Why the way to the master is not known to be there, if so: a restart without it only spends the budget."""
+    """The reason why the path to the primary is not known to work. A restart without it only spends the budget."""
     if sick.tunnels is None:
         return "nobody has judged the tunnels yet" if sick.tunnelled else ""
     up, slots, at = sick.tunnels
@@ -95,10 +94,10 @@ def tunnels(sick: RepairObservation) -> str:
 
 
 def unapplied_gtids(look: ServerStatus) -> GtidSet:
-    """What a restart of the threads would throw away.
+    """The events that a restart of the threads would lose.
 
     With GTIDs, MariaDB empties its relay log when either thread is started while both stand still, and fetches anew
-    from the master. If that is gone, whatever was received and not applied is gone, too.
+    from the primary. If that is gone, whatever was received and not applied is gone, too.
     """
     if look.engine != "mariadb" or look.replication is None or len(stopped(look)) < 2:
         return GtidSet()
@@ -106,9 +105,9 @@ def unapplied_gtids(look: ServerStatus) -> GtidSet:
 
 
 def relay_log_loss_risk(sick: RepairObservation, look: ServerStatus) -> str:
-    """Why a restart could lose what was received, if so: the master must be seen to have it still, just now.
+    """The reason why a restart could lose received events. Only a primary that still has them just now excludes that.
 
-    What its region reported a minute ago is not enough: it may have died since.
+    Its region's report of a minute ago is not enough, because the primary may have died since.
     """
     unapplied = unapplied_gtids(look)
     if not unapplied or (
@@ -129,7 +128,7 @@ def budget_exhausted(repairs: RepairState, now: int) -> str:
 
 
 def record_restart(repairs: RepairState, now: int) -> RepairState:
-    """The memory with a restart at `now`: the next one waits twice as long as the last."""
+    """The state after a restart at `now`. The next one waits twice as long as the last."""
     pause = min(LONGEST, repairs.cooldown_seconds * 2) if repairs.cooldown_seconds else PAUSE
     restarts = tuple(when for when in repairs.restarts if when > now - WINDOW)
     return msgspec.structs.replace(repairs, restarts=(*restarts, now), cooldown_until=now + pause,
@@ -144,7 +143,7 @@ def record_healthy(repairs: RepairState, now: int) -> RepairState:
 
 
 def may_follow(around: FleetDatabases, look: ServerStatus) -> str:
-    """Why the replica must not be pointed at the new master, if so: it has what that one lacks."""
+    """The reason why the replica must not follow the new primary. It has transactions that the new primary lacks."""
     report = around.reports.get(around.master.region)
     if report is None or around.at - report.at > FRESH:
         return f"{around.master.region} has not reported what it has"

@@ -1,4 +1,5 @@
-"""One decision a minute: who is under the parent, where the other checks go, what people must know. Pure."""
+"""One decision a minute about the children of the calculated check, the targets of the other checks, and the alerts.
+Pure."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -33,7 +34,7 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 def reconcile(seen: RotationObservation, now: int, id: str) -> Plan:
-    """The plan of the turn called `id`: remember first, then the parent, then the moves."""
+    """The plan of the run `id`. It writes the state first, then changes the calculated check, then moves the others."""
     if seen.memory.minute >= now // 60:
         return Plan(notes=("this minute's decision has been taken",))
     decision = decide(seen, now // 60, id) if sampling.eligible(seen.hosts) else _nothing(seen, now // 60, id)
@@ -44,7 +45,7 @@ def reconcile(seen: RotationObservation, now: int, id: str) -> Plan:
 
 
 def _publish(parent: CalculatedCheck | None, seen: RotationObservation) -> Iterator[Action]:
-    """The last act, so that nothing waits for it: the other regions learn which check to attach."""
+    """The last action, so that nothing waits for it. The other regions learn which check to attach."""
     if parent and parent.confirmed and seen.published is not None and seen.published != parent.id:
         facts = {"id": parent.id, "was": seen.published}
         yield Action("publish", seen.region, f"routing is to attach {parent.id}, the region's verdict", facts)
@@ -54,7 +55,7 @@ def _publish(parent: CalculatedCheck | None, seen: RotationObservation) -> Itera
 
 
 def decide(seen: RotationObservation, minute: int, id: str = "") -> Decision:
-    """What is to be done, as values."""
+    """The decision, as values."""
     memory, settings, hosts, at = state.observed(seen), seen.settings, seen.hosts, seen.at
     spent = state.requests_last_hour(memory, minute) + seen.calls
     parent = membership.change(memory, settings, hosts, at) if spent < REQUESTS_PER_HOUR_MAX else None
@@ -69,7 +70,7 @@ def decide(seen: RotationObservation, minute: int, id: str = "") -> Decision:
 
 
 def _nothing(seen: RotationObservation, minute: int, id: str) -> Decision:
-    """Without hosts nothing is touched: either the region is empty, or what is seen of it is wrong."""
+    """Without hosts nothing is touched, because either the region is empty, or the observation of it is wrong."""
     told = ("NoHosts", seen.region, "no target group has a host with a public address that is not draining: the checks "
             "are left as they are; look at the target groups")
     memory = state.observed(seen)
@@ -166,7 +167,7 @@ def _found(memory: RotationState, seen: RotationObservation) -> Iterator[tuple[s
 
 
 def status(seen: RotationObservation, now: int) -> Plan:
-    """The report: who judges the region, who looks where, and the budget."""
+    """The report, with the fixed checks, the targets of the others, and the budget."""
     memory, settings = seen.memory, seen.settings
     anchored = memory.parent.children if memory.parent else ()
     checks = [{"check": check.number, "id": check.id, "as": "anchor" if check.number in anchored else "rover",

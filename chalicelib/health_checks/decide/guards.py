@@ -1,7 +1,7 @@
-"""The rules that keep the region's verdict true while checks change their targets. Pure; each has a test without it.
+"""The rules that keep the region's result true while checks change their targets. Pure. Each has a test without it.
 
-What Route 53 does to a check's status right after its target changes is not documented, so until a check has settled
-its status is taken to be whatever would do most harm: in the parent it might break the verdict, or mask an outage.
+AWS does not document the status of a check right after a change of its target. So an unsettled check counts as having
+the most harmful status. In the calculated check it might break the region's status, or mask an outage.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -28,13 +28,13 @@ def target_unchanged(check: Check, hosts: Hosts) -> bool:
 
 
 def target_in_service(check: Check, hosts: Hosts) -> bool:
-    """Whether the check's host is there and not draining: only such a one may be an anchor."""
+    """Whether the check's host exists and is not draining. Only such a check may be fixed."""
     return target_unchanged(check, hosts) and hosts[check.host].state != "draining"
 
 
 def duplicates_target(check: Check, checks: Collection[Check], parent: CalculatedCheck | None) -> bool:
-    """Whether an anchor, or a check that came before, is with the same host: then this one finds out nothing that the
-    other does not. It need not stay for its slot, and cannot become an anchor."""
+    """Whether a fixed check, or an earlier check, is on the same host. Then this one finds nothing that the other does
+    not. It need not stay for its slot, and cannot become an fixed check."""
     anchors = parent.children if parent else ()
     others = [other for other in checks if other.number != check.number and other.confirmed
               and (other.host, other.address) == (check.host, check.address)]
@@ -53,13 +53,13 @@ def counts_as_healthy(check: Check, settings: HealthChecks, hosts: Hosts, at: fl
 
 
 def may_join(check: Check, settings: HealthChecks, hosts: Hosts, at: float) -> bool:
-    """Whether a check outside the parent may become an anchor."""
+    """Whether a check outside the parent may become an fixed check."""
     return (settled(check, settings, at) and fresh(check, at) and target_in_service(check, hosts)
             and hosts[check.host].state != "unhealthy")
 
 
 def distinct(checks: Collection[Check]) -> bool:
-    """Whether no host would count twice: its loss would be two losses."""
+    """Whether no host would count twice, because its loss would be two losses."""
     return len({check.host for check in checks}) == len(checks)
 
 
@@ -77,7 +77,7 @@ def possible_memberships(parent: CalculatedCheck | None, at: float) -> Iterator[
 
 
 def meets_threshold(checks: Collection[Check], threshold: int, settings: HealthChecks, hosts: Hosts, at: float) -> bool:
-    """Whether the checks hold the verdict by those alone that are surely healthy."""
+    """Whether the checks hold the result by those alone that are surely healthy."""
     return sum(counts_as_healthy(check, settings, hosts, at) for check in checks) >= threshold
 
 
@@ -87,17 +87,17 @@ def cannot_mask_outage(unsettled: int, threshold: int) -> bool:
 
 
 def keeps_loss_tolerance(anchors: int, threshold: int, settings: HealthChecks) -> bool:
-    """Whether as many of so many anchors may be lost at once as of all of them."""
+    """Whether as many of so many fixed checks may be lost at once as of all of them."""
     return anchors - threshold >= settings.anchors - settings.threshold
 
 
 def may_retarget(
     number: int, parent: CalculatedCheck | None, checks: Checks, settings: HealthChecks, hosts: Hosts, at: float
 ) -> bool:
-    """Whether check `number` may get another target now: never an anchor.
+    """Whether check `number` may get another target now. A fixed check never may.
 
-    One that has just ceased to be an anchor may still count. It waits, unless the others hold the verdict without it
-    and it could not hold the verdict for them.
+    One that has just ceased to be an fixed check may still count. It waits, unless the others hold the result without
+    it and it could not hold the result for them.
     """
     if parent and number in parent.children:
         return False
@@ -121,8 +121,8 @@ def preserves_status(
     hosts: Hosts,
     at: float,
 ) -> bool:
-    """Whether a change of the parent leaves the verdict as it is: healthy under the old list and the new one, or the
-    threshold stays and nobody leaves who surely counts."""
+    """Whether a change of the calculated check keeps its status. It is healthy under the old list and the new one, or
+    the threshold stays and no child leaves that surely counts."""
     new = [checks[number] for number in children]
     old = [checks[number] for number in parent.children]
     if not new or not distinct([check for check in new if target_in_service(check, hosts)]):

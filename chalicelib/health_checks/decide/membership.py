@@ -1,4 +1,5 @@
-"""Who stands under the parent: pure. Settled checks come in for anchors that leave or died, all in one update."""
+"""The children of the calculated check. Pure. Settled checks come in for fixed checks that leave or died, all in one
+update."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +14,7 @@ _PATIENCE_SECONDS = 900
 def change(
     memory: RotationState, settings: HealthChecks, hosts: Mapping[str, Host], at: float
 ) -> CalculatedCheck | None:
-    """The parent as it is to become, not yet sure; `None` if it is well as it is, or cannot be bettered now."""
+    """The parent as it is to become, not yet sure. `None` if it is well as it is, or cannot be bettered now."""
     if memory.parent is None:
         return _first(memory, settings, hosts, at)
     parent = memory.parent
@@ -69,7 +70,7 @@ def _children(
 def _candidates(
     checks: Sequence[Check], anchors: Sequence[Check], settings: HealthChecks, hosts: Mapping[str, Host], at: float
 ) -> list[Check]:
-    """Those that may become anchors beside `anchors`, one for each host, the longest settled first."""
+    """Those that may become fixed checks beside `anchors`, one for each host, the longest settled first."""
     found: list[Check] = []
     for check in sorted(checks, key=lambda check: check.since):
         if guards.may_join(check, settings, hosts, at) and guards.distinct([*anchors, *found, check]):
@@ -78,5 +79,5 @@ def _candidates(
 
 
 def _outside(anchors: Sequence[Check], hosts: Mapping[str, Host]) -> bool:
-    """Whether there is a host from which another anchor could still come."""
+    """Whether there is a host from which another fixed check could still come."""
     return bool(set(sampling.eligible(hosts)) - {check.host for check in anchors})

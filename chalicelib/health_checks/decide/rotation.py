@@ -1,4 +1,4 @@
-"""Where the checks outside the parent go next: pure. Each host in its turn, the longest unprobed first."""
+"""The next targets of the rotating checks. Pure. Each host in its turn, the longest unprobed first."""
 
 from collections.abc import Iterator, Mapping
 
@@ -13,7 +13,7 @@ _GONE, _DRAINS, _DOUBLE, _ALONE = range(4)
 
 
 class Move(msgspec.Struct, frozen=True):
-    """A check, the host that it is to probe next, and why; `routine` is a rover's usual walk."""
+    """A check, the host that it is to probe next, and why. `routine` is a rotating check's usual walk."""
 
     check: Check
     host: Host
@@ -22,7 +22,7 @@ class Move(msgspec.Struct, frozen=True):
 
 
 def queue(memory: RotationState, settings: HealthChecks, hosts: Mapping[str, Host], at: float) -> dict[str, float]:
-    """When there was last a verdict about each host that is to be probed; for one that had none, when it came."""
+    """When there was last a result about each host that is to be probed. For one that had none, when it came."""
     stamps = {id: memory.last_result_at.get(id, at) for id in sampling.eligible(hosts)}
     for check in memory.checks:
         if check.host in stamps and is_reportable(check, settings, at):
@@ -34,7 +34,7 @@ def moves(
     memory: RotationState, stamps: Mapping[str, float], settings: HealthChecks, hosts: Mapping[str, Host], at: float,
     minute: int,
 ) -> Iterator[Move]:
-    """All that is to be re-pointed now, the idle first: no host is left for one that an idle check could have taken.
+    """All moves of this run, the idle checks first. No host loses a check that an idle one could have replaced.
 
     `memory` has the parent as it is about to be.
     """
@@ -51,12 +51,13 @@ def moves(
 
 
 def _any(check: Check, stamps: Mapping[str, float], hosts: Mapping[str, Host]) -> str:
-    """With nowhere to go a check stays, unless its host is gone: a stranger may get the address."""
+    """A check without a new target stays, unless its host is gone, because a stranger may get the address."""
     return "" if guards.target_unchanged(check, hosts) else min(stamps, default="")
 
 
 def _use(check: Check, memory: RotationState, hosts: Mapping[str, Host]) -> int:
-    """How much is lost when the check leaves: nothing, if its host is gone, drains or has another check; or a host."""
+    """The loss when the check leaves. It is nothing if its host is gone, drains or has another check, and otherwise one
+    host."""
     if not guards.target_unchanged(check, hosts):
         return _GONE
     if not guards.target_in_service(check, hosts):

@@ -1,4 +1,4 @@
-"""What a turn looks at in Route 53, within its budget. Pure: `observe` reads what is named here."""
+"""The reads of a run from Route 53, within its budget. It is pure, and `observe` carries out its reads."""
 
 from collections.abc import Mapping
 
@@ -23,17 +23,17 @@ _KEPT_FOR_ANCHORS = 40
 
 
 def eligible(hosts: Mapping[str, Host]) -> list[str]:
-    """The hosts that are to be probed: all but those that drain."""
+    """The hosts to probe, which are all but those that drain."""
     return [id for id, host in hosts.items() if host.state != "draining"]
 
 
 def threshold(settings: HealthChecks, hosts: Mapping[str, Host]) -> int:
-    """How many anchors must be healthy: fewer where there are fewer hosts than anchors."""
+    """The required number of healthy fixed checks. It is smaller if there are fewer hosts than fixed checks."""
     return max(1, settings.threshold - max(0, settings.anchors - len(eligible(hosts))))
 
 
 def missing_members(memory: RotationState, settings: HealthChecks, hosts: Mapping[str, Host]) -> int:
-    """How many anchors are to be replaced or added."""
+    """How many fixed checks are to be replaced or added."""
     if memory.parent is None:
         return settings.anchors
     checks = {check.number: check for check in memory.checks}
@@ -43,18 +43,19 @@ def missing_members(memory: RotationState, settings: HealthChecks, hosts: Mappin
 
 
 def due(check: Check, settings: HealthChecks, at: float, minute: int) -> bool:
-    """Whether a rover has been with its host for a whole slot, and long enough for a verdict."""
+    """Whether a rotating check has been with its host for a whole slot, and long enough for a result."""
     return minute - check.minute >= dwell_minutes(settings) and is_reportable(check, settings, at)
 
 
 def _lately(check: Check, settings: HealthChecks, at: float) -> bool:
-    """Whether the check has been read within a slot: one that has nowhere to go is not read more often than one that
-    walks, or the hour's budget would run out and the anchors go unread for minutes."""
+    """Whether the check has been read within a dwell time. A check without a target is not read more often than a
+    moving one. Otherwise the hour's budget would run out, and nobody would read the fixed checks for minutes."""
     return at < check.read + dwell_minutes(settings) * 60 - TOLERANCE_SECONDS
 
 
 def observe_at(memory: RotationState, settings: HealthChecks, hosts: Mapping[str, Host], at: float) -> float:
-    """When to look: at once, or in some seconds if then a wanted check will have settled or the parent be free."""
+    """The time to look, at once or in some seconds if a wanted check will have settled by then or the calculated check
+    be free."""
     soon = [memory.parent.changed + PROPAGATION_SECONDS] if memory.parent else []
     if missing_members(memory, settings, hosts):
         anchors = memory.parent.children if memory.parent else ()
@@ -63,7 +64,7 @@ def observe_at(memory: RotationState, settings: HealthChecks, hosts: Mapping[str
 
 
 def unconfirmed(memory: RotationState) -> list[int]:
-    """The checks (0: the parent) of which it is not known whether their last change was made."""
+    """The checks (0 is the calculated one) whose last change is unconfirmed."""
     parent = [0] if memory.parent and not memory.parent.confirmed else []
     return parent + [check.number for check in memory.checks if not check.confirmed]
 
@@ -87,9 +88,10 @@ def checks_to_read(
 def _members(
     anchors: list[Check], memory: RotationState, settings: HealthChecks, hosts: Mapping[str, Host]
 ) -> list[int]:
-    """Which anchors to look at: all when the threshold is to change, else the lost ones and those longest not seen.
+    """The fixed checks to read. All if the threshold is to change, else the lost ones and those with the oldest
+    results.
 
-    The lost come on top of the others, or these would be forgotten; but if more are lost than can be borne, nothing is
+    The lost come on top of the others, or these would be forgotten. But if more are lost than can be borne, nothing is
     won by looking at all of them each minute.
     """
     oldest = sorted(anchors, key=lambda check: check.read)

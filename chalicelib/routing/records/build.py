@@ -1,4 +1,4 @@
-"""From the fleet file to what is wanted in Route 53: spec, record sets, checks."""
+"""From the fleet file to the wanted state of Route 53, as spec, record sets and checks."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from chalicelib.routing.records.spec import Compiled, RegionTarget, Spec
 
 
 class RoutingError(ValueError):
-    """The fleet cannot be routed as it is declared; the text says what to change."""
+    """The fleet cannot be routed as it is declared. The text says what to change."""
 
 
 class Wanted(NamedTuple):
@@ -21,7 +21,7 @@ class Wanted(NamedTuple):
 
 
 def wanted(fleet: Fleet, stage: str = "") -> Wanted:
-    """What `fleet` wants; `RoutingError` if it declares no routing, or one that cannot be had."""
+    """What `fleet` wants. `RoutingError` if it declares no routing, or one that cannot be had."""
     if fleet.routing is None:
         raise RoutingError("fleet.toml has no table [routing]; docs/routing.md tells how to write one")
     try:

@@ -1,8 +1,8 @@
-"""Second choices that nobody is swamped by: a dead region's users are shared out within what the others can take.
+"""Second choices that overload nobody. The others share a dead region's users within their capacity.
 
-For the loss of each single region, its users go to the next region of their order as far as that has room. Where many
+For the loss of each single region, its users go to the next region of their order as far as that has room. If many
 orders want the same room, each gets the same part of it, and the rest goes on to the region after. Two or more dead
-regions at once are not planned for: their users go on to the next region alive, whatever it declared.
+regions at once are not planned for. Their users go on to the next living region, whatever its capacity.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,11 +17,11 @@ _NOTHING = 1e-9
 
 
 class CapacityError(ValueError):
-    """The regions cannot take on what a single loss would hand them; the text says how much is missing."""
+    """The regions cannot take on what a single loss would hand them. The text says how much is missing."""
 
 
 class Loss(NamedTuple):
-    """What the loss of a region hands to the others, in the unit of demand."""
+    """The load that the loss of a region gives to the others, in the unit of demand."""
 
     region: str
     users: float
@@ -37,14 +37,15 @@ def loads(orders: Mapping[str, Order], demand: Mapping[str, float]) -> dict[Orde
 
 
 def urban_population_shares() -> dict[str, float]:
-    """The default demand: each place's part of the world's townspeople; capacities are then shares of everybody."""
+    """The default demand, each place's share of the world's urban population. Capacities are then shares of all users.
+    """
     total = sum(place.people for place in places().values())
     return {name: place.people / total for name, place in places().items() if place.people}
 
 
 def weighted_failovers(orders: Mapping[str, Order], demand: Mapping[str, float], capacity: Mapping[str, float]
             ) -> dict[Order, WeightedFailover]:
-    """The weights of those orders whose second region alone could not take their users; `CapacityError` if none can."""
+    """The weights of those orders whose second region alone could not take their users. `CapacityError` if none can."""
     asked = loads(orders, demand)
     own = {region: sum(users for order, users in asked.items() if order[0] == region) for region in capacity}
     _whole(own, capacity)
@@ -60,7 +61,7 @@ def weighted_failovers(orders: Mapping[str, Order], demand: Mapping[str, float],
 def losses(
     orders: Mapping[str, Order], demand: Mapping[str, float], spread: Mapping[Order, WeightedFailover]
 ) -> list[Loss]:
-    """What each single loss hands to whom, with these weights."""
+    """The load that each single loss gives to each region, with these weights."""
     asked = loads(orders, demand)
     found = []
     for lost in sorted({order[0] for order in asked}):
@@ -74,7 +75,7 @@ def losses(
 
 
 def shares(order: Order, spread: Mapping[Order, WeightedFailover]) -> dict[str, float]:
-    """Who gets which part of an order's users when its first region is dead."""
+    """The share of each region in an order's users when its first region is dead."""
     if order not in spread:
         return {order[1]: 1.0}
     total = sum(weight for _, weight in spread[order].weights)
@@ -89,7 +90,7 @@ def _whole(own: Mapping[str, float], capacity: Mapping[str, float]) -> None:
 
 
 def _spread(lost: str, groups: Mapping[Order, float], room: dict[str, float]) -> dict[Order, WeightedFailover]:
-    """Weights for the orders of one lost region. What rounding may move is kept back from every region's room."""
+    """Weights for the orders of one lost region. Every region keeps back the room that rounding may move."""
     total = sum(groups.values())
     plain: dict[str, float] = {}
     for order, users in groups.items():
@@ -125,7 +126,7 @@ def _fill(groups: Mapping[Order, float], room: dict[str, float]) -> dict[Order, 
 
 
 def _weights(part: Mapping[str, float], users: float) -> WeightedFailover:
-    """Shares as whole weights that add up to 255: rounded down, then one more for those that lost most."""
+    """Shares as whole weights that add up to 255, rounded down, then one more for those that lost most."""
     exact = {region: WHOLE * users_there / users for region, users_there in part.items()}
     weights = {region: int(value) for region, value in exact.items()}
     by_loss: Sequence[str] = sorted(exact, key=lambda region: (weights[region] - exact[region], region))

@@ -1,10 +1,10 @@
 """The health checks that routing needs, in the shape of boto3's `HealthCheckConfig`, keyed by symbolic name.
 
-For each region three: `alive-R` asks its entrance; `open-R` is the inverted check of an S3 object in another region,
-so it fails while that object is there; `serving-R`, which the records carry, needs both.
+Each region has three. `alive-R` asks its endpoint. `open-R` is the inverted check of an S3 object in another region, so
+it fails while that object exists. `serving-R`, which the records carry, needs both.
 
-With [health_checks] `alive-R` is the parent of the hosts' checks, made and kept by that capability. Route 53 refuses a
-calculated check among the children of another ("Monitoring other health checks"), so there is no `serving-R`: the
+With [health_checks] `alive-R` is the parent of the hosts' checks, made and kept by that capability. Route 53 rejects a
+calculated check among the children of another ("Monitoring other health checks"), so there is no `serving-R`. The
 records themselves need both (see `compiler`).
 """
 
@@ -35,9 +35,9 @@ def compile_checks(fleet: Fleet, routing: Routing) -> Checks:
 
 
 def healthy(checks: Mapping[str, Mapping[str, Any]], name: str, answering: Mapping[str, bool]) -> bool:
-    """The verdict of check `name`, given whether the endpoint of each that asks one answers.
+    """The result of check `name`, given whether the endpoint of each that asks one answers.
 
-    A check that is not among `checks` is somebody else's: what it says is in `answering`.
+    A check that is not among `checks` belongs to somebody else. `answering` has its status.
     """
     check = checks.get(name, {"Type": "made elsewhere"})
     if check["Type"] == "CALCULATED":

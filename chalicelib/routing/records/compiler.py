@@ -1,16 +1,16 @@
 """Turns orders of regions into Route 53 record sets that answer every place with its nearest living region.
 
-Three kinds of groups, each of one name and type:
+There are three kinds of groups, each of one name and type.
 
 - at the hostname, and at `<continent>._place.<hostname>` where one group would get too large, geolocation records
-  that lead each place to its order; a place without one has the order of the larger place around it;
+  that lead each place to its order. A place without one has the order of the larger place around it.
 - at `<regions>._order.<hostname>` a pair of failover records: the first part of the list, then the rest;
 - at `<regions>._spread.<hostname>` weighted records that share out a dead region's users;
 - at `<region>._region.<hostname>`, where the region's life is itself a calculated check, one record that carries it:
   the record that leads there carries the other check, the one of its mark, so both must be healthy.
 
-Geolocation records do not look at health: even with all regions dead they lead on to the place's own order, whose
-pairs then answer with their first: Route 53 treats a group of which nothing is healthy as if all were.
+Geolocation records ignore health. Even with all regions dead they point to the place's own order, whose pairs then
+answer with their first. Route 53 treats a group without a healthy record as if all were healthy.
 """
 
 import hashlib
@@ -43,7 +43,8 @@ def owner_record(spec: Spec) -> Record:
 
 
 def serving(region: str) -> str:
-    """The symbolic name of the check that says whether a region takes users: alive, and not evacuated."""
+    """The symbolic name of the check that says whether a region takes users, which is if it lives and is not evacuated.
+    """
     return f"serving-{region}"
 
 
@@ -68,7 +69,7 @@ class _Groups:
         self.nested = nested(spec.orders)
 
     def records(self) -> list[Record]:
-        """Lists before spreads before places: nothing leads to what comes later."""
+        """Lists come before weighted failovers, and these before places, so that nothing points to a later one."""
         plain = sorted(self.splits, key=lambda order: (len(order), order))
         found = [record for region in sorted(self.spec.evacuable) if self.spec.uses_host_checks
                  for record in self._judged(region)]
@@ -122,7 +123,7 @@ class _Groups:
         return {"Name": name, "Type": self.kind, "SetIdentifier": place.name, "GeoLocation": place.geolocation, **leads}
 
     def _order(self, order: Order) -> Record:
-        """Where a place leads: to its order, whose health does not matter."""
+        """The target of a place. It is its order, whose health does not matter."""
         return self._alias(self._name(order)) if len(order) > 1 else self._values(order[0], healthy=False)
 
     def _list(self, order: Order) -> Record:
@@ -155,12 +156,12 @@ class _Groups:
 
 
 def differs(orders: Mapping[str, Order], place: Location) -> bool:
-    """Whether `place` needs a record of its own: the larger place around it has another order."""
+    """Whether `place` needs a record of its own, because the larger place around it has another order."""
     return bool(place.within) and orders[place.name] != orders[place.within]
 
 
 def nested(orders: Mapping[str, Order]) -> frozenset[str]:
-    """The continents whose countries get a group of their own: the fullest, until the hostname's group fits.
+    """The continents whose countries get a group of their own, the fullest first, until the hostname's group fits.
 
     Even North America with the states has fewer than a hundred places, so a continent's group always fits.
     """
@@ -186,19 +187,19 @@ def _counts(orders: Mapping[str, Order]) -> Counter[str]:
 
 
 def _lists(spec: Spec) -> list[Order]:
-    """All lists that something leads to; an order that is spread leads to one list for each of its weights."""
+    """All lists that something leads to. An order that is spread leads to one list for each of its weights."""
     plain = [order for order in set(spec.orders.values()) if order not in spec.spreads]
     tails = [_next(order, region) for order, spread in spec.spreads.items() for region, _ in spread.weights]
     return [*plain, *tails]
 
 
 def _next(order: Order, region: str) -> Order:
-    """Who serves the users of an order when its first is dead and `region` has taken them on."""
+    """The region that serves the users of an order when its first is dead and `region` has taken them on."""
     return (region, *(other for other in order[1:] if other != region))
 
 
 def _short(text: str) -> str:
-    """A long list by its hash: a DNS name holds 255 characters."""
+    """A long list by its hash, because a DNS name holds 255 characters."""
     return text if len(text) <= _LONGEST_LIST else f"order-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
 

@@ -1,7 +1,7 @@
-"""What differs between the record sets that are wanted and those that are there, and in which order to change them.
+"""The differences between the wanted and the existing record sets, and the order of the changes.
 
 A group (one name and type) is changed as a whole, in one request, which Route 53 carries out entirely or not at all.
-New and changed groups come first, each after those that it leads to; groups that are no longer wanted go last, each
+New and changed groups come first, each after those that it leads to. Groups that are no longer wanted go last, each
 before those that it leads to. So after every request each name that had an answer has one, and a run that was cut off
 is carried on by looking again.
 """
@@ -25,7 +25,7 @@ _LABELS = ("_place", "_order", "_spread", "_region")
 
 
 def normal(record: Mapping[str, Any]) -> Record:
-    """`record` in the one form in which equal records are equal: Route 53 gives names back in its own way."""
+    """`record` in the one form in which equal records are equal, because Route 53 gives names back in its own way."""
     plain = {key: value for key, value in record.items() if value not in (None, [], ())}
     plain["Name"] = _name(record["Name"])
     if "AliasTarget" in plain:
@@ -53,7 +53,8 @@ def owned(records: Iterable[Mapping[str, Any]], owner: str) -> set[str]:
 
 
 def is_ours(key: Key, hostnames: Iterable[str]) -> bool:
-    """Whether a group is Lamplighter's, given its hostnames: those names themselves, and what hangs on them."""
+    """Whether a group is Lamplighter's, given its hostnames. It owns those names themselves, and the names below them.
+    """
     name, kind = key
     for hostname in hostnames:
         if kind in ("A", "AAAA") and (name == f"{hostname}." or name.endswith(tuple(
@@ -72,7 +73,7 @@ def changes(wanted: Mapping[Key, Group], there: Mapping[Key, Group]) -> list[lis
 
 
 def batches(several: Iterable[Sequence[Change]]) -> Iterator[list[Change]]:
-    """Requests within Route 53's limits; no group is divided."""
+    """Requests within Route 53's limits. No group is divided."""
     batch: list[Change] = []
     for group in several:
         if batch and not _fits([*batch, *group]):
@@ -84,7 +85,7 @@ def batches(several: Iterable[Sequence[Change]]) -> Iterator[list[Change]]:
 
 
 def size(batch: Iterable[Change]) -> tuple[int, int]:
-    """What Route 53 counts of a request: elements, and characters of values."""
+    """The size of a request as Route 53 counts it, in elements and characters of values."""
     elements = characters = 0
     for change in batch:
         times = 2 if change["Action"] == "UPSERT" else 1
@@ -112,7 +113,7 @@ def _change(action: str, record: Record) -> Change:
 
 
 def _leaving(item: tuple[Key, Group]) -> tuple[int, int, int, Key]:
-    """Hostnames, places, longer lists before shorter ones, a list before its spread, regions; the owner last."""
+    """Hostnames, places, longer lists before shorter ones, a list before its spread, regions. The owner last."""
     (name, kind), _ = item
     if kind == "TXT":
         return (4, 0, 0, (name, kind))

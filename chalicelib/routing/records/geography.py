@@ -1,6 +1,6 @@
-"""Where AWS regions and Route 53's locations lie on the globe, and which region is nearest to which location.
+"""Points of AWS regions and Route 53's locations on the globe, and the nearest region of each location.
 
-The tables beside this module are data; docs/routing.md tells how they were made:
+The tables beside this module are data. docs/routing.md tells how they were made:
 
 - regions.csv: AWS regions, each at the city that AWS names it after (botocore's endpoints); towns from GeoNames.
 - places.csv: the locations that Route 53 knows: its seven continents and the 246 countries of each ("Values for
@@ -30,7 +30,7 @@ DEFAULT = "default"
 
 
 class Point(msgspec.Struct, frozen=True):
-    """Degrees: north and east count up."""
+    """Degrees. North and east count up."""
 
     latitude: float
     longitude: float
@@ -44,10 +44,12 @@ class Point(msgspec.Struct, frozen=True):
 
 
 class Location(msgspec.Struct, frozen=True):
-    """One of Route 53's locations. `name` is how fleet.toml and the commands write it: `EU`, `SE`, `US-CA`, `default`.
+    """One of Route 53's locations. `name` has the form of fleet.toml and the commands, such as `EU`, `SE`, `US-CA` or
+    `default`.
 
-    Namibia and North America are both `NA`, and so are some others: a continent is written `continent:NA` where the
-    code alone would mean a country. `within` is the name of the next larger location; `people` counts townspeople.
+    Namibia and North America are both `NA`, and there are more such pairs. A continent has the form `continent:NA` if
+    the code alone would mean a country. `within` is the name of the next larger location. `people` counts urban
+    population.
     """
 
     name: str
@@ -80,7 +82,7 @@ def regions() -> Mapping[str, Point]:
 
 @cache
 def places() -> Mapping[str, Location]:
-    """All locations by name, larger ones before those within them; the first is `default`."""
+    """All locations by name, larger ones before those within them. The first is `default`."""
     everywhere = Location(DEFAULT, "default", "*", "", None, "everywhere else")
     rows = _rows("places.csv")
     countries = {row["code"] for row in rows if row["kind"] == "country"}
@@ -94,7 +96,7 @@ def continent(code: str) -> str:
 
 
 def hint(name: str) -> str:
-    """What a name that is no place may have been meant for."""
+    """The likely meaning of a name that is no place."""
     close = difflib.get_close_matches(name.upper(), places(), 1, 0.5)
     named = [place.name for place in places().values() if place.title.lower() == name.lower()]
     return f"did you mean {(named or close)[0]}?" if named or close else "write it as in SE, US-CA, EU, default"
@@ -107,7 +109,7 @@ def around(place: Location) -> tuple[Location, ...]:
 
 
 def nearest(point: Point, among: Sequence[str]) -> Order:
-    """The regions `among`, nearest first; of two at the same distance the one named first."""
+    """The regions `among`, nearest first. Of two at the same distance the one named first."""
     return tuple(sorted(among, key=lambda region: point.km(regions()[region])))
 
 

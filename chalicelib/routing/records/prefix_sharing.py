@@ -1,7 +1,7 @@
 """Ordered lists of regions as pairs of shorter lists, split so that equal parts are shared.
 
-A pair of failover records puts one list before another: `(a b)` before `(c d)` is the list `a b c d`. A list that
-many orders need is made once. Each list of two or more regions costs one pair, that is two record sets.
+A pair of failover records puts one list before another. `(a b)` before `(c d)` is the list `a b c d`. A list that many
+orders need is made once. Each list of two or more regions costs one pair, that is two record sets.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -87,7 +87,7 @@ def _below(order: Order, splits: Splits) -> dict[Order, int]:
 
 
 def _places(length: int, top: bool) -> Sequence[int]:
-    """Where a list may be split so that it needs no more levels than it has to; a whole order may use them all."""
+    """The places where a list may split without more levels than necessary. A whole order may use them all."""
     allowed = max(LEVELS, _least(length)) if top else _least(length)
     middle = (length + 1) // 2
     found = [at for at in range(1, length) if max(_least(at), _least(length - at)) < allowed]

@@ -1,8 +1,8 @@
-"""Who is answered, by Route 53's documented rules, as far as the compiler's records make use of them.
+"""The answers to users by Route 53's documented rules, as far as the compiler's records use them.
 
-Of a group the location's smallest area, the primary before the secondary, or a draw by weight; the first that is
-healthy; if none is, as if all were. An alias that evaluates its target's health is healthy if its target has anything
-healthy. Written apart from the sandbox's twin of Route 53; tests hold the two to the same answers.
+Of a group the location's smallest area, the primary before the secondary, or a draw by weight. The first that is
+healthy. If none is, as if all were. An alias that evaluates its target's health is healthy if its target has anything
+healthy. Written apart from the sandbox's twin of Route 53. Tests hold the two to the same answers.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,7 +19,8 @@ Key = tuple[str, str]
 
 
 class Path(msgspec.Struct, frozen=True):
-    """One way to an answer: its share of the queries, the record sets on the way (name, set identifier), the values."""
+    """One path to an answer, with its share of the queries, the record sets on the way (name, set identifier), and the
+    values."""
 
     share: Fraction
     hops: tuple[tuple[str, str], ...]
@@ -32,7 +33,7 @@ class Path(msgspec.Struct, frozen=True):
 
 
 class Index:
-    """Record sets by group; of geolocation groups also by place."""
+    """Record sets by group. Of geolocation groups also by place."""
 
     def __init__(self, records: Iterable[Record]) -> None:
         self.groups: dict[Key, list[Record]] = {}
@@ -42,7 +43,7 @@ class Index:
 
 
 class Zone:
-    """Record sets while these checks are `healthy`. What does not depend on the place is worked out once."""
+    """Record sets while these checks are `healthy`. The parts that do not depend on the place are computed once."""
 
     def __init__(self, index: Index, healthy: Healthy) -> None:
         self._groups, self._places = index.groups, index.places
@@ -50,7 +51,7 @@ class Zone:
         self._known: dict[Key, tuple[Path, ...]] = {}
 
     def answers(self, name: str, kind: str, place: Location) -> tuple[Path, ...]:
-        """All answers that a query from `place` may get; none if no record covers it."""
+        """All answers that a query from `place` may get. None if no record covers it."""
         key = (name, kind)
         if key in self._places:
             # The compiler's geolocation records are never unhealthy.

@@ -1,4 +1,4 @@
-"""What routing is to bring about, apart from how: the compiler's input and its output."""
+"""The wanted routing, apart from its records. It is the compiler's input and its output."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ Record = dict[str, Any]
 
 
 class RegionTarget(msgspec.Struct, frozen=True):
-    """Where a region's users are sent: the alias of its load balancer, or addresses."""
+    """The target of a region's users, the alias of its load balancer or addresses."""
 
     region: str
     load_balancer: str = ""
@@ -20,16 +20,17 @@ class RegionTarget(msgspec.Struct, frozen=True):
 
 
 class WeightedFailover(msgspec.Struct, frozen=True):
-    """Who serves an order's users when its first region is dead: weights (1 to 255, out of 255 together) by region."""
+    """The regions that serve an order's users when its first region is dead, with weights (1 to 255, out of 255
+    together)."""
 
     weights: tuple[tuple[str, int], ...]
 
 
 class Spec(msgspec.Struct, frozen=True):
-    """All that the compiler needs: `orders` by place; `spreads` by order, where a capacity forces users to spread.
+    """The input of the compiler, with `orders` by place, and `spreads` by order if a capacity forces users to spread.
 
-    `judged`: whether a region lives is told by the calculated parent of its hosts' health checks. `marked` are the
-    regions that an S3 object can evacuate.
+    `judged` means that the calculated check of a region's hosts gives its status. `marked` are the regions that an S3
+    object can evacuate.
     """
 
     hostname: str

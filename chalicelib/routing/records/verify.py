@@ -1,9 +1,9 @@
-"""The proof that every place is answered right, whichever regions live: all subsets, all places, no sampling.
+"""The proof of the answer of every place, whichever regions live, for all subsets and all places, without sampling.
 
-What Route 53 answers depends on the regions' state only through the records that carry a check. So the records are
-asked once for each subset of regions that serve. And for each state in which a region is alive or dead, evacuated or
-not, each record that carries one of its checks is worked out, to see that it is healthy exactly if the region should
-serve: together that is every one of 4^n states.
+Route 53's answer depends on the regions' state only through the records with a check. So the records are asked once for
+each subset of regions that serve. It then evaluates each record with a check for each state, in which a region is alive
+or dead, evacuated or not. The record must be healthy exactly if the region should serve. Together that is every one of
+4^n states.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -22,8 +22,9 @@ _SHOWN = 20
 
 
 class Proof(msgspec.Struct, frozen=True):
-    """What was asked and found. `answers` were compared, one for each place and subset of serving regions; they stand
-    for `combinations`, one for each place and state of life and evacuation. `wrong` tells the first few in words."""
+    """The number of questions, and the wrong answers. `answers` were compared, one for each place and subset of serving
+    regions. They stand for `combinations`, one for each place and state of life and evacuation. `wrong` tells the first
+    few in words."""
 
     regions: int
     places: int
@@ -67,8 +68,8 @@ def _states(spec: Spec, compiled: Compiled, checks: checking.Checks) -> tuple[in
     """How many states of life and evacuation there are, and what is wrong with the records in any of them.
 
     Each region's records are worked out for every state of its own two endpoints, with all others serving and with all
-    others dead and evacuated. A record is healthy by checks that are all needed, so it depends on others in no other
-    case, and every combination of the regions' states is covered without being written out.
+    others dead and evacuated. All checks of a record must be healthy, so it depends on others in no other case. This
+    covers every combination of the regions' states without writing them out.
     """
     wrong, count, index = list(_strange(spec, compiled, checks)), 1, Index(compiled.records)
     for region in spec.targets if not wrong else ():
@@ -100,7 +101,7 @@ def _strange(spec: Spec, compiled: Compiled, checks: checking.Checks) -> Iterato
 
 
 def _region_of(record: Record) -> str:
-    """The region whose users a record lets in; empty if it carries no check, or only half of what is needed."""
+    """The region whose users a record lets in. Empty if it carries no check, or only half of what is needed."""
     if "._region." in record["Name"]:
         return ""
     return str(record.get("HealthCheckId", "")).partition("-")[2]
@@ -113,7 +114,8 @@ def subsets(regions: Sequence[str]) -> Iterator[tuple[str, ...]]:
 
 
 def expected(spec: Spec, place: Location, living: tuple[str, ...]) -> Mapping[str, Fraction]:
-    """Who must serve `place`: its nearest living region; with none alive its nearest; after a spread, its weights.
+    """The expected server of `place`. That is its nearest living region, or with none alive its nearest. After a
+    weighted failover the weights decide.
 
     Said from the orders alone, so that it knows nothing of how the records are made.
     """
@@ -137,7 +139,7 @@ def _shares(spec: Spec, paths: tuple[Path, ...]) -> Mapping[str, Fraction]:
 
 
 def region_of(spec: Spec, path: Path) -> str:
-    """Whose address that is."""
+    """The region of an address."""
     for region, target in spec.targets.items():
         if path.values[0] in (target.load_balancer, *target.addresses):
             return region

@@ -1,4 +1,4 @@
-"""What to do about jobs that are due: pure decisions of the tick, the sweep and the worker.
+"""Pure decisions of the tick, the reconcile and the worker about due jobs.
 
 Times are UTC minutes since the epoch where they are called minute, epoch seconds otherwise.
 """
@@ -24,7 +24,7 @@ _UNKNOWN_TRIES = 5
 
 
 def tick(seen: TickObservation, now: int) -> Plan:
-    """Home starts what is due and sends itself a reminder; a standby only sends itself a reminder, for later."""
+    """Home starts what is due and sends itself a reminder. A standby only sends itself a reminder, for later."""
     delay = seen.rank * seen.patience or seen.patience // 2
     # Of all acts the reminder is the first: whatever stops the others, somebody looks again.
     remind = Action(
@@ -67,7 +67,7 @@ def sweep(seen: ReconcileObservation, now: int) -> Plan:
 
 
 def work(seen: WorkObservation, now: float) -> Plan:
-    """The one thing to do about an errand: start it, take it over, look after it, set it aside, or leave it alone."""
+    """The one action for a run request. It starts the run, takes it over, polls it, skips it, or leaves it alone."""
     job, run, errand = seen.job, seen.run, seen.errand
     if job is None:
         return _unknown(errand, seen.received)
@@ -242,7 +242,7 @@ def _alerts(seen: ReconcileObservation, slots: Iterable[DueRun], now: int) -> It
 
 
 def _next_look(seen: ReconcileObservation, slots: Iterable[DueRun], now: int) -> int:
-    """Seconds: rarer each turn, but not after the moment at which something can be known."""
+    """Seconds until the next look. They grow each time, but end when a result can be known."""
     moments = [float(now + LOOK_SECONDS * 2**seen.attempt), float(seen.confirm_after)]
     for slot in slots:
         run = seen.runs.get((slot.job.name, slot.slot))
@@ -256,7 +256,7 @@ def _next_look(seen: ReconcileObservation, slots: Iterable[DueRun], now: int) ->
 
 
 def _moment(slot: DueRun) -> int:
-    """When a slot is to start (epoch seconds): its minute, put off by the job's jitter."""
+    """The start of a slot (epoch seconds), which is its minute, delayed by the job's jitter."""
     return slot.minute * 60 + jitter(slot.job, slot.slot)
 
 

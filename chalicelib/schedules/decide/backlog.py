@@ -1,4 +1,4 @@
-"""After a time in which no region started any jobs: which slots are made up for, as each job's `catch_up` says."""
+"""The slots to make up for after a time in which no region started any jobs, by each job's `catch_up`."""
 
 import msgspec
 
@@ -23,9 +23,9 @@ class Backlog(msgspec.Struct, frozen=True):
 
 
 def plan_backlog(timetable: Timetable, book: JobFile, since: int, minute: int, still_open: int = 0) -> Backlog:
-    """What to do at `minute` about the slots from `since` up to, not including, `minute`.
+    """The actions at `minute` for the slots from `since` up to, not including, `minute`.
 
-    Slots of the last `still_open` minutes are not lost yet: it may have been another region's turn to start them.
+    Slots of the last `still_open` minutes are not missed yet, because another region may still start them.
     """
     occasions: list[DueRun] = []
     doubtful: list[DueRun] = []

@@ -9,7 +9,7 @@ SQS_MAX_DELAY = 900
 
 
 def jitter(job: Job, slot: str) -> int:
-    """Seconds by which a run is put off: spread over the job's `jitter=`, always the same for one slot."""
+    """The delay of a run in seconds, within the job's `jitter=`, always the same for one slot."""
     if not job.policy.jitter:
         return 0
     spread = hashlib.sha256(f"{job.name}\0{slot}".encode()).digest()
@@ -17,5 +17,5 @@ def jitter(job: Job, slot: str) -> int:
 
 
 def retry_delay(attempt: int) -> int:
-    """Seconds until the attempt after `attempt` (from 1): 30 s, doubling, at most SQS's 15 minutes."""
+    """Seconds until the attempt after `attempt` (from 1), which are 30 s, doubling, at most SQS's 15 minutes."""
     return int(min(SQS_MAX_DELAY, 30 * 2 ** (attempt - 1)))

@@ -1,4 +1,4 @@
-"""`lamp why JOB TIME`: the one reason why a job ran, or did not run, at a minute. Pure."""
+"""The answer of `lamp why JOB TIME`, the one reason why a job ran, or did not run, at a minute. Pure."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -25,7 +25,8 @@ class Reason(msgspec.Struct, frozen=True):
 
 
 class Known(msgspec.Struct, frozen=True):
-    """What the ledger knows of a job at a minute: its runs around it, and who started that minute, or a gap's end."""
+    """The stored facts of a job at a minute, which are its runs around it, and the region that started that minute or a
+    gap's end."""
 
     runs: Sequence[Run]
     record: MinuteRecord | None
@@ -34,7 +35,7 @@ class Known(msgspec.Struct, frozen=True):
 
 
 def why(job: Job, minute: int, known: Known, now: int) -> Reason:
-    """Why `job` did what it did at UTC minute `minute`; `now` in epoch seconds."""
+    """Why `job` did what it did at UTC minute `minute`. `now` in epoch seconds."""
     verdict = explain(job.expression, job.tz, minute)
     by_hand = next((run for run in known.runs if run.why == "by hand" and run.minute == minute), None)
     if verdict.kind in ("not due", "suppressed"):

@@ -1,4 +1,4 @@
-"""Where a job's command runs: one module for each value of `on=`.
+"""The targets of a job's command, one module for each value of `on=`.
 
 Each has `start`, which runs the command to its end and gives a `Result`, or sets it going elsewhere and gives a
 `Started`. Those of the second sort also have `look`, which tells how a started one is doing, and `stop`.
@@ -18,7 +18,7 @@ OUTPUT_BYTES = 32 * 1024
 
 
 class Result(msgspec.Struct, frozen=True):
-    """How a command ended: `exit` is its status where it has one, `detail` tells in words why it is not done."""
+    """The end of a command. `exit` is its status if it has one, and `detail` says in words why it is not done."""
 
     state: Literal["done", "failed", "timed-out", "replaced"]
     output: str = ""
@@ -33,7 +33,8 @@ class RemoteRun(msgspec.Struct, frozen=True):
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """One attempt of a job for a slot. `token` grows with every attempt of the slot: a fencing token for the command.
+    """One attempt of a job for a slot. `token` grows with every attempt of the slot. It is a fencing token for the
+    command.
 
     `replaced` tells whether a later run wants this one out of its way.
     """
@@ -47,24 +48,24 @@ class Attempt(msgspec.Struct, frozen=True):
 
 
 class Runner(Protocol):
-    """What each module of this folder offers."""
+    """The functions of each module of this folder."""
 
     def start(self, site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
         """Run the command to its end, or set it going elsewhere."""
 
 
 class RemoteRunner(Runner, Protocol):
-    """What a module offers whose commands go on without the worker."""
+    """The functions of a module whose commands go on without the worker."""
 
     def poll(self, site: RegionContext, job: Job, handle: str) -> Result | None:
-        """How a started command ended; `None` while it is under way."""
+        """How a started command ended. `None` while it is under way."""
 
     def stop(self, site: RegionContext, job: Job, handle: str) -> None:
-        """End a started command; one that has ended is left alone."""
+        """End a started command. One that has ended is left alone."""
 
 
 class Runners(msgspec.Struct, frozen=True):
-    """The runner for each value of `on=`; those that are distant stand in both."""
+    """The runner for each value of `on=`. Those that are distant stand in both."""
 
     all: Mapping[str, Runner]
     distant: Mapping[str, RemoteRunner]
@@ -72,7 +73,7 @@ class Runners(msgspec.Struct, frozen=True):
 
 @cache
 def default() -> Runners:
-    """The runners of production; loaded when first asked for, to keep the other Lambdas' cold starts short."""
+    """The runners of production. Loaded when first asked for, to keep the other Lambdas' cold starts short."""
     from chalicelib.schedules.runners import ecs, http, process, queue, ssm
 
     return Runners({"lambda": process, "ecs": ecs, "ssm": ssm, "queue": queue, "http": http},
@@ -80,7 +81,7 @@ def default() -> Runners:
 
 
 def result(exit: int, output: str) -> Result:
-    """What an exit status means."""
+    """The meaning of an exit status."""
     if exit == 0:
         return Result("done", output, exit=0)
     how = f"ended by signal {-exit}" if exit < 0 else f"exit status {exit}"

@@ -1,7 +1,7 @@
-"""`on=ecs`: the command runs in a Fargate task started by RunTask, with the command as override.
+"""For `on=ecs` the command runs in a Fargate task started by RunTask, with the command as override.
 
-The attempt's owner is RunTask's client token, so a repeated call starts no second task. What the task prints is in the
-log group of its task definition.
+The attempt's owner is RunTask's client token, so a repeated call starts no second task. The task's output is in the log
+group of its task definition.
 """
 
 import shlex
@@ -14,7 +14,7 @@ from chalicelib.schedules.runners import Attempt, RemoteRun, Result, result
 
 
 def start(site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
-    """Starts the task; a refusal by ECS is a failed run."""
+    """Starts the task. A refusal by ECS is a failed run."""
     target = site.fleet.schedules.ecs
     if target is None:
         return Result("failed", detail="on=ecs needs a table [schedules.ecs] in fleet.toml; add it")
@@ -29,7 +29,7 @@ def start(site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
 
 
 def poll(site: RegionContext, job: Job, handle: str) -> Result | None:
-    """The task's exit status once it has stopped; a task that ECS no longer knows is a failed run."""
+    """The task's exit status once it has stopped. A task that ECS no longer knows is a failed run."""
     tasks = client.aws_call(site.region, lambda: client.client("ecs", site.region).describe_tasks(
         cluster=_cluster(site), tasks=[handle]))["tasks"]
     if not tasks:
@@ -43,7 +43,7 @@ def poll(site: RegionContext, job: Job, handle: str) -> Result | None:
 
 
 def stop(site: RegionContext, job: Job, handle: str) -> None:
-    """StopTask: SIGTERM, and SIGKILL after the task definition's stop time-out."""
+    """StopTask sends SIGTERM, and SIGKILL after the task definition's stop time-out."""
     client.aws_call(site.region, lambda: client.client("ecs", site.region).stop_task(
         cluster=_cluster(site), task=handle, reason=f"lamplighter: {job.name} timed out or was replaced"))
 

@@ -1,6 +1,6 @@
-"""`on=http`: the job is a POST as Elastic Beanstalk's sqsd makes it for cron.yaml; only status 200 is success.
+"""For `on=http` the job is a POST as Elastic Beanstalk's sqsd sends it for cron.yaml. Only status 200 is success.
 
-The headers are those of "Elastic Beanstalk worker environments" in its developer guide: X-Aws-Sqsd-Taskname,
+"Elastic Beanstalk worker environments" in its developer guide defines the headers X-Aws-Sqsd-Taskname,
 X-Aws-Sqsd-Scheduled-At and X-Aws-Sqsd-Sender-Id. A crontab line's command is the path to post to, its stdin the body.
 """
 
@@ -27,7 +27,7 @@ class _Replaced(Exception):
 
 
 def start(site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
-    """Posts and reads the answer; the whole of it may take the job's time-out."""
+    """Posts and reads the answer. The whole of it may take the job's time-out."""
     job, target = attempt.job, site.fleet.schedules.http
     if target is None:
         return Result("failed", detail="on=http needs [schedules.http] with a base in fleet.toml; add it")
@@ -87,9 +87,9 @@ def _answers(deadline: float, replaced: Callable[[], bool]) -> Any:
 
 
 class _Line(io.RawIOBase):
-    """What comes from `sock`, until `deadline` (TimeoutError) or, once there is an answer, `replaced` (_Replaced).
+    """The bytes from `sock`, until `deadline` (TimeoutError) or, after the first of the answer, `replaced` (_Replaced).
 
-    A time-out of the socket holds for each read alone: a server that sends a byte now and then would never end.
+    A time-out of the socket holds for each read alone, so a server that sends a byte now and then would never end.
     """
 
     def __init__(self, sock: socket.socket, file: io.BufferedReader, deadline: float,
@@ -126,7 +126,7 @@ class _Line(io.RawIOBase):
 
 
 def headers(site: RegionContext, attempt: Attempt) -> dict[str, str]:
-    """What tells the application which job this is."""
+    """The headers that tell the application its job."""
     scheduled = datetime.fromtimestamp(attempt.minute * 60, UTC)
     return {
         "X-Aws-Sqsd-Taskname": attempt.job.name.rpartition("/")[2],

@@ -1,7 +1,8 @@
-"""`on=lambda`: the command runs in the worker Lambda, in a process group of its own that never outlives the run.
+"""For `on=lambda` the command runs in the worker Lambda, in a process group of its own that never outlives the run.
 
-As under cron, a crontab line sees only a few variables: what its file sets, and LAMP_JOB, LAMP_SLOT and LAMP_TOKEN. It
-does not see the Lambda's credentials. A Python job is code of the package and sees all that the Lambda sees.
+As under cron, a crontab line sees only a few variables, which are those of its file, and LAMP_JOB, LAMP_SLOT and
+LAMP_TOKEN. It does not see the Lambda's credentials. A Python job is code of the package and sees all that the Lambda
+sees.
 """
 
 import os
@@ -57,7 +58,7 @@ def _environment(site: RegionContext, attempt: Attempt) -> dict[str, str]:
 
 
 class _Output:
-    """What a command prints: the head is kept, the rest goes to the log as it comes."""
+    """A command's output. The head is kept, and the rest goes to the log as it comes."""
 
     def __init__(self) -> None:
         self.head = bytearray()
@@ -141,7 +142,7 @@ def _drain(selector: selectors.BaseSelector, fd: int, output: _Output) -> bool:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Ends the whole group, politely first; the group lives on as long as any child of the command does."""
+    """Ends the whole group, politely first. The group lives on as long as any child of the command does."""
     for number, patience in ((signal.SIGTERM, _GRACE_SECONDS), (signal.SIGKILL, 1.0)):
         try:
             os.killpg(process.pid, number)

@@ -1,7 +1,7 @@
-"""`on=queue`: the job is a task for `tasks.work`, and done when SQS has taken its message.
+"""For `on=queue` the job is a task for `tasks.work`, and done when SQS has accepted its message.
 
-The command is the message: `{"task": "invoices.render", "args": {}}`. Whatever else it might be was refused when the
-package was made (`no-task` in catalogue.py), since every queue of fleet.toml is served by `tasks.work`.
+The command is the message, such as `{"task": "invoices.render", "args": {}}`. Packaging has rejected every other form
+(`no-task` in catalogue.py), since `tasks.work` serves every queue of fleet.toml.
 """
 
 from chalicelib.aws.client import Message

@@ -1,4 +1,4 @@
-"""`on=ssm`: the command runs by Run Command on one healthy instance that carries the fleet's tag."""
+"""For `on=ssm` the command runs by Run Command on one healthy instance with the fleet's tag."""
 
 import hashlib
 import shlex
@@ -14,7 +14,7 @@ _UNDER_WAY = frozenset({"Pending", "InProgress", "Delayed", "Cancelling"})
 
 
 def start(site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
-    """Sends the command to one instance; without a healthy one the run has failed."""
+    """Sends the command to one instance. Without a healthy one the run has failed."""
     target = site.fleet.schedules.ssm
     if target is None:
         return Result("failed", detail="on=ssm needs a table [schedules.ssm] in fleet.toml; add it")

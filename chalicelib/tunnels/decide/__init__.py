@@ -1,4 +1,4 @@
-"""One round: what goes back into the balancer, what goes out, which one is healed, what people must know. Pure."""
+"""One round, with its undrains, its drains, its repair, and its alerts. Pure."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ from chalicelib.tunnels.state import (
 class Decision(msgspec.Struct, frozen=True):
     """The memory to write first, then the acts in their order, what to tell people, and why the rest is left.
 
-    `far` is what other regions are to know of the far side, if it is news to them.
+    `far` is what other regions are to know of the primary's side, if it is news to them.
     """
 
     memory: TunnelState
@@ -39,7 +39,7 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 def reconcile(seen: TunnelObservation, id: str) -> Plan:
-    """The plan of the round called `id`: remember first, then the acts, then what people and other regions hear."""
+    """The plan of the round `id`. It writes the state first, then come the actions, then alerts and reports."""
     if seen.settings.mode == "off":
         return Plan(notes=("mode is 'off': nothing is looked after",))
     return planned(seen, decide(seen, f"{id}/{seen.at:.3f}"))
@@ -56,7 +56,7 @@ def planned(seen: TunnelObservation, decision: Decision) -> Plan:
 
 
 def decide(seen: TunnelObservation, id: str = "") -> Decision:
-    """What is to be done, as values."""
+    """The decision, as values."""
     calm = assign.steady_state(seen)
     if calm is None:
         return _think(seen, id)
@@ -90,7 +90,7 @@ def _think(seen: TunnelObservation, id: str) -> Decision:
 
 
 def finish(view: DecisionContext, id: str, acts: list[RepairAction], notes: list[str]) -> Decision:
-    """The round's end: what is remembered of it, and what is told."""
+    """The round's end, with the state to store and the alerts."""
     memory, told = view.seen.memory, dict(view.seen.memory.alerts)
     due = tuple(pages.due_alerts(view, told))
     told |= {page.key: AlertDelivery(view.now) for page in due}
@@ -118,7 +118,7 @@ def finish(view: DecisionContext, id: str, acts: list[RepairAction], notes: list
 
 
 def _far(seen: TunnelObservation, answering: list[Member]) -> PeerReport | None:
-    """What other regions are to hear: when it changes, and now and then that it is still so."""
+    """The report for other regions, when it changes, and now and then that it has not."""
     at = max((slot.streak.at for slot in answering if slot.streak), default=seen.at)
     known = seen.memory.last_report
     if (
@@ -146,7 +146,7 @@ def _page(page: Alert, at: float) -> Action:
 
 
 def status(seen: TunnelObservation) -> Plan:
-    """The report: where each slot stands, what is left of the budgets, and what is known of the far side."""
+    """The report, with the state of each member, the rest of the budgets, and the last report about the primary."""
     memory, now = seen.memory, seen.at
     slots = [_standing(slot, seen.endpoints.get(slot.instance), now) for slot in memory.slots]
     return Plan(notes=seen.unobservable, report={

@@ -1,4 +1,4 @@
-"""What people must know of the tunnels, each thing once. Pure."""
+"""The alerts of the tunnels, each once. Pure."""
 
 from collections.abc import Iterator
 
@@ -17,7 +17,7 @@ from chalicelib.tunnels.state import (
 
 
 def due_alerts(view: DecisionContext, told: dict[str, AlertDelivery]) -> Iterator[Alert]:
-    """What is to be told now; what may not have reached people is told again."""
+    """The alerts that are due now. An alert that may not have reached people goes out again."""
     for page, began in _found(view):
         before = told.get(page.key)
         if before is None or (not before.sure and view.now - before.at >= RETRY_SECONDS):
@@ -28,7 +28,7 @@ def due_alerts(view: DecisionContext, told: dict[str, AlertDelivery]) -> Iterato
 
 
 def _found(view: DecisionContext) -> Iterator[tuple[Alert, float]]:
-    """What holds now, and since when it is news."""
+    """The current conditions, and the time since when each is new."""
     if view.seen.unobservable:
         yield Alert("TunnelsUnobservable", view.seen.region,
                     f"nothing is done to the tunnels: {'; '.join(view.seen.unobservable)}"), 0.0
@@ -79,9 +79,9 @@ def _astray(view: DecisionContext, slots: list[Member]) -> Alert:
 
 
 def _dark(view: DecisionContext) -> Alert | None:
-    """Nothing is up: either no canary lives, or each tunnel works and what it leads to does not.
+    """Nothing is up. Either there is no good peer report, or each tunnel works and its target is silent.
 
-    Not if all are astray: then nothing is known of the far side.
+    Not if all have the wrong primary, because then nothing is known about the right one.
     """
     seated = [slot for slot in view.slots.values() if slot.instance]
     wander = bool(seated) and all(slot.wrong_primary_since for slot in seated)
@@ -102,7 +102,7 @@ def _dark(view: DecisionContext) -> Alert | None:
 
 
 def covered_by_outage_alert(view: DecisionContext) -> bool:
-    """Whether people know already why a slot is out: everything is."""
+    """Whether an alert about the whole outage already explains the member's outage."""
     dark = _dark(view)
     return dark is not None and view.seen.memory.alerts.get(dark.key, AlertDelivery(0)).at >= view.dark
 

@@ -1,4 +1,4 @@
-"""Which instance fills which slot, and what this round's verdicts add to what is known of it. Pure."""
+"""Which instance fills which slot, and what this round's results add to what is known of it. Pure."""
 
 from collections.abc import Iterable, Mapping
 
@@ -11,9 +11,9 @@ _GONE = ("shutting-down", "terminated")
 
 
 def steady_state(seen: TunnelObservation) -> TunnelState | None:
-    """The memory after a round in which all is as it was: every slot healthy, in the balancer, and answering.
+    """The state after an uneventful round, in which every member was healthy, in the balancer, and answering.
 
-    Nearly every round is one, so it is told first and fast; `None` if there is anything to think about.
+    Nearly every round is one, so it is told first and fast. `None` if there is anything to think about.
     """
     memory, stale, slots = seen.memory, seen.settings.stale, []
     if (
@@ -65,7 +65,7 @@ def _counted(slot: Member, seen: TunnelObservation) -> Member:
 
 
 def _filled(seen: TunnelObservation) -> list[Member]:
-    """An instance keeps its slot as long as it is there; one that is new gets the first that is vacant."""
+    """An instance keeps its slot as long as it is there. One that is new gets the first that is vacant."""
     slots = [_vacated(slot, seen) for slot in _all(seen)]
     seated = {slot.instance for slot in slots}
     waiting = unassigned(seen.endpoints, seated)

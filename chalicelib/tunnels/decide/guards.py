@@ -1,7 +1,8 @@
-"""What holds an act back: a list of small rules, each with its reason in words. Pure; of each a test knows the harm.
+"""The guards that block an action, a list of small rules, each with its reason in words. Pure. Of each a test knows the
+harm.
 
-A guard is asked with the round's view, the slot and the kind of act, and answers with the reason for not doing it, or
-with nothing. The rules about canaries say when another region's word proves that the far side lives.
+A guard gets the round's context, the member and the kind of action. It answers with the reason against the action, or
+with nothing. The rules about peer reports say when another region's word proves that the primary's side lives.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -29,7 +30,7 @@ from chalicelib.tunnels.state import (
 
 
 class DecisionContext:
-    """A round's facts and, as it goes, what it has decided: `slots` by name, `heals`, `replacements`."""
+    """A round's facts and its decisions so far, with `slots` by name, `heals` and `replacements`."""
 
     def __init__(self, seen: TunnelObservation, slots: Mapping[str, Member], by_hand: bool = False) -> None:
         memory = seen.memory
@@ -55,7 +56,7 @@ class Guard(NamedTuple):
 
 
 def refusal(view: DecisionContext, slot: Member, kind: Kind) -> str:
-    """Why `kind` is not to be done to the slot's instance now; nothing if it may be."""
+    """Why `kind` is not to be done to the slot's instance now. Nothing if it may be."""
     return next(refusals(view, slot, kind), "")
 
 
@@ -94,7 +95,7 @@ def registered(view: DecisionContext, slot: Member) -> bool:
 
 
 def can_take_load(view: DecisionContext, slot: Member) -> bool:
-    """Whether it can carry the others' load: in the balancer to stay there, and answering for some time."""
+    """Whether it can carry the others' load. It must stay in the balancer, and have answered for some time."""
     return slot.phase == "healthy" and registered(view, slot) and up(view, slot) and recovered(view, slot)
 
 
@@ -107,21 +108,21 @@ def recent(view: DecisionContext, canary: PeerReport) -> bool:
 
 
 def newer_than_outage(view: DecisionContext, canary: PeerReport) -> bool:
-    """It was spoken after our last endpoint fell silent, whatever the clocks: the far side was alive then."""
+    """It is newer than our last endpoint's silence, whatever the clocks. The primary was up then."""
     return canary.at > view.dark + CLOCK_SKEW_SECONDS
 
 
 def had_time_to_recover(view: DecisionContext, canary: PeerReport) -> bool:
-    """Ours have had the time to answer since: when the far side comes back, another region may see it first.
+    """Ours have had the time to answer since. When the primary comes back, another region may see it first.
 
-    Since its first word, that is: of one who speaks every few seconds the last one is never old enough.
+    The time runs from its first report, because the last one of a frequent reporter is never old enough.
     """
     first = min(view.vouched or canary.at, canary.at)
     return view.now - first >= view.settings.fall * view.settings.every
 
 
 def same_primary(view: DecisionContext, canary: PeerReport) -> bool:
-    """It speaks of the master that ours are to lead to, not of one before or after a promotion."""
+    """It speaks of the primary that ours are to lead to, not of one before or after a promotion."""
     declared = view.settings.master
     return (canary.primary_region or declared) == (view.seen.primary_region or declared)
 
@@ -131,13 +132,13 @@ CANARY_RULES: dict[str, CanaryRule] = {
 
 
 def primary_confirmed_up(view: DecisionContext) -> bool:
-    """Whether a canary proves that the far side is alive."""
+    """Whether a peer report proves that the primary's side is alive."""
     return any(canary.up and all(rule(view, canary) for rule in CANARY_RULES.values())
                for canary in view.seen.peer_reports)
 
 
 def primary_probably_up(view: DecisionContext) -> bool:
-    """Whether a canary has seen the far side since we did not, be it that its word is too old to act on."""
+    """Whether a peer report has seen the primary's side since we did not, be it that its word is too old to act on."""
     return any(canary.up and newer_than_outage(view, canary) and same_primary(view, canary)
                and view.now - canary.at <= PEER_REPORT_SECONDS + view.settings.stale
                for canary in view.seen.peer_reports)
@@ -151,13 +152,13 @@ _ALLOWED: dict[str, frozenset[Kind]] = {
 
 
 def mode(view: DecisionContext, slot: Member, kind: Kind) -> str:
-    """The healer does by itself only what it may; people may do what they like."""
+    """The controller does by itself only what it may. People may do what they like."""
     allowed = view.by_hand or kind in _ALLOWED[view.settings.mode]
     return "" if allowed else f"mode is {view.settings.mode!r}"
 
 
 def stale(view: DecisionContext, slot: Member, kind: Kind) -> str:
-    """What was seen some time ago may be otherwise by now."""
+    """An old observation may be wrong by now."""
     if fresh(view, slot):
         return ""
     age = f"is {view.now - slot.streak.at:.0f} s old" if slot.streak else "is nothing yet"
@@ -165,7 +166,7 @@ def stale(view: DecisionContext, slot: Member, kind: Kind) -> str:
 
 
 def primary_side_down(view: DecisionContext, slot: Member, kind: Kind) -> str:
-    """If the far side may be down, no tunnel is mended by anything that is done on this side."""
+    """If the primary's side may be down, no tunnel is mended by anything that is done on this side."""
     if any(up(view, one) and recovered(view, one) for one in view.slots.values()):
         return ""
     if view.by_hand and has_wrong_primary(slot, view.seen) and slot.repoint_attempts >= ATTEMPTS_MAX:
@@ -186,7 +187,7 @@ def tunnel_works(view: DecisionContext, slot: Member, kind: Kind) -> str:
 
 
 def wrong_primary(view: DecisionContext, slot: Member, kind: Kind) -> str:
-    """Whoever leads to another master than the one that counts is led there, and not let in before."""
+    """A host on the wrong primary gets repointed, and stays out of the balancer before that."""
     in_vain = slot.repoint_attempts >= ATTEMPTS_MAX and view.now - slot.repoint_sent_at >= RESTART_TIMEOUT_SECONDS
     if not has_wrong_primary(slot, view.seen) or (kind != "undrain" and in_vain):
         return ""
@@ -194,7 +195,7 @@ def wrong_primary(view: DecisionContext, slot: Member, kind: Kind) -> str:
 
 
 def last_healthy(view: DecisionContext, slot: Member, kind: Kind) -> str:
-    """Whatever is in the balancer is better than nothing."""
+    """Any endpoint in the balancer is better than none."""
     if kind != "drain" and not up(view, slot):
         return ""
     if any(can_take_load(view, one) for one in view.slots.values() if one.name != slot.name):
@@ -209,7 +210,7 @@ def correlated_failure(view: DecisionContext, slot: Member, kind: Kind) -> str:
 
 
 def heals(view: DecisionContext, slot: Member, kind: Kind) -> str:
-    """What needs so many heals is not healed by them."""
+    """Repairs do not help a fault that needs so many of them."""
     spent = sum(view.now - when < REPAIRS_WINDOW_SECONDS for when in view.heals)
     return f"{spent} heals within {REPAIRS_WINDOW_SECONDS // 60} minutes are the most" if spent >= REPAIRS_MAX else ""
 
@@ -221,13 +222,13 @@ def replacements(view: DecisionContext, slot: Member, kind: Kind) -> str:
 
 
 def one_repair_at_a_time(view: DecisionContext, slot: Member, kind: Kind) -> str:
-    """What one heal has brought is seen before the next begins."""
+    """The result of one repair is known before the next begins."""
     name = next((one.name for one in view.slots.values() if in_flight(one, view.now)), "")
     return f"slot {name} is being healed" if name else ""
 
 
 def in_flight(slot: Member, now: float) -> bool:
-    """Whether a heal of ours is under way; an instance that went by itself is not one, nor one that never comes."""
+    """Whether a heal of ours is under way. An instance that went by itself is not one, nor one that never comes."""
     if slot.phase in ("restarting", "verifying"):
         return True
     replaced = slot.phase in ("replacing", "joining") and slot.replacement_count > 0
@@ -235,7 +236,7 @@ def in_flight(slot: Member, now: float) -> bool:
 
 
 def cooldown(view: DecisionContext, slot: Member, kind: Kind) -> str:
-    """What was just healed and fails again is not to be healed for ever."""
+    """An endpoint that was just repaired and fails again must not be repaired for ever."""
     left = slot.cooldown_until - view.now
     first = slot.restart_count == slot.replacement_count == 0
     return f"slot {slot.name} was healed before: it cools down for {left:.0f} s" if first and left > 0 else ""

@@ -1,6 +1,7 @@
-"""What people ask for by hand: one endpoint out of the balancer, back into it, or replaced. Pure.
+"""The manual actions, which drain, undrain or replace one endpoint. Pure.
 
-The healer's own guards hold here, too, except for its mode. What is out by hand stays out until it is let in by hand.
+The controller's own guards hold here, too, except for its mode. An endpoint that was drained manually stays out until
+somebody undrains it.
 """
 
 from typing import Literal
@@ -19,7 +20,7 @@ BY_HAND = "asked for by hand"
 
 
 class ManualChange(msgspec.Struct, frozen=True):
-    """The memory to write, and the act that is then done (`None`: the memory is all)."""
+    """The state to write, and the action that then runs (`None` means only the state)."""
 
     memory: TunnelState
     act: RepairAction | None = None
@@ -47,7 +48,7 @@ def plan(seen: TunnelObservation, ask: ManualAction, instance: str) -> Plan:
 
 def done(memory: TunnelState, settings: Tunnels, instance: str, ask: str, kind: Kind | Literal[""], now: float
          ) -> ManualChange | None:
-    """`memory` after what was asked for; `None` if no slot has the instance."""
+    """`memory` after what was asked for. `None` if no slot has the instance."""
     slot = next((one for one in memory.slots if one.instance == instance), None)
     if slot is None:
         return None

@@ -1,7 +1,7 @@
-"""How a slot gets from one phase to the next: what time and observations change, then what is to be done. Pure.
+"""The changes of a member's phase, first by time and observations, then by actions. Pure.
 
 joining -> healthy -> drained -> restarting -> verifying -> (drained again) -> replacing -> joining, or quarantined.
-Whatever the phase, an endpoint that has answered `rise` times in a row goes back into the balancer first.
+Whatever the phase, an endpoint with `rise` good probes in a row goes back into the balancer first.
 """
 
 from collections.abc import Callable, Iterator
@@ -66,8 +66,8 @@ def update_correlation(view: DecisionContext) -> None:
 
 
 def _vouched(view: DecisionContext) -> float:
-    """Since when it has been said that the far side lives. A silence, theirs or ours, begins it anew: it may have gone
-    and come back meanwhile."""
+    """Since when it has been said that the primary's side lives. A silence, theirs or ours, resets it, because the
+    primary may have gone and come back meanwhile."""
     words = [canary.at for canary in view.seen.peer_reports if canary.up and recent(view, canary)
              and newer_than_outage(view, canary) and same_primary(view, canary)]
     if not view.dark or not words:
@@ -105,7 +105,7 @@ def _restarted(view: DecisionContext, slot: Member, age: float) -> Member:
 
 
 def _served(view: DecisionContext, slot: Member) -> Member:
-    """With the time since which it has been out of service; a slot of which nothing is known is out, too."""
+    """With the time since which it has been out of service. A slot of which nothing is known is out, too."""
     if slot.phase == "healthy" and up(view, slot) and registered(view, slot):
         return replace(slot, out_of_service_since=0.0) if slot.out_of_service_since and recovered(view, slot) else slot
     if slot.out_of_service_since and covered_by_outage_alert(view):
@@ -125,7 +125,7 @@ def _served(view: DecisionContext, slot: Member) -> Member:
 
 
 def plan_undrains(view: DecisionContext, note: Note) -> Iterator[RepairAction]:
-    """Always first: whatever answers goes back, and what is healthy is in the balancer."""
+    """Always first. A healthy endpoint goes back, and is in the balancer."""
     for slot in list(view.slots.values()):
         if slot.drained_manually or not up(view, slot) or not recovered(view, slot) or not _comes_back(view, slot):
             continue
@@ -146,7 +146,8 @@ def _comes_back(view: DecisionContext, slot: Member) -> bool:
 
 
 def healthy(view: DecisionContext, slot: Member) -> dict[str, Any]:
-    """What changes when a slot is healthy (again): after a heal it cools down, longer if it was healed before."""
+    """The change of a member that is healthy (again). After a repair it has a cooldown, longer after an earlier repair.
+    """
     if slot.phase == "healthy":
         return {}
     changes: dict[str, Any] = {"phase": "healthy", "since": view.now, "restart_count": 0, "replacement_count": 0,
@@ -199,7 +200,7 @@ def plan_drains(view: DecisionContext, note: Note) -> Iterator[RepairAction]:
 
 
 def incident_opened(view: DecisionContext, slot: Member) -> dict[str, Any]:
-    """What changes when a healthy slot is given up: an episode begins. Long health makes past cool-downs forgotten."""
+    """The change of a healthy member that fails. An incident begins. Long health makes past cool-downs forgotten."""
     forgotten = view.now - slot.since >= COOLDOWN_RESET_SECONDS
     return {"phase": "drained", "since": view.now, "incident": slot.incident + 1, "action_number": 0,
             "restart_count": 0,
@@ -208,7 +209,8 @@ def incident_opened(view: DecisionContext, slot: Member) -> dict[str, Any]:
 
 
 def plan_repair(view: DecisionContext, note: Note) -> Iterator[RepairAction]:
-    """The next rung of one slot: the lowest first, so that no slot waits for another's replacement to be restarted."""
+    """The next repair of one member, the cheapest first, so that no member waits for another's replacement only to be
+    restarted."""
     dark = not any(up(view, slot) for slot in view.slots.values())
     waiting = [
         (next_repair(view, slot), slot)
@@ -231,7 +233,7 @@ _ORDER: tuple[Kind, ...] = ("restart", "replace", "stop", "quarantine")
 
 
 def next_repair(view: DecisionContext, slot: Member) -> Kind:
-    """What comes next for a slot that fails."""
+    """The next repair of a failing member."""
     endpoint = view.endpoints.get(slot.instance)
     led = not has_wrong_primary(slot, view.seen)
     if (
@@ -276,7 +278,7 @@ def repair_action(view: DecisionContext, slot: Member, kind: Kind, why: str) -> 
 def member_action(
     view: DecisionContext, slot: Member, kind: Kind, why: str, to: str = "", **changes: Any
 ) -> RepairAction:
-    """The next act of the slot's episode; the slot is changed as it will be once that is done."""
+    """The next act of the slot's episode. The slot is changed as it will be once that is done."""
     after = replace(slot, action_number=changes.pop("action_number", slot.action_number) + 1, **changes)
     view.slots[slot.name] = after
     return RepairAction(kind, slot.name, slot.instance, after.incident, after.action_number, view.now, why, to)
@@ -290,5 +292,5 @@ def _failure(slot: Member) -> str:
 
 
 def blocked_note(slot: Member, kind: Kind, reason: str) -> str:
-    """What is noted of an act that is not done."""
+    """The note about an action that does not run."""
     return f"slot {slot.name}: {kind} of {slot.instance} held back: {reason}"

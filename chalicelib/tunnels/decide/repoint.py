@@ -1,8 +1,8 @@
-"""What is done with hosts that are astray: out of the balancer, and led to where the master is now. Pure.
+"""The actions for hosts on the wrong primary, which are a drain and a repoint. Pure.
 
-Out with the last one, too: two masters behind one name would be worse than none. Each is told where to lead by a
-command of its own, which tries the way before the host takes it; all at once, since none carries anything. One that
-cannot be led there is replaced in the end, as far as the ladder's guards allow.
+This also drains the last one, because two primaries behind one name would be worse than none. Each is told where to
+lead by a command of its own, which tries the way before the host takes it. All at once, since none carries anything.
+One that cannot be led there is replaced in the end, as far as the ladder's guards allow.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ _BOOTS = 90
 
 
 def drains_for_primary(view: DecisionContext) -> Iterator[RepairAction]:
-    """Out of the balancer with whatever is astray, or leads to a master that is fenced; asked again if it stays."""
+    """Out of the balancer with whatever is astray, or leads to a primary that is fenced. Asked again if it stays."""
     seen = view.seen
     if view.settings.mode == "observe" or seen.unobservable:
         return
@@ -41,7 +41,7 @@ def drains_for_primary(view: DecisionContext) -> Iterator[RepairAction]:
 
 
 def repoints(view: DecisionContext, note: repair.Note) -> Iterator[RepairAction]:
-    """The way to the master, for each that does not lead there; again after a while, for as long as that takes."""
+    """The way to the primary, for each that does not lead there. Again after a while, for as long as that takes."""
     for slot in list(view.slots.values()):
         if not slot.wrong_primary_since or not primary.fresh_result(slot.instance, view.seen) or not _due(view, slot):
             continue

@@ -1,6 +1,6 @@
-"""The calls that a change of key makes: Secrets Manager, Systems Manager, the group and its balancer. One each.
+"""The calls of a key rotation to Secrets Manager, Systems Manager, the group and its balancer. One each.
 
-The private key is written and never read: nothing here can fetch it.
+The private key is written and never read, and nothing here can fetch it.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,10 +19,10 @@ _RUNNING = frozenset({"Pending", "InProgress", "Delayed", "Cancelling"})
 
 
 class Keys(Protocol):
-    """What a change of key needs of the world; every call may raise `cloud.Unreachable`."""
+    """The world of a key rotation. Every call may raise `cloud.Unreachable`."""
 
     def versions(self) -> tuple[str, str]:
-        """The versions labelled AWSCURRENT and AWSPENDING, each empty if there is none; one label wins over two."""
+        """The versions labelled AWSCURRENT and AWSPENDING, each empty if there is none. One label wins over two."""
 
     def published(self) -> list[dict[str, str]]:
         """Of each gateway, version -> public key, as it is told."""
@@ -43,14 +43,14 @@ class Keys(Protocol):
         """The members of the group that are not on their way out."""
 
     def reload(self, instance: str) -> str:
-        """Let a host fetch its key; the command's id."""
+        """Let a host fetch its key. The command's id."""
 
     def reply(self, command: str, instance: str) -> CommandStatus:
-        """What has become of a command."""
+        """The status of a command."""
 
 
 class AwsKeys:
-    """`Keys` by AWS, of one region's shipped tunnel hosts; `gateways` are the regions to which their ways lead."""
+    """`Keys` by AWS, of one region's shipped tunnel hosts. `gateways` are the regions to which their ways lead."""
 
     def __init__(
         self, region: str, gateways: Sequence[str], stack: str, client: Callable[[str, str], Any] = cloud.client

@@ -6,8 +6,8 @@
     promote   it becomes AWSCURRENT: hosts that are launched from now on begin with it
     withdraw  the far side forgets the old one, once every host there is has the new one
 
-No tunnel is cut: ssh needs its key only to connect. Pure: each run looks again at what is there, and does the one next
-step; a run that died anywhere is simply followed by another one. Times are epoch seconds.
+No tunnel is cut, because ssh needs its key only to connect. It is pure. Each run looks again, and takes the one next
+step, also after a run that died anywhere. Times are epoch seconds.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ _LOOK, _SOON = 5, 1
 
 
 class Command(msgspec.Struct, frozen=True):
-    """A reload under way; `id` is Systems Manager's, empty until it is known to be sent."""
+    """A reload under way. `id` is Systems Manager's, empty until it is known to be sent."""
 
     instance: str
     at: float
@@ -35,9 +35,11 @@ class Command(msgspec.Struct, frozen=True):
 
 
 class RotationState(msgspec.Struct, frozen=True):
-    """What a run leaves for the next. `version` is the one that was made last, `loaded` the one that each host has.
+    """The state that a run stores for the next. `version` is the one that was made last, `loaded` the one that each
+    host has.
 
-    `why` is what the last host that could not reload said, at `failed`. `done`: nothing is left to do for `version`.
+    `why` is what the last host that could not reload said, at `failed`. `done` means that nothing is left to do for
+    `version`.
     """
 
     version: str = ""
@@ -51,7 +53,7 @@ class RotationState(msgspec.Struct, frozen=True):
 
 
 class CommandStatus(msgspec.Struct, frozen=True):
-    """What has become of the command under way. `version` is the one that the host says it has now."""
+    """The status of the command in progress. `version` is the one that the host says it has now."""
 
     state: Literal["running", "done", "failed"]
     version: str = ""
@@ -59,7 +61,7 @@ class CommandStatus(msgspec.Struct, frozen=True):
 
 
 class Host(msgspec.Struct, frozen=True):
-    """A member of the group. `healthy` is the balancer's verdict, which comes from a probe through the tunnel."""
+    """A member of the group. `healthy` is the balancer's result, which comes from a probe through the tunnel."""
 
     id: str
     in_service: bool
@@ -67,8 +69,8 @@ class Host(msgspec.Struct, frozen=True):
 
 
 class RotationObservation(msgspec.Struct, frozen=True):
-    """What a run sees: versions by label, the lines that all gateways know by version, hosts, the reply, and the lines
-    that only some know. `version` 0: no memory yet."""
+    """The observation of a run, with versions by label, the lines that all gateways know by version, hosts, the command
+    status, and the lines that only some know. `version` 0 means that there is no state yet."""
 
     memory: RotationState
     version: int
@@ -81,7 +83,8 @@ class RotationObservation(msgspec.Struct, frozen=True):
 
 
 class RotationStep(msgspec.Struct, frozen=True):
-    """What to do next: an act or none, why, its own facts, and in how many seconds to look again (0: no need)."""
+    """The next step, with an action or none, the reason, its own facts, and the seconds until the next look (0 is no
+    need)."""
 
     kind: str
     target: str
@@ -91,7 +94,7 @@ class RotationStep(msgspec.Struct, frozen=True):
 
 
 def decide(seen: RotationObservation, now: float, *, start: bool) -> Plan:
-    """The plan of one run; only with `start` is a new key made when none is on its way."""
+    """The plan of one run. Only with `start` is a new key made when none is on its way."""
     memory = settled(seen, now)
     step = _next(seen, memory, now, start)
     overdue = not memory.told and not memory.done and memory.since > 0 and now - memory.since > OVERDUE
@@ -136,7 +139,7 @@ def _next(seen: RotationObservation, memory: RotationState, now: float, start: b
 
 
 def _begin(seen: RotationObservation, memory: RotationState, start: bool) -> RotationStep | None:
-    """A new key, where one is wanted or was lost on its way; `None` if the current one's rotation is to be finished."""
+    """A new key, where one is wanted or was lost on its way. `None` if the current one's rotation is to be finished."""
     lost = memory.version not in ("", seen.current) and not memory.done
     if not lost and seen.current in seen.published and (len(seen.published) > 1 or not memory.done):
         return None
@@ -148,7 +151,7 @@ def _begin(seen: RotationObservation, memory: RotationState, start: bool) -> Rot
 
 
 def _load(seen: RotationObservation, memory: RotationState, now: float) -> RotationStep | None:
-    """The next host to fetch the key; `None` when all have it."""
+    """The next host to fetch the key. `None` when all have it."""
     version = seen.pending or seen.current
     lacking = [host for host in seen.hosts if memory.loaded.get(host.id) != version]
     if not lacking:

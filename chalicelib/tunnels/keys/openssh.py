@@ -1,7 +1,7 @@
-"""SSH keys as text: a private one as ssh reads it, a public one as the far side's parameter lists it. Pure.
+"""SSH keys as text, a private one as ssh reads it, a public one as the gateways' parameter lists it. Pure.
 
-The private form is OpenSSH's own (PROTOCOL.key in its source): a marker, the public key, and an inner block, here not
-encrypted, as the secret that holds it is.
+The private form is OpenSSH's own (PROTOCOL.key in its source), with a marker, the public key, and an inner block. The
+block is not encrypted here, because the secret that holds it is.
 """
 
 import base64
@@ -28,7 +28,7 @@ class Key:
         return f"Key({self.version})"
 
     def private(self) -> str:
-        """What ssh reads as an identity file."""
+        """The content of an identity file for ssh."""
         blob = base64.b64encode(_MARKER + _text(b"none") + _text(b"none") + _text(b"") + _number(1)
                                 + _text(self._blob()) + _text(self._inner())).decode()
         lines = [blob[at:at + 70] for at in range(0, len(blob), 70)]
@@ -56,14 +56,14 @@ def published(lines: str) -> dict[str, str]:
 
 
 def shared(told: Sequence[Mapping[str, str]]) -> tuple[dict[str, str], dict[str, str]]:
-    """Of what each gateway is told: the lines that all of them know by version, and those that only some know."""
+    """The lines that all gateways know, by version, and those that only some know."""
     known = {version: line for one in told for version, line in one.items()}
     everywhere = {version: line for version, line in known.items() if all(version in one for one in told)}
     return everywhere, {version: line for version, line in known.items() if version not in everywhere}
 
 
 def listed(lines: Iterable[str]) -> str:
-    """The value of the far side's parameter. A parameter is never empty: without keys it is a remark."""
+    """The value of the primary's side's parameter. A parameter is never empty. Without keys it is a comment."""
     return "\n".join(lines) or "# no key"
 
 

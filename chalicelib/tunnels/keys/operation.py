@@ -1,6 +1,6 @@
-"""`tunnels.rotate_keys`: observe -> decide -> act, one step a run. By hand it begins; a schedule only goes on.
+"""`tunnels.rotate_keys`, one step a run. By hand it begins. A schedule only goes on.
 
-Every step is remembered before it is done, by compare-and-set on what was seen: of two runs only one takes it.
+A compare-and-set on the observed state records every step before it runs, so only one of two runs takes it.
 """
 
 import secrets
@@ -29,7 +29,8 @@ Do = Callable[[Keys, Action], None]
 
 
 class Ask(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`start`: make a new key if none is on its way; else a change that has begun goes on, and no other begins."""
+    """`start` makes a new key if no rotation is in progress. Otherwise the rotation in progress goes on, and no other
+    begins."""
 
     start: bool = True
 
@@ -40,7 +41,7 @@ def _aws(region: str, gateways: tuple[str, ...], stack: str) -> Keys:
 
 
 def here(site: RegionContext) -> Keys:
-    """The keys of the region's shipped hosts; refused where there are none."""
+    """The keys of the region's shipped hosts. Refused where there are none."""
     tunnels = site.fleet.tunnels
     if tunnels is None or tunnels.hosts is None:
         raise Rejected("fleet.toml has no [tunnels.hosts]: the keys of hosts of your own are yours to change; "
@@ -72,7 +73,9 @@ def operation(api: Api = here, random: Callable[[int], bytes] = secrets.token_by
 
 
 def observe(site: RegionContext, request: Request, keys: Keys) -> RotationObservation:
-    """The memory first: what is seen after it is not older than it. A schedule with nothing to go on with asks no more.
+    """The state comes first, so later observations are not older than it. A schedule with nothing to go on with asks no
+    more.
+        
     """
     item = site.local_store.get(*decide.KEY)
     memory = msgspec.convert(item.body, RotationState) if item else RotationState(done=True)
@@ -94,7 +97,7 @@ def _decide(seen: RotationObservation, request: Request) -> Plan:
 
 
 def _create(site: RegionContext, actions: Sequence[Action], keys: Keys, seed: bytes) -> list[str]:
-    """The far side first: that half is no secret, and no host may get a key that the far side never heard of.
+    """The gateways come first. That half is no secret, and no host may get a key that a gateway does not know.
 
     The private half lives in this function alone, and goes from here into the secret.
     """
@@ -108,7 +111,7 @@ def _create(site: RegionContext, actions: Sequence[Action], keys: Keys, seed: by
 
 
 def _reload(site: RegionContext, actions: Sequence[Action], keys: Keys) -> list[str]:
-    """Remembered before it is sent; one whose sending is in doubt is waited for, then sent again, which is harmless."""
+    """Remembered before it is sent. One whose sending is in doubt is waited for, then sent again, which is harmless."""
     [action] = actions
     command = Command(action.target, site.clock())
     item = _remember(site, action, lambda memory: msgspec.structs.replace(memory, command=command))
@@ -134,7 +137,7 @@ def _act(
 
 
 def _alert(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
-    """Tells people; the memory has it that they were told."""
+    """Tells people. The memory has it that they were told."""
     for action in actions:
         site.alerts.publish(f"tunnels.rotate_keys in {site.region}: {action.target}", action.reason)
         count("Alert", kind="keys")
@@ -142,7 +145,7 @@ def _alert(site: RegionContext, request: Request, actions: Sequence[Action]) -> 
 
 
 def _remember(site: RegionContext, action: Action, change: Callable[[RotationState], RotationState]) -> Item | None:
-    """The memory as the plan has it, changed; `None` if it is no longer the one that the plan was made on."""
+    """The memory as the plan has it, changed. `None` if it is no longer the one that the plan was made on."""
     facts, item = action.details, site.local_store.get(*decide.KEY)
     if (item.version if item else 0) != facts["version"]:
         return None

@@ -1,4 +1,5 @@
-"""The probes that were not answered in time: kept open, one an endpoint, so that they can be answered late."""
+"""The probes without an answer in time. They stay open, one for each endpoint, so that a late answer can complete them.
+"""
 
 import ipaddress
 import socket
@@ -18,7 +19,7 @@ SUPPRESS_SECONDS = 600.0
 
 
 class Target(msgspec.Struct, frozen=True):
-    """An endpoint: `address` is an IP address, `version` a text that the server's version must contain (empty: any)."""
+    """An endpoint. `address` is an IP address, `version` a text in the server's version (empty is any)."""
 
     id: str
     address: str
@@ -49,10 +50,10 @@ class Probe:
 class PendingProbes:
     """The probes that hung endpoints have not answered yet, one an endpoint, kept from sweep to sweep.
 
-    Sweep at least every few seconds, also where nothing is to be decided: a server that thaws and greets waits
-    `connect_timeout` (10 s by default) for the answer, and counts what comes later as an error.
+    Sweep at least every few seconds, even without a decision. A server that thaws waits `connect_timeout` (10 s by
+    default) for the answer, and counts a later one as an error.
 
-    `close` is for the end of the process. What it closes counts as one error each when its endpoint thaws.
+    `close` is for the end of the process. Each probe that it closes counts as one error when its endpoint thaws.
     """
 
     def __init__(self, patience: float = PENDING_PROBE_MAX_SECONDS, hush: float = SUPPRESS_SECONDS) -> None:
@@ -83,7 +84,7 @@ class PendingProbes:
         self._probes[probe.target.id] = probe
 
     def take(self, now: float) -> list[Probe]:
-        """All that are still worth waiting for, which the caller then owns; the others are closed."""
+        """All that are still worth waiting for, which the caller then owns. The others are closed."""
         probes, self._probes = list(self._probes.values()), {}
         for probe in probes:
             if now - probe.began >= self.patience:
@@ -95,7 +96,7 @@ class PendingProbes:
         self._hushed[target.id] = now + self.hush, found
 
     def silenced(self, target: Target, now: float) -> HandshakeResult | None:
-        """The reason why the endpoint is let alone; `None` if it may be probed."""
+        """The reason why the endpoint is let alone. `None` if it may be probed."""
         until, found = self._hushed.get(target.id, (now, None))
         if until > now:
             return found

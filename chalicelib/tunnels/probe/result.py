@@ -1,4 +1,5 @@
-"""What one probe through a tunnel says: whether the database behind it answered, and if not, which side is to blame."""
+"""The result of one probe through a tunnel, which says whether the database answered, and otherwise the side at fault.
+"""
 
 from typing import Literal
 
@@ -10,10 +11,10 @@ FaultDomain = Literal["up", "local", "far", "ambiguous"]
 class ProbeResult(msgspec.Struct, frozen=True):
     """One answer, or the lack of one.
 
-    `side`: the database answered (`up`); the tunnel is broken on our side (`local`); the tunnel works and what it leads
-    to does not (`far`); nothing was said in time (`ambiguous`). `why` is one word for what was seen, such as `refused`.
-    `at` is when it was known (epoch seconds), `seconds` how long that took. `said` quotes the other side, printable
-    characters only. `leads` is the region to which the host says it leads, if it was asked and says so.
+    `side` is one of four. The database answered (`up`), the tunnel is broken on our side (`local`), the tunnel works
+    and its target does not (`far`), or there was no answer in time (`ambiguous`). `why` is one word for what was seen,
+    such as `refused`. `at` is when it was known (epoch seconds), `seconds` how long that took. `said` quotes the other
+    side, printable characters only. `leads` is the region to which the host says it leads, if it was asked and says so.
     """
 
     side: FaultDomain

@@ -1,10 +1,10 @@
-"""All endpoints probed at once, each with one verdict; a hung one keeps its one parked probe.
+"""All endpoints probed at once, each with one result. A hung one keeps its one pending probe.
 
-The sockets are this module's own and outlive the event loop: a round may run each sweep in a loop of its own, while a
-parked probe waits in the kernel. Within a sweep one poller watches all of them, and the event loop watches the poller:
-that is several times faster than asyncio's streams or transports, of which each event costs a callback of its own.
+The sockets are this module's own and outlive the event loop. A round may run each sweep in a loop of its own, while a
+pending probe waits in the kernel. Within a sweep one poller watches all of them, and the event loop watches the poller.
+That is several times faster than asyncio's streams or transports, which need a callback for each event.
 
-What a sweep cannot do is in docs/tunnels-probe.md.
+docs/tunnels-probe.md has the limits of a sweep.
 """
 
 import asyncio
@@ -29,10 +29,10 @@ _IN_PROGRESS = frozenset({0, errno.EINPROGRESS})
 async def sweep(
     targets: Sequence[Target], deadline: float, parked: PendingProbes, *, source: str = ""
 ) -> dict[str, ProbeResult]:
-    """One verdict an endpoint, by its id, before `deadline` (of time.monotonic) or shortly after.
+    """One result an endpoint, by its id, before `deadline` (of time.monotonic) or shortly after.
 
-    Returns as soon as all have answered that have no parked probe. `source` is the local address to probe from.
-    Raises `ValueError` if two targets have one id, and nothing else: what is wrong with an endpoint is in its verdict.
+    Returns as soon as all have answered that have no pending probe. `source` is the local address to probe from. Raises
+    `ValueError` if two targets have one id, and nothing else. A fault of an endpoint is in its result.
 
     - `up`: `answered`. The greeting came and the login was denied: tunnel, network and database work.
     - `local`: `refused` (nobody listens: ssh is dead, or ended because its forwarding failed), `reset` (ssh died with
@@ -87,7 +87,7 @@ class _Sweep:
         return self.verdicts
 
     def close(self) -> None:
-        """Whatever happens: unfinished probes stay parked, and no descriptor is lost."""
+        """In any case unfinished probes stay pending, and no descriptor is lost."""
         for probe in self.probes.values():
             if _connected(probe.connection):
                 self.parked.keep(probe)
@@ -179,7 +179,7 @@ class _Sweep:
             self._moved(probe)
 
     def _moved(self, probe: Probe) -> None:
-        """A parked probe that hears something is waited for like a new one."""
+        """A pending probe that hears something is waited for like a new one."""
         if probe.parked:
             probe.parked = False
             self.waiting += 1
@@ -224,7 +224,7 @@ def _connected(connection: socket.SocketType) -> bool:
 
 
 def _failure(code: int, probe: Probe) -> HandshakeResult:
-    """What a system call's error says of the endpoint, or of this side."""
+    """The meaning of a system call's error for the endpoint, or for this side."""
     said = errno.errorcode.get(code, str(code))
     if code == errno.ECONNREFUSED:
         return HandshakeResult("local", "refused")
