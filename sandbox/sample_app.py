@@ -17,7 +17,7 @@ from sandbox.world import Sandbox, WorldError
 IMAGE, GROUP, PORT = "ami-web", "web", 8080
 ALIAS_ZONE = "ZBALANCERS"
 ZONE_NAME, HOSTNAME = "example.com", "app.example.com"
-_WAIT_SECONDS = 60.0
+_WAIT_SECONDS = 180.0
 _LOOK_SECONDS = 0.2
 
 

@@ -16,7 +16,7 @@ from sandbox.world import Sandbox, WorldError
 DATABASE_IMAGE, GATEWAY_IMAGE = "ami-database", "ami-gateway"
 DATABASE, GATEWAY, PULL = "database", "gateway", "lamplighter-authorized-keys"
 DATABASE_PORT, GATEWAY_PORT = mariadb.PORT, 2222
-_WAIT_SECONDS, _LOOK_SECONDS = 60.0, 0.1
+_WAIT_SECONDS, _LOOK_SECONDS = 180.0, 0.1
 
 T = TypeVar("T")
 
