@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from sandbox.compute.actions import Answer, Handler, Parameters, handler, members, text
-from sandbox.compute.addresses import available
 from sandbox.compute.instances import Record, state
 from sandbox.compute.templates import decodes, fill
 from sandbox.emulator_patches import Context, change
+from testing.addresses import available
 
 
 @change("services.ec2", "_launch_instances_internal",

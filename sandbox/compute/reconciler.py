@@ -9,7 +9,6 @@ import msgspec
 
 from sandbox import processes
 from sandbox.auth_middleware import Commands
-from sandbox.compute.addresses import available
 from sandbox.compute.balancers import Balancers
 from sandbox.compute.commands import Sender
 from sandbox.compute.document_store import DocumentStore
@@ -17,6 +16,7 @@ from sandbox.compute.groups import Groups
 from sandbox.compute.instances import Instances
 from sandbox.compute.session import Run
 from sandbox.faults import Faults
+from testing.addresses import available
 
 _LOOK_SECONDS = 0.1
 

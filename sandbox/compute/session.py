@@ -6,8 +6,8 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from sandbox.compute.addresses import Addresses
 from sandbox.faults import Faults
+from testing.addresses import Addresses
 
 
 class Run:

@@ -13,9 +13,9 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from testing.eventually import eventually
 from testing.servers.process import Peer, find
 from testing.servers.ssh import Place
-from tests.world.eventually import eventually
 
 PROGRAMS = ("haproxy",)
 

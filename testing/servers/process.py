@@ -15,9 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
-import pytest
-
-from sandbox.compute.addresses import Addresses
+from testing.addresses import Addresses
 
 # How long a peer may take for anything on a machine under load (s).
 PATIENCE = 180.0
@@ -203,6 +201,8 @@ def find(program: str) -> str:
 
 def need(*programs: str, root: bool = False) -> None:
     """Skips the test, or the module that says it at its top, where one of `programs` or root is missing."""
+    import pytest  # benchmarks use these servers, too, where there may be no pytest
+
     if lacking := missing(*programs):
         pytest.skip(f"needs {', '.join(lacking)}; apt-get install {DEBIAN}", allow_module_level=True)
     if root and os.geteuid() != 0:

@@ -13,10 +13,10 @@ import pytest
 
 from chalicelib.tunnels import observe_target
 from sandbox import mysql_stub
+from testing.eventually import eventually
 from testing.servers import health
 from testing.servers.process import PATIENCE, Peer, loopback, place
 from testing.servers.ssh import Place
-from tests.world.eventually import eventually
 
 PROGRAM = health.FILES[0]
 

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
+from testing.eventually import eventually
 from testing.servers import health, mariadb, network, process, ssh
-from tests.world.eventually import eventually
 
 pytestmark = pytest.mark.world
 process.need(*mariadb.PROGRAMS, *ssh.PROGRAMS, "ip", root=True)

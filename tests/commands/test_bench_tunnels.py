@@ -14,8 +14,8 @@ from commands.bench import tunnels, tunnels_blocks, tunnels_gaps, tunnels_rate
 from commands.bench.tunnels import Row
 from commands.errors import UsageError
 from commands.processes import ROOT
+from testing.eventually import SECONDS, eventually
 from testing.servers import process
-from tests.world.eventually import SECONDS, eventually
 
 
 def bars() -> Progress:

@@ -10,7 +10,7 @@ from commands.bench import tunnels_faults, tunnels_region
 from commands.bench.tunnels_region import Draw
 from commands.bench.tunnels_report import Fault, Removal, Restart, doubles, p99, rows
 from sandbox.world import WorldError
-from tests.world.eventually import SECONDS
+from testing.eventually import SECONDS
 
 A, B = "i-a", "i-b"
 FIRST = Restart("1/i-a/7/2/restart", A, 100.0, 102.0, failed=False)

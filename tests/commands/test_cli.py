@@ -16,7 +16,7 @@ import typer
 from chalicelib.config.fleet import FleetError
 from commands import cli
 from commands.errors import UsageError
-from tests.world.eventually import SECONDS, eventually
+from testing.eventually import SECONDS, eventually
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from commands.demo.scenario import Story, patient
-from tests.world.eventually import SECONDS
+from testing.eventually import SECONDS
 
 
 class Told(Story):

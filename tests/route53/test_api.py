@@ -14,9 +14,9 @@ from sandbox.route53.state import Resource
 from sandbox.route53.throttle import PUBLISHED, Bucket, Rate
 from sandbox.route53.twin import Twin
 from sandbox.route53.wire import NAMESPACE, Wire
+from testing.eventually import SECONDS
 from tests.route53.conftest import PLENTY, Clock, client_of
 from tests.route53.zones import alias, geo, simple, weighted
-from tests.world.eventually import SECONDS
 
 WEB = {"Type": "HTTP", "IPAddress": "127.0.0.1", "Port": 1234, "RequestInterval": 10}
 

@@ -8,7 +8,7 @@ from sandbox.route53.checkers import Checkers
 from sandbox.route53.checks import REGIONS, Check, Config, create, update
 from sandbox.route53.probes import Result
 from sandbox.route53.verdicts import AfterMove, enough
-from tests.world.eventually import SECONDS
+from testing.eventually import SECONDS
 
 
 class World:

@@ -25,9 +25,9 @@ from sandbox.route53.resolver import Resolver
 from sandbox.route53.service import Service, Settings
 from sandbox.route53.state import Resource
 from sandbox.route53.twin import Twin
+from testing.eventually import SECONDS
 from tests.route53.conftest import PLENTY, Clock
 from tests.route53.zones import alias, failover, geo, simple
-from tests.world.eventually import SECONDS
 
 PLACES = {"203.0.113.0/24": Location("EU", "SE"), "198.51.100.0/24": Location("AS", "JP"),
  "127.0.0.0/8": Location("SA", "BR")}

@@ -12,8 +12,8 @@ import pytest
 
 from sandbox.route53 import probes
 from sandbox.route53.probes import Result, probe
+from testing.eventually import SECONDS
 from tests.route53.endpoints import Serve, closed, endpoint, page, says
-from tests.world.eventually import SECONDS
 
 
 def ask(serve: Serve, **config: Any) -> Result:

@@ -11,10 +11,10 @@ import pytest
 from sandbox.route53.answers import Location
 from sandbox.route53.service import Settings
 from sandbox.route53.twin import Twin
+from testing.eventually import SECONDS
 from tests.route53.conftest import PLENTY, Clock, client_of
 from tests.route53.test_api import WEB, change, refused
 from tests.route53.zones import failover, geo, simple
-from tests.world.eventually import SECONDS
 
 PLACES = {"203.0.113.0/25": Location("EU", "SE"), "203.0.113.128/25": Location("EU", "DE"),
           "198.51.100.0/24": Location("AS", "JP"), "2001:db8:1::/48": Location("NA", "US", "CA")}

@@ -16,10 +16,10 @@ from sandbox.route53.answers import Location
 from sandbox.route53.service import Fault, Settings
 from sandbox.route53.state import Resource
 from sandbox.route53.twin import Twin
+from testing.eventually import SECONDS
 from tests.route53.conftest import PLENTY, Clock, client_of
 from tests.route53.endpoints import Serve, endpoint, page
 from tests.route53.zones import alias, geo, simple
-from tests.world.eventually import SECONDS
 
 REGIONS = ("eu", "us", "ap")
 PLACES = {"127.0.0.2": Location("EU", "SE"), "127.0.0.3": Location("NA", "US", "CA"), "127.0.0.4": Location("AS", "JP")}

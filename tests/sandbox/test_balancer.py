@@ -5,9 +5,9 @@ import socket
 
 import pytest
 
-from sandbox.compute.addresses import AddressError, Addresses, available, claim
 from sandbox.compute.balancer import Balancers
 from sandbox.compute.settings import Listener, Region
+from testing.addresses import AddressError, Addresses, available, claim
 
 pytestmark = pytest.mark.skipif(not available(), reason="only Linux answers on all of 127.0.0.0/8")
 

@@ -20,9 +20,9 @@ from chalicelib.config import fleet
 from chalicelib.crontab.job import Job
 from chalicelib.schedules import operations
 from chalicelib.schedules.runners import OUTPUT_BYTES, Attempt, RemoteRun, Result, ecs, http, process, queue, ssm
+from testing.eventually import eventually
 from tests.schedules.harness import FLEET, NOON, Place, job
 from tests.schedules.test_operations import HOME, SLOT, handle, tick
-from tests.world.eventually import eventually
 
 
 def attempt(one: Job, replaced: bool = False) -> Attempt:

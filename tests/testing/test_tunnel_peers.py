@@ -7,9 +7,9 @@ import socket
 
 import pytest
 
+from testing.eventually import eventually
 from testing.servers import haproxy, mariadb, network, process, ssh
 from testing.servers.process import family, loopback, place
-from tests.world.eventually import eventually
 
 pytestmark = pytest.mark.world
 process.need(*mariadb.PROGRAMS, *ssh.PROGRAMS, *haproxy.PROGRAMS, "autossh", "ip", root=True)

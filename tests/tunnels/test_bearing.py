@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from chalicelib.tunnels import observe_target
+from testing.eventually import eventually
 from testing.servers.process import free_port, loopback
-from tests.world.eventually import eventually
 
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\neu-west-1\n"
 PATIENCE = 180.0

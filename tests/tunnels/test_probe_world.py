@@ -16,10 +16,10 @@ import pytest
 from chalicelib.mysql.handshake import packed
 from chalicelib.tunnels.probe.result import ProbeResult
 from chalicelib.tunnels.probe.sweep import PendingProbes, Target, sweep
+from testing.eventually import eventually
 from testing.servers import haproxy, mariadb, network, process, ssh
 from testing.servers.mariadb import MariaDB
 from testing.servers.ssh import Sshd
-from tests.world.eventually import eventually
 
 pytestmark = pytest.mark.world
 process.need(*mariadb.PROGRAMS, *ssh.PROGRAMS, *haproxy.PROGRAMS, "ip", root=True)

@@ -14,7 +14,7 @@ from typing import Any
 from chalicelib.tunnels.state import EFFECTS_PK, KEY, Member, MemberPhase, ProbeStreak, TunnelState, body
 from sandbox.mysql_stub import denial, greeting
 from sandbox.world import Sandbox
-from tests.world.eventually import eventually
+from testing.eventually import eventually
 from tests.world.least_privilege import HOME, Lambdas
 
 PORT = 13306

@@ -4,7 +4,7 @@ import base64
 from typing import Any
 
 from sandbox.world import Sandbox
-from tests.world.eventually import eventually
+from testing.eventually import eventually
 from tests.world.hosts import IMAGE, PORT, address, get
 from tests.world.sites import BALANCED, HOME
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.world import Sandbox
-from tests.world.eventually import eventually
+from testing.eventually import eventually
 
 # Answers with its instance's id at /, with what a file `health` says at /health, and holds /hold open until closed.
 SERVER = '''

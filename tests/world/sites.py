@@ -4,7 +4,7 @@ import socket
 from typing import Any
 
 from sandbox.world import Sandbox
-from tests.world.eventually import eventually
+from testing.eventually import eventually
 from tests.world.hosts import PORT, get
 
 HOME, OTHER = "eu-west-1", "us-east-1"

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from sandbox.world import Sandbox
-from tests.world.eventually import eventually
+from testing.eventually import eventually
 
 pytestmark = pytest.mark.world
 

@@ -13,8 +13,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from sandbox.world import Sandbox
+from testing.eventually import SECONDS, eventually
 from tests.world.conftest import make_lambda
-from tests.world.eventually import SECONDS, eventually
 
 pytestmark = pytest.mark.world
 HOME = "eu-west-1"

@@ -14,7 +14,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from sandbox.world import Sandbox, WorldError
-from tests.world.eventually import eventually
+from testing.eventually import eventually
 from tests.world.hosts import PORT, add_image, address, disk, get, launch, state
 from tests.world.sites import BALANCED, HOME, OTHER, Site, ask, cut
 

@@ -11,8 +11,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from sandbox.world import Sandbox
+from testing.eventually import eventually
 from tests.world.conftest import make_lambda
-from tests.world.eventually import eventually
 from tests.world.hosts import add_image, address, disk, get, launch, state
 
 pytestmark = pytest.mark.world

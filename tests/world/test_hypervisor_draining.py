@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from sandbox.world import Sandbox
-from tests.world.eventually import eventually
+from testing.eventually import eventually
 from tests.world.hosts import add_image, disk, launch
 from tests.world.sites import HOME, Site, ask, cut
 

@@ -12,7 +12,7 @@ import pytest
 
 from sandbox import processes
 from sandbox.world import ROOT, Sandbox
-from tests.world.eventually import SECONDS, eventually
+from testing.eventually import SECONDS, eventually
 from tests.world.hosts import add_image, address, get, launch
 from tests.world.sites import Site
 

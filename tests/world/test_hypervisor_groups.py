@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from sandbox.world import Sandbox
-from tests.world.eventually import eventually
+from testing.eventually import eventually
 from tests.world.fleets import Fleet
 from tests.world.hosts import IMAGE, add_image, address, disk, get, instance, launch, state
 from tests.world.sites import HOME

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from sandbox import processes
 from sandbox.world import Sandbox, WorldError
-from tests.world.eventually import eventually
+from testing.eventually import eventually
 from tests.world.hosts import IMAGE, add_image, address, checks, disk, get, instance, launch, state
 
 pytestmark = pytest.mark.world

@@ -8,8 +8,8 @@ import pytest
 
 from sandbox import processes
 from sandbox.world import Sandbox
+from testing.eventually import eventually
 from tests.world.conftest import make_lambda
-from tests.world.eventually import eventually
 from tests.world.fleets import Fleet
 from tests.world.hosts import IMAGE, PORT, add_image, disk, get
 from tests.world.sites import BALANCED, HOME

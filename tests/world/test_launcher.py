@@ -26,8 +26,8 @@ from botocore.exceptions import ClientError
 from sandbox import processes
 from sandbox.auth_middleware import SECRET_HEADER
 from sandbox.world import ROOT, Sandbox, WorldError
+from testing.eventually import SECONDS, eventually
 from tests.world.conftest import make_lambda
-from tests.world.eventually import SECONDS, eventually
 
 pytestmark = pytest.mark.world
 HOME, OTHER = "eu-west-1", "us-east-1"

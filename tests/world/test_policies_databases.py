@@ -14,11 +14,11 @@ from chalicelib.config.fleet import parse
 from chalicelib.databases.state import MASTER, MEMORY, REPAIRS, PrimaryRecord, body
 from commands.deploy import packaging
 from sandbox.world import Sandbox
+from testing.eventually import eventually
 from testing.servers import mariadb, process
 from testing.servers.mariadb import MariaDB
 from testing.servers.replication import LOGINS, documented
 from tests.project import copy
-from tests.world.eventually import eventually
 from tests.world.least_privilege import HOME, STANDBY, Exercise, Lambdas, LeastPrivilege, deploy, numbers
 
 pytestmark = pytest.mark.world

@@ -10,9 +10,9 @@ from chalicelib.routing.observe import prefix
 from chalicelib.routing.records import diff
 from commands.deploy import packaging
 from sandbox.world import Sandbox
+from testing.eventually import eventually
 from testing.servers import process
 from tests.project import copy
-from tests.world.eventually import eventually
 from tests.world.least_privilege import HOME, STANDBY, Exercise, Lambdas, LeastPrivilege, deploy, numbers
 
 pytestmark = pytest.mark.world

@@ -20,9 +20,9 @@ from chalicelib.tunnels.state import ATTEMPTS_MAX, EFFECTS_PK, PEER_REPORT_PK
 from commands.deploy import packaging
 from sandbox.faults import REFUSED
 from sandbox.world import Sandbox
+from testing.eventually import eventually
 from tests.project import copy
 from tests.world.endpoints import DOCUMENT, GROUP, PORT, SLOTS, TAG, TARGETS, Tunnels, build, leading, slot
-from tests.world.eventually import eventually
 from tests.world.least_privilege import (
     HOME,
     STANDBY,

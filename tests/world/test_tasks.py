@@ -11,7 +11,7 @@ import pytest
 
 from commands.deploy.packaging import Package
 from sandbox.world import Sandbox
-from tests.world.eventually import eventually
+from testing.eventually import eventually
 
 pytestmark = pytest.mark.world
 

@@ -23,7 +23,7 @@ from sandbox.hosts.primary_region import DATABASE, DATABASE_PORT, GATEWAY, GATEW
 from sandbox.hosts.programs import Programs
 from sandbox.hosts.tunnels import HEALTH, HEALTH_PORT, KEYS, STACK, TUNNEL, Tunnels, product
 from sandbox.world import Sandbox
-from tests.world.eventually import eventually
+from testing.eventually import eventually
 from tests.world.hosts import get
 
 pytestmark = pytest.mark.world

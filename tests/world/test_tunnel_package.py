@@ -11,8 +11,8 @@ from sandbox.hosts.primary_region import Far
 from sandbox.hosts.programs import Programs
 from sandbox.hosts.tunnels import Tunnels, image, tables
 from sandbox.world import Sandbox
+from testing.eventually import eventually
 from tests.project import copy
-from tests.world.eventually import eventually
 from tests.world.test_tunnel_hosts import ask
 
 pytestmark = [pytest.mark.world, pytest.mark.slow]

@@ -18,7 +18,7 @@ from sandbox.hosts.primary_region import Far
 from sandbox.hosts.programs import Programs
 from sandbox.hosts.tunnels import NAME, STACK, STAGE, Tunnels, image, remembered, tables
 from sandbox.world import Sandbox
-from tests.world.eventually import eventually
+from testing.eventually import eventually
 from tests.world.test_tunnel_hosts import ask, folder
 
 pytestmark = [pytest.mark.world, pytest.mark.slow]

@@ -15,7 +15,7 @@ from commands.demo.users import COUNTRIES, Crowd, settled
 from commands.deploy import dependencies, packaging, release
 from sandbox.sample_app import HOSTNAME, PORT, Product
 from sandbox.world import Sandbox
-from tests.world.eventually import eventually
+from testing.eventually import eventually
 
 pytestmark = pytest.mark.world
 HOME, SECOND, THIRD = "eu-west-1", "us-east-1", "ap-southeast-1"

@@ -16,5 +16,6 @@ def eventually(look: Callable[[], T], seconds: float = SECONDS) -> T:
         found = look()
         if found:
             return found
-        assert time.monotonic() < deadline, f"still {found!r} after {seconds} s"
+        if time.monotonic() > deadline:
+            raise AssertionError(f"still {found!r} after {seconds} s")
         time.sleep(0.05)  # between two looks, not instead of one

@@ -1,8 +1,9 @@
-"""Loopback addresses of a sandbox. Every instance and every balancer has one of its own.
+"""Loopback addresses that one process has to itself: instances and balancers of a sandbox, servers of tests.
 
-A sandbox claims a block 127.N.0.0/16 for as long as its server lives. The claim is an abstract Unix socket. It belongs
-to the network namespace as the addresses do and goes with its process. So two sandboxes never share a block, and none
-needs a cleanup. Only Linux answers on all of 127.0.0.0/8 without being set up for it.
+A process claims a block 127.N.0.0/16 for as long as it lives. The claim is an abstract Unix socket. It belongs to the
+network namespace as the addresses do and goes with its process. So two processes never share a block, and none needs
+a cleanup. Two demos or two runs of the tests stand beside each other. Only Linux answers on all of 127.0.0.0/8
+without being set up for it.
 """
 
 import random
@@ -20,7 +21,7 @@ class AddressError(Exception):
 
 
 class Addresses:
-    """Addresses that no other sandbox on this machine has."""
+    """Addresses that no other process on this machine has."""
 
     def __init__(self) -> None:
         self._claim: socket.socket | None = None
@@ -33,7 +34,7 @@ class Addresses:
             self._free = (f"127.{block}.{number // _HOSTS}.{number % _HOSTS + 1}" for number in range(256 * _HOSTS))
         address = next(self._free, None)
         if address is None:
-            raise AddressError("this sandbox has used up its 64,000 addresses; start another one")
+            raise AddressError("this process has used up its 64,000 loopback addresses; start another one")
         return address
 
 
