@@ -89,7 +89,8 @@ class Operation(msgspec.Struct, Generic[Seen], frozen=True):
     Such a function gives one line for each. As `plan.Results` it also says what people have to know.
 
     `parameters` is the shape of what a queue message or an invoke manually may say. `state` is needed for plans with a
-    claim. `alerts_as` is the name under which its alerts are remembered, its own unless several operations share one.
+    claim. An operation that never has alerts says so with `raises_alerts`, and then does not read what was told.
+    `alerts_as` is the name under which its alerts are remembered, its own unless several operations share one.
     Alerts of a queue's runs are left as events for a scheduled operation of that name with `delivers_events`.
     """
 
@@ -100,6 +101,7 @@ class Operation(msgspec.Struct, Generic[Seen], frozen=True):
     act: Mapping[str, Handler] = {}
     parameters: type[msgspec.Struct] = NoParameters
     state: StateItem | None = None
+    raises_alerts: bool = True
     alerts_as: str = ""
     delivers_events: bool = False
 

@@ -164,7 +164,7 @@ def _tell(
             event = msgspec.structs.replace(alert, event=True, since=alert.since or now)
             delivery.report_event(store, operation.alert_name, event, ttl=int(now) + _EVENT_KEPT_SECONDS)
         return [f"to be told: {alert.kind}: {alert.target}" for alert in alerts]
-    if request.trigger == "manual" and not alerts:
+    if not alerts and (request.trigger == "manual" or not operation.raises_alerts):
         return ()
     # What a person asks for is about one thing: that it says nothing of the others does not mean that they are over.
     not_judged = ("*",) if request.trigger == "manual" else plan.not_judged

@@ -1,7 +1,9 @@
 """The permissions of the Lambdas of schedules and tasks: none missing, none superfluous."""
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 import pytest
@@ -52,6 +54,8 @@ def sends(): send("fine.quiet")
 
 # A full hour far ahead, in minutes since the epoch: each minute used is later than all before it.
 FAR = 40_000_020
+# The last full hour. A tick takes one two hours earlier than the last did, so that the gap before it is its own.
+HOUR, ticks = int(time.time()) // 3600 * 60, count()
 
 
 def errand(job: str) -> dict[str, Any]:
@@ -60,11 +64,11 @@ def errand(job: str) -> dict[str, Any]:
 
 
 def tick(on: Lambdas) -> None:
-    """A minute with jobs due, after a gap in which runs were lost."""
-    minute = FAR + 1440 * next(numbers)
-    on.started(minute - 720)
-    time = datetime.fromtimestamp(minute * 60, UTC).isoformat()
-    on.invoke("schedules_tick", {"detail-type": "Scheduled Event", "time": time})
+    """A minute with jobs due, after a gap in which runs were lost. A rule's event is believed for a day."""
+    minute = HOUR - 120 * next(ticks)
+    on.started(minute - 90)
+    at = datetime.fromtimestamp(minute * 60, UTC).isoformat()
+    on.invoke("schedules_tick", {"detail-type": "Scheduled Event", "time": at})
 
 
 def sweep(on: Lambdas) -> None:
