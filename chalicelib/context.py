@@ -13,6 +13,7 @@ from typing import Protocol
 import msgspec
 
 from chalicelib.aws import client
+from chalicelib.aws.ports import AwsPorts, real_ports
 from chalicelib.aws.store import DynamoStore, ReplicatedStore, Store
 from chalicelib.config import fleet
 
@@ -40,7 +41,8 @@ class Topic(Protocol):
 class RegionContext(msgspec.Struct, frozen=True):
     """The region of an operation and the services that it reaches from there.
 
-    `root` is the folder with the compiled schedules. `clock` gives epoch seconds.
+    `root` is the folder with the compiled schedules. `clock` gives epoch seconds. `aws_regions` has the AWS services of
+    each region of the fleet, and `aws` those of this one.
     """
 
     region: str
@@ -53,6 +55,12 @@ class RegionContext(msgspec.Struct, frozen=True):
     account: str = ""
     root: Path = ROOT
     clock: Callable[[], float] = time.time
+    aws_regions: Mapping[str, AwsPorts] = {}
+
+    @property
+    def aws(self) -> AwsPorts:
+        """The AWS services of this region."""
+        return self.aws_regions[self.region]
 
     @property
     def rank(self) -> int:
@@ -76,6 +84,7 @@ def here() -> RegionContext:
         queues={name: client.SqsQueue(url, region) for name, url in urls.items()},
         alerts=client.SnsTopic(environment["LAMP_ALERTS"], region),
         account=environment["LAMP_ALERTS"].split(":")[4],
+        aws_regions={known.name: real_ports(known.name) for known in declared.regions},
     )
 
 

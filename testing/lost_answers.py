@@ -90,7 +90,7 @@ class Calls:
 
     def _wrapped(self, value: Any, name: str) -> Any:
         if isinstance(value, Mapping):
-            return {key: self.wrap(port, f"{name}[{key}]") for key, port in value.items()}
+            return {key: self._wrapped(port, f"{name}[{key}]") for key, port in value.items()}
         if isinstance(value, msgspec.Struct):
             return self.wrap_context(value, f"{name}.")
         return self.wrap(value, name)
@@ -143,7 +143,7 @@ def _has_ports(value: Any) -> bool:
     """Whether a context's field reaches outside. Such a field is not plain data, nor a function, nor a struct of plain
     data."""
     if isinstance(value, Mapping):
-        return any(map(_is_port, value.values()))
+        return any(map(_has_ports, value.values()))
     if isinstance(value, msgspec.Struct):
         return any(_has_ports(getattr(value, field)) for field in value.__struct_fields__)
     return _is_port(value)

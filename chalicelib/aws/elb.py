@@ -27,9 +27,10 @@ class AwsElb:
 
     def __init__(self, region: str) -> None:
         self.region = region
+        self._arns: dict[str, str] = {}
 
     def targets(self, group: str) -> Mapping[str, str]:
-        arn = self._arn(group)
+        arn = self._look_up(group)
         answer = client.aws_call(self.region, lambda: self._client.describe_target_health(TargetGroupArn=arn))
         return {one["Target"]["Id"]: one["TargetHealth"]["State"] for one in answer["TargetHealthDescriptions"]}
 
@@ -44,8 +45,13 @@ class AwsElb:
             TargetGroupArn=arn, Targets=[{"Id": instance}]))
 
     def _arn(self, group: str) -> str:
+        """As of the last look at the targets: nothing but the change itself is to stand between decision and change."""
+        return self._arns.get(group) or self._look_up(group)
+
+    def _look_up(self, group: str) -> str:
         answer = client.aws_call(self.region, lambda: self._client.describe_target_groups(Names=[group]))
         arn: str = answer["TargetGroups"][0]["TargetGroupArn"]
+        self._arns[group] = arn
         return arn
 
     @property

@@ -24,7 +24,7 @@ from chalicelib.schedules.runners import Attempt, RemoteRun, Result, Runners
 from chalicelib.schedules.state import Run
 from chalicelib.schedules.worker import Executor
 from sandbox.simulation.figures import Chances, Start, Verdict
-from sandbox.simulation.hub import Crash, Scheduler
+from simulation.scheduler import Crash, Scheduler
 from testing.fakes import MemoryQueue, MemoryTable, MemoryTopic, Store
 
 _VISIBILITY = {"schedule-runs": 960.0, "schedule-reconciles": 120.0}

@@ -11,7 +11,7 @@ from chalicelib.engine import interval
 from chalicelib.engine.interval import IntervalResult
 from chalicelib.engine.lease import LEASE, Lease
 from chalicelib.engine.schema import encode
-from sandbox.simulation.hub import Crash, Scheduler
+from simulation.scheduler import Crash, Scheduler
 from testing.fakes import MemoryTable, Store
 
 START = 1_800_000_000.0  # a whole minute

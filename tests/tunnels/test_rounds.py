@@ -9,7 +9,7 @@ from chalicelib.aws.client import Unavailable
 from chalicelib.aws.store import Item
 from chalicelib.tunnels import rounds
 from chalicelib.tunnels.rounds import KEY, IntervalResult
-from sandbox.simulation.hub import Crash, Scheduler
+from simulation.scheduler import Crash, Scheduler
 from testing.fakes import MemoryTable, Store
 
 START = 1_800_000_000.0  # a whole minute
