@@ -48,12 +48,12 @@ def aws() -> AwsPorts:
 
 def test_members_of_a_group(stub: Stub, aws: AwsPorts) -> None:
     group = {"AutoScalingGroupName": "g", "MinSize": 1, "MaxSize": 2, "DesiredCapacity": 1, "DefaultCooldown": 1,
-             "AvailabilityZones": ["a"], "HealthCheckType": "EC2", "CreatedTime": "2026-01-01T00:00:00Z"}
-    member = {"InstanceId": "i-1", "AvailabilityZone": "a", "LifecycleState": "InService", "HealthStatus": "Healthy",
-              "ProtectedFromScaleIn": False}
+             "AvailabilityZones": ["a"], "HealthCheckType": "EC2", "CreatedTime": "2026-01-01T00:00:00Z", "Instances": [
+                 {"InstanceId": "i-1", "AvailabilityZone": "a", "LifecycleState": "InService",
+                  "HealthStatus": "Healthy", "ProtectedFromScaleIn": False}]}
     asked = {"AutoScalingGroupNames": ["g"]}
     service = stub("autoscaling")
-    service.add_response("describe_auto_scaling_groups", {"AutoScalingGroups": [group | {"Instances": [member]}]}, asked)
+    service.add_response("describe_auto_scaling_groups", {"AutoScalingGroups": [group]}, asked)
     service.add_response("describe_auto_scaling_groups", {"AutoScalingGroups": []}, asked)
     service.add_response("terminate_instance_in_auto_scaling_group", {},
                          {"InstanceId": "i-1", "ShouldDecrementDesiredCapacity": False})
