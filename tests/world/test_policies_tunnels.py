@@ -93,8 +93,8 @@ def ordinary(on: Tunnels) -> list[str]:
     serving, failing, back = seats = on.seats()
     on.powered(*seats)
     on.balanced(serving, failing)
-    on.known(slot(1, serving, "healthy", True), slot(2, failing, "healthy", False, out=time.time() - 1000),
-             slot(3, back, "drained", True, out=time.time() - 60))
+    on.known(slot(1, serving, "healthy", True), slot(2, failing, "healthy", False, out_of_service_since=time.time() - 1000),
+             slot(3, back, "drained", True, out_of_service_since=time.time() - 60))
     return seats
 
 
@@ -116,8 +116,8 @@ def dark(on: Tunnels) -> None:
         on.powered(serving, failing, stopped=stopped)
     now = time.time()
     on.put(PEER_REPORT_PK, "ap-southeast-1", {"up": True, "at": now - 20})
-    on.known(slot(1, serving, "healthy", None), slot(2, failing, "drained", False, restarts=ATTEMPTS_MAX),
-             slot(3, stopped, "replacing", None), dark=now - 40)
+    on.known(slot(1, serving, "healthy", None), slot(2, failing, "drained", False, restart_count=ATTEMPTS_MAX),
+             slot(3, stopped, "replacing", None), all_down_since=now - 40)
 
 
 def heal(on: Lambdas) -> None:
@@ -138,7 +138,7 @@ def lead(on: Lambdas) -> None:
     on.forgotten()
     serving, *others = on.seats()
     on.put(*databases.MASTER, {"region": OTHER, "term": 1, "since": 1, "fenced": [MASTER]})
-    slots = [slot(number, id, "drained", None, leads=MASTER) for number, id in enumerate((serving, *others), 1)]
+    slots = [slot(number, id, "drained", None, connected_region=MASTER) for number, id in enumerate((serving, *others), 1)]
     on.known(*slots)
     on.invoke("tunnels_heal", {"apply": True})
 
