@@ -93,7 +93,8 @@ def ordinary(on: Tunnels) -> list[str]:
     serving, failing, back = seats = on.seats()
     on.powered(*seats)
     on.balanced(serving, failing)
-    on.known(slot(1, serving, "healthy", True), slot(2, failing, "healthy", False, out_of_service_since=time.time() - 1000),
+    on.known(slot(1, serving, "healthy", True),
+             slot(2, failing, "healthy", False, out_of_service_since=time.time() - 1000),
              slot(3, back, "drained", True, out_of_service_since=time.time() - 60))
     return seats
 
@@ -138,7 +139,8 @@ def lead(on: Lambdas) -> None:
     on.forgotten()
     serving, *others = on.seats()
     on.put(*databases.MASTER, {"region": OTHER, "term": 1, "since": 1, "fenced": [MASTER]})
-    slots = [slot(number, id, "drained", None, connected_region=MASTER) for number, id in enumerate((serving, *others), 1)]
+    slots = [slot(number, id, "drained", None, connected_region=MASTER) for number,
+             id in enumerate((serving, *others), 1)]
     on.known(*slots)
     on.invoke("tunnels_heal", {"apply": True})
 
