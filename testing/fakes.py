@@ -65,7 +65,7 @@ class MemoryTable:
     def compare_and_set(
         self, old: Item, body: dict[str, Any], *, ttl: int | None = None, write_id: str = ""
     ) -> Item | None:
-        return self._call("compare_and_set", lambda: self._put(old, Item(old.pk, old.sk, old.version + 1, body),
+        return self._call("compare_and_set", lambda: self._put(old, Item(old.pk, old.sk, max(1, old.version + 1), body),
                                                                write_id, ttl))
 
     def delete(self, old: Item) -> bool:

@@ -21,12 +21,17 @@ _SHUNNED_SECONDS = 30
 
 
 class Item(msgspec.Struct, frozen=True):
-    """One remembered thing. `version` grows by one with each write. The higher one is the later."""
+    """One remembered thing. `version` grows by one with each write. The higher one is the later.
+
+    `problem` says why an item that lies in the table could not be taken apart. Its body is empty then, and its version
+    -1 if it has none. Such an item can be replaced and deleted like any other.
+    """
 
     pk: str
     sk: str
     version: int
     body: dict[str, Any]
+    problem: str = ""
 
 
 class Store(Protocol):
@@ -110,14 +115,15 @@ class DynamoStore:
     def compare_and_set(
         self, old: Item, body: dict[str, Any], *, ttl: int | None = None, write_id: str = ""
     ) -> Item | None:
-        new = Item(old.pk, old.sk, old.version + 1, body)
-        return self._put(new, ttl, write_id, "version = :version", {":version": {"N": str(old.version)}})
+        new = Item(old.pk, old.sk, max(1, old.version + 1), body)
+        return self._put(new, ttl, write_id, *_unchanged(old))
 
     def delete(self, old: Item) -> bool:
+        condition, values = _unchanged(old)
+        more: dict[str, Any] = {"ExpressionAttributeValues": values} if values else {}
         try:
-            self._call("delete_item", Key=_key(old.pk, old.sk), ConditionExpression="version = :version",
-                       ExpressionAttributeValues={":version": {"N": str(old.version)}},
-                       ReturnValuesOnConditionCheckFailure="ALL_OLD")
+            self._call("delete_item", Key=_key(old.pk, old.sk), ConditionExpression=condition,
+                       ReturnValuesOnConditionCheckFailure="ALL_OLD", **more)
         except client.ClientError as error:
             return "Item" not in _refused(error)
         return True
@@ -167,9 +173,9 @@ class ReplicatedStore:
     """
 
     def __init__(self, tables: Sequence[Store], clock: Callable[[], float] = time.monotonic) -> None:
-        self._tables = list(tables)
+        self.replicas = list(tables)
         self._clock = clock
-        self._shunned_until = [0.0] * len(self._tables)
+        self._shunned_until = [0.0] * len(self.replicas)
 
     def get(self, pk: str, sk: str) -> Item | None:
         return self._first(lambda table: table.get(pk, sk))
@@ -206,9 +212,9 @@ class ReplicatedStore:
 
     def _first(self, call: Callable[[Store], T]) -> T:
         last = client.Unavailable("no replica is configured")
-        for number in sorted(range(len(self._tables)), key=lambda n: self._shunned_until[n] > self._clock()):
+        for number in sorted(range(len(self.replicas)), key=lambda n: self._shunned_until[n] > self._clock()):
             try:
-                return call(self._tables[number])
+                return call(self.replicas[number])
             except client.Unavailable as error:
                 self._shunned_until[number] = self._clock() + _SHUNNED_SECONDS
                 last = error
@@ -219,9 +225,27 @@ def _key(pk: str, sk: str) -> dict[str, Any]:
     return {"pk": {"S": pk}, "sk": {"S": sk}}
 
 
+def _unchanged(old: Item) -> tuple[str, dict[str, Any]]:
+    """The condition that an item is still as it was read, and its values."""
+    if old.version < 0:
+        return "attribute_not_exists(version)", {}
+    return "version = :version", {":version": {"N": str(old.version)}}
+
+
 def _item(record: dict[str, Any]) -> Item:
-    return Item(record["pk"]["S"], record["sk"]["S"], int(record["version"]["N"]),
-                msgspec.json.decode(record["body"]["S"]))
+    """The item of a record as DynamoDB gives it. One of another making is an item, too: it must not stop its reader."""
+    pk, sk = record["pk"]["S"], record["sk"]["S"]
+    try:
+        version = int(record["version"]["N"])
+    except (KeyError, TypeError, ValueError):
+        return Item(pk, sk, -1, {}, "it has no number as its version, so Lamplighter did not write it")
+    try:
+        body = msgspec.json.decode(record["body"]["S"], type=dict[str, Any])
+    except (KeyError, TypeError) as error:
+        return Item(pk, sk, version, {}, f"its body is missing or no text ({type(error).__name__})")
+    except msgspec.DecodeError as error:
+        return Item(pk, sk, version, {}, f"its body is no JSON object: {error}")
+    return Item(pk, sk, version, body)
 
 
 def _refused(error: client.ClientError) -> dict[str, Any]:

@@ -40,7 +40,8 @@ def find(store: Store, key: Key, schema: Schema[T]) -> Stored[T] | Unreadable | 
 
 def read(store: Store, item: Item, schema: Schema[T]) -> Stored[T] | Unreadable:
     """The value of an item that was got, queried or created."""
-    return decode(item.body, schema, ItemKey(place(store), item.pk, item.sk), version=item.version)
+    key = ItemKey(place(store), item.pk, item.sk)
+    return Unreadable(key, item.problem) if item.problem else decode(item.body, schema, key, version=item.version)
 
 
 def read_all(
@@ -154,5 +155,7 @@ def publish(
 
 def place(store: Any) -> str:
     """The table of a store in plain words, with its name and region if the store knows them."""
-    name, region = getattr(store, "name", ""), getattr(store, "region", "")
+    # Of a replicated store any replica will do.
+    one = getattr(store, "replicas", (store,))[0]
+    name, region = getattr(one, "name", ""), getattr(one, "region", "")
     return f"{name} in {region}" if name and region else name or "the store"

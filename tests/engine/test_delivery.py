@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from chalicelib.aws.client import Unavailable
+from chalicelib.aws.store import Item
 from chalicelib.engine import delivery, state
 from chalicelib.engine.alerts import ATTEMPT_SECONDS, SCHEMA, Alert, AlertState
 from chalicelib.engine.schema import Stored
@@ -145,3 +146,10 @@ def test_event_that_cannot_be_read_keeps_no_other_from_people() -> None:
     delivery.report_event(world.store, "lamps.light", failed(1), ttl=int(NOW) + 99)
     world.store.create(f"{delivery.EVENTS_PK}#lamps.light", "x", {"text": "of another release"})
     assert set(run(world, events=True).delivered) == {"Failed: job-001", "UnreadableItem: alert-events#lamps.light/x"}
+
+
+def test_state_of_alerts_of_another_making_is_replaced() -> None:
+    world = World()
+    world.items.put(Item(delivery.PK, "lamps.light", -1, {}, "it has no number as its version"), "", None)
+    assert set(run(world, DOWN).delivered) == {"RegionUnhealthy: eu-west-1", "UnreadableItem: alerts/lamps.light"}
+    assert run(world, DOWN, now=NOW + 60) == delivery.Delivery()

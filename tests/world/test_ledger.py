@@ -9,6 +9,9 @@ from botocore.exceptions import ClientError
 
 from chalicelib.aws import client
 from chalicelib.aws.store import DynamoStore, Item, ReplicatedStore, Store
+from chalicelib.engine import state
+from chalicelib.engine.alerts import SCHEMA, AlertState
+from chalicelib.engine.schema import Unreadable
 from sandbox.faults import THROTTLED
 from sandbox.world import Sandbox
 from testing.fakes import MemoryTable
@@ -75,6 +78,33 @@ def test_expired_finds_only_what_is_past(table: Store) -> None:
     table.create("t", "new", {}, ttl=1000)
     table.create("t", "ever", {})
     assert [item.sk for item in table.scan_expired(500) if item.pk == "t"] == ["old"]
+
+
+FOREIGN: dict[str, Any] = {
+    "no version": {"body": {"S": "{}"}}, "empty": {}, "no body": {"version": {"N": "3"}},
+    "an empty body": {"version": {"N": "3"}, "body": {"S": ""}}, "a list": {"version": {"N": "3"}, "body": {"S": "[]"}},
+    "a number": {"version": {"N": "3"}, "body": {"N": "7"}}, "no JSON": {"version": {"N": "3"}, "body": {"S": "{"}}}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_item_of_another_making_is_read_with_its_problem_and_may_be_replaced_or_deleted(
+    dynamo: DynamoStore, empty: Sandbox, name: str
+) -> None:
+    dynamo.create(f"foreign {name}", "good", {"n": 1})
+    for sk in ("bad", "worse"):
+        empty.client("dynamodb", REGION).put_item(
+            TableName="ledger", Item={"pk": {"S": f"foreign {name}"}, "sk": {"S": sk}} | FOREIGN[name])
+    # One bad item keeps nobody from the others.
+    bad, good, worse = dynamo.query(f"foreign {name}", newest=False)
+    assert (good.body, good.problem) == ({"n": 1}, "")
+    assert bad.problem and bad.body == {} and dynamo.get(bad.pk, bad.sk) == bad
+    found = state.load(dynamo, (bad.pk, bad.sk), SCHEMA, AlertState())
+    assert isinstance(found, Unreadable) and str(found) == f"{bad.pk}/bad in ledger in {REGION}: {bad.problem}"
+    replaced = dynamo.compare_and_set(bad, {"n": 2})
+    assert replaced and dynamo.get(bad.pk, bad.sk) == replaced and replaced.version == max(1, bad.version + 1)
+    assert not dynamo.compare_and_set(bad, {"n": 3})
+    assert not dynamo.delete(bad)
+    assert dynamo.delete(worse)
 
 
 def test_of_many_claims_at_once_one_wins(dynamo: DynamoStore) -> None:
