@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from chalicelib.config import fleet
 from commands.deploy.packaging import ROOT
 from commands.develop import fleet_schema
-from tests.fleet_file import GOOD
+from tests.config.harness import GOOD
 
 PAGE = (ROOT / "docs" / "fleet.md").read_text()
 SCHEMA = json.loads((ROOT / fleet_schema.FILE).read_text())

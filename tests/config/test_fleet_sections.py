@@ -6,7 +6,7 @@ import pytest
 
 from chalicelib.config import fleet, overlay
 from chalicelib.routing import config
-from tests.fleet_file import GOOD
+from tests.config.harness import GOOD
 
 CHECKS = '\n[health_checks]\ntarget_groups = ["web"]\n'
 TUNNELS = '\n[tunnels]\nmaster = "us-east-1"\n'

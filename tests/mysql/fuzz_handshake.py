@@ -5,7 +5,7 @@ import sys
 if __name__ == "__main__":
     import atheris
 
-    with atheris.instrument_imports(include=["chalicelib.tunnels"]):
+    with atheris.instrument_imports(include=["chalicelib.mysql"]):
         from chalicelib.mysql.handshake import LONGEST, Handshake, HandshakeResult
 else:
     from chalicelib.mysql.handshake import LONGEST, Handshake, HandshakeResult

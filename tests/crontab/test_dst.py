@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from chalicelib.crontab import calendar, dst, zones
 from chalicelib.crontab.expression import Expression, parse
-from tests.schedules import oracle
-from tests.schedules.strategies import ZONES, expressions, minutes, tzs
+from tests.crontab import oracle
+from tests.crontab.strategies import ZONES, expressions, minutes, tzs
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "cron"
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from chalicelib.config import fleet
 from commands.deploy import packaging
 from commands.deploy.packaging import ROOT
-from tests.fleet_file import GOOD
+from tests.config.harness import GOOD
 
 # What is put in place of what, and the one line that must come of it.
 MISTAKES = [

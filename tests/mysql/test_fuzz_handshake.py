@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sandbox.mysql_stub import denial, greeting, packet, refusal
 from tests.fuzzing import coverage_guided
-from tests.tunnels import fuzz_greeting as fuzz
+from tests.mysql import fuzz_handshake as fuzz
 
 SEEDS = [
     greeting(), greeting("8.4.3", "caching_sha2_password"), greeting("5.0.96", ""), greeting(plugin=""), denial(),

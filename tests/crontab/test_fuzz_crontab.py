@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.crontab import fuzz_crontab as fuzz
 from tests.fuzzing import coverage_guided
-from tests.schedules import fuzz_crontab as fuzz
 
 SEEDS = [
     b"*/5 * * * * x%y\\%z\n", b"@daily root x\n", b'MAILTO=""\n', b"CRON_TZ=Asia/Tokyo\n", b"# lamp: overlap=skip\n",

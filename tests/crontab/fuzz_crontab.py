@@ -5,8 +5,8 @@ import sys
 if __name__ == "__main__":
     import atheris
 
-    with atheris.instrument_imports(include=["chalicelib.schedules"]):
-        from chalicelib.crontab import environment, expression
+    with atheris.instrument_imports(include=["chalicelib.crontab"]):
+        from chalicelib.crontab import environment, expression, parser
         from chalicelib.crontab.parser import Crontab, Source
 else:
     from chalicelib.crontab import environment, expression, parser

@@ -10,8 +10,8 @@ from chalicelib.crontab.diff import Change, Window, compare, firings
 from chalicelib.crontab.expression import Expression, parse
 from chalicelib.crontab.job import Job, Policy
 from commands.bench.schedules_generate import crowd
-from tests.schedules import oracle
-from tests.schedules.strategies import expressions, jobs, minutes, tzs
+from tests.crontab import oracle
+from tests.crontab.strategies import expressions, jobs, minutes, tzs
 
 DAY = 1440
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from chalicelib.crontab import zones
 from chalicelib.crontab.expression import Expression, parse
 from chalicelib.crontab.job import Job, Policy
-from tests.schedules import oracle
+from tests.crontab import oracle
 
 ZONES = sorted(zones.names())
 # Half hours, days left out and days repeated, odd seconds, clocks set back by seven hours.

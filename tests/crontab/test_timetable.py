@@ -17,7 +17,7 @@ from chalicelib.crontab.job import Job, Policy
 from chalicelib.crontab.job_file import JobFile
 from chalicelib.crontab.timetable import Timetable
 from commands.bench.schedules_generate import crowd
-from tests.schedules import oracle, strategies
+from tests.crontab import oracle, strategies
 
 
 def job(schedule: str, tz: str = "UTC", name: str = "cron.d/job") -> Job:
