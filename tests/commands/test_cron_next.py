@@ -69,7 +69,7 @@ def test_the_help_says_what_is_told_on_stderr_alone(capsys: pytest.CaptureFixtur
     assert main(["fires", "--help"]) == 0
     said = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "for 5 years at most" in said
-    assert "is told on stderr; the fires are listed all the same, and the status stays 0" in said
+    assert "go to stderr. The fires are listed all the same, and the status stays 0" in said
 
 
 def test_lines_below_a_zone_that_is_none_are_on_the_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
