@@ -161,20 +161,16 @@ def test_every_answer_of_why_is_told() -> None:
 
 
 def test_every_kind_of_alert_is_told() -> None:
-    tree = ast.parse((ROOT / "chalicelib" / "schedules" / "decide" / "__init__.py").read_text())
+    tree = ast.parse((ROOT / "chalicelib" / "schedules" / "decide" / "alerts.py").read_text())
     kinds = {text for node in ast.walk(tree) for text in _kinds(node)}
     assert len(kinds) > 3
     assert sorted(names("Alerts", "kind")) == sorted(kinds | set(ALERT_KIND_BY_STATE.values()))
 
 
 def _kinds(node: ast.AST) -> Iterator[str]:
-    """The kinds of alert that are written out: `_alert(job, slot, "Missed", ...)` and `{"kind": "RegionTakeover"}`."""
-    if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "_alert":
-        yield from _texts(node.args[2])
-    elif isinstance(node, ast.Dict):
-        for key, value in zip(node.keys, node.values, strict=True):
-            if isinstance(key, ast.Constant) and key.value == "kind":
-                yield from _texts(value)
+    """The kinds of alert that are written out: `_event("Missed", ...)`."""
+    if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "_event":
+        yield from _texts(node.args[0])
 
 
 @pytest.mark.parametrize("severity", ["error", "warning"])

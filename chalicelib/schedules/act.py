@@ -7,36 +7,41 @@ import msgspec
 
 from chalicelib.aws.client import Message
 from chalicelib.context import RegionContext
-from chalicelib.engine.metrics import count
+from chalicelib.engine import delivery, state
+from chalicelib.engine.alerts import Alert
 from chalicelib.engine.operation import Request
 from chalicelib.engine.plan import Action
+from chalicelib.engine.schema import Stored, Unreadable
+from chalicelib.schedules.decide import alerts
+from chalicelib.schedules.observation import Enqueued, Recorded, Reminder, Settled
 from chalicelib.schedules.state import (
-    ALERT_KIND_BY_STATE,
+    MINUTE,
+    PAUSE,
+    RUN,
+    TAKEN_ALERT,
     Pause,
     ReconcileRequest,
     Run,
-    RunRequest,
-    body,
+    TakenAlert,
     minute_key,
+    pause_key,
     run_key,
+    taken_alert_key,
 )
 
 DAY = 86_400
+# Under this name alerts of all operations of schedules wait for the next tick of their region.
+ALERTS = "schedules"
+_ALERT_KEPT_SECONDS = 7 * DAY
 # The Lambda has five minutes.
 _PRUNE_SECONDS = 240
 
 
 def schedule_reconcile(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
     """Sends reminders to this region's own sweep."""
-    site.queues["schedule-reconciles"].send(
-        [
-            Message(
-                _json(ReconcileRequest(action.details["minute"], action.details.get("attempt", 0))),
-                action.details["delay"],
-            )
-            for action in actions
-        ]
-    )
+    reminders: list[Reminder] = [action.details for action in actions]
+    site.queues["schedule-reconciles"].send([
+        Message(_json(ReconcileRequest(reminder.minute, reminder.attempt)), reminder.delay) for reminder in reminders])
     return [f"{action.target}: {action.reason}" for action in actions]
 
 
@@ -44,18 +49,17 @@ def record(site: RegionContext, request: Request, actions: Sequence[Action]) -> 
     """Writes down which jobs were due at a minute. The first writer is right."""
     results = []
     for action in actions:
-        facts = dict(action.details)
-        pk, sk = minute_key(facts.pop("minute"))
-        made = site.shared_store.create(pk, sk, facts, ttl=_ttl(site, request))
+        due: Recorded = action.details
+        made = state.write(site.shared_store, minute_key(due.minute), MINUTE, None, due.record, run_id=request.run_id,
+                           ttl=_ttl(site, request))
         results.append(f"{action.target}: {'recorded' if made else 'was recorded before'}")
     return results
 
 
 def enqueue(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
-    """Sends one run request for each slot. The claim sees to it that more than one does no harm."""
-    site.queues["schedule-runs"].send([
-        Message(_json(RunRequest(action.target, facts["slot"], facts["minute"], facts["why"])), facts["delay"])
-        for action in actions for facts in (action.details,)])
+    """Sends one run request for each slot; the claim sees to it that more than one does no harm."""
+    due: list[Enqueued] = [action.details for action in actions]
+    site.queues["schedule-runs"].send([Message(_json(one.request), one.delay) for one in due])
     return [f"{action.target}: {action.reason}" for action in actions]
 
 
@@ -65,23 +69,51 @@ def skip(site: RegionContext, request: Request, actions: Sequence[Action]) -> Se
 
 
 def alert(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
-    """Sends an alert once for each `once` key. It goes out at least once if a region dies between the alert and its
-    record."""
-    return [_alert(site, request, action) for action in actions]
+    """Leaves alerts for the next tick of this region, each once for all regions.
+
+    At least once: a region that dies between leaving an alert and marking it is made up for by another one.
+    """
+    results = []
+    for action in actions:
+        taken: alerts.TakenAlert = action.details
+        key = taken_alert_key(taken.key)
+        if site.shared_store.get(*key):
+            results.append(f"{action.target}: a region has taken it on before")
+            continue
+        leave_alert(site, taken.alert)
+        mark = TakenAlert(taken.alert.kind, action.target)
+        state.write(site.shared_store, key, TAKEN_ALERT, None, mark, run_id=request.run_id,
+                    ttl=request.now + _ALERT_KEPT_SECONDS)
+        if taken.slot:
+            mark_alerted(site, request, run_key(action.target, taken.slot))
+        results.append(f"{action.target}: to be told")
+    return results
+
+
+def leave_alert(site: RegionContext, what: Alert) -> None:
+    """Leaves an alert for the next tick of this region."""
+    delivery.report_event(site.local_store, ALERTS, what, ttl=int(site.clock()) + _ALERT_KEPT_SECONDS)
+
+
+def mark_alerted(site: RegionContext, request: Request, key: tuple[str, str]) -> None:
+    """Writes into a run that people are told how it ended."""
+    state.update(site.shared_store, key, RUN, lambda run: msgspec.structs.replace(run, alerted=True) if run else None,
+                 run_id=request.run_id, ttl=_ttl(site, request))
 
 
 def pause(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
     """Pauses jobs."""
-    return [f"{action.target}: " + ("paused" if site.shared_store.create(
-        "paused", action.target, body(Pause(request.now, action.reason))) else "was paused already")
-        for action in actions]
+    made = [state.write(site.shared_store, pause_key(action.target), PAUSE, None, Pause(request.now, action.reason),
+                        run_id=request.run_id) for action in actions]
+    return [f"{action.target}: {'paused' if pause else 'was paused already'}"
+            for action, pause in zip(actions, made, strict=True)]
 
 
 def resume(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
     """Lets paused jobs run again, from the next minute on."""
     results = []
     for action in actions:
-        item = site.shared_store.get("paused", action.target)
+        item = site.shared_store.get(*pause_key(action.target))
         gone = item is None or site.shared_store.delete(item)
         results.append(f"{action.target}: {'resumed' if gone else 'changed meanwhile: try again'}")
     return results
@@ -99,40 +131,19 @@ def prune(site: RegionContext, request: Request, actions: Sequence[Action]) -> S
 
 
 def _set_aside(site: RegionContext, request: Request, action: Action) -> str:
-    facts = action.details
-    run = Run(action.target, facts["slot"], facts["minute"], facts["state"], facts["why"], site.region, request.id,
-              0, request.now, request.now, ended=request.now, detail=action.reason)
-    key = run_key(run.job, run.slot)
-    made = site.shared_store.create(*key, body(run), ttl=_ttl(site, request))
+    end: Settled = action.details
+    run = Run(action.target, end.slot, end.minute, end.state, end.why, site.region, request.id, 0, request.now,
+              request.now, ended=request.now, detail=action.reason)
+    key, ttl = run_key(run.job, run.slot), _ttl(site, request)
+    made = state.write(site.shared_store, key, RUN, None, run, run_id=request.run_id, ttl=ttl)
     if not made:
         # A slot that waits, for its turn or its next attempt, may still be set aside; one that is going may not.
-        item = site.shared_store.get(*key)
-        if item and item.body["state"] in ("waiting", "retrying"):
-            made = site.shared_store.compare_and_set(item, body(run), ttl=_ttl(site, request))
+        there = state.find(site.shared_store, key, RUN)
+        if isinstance(there, Stored) and there.value.state in ("waiting", "retrying"):
+            made = state.write(site.shared_store, key, RUN, there, run, run_id=request.run_id, ttl=ttl)
+        elif isinstance(there, Unreadable):
+            return f"{run.job} {run.slot}: left alone, it cannot be read: {there}"
     return f"{run.job} {run.slot}: {run.state if made else 'was started meanwhile'}"
-
-
-def _alert(site: RegionContext, request: Request, action: Action) -> str:
-    key = action.details["once"]
-    if site.shared_store.get("told", key):
-        return f"{action.target}: told before"
-    send_alert(site, action.details["kind"], action.target, action.reason)
-    site.shared_store.create("told", key, {"text": action.reason}, ttl=request.now + 7 * DAY)
-    if action.details["kind"] in ALERT_KIND_BY_STATE.values():
-        _mark_told(site, request, action)
-    return f"{action.target}: told"
-
-
-def send_alert(site: RegionContext, kind: str, target: str, text: str) -> None:
-    """One notice to the region's topic, and one count of the metric `kind`."""
-    site.alerts.publish(f"{kind}: {target}", text)
-    count("Alert", kind=kind)
-
-
-def _mark_told(site: RegionContext, request: Request, action: Action) -> None:
-    item = site.shared_store.get(*run_key(action.target, action.details["slot"]))
-    if item:
-        site.shared_store.compare_and_set(item, item.body | {"told": True}, ttl=_ttl(site, request))
 
 
 def _ttl(site: RegionContext, request: Request) -> int:

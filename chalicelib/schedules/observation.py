@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from chalicelib.crontab.job import Job
-from chalicelib.schedules.state import Lock, MinuteRecord, Run, RunReason, RunRequest
+from chalicelib.engine.schema import Unreadable
+from chalicelib.schedules.state import Lock, MinuteRecord, Run, RunReason, RunRequest, RunState
 
 
 class DueRun(msgspec.Struct, frozen=True):
@@ -19,11 +20,18 @@ class DueRun(msgspec.Struct, frozen=True):
     moved: bool = False
 
 
-class TickObservation(msgspec.Struct, frozen=True):
-    """The observation of the tick, with `slots` due now, `backlog` to catch up, and the number of the gap's slots that
-    are `lost`.
+class PreviousMinute(msgspec.Struct, frozen=True):
+    """The last minute before another that any region started; `record` is `None` where it cannot be read."""
 
-    `never` names, on the first tick of a release, its jobs that will never run.
+    minute: int
+    record: MinuteRecord | None
+
+
+class TickObservation(msgspec.Struct, frozen=True):
+    """What the tick sees: `slots` due now, `backlog` to catch up, and how many of the gap's slots are `lost`.
+
+    `never` names, on the first tick of a release, its jobs that will never run. `unreadable` are items that cannot be
+    read.
     """
 
     minute: int
@@ -36,21 +44,23 @@ class TickObservation(msgspec.Struct, frozen=True):
     missed_count: int = 0
     paused: frozenset[str] = frozenset()
     never_due_jobs: Sequence[str] = ()
+    unreadable: tuple[Unreadable, ...] = ()
 
 
 class ReconcileObservation(msgspec.Struct, frozen=True):
-    """The observation of the reconcile, with `record` as stored or as it is to be stored (`recorded` tells which).
+    """What the sweep sees: `record` as somebody wrote it or as it is to be written (`recorded` tells which).
 
     `doubtful` are slots of a gap that are not caught up here, but may have been started by a standby until `judged`
-    (epoch seconds).
+    (epoch seconds). Of `unreadable` items nothing is concluded. `unreadable_runs` are the slots whose run is one of
+    them; they are in none of the other fields.
     """
 
     minute: int
     attempt: int
     region: str
-    record: MinuteRecord
+    record: MinuteRecord | None
     recorded: bool
-    previous_record: MinuteRecord | None
+    previous: PreviousMinute | None
     slots: Sequence[DueRun]
     runs: Mapping[tuple[str, str], Run]
     unconfirmed: Sequence[DueRun] = ()
@@ -58,10 +68,15 @@ class ReconcileObservation(msgspec.Struct, frozen=True):
     missed_count: int = 0
     paused: frozenset[str] = frozenset()
     never_due_jobs: Sequence[str] = ()
+    unreadable: tuple[Unreadable, ...] = ()
+    unreadable_runs: Sequence[DueRun] = ()
 
 
 class WorkObservation(msgspec.Struct, frozen=True):
-    """The observation of the worker about one run request. `due` tells whether this release's timetable has it."""
+    """What the worker sees of one run request; `due` tells whether this release's timetable has it.
+
+    `unreadable` are those of the run's items that cannot be read: whether it may start is then not known.
+    """
 
     errand: RunRequest
     job: Job | None
@@ -70,3 +85,42 @@ class WorkObservation(msgspec.Struct, frozen=True):
     received: int
     paused: bool
     due: bool
+    unreadable: tuple[Unreadable, ...] = ()
+
+
+class Enqueued(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Payload of `enqueue`: the run request to send, and after how many seconds it is to arrive."""
+
+    request: RunRequest
+    delay: int = 0
+
+
+class Reminder(msgspec.Struct, frozen=True):
+    """Payload of `schedule-reconcile`: look at `minute` again in `delay` seconds, for the `attempt`th time."""
+
+    minute: int
+    delay: int
+    attempt: int = 0
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """Payload of `record`: what is to be written down of a minute."""
+
+    minute: int
+    record: MinuteRecord
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """Payload of `skip`: the slot is to end in `state` without having run."""
+
+    slot: str
+    minute: int
+    why: RunReason
+    state: RunState
+
+
+class Execution(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Payload of `start`, `poll`, `interrupt` and `wait`: the run request, and which attempt it is."""
+
+    request: RunRequest
+    attempt: int = 1

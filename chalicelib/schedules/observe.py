@@ -1,19 +1,28 @@
 """The observations of the schedules' operations, which are this release's timetable and the stored records of its jobs.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-import msgspec
-
-from chalicelib.aws.store import Item
 from chalicelib.context import RegionContext
 from chalicelib.crontab import dst
 from chalicelib.crontab.calendar import bits
+from chalicelib.engine import state
 from chalicelib.engine.operation import Request
+from chalicelib.engine.schema import Stored, Unreadable
 from chalicelib.schedules import release
 from chalicelib.schedules.decide.backlog import Backlog, plan_backlog
-from chalicelib.schedules.observation import DueRun, ReconcileObservation, TickObservation, WorkObservation
+from chalicelib.schedules.observation import (
+    DueRun,
+    PreviousMinute,
+    ReconcileObservation,
+    TickObservation,
+    WorkObservation,
+)
 from chalicelib.schedules.state import (
+    LOCK,
+    MINUTE,
+    PAUSE,
+    RUN,
     Lock,
     MinuteRecord,
     ReconcileRequest,
@@ -22,6 +31,7 @@ from chalicelib.schedules.state import (
     fingerprint,
     lock_key,
     minute_key,
+    pause_key,
     run_key,
 )
 
@@ -35,48 +45,76 @@ def tick(site: RegionContext, request: Request) -> TickObservation:
     minute, patience = request.now // 60, site.fleet.schedules.patience
     if site.rank:
         return TickObservation(minute, site.region, site.rank, patience, MinuteRecord("", "", site.region, minute), ())
-    last = before(site, minute)
+    last, unreadable = before(site, minute)
     record = _new_record(site, minute, last)
     backlog = _backlog(site, record, minute)
     slots = due(site, minute)
-    paused = paused_jobs(site) if slots or backlog.occasions else frozenset()
+    paused: frozenset[str] = frozenset()
+    if slots or backlog.occasions:
+        paused, unreadable_pauses = paused_jobs(site)
+        unreadable += unreadable_pauses
     return TickObservation(minute, site.region, 0, patience, record, slots, backlog.occasions, backlog.lost, paused,
-                    _never(site, minute, last))
+                           _never(site, minute, last), unreadable)
 
 
 def sweep(site: RegionContext, request: Request) -> ReconcileObservation:
-    """The minute's record, or the one to write if there is none, and the run of every slot that was due."""
-    said: ReconcileRequest = request.parameters
-    item = site.shared_store.get(*minute_key(said.minute))
-    earlier = None if item else before(site, said.minute)
-    record = msgspec.convert(item.body, MinuteRecord) if item else _new_record(site, said.minute, earlier)
-    backlog = _backlog(site, record, said.minute)
-    slots = [*due(site, said.minute), *backlog.occasions]
-    if record.timetable != release.timetable(site.root).digest:
+    """The minute's record, or the one to write if there is none, and the run of every slot that was due.
+
+    Of a minute whose record cannot be read only those slots are looked after that have a run: which others were due is
+    not known.
+    """
+    asked: ReconcileRequest = request.parameters
+    minute, unreadable = asked.minute, tuple[Unreadable, ...]()
+    stored = state.find(site.shared_store, minute_key(minute), MINUTE)
+    previous: PreviousMinute | None = None
+    if isinstance(stored, Unreadable):
+        record, unreadable = None, (stored,)
+    elif stored:
+        record = stored.value
+    else:
+        previous, unreadable = before(site, minute)
+        record = _new_record(site, minute, previous)
+    backlog = _backlog(site, record, minute) if record else Backlog()
+    slots = [*due(site, minute), *backlog.occasions]
+    if record and record.timetable != release.timetable(site.root).digest:
         # Another release has started that minute: what it did not have due is not ours to start.
         slots, backlog = [slot for slot in slots if record.has(slot.job.name)], Backlog()
-    known = runs(site, [*slots, *backlog.doubtful])
-    paused = paused_jobs(site) if slots or backlog.doubtful else frozenset()
+    known, bad = runs(site, [*slots, *backlog.doubtful])
+    bad_keys = {(item.key.pk, item.key.sk) for item in bad}
+    unreadable_runs = [slot for slot in (*slots, *backlog.doubtful) if run_key(slot.job.name, slot.slot) in bad_keys]
+    slots, doubtful = ([slot for slot in some if slot not in unreadable_runs] for some in (slots, backlog.doubtful))
+    if record is None:
+        slots = [slot for slot in slots if (slot.job.name, slot.slot) in known]
+    paused, bad_pauses = paused_jobs(site) if slots or doubtful else (frozenset[str](), ())
     return ReconcileObservation(
-        said.minute, said.attempt, site.region, record, item is not None, earlier, slots, known, backlog.doubtful,
-        (said.minute + _turns(site)) * 60, backlog.lost, paused, () if item else _never(site, said.minute, earlier))
+        minute, asked.attempt, site.region, record, stored is not None, previous, slots, known, doubtful,
+        (minute + _turns(site)) * 60, backlog.lost, paused, () if stored else _never(site, minute, previous),
+        (*unreadable, *bad, *bad_pauses), unreadable_runs)
 
 
 def work(site: RegionContext, request: Request) -> WorkObservation:
-    """The run request's job in this release, its run, and whether it may run now."""
+    """The job of the run request in this release, its run, and whether it may run now."""
     errand: RunRequest = request.parameters
     book = release.book(site.root)
     number = book.find(errand.job)
     job = book[number] if number is not None else None
-    keys = [run_key(errand.job, errand.slot), ("paused", errand.job)]
-    if job and job.policy.overlap != "allow":
-        keys.append(lock_key(errand.job))
-    found = {item.pk: item for item in site.shared_store.get_many(keys)}
-    run, lock = found.get(f"run#{errand.job}"), found.get("lock")
+    own_key, own_pause, own_lock = run_key(errand.job, errand.slot), pause_key(errand.job), lock_key(errand.job)
+    locks = job is not None and job.policy.overlap != "allow"
+    items = {(item.pk, item.sk): item
+             for item in site.shared_store.get_many([own_key, own_pause, *([own_lock] if locks else [])])}
+    run = state.read(site.shared_store, items[own_key], RUN) if own_key in items else None
+    lock = state.read(site.shared_store, items[own_lock], LOCK) if own_lock in items else None
+    held = lock.value if isinstance(lock, Stored) and not _ended(site, errand.job, lock.value) else None
     return WorkObservation(
-        errand, job, msgspec.convert(run.body, Run) if run else None,
-        _held(site, errand.job, lock) if lock else None, request.receive_count, "paused" in found,
-        number is not None and _is_due(site, number, errand))
+        errand, job, run.value if isinstance(run, Stored) else None, held, request.receive_count,
+        own_pause in items, number is not None and _is_due(site, number, errand),
+        tuple(item for item in (run, lock) if isinstance(item, Unreadable)))
+
+
+def _ended(site: RegionContext, job: str, lock: Lock) -> bool:
+    """Whether the run that holds a lock is known to have ended, so that its lock counts no more."""
+    holder = state.find(site.shared_store, run_key(job, lock.slot), RUN)
+    return isinstance(holder, Stored) and holder.value.final
 
 
 def due(site: RegionContext, minute: int) -> list[DueRun]:
@@ -86,32 +124,34 @@ def due(site: RegionContext, minute: int) -> list[DueRun]:
             for fire in release.timetable(site.root).due(minute).fires()]
 
 
-def before(site: RegionContext, minute: int) -> MinuteRecord | None:
-    """The record of the last minute before `minute` that any region started, its `since` replaced by that minute."""
+def before(site: RegionContext, minute: int) -> tuple[PreviousMinute | None, tuple[Unreadable, ...]]:
+    """The last minute before `minute` that any region started, and its record if that cannot be read.
+
+    That the minute was started its key says already.
+    """
     pk, sk = minute_key(minute)
     newest = site.shared_store.query(pk, limit=1, before=sk)
     if not newest:
-        return None
-    return msgspec.structs.replace(msgspec.convert(newest[0].body, MinuteRecord), since=int(newest[0].sk))
+        return None, ()
+    record = state.read(site.shared_store, newest[0], MINUTE)
+    if isinstance(record, Unreadable):
+        return PreviousMinute(int(newest[0].sk), None), (record,)
+    return PreviousMinute(int(newest[0].sk), record.value), ()
 
 
-def runs(site: RegionContext, slots: Sequence[DueRun]) -> dict[tuple[str, str], Run]:
-    """The runs that exist for `slots`, by job and slot."""
-    keys = dict.fromkeys(run_key(slot.job.name, slot.slot) for slot in slots)
-    found: Iterable[Item] = site.shared_store.get_many(list(keys))
-    return {(run.job, run.slot): run for run in (msgspec.convert(item.body, Run) for item in found)}
+def runs(
+    site: RegionContext, slots: Sequence[DueRun]
+) -> tuple[dict[tuple[str, str], Run], tuple[Unreadable, ...]]:
+    """The runs that exist for `slots`, by job and slot, and those that cannot be read."""
+    found, unreadable = state.load_many(site.shared_store, [run_key(slot.job.name, slot.slot) for slot in slots], RUN)
+    return {(pk.removeprefix("run#"), sk): stored.value for (pk, sk), stored in found.items()}, unreadable
 
 
-def paused_jobs(site: RegionContext) -> frozenset[str]:
-    """The names of all jobs that are paused."""
-    return frozenset(item.sk for item in site.shared_store.query("paused", limit=_PAUSES))
-
-
-def _held(site: RegionContext, job: str, item: Item) -> Lock | None:
-    """The lock, if it counts, which is while the run of its slot has not ended."""
-    lock = msgspec.convert(item.body, Lock)
-    run = site.shared_store.get(*run_key(job, lock.slot))
-    return None if run and msgspec.convert(run.body, Run).final else lock
+def paused_jobs(site: RegionContext) -> tuple[frozenset[str], tuple[Unreadable, ...]]:
+    """The names of all jobs that are paused, and those pauses that cannot be read: they hold the job all the same."""
+    items = site.shared_store.query("paused", limit=_PAUSES)
+    _, unreadable = state.read_all(site.shared_store, items, PAUSE)
+    return frozenset(item.sk for item in items), unreadable
 
 
 def _is_due(site: RegionContext, number: int, errand: RunRequest) -> bool:
@@ -119,18 +159,18 @@ def _is_due(site: RegionContext, number: int, errand: RunRequest) -> bool:
     return any(part.slot == errand.slot and part.bitmap >> number & 1 for part in parts)
 
 
-def _never(site: RegionContext, minute: int, last: MinuteRecord | None) -> list[str]:
+def _never(site: RegionContext, minute: int, last: PreviousMinute | None) -> list[str]:
     """On the first minute of a release, its jobs that will never run."""
-    if last and last.timetable == release.timetable(site.root).digest:
+    if last and (last.record is None or last.record.timetable == release.timetable(site.root).digest):
         return []
     book = release.book(site.root)
     jobs = (book[number] for number in range(len(book)))
     return [job.name for job in jobs if dst.next_fire(job.expression, job.tz, minute) is None]
 
 
-def _new_record(site: RegionContext, minute: int, last: MinuteRecord | None) -> MinuteRecord:
+def _new_record(site: RegionContext, minute: int, last: PreviousMinute | None) -> MinuteRecord:
     table = release.timetable(site.root)
-    since = max(last.since + 1, minute - CATCH_UP_MINUTES) if last else minute
+    since = max(last.minute + 1, minute - CATCH_UP_MINUTES) if last else minute
     due_now, book = table.due(minute), release.book(site.root)
     marks = "".join(fingerprint(book[number].name) for number in bits(due_now.bitmap))
     return MinuteRecord(table.digest, f"{due_now.bitmap:x}", site.region, min(since, minute), marks)
@@ -139,7 +179,8 @@ def _new_record(site: RegionContext, minute: int, last: MinuteRecord | None) -> 
 def _backlog(site: RegionContext, record: MinuteRecord, minute: int) -> Backlog:
     if record.since >= minute:
         return Backlog()
-    return plan_backlog(release.timetable(site.root), release.book(site.root), record.since, minute, _turns(site))
+    since = max(record.since, minute - CATCH_UP_MINUTES)
+    return plan_backlog(release.timetable(site.root), release.book(site.root), since, minute, _turns(site))
 
 
 def _turns(site: RegionContext) -> int:

@@ -35,7 +35,8 @@ def _work(saw: observation.WorkObservation, request: Request) -> Plan:
 def _why(saw: queries.WhySeen, request: Request) -> Plan:
     reason = explain.why(saw.job, saw.minute, saw.known, request.now)
     return Plan(report={"job": saw.job.name, "minute": f"{stamp(saw.minute)}Z", "answer": reason.answer,
-                        "sentence": reason.sentence, "output": saw.output})
+                        "sentence": reason.sentence, "output": saw.output,
+                        "unreadable": [str(item) for item in saw.unreadable]})
 
 
 def _status(saw: queries.StatusSeen, request: Request) -> Plan:
@@ -56,9 +57,9 @@ def _resume(saw: queries.JobSeen, request: Request) -> Plan:
 
 def _run(saw: queries.JobSeen, request: Request) -> Plan:
     # The slot is the second asked for: two invokes of one plan within it are one run.
-    facts = {"slot": f"{stamp(request.now // 60)}:{request.now % 60:02d}Z#hand", "minute": request.now // 60,
-             "why": "by hand", "delay": 0}
-    return Plan((Action("enqueue", saw.job.name, saw.reason, facts),))
+    slot = f"{stamp(request.now // 60)}:{request.now % 60:02d}Z#hand"
+    run = RunRequest(saw.job.name, slot, request.now // 60, "by hand")
+    return Plan((Action("enqueue", saw.job.name, saw.reason, observation.Enqueued(run)),))
 
 
 def _prune(saw: queries.PruneSeen, request: Request) -> Plan:
@@ -77,11 +78,12 @@ def work(executor: Executor) -> Operation[observation.WorkObservation]:
     return Operation(
         "schedules.work", "runs one due job", observe.work, _work,
         {"start": executor.start, "poll": executor.look, "interrupt": executor.interrupt, "wait": executor.wait,
-         "skip": act.skip, "alert": act.alert}, RunRequest)
+         "skip": act.skip, "alert": act.alert}, RunRequest, alerts_as=act.ALERTS)
 
 
 TICK: Operation[observation.TickObservation] = Operation(
-    "schedules.tick", "starts the jobs that are due at this minute", observe.tick, _tick, _STARTING)
+    "schedules.tick", "starts the jobs that are due at this minute", observe.tick, _tick, _STARTING,
+    alerts_as=act.ALERTS, delivers_events=True)
 SWEEP: Operation[observation.ReconcileObservation] = Operation(
     "schedules.reconcile",
     "starts what was left undone at a minute, and tells of what went wrong",
@@ -89,6 +91,7 @@ SWEEP: Operation[observation.ReconcileObservation] = Operation(
     _sweep,
     _STARTING,
     ReconcileRequest,
+    alerts_as=act.ALERTS,
 )
 WORK = work(Executor(default))
 STATUS = Operation("schedules.status", "all jobs: last run, outcome, next fire", queries.status, _status,

@@ -10,11 +10,13 @@ import msgspec
 from chalicelib.context import RegionContext
 from chalicelib.crontab import dst
 from chalicelib.crontab.job import Job
+from chalicelib.engine import state
 from chalicelib.engine.operation import Rejected, Request
+from chalicelib.engine.schema import Stored, Unreadable
 from chalicelib.schedules import release
 from chalicelib.schedules.decide.explain import Known
 from chalicelib.schedules.observe import before, paused_jobs
-from chalicelib.schedules.state import MinuteRecord, Pause, Run, minute_key
+from chalicelib.schedules.state import MINUTE, OUTPUT, PAUSE, RUN, MinuteRecord, Run, minute_key, pause_key
 
 # How many runs within a day of a minute are read to explain it, how many minutes after a gap its record may stand, and
 # among how many of the last slots, whose names are local times or UTC, the last run is looked for.
@@ -49,6 +51,7 @@ class WhySeen(msgspec.Struct, frozen=True):
     minute: int
     known: Known
     output: str = ""
+    unreadable: tuple[Unreadable, ...] = ()
 
 
 class StatusSeen(msgspec.Struct, frozen=True):
@@ -83,26 +86,34 @@ def why(site: RegionContext, request: Request) -> WhySeen:
     job, minute = find(site, asked.job), _minute(asked.time)
     # Slots of fixed times are local: a day to either side holds every zone.
     after, until = dst.stamp(minute - 1560), dst.stamp(minute + 1560)
-    runs = site.shared_store.query(f"run#{job.name}", limit=_RUNS, after=after, before=until)
-    record, gap_end = _record(site, minute)
-    pause = site.shared_store.get("paused", job.name)
-    since = msgspec.convert(pause.body, Pause).since if pause else None
-    found = [msgspec.convert(item.body, Run) for item in runs]
-    return WhySeen(job, minute, Known(found, record, gap_end, since), _output(site, job, minute, found))
+    items = site.shared_store.query(f"run#{job.name}", limit=_RUNS, after=after, before=until)
+    stored, bad_runs = state.read_all(site.shared_store, items, RUN)
+    runs = [stored[item.pk, item.sk].value for item in items if (item.pk, item.sk) in stored]
+    record, gap_end, bad_minutes = _record(site, minute)
+    pause = state.find(site.shared_store, pause_key(job.name), PAUSE)
+    since = pause.value.since if isinstance(pause, Stored) else None
+    output, bad_output = _output(site, job, minute, runs)
+    bad_pauses = (pause,) if isinstance(pause, Unreadable) else ()
+    unreadable = (*(run for run in bad_runs if _may_be_of(run, job, minute)), *bad_minutes, *bad_pauses)
+    return WhySeen(job, minute, Known(runs, record, gap_end, since, unreadable), output,
+                   (*bad_runs, *bad_minutes, *bad_pauses, *bad_output))
 
 
 def status(site: RegionContext, request: Request) -> StatusSeen:
     """Each job with its last run, outcome and next fire. And the last minute that a region started."""
     asked: StatusAsked = request.parameters
-    book, paused = release.book(site.root), paused_jobs(site)
+    book, (paused, bad_pauses) = release.book(site.root), paused_jobs(site)
     jobs = [job for job in (book[number] for number in range(len(book))) if asked.job in job.name]
-    last = before(site, request.now // 60 + 1)
+    last, bad_minutes = before(site, request.now // 60 + 1)
+    shown = [_glance(site, job, job.name in paused, request.now) for job in jobs[: asked.limit]]
+    unreadable = [*bad_pauses, *bad_minutes, *(item for _, bad in shown for item in bad)]
     return StatusSeen({
         "region": site.region, "home": site.fleet.home, "timetable": release.timetable(site.root).digest,
         "coordination": "strong" if site.fleet.coordination.strong else "one region",
-        "last_minute": {"minute": f"{dst.stamp(last.since)}Z", "region": last.region} if last else None,
-        "jobs": [_glance(site, job, job.name in paused, request.now) for job in jobs[: asked.limit]],
-        "left_out": max(0, len(jobs) - asked.limit)})
+        "last_minute": {"minute": f"{dst.stamp(last.minute)}Z", "region": last.record.region if last.record else None}
+        if last else None,
+        "jobs": [one for one, _ in shown], "left_out": max(0, len(jobs) - asked.limit),
+        "unreadable": [str(item) for item in unreadable]})
 
 
 def job(site: RegionContext, request: Request) -> JobSeen:
@@ -127,9 +138,10 @@ def find(site: RegionContext, name: str) -> Job:
     raise Rejected(f"{'several jobs are' if there else 'no job is'} called {name!r}{hint}")
 
 
-def _glance(site: RegionContext, job: Job, paused: bool, now: int) -> dict[str, Any]:
-    newest = [msgspec.convert(item.body, Run) for item in site.shared_store.query(f"run#{job.name}", limit=_LAST)]
-    run = max(newest, key=lambda run: run.started, default=None)
+def _glance(site: RegionContext, job: Job, paused: bool, now: int) -> tuple[dict[str, Any], tuple[Unreadable, ...]]:
+    newest = site.shared_store.query(f"run#{job.name}", limit=_LAST)
+    stored, unreadable = state.read_all(site.shared_store, newest, RUN)
+    run = max((one.value for one in stored.values()), key=lambda run: run.started, default=None)
     following = dst.next_fire(job.expression, job.tz, now // 60 + 1)
     return {
         "job": job.name, "schedule": job.schedule, "tz": job.tz, "on": job.policy.on, "paused": paused,
@@ -137,27 +149,34 @@ def _glance(site: RegionContext, job: Job, paused: bool, now: int) -> dict[str, 
         "last": None if run is None else {
             "slot": run.slot, "state": run.state, "why": run.why, "region": run.region, "attempt": run.attempt,
             "started": run.started, "seconds": round(run.ended - run.started, 3) if run.ended else None,
-            "exit": run.exit, "detail": run.detail}}
+            "exit": run.exit, "detail": run.detail}}, unreadable
 
 
-def _output(site: RegionContext, job: Job, minute: int, runs: Sequence[Run]) -> str:
-    """The stored output of the last attempt of the minute's runs."""
+def _output(site: RegionContext, job: Job, minute: int, runs: Sequence[Run]) -> tuple[str, tuple[Unreadable, ...]]:
+    """The output of the last attempt of the minute's runs, as far as it is kept here."""
     for run in runs:
         if run.minute == minute and run.region == site.region:
-            kept = site.local_store.query(f"output#{job.name}", limit=1, after=f"{run.slot}#", before=f"{run.slot}$")
-            return str(kept[0].body["output"]) if kept else ""
-    return ""
+            newest = site.local_store.query(f"output#{job.name}", limit=1, after=f"{run.slot}#", before=f"{run.slot}$")
+            stored, unreadable = state.read_all(site.local_store, newest, OUTPUT)
+            return next((kept.value.output for kept in stored.values()), ""), unreadable
+    return "", ()
 
 
-def _record(site: RegionContext, minute: int) -> tuple[MinuteRecord | None, int | None]:
-    """The minute's own record. Or, if it lies in a gap, the minute at which the gap ended."""
+def _record(site: RegionContext, minute: int) -> tuple[MinuteRecord | None, int | None, tuple[Unreadable, ...]]:
+    """The minute's own record; or, if it lies in a gap, the minute at which the gap ended."""
     pk, sk = minute_key(minute)
-    item = site.shared_store.get(pk, sk)
-    if item:
-        return msgspec.convert(item.body, MinuteRecord), None
+    record = state.find(site.shared_store, (pk, sk), MINUTE)
+    if record is not None:
+        return (None, None, (record,)) if isinstance(record, Unreadable) else (record.value, None, ())
     later = site.shared_store.query(pk, newest=False, limit=_PAGE, after=sk)
-    over = [int(item.sk) for item in later if item.body["since"] <= minute]
-    return None, over[0] if over else None
+    stored, unreadable = state.read_all(site.shared_store, later, MINUTE)
+    over = [int(sk) for (_, sk), one in stored.items() if one.value.since <= minute]
+    return None, min(over, default=None), unreadable
+
+
+def _may_be_of(run: Unreadable, job: Job, minute: int) -> bool:
+    """Whether an unreadable run is the one of the slot that the job has at a minute."""
+    return run.key.sk == dst.explain(job.expression, job.tz, minute).slot
 
 
 def _minute(text: str) -> int:

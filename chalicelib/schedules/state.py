@@ -1,15 +1,19 @@
-"""The stored records of schedules, as typed values, and their keys.
+"""What the ledger remembers of schedules, as typed values, and the keys under which it does.
 
-The coordination table has five kinds of items. `minutes`/`<minute>` says that a region started the jobs of that minute.
-`run#<job>`/`<slot>` is the claim and the history of one run. `lock`/`<job>` blocks overlapping runs. `paused`/`<job>`
-pauses a job. `told`/`<key>` marks an alert that has gone out. The regional table has the output of a run under
-`output#<job>`/`<slot>`.
+In the coordination table: `minutes`/`<minute>` says that a region started the jobs of that minute; `run#<job>`/`<slot>`
+is the claim and the story of one run; `lock`/`<job>` holds off overlapping runs; `paused`/`<job>` pauses a job;
+`told`/`<key>` marks an alert that some region has taken on. In the regional table: `output#<job>`/`<slot>#<attempt>` is
+what a run printed, and `alert-events#schedules` holds alerts for the next tick to deliver.
+
+Each is read through its `Schema`: an item that does not fit is an `Unreadable`, and costs only what it stands for.
 """
 
 import hashlib
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
+
+from chalicelib.engine.schema import Schema, State
 
 # running: a worker holds the lease. waiting: for the end of an overlapping run. retrying: for its next attempt.
 # All others are final.
@@ -49,7 +53,7 @@ class ReconcileRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     attempt: Annotated[int, msgspec.Meta(ge=0, le=99)] = 0
 
 
-class MinuteRecord(msgspec.Struct, frozen=True):
+class MinuteRecord(State, frozen=True):
     """The record that `region` started the due jobs of a minute. `due` is the bitmap (hex) in the timetable with that
     digest.
 
@@ -70,7 +74,7 @@ class MinuteRecord(msgspec.Struct, frozen=True):
                    for at in range(0, len(self.job_fingerprints), len(wanted)))
 
 
-class Run(msgspec.Struct, frozen=True, omit_defaults=True):
+class Run(State, frozen=True, omit_defaults=True):
     """One run of a job for a slot. Times are epoch seconds of the worker's clock. `owner` marks one attempt."""
 
     job: str
@@ -99,7 +103,7 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.state == "running" and now > self.lease + SKEW_SECONDS
 
 
-class Lock(msgspec.Struct, frozen=True, omit_defaults=True):
+class Lock(State, frozen=True, omit_defaults=True):
     """The holder of the right to run a job that must not overlap, with its end, and the slot that waits for it.
 
     It counts only while the run of its slot is open, so nobody has to free the lock of a run that has ended.
@@ -117,11 +121,32 @@ class Lock(msgspec.Struct, frozen=True, omit_defaults=True):
         return now > self.lease + SKEW_SECONDS
 
 
-class Pause(msgspec.Struct, frozen=True):
+class Pause(State, frozen=True):
     """A job that does not run until it is resumed."""
 
     since: int
     reason: str
+
+
+class Output(State, frozen=True):
+    """What an attempt printed, as far as it is kept."""
+
+    output: str
+
+
+class TakenAlert(State, frozen=True):
+    """Marks an alert that a region has taken on, so that no other region does: the kind, and what it is about."""
+
+    kind: str
+    target: str
+
+
+MINUTE = Schema(MinuteRecord, 1)
+RUN = Schema(Run, 1)
+LOCK = Schema(Lock, 1)
+PAUSE = Schema(Pause, 1)
+OUTPUT = Schema(Output, 1)
+TAKEN_ALERT = Schema(TakenAlert, 1)
 
 
 def fingerprint(job: str) -> str:
@@ -149,8 +174,11 @@ def pause_key(job: str) -> tuple[str, str]:
     return "paused", job
 
 
-def body(value: MinuteRecord | Run | Lock | Pause) -> dict[str, Any]:
-    """The item body that `read` turns back into the value."""
-    plain: dict[str, Any] = msgspec.to_builtins(value)
-    return plain
+def output_key(job: str, slot: str, attempt: int) -> tuple[str, str]:
+    """Key of what an attempt printed, in the regional table."""
+    return f"output#{job}", f"{slot}#{attempt}"
 
+
+def taken_alert_key(key: str) -> tuple[str, str]:
+    """Key of the mark of an alert."""
+    return "told", key

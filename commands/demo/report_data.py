@@ -13,7 +13,8 @@ from chalicelib.crontab.job import Job
 from chalicelib.crontab.job_file import JobFile
 from chalicelib.crontab.missed import MissedRuns
 from chalicelib.crontab.timetable import Timetable
-from chalicelib.schedules.state import Run
+from chalicelib.engine.schema import ItemKey, Stored, decode
+from chalicelib.schedules.state import RUN, Run
 from commands.demo.faults import Told as Tunnelled
 from commands.demo.routing import Told
 from commands.deploy.packaging import Package
@@ -123,13 +124,15 @@ class Evidence:
 
     def _runs(self, jobs: Sequence[str]) -> dict[tuple[str, str], Run]:
         region = next(name for name in self.package.fleet.coordination.regions if name not in self._stopped())
-        table = self.world.client("dynamodb", region)
+        client, table = self.world.client("dynamodb", region), f"{self.package.stack}-coordination"
 
         def query(job: str) -> list[Run]:
-            items = table.query(
-                TableName=f"{self.package.stack}-coordination", KeyConditionExpression="pk = :pk",
+            items = client.query(
+                TableName=table, KeyConditionExpression="pk = :pk",
                 ExpressionAttributeValues={":pk": {"S": f"run#{job}"}}, ConsistentRead=True)["Items"]
-            return [msgspec.json.decode(item["body"]["S"], type=Run) for item in items]
+            runs = [decode(msgspec.json.decode(item["body"]["S"]), RUN, ItemKey(table, job, item["sk"]["S"]))
+                    for item in items]
+            return [run.value for run in runs if isinstance(run, Stored)]
 
         with ThreadPoolExecutor(4) as pool:
             return {(run.job, run.slot): run for runs in pool.map(query, jobs) for run in runs}

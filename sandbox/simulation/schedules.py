@@ -13,15 +13,16 @@ from typing import Any
 import msgspec
 
 from chalicelib.aws.client import Message, Unavailable
-from chalicelib.aws.store import ReplicatedStore
+from chalicelib.aws.store import Item, ReplicatedStore
 from chalicelib.config.fleet import Fleet
 from chalicelib.context import RegionContext
 from chalicelib.crontab.dst import stamp
 from chalicelib.engine import run as engine
 from chalicelib.engine.operation import RunFailed
+from chalicelib.engine.schema import ItemKey, Stored, decode
 from chalicelib.schedules import operations, release
 from chalicelib.schedules.runners import Attempt, RemoteRun, Result, Runners
-from chalicelib.schedules.state import Run
+from chalicelib.schedules.state import RUN, Run
 from chalicelib.schedules.worker import Executor
 from sandbox.simulation.figures import Chances, Start, Verdict
 from simulation.scheduler import Crash, Scheduler
@@ -192,7 +193,7 @@ class World:
         runs: dict[str, list[Run]] = defaultdict(list)
         for (pk, _), (item, _, _) in self.store.items.items():
             if pk.startswith("run#"):
-                run = msgspec.convert(item.body, Run)
+                run = _run(item)
                 here = skews[run.region]
                 runs[run.job].append(msgspec.structs.replace(run, started=run.started - here, ended=run.ended - here))
         for of_job in runs.values():
@@ -227,7 +228,7 @@ class World:
 
     def _settled(self, job: str, slot: str) -> bool:
         found = self.store.items.get((f"run#{job}", slot))
-        return found is not None and msgspec.convert(found[0].body, Run).final
+        return found is not None and _run(found[0]).final
 
 
 class SimulatedRunner:
@@ -259,6 +260,13 @@ class SimulatedRunner:
             if attempt.replaced():
                 return Result("replaced")
         return Result("failed", detail="simulated", exit=1) if chance.random() < 0.02 else Result("done", exit=0)
+
+
+def _run(item: Item) -> Run:
+    run = decode(item.body, RUN, ItemKey("coordination", item.pk, item.sk))
+    if not isinstance(run, Stored):
+        raise TypeError(f"a run of the product's own cannot be read: {run}")
+    return run.value
 
 
 def _hidden(site: RegionContext, queue: str) -> float:

@@ -10,6 +10,8 @@ from chalicelib.context import RegionContext
 from chalicelib.crontab import job_file, timetable
 from chalicelib.crontab.expression import parse
 from chalicelib.crontab.job import Job, Policy
+from chalicelib.engine import delivery
+from chalicelib.schedules.act import ALERTS
 from testing.fakes import MemoryQueue, MemoryTable, MemoryTopic
 
 FLEET = fleet.parse("""
@@ -74,8 +76,10 @@ class Place:
         return sent
 
     def told(self, region: str = "eu-west-1") -> list[tuple[str, str]]:
-        """The notices of a region's topic."""
-        topic = self.sites[region].alerts
+        """The notices of a region's topic, once its next tick has delivered what waits for it."""
+        site = self.sites[region]
+        delivery.deliver(site.local_store, site.alerts, ALERTS, (), self.now, origin="a test", events=True)
+        topic = site.alerts
         assert isinstance(topic, MemoryTopic)
         return topic.told
 

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from chalicelib.engine.plan import Plan
 from chalicelib.schedules import decide
 from chalicelib.schedules.decide.backoff import jitter, retry_delay
-from chalicelib.schedules.observation import DueRun, ReconcileObservation, TickObservation, WorkObservation
+from chalicelib.schedules.observation import (
+    DueRun,
+    PreviousMinute,
+    ReconcileObservation,
+    Reminder,
+    TickObservation,
+    WorkObservation,
+)
 from chalicelib.schedules.state import SKEW_SECONDS, Lock, MinuteRecord, Run, RunRequest
 from tests.schedules.harness import NOON, job
 
@@ -19,7 +26,7 @@ HOME, STANDBY = "eu-west-1", "us-east-1"
 
 
 def alerts(plan: Plan) -> list[str]:
-    return [action.details["kind"] for action in plan.actions if action.kind == "alert"]
+    return [action.details.alert.kind for action in plan.actions if action.kind == "alert"]
 
 
 def kinds(plan: Plan) -> list[str]:
@@ -43,7 +50,7 @@ def ticked(rank: int = 0, **more: Any) -> Plan:
 def swept(runs: list[Run], now: int = NOW + 120, **more: Any) -> Plan:
     facts: dict[str, Any] = {
         "minute": NOON, "attempt": 0, "region": STANDBY,
-        "record": MinuteRecord("t", "1", HOME, NOON), "recorded": True, "previous_record": None,
+        "record": MinuteRecord("t", "1", HOME, NOON), "recorded": True, "previous": None,
         "slots": [DueRun(job(), SLOT, NOON)], "runs": {(run.job, run.slot): run for run in runs}} | more
     return decide.sweep(ReconcileObservation(**facts), now)
 
@@ -59,14 +66,14 @@ def worked(run: Run | None = None, lock: Lock | None = None, now: float = NOW, r
 def test_home_reminds_itself_before_it_does_anything_else() -> None:
     plan = ticked()
     assert kinds(plan) == ["schedule-reconcile", "record", "enqueue"]
-    assert plan.actions[0].details["delay"] == 60
+    assert plan.actions[0].details.delay == 60
 
 
 @pytest.mark.parametrize(("rank", "delay"), [(1, 120), (2, 240)])
 def test_a_standby_only_reminds_itself_after_its_patience(rank: int, delay: int) -> None:
     plan = ticked(rank)
     assert kinds(plan) == ["schedule-reconcile"]
-    assert plan.actions[0].details["delay"] == delay
+    assert plan.actions[0].details.delay == delay
 
 
 def test_a_minute_without_due_jobs_costs_one_write_and_one_message() -> None:
@@ -76,13 +83,13 @@ def test_a_minute_without_due_jobs_costs_one_write_and_one_message() -> None:
 def test_a_paused_job_is_set_aside_and_not_enqueued() -> None:
     plan = ticked(paused=frozenset({"jobs/one"}))
     assert kinds(plan) == ["schedule-reconcile", "record", "skip"]
-    assert plan.actions[2].details["state"] == "paused"
+    assert plan.actions[2].details.state == "paused"
 
 
 def test_lost_slots_are_told_of() -> None:
     plan = ticked(missed_count=7, record=MinuteRecord("t", "1", HOME, NOON - 30))
     assert "7 runs are missed" in plan.actions[-1].reason
-    assert plan.actions[-1].details["once"] == f"gap#{NOON - 30}"
+    assert plan.actions[-1].details.key == f"gap#{NOON - 30}"
 
 
 @pytest.mark.parametrize(("state", "told", "rest"), [
@@ -95,8 +102,8 @@ def test_a_settled_slot_is_left_alone(state: str, told: bool, rest: list[str]) -
 def test_a_slot_that_nobody_started_is_started_and_looked_after() -> None:
     plan = swept([])
     assert kinds(plan) == ["enqueue", "schedule-reconcile"]
-    assert plan.actions[0].details["why"] == "late"
-    assert plan.actions[1].details == {"minute": NOON, "delay": 30, "attempt": 1}
+    assert plan.actions[0].details.request.why == "late"
+    assert plan.actions[1].details == Reminder(NOON, 30, 1)
 
 
 def test_a_run_whose_lease_holds_is_only_looked_at_again() -> None:
@@ -135,19 +142,19 @@ def test_a_slot_whose_jitter_is_not_over_is_left_to_the_message_that_is_under_wa
     plan = swept([], slots=[slot], attempt=1, now=NOW + 150)
     assert (kinds(plan), alerts(plan)) == (["schedule-reconcile"], [])
     late = swept([], slots=[slot], attempt=3, now=NOW + jitter(slot.job, slot.slot))
-    assert (kinds(late), late.actions[0].details["delay"]) == (["enqueue", "schedule-reconcile"], 0)
+    assert (kinds(late), late.actions[0].details.delay) == (["enqueue", "schedule-reconcile"], 0)
 
 
 def test_a_standby_that_finds_no_record_takes_over_and_says_so() -> None:
     plan = swept([], recorded=False, record=MinuteRecord("t", "1", STANDBY, NOON),
-                 previous_record=MinuteRecord("t", "1", HOME, NOON - 1))
+                 previous=PreviousMinute(NOON - 1, MinuteRecord("t", "1", HOME, NOON - 1)))
     assert kinds(plan) == ["record", "alert", "enqueue", "schedule-reconcile"]
-    assert plan.actions[1].details["kind"] == "RegionTakeover"
+    assert plan.actions[1].details.alert.kind == "RegionTakeover"
 
 
 def test_a_takeover_by_whoever_had_the_last_minute_is_no_news() -> None:
     plan = swept([], recorded=False, record=MinuteRecord("t", "1", STANDBY, NOON),
-                 previous_record=MinuteRecord("t", "1", STANDBY, NOON - 1))
+                 previous=PreviousMinute(NOON - 1, MinuteRecord("t", "1", STANDBY, NOON - 1)))
     assert kinds(plan) == ["record", "enqueue", "schedule-reconcile"]
 
 
@@ -155,7 +162,7 @@ def test_a_takeover_by_whoever_had_the_last_minute_is_no_news() -> None:
 def test_reminders_grow_rarer_and_fit_sqs(turn: int) -> None:
     plan = swept([a_run()], attempt=turn)
     # The worker's lease ends 660 s after noon, two minutes before which this looks.
-    assert plan.actions[-1].details["delay"] == min(900, 30 * 2**turn, 660 - 120 + SKEW_SECONDS + 1)
+    assert plan.actions[-1].details.delay == min(900, 30 * 2**turn, 660 - 120 + SKEW_SECONDS + 1)
 
 
 def test_after_a_day_a_slot_is_given_up_and_people_hear_of_it() -> None:
@@ -168,8 +175,8 @@ def test_a_sweep_never_comes_back_sooner_than_half_a_minute(spread: list[int], t
     slots = [DueRun(job(f"jobs/{number}", jitter=900), f"{number}", NOON) for number in spread]
     for action in swept([], slots=slots, attempt=turn, now=NOW + age).actions:
         if action.kind == "schedule-reconcile":
-            assert 30 <= action.details["delay"] <= 900
-            assert action.details["attempt"] <= 5
+            assert 30 <= action.details.delay <= 900
+            assert action.details.attempt <= 5
 
 
 @pytest.mark.parametrize(("age", "told", "again"), [(299, [], 1), (300, ["Missed"], 0)])
@@ -186,12 +193,20 @@ def test_what_a_gap_left_out_is_told_of_once_no_standby_can_have_done_it(
 def test_a_new_errand_starts() -> None:
     plan = worked()
     assert kinds(plan) == ["start"]
-    assert plan.actions[0].details["attempt"] == 1
+    assert plan.actions[0].details.attempt == 1
 
 
 @pytest.mark.parametrize("state", ["done", "failed", "timed-out", "interrupted", "overlapped", "coalesced", "paused"])
 def test_a_final_run_is_never_started_again(state: str) -> None:
-    assert kinds(worked(a_run(state), retries=5)) == []
+    assert kinds(worked(a_run(state, alerted=True), retries=5)) == []
+
+
+@pytest.mark.parametrize(("state", "told"), [
+    ("done", []), ("replaced", []), ("failed", ["Failed"]), ("timed-out", ["JobTimedOut"]),
+    ("interrupted", ["Interrupted"])])
+def test_work_with_a_final_run_that_nobody_was_alerted_of_alerts(state: str, told: list[str]) -> None:
+    plan = worked(a_run(state), retries=5)
+    assert (alerts(plan), kinds(plan)) == (told, ["alert"] * len(told))
 
 
 def test_a_held_run_is_waited_for_until_the_worker_must_be_gone() -> None:
@@ -207,7 +222,7 @@ def test_a_vanished_worker_without_retries_means_interrupted_never_twice() -> No
 def test_a_vanished_worker_with_retries_left_is_superseded() -> None:
     plan = worked(a_run(), now=NOW + 661 + SKEW_SECONDS, retries=1)
     assert kinds(plan) == ["start"]
-    assert plan.actions[0].details["attempt"] == 2
+    assert plan.actions[0].details.attempt == 2
 
 
 def test_retries_are_used_up_in_the_end() -> None:
@@ -235,13 +250,13 @@ LOCKED = Lock("2026-03-28T11:59Z", NOON - 1, "other", NOW + 600)
 def test_overlap(overlap: str, lock: Lock | None, kind: str, state: str | None) -> None:
     plan = worked(lock=lock, overlap=overlap)
     assert kinds(plan) == [kind]
-    assert plan.actions[0].details.get("state") == state
+    assert getattr(plan.actions[0].details, "state", None) == state
 
 
 @pytest.mark.parametrize("overlap", ["queue-one", "replace"])
 def test_an_older_slot_never_displaces_a_later_run(overlap: str) -> None:
     plan = worked(lock=Lock("2026-03-28T12:01Z", NOON + 1, "other", NOW + 600), overlap=overlap)
-    assert plan.actions[0].details["state"] == "coalesced"
+    assert plan.actions[0].details.state == "coalesced"
 
 
 def test_a_slot_that_waits_already_stays_where_it_is() -> None:
@@ -267,7 +282,7 @@ def test_a_slot_outside_the_timetable_runs_but_people_hear_of_it() -> None:
 
 def test_jobs_that_never_run_are_told_of_by_the_first_tick_of_a_release() -> None:
     plan = ticked(never_due_jobs=["jobs/feb-30"])
-    assert plan.actions[-1].details["kind"] == "JobNeverDue"
+    assert plan.actions[-1].details.alert.kind == "JobNeverDue"
     assert "jobs/feb-30" in plan.actions[-1].reason
 
 

@@ -159,7 +159,7 @@ def test_a_lock_whose_run_has_ended_holds_nobody_off(tmp_path: Path) -> None:
     place = Place(tmp_path, [job(overlap="skip")])
     tick(place)
     work(place)
-    lock = {"slot": SLOT, "minute": NOON, "owner": "late duplicate", "lease": place.now + 660}
+    lock = {"slot": SLOT, "minute": NOON, "owner": "late duplicate", "lease": place.now + 660, "schema": 1}
     assert place.coordination.create("lock", "jobs/one", lock) is not None
     place.now += 60
     tick(place, NOON + 1)
@@ -198,10 +198,14 @@ def test_an_end_is_settled_though_its_output_cannot_be_kept(tmp_path: Path) -> N
         raise Unavailable(call)
 
     regional._fault = dark
-    work(place)
+    [message] = place.sent("schedule-runs")
+    assert handle(place, operations.WORK, message)["batchItemFailures"]
     regional._fault = no_fault
-    assert place.run("jobs/one", SLOT)["told"]
+    assert place.run("jobs/one", SLOT)["state"] == "failed"
     assert place.coordination.get("lock", "jobs/one") is None
+    assert handle(place, operations.WORK, message, received=2) == {"batchItemFailures": []}
+    assert place.run("jobs/one", SLOT)["alerted"]
+    assert [subject for subject, _ in place.told()] == ["Failed: jobs/one"]
 
 
 @pytest.mark.parametrize(("error", "detail"), [
@@ -238,7 +242,7 @@ def test_a_waiting_slot_starts_though_a_release_now_allows_overlap(tmp_path: Pat
     place = Place(tmp_path, [job()])
     place.coordination.create("run#jobs/one", SLOT, {
         "job": "jobs/one", "slot": SLOT, "minute": NOON, "state": "waiting", "why": "due", "region": HOME, "owner": "x",
-        "attempt": 0, "started": place.now, "lease": place.now})
+        "attempt": 0, "started": place.now, "lease": place.now, "schema": 1})
     tick(place)
     work(place)
     assert place.run("jobs/one", SLOT)["state"] == "done"
@@ -283,7 +287,7 @@ def test_a_failure_is_told_with_its_output_unless_mailto_is_empty(tmp_path: Path
     assert subject == "Failed: jobs/loud"
     assert "broken pump" in text
     assert "cron.d/test:3" in text
-    assert place.run("jobs/loud", SLOT)["told"]
+    assert place.run("jobs/loud", SLOT)["alerted"]
     assert why(place, "jobs/quiet", NOON) == ("failed", f"for {SLOT} in {HOME}, started 0 s after its minute, "
                                               "attempt 1, took 0.0 s: exit status 3")
 
@@ -315,7 +319,7 @@ def test_a_vanished_worker_is_reported_as_interrupted_and_not_repeated(tmp_path:
     [message] = place.sent("schedule-runs")
     claim = place.coordination.create(f"run#{'jobs/one'}", SLOT, {
         "job": "jobs/one", "slot": SLOT, "minute": NOON, "state": "running", "why": "due", "region": HOME, "owner": "x",
-        "attempt": 1, "started": place.now, "lease": place.now + 660})
+        "attempt": 1, "started": place.now, "lease": place.now + 660, "schema": 1})
     assert claim is not None
     assert handle(place, operations.WORK, message)["batchItemFailures"]
     place.now += 661 + SKEW_SECONDS
@@ -371,7 +375,7 @@ def test_what_outlived_its_ttl_is_pruned(tmp_path: Path) -> None:
 
 def test_the_waiting_run_starts_when_the_one_before_ends(tmp_path: Path) -> None:
     place = Place(tmp_path, [job(overlap="queue-one")])
-    lock = {"slot": "2026-03-28T11:59Z", "minute": NOON - 1, "owner": "other", "lease": place.now + 600}
+    lock = {"slot": "2026-03-28T11:59Z", "minute": NOON - 1, "owner": "other", "lease": place.now + 600, "schema": 1}
     held = place.coordination.create("lock", "jobs/one", lock)
     tick(place)
     work(place)

@@ -67,7 +67,7 @@ class Lambdas:
     def started(self, minute: int) -> None:
         """Home has started the jobs of this minute."""
         pk, sk = minute_key(minute)
-        self.put(pk, sk, {"timetable": "", "due": "0", "region": HOME, "since": minute})
+        self.put(pk, sk, {"timetable": "", "due": "0", "region": HOME, "since": minute, "schema": 1})
 
     def drop(self, pk: str, sk: str) -> None:
         """Delete an item of the coordination table."""

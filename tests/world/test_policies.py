@@ -94,7 +94,7 @@ def pause(on: Lambdas) -> None:
 
 def resume(on: Lambdas) -> None:
     """A job that is paused."""
-    on.put("paused", "fails", {"since": 1, "reason": "test"})
+    on.put("paused", "fails", {"since": 1, "reason": "test", "schema": 1})
     on.invoke("schedules_resume", {"job": "fails", "apply": True})
 
 

@@ -3,16 +3,26 @@
 Times are UTC minutes since the epoch where they are called minute, epoch seconds otherwise.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable
 
 import msgspec
 
 from chalicelib.crontab.job import Job
 from chalicelib.engine.plan import Action, Plan
+from chalicelib.schedules.decide import alerts
 from chalicelib.schedules.decide.backoff import SQS_MAX_DELAY, jitter
-from chalicelib.schedules.observation import DueRun, ReconcileObservation, TickObservation, WorkObservation
-from chalicelib.schedules.state import ALERT_KIND_BY_STATE, SKEW_SECONDS, Lock, MinuteRecord, Run, RunRequest
+from chalicelib.schedules.observation import (
+    DueRun,
+    Enqueued,
+    Execution,
+    ReconcileObservation,
+    Recorded,
+    Reminder,
+    Settled,
+    TickObservation,
+    WorkObservation,
+)
+from chalicelib.schedules.state import SKEW_SECONDS, Lock, MinuteRecord, Run, RunReason, RunRequest, RunState
 
 # How long a slot that nobody can settle is looked after before it is given up (and has long been alerted).
 GIVE_UP_SECONDS = 86_400
@@ -25,54 +35,53 @@ _UNKNOWN_TRIES = 5
 
 def tick(seen: TickObservation, now: int) -> Plan:
     """Home starts what is due and sends itself a reminder. A standby only sends itself a reminder, for later."""
-    delay = seen.rank * seen.patience or seen.patience // 2
     # Of all acts the reminder is the first: whatever stops the others, somebody looks again.
-    remind = Action(
-        "schedule-reconcile",
-        _utc(seen.minute),
-        f"look again in {delay} s",
-        {"minute": seen.minute, "delay": delay},
-        unaudited=True,
-    )
+    remind = _remind(seen.minute, seen.rank * seen.patience or seen.patience // 2)
     if seen.rank:
         return Plan((remind,))
-    return Plan(
-        (
-            remind,
-            _record(seen.minute, seen.record),
-            *_starts((*seen.slots, *seen.backlog), seen.paused, now),
-            *_gap_alert(seen.minute, seen.record, seen.missed_count),
-            *_never_alert(seen.record, seen.never_due_jobs),
-        )
-    )
+    return Plan((
+        remind,
+        _record(seen.minute, seen.record),
+        *_starts((*seen.slots, *seen.backlog), seen.paused, now),
+        *alerts.gap(seen.minute, seen.record, seen.missed_count),
+        *alerts.never_due(seen.record, seen.never_due_jobs, now),
+        *alerts.unreadable(seen.unreadable, now),
+    ))
 
 
 def sweep(seen: ReconcileObservation, now: int) -> Plan:
     """Start what has not started, pass on what was left half done, tell of what went wrong, and come back if needed."""
     open_slots = [slot for slot in seen.slots if not _settled(seen, slot)]
-    actions = [*_takeover(seen), *_starts(_again(seen, open_slots, now), seen.paused, now),
-               *_alerts(seen, open_slots, now)]
+    actions = [*_takeover(seen, now), *_starts(_again(seen, open_slots, now), seen.paused, now),
+               *_alerts(seen, open_slots, now), *alerts.unreadable(seen.unreadable, now)]
     age = now - seen.minute * 60
     doubtful = [slot for slot in seen.unconfirmed if (slot.job.name, slot.slot) not in seen.runs]
-    if doubtful and now >= seen.confirm_after:
-        actions.append(_left_out(seen, doubtful))
-    if (open_slots or (doubtful and now < seen.confirm_after)) and age < GIVE_UP_SECONDS:
+    if seen.record and doubtful and now >= seen.confirm_after:
+        actions.append(alerts.left_out(seen.minute, seen.record.since,
+                                       [(slot.job.name, slot.slot) for slot in doubtful]))
+    # A run that cannot be read may be mended, by a newer release for one: it is looked at again, and left alone.
+    unsettled = open_slots or seen.unreadable_runs
+    if (unsettled or (doubtful and now < seen.confirm_after)) and age < GIVE_UP_SECONDS:
         delay = _next_look(seen, open_slots, now)
-        actions.append(Action("schedule-reconcile", _utc(seen.minute), f"not all is settled: look again in {delay} s",
-                              {"minute": seen.minute, "delay": delay, "attempt": min(seen.attempt + 1, _LAST_TURN)},
-                              unaudited=True))
-    elif open_slots:
-        actions += [_given_up(slot) for slot in open_slots]
+        actions.append(_remind(seen.minute, delay, min(seen.attempt + 1, _LAST_TURN), "not all is settled: "))
+    elif unsettled:
+        actions += [alerts.given_up(slot.job, slot.slot, now) for slot in (*open_slots, *seen.unreadable_runs)]
     return Plan(tuple(actions))
 
 
 def work(seen: WorkObservation, now: float) -> Plan:
-    """The one action for a run request. It starts the run, takes it over, polls it, skips it, or leaves it alone."""
+    """The one thing to do about a run request: start it, take it over, look after it, set it aside, or nothing."""
     job, run, errand = seen.job, seen.run, seen.errand
     if job is None:
         return _unknown(errand, seen.received)
+    if seen.unreadable:
+        # Whether the slot has run, or another one is running, is not known. The sweep sends it again.
+        return Plan(tuple(alerts.unreadable(seen.unreadable, now)),
+                    notes=(f"{job.name} {errand.slot}: not started, since {seen.unreadable[0]}",))
     if run and run.final:
-        return Plan(notes=(f"{job.name} {errand.slot}: already {run.state}",))
+        # Its worker has told people, unless an answer got lost then: the message has come back to see to it.
+        return Plan(() if run.alerted else tuple(alerts.ended(job, run)),
+                    notes=(f"{job.name} {errand.slot}: already {run.state}",))
     if run and run.state == "running":
         return _running(job, run, errand, now)
     if seen.paused and errand.why != "by hand":
@@ -82,13 +91,9 @@ def work(seen: WorkObservation, now: float) -> Plan:
     if job.policy.overlap != "allow" and seen.lock and seen.lock.slot != errand.slot and not seen.lock.expired(now):
         return _overlap(job, errand, seen.lock)
     plan = _start(job, errand, run)
-    return plan if seen.due or errand.why == "by hand" else Plan((_extra(job, errand), *plan.actions))
-
-
-def _extra(job: Job, errand: RunRequest) -> Action:
-    text = (f"{job.name} is started for {errand.slot}, for which this release's timetable does not have it: a release "
-            f"has just changed its schedule, or another stage or an old release sends to the same queue")
-    return _alert(job, errand.slot, "JobNotInTimetable", text)
+    if seen.due or errand.why == "by hand":
+        return plan
+    return Plan((alerts.not_in_timetable(job, errand.slot, now), *plan.actions))
 
 
 def _running(job: Job, run: Run, errand: RunRequest, now: float) -> Plan:
@@ -104,7 +109,7 @@ def _running(job: Job, run: Run, errand: RunRequest, now: float) -> Plan:
 
 def _start(job: Job, errand: RunRequest, run: Run | None) -> Plan:
     attempt = run.attempt + 1 if run and run.state in ("running", "retrying") else 1
-    return _one("start", job, errand, f"attempt {attempt} of {job.policy.retries + 1}", {"attempt": attempt})
+    return _one("start", job, errand, f"attempt {attempt} of {job.policy.retries + 1}", attempt)
 
 
 def _overlap(job: Job, errand: RunRequest, lock: Lock) -> Plan:
@@ -119,14 +124,17 @@ def _overlap(job: Job, errand: RunRequest, lock: Lock) -> Plan:
     return _one("wait", job, errand, f"after the run for {lock.slot}")
 
 
-def _aside(job: Job, errand: RunRequest, state: str, reason: str) -> Plan:
-    return _one("skip", job, errand, reason, {"state": state})
+def _aside(job: Job, errand: RunRequest, state: RunState, reason: str) -> Plan:
+    return Plan((_skip(job.name, errand.slot, errand.minute, errand.why, state, reason),))
 
 
-def _one(kind: str, job: Job, errand: RunRequest, reason: str, facts: Mapping[str, object] | None = None) -> Plan:
+def _skip(job: str, slot: str, minute: int, why: RunReason, state: RunState, reason: str) -> Action:
+    return Action("skip", job, reason, Settled(slot, minute, why, state), unaudited=True)
+
+
+def _one(kind: str, job: Job, errand: RunRequest, reason: str, attempt: int = 1) -> Plan:
     # The run's own record tells the story; only what nobody asked for is worth a line in the journal.
-    facts = {**msgspec.structs.asdict(errand), **(facts or {})}
-    return Plan((Action(kind, job.name, reason, facts, unaudited=kind != "interrupt"),))
+    return Plan((Action(kind, job.name, reason, Execution(errand, attempt), unaudited=kind != "interrupt"),))
 
 
 def _unknown(errand: RunRequest, received: int) -> Plan:
@@ -139,82 +147,40 @@ def _unknown(errand: RunRequest, received: int) -> Plan:
 
 
 def _starts(slots: Iterable[DueRun], paused: frozenset[str], now: int) -> list[Action]:
-    return [_aside_slot(slot) if slot.job.name in paused else _enqueue(slot, now) for slot in slots]
+    return [_skip(slot.job.name, slot.slot, slot.minute, slot.why, "paused", "the job is paused")
+            if slot.job.name in paused else _enqueue(slot, now) for slot in slots]
 
 
 def _enqueue(slot: DueRun, now: int) -> Action:
     reason = f"{slot.why} for {slot.slot}" + (", moved by the clock change" if slot.moved else "")
-    facts: dict[str, object] = {"slot": slot.slot, "minute": slot.minute, "why": slot.why}
-    facts["delay"] = max(0, _moment(slot) - now)
-    return Action("enqueue", slot.job.name, reason, facts, unaudited=slot.why == "due")
+    request = RunRequest(slot.job.name, slot.slot, slot.minute, slot.why)
+    return Action("enqueue", slot.job.name, reason, Enqueued(request, max(0, _moment(slot) - now)),
+                  unaudited=slot.why == "due")
 
 
-def _aside_slot(slot: DueRun) -> Action:
-    facts = {"job": slot.job.name, "slot": slot.slot, "minute": slot.minute, "why": slot.why, "state": "paused"}
-    return Action("skip", slot.job.name, "the job is paused", facts, unaudited=True)
+def _remind(minute: int, delay: int, attempt: int = 0, because: str = "") -> Action:
+    return Action("schedule-reconcile", alerts.utc(minute), f"{because}look again in {delay} s",
+                  Reminder(minute, delay, attempt), unaudited=True)
 
 
 def _record(minute: int, record: MinuteRecord) -> Action:
-    return Action("record", _utc(minute), "these jobs were due", {"minute": minute, **msgspec.to_builtins(record)},
-                  unaudited=True)
+    return Action("record", alerts.utc(minute), "these jobs were due", Recorded(minute, record), unaudited=True)
 
 
-def _gap_alert(minute: int, record: MinuteRecord, lost: int) -> list[Action]:
-    if not lost:
+def _takeover(seen: ReconcileObservation, now: int) -> list[Action]:
+    if seen.recorded or seen.record is None:
         return []
-    since = _utc(record.since)
-    text = (f"no region started jobs from {since} until {_utc(minute)} UTC: {lost} runs are missed for good (their "
-            f"catch_up says so); `lamp why JOB TIME` tells of each; `lamp run schedules.run` starts one by hand")
-    return [Action("alert", f"missed since {since}", text, {"kind": "Missed", "once": f"gap#{record.since}"})]
-
-
-def _given_up(slot: DueRun) -> Action:
-    text = f"{slot.job.name} for {slot.slot} is given up: after a day it is still not settled; `lamp why` tells more"
-    return _alert(slot.job, f"{slot.slot}#given-up", "Missed", text)
-
-
-def _left_out(seen: ReconcileObservation, slots: Sequence[DueRun]) -> Action:
-    names = ", ".join(sorted({f"{slot.job.name} for {slot.slot}" for slot in slots})[:10])
-    text = (f"no region started jobs from {_utc(seen.record.since)} until {_utc(seen.minute)} UTC, and none has made "
-            f"up for {len(slots)} runs (their catch_up says so): {names}; `lamp run schedules.run` starts one by hand")
-    return Action("alert", f"missed since {_utc(seen.record.since)}", text,
-                  {"kind": "Missed", "once": f"left#{seen.record.since}#{seen.minute}"})
-
-
-def _never_alert(record: MinuteRecord, never: Sequence[str]) -> list[Action]:
-    if not never:
-        return []
-    names = ", ".join(never[:20]) + (", ..." if never[20:] else "")
-    text = (f"this release has jobs that will never run: {names}; "
-            f"`lamp check` says why, with file and line")
-    return [Action("alert", "never runs", text, {"kind": "JobNeverDue", "once": f"never#{record.timetable}"})]
-
-
-def _takeover(seen: ReconcileObservation) -> list[Action]:
-    if seen.recorded:
-        return []
-    actions = [_record(seen.minute, seen.record), *_gap_alert(seen.minute, seen.record, seen.missed_count),
-               *_never_alert(seen.record, seen.never_due_jobs)]
-    if seen.previous_record and seen.previous_record.region != seen.region:
-        text = (
-            f"{seen.previous_record.region} started no jobs at {_utc(seen.minute)} UTC; {seen.region} does it now. "
-            f"Nothing is lost; see why {seen.previous_record.region} is silent"
-        )
-        actions.append(
-            Action(
-                "alert",
-                f"{seen.region} takes over",
-                text,
-                {"kind": "RegionTakeover", "once": f"takeover#{seen.previous_record.region}#{seen.minute // 60}"},
-            )
-        )
+    actions = [_record(seen.minute, seen.record), *alerts.gap(seen.minute, seen.record, seen.missed_count),
+               *alerts.never_due(seen.record, seen.never_due_jobs, now)]
+    last = seen.previous.record if seen.previous else None
+    if last and last.region != seen.region:
+        actions.append(alerts.takeover(seen.minute, last.region, seen.region))
     return actions
 
 
 def _settled(seen: ReconcileObservation, slot: DueRun) -> bool:
     run = seen.runs.get((slot.job.name, slot.slot))
-    return run is not None and run.final and (run.alerted or run.state not in ALERT_KIND_BY_STATE
-                                              or slot.job.mailto == "")
+    return run is not None and run.final and (run.alerted or alerts.run_ended(slot.job, run) is None)
 
 
 def _again(seen: ReconcileObservation, slots: Iterable[DueRun], now: int) -> Iterable[DueRun]:
@@ -233,12 +199,9 @@ def _alerts(seen: ReconcileObservation, slots: Iterable[DueRun], now: int) -> It
         run = seen.runs.get((slot.job.name, slot.slot))
         # After its own try a region gives the workers until its next look.
         if run is None and seen.attempt and now > _moment(slot) + LOOK_SECONDS and slot.job.name not in seen.paused:
-            text = (f"{slot.job.name} was due for {slot.slot} and has not started, though {seen.region} has asked its "
-                    f"workers to; see the queue schedule-runs, its dead letters, and the log of schedules_work")
-            yield _alert(slot.job, slot.slot, "Missed", text)
-        elif run and run.final and run.state in ALERT_KIND_BY_STATE:
-            text = f"{slot.job.name} for {slot.slot}: {run.state}: {run.detail}"
-            yield _alert(slot.job, slot.slot, ALERT_KIND_BY_STATE[run.state], text)
+            yield alerts.missed(slot.job, slot.slot, seen.region, now)
+        elif run and run.final:
+            yield from alerts.ended(slot.job, run)
 
 
 def _next_look(seen: ReconcileObservation, slots: Iterable[DueRun], now: int) -> int:
@@ -258,11 +221,3 @@ def _next_look(seen: ReconcileObservation, slots: Iterable[DueRun], now: int) ->
 def _moment(slot: DueRun) -> int:
     """The start of a slot (epoch seconds), which is its minute, delayed by the job's jitter."""
     return slot.minute * 60 + jitter(slot.job, slot.slot)
-
-
-def _alert(job: Job, slot: str, kind: str, text: str) -> Action:
-    return Action("alert", job.name, text, {"kind": kind, "once": f"{kind}#{job.name}#{slot}", "slot": slot})
-
-
-def _utc(minute: int) -> str:
-    return datetime.fromtimestamp(minute * 60, UTC).strftime("%Y-%m-%d %H:%M")

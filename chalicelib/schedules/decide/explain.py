@@ -7,11 +7,12 @@ import msgspec
 
 from chalicelib.crontab.dst import DueExplanation, explain, stamp
 from chalicelib.crontab.job import Job
+from chalicelib.engine.schema import Unreadable
 from chalicelib.schedules.state import MinuteRecord, Run
 
 Answer = Literal["ran", "late", "caught up", "by hand", "coalesced", "overlapped", "replaced", "interrupted", "failed",
                  "timed out", "running", "waiting", "retrying", "DST-moved", "DST-suppressed", "paused", "missed",
-                 "not due", "to come"]
+                 "not due", "to come", "unreadable"]
 
 # A run that starts within this time after its minute is on time: the tick, the queue and a cold start take some of it.
 ON_TIME_SECONDS = 60
@@ -32,6 +33,7 @@ class Known(msgspec.Struct, frozen=True):
     record: MinuteRecord | None
     gap_end: int | None
     paused_since: int | None
+    unreadable: tuple[Unreadable, ...] = ()
 
 
 def why(job: Job, minute: int, known: Known, now: int) -> Reason:
@@ -82,6 +84,8 @@ def _of_run(job: Job, run: Run, verdict: DueExplanation) -> Reason:
 def _never(job: Job, minute: int, verdict: DueExplanation, known: Known, now: int) -> Reason:
     if minute * 60 > now:
         return Reason("to come", f"it will run for {verdict.slot}")
+    if known.unreadable:
+        return Reason("unreadable", f"an item that may tell cannot be read: {known.unreadable[0]}")
     if known.paused_since is not None and known.paused_since <= minute * 60:
         return Reason("paused", f"the job is paused since {stamp(known.paused_since // 60)} UTC")
     if known.gap_end is not None:

@@ -1,0 +1,166 @@
+"""What people are told about jobs: when, and in which words. Pure.
+
+All of them are events: something happened for a slot, a minute or a release. Many of one cause are one notification.
+`key` marks the alert in the coordination table, so that only one region takes it on.
+"""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from chalicelib.crontab.job import Job
+from chalicelib.engine import alert_text
+from chalicelib.engine.alerts import Alert
+from chalicelib.engine.plan import Action
+from chalicelib.engine.schema import Unreadable
+from chalicelib.schedules.state import ALERT_KIND_BY_STATE, MinuteRecord, Run
+
+# A failure that joins others of its cause is told after so many seconds at the latest.
+_REPEAT_SECONDS = 600
+_OUTPUT_CHARACTERS = 500
+_CAUSE_CHARACTERS = 120
+_PAGE = "docs/schedules.md"
+
+
+class TakenAlert(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Payload of `alert`. `slot` names the run that is marked as alerted, where the alert is about its end."""
+
+    alert: Alert
+    key: str
+    slot: str = ""
+
+
+def run_ended(job: Job, run: Run, output: str = "") -> Alert | None:
+    """That a run ended badly; `None` if it did not, or if the job's MAILTO is empty.
+
+    Runs that failed for one reason are one group: the same ending, and the same last line of output but for numbers.
+    """
+    if run.state not in ALERT_KIND_BY_STATE or job.mailto == "":
+        return None
+    kind, tail = ALERT_KIND_BY_STATE[run.state], output[-_OUTPUT_CHARACTERS:].strip()
+    tried = f"It was started {run.attempt} times." if run.attempt > 1 else "It was started once, without retries."
+    problem = (f"{job.name} for {run.slot} in {run.region} ended as {run.state}: {run.detail or 'no detail'} "
+               f"({job.file}:{job.line}, {job.schedule})")
+    return _event(
+        kind, job.name, f"{problem}. The end of its output: {tail}" if tail else problem,
+        since=run.ended or run.started, occurrence=run.slot, cause=_cause(run.detail, tail), tried=(tried,),
+        steps=(f"Read its output: `lamp explain {job.name} {run.slot.partition('#')[0]}`.",
+               "Mend the command, or what it needs.",
+               f"""Run it again if it must run: `lamp run schedules.run '{{"job": "{job.name}"}}' --apply`."""))
+
+
+def missed(job: Job, slot: str, region: str, now: float) -> Action:
+    """A slot that has not started although the workers were asked to."""
+    return _action(_event(
+        "Missed", job.name, f"{job.name} was due for {slot} and has not started", since=now, occurrence=slot,
+        cause=f"not started in {region}", tried=(f"{region} has sent it to its workers twice, and goes on.",),
+        steps=("Look at the queue `schedule-runs` and its dead letters: `lamp status`.",
+               "Read the log of the Lambda `schedules_work`.")), f"Missed#{job.name}#{slot}")
+
+
+def given_up(job: Job, slot: str, now: float) -> Action:
+    """A slot that nobody could settle within a day."""
+    return _action(_event(
+        "Missed", job.name, f"{job.name} for {slot} is given up: after a day it is still not settled", since=now,
+        occurrence=f"{slot}#given-up", cause="not settled for a day", tried=("It was looked after for a day.",),
+        steps=(f"`lamp explain {job.name} {slot.partition('#')[0]}` says how far it came.",)),
+        f"Missed#{job.name}#{slot}#given-up")
+
+
+def gap(minute: int, record: MinuteRecord, lost: int) -> list[Action]:
+    """No region started jobs for a while, and `lost` runs are not made up for."""
+    if not lost:
+        return []
+    since = utc(record.since)
+    return [_action(_event(
+        "Missed", f"missed since {since}",
+        f"No region started jobs from {since} until {utc(minute)} UTC. {lost} runs are missed for good",
+        since=record.since * 60, occurrence=f"{record.since}",
+        tried=("What each job's catch_up allows has been sent.",), steps=_AFTER_A_GAP), f"gap#{record.since}")]
+
+
+def left_out(minute: int, since: int, slots: Sequence[tuple[str, str]]) -> Action:
+    """Slots (job, slot) of a gap that no standby has made up for in its turn."""
+    names = ", ".join(sorted({f"{job} for {slot}" for job, slot in slots})[:10])
+    return _action(_event(
+        "Missed", f"missed since {utc(since)}",
+        f"No region started jobs from {utc(since)} until {utc(minute)} UTC. None has made up for {len(slots)} runs: "
+        f"{names}", since=since * 60, occurrence=f"{since}#{minute}",
+        tried=("What each job's catch_up allows has been sent.",), steps=_AFTER_A_GAP), f"left#{since}#{minute}")
+
+
+def never_due(record: MinuteRecord, jobs: Sequence[str], now: float) -> list[Action]:
+    """A release has jobs that will never run."""
+    if not jobs:
+        return []
+    names = ", ".join(jobs[:20]) + (", ..." if jobs[20:] else "")
+    return [_action(_event(
+        "JobNeverDue", "never runs", f"This release has jobs that will never run: {names}", since=now,
+        occurrence=record.timetable, steps=("`lamp check` says why, with file and line.", "Correct them, and deploy.")),
+        f"never#{record.timetable}")]
+
+
+def takeover(minute: int, silent: str, region: str) -> Action:
+    """Another region starts the jobs of a minute; told once an hour."""
+    return _action(_event(
+        "RegionTakeover", f"{region} takes over", f"{silent} started no jobs at {utc(minute)} UTC", since=minute * 60,
+        occurrence=f"{silent}#{minute // 60}", tried=(f"{region} starts them now, so that nothing is lost.",),
+        steps=(f"Look at the Lambda `schedules_tick` of {silent}, and at its rule `every-minute`.",)),
+        f"takeover#{silent}#{minute // 60}")
+
+
+def not_in_timetable(job: Job, slot: str, now: float) -> Action:
+    """A run starts that this release's timetable does not have."""
+    return _action(_event(
+        "JobNotInTimetable", job.name,
+        f"{job.name} is started for {slot}, for which this release's timetable does not have it", since=now,
+        occurrence=slot, cause="another timetable", tried=("It is started all the same.",),
+        steps=("If a release has just changed its schedule, do nothing.",
+               "If not, see whether an old release or another stage sends to the queue `schedule-runs`.")),
+        f"JobNotInTimetable#{job.name}#{slot}")
+
+
+def unreadable(items: Sequence[Unreadable], now: float) -> list[Action]:
+    """Items that cannot be read; told once an hour for as long as somebody needs them."""
+    hour = int(now // 3600)
+    events = [msgspec.structs.replace(alert_text.unreadable_alert(item), event=True, since=now, occurrence=f"{hour}")
+              for item in items]
+    return [_action(event, f"unreadable#{item.key.pk}#{item.key.sk}#{hour}")
+            for event, item in zip(events, items, strict=True)]
+
+
+def ended(job: Job, run: Run) -> list[Action]:
+    """The alert about a run whose worker could not leave it."""
+    alert = run_ended(job, run)
+    return [] if alert is None else [_action(alert, f"{alert.kind}#{job.name}#{run.slot}", run.slot)]
+
+
+def utc(minute: int) -> str:
+    """A minute as people read it."""
+    return datetime.fromtimestamp(minute * 60, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+_AFTER_A_GAP = ("`lamp explain JOB TIME` tells of each job and minute.",
+                "`lamp run schedules.run` starts a job by hand, where its run is needed.",
+                "See why no region ran: the alarm on `schedules_tick`, and the deployments of that time.")
+
+
+def _event(
+    kind: str, target: str, problem: str, *, since: float, occurrence: str, cause: str = "",
+    tried: tuple[str, ...] = (), steps: tuple[str, ...] = (),
+) -> Alert:
+    return Alert(kind, target, problem, since=since, tried=tried, steps=steps,
+                 read_more=_PAGE, cause=cause, event=True, repeat_seconds=_REPEAT_SECONDS, occurrence=occurrence)
+
+
+def _action(alert: Alert, key: str, slot: str = "") -> Action:
+    return Action("alert", alert.target, alert.problem, TakenAlert(alert, key, slot))
+
+
+def _cause(detail: str, output: str) -> str:
+    """What failures of one reason have in common: numbers and marks of single runs are left out."""
+    lines = output.splitlines()
+    words = f"{detail}: {lines[-1].strip()}" if lines else detail or "no detail"
+    return re.sub(r"\d+", "#", re.sub(r"\b[0-9a-fA-F-]{12,}\b", "#", words))[:_CAUSE_CHARACTERS]

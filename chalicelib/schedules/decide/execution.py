@@ -1,0 +1,69 @@
+"""What a worker may do with a run: take its lock, claim it, go on after an attempt, end it. Pure.
+
+Times are epoch seconds of the worker's clock.
+"""
+
+from typing import Literal
+
+from msgspec.structs import replace
+
+from chalicelib.config.fleet import RESERVE_SECONDS
+from chalicelib.crontab.job import Job
+from chalicelib.schedules.decide.backoff import retry_delay
+from chalicelib.schedules.state import Lock, Run, RunRequest
+
+EndState = Literal["done", "failed", "timed-out", "replaced", "interrupted"]
+_Cut = Literal["timed-out", "replaced"]
+
+
+def claimed(job: Job, request: RunRequest, region: str, owner: str, attempt: int, now: float) -> Run:
+    """The run as its worker claims it, with a lease that outlives the job's time-out."""
+    return Run(job.name, request.slot, request.minute, "running", request.why, region, owner, attempt, now,
+               lease_end(job, now))
+
+
+def may_claim(before: Run, attempt: int, now: float) -> bool:
+    """Whether attempt `attempt` may take over a run as it is: nobody is at it, and it is the next one."""
+    if before.state == "waiting":
+        return True
+    return (before.state == "retrying" or before.expired(now)) and before.attempt < attempt
+
+
+def taken_lock(held: Lock | None, wanted: Lock, holder: Run | None, now: float) -> Lock | None:
+    """The lock to write, or `None` while another run holds it. `holder` is the run of the held lock's slot."""
+    if held is None:
+        return wanted
+    if held.slot != wanted.slot and not held.expired(now) and not (holder and holder.final):
+        return None
+    # Whoever waits behind a run that vanished keeps its place.
+    if held.waiting == wanted.slot:
+        return wanted
+    return replace(wanted, waiting=held.waiting, waiting_minute=held.waiting_minute)
+
+
+def lease_end(job: Job, now: float) -> float:
+    """Until when a worker that begins now is to be at it."""
+    return now + job.policy.timeout + RESERVE_SECONDS
+
+
+def must_end(job: Job, run: Run, displaced: bool, now: float) -> tuple[_Cut, str] | None:
+    """Why a distant command that still goes on has to end now: the state and the detail; `None` if it may go on."""
+    if now > run.started + job.policy.timeout:
+        return "timed-out", f"still going after {job.policy.timeout} s: ended"
+    return ("replaced", "ended to make way for the next run") if displaced else None
+
+
+def after_attempt(job: Job, run: Run, end: EndState, detail: str, exit: int | None, *, now: float) -> Run:
+    """The run after an attempt that ended as `end`: `retrying` while there are retries left, final otherwise.
+
+    Of a run that is to be tried again `lease` is when its next attempt is due.
+    """
+    again = end in ("failed", "timed-out") and run.attempt <= job.policy.retries
+    return replace(run, state="retrying" if again else end, ended=now, exit=exit, detail=detail,
+                   lease=now + retry_delay(run.attempt) if again else run.lease,
+                   alerted=not again and job.mailto == "")
+
+
+def waiting(job: Job, request: RunRequest, region: str, owner: str, now: float) -> Run:
+    """The run of a slot that waits for the end of another."""
+    return Run(job.name, request.slot, request.minute, "waiting", request.why, region, owner, 0, now, now)
