@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
+from msgspec import inspect
 
 T = TypeVar("T")
 
@@ -125,8 +126,6 @@ def _newer(number: int, ours: int, lost: list[str]) -> str:
 
 def _understood(plain: dict[str, Any], type_: Any) -> tuple[dict[str, Any], list[str]]:
     """The known fields of `plain` in the type, at any depth, and the paths of the unknown ones."""
-    import msgspec.inspect as inspect  # only a rollback needs it, and it takes its time to load
-
     lost: list[str] = []
 
     def part(value: Any, info: Any, path: str) -> Any:

@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 STYLES = {
-    "done": "green", "planned": "cyan", "later": "yellow", "refused": "bold red", "failed": "bold red",
+    "done": "green", "planned": "cyan", "later": "yellow", "superseded": "yellow",
+    "refused": "bold red", "failed": "bold red",
     "running": "cyan", "retrying": "yellow", "timed-out": "bold red", "interrupted": "bold red",
     "overlapped": "yellow", "coalesced": "yellow", "paused": "yellow", "missed": "bold red",
 }  # fmt: skip
