@@ -11,6 +11,7 @@ from chalicelib.databases import operations as databases
 from chalicelib.engine import run as engine
 from chalicelib.engine.operation import Operation
 from chalicelib.health_checks import operations as health_checks
+from chalicelib.journal import operations as journal
 from chalicelib.routing import operations as routing
 from chalicelib.schedules import operations as schedules
 from chalicelib.tasks import operations as tasks
@@ -37,7 +38,7 @@ def _register(name: str, handler: Callable[[object, Any], Any]) -> None:
 
 
 for operation in (*schedules.ALL, *tasks.ALL, *routing.ALL, *health_checks.ALL, *controller.by_hand(), rotate.ROTATE,
-                  *databases.ALL):
+                  *databases.ALL, *journal.ALL):
     bind(operation)
 # A minute of the healer is many rounds of its operation.
 _register("tunnels_heal", controller.handle)

@@ -1,16 +1,20 @@
 """The command line, with its commands and their calls.
 
 A command is a plain function with typer's annotations in a module of its own. Only its call imports the module, so that
-`./lamp` and `./lamp fires` start fast. An exception `Mistake` (or `FleetError`) of a command is printed in one piece
+`./lamp` starts fast. An exception `UsageError` (or `FleetError`) of a command is printed in one piece
 without a stack trace, and the status is 2. Ctrl-C ends with 130.
 """
 
 import difflib
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from chalicelib.version import VERSION
+from commands import roots
 from commands.errors import UsageError
 
 
@@ -29,16 +33,19 @@ COMMANDS = {
     "demo": Command("demo.demo:demo", "three regions on this machine; one gets killed"),
     "test": Command("develop.test:test", "everything CI checks; --fast: under a minute", own=("--fast", "--help")),
     "check": Command("develop.check:check", "lint, types, imports, template, fleet.toml, cron/"),
-    "fires": Command("cron.next:fires", "when each line of a crontab or cron.yaml fires"),
-    "diff": Command("cron.diff:diff", "fires gained and lost between two cron/ folders"),
+    "init": Command("develop.init:init", "a repository for a fleet of your own"),
+    "cron next": Command("cron.next:fires", "when each line of a crontab or cron.yaml fires"),
+    "cron diff": Command("cron.diff:diff", "fires gained and lost between two cron/ folders"),
+    "cron lint": Command("cron.lint:lint", "what is wrong or odd in crontabs and @job files"),
     "deploy": Command("deploy.deploy:deploy", "every region of the fleet, change set shown first"),
     "status": Command("operate.status:status", "jobs, queues and dead letters"),
     "run": Command("operate.run:run", "one operation now: its plan, or its outcome"),
-    "why": Command("operate.explain:why", "why a job ran, or did not, at that minute"),
+    "explain": Command("operate.explain:why", "why a job ran, or did not, at that minute"),
+    "journal": Command("operate.journal:journal", "what was done in each region, when and why"),
     "routing compile": Command("routing.commands:compile_", "the Route 53 record sets that fleet.toml makes"),
     "routing answer": Command("routing.commands:answer", "which region a user gets, and over which records"),
-    "routing prove": Command("routing.commands:prove", "every place, every subset of living regions"),
-    "routing conform": Command("conformance.run:conform", "the rules relied on, tried in your own hosted zone"),
+    "routing verify": Command("routing.commands:prove", "every place, every subset of living regions"),
+    "routing conformance": Command("conformance.run:conform", "the rules relied on, tried in your own hosted zone"),
     "routing map": Command("routing.map:draw", "who goes where, today and if a region dies"),
     "bench schedules": Command("bench.schedules:bench", "the timetable beside cronsim, croniter and others"),
     "bench tasks": Command("bench.tasks:bench", "a task beside the same one in a bare BatchProcessor"),
@@ -51,7 +58,15 @@ COMMANDS = {
 }
 
 
-# What other rooms of the house call a mistake of the user.
+# What a command was called before: in this version it answers with its new name.
+RENAMED = {
+    "fires": "cron next", "diff": "cron diff", "why": "explain", "routing prove": "routing verify",
+    "routing conform": "routing conformance",
+}
+# Short for the only one of its kind.
+SHORT = {"conformance": "routing conformance"}
+
+# What other packages call a mistake of the user.
 MISTAKES = (("chalicelib.config.fleet", "FleetError"), ("sandbox.world", "WorldError"))
 
 
@@ -68,8 +83,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(words: list[str]) -> int:
+    words = _in_folder(words)
     if not words or words[0] in ("help", "-h", "--help"):
         return _list(COMMANDS)
+    if words[0] == "--version":
+        print(f"lamplighter {VERSION}")
+        return 0
+    words = [*SHORT.get(words[0], words[0]).split(), *words[1:]]
     for length in (1, 2):
         name = " ".join(words[:length])
         if name in COMMANDS:
@@ -80,7 +100,21 @@ def _dispatch(words: list[str]) -> int:
     raise UsageError(_unknown(" ".join(words[:2] if family else words[:1])))
 
 
+def _in_folder(words: list[str]) -> list[str]:
+    """The words after `-C DIR`: from there on, DIR is where the user stands and the fleet that is worked on."""
+    while words and words[0] == "-C":
+        folder = Path(words[1]) if words[1:] else None
+        if folder is None or not folder.is_dir():
+            raise UsageError(f"-C {words[1] if folder else ''}: name the folder of a fleet; ./lamp init DIR makes one")
+        os.chdir(folder)
+        os.environ[roots.VARIABLE] = str(Path.cwd())
+        words = words[2:]
+    return words
+
+
 def _unknown(name: str) -> str:
+    if name in RENAMED:
+        return f"{name!r} is now called {RENAMED[name]!r}: ./lamp {RENAMED[name]}"
     close = difflib.get_close_matches(name, COMMANDS, 1)
     hint = f"did you mean ./lamp {close[0]}?" if close else "./lamp alone lists the commands."
     return f"{name!r} is not a command; {hint}"
@@ -96,7 +130,7 @@ def _call(name: str, words: list[str]) -> int:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
     app.command(context_settings={"help_option_names": ["-h", "--help"]})(_function(command.place))
     try:
-        app(words, prog_name=f"./lamp {name}")
+        app(words, prog_name=roots.spoken(f"./lamp {name}"))
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     return 0
@@ -120,7 +154,8 @@ def _list(commands: dict[str, Command]) -> int:
     console = Console(highlight=False)
     console.print(Text.assemble(("Lamplighter", "bold"), " runs your crontabs and background tasks without a host.\n"))
     console.print(table)
-    console.print("\n  ./lamp COMMAND --help tells more.", style="dim")
+    more = "\n  ./lamp COMMAND --help tells more. ./lamp -C DIR COMMAND works on the fleet in DIR."
+    console.print(roots.spoken(more), style="dim")
     return 0
 
 
@@ -135,6 +170,6 @@ def _complain(text: str) -> int:
     from rich.text import Text
 
     console = Console(stderr=True, highlight=False)
-    for line in text.splitlines():
+    for line in roots.spoken(text).splitlines():
         console.print(Text.assemble(("error: ", "bold red"), line), soft_wrap=True)
     return 2

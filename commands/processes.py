@@ -6,11 +6,10 @@ import signal
 import subprocess
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-ROOT = Path(__file__).resolve().parent.parent
+from commands import roots
 
 # How long a program may take to clear up after the one SIGINT that it gets, before it is killed (s).
 PATIENCE = 30
@@ -44,7 +43,7 @@ class Children:
             _end(child)
 
     def run(self, words: Sequence[str], *, capture: bool = False, folder: str = "") -> tuple[int, str]:
-        """Runs `words` in the repository's root. Its exit status and, with `capture`, all that it printed.
+        """Runs `words` in the product's folder. Its exit status and, with `capture`, all that it printed.
 
         `folder` is where it puts temporary files, if not in the usual place.
         """
@@ -54,7 +53,7 @@ class Children:
             if self._closed:
                 raise InterruptedError(f"not started, the command is ending: {words[0]}")
             child = subprocess.Popen(
-                words, cwd=ROOT, stdout=pipe, stderr=subprocess.STDOUT if capture else None, text=True,
+                words, cwd=roots.PRODUCT, stdout=pipe, stderr=subprocess.STDOUT if capture else None, text=True,
                 errors="replace", start_new_session=True, env=os.environ | ({"TMPDIR": folder} if folder else {}),
             )  # fmt: skip
             self._running.add(child)

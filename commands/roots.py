@@ -41,6 +41,11 @@ def fleet() -> Path:
     return PRODUCT
 
 
+def published_sandbox() -> Path:
+    """The file by which other terminals find the sandbox that runs this fleet."""
+    return fleet() / ".world" / "state.json"
+
+
 def own() -> bool:
     """Whether the fleet is somebody's own, and not the example."""
     return fleet() != PRODUCT

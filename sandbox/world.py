@@ -4,7 +4,7 @@
         world.client("sqs", "eu-west-1").list_queues()
         world.stop_region("eu-west-1")
 
-`World.find()` gives another terminal the world that was started with `publish=True`.
+`Sandbox.start(publish=FILE)` writes into a file how another terminal reaches it, and `Sandbox.find(FILE)` reads that.
 """
 
 import json
@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Self
 
 import boto3
@@ -23,11 +24,10 @@ from botocore.config import Config
 
 from sandbox import auth_middleware
 from sandbox.faults import UNAVAILABLE
-from sandbox.server import ACCOUNT, ROOT, State, WorldError, server
+from sandbox.server import ACCOUNT, State, WorldError, server
 
-__all__ = ["ACCOUNT", "ROOT", "STATE", "Address", "Sandbox", "State", "WorldError"]
+__all__ = ["ACCOUNT", "Address", "Sandbox", "State", "WorldError"]
 
-STATE = ROOT / ".world" / "state.json"
 # Straight to the loopback address, whatever proxy the user's environment names.
 _CONFIG = Config(connect_timeout=9, read_timeout=120, retries={"total_max_attempts": 2, "mode": "standard"}, proxies={})
 # A limit for a server that hangs; under load an answer may take seconds.
@@ -56,22 +56,22 @@ class Sandbox:
 
     @classmethod
     @contextmanager
-    def start(cls, *, publish: bool = False, stage: str = "", regions: Sequence[str] = ()) -> Iterator[Self]:
-        """Run an embedded AWS until the block ends. `publish` lets other terminals find it.
+    def start(cls, *, publish: Path | None = None, stage: str = "", regions: Sequence[str] = ()) -> Iterator[Self]:
+        """Run an embedded AWS until the block ends. The file `publish` lets other terminals find it.
 
         Raises `WorldError` when it does not come up, or when `publish` is asked for and another one is published.
         """
-        if publish and cls.find() is not None:
-            raise WorldError(f"another sandbox is running (see {STATE}); end it first")
+        if publish and cls.find(publish) is not None:
+            raise WorldError(f"another sandbox is running (see {publish}); end it first")
         with server() as state, cls(state)._published(publish, stage, tuple(regions)) as world:
             world._check()
             yield world
 
     @classmethod
-    def find(cls) -> Self | None:
-        """The world that another process has published, if it still runs."""
+    def find(cls, published: Path) -> Self | None:
+        """The world that another process has published in this file, if it still runs."""
         try:
-            world = cls(msgspec.json.decode(STATE.read_bytes(), type=State))
+            world = cls(msgspec.json.decode(published.read_bytes(), type=State))
             os.kill(world.state.pid, 0)
             world.control("stopped")
         except (OSError, msgspec.DecodeError, WorldError):
@@ -224,16 +224,16 @@ class Sandbox:
         raise WorldError("the sandbox answers requests that are not signed: not safe to run")
 
     @contextmanager
-    def _published(self, publish: bool, stage: str, regions: tuple[str, ...]) -> Iterator[Self]:
+    def _published(self, publish: Path | None, stage: str, regions: tuple[str, ...]) -> Iterator[Self]:
         if not publish:
             yield self
             return
         self.state = msgspec.structs.replace(self.state, stage=stage, regions=regions)
-        STATE.parent.mkdir(exist_ok=True)
-        STATE.unlink(missing_ok=True)
-        STATE.touch(mode=0o600)
-        STATE.write_bytes(msgspec.json.encode(self.state))
+        publish.parent.mkdir(exist_ok=True)
+        publish.unlink(missing_ok=True)
+        publish.touch(mode=0o600)
+        publish.write_bytes(msgspec.json.encode(self.state))
         try:
             yield self
         finally:
-            STATE.unlink(missing_ok=True)
+            publish.unlink(missing_ok=True)

@@ -3,13 +3,13 @@
 import shutil
 from pathlib import Path
 
-from commands.deploy import packaging
+from commands import roots
 
-_PARTS = ("app.py", "chalicelib", ".chalice", "requirements.txt", "fleet.toml", "cron", "tasks")
+_PARTS = ("app.py", "chalicelib", "lamplighter", ".chalice", "requirements", "fleet.toml", "cron", "tasks")
 
 
-def copy(folder: Path, root: Path = packaging.ROOT) -> Path:
-    """All that is packaged of `root`, below `folder`; the packages of requirements.txt that were fetched are shared."""
+def copy(folder: Path, root: Path = roots.PRODUCT) -> Path:
+    """All that is packaged of `root`, below `folder`; the packages that were fetched are shared."""
     project = folder / "project"
     project.mkdir()
     for name in _PARTS:
@@ -18,7 +18,7 @@ def copy(folder: Path, root: Path = packaging.ROOT) -> Path:
             shutil.copytree(source, project / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, project / name)
-    wheels = packaging.ROOT / ".build" / "wheels"
+    wheels = roots.PRODUCT / ".build" / "wheels"
     wheels.mkdir(parents=True, exist_ok=True)
     (project / ".build").mkdir()
     (project / ".build" / "wheels").symlink_to(wheels)

@@ -1,4 +1,4 @@
-"""Every package that is installed has its version written down, those that others bring along included."""
+"""Every package that is installed has its version and hashes written down, those that others bring along included."""
 
 import importlib.metadata
 import re
@@ -9,19 +9,17 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from commands.develop import groups
+
 ROOT = Path(__file__).resolve().parent.parent
-FILES = ("requirements.txt", "requirements-dev.txt", "requirements-bench.txt", "constraints.txt")
+FOLDER = ROOT / "requirements"
+GROUPS = sorted(path.stem for path in FOLDER.glob("*.in"))
+_ENTRY = re.compile(r"^(\S+==\S+(?: ; [^\\]+)?) \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.M)
 
 
-def lines(file: str) -> list[str]:
-    """What `file` asks for, without comments and options."""
-    text = [line.split("#")[0].strip() for line in (ROOT / file).read_text().splitlines()]
-    return [line for line in text if line and not line.startswith("-")]
-
-
-def pins(file: str) -> dict[str, str]:
-    """The versions that `file` names, by package."""
-    found = [Requirement(line) for line in lines(file)]
+def locked(group: str) -> dict[str, str]:
+    """The versions of a group's lock, by package."""
+    found = [Requirement(line.strip()) for line, _ in _ENTRY.findall((FOLDER / f"{group}.txt").read_text())]
     return {canonicalize_name(one.name): str(one.specifier).removeprefix("==") for one in found}
 
 
@@ -39,25 +37,32 @@ def brought_by(package: str, seen: set[str]) -> Iterator[str]:
             yield from brought_by(name, seen)
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_each_line_names_one_version(file: str) -> None:
-    assert [line for line in lines(file) if not re.fullmatch(r"[\w.-]+==[\w.]+(;.*)?", line)] == []
+@pytest.mark.parametrize("group", GROUPS)
+def test_lock_holds_nothing_but_versions_with_hashes(group: str) -> None:
+    text = (FOLDER / f"{group}.txt").read_text()
+    assert _ENTRY.sub("", text).strip() == "" and locked(group)
 
 
-@pytest.mark.parametrize("file", FILES[:3])
-def test_the_files_agree(file: str) -> None:
-    all_of_them = pins("constraints.txt")
-    assert {name: version for name, version in pins(file).items() if all_of_them.get(name) != version} == {}
+@pytest.mark.parametrize("group", GROUPS)
+def test_lock_has_what_the_group_names_in_that_version(group: str) -> None:
+    named = {canonicalize_name(one.name): str(one.specifier).removeprefix("==") for one in groups.named(group)}
+    assert {name: version for name, version in named.items() if locked(group).get(name) != version} == {}
 
 
-@pytest.mark.parametrize("file", FILES[1:3])
-def test_constraints_hold_when_it_is_installed(file: str) -> None:
-    assert "\n-c constraints.txt\n" in (ROOT / file).read_text()
+@pytest.mark.parametrize("group", GROUPS)
+def test_lock_has_what_packages_bring_along(group: str) -> None:
+    found = {name for one in groups.named(group) for name in brought_by(canonicalize_name(one.name), set())}
+    assert sorted(found - locked(group).keys()) == []
 
 
-@pytest.mark.parametrize(("file", "pinned"), [("requirements.txt", "requirements.txt"), *(
-    (file, "constraints.txt") for file in FILES[1:3])])
-def test_what_packages_bring_along_is_pinned_too(file: str, pinned: str) -> None:
-    found = {name for package in pins(file) for name in brought_by(package, set())}
-    assert sorted(found - pins(pinned).keys()) == []
-    assert len(found) >= len(pins("requirements.txt")) or file == "requirements-bench.txt"
+def test_no_package_has_two_versions() -> None:
+    versions: dict[str, set[str]] = {}
+    for group in GROUPS:
+        for name, version in locked(group).items():
+            versions.setdefault(name, set()).add(version)
+    assert {name: found for name, found in versions.items() if len(found) > 1} == {}
+
+
+@pytest.mark.parametrize("file", ["lamp", "commands/develop/groups.py"])
+def test_pip_is_told_to_want_hashes(file: str) -> None:
+    assert "--require-hashes" in (ROOT / file).read_text()

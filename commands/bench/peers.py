@@ -4,32 +4,16 @@ All have their schedules read beforehand. Keeping every job's next time in memor
 Lambda is asked about a minute with nothing in memory.
 """
 
-import importlib
 import importlib.metadata
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 from chalicelib.crontab.job import Job
 from chalicelib.crontab.zones import zone
-from commands.processes import ROOT
 
 # A question: the numbers of the jobs that are due at a UTC minute.
 Ask = Callable[[int], list[int]]
-
-
-def install() -> bool:
-    """Brings the peers that are missing into .venv, once. Whether all are there now."""
-    if all(version(name) for name in PEERS):
-        return True
-    print("lamp: fetching the peers of the benchmark, once", file=sys.stderr)
-    words = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "-r",
-             str(ROOT / "requirements-bench.txt")]
-    fetched = subprocess.run(words, cwd=ROOT, check=False).returncode == 0
-    importlib.invalidate_caches()
-    return fetched
 
 
 def cronsim(jobs: Sequence[Job]) -> Ask:

@@ -5,6 +5,7 @@ import platform
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,10 +25,12 @@ from chalicelib.crontab.job import Job
 from chalicelib.crontab.job_file import JobFile
 from chalicelib.crontab.timetable import Timetable
 from chalicelib.schedules.decide.backlog import plan_backlog
-from commands.bench.peers import PEERS, differing, install, version
+from commands import roots
+from commands.bench.peers import PEERS, differing, version
 from commands.bench.schedules_generate import ZONES, crowd
+from commands.develop import groups
+from commands.errors import UsageError
 from commands.operate import show
-from commands.processes import ROOT
 
 ROUNDS = 7
 # Minutes asked about in one round: primes apart, so that all minutes of the hour and hours of the day come up.
@@ -72,7 +75,10 @@ class Peer(msgspec.Struct, frozen=True):
 def bench(as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False) -> None:
     """Measure the timetable with 10,000 and 100,000 jobs in 40 time zones, and its peers with 10,000."""
     measured: list[Row | Peer] = []
-    install()
+    try:
+        groups.need("bench")
+    except UsageError as missing:
+        print(f"lamp: {missing}", file=sys.stderr)  # the timetable is measured all the same
     with Progress(transient=True, console=Console(stderr=True)) as progress:
         measured.extend(progress.track(_measure(), total=16 + len(PEERS), description="measuring"))
     rows = [result for result in measured if isinstance(result, Row)]
@@ -145,8 +151,9 @@ def _start() -> Row:
     """The script `lamp` of a finished set-up, with a Python that does nothing, so that nothing is downloaded."""
     with tempfile.TemporaryDirectory(prefix="lamp-bench-") as folder:
         house, python = Path(folder), Path(folder, ".venv", "bin", "python")
-        for name in ("lamp", "requirements.txt", "requirements-dev.txt", "constraints.txt"):
-            shutil.copy(ROOT / name, house)
+        (house / "requirements").mkdir()
+        for name in ("lamp", "requirements/lamp.txt"):
+            shutil.copy(roots.PRODUCT / name, house / name)
         python.parent.mkdir(parents=True)
         python.symlink_to(shutil.which("true") or "/bin/true")
         times = _times(lambda: subprocess.run([house / "lamp"], capture_output=True, check=True))
@@ -200,7 +207,7 @@ def _print(console: Console, rows: Sequence[Row], peers: Sequence[Peer]) -> None
 
 def _peer_row(peer: Peer) -> tuple[Text, ...]:
     if peer.version is None or peer.median_ms is None:
-        remedy = "not installed: ./.venv/bin/pip install -r requirements-bench.txt"
+        remedy = "not installed"
         return Text(peer.peer), Text(remedy, "dim"), Text(), Text()
     target = "" if peer.at_least is None else f"at least {peer.at_least}"
     told = f"{peer.peer} {peer.version}" + (f" ({peer.differing} answers differ)" if peer.differing else "")

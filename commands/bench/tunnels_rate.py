@@ -16,8 +16,8 @@ from rich.progress import Progress
 
 from chalicelib.tunnels.probe.result import ProbeResult
 from chalicelib.tunnels.probe.sweep import PendingProbes, Target, sweep
+from commands import roots
 from commands.bench.tunnels import Row
-from commands.processes import ROOT
 from testing.servers.process import Peer
 
 _ROUND, _PATIENCE = 2.0, 1.5
@@ -28,7 +28,8 @@ _STRETCH = 30_000
 def measure(endpoints: int, rounds: int, bars: Progress) -> Iterator[Row]:
     """First sweeps, in which the hung ones are waited for, and later ones, in which their probes are pending."""
     bar = bars.add_task("sweeps", total=2 * rounds)
-    with Peer([sys.executable, "-m", "sandbox.mysql_stub", "0.0.0.0"], env={"PYTHONPATH": str(ROOT)}) as greeter:  # noqa: S104
+    words = [sys.executable, "-m", "sandbox.mysql_stub", "0.0.0.0"]  # noqa: S104
+    with Peer(words, env={"PYTHONPATH": str(roots.PRODUCT)}) as greeter:
         greeting, silent = map(int, greeter.await_line(" ").split())
         targets = [_target(number, greeting, silent) for number in range(endpoints)]
         firsts: list[tuple[float, float]] = []

@@ -1,4 +1,4 @@
-"""The resources of `./lamp routing conform` and its expectations of Route 53. Pure.
+"""The resources of `./lamp routing conformance` and its expectations of Route 53. Pure.
 
 Each record set of `chalicelib/routing` has the shape of one in `GROUPS` (a test compares them), and each rule behind it
 has a question in `CASES`. Rules are numbered as in docs/route53-twin.md, where their sources are.

@@ -1,4 +1,4 @@
-"""Route 53's API at the pace that it allows, for `./lamp routing conform`."""
+"""Route 53's API at the pace that it allows, for `./lamp routing conformance`."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -1,5 +1,5 @@
-"""`./lamp routing conform`, whether the real Route 53 follows the rules behind the records, tried in your own hosted
-zone."""
+"""`./lamp routing conformance`, whether the real Route 53 follows the rules behind the records, tried in your own
+hosted zone."""
 
 import json
 import sys

@@ -130,8 +130,8 @@ def clear(calls: Calls, place: Place, known: tuple[str, ...] = ()) -> Left:
             _delete(calls, id)
         return gone
     except (ClientError, BotoCoreError) as error:
-        raise UsageError(f"{account.explain(error, '')}\nnot all that was made is removed: run ./lamp routing conform "
-                      f"--zone {place.zone} --hostname {place.hostname} --clear") from error
+        raise UsageError(f"{account.explain(error, '')}\nnot all that was made is removed: run ./lamp routing "
+                      f"conformance --zone {place.zone} --hostname {place.hostname} --clear") from error
 
 
 def _delete(calls: Calls, id: str) -> None:

@@ -1,4 +1,4 @@
-"""`lamp diff`, every run that a change of schedules adds or removes."""
+"""`lamp cron diff`, every run that a change of schedules adds or removes."""
 
 import io
 import subprocess
@@ -21,9 +21,9 @@ from chalicelib.crontab import diagnostics, loader
 from chalicelib.crontab.diff import Change, Window, compare
 from chalicelib.crontab.dst import stamp
 from chalicelib.crontab.job import Job
+from commands import roots
 from commands.errors import UsageError
 from commands.operate import show
-from commands.processes import ROOT
 
 _SHOWN = 40
 _EPOCH = date(1970, 1, 1)
@@ -34,7 +34,7 @@ _YEARS = range(1970, 2901)
 
 
 def diff(
-    a: Annotated[str, typer.Argument(help="A folder such as cron/, or a git revision of this repository.")],
+    a: Annotated[str, typer.Argument(help="A folder such as cron/, or a git revision of the fleet's repository.")],
     b: Annotated[str, typer.Argument(help="The one to compare it with.")],
     days: Annotated[int, typer.Option(min=1, max=_MOST_DAYS, help="How many days to compare.")] = 400,
     start: Annotated[str, typer.Option("--from", help="The first day (UTC), as in 2026-03-29. Default: today.")] = "",
@@ -43,7 +43,7 @@ def diff(
 ) -> None:
     """Which fires each job gains or loses between A and B, to the minute, clock changes included.
 
-    For example: ./lamp diff HEAD~1 cron/ --days 30
+    For example: ./lamp cron diff HEAD~1 cron/ --days 30
     """
     window = Window(first_day(start), days)
     before, after = jobs_of(a), jobs_of(b)
@@ -74,12 +74,12 @@ def first_day(text: str) -> int:
 def jobs_of(source: str) -> list[Job]:
     """The jobs of the folder `source`, or of cron/ at that git revision. A `Mistake` tells what cannot be read.
 
-    Jobs without a time zone of their own take that of the fleet.toml beside the folder, or else of this repository's.
+    Jobs without a time zone of their own take that of the fleet.toml beside the folder, or else of the fleet's.
     """
     folder = Path(source)
     if folder.is_dir():
         beside = folder.resolve().parent / "fleet.toml"
-        return _read(folder, source, beside if beside.is_file() else ROOT / "fleet.toml")
+        return _read(folder, source, beside if beside.is_file() else roots.fleet() / "fleet.toml")
     with checkout(source) as root:
         return _read(root / "cron", f"{source}:cron", root / "fleet.toml")
 
@@ -93,7 +93,7 @@ def _read(folder: Path, source: str, declared: Path) -> list[Job]:
 
 @contextmanager
 def checkout(revision: str) -> Iterator[Path]:
-    """A temporary folder with cron/ and fleet.toml as they were at `revision` of this repository."""
+    """A temporary folder with cron/ and fleet.toml as they were at `revision` of the fleet's repository."""
     commit = _git(revision, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
     packed = _git(revision, "archive", "--format=tar", commit.decode().strip(), "cron", "fleet.toml")
     with tempfile.TemporaryDirectory(prefix="lamp-diff-") as folder:
@@ -104,7 +104,7 @@ def checkout(revision: str) -> Iterator[Path]:
 
 def _git(revision: str, *words: str) -> bytes:
     try:
-        done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, check=False)
+        done = subprocess.run(["git", "-C", str(roots.fleet()), *words], capture_output=True, check=False)
     except FileNotFoundError:
         raise UsageError(f"{revision!r} is not a folder, and there is no git here to find it as a revision") from None
     if done.returncode:

@@ -1,4 +1,4 @@
-"""`./lamp fires FILE`, every minute of each line of a crontab, cron.yaml or Python file."""
+"""`./lamp cron next FILE`, every minute of each line of a crontab, cron.yaml or Python file."""
 
 import json
 import sys
@@ -107,7 +107,7 @@ def explain(file: Path, tz: str, span: Window, system: bool | None = None) -> Re
     """The fires of all lines of `file` within `span`. `Mistake` if the file or the zone is none."""
     try:
         zones.zone(tz)
-        jobs, findings = _read(file, tz, system)
+        jobs, findings = read(file, tz, system)
         lines = [Line(job.line, job.schedule, _stamps(job, span)) for job in jobs]
     except zones.UnknownZone as error:
         raise UsageError(f"--tz: {error}") from None
@@ -122,7 +122,8 @@ def explain(file: Path, tz: str, span: Window, system: bool | None = None) -> Re
     return Report(sorted(rows, key=lambda row: row.line), others)
 
 
-def _read(file: Path, tz: str, system: bool | None) -> tuple[Sequence[Job], Sequence[Diagnostic]]:
+def read(file: Path, tz: str, system: bool | None = None) -> tuple[Sequence[Job], Sequence[Diagnostic]]:
+    """The jobs of a crontab, a cron.yaml or a Python file, and what is wrong with it."""
     if file.suffix in (".yaml", ".yml"):
         return beanstalk.read(file.read_bytes(), str(file))
     if file.suffix == ".py":

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +13,7 @@ from rich.console import Console
 
 from chalicelib.config import fleet
 from chalicelib.crontab.dst import stamp
+from commands import roots
 from commands.demo import routing as demo_routing
 from commands.demo import screen as demo_screen
 from commands.demo import tunnel_setup
@@ -22,8 +23,7 @@ from commands.demo.report_data import Evidence, Report, Slot, Tasks
 from commands.demo.tasks import send
 from commands.demo.tunnels_screen import conclude as conclude_tunnels
 from commands.deploy import dependencies, packaging, release
-from commands.deploy.deploy import Screen
-from commands.deploy.stacks import Prepared
+from commands.deploy.deploy import Bars
 from commands.errors import UsageError
 from sandbox.world import Sandbox
 
@@ -69,14 +69,14 @@ def demo(
 @contextmanager
 def _deployed(console: Console) -> Iterator["Story"]:
     began = time.monotonic()
-    declared = fleet.load(packaging.ROOT / "fleet.toml", STAGE)
+    declared = fleet.load(roots.fleet() / "fleet.toml", STAGE)
     regions = [region.name for region in declared.regions]
     if len(regions) < 2:
         raise UsageError("fleet.toml: the demo needs two regions or more, so that one can die")
     console.print(f"[bold]Lamplighter[/]: {len(regions)} regions on this machine, one of which will die.\n")
     with ExitStack() as held:
         with console.status("starting the embedded AWS"):
-            world = held.enter_context(Sandbox.start(publish=True, stage=STAGE, regions=regions))
+            world = held.enter_context(Sandbox.start(publish=roots.published_sandbox(), stage=STAGE, regions=regions))
         product = demo_routing.product(world, regions)
         more = ""
         with console.status("starting the product's web hosts and database, which are not Lamplighter's"):
@@ -88,7 +88,7 @@ def _deployed(console: Console) -> Iterator["Story"]:
         with console.status("packaging"):
             more += "" if isinstance(stage, str) else stage.declared
             package = packaging.build(STAGE, machine=dependencies.here(), more=more)
-        with _Bars(console) as screen:
+        with Bars(console) as screen:
             done = release.release(world, package, regions, screen, lambda: True, look_seconds=0.2)
         if failed := [one.error for one in done if one.error]:
             raise UsageError("\n".join(failed))
@@ -96,14 +96,6 @@ def _deployed(console: Console) -> Iterator["Story"]:
         console.print(f"\nAll {len(regions)} regions are deployed: {seconds:.1f} s after the start.\n")
         tunnels = None if isinstance(stage, str) else demo_tunnels.Story(world, package, stage)
         yield Story(world, package, console, began, seconds, demo_routing.Story(world, package, product), tunnels)
-
-
-class _Bars(Screen):
-    """A release that shows only its progress, because everything in it is new."""
-
-    def prepared(self, plans: Sequence[Prepared]) -> None:
-        for plan in plans:
-            self._console.print(f"{plan.stack}: {len(plan.changes)} resources", style="dim")
 
 
 class Story:

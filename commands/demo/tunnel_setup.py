@@ -14,7 +14,7 @@ from typing import NamedTuple
 from chalicelib.config import fleet
 from chalicelib.config.fleet import Fleet, FleetError
 from chalicelib.tunnels.config import managed_name
-from commands.deploy.packaging import ROOT
+from commands import roots
 from sandbox.hosts import programs
 from sandbox.hosts.host_files import Keyring
 from sandbox.hosts.primary_region import Far
@@ -55,7 +55,7 @@ def stage(world: Sandbox, declared: Fleet, name: str, more: str, used: Programs 
     with tempfile.TemporaryDirectory(prefix="lamp-demo-") as folder:
         made = _built(world, declared, name, Path(folder), programs.found() if used is None else used)
         try:
-            fleet.parse((ROOT / "fleet.toml").read_text() + more + made.declared, "fleet.toml", name)
+            fleet.parse((roots.fleet() / "fleet.toml").read_text() + more + made.declared, "fleet.toml", name)
         except FleetError as error:
             yield f"tunnels of the demo's own do not fit into this fleet: {str(error).splitlines()[0]}"
             return

@@ -12,7 +12,7 @@ import msgspec
 
 from chalicelib.routing.records import geography
 from chalicelib.routing.records.geography import Order
-from commands.processes import ROOT
+from commands import roots
 from sandbox.sample_app import HOSTNAME, PORT
 from sandbox.users import PATIENCE_SECONDS, Errand, Moment
 from sandbox.world import Sandbox
@@ -36,7 +36,7 @@ class Crowd:
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "sandbox.users"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            env={"PYTHONPATH": str(ROOT), "PATH": os.defpath}, start_new_session=True)
+            env={"PYTHONPATH": str(roots.PRODUCT), "PATH": os.defpath}, start_new_session=True)
         if self._process.stdin:
             self._process.stdin.write(msgspec.json.encode(self._errand) + b"\n")
             self._process.stdin.flush()

@@ -1,4 +1,4 @@
-"""The packages of requirements.txt, unpacked for the machine that runs them. Fetched once, kept in .build/wheels."""
+"""Packages unpacked for the machine that runs them. Fetched once, kept in `.build/wheels` of the fleet."""
 
 import hashlib
 import os
@@ -36,15 +36,25 @@ def here() -> Machine:
     return Machine(f"{platform.system()}-{platform.machine()}".lower(), ())
 
 
-def site(requirements: Path, machine: Machine, cache: Path) -> Path:
-    """A folder with the packages of `requirements` for `machine`, ready to be zipped."""
-    key = hashlib.sha256(f"{PYTHON}\0{machine}\0".encode() + requirements.read_bytes()).hexdigest()[:16]
+def versions(requirements: Path) -> list[str]:
+    """The lines of a file of requirements that name packages, without hashes."""
+    lines = [line.split(" #")[0].split(" \\")[0].strip() for line in requirements.read_text().splitlines()]
+    return [line for line in lines if line and not line.startswith(("#", "--hash"))]
+
+
+def site(requirements: Path, machine: Machine, cache: Path, *, beside: Path | None = None) -> Path:
+    """A folder with the packages of `requirements` for `machine`, ready to be zipped.
+
+    What `beside` names as well has the version that it names there.
+    """
+    fixed = "\n".join(versions(beside)) if beside else ""
+    key = hashlib.sha256(f"{PYTHON}\0{machine}\0{fixed}\0".encode() + requirements.read_bytes()).hexdigest()[:16]
     folder = cache / f"{machine.name}-{key}"
     if not folder.is_dir():
         cache.mkdir(parents=True, exist_ok=True)
         half = Path(tempfile.mkdtemp(dir=cache))
         try:
-            _install(requirements, machine, half)
+            _install(requirements, machine, half, fixed)
             half.chmod(0o755)
             half.rename(folder)
         except OSError:
@@ -55,9 +65,16 @@ def site(requirements: Path, machine: Machine, cache: Path) -> Path:
     return folder
 
 
-def _install(requirements: Path, machine: Machine, target: Path) -> None:
+def _install(requirements: Path, machine: Machine, target: Path, fixed: str) -> None:
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as constraints:
+        constraints.write(fixed)
+        constraints.flush()
+        _pip(requirements, machine, target, ["--constraint", constraints.name] if fixed else [])
+
+
+def _pip(requirements: Path, machine: Machine, target: Path, more: list[str]) -> None:
     words = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input",
-             "--no-compile", "--only-binary", ":all:", "--target", str(target), "-r", str(requirements)]
+             "--no-compile", "--only-binary", ":all:", "--target", str(target), "-r", str(requirements), *more]
     for tag in machine.tags:
         words += ["--platform", tag]
     if machine.tags:

@@ -1,5 +1,6 @@
 """`./lamp deploy`, the fleet in AWS, every region at once, the change set shown first."""
 
+import importlib
 import json
 import sys
 from collections.abc import Sequence
@@ -23,9 +24,10 @@ _LISTED = 60
 
 
 def deploy(
-    stage: Annotated[str, typer.Option(help="Which of your installations: prod, test, ... Part of every name.")],
+    stage: Annotated[str, typer.Option(help="Which of your installations: prod, test, ... Part of every name.")] = "",
     region: Annotated[list[str] | None, typer.Option(help="Only this region of the fleet; may be repeated.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before changing anything.")] = False,
+    sandbox: Annotated[bool, typer.Option("--sandbox", help="Into an AWS on this machine, until Ctrl-C.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON; needs --yes.")] = False,
 ) -> None:
     """Package the project and deploy it to every region of fleet.toml, one CloudFormation stack each.
@@ -34,10 +36,15 @@ def deploy(
     then all regions at once. CloudFormation rolls back a failed stack. Deploying again without a change changes
     nothing.
     """
+    console = Console(stderr=as_json, highlight=False)
+    if sandbox:
+        # Only here: what deploys to AWS has no embedded one.
+        importlib.import_module("commands.deploy.sandbox").run(console, stage or "sandbox")
+    if not stage:
+        raise UsageError("--stage is missing: name the installation, as in --stage prod; or try it here with --sandbox")
     packaging.check_stage(stage)
     if not yes and (as_json or not sys.stdin.isatty()):
         raise UsageError("nobody can be asked here: add --yes to deploy without asking")
-    console = Console(stderr=as_json, highlight=False)
     with console.status("packaging"):
         package = packaging.build(stage)
     for warning in package.warnings:
@@ -119,6 +126,15 @@ class Screen:
             self._bars.update(task, completed=sum(done.changes.values()), last="done")
         else:
             self._bars.update(task, last=done.status)
+
+
+class Bars(Screen):
+    """A release of which only the progress matters: everything in it is new."""
+
+    def prepared(self, plans: Sequence[Prepared]) -> None:
+        """How much each stack holds."""
+        for plan in plans:
+            self._console.print(f"{plan.stack}: {len(plan.changes)} resources", style="dim")
 
 
 def _table(group: Sequence[Prepared]) -> Table:

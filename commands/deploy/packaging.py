@@ -1,7 +1,8 @@
 """The only way to a package. It checks the fleet, compiles the schedules, zips, and makes the template.
 
-`./lamp demo`, `check` and `deploy` all take this way. Chalice packages a staged copy of the project whose vendor/ holds
-the requirements, cron/, tasks/, fleet.toml and the compiled schedules. Nothing in the repository itself is touched.
+`./lamp demo`, `check` and `deploy` all take this way. Chalice packages a staged copy of the product. Its vendor/ holds
+the requirements, `lamplighter`, the fleet's cron/, tasks/ and fleet.toml, and the compiled schedules. Only `.build` in
+the fleet's folder is written.
 """
 
 import hashlib
@@ -19,15 +20,15 @@ from typing import Any
 import msgspec
 
 from chalicelib.config import fleet
+from commands import roots
 from commands.deploy import dependencies, resources
 from commands.develop import task_check
 from commands.errors import DeclaredMistake, UsageError
 
-ROOT = Path(__file__).resolve().parents[2]
 STAGE = re.compile(r"[a-z][a-z0-9-]{0,15}")
-# What `chalice` runs, without its start-up script: that one carries a path of the machine that installed it.
 # How long a package is kept whose stage has been packaged anew: it may still be on its way to a region.
 _KEPT_SECONDS = 86_400
+# What `chalice` runs, without its start-up script: that one carries a path of the machine that installed it.
 _CHALICE = "import sys; from chalice.cli import main; sys.exit(main())"
 
 
@@ -49,22 +50,23 @@ class Package(msgspec.Struct, frozen=True):
 
 
 def build(
-    stage: str, *, root: Path = ROOT, machine: dependencies.Machine = dependencies.LAMBDA, more: str = ""
+    stage: str, *, root: Path | None = None, product: Path = roots.PRODUCT,
+    machine: dependencies.Machine = dependencies.LAMBDA, more: str = "",
 ) -> Package:
-    """Package the project in `root` for `stage`. Raises `Mistake` or `FleetError` with every mistake in one text.
+    """Package `product` with the fleet in `root` (by default the one that is worked on) for `stage`.
 
-    `more` is put below what fleet.toml says.
+    `more` is put below what fleet.toml says. Raises `UsageError` or `FleetError` with every mistake in one text.
     """
     check_stage(stage)
+    root = root or roots.fleet()
     declared = _declared(root, stage, more)
     compiled, warnings = schedules(root, declared)
     home = root / ".build"
     home.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home, prefix=f"{stage}-") as staged:
         project = Path(staged)
-        functions = _stage(root, project, stage, declared, compiled,
-                           dependencies.site(root / "requirements.txt", machine,
-                                                                                 home / "wheels"))
+        functions = _stage(product, root, project, stage, declared, compiled)
+        _vendor(product, root, project / "vendor", machine, home / "wheels")
         if more:
             told = project / "vendor" / "fleet.toml"
             told.unlink()
@@ -100,23 +102,35 @@ def schedules(root: Path, declared: fleet.Fleet) -> tuple[dict[str, bytes], list
 
 
 def _stage(
-    root: Path, project: Path, stage: str, declared: fleet.Fleet, compiled: dict[str, bytes], packages: Path
+    product: Path, root: Path, project: Path, stage: str, declared: fleet.Fleet, compiled: dict[str, bytes]
 ) -> Sequence[str]:
     """Lay out what Chalice reads. The names of the functions that .chalice/config.json knows."""
     for name in ("app.py", "chalicelib"):
-        (project / name).symlink_to(root / name)
+        (project / name).symlink_to(product / name)
     (project / "requirements.txt").touch()  # they lie in vendor/ already
     vendor = project / "vendor"
     vendor.mkdir()
-    for there in sorted(packages.iterdir()):
-        (vendor / there.name).symlink_to(there)
+    (vendor / "lamplighter").symlink_to(product / "lamplighter")
     for name in ("cron", "tasks", "fleet.toml"):
-        (vendor / name).symlink_to(root / name)
+        if (root / name).exists():
+            (vendor / name).symlink_to(root / name)
     for name, content in compiled.items():
         (vendor / name).write_bytes(content)
     if declared.databases and declared.databases.ca:
         _certificates(root, vendor, declared.databases.ca)
-    return _settings(root / ".chalice", project / ".chalice", stage, declared)
+    return _settings(product / ".chalice", project / ".chalice", stage, declared)
+
+
+def _vendor(product: Path, root: Path, vendor: Path, machine: dependencies.Machine, cache: Path) -> None:
+    """The packages that the product needs, and those of the fleet's requirements.txt: they never replace the former."""
+    own, locked = root / "requirements.txt", product / "requirements" / "lambda.txt"
+    sites = [dependencies.site(locked, machine, cache)]
+    if own.is_file() and dependencies.versions(own):
+        sites.append(dependencies.site(own, machine, cache, beside=locked))
+    for site in sites:
+        for package in sorted(site.iterdir()):
+            if not (vendor / package.name).is_symlink():
+                (vendor / package.name).symlink_to(package)
 
 
 def _certificates(root: Path, vendor: Path, name: str) -> None:
@@ -163,7 +177,7 @@ def _repack(out: Path, home: Path, name: str) -> tuple[Path, str]:
     Its digest is in the file's name: two packagings of one stage at the same time may differ, and each keeps its own.
     """
     half = out / "packed.zip"
-    environment = {"PATH": os.environ.get("PATH", os.defpath), "PYTHONHASHSEED": "0", "PYTHONPATH": str(ROOT)}
+    environment = {"PATH": os.environ.get("PATH", os.defpath), "PYTHONHASHSEED": "0", "PYTHONPATH": str(roots.PRODUCT)}
     subprocess.run([sys.executable, "-P", "-m", "commands.deploy.archive", str(out / "deployment.zip"), str(half),
                     str(home / "compiled")], env=environment, check=True)
     digest = hashlib.sha256(half.read_bytes()).hexdigest()

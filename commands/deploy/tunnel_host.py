@@ -20,8 +20,8 @@ import msgspec
 from chalicelib.tunnels import config_hosts as host
 from chalicelib.tunnels.config import Tunnels
 from chalicelib.tunnels.config_hosts import Hosts
+from commands import roots
 
-ROOT = Path(__file__).resolve().parents[2]
 # "16 KB, in raw form, before it is base64-encoded": user data, EC2 user guide.
 MOST_BYTES = 16_384
 
@@ -106,8 +106,8 @@ def ways(tunnels: Tunnels, hosts: Hosts) -> dict[str, dict[str, Any]]:
             for way in host.primary_routes(hosts, tunnels.master)[1:]}
 
 
-def files(root: Path = ROOT) -> dict[str, bytes]:
-    """The files that a host is made of, by their path in the repository."""
+def files(root: Path = roots.PRODUCT) -> dict[str, bytes]:
+    """The files that a host is made of, by their path in the product."""
     found = {path: (root / path).read_bytes() for path in _PLACES}
     return {path: lean(content) if path.endswith(".py") else content for path, content in found.items()}
 

@@ -16,8 +16,10 @@ from rich.text import Text
 
 from chalicelib.config import fleet, overlay
 from chalicelib.crontab import diagnostics as findings
+from commands import roots
+from commands.develop import fleet_schema, groups
 from commands.errors import DeclaredMistake, UsageError
-from commands.processes import ROOT, Children
+from commands.processes import Children
 
 # Two at a time: the heavy ones are single-threaded programs, and CI has two cores.
 WORKERS = 2
@@ -36,12 +38,28 @@ Findings = tuple[bool, list[str]]
 Check = Callable[[Children], Findings]
 
 
-def check(as_json: Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON.")] = False) -> None:
-    """Lint, types, import rules, the CloudFormation template, fleet.toml, cron/ and tasks/."""
-    verdicts = gather(ALL) if as_json else report(ALL)
+def check(
+    renew: Annotated[bool, typer.Option("--renew", help="First write the schema of fleet.toml anew.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON.")] = False,
+) -> None:
+    """What would be refused: fleet.toml, cron/, tasks/ and the CloudFormation template of the fleet.
+
+    On Lamplighter's own example it also checks Lamplighter: lint, types, import rules and what is generated.
+    """
+    if renew:
+        _schema_file().write_text(_schema())
+    checks = chosen()
+    verdicts = gather(checks) if as_json else report(checks)
     if as_json:
         print(json.dumps([verdict._asdict() for verdict in verdicts], indent=2))
     raise typer.Exit(not all(verdict.ok for verdict in verdicts))
+
+
+def chosen() -> dict[str, Check]:
+    """The checks of the fleet, and of the product where the two are one; what they need is fetched."""
+    own = roots.own()
+    groups.need(*(("check",) if own else ("check", "test")))
+    return OF_FLEET if own else OF_PRODUCT | OF_FLEET
 
 
 def report(checks: dict[str, Check]) -> list[Verdict]:
@@ -107,15 +125,36 @@ def _imports(children: Children) -> Findings:
 
 
 def _fleet(children: Children) -> Findings:
-    for stage in ("", *overlay.stages(ROOT / "fleet.toml")):
-        fleet.load(ROOT / "fleet.toml", stage)
+    declared = roots.fleet() / "fleet.toml"
+    for stage in ("", *overlay.stages(declared)):
+        fleet.load(declared, stage)
     return True, []
+
+
+def _schema_file() -> Path:
+    """The schema that editors are pointed at: of the fleet, or of the product's own example."""
+    return roots.fleet() / fleet_schema.COPY if roots.own() else roots.PRODUCT / fleet_schema.FILE
+
+
+def _schema() -> str:
+    if roots.own():
+        return (roots.PRODUCT / fleet_schema.FILE).read_text()
+    return fleet_schema.render((roots.PRODUCT / "docs" / "fleet.md").read_text())
+
+
+def _schema_is_current(children: Children) -> Findings:
+    file = _schema_file()
+    if roots.own() and not file.exists():
+        return True, []  # a fleet may do without
+    current = file.is_file() and file.read_text() == _schema()
+    # A fleet's copy only serves editors; the product's is what `lamp init` copies.
+    return current or roots.own(), [] if current else [f"{file.name}:1: is of another version; ./lamp check --renew"]
 
 
 def _cron(children: Children) -> Findings:
     from chalicelib.crontab import loader
 
-    found = loader.load(ROOT / "cron", _declared()).findings
+    found = loader.load(roots.fleet() / "cron", _declared()).findings
     return not findings.errors(found), [f"cron/{finding}" for finding in found]
 
 
@@ -126,7 +165,7 @@ def _tasks(children: Children) -> Findings:
     declared = _declared()
     if declared is None:
         return False, ["not looked at: fleet.toml has errors"]
-    found = tasks.check(declared, registry.load(ROOT / "tasks"))
+    found = tasks.check(declared, registry.load(roots.fleet() / "tasks"))
     return not findings.errors(found), [str(finding) for finding in found]
 
 
@@ -149,7 +188,7 @@ def _template(children: Children) -> Findings:
 
 def _declared() -> fleet.Fleet | None:
     try:
-        return fleet.load(ROOT / "fleet.toml")
+        return fleet.load(roots.fleet() / "fleet.toml")
     except fleet.FleetError:
         return None  # a check of its own tells
 
@@ -158,12 +197,11 @@ def _declared() -> fleet.Fleet | None:
 _LINT_IMPORTS = "from importlinter.cli import lint_imports_command as lint; lint()"
 _CFN_LINT = "import sys; from cfnlint.runner import main; sys.exit(main())"
 
-ALL: dict[str, Check] = {
+OF_PRODUCT: dict[str, Check] = {
     "mypy": _program("-m", "mypy", "--no-error-summary", "--show-column-numbers", "--no-pretty"),
-    "template": _template,
-    "fleet.toml": _fleet,
-    "cron/": _cron,
-    "tasks/": _tasks,
     "ruff": _program("-m", "ruff", "check", "--quiet", "--output-format", "concise"),
     "imports": _imports,
+}
+OF_FLEET: dict[str, Check] = {
+    "template": _template, "fleet.toml": _fleet, "cron/": _cron, "tasks/": _tasks, "schema": _schema_is_current,
 }

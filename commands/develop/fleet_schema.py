@@ -15,7 +15,8 @@ from msgspec import inspect
 
 from chalicelib.config import durations, fleet
 
-FILE = "docs/fleet.schema.json"
+# Where it stands in the product, and the copy beside a fleet.toml of one's own.
+FILE, COPY = "docs/fleet.schema.json", "fleet.schema.json"
 _SPAN = {"type": "string", "pattern": r"^(?:\d{1,9}[smhd])+$"}
 _ROW = re.compile(r"^\| `(\w+)` \| .+? \| .+? \| (.+) \|$", re.M)
 _LINK = re.compile(r"\[([^\]]+)\]\([^)]*\)|\[(`\[+[\w.]+\]+`)\]\([^)]*\)")

@@ -14,10 +14,10 @@ from rich.console import Console
 
 from chalicelib.config import fleet
 from chalicelib.version import VERSION
+from commands import roots
 from commands.develop import fleet_schema
 from commands.errors import UsageError
 
-PRODUCT = Path(__file__).resolve().parents[2]
 _TEMPLATES = Path(__file__).with_name("new_fleet")
 # What the new fleet takes over from the example: where it stands there and here.
 EXAMPLES = ("cron/reports.py", "cron/crontabs/deploy", "tasks/invoices.py")
@@ -25,7 +25,6 @@ EXAMPLES = ("cron/reports.py", "cron/crontabs/deploy", "tasks/invoices.py")
 WRITTEN = {"README.md": "README.md", "gitignore": ".gitignore", "requirements.txt": "requirements.txt",
            "requirements-dev.txt": "requirements-dev.txt",
            "workflows/lamplighter.yml": ".github/workflows/lamplighter.yml"}
-SCHEMA = "fleet.schema.json"
 
 
 def init(
@@ -41,13 +40,14 @@ def init(
     console = Console(highlight=False)
     for path in files:
         console.print(f"  {folder / path}", style="dim", markup=False, soft_wrap=True)
-    console.print(f"\nNext: cd {folder}; ./lamp check", markup=False, soft_wrap=True)
+    following = f"cd {folder}; lamp check" if roots.installed() else f"./lamp -C {folder} check"
+    console.print(f"\nNext: {following}", markup=False, soft_wrap=True)
 
 
 def contents(name: str) -> dict[str, str]:
     """The files of a new fleet, by path. `UsageError` if `name` cannot be one."""
     texts = {target: (_TEMPLATES / source).read_text() for source, target in WRITTEN.items()}
-    declared = _declared((PRODUCT / "fleet.toml").read_text(), name)
+    declared = _declared((roots.PRODUCT / "fleet.toml").read_text(), name)
     try:
         home = fleet.parse(declared).home
     except fleet.FleetError:
@@ -56,9 +56,9 @@ def contents(name: str) -> dict[str, str]:
     known = {"{name}": name, "{version}": VERSION, "{home}": home,
              "{python}": f"{sys.version_info.major}.{sys.version_info.minor}"}
     made = {path: _filled(text, known) for path, text in texts.items()}
-    examples = {path: (PRODUCT / path).read_text() for path in EXAMPLES}
-    schema = (PRODUCT / fleet_schema.FILE).read_text()
-    return dict(sorted({"fleet.toml": declared, SCHEMA: schema, **made, **examples}.items()))
+    examples = {path: (roots.PRODUCT / path).read_text() for path in EXAMPLES}
+    schema = (roots.PRODUCT / fleet_schema.FILE).read_text()
+    return dict(sorted({"fleet.toml": declared, fleet_schema.COPY: schema, **made, **examples}.items()))
 
 
 def write(folder: Path, files: Mapping[str, str]) -> None:
@@ -135,7 +135,8 @@ def _name(folder: Path) -> str:
 def _declared(example: str, name: str) -> str:
     """The example's fleet.toml with a name and a schema of its own."""
     text = re.sub(r"^#:schema .*\n", "", example, flags=re.M)
-    return f"#:schema ./{SCHEMA}\n" + re.sub(r"^name = .*$", lambda _: f'name = "{name}"', text, count=1, flags=re.M)
+    named = re.sub(r"^name = .*$", lambda _: f'name = "{name}"', text, count=1, flags=re.M)
+    return f"#:schema ./{fleet_schema.COPY}\n{named}"
 
 
 def _filled(text: str, known: Mapping[str, str]) -> str:

@@ -15,10 +15,9 @@ import msgspec
 
 from chalicelib.config.fleet import Fleet, load
 from chalicelib.crontab.diagnostics import Diagnostic, errors, render
+from commands import roots
 from commands.deploy.resources import logical
 from commands.errors import DeclaredMistake, UsageError
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -42,7 +41,7 @@ def warnings(root: Path, declared: Fleet, template: Mapping[str, Any]) -> list[s
 
 def _ask(asked: Asked) -> list[Diagnostic]:
     words = [sys.executable, "-P", "-m", "commands.develop.task_check"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(roots.PRODUCT), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(words, env=environment, input=msgspec.json.encode(asked), capture_output=True, cwd=asked.root)
     if done.returncode:
         last = done.stderr.decode(errors="replace").strip().splitlines()

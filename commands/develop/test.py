@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from commands.bench import peers as bench_peers
-from commands.develop import check, install_servers
+from commands import roots
+from commands.develop import check, groups, install_servers
+from commands.errors import UsageError
 from commands.processes import Children
 
 WORKERS = "2"
@@ -22,11 +23,14 @@ def test(
     As root on Debian or Ubuntu it installs the real servers that tests talk to (OpenSSH, MariaDB, HAProxy, dig).
     Elsewhere what is not there is skipped in so many words. pytest's closing line is the last on standard output.
     """
+    if roots.installed():
+        raise UsageError("the tests of Lamplighter come with its checkout; in your fleet, run pytest on your own tests")
+    groups.need("check", "test")
     chosen = arguments or []
     if not (fast or chosen):
-        bench_peers.install()
+        groups.need("bench", "fuzz")
         install_servers.install()
-    verdicts = [] if chosen else check.report(check.ALL)
+    verdicts = [] if chosen else check.report(check.chosen())
     failed = [verdict.check for verdict in verdicts if not verdict.ok]
     with tempfile.TemporaryDirectory(prefix="lamp-test-") as folder, Children() as children:
         status, _ = children.run(pytest_words(chosen, fast), folder=folder)

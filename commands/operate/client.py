@@ -3,6 +3,7 @@
 import base64
 import difflib
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,14 +11,14 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import boto3
+import msgspec
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, HTTPClientError
 
 from chalicelib.config.fleet import Fleet, load
+from commands import roots
 from commands.deploy import account
 from commands.errors import UsageError
-from commands.processes import ROOT
-from sandbox.world import Sandbox
 
 # An operation may take as long as Lambda lets it (15 min); invoking it twice instead of waiting would be worse.
 _CONFIG = Config(connect_timeout=3, read_timeout=910, retries={"total_max_attempts": 1})
@@ -110,20 +111,40 @@ class RegionUnavailable(UsageError):
     """A region did not answer."""
 
 
+class Running(msgspec.Struct, frozen=True):
+    """What is read of the file by which a sandbox tells other terminals of itself."""
+
+    endpoint: str
+    access_key: str
+    secret_key: str
+    pid: int
+    stage: str
+
+
 def find(stage: str = "") -> OperationClient:
-    """The client of `stage`, of the running sandbox if `stage` is its own or not given, else of AWS."""
-    fleet = load(ROOT / "fleet.toml")
-    world = Sandbox.find()
-    if world and stage in ("", world.state.stage):
-        session, endpoint, place = world.session, world.endpoint, "the demo"
+    """The client of `stage`, in the running sandbox if `stage` is its own or not given, else in AWS."""
+    fleet = load(roots.fleet() / "fleet.toml")
+    running = _running()
+    if running and stage in ("", running.stage):
+        session, place = boto3.Session(running.access_key, running.secret_key), "the sandbox"
     elif stage:
-        session, endpoint, place = boto3.Session(), None, "AWS"
+        session, running, place = boto3.Session(), None, "AWS"
     else:
-        raise UsageError(
-            "no demo is up on this machine: name the stage, as in --stage prod, or start ./lamp demo --stay"
-        )
+        raise UsageError("no sandbox is up on this machine for this fleet: name the stage, as in --stage prod, or "
+                         "start ./lamp deploy --sandbox or ./lamp demo --stay")
+    endpoint = running.endpoint if running else None
     clients = cache(lambda service, region: session.client(service, region, endpoint_url=endpoint, config=_CONFIG))
-    return OperationClient(fleet, stage or (world.state.stage if world else ""), clients, place)
+    return OperationClient(fleet, stage or (running.stage if running else ""), clients, place)
+
+
+def _running() -> Running | None:
+    """The fleet's sandbox, if one was started and lives. (Sandbox.find asks more; that is not needed against AWS.)"""
+    try:
+        found = msgspec.json.decode(roots.published_sandbox().read_bytes(), type=Running)
+        os.kill(found.pid, 0)
+    except (OSError, msgspec.DecodeError):
+        return None
+    return found
 
 
 @contextmanager

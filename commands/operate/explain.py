@@ -1,4 +1,4 @@
-"""`lamp why`, one reason for one minute of a job."""
+"""`lamp explain`, one reason for one minute of a job."""
 
 import json
 from datetime import UTC, datetime

@@ -25,7 +25,7 @@ def status(
 ) -> None:
     """Jobs with last run, outcome and next fire. Each region's queues with depth and age. Dead letters."""
     way = client.find(stage)
-    jobs = _report(way.ask("schedules.status", {"job": job}, region))
+    jobs = report(way.ask("schedules.status", {"job": job}, region))
     queues = _queues(way, [region] if region else [known.name for known in way.fleet.regions])
     if as_json:
         print(json.dumps({"place": way.place, "stage": way.stage, "schedules": jobs, "queues": queues}, indent=2))
@@ -33,10 +33,11 @@ def status(
         _print(way, jobs, queues)
 
 
-def _report(answer: client.Answer) -> dict[str, Any]:
+def report(answer: client.Answer) -> dict[str, Any]:
+    """The report of a reading operation's answer; `UsageError` if there is none."""
     if answer.error or "plan" not in answer.outcome:
         what = answer.error or answer.outcome.get("message", "no report")
-        raise UsageError(f"{answer.region}: {what}; ./lamp run schedules.status --region {answer.region} shows its log")
+        raise UsageError(f"{answer.region}: {what}; ./lamp run shows its log with --region {answer.region}")
     report: dict[str, Any] = answer.outcome["plan"]["report"]
     return report
 
@@ -46,7 +47,7 @@ def _queues(way: client.OperationClient, regions: Sequence[str]) -> dict[str, An
 
     def ask(region: str) -> Any:
         try:
-            return _report(way.ask("tasks.status", {}, region))["queues"]
+            return report(way.ask("tasks.status", {}, region))["queues"]
         except UsageError as silence:
             return {"error": str(silence)}
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from commands.deploy import archive, packaging
+from commands import roots
+from commands.deploy import archive
 
 SOURCES = {"b/__init__.py": "", "b/m.py": "SETS = {'x', 'y', 'z'} and [n for n in 'a' if n in {'p', 'q', 'r'}]\n",
            "a.py": "import b.m\n", "data.bin": "x", "b/__pycache__/m.cpython-311.pyc": "old", "bin/tool": "x",
@@ -22,7 +23,7 @@ def archived(names: list[str], path: Path, seed: str = "0") -> bytes:
         for name in names:
             old.writestr(name, SOURCES[name])
     subprocess.run([sys.executable, "-P", "-m", "commands.deploy.archive", source, target, path.with_suffix(".cache")],
-                   check=True, env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(packaging.ROOT)})
+                   check=True, env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(roots.PRODUCT)})
     return target.read_bytes()
 
 

@@ -13,7 +13,7 @@ from rich.progress import Progress
 from commands.bench import tunnels, tunnels_blocks, tunnels_gaps, tunnels_rate
 from commands.bench.tunnels import Row
 from commands.errors import UsageError
-from commands.processes import ROOT
+from commands.roots import PRODUCT as ROOT
 from testing.eventually import SECONDS, eventually
 from testing.servers import process
 

@@ -10,7 +10,7 @@ import pytest
 
 from chalicelib.config.fleet import FleetError
 from chalicelib.tasks import registry
-from commands import cli, processes
+from commands import cli, roots
 from commands.develop import check
 from commands.errors import UsageError
 from commands.processes import Children
@@ -42,7 +42,7 @@ def refused(children: Children) -> check.Findings:
 def test_all_checks_run_and_any_failure_decides(
     last: check.Check, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(check, "ALL", {"first": last, "second": good})
+    monkeypatch.setattr(check, "chosen", lambda: {"first": last, "second": good})
     assert cli.main(["check", "--json"]) == status
     first, second = json.loads(capsys.readouterr().out)
     assert (first["check"], first["ok"], second["check"], second["ok"]) == ("first", not status, "second", True)
@@ -57,7 +57,7 @@ def test_a_bug_in_a_check_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> N
     def broken(children: Children) -> check.Findings:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(check, "ALL", {"broken": broken, "good": good})
+    monkeypatch.setattr(check, "chosen", lambda: {"broken": broken, "good": good})
     with pytest.raises(ZeroDivisionError):
         cli.main(["check", "--json"])
 
@@ -96,8 +96,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "cron" / "cron.d").mkdir(parents=True)
     (tmp_path / "tasks").mkdir()
     (tmp_path / "fleet.toml").write_text((ROOT / "fleet.toml").read_text())
-    for module in (check, processes):
-        monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setenv("LAMP_FLEET", str(tmp_path))
     # What is loaded from here is nobody else's business: the registry and the path are the whole process's.
     monkeypatch.setattr(registry.REGISTRY, "tasks", {})
     monkeypatch.setattr(registry.REGISTRY, "broken", {})
@@ -119,7 +118,7 @@ def test_findings_of_the_user_s_files_name_the_place(
 ) -> None:
     (elsewhere / file).write_text(text)
     with Children() as children:
-        verdict = check._judge(name, check.ALL[name], children)
+        verdict = check._judge(name, check.OF_FLEET[name], children)
     assert any(line.split(str(elsewhere) + "/")[-1].startswith(found) for line in verdict.findings), verdict.findings
     assert verdict.ok == ("error" not in verdict.findings[0] and name == "cron/")
 
@@ -140,7 +139,7 @@ def test_a_mistake_is_told_by_one_check(
     (elsewhere / file).write_text(text)
     with Children() as children:
         names = ("template", "fleet.toml", "cron/", "tasks/")
-        verdicts = {name: check._judge(name, check.ALL[name], children) for name in names}
+        verdicts = {name: check._judge(name, check.OF_FLEET[name], children) for name in names}
     assert [name for name in names if words in " ".join(verdicts[name].findings)] == [teller]
     assert not verdicts["template"].ok
     assert verdicts["template"].findings == ["not made: fleet.toml, cron/ or tasks/ has errors"]
@@ -155,7 +154,7 @@ def test_import_rules_bite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "__init__.py").touch()
     (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
-    monkeypatch.setattr(processes, "ROOT", tmp_path)
+    monkeypatch.setattr(roots, "PRODUCT", tmp_path)
     with Children() as children:
         assert check._imports(children) == (True, [])
         decide = tmp_path / "chalicelib" / "schedules" / "decide" / "__init__.py"
@@ -173,8 +172,8 @@ def test_import_rules_bite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_check_of_this_repository_as_a_program() -> None:
     """The real thing, without mypy's minute: fleet.toml, cron/ and tasks/ of this repository are good."""
-    names = "[name for name in check.ALL if name.endswith(('/', '.toml'))]"
-    chosen = f"{{n: check.ALL[n] for n in {names}}}"
-    code = f"from commands.develop import check; print(all(v.ok for v in check.gather({chosen})))"
+    names = "[name for name in check.OF_FLEET if name.endswith(('/', '.toml'))]"
+    code = (f"from commands.develop import check\nchosen = {{name: check.OF_FLEET[name] for name in {names}}}\n"
+            "print(all(verdict.ok for verdict in check.gather(chosen)))")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"

@@ -14,6 +14,7 @@ import pytest
 import typer
 
 from chalicelib.config.fleet import FleetError
+from chalicelib.version import VERSION
 from commands import cli
 from commands.errors import UsageError
 from testing.eventually import SECONDS, eventually
@@ -42,8 +43,8 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
     assert len(out.splitlines()) > 6
 
 
-REPORTING = ["check", "fires", "diff", "status", "run", "why", "demo", "bench schedules", "bench tasks",
-             "routing compile", "routing answer", "routing prove"]
+REPORTING = ["check", "cron next", "cron diff", "cron lint", "status", "run", "explain", "journal", "demo",
+             "bench schedules", "bench tasks", "routing compile", "routing answer", "routing verify"]
 
 
 @pytest.mark.parametrize("name", REPORTING)
@@ -64,9 +65,9 @@ def test_a_family_alone_lists_its_commands(capsys: pytest.CaptureFixture[str]) -
         (["deplyo"], "'deplyo' is not a command; did you mean ./lamp deploy?"),
         (["xyzzy"], "'xyzzy' is not a command; ./lamp alone lists the commands."),
         (["bench", "schedule"], "'bench schedule' is not a command; did you mean ./lamp bench schedules?"),
-        (["why"], "Missing argument 'JOB'"),
+        (["explain"], "Missing argument 'JOB'"),
         (["check", "--jsn"], "No such option: --jsn"),
-        (["why", "a", "noon"], "'noon' is not a time; write it as in 2026-03-29T02:30Z"),
+        (["explain", "a", "noon"], "'noon' is not a time; write it as in 2026-03-29T02:30Z"),
         (["run", "schedules.pause", "{job"], "JSON, column 2: "),
         (["run", "schedules.pause", "[]"], "an operation takes a JSON object"),
     ],
@@ -77,6 +78,43 @@ def test_a_mistake_gets_one_clear_error_and_status_2(
     assert cli.main(words) == 2
     shown = capsys.readouterr()
     assert said in shown.err and "Traceback" not in shown.err and shown.out == ""
+
+
+@pytest.mark.parametrize(("old", "new"), cli.RENAMED.items())
+def test_old_word_answers_with_the_new_one(old: str, new: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert new in cli.COMMANDS
+    assert cli.main([*old.split(), "x"]) == 2
+    assert capsys.readouterr().err == f"error: {old!r} is now called {new!r}: ./lamp {new}\n"
+
+
+@pytest.mark.parametrize(("short", "name"), cli.SHORT.items())
+def test_short_word_is_the_command(short: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([short, "--help"]) == 0
+    assert f"Usage: ./lamp {name}" in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"lamplighter {VERSION}\n"
+
+
+def test_option_c_changes_folder_and_fleet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LAMP_FLEET", "elsewhere")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine" / "cron" / "crontabs").mkdir(parents=True)
+    (tmp_path / "mine" / "fleet.toml").write_text((ROOT / "fleet.toml").read_text())
+    (tmp_path / "mine" / "cron" / "crontabs" / "deploy").write_text("61 * * * * x\n")
+    assert cli.main(["-C", "mine", "cron", "lint"]) == 1
+    assert capsys.readouterr().out.startswith("cron/crontabs/deploy:1:1: error: ")
+    assert (Path.cwd(), os.environ["LAMP_FLEET"]) == (tmp_path / "mine", str(tmp_path / "mine"))
+
+
+@pytest.mark.parametrize("words", [["-C"], ["-C", "/no/such/folder", "check"]])
+def test_option_c_without_a_folder_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(words) == 2
+    assert "name the folder of a fleet; ./lamp init DIR makes one" in capsys.readouterr().err
 
 
 def _put(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
@@ -123,10 +161,17 @@ def test_words_that_it_does_not_know_go_through_only_where_that_is_meant(monkeyp
     assert cli.main(["check", "-k", "one"]) == 2
 
 
-@pytest.mark.parametrize(("words", "unused"), [([], ["typer", "boto3", "msgspec"]), (["fires", "--help"], ["boto3"])])
+@pytest.mark.parametrize(("words", "unused"), [
+    ([], ["typer", "boto3", "msgspec"]), (["--version"], ["typer", "rich"]), (["cron", "next", "--help"], ["boto3"]),
+    *((words.split(), ["sandbox", "simulation", "ministack"]) for words in (
+        "status --stage x", "journal --stage x", "run tasks.status --stage x", "explain a 2026-03-29T02:30Z --stage x",
+        "deploy --help", "routing answer --help"))])
 def test_what_a_command_does_not_need_is_not_imported(words: list[str], unused: list[str]) -> None:
     code = "import json, sys; from commands.cli import main; main(sys.argv[1:]); print(json.dumps(list(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True, check=True)
+    # An endpoint where nobody listens: what would talk to AWS gets that far and no further.
+    nowhere = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "a"}
+    done = subprocess.run([sys.executable, "-c", code, *words], cwd=ROOT, env=os.environ | nowhere,
+                          capture_output=True, text=True, check=True)
     assert not set(unused) & set(json.loads(done.stdout.splitlines()[-1]))
 
 

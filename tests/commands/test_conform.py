@@ -1,4 +1,4 @@
-"""`./lamp routing conform` against the twin of Route 53, over the wire: right, wrong in one rule, cut off, and resumed.
+"""`./lamp routing conformance` against the twin of Route 53, over the wire: right, wrong in one rule, cut off, resumed.
 
 The twin's clock moves only when the command sleeps, so that minutes take no time and the limit of five requests a
 second is the twin's own.
@@ -66,7 +66,7 @@ class World:
 
     def run(self, *words: str, status: int = 0) -> Any:
         """The command's JSON."""
-        ended = cli.main(["routing", "conform", "--zone", self.zone.rpartition("/")[2], "--hostname", HOSTNAME,
+        ended = cli.main(["routing", "conformance", "--zone", self.zone.rpartition("/")[2], "--hostname", HOSTNAME,
                           "--json", "--yes", *words])
         out, err = self._capsys.readouterr()
         assert ended == status, err
@@ -201,7 +201,7 @@ class Death(Fault):
 def test_what_could_not_be_removed_is_told(world: World) -> None:
     world.twin.service.faults.append(Death("TestDNSAnswer", "InternalFailure", after=20))
     told = world.run(status=2)
-    assert "not all that was made is removed: run ./lamp routing conform --zone" in told
+    assert "not all that was made is removed: run ./lamp routing conformance --zone" in told
     assert f"--hostname {HOSTNAME} --clear" in told
     world.twin.service.faults.clear()
     assert world.run("--clear") == {"removed": {"records": 117, "checks": len(CHECKS)}}
@@ -249,7 +249,7 @@ def test_mistakes(words: list[str], error: str, world: World) -> None:
 
 def test_it_asks_before_it_begins(world: World, monkeypatch: pytest.MonkeyPatch,
                                   capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["routing", "conform", "--zone", world.zone, "--hostname", HOSTNAME]
+    words = ["routing", "conformance", "--zone", world.zone, "--hostname", HOSTNAME]
     assert cli.main(words) == 2
     assert "nobody can be asked here" in capsys.readouterr().err
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
@@ -266,7 +266,7 @@ def test_it_asks_before_it_begins(world: World, monkeypatch: pytest.MonkeyPatch,
 def test_the_table_says_what_was_expected_and_what_came(world: World, monkeypatch: pytest.MonkeyPatch,
                                                          capsys: pytest.CaptureFixture[str]) -> None:
     broken.break_rule(monkeypatch, "R2")
-    assert cli.main(["routing", "conform", "--zone", world.zone, "--hostname", HOSTNAME, "--yes"]) == 1
+    assert cli.main(["routing", "conformance", "--zone", world.zone, "--hostname", HOSTNAME, "--yes"]) == 1
     told = capsys.readouterr().out
     [line] = [line for line in told.splitlines() if "both unhealthy: as if both were healthy" in line]
     assert [cell.strip() for cell in line.split("│")[3:7]] == ["SE", "first", "second (when asked again)", "WRONG"]

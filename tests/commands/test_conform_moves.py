@@ -50,7 +50,7 @@ def run(after: AfterMove, monkeypatch: pytest.MonkeyPatch, living: str, dead: st
         found = Account(twin, clock)
         monkeypatch.setattr(conform, "Account", lambda: found)
         monkeypatch.setattr(conform, "PACE", Pace(found.sleep, clock))
-        status = cli.main(["routing", "conform", "--zone", found.zone, "--hostname", HOSTNAME, "--yes", "--json",
+        status = cli.main(["routing", "conformance", "--zone", found.zone, "--hostname", HOSTNAME, "--yes", "--json",
                            "--living", living, "--dead", dead])
         clock.now += 60
         assert not found.api.list_health_checks()["HealthChecks"]

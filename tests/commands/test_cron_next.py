@@ -1,4 +1,4 @@
-"""`./lamp fires`: the list that it prints, its exit status, and what it says on stderr."""
+"""`./lamp cron next`: the list that it prints, its exit status, and what it says on stderr."""
 
 import json
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ NOW = datetime(2026, 3, 29, 0, 59, 30, tzinfo=UTC)
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, list[dict[str, Any]], str]:
-    status = main(["fires", *words, "--json"])
+    status = main(["cron", "next", *words, "--json"])
     said = capsys.readouterr()
     return status, json.loads(said.out), said.err
 
@@ -66,7 +66,7 @@ def test_what_voids_the_file_is_told_but_its_fires_are_listed(
 
 
 def test_the_help_says_what_is_told_on_stderr_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["fires", "--help"]) == 0
+    assert main(["cron", "next", "--help"]) == 0
     said = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "for 5 years at most" in said
     assert "go to stderr. The fires are listed all the same, and the status stays 0" in said
@@ -144,7 +144,7 @@ def test_an_empty_list_is_json(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 def test_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = write(tmp_path, "*/5 * * * * x\n61 * * * * y\n")
-    assert main(["fires", file, "--from", "2026-03-29T00:55", "--to", "2026-03-30"]) == 1
+    assert main(["cron", "next", file, "--from", "2026-03-29T00:55", "--to", "2026-03-30"]) == 1
     said = capsys.readouterr().out
     assert "2026-03-29 00:55, 01:00, 01:05" in " ".join(said.split())
     assert "bad minute (column 1)" in said
@@ -187,7 +187,7 @@ def test_a_day_is_the_default() -> None:
     ],
 )
 def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str) -> None:
-    assert main(["fires", write(tmp_path, "* * * * * x\n"), *words]) == 2
+    assert main(["cron", "next", write(tmp_path, "* * * * * x\n"), *words]) == 2
     err = " ".join(capsys.readouterr().err.split())
     assert said in err
     assert "Traceback" not in err

@@ -16,7 +16,7 @@ from commands.demo.faults import FAR, Deed, Fault, Told, deeds, wrong
 from commands.demo.replication_probe import Replication, greeted, longest
 from commands.demo.report_data import Report, Tasks
 from commands.demo.tunnel_setup import unfit
-from commands.deploy.packaging import ROOT
+from commands.roots import PRODUCT as ROOT
 from sandbox.hosts import connections
 from sandbox.hosts.database import Database
 from sandbox.hosts.tunnels import tables

@@ -1,4 +1,4 @@
-"""`lamp diff` as it is called: folders, revisions, and what it says of mistakes."""
+"""`lamp cron diff` as it is called: folders, revisions, and what it says of mistakes."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 from commands import cli
 from commands.cron import diff
 from commands.errors import UsageError
-from commands.processes import ROOT
+from commands.roots import PRODUCT as ROOT
 
 SPRING = ["--from", "2026-03-28", "--days", "3"]
 
@@ -29,7 +29,7 @@ def sides(tmp_path: Path) -> list[str]:
 
 
 def test_json_names_every_job_that_changed(sides: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["diff", *sides, *SPRING, "--json"]) == 0
+    assert cli.main(["cron", "diff", *sides, *SPRING, "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["from"], said["to"], said["jobs_before"], said["jobs_after"]) == ("2026-03-28", "2026-03-31", 2, 3)
     assert (said["gained"], said["lost"]) == (3, 1)
@@ -43,23 +43,23 @@ def test_json_names_every_job_that_changed(sides: list[str], capsys: pytest.Capt
 
 
 def test_the_list_has_every_fire(sides: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["diff", *sides, *SPRING, "--list"]) == 0
+    assert cli.main(["cron", "diff", *sides, *SPRING, "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines if "save" in line] == [
         ["+", "2026-03-28T01:00:00Z"], ["-", "2026-03-29T01:00:00Z"], ["+", "2026-03-30T00:00:00Z"]]
-    assert cli.main(["diff", *sides, *SPRING, "--list", "--json"]) == 0
+    assert cli.main(["cron", "diff", *sides, *SPRING, "--list", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert sum(len(job["gained_utc"] + job["lost_utc"]) for job in said["jobs"]) == len(lines)
 
 
 def test_the_table_sums_it_up(sides: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["diff", *sides, *SPRING]) == 0
+    assert cli.main(["cron", "diff", *sides, *SPRING]) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "2 jobs before, 3 after; 2 fire at other times within 2026-03-28 to 2026-03-31" in told
 
 
 def test_a_folder_is_the_same_as_itself(sides: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["diff", sides[0], sides[0], "--json"]) == 0
+    assert cli.main(["cron", "diff", sides[0], sides[0], "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["jobs"] == []
 
 
@@ -75,7 +75,7 @@ def test_a_revision_is_read_from_git(tmp_path: Path, monkeypatch: pytest.MonkeyP
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "--quiet", "-m", "first")
     (cron / "cron.d" / "backup").write_text("0 5 * * * root two\n")
-    monkeypatch.setattr(diff, "ROOT", tmp_path)
+    monkeypatch.setenv("LAMP_FLEET", str(tmp_path))
     assert [job.command for job in diff.jobs_of("HEAD")] == ["one"]
     assert [job.command for job in diff.jobs_of(str(cron))] == ["two"]
 
@@ -90,7 +90,7 @@ def test_mistakes_are_told_in_one_piece(
     arguments: list[str], told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(ROOT)
-    assert cli.main(["diff", *arguments]) == 2
+    assert cli.main(["cron", "diff", *arguments]) == 2
     assert told in capsys.readouterr().err
 
 

@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, ProfileNotFound
 
 from chalicelib.config import fleet
-from commands import cli
+from commands import cli, roots
 from commands.errors import UsageError
 from commands.operate import client, show
 
@@ -218,7 +218,7 @@ def test_why(at: Callable[[client.OperationClient], None], capsys: pytest.Captur
             "sentence": "the clock skipped it", "output": "dumping\n[bold]done"}  # fmt: skip
     lambdas = Lambdas({"acme-prod-schedules_why": lambda asked: planned(told)})
     at(made(lambdas))
-    assert cli.main(["why", "backup", "2026-03-29T02:30+02:00"]) == 0
+    assert cli.main(["explain", "backup", "2026-03-29T02:30+02:00"]) == 0
     assert lambdas.asked == [{"job": "backup", "time": "2026-03-29T00:30Z"}]
     out = capsys.readouterr().out
     assert "DST-moved: the clock skipped it\n  | dumping\n  | [bold]done\n" in out
@@ -261,7 +261,8 @@ def test_status(at: Callable[[client.OperationClient], None], capsys: pytest.Cap
 def test_without_a_demo_a_stage_must_be_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sandbox.world.STATE", tmp_path / "state.json")
+    (tmp_path / "fleet.toml").write_text((roots.PRODUCT / "fleet.toml").read_text())
+    monkeypatch.setenv("LAMP_FLEET", str(tmp_path))
     monkeypatch.delenv("LAMP_STAGE", raising=False)
     assert cli.main(["status"]) == 2
-    assert "no demo is up on this machine: name the stage" in capsys.readouterr().err
+    assert "no sandbox is up on this machine for this fleet: name the stage" in capsys.readouterr().err

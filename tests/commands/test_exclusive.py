@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from commands.exclusive import exclusive
-from commands.processes import ROOT
+from commands.roots import PRODUCT as ROOT
 
 HOLDING = """
 import sys

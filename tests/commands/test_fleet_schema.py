@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.config import fleet
-from commands.deploy.packaging import ROOT
 from commands.develop import fleet_schema
+from commands.roots import PRODUCT as ROOT
 from tests.config.harness import GOOD
 
 PAGE = (ROOT / "docs" / "fleet.md").read_text()

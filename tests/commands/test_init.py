@@ -11,9 +11,9 @@ import yaml
 from chalicelib.config import fleet
 from chalicelib.crontab import diagnostics, loader
 from chalicelib.version import VERSION
-from commands.deploy.packaging import ROOT
 from commands.develop import init
 from commands.errors import UsageError
+from commands.roots import PRODUCT as ROOT
 
 
 def tree(folder: Path) -> dict[str, bytes]:

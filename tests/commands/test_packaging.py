@@ -28,7 +28,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def package(project: Path) -> packaging.Package:
     """The real package for AWS."""
-    return packaging.build("prod", root=project)
+    return packaging.build("prod", root=project, product=project)
 
 
 @pytest.fixture(scope="module")
@@ -221,7 +221,8 @@ def test_the_zip_is_compiled_and_runs_from_its_compiled_files(package: packaging
 def test_equal_sources_give_equal_bytes_wherever_they_lie(
     project: Path, package: packaging.Package, tmp_path: Path
 ) -> None:
-    again = packaging.build("prod", root=copy(tmp_path, project))
+    other = copy(tmp_path, project)
+    again = packaging.build("prod", root=other, product=other)
     assert again.digest == package.digest
     assert again.template == package.template
 
@@ -230,7 +231,7 @@ def test_equal_sources_give_equal_bytes_wherever_they_lie(
 def test_another_source_gives_other_bytes(project: Path, package: packaging.Package, tmp_path: Path) -> None:
     changed = copy(tmp_path, project)
     (changed / "tasks" / "more.py").write_text("X = 1\n")
-    assert packaging.build("prod", root=changed).digest != package.digest
+    assert packaging.build("prod", root=changed, product=changed).digest != package.digest
 
 
 @pytest.mark.parametrize("stage", ["", "Prod", "1prod", "a" * 17, "pr od", "../x"])
@@ -244,7 +245,7 @@ def test_a_wrong_fleet_file_is_refused(project: Path, tmp_path: Path) -> None:
     with (changed / "fleet.toml").open("a") as file:
         file.write('\nnonsense = "x"\n')
     with pytest.raises(FleetError, match=r"fleet\.toml:\d+: .*nonsense"):
-        packaging.build("prod", root=changed)
+        packaging.build("prod", root=changed, product=changed)
 
 
 DATABASE = """
@@ -261,10 +262,10 @@ def test_the_certificates_that_fleet_toml_names_go_along(tmp_path: Path) -> None
     mine = copy(tmp_path)
     (mine / "fleet.toml").write_text((mine / "fleet.toml").read_text() + DATABASE)
     with pytest.raises(UsageError, match=r"ours\.pem' is no file of this project"):
-        packaging.build("prod", root=mine)
+        packaging.build("prod", root=mine, product=mine)
     (mine / "certificates").mkdir()
     (mine / "certificates" / "ours.pem").write_text("PEM")
-    with zipfile.ZipFile(packaging.build("prod", root=mine).zip) as archive:
+    with zipfile.ZipFile(packaging.build("prod", root=mine, product=mine).zip) as archive:
         assert archive.read("certificates/ours.pem") == b"PEM"
 
 
@@ -272,14 +273,14 @@ def test_a_wrong_schedule_is_refused_at_its_place(project: Path, tmp_path: Path)
     changed = copy(tmp_path, project)
     (changed / "cron" / "crontabs" / "wrong").write_text("# a comment\n61 * * * * true\n")
     with pytest.raises(UsageError, match=r"crontabs/wrong:2:1: error: bad minute"):
-        packaging.build("prod", root=changed)
+        packaging.build("prod", root=changed, product=changed)
 
 
 def test_an_app_that_cannot_be_imported_is_told_in_one_line(project: Path, tmp_path: Path) -> None:
     changed = copy(tmp_path, project)
     (changed / "app.py").write_text("import nothing_of_that_name\n")
     with pytest.raises(UsageError, match=r"the app cannot be packaged: .*nothing_of_that_name"):
-        packaging.build("prod", root=changed)
+        packaging.build("prod", root=changed, product=changed)
 
 
 @pytest.mark.slow
@@ -290,7 +291,7 @@ def test_a_lambda_missing_in_the_config_is_told(project: Path, tmp_path: Path) -
     del config["stages"]["any"]["lambda_functions"]["tasks_peek"]
     path.write_text(json.dumps(config))
     with pytest.raises(UsageError, match="TasksPeek"):
-        packaging.build("prod", root=changed)
+        packaging.build("prod", root=changed, product=changed)
 
 
 def test_packages_that_cannot_be_fetched_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

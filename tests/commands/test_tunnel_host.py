@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from chalicelib.config import fleet
+from commands import roots
 from commands.deploy import tunnel_host
 from tests.tunnels.fleets import FAR, TEXT, WAYS, parsed
 
@@ -106,7 +107,7 @@ def test_a_lean_file_is_the_same_program(path: str) -> None:
                     body[0:1] = [ast.Pass()] if rest else []
         return ast.dump(tree)
 
-    whole = (tunnel_host.ROOT / path).read_bytes()
+    whole = (roots.PRODUCT / path).read_bytes()
     lean = tunnel_host.lean(whole)
     assert stripped(lean) == stripped(whole) and len(lean) < 0.9 * len(whole)
 
@@ -160,9 +161,9 @@ def test_systemd_calls_a_unit_little_exposed(root: Path, unit: str) -> None:
 
 
 def test_the_tunnel_is_restarted_for_ever_and_without_delay() -> None:
-    text = (tunnel_host.ROOT / "agent/lamplighter-tunnel.service").read_text().splitlines()
+    text = (roots.PRODUCT / "agent/lamplighter-tunnel.service").read_text().splitlines()
     assert {"Restart=always", "RestartSec=1", "StartLimitIntervalSec=0"} <= set(text)
-    config = [line.split() for line in (tunnel_host.ROOT / "agent/ssh_config").read_text().splitlines()]
+    config = [line.split() for line in (roots.PRODUCT / "agent/ssh_config").read_text().splitlines()]
     wanted = {"ServerAliveInterval": "3", "ServerAliveCountMax": "2", "ConnectTimeout": "5", "TCPKeepAlive": "yes",
               "ExitOnForwardFailure": "yes", "BatchMode": "yes", "StrictHostKeyChecking": "yes",
               "IdentitiesOnly": "yes"}
@@ -173,7 +174,7 @@ def test_the_tunnel_is_restarted_for_ever_and_without_delay() -> None:
 def test_ssh_understands_its_configuration() -> None:
     if not shutil.which("ssh"):
         pytest.skip("needs ssh; apt-get install openssh-client")
-    asked = subprocess.run(["ssh", "-G", "-F", tunnel_host.ROOT / "agent/ssh_config", "gateway"],
+    asked = subprocess.run(["ssh", "-G", "-F", roots.PRODUCT / "agent/ssh_config", "gateway"],
                            capture_output=True, text=True, check=True)
     told = dict(line.split(" ", 1) for line in asked.stdout.splitlines() if " " in line)
     assert (told["serveraliveinterval"], told["exitonforwardfailure"], told["stricthostkeychecking"]) == (

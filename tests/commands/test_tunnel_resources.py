@@ -242,7 +242,7 @@ def test_a_whole_package_with_tunnel_hosts_is_a_template_that_cfn_lint_likes(tmp
     project = copy(tmp_path)
     tunnels = TEXT[TEXT.index("[tunnels]"):]
     (project / "fleet.toml").write_text((project / "fleet.toml").read_text() + tunnels)
-    package = packaging.build("prod", root=project)
+    package = packaging.build("prod", root=project, product=project)
     assert package.template["Resources"]["TunnelsGroup"]["Condition"] == tunnel_resources.CONDITION
     assert len(json.dumps(package.template)) < 1_000_000  # of a template in a bucket: CloudFormation's quotas
     found = cfnlint.api.lint(json.dumps(package.template), regions=[MASTER, NEAR, FAR])

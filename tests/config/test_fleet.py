@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from chalicelib.config import fleet
 from commands.deploy import packaging
-from commands.deploy.packaging import ROOT
+from commands.roots import PRODUCT as ROOT
 from tests.config.harness import GOOD
 
 # What is put in place of what, and the one line that must come of it.

@@ -11,7 +11,7 @@ from chalicelib.databases import config as databases
 from chalicelib.routing import config
 from chalicelib.tunnels import config as tunnels
 from chalicelib.tunnels import config_hosts
-from commands.deploy.packaging import ROOT
+from commands.roots import PRODUCT as ROOT
 
 DOCUMENTED: dict[str, type[msgspec.Struct]] = {
     "the file": fleet.Fleet,

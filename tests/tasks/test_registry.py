@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from chalicelib.tasks import TaskError, registry, task
+from chalicelib.tasks import registry
 from chalicelib.tasks.registry import Registry, load
+from lamplighter import TaskError, task
 
 
 @pytest.fixture(autouse=True)

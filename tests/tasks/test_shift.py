@@ -7,9 +7,10 @@ import pytest
 from botocore.exceptions import ClientError
 
 from chalicelib.aws.client import Unavailable
-from chalicelib.tasks import Refused, backoff, current
+from chalicelib.tasks import backoff
 from chalicelib.tasks.concurrency import Permits
 from chalicelib.tasks.event import Batch
+from lamplighter import Refused, current
 from tests.tasks.fakes import Context, place, record
 from tests.tasks.harness import NOW, Workshop, body, fail
 

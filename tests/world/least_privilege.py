@@ -14,11 +14,12 @@ import pytest
 
 from chalicelib.config.fleet import Fleet
 from chalicelib.schedules.state import minute_key
+from commands import roots
 from commands.deploy import dependencies, packaging, release, resources
 from sandbox.world import Sandbox
 
 HOME, STANDBY = "eu-west-1", "us-east-1"
-POLICIES = packaging.ROOT / ".chalice" / "policies"
+POLICIES = roots.PRODUCT / ".chalice" / "policies"
 # Granted for Lambda's own poller and log writer; the emulator needs neither.
 _BEHIND = {"logs:CreateLogStream", "logs:PutLogEvents"}
 # By Sid: what the poller of a queue does, what makes S3 say "not there" instead of "denied", and the network interfaces
@@ -95,7 +96,7 @@ def deploy(
     world: Sandbox, project: Path, stage: str = "policy", regions: Sequence[str] = (HOME, STANDBY)
 ) -> packaging.Package:
     """The package of `project` in `regions` of `world`, where nothing runs by itself."""
-    package = packaging.build(stage, root=project, machine=dependencies.here())
+    package = packaging.build(stage, root=project, product=project, machine=dependencies.here())
     done = release.release(world, package, regions, release.Quiet(), lambda: True, look_seconds=0.1)
     assert [one.error for one in done] == [""] * (len(regions) + 1)
     for region in regions:

@@ -59,9 +59,9 @@ def test_what_an_operation_refuses(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_why(capsys: pytest.CaptureFixture[str]) -> None:
-    status, out = lamp(capsys, "why", "reports.nightly", "2026-03-29T12:00Z")
+    status, out = lamp(capsys, "explain", "reports.nightly", "2026-03-29T12:00Z")
     assert status == 0 and "not due: '0 3 * * *' does not match 2026-03-29 14:00 in Europe/Stockholm: the hour" in out
-    status, out = lamp(capsys, "why", "night", "2026-03-29T12:00Z")
+    status, out = lamp(capsys, "explain", "night", "2026-03-29T12:00Z")
     assert status == 1 and "refused" in out and "did you mean" in out
 
 
@@ -91,5 +91,5 @@ def test_another_stage_is_not_looked_for_in_the_demo(
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    status, out = lamp(capsys, "why", "reports.nightly", f"{datetime.now(UTC):%Y-%m-%dT%H:%MZ}", "--stage", "prod")
+    status, out = lamp(capsys, "explain", "reports.nightly", f"{datetime.now(UTC):%Y-%m-%dT%H:%MZ}", "--stage", "prod")
     assert status == 2 and "AWS, eu-west-1, lamplighter-prod-schedules_why: no AWS credentials found" in out

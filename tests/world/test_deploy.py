@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from chalicelib.config import fleet
+from commands import roots
 from commands.deploy import account, packaging, release, resources
 from commands.errors import UsageError
 from sandbox.world import ACCOUNT, Sandbox
@@ -198,7 +199,7 @@ def test_another_deployment_in_progress_is_told(
 def test_the_command_deploys_wherever_the_users_credentials_lead(empty: Sandbox) -> None:
     """As to AWS: only the endpoint and the credentials differ."""
     words = [sys.executable, "-P", "-m", "commands", "deploy", "--stage", "cli", "--region", "us-east-1", "--yes"]
-    environment = {**os.environ, **empty.environment, "PYTHONPATH": str(packaging.ROOT)}
+    environment = {**os.environ, **empty.environment, "PYTHONPATH": str(roots.PRODUCT)}
     first = subprocess.run([*words, "--json"], env=environment, capture_output=True, text=True)
     assert [one["status"] for one in json.loads(first.stdout)] == ["deployed", "deployed"], first.stderr
     again = subprocess.run(words, env=environment, capture_output=True, text=True)
@@ -212,7 +213,7 @@ def test_the_command_deploys_wherever_the_users_credentials_lead(empty: Sandbox)
     (["--stage", "x", "--yes"], "no AWS credentials found"),
 ])
 def test_mistakes_at_the_command_are_one_clear_line(words: list[str], says: str, tmp_path: Path) -> None:
-    bare = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(packaging.ROOT), "COLUMNS": "200",
+    bare = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(roots.PRODUCT), "COLUMNS": "200",
             "AWS_EC2_METADATA_DISABLED": "true"}
     done = subprocess.run([sys.executable, "-P", "-m", "commands", "deploy", *words], env=bare, text=True,
                           capture_output=True, stdin=subprocess.DEVNULL)

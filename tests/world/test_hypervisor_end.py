@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from sandbox import processes
-from sandbox.world import ROOT, Sandbox
+from sandbox.server import ROOT
+from sandbox.world import Sandbox
 from testing.eventually import SECONDS, eventually
 from tests.world.hosts import add_image, address, get, launch
 from tests.world.sites import Site

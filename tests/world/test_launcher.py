@@ -25,7 +25,8 @@ from botocore.exceptions import ClientError
 
 from sandbox import processes
 from sandbox.auth_middleware import SECRET_HEADER
-from sandbox.world import ROOT, Sandbox, WorldError
+from sandbox.server import ROOT
+from sandbox.world import Sandbox, WorldError
 from testing.eventually import SECONDS, eventually
 from tests.world.conftest import make_lambda
 
@@ -351,18 +352,17 @@ def test_nothing_is_left_when_the_parent_ends(number: signal.Signals) -> None:
         eventually(lambda: not alive(pid) and not processes.marked(mark) and not folder.exists())
 
 
-def test_a_published_world_is_found_by_others_and_gone_afterwards(tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_published_world_is_found_by_others_and_gone_afterwards(tmp_path: Path) -> None:
     state = tmp_path / "state.json"
-    monkeypatch.setattr("sandbox.world.STATE", state)
-    assert Sandbox.find() is None
-    with Sandbox.start(publish=True, stage="demo", regions=(HOME,)) as world:
+    assert Sandbox.find(state) is None
+    with Sandbox.start(publish=state, stage="demo", regions=(HOME,)) as world:
         assert state.stat().st_mode & 0o777 == 0o600
-        found = Sandbox.find()
+        found = Sandbox.find(state)
         assert found and found.state == world.state and found.state.regions == (HOME,)
         found.client("sqs", HOME).list_queues()
-        with pytest.raises(WorldError, match="another sandbox is running"), Sandbox.start(publish=True):
+        with pytest.raises(WorldError, match="another sandbox is running"), Sandbox.start(publish=state):
             pass
-    assert Sandbox.find() is None and not state.exists()
+    assert Sandbox.find(state) is None and not state.exists()
 
 
 def alive(pid: int) -> bool:

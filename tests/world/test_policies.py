@@ -10,7 +10,7 @@ import pytest
 
 from chalicelib.config.fleet import parse
 from chalicelib.schedules.state import lock_key
-from commands.deploy import packaging
+from commands import roots
 from sandbox.world import Sandbox
 from tests.project import copy
 from tests.world.least_privilege import STANDBY, Exercise, Lambdas, LeastPrivilege, deploy, numbers
@@ -31,7 +31,7 @@ CRONTAB = """\
 0 * * * * true
 """
 TASKS = """\
-from chalicelib.tasks import send, task
+from lamplighter import send, task
 
 @task()
 def quiet(): pass
@@ -153,4 +153,4 @@ def lambdas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lambdas]:
 class TestSchedulesAndTasks(LeastPrivilege):
     prefixes = ("schedules_", "tasks_")
     exercises = EXERCISES
-    fleet = parse((packaging.ROOT / "fleet.toml").read_text())
+    fleet = parse((roots.PRODUCT / "fleet.toml").read_text())

@@ -12,7 +12,7 @@ import pytest
 
 from chalicelib.config.fleet import parse
 from chalicelib.databases.state import MASTER, MEMORY, REPAIRS, PrimaryRecord, body
-from commands.deploy import packaging
+from commands import roots
 from sandbox.world import Sandbox
 from testing.eventually import eventually
 from testing.servers import mariadb, process
@@ -30,7 +30,7 @@ _OPTIONS = ("--log-bin=bin", "--log-slave-updates", "--gtid-strict-mode=ON", "--
 
 def written(home: tuple[str, int] = ("127.0.0.2", 1), standby: tuple[str, int] = ("127.0.0.3", 1)) -> str:
     """fleet.toml for this test: the replica is at home, the master is not."""
-    return (packaging.ROOT / "fleet.toml").read_text() + f"""
+    return (roots.PRODUCT / "fleet.toml").read_text() + f"""
 [databases]
 flavour = "mariadb"
 master = "{STANDBY}"

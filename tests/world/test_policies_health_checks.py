@@ -8,7 +8,7 @@ import pytest
 
 from chalicelib.config.fleet import parse
 from chalicelib.health_checks.state import KEY, REGION_CHECK_PK
-from commands.deploy import packaging
+from commands import roots
 from sandbox.sample_app import GROUP, PORT, Product
 from sandbox.world import Sandbox
 from tests.project import copy
@@ -16,7 +16,7 @@ from tests.world.least_privilege import HOME, Exercise, Lambdas, LeastPrivilege,
 
 pytestmark = pytest.mark.world
 
-WRITTEN = (packaging.ROOT / "fleet.toml").read_text() + f"""
+WRITTEN = (roots.PRODUCT / "fleet.toml").read_text() + f"""
 [health_checks]
 target_groups = ["{GROUP}"]
 port = {PORT}

@@ -8,7 +8,7 @@ import pytest
 from chalicelib.config.fleet import parse
 from chalicelib.routing.observe import prefix
 from chalicelib.routing.records import diff
-from commands.deploy import packaging
+from commands import roots
 from sandbox.world import Sandbox
 from testing.eventually import eventually
 from testing.servers import process
@@ -48,7 +48,7 @@ OWNER = "lamplighter-policy"
 
 def written(zone: str = "ZONE", port: int = 1) -> str:
     """fleet.toml for this test."""
-    return (packaging.ROOT / "fleet.toml").read_text() + DECLARED.replace("ZONE", zone).replace(
+    return (roots.PRODUCT / "fleet.toml").read_text() + DECLARED.replace("ZONE", zone).replace(
         "port = 1", f"port = {port}")
 
 

@@ -17,7 +17,7 @@ from chalicelib.tunnels import config_hosts
 from chalicelib.tunnels.keys import decide
 from chalicelib.tunnels.keys.openssh import Key, listed
 from chalicelib.tunnels.state import ATTEMPTS_MAX, EFFECTS_PK, PEER_REPORT_PK
-from commands.deploy import packaging
+from commands import roots
 from sandbox.faults import REFUSED
 from sandbox.world import Sandbox
 from testing.eventually import eventually
@@ -58,7 +58,7 @@ secret = "watch"
 region = "{1}"
 host = "127.0.0.1"
 """
-WRITTEN = (packaging.ROOT / "fleet.toml").read_text() + "".join(
+WRITTEN = (roots.PRODUCT / "fleet.toml").read_text() + "".join(
     _DATABASES.format(stage, MASTER) for stage in ("policy", "hosts")) + f"""
 [stages.policy.tunnels]{_NAMED}group = "{GROUP}"
 [stages.tagged.tunnels]{_NAMED}tag = "{TAG[0]}={TAG[1]}"

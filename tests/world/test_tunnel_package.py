@@ -38,7 +38,7 @@ def test_it_brings_hosts_to_every_region_but_the_masters(tmp_path: Path) -> None
         far = Far(world, MASTER, "shop-test", keyring, Programs(), most=10)
         image(world, keyring)
         (project / "fleet.toml").write_text(FLEET + tables(world, far, keyring, [HERE]))
-        package = packaging.build("test", root=project, machine=dependencies.here())
+        package = packaging.build("test", root=project, product=project, machine=dependencies.here())
         done = release.release(world, package, [HERE, MASTER], release.Quiet(), lambda: True, look_seconds=0.1)
         assert [one.error for one in done] == ["", "", ""]
         tunnels = Tunnels(world, far, keyring, package.fleet, "test")

@@ -1,4 +1,4 @@
-"""The answer of `lamp why JOB TIME`, the one reason why a job ran, or did not run, at a minute. Pure."""
+"""The answer of `lamp explain JOB TIME`, the one reason why a job ran, or did not run, at a minute. Pure."""
 
 from collections.abc import Sequence
 from typing import Literal

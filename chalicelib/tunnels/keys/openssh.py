@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from chalicelib.tunnels import ed25519
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 _KIND = b"ssh-ed25519"
 _MARKER = b"openssh-key-v1\0"
@@ -22,7 +22,7 @@ class Key:
     def __init__(self, seed: bytes, version: str) -> None:
         self._seed = seed
         self.version = version
-        self._public = ed25519.public(seed)
+        self._public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
 
     def __repr__(self) -> str:
         return f"Key({self.version})"

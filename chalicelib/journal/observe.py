@@ -1,0 +1,38 @@
+"""Reads entries of this region's journal, page by page, newest first."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from chalicelib.aws.store import Item, Store
+from chalicelib.engine import state
+from chalicelib.engine.journal import SCHEMA
+from chalicelib.engine.schema import Unreadable
+from chalicelib.journal import decide
+from chalicelib.journal.decide import Entry, JournalFilter, Window
+
+_PAGE = 100
+
+
+def entries(store: Store, wanted: JournalFilter, window: Window) -> tuple[list[Entry], bool]:
+    """The newest entries that are wanted, and whether there are older ones."""
+    found: list[Entry] = []
+    for at, item in _all(store, window):
+        if not decide.matches(item.sk, wanted):
+            continue
+        if len(found) == wanted.limit:
+            return found, True
+        read = state.read(store, item, SCHEMA)
+        found.append(Entry(at, read if isinstance(read, Unreadable) else read.value))
+    return found, False
+
+
+def _all(store: Store, window: Window) -> Iterator[tuple[str, Item]]:
+    for day in window.days:
+        before = ""
+        while page := store.query(f"journal#{day}", limit=_PAGE, before=before):
+            for item in page:
+                at = f"{day}T{item.sk[:8]}Z"
+                if datetime.fromisoformat(at).timestamp() < window.start:
+                    return
+                yield at, item
+            before = page[-1].sk

@@ -1,0 +1,40 @@
+"""`lamp deploy --sandbox`: the fleet in an AWS on this machine, for as long as the command runs."""
+
+import time
+from contextlib import ExitStack
+
+from rich.console import Console
+
+from commands import roots
+from commands.deploy import dependencies, packaging, release
+from commands.deploy.deploy import Bars
+from commands.errors import UsageError
+from sandbox.world import Sandbox
+
+_NEXT = """\
+From another terminal, in the same folder:
+  ./lamp status
+  ./lamp journal
+  ./lamp run schedules.run '{"job": "NAME"}' --apply"""
+
+
+def run(console: Console, stage: str) -> None:
+    """Start an embedded AWS with the fleet's regions, deploy there, and stay until Ctrl-C."""
+    with console.status("packaging"):
+        package = packaging.build(stage, machine=dependencies.here())
+    for warning in package.warnings:
+        console.print(warning, style="yellow", soft_wrap=True, markup=False)
+    regions = [region.name for region in package.fleet.regions]
+    began = time.monotonic()
+    with ExitStack() as held:
+        with console.status("starting the embedded AWS"):
+            world = held.enter_context(Sandbox.start(publish=roots.published_sandbox(), stage=stage, regions=regions))
+        with Bars(console) as screen:
+            done = release.release(world, package, regions, screen, lambda: True, look_seconds=0.2)
+        if failed := [one.error for one in done if one.error]:
+            raise UsageError("\n".join(failed))
+        console.print(f"\n{package.stack} runs in {len(regions)} regions on this machine, "
+                      f"{time.monotonic() - began:.0f} s after the start. It stays until Ctrl-C.")
+        console.print(roots.spoken(_NEXT), markup=False)
+        while True:
+            time.sleep(3600)

@@ -1,0 +1,85 @@
+"""`lamp journal`: what was done, when, by what, and why."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from commands.errors import UsageError
+from commands.operate import client, show
+from commands.operate.run import Json, Stage
+from commands.operate.status import report
+
+
+def journal(
+    region: Annotated[str, typer.Option(help="Only this region. Default: all of the fleet.")] = "",
+    operation: Annotated[str, typer.Option(help="Only operations whose name begins so, as in tunnels.")] = "",
+    since: Annotated[str, typer.Option(help="How far back, as in 2h or 7d; at most 90d.")] = "1d",
+    limit: Annotated[int, typer.Option(help="At most so many entries of each region, the newest.")] = 50,
+    stage: Stage = "",
+    as_json: Json = False,
+) -> None:
+    """What operations did in each region, newest first: their acts, the reason of each, and what came of it.
+
+    What was only looked at is not in the journal, nor what goes as planned every minute: lamp explain has that.
+    """
+    way = client.find(stage)
+    wanted = {"since": since, "operation": operation, "limit": limit}
+    answers = _ask(way, [region] if region else [known.name for known in way.fleet.regions], wanted)
+    entries = sorted((entry for answer in answers.values() for entry in answer.get("entries", ())),
+                     key=lambda entry: str(entry["at"]), reverse=True)
+    if as_json:
+        silent = {name: answer["error"] for name, answer in answers.items() if "error" in answer}
+        more = [name for name, answer in answers.items() if answer.get("left_out")]
+        print(json.dumps({"entries": entries, "older_in": more, "silent": silent}, indent=2))
+    else:
+        _print(Console(highlight=False), entries, answers)
+
+
+def _ask(way: client.OperationClient, regions: Sequence[str], wanted: dict[str, Any]) -> dict[str, Any]:
+    """Per region its report, or why there is none; `UsageError` if there is none at all."""
+    def ask(region: str) -> Any:
+        try:
+            return report(way.ask("journal.read", wanted, region))
+        except UsageError as silence:
+            return {"error": str(silence)}
+
+    with ThreadPoolExecutor(len(regions)) as pool:
+        found = dict(zip(regions, pool.map(ask, regions), strict=True))
+    if all("error" in answer for answer in found.values()):
+        raise UsageError("\n".join(answer["error"] for answer in found.values()))
+    return found
+
+
+def _print(console: Console, entries: Sequence[Mapping[str, Any]], answers: Mapping[str, Any]) -> None:
+    for entry in entries:
+        for line in lines(entry):
+            console.print(line, soft_wrap=True)
+    if not entries:
+        console.print("nothing was done in that time", style="dim")
+    for region, answer in answers.items():
+        if answer.get("left_out"):
+            console.print(Text(f"{region} has older entries: --limit shows more", "dim"))
+        if "error" in answer:
+            console.print(Text.assemble((f"{region}: ", "bold red"), answer["error"]), soft_wrap=True)
+
+
+def lines(entry: Mapping[str, Any]) -> Iterator[Text]:
+    """An entry for people: a headline, an act with its reason a line, and what came of it."""
+    if "unreadable" in entry:
+        yield Text.assemble((entry["at"], "dim"), "  ", (entry["region"], "cyan"), "  ", (entry["unreadable"], "red"))
+        return
+    version = f", version {entry['version']}" if entry.get("version") else ""
+    yield Text.assemble((entry["at"], "dim"), "  ", (entry.get("region", ""), "cyan"), "  ",
+                        (entry.get("operation", ""), "bold"), (f"  by {entry.get('trigger', '?')}{version}", "dim"))
+    for action in entry.get("actions", ()):
+        yield Text.assemble("    ", (f"{action['kind']} ", show.STYLES.get(action["kind"], "yellow")),
+                            f"{action['target']}: {action['reason']}")
+    if (more := entry.get("count", 0) - len(entry.get("actions", ()))) > 0:
+        yield Text(f"    and {more} more", "dim")
+    for result in entry.get("results", ()):
+        yield Text(f"    -> {result}", "dim")
