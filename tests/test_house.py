@@ -38,7 +38,7 @@ def test_decisions_ask_neither_clock_nor_chance_nor_machine(path: Path) -> None:
 
 def test_there_are_decisions_to_look_at() -> None:
     assert sorted({path.relative_to(ROOT / "chalicelib").parts[0] for path in PURE}) == [
-        "databases", "health_checks", "routing", "schedules", "tasks", "tunnels"]
+        "databases", "health_checks", "journal", "routing", "schedules", "tasks", "tunnels"]
 
 
 def test_what_tells_the_time_would_be_found() -> None:

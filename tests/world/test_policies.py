@@ -56,6 +56,8 @@ def sends(): send("fine.quiet")
 FAR = 40_000_020
 # The last full hour. A tick takes one two hours earlier than the last did, so that the gap before it is its own.
 HOUR, ticks = int(time.time()) // 3600 * 60, count()
+# A minute long ago.
+PAST = 29_400_000
 
 
 def errand(job: str) -> dict[str, Any]:
@@ -84,6 +86,15 @@ def work(on: Lambdas) -> None:
     on.drop(*lock_key("single"))  # left behind when it might not be deleted
     jobs = ("fails", "retried", "single", "queued", "unknown")
     on.invoke("schedules_work", on.records("schedule-runs", *map(errand, jobs)))
+
+
+def explain(on: Lambdas) -> None:
+    """A minute whose run has printed something, and one without a run."""
+    minute = PAST + next(numbers)
+    slot = f"{datetime.fromtimestamp(minute * 60, UTC):%Y-%m-%dT%H:%MZ}"
+    on.invoke("schedules_work", on.records("schedule-runs", errand("fails") | {"minute": minute, "slot": slot}))
+    for asked in (slot, "2026-01-01T00:00Z"):
+        on.invoke("schedules_why", {"job": "fails", "time": asked})
 
 
 def pause(on: Lambdas) -> None:
@@ -131,9 +142,10 @@ EXERCISES: dict[str, Exercise] = {
     "schedules_resume": resume, "schedules_prune": prune, "tasks_work": tasks_work, "tasks_peek": peek,
     "tasks_redrive": redrive,
     "schedules_status": lambda on: on.invoke("schedules_status", {}),
-    "schedules_why": lambda on: on.invoke("schedules_why", {"job": "fails", "time": "2026-01-01T00:00Z"}),
+    "schedules_why": explain,
     "schedules_run": lambda on: on.invoke("schedules_run", {"job": "fails", "apply": True}),
     "tasks_status": lambda on: on.invoke("tasks_status", {}),
+    "journal_read": lambda on: on.invoke("journal_read", {}),
 }
 
 
@@ -151,6 +163,6 @@ def lambdas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lambdas]:
 
 
 class TestSchedulesAndTasks(LeastPrivilege):
-    prefixes = ("schedules_", "tasks_")
+    prefixes = ("schedules_", "tasks_", "journal_")
     exercises = EXERCISES
     fleet = parse((roots.PRODUCT / "fleet.toml").read_text())
