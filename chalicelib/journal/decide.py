@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 
 from chalicelib.config import durations
-from chalicelib.engine.journal import KEPT_DAYS, JournalEntry
 from chalicelib.engine.plan import Plan
-from chalicelib.engine.schema import Unreadable
 
+# As long as the journal is kept.
+KEPT_DAYS = 90
 # A Lambda answers with at most 6 MB; an entry has at most 50 actions.
 ENTRIES_MAX = 200
 
@@ -31,10 +31,11 @@ class Window(msgspec.Struct, frozen=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """An entry as it was read, and its time as in 2026-03-29T00:59:30Z."""
+    """The fields of an entry, and its time as in 2026-03-29T00:59:30Z. `unreadable` says why there are no fields."""
 
     at: str
-    value: JournalEntry | Unreadable
+    fields: dict[str, Any] = {}
+    unreadable: str = ""
 
 
 def window(wanted: JournalFilter, now: float) -> Window:
@@ -61,6 +62,6 @@ def read(region: str, entries: Sequence[Entry], left_out: bool) -> Plan:
 
 
 def _plain(region: str, entry: Entry) -> dict[str, Any]:
-    if isinstance(entry.value, Unreadable):
-        return {"at": entry.at, "region": region, "unreadable": str(entry.value)}
-    return {"at": entry.at, **msgspec.to_builtins(entry.value)}
+    if entry.unreadable:
+        return {"at": entry.at, "region": region, "unreadable": entry.unreadable}
+    return {"at": entry.at, **entry.fields}

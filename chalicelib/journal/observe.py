@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from datetime import datetime
 
+import msgspec
+
 from chalicelib.aws.store import Item, Store
 from chalicelib.engine import state
 from chalicelib.engine.journal import SCHEMA
@@ -21,9 +23,15 @@ def entries(store: Store, wanted: JournalFilter, window: Window) -> tuple[list[E
             continue
         if len(found) == wanted.limit:
             return found, True
-        read = state.read(store, item, SCHEMA)
-        found.append(Entry(at, read if isinstance(read, Unreadable) else read.value))
+        found.append(_read(store, item, at))
     return found, False
+
+
+def _read(store: Store, item: Item, at: str) -> Entry:
+    found = state.read(store, item, SCHEMA)
+    if isinstance(found, Unreadable):
+        return Entry(at, unreadable=str(found))
+    return Entry(at, msgspec.to_builtins(found.value))
 
 
 def _all(store: Store, window: Window) -> Iterator[tuple[str, Item]]:
