@@ -27,8 +27,8 @@ class AutoScaling(Protocol):
 class AwsAutoScaling:
     """`AutoScaling` by AWS."""
 
-    def __init__(self, region: str) -> None:
-        self.region = region
+    def __init__(self, region: str, clients: client.Clients | None = None) -> None:
+        self.region, self._clients = region, clients
 
     def members(self, group: str) -> tuple[GroupMember, ...] | None:
         answer = client.aws_call(self.region, lambda: self._client.describe_auto_scaling_groups(
@@ -44,4 +44,4 @@ class AwsAutoScaling:
 
     @property
     def _client(self) -> Any:
-        return client.client("autoscaling", self.region)
+        return (self._clients or client.client)("autoscaling", self.region)

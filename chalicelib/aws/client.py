@@ -21,6 +21,8 @@ _SQS_BATCH = 10
 _SQS_BATCH_BYTES = 256 * 1024
 
 T = TypeVar("T")
+# The boto3 client of a service in a region.
+Clients = Callable[[str, str], Any]
 
 
 class Unavailable(Exception):

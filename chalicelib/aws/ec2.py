@@ -37,8 +37,8 @@ class Ec2(Protocol):
 class AwsEc2:
     """`Ec2` by AWS."""
 
-    def __init__(self, region: str) -> None:
-        self.region = region
+    def __init__(self, region: str, clients: client.Clients | None = None) -> None:
+        self.region, self._clients = region, clients
 
     def instances(self, ids: Sequence[str]) -> Mapping[str, Instance]:
         # A filter, unlike InstanceIds, does not fail for an id that is gone.
@@ -62,4 +62,4 @@ class AwsEc2:
 
     @property
     def _client(self) -> Any:
-        return client.client("ec2", self.region)
+        return (self._clients or client.client)("ec2", self.region)

@@ -25,8 +25,8 @@ class Elb(Protocol):
 class AwsElb:
     """`Elb` by AWS."""
 
-    def __init__(self, region: str) -> None:
-        self.region = region
+    def __init__(self, region: str, clients: client.Clients | None = None) -> None:
+        self.region, self._clients = region, clients
         self._arns: dict[str, str] = {}
 
     def targets(self, group: str) -> Mapping[str, str]:
@@ -56,4 +56,4 @@ class AwsElb:
 
     @property
     def _client(self) -> Any:
-        return client.client("elbv2", self.region)
+        return (self._clients or client.client)("elbv2", self.region)

@@ -5,6 +5,7 @@ from functools import cache
 import msgspec
 
 from chalicelib.aws.autoscaling import AutoScaling, AwsAutoScaling
+from chalicelib.aws.client import Clients
 from chalicelib.aws.ec2 import AwsEc2, Ec2
 from chalicelib.aws.elb import AwsElb, Elb
 from chalicelib.aws.secrets import AwsSecrets, Secrets
@@ -24,4 +25,10 @@ class AwsPorts(msgspec.Struct, frozen=True):
 @cache
 def real_ports(region: str) -> AwsPorts:
     """The real services of `region`. No client is built before its first call."""
-    return AwsPorts(AwsEc2(region), AwsElb(region), AwsAutoScaling(region), AwsSsm(region), AwsSecrets(region))
+    return ports_at(region)
+
+
+def ports_at(region: str, clients: Clients | None = None) -> AwsPorts:
+    """The services of `region` by these boto3 clients, the process's own unless others are given."""
+    return AwsPorts(AwsEc2(region, clients), AwsElb(region, clients), AwsAutoScaling(region, clients),
+                    AwsSsm(region, clients), AwsSecrets(region, clients))

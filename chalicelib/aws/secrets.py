@@ -23,8 +23,8 @@ class Secrets(Protocol):
 class AwsSecrets:
     """`Secrets` by AWS."""
 
-    def __init__(self, region: str) -> None:
-        self.region = region
+    def __init__(self, region: str, clients: client.Clients | None = None) -> None:
+        self.region, self._clients = region, clients
 
     def labels(self, secret: str) -> Mapping[str, str] | None:
         try:
@@ -46,4 +46,4 @@ class AwsSecrets:
 
     @property
     def _client(self) -> Any:
-        return client.client("secretsmanager", self.region)
+        return (self._clients or client.client)("secretsmanager", self.region)

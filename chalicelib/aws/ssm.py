@@ -44,8 +44,8 @@ class Ssm(Protocol):
 class AwsSsm:
     """`Ssm` by AWS."""
 
-    def __init__(self, region: str) -> None:
-        self.region = region
+    def __init__(self, region: str, clients: client.Clients | None = None) -> None:
+        self.region, self._clients = region, clients
 
     def send_command(
         self, instance: str, document: str, parameters: Mapping[str, str], *, timeout_seconds: int, comment: str = ""
@@ -77,4 +77,4 @@ class AwsSsm:
 
     @property
     def _client(self) -> Any:
-        return client.client("ssm", self.region)
+        return (self._clients or client.client)("ssm", self.region)

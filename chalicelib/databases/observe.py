@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 
 from chalicelib.aws.client import Unavailable
-from chalicelib.aws.store import Item
 from chalicelib.context import RegionContext
 from chalicelib.databases.connect import Reach, look, settings_of
 from chalicelib.databases.decide import repair
@@ -30,7 +29,8 @@ from chalicelib.databases.state import (
     read,
 )
 from chalicelib.engine.operation import Request
-from chalicelib.tunnels import state as healer
+from chalicelib.engine.schema import Unreadable
+from chalicelib.tunnels import published as tunnel
 
 
 class RegionAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,18 +79,22 @@ def sick(site: RegionContext, request: Request, reach: Reach) -> RepairObservati
     if seen.server is None or repairs.minute >= request.now // 60:
         return RepairObservation(seen, repairs, version)
     # Where there are none any more, what was last said of them stands in the table for ever.
-    verdict = _tunnels(site.local_store.get(*healer.KEY)) if tunnelled else None
+    verdict = _tunnels(site) if tunnelled else None
     own = look(reach(site, site.region, False))
     asked = isinstance(own, ServerStatus) and bool(repair.unapplied_gtids(own))
     master = look(reach(site, seen.master.region, False)) if asked else None
     return RepairObservation(seen, repairs, version, own, verdict, tunnelled, master)
 
 
-def _tunnels(item: Item | None) -> Tunnels | None:
+def _tunnels(site: RegionContext) -> Tunnels | None:
     """The state of the tunnels' controller after its last round, with the healthy members, all members, and the time.
+
+    What cannot be read says nothing, as if no controller had looked yet.
     """
-    memory = healer.read(item.body) if item else None
-    return (sum(slot.phase == "healthy" for slot in memory.slots), len(memory.slots), memory.at) if memory else None
+    summary = tunnel.read_summary(site.local_store)
+    if summary is None or isinstance(summary, Unreadable):
+        return None
+    return summary.healthy, summary.members, summary.at
 
 
 def one(site: RegionContext, request: Request, reach: Reach) -> ServerObservation:

@@ -1,254 +1,197 @@
-"""The observation of a round, with the instances of the group, the balancer's view of them, and their probes.
+"""What a round sees: the instances of the group, what their balancer says of them, and what their probes say.
 
-Peer reports are read only if nothing answers. They come from the coordination table. If AWS denies a read, the round is
-unobservable, with the remedy in words. If AWS does not answer at all, the round ends.
+Peers are only asked when nothing answers: their reports are another region's word, read from the shared store. What AWS
+refuses to show makes the tunnels unobservable, with the remedy in words; what does not answer at all ends the round. An
+item that cannot be read is left aside, and people are told.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import msgspec
+from msgspec.structs import replace
 
-from chalicelib.aws import client
+from chalicelib.aws.client import AWS_ERRORS, BotoCoreError, ClientError
+from chalicelib.aws.ssm import FAILED
 from chalicelib.context import RegionContext
-from chalicelib.databases import state as databases
+from chalicelib.databases import published as databases
+from chalicelib.engine import effects, state
 from chalicelib.engine.metrics import logger
 from chalicelib.engine.operation import Rejected, Request
+from chalicelib.engine.schema import Stored, Unreadable
 from chalicelib.tunnels.config import Tunnels, managed_name
-from chalicelib.tunnels.decide import primary
+from chalicelib.tunnels.decide.context import matches_primary
 from chalicelib.tunnels.probe.result import ProbeResult
 from chalicelib.tunnels.state import (
     EFFECTS_PK,
     KEY,
+    PEER_REPORT,
     PEER_REPORT_PK,
     PRIMARY_REFRESH_SECONDS,
-    Command,
+    SCHEMA,
     Endpoint,
+    Member,
+    Observed,
+    Outcome,
     PeerReport,
     TunnelObservation,
     TunnelState,
-    read,
 )
 
-# The probes of one round: endpoints go in, verdicts come out, by instance id.
-Look = Callable[[Sequence[Endpoint]], Mapping[str, ProbeResult]]
+# The probes of one round: endpoints go in, results come out, by instance id.
+Probe = Callable[[Sequence[Endpoint]], Mapping[str, ProbeResult]]
 
 _RUNS = ("pending", "running")
-# Ends of an invocation that are no success: "Command status" in the Systems Manager user guide.
-_FAILED = frozenset({"Failed", "TimedOut", "Cancelled", "Delivery Timed Out", "Execution Timed Out", "Undeliverable",
-                     "Terminated", "Access Denied"})
 
 
 class Unobservable(Exception):
-    """AWS refuses to show what a round needs. The text says what to do."""
+    """AWS refuses to show what a round needs; the text says what to do."""
 
 
-def settings(site: RegionContext) -> Tunnels:
-    """The fleet's settings. Refused where there are no tunnels."""
-    tunnels = site.fleet.tunnels
+def settings(context: RegionContext) -> Tunnels:
+    """The fleet's settings; rejected where there are no tunnels."""
+    tunnels = context.fleet.tunnels
     if tunnels is None:
         raise Rejected("fleet.toml has no [tunnels]; add it, see docs/fleet.md")
-    if not tunnels.needs_tunnels(site.region):
-        raise Rejected(f"{site.region} is where the master is: it has no tunnels; ask another region")
+    if not tunnels.needs_tunnels(context.region):
+        raise Rejected(f"{context.region} is where the primary is: it has no tunnels; ask another region")
     return tunnels
 
 
-def turn(site: RegionContext, request: Request, look: Look) -> TunnelObservation:
+def observe_round(context: RegionContext, request: Request, probe: Probe) -> Observed:
     """All that a round decides on. In mode `off` nobody is asked anything."""
-    tunnels = settings(site)
-    return TunnelObservation(site.region, tunnels, TunnelState(), {}, {},
-                             site.clock()) if tunnels.mode == "off" else _seen(site, look)
+    tunnels = settings(context)
+    if tunnels.mode == "off":
+        return Observed(Stored(TunnelState()), TunnelObservation(context.region, tunnels), context.clock())
+    return observe(context, request, probe)
 
 
-def asked(site: RegionContext, request: Request, look: Look) -> TunnelObservation:
-    """All that a person's wish is decided on, whatever the mode."""
-    return _seen(site, look)
+def observe_known(context: RegionContext, request: Request) -> Observed:
+    """What a report needs: the state and AWS's view; nothing is probed."""
+    return observe(context, request, lambda endpoints: {})
 
 
-def known(site: RegionContext, request: Request) -> TunnelObservation:
-    """The facts of a report, which are the state and AWS's view, without probes."""
-    return _seen(site, lambda endpoints: {})
-
-
-def _seen(site: RegionContext, look: Look) -> TunnelObservation:
-    tunnels, item = settings(site), site.local_store.get(*KEY)
-    memory, version = (read(item.body), item.version) if item else (TunnelState(), 0)
-    throne = _throne(site, tunnels, memory)
+def observe(context: RegionContext, request: Request, probe: Probe) -> Observed:
+    """All that can be seen now, whatever the mode."""
+    tunnels = settings(context)
+    stored = state.load(context.local_store, KEY, SCHEMA, TunnelState())
+    if isinstance(stored, Unreadable):
+        # Without it nobody knows what was done already: nothing is done until it can be read, or is deleted.
+        seen = TunnelObservation(context.region, tunnels, unreadable=(stored,))
+        return Observed(stored, seen, context.clock())
+    before = stored.value
+    primary = _read_primary(context, tunnels, before)
     try:
-        there = endpoints(site, tunnels)
-    except Unobservable as blind:
-        return TunnelObservation(
-            site.region,
-            tunnels,
-            memory,
-            {},
-            {},
-            site.clock(),
-            version=version,
-            unobservable=(str(blind),),
-            fenced_primary=throne.fenced,
-            primary_checked_at=throne.asked,
-            primary_region=throne.lead,
-        )
-    commands = _commands(site, memory)
-    verdicts = look([endpoint for endpoint in there.values() if endpoint.state in _RUNS and endpoint.address])
+        endpoints = read_endpoints(context, tunnels)
+    except Unobservable as error:
+        seen = TunnelObservation(context.region, tunnels, unobservable=(str(error),), unreadable=primary.unreadable,
+                                 fenced_primary=primary.fenced, primary_read_at=primary.read_at,
+                                 primary_region=primary.region)
+        return Observed(stored, seen, context.clock())
+    outcomes, bad_records = _outcomes(context, before)
+    probes = probe([endpoint for endpoint in endpoints.values() if endpoint.state in _RUNS and endpoint.address])
     seen = TunnelObservation(
-        site.region,
-        tunnels,
-        memory,
-        there,
-        verdicts,
-        site.clock(),
-        (),
-        commands,
-        version,
-        (),
-        throne.fenced,
-        throne.asked,
-        throne.lead,
-    )
-    # Whoever answers through a tunnel that leads elsewhere says nothing of the master.
-    if any(
-        verdict.side == "up" and primary.matches_primary(verdict.connected_region, seen)
-           for verdict in verdicts.values()
-    ):
-        return seen
-    return msgspec.structs.replace(seen, peer_reports=_canaries(site))
+        context.region, tunnels, endpoints, probes, (), outcomes, (), primary.unreadable + bad_records,
+        primary.fenced, primary.read_at, primary.region)
+    # What answers through a tunnel to another primary says nothing of this one.
+    if any(result.side == "up" and matches_primary(result.connected_region, seen) for result in probes.values()):
+        return Observed(stored, seen, context.clock())
+    reports, bad_reports = _peer_reports(context)
+    seen = replace(seen, peer_reports=reports, unreadable=seen.unreadable + bad_reports)
+    return Observed(stored, seen, context.clock())
 
 
-def endpoints(site: RegionContext, tunnels: Tunnels) -> dict[str, Endpoint]:
-    """The region's endpoints by instance id. Raises `Blind` if AWS refuses to say."""
-    leaving = {} if tunnels.tag else _members(site, tunnels)
-    instances = _instances(site, tunnels, list(leaving))
-    targets = _targets(site, tunnels)
-    found = {}
-    for id, instance in instances.items():
-        state = "shutting-down" if leaving.get(id) else instance["State"]["Name"]
-        target = targets.get(id, "absent")
-        found[id] = msgspec.convert({"id": id, "address": instance.get("PrivateIpAddress", ""), "state": state,
-                                     "target": target}, Endpoint)
-    return found
-
-
-def _members(site: RegionContext, tunnels: Tunnels) -> dict[str, bool]:
-    """The group's instances, and whether each is on its way out."""
-    name = tunnels.group or _shipped(site)
-    answer = _answer(site, "autoscaling", "describe_auto_scaling_groups", AutoScalingGroupNames=[name])
-    if not answer["AutoScalingGroups"]:
-        raise Unobservable(f"there is no Auto Scaling group {name} in {site.region}: make it, or name another as "
-                    "tunnels.group in fleet.toml")
-    return {member["InstanceId"]: member["LifecycleState"].startswith(("Terminat", "Detach"))
-            for member in answer["AutoScalingGroups"][0]["Instances"]
-            if not member["LifecycleState"].startswith("Warmed")}
-
-
-def _instances(site: RegionContext, tunnels: Tunnels, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-    """EC2's view of the group's members, or of what carries the tag."""
-    if tunnels.tag:
-        key, _, value = tunnels.tag.partition("=")
-        filters = [{"Name": f"tag:{key}", "Values": [value]}]
-    elif ids:
-        filters = [{"Name": "instance-id", "Values": list(ids)}]
-    else:
-        return {}
-    answer = _answer(site, "ec2", "describe_instances", Filters=filters)
-    found = {instance["InstanceId"]: instance for reservation in answer["Reservations"]
-             for instance in reservation["Instances"] if instance["State"]["Name"] != "terminated"}
-    # A stranger must never be drained or replaced, so the filter that was asked for is not trusted alone.
-    return found if tunnels.tag else {id: found[id] for id in ids if id in found}
-
-
-def _targets(site: RegionContext, tunnels: Tunnels) -> dict[str, str]:
-    health = _answer(site, "elbv2", "describe_target_health", TargetGroupArn=target_group(site, tunnels))
-    return {one["Target"]["Id"]: "draining" if one["TargetHealth"]["State"] == "draining" else "registered"
-            for one in health["TargetHealthDescriptions"]}
-
-
-def target_group(site: RegionContext, tunnels: Tunnels) -> str:
-    """The target group's ARN."""
-    name = tunnels.target_group or _shipped(site)
-    answer = _answer(site, "elbv2", "describe_target_groups", Names=[name])
-    arn: str = answer["TargetGroups"][0]["TargetGroupArn"]
-    return arn
-
-
-def _shipped(site: RegionContext) -> str:
-    return managed_name(f"{site.fleet.name}-{site.stage}")
-
-
-def _answer(site: RegionContext, service: str, method: str, **asked: Any) -> Any:
+def read_endpoints(context: RegionContext, tunnels: Tunnels) -> dict[str, Endpoint]:
+    """The region's endpoints by instance id. Raises `Unobservable` if AWS refuses to say."""
+    aws, name = context.aws, managed_name(f"{context.fleet.name}-{context.stage}")
     try:
-        return client.aws_call(site.region, lambda: getattr(client.client(service, site.region), method)(**asked))
-    except (client.ClientError, client.BotoCoreError) as error:
-        raise Unobservable(
-            f"{service} {method} in {site.region}: {error}; look at the Lambda's policy and at [tunnels] in fleet.toml"
-        ) from error
+        if tunnels.tag:
+            key, _, value = tunnels.tag.partition("=")
+            leaving: Mapping[str, bool] = {}
+            instances = aws.ec2.tagged(key, value)
+        else:
+            group = tunnels.group or name
+            members = aws.autoscaling.members(group)
+            if members is None:
+                raise Unobservable(f"there is no Auto Scaling group {group} in {context.region}: make it, or name "
+                                   "another as tunnels.group in fleet.toml")
+            leaving = {member.id: member.lifecycle.startswith(("Terminat", "Detach")) for member in members
+                       if not member.lifecycle.startswith("Warmed")}
+            # A stranger must never be drained or replaced, so only the group's own are looked at.
+            instances = aws.ec2.instances(list(leaving))
+        targets = aws.elb.targets(tunnels.target_group or name)
+    except (ClientError, BotoCoreError) as error:
+        raise Unobservable(f"{context.region}: {error}; look at the Lambda's policy and at [tunnels] in fleet.toml"
+                           ) from error
+    return {id: Endpoint(id, one.address, "shutting-down" if leaving.get(id) else one.state,
+                         "absent" if id not in targets else "draining" if targets[id] == "draining" else "registered")
+            for id, one in instances.items() if one.state != "terminated"}
 
 
-def _commands(site: RegionContext, memory: TunnelState) -> dict[str, Command]:
-    """The results of the restarts in progress."""
-    keys = [(EFFECTS_PK, slot.command) for slot in memory.slots if slot.phase == "restarting"]
-    found: dict[str, Command] = {}
-    for item in site.local_store.get_many(keys) if keys else ():
-        if ended := _ended(site, item.sk, item.body):
-            found[item.sk] = ended
-    return found
+def _outcomes(context: RegionContext, before: TunnelState) -> tuple[dict[str, Outcome], tuple[Unreadable, ...]]:
+    """What came of the restarts under way by key, and which of their records are unreadable."""
+    restarting = [member for member in before.members if member.phase == "restarting"]
+    if not restarting:
+        return {}, ()
+    records, unreadable = effects.outcomes(
+        context.local_store, EFFECTS_PK, [member.last_action for member in restarting])
+    found = {member.last_action: _outcome(context, member, records[member.last_action]) for member in restarting
+             if member.last_action in records}
+    return {key: outcome for key, outcome in found.items() if outcome}, unreadable
 
 
-def _ended(site: RegionContext, key: str, claim: Mapping[str, Any]) -> Command | None:
-    if "error" in claim:
+def _outcome(context: RegionContext, member: Member, record: effects.EffectRecord) -> Outcome | None:
+    """What became of a restart; `None` while that is not known."""
+    if record.outcome == "refused":
         return "failed"
-    if "command" not in claim:
+    if not record.reference:
         return None
-    instance = key.split("/")[1]
     try:
-        answer = client.aws_call(site.region, lambda: client.client("ssm", site.region).get_command_invocation(
-            CommandId=claim["command"], InstanceId=instance))
-    except client.AWS_ERRORS as error:
-        # A command that was just sent is not known at once; the ladder's own time goes on whatever SSM says.
-        logger.warning("what became of a restart is not known", key=key, error=str(error))
+        invocation = context.aws.ssm.invocation(record.reference, member.instance)
+    except AWS_ERRORS as error:
+        # A command that was just sent is not known at once; the time-out of the phase holds whatever SSM says.
+        logger.warning("what became of a restart is not known", key=member.last_action, error=str(error))
         return None
-    if answer["Status"] == "Success":
+    if invocation.status == "Success":
         return "done"
-    return "failed" if {answer["Status"], answer.get("StatusDetails")} & _FAILED else None
+    return "failed" if {invocation.status, invocation.details} & FAILED else None
 
 
 class _Primary(NamedTuple):
-    """The wanted region of the tunnels (see `Seen`), whether the primary there is fenced, and the time of that `asked`.
-    """
+    """Where the tunnels have to go, whether the primary there is fenced, when that was read, and what is unreadable."""
 
-    lead: str
+    region: str
     fenced: str
-    asked: float
+    read_at: float
+    unreadable: tuple[Unreadable, ...] = ()
 
 
-def _throne(site: RegionContext, tunnels: Tunnels, memory: TunnelState) -> _Primary:
-    """The primary in the coordination table. It is not read each round, because a table that is away would cost all of
-    them. While the primary is fenced there is nothing to lose, and each round reads it. Unknown facts stay as they
-    were."""
-    now, own = site.clock(), tunnels.master if tunnels.hosts and tunnels.hosts.ways else ""
-    if site.fleet.databases is None:
-        return _Primary(own, "", memory.primary_checked_at)
-    before = memory.primary_region or own
-    if not memory.fenced_primary and now - memory.primary_checked_at < PRIMARY_REFRESH_SECONDS:
-        return _Primary(before, memory.fenced_primary, memory.primary_checked_at)
+def _read_primary(context: RegionContext, tunnels: Tunnels, before: TunnelState) -> _Primary:
+    """Where the primary is, by the shared store. Not read in each round, for a store that is away would cost all of
+    them, unless there is nothing to lose: while the primary is fenced. What cannot be read is as it was."""
+    now, own = context.clock(), tunnels.master if tunnels.hosts and tunnels.hosts.ways else ""
+    if context.fleet.databases is None:
+        return _Primary(own, "", before.primary_read_at)
+    region = before.primary_region or own
+    if not before.fenced_primary and now - before.primary_read_at < PRIMARY_REFRESH_SECONDS:
+        return _Primary(region, before.fenced_primary, before.primary_read_at)
     try:
-        item = site.shared_store.get(*databases.MASTER)
-        master = databases.read(item.body, databases.PrimaryRecord) if item else databases.PrimaryRecord(tunnels.master)
-    except (*client.AWS_ERRORS, msgspec.ValidationError) as error:
-        logger.warning("who the master is cannot be learnt", error=str(error))
-        return _Primary(before, memory.fenced_primary, now)
-    lead = tunnels.effective_primary(master.region)
-    # Without a way to the master they lead to one that is over, whether or not it is fenced.
-    closed = lead in master.fenced or bool(own and lead != master.region)
-    return _Primary(lead if own else "", lead if closed else "", now)
+        found = databases.read_primary(context.shared_store, tunnels.master)
+    except AWS_ERRORS as error:
+        logger.warning("where the primary is cannot be read", error=str(error))
+        return _Primary(region, before.fenced_primary, now)
+    if isinstance(found, Unreadable):
+        return _Primary(region, before.fenced_primary, now, (found,))
+    effective = tunnels.effective_primary(found.region)
+    # Without a route to the primary they go to one that is over, whether or not it is fenced.
+    closed = effective in found.fenced or bool(own and effective != found.region)
+    return _Primary(effective if own else "", effective if closed else "", now)
 
 
-def _canaries(site: RegionContext) -> tuple[PeerReport, ...]:
-    others = [(PEER_REPORT_PK, region.name) for region in site.fleet.regions if region.name != site.region]
+def _peer_reports(context: RegionContext) -> tuple[tuple[PeerReport, ...], tuple[Unreadable, ...]]:
+    others = [(PEER_REPORT_PK, region.name) for region in context.fleet.regions if region.name != context.region]
     try:
-        items = site.shared_store.get_many(others) if others else []
-        return tuple(msgspec.convert(item.body, PeerReport) for item in items)
-    except (*client.AWS_ERRORS, msgspec.ValidationError) as error:
-        logger.warning("other regions' word of the far side cannot be had", error=str(error))
-        return ()
+        reports, unreadable = state.load_many(context.shared_store, others, PEER_REPORT)
+    except AWS_ERRORS as error:
+        logger.warning("other regions' reports of the primary cannot be read", error=str(error))
+        return (), ()
+    return tuple(found.value for found in reports.values()), unreadable

@@ -1,64 +1,81 @@
-"""tunnels.heal (a round), tunnels.status, and the manual tunnels.drain, undrain and replace.
+"""tunnels.heal (a round), tunnels.status, and by hand tunnels.drain, undrain and replace: observe -> decide -> act.
 
-The probes come from outside, so that a round can run without sockets (see `observe.Look`).
+How endpoints are probed is given from outside, so that a round can be had without sockets: see `observe.Probe`.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import msgspec
 
-from chalicelib.engine.operation import Operation, Request
-from chalicelib.engine.plan import Plan
+from chalicelib.context import RegionContext
+from chalicelib.engine import state
+from chalicelib.engine.operation import Operation, Request, StateItem
+from chalicelib.engine.plan import Action, Results
+from chalicelib.engine.schema import Unreadable
 from chalicelib.tunnels import act, decide, observe
 from chalicelib.tunnels.decide import manual
-from chalicelib.tunnels.observe import Look
-from chalicelib.tunnels.state import TunnelObservation
+from chalicelib.tunnels.observe import Probe
+from chalicelib.tunnels.state import KEY, SCHEMA, ManualRequest, Observed
 
-_ACTS = {"claim-state": act.claim_state, "undrain": act.undrain, "start": act.start, "drain": act.drain,
-         "restart": act.restart, "repoint": act.repoint, "replace": act.replace, "stop": act.stop,
-         "alert": act.send_alert, "publish-report": act.publish_report}
+_STATE = StateItem(KEY, SCHEMA)
+_TRIES = 3
 
 
-class EndpointAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class EndpointParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`endpoint` is an instance id."""
 
     endpoint: str
 
 
-def _heal(seen: TunnelObservation, request: Request) -> Plan:
-    return decide.reconcile(seen, request.id or str(request.now))
+def _act_manual(context: RegionContext, request: Request, actions: Sequence[Action]) -> Results:
+    """What people asked for: the state as it is now gets the action that was planned, and then that is done.
+
+    The controller writes the state every few seconds, so it is read once more; a write that came second is tried again.
+    """
+    [action] = actions
+    asked: ManualRequest = action.details
+    tunnels = observe.settings(context)
+    for _ in range(_TRIES):
+        stored = state.find(context.local_store, KEY, SCHEMA)
+        if stored is None or isinstance(stored, Unreadable):
+            return Results((f"{asked.instance}: left: the state cannot be read: {stored or 'it is gone'}",))
+        change = manual.changed(stored.value, tunnels, asked.instance, asked.ask, asked.kind, context.clock())
+        if change is None or (change.action.key if change.action else "") != asked.key:
+            return Results((f"{asked.instance}: left: the controller has done something since; look again",))
+        if state.write(context.local_store, KEY, SCHEMA, stored, change.state, run_id=request.run_id) is None:
+            continue
+        if change.action is None:
+            return Results((f"{asked.instance}: remembered",))
+        done = act.HANDLERS[change.action.kind](context, request, [decide.repair_action(change.action)])
+        return done if isinstance(done, Results) else Results(tuple(done))
+    return Results((f"{asked.instance}: left: the controller was faster {_TRIES} times; try again",))
 
 
-def _status(seen: TunnelObservation, request: Request) -> Plan:
-    return decide.status(seen)
+def heal(probe: Probe) -> Operation[Observed]:
+    """`tunnels.heal`: one round, with this way to probe."""
+    return Operation("tunnels.heal", "one round of the controller: looks at every tunnel, and repairs what is broken",
+                     partial(observe.observe_round, probe=probe), decide.round_plan, act.HANDLERS, state=_STATE)
 
 
-def _by_hand(ask: manual.ManualAction, seen: TunnelObservation, request: Request) -> Plan:
-    return manual.plan(seen, ask, request.parameters.endpoint)
-
-
-def heal(look: Look) -> Operation[TunnelObservation]:
-    """`tunnels.heal` as one round, with this way to probe."""
-    return Operation("tunnels.heal", "one round of the healer: looks at every tunnel, and mends what is broken",
-                     partial(observe.turn, look=look), _heal, _ACTS)
-
-
-def by_hand(look: Look) -> tuple[Operation[TunnelObservation], ...]:
+def by_hand(probe: Probe) -> tuple[Operation[Observed], ...]:
     """`tunnels.drain`, `tunnels.undrain` and `tunnels.replace`, each of one `endpoint`."""
-    return tuple(Operation(f"tunnels.{ask}", does, partial(observe.asked, look=look), partial(_by_hand, ask),
-                           {"by-hand": act.manual}, EndpointAsked) for ask, does in _ASKS)
+    return tuple(Operation(f"tunnels.{ask}", description, partial(observe.observe, probe=probe),
+                           partial(decide.manual_plan, ask), {ask: _act_manual}, EndpointParameters, _STATE,
+                           alerts_as="tunnels.heal") for ask, description in _MANUAL)
 
 
-_ASKS: tuple[tuple[manual.ManualAction, str], ...] = (
+_MANUAL: tuple[tuple[manual.ManualAction, str], ...] = (
     ("drain", "takes an endpoint out of the balancer until it is let in by hand"),
     ("undrain", "lets an endpoint back into the balancer"),
     ("replace", "replaces an endpoint's instance"))
 
-STATUS: Operation[TunnelObservation] = Operation(
-    "tunnels.status", "where each tunnel stands, and what is left of the healer's budgets", observe.known, _status)
+STATUS: Operation[Observed] = Operation(
+    "tunnels.status", "where each tunnel stands, and what is left of the budgets", observe.observe_known,
+    decide.status_plan)
 
 
-def every(look: Look) -> tuple[Operation[Any], ...]:
+def every(probe: Probe) -> tuple[Operation[Any], ...]:
     """All of them."""
-    return (heal(look), STATUS, *by_hand(look))
+    return (heal(probe), STATUS, *by_hand(probe))

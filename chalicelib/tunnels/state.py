@@ -1,47 +1,47 @@
-"""The observation of a region's tunnels and their stored state, as values. Times are epoch seconds.
+"""What is seen of a region's tunnels and what is remembered of them, as values. Times are epoch seconds.
 
-The regional table keeps one `Memory` under `tunnels`/`memory`, replaced by compare-and-set before anything is done.
+The local store keeps one `TunnelState` under `tunnels`/`state`, replaced by compare-and-set before anything is done.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
+from chalicelib.engine.limits import Backoff, Budget, Cooldown, Spent
+from chalicelib.engine.schema import Schema, State, Stored, Unreadable
 from chalicelib.tunnels.config import Tunnels
 from chalicelib.tunnels.probe.result import FaultDomain, ProbeResult
 
-KEY = ("tunnels", "memory")
-# Acts, by their key; and, in the coordination table, what each region's healer knows of the far side.
-EFFECTS_PK, PEER_REPORT_PK = "tunnels-acts", "far"
+KEY = ("tunnels", "state")
+# In the local store, what came of each action by its key; in the shared store, each region's report on the primary.
+EFFECTS_PK, PEER_REPORT_PK = "tunnel-actions", "tunnel-reports"
 
 MemberPhase = Literal["joining", "healthy", "drained", "restarting", "verifying", "replacing", "quarantined"]
-# Where no Auto Scaling group replaces an instance, `stop` stands for `replace`, and `start` ends it. `point` leads a
-# tunnel to where the master is now. `quarantine` is done to nothing but the memory.
+# Where no Auto Scaling group replaces an instance, `stop` stands for `replace`, and `start` ends it. `repoint` connects
+# a tunnel to where the primary is now. `quarantine` changes nothing but the state.
 Kind = Literal["drain", "undrain", "restart", "replace", "stop", "start", "repoint", "quarantine"]
 
-# The ladder (seconds): a restart may take so long and has so long to show; an instance so long to come, and as long
-# again to answer. Each rung is tried twice.
+# A restart may take so long and has so long to show; an instance so long to come, and as long again to answer. Each
+# repair is tried so often.
 RESTART_TIMEOUT_SECONDS, VERIFY_TIMEOUT_SECONDS, REPLACEMENT_TIMEOUT_SECONDS, ATTEMPTS_MAX = 40, 30, 300, 2
-# At most so many heals within so long, and of them so many replacements within so long.
-REPAIRS_MAX, REPAIRS_WINDOW_SECONDS = 4, 600
-REPLACEMENTS_MAX, REPLACEMENTS_WINDOW_SECONDS = 3, 3600
-# After an episode its slot is not healed again for so long, twice as long each time, until it was healthy so long.
-COOLDOWN_MIN_SECONDS, COOLDOWN_MAX_SECONDS, COOLDOWN_RESET_SECONDS = 60, 1800, 1800
+REPAIRS = Budget(4, 600)
+REPLACEMENTS = Budget(3, 3600)
+# After an incident its member is not repaired again for so long, twice as long each time, until it was healthy so long.
+COOLDOWN = Backoff(min_seconds=60, max_seconds=1800, reset_after_seconds=1800)
 # A failure of several at once is waited out once, for so long.
 CORRELATED_FAILURE_HOLD_SECONDS = 60
-# A slot out of service so long is told; so is, sooner, that nothing is up and no canary lives.
-OUT_OF_SERVICE_ALERT_SECONDS, ALL_DOWN_ALERT_SECONDS, ALERT_REPEAT_SECONDS = 900, 45, 600
-# Hosts that are not led to where the master is within so long are told about.
+# A member out of service so long is told; so is, sooner, that nothing is up and no peer reports the primary up.
+OUT_OF_SERVICE_ALERT_SECONDS, ALL_DOWN_ALERT_SECONDS = 900, 45
+# Hosts that are not connected to where the primary is within so long are told about.
 WRONG_PRIMARY_ALERT_SECONDS = 120
-# What a probe says that was never made, for want of time or sockets on our side: it speaks of nothing but us.
+# The word of a probe that was never made, for want of time or sockets on our side: it speaks of nothing but us.
 NOT_PROBED = "not-probed"
-# Each region's healer writes what it knows of the far side at least every so often, by a clock that may be off.
+# Each region's controller reports on the primary at least every so often, by a clock that may be off by so much.
 PEER_REPORT_SECONDS, CLOCK_SKEW_SECONDS = 30, 2
-# The balancer is asked again for what it does not show yet, and people are told again of what may not have reached
-# them, after so long.
+# The balancer is asked again for what it does not show yet after so long.
 RETRY_SECONDS = 10
-# How often it is asked who the master is, and which regions are fenced (s).
+# How often it is read where the primary is, and which regions are fenced.
 PRIMARY_REFRESH_SECONDS = 30
 
 
@@ -54,17 +54,20 @@ class Endpoint(msgspec.Struct, frozen=True):
     target: Literal["registered", "draining", "absent"] = "registered"
 
 
-class PeerReport(msgspec.Struct, frozen=True):
-    """The last report of another region's controller. It has whether the primary answers, the time, and the region of
-    its primary (empty is that of fleet.toml)."""
+class PeerReport(State, frozen=True):
+    """What another region's controller last knew, at `at`: whether the primary answers it, and in which region the
+    primary is for it (empty: that of fleet.toml)."""
 
     up: bool
     at: float
     primary_region: str = ""
 
 
-class ProbeStreak(msgspec.Struct, frozen=True):
-    """Equal probes in a row, of which the first was at `since` and the last, with its side and reason, at `at`."""
+PEER_REPORT = Schema(PeerReport, 1)
+
+
+class ProbeStreak(State, frozen=True):
+    """Equal probes in a row: the first was at `since`, the last at `at`, with its side and reason."""
 
     up: bool
     count: int
@@ -74,14 +77,14 @@ class ProbeStreak(msgspec.Struct, frozen=True):
     why: str = ""
 
 
-class Member(msgspec.Struct, frozen=True):
-    """A place that one instance fills, and where it stands in the ladder since `since`.
+class Member(State, frozen=True):
+    """A place that one instance fills, and its phase since `since`.
 
-    `out` is the begin of its outage (0 is in service). An `episode` is one outage, in which `seq` numbers the actions.
-    `cool` is the last cool-down (s), in force until `cooled`. `asked` is when the balancer, or EC2, was last asked to
-    take it out or in, `healed` when the last heal began. `command` is the key of the restart under way. `kept` is out
-    manually. `leads` is the region that its host last reported (empty is never). `strayed` is since when that is not
-    the primary's region (0 if it is). It got `turns` repoints in a row, the last one at `pointed`.
+    It has been out of service since `out_of_service_since` (0: in service). An `incident` is one such time, in which
+    actions are numbered by `action_number`; `last_action` is the key of the last one. The balancer or EC2 was last
+    asked to change it at `target_change_requested_at`. `connected_region` is where its host's tunnel goes, as the host
+    last said (empty: never). Since `wrong_primary_since` that is not where the primary is (0: it is); the host was
+    repointed `repoint_attempts` times in a row, last at `repoint_sent_at`.
     """
 
     name: str
@@ -92,13 +95,12 @@ class Member(msgspec.Struct, frozen=True):
     out_of_service_since: float = 0
     incident: int = 0
     action_number: int = 0
+    last_action: str = ""
     restart_count: int = 0
     replacement_count: int = 0
-    cooldown_seconds: int = 0
-    cooldown_until: float = 0
+    cooldown: Cooldown = Cooldown()
     target_change_requested_at: float = 0
     repair_started_at: float = 0
-    command: str = ""
     drained_manually: bool = False
     connected_region: str = ""
     wrong_primary_since: float = 0
@@ -106,117 +108,100 @@ class Member(msgspec.Struct, frozen=True):
     repoint_attempts: int = 0
 
 
-class AlertDelivery(msgspec.Struct, frozen=True):
-    """When people were told, and whether it is known that it went out."""
+class TunnelState(State, frozen=True):
+    """All that a round leaves for the next; it was decided `at`.
 
-    at: float
-    sure: bool = False
-
-
-class TunnelState(msgspec.Struct, frozen=True):
-    """The state that a run stores for the next. `heals` and `replacements` are when they were decided.
-
-    `dark` is since when nothing is up (0 if something is), `held` since when a failure of several delays repairs. `far`
-    is what this region last told the others. `fenced` is the region of the primary if a promotion has closed it, as the
-    coordination table said when it was `asked` last. `vouched` is the time of the first peer report that the primary is
-    up, in an unbroken series while nothing is up (0 without one). `lead` is the region whose primary the tunnels are to
-    lead to.
+    `repairs` and `replacements` are what is spent of the budgets. Since `all_down_since` nothing is up (0: something
+    is); since `correlated_failure_since` a failure of several is waited out. `last_report` is what this region last
+    reported to the others. `fenced_primary` is the primary's region if a promotion has closed it, as it was read at
+    `primary_read_at`; `primary_region` is where the tunnels have to go. While nothing is up, a peer has reported the
+    primary up ever since `primary_reported_up_since` (0: none has).
     """
 
-    run_id: str = ""
     at: float = 0
-    slots: tuple[Member, ...] = ()
-    repair_times: tuple[float, ...] = ()
-    replacement_times: tuple[float, ...] = ()
+    members: tuple[Member, ...] = ()
+    repairs: Spent = ()
+    replacements: Spent = ()
     all_down_since: float = 0
     correlated_failure_since: float = 0
-    alerts: dict[str, AlertDelivery] = {}
     last_report: PeerReport | None = None
     fenced_primary: str = ""
-    primary_checked_at: float = 0
+    primary_read_at: float = 0
     primary_reported_up_since: float = 0
     primary_region: str = ""
 
 
-Command = Literal["done", "failed"]
+SCHEMA = Schema(TunnelState, 1)
+
+# What came of an action, as far as it is known.
+Outcome = Literal["done", "failed"]
 
 
 class TunnelObservation(msgspec.Struct, frozen=True):
-    """The observation of a round at `at`, with the group's `endpoints` by id, the last result of each, and other
-    regions' reports.
+    """What a round sees: the group's `endpoints` and the last probe's result of each, both by instance id.
 
-    `commands` is what became of the restarts under way, by key. One that still runs is not in it. `version` is the
-    memory's in the table, 0 if there is none. `blind` says what AWS would not show, each with its remedy. `fenced`,
-    `asked` and `lead` are as in the memory, which has them unless it was time to ask anew.
+    `outcomes` is what came of the restarts under way, by key; one that still runs is not in it. `unobservable` says
+    what AWS would not show, each with its remedy; `unreadable` are the items that cannot be read. `fenced_primary`,
+    `primary_read_at` and `primary_region` are as in the state, which has them unless it was time to read them again.
     """
 
     region: str
     settings: Tunnels
-    memory: TunnelState
-    endpoints: Mapping[str, Endpoint]
-    verdicts: Mapping[str, ProbeResult]
-    at: float
+    endpoints: Mapping[str, Endpoint] = {}
+    probes: Mapping[str, ProbeResult] = {}
     peer_reports: tuple[PeerReport, ...] = ()
-    commands: Mapping[str, Command] = {}
-    version: int = 0
+    outcomes: Mapping[str, Outcome] = {}
     unobservable: tuple[str, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
     fenced_primary: str = ""
-    primary_checked_at: float = 0
+    primary_read_at: float = 0
     primary_region: str = ""
 
 
-class RepairAction(msgspec.Struct, frozen=True):
-    """One thing to do to one instance, told apart from every other by its key. Decided on what was seen at `at`.
+class Observed(msgspec.Struct, frozen=True):
+    """The state as it was read (or why it cannot be), what a round sees, and when."""
 
-    `to` is the region that `point` leads it to.
+    stored: Stored[TunnelState] | Unreadable
+    seen: TunnelObservation
+    now: float
+
+
+class RepairAction(msgspec.Struct, frozen=True):
+    """One action on one instance, told apart from every other by its key.
+
+    `primary_region` is where `repoint` connects it.
     """
 
     kind: Kind
-    slot: str
+    member: str
     instance: str
     incident: int
     action_number: int
-    at: float
     reason: str
-    to: str = ""
+    primary_region: str = ""
 
     @property
     def key(self) -> str:
-        """`slot/instance/episode/seq/kind`."""
-        return f"{self.slot}/{self.instance}/{self.incident}/{self.action_number}/{self.kind}"
+        """`member/instance/incident/number/kind`."""
+        return f"{self.member}/{self.instance}/{self.incident}/{self.action_number}/{self.kind}"
 
 
-class Alert(msgspec.Struct, frozen=True):
-    """A notice to people."""
+class ManualRequest(msgspec.Struct, frozen=True):
+    """What a person asked for, the kind of action that it takes (`None`: the state is all), and that action's key."""
 
-    kind: str
-    name: str
-    text: str
-
-    @property
-    def key(self) -> str:
-        """Under which the memory has it that they were told."""
-        return f"{self.kind}/{self.name}"
+    ask: Literal["drain", "undrain", "replace"]
+    instance: str
+    kind: Kind | None = None
+    key: str = ""
 
 
-def body(memory: TunnelState) -> dict[str, Any]:
-    """The item body that `read` turns back into the value."""
-    plain: dict[str, Any] = msgspec.to_builtins(memory)
-    return plain
-
-
-def read(plain: Mapping[str, Any]) -> TunnelState:
-    """The memory that an item's body holds."""
-    return msgspec.convert(plain, TunnelState)
-
-
-def counted(streak: ProbeStreak | None, verdict: ProbeResult, stale: int) -> ProbeStreak:
-    """The streak after one more result. A result that came before counts once. A gap begins a new streak."""
-    up = verdict.side == "up"
-    if streak is None or streak.up is not up or verdict.at - streak.at > stale:
-        if streak is None or verdict.at > streak.at:
-            return ProbeStreak(up, 1, verdict.at, verdict.at, verdict.side, verdict.why)
+def extended(streak: ProbeStreak | None, result: ProbeResult, max_age_seconds: int) -> ProbeStreak:
+    """The streak after one more result. A result that came before counts once; a gap begins a new streak."""
+    up = result.side == "up"
+    if streak is None or streak.up is not up or result.at - streak.at > max_age_seconds:
+        if streak is None or result.at > streak.at:
+            return ProbeStreak(up, 1, result.at, result.at, result.side, result.why)
         return streak
-    if verdict.at <= streak.at:
+    if result.at <= streak.at:
         return streak
-    return ProbeStreak(up, streak.count + 1, streak.since, verdict.at, verdict.side, verdict.why)
+    return ProbeStreak(up, streak.count + 1, streak.since, result.at, result.side, result.why)

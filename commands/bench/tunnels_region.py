@@ -19,10 +19,12 @@ import msgspec
 from msgspec.structs import replace
 
 from chalicelib.config import fleet
+from chalicelib.engine.limits import Cooldown
 from chalicelib.engine.metrics import logger
+from chalicelib.engine.schema import encode
 from chalicelib.tunnels.config import managed_name
 from chalicelib.tunnels.decide import guards
-from chalicelib.tunnels.state import KEY, TunnelState
+from chalicelib.tunnels.state import KEY, SCHEMA, TunnelState
 from commands.bench import tunnels_aws_calls as asked
 from commands.bench import tunnels_report as figures
 from commands.bench.tunnels_repairers import Place, at_work, furnish
@@ -152,7 +154,7 @@ class BenchRegion:
 
     def mended(self) -> bool:
         """After a fault without a repair, all hosts are made anew and the state is empty. Whether that helped."""
-        self._write(lambda memory: TunnelState(memory.run_id, memory.at))
+        self._write(lambda memory: TunnelState(memory.at))
         for instance in self.tunnels.hosts(HERE):
             self.world.client("autoscaling", HERE).terminate_instance_in_auto_scaling_group(
                 InstanceId=instance, ShouldDecrementDesiredCapacity=False)
@@ -165,17 +167,17 @@ class BenchRegion:
 
     def _well(self, since: float, gone: str) -> bool:
         memory, _ = remembered(self.world, HERE, _NAME)
-        flying = [slot.name for slot in memory.slots if guards.in_flight(slot, memory.at)]
+        flying = [slot.name for slot in memory.members if guards.under_repair(slot, memory.at)]
         if len(flying) > 1:
-            self._flights.add(f"slots {' and '.join(flying)} were in flight at once")
+            self._flights.add(f"members {' and '.join(flying)} were in flight at once")
         if gone in self.tunnels.hosts(HERE) or memory.at < since + _BLIND_SECONDS:
             return False
         return any(mark > since for mark in self.rows.marks[-1:]) and self.tunnels.sound(HERE, memory)
 
     def _refresh(self) -> None:
         """Budgets and cool-downs as if nothing had ever been healed."""
-        self._write(lambda memory: replace(memory, repair_times=(), replacement_times=(), slots=tuple(
-            replace(slot, cooldown_seconds=0, cooldown_until=0.0) for slot in memory.slots)))
+        self._write(lambda memory: replace(memory, repairs=(), replacements=(), members=tuple(
+            replace(member, cooldown=Cooldown()) for member in memory.members)))
 
     def _write(self, change: Callable[[TunnelState], TunnelState]) -> None:
         """By compare-and-set, as everybody."""
@@ -187,7 +189,7 @@ class BenchRegion:
                 "sk": {"S": KEY[1]},
                 "version": {"N": str(version + 1)},
                 "write_id": {"S": "bench"},
-                "body": {"S": msgspec.json.encode(change(memory)).decode()},
+                "body": {"S": msgspec.json.encode(encode(change(memory), SCHEMA, run_id="bench")).decode()},
             }
             try:
                 dynamo.put_item(TableName=_NAME, Item=item, ConditionExpression="version = :version",

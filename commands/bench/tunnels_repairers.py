@@ -19,15 +19,16 @@ from typing import Any
 
 import msgspec
 
+from chalicelib.aws.ports import real_ports
 from chalicelib.aws.store import DynamoStore
 from chalicelib.config.fleet import Fleet
 from chalicelib.context import RegionContext
 from chalicelib.databases.config import Server
 from chalicelib.engine import run as engine
 from chalicelib.engine.operation import Operation, RunFailed
-from chalicelib.tunnels import canary
-from chalicelib.tunnels.controller import Healer
-from chalicelib.tunnels.probe.pending import PendingProbes
+from chalicelib.tunnels import peer_report
+from chalicelib.tunnels.controller import Controller
+from chalicelib.tunnels.probe.network import SocketNetwork
 from sandbox.world import Sandbox
 from testing.fakes import MemoryTopic
 
@@ -35,7 +36,6 @@ from testing.fakes import MemoryTopic
 # round was faster than they; rounds that failed.
 ROUNDS, SECOND, LEFT, FAILED = range(4)
 _END_SECONDS = 10.0
-_SECOND = "another round was faster"
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -52,8 +52,9 @@ class Place(msgspec.Struct, frozen=True):
 
     def site(self, region: str) -> RegionContext:
         """As `site.here` would build it, but without alerts to people."""
+        aws = {known.name: real_ports(known.name) for known in self.fleet.regions}
         return RegionContext(region, self.stage, self.fleet, DynamoStore(self.coordination, self.master),
-                    DynamoStore(self.table, region), {}, MemoryTopic())
+                             DynamoStore(self.table, region), {}, MemoryTopic(), aws_regions=aws)
 
 
 def furnish(world: Sandbox, place: Place) -> None:
@@ -107,23 +108,23 @@ def _ended(processes: list[BaseProcess]) -> None:
 def _heal(place: Place, seed: str, counts: Any) -> None:
     _quiet()
     chance, holder = random.Random(seed), uuid.uuid4().hex  # noqa: S311 - moments, not secrets
-    healer = Healer(place.site(place.region), PendingProbes())
+    controller = Controller(place.site(place.region), SocketNetwork())
     every = float(place.fleet.tunnels.every) if place.fleet.tunnels else 2.0
     for number in _rounds(every, lambda: chance.uniform(0, every / 2)):
-        found = _round(healer.operation, healer.site, f"{holder}/{number}")
+        found = _round(controller.operation, controller.context, f"{holder}/{number}")
         results = found.get("results", ())
         with counts.get_lock():
             counts[ROUNDS] += 1
             counts[FAILED] += not found
-            counts[SECOND] += (second := _SECOND in results)
+            counts[SECOND] += (second := found.get("status") == "superseded")
             counts[LEFT] += 0 if second else sum(": left: " in line for line in results)
 
 
 def _watch(place: Place) -> None:
     _quiet()
-    here, parked, server = place.site(place.master), PendingProbes(), Server(place.master, place.database)
-    operation = canary.operation(lambda: canary.database(server, "", parked))
-    for number in _rounds(canary.EVERY, lambda: 0.0):
+    here, server = place.site(place.master), Server(place.master, place.database)
+    operation = peer_report.operation(SocketNetwork(), server, "")
+    for number in _rounds(peer_report.EVERY_SECONDS, lambda: 0.0):
         _round(operation, here, str(number))
 
 
@@ -143,7 +144,7 @@ def _rounds(every: float, late: Callable[[], float]) -> Iterator[int]:
 
 
 def _round(operation: Operation[Any], here: RegionContext, id: str) -> dict[str, Any]:
-    """The result of one round, as `Healer` begins it. A failed round gives nothing, because the next one takes over."""
+    """The result of one round, as `Controller` begins it. A failed one gives nothing, because the next takes over."""
     event = {"detail-type": "Round", "time": datetime.fromtimestamp(here.clock(), UTC).isoformat()}
     with suppress(RunFailed):
         return engine.run(operation, here, event, id)

@@ -64,7 +64,7 @@ def deeds(journal: Iterable[tuple[str, dict[str, Any]]], known: Container[str], 
 def _deed(after: int, action: dict[str, Any], results: Sequence[str]) -> Deed:
     came = [line for line in results if line.startswith(f"{action['target']}: {action['kind']} of ")]
     # What was not done after all says so itself.
-    undone = [line for line in came if not line.endswith(": asked for")]
+    undone = [line for line in came if not line.endswith(": done")]
     return Deed(after, action["kind"], "; ".join([action["reason"], *undone]))
 
 

@@ -159,7 +159,7 @@ class Story(scenario.Story):
     def _memory(self) -> TunnelState:
         """The controller's state. The report keeps the unhealthy observations since the fault began."""
         memory, _ = remembered(self.world, self.region, self.package.stack)
-        self._saw.update({f"{slot.streak.side}: {slot.streak.why}": None for slot in memory.slots
+        self._saw.update({f"{slot.streak.side}: {slot.streak.why}": None for slot in memory.members
                           if slot.streak and not slot.streak.up and slot.streak.at > self._began})
         return memory
 

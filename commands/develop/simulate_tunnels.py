@@ -15,7 +15,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from sandbox.simulation.tunnel_judge import SimulationResult
+    from simulation.tunnels.checker import SimulationResult
 
 
 def simulate(
@@ -55,9 +55,9 @@ def run(timelines: int, seed: int, console: Console) -> list["SimulationResult"]
 
 def lived(seed: int) -> "SimulationResult":
     """One timeline, from its seed to its end."""
-    from sandbox.simulation.tunnels import World, plot
+    from simulation.tunnels.world import simulate as simulate_one
 
-    return World(plot(seed)).run()
+    return simulate_one(seed)
 
 
 def _quiet_worker() -> None:
@@ -66,14 +66,15 @@ def _quiet_worker() -> None:
 
 def summary(done: Sequence["SimulationResult"]) -> dict[str, Any]:
     """The totals of all timelines, and for those with harm the seed and the harm."""
-    acts, pages = Counter[str](), Counter[str]()
+    actions, alerts = Counter[str](), Counter[str]()
     for timeline in done:
-        acts.update(timeline.acts)
-        pages.update(timeline.pages)
+        actions.update(timeline.actions)
+        alerts.update(timeline.alerts)
     sums = {name: sum(getattr(timeline, name) for timeline in done)
-            for name in ("rounds", "troubles", "crashes", "healed")}
+            for name in ("rounds", "faults", "crashes", "repaired")}
     harmed = sorted((timeline for timeline in done if timeline.harm), key=lambda timeline: timeline.seed)
-    return {"timelines": len(done), **sums, "acts": dict(sorted(acts.items())), "pages": dict(sorted(pages.items())),
+    return {"timelines": len(done), **sums, "actions": dict(sorted(actions.items())),
+            "alerts": dict(sorted(alerts.items())),
             "harm": [{"seed": timeline.seed, "what": list(timeline.harm)} for timeline in harmed]}
 
 

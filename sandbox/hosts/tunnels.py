@@ -18,15 +18,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from chalicelib.aws.ports import ports_at
 from chalicelib.config import fleet
 from chalicelib.config.fleet import Fleet
 from chalicelib.context import RegionContext
 from chalicelib.engine import run as engine
+from chalicelib.engine.schema import ItemKey, Unreadable, decode
 from chalicelib.tunnels.config import managed_name
-from chalicelib.tunnels.config_hosts import primary_routes
-from chalicelib.tunnels.keys.aws import AwsKeys
-from chalicelib.tunnels.keys.operation import operation
-from chalicelib.tunnels.state import KEY, TunnelState, read
+from chalicelib.tunnels.keys.operation import ROTATE
+from chalicelib.tunnels.state import KEY, SCHEMA, TunnelState
 from commands.deploy import tunnel_resources
 from sandbox.hosts import programs as program
 from sandbox.hosts.host_files import Keyring, command
@@ -119,7 +119,10 @@ def remembered(world: Sandbox, region: str, table: str) -> tuple[TunnelState, in
         TableName=table, ConsistentRead=True, Key={"pk": {"S": KEY[0]}, "sk": {"S": KEY[1]}})
     if "Item" not in answer:
         return TunnelState(), 0
-    return read(json.loads(answer["Item"]["body"]["S"])), int(answer["Item"]["version"]["N"])
+    found = decode(json.loads(answer["Item"]["body"]["S"]), SCHEMA, ItemKey(table, *KEY))
+    if isinstance(found, Unreadable):
+        raise WorldError(f"the state of the tunnels in {region} cannot be read: {found}")
+    return found.value, int(answer["Item"]["version"]["N"])
 
 
 class Tunnels:
@@ -169,11 +172,10 @@ class Tunnels:
     def step(self, region: str) -> dict[str, Any]:
         """One run of the operation, applied."""
         table = self._tables.setdefault(region, MemoryTable())
-        site = RegionContext(region, self.stage, self.fleet, MemoryTable(), table, {}, MemoryTopic())
-        hosts = self.fleet.tunnels and self.fleet.tunnels.hosts
-        gateways = [way.region for way in primary_routes(hosts, self.far.region)] if hosts else []
-        keys = AwsKeys(region, gateways, self.stack, self.world.client)
-        return engine.run(operation(lambda site: keys), site, {"apply": True}, "by hand")
+        aws = {name: ports_at(name, self.world.client) for name in (known.name for known in self.fleet.regions)}
+        context = RegionContext(region, self.stage, self.fleet, MemoryTable(), table, {}, MemoryTopic(),
+                                aws_regions=aws)
+        return engine.run(ROTATE, context, {"apply": True}, "by hand")
 
     def entrance(self, region: str) -> tuple[str, int]:
         """Address and port at which the balancer of `region` leads to the primary's database."""
@@ -204,7 +206,7 @@ class Tunnels:
         """Whether all hosts of `region`, two or more, are healthy, both in the controller's state and for the balancer.
         """
         hosts, settings = set(self.hosts(region)), self.fleet.tunnels
-        carry = {slot.instance for slot in memory.slots if slot.phase == "healthy" and slot.streak and slot.streak.up
+        carry = {slot.instance for slot in memory.members if slot.phase == "healthy" and slot.streak and slot.streak.up
                  and settings and slot.streak.count >= settings.rise}
         return len(hosts) > 1 and carry == hosts == self.healthy(region)
 

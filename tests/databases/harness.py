@@ -16,11 +16,12 @@ from chalicelib.databases.operations import Databases
 from chalicelib.databases.state import MASTER, PrimaryRecord, ReplicaStatus, ReplicaThread, ServerError, ServerStatus
 from chalicelib.databases.state import read as read_item
 from chalicelib.engine import run as engine
+from chalicelib.engine import schema
 from chalicelib.engine.operation import RunFailed
 from chalicelib.mysql.connection import DatabaseError
 from chalicelib.mysql.gtid import GtidSet, read
 from chalicelib.mysql.server import Server
-from chalicelib.tunnels import state as healer
+from chalicelib.tunnels import state as tunnels
 from testing.fakes import MemoryTable, MemoryTopic
 from tests.databases.crash import Fuse
 
@@ -266,11 +267,11 @@ class World:
             self.violations.append(f"{new.region} was promoted and is {'read-only' if new.read_only else 'a replica'}")
 
     def judged(self, region: str, up: int, slots: int, age: int) -> None:
-        """What the tunnels' healer of a region leaves after a round."""
+        """What the tunnels' controller of a region leaves after a round."""
         phases = ["healthy"] * up + ["drained"] * (slots - up)
-        memory = healer.TunnelState(at=self.now - age, slots=tuple(
-            healer.Member(str(number), phase=phase) for number, phase in enumerate(phases)))  # type: ignore[arg-type]
-        self.tables[region].create(*healer.KEY, healer.body(memory))
+        state = tunnels.TunnelState(at=self.now - age, members=tuple(
+            tunnels.Member(str(number), phase=phase) for number, phase in enumerate(phases)))  # type: ignore[arg-type]
+        self.tables[region].create(*tunnels.KEY, schema.encode(state, tunnels.SCHEMA))
 
     def check(self) -> None:
         """One writer at most, unless somebody forced it."""

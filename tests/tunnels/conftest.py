@@ -6,9 +6,9 @@ from tests.tunnels.harness import Yard
 
 
 @pytest.fixture
-def yard(monkeypatch: pytest.MonkeyPatch) -> Yard:
+def yard() -> Yard:
     """Two endpoints that are healthy."""
-    found = Yard(monkeypatch)
+    found = Yard()
     found.rounds(8)
-    assert [slot.phase for slot in found.memory.slots] == ["healthy", "healthy"] and not found.changes()
+    assert [member.phase for member in found.state.members] == ["healthy", "healthy"] and not found.changes()
     return found

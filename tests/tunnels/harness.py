@@ -1,21 +1,24 @@
-"""One region with tunnel hosts, as boto3's clients show it, on a clock that passes only when somebody lets it."""
+"""One region with tunnel hosts on fakes of AWS, on a clock that passes only when somebody lets it."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-import pytest
-from botocore.exceptions import ClientError
+from msgspec.structs import replace
 
-from chalicelib.aws import client
 from chalicelib.config import fleet
 from chalicelib.context import RegionContext
 from chalicelib.engine import run as engine
 from chalicelib.engine.operation import Operation
 from chalicelib.tunnels import operations
+from chalicelib.tunnels.controller import Controller
+from chalicelib.tunnels.probe.pending import Target
 from chalicelib.tunnels.probe.result import ProbeResult
-from chalicelib.tunnels.state import KEY, Endpoint, Member, TunnelState, read
+from chalicelib.tunnels.state import KEY, Member, TunnelState
+from testing.aws import FakeAws, FakeInstance
 from testing.fakes import MemoryTable, MemoryTopic
+from testing.network import FakeNetwork
 
 FLEET = """
 name = "lamplighter"
@@ -25,172 +28,115 @@ tunnels = {master = "%s"%s}
 """
 NOON = 1_774_699_200.0
 A, B, C = "i-0001", "i-0002", "i-0003"
+GROUP = "lamplighter-test-tunnels"
 
 
 class Yard:
-    """`hosts` is what each instance is: state, place in the balancer. `sides` is what its probe says.
+    """`aws` has the instances. `sides` is what the probe of each says, `says` where each says that it goes."""
 
-    EC2 shows `strangers`, too. `says` is where each host says that it leads.
-    """
-
-    def __init__(self, patch: pytest.MonkeyPatch, more: str = "", region: str = "eu-west-1",
-                 master: str = "us-east-1") -> None:
+    def __init__(self, more: str = "", region: str = "eu-west-1", primary: str = "us-east-1") -> None:
         self.now = NOON
-        self.hosts: dict[str, dict[str, str]] = {}
         self.says: dict[str, str] = {}
         self.sides: dict[str, tuple[Any, str]] = {}
-        self.commands: dict[str, tuple[str, str]] = {}
-        self.broken: dict[str, Exception] = {}
-        self.strangers: list[dict[str, Any]] = []
-        self.asked: list[tuple[str, dict[str, Any]]] = []
-        self.table, self.coordination, self.alerts = MemoryTable(), MemoryTable(), MemoryTopic()
-        self.site = RegionContext(
-            region,
-            "test",
-            fleet.parse(FLEET % (master, more)),
-            self.coordination,
-            self.table,
-            {},
-            self.alerts,
-            clock=lambda: self.now,
-        )
-        self.operations: dict[str, Operation[Any]] = {one.name: one for one in operations.every(self.look)}
-        patch.setattr(client, "client", lambda service, region: Client(self, service, region))
+        self.aws = FakeAws()
+        self.aws.groups[GROUP], self.aws.target_groups[GROUP] = [], {}
+        self.local, self.shared, self.topic = MemoryTable(), MemoryTable(), MemoryTopic()
+        self.network = FakeNetwork(self.answers)
+        self.context = RegionContext(region, "test", fleet.parse(FLEET % (primary, more)), self.shared, self.local, {},
+                                     self.topic, clock=lambda: self.now, aws_regions={region: self.aws.ports})
         for _ in range(2):
             self.launch()
 
     def launch(self) -> str:
-        """A new instance that works."""
+        """A new instance that works, in the balancer."""
         id = f"i-{len(self.sides) + 1:04d}"
-        self.hosts[id], self.sides[id] = {"state": "running", "target": "registered"}, ("up", "answered")
+        self.aws.instances[id] = FakeInstance(id, f"10.0.0.{len(self.sides) + 1}", tags={"Role": "tunnel"})
+        self.aws.groups[GROUP].append(id)
+        self.aws.target_groups[GROUP][id] = "healthy"
+        self.sides[id] = ("up", "answered")
         return id
 
-    def look(self, endpoints: Sequence[Endpoint]) -> Mapping[str, ProbeResult]:
+    def remove(self, id: str) -> None:
+        """An instance is gone."""
+        del self.aws.instances[id]
+        self.aws.groups[GROUP].remove(id)
+        self.aws.target_groups[GROUP].pop(id, None)
+
+    def answers(self, targets: Sequence[Target]) -> Mapping[str, ProbeResult]:
         """The probes."""
         return {one.id: ProbeResult(*self.sides[one.id], self.now, connected_region=self.says.get(one.id, ""))
-                for one in endpoints}
+                for one in targets if one.id in self.sides}
 
-    def round(self, wait: float = 2) -> dict[str, Any]:
-        """One round of the healer, some time after the last."""
+    def wait(self, seconds: float) -> None:
+        """Time passes."""
+        self.now += seconds
+
+    @property
+    def controller(self) -> Controller:
+        """The controller as a Lambda has it."""
+        return Controller(self.context, self.network, self.wait)
+
+    @property
+    def operations(self) -> dict[str, Operation[Any]]:
+        """All operations, by name."""
+        return {one.name: one for one in operations.every(self.controller.probe)}
+
+    def round(self, wait: float = 2, context: RegionContext | None = None) -> dict[str, Any]:
+        """One round of the controller, some time after the last."""
         self.now += wait
-        event = {"detail-type": "Scheduled Event", "time": "2026-03-28T12:00:00Z"}
-        return engine.run(self.operations["tunnels.heal"], self.site, event, f"request-{self.now}")
+        event = {"detail-type": "Round", "time": datetime.fromtimestamp(self.now, UTC).isoformat()}
+        return engine.run(self.operations["tunnels.heal"], context or self.context, event, f"request-{self.now}")
 
     def rounds(self, count: int) -> list[dict[str, Any]]:
         """So many."""
         return [self.round() for _ in range(count)]
 
-    def give(self, coordination: MemoryTable) -> None:
-        """Another coordination table."""
-        self.coordination = coordination
-        self.site = msgspec.structs.replace(self.site, shared_store=coordination)
+    def give(self, shared: MemoryTable) -> None:
+        """Another shared store."""
+        self.shared = shared
+        self.context = replace(self.context, shared_store=shared)
 
-    def hand(self, name: str, **event: Any) -> dict[str, Any]:
+    def hand(self, name: str, context: RegionContext | None = None, **event: Any) -> dict[str, Any]:
         """An operation by hand."""
-        return engine.run(self.operations[f"tunnels.{name}"], self.site, event, "hand")
+        return engine.run(self.operations[f"tunnels.{name}"], context or self.context, event, "hand")
 
     @property
-    def memory(self) -> TunnelState:
+    def state(self) -> TunnelState:
         """What the region remembers."""
-        item = self.table.get(*KEY)
+        item = self.local.get(*KEY)
         assert item
-        return read(item.body)
+        body = {name: value for name, value in item.body.items() if name not in ("schema", "run_id")}
+        return msgspec.convert(body, TunnelState)
 
-    def slot(self, instance: str) -> Member:
-        """The slot that has the instance."""
-        return next(slot for slot in self.memory.slots if slot.instance == instance)
+    def member(self, instance: str) -> Member:
+        """The member that has the instance."""
+        return next(member for member in self.state.members if member.instance == instance)
+
+    def target(self, instance: str) -> str:
+        """Where the balancer has it."""
+        return "registered" if instance in self.aws.target_groups[GROUP] else "absent"
+
+    def targets(self) -> dict[str, str]:
+        """Where the balancer has each."""
+        return {id: self.target(id) for id in self.aws.instances}
 
     def changes(self) -> list[tuple[str, str]]:
         """What AWS was asked to change, and of which instance."""
-        return [(name, str(_subject(asked))) for name, asked in self.asked if not name.startswith(("describe", "get"))]
+        return self.aws.changes
 
+    def names(self, since: int = 0) -> list[str]:
+        """The same without the instances."""
+        return [name for name, _ in self.aws.changes[since:]]
 
-def _subject(asked: Mapping[str, Any]) -> object:
-    if "Value" in asked:
-        return asked["Value"]
-    if "Targets" in asked:
-        return asked["Targets"][0]["Id"]
-    return asked["InstanceIds"][0] if "InstanceIds" in asked else asked["InstanceId"]
+    def told(self) -> list[str]:
+        """The subjects of what people were told, without what is over."""
+        return [subject for subject, _ in self.topic.told if not subject.startswith("Recovered: ")]
 
-
-class Client:
-    """boto3's clients for autoscaling, ec2, elbv2 and ssm."""
-
-    def __init__(self, yard: Yard, service: str, region: str) -> None:
-        self._yard, self._service = yard, service
-        assert region == yard.site.region
-
-    def __getattr__(self, method: str) -> Any:
-        if method.startswith("_"):
-            raise AttributeError(method)
-        return lambda **asked: self._call(method, asked)
-
-    def _call(self, method: str, asked: dict[str, Any]) -> Any:
-        yard = self._yard
-        yard.asked.append((method, asked))
-        if method in yard.broken:
-            raise yard.broken[method]
-        return getattr(self, f"_{method}")(**asked) or {}
-
-    def _describe_auto_scaling_groups(self, AutoScalingGroupNames: list[str]) -> Any:
-        assert AutoScalingGroupNames == ["lamplighter-test-tunnels"]
-        return {"AutoScalingGroups": [{"Instances": [
-            {"InstanceId": id, "LifecycleState": host.get("lifecycle", "InService")}
-            for id, host in self._yard.hosts.items()]}]}
-
-    def _describe_instances(self, Filters: list[dict[str, Any]]) -> Any:
-        [one] = Filters
-        ids = one["Values"] if one["Name"] == "instance-id" else list(self._yard.hosts)
-        return {"Reservations": [{"Instances": [
-            {"InstanceId": id, "PrivateIpAddress": f"10.0.0.{int(id[2:])}", "State": {
-                "Name": self._yard.hosts[id]["state"]}} for id in ids] + self._yard.strangers}]}
-
-    def _describe_target_groups(self, Names: list[str]) -> Any:
-        return {"TargetGroups": [{"TargetGroupArn": f"arn:{Names[0]}"}]}
-
-    def _describe_target_health(self, TargetGroupArn: str) -> Any:
-        assert TargetGroupArn == "arn:lamplighter-test-tunnels"
-        return {"TargetHealthDescriptions": [{"Target": {"Id": id}, "TargetHealth": {"State": "healthy"}}
-                                             for id, host in self._yard.hosts.items() if host["target"] != "absent"]}
-
-    def _deregister_targets(self, TargetGroupArn: str, Targets: list[dict[str, str]]) -> Any:
-        self._yard.hosts[Targets[0]["Id"]]["target"] = "absent"
-
-    def _register_targets(self, TargetGroupArn: str, Targets: list[dict[str, str]]) -> Any:
-        self._yard.hosts[Targets[0]["Id"]]["target"] = "registered"
-
-    def _send_command(self, InstanceIds: list[str], DocumentName: str, Parameters: dict[str, list[str]],
-                      TimeoutSeconds: int, Comment: str) -> Any:
-        assert (DocumentName, TimeoutSeconds) == ("lamplighter-test-tunnels", 30)
-        _, instance, *_, kind = Comment.split("/")
-        assert list(Parameters) == (["Action", "Master"] if kind == "repoint" else ["Key"])
-        assert instance == InstanceIds[0] and Parameters.get("Key", [Comment]) == [Comment]
-        id = f"command-{len(self._yard.commands)}"
-        self._yard.commands[id] = ("InProgress", "InProgress")
-        return {"Command": {"CommandId": id}}
-
-    def _put_parameter(self, Name: str, Value: str, Type: str, Overwrite: bool) -> Any:
-        assert (Name, Type, Overwrite) == ("/lamplighter/lamplighter-test/tunnels/lead", "String", True)
-
-    def _get_command_invocation(self, CommandId: str, InstanceId: str) -> Any:
-        status, details = self._yard.commands[CommandId]
-        return {"Status": status, "StatusDetails": details}
-
-    def _terminate_instance_in_auto_scaling_group(self, InstanceId: str, ShouldDecrementDesiredCapacity: bool) -> Any:
-        assert ShouldDecrementDesiredCapacity is False
-        self._yard.hosts[InstanceId]["lifecycle"] = "Terminating"
-
-    def _stop_instances(self, InstanceIds: list[str]) -> Any:
-        self._yard.hosts[InstanceIds[0]]["state"] = "stopping"
-
-    def _start_instances(self, InstanceIds: list[str]) -> Any:
-        self._yard.hosts[InstanceIds[0]]["state"] = "running"
-
-
-def refused(code: str, method: str) -> ClientError:
-    """What AWS answers when it does not do it."""
-    return ClientError({"Error": {"Code": code, "Message": f"{code} it is"},
-                        "ResponseMetadata": {"HTTPStatusCode": 400}}, method)  # type: ignore[typeddict-item]
+    def publish(self, pk: str, sk: str, **body: Any) -> None:
+        """Another region writes this into the shared store."""
+        body |= {"schema": 1, "run_id": "other"}
+        there = self.shared.get(pk, sk)
+        _ = self.shared.compare_and_set(there, body) if there else self.shared.create(pk, sk, body)
 
 
 def fails(yard: Yard, rounds: int = 3, id: str = A, side: str = "local", why: str = "refused") -> list[dict[str, Any]]:

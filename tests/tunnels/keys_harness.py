@@ -1,4 +1,4 @@
-"""A region's keys in memory: the secret, the far side that hears of keys late, hosts that come and go, and crashes."""
+"""A region's keys on fakes of AWS: the gateways that hear of keys late, hosts that come and go, and crashes."""
 
 import random
 from collections.abc import Callable
@@ -6,19 +6,23 @@ from typing import Any
 
 import msgspec
 
+from chalicelib.aws.ssm import Invocation
 from chalicelib.context import RegionContext
 from chalicelib.engine import run as engine
-from chalicelib.tunnels.keys import decide
-from chalicelib.tunnels.keys.aws import Keys
-from chalicelib.tunnels.keys.decide import CommandStatus, Host, RotationState
+from chalicelib.engine import schema
+from chalicelib.tunnels.keys import state
 from chalicelib.tunnels.keys.openssh import Key, published, shared
 from chalicelib.tunnels.keys.operation import operation
+from chalicelib.tunnels.keys.state import RotationState
+from testing.aws import FakeAws, FakeInstance
 from testing.fakes import MemoryTable, MemoryTopic
-from tests.tunnels.fleets import NEAR, parsed
+from tests.tunnels.fleets import FAR, MASTER, NEAR, WAYS, parsed
 
 NOON = 1_790_000_000.0
-FLEET = parsed()[0]
-# How often the gateway looks, and how long a host takes to try a key.
+FLEET = parsed(WAYS)[0]
+GROUP, SECRET = "f-s-tunnels", "f-s-tunnels-key"
+PARAMETER = f"/lamplighter/f-s/tunnels/public-keys/{NEAR}"
+# How often a gateway looks, and how long a host takes to try a key.
 PULL, TRY = 30.0, 3.0
 
 
@@ -26,30 +30,22 @@ class Crash(BaseException):
     """The run ends here, as a Lambda that is out of time does."""
 
 
-class Machine(msgspec.Struct):
-    """A host: the key in its memory, its health, and whether it is in service."""
-
-    key: str
-    healthy: bool = True
-    in_service: bool = True
-
-
-class Ring(Keys):
-    """`Keys` over values; `fault` is called before and after everything that changes something."""
+class Ring:
+    """`aws` is the region's own, `gateways` are those of the regions to which there is a route. `keys` has the key in
+    each host's memory. `fault` is called before and after every call."""
 
     def __init__(self, seed: int = 0, key: bool = True) -> None:
         self.now = NOON
         self.random = random.Random(seed)
-        self.private: dict[str, str] = {}
-        self.current = self.pending = ""
-        self.parameters = ["", ""]
+        self.fault: Callable[[str], None] = lambda call: None
+        self.aws = FakeAws(lambda call: self.fault(call))
+        self.gateways = [FakeAws(lambda call: self.fault(call)) for _ in range(2)]
+        self.aws.groups[GROUP], self.aws.target_groups[GROUP], self.aws.secrets[SECRET] = [], {}, {}
+        self.keys: dict[str, str] = {}
         self.heard: dict[str, str] = {}
         self.pulled = 0.0
-        self.machines: dict[str, Machine] = {}
-        self.commands: dict[str, tuple[str, float]] = {}
-        self.outcomes: dict[str, CommandStatus] = {}
-        self.fault: Callable[[str], None] = lambda call: None
-        self.regional, self.topic = MemoryTable(), MemoryTopic()
+        self.sent: dict[str, float] = {}
+        self.local, self.topic = MemoryTable(), MemoryTopic()
         if key:
             self._begin()
         for _ in range(2):
@@ -57,107 +53,102 @@ class Ring(Keys):
 
     def _begin(self) -> None:
         first = Key(bytes(32), "00000000-0000-0000-0000-000000000000")
-        self.private[first.version] = first.private()
-        self.current, self.parameters = first.version, [first.line()] * 2
+        self.aws.secret_values[first.version] = first.private()
+        self.aws.secrets[SECRET]["AWSCURRENT"] = first.version
+        for gateway in self.gateways:
+            gateway.parameters[PARAMETER] = first.line()
         self.pull()
-        body = msgspec.to_builtins(RotationState(version=first.version, done=True))
-        self.regional.create(*decide.KEY, body)
+        body = schema.encode(RotationState(version=first.version, done=True), state.SCHEMA)
+        self.local.create(*state.KEY, body)
 
     def launch(self) -> str:
         """One more host, which begins with the current key."""
-        id = f"i-{len(self.machines):04}{self.random.randrange(10**6):06}"
-        self.machines[id] = Machine(self.current, healthy=bool(self.current))
+        id = f"i-{len(self.keys):04}{self.random.randrange(10**6):06}"
+        self.keys[id] = self.current
+        self.aws.instances[id] = FakeInstance(id)
+        self.aws.groups[GROUP].append(id)
+        self.ill(id, not self.current)
         return id
+
+    def remove(self, id: str) -> None:
+        """A host is gone."""
+        del self.keys[id], self.aws.instances[id], self.aws.target_groups[GROUP][id]
+        self.aws.groups[GROUP].remove(id)
+
+    def ill(self, id: str, ill: bool) -> None:
+        """What the balancer says of a host."""
+        self.aws.target_groups[GROUP][id] = "unhealthy" if ill else "healthy"
 
     def pull(self) -> None:
         """The gateway looks."""
-        self.heard, self.pulled = published(self.parameters[0]) or self.heard, self.now
+        self.heard, self.pulled = self.told(0) or self.heard, self.now
 
     def wait(self, seconds: float) -> None:
-        """Time passes; the gateway looks when it is time."""
+        """Time passes; the gateway looks when it is time, and hosts do what they were asked for."""
         self.now += seconds
         if self.now - self.pulled >= PULL:
             self.pull()
 
     @property
-    def site(self) -> RegionContext:
+    def context(self) -> RegionContext:
         """Where the operation runs."""
-        return RegionContext(NEAR, "s", FLEET, MemoryTable(), self.regional, {}, self.topic, clock=lambda: self.now)
+        ports = {NEAR: self.aws.ports, MASTER: self.gateways[0].ports, FAR: self.gateways[1].ports}
+        return RegionContext(NEAR, "s", FLEET, MemoryTable(), self.local, {}, self.topic, clock=lambda: self.now,
+                             aws_regions=ports)
 
-    def run(self, event: object = None) -> dict[str, Any]:
+    def run(self, event: object = None, context: RegionContext | None = None) -> dict[str, Any]:
         """One run, by hand and for real unless `event` says otherwise."""
-        made = operation(lambda site: self, self.random.randbytes)
-        return engine.run(made, self.site, {"apply": True} if event is None else event, "r")
+        self._settle()
+        made = operation(self.random.randbytes)
+        return engine.run(made, context or self.context, {"apply": True} if event is None else event, "r")
 
     @property
-    def memory(self) -> RotationState:
-        """As it is in the table."""
-        item = self.regional.get(*decide.KEY)
-        return msgspec.convert(item.body, RotationState) if item else RotationState()
+    def state(self) -> RotationState:
+        """As it is in the store."""
+        item = self.local.get(*state.KEY)
+        if item is None:
+            return RotationState()
+        found = schema.decode(item.body, state.SCHEMA, schema.ItemKey("", *state.KEY))
+        assert isinstance(found, schema.Stored)
+        return found.value
+
+    @property
+    def current(self) -> str:
+        """The version that hosts are launched with."""
+        return self.aws.secrets[SECRET].get("AWSCURRENT", "")
+
+    @property
+    def pending(self) -> str:
+        """The version that is to come."""
+        found = self.aws.secrets[SECRET].get("AWSPENDING", "")
+        return "" if found == self.current else found
+
+    def told(self, gateway: int) -> dict[str, str]:
+        """What one gateway is told."""
+        return published(self.gateways[gateway].parameters.get(PARAMETER, ""))
 
     @property
     def everywhere(self) -> dict[str, str]:
         """What both gateways are told."""
-        return shared(self.published())[0]
-
-    # What the operation asks.
-
-    def versions(self) -> tuple[str, str]:
-        return self.current, self.pending
-
-    def published(self) -> list[dict[str, str]]:
-        return [published(told) for told in self.parameters]
-
-    def hosts(self) -> tuple[Host, ...]:
-        return tuple(Host(id, one.in_service, one.healthy) for id, one in self.machines.items())
-
-    def reply(self, command: str, instance: str) -> CommandStatus:
-        self._settle()
-        return self.outcomes.get(command, CommandStatus("running"))
-
-    # What it does.
-
-    def publish(self, lines: list[str]) -> None:
-        for number in range(2):
-            self.fault("publish")
-            self.parameters[number] = "\n".join(lines)
-            self.fault("publish")
-
-    def store(self, key: Key) -> None:
-        self.fault("store")
-        self.private[key.version] = key.private()
-        # "If this operation creates the first version, Secrets Manager attaches AWSCURRENT": PutSecretValue.
-        self.current, self.pending = (self.current, key.version) if self.current else (key.version, "")
-        self.fault("store")
-
-    def discard(self, version: str) -> None:
-        self.fault("discard")
-        self.pending = "" if self.pending == version else self.pending
-        self.fault("discard")
-
-    def promote(self, version: str, old: str) -> None:
-        self.fault("promote")
-        self.current = version
-        self.fault("promote")
-        self.pending = ""
-        self.fault("promote")
-
-    def reload(self, instance: str) -> str:
-        self.fault("reload")
-        command = f"c-{len(self.commands)}"
-        self.commands[command] = instance, self.now
-        self.fault("reload")
-        return command
+        return shared([self.told(0), self.told(1)])[0]
 
     def _settle(self) -> None:
         """What hosts do meanwhile: try the key that is to come, and keep it if the gateway lets it in."""
-        for command, (instance, at) in self.commands.items():
-            if command in self.outcomes or self.now - at < TRY or instance not in self.machines:
+        for id, command in self.aws.commands.items():
+            began = self.sent.setdefault(id, self.now)
+            if command.invocation.status != "InProgress" or self.now - began < TRY or command.instance not in self.keys:
                 continue
             wanted = self.pending or self.current
             if wanted in self.heard:
-                self.machines[instance].key = wanted
-                self.machines[instance].healthy = True
-                self.outcomes[command] = CommandStatus("done", wanted)
+                self.keys[command.instance] = wanted
+                self.ill(command.instance, False)
+                answer = Invocation("Success", "Success", f"version={wanted}\n")
             else:
-                self.outcomes[command] = CommandStatus("failed", said="the gateway does not let this key in")
+                answer = Invocation("Failed", "Failed", "", "the gateway does not let this key in")
+            command.invocation = answer
+
+
+def stored(ring: Ring) -> list[str]:
+    """All that is written anywhere but in the secret."""
+    bodies = [msgspec.json.encode(item.body).decode() for item, _, _ in ring.local.store.items.values()]
+    return bodies + [text for gateway in ring.gateways for text in gateway.parameters.values()]

@@ -3,32 +3,37 @@
 That with all of them there is none is what test_simulation.py shows for the same seeds.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
+from unittest import mock
 
 import pytest
+from msgspec.structs import replace
 
-from chalicelib.aws.store import Item, Store
-from chalicelib.tunnels import fences
-from chalicelib.tunnels.decide import guards, primary, repair, repoint
-from chalicelib.tunnels.state import EFFECTS_PK, TunnelState
-from commands.develop.simulate_tunnels import lived
-from sandbox.simulation.tunnels import World
+from chalicelib.engine import effects, state
+from chalicelib.engine.schema import Stored
+from chalicelib.tunnels.decide import context, guards, primary, repair
+from chalicelib.tunnels.state import EFFECTS_PK, KEY
+from simulation.quiet import quiet
+from simulation.tunnels.world import World, scenario
 
 SEEDS = range(1, 201)
 
-
-def harms(what: str) -> bool:
-    """Whether any of the timelines complains of it."""
-    return any(what in line for seed in SEEDS for line in lived(seed).harm)
-
-
-# What each guard prevents, as the judge puts it.
+# What each guard prevents, as the checker puts it.
 GUARDS = {
-    "mode": "in mode", "stale": "on stale data", "far side": "the far side", "tunnel works": "whose tunnel works",
-    "last": "nothing else serves", "correlated": "while several fail for a moment", "heals": "is more than 4 within",
-    "replacements": "is more than 3 within", "flight": "are healed at the same time", "cool-down": "has cooled down",
-    "astray": "was not led to the master",
+    "mode": "in mode", "stale": "on stale data", "primary side down": "the primary",
+    "tunnel works": "whose tunnel works", "last healthy": "nothing else serves",
+    "correlated failure": "while several fail for a moment", "repairs": "is more than 4 within",
+    "replacements": "is more than 3 within", "one repair at a time": "are repaired at the same time",
+    "cooldown": "has cooled down", "wrong primary": "was not repointed",
 }
+
+
+def harms(what: str, **more: Any) -> bool:
+    """Whether any of the timelines complains of it."""
+    with quiet():
+        return any(what in line for seed in SEEDS for line in World(replace(scenario(seed), **more)).run().harm)
 
 
 @pytest.mark.slow
@@ -39,59 +44,86 @@ def test_without_a_guard_its_harm_is_done(name: str, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(guards.CANARY_RULES))
-def test_a_canary_that_is_believed_too_easily_does_harm(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(guards.CANARY_RULES, name)
-    assert harms("the far side")
+@pytest.mark.parametrize("name", list(guards.PEER_RULES))
+def test_a_peer_that_is_believed_too_easily_does_harm(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(guards.PEER_RULES, name)
+    assert harms("the primary")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("room", "name", "careless"), [
-    (repoint, "drains_for_primary", lambda view: iter(())),
-                                                        (primary, "reports_wrong_primary", lambda instance,
-                                                         seen: False),
-    (primary, "matches_primary", lambda told, seen: True)],
-    ids=["not taken out", "passed over for want of a slot", "not asked where it leads"])
-def test_what_leads_to_a_master_that_is_over_does_not_stay(
-    room: Any, name: str, careless: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("module", "name", "careless"), [
+    (primary, "drain_wrong_primary", lambda context: context),
+    (primary, "reports_wrong_primary", lambda instance, seen, now: False),
+    (context, "matches_primary", lambda region, seen: True)],
+    ids=["not taken out", "passed over for want of a place", "not asked where it goes"])
+def test_what_goes_to_a_primary_that_is_over_does_not_stay(
+    module: Any, name: str, careless: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, name, careless)
-    assert harms("leads to a master that is over")
-
-
-FENCES = {"late": "on stale data", "overtaken": "though a later round has decided"}
+    monkeypatch.setattr(module, name, careless)
+    assert harms("goes to a primary that is over")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(fences.FENCES))
-def test_without_a_fence_a_healer_that_stood_still_does_harm(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(fences.FENCES, name)
-    assert harms(FENCES[name])
+def test_without_a_look_at_its_age_a_controller_that_stood_still_does_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(effects, "is_stale", lambda *words: "")
+    assert harms("on stale data")
 
 
 @pytest.mark.slow
-def test_without_the_claim_acts_are_done_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    claim = fences.claim
+def test_without_a_look_at_the_state_a_round_that_was_overtaken_does_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "current", lambda store, key, schema, *, run_id: state.find(store, key, schema))
+    assert harms("though a later round has decided")
 
-    def careless(table: Store, key: str, now: float) -> Item | None:
-        return claim(table, key, now) or table.get(EFFECTS_PK, key)
 
-    monkeypatch.setattr(fences, "claim", careless)
-    assert harms("twice: ")
+@contextmanager
+def without_the_claim() -> Iterator[None]:
+    """An action's record is no reason not to do it again."""
+    write = state.write
+
+    def careless(store: Any, key: state.Key, schema: Any, before: Any, value: Any, **more: Any) -> Any:
+        written = write(store, key, schema, before, value, **more)
+        return Stored(value, 1) if written is None and key[0] == EFFECTS_PK else written
+
+    with mock.patch.object(state, "write", careless):
+        yield
+
+
+@contextmanager
+def without_compare_and_set() -> Iterator[None]:
+    """Whatever the state is by now, it is replaced."""
+    write = state.write
+
+    def careless(store: Any, key: state.Key, schema: Any, before: Any, value: Any, **more: Any) -> Any:
+        there = store.get(*key) if key == KEY else None
+        if there is not None:
+            before = Stored(value, there.version)
+        return write(store, key, schema, before, value, **more)
+
+    with mock.patch.object(state, "write", careless):
+        yield
 
 
 @pytest.mark.slow
-def test_without_compare_and_set_overlapping_rounds_do_harm(monkeypatch: pytest.MonkeyPatch) -> None:
-    remember = World._remember
+@pytest.mark.parametrize(("mutation", "what", "more"), [
+    (without_the_claim, "twice: ", {"rewound": True}), (without_compare_and_set, "", {})])
+def test_without_the_engine_s_own_guards_harm_is_done(
+    mutation: Callable[[], AbstractContextManager[None]], what: str, more: dict[str, Any]
+) -> None:
+    with mutation():
+        assert harms(what, **more)
 
-    def careless(self: World, version: int, memory: TunnelState) -> bool:
-        return remember(self, self.version, memory)
 
-    monkeypatch.setattr(World, "_remember", careless)
-    assert harms("is told again")
+@pytest.mark.slow
+def test_a_state_that_is_restored_makes_nothing_happen_twice() -> None:
+    assert not any(harms_of for seed in range(1, 41) if (harms_of := _rewound(seed)))
+
+
+def _rewound(seed: int) -> tuple[str, ...]:
+    with quiet():
+        return World(replace(scenario(seed), rewound=True)).run().harm
 
 
 @pytest.mark.slow
 def test_if_what_was_drained_did_not_come_back_it_would_leak(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repair, "_COMES_BACK", ("joining",))
+    monkeypatch.setattr(repair, "COMES_BACK", ("joining",))
     assert harms("not let in")

@@ -1,32 +1,38 @@
-"""The healer's rounds as in production, against hand-written clients of AWS."""
+"""The controller's rounds as in production, on fakes of AWS."""
 
 from typing import Any
 
 import pytest
 
+from chalicelib.aws.ssm import Invocation
 from chalicelib.tunnels.state import KEY, PEER_REPORT_PK
+from testing.aws import FakeInstance
 from tests.tunnels.harness import A, B, Yard, fails
+
+
+def commanded(yard: Yard, status: str, details: str = "") -> None:
+    """What has become of the last command."""
+    list(yard.aws.commands.values())[-1].invocation = Invocation(status, details or status)
 
 
 def test_one_that_fails_is_drained_and_restarted_in_the_third_round(yard: Yard) -> None:
     fails(yard, 2)
     assert yard.changes() == []
     said = yard.round()
-    assert yard.changes() == [("deregister_targets", A), ("send_command", A)]
-    assert said["results"] == ("remembered", "slot 1: drain of i-0001: asked for",
-                               "slot 1: restart of i-0001: asked for")
-    assert yard.slot(A).phase == "restarting"
+    assert yard.changes() == [("elb deregister", A), ("ssm send_command", A)]
+    assert list(said["results"])[:2] == ["member 1: drain of i-0001: done", "member 1: restart of i-0001: done"]
+    assert yard.member(A).phase == "restarting"
 
 
 def test_a_restart_that_worked_lets_it_back_after_five_answers(yard: Yard) -> None:
     fails(yard)
-    yard.commands["command-0"] = ("Success", "Success")
+    commanded(yard, "Success")
     yard.sides[A] = ("up", "answered")
     yard.rounds(4)
-    assert yard.slot(A).phase == "verifying" and yard.hosts[A]["target"] == "absent"
+    assert yard.member(A).phase == "verifying" and yard.target(A) == "absent"
     yard.round()
-    assert yard.slot(A).phase == "healthy" and yard.hosts[A]["target"] == "registered"
-    assert yard.slot(A).cooldown_seconds == 60
+    assert yard.member(A).phase == "healthy" and yard.target(A) == "registered"
+    assert yard.member(A).cooldown.seconds == 60
 
 
 @pytest.mark.parametrize(("status", "details", "again"), [
@@ -36,52 +42,51 @@ def test_a_command_that_failed_is_followed_by_the_next_at_once(
     yard: Yard, status: str, details: str, again: bool
 ) -> None:
     fails(yard)
-    yard.commands["command-0"] = (status, details)
+    commanded(yard, status, details)
     yard.round()
-    assert len(yard.commands) == 1 + again
+    assert len(yard.aws.commands) == 1 + again
 
 
 def test_the_whole_ladder_and_its_times(yard: Yard) -> None:
     """Restart, 40 s + 30 s, restart, 70 s, replace; the new one has 300 s; replace again; quarantine, told once."""
     fails(yard)
-    seen = [(name, yard.now) for name, _ in yard.changes() if name != "deregister_targets"]
+    seen = [(name, yard.now) for name, _ in yard.changes() if name != "elb deregister"]
     for _ in range(500):
         before = len(yard.changes())
         yard.round()
-        for id in [id for id, host in yard.hosts.items() if host.get("lifecycle")]:
-            del yard.hosts[id]
+        for id in [id for id, machine in yard.aws.instances.items() if machine.state == "shutting-down"]:
+            yard.remove(id)
             yard.sides[yard.launch()] = ("local", "refused")
-        seen += [(name, yard.now) for name, _ in yard.changes()[before:] if name != "deregister_targets"]
-    names = ["send_command", "send_command", *["terminate_instance_in_auto_scaling_group"] * 2]
+        seen += [(name, yard.now) for name, _ in yard.changes()[before:] if name != "elb deregister"]
+    names = ["ssm send_command", "ssm send_command", *["autoscaling terminate"] * 2]
     assert [name for name, _ in seen] == names
     times = [at - seen[0][1] for _, at in seen]
     assert times == [0, 70, 140, 140 + 302]
-    assert [subject for subject, _ in yard.alerts.told] == ["TunnelRepairFailed: slot 1"]
-    assert yard.slot("i-0004").phase == "quarantined" and yard.hosts["i-0004"]["target"] == "absent"
+    assert yard.told() == ["TunnelRepairFailed: member 1"]
+    assert yard.member("i-0004").phase == "quarantined" and yard.target("i-0004") == "absent"
 
 
 def test_what_hung_and_comes_back_by_itself_goes_back_without_a_heal_in_between(yard: Yard) -> None:
     fails(yard, 3, A, "ambiguous", "hung")
     yard.sides[A] = ("up", "answered")
-    yard.commands["command-0"] = ("Success", "Success")
+    commanded(yard, "Success")
     yard.rounds(5)
-    assert [name for name, _ in yard.changes()] == ["deregister_targets", "send_command", "register_targets"]
+    assert [name for name, _ in yard.changes()] == ["elb deregister", "ssm send_command", "elb register"]
 
 
 def test_nothing_up_without_a_canary_is_told_once_and_left(yard: Yard) -> None:
     yard.sides[A] = yard.sides[B] = ("far", "closed")
     said = yard.rounds(1800)
     assert yard.changes() == []
-    assert [subject for subject, _ in yard.alerts.told] == ["PrimaryUnreachable: eu-west-1"]
-    assert "no canary" in " ".join(said[-1]["plan"]["notes"])
+    assert yard.told() == ["PrimaryUnreachable: eu-west-1"]
+    assert "no other region" in " ".join(said[-1]["plan"]["notes"])
     yard.sides[A] = yard.sides[B] = ("up", "answered")
     yard.rounds(10)
-    assert yard.changes() == [] and len(yard.alerts.told) == 1
+    assert yard.changes() == [] and yard.topic.told[-1][0] == "Recovered: PrimaryUnreachable: eu-west-1"
 
 
 def canary(yard: Yard, up: bool = True) -> None:
-    yard.coordination.store.items.pop((PEER_REPORT_PK, "ap-southeast-1"), None)
-    yard.coordination.create(PEER_REPORT_PK, "ap-southeast-1", {"up": up, "at": yard.now})
+    yard.publish(PEER_REPORT_PK, "ap-southeast-1", up=up, at=yard.now)
 
 
 def test_nothing_up_with_a_canary_that_lives_is_healed_in_the_balancer(yard: Yard) -> None:
@@ -91,7 +96,7 @@ def test_nothing_up_with_a_canary_that_lives_is_healed_in_the_balancer(yard: Yar
     yard.rounds(2)
     assert yard.changes() == []
     yard.round()
-    assert yard.changes() == [("send_command", A)] and yard.hosts[A]["target"] == "registered"
+    assert yard.changes() == [("ssm send_command", A)] and yard.target(A) == "registered"
 
 
 def test_a_canary_that_speaks_every_few_seconds_vouches_from_its_first_word_on(yard: Yard) -> None:
@@ -103,7 +108,7 @@ def test_a_canary_that_speaks_every_few_seconds_vouches_from_its_first_word_on(y
         yard.round()
     canary(yard)
     yard.round()
-    assert yard.changes() == [("send_command", A)]
+    assert yard.changes() == [("ssm send_command", A)]
 
 
 def test_a_canary_that_was_silent_vouches_anew(yard: Yard) -> None:
@@ -118,7 +123,7 @@ def test_a_canary_that_was_silent_vouches_anew(yard: Yard) -> None:
     yard.rounds(2)
     assert yard.changes() == []
     yard.round()
-    assert yard.changes() == [("send_command", A)]
+    assert yard.changes() == [("ssm send_command", A)]
 
 
 def test_what_was_vouched_for_before_the_healer_itself_stood_still_proves_nothing(yard: Yard) -> None:
@@ -138,10 +143,9 @@ def test_a_canary_that_is_not_one_counts_for_nothing(yard: Yard, spoilt: dict[st
     yard.sides[A] = yard.sides[B] = ("local", "refused")
     yard.rounds(4)
     said = {"up": True, "at": yard.now, "primary_region": ""} | spoilt
-    yard.coordination.create(PEER_REPORT_PK, "ap-southeast-1",
-                             {key: value for key, value in said.items() if value is not None})
+    yard.publish(PEER_REPORT_PK, "ap-southeast-1", **{key: value for key, value in said.items() if value is not None})
     yard.rounds(4)
-    assert [name for name, _ in yard.changes()] == ["send_command"] * acts
+    assert [name for name, _ in yard.changes()] == ["ssm send_command"] * acts
 
 
 def test_the_far_side_is_told_to_other_regions_when_it_changes_and_every_half_minute(yard: Yard) -> None:
@@ -150,7 +154,7 @@ def test_the_far_side_is_told_to_other_regions_when_it_changes_and_every_half_mi
         if number == 20:
             yard.sides[A] = yard.sides[B] = ("far", "closed")
         yard.round()
-        item = yard.coordination.get(PEER_REPORT_PK, "eu-west-1")
+        item = yard.shared.get(PEER_REPORT_PK, "eu-west-1")
         assert item
         items.append((item.version, item.body["up"]))
     assert [up for _, up in items] == [True] * 20 + [False] * 20
@@ -158,44 +162,44 @@ def test_the_far_side_is_told_to_other_regions_when_it_changes_and_every_half_mi
 
 
 def test_instances_that_wait_in_a_warm_pool_are_no_endpoints(yard: Yard) -> None:
-    yard.hosts[yard.launch()]["lifecycle"] = "Warmed:Stopped"
+    yard.aws.instances[yard.launch()].lifecycle = "Warmed:Stopped"
     assert yard.round()["plan"]["notes"] == ()
 
 
 def test_what_is_no_member_of_the_group_is_no_endpoint_whatever_ec2_answers(yard: Yard) -> None:
-    yard.strangers = [{"InstanceId": "i-0", "PrivateIpAddress": "10.0.0.99", "State": {"Name": "running"}}]
+    yard.aws.instances["i-0"] = FakeInstance("i-0", tags={"Role": "tunnel"})
     yard.round()
-    assert {slot.instance for slot in yard.memory.slots} == set(yard.hosts)
+    assert {member.instance for member in yard.state.members} == {A, B}
 
 
-def test_off_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    yard = Yard(monkeypatch, ', mode = "off"')
+def test_off_is_off() -> None:
+    yard = Yard(', mode = "off"')
     assert yard.round()["plan"]["notes"] == ("mode is 'off': nothing is looked after",)
-    assert yard.table.get(*KEY) is None and yard.asked == []
+    assert yard.local.get(*KEY) is None and yard.changes() == []
 
 
-def test_without_a_group_instances_are_stopped_and_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    yard = Yard(monkeypatch, ', tag = "Role=tunnel"')
+def test_without_a_group_instances_are_stopped_and_started() -> None:
+    yard = Yard(', tag = "Role=tunnel"')
     yard.rounds(8)
     fails(yard, 75)
-    assert yard.changes()[-1] == ("stop_instances", A) and yard.slot(A).phase == "replacing"
-    yard.hosts[A]["state"] = "stopped"
+    assert yard.changes()[-1] == ("ec2 stop", A) and yard.member(A).phase == "replacing"
+    yard.aws.instances[A].state = "stopped"
     yard.rounds(6)
-    assert yard.changes()[-1] == ("start_instances", A) and yard.slot(A).phase == "joining"
+    assert yard.changes()[-1] == ("ec2 start", A) and yard.member(A).phase == "joining"
     yard.sides[A] = ("up", "answered")
     yard.rounds(5)
-    assert yard.slot(A).phase == "healthy" and yard.hosts[A]["target"] == "registered"
-    assert [name for name, _ in yard.changes()].count("stop_instances") == 1
+    assert yard.member(A).phase == "healthy" and yard.target(A) == "registered"
+    assert [name for name, _ in yard.changes()].count("ec2 stop") == 1
 
 
 def test_what_was_not_probed_says_nothing(yard: Yard) -> None:
     fails(yard, 20, A, "ambiguous", "not-probed")
-    assert yard.changes() == [] and yard.slot(A).phase == "healthy"
+    assert yard.changes() == [] and yard.member(A).phase == "healthy"
 
 
 def test_every_heal_is_in_the_journal_with_its_reason(yard: Yard) -> None:
     fails(yard)
-    [entry] = yard.table.query("journal#2026-03-28")
+    [entry] = yard.local.query("journal#2026-03-28")
     assert [action["kind"] for action in entry.body["actions"]] == ["drain", "restart"]
     assert entry.body["actions"][0]["reason"] == "i-0001 has failed 3 times in a row (local: refused)"
-    assert entry.body["actions"][1]["details"]["key"].startswith("1/i-0001/")
+    assert entry.body["actions"][1]["details"]["instance"] == A

@@ -11,7 +11,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from chalicelib.tunnels.state import EFFECTS_PK, KEY, Member, MemberPhase, ProbeStreak, TunnelState, body
+from chalicelib.engine import schema
+from chalicelib.tunnels.state import EFFECTS_PK, KEY, SCHEMA, Member, MemberPhase, ProbeStreak, TunnelState
 from sandbox.mysql_stub import denial, greeting
 from sandbox.world import Sandbox
 from testing.eventually import eventually
@@ -96,8 +97,8 @@ class Tunnels(Lambdas):
             dynamodb.delete_item(TableName=self.stack, Key={key: one[key] for key in ("pk", "sk")})
 
     def known(self, *slots: Member, **more: Any) -> None:
-        """The healer's memory, just written."""
-        self.remember(*KEY, body(TunnelState("before", time.time(), slots, **more)))
+        """The controller's state, just written."""
+        self.remember(*KEY, schema.encode(TunnelState(time.time(), slots, **more), SCHEMA))
 
 
 def slot(number: int, instance: str, phase: MemberPhase, up: bool | None, **more: Any) -> Member:

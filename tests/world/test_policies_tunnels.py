@@ -13,10 +13,11 @@ import pytest
 
 from chalicelib.config.fleet import parse
 from chalicelib.databases import state as databases
+from chalicelib.engine import effects, schema
 from chalicelib.tunnels import config_hosts
-from chalicelib.tunnels.keys import decide
 from chalicelib.tunnels.keys.openssh import Key, listed
-from chalicelib.tunnels.state import ATTEMPTS_MAX, EFFECTS_PK, PEER_REPORT_PK
+from chalicelib.tunnels.keys.state import KEY, SCHEMA, Command, RotationState
+from chalicelib.tunnels.state import ATTEMPTS_MAX, EFFECTS_PK, PEER_REPORT, PEER_REPORT_PK, PeerReport
 from commands import roots
 from sandbox.faults import REFUSED
 from sandbox.world import Sandbox
@@ -93,9 +94,9 @@ def ordinary(on: Tunnels) -> list[str]:
     serving, failing, back = seats = on.seats()
     on.powered(*seats)
     on.balanced(serving, failing)
-    on.known(slot(1, serving, "healthy", True),
-             slot(2, failing, "healthy", False, out_of_service_since=time.time() - 1000),
-             slot(3, back, "drained", True, out_of_service_since=time.time() - 60))
+    now = time.time()
+    on.known(slot(1, serving, "healthy", True), slot(2, failing, "healthy", False, out_of_service_since=now - 1000),
+             slot(3, back, "drained", True, out_of_service_since=now - 60))
     return seats
 
 
@@ -104,9 +105,10 @@ def restarting(on: Tunnels) -> None:
     on.forgotten()
     _, one, *_ = seats = on.seats()
     key = f"2/{one}/1/1/restart"
-    on.known(slot(1, seats[0], "healthy", None), slot(2, one, "restarting", False, command=key),
+    on.known(slot(1, seats[0], "healthy", None), slot(2, one, "restarting", False, last_action=key),
              slot(3, seats[2], "drained", None))
-    on.remember(EFFECTS_PK, key, {"at": time.time(), "command": str(uuid.uuid4())})
+    record = effects.EffectRecord(time.time(), "done", reference=str(uuid.uuid4()))
+    on.remember(EFFECTS_PK, key, schema.encode(record, effects.RECORD))
 
 
 def dark(on: Tunnels) -> None:
@@ -116,7 +118,7 @@ def dark(on: Tunnels) -> None:
     if on.tagged:
         on.powered(serving, failing, stopped=stopped)
     now = time.time()
-    on.put(PEER_REPORT_PK, "ap-southeast-1", {"up": True, "at": now - 20})
+    on.put(PEER_REPORT_PK, "ap-southeast-1", schema.encode(PeerReport(True, now - 20), PEER_REPORT))
     on.known(slot(1, serving, "healthy", None), slot(2, failing, "drained", False, restart_count=ATTEMPTS_MAX),
              slot(3, stopped, "replacing", None), all_down_since=now - 40)
 
@@ -125,7 +127,7 @@ def heal(on: Lambdas) -> None:
     """Rounds in which all is done that can be, in the order in which it costs least."""
     assert isinstance(on, Tunnels)
     serving, _, back = ordinary(on)
-    on.put(PEER_REPORT_PK, HOME, {"up": True, "at": 1})
+    on.put(PEER_REPORT_PK, HOME, schema.encode(PeerReport(True, 1), PEER_REPORT))
     with leading(on, serving, back):
         on.invoke("tunnels_heal", {"apply": True})
     for way in (restarting, dark):
@@ -175,15 +177,15 @@ def rotate(on: Lambdas) -> None:
     """A new key; one that hosts lack, for long; and one that all have, after a command of which nothing is heard."""
     assert isinstance(on, Tunnels)
     _nothing_pending(on)
-    on.remember(*decide.KEY, {"done": True})
+    on.remember(*KEY, schema.encode(RotationState(done=True), SCHEMA))
     on.invoke(ROTATES, {"apply": True})
     _nothing_pending(on)
     key = _told_and_kept(on)
     members = eventually(on.members)
     had = dict.fromkeys(members, key.version)
-    command = {"instance": members[0], "at": 1, "id": str(uuid.uuid4())}
-    for memory in ({"since": 1}, {"loaded": had, "command": command}):
-        on.remember(*decide.KEY, {"version": key.version, **memory})
+    command = Command(members[0], 1, str(uuid.uuid4()))
+    for state in (RotationState(key.version, since=1), RotationState(key.version, loaded=had, command=command)):
+        on.remember(*KEY, schema.encode(state, SCHEMA))
         on.invoke(ROTATES, {"apply": True})
 
 

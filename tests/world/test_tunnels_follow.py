@@ -59,7 +59,7 @@ class Town:
     def lead(self, region: str) -> bool:
         """Whether both hosts are well, and known to lead there."""
         memory = self.memory()
-        return self.tunnels.sound(HERE, memory) and {slot.connected_region for slot in memory.slots} == {region}
+        return self.tunnels.sound(HERE, memory) and {slot.connected_region for slot in memory.members} == {region}
 
 
 @pytest.fixture
@@ -79,8 +79,8 @@ def test_tunnels_follow_the_master_as_soon_as_its_gateway_lets_them_in(town: Tow
     ec2.stop_instances(InstanceIds=[town.away.gateway])
     eventually(lambda: _state(ec2, town.away.gateway) == "stopped")
     town.promote(AWAY, HOME)
-    eventually(lambda: all(slot.repoint_attempts for slot in town.memory().slots))
-    eventually(lambda: all(slot.repoint_attempts > 1 for slot in town.memory().slots))
+    eventually(lambda: all(slot.repoint_attempts for slot in town.memory().members))
+    eventually(lambda: all(slot.repoint_attempts > 1 for slot in town.memory().members))
     assert not tunnels.healthy(HERE) and ask(tunnels.entrance(HERE)).side != "up", "the former master still answers"
     ec2.start_instances(InstanceIds=[town.away.gateway])
     eventually(lambda: town.lead(AWAY))

@@ -1,23 +1,28 @@
-"""One round, with its undrains, its drains, its repair, and its alerts. Pure."""
+"""One round: what goes back into the balancer, what goes out, which one is repaired, what people have to know. Pure.
 
+`reconcile` is the whole of it, from top to bottom. Its steps are in `assign` (which instance is which member), `repair`
+(phases, drain, restart, replace), `primary` (which primary a tunnel goes to), `guards` (what holds an action back) and
+`alerts`. What people ask for by hand is in `manual`.
+"""
+
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
-from chalicelib.engine.plan import Action, Plan
-from chalicelib.tunnels import state
-from chalicelib.tunnels.decide import alerts as pages
-from chalicelib.tunnels.decide import assign, repair, repoint
-from chalicelib.tunnels.decide.guards import DecisionContext, up
+from chalicelib.engine.alerts import Alert
+from chalicelib.engine.plan import Action, Claim, Plan
+from chalicelib.engine.schema import Unreadable
+from chalicelib.tunnels.decide import alerts, assign, manual, primary, repair
+from chalicelib.tunnels.decide.context import DecisionContext, up
 from chalicelib.tunnels.state import (
     PEER_REPORT_SECONDS,
-    REPAIRS_WINDOW_SECONDS,
-    REPLACEMENTS_WINDOW_SECONDS,
-    Alert,
-    AlertDelivery,
-    Endpoint,
+    REPAIRS,
+    REPLACEMENTS,
+    ManualRequest,
     Member,
+    Observed,
     PeerReport,
     RepairAction,
     TunnelObservation,
@@ -26,153 +31,135 @@ from chalicelib.tunnels.state import (
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """The memory to write first, then the acts in their order, what to tell people, and why the rest is left.
+    """The state to write first, then the actions in their order, all alerts that hold, and why the rest is left.
 
-    `far` is what other regions are to know of the primary's side, if it is news to them.
+    `report` is what other regions have to know of the primary, if it is news to them. `not_judged` are the kinds of
+    alerts that could not be judged.
     """
 
-    memory: TunnelState
-    acts: tuple[RepairAction, ...] = ()
-    pages: tuple[Alert, ...] = ()
+    state: TunnelState
+    actions: tuple[RepairAction, ...] = ()
+    alerts: tuple[Alert, ...] = ()
     notes: tuple[str, ...] = ()
-    far: PeerReport | None = None
+    report: PeerReport | None = None
+    not_judged: tuple[str, ...] = ()
 
 
-def reconcile(seen: TunnelObservation, id: str) -> Plan:
-    """The plan of the round `id`. It writes the state first, then come the actions, then alerts and reports."""
+def round_plan(observed: Observed, request: object) -> Plan:
+    """The plan of one round: claim the state, then the actions, then what people and other regions hear."""
+    stored, seen = observed.stored, observed.seen
     if seen.settings.mode == "off":
         return Plan(notes=("mode is 'off': nothing is looked after",))
-    return planned(seen, decide(seen, f"{id}/{seen.at:.3f}"))
+    if isinstance(stored, Unreadable):
+        return Plan(notes=(f"nothing is done: {stored}",), unreadable=seen.unreadable, not_judged=("*",))
+    decision = reconcile(stored.value, seen, observed.now)
+    actions = [repair_action(action) for action in decision.actions]
+    if decision.report:
+        actions.append(Action("publish-report", seen.region, "other regions' controllers go by it", decision.report,
+                              unaudited=True))
+    return Plan(tuple(actions), decision.notes, claim=Claim(stored, decision.state), alerts=decision.alerts,
+                not_judged=decision.not_judged, unreadable=seen.unreadable)
 
 
-def planned(seen: TunnelObservation, decision: Decision) -> Plan:
-    """The decision as a plan."""
-    facts = {"version": seen.version, "memory": state.body(decision.memory)}
-    remember = Action("claim-state", seen.region, "what is about to be done", facts, unaudited=True)
-    told = (Action("publish-report", seen.region, "other regions' healers go by it", msgspec.to_builtins(decision.far),
-                   unaudited=True),) if decision.far else ()
-    return Plan((remember, *(_action(act, decision.memory) for act in decision.acts),
-                 *(_page(page, seen.at) for page in decision.pages), *told), decision.notes)
-
-
-def decide(seen: TunnelObservation, id: str = "") -> Decision:
-    """The decision, as values."""
-    calm = assign.steady_state(seen)
-    if calm is None:
-        return _think(seen, id)
-    far = _far(seen, [slot for slot in calm.slots if slot.streak])
-    return Decision(replace(calm, run_id=id, last_report=far or calm.last_report), far=far)
-
-
-def _think(seen: TunnelObservation, id: str) -> Decision:
+def reconcile(state: TunnelState, seen: TunnelObservation, now: float) -> Decision:
+    """What a round does. The order of the steps counts: what is let in first can take the load of what goes out."""
+    steady = assign.steady_state(state, seen, now)
+    if steady is not None:
+        report = _report(state, seen, now, [member for member in steady.members if member.streak])
+        return Decision(replace(steady, last_report=report or state.last_report), report=report)
     if seen.unobservable:
-        # What is seen is partial: nothing is done by it, and no slot loses its instance for it.
-        return finish(DecisionContext(seen, {slot.name: slot for slot in seen.memory.slots}), id, [],
-                      list(seen.unobservable))
-    view, notes = DecisionContext(seen, assign.assign_members(seen)), list[str]()
-    repair.update_correlation(view)
-    repair.advance_phases(view)
-    astray = list(repoint.drains_for_primary(view))
+        # What is seen is partial: nothing is done by it, and no member loses its instance for it.
+        return _decided(DecisionContext(seen, state, state, now, notes=seen.unobservable))
+
+    members = assign.assign_members(state, seen, now)
+    context = DecisionContext(seen, state, replace(state, members=members), now)
+    context = repair.update_outage(context)
+    context = repair.advance_phases(context)
+    context = primary.drain_wrong_primary(context)
     if seen.fenced_primary:
-        return finish(view, id, astray, [f"the master in {seen.fenced_primary} is fenced: the tunnels to it stay out"])
-    acts = [
-        act
-        for step in (
-            repair.plan_undrains,
-            repair.plan_starts,
-            repair.plan_drains,
-            repoint.repoints,
-            repair.plan_repair,
-        )
-        for act in step(view, notes.append)
-    ]
-    return finish(view, id, [*astray, *acts], notes)
+        note = f"the primary in {seen.fenced_primary} is fenced: the tunnels to it stay out"
+        return _decided(replace(context, notes=(note,)))
+    context = repair.undrain(context)
+    context = repair.start_stopped(context)
+    context = repair.drain_failing(context)
+    context = primary.repoint(context)
+    context = repair.repair_next(context)
+    return _decided(context)
 
 
-def finish(view: DecisionContext, id: str, acts: list[RepairAction], notes: list[str]) -> Decision:
-    """The round's end, with the state to store and the alerts."""
-    memory, told = view.seen.memory, dict(view.seen.memory.alerts)
-    due = tuple(pages.due_alerts(view, told))
-    told |= {page.key: AlertDelivery(view.now) for page in due}
-    slots = tuple(view.slots.values())
-    far = None if view.seen.unobservable else _far(view.seen, [slot for slot in slots if up(view, slot)])
-    after = TunnelState(
-        id,
-        view.now,
-        slots,
-        view.heals,
-        view.replacements,
-        view.dark,
-        view.held,
-        told,
-        far or memory.last_report,
-        view.seen.fenced_primary,
-        view.seen.primary_checked_at,
-        view.vouched,
-        view.seen.primary_region,
-    )
-    strange = assign.unassigned(view.endpoints, {slot.instance for slot in slots})
-    if strange:
-        notes.append(f"more instances than slots, these have none: {', '.join(strange)}")
-    return Decision(after, tuple(acts), due, tuple(notes), far)
+def _decided(context: DecisionContext) -> Decision:
+    """The round's end: what is remembered of it, and what is told."""
+    seen, now = context.observation, context.now
+    up_members = [member for member in context.members if up(context, member)]
+    report = None if seen.unobservable else _report(context.before, seen, now, up_members)
+    state = replace(context.state, at=now, last_report=report or context.before.last_report,
+                    fenced_primary=seen.fenced_primary, primary_read_at=seen.primary_read_at,
+                    primary_region=seen.primary_region)
+    extra = assign.unassigned(seen.endpoints, {member.instance for member in context.members})
+    notes = (*context.notes, f"more instances than members, these have no place: {', '.join(extra)}") if extra else (
+        context.notes)
+    not_judged = ("*",) if seen.unobservable else alerts.OF_MEMBERS if seen.fenced_primary else ()
+    return Decision(state, context.actions, tuple(alerts.wanted(context)), notes, report, not_judged)
 
 
-def _far(seen: TunnelObservation, answering: list[Member]) -> PeerReport | None:
-    """The report for other regions, when it changes, and now and then that it has not."""
-    at = max((slot.streak.at for slot in answering if slot.streak), default=seen.at)
-    known = seen.memory.last_report
-    if (
-        known
-        and (known.up, known.primary_region) == (bool(answering), seen.primary_region)
-        and seen.at - known.at < PEER_REPORT_SECONDS
-    ):
+def _report(
+    state: TunnelState, seen: TunnelObservation, now: float, up_members: Sequence[Member]
+) -> PeerReport | None:
+    """What other regions have to know: when it changes, and now and then that it is still so."""
+    at = max((member.streak.at for member in up_members if member.streak), default=now)
+    known = state.last_report
+    if (known and (known.up, known.primary_region) == (bool(up_members), seen.primary_region)
+            and now - known.at < PEER_REPORT_SECONDS):
         return None
-    return PeerReport(bool(answering), at, seen.primary_region)
+    return PeerReport(bool(up_members), at, seen.primary_region)
 
 
-def _action(act: RepairAction, memory: TunnelState) -> Action:
-    # A host may have none: there can be more of them than slots.
-    slot = next((slot for slot in memory.slots if slot.name == act.slot), Member(act.slot))
-    facts: dict[str, Any] = {"key": act.key, "instance": act.instance, "run_id": memory.run_id}
-    if act.to:
-        facts["to"] = act.to
-    if slot.streak:
-        facts |= {"side": slot.streak.side, "why": slot.streak.why, "in_a_row": slot.streak.count}
-    return Action(act.kind, f"slot {act.slot or '-'}", act.reason, facts)
+def repair_action(action: RepairAction) -> Action:
+    """One action as the engine knows it."""
+    return Action(action.kind, f"member {action.member or '-'}", action.reason, action)
 
 
-def _page(page: Alert, at: float) -> Action:
-    return Action("alert", page.name, page.text, {"kind": page.kind, "told": page.key, "at": at})
+def manual_plan(ask: manual.ManualAction, observed: Observed, request: Any) -> Plan:
+    """What was asked for by hand. It stays the same, digest and all, as long as nothing is done to the member."""
+    stored, instance = observed.stored, request.parameters.endpoint
+    if isinstance(stored, Unreadable):
+        return Plan(rejected_because=f"nothing is done: {stored}; look at the item, and delete it if it is lost")
+    change = manual.plan(stored.value, observed.seen, ask, instance, observed.now)
+    if isinstance(change, str):
+        return Plan(rejected_because=change)
+    if change is None:
+        return Plan(notes=(f"{instance}: nothing to do",))
+    action = change.action
+    details = ManualRequest(ask, instance, action.kind if action else None, action.key if action else "")
+    return Plan((Action(ask, f"member {change.member}", f"{ask} of {instance}, {manual.REASON}", details),))
 
 
-def status(seen: TunnelObservation) -> Plan:
-    """The report, with the state of each member, the rest of the budgets, and the last report about the primary."""
-    memory, now = seen.memory, seen.at
-    slots = [_standing(slot, seen.endpoints.get(slot.instance), now) for slot in memory.slots]
-    return Plan(notes=seen.unobservable, report={
-        "region": seen.region, "mode": seen.settings.mode, "last_round": round(now - memory.at) if memory.at else None,
-        "fenced": memory.fenced_primary, "lead": memory.primary_region or seen.settings.master,
-        "nothing_up_since": round(now - memory.all_down_since) if memory.all_down_since else None,
-        "heals_in_ten_minutes": sum(now - when < REPAIRS_WINDOW_SECONDS for when in memory.repair_times),
-        "replacements_in_an_hour": sum(now - when < REPLACEMENTS_WINDOW_SECONDS for when in memory.replacement_times),
-        "slots": slots})
+def status_plan(observed: Observed, request: object) -> Plan:
+    """The report: where each member stands, what is left of the budgets, and what is known of the primary."""
+    stored, seen, now = observed.stored, observed.seen, observed.now
+    if isinstance(stored, Unreadable):
+        return Plan(notes=(f"the state cannot be read: {stored}",), report={"region": seen.region})
+    state = stored.value
+    return Plan(notes=(*seen.unobservable, *map(str, seen.unreadable)), report={
+        "region": seen.region, "mode": seen.settings.mode,
+        "last_round_seconds_ago": round(now - state.at) if state.at else None,
+        "fenced_primary": state.fenced_primary, "primary_region": state.primary_region or seen.settings.master,
+        "all_down_for_seconds": round(now - state.all_down_since) if state.all_down_since else None,
+        "repairs_in_ten_minutes": REPAIRS.used(state.repairs, now),
+        "replacements_in_an_hour": REPLACEMENTS.used(state.replacements, now),
+        "members": [_member_report(member, seen, now) for member in state.members]})
 
 
-def _standing(slot: Member, endpoint: Endpoint | None, now: float) -> dict[str, Any]:
-    streak = slot.streak
-    return {
-        "slot": slot.name,
-        "endpoint": slot.instance,
-        "phase": slot.phase + (" by hand" if slot.drained_manually else ""),
-        "for": round(now - slot.since),
-        "state": endpoint.state if endpoint else "gone",
-        "balancer": endpoint.target if endpoint else "absent",
-        "probe": f"{streak.side}: {streak.why}" if streak else "",
-        "in_a_row": streak.count if streak else 0,
-        "seen": round(now - streak.at, 1) if streak else None,
-        "out": round(now - slot.out_of_service_since) if slot.out_of_service_since else 0,
-        "leads": slot.connected_region,
-        "restarts": slot.restart_count,
-        "replaced": slot.replacement_count,
-        "cools_down": max(0, round(slot.cooldown_until - now)),
-    }
+def _member_report(member: Member, seen: TunnelObservation, now: float) -> dict[str, Any]:
+    streak, endpoint = member.streak, seen.endpoints.get(member.instance)
+    out = member.out_of_service_since
+    return {"member": member.name, "endpoint": member.instance,
+            "phase": member.phase + (" by hand" if member.drained_manually else ""),
+            "for_seconds": round(now - member.since), "state": endpoint.state if endpoint else "gone",
+            "balancer": endpoint.target if endpoint else "absent",
+            "probe": f"{streak.side}: {streak.why}" if streak else "", "in_a_row": streak.count if streak else 0,
+            "probed_seconds_ago": round(now - streak.at, 1) if streak else None,
+            "out_of_service_for_seconds": round(now - out) if out else 0,
+            "connected_region": member.connected_region, "restarts": member.restart_count,
+            "replacements": member.replacement_count,
+            "cooldown_seconds": max(0, round(member.cooldown.until - now))}

@@ -1,125 +1,119 @@
-"""The alerts of the tunnels, each once. Pure."""
+"""What people have to know of the tunnels, as it holds now; the engine tells them. Pure."""
 
 from collections.abc import Iterator
 
 from chalicelib.config import durations
-from chalicelib.tunnels.decide.guards import DecisionContext, primary_confirmed_up, primary_probably_up
+from chalicelib.engine.alerts import Alert
+from chalicelib.tunnels.decide.context import DecisionContext
+from chalicelib.tunnels.decide.guards import primary_confirmed_up, primary_probably_up
 from chalicelib.tunnels.state import (
-    ALERT_REPEAT_SECONDS,
     ALL_DOWN_ALERT_SECONDS,
     OUT_OF_SERVICE_ALERT_SECONDS,
-    RETRY_SECONDS,
     WRONG_PRIMARY_ALERT_SECONDS,
-    Alert,
-    AlertDelivery,
     Member,
 )
 
-
-def due_alerts(view: DecisionContext, told: dict[str, AlertDelivery]) -> Iterator[Alert]:
-    """The alerts that are due now. An alert that may not have reached people goes out again."""
-    for page, began in _found(view):
-        before = told.get(page.key)
-        if before is None or (not before.sure and view.now - before.at >= RETRY_SECONDS):
-            yield page
-        elif before.at < began and view.now - before.at >= ALERT_REPEAT_SECONDS:
-            # What comes and goes is not told each time.
-            yield page
+_READ_MORE = "docs/tunnels.md"
+# What a fenced primary, and what blindness, leave unjudged: that these alerts are not wanted then does not end them.
+OF_MEMBERS = ("PrimaryUnreachable", "TunnelOutOfService", "TunnelRepairFailed", "TunnelsOnWrongPrimary")
 
 
-def _found(view: DecisionContext) -> Iterator[tuple[Alert, float]]:
-    """The current conditions, and the time since when each is new."""
-    if view.seen.unobservable:
-        yield Alert("TunnelsUnobservable", view.seen.region,
-                    f"nothing is done to the tunnels: {'; '.join(view.seen.unobservable)}"), 0.0
+def wanted(context: DecisionContext) -> Iterator[Alert]:
+    """All alerts that hold now."""
+    seen = context.observation
+    if seen.unobservable:
+        yield Alert("TunnelsUnobservable", seen.region,
+                    f"AWS does not show the tunnels: {'; '.join(seen.unobservable)}",
+                    tried=("Nothing is done to the tunnels meanwhile.",), read_more=_READ_MORE,
+                    steps=("Do what the message says.", "Look at the policy of the Lambda tunnels_heal.",
+                           "Look at [tunnels] in fleet.toml."))
         return
-    if view.seen.fenced_primary:
-        yield _severed(view), 0.0
+    if seen.fenced_primary:
+        yield _fenced(context)
         return
-    if late := [
-        slot
-        for slot in view.slots.values()
-        if slot.wrong_primary_since and view.now - slot.wrong_primary_since >= WRONG_PRIMARY_ALERT_SECONDS
-    ]:
-        yield _astray(view, late), min(slot.wrong_primary_since for slot in late)
-    dark = _dark(view)
-    if dark:
-        yield dark, view.dark
-    for slot in view.slots.values():
-        if slot.phase == "quarantined":
-            yield Alert("TunnelRepairFailed", f"slot {slot.name}", _given_up(view, slot)), slot.since
-        elif (
-            slot.out_of_service_since
-            and view.now - slot.out_of_service_since >= OUT_OF_SERVICE_ALERT_SECONDS
-            and not covered_by_outage_alert(view)
-        ):
-            yield Alert("TunnelOutOfService", f"slot {slot.name}", _out(view, slot)), slot.out_of_service_since
+    late = [member for member in context.members
+            if member.wrong_primary_since and context.now - member.wrong_primary_since >= WRONG_PRIMARY_ALERT_SECONDS]
+    if late:
+        yield _wrong_primary(context, late)
+    unreachable = primary_unreachable(context)
+    if unreachable:
+        yield unreachable
+    for member in context.members:
+        out = member.out_of_service_since
+        if member.phase == "quarantined":
+            yield _repair_failed(member)
+        elif out and context.now - out >= OUT_OF_SERVICE_ALERT_SECONDS and not unreachable:
+            yield _out_of_service(context, member)
 
 
-def _severed(view: DecisionContext) -> Alert:
-    return Alert(
-        "TunnelsDrainedPrimaryFenced",
-        view.seen.region,
-        f"the master in {view.seen.fenced_primary}, to which these tunnels lead, is fenced by a promotion: they are "
-        "out of the balancer, so that nobody reaches it; if that lasts, fleet.toml has no "
-        "[[tunnels.hosts.ways]] to the new master: add it, deploy and replace the hosts, or promote the former "
-        "region again",
-    )
+def primary_unreachable(context: DecisionContext) -> Alert | None:
+    """Nothing is up: either no peer reports the primary up, or each tunnel works and what it goes to does not.
 
-
-def _astray(view: DecisionContext, slots: list[Member]) -> Alert:
-    names = ", ".join(f"slot {slot.name} ({slot.instance})" for slot in slots)
-    return Alert(
-        "TunnelsOnWrongPrimary",
-        view.seen.region,
-        f"the master is in {view.seen.primary_region}, and {names} cannot be led there: out of the balancer until that "
-        "is so; look at what Run Command has of `point`, at the gateway there, and whether it knows this "
-        "region's key (tunnels.rotate_keys); a host that knows no way there is helped by tunnels.replace",
-    )
-
-
-def _dark(view: DecisionContext) -> Alert | None:
-    """Nothing is up. Either there is no good peer report, or each tunnel works and its target is silent.
-
-    Not if all have the wrong primary, because then nothing is known about the right one.
+    Not if all have the wrong primary: then nothing is known of the right one.
     """
-    seated = [slot for slot in view.slots.values() if slot.instance]
-    wander = bool(seated) and all(slot.wrong_primary_since for slot in seated)
-    if not view.dark or view.now - view.dark < ALL_DOWN_ALERT_SECONDS or wander:
+    seen, since = context.observation, context.state.all_down_since
+    assigned = [member for member in context.members if member.instance]
+    all_wrong = bool(assigned) and all(member.wrong_primary_since for member in assigned)
+    if not since or context.now - since < ALL_DOWN_ALERT_SECONDS or all_wrong:
         return None
-    streaks = [slot.streak for slot in view.slots.values() if slot.streak]
-    far = all(streak.side == "far" for streak in streaks)
-    if not far and (primary_probably_up(view) or primary_confirmed_up(view)):
+    streaks = [member.streak for member in context.members if member.streak]
+    tunnels_work = all(streak.side == "far" for streak in streaks)
+    if not tunnels_work and (primary_probably_up(context) or primary_confirmed_up(context)):
         return None
-    seen = ", ".join(sorted({f"{streak.side}: {streak.why}" for streak in streaks}))
-    return Alert(
-        "PrimaryUnreachable",
-        view.seen.region,
-        f"nothing answers through any tunnel ({seen}) and no canary of another region lives: the far side in "
-        f"{view.seen.primary_region or view.settings.master} must be down; nothing is done to the tunnels; look at the "
-        "master there",
-    )
+    results = ", ".join(sorted({f"{streak.side}: {streak.why}" for streak in streaks}))
+    primary = seen.primary_region or seen.settings.master
+    return Alert("PrimaryUnreachable", seen.region,
+                 f"No tunnel of {seen.region} reaches the primary in {primary} ({results}), and no other region "
+                 "reports it up", since=since,
+                 tried=("Nothing is done to the tunnels: they would not be mended by it.",),
+                 steps=(f"Look at the primary in {primary}.", "Look at the network of its region.",
+                        "If it is lost, promote a replica: `lamp run databases.promote`."), read_more=_READ_MORE)
 
 
-def covered_by_outage_alert(view: DecisionContext) -> bool:
-    """Whether an alert about the whole outage already explains the member's outage."""
-    dark = _dark(view)
-    return dark is not None and view.seen.memory.alerts.get(dark.key, AlertDelivery(0)).at >= view.dark
+def _fenced(context: DecisionContext) -> Alert:
+    seen = context.observation
+    return Alert("TunnelsDrainedPrimaryFenced", seen.region,
+                 f"The primary in {seen.fenced_primary}, to which the tunnels of {seen.region} go, is fenced by a "
+                 "promotion", tried=("All tunnels are out of the balancer, so that nobody reaches it.",),
+                 steps=("Wait for the promotion to end: the tunnels then follow the new primary.",
+                        "If it has ended, add [[tunnels.hosts.ways]] for the new primary, deploy, and replace the "
+                        "hosts.", "Or promote the former region again."), read_more=_READ_MORE)
 
 
-def _given_up(view: DecisionContext, slot: Member) -> str:
-    if not slot.instance:
-        return ("its instance is gone, and the group brought no new one in time: look at the activity history of the "
-                "Auto Scaling group")
-    return (f"{slot.instance} was restarted and replaced in vain and is left alone now: look at it, then call "
-            "tunnels.replace")
+def _wrong_primary(context: DecisionContext, late: list[Member]) -> Alert:
+    seen = context.observation
+    names = ", ".join(f"member {member.name} ({member.instance})" for member in late)
+    return Alert("TunnelsOnWrongPrimary", seen.region,
+                 f"The primary is in {seen.primary_region}, and {names} cannot be connected there",
+                 since=min(member.wrong_primary_since for member in late),
+                 tried=("They were repointed, and are out of the balancer.",),
+                 steps=("Look at what Run Command says of the action `point`.",
+                        f"Look at the gateway in {seen.primary_region}, and whether it knows this region's key: "
+                        "`lamp run tunnels.rotate_keys`.",
+                        "Replace a host that knows no route there: `lamp run tunnels.replace`."), read_more=_READ_MORE)
 
 
-def _out(view: DecisionContext, slot: Member) -> str:
-    span = durations.words(int(view.now - slot.out_of_service_since))
-    if slot.drained_manually:
-        return f"{slot.instance} was taken out by hand {span} ago; tunnels.undrain puts it back"
-    streak = slot.streak
-    last = f"the last probe said {streak.side}: {streak.why}" if streak else "it has never been probed"
-    who = slot.instance or "no instance"
-    return f"{who} has been out of service for {span} ({slot.phase}): {last}; see tunnels.status"
+def _repair_failed(member: Member) -> Alert:
+    kind, target = "TunnelRepairFailed", f"member {member.name}"
+    if not member.instance:
+        return Alert(kind, target, "The instance is gone, and its group launched no new one in time",
+                     since=member.since, tried=("Nothing more is tried until an instance comes.",),
+                     steps=("Look at the activity history of the Auto Scaling group.",), read_more=_READ_MORE)
+    return Alert(kind, target, f"The tunnel of {member.instance} does not work", since=member.since,
+                 tried=("It was restarted and replaced twice each, and is left alone now.",),
+                 steps=("Look at the instance and its journal.", "Call `lamp run tunnels.replace`."),
+                 read_more=_READ_MORE)
+
+
+def _out_of_service(context: DecisionContext, member: Member) -> Alert:
+    target, since = f"member {member.name}", member.out_of_service_since
+    if member.drained_manually:
+        return Alert("TunnelOutOfService", target, f"{member.instance} was taken out of the balancer by hand",
+                     since=since, tried=("Nothing: it stays out until it is let in by hand.",),
+                     steps=("Call `lamp run tunnels.undrain`.",), read_more=_READ_MORE)
+    streak, span = member.streak, durations.words(int(context.now - since))
+    last = f"its last probe was {streak.side}: {streak.why}" if streak else "it has never been probed"
+    return Alert("TunnelOutOfService", target,
+                 f"{member.instance or 'no instance'} has been out of service for {span} ({member.phase}); {last}",
+                 since=since, tried=("Its repair is under way, or held back.",),
+                 steps=("Call `lamp run tunnels.status`.",), read_more=_READ_MORE)

@@ -1,147 +1,102 @@
-"""The guards that block an action, a list of small rules, each with its reason in words. Pure. Of each a test knows the
-harm.
+"""What holds an action back: a list of small rules, each with its reason in words. Pure; of each a test knows the harm.
 
-A guard gets the round's context, the member and the kind of action. It answers with the reason against the action, or
-with nothing. The rules about peer reports say when another region's word proves that the primary's side lives.
+A guard is asked with the decision so far, the member and the kind of action, and answers with the reason for not doing
+it, or with nothing. The rules about peers say when another region's report proves that the primary is up.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from chalicelib.tunnels.config import Tunnels
-from chalicelib.tunnels.decide.primary import has_wrong_primary
+from chalicelib.tunnels.decide.context import (
+    DecisionContext,
+    any_up,
+    can_take_load,
+    fresh,
+    has_wrong_primary,
+    recovered,
+    up,
+)
 from chalicelib.tunnels.state import (
     ATTEMPTS_MAX,
     CLOCK_SKEW_SECONDS,
+    COOLDOWN,
     CORRELATED_FAILURE_HOLD_SECONDS,
     PEER_REPORT_SECONDS,
-    REPAIRS_MAX,
-    REPAIRS_WINDOW_SECONDS,
+    REPAIRS,
     REPLACEMENT_TIMEOUT_SECONDS,
-    REPLACEMENTS_MAX,
-    REPLACEMENTS_WINDOW_SECONDS,
+    REPLACEMENTS,
     RESTART_TIMEOUT_SECONDS,
-    Endpoint,
     Kind,
     Member,
     PeerReport,
-    TunnelObservation,
 )
 
-
-class DecisionContext:
-    """A round's facts and its decisions so far, with `slots` by name, `heals` and `replacements`."""
-
-    def __init__(self, seen: TunnelObservation, slots: Mapping[str, Member], by_hand: bool = False) -> None:
-        memory = seen.memory
-        self.seen, self.now, self.by_hand = seen, seen.at, by_hand
-        self.settings: Tunnels = seen.settings
-        self.endpoints: Mapping[str, Endpoint] = seen.endpoints
-        self.slots = dict(slots)
-        self.heals, self.replacements = memory.repair_times, memory.replacement_times
-        self.dark, self.held = memory.all_down_since, memory.correlated_failure_since
-        self.vouched = memory.primary_reported_up_since
-
-
 Rule = Callable[[DecisionContext, Member, Kind], str]
-CanaryRule = Callable[[DecisionContext, PeerReport], bool]
+PeerRule = Callable[[DecisionContext, PeerReport], bool]
 
 
 class Guard(NamedTuple):
-    """A rule by its name, and the kinds of act that it holds back."""
+    """A rule by its name, and the kinds of action that it holds back."""
 
     name: str
     kinds: frozenset[Kind]
     rule: Rule
 
 
-def refusal(view: DecisionContext, slot: Member, kind: Kind) -> str:
-    """Why `kind` is not to be done to the slot's instance now. Nothing if it may be."""
-    return next(refusals(view, slot, kind), "")
+def refusal(context: DecisionContext, member: Member, kind: Kind) -> str:
+    """Why `kind` is not to be done to the member's instance now; nothing if it may be."""
+    return next(refusals(context, member, kind), "")
 
 
-def refusals(view: DecisionContext, slot: Member, kind: Kind) -> Iterator[str]:
+def refusals(context: DecisionContext, member: Member, kind: Kind) -> Iterator[str]:
     """All reasons."""
-    return (reason for guard in GUARDS if kind in guard.kinds and (reason := guard.rule(view, slot, kind)))
+    return (reason for guard in GUARDS if kind in guard.kinds and (reason := guard.rule(context, member, kind)))
 
 
-# What the guards, and the ladder, ask of a slot.
+# When a peer's report counts: all of these. It may be lost, may have stopped long ago, or may be just ahead of us.
 
 
-def fresh(view: DecisionContext, slot: Member) -> bool:
-    """Whether it was seen recently enough to act on."""
-    return slot.streak is not None and view.now - slot.streak.at <= view.settings.stale
-
-
-def up(view: DecisionContext, slot: Member) -> bool:
-    """Whether the database answers through it."""
-    return slot.streak is not None and slot.streak.up and fresh(view, slot)
-
-
-def failing(view: DecisionContext, slot: Member) -> bool:
-    """Whether it has failed often enough in a row."""
-    return slot.streak is not None and not slot.streak.up and slot.streak.count >= view.settings.fall
-
-
-def recovered(view: DecisionContext, slot: Member) -> bool:
-    """Whether it has answered often enough in a row."""
-    return slot.streak is not None and slot.streak.up and slot.streak.count >= view.settings.rise
-
-
-def registered(view: DecisionContext, slot: Member) -> bool:
-    """Whether the balancer sends connections to it."""
-    endpoint = view.endpoints.get(slot.instance)
-    return endpoint is not None and endpoint.target == "registered"
-
-
-def can_take_load(view: DecisionContext, slot: Member) -> bool:
-    """Whether it can carry the others' load. It must stay in the balancer, and have answered for some time."""
-    return slot.phase == "healthy" and registered(view, slot) and up(view, slot) and recovered(view, slot)
-
-
-# When a canary's word counts: all of these. It may be lost, may have stopped long ago, or may be just ahead of us.
-
-
-def recent(view: DecisionContext, canary: PeerReport) -> bool:
+def recent(context: DecisionContext, report: PeerReport) -> bool:
     """It is not older than anything else that is acted on."""
-    return view.now - canary.at <= view.settings.stale
+    return context.now - report.at <= context.settings.stale
 
 
-def newer_than_outage(view: DecisionContext, canary: PeerReport) -> bool:
-    """It is newer than our last endpoint's silence, whatever the clocks. The primary was up then."""
-    return canary.at > view.dark + CLOCK_SKEW_SECONDS
+def newer_than_outage(context: DecisionContext, report: PeerReport) -> bool:
+    """It was made after our last endpoint fell silent, whatever the clocks: the primary was up then."""
+    return report.at > context.state.all_down_since + CLOCK_SKEW_SECONDS
 
 
-def had_time_to_recover(view: DecisionContext, canary: PeerReport) -> bool:
-    """Ours have had the time to answer since. When the primary comes back, another region may see it first.
+def had_time_to_recover(context: DecisionContext, report: PeerReport) -> bool:
+    """Ours have had the time to answer since: when the primary comes back, another region may see it first.
 
-    The time runs from its first report, because the last one of a frequent reporter is never old enough.
+    Since its first report, that is: of one that reports every few seconds the last one is never old enough.
     """
-    first = min(view.vouched or canary.at, canary.at)
-    return view.now - first >= view.settings.fall * view.settings.every
+    first = min(context.state.primary_reported_up_since or report.at, report.at)
+    return context.now - first >= context.settings.fall * context.settings.every
 
 
-def same_primary(view: DecisionContext, canary: PeerReport) -> bool:
-    """It speaks of the primary that ours are to lead to, not of one before or after a promotion."""
-    declared = view.settings.master
-    return (canary.primary_region or declared) == (view.seen.primary_region or declared)
+def same_primary(context: DecisionContext, report: PeerReport) -> bool:
+    """It speaks of the primary that ours have to go to, not of one before or after a promotion."""
+    declared = context.settings.master
+    return (report.primary_region or declared) == (context.observation.primary_region or declared)
 
 
-CANARY_RULES: dict[str, CanaryRule] = {
-    "recent": recent, "since dark": newer_than_outage, "outlived": had_time_to_recover, "ours": same_primary}
+PEER_RULES: dict[str, PeerRule] = {
+    "recent": recent, "newer than outage": newer_than_outage, "had time to recover": had_time_to_recover,
+    "same primary": same_primary}
 
 
-def primary_confirmed_up(view: DecisionContext) -> bool:
-    """Whether a peer report proves that the primary's side is alive."""
-    return any(canary.up and all(rule(view, canary) for rule in CANARY_RULES.values())
-               for canary in view.seen.peer_reports)
+def primary_confirmed_up(context: DecisionContext) -> bool:
+    """Whether a peer's report proves that the primary is up."""
+    return any(report.up and all(rule(context, report) for rule in PEER_RULES.values())
+               for report in context.observation.peer_reports)
 
 
-def primary_probably_up(view: DecisionContext) -> bool:
-    """Whether a peer report has seen the primary's side since we did not, be it that its word is too old to act on."""
-    return any(canary.up and newer_than_outage(view, canary) and same_primary(view, canary)
-               and view.now - canary.at <= PEER_REPORT_SECONDS + view.settings.stale
-               for canary in view.seen.peer_reports)
+def primary_probably_up(context: DecisionContext) -> bool:
+    """Whether a peer has seen the primary since we did not, be it that its report is too old to act on."""
+    return any(report.up and newer_than_outage(context, report) and same_primary(context, report)
+               and context.now - report.at <= PEER_REPORT_SECONDS + context.settings.stale
+               for report in context.observation.peer_reports)
 
 
 # The guards.
@@ -151,112 +106,116 @@ _ALLOWED: dict[str, frozenset[Kind]] = {
     "full": frozenset({"drain", "undrain", "restart", "replace", "stop", "start", "repoint", "quarantine"})}
 
 
-def mode(view: DecisionContext, slot: Member, kind: Kind) -> str:
-    """The controller does by itself only what it may. People may do what they like."""
-    allowed = view.by_hand or kind in _ALLOWED[view.settings.mode]
-    return "" if allowed else f"mode is {view.settings.mode!r}"
+def mode(context: DecisionContext, member: Member, kind: Kind) -> str:
+    """The controller does by itself only what it may; people may do what they like."""
+    allowed = context.manual or kind in _ALLOWED[context.settings.mode]
+    return "" if allowed else f"mode is {context.settings.mode!r}"
 
 
-def stale(view: DecisionContext, slot: Member, kind: Kind) -> str:
-    """An old observation may be wrong by now."""
-    if fresh(view, slot):
+def stale(context: DecisionContext, member: Member, kind: Kind) -> str:
+    """What was seen some time ago may be otherwise by now."""
+    if fresh(context, member):
         return ""
-    age = f"is {view.now - slot.streak.at:.0f} s old" if slot.streak else "is nothing yet"
-    return f"what was seen of {slot.instance or 'it'} {age}"
+    age = f"is {context.now - member.streak.at:.0f} s old" if member.streak else "is nothing yet"
+    return f"what was seen of {member.instance or 'it'} {age}"
 
 
-def primary_side_down(view: DecisionContext, slot: Member, kind: Kind) -> str:
-    """If the primary's side may be down, no tunnel is mended by anything that is done on this side."""
-    if any(up(view, one) and recovered(view, one) for one in view.slots.values()):
+def primary_side_down(context: DecisionContext, member: Member, kind: Kind) -> str:
+    """If the primary may be down, no tunnel is repaired by anything that is done on this side."""
+    if any(up(context, one) and recovered(context, one) for one in context.members):
         return ""
-    if view.by_hand and has_wrong_primary(slot, view.seen) and slot.repoint_attempts >= ATTEMPTS_MAX:
-        return ""  # it carries nothing, and a person knows whether it can be led there at all
-    if any(up(view, one) for one in view.slots.values()):
+    if context.manual and has_wrong_primary(member, context.observation) and member.repoint_attempts >= ATTEMPTS_MAX:
+        return ""  # it carries nothing, and a person knows whether it can be connected there at all
+    if any_up(context):
         return "the only ones that answer have just begun to"
-    if view.dark and primary_confirmed_up(view):
+    if context.state.all_down_since and primary_confirmed_up(context):
         return ""
-    return "nothing is up, and no canary proves that the far side is"
+    return "nothing is up, and no other region proves that the primary is"
 
 
-def tunnel_works(view: DecisionContext, slot: Member, kind: Kind) -> str:
-    """A tunnel that leads to something that does not answer is whole, unless another leads to something that does."""
-    streak = slot.streak
-    if streak is None or streak.side != "far" or any(up(view, one) for one in view.slots.values()):
+def tunnel_works(context: DecisionContext, member: Member, kind: Kind) -> str:
+    """A tunnel to something that does not answer is whole, unless another goes to something that does."""
+    streak = member.streak
+    if streak is None or streak.side != "far" or any_up(context):
         return ""
-    return f"its tunnel works, and what it leads to does not ({streak.why})"
+    return f"its tunnel works, and what it goes to does not ({streak.why})"
 
 
-def wrong_primary(view: DecisionContext, slot: Member, kind: Kind) -> str:
-    """A host on the wrong primary gets repointed, and stays out of the balancer before that."""
-    in_vain = slot.repoint_attempts >= ATTEMPTS_MAX and view.now - slot.repoint_sent_at >= RESTART_TIMEOUT_SECONDS
-    if not has_wrong_primary(slot, view.seen) or (kind != "undrain" and in_vain):
+def wrong_primary(context: DecisionContext, member: Member, kind: Kind) -> str:
+    """A host that goes to another primary than the one that counts is repointed, and not let in before."""
+    in_vain = (member.repoint_attempts >= ATTEMPTS_MAX
+               and context.now - member.repoint_sent_at >= RESTART_TIMEOUT_SECONDS)
+    if not has_wrong_primary(member, context.observation) or (kind != "undrain" and in_vain):
         return ""
-    return f"it is not known to lead to the master in {view.seen.primary_region} yet"
+    return f"it is not known to go to the primary in {context.observation.primary_region} yet"
 
 
-def last_healthy(view: DecisionContext, slot: Member, kind: Kind) -> str:
-    """Any endpoint in the balancer is better than none."""
-    if kind != "drain" and not up(view, slot):
+def last_healthy(context: DecisionContext, member: Member, kind: Kind) -> str:
+    """Whatever is in the balancer is better than nothing."""
+    if kind != "drain" and not up(context, member):
         return ""
-    if any(can_take_load(view, one) for one in view.slots.values() if one.name != slot.name):
+    if any(can_take_load(context, one) for one in context.members if one.name != member.name):
         return ""
-    return f"no other slot is in the balancer and has answered {view.settings.rise} times in a row"
+    return f"no other member is in the balancer and has answered {context.settings.rise} times in a row"
 
 
-def correlated_failure(view: DecisionContext, slot: Member, kind: Kind) -> str:
+def correlated_failure(context: DecisionContext, member: Member, kind: Kind) -> str:
     """Several that fail at once have one cause, which is likely to pass."""
-    left = view.held + CORRELATED_FAILURE_HOLD_SECONDS - view.now
-    return f"several failed at once: held for another {left:.0f} s" if view.held and left > 0 else ""
+    since = context.state.correlated_failure_since
+    left = since + CORRELATED_FAILURE_HOLD_SECONDS - context.now
+    return f"several failed at once: held for another {left:.0f} s" if since and left > 0 else ""
 
 
-def heals(view: DecisionContext, slot: Member, kind: Kind) -> str:
-    """Repairs do not help a fault that needs so many of them."""
-    spent = sum(view.now - when < REPAIRS_WINDOW_SECONDS for when in view.heals)
-    return f"{spent} heals within {REPAIRS_WINDOW_SECONDS // 60} minutes are the most" if spent >= REPAIRS_MAX else ""
+def repairs(context: DecisionContext, member: Member, kind: Kind) -> str:
+    """What needs so many repairs is not repaired by them."""
+    if REPAIRS.left(context.state.repairs, context.now):
+        return ""
+    return f"{REPAIRS.limit} repairs within {REPAIRS.window_seconds // 60} minutes are the most"
 
 
-def replacements(view: DecisionContext, slot: Member, kind: Kind) -> str:
+def replacements(context: DecisionContext, member: Member, kind: Kind) -> str:
     """The same of instances."""
-    spent = sum(view.now - when < REPLACEMENTS_WINDOW_SECONDS for when in view.replacements)
-    return f"{spent} replacements within an hour are the most" if spent >= REPLACEMENTS_MAX else ""
+    if REPLACEMENTS.left(context.state.replacements, context.now):
+        return ""
+    return f"{REPLACEMENTS.limit} replacements within an hour are the most"
 
 
-def one_repair_at_a_time(view: DecisionContext, slot: Member, kind: Kind) -> str:
-    """The result of one repair is known before the next begins."""
-    name = next((one.name for one in view.slots.values() if in_flight(one, view.now)), "")
-    return f"slot {name} is being healed" if name else ""
+def one_repair_at_a_time(context: DecisionContext, member: Member, kind: Kind) -> str:
+    """What one repair has brought is seen before the next begins."""
+    name = next((one.name for one in context.members if under_repair(one, context.now)), "")
+    return f"member {name} is being repaired" if name else ""
 
 
-def in_flight(slot: Member, now: float) -> bool:
-    """Whether a heal of ours is under way. An instance that went by itself is not one, nor one that never comes."""
-    if slot.phase in ("restarting", "verifying"):
+def under_repair(member: Member, now: float) -> bool:
+    """Whether a repair of ours is under way; an instance that went by itself is not one, nor one that never comes."""
+    if member.phase in ("restarting", "verifying"):
         return True
-    replaced = slot.phase in ("replacing", "joining") and slot.replacement_count > 0
-    return replaced and now - slot.repair_started_at < 2 * REPLACEMENT_TIMEOUT_SECONDS
+    replaced = member.phase in ("replacing", "joining") and member.replacement_count > 0
+    return replaced and now - member.repair_started_at < 2 * REPLACEMENT_TIMEOUT_SECONDS
 
 
-def cooldown(view: DecisionContext, slot: Member, kind: Kind) -> str:
-    """An endpoint that was just repaired and fails again must not be repaired for ever."""
-    left = slot.cooldown_until - view.now
-    first = slot.restart_count == slot.replacement_count == 0
-    return f"slot {slot.name} was healed before: it cools down for {left:.0f} s" if first and left > 0 else ""
+def cooldown(context: DecisionContext, member: Member, kind: Kind) -> str:
+    """What was just repaired and fails again is not to be repaired for ever."""
+    left = COOLDOWN.wait_seconds(member.cooldown, context.now)
+    first = member.restart_count == member.replacement_count == 0
+    return f"member {member.name} was repaired before: it cools down for {left:.0f} s" if first and left > 0 else ""
 
 
-_HEALS: frozenset[Kind] = frozenset({"restart", "replace", "stop"})
+_REPAIRS: frozenset[Kind] = frozenset({"restart", "replace", "stop"})
 _REPLACE: frozenset[Kind] = frozenset({"replace", "stop"})
-_GIVE_UP: frozenset[Kind] = _HEALS | {"quarantine"}
+_GIVE_UP: frozenset[Kind] = _REPAIRS | {"quarantine"}
 _OUT: frozenset[Kind] = _GIVE_UP | {"drain"}
 
 GUARDS = (
     Guard("mode", _OUT | {"undrain", "start", "repoint"}, mode),
     Guard("stale", _OUT | {"undrain"}, stale),
-    Guard("far side", _GIVE_UP, primary_side_down),
+    Guard("primary side down", _GIVE_UP, primary_side_down),
     Guard("tunnel works", _GIVE_UP, tunnel_works),
-    Guard("astray", _GIVE_UP | {"undrain"}, wrong_primary),
-    Guard("last", _REPLACE | {"drain"}, last_healthy),
-    Guard("correlated", _OUT, correlated_failure),
-    Guard("heals", _HEALS, heals),
+    Guard("wrong primary", _GIVE_UP | {"undrain"}, wrong_primary),
+    Guard("last healthy", _REPLACE | {"drain"}, last_healthy),
+    Guard("correlated failure", _OUT, correlated_failure),
+    Guard("repairs", _REPAIRS, repairs),
     Guard("replacements", _REPLACE, replacements),
-    Guard("flight", _HEALS, one_repair_at_a_time),
-    Guard("cool-down", _HEALS, cooldown),
+    Guard("one repair at a time", _REPAIRS, one_repair_at_a_time),
+    Guard("cooldown", _REPAIRS, cooldown),
 )

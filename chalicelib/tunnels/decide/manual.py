@@ -1,7 +1,7 @@
-"""The manual actions, which drain, undrain or replace one endpoint. Pure.
+"""What people ask for by hand: one endpoint out of the balancer, back into it, or replaced. Pure.
 
-The controller's own guards hold here, too, except for its mode. An endpoint that was drained manually stays out until
-somebody undrains it.
+The controller's own guards hold here, too, except for its mode. What is out by hand stays out until it is let in by
+hand.
 """
 
 from typing import Literal
@@ -9,91 +9,79 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
-from chalicelib.engine.plan import Action, Plan
 from chalicelib.tunnels.config import Tunnels
 from chalicelib.tunnels.decide import assign, repair
-from chalicelib.tunnels.decide.guards import DecisionContext, recovered, refusals, registered, up, wrong_primary
+from chalicelib.tunnels.decide.context import DecisionContext, recovered, registered, up
+from chalicelib.tunnels.decide.guards import refusals, wrong_primary
 from chalicelib.tunnels.state import Kind, Member, RepairAction, TunnelObservation, TunnelState
 
 ManualAction = Literal["drain", "undrain", "replace"]
-BY_HAND = "asked for by hand"
+REASON = "asked for by hand"
 
 
 class ManualChange(msgspec.Struct, frozen=True):
-    """The state to write, and the action that then runs (`None` means only the state)."""
+    """The state to write, and the action that is then done (`None`: the state is all)."""
 
-    memory: TunnelState
-    act: RepairAction | None = None
+    state: TunnelState
+    member: str
+    action: RepairAction | None = None
 
 
-def plan(seen: TunnelObservation, ask: ManualAction, instance: str) -> Plan:
-    """The plan, or why not. It stays the same, digest and all, as long as nothing is done to the slot."""
+def plan(state: TunnelState, seen: TunnelObservation, ask: ManualAction, instance: str, now: float
+         ) -> ManualChange | str | None:
+    """What is to be done, or why not in words; `None` if nothing is left to do."""
     if seen.unobservable:
-        return Plan(rejected_because="; ".join(seen.unobservable))
-    view = DecisionContext(seen, assign.assign_members(seen), by_hand=True)
-    repair.update_correlation(view)
-    slot = next((one for one in view.slots.values() if one.instance == instance), None)
-    if slot is None or all(one.instance != instance for one in seen.memory.slots):
-        return Plan(rejected_because=_unknown(seen, instance))
-    if why := _why_not(view, slot, ask):
-        return Plan(rejected_because=f"{instance}: {why}")
-    kind = _kind(view, slot, ask)
-    asked = done(seen.memory, seen.settings, instance, ask, kind, seen.at)
-    if asked is None or (asked.act is None and not kind and slot.drained_manually is (ask == "drain")):
-        return Plan(notes=(f"{instance}: nothing to do, it is {slot.phase}",))
-    key = asked.act.key if asked.act else ""
-    facts = {"instance": instance, "ask": ask, "kind": kind, "key": key}
-    return Plan((Action("by-hand", f"slot {slot.name}", f"{ask} of {instance}, {BY_HAND}", facts),))
-
-
-def done(memory: TunnelState, settings: Tunnels, instance: str, ask: str, kind: Kind | Literal[""], now: float
-         ) -> ManualChange | None:
-    """`memory` after what was asked for. `None` if no slot has the instance."""
-    slot = next((one for one in memory.slots if one.instance == instance), None)
-    if slot is None:
+        return "; ".join(seen.unobservable)
+    members = assign.assign_members(state, seen, now)
+    context = repair.update_outage(DecisionContext(seen, state, replace(state, members=members), now, manual=True))
+    member = next((one for one in context.members if one.instance == instance), None)
+    if member is None or all(one.instance != instance for one in state.members):
+        known = ", ".join(one.instance for one in state.members if one.instance) or "none"
+        return f"{instance} is no endpoint that the controller in {seen.region} knows; it knows: {known}"
+    if because := _refusal(context, member, ask):
+        return f"{instance}: {because}"
+    kind = _kind(context, member, ask)
+    change = changed(state, seen.settings, instance, ask, kind, now)
+    if change is None or (change.action is None and not kind and member.drained_manually is (ask == "drain")):
         return None
-    view = DecisionContext(TunnelObservation("", settings, memory, {}, {}, now),
-                           {one.name: one for one in memory.slots}, by_hand=True)
-    act = _done(view, slot, ask, kind)
-    turn = f"hand/{act.key if act else f'{instance}/{ask}'}"
-    slots = tuple(view.slots.values())
-    return ManualChange(replace(memory, run_id=turn, at=now, slots=slots, repair_times=view.heals,
-                                replacement_times=view.replacements), act)
+    return change
 
 
-def _done(view: DecisionContext, slot: Member, ask: str, kind: Kind | Literal[""]) -> RepairAction | None:
+def changed(state: TunnelState, settings: Tunnels, instance: str, ask: ManualAction, kind: Kind | None, now: float
+            ) -> ManualChange | None:
+    """`state` after what was asked for; `None` if no member has the instance."""
+    member = next((one for one in state.members if one.instance == instance), None)
+    if member is None:
+        return None
+    context = DecisionContext(TunnelObservation("", settings), state, state, now, manual=True)
     if ask == "replace" and kind:
-        return repair.repair_action(view, slot, kind, BY_HAND)
-    begun = repair.incident_opened(view, slot) if ask == "drain" and slot.phase == "healthy" else {}
-    changes = begun | {"drained_manually": ask == "drain", "target_change_requested_at": view.now,
-                       "out_of_service_since": slot.out_of_service_since or view.now}
-    if kind == "undrain":
-        changes |= repair.healthy(view, slot)
-    if kind:
-        return repair.member_action(view, slot, kind, BY_HAND, **changes)
-    view.slots[slot.name] = replace(slot, **changes)
-    return None
+        context = repair.with_repair(context, member, kind, REASON)
+    else:
+        opened = repair.incident_opened(context, member) if ask == "drain" and member.phase == "healthy" else {}
+        changes = opened | {"drained_manually": ask == "drain", "target_change_requested_at": now,
+                            "out_of_service_since": member.out_of_service_since or now}
+        if kind == "undrain":
+            changes |= repair.made_healthy(context, member)
+        context = (context.with_action(member, kind, REASON, **changes) if kind
+                   else context.with_member(replace(member, **changes)))
+    action = context.actions[0] if context.actions else None
+    return ManualChange(replace(context.state, at=now), member.name, action)
 
 
-def _kind(view: DecisionContext, slot: Member, ask: ManualAction) -> Kind | Literal[""]:
+def _kind(context: DecisionContext, member: Member, ask: ManualAction) -> Kind | None:
     if ask == "replace":
-        return "stop" if view.settings.tag else "replace"
+        return "stop" if context.settings.tag else "replace"
     if ask == "drain":
-        return "drain" if registered(view, slot) else ""
-    return "undrain" if recovered(view, slot) and not registered(view, slot) else ""
+        return "drain" if registered(context, member) else None
+    return "undrain" if recovered(context, member) and not registered(context, member) else None
 
 
-def _why_not(view: DecisionContext, slot: Member, ask: ManualAction) -> str:
+def _refusal(context: DecisionContext, member: Member, ask: ManualAction) -> str:
     if ask == "undrain":
-        if view.seen.fenced_primary:
-            return f"the master in {view.seen.fenced_primary} is fenced"
-        if wrong := wrong_primary(view, slot, "undrain"):
-            return wrong
-        return "" if up(view, slot) else "it does not answer; the healer lets it in as soon as it does"
+        if context.observation.fenced_primary:
+            return f"the primary in {context.observation.fenced_primary} is fenced"
+        if because := wrong_primary(context, member, "undrain"):
+            return because
+        return "" if up(context, member) else "it does not answer; the controller lets it in as soon as it does"
     kind: Kind = "drain" if ask == "drain" else "replace"
-    return "; ".join(refusals(view, slot, kind))
-
-
-def _unknown(seen: TunnelObservation, instance: str) -> str:
-    there = ", ".join(slot.instance for slot in seen.memory.slots if slot.instance) or "none"
-    return f"{instance} is no endpoint that the healer in {seen.region} knows; it knows: {there}"
+    return "; ".join(refusals(context, member, kind))

@@ -1,53 +1,69 @@
-"""The connected region of a tunnel, and whether that is the primary's. Pure.
+"""What is done with hosts that go to the wrong primary: out of the balancer, and repointed to the right one. Pure.
 
-A promotion makes another region's server the primary. Which region counts, `Seen.lead`, comes from the coordination
-table. Each host of `[tunnels.hosts]` says itself where its ssh was last started to, and the controller asks it in each
-round (`bearing`). A host that is connected elsewhere, or says nothing although the primary has moved, has the *wrong
-primary* (see `pointing`). If there is only one route, or the hosts are not ours, nobody is asked, and `lead` is empty.
+Out with the last one, too: two primaries behind one name would be worse than none. Each is told where to go by a
+command of its own, which tries the route before the host takes it; all at once, since none carries anything. One that
+cannot be connected there is replaced in the end, as far as the guards allow.
 """
 
 from msgspec.structs import replace
 
-from chalicelib.tunnels.probe.result import ProbeResult
-from chalicelib.tunnels.state import Member, TunnelObservation
+from chalicelib.tunnels.decide.context import (
+    DecisionContext,
+    failing,
+    fresh_result,
+    registered,
+    reports_wrong_primary,
+)
+from chalicelib.tunnels.decide.guards import refusal
+from chalicelib.tunnels.decide.repair import incident_opened
+from chalicelib.tunnels.state import RESTART_TIMEOUT_SECONDS, RETRY_SECONDS, Member, RepairAction
+
+# A host that was launched so lately (s) is only just booting: Run Command does not know it yet.
+_BOOT_SECONDS = 90
 
 
-def matches_primary(leads: str, seen: TunnelObservation) -> bool:
-    """Whether a host that says that is led to the primary. One that has never said anything was launched to where
-    fleet.toml has it."""
-    return not seen.primary_region or (leads or seen.settings.master) == seen.primary_region
+def drain_wrong_primary(context: DecisionContext) -> DecisionContext:
+    """Out of the balancer with what has the wrong primary, or goes to one that is fenced; asked again if it stays."""
+    seen, now = context.observation, context.now
+    if context.settings.mode == "observe" or seen.unobservable:
+        return context
+    fenced = seen.fenced_primary
+    reason = f"the primary in {fenced} is fenced" if fenced else f"the primary is in {seen.primary_region} now"
+    for member in context.each():
+        # A host that says nothing now may say it in the next round.
+        wrong = member.wrong_primary_since and fresh_result(member.instance, seen, now) and (
+            member.connected_region or failing(context, member))
+        if ((fenced or wrong) and registered(context, member)
+                and now - member.target_change_requested_at >= RETRY_SECONDS):
+            opened = incident_opened(context, member) if member.phase == "healthy" else {}
+            context = context.with_action(member, "drain", reason, target_change_requested_at=now, **opened)
+    # There may be more hosts than members, and the balancer has them all.
+    extra = sorted(seen.endpoints.keys() - {member.instance for member in context.members})
+    drains = tuple(RepairAction("drain", "", id, int(now) // RETRY_SECONDS, 0, reason) for id in extra
+                   if seen.endpoints[id].target == "registered" and (fenced or reports_wrong_primary(id, seen, now)))
+    return replace(context, actions=(*context.actions, *drains)) if drains else context
 
 
-def has_wrong_primary(slot: Member, seen: TunnelObservation) -> bool:
-    """Whether the slot's host may lead to another region than the one where the primary is."""
-    return bool(slot.instance) and not matches_primary(slot.connected_region, seen)
+def repoint(context: DecisionContext) -> DecisionContext:
+    """The route to the primary, for each that goes elsewhere; again after a while, for as long as that takes."""
+    region, now = context.observation.primary_region, context.now
+    for member in context.each():
+        if (not member.wrong_primary_since or not fresh_result(member.instance, context.observation, now)
+                or not _repoint_is_due(context, member)):
+            continue
+        if because := refusal(context, member, "repoint"):
+            context = context.with_note(member, "repoint", because)
+            continue
+        opened = incident_opened(context, member) if member.phase == "healthy" else {}
+        context = context.with_action(
+            replace(member, **opened), "repoint", f"the primary is in {region} now", primary_region=region,
+            repoint_sent_at=now, repoint_attempts=member.repoint_attempts + 1)
+    return context
 
 
-def reports_wrong_primary(instance: str, seen: TunnelObservation) -> bool:
-    """Whether a host says that it leads to another region."""
-    found = fresh_result(instance, seen)
-    return found is not None and bool(found.connected_region) and not matches_primary(found.connected_region, seen)
-
-
-def fresh_result(instance: str, seen: TunnelObservation) -> ProbeResult | None:
-    """The observation of a host, if it is recent enough for an action."""
-    found = seen.verdicts.get(instance)
-    return found if found and seen.at - found.at <= seen.settings.stale else None
-
-
-def with_reported_region(slot: Member, seen: TunnelObservation) -> Member:
-    """With what the host says now. Counts of a tunnel with another target say nothing about this one."""
-    found = fresh_result(slot.instance, seen)
-    if found and found.connected_region and found.connected_region != slot.connected_region:
-        slot = replace(slot, connected_region=found.connected_region,
-                       streak=None if slot.connected_region else slot.streak)
-    if has_wrong_primary(slot, seen):
-        return slot if slot.wrong_primary_since else replace(slot, wrong_primary_since=seen.at)
-    return replace(slot, wrong_primary_since=0.0,
-                   repoint_attempts=0) if slot.wrong_primary_since or slot.repoint_attempts else slot
-
-
-def verdict(slot: Member, seen: TunnelObservation) -> ProbeResult | None:
-    """The current result of its probe. Of one that is astray only that it is, whoever answers through it."""
-    found = fresh_result(slot.instance, seen)
-    return ProbeResult("ambiguous", "astray", found.at) if found and has_wrong_primary(slot, seen) else found
+def _repoint_is_due(context: DecisionContext, member: Member) -> bool:
+    endpoint = context.endpoint(member)
+    booting = member.phase == "joining" and context.now - member.since < _BOOT_SECONDS
+    sent = member.repoint_attempts and context.now - member.repoint_sent_at < RESTART_TIMEOUT_SECONDS + RETRY_SECONDS
+    return (endpoint is not None and endpoint.state == "running" and not booting and member.phase != "restarting"
+            and not sent)

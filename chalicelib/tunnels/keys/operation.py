@@ -1,169 +1,216 @@
-"""`tunnels.rotate_keys`, one step a run. By hand it begins. A schedule only goes on.
+"""`tunnels.rotate_keys`: observe -> decide -> act, one step a run. By hand it begins; a schedule only goes on.
 
-A compare-and-set on the observed state records every step before it runs, so only one of two runs takes it.
+Every step is remembered before it is done, by compare-and-set on what was seen: of two runs only one takes it. The
+private key is written and never read: nothing here can fetch it.
 """
 
 import secrets
 import uuid
 from collections.abc import Callable, Sequence
-from functools import cache
 
 import msgspec
+from msgspec.structs import replace
 
-from chalicelib.aws.store import Item
+from chalicelib.aws.client import ClientError
+from chalicelib.aws.ports import AwsPorts
+from chalicelib.aws.ssm import RUNNING, Invocation
 from chalicelib.context import RegionContext
-from chalicelib.engine.metrics import count
-from chalicelib.engine.operation import Handler, Operation, Rejected, Request
+from chalicelib.engine import state
+from chalicelib.engine.operation import Operation, Rejected, Request, StateItem
 from chalicelib.engine.plan import Action, Plan
-from chalicelib.tunnels import config_hosts as host
+from chalicelib.engine.schema import Stored, Unreadable
+from chalicelib.tunnels import config_hosts
+from chalicelib.tunnels.config import managed_name
 from chalicelib.tunnels.keys import decide
-from chalicelib.tunnels.keys.aws import AwsKeys, Keys
-from chalicelib.tunnels.keys.decide import Command, RotationObservation, RotationState
-from chalicelib.tunnels.keys.openssh import Key, shared
+from chalicelib.tunnels.keys.openssh import Key, listed, published, shared
+from chalicelib.tunnels.keys.state import KEY, SCHEMA, CommandStatus, Host, RotationObservation, RotationState
 
-_FASTER = "another run was faster"
-
-Api = Callable[[RegionContext], Keys]
-# What an act does to the keys, and the word for it.
-Do = Callable[[Keys, Action], None]
+# For the agent to take the command; what it does then has the document's own time.
+_DELIVERY_SECONDS = 60
 
 
-class Ask(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`start` makes a new key if no rotation is in progress. Otherwise the rotation in progress goes on, and no other
-    begins."""
+class RotationParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`start`: make a new key if none is on its way; else a change that has begun goes on, and no other begins."""
 
     start: bool = True
 
 
-@cache
-def _aws(region: str, gateways: tuple[str, ...], stack: str) -> Keys:
-    return AwsKeys(region, gateways, stack)
+class Observed(msgspec.Struct, frozen=True):
+    """The state as it was read (or why it cannot be), what a run sees (`None`: nothing to go on with), and where."""
+
+    stored: Stored[RotationState] | Unreadable
+    seen: RotationObservation | None
+    region: str
 
 
-def here(site: RegionContext) -> Keys:
-    """The keys of the region's shipped hosts. Refused where there are none."""
-    tunnels = site.fleet.tunnels
-    if tunnels is None or tunnels.hosts is None:
-        raise Rejected("fleet.toml has no [tunnels.hosts]: the keys of hosts of your own are yours to change; "
-                      "see docs/tunnels-host.md")
-    if not tunnels.needs_tunnels(site.region):
-        raise Rejected(f"{site.region} is the master's region, which has no tunnel hosts; "
-                      f"ask one of {', '.join(place.name for place in tunnels.hosts.regions)}")
-    gateways = tuple(way.region for way in host.primary_routes(tunnels.hosts, tunnels.master))
-    return _aws(site.region, gateways, f"{site.fleet.name}-{site.stage}")
-
-
-def operation(api: Api = here, random: Callable[[int], bytes] = secrets.token_bytes) -> Operation[RotationObservation]:
-    """The operation with this way to AWS and this source of private keys."""
-
-    def acting(change: Callable[[RotationState], RotationState], do: Do) -> Handler:
-        return lambda site, request, actions: _act(site, actions, change, lambda action: do(api(site), action))
-
+def operation(random: Callable[[int], bytes] = secrets.token_bytes) -> Operation[Observed]:
+    """The operation with this source of private keys."""
     return Operation(
         "tunnels.rotate_keys", "changes the SSH key of a region's tunnel hosts, one step a run, without a cut",
-        lambda site, request: observe(site, request, api(site)), _decide,
-        {"create": lambda site, request, actions: _create(site, actions, api(site), random(32)),
-         "reload": lambda site, request, actions: _reload(site, actions, api(site)),
-         "discard": acting(_as_it_is, lambda keys, action: keys.discard(action.target)),
-         "promote": acting(_as_it_is, lambda keys, action: keys.promote(action.target, action.details["old"])),
-         "publish-keys": acting(_as_it_is, lambda keys, action: keys.publish(action.details["kept"])),
-         "remove-old-keys": acting(_as_it_is, lambda keys, action: keys.publish(action.details["kept"])),
-         "finish": acting(_done, lambda keys, action: None),
-         "record": acting(_as_it_is, lambda keys, action: None), "alert": _alert}, Ask)
+        observe, _decide,
+        {"create": lambda context, request, actions: _create(context, request, actions, random(32)), "reload": _reload,
+         "discard": _discard, "promote": _promote, "publish-keys": _publish, "remove-old-keys": _publish,
+         "finish": _finish}, RotationParameters, StateItem(KEY, SCHEMA))
 
 
-def observe(site: RegionContext, request: Request, keys: Keys) -> RotationObservation:
-    """The state comes first, so later observations are not older than it. A schedule with nothing to go on with asks no
-    more.
-        
+def observe(context: RegionContext, request: Request) -> Observed:
+    """The state first: what is seen after it is not older than it. A schedule with nothing to go on with asks no more.
     """
-    item = site.local_store.get(*decide.KEY)
-    memory = msgspec.convert(item.body, RotationState) if item else RotationState(done=True)
-    if request.trigger == "schedule" and memory.done:
-        return RotationObservation(memory, item.version if item else 0, memory.version, "", {memory.version: ""}, ())
-    current, pending = keys.versions()
-    command = memory.command
-    reply = keys.reply(command.id, command.instance) if command and command.id else None
-    published, scattered = shared(keys.published())
-    return RotationObservation(memory, item.version if item else 0, current, pending, published, keys.hosts(), reply,
-                               scattered)
+    _gateways(context)
+    stored = state.load(context.local_store, KEY, SCHEMA, RotationState(done=True))
+    if isinstance(stored, Unreadable) or (request.trigger == "schedule" and stored.value.done):
+        return Observed(stored, None, context.region)
+    current, pending = _versions(context)
+    command = stored.value.command
+    command_status = status(context, command.id, command.instance) if command and command.id else None
+    everywhere, scattered = shared([published(aws.ssm.parameter(_parameter(context)) or "")
+                                    for aws in _gateways(context)])
+    seen = RotationObservation(current, pending, everywhere, _hosts(context), command_status, scattered,
+                               new_version=str(uuid.uuid4()))
+    return Observed(stored, seen, context.region)
 
 
-def _decide(seen: RotationObservation, request: Request) -> Plan:
+def _decide(observed: Observed, request: Request) -> Plan:
+    if isinstance(observed.stored, Unreadable):
+        return Plan(notes=(f"nothing is done: {observed.stored}",), unreadable=(observed.stored,), not_judged=("*",))
+    if observed.seen is None:
+        return Plan(notes=("no key is being changed",))
     if request.trigger == "manual":
-        return decide.decide(seen, request.now, start=request.parameters.start)
-    # A schedule comes back by itself; `later` would have Lambda count a failure.
-    return msgspec.structs.replace(decide.decide(seen, request.now, start=False), requeue_after_seconds=0)
+        return decide.decide(observed.stored, observed.seen, request.now, start=request.parameters.start,
+                             region=observed.region)
+    # A schedule comes back by itself; `requeue_after_seconds` would have Lambda count a failure.
+    plan = decide.decide(observed.stored, observed.seen, request.now, start=False, region=observed.region)
+    return replace(plan, requeue_after_seconds=0)
 
 
-def _create(site: RegionContext, actions: Sequence[Action], keys: Keys, seed: bytes) -> list[str]:
-    """The gateways come first. That half is no secret, and no host may get a key that a gateway does not know.
+# What is seen.
+
+
+def _gateways(context: RegionContext) -> list[AwsPorts]:
+    """AWS in each region to which the shipped hosts have a route; rejected where there are no such hosts."""
+    tunnels = context.fleet.tunnels
+    if tunnels is None or tunnels.hosts is None:
+        raise Rejected("fleet.toml has no [tunnels.hosts]: the keys of hosts of your own are yours to change; "
+                       "see docs/tunnels-host.md")
+    if not tunnels.needs_tunnels(context.region):
+        raise Rejected(f"{context.region} is the primary's region, which has no tunnel hosts; "
+                       f"ask one of {', '.join(place.name for place in tunnels.hosts.regions)}")
+    routes = config_hosts.primary_routes(tunnels.hosts, tunnels.master)
+    return [context.aws_regions[route.region] for route in routes]
+
+
+def _versions(context: RegionContext) -> tuple[str, str]:
+    """The versions labelled AWSCURRENT and AWSPENDING, each empty if there is none; one label wins over two."""
+    labels = context.aws.secrets.labels(_secret(context))
+    if labels is None:
+        raise Rejected(f"{context.region} has no secret {_secret(context)}: deploy [tunnels.hosts] first")
+    current, pending = labels.get("AWSCURRENT", ""), labels.get("AWSPENDING", "")
+    return current, pending if pending != current else ""
+
+
+def _hosts(context: RegionContext) -> tuple[Host, ...]:
+    """The members of the group that are not on their way out."""
+    name = managed_name(_stack(context))
+    members = context.aws.autoscaling.members(name)
+    if members is None:
+        raise Rejected(f"{context.region} has no Auto Scaling group {name}: deploy [tunnels.hosts] first")
+    try:
+        targets = context.aws.elb.targets(name)
+    except ClientError as error:
+        raise Rejected(f"the target group {name} in {context.region}: {error}") from None
+    return tuple(Host(member.id, member.lifecycle == "InService", targets.get(member.id) == "healthy")
+                 for member in members if not member.lifecycle.startswith(("Terminat", "Detach")))
+
+
+def status(context: RegionContext, command: str, instance: str) -> CommandStatus:
+    """What has become of a command."""
+    try:
+        found: Invocation = context.aws.ssm.invocation(command, instance)
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") != "InvocationDoesNotExist":
+            raise
+        return CommandStatus("running")  # for a moment after it was sent
+    if found.status in RUNNING:
+        return CommandStatus("running")
+    version = next((line.removeprefix("version=") for line in found.output.splitlines()
+                    if line.startswith("version=")), "")
+    if found.status == "Success" and version:
+        return CommandStatus("done", version.strip())
+    detail = found.error_output.strip()[-300:] or "it said nothing"
+    return CommandStatus("failed", detail=f"{found.details or found.status}: {detail}")
+
+
+# What is done. The state is claimed by then.
+
+
+def _create(context: RegionContext, request: Request, actions: Sequence[Action], seed: bytes) -> list[str]:
+    """The gateways first: that half is no secret, and no host may get a key that the gateways never heard of.
 
     The private half lives in this function alone, and goes from here into the secret.
     """
     [action] = actions
-    key = Key(seed, str(uuid.uuid4()))
-    if _remember(site, action, lambda memory: RotationState(version=key.version, since=site.clock())) is None:
-        return [_FASTER]
-    keys.publish([*action.details["kept"], key.line()])
-    keys.store(key)
-    return [f"{key.version}: the far side is told, and it is kept"]
+    claimed = state.current(context.local_store, KEY, SCHEMA, run_id=request.run_id)
+    key = Key(seed, claimed.value.version)
+    _tell(context, [*action.details.kept, key.line()])
+    context.aws.secrets.put(_secret(context), key.version, key.private(), "AWSPENDING")
+    return [f"{key.version}: the gateways are told, and it is kept"]
 
 
-def _reload(site: RegionContext, actions: Sequence[Action], keys: Keys) -> list[str]:
-    """Remembered before it is sent. One whose sending is in doubt is waited for, then sent again, which is harmless."""
+def _reload(context: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
     [action] = actions
-    command = Command(action.target, site.clock())
-    item = _remember(site, action, lambda memory: msgspec.structs.replace(memory, command=command))
-    if item is None:
-        return [_FASTER]
-    sent = msgspec.structs.replace(command, id=keys.reload(command.instance))
-    memory = msgspec.structs.replace(msgspec.convert(item.body, RotationState), command=sent)
-    site.local_store.compare_and_set(item, msgspec.to_builtins(memory))
-    return [f"{command.instance}: {sent.id}"]
+    id = context.aws.ssm.send_command(action.target, managed_name(_stack(context)), {"Action": "reload-keys"},
+                                      timeout_seconds=_DELIVERY_SECONDS)
+
+    def sent(before: RotationState | None) -> RotationState | None:
+        if before is None or before.command is None or before.command.instance != action.target or before.command.id:
+            return None
+        return replace(before, command=replace(before.command, id=id))
+
+    state.update(context.local_store, KEY, SCHEMA, sent, run_id=request.run_id)
+    return [f"{action.target}: {id}"]
 
 
-def _act(
-    site: RegionContext,
-    actions: Sequence[Action],
-    change: Callable[[RotationState], RotationState],
-    do: Callable[[Action], None],
-) -> list[str]:
+def _discard(context: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
     [action] = actions
-    if _remember(site, action, change) is None:
-        return [_FASTER]
-    do(action)
+    context.aws.secrets.move_label(_secret(context), "AWSPENDING", from_=action.target)
+    return [f"discard: {action.target}"]
+
+
+def _promote(context: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
+    [action] = actions
+    version, old = action.details.version, action.details.old
+    context.aws.secrets.move_label(_secret(context), "AWSCURRENT", to=version, from_=old)
+    context.aws.secrets.move_label(_secret(context), "AWSPENDING", from_=version)
+    return [f"promote: {version}"]
+
+
+def _publish(context: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
+    [action] = actions
+    _tell(context, action.details.kept)
     return [f"{action.kind}: {action.target}"]
 
 
-def _alert(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
-    """Tells people. The memory has it that they were told."""
-    for action in actions:
-        site.alerts.publish(f"tunnels.rotate_keys in {site.region}: {action.target}", action.reason)
-        count("Alert", kind="keys")
-    return [f"{action.target}: told" for action in actions]
+def _finish(context: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
+    """The state says it, and that is all."""
+    return [f"finish: {action.target}" for action in actions]
 
 
-def _remember(site: RegionContext, action: Action, change: Callable[[RotationState], RotationState]) -> Item | None:
-    """The memory as the plan has it, changed. `None` if it is no longer the one that the plan was made on."""
-    facts, item = action.details, site.local_store.get(*decide.KEY)
-    if (item.version if item else 0) != facts["version"]:
-        return None
-    old = msgspec.convert(item.body, RotationState) if item else RotationState()
-    over = facts["over"] and old.command is not None
-    failed = (site.clock() if over else old.failed) if facts["why"] else 0
-    plain = msgspec.to_builtins(change(msgspec.structs.replace(
-        old, loaded=facts["loaded"], why=facts["why"], told=facts["told"], failed=failed,
-        command=None if facts["over"] else old.command)))
-    return site.local_store.compare_and_set(item, plain) if item else site.local_store.create(*decide.KEY, plain)
+def _tell(context: RegionContext, lines: Sequence[str]) -> None:
+    """All gateways know these public keys, and no other of this region."""
+    for aws in _gateways(context):
+        aws.ssm.put_parameter(_parameter(context), listed(lines))
 
 
-def _as_it_is(memory: RotationState) -> RotationState:
-    return memory
+def _stack(context: RegionContext) -> str:
+    return f"{context.fleet.name}-{context.stage}"
 
 
-def _done(memory: RotationState) -> RotationState:
-    return msgspec.structs.replace(memory, done=True)
+def _secret(context: RegionContext) -> str:
+    return config_hosts.private_key_secret(_stack(context))
+
+
+def _parameter(context: RegionContext) -> str:
+    return config_hosts.public_keys_parameter(_stack(context), context.region)
 
 
 ROTATE = operation()

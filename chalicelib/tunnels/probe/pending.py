@@ -3,6 +3,7 @@
 
 import ipaddress
 import socket
+from functools import lru_cache
 
 import msgspec
 
@@ -18,6 +19,15 @@ PENDING_PROBE_MAX_SECONDS = 900.0
 SUPPRESS_SECONDS = 600.0
 
 
+@lru_cache(maxsize=1024)
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 class Target(msgspec.Struct, frozen=True):
     """An endpoint. `address` is an IP address, `version` a text in the server's version (empty is any)."""
 
@@ -27,11 +37,9 @@ class Target(msgspec.Struct, frozen=True):
     version: str = ""
 
     def __post_init__(self) -> None:
-        try:
-            ipaddress.ip_address(self.address)
-        except ValueError:
+        if not _is_address(self.address):
             # A name would be looked up while all the others wait.
-            raise ValueError(f"endpoint {self.id}: {self.address!r} is not an IP address") from None
+            raise ValueError(f"endpoint {self.id}: {self.address!r} is not an IP address")
         if not 0 < self.port < 65_536:
             raise ValueError(f"endpoint {self.id}: {self.port} is not a TCP port")
 

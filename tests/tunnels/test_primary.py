@@ -6,13 +6,14 @@ import pytest
 from chalicelib.config import fleet
 from chalicelib.tunnels.state import (
     ATTEMPTS_MAX,
+    PEER_REPORT_PK,
     PRIMARY_REFRESH_SECONDS,
     RESTART_TIMEOUT_SECONDS,
     WRONG_PRIMARY_ALERT_SECONDS,
-    PeerReport,
 )
+from testing.aws import denied
 from tests.tunnels.fleets import HOST_KEY
-from tests.tunnels.harness import FLEET, NOON, A, B, Yard, refused
+from tests.tunnels.harness import FLEET, NOON, A, B, Yard
 
 HOME, AWAY, ELSEWHERE = "us-east-1", "ap-southeast-1", "eu-west-1"
 PLACE = '{name = "%s", vpc = "vpc-01234567", subnets = ["subnet-01234567"]}'
@@ -26,9 +27,9 @@ LONG = PRIMARY_REFRESH_SECONDS + 1
 
 
 @pytest.fixture
-def yard(monkeypatch: pytest.MonkeyPatch) -> Yard:
+def yard() -> Yard:
     """Two hosts of ours that have worked for a while."""
-    return _well(Yard(monkeypatch, HOSTS))
+    return _well(Yard(HOSTS))
 
 
 def _well(yard: Yard) -> Yard:
@@ -38,101 +39,84 @@ def _well(yard: Yard) -> Yard:
     return yard
 
 
-def throne(yard: Yard, region: str, *fenced: str) -> None:
-    """The coordination table as `databases.promote` leaves it."""
-    there, said = yard.coordination.get("master", "current"), {
-        "region": region, "term": 1, "since": 1, "fenced": list(fenced)}
-    _ = yard.coordination.compare_and_set(there, said) if there else yard.coordination.create("master", "current", said)
+def move(yard: Yard, region: str, *fenced: str) -> None:
+    """The shared store as `databases.promote` leaves it."""
+    yard.publish("master", "current", region=region, term=1, since=1, fenced=list(fenced))
 
 
 def promoted(yard: Yard, wait: float = LONG) -> None:
     """A promotion, and the round that hears of it."""
-    throne(yard, AWAY, HOME)
+    move(yard, AWAY, HOME)
     yard.round(wait)
 
 
-def led(yard: Yard, *hosts: str, region: str = AWAY) -> None:
-    """These, or both, have taken the way."""
+def connected(yard: Yard, *hosts: str, region: str = AWAY) -> None:
+    """These, or both, have taken the route."""
     yard.says |= dict.fromkeys(hosts or (A, B), region)
 
 
-def places(yard: Yard) -> dict[str, str]:
-    """Where the balancer has them."""
-    return {id: host["target"] for id, host in yard.hosts.items()}
-
-
-def names(yard: Yard, since: int = 0) -> list[str]:
-    """What AWS was asked to change."""
-    return [name for name, _ in yard.changes()[since:]]
-
-
-def told(yard: Yard) -> list[str]:
-    """What people were told."""
-    return [subject for subject, _ in yard.alerts.told]
-
-
-ASKED = ["put_parameter", "send_command"]
+ASKED = ["ssm put_parameter", "ssm send_command", "ssm send_command"]
 
 
 def test_all_are_taken_out_at_once_led_to_the_new_master_and_let_in_when_they_have_answered(yard: Yard) -> None:
     promoted(yard)
-    assert yard.changes() == [("deregister_targets", A), ("deregister_targets", B), ("put_parameter", AWAY),
-                              ("send_command", A), ("put_parameter", AWAY), ("send_command", B)]
-    sent = [asked["Parameters"] for name, asked in yard.asked if name == "send_command"]
-    assert [(one["Action"], one["Master"]) for one in sent] == [(["point"], [AWAY])] * 2
+    assert yard.changes() == [("elb deregister", A), ("elb deregister", B), ("ssm put_parameter", AWAY),
+                              ("ssm send_command", A), ("ssm send_command", B)]
+    sent = [command.parameters for command in yard.aws.commands.values()]
+    assert sent == [{"Action": "point", "Master": AWAY}] * 2
     yard.rounds(8)
-    assert set(places(yard).values()) == {"absent"}, "the former master answers through them"
-    led(yard)
+    assert set(yard.targets().values()) == {"absent"}, "the former master answers through them"
+    connected(yard)
     yard.rounds(4)
-    assert set(places(yard).values()) == {"absent"}
+    assert set(yard.targets().values()) == {"absent"}
     yard.rounds(2)
-    assert set(places(yard).values()) == {"registered"} and not yard.alerts.told
+    assert set(yard.targets().values()) == {"registered"} and not yard.told()
     before = len(yard.changes())
     yard.rounds(60)
     assert len(yard.changes()) == before
 
 
 def test_a_promotion_that_is_under_way_leads_nobody_anywhere(yard: Yard) -> None:
-    throne(yard, HOME, HOME)
+    move(yard, HOME, HOME)
     yard.round(LONG)
     yard.rounds(5)
-    assert yard.changes() == [("deregister_targets", A), ("deregister_targets", B)]
+    assert yard.changes() == [("elb deregister", A), ("elb deregister", B)]
     # While the master is fenced each round asks: they are led to the new one at once.
     promoted(yard, 2)
-    assert names(yard, 2) == ASKED * 2
+    assert yard.names(2) == ASKED
 
 
 def test_one_that_does_not_take_the_way_is_asked_again(yard: Yard) -> None:
     promoted(yard)
-    led(yard, B)
+    connected(yard, B)
     yard.rounds(10)
-    assert places(yard) == {A: "absent", B: "registered"}
+    assert yard.targets() == {A: "absent", B: "registered"}
     sent = len(yard.changes())
     yard.rounds(20)
-    assert yard.changes()[sent:] == [("put_parameter", AWAY), ("send_command", A)]
+    assert yard.changes()[sent:] == [("ssm put_parameter", AWAY), ("ssm send_command", A)]
 
 
 def test_one_that_does_not_take_the_way_after_all_is_replaced_while_another_leads_there(yard: Yard) -> None:
     promoted(yard)
-    led(yard, B)
+    connected(yard, B)
     yard.rounds(60)
     asked = [name for name, subject in yard.changes() if subject == A]
-    assert asked.count("send_command") == ATTEMPTS_MAX and asked[-1] == "terminate_instance_in_auto_scaling_group"
+    assert asked.count("ssm send_command") == ATTEMPTS_MAX and asked[-1] == "autoscaling terminate"
     assert yard.now - NOON > 2 * RESTART_TIMEOUT_SECONDS
 
 
 def test_nobody_is_replaced_while_none_leads_there(yard: Yard) -> None:
     promoted(yard)
     yard.rounds(400)
-    assert "terminate_instance_in_auto_scaling_group" not in names(yard)
-    assert told(yard).count("TunnelsOnWrongPrimary: eu-west-1") == 1
-    assert "PrimaryUnreachable: eu-west-1" not in told(yard)
+    assert "autoscaling terminate" not in yard.names()
+    assert yard.told().count("TunnelsOnWrongPrimary: eu-west-1") == 1
+    assert "PrimaryUnreachable: eu-west-1" not in yard.told()
 
 
 def test_what_answers_through_a_former_masters_tunnel_is_no_sign_of_life(yard: Yard) -> None:
     """One is astray and answers, the other leads to the master and fails: only a canary tells which side it is."""
     promoted(yard)
-    led(yard, B)
+    connected(yard, B)
     yard.sides[B] = ("local", "refused")
     yard.rounds(10)
     before = len(yard.changes())
@@ -140,18 +124,17 @@ def test_what_answers_through_a_former_masters_tunnel_is_no_sign_of_life(yard: Y
         word(yard, AWAY)
         yard.round()
         if number == 8:
-            assert [one for one in yard.changes()[before:] if one == ("send_command", B)], "the canary is heard"
+            assert [one for one in yard.changes()[before:] if one == ("ssm send_command", B)], "the canary is heard"
 
 
 def word(yard: Yard, lead: str) -> None:
     """Another region's canary says that the master in `lead` lives."""
-    there, said = yard.coordination.get("far", HOME), {"up": True, "at": yard.now + 2, "primary_region": lead}
-    _ = yard.coordination.compare_and_set(there, said) if there else yard.coordination.create("far", HOME, said)
+    yard.publish(PEER_REPORT_PK, HOME, up=True, at=yard.now + 2, primary_region=lead)
 
 
 def test_what_another_region_says_of_the_master_before_is_not_believed(yard: Yard) -> None:
     promoted(yard)
-    led(yard)
+    connected(yard)
     yard.rounds(10)
     yard.sides |= {A: ("local", "refused"), B: ("local", "refused")}
     for lead, acts in ((HOME, 0), (AWAY, 1)):
@@ -159,32 +142,32 @@ def test_what_another_region_says_of_the_master_before_is_not_believed(yard: Yar
         for _ in range(20):
             word(yard, lead)
             yard.round()
-        assert names(yard, before) == ["send_command"] * acts
+        assert yard.names(before) == ["ssm send_command"] * acts
 
 
 def test_what_this_region_says_names_the_master_that_it_has_asked(yard: Yard) -> None:
     promoted(yard)
-    led(yard)
+    connected(yard)
     yard.rounds(3)
-    found = yard.coordination.get("far", ELSEWHERE)
-    assert found and PeerReport(**found.body).primary_region == AWAY
+    found = yard.shared.get(PEER_REPORT_PK, ELSEWHERE)
+    assert found and found.body["primary_region"] == AWAY
 
 
 @pytest.mark.parametrize(("says", "sent"), [(AWAY, False), (HOME, True)])
 def test_a_host_that_comes_later_is_believed_where_it_leads(yard: Yard, says: str, sent: bool) -> None:
     promoted(yard)
-    led(yard)
+    connected(yard)
     yard.rounds(10)
-    del yard.hosts[A]
+    yard.remove(A)
     yard.round()
     new = yard.launch()
     yard.sides[new] = ("local", "refused")
     yard.rounds(3)
     yard.says[new], yard.sides[new] = says, ("up", "answered")
     yard.rounds(10)
-    assert (places(yard)[new] == "registered") is not sent
+    assert (yard.targets()[new] == "registered") is not sent
     yard.rounds(45)  # one that is only booting is not asked for anything
-    assert (("send_command", new) in yard.changes()) is sent
+    assert (("ssm send_command", new) in yard.changes()) is sent
 
 
 @pytest.mark.parametrize("fenced", [True, False])
@@ -193,120 +176,120 @@ def test_a_host_without_a_slot_is_taken_out_all_the_same(yard: Yard, fenced: boo
     yard.says[extra] = HOME
     yard.rounds(3)
     assert not yard.changes()
-    throne(yard, HOME if fenced else AWAY, HOME)
+    move(yard, HOME if fenced else AWAY, HOME)
     yard.round(LONG)
-    assert places(yard)[extra] == "absent"
-    led(yard, A, B, region=AWAY)
-    throne(yard, AWAY, HOME)
+    assert yard.targets()[extra] == "absent"
+    connected(yard, A, B, region=AWAY)
+    move(yard, AWAY, HOME)
     yard.rounds(30)
-    assert places(yard) == {A: "registered", B: "registered", extra: "absent"}
-    del yard.hosts[A]
+    assert yard.targets() == {A: "registered", B: "registered", extra: "absent"}
+    yard.remove(A)
     yard.rounds(60)
-    assert ("send_command", extra) in yard.changes()
+    assert ("ssm send_command", extra) in yard.changes()
 
 
 def test_they_are_led_back(yard: Yard) -> None:
     promoted(yard)
-    led(yard)
+    connected(yard)
     yard.rounds(10)
-    throne(yard, HOME, AWAY)
+    move(yard, HOME, AWAY)
     yard.round(LONG)
-    led(yard, region=HOME)
+    connected(yard, region=HOME)
     yard.rounds(10)
-    assert ("put_parameter", HOME) in yard.changes() and set(places(yard).values()) == {"registered"}
+    assert ("ssm put_parameter", HOME) in yard.changes() and set(yard.targets().values()) == {"registered"}
 
 
 def test_a_master_that_comes_back_before_anybody_was_led_away_finds_its_tunnels(yard: Yard) -> None:
     promoted(yard)
     yard.rounds(5)
-    throne(yard, HOME, AWAY)
+    move(yard, HOME, AWAY)
     yard.round(LONG)
     yard.rounds(10)
-    assert set(places(yard).values()) == {"registered"}
+    assert set(yard.targets().values()) == {"registered"}
     # The parameter still says the other region: a host that reads it says so, and is led back.
-    del yard.hosts[A]
+    yard.remove(A)
     yard.round()
     new = yard.launch()
     yard.says[new] = AWAY
     yard.rounds(60)
-    assert places(yard)[new] == "absent" and ("put_parameter", HOME) in yard.changes()
+    assert yard.targets()[new] == "absent" and ("ssm put_parameter", HOME) in yard.changes()
 
 
 @pytest.mark.parametrize("rejoined", [True, False])
 def test_without_a_way_they_stay_out(yard: Yard, rejoined: bool) -> None:
-    throne(yard, ELSEWHERE, *([] if rejoined else [HOME]))
+    move(yard, ELSEWHERE, *([] if rejoined else [HOME]))
     yard.round(LONG)
     yard.rounds(20)
-    assert yard.changes() == [("deregister_targets", A), ("deregister_targets", B)]
-    assert told(yard) == ["TunnelsDrainedPrimaryFenced: eu-west-1"]
+    assert yard.changes() == [("elb deregister", A), ("elb deregister", B)]
+    assert yard.told() == ["TunnelsDrainedPrimaryFenced: eu-west-1"]
 
 
 def test_fleet_toml_that_names_another_master_leads_them_there_too(yard: Yard) -> None:
     deployed = fleet.parse(FLEET % (AWAY, HOSTS.replace(AWAY, "x").replace(HOME, AWAY).replace("x", HOME)))
-    yard.site = msgspec.structs.replace(yard.site, fleet=deployed)
+    yard.context = msgspec.structs.replace(yard.context, fleet=deployed)
     yard.round(LONG)
-    assert names(yard) == ["deregister_targets"] * 2 + ASKED * 2 and ("put_parameter", AWAY) in yard.changes()
+    assert yard.names() == ["elb deregister"] * 2 + ASKED and ("ssm put_parameter", AWAY) in yard.changes()
 
 
-def test_with_one_way_nobody_is_asked_and_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_one_way_nobody_is_asked_and_nothing_is_done() -> None:
     one = HOSTS.replace(HOSTS[HOSTS.index(", ways"):HOSTS.index("}]}}") + 2], "")
-    made = _well(Yard(monkeypatch, one))
-    made.site = msgspec.structs.replace(made.site, fleet=fleet.parse(FLEET % (
+    made = _well(Yard(one))
+    made.context = msgspec.structs.replace(made.context, fleet=fleet.parse(FLEET % (
         AWAY, one.replace(AWAY, "x").replace(HOME, AWAY).replace("x", HOME))))
     made.round(LONG)
     made.rounds(60)
-    assert not made.changes() and not made.alerts.told
+    assert not made.changes() and not made.told()
 
 
-def test_a_round_that_sees_nothing_takes_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = Yard(monkeypatch, HOSTS)
+def test_a_round_that_sees_nothing_takes_nobody_out() -> None:
+    made = Yard(HOSTS)
     made.says |= {A: HOME, B: HOME}
-    made.broken["describe_target_health"] = refused("Throttling", "DescribeTargetHealth")
+    made.aws.denials["elb targets"] = denied("Throttling", "DescribeTargetHealth")
     made.rounds(3)
-    made.broken.clear()
+    made.aws.denials.clear()
     made.rounds(30)
     assert not made.changes()
 
 
-@pytest.mark.parametrize(("mode", "changes"), [("observe", []), ("drain", ["deregister_targets"] * 2)])
+@pytest.mark.parametrize(("mode", "changes"), [("observe", []), ("drain", ["elb deregister"] * 2)])
 def test_what_the_mode_does_not_allow_is_told(
-    monkeypatch: pytest.MonkeyPatch, mode: str, changes: list[str]
+    mode: str, changes: list[str]
 ) -> None:
-    made = _well(Yard(monkeypatch, f', mode = "{mode}"' + HOSTS))
+    made = _well(Yard(f', mode = "{mode}"' + HOSTS))
     promoted(made)
     made.rounds(int(WRONG_PRIMARY_ALERT_SECONDS / 2) + 10)
-    assert names(made) == changes
-    assert told(made) == ["TunnelsOnWrongPrimary: eu-west-1"]
+    assert made.names() == changes
+    assert made.told() == ["TunnelsOnWrongPrimary: eu-west-1"]
 
 
 def test_a_refused_parameter_is_told_with_its_remedy(yard: Yard) -> None:
-    yard.broken["put_parameter"] = refused("AccessDeniedException", "PutParameter")
+    yard.aws.denials["ssm put_parameter"] = denied("AccessDeniedException", "PutParameter")
     promoted(yard)
-    assert "send_command" not in names(yard)
-    [text] = {text for subject, text in yard.alerts.told if subject.startswith("TunnelActionDenied: repoint")}
+    assert "ssm send_command" not in yard.names()
+    [text] = {text for subject, text in yard.topic.told if subject.startswith("TunnelActionDenied")}
     assert "[[tunnels.hosts.ways]]" in text
 
 
-def test_by_hand_nobody_lets_in_what_is_astray_and_replaces_what_cannot_be_led(yard: Yard) -> None:
+def test_by_hand_nobody_lets_in_what_is_astray_and_replaces_what_cannot_be_connected(yard: Yard) -> None:
     promoted(yard)
     answer = yard.hand("undrain", endpoint=A)
-    assert answer["status"] == "refused" and f"lead to the master in {AWAY} yet" in str(answer)
+    assert answer["status"] == "refused" and f"go to the primary in {AWAY} yet" in str(answer)
     assert yard.hand("replace", endpoint=A)["status"] == "refused"
     yard.rounds(47)
     assert yard.hand("replace", endpoint=A, apply=True)["status"] == "done"
-    assert ("terminate_instance_in_auto_scaling_group", A) in yard.changes()
+    assert ("autoscaling terminate", A) in yard.changes()
 
 
 def test_by_hand_nobody_lets_anything_in_while_the_master_is_fenced(yard: Yard) -> None:
-    throne(yard, HOME, HOME)
+    move(yard, HOME, HOME)
     yard.round(LONG)
     assert "us-east-1 is fenced" in str(yard.hand("undrain", endpoint=A))
 
 
 def test_a_record_of_the_master_that_is_none_leaves_all_as_it_is(yard: Yard) -> None:
     for said in ({}, {"region": 7}, {"region": AWAY, "fenced": "all"}):
-        there = yard.coordination.get("master", "current")
-        _ = yard.coordination.compare_and_set(there, said) if there else yard.coordination.create("master", "current",
+        there = yard.shared.get("master", "current")
+        _ = yard.shared.compare_and_set(there, said) if there else yard.shared.create("master", "current",
                                                                                                   said)
         yard.round(LONG)
         yard.rounds(5)

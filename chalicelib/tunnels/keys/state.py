@@ -1,0 +1,80 @@
+"""What a change of key remembers, and what a run of it sees. Times are epoch seconds."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from chalicelib.engine.schema import Schema, State
+
+# In the local store.
+KEY = ("tunnels", "keys")
+
+
+class Command(State, frozen=True):
+    """A reload under way; `id` is Systems Manager's, empty until it is known to be sent."""
+
+    instance: str
+    at: float
+    id: str = ""
+
+
+class RotationState(State, frozen=True):
+    """What a run leaves for the next. `version` is the one that was made last, `loaded` the one that each host has.
+
+    `failure` is what the last host that could not reload said, at `failed_at`. `done`: nothing is left to do for
+    `version`.
+    """
+
+    version: str = ""
+    since: float = 0
+    loaded: dict[str, str] = msgspec.field(default_factory=dict)
+    command: Command | None = None
+    failed_at: float = 0
+    failure: str = ""
+    done: bool = False
+
+
+SCHEMA = Schema(RotationState, 1)
+
+
+class CommandStatus(msgspec.Struct, frozen=True):
+    """What has become of the command under way. `version` is the one that the host says it has now."""
+
+    state: Literal["running", "done", "failed"]
+    version: str = ""
+    detail: str = ""
+
+
+class Host(msgspec.Struct, frozen=True):
+    """A member of the group. `healthy` is the balancer's verdict, which comes from a probe through the tunnel."""
+
+    id: str
+    in_service: bool
+    healthy: bool
+
+
+class RotationObservation(msgspec.Struct, frozen=True):
+    """What a run sees: versions by label, the public keys that all gateways know by version, those that only some know
+    (`scattered`), hosts, and the status of the command. `new_version` is there to be used if a key is made."""
+
+    current: str
+    pending: str
+    published: Mapping[str, str]
+    hosts: tuple[Host, ...] = ()
+    command: CommandStatus | None = None
+    scattered: Mapping[str, str] = {}
+    new_version: str = ""
+
+
+class Promotion(msgspec.Struct, frozen=True):
+    """For `promote`: the version that becomes AWSCURRENT, and the one that was."""
+
+    version: str
+    old: str
+
+
+class PublicKeys(msgspec.Struct, frozen=True):
+    """For `create`, `publish-keys` and `remove-old-keys`: what the gateways are to know, beside a new key."""
+
+    kept: tuple[str, ...]

@@ -1,0 +1,25 @@
+"""What other capabilities may know of a region's tunnels."""
+
+import msgspec
+
+from chalicelib.aws.store import Store
+from chalicelib.engine import state
+from chalicelib.engine.schema import Unreadable
+from chalicelib.tunnels.state import KEY, SCHEMA
+
+
+class TunnelsSummary(msgspec.Struct, frozen=True):
+    """How many members are healthy, of how many, as the controller had it `at` (epoch seconds)."""
+
+    healthy: int
+    members: int
+    at: float
+
+
+def read_summary(store: Store) -> TunnelsSummary | Unreadable | None:
+    """As the region's local store has it; `None` where no controller has looked yet."""
+    found = state.find(store, KEY, SCHEMA)
+    if found is None or isinstance(found, Unreadable):
+        return found
+    members = found.value.members
+    return TunnelsSummary(sum(member.phase == "healthy" for member in members), len(members), found.value.at)

@@ -1,0 +1,1 @@
+"""One region's tunnels for ninety minutes: the product's controller, everything around it simulated."""

@@ -1,0 +1,113 @@
+"""The controller's Lambda: a minute of rounds by the clock, one plan by hand, nothing where there is nothing to do."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from chalicelib.databases.config import Server
+from chalicelib.engine.operation import RunFailed
+from chalicelib.tunnels import peer_report
+from chalicelib.tunnels.controller import Controller
+from chalicelib.tunnels.probe.network import SocketNetwork
+from chalicelib.tunnels.probe.pending import PendingProbes
+from chalicelib.tunnels.state import PEER_REPORT_PK, Endpoint
+from testing.servers.process import loopback, place
+from tests.tunnels.harness import NOON, Yard
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+MINUTE = {"detail-type": "Scheduled Event", "time": "2026-03-28T12:00:00Z"}
+
+
+@pytest.fixture
+def yard() -> Yard:
+    """Two endpoints that work."""
+    return Yard()
+
+
+@pytest.fixture
+def network() -> Iterator[SocketNetwork]:
+    """Real sockets; no probe is owed an answer."""
+    pending = PendingProbes()
+    yield SocketNetwork(pending)
+    pending.close()
+
+
+def test_a_scheduled_event_is_a_minute_of_rounds(yard: Yard) -> None:
+    ended = yard.controller.handle(MINUTE, "r")
+    assert (ended["status"], ended["rounds"], ended["failed"]) == ("done", 28, 0)
+    assert NOON + 54 <= yard.now < NOON + 56
+    assert yard.local.get("tunnels", "lease")
+
+
+def test_the_controller_repairs_within_its_minute(yard: Yard) -> None:
+    yard.controller.handle(MINUTE, "r")
+    yard.now = NOON + 60
+    yard.sides["i-0001"] = ("local", "refused")
+    yard.controller.handle(MINUTE, "r")
+    assert yard.names() == ["elb deregister", "ssm send_command"]
+
+
+def test_by_hand_it_only_plans(yard: Yard) -> None:
+    outcome = yard.controller.handle({}, "r")
+    assert outcome["status"] == "planned" and yard.local.get("tunnels", "lease") is None
+
+
+@pytest.mark.parametrize(("more", "region"), [("", "us-east-1"), (', mode = "off"', "eu-west-1")])
+def test_where_nothing_is_to_be_repaired_the_minute_is_over_at_once(more: str, region: str) -> None:
+    yard = Yard(more, region)
+    assert yard.controller.handle(MINUTE, "r")["message"] == "nothing to repair here"
+    assert yard.now == NOON and yard.changes() == []
+
+
+PRIMARY = """}
+databases = {flavour = "mariadb", master = "us-east-1", secret = "s", servers = [
+  {region = "us-east-1", host = "%s", port = %d}]"""
+
+
+@pytest.fixture
+def database() -> Iterator[tuple[str, int]]:
+    """Where a database greets, as a process of its own."""
+    words = [sys.executable, "-P", "-m", "sandbox.mysql_stub", address := loopback()]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}) as process:
+        assert process.stdout
+        yield address, int(process.stdout.readline().split()[0])
+        process.kill()
+
+
+@pytest.mark.parametrize("listening", [True, False])
+def test_in_the_primary_s_region_it_tells_the_others_whether_the_database_answers(
+    network: SocketNetwork, database: tuple[str, int], listening: bool
+) -> None:
+    yard = Yard(PRIMARY % (database if listening else place()), "us-east-1")
+    ended = Controller(yard.context, network, yard.wait).handle(MINUTE, "r")
+    assert (ended["status"], ended["rounds"]) == ("done", 11)
+    told = yard.shared.get(PEER_REPORT_PK, "us-east-1")
+    assert told and told.body["up"] is listening and yard.changes() == []
+    assert yard.local.query("journal#2026-03-28") == []
+
+
+def test_a_database_without_an_address_is_reported_down(network: SocketNetwork) -> None:
+    yard = Yard(PRIMARY % ("db", 3306), "us-east-1")
+    found = peer_report.probe(yard.context, network, Server("us-east-1", "no.such.name.invalid"), "")
+    assert (found.side, found.why) == ("local", "no-address")
+
+
+def test_three_rounds_that_fail_fail_the_minute(yard: Yard) -> None:
+    def broken(targets: object) -> object:
+        raise OSError("no sockets left")
+
+    yard.network.answers = broken  # type: ignore[assignment]
+    with pytest.raises(RunFailed, match="3 rounds in a row"):
+        yard.controller.handle(MINUTE, "r")
+
+
+def test_the_probes_are_real(yard: Yard, network: SocketNetwork) -> None:
+    controller, (address, port) = Controller(yard.context, network), place()
+    assert controller.tunnels is not None
+    controller.tunnels = msgspec.structs.replace(controller.tunnels, port=port)
+    found = controller.probe([Endpoint("i-1", address, "running", "registered")])
+    assert (found["i-1"].side, found["i-1"].why) == ("local", "refused")
