@@ -89,6 +89,8 @@ class Calls:
         return answer
 
     def _wrapped(self, value: Any, name: str) -> Any:
+        if not _has_ports(value):
+            return value
         if isinstance(value, Mapping):
             return {key: self._wrapped(port, f"{name}[{key}]") for key, port in value.items()}
         if isinstance(value, msgspec.Struct):

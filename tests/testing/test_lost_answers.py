@@ -42,6 +42,7 @@ class Context(msgspec.Struct, frozen=True):
     store: MemoryTable
     ports: Ports
     queues: Mapping[str, MemoryQueue]
+    regions: Mapping[str, Ports | Facts]
     facts: Facts = Facts()
     region: str = "eu-west-1"
     root: Path = Path("/")
@@ -49,7 +50,7 @@ class Context(msgspec.Struct, frozen=True):
 
 
 def context() -> Context:
-    return Context(MemoryTable(), Ports(Lamp()), {"work": MemoryQueue()})
+    return Context(MemoryTable(), Ports(Lamp()), {"work": MemoryQueue()}, {"eu-west-1": Ports(Lamp()), "none": Facts()})
 
 
 def careful(context: Context) -> None:
@@ -123,8 +124,12 @@ def test_wrapped_context_keeps_what_is_no_port() -> None:
     with calls.counted():
         wrapped.queues["work"].change_visibility("r", 1)
         wrapped.store.get("a", "b")
+        region = wrapped.regions["eu-west-1"]
+        assert isinstance(region, Ports)
+        region.lamp.light()
     wrapped.store.get("a", "b")
-    assert calls.names == ["queues[work].change_visibility", "store.get"]
+    assert calls.names == ["queues[work].change_visibility", "store.get", "regions[eu-west-1].lamp.light"]
+    assert wrapped.regions["none"] == Facts()
 
 
 def test_error_of_the_lost_call_is_the_callers_choice() -> None:
