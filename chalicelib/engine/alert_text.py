@@ -86,7 +86,7 @@ def unreadable_alert(unreadable: Unreadable) -> Alert:
         steps=(f"Look at it: {show_command(unreadable)}",
                "If a newer release wrote it, deploy that release again.",
                "If nobody needs it, delete it: the next run begins anew without it."),
-        read_more="docs/runbook.md", cause=f"{key.pk.split('#')[0]} in {key.store}")
+        read_more="docs/runbook.md#unreadableitem", cause=f"{key.pk.split('#')[0]} in {key.store}")
 
 
 def show_command(unreadable: Unreadable) -> str:
