@@ -43,8 +43,8 @@ def costs(name: str, heading: str) -> tuple[str, list[list[float]], list[float]]
 
 
 @pytest.mark.parametrize(("name", "heading", "least"), [
-    ("deploy.md", "What it costs", 10), ("routing.md", "Cost", 9), ("health-checks.md", "What it costs", 6),
-    ("tunnels-host.md", "What it costs", 7)])
+    ("deploy.md", "Cost", 10), ("routing.md", "Cost", 9), ("health-checks.md", "Cost", 6),
+    ("tunnels-host.md", "Cost", 7)])
 def test_the_costs_add_up(name: str, heading: str, least: int) -> None:
     _, columns, told = costs(name, heading)
     assert len(columns[0]) > least
@@ -63,7 +63,7 @@ def test_what_else_is_said_of_the_cost_of_routing() -> None:
 
 
 def test_what_else_is_said_of_the_cost_of_health_checks() -> None:
-    section, _, _ = costs("health-checks.md", "What it costs")
+    section, _, _ = costs("health-checks.md", "Cost")
     assert f"for each of 20 hosts would be ${20 * (0.50 + 1.00 + 1.00):.2f} every" in " ".join(section.split())
 
 
@@ -122,7 +122,7 @@ def names(heading: str, first: str) -> list[str]:
 
 
 def test_every_key_of_a_policy_is_told_with_its_default() -> None:
-    told = {row[0].strip("`"): row[2].strip("`") for row in rows("How a job is run", "key")}
+    told = {row[0].strip("`"): row[2].strip("`") for row in rows("Policy of a job", "key")}
     written = {"name": "none", **{key: _written(key, value) for key, value in _defaults().items()}}
     assert list(told) == list(policy.READERS)
     assert told == written
@@ -138,7 +138,7 @@ def _written(key: str, value: str | int) -> str:
 
 @pytest.mark.parametrize("key", ["overlap", "on", "timeout", "jitter", "catch_up", "retries"])
 def test_the_values_of_a_policy_that_are_told_are_those_that_can_be_written(key: str) -> None:
-    told = next(re.findall(r"`([^`]+)`", row[1]) for row in rows("How a job is run", "key") if row[0] == f"`{key}`")
+    told = next(re.findall(r"`([^`]+)`", row[1]) for row in rows("Policy of a job", "key") if row[0] == f"`{key}`")
     for text in told:
         policy.value(key, text)
     if key in ("overlap", "on"):
@@ -153,11 +153,11 @@ def _beyond(key: str, most: str) -> str:
 
 
 def test_every_place_where_a_command_runs_is_told() -> None:
-    assert [row[0].strip("`") for row in rows("Where a command runs", "`on=`")] == list(get_args(Target))
+    assert [row[0].strip("`") for row in rows("Targets", "`on=`")] == list(get_args(Target))
 
 
 def test_every_answer_of_why_is_told() -> None:
-    assert sorted(names("By hand", "`why` answers")) == sorted(get_args(explain.Answer))
+    assert sorted(names("Manual operations", "`explain` answers")) == sorted(get_args(explain.Answer))
 
 
 def test_every_kind_of_alert_is_told() -> None:
@@ -175,7 +175,7 @@ def _kinds(node: ast.AST) -> Iterator[str]:
 
 @pytest.mark.parametrize("severity", ["error", "warning"])
 def test_every_finding_is_told_under_its_severity(severity: str) -> None:
-    told = names("What is reported", severity)
+    told = names("Diagnostics", severity)
     assert sorted(told) == sorted({code for code, kind in found_codes() if kind == severity})
 
 
