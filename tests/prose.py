@@ -25,14 +25,16 @@ _ABBREVIATION = re.compile(r"\b(?:e\.g|i\.e|etc|vs|cf|approx|No|St|N)\.$")
 _CLAUSE = re.compile(r"(?:What|Who|Whom|Whose|Where|Whoever|Whatever|Whichever|Wherever)\b", re.I)
 _BE = r"(?:is|are|was|were|be|been|being|isn't|aren't|gets|get|got)"
 _BETWEEN = r"(?:\s+(?:\w+ly|not|also|never|always|only|then|already|still|yet|now|once|again|first|so|all|both|each))*"
-_IRREGULAR = """
-    born begun bound broken brought built bought caught chosen cut done drawn driven eaten fallen fed felt found forgotten
-    frozen given gone got gotten grown heard held hidden hit hung kept known laid led left lent let lost made meant met
-    paid proven put read rebuilt rerun resent reset rewritten run said seen sent set shown shut sold spent split spoken spread
-    stolen stood struck sworn taken taught told thought thrown torn understood undone upheld withdrawn won worn written
-""".split()
-_NO_PARTICIPLE = "need feed speed indeed embed unchanged bed red shed seed hundred exceed proceed succeed".split()
-_PASSIVE = re.compile(rf"\b{_BE}{_BETWEEN}\s+(\w+ed|{'|'.join(_IRREGULAR)})\b", re.I)
+_IRREGULAR = (
+    "born|begun|bound|broken|brought|built|bought|caught|chosen|cut|done|drawn|driven|eaten|fallen|fed|felt|"
+    "found|forgotten|frozen|given|gone|got|gotten|grown|heard|held|hidden|hit|hung|kept|known|laid|led|left|"
+    "lent|let|lost|made|meant|met|paid|proven|put|read|rebuilt|rerun|resent|reset|rewritten|run|said|seen|"
+    "sent|set|shown|shut|sold|spent|split|spoken|spread|stolen|stood|struck|sworn|taken|taught|told|thought|"
+    "thrown|torn|understood|undone|upheld|withdrawn|won|worn|written"
+)
+_NO_PARTICIPLE = frozenset(("need", "feed", "speed", "indeed", "embed", "unchanged", "bed", "red", "shed", "seed", "hundred",
+                            "exceed", "proceed", "succeed"))
+_PASSIVE = re.compile(rf"\b{_BE}{_BETWEEN}\s+(\w+ed|{_IRREGULAR})\b", re.I)
 
 
 @dataclass(frozen=True)
