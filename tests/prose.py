@@ -32,8 +32,8 @@ _IRREGULAR = (
     "sent|set|shown|shut|sold|spent|split|spoken|spread|stolen|stood|struck|sworn|taken|taught|told|thought|"
     "thrown|torn|understood|undone|upheld|withdrawn|won|worn|written"
 )
-_NO_PARTICIPLE = frozenset(("need", "feed", "speed", "indeed", "embed", "unchanged", "bed", "red", "shed", "seed", "hundred",
-                            "exceed", "proceed", "succeed"))
+_NO_PARTICIPLE = frozenset(("need", "feed", "speed", "indeed", "embed", "unchanged", "bed", "red", "shed", "seed",
+                            "hundred", "exceed", "proceed", "succeed"))
 _PASSIVE = re.compile(rf"\b{_BE}{_BETWEEN}\s+(\w+ed|{_IRREGULAR})\b", re.I)
 
 
