@@ -51,8 +51,8 @@ def documented(flavour: str = "MariaDB") -> list[str]:
 def rejoining(host: str, port: int) -> list[str]:
     """The statements of docs/databases.md by which an old primary rejoins, for a primary there."""
     page = (ROOT / "docs" / "databases.md").read_text()
-    [block] = re.findall(r"An old master that has nothing more[^\n]*\n\n```sql\n(.*?)```", page, re.S)
-    filled = block.replace("new-master", host).replace("3306", str(port)).replace("change-me-3", "repl")
+    [block] = re.findall(r"An old primary that has nothing more[^\n]*\n\n```sql\n(.*?)```", page, re.S)
+    filled = block.replace("new-primary", host).replace("3306", str(port)).replace("change-me-3", "repl")
     return [statement.strip() for statement in filled.split(";\n") if statement.strip()]
 
 

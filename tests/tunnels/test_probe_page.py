@@ -21,7 +21,7 @@ def given() -> set[str]:
 
 def test_every_verdict_is_told_with_its_fault() -> None:
     page = (ROOT / "docs" / "tunnels-probe.md").read_text()
-    table = page.split("| verdict | what happened | the real fault |\n")[1].split("\n\n")[0]
+    table = page.split("| result | observation | the real fault |\n")[1].split("\n\n")[0]
     told = {verdict for row in table.splitlines() for verdict in re.findall(r"`([a-z]+ [a-z-]+)`", row.split("|")[1])}
     assert told == given()
 
