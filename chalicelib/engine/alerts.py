@@ -9,6 +9,7 @@ is reported as recovered. A notification counts as delivered only once it was. U
           steps=("Look at `lamp run tunnels.status`.",), read_more="docs/tunnels.md")
 
 - Alerts with the same `kind` and `cause` are one group and one notification, with a count and the first ten names.
+  So are those of a kind that holds for more than `MANY` targets at once.
 - An `event` (something happened, such as a failed job) has no end: it is told once and has no recovery.
 - A group that has doubled is told again, but not within `GROUP_SECONDS` of the last time. So N failures of one cause
   within ten minutes are at most two notifications.
@@ -17,6 +18,7 @@ is reported as recovered. A notification counts as delivered only once it was. U
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Literal
 
@@ -29,6 +31,8 @@ from chalicelib.engine.schema import Schema, State
 Change = Literal["firing", "repeat", "grown", "recovered"]
 
 NAMES = 10
+# With more targets than this at once a kind is one group: a mass failure is not many small ones.
+MANY = 20
 GROUP_SECONDS = 600
 FLAP_SECONDS = 600
 # A run that has begun to publish, and did not write down what came of it, is given so long (s) to be still at it.
@@ -37,7 +41,7 @@ NOTIFICATIONS = Budget(20, 600)
 _SUMMARY_SECONDS = 60
 # Of events, so many are told apart in one group; beyond that they are only counted.
 _MARKS = 500
-# An item holds 400 KB: with more groups than this, those that people know of keep only the beginning of their text.
+# An item holds 400 KB. With more groups than this, most of them keep only the beginning of their text.
 _GROUPS = 100
 _LONGEST_TEXT, _SHORT_TEXT = 1000, 100
 
@@ -131,7 +135,8 @@ def plan_notifications(
     `not_judged` are the kinds that this run could not check ("*" is all). Their absence is no recovery.
     """
     known = {key: _not_ahead(group, now) for key, group in state.groups.items()}
-    groups = _updated(known, wanted, now, frozenset(not_judged))
+    wanted, many = _merged(wanted)
+    groups = _updated(known, wanted, now, frozenset(not_judged), many)
     due = [(key, change, group) for key, group in groups.items() if (change := _due(group, now))]
     # What begins comes before what lasts or ends, and among equals what began first.
     due.sort(key=lambda one: (_ORDER.index(one[1]), one[2].since, one[0]))
@@ -167,8 +172,19 @@ def settle_delivery(state: AlertState, notification: Notification, now: float, *
 _ORDER: tuple[Change, ...] = ("firing", "grown", "recovered", "repeat")
 
 
+def _merged(wanted: Sequence[Alert]) -> tuple[Sequence[Alert], frozenset[str]]:
+    """The alerts, with one group for each kind that holds for many targets at once; and these kinds."""
+    single = {(alert.kind, alert.target) for alert in wanted if not alert.cause}
+    counts = Counter(kind for kind, _ in single)
+    many = frozenset(kind for kind, number in counts.items() if number > MANY)
+    if not many:
+        return wanted, many
+    cause = f"more than {MANY} at once"
+    return [replace(alert, cause=cause) if alert.kind in many and not alert.cause else alert for alert in wanted], many
+
+
 def _updated(
-    known: dict[str, AlertGroup], wanted: Sequence[Alert], now: float, not_judged: frozenset[str]
+    known: dict[str, AlertGroup], wanted: Sequence[Alert], now: float, not_judged: frozenset[str], many: frozenset[str]
 ) -> dict[str, AlertGroup]:
     """The groups after this run, with new and grown ones and ended ones, without those to forget."""
     members: dict[str, list[Alert]] = {}
@@ -178,7 +194,9 @@ def _updated(
     for key, group in known.items():
         kept = group
         if key not in members and group.holds and not group.alert.event:
-            unseen = "*" in not_judged or group.alert.kind in not_judged
+            kind, alone = group.alert.kind, not group.alert.cause
+            # While many of a kind are one group, those that were told before as single ones are not over.
+            unseen = "*" in not_judged or kind in not_judged or (alone and kind in many)
             kept = group if unseen else replace(group, holds=False, changed_at=now)
         if not _forgotten(kept, now):
             groups[key] = kept
@@ -262,11 +280,13 @@ def _limited(due: Sequence[tuple[str, Change, AlertGroup]], left: int) -> tuple[
 
 
 def _bounded(groups: dict[str, AlertGroup]) -> dict[str, AlertGroup]:
-    """Small enough for one item. No group is dropped, because a forgotten one would go out anew while it holds."""
+    """Small enough for one item. No group is dropped, because a forgotten one that holds would be told anew."""
     if len(groups) <= _GROUPS:
         return groups
-    return {key: replace(group, alert=_short(group.alert, _SHORT_TEXT), names=group.names[:1])
-            if group.told == "firing" else group for key, group in groups.items()}
+    first = set(sorted(groups, key=lambda key: (groups[key].told == "firing", groups[key].since))[:_GROUPS // 2])
+    return {key: group if key in first else
+            replace(group, alert=_short(group.alert, _SHORT_TEXT), names=group.names[:1])
+            for key, group in groups.items()}
 
 
 def _short(alert: Alert, longest: int = _LONGEST_TEXT) -> Alert:

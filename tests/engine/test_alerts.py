@@ -10,6 +10,7 @@ from chalicelib.engine.alerts import (
     ATTEMPT_SECONDS,
     FLAP_SECONDS,
     GROUP_SECONDS,
+    MANY,
     NOTIFICATIONS,
     Alert,
     AlertState,
@@ -151,18 +152,37 @@ def test_group_tells_its_growth_and_is_over_with_its_last() -> None:
 
 def test_more_than_anybody_would_read_is_summed_up() -> None:
     people = People()
-    alerts = [Alert("HostUnseen", f"host-{number:03d}", "It does not answer") for number in range(300)]
+    alerts = [Alert(f"Kind{number:03d}", "host", "It does not answer") for number in range(300)]
     heard = people.look(*alerts)
     assert len(heard) == NOTIFICATIONS.limit
-    assert heard[-1] == "281 alerts, the first of them HostUnseen: host-019"
+    assert heard[-1] == "281 alerts, the first of them Kind019: host"
     text = alert_text.text(people.notices[-1], NOW, origin="x")
-    assert text.count("\n- HostUnseen") == 50
+    assert text.count("\n- Kind") == 50
     assert "- and 231 more" in text
     # All of them are known now; nothing is repeated, and what is new is heard within a minute.
     assert people.look(*alerts, after=2) == []
     assert people.look(*alerts, DOWN, after=57) == []
     assert people.look(*alerts, DOWN, after=1) == ["RegionUnhealthy: eu-west-1"]
     assert len(msgspec.json.encode(people.state)) < 350_000
+
+
+def test_mass_failure_is_one_notice_and_single_ones_that_were_told_are_not_over() -> None:
+    people = People()
+    hosts = [Alert("HostUnseen", f"host-{number:03d}", "It does not answer") for number in range(300)]
+    assert people.look(hosts[0]) == ["HostUnseen: host-000"]
+    assert people.look(*hosts, after=60) == ["HostUnseen: 300 x more than 20 at once"]
+    assert people.look(*hosts, after=60) == []
+    assert people.look(hosts[0], after=60) == ["Recovered: HostUnseen: 300 x more than 20 at once"]
+    assert people.look(after=60) == ["Recovered: HostUnseen: host-000"]
+    assert len(people.look(*hosts[50:50 + MANY], after=GROUP_SECONDS)) == MANY
+
+
+def test_state_of_hundreds_of_undelivered_alerts_fits_into_an_item() -> None:
+    people = People()
+    people.look(*(Alert(f"Kind{number // MANY}", f"host-{number}", "x" * 5000, steps=("y" * 5000,))
+                  for number in range(30 * MANY)), deaf=True)
+    assert len(people.state.groups) == 30 * MANY
+    assert len(msgspec.json.encode(people.state)) < 400_000
 
 
 def test_state_is_not_written_while_nothing_changes_but_the_text() -> None:
