@@ -8,13 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
-import boto3
 import msgspec
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
 
 # A region that is gone must cost seconds, not botocore's default of five minutes.
-_CONFIG = Config(connect_timeout=1.5, read_timeout=5, retries={"total_max_attempts": 2, "mode": "standard"})
+_CONNECT_SECONDS, _READ_SECONDS, _ATTEMPTS = 1.5, 5, 2
 _PASSING = frozenset({"ThrottlingException", "ProvisionedThroughputExceededException", "RequestLimitExceeded",
                       "ReplicatedWriteConflictException", "InternalServerError", "ServiceUnavailable"})
 _SQS_BATCH = 10
@@ -54,8 +52,23 @@ class Message(msgspec.Struct, frozen=True):
 
 @cache
 def client(service: str, region: str) -> Any:
-    """The process's one boto3 client for `service` in `region` (building one costs 20 to 100 ms of CPU)."""
-    return boto3.client(service, region_name=region, config=_CONFIG)
+    """The process's one client for `service` in `region` (building one costs 20 to 100 ms of CPU)."""
+    from botocore.config import Config
+
+    config = Config(connect_timeout=_CONNECT_SECONDS, read_timeout=_READ_SECONDS,
+                    retries={"total_max_attempts": _ATTEMPTS, "mode": "standard"})
+    return sdk().create_client(service, region_name=region, config=config)
+
+
+@cache
+def sdk() -> Any:
+    """The process's one session of botocore; its import costs more CPU than all the rest of a Lambda.
+
+    boto3 would be a third more, for transfers and resources that nothing here uses.
+    """
+    from botocore.session import Session
+
+    return Session()
 
 
 def aws_call(region: str, call: Callable[[], T]) -> T:

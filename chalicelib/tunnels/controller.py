@@ -84,6 +84,6 @@ def handle(event: object, context: Any) -> dict[str, Any]:
     return _here().handle(event, context.aws_request_id)
 
 
-def by_hand() -> tuple[Operation[Any], ...]:
-    """The other operations; what they probe they probe as the controller does."""
-    return (operations.STATUS, *operations.by_hand(lambda endpoints: _here().probe(endpoints)))
+# What these probe they probe as the controller does.
+OTHERS: tuple[Operation[Any], ...] = (
+    operations.STATUS, *operations.by_hand(lambda endpoints: _here().probe(endpoints)))

@@ -1,0 +1,93 @@
+"""What a capability declares about its Lambdas: trigger, time-out, memory, network and permissions.
+
+    LAMBDAS = (Lambda("tunnels.status", timeout_seconds=30, memory_mb=256, permissions=(ALERT,)),)
+
+The module `lambdas` of each capability holds these values beside the code that they are about. The files in .chalice/
+and the rules and alarms of the stack are generated from them. A Lambda finds its own code by them when it starts.
+"""
+
+from typing import Any
+
+import msgspec
+
+Json = dict[str, Any]
+
+MINUTE = "cron(* * * * ? *)"
+
+
+class Permission(msgspec.Struct, frozen=True):
+    """One statement of a Lambda's policy.
+
+    `resource` is what the policy names: an ARN, several of them, or a `{placeholder}` for what fleet.toml declares.
+    """
+
+    sid: str
+    actions: tuple[str, ...]
+    resource: str | Json | list[Json]
+    condition: Json | None = None
+
+
+class Schedule(msgspec.Struct, frozen=True):
+    """A rule of EventBridge. `description` completes "Each minute: ..."; `failing` is the text of its alarm.
+
+    `section` names the part of fleet.toml (as in `tunnels.hosts`) without which there is no rule. `condition` names a
+    condition of the template. `retries` is how often Lambda tries an event again after a failure.
+    """
+
+    expression: str
+    description: str
+    failing: str
+    section: str = ""
+    condition: str = ""
+    retries: int = 0
+    retry_seconds: int = 60
+
+    @property
+    def seconds(self) -> int:
+        """From one run to the next."""
+        return 60 if self.expression == MINUTE else 3600
+
+
+class QueueTrigger(msgspec.Struct, frozen=True):
+    """Messages of one of the stack's own queues, so many at a time."""
+
+    queue: str
+    batch_size: int
+
+
+class Lambda(msgspec.Struct, frozen=True, kw_only=True):
+    """One Lambda: `schedules.tick` is the function `schedules_tick`.
+
+    `handler` is `module:name` within the capability. The name stands for a function of event and context, for an
+    operation, or for several of which the one with this name is taken. With `private_network` it runs in the VPC that
+    fleet.toml gives, because it must reach tunnels or databases.
+    """
+
+    name: str
+    timeout_seconds: int
+    memory_mb: int
+    permissions: tuple[Permission, ...] = ()
+    trigger: Schedule | QueueTrigger | None = None
+    private_network: bool = False
+    handler: str = "operations:ALL"
+
+    @property
+    def function(self) -> str:
+        """The last part of the Lambda's name in AWS, and its entry point in app.py."""
+        return self.name.replace(".", "_")
+
+
+def arn(service: str, resource: str, region: str = "${AWS::Region}") -> Json:
+    """An ARN of the stack's account."""
+    return {"Fn::Sub": f"arn:${{AWS::Partition}}:{service}:{region}:${{AWS::AccountId}}:{resource}"}
+
+
+def queue(name: str) -> Json:
+    """The ARN of one of the stack's own queues."""
+    return arn("sqs", f"${{AWS::StackName}}-{name}")
+
+
+REGIONAL_TABLE = arn("dynamodb", "table/${AWS::StackName}")
+COORDINATION_TABLE = arn("dynamodb", "table/${AWS::StackName}-coordination", region="*")
+ALERT = Permission("Alert", ("sns:Publish",), arn("sns", "${AWS::StackName}-alerts"))
+JOURNAL = Permission("Journal", ("dynamodb:PutItem",), REGIONAL_TABLE)

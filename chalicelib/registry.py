@@ -1,0 +1,67 @@
+"""The capabilities and their Lambdas. To know them costs no capability's import; to bind one costs that one's."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from chalicelib.engine.deployment import Lambda
+
+CAPABILITIES = ("schedules", "tasks", "routing", "health_checks", "tunnels", "databases", "journal")
+
+LambdaHandler = Callable[[object, Any], Any]
+
+
+def lambdas(capabilities: Sequence[str] = CAPABILITIES) -> Iterator[Lambda]:
+    """What `capabilities` declare, in their order."""
+    for capability in capabilities:
+        declared: tuple[Lambda, ...] = import_module(f"chalicelib.{capability}.lambdas").LAMBDAS
+        yield from declared
+
+
+def handlers() -> dict[str, LambdaHandler]:
+    """The entry points of app.py: of every Lambda where it is packaged, of this one alone where it runs.
+
+    In Lambda the capability and the AWS SDK are imported at once: initialization has more CPU than an invocation.
+    """
+    here = os.environ.get("_HANDLER", "").removeprefix("app.")
+    if not here:
+        return {each.function: _late(each.function) for each in lambdas()}
+    from chalicelib.aws import client
+
+    client.sdk()
+    return {here: handler(here)}
+
+
+@cache
+def handler(function: str) -> LambdaHandler:
+    """What runs as the Lambda `function`. Imports its capability, and no other."""
+    from chalicelib.engine.operation import Operation
+
+    declared = _declared(function)
+    capability = declared.name.partition(".")[0]
+    module, _, name = declared.handler.partition(":")
+    target = getattr(import_module(f"chalicelib.{capability}.{module}"), name)
+    if isinstance(target, tuple):
+        [target] = [operation for operation in target if operation.name == declared.name]
+    return _running(target) if isinstance(target, Operation) else target
+
+
+def _late(function: str) -> LambdaHandler:
+    return lambda event, context: handler(function)(event, context)
+
+
+def _running(operation: Any) -> LambdaHandler:
+    from chalicelib.context import here
+    from chalicelib.engine.run import run
+
+    return lambda event, context: run(operation, here(), event, context.aws_request_id)
+
+
+def _declared(function: str) -> Lambda:
+    own = [capability for capability in CAPABILITIES if function.startswith(f"{capability}_")]
+    for declared in lambdas(own):
+        if declared.function == function:
+            return declared
+    raise LookupError(f"no capability declares the Lambda {function!r}: add it to the module lambdas of its capability")

@@ -1,0 +1,81 @@
+"""The table of Lambdas: each binds, and imports no capability but its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from chalicelib import registry
+from chalicelib.engine.deployment import Lambda
+
+ROOT = Path(__file__).resolve().parent.parent
+ALL = {declared.function: declared for declared in registry.lambdas()}
+# One Lambda for each module that some Lambda starts from: the others import the same.
+STARTS = {(each.name.partition(".")[0], each.handler): each for each in ALL.values()}
+
+# What fleet.toml is checked with, in every Lambda.
+SECTIONS = {"databases.config", "routing.config", "routing.records", "routing.records.geography", "tunnels.config",
+            "tunnels.config_hosts"}
+# What one capability shows another.
+PUBLISHED = {"tunnels": {"databases.state"}, "databases": {"tunnels.probe", "tunnels.probe.result", "tunnels.state"}}
+
+STARTED = """\
+import json, sys
+import app
+assert callable(getattr(app, sys.argv[1]))
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+def started(function: str) -> list[str]:
+    """The modules that a Lambda has loaded when its first event comes."""
+    environment = {**os.environ, "_HANDLER": f"app.{function}", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-P", "-c", STARTED, function], env=environment, capture_output=True,
+                          text=True, check=True)
+    loaded: list[str] = json.loads(done.stdout)
+    return loaded
+
+
+@pytest.mark.parametrize("declared", STARTS.values(), ids=lambda declared: declared.function)
+def test_lambda_started_imports_no_other_capability(declared: Lambda) -> None:
+    own = declared.name.partition(".")[0]
+    inside = [name.removeprefix("chalicelib.") for name in started(declared.function) if name.startswith("chalicelib.")]
+    others = {name for name in inside if name.partition(".")[0] in registry.CAPABILITIES and
+              "." in name and name.partition(".")[0] != own and not name.endswith(".published")}
+    assert own in inside
+    assert others - SECTIONS <= PUBLISHED.get(own, set())
+
+
+def test_lambda_started_imports_neither_boto3_nor_the_mysql_client() -> None:
+    # boto3 would cost a third more than botocore.
+    assert not {"boto3", "s3transfer", "pymysql"} & set(started("schedules_tick"))
+
+
+@pytest.mark.parametrize("function", ALL)
+def test_lambda_declared_has_code(function: str) -> None:
+    assert callable(registry.handler(function))
+
+
+def test_lambdas_declared_have_names_of_their_own_capability() -> None:
+    names = [declared.name for declared in registry.lambdas()]
+    assert len(set(names)) == len(names)
+    for capability in registry.CAPABILITIES:
+        assert {declared.name.partition(".")[0] for declared in registry.lambdas([capability])} == {capability}
+
+
+def test_handlers_where_packaged_are_all_and_import_no_capability() -> None:
+    code = "import sys; from chalicelib import registry; print(len(registry.handlers()), *sys.modules)"
+    environment = {**os.environ, "_HANDLER": "", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-P", "-c", code], env=environment, capture_output=True, text=True,
+                          check=True)
+    number, *modules = done.stdout.split()
+    assert int(number) == len(ALL)
+    assert [name for name in modules if name.endswith(".operations")] == []
+
+
+def test_handler_of_an_unknown_lambda_names_it_and_the_remedy() -> None:
+    with pytest.raises(LookupError, match=r"'schedules_tock': add it to the module lambdas"):
+        registry.handler("schedules_tock")
