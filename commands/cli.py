@@ -47,6 +47,7 @@ COMMANDS = {
     "routing verify": Command("routing.commands:prove", "every place, every subset of living regions"),
     "routing conformance": Command("conformance.run:conform", "the rules relied on, tried in your own hosted zone"),
     "routing map": Command("routing.map:draw", "who goes where, today and if a region dies"),
+    "bench cold-start": Command("bench.cold_start:bench", "each Lambda's imports beside a bare Chalice and boto3"),
     "bench schedules": Command("bench.schedules:bench", "the timetable beside cronsim, croniter and others"),
     "bench tasks": Command("bench.tasks:bench", "a task beside the same one in a bare BatchProcessor"),
     "bench tunnels": Command("bench.tunnels:bench", "probes a second, none blocked; replication gaps"),

@@ -1,13 +1,13 @@
 """The names in the pinned tz database, without its times, which are enough for fleet.toml."""
 
-from difflib import get_close_matches
 from functools import cache
-from importlib import resources
 
 
 @cache
 def names() -> frozenset[str]:
     """The names of all zones, spelled exactly."""
+    from importlib import resources  # not every Lambda asks, and it costs each of them 4 ms
+
     return frozenset(resources.files("tzdata").joinpath("zones").read_text("ascii").split())
 
 
@@ -17,6 +17,8 @@ def wrong(name: str) -> str:
 
 
 def _remedy(name: str) -> str:
+    from difflib import get_close_matches
+
     lowered = {known.lower(): known for known in names()}
     near = get_close_matches(name.lower()[:100], lowered, 1)
     return f"write {lowered[near[0]]}" if near else "write it as in Europe/Stockholm or UTC"

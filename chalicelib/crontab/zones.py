@@ -11,7 +11,7 @@ ran. It wakes once a minute, one second after the local minute began, and compar
 from collections.abc import Iterator
 from datetime import datetime
 from functools import cache, lru_cache
-from importlib import import_module, resources
+from importlib import import_module
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -65,6 +65,8 @@ def zone(name: str) -> ZoneInfo:
     """The zone `name` of the pinned tz database. `UnknownZone` says what to write instead."""
     if unknown := time_zones.wrong(name):
         raise UnknownZone(unknown)
+    from importlib import resources
+
     with resources.files("tzdata").joinpath("zoneinfo", *name.split("/")).open("rb") as file:
         return ZoneInfo.from_file(file, key=name)
 

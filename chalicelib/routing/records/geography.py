@@ -10,8 +10,6 @@ The tables beside this module are data. docs/routing.md tells how they were made
   (GeoNames, CC BY 4.0). `thousands` is how many live in those towns.
 """
 
-import csv
-import difflib
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -97,7 +95,9 @@ def continent(code: str) -> str:
 
 def hint(name: str) -> str:
     """The likely meaning of a name that is no place."""
-    close = difflib.get_close_matches(name.upper(), places(), 1, 0.5)
+    from difflib import get_close_matches
+
+    close = get_close_matches(name.upper(), places(), 1, 0.5)
     named = [place.name for place in places().values() if place.title.lower() == name.lower()]
     return f"did you mean {(named or close)[0]}?" if named or close else "write it as in SE, US-CA, EU, default"
 
@@ -151,5 +151,7 @@ def _continent(code: str, countries: set[str]) -> str:
 
 
 def _rows(file: str) -> list[dict[str, str]]:
+    import csv  # each Lambda imports this module with fleet.toml, and hardly one looks at a place
+
     with (_HERE / file).open(encoding="utf-8", newline="") as lines:
         return list(csv.DictReader(lines))

@@ -1,0 +1,122 @@
+"""`lamp bench cold-start`: the CPU that each Lambda's start costs, beside a bare 'hello world' of Chalice and boto3."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Annotated, NamedTuple
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from chalicelib import registry
+from commands.errors import UsageError
+from commands.processes import ROOT
+
+# The bar of `schedules.tick`: milliseconds of CPU without the AWS SDK, as much as the machine at hand is a usual one.
+TICK = "schedules_tick"
+HELLO = "hello world"
+_OWN = "import chalice\nfrom chalicelib import registry\nregistry.handler({function!r})"
+_SDK = "from chalicelib.aws import client\nclient.sdk()"
+_HELLO_OWN = "from chalice import Chalice\nChalice(app_name='hello')"
+_HELLO_SDK = "import boto3"
+# A process's time from its start, interpreter included, would differ by how Python was built: only imports are timed.
+_TIMED = """\
+import json, time
+begin = time.process_time()
+{own}
+middle = time.process_time()
+{sdk}
+print(json.dumps([middle - begin, time.process_time() - middle]))
+"""
+
+
+class Start(NamedTuple):
+    """Milliseconds of CPU: for the code itself, for the AWS SDK after it, and in all. Clients are not made yet."""
+
+    function: str
+    own_ms: float
+    sdk_ms: float
+    total_ms: float
+
+
+def bench(
+    rounds: Annotated[int, typer.Option(min=1, max=1000, help="Fresh processes for each Lambda; the median counts.")
+                      ] = 5,
+    function: Annotated[list[str] | None, typer.Option(help="Only this Lambda, as in schedules_tick; may be repeated.")
+                        ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """How much CPU the start of each Lambda costs: its own code and libraries, and the AWS SDK.
+
+    The first row is a Lambda of Chalice and boto3 that does nothing. All are measured in turn, in the same run.
+    """
+    starts = measure(_chosen(function or []), rounds, _progress(as_json))
+    if as_json:
+        print(json.dumps([start._asdict() for start in starts], indent=2))
+    else:
+        Console(highlight=False).print(_table(starts))
+
+
+def _chosen(wanted: list[str]) -> list[str]:
+    known = [declared.function for declared in registry.lambdas()]
+    if unknown := sorted(set(wanted) - set(known)):
+        raise UsageError(f"--function {unknown[0]}: no Lambda is called so; there are {', '.join(known)}")
+    return wanted or known
+
+
+def measure(functions: list[str], rounds: int, progress: Callable[[int], None] = lambda done: None) -> list[Start]:
+    """Hello world and `functions`. Each round measures all, so that a busy moment of the machine hits all alike."""
+    names = [HELLO, *functions]
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+    for number in range(rounds + 1):
+        for place, name in enumerate(names):
+            milliseconds = _started(name)
+            if number:  # the first one may have compiled modules and filled the page cache
+                found[name].append(milliseconds)
+            progress(number * len(names) + place + 1)
+    return list(_medians(found))
+
+
+def _medians(found: dict[str, list[tuple[float, float]]]) -> Iterator[Start]:
+    for name, measured in found.items():
+        own, sdk = (statistics.median(column) for column in zip(*measured, strict=True))
+        total = statistics.median(sum(both) for both in measured)
+        yield Start(name, round(own, 1), round(sdk, 1), round(total, 1))
+
+
+def _started(function: str) -> tuple[float, float]:
+    if function == HELLO:
+        code = _TIMED.format(own=_HELLO_OWN, sdk=_HELLO_SDK)
+    else:
+        code = _TIMED.format(own=_OWN.format(function=function), sdk=_SDK)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-P", "-c", code], env=environment, capture_output=True, text=True)
+    if done.returncode:
+        last = done.stderr.strip().splitlines()
+        raise UsageError(f"{function} cannot be imported: {last[-1] if last else 'Python gave no reason'}")
+    own, sdk = json.loads(done.stdout)
+    return own * 1000, sdk * 1000
+
+
+def _progress(quiet: bool) -> Callable[[int], None]:
+    if quiet or not sys.stderr.isatty():
+        return lambda done: None
+    return lambda done: print(f"\r{done} processes", end="\r", file=sys.stderr, flush=True)
+
+
+def _table(starts: list[Start]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", caption_justify="left", caption=(
+        "CPU milliseconds of imports, median of fresh processes, no AWS client made. "
+        f"{HELLO} is Chalice and boto3 alone."))
+    table.add_column("Lambda", no_wrap=True)
+    for title in ("own", "AWS SDK", "total", f"of {HELLO}"):
+        table.add_column(title, justify="right")
+    whole = starts[0].total_ms
+    for start in starts:
+        share = f"{start.total_ms / whole:.2f} x" if whole else ""
+        table.add_row(start.function, f"{start.own_ms:.0f}", f"{start.sdk_ms:.0f}", f"{start.total_ms:.0f}", share)
+    return table
