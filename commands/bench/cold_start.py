@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from chalicelib import registry
+from commands import roots
 from commands.errors import UsageError
-from commands.processes import ROOT
 
 # The bar of `schedules.tick`: milliseconds of CPU without the AWS SDK, as much as the machine at hand is a usual one.
 TICK = "schedules_tick"
@@ -93,7 +93,7 @@ def _started(function: str) -> tuple[float, float]:
         code = _TIMED.format(own=_HELLO_OWN, sdk=_HELLO_SDK)
     else:
         code = _TIMED.format(own=_OWN.format(function=function), sdk=_SDK)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(roots.PRODUCT)}
     done = subprocess.run([sys.executable, "-P", "-c", code], env=environment, capture_output=True, text=True)
     if done.returncode:
         last = done.stderr.strip().splitlines()
