@@ -169,8 +169,12 @@ class FaultInjector:
         former_up = primary.up and self.chance.random() < 0.7
         self.region.move_primary(next(name for name in PRIMARIES if name != primary.region), former_up)
         self.world.checker.brief(0)
+        # Now and then the new primary fails while other regions still go to the former one, and report that up.
+        late = former_up and self.chance.random() < 0.4
         for peer in self.world.peers:
-            self.after(self.chance.uniform(2, 60), peer.follow)
+            self.after(self.chance.uniform(150, 400) if late else self.chance.uniform(2, 60), peer.follow)
+        if late:
+            self.after(self.chance.uniform(50, 100), self._primary)
 
     def _blocked(self) -> None:
         """The primary refuses all of ours, and nobody else."""

@@ -49,7 +49,7 @@ def test_deeds_are_what_the_healer_did_since() -> None:
     journal = [
         entry("12:00:02#tunnels.heal#0", "undrain"), entry("12:00:10#tunnels.status#1", "x", operation="other"),
         entry("12:00:10#tunnels.heal#2", "drain", "restart", results=(
-            "slot 1: drain of i-1: asked for", "slot 1: restart of i-1: refused: no such document")),
+            "slot 1: drain of i-1: done", "slot 1: restart of i-1: refused: no such document")),
         entry("12:00:02#tunnels.heal#3", "page")]
     began = 1795521602.6  # 12:00:02.6
     assert deeds(journal, {"2026-11-24T12:00:02#tunnels.heal#0"}, began) == [
