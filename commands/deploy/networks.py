@@ -5,18 +5,18 @@ One template serves all regions, so what differs stands behind a condition for e
 
 from typing import Any
 
+from chalicelib import registry
 from chalicelib.config.fleet import Fleet, Network
 from commands.deploy import tunnel_resources
 
 Json = dict[str, Any]
 
 _NOWHERE: Json = {"Ref": "AWS::NoValue"}
-_PRIVATE = ("tunnels_heal", "tunnels_drain", "tunnels_undrain", "tunnels_replace", "databases_")
 
 
 def private(function: str) -> bool:
-    """Whether a Lambda must reach what no other may reach."""
-    return function.startswith(_PRIVATE)
+    """Whether a Lambda must reach what no other may reach, as its capability declares."""
+    return any(each.private_network for each in registry.lambdas() if each.function == function)
 
 
 def declared(fleet: Fleet) -> bool:

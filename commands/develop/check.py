@@ -17,6 +17,7 @@ from rich.text import Text
 from chalicelib.config import fleet, overlay
 from chalicelib.crontab import diagnostics as findings
 from commands import roots
+from commands.deploy import generate
 from commands.develop import fleet_schema, groups
 from commands.errors import DeclaredMistake, UsageError
 from commands.processes import Children
@@ -39,7 +40,7 @@ Check = Callable[[Children], Findings]
 
 
 def check(
-    renew: Annotated[bool, typer.Option("--renew", help="First write the schema of fleet.toml anew.")] = False,
+    renew: Annotated[bool, typer.Option("--renew", help="First generate the schema and .chalice/ anew.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON.")] = False,
 ) -> None:
     """What would be refused: fleet.toml, cron/, tasks/ and the CloudFormation template of the fleet.
@@ -48,6 +49,8 @@ def check(
     """
     if renew:
         _schema_file().write_text(_schema())
+        if not roots.own():
+            generate.renew(roots.PRODUCT / ".chalice")
     checks = chosen()
     verdicts = gather(checks) if as_json else report(checks)
     if as_json:
@@ -151,6 +154,11 @@ def _schema_is_current(children: Children) -> Findings:
     return current or roots.own(), [] if current else [f"{file.name}:1: is of another version; ./lamp check --renew"]
 
 
+def _generated(children: Children) -> Findings:
+    found = generate.stale(roots.PRODUCT / ".chalice")
+    return not found, found
+
+
 def _cron(children: Children) -> Findings:
     from chalicelib.crontab import loader
 
@@ -200,7 +208,7 @@ _CFN_LINT = "import sys; from cfnlint.runner import main; sys.exit(main())"
 OF_PRODUCT: dict[str, Check] = {
     "mypy": _program("-m", "mypy", "--no-error-summary", "--show-column-numbers", "--no-pretty"),
     "ruff": _program("-m", "ruff", "check", "--quiet", "--output-format", "concise"),
-    "imports": _imports,
+    "imports": _imports, "generated": _generated,
 }
 OF_FLEET: dict[str, Check] = {
     "template": _template, "fleet.toml": _fleet, "cron/": _cron, "tasks/": _tasks, "schema": _schema_is_current,
