@@ -42,7 +42,7 @@ def _fetch(missing: list[str]) -> None:
     print(f"lamp: fetching what this command needs, once: {', '.join(missing)}", file=sys.stderr)
     files = [word for group in missing for word in ("-r", str(_FOLDER / f"{group}.txt"))]
     words = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input",
-             "--require-hashes", *files]
+             "--no-compile", "--no-deps", "--require-hashes", *files]
     if subprocess.run(words, check=False).returncode:
         raise UsageError(f"pip could not fetch {', '.join(missing)} (see above); is the package index reachable?")
     importlib.invalidate_caches()
