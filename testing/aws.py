@@ -14,6 +14,8 @@ from chalicelib.aws.autoscaling import GroupMember
 from chalicelib.aws.ec2 import Instance, InstanceState
 from chalicelib.aws.ports import AwsPorts
 from chalicelib.aws.ssm import Invocation
+from testing.route53 import FakeRoute53
+from testing.s3 import FakeS3
 
 # Called before and after each effect with the call's name, as in "elb register"; it may wait, or raise.
 Fault = Callable[[str], None]
@@ -38,11 +40,13 @@ def _no_change(change: str, subject: str) -> None:
 class FakeInstance:
     """An instance, which may be in an Auto Scaling group, with its `lifecycle` there."""
 
-    __slots__ = ("address", "id", "lifecycle", "state", "tags")
+    __slots__ = ("address", "id", "lifecycle", "public_address", "state", "tags")
 
     def __init__(self, id: str, address: str = "10.0.0.1", state: InstanceState = "running",
-                 lifecycle: str = "InService", tags: Mapping[str, str] | None = None) -> None:
+                 lifecycle: str = "InService", tags: Mapping[str, str] | None = None,
+                 public_address: str = "") -> None:
         self.id, self.address, self.state, self.lifecycle, self.tags = id, address, state, lifecycle, dict(tags or {})
+        self.public_address = public_address
 
 
 class FakeCommand(msgspec.Struct):
@@ -60,11 +64,15 @@ class FakeAws:
     """`groups` has the instance ids of each Auto Scaling group, `target_groups` the state of each target, `secrets` the
     labels of each secret, `commands` all that were sent, by id. `changes` is what was asked for, except for reads.
 
+    `s3` is this region's; `route53` is the account's, which several regions may share.
+
     A call in `denials` raises that error instead, as in `{"elb register": denied("AccessDenied")}`.
     """
 
-    def __init__(self, fault: Fault = _no_fault, on_change: Change = _no_change) -> None:
+    def __init__(self, fault: Fault = _no_fault, on_change: Change = _no_change,
+                 route53: FakeRoute53 | None = None) -> None:
         self.fault, self.on_change = fault, on_change
+        self.s3, self.route53 = FakeS3(fault), route53 or FakeRoute53(fault)
         self.instances: dict[str, FakeInstance] = {}
         self.groups: dict[str, list[str]] = {}
         self.target_groups: dict[str, dict[str, str]] = {}
@@ -75,7 +83,8 @@ class FakeAws:
         self.changes: list[tuple[str, str]] = []
         self.denials: dict[str, Exception] = {}
         self.numbers = count(1)
-        self.ports = AwsPorts(FakeEc2(self), FakeElb(self), FakeAutoScaling(self), FakeSsm(self), FakeSecrets(self))
+        self.ports = AwsPorts(FakeEc2(self), FakeElb(self), FakeAutoScaling(self), FakeSsm(self), FakeSecrets(self),
+                              self.s3, self.route53)
 
     def before(self, call: str, subject: str = "", details: Mapping[str, str] | None = None) -> None:
         """A call begins; one with a `subject` is to change it."""
@@ -101,13 +110,13 @@ class FakeEc2:
     def instances(self, ids: Sequence[str]) -> Mapping[str, Instance]:
         self._aws.before("ec2 instances")
         there = self._aws.instances
-        found = {id: Instance(id, there[id].state, there[id].address) for id in ids if id in there}
+        found = {id: _described(there[id]) for id in ids if id in there}
         self._aws.after("ec2 instances")
         return found
 
     def tagged(self, key: str, value: str) -> Mapping[str, Instance]:
         self._aws.before("ec2 tagged")
-        found = {one.id: Instance(one.id, one.state, one.address) for one in self._aws.instances.values()
+        found = {one.id: _described(one) for one in self._aws.instances.values()
                  if one.tags.get(key) == value}
         self._aws.after("ec2 tagged")
         return found
@@ -129,6 +138,10 @@ class FakeEc2:
         if found.state in ("shutting-down", "terminated"):
             raise denied("IncorrectInstanceState", call)
         return found
+
+
+def _described(one: FakeInstance) -> Instance:
+    return Instance(one.id, one.state, one.address, one.public_address)
 
 
 class FakeElb:

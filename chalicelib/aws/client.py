@@ -13,8 +13,10 @@ from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTT
 
 # A region that is gone must cost seconds, not botocore's default of five minutes.
 _CONNECT_SECONDS, _READ_SECONDS, _ATTEMPTS = 1.5, 5, 2
-_PASSING = frozenset({"ThrottlingException", "ProvisionedThroughputExceededException", "RequestLimitExceeded",
-                      "ReplicatedWriteConflictException", "InternalServerError", "ServiceUnavailable"})
+# What a service answers that has too much to do, or still does what it was asked before.
+_THROTTLING = frozenset({"Throttling", "ThrottlingException", "ProvisionedThroughputExceededException",
+                         "RequestLimitExceeded", "PriorRequestNotComplete"})
+_PASSING = frozenset({"ReplicatedWriteConflictException", "InternalServerError", "ServiceUnavailable"})
 _SQS_BATCH = 10
 _SQS_BATCH_BYTES = 256 * 1024
 
@@ -25,6 +27,10 @@ Clients = Callable[[str, str], Any]
 
 class Unavailable(Exception):
     """A region's service gave no usable answer. It may still have carried out what it was asked."""
+
+
+class Throttled(Unavailable):
+    """The service has too much to do and did nothing of what it was asked."""
 
 
 # Why a call may have come to nothing, for callers that go on without it.
@@ -79,9 +85,16 @@ def aws_call(region: str, call: Callable[[], T]) -> T:
         raise Unavailable(f"{region}: {error}") from error
     except ClientError as error:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        if status >= 500 or error.response.get("Error", {}).get("Code") in _PASSING:
+        if error_code(error) in _THROTTLING:
+            raise Throttled(f"{region}: {error}") from error
+        if status >= 500 or error_code(error) in _PASSING:
             raise Unavailable(f"{region}: {error}") from error
         raise
+
+
+def error_code(error: ClientError) -> str:
+    """Why AWS denied a call, in its own word: `NoSuchKey`."""
+    return str(error.response.get("Error", {}).get("Code", ""))
 
 
 class SqsQueue:
@@ -137,4 +150,5 @@ def _batches(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
         yield messages[start:]
 
 
-__all__ = ["BotoCoreError", "ClientError", "Message", "SnsTopic", "SqsQueue", "Unavailable", "aws_call", "client"]
+__all__ = ["BotoCoreError", "ClientError", "Message", "SnsTopic", "SqsQueue", "Throttled", "Unavailable", "aws_call",
+           "client", "error_code"]

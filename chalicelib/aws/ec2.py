@@ -7,15 +7,19 @@ import msgspec
 
 from chalicelib.aws import client
 
+# A filter takes 200 values.
+_IDS_PER_REQUEST = 100
+
 InstanceState = Literal["pending", "running", "stopping", "stopped", "shutting-down", "terminated"]
 
 
 class Instance(msgspec.Struct, frozen=True):
-    """One instance. `address` is its private IPv4 address. It may be empty."""
+    """One instance. `address` is its private IPv4 address, `public_address` its public one; each may be empty."""
 
     id: str
     state: InstanceState
     address: str = ""
+    public_address: str = ""
 
 
 class Ec2(Protocol):
@@ -42,7 +46,9 @@ class AwsEc2:
 
     def instances(self, ids: Sequence[str]) -> Mapping[str, Instance]:
         # A filter, unlike InstanceIds, does not fail for an id that is gone.
-        found = self._described("instance-id", ids) if ids else {}
+        found: dict[str, Instance] = {}
+        for start in range(0, len(ids), _IDS_PER_REQUEST):
+            found |= self._described("instance-id", ids[start:start + _IDS_PER_REQUEST])
         return {id: found[id] for id in ids if id in found}
 
     def tagged(self, key: str, value: str) -> Mapping[str, Instance]:
@@ -57,7 +63,8 @@ class AwsEc2:
     def _described(self, name: str, values: Sequence[str]) -> dict[str, Instance]:
         answer = client.aws_call(self.region, lambda: self._client.describe_instances(
             Filters=[{"Name": name, "Values": list(values)}]))
-        return {one["InstanceId"]: Instance(one["InstanceId"], one["State"]["Name"], one.get("PrivateIpAddress", ""))
+        return {one["InstanceId"]: Instance(one["InstanceId"], one["State"]["Name"], one.get("PrivateIpAddress", ""),
+                                          one.get("PublicIpAddress", ""))
                 for reservation in answer["Reservations"] for one in reservation["Instances"]}
 
     @property

@@ -1,59 +1,55 @@
 """health_checks.rotate (each minute, in each region) and health_checks.status."""
 
 import time
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
+from chalicelib.aws.route53 import REQUESTS_PER_SECOND, Pace
 from chalicelib.context import RegionContext
-from chalicelib.engine.operation import Handler, Operation, Request
-from chalicelib.engine.plan import Action, Plan
+from chalicelib.engine.operation import Operation, Request, StateItem
+from chalicelib.engine.plan import Plan
 from chalicelib.health_checks import act, decide, observe
-from chalicelib.health_checks.route53_checks import Route53
-from chalicelib.health_checks.state import RotationObservation
+from chalicelib.health_checks.state import KEY, SCHEMA, RotationObservation
 
 
 @cache
-def _api(region: str, regions: int) -> Route53:
-    return Route53(region, regions)
+def _fair_share(regions: int) -> Pace:
+    """The account's requests are shared by all regions, which rotate in the same minute."""
+    return Pace(regions / REQUESTS_PER_SECOND)
 
 
-def _here(site: RegionContext) -> Route53:
-    return _api(site.region, len(site.fleet.regions))
+def _keep_to_fair_share(context: RegionContext) -> None:
+    _fair_share(len(context.fleet.regions)).keep()
 
 
-def _decide(seen: RotationObservation, request: Request) -> Plan:
-    return decide.reconcile(seen, request.now, act.turn_of(request))
+def _decide(observation: RotationObservation, request: Request) -> Plan:
+    return decide.reconcile(observation, request.now)
 
 
-def _status(seen: RotationObservation, request: Request) -> Plan:
-    return decide.status(seen, request.now)
+def _status(observation: RotationObservation, request: Request) -> Plan:
+    return decide.status(observation, request.now)
 
 
-def rotate(api: Callable[[RegionContext], Route53], wait: Callable[[float], None]) -> Operation[RotationObservation]:
-    """`health_checks.rotate` with this way to Route 53 and this way to wait."""
-
-    def asking(do: Callable[[RegionContext, Request, Sequence[Action], Route53], list[str]]) -> Handler:
-        return lambda site, request, actions: do(site, request, actions, api(site))
-
+def rotate(wait: Callable[[float], None], pace: Callable[[RegionContext], None]) -> Operation[RotationObservation]:
+    """`health_checks.rotate` with this way to wait, and `pace` called before each request to Route 53."""
     return Operation(
         "health_checks.rotate",
         "one step of the health checks' round over the hosts",
-        lambda site, request: observe.turn(site, request, api(site), wait),
+        partial(observe.rotation, wait=wait, pace=pace),
         _decide,
         {
-            "claim-state": act.claim_state,
-            "create-check": asking(act.create),
-            "create-calculated-check": asking(act.create_calculated),
-            "update-calculated-check": asking(act.update_checks),
-            "retarget-check": asking(act.update_checks),
-            "alert": act.alert,
+            "create-check": partial(act.create, pace=pace),
+            "create-calculated-check": partial(act.create, pace=pace),
+            "update-calculated-check": partial(act.update_checks, pace=pace),
+            "retarget-check": partial(act.update_checks, pace=pace),
             "publish": act.publish,
         },
+        state=StateItem(KEY, SCHEMA),
     )
 
 
-ROTATE = rotate(_here, time.sleep)
+ROTATE = rotate(time.sleep, _keep_to_fair_share)
 STATUS: Operation[RotationObservation] = Operation(
     "health_checks.status", "anchors, rovers, and how long each host has been without a verdict", observe.known,
     _status)

@@ -1,7 +1,8 @@
 """The state of hosts and checks, as values, and its changes. Times are epoch seconds unless they say minute.
 
-The regional table keeps one `Memory` under `health-checks`/`memory`. A change is written there before the call to Route
-53 (`sure=False`), and again after Route 53 has confirmed it. A run that finds an unconfirmed change looks it up first.
+The regional table keeps one `RotationState` under `health-checks`/`memory`. A change is written there before Route 53
+is asked for it (`confirmed=False`), and again after Route 53 has confirmed it. The next run looks up what is not
+confirmed.
 """
 
 import math
@@ -11,10 +12,9 @@ from typing import Any, Literal
 import msgspec
 
 from chalicelib.config.fleet import HealthChecks
+from chalicelib.engine.schema import Schema, State, Stored, Unreadable
 
 KEY = ("health-checks", "memory")
-# Under which pk the coordination table says, by region (sk), `{"id": <the parent's id>}`: routing attaches that.
-REGION_CHECK_PK = "verdict"
 # For so long Route 53 may still act on what a check, or its parent's list of children, said before.
 PROPAGATION_SECONDS = 60
 REQUESTS_PER_HOUR_MAX = 300
@@ -26,16 +26,19 @@ REQUESTS_PER_HOUR_MAX = 300
 TOLERANCE_SECONDS = 10
 
 
+HostState = Literal["healthy", "unhealthy", "initial", "draining"]
+
+
 class Host(msgspec.Struct, frozen=True):
     """A target of the region's target groups. `id` is also the token that its answer must contain."""
 
     id: str
     address: str
-    state: Literal["healthy", "unhealthy", "initial", "draining"] = "healthy"
+    state: HostState = "healthy"
 
 
-class Check(msgspec.Struct, frozen=True):
-    """One Route 53 check and its target since `since` (as decided at `minute`). `healthy` was read at `read`."""
+class Check(State, frozen=True):
+    """One Route 53 check and its target since `since` (as decided at `minute`); `healthy` was read at `read`."""
 
     number: int
     id: str = ""
@@ -49,9 +52,8 @@ class Check(msgspec.Struct, frozen=True):
     read: float = 0
 
 
-class CalculatedCheck(msgspec.Struct, frozen=True):
-    """The calculated check, with `children` by number, since `changed`. Until that has propagated `before` may count.
-    """
+class CalculatedCheck(State, frozen=True):
+    """The calculated check: `children` by number, since `changed`; until that has propagated `before` may count."""
 
     children: tuple[int, ...]
     threshold: int
@@ -63,21 +65,24 @@ class CalculatedCheck(msgspec.Struct, frozen=True):
     confirmed: bool = True
 
 
-class RotationState(msgspec.Struct, frozen=True):
-    """The state that a run stores for the next. `queue` says when there was last a result about each host, or when it
-    came.
+class RotationState(State, frozen=True):
+    """All that a run leaves for the next. Hosts are given by their ids.
 
-    `born` is the minute of the first run, by which checks of this state are found again.
+    `last_result_at` says when there was last a result about each host, or when the host came. `unreachable_since` has
+    the hosts whose last result was bad, with the time of the first bad one in a row. `calls` counts the requests of the
+    last hour by minute. Checks that were made for this state are found again by `first_minute`.
     """
 
-    run_id: str = ""
     minute: int = 0
     checks: tuple[Check, ...] = ()
     parent: CalculatedCheck | None = None
-    last_result_at: dict[str, float] = {}
+    last_result_at: dict[str, float] = msgspec.field(default_factory=dict)
     calls: tuple[tuple[int, int], ...] = ()
-    alerts: dict[str, int] = {}
     first_minute: int = 0
+    unreachable_since: dict[str, float] = msgspec.field(default_factory=dict)
+
+
+SCHEMA = Schema(RotationState, 1)
 
 
 class CheckConfig(msgspec.Struct, frozen=True):
@@ -91,26 +96,46 @@ class CheckConfig(msgspec.Struct, frozen=True):
     threshold: int = 0
 
 
+class CheckChange(msgspec.Struct, frozen=True):
+    """What an action asks of Route 53 about check `number` (0: the calculated check); without an `id` it is made."""
+
+    number: int
+    config: dict[str, Any]
+    id: str = ""
+    version: int = 0
+
+
+class Publication(msgspec.Struct, frozen=True):
+    """The id to publish, in the place of `replaces`. Without an id it is that of the check that this run makes."""
+
+    id: str = ""
+    replaces: str | None = None
+
+
 class RotationObservation(msgspec.Struct, frozen=True):
-    """The observation of a run at `at`. `reads` and `found` are by the check's number. The parent is number 0.
+    """What a run sees at `at`. `statuses` and `configs` are by the check's number; the calculated check is number 0.
 
-    In `found`, `None` means that Route 53 has no such check, because it was never made.
-
-    `calls` is how many requests to Route 53 it took to see it. `version` is the state's in the table, 0: none.
-    `published` is the parent's id as the coordination table has it, "" if it has none. `None` means that the answer is
-    unknown.
+    `before` is the state as it was read. Of `configs`, `None` means that Route 53 has no such check: it was never made.
+    `calls` is how many requests to Route 53 it took to see it. `published_id` is the calculated check that the
+    coordination table has, "" if it has none that can be read, and `None` if the table did not answer.
     """
 
     region: str
     settings: HealthChecks
-    memory: RotationState
+    before: Stored[RotationState] | Unreadable
     hosts: Mapping[str, Host]
     at: float
     statuses: Mapping[int, bool] = {}
-    found: Mapping[int, CheckConfig | None] = {}
+    configs: Mapping[int, CheckConfig | None] = {}
     calls: int = 0
-    version: int = 0
-    published: str | None = None
+    published_id: str | None = None
+
+    @property
+    def state(self) -> RotationState:
+        """The state, which can be read."""
+        if isinstance(self.before, Unreadable):
+            raise TypeError(str(self.before))
+        return self.before.value
 
 
 def settling_seconds(settings: HealthChecks) -> int:
@@ -129,52 +154,57 @@ def max_staleness_seconds(settings: HealthChecks, hosts: int) -> int:
     return stops * dwell_minutes(settings) * 60 + settling_seconds(settings)
 
 
-def observed(seen: RotationObservation) -> RotationState:
-    """The memory, with what this turn has read and looked up."""
-    memory = seen.memory
-    if not seen.statuses and not seen.found:
-        return memory
-    made = (check for check in memory.checks if seen.found.get(check.number, check) is not None)
-    checks, parent = tuple(_observed(check, seen) for check in made), memory.parent
-    if parent and 0 in seen.found:
-        there = seen.found[0]
-        parent = _parent(parent, there, checks, seen.at) if there else None
-    return msgspec.structs.replace(memory, checks=checks, parent=parent)
+def observed(observation: RotationObservation) -> RotationState:
+    """The state, with what this run has read and looked up."""
+    before, configs, at = observation.state, observation.configs, observation.at
+    if not observation.statuses and not configs:
+        return before
+    existing = [check for check in before.checks if configs.get(check.number, check) is not None]
+    checks = tuple(_observed(check, observation) for check in existing)
+    parent = before.parent
+    if parent and 0 in configs:
+        config = configs[0]
+        parent = _observed_parent(parent, config, checks, at) if config else None
+    unreachable = {id: since for id, since in before.unreachable_since.items() if id in observation.hosts}
+    for check in checks:
+        if check.read == at and check.healthy is False:
+            unreachable.setdefault(check.host, at)
+        elif check.read == at:
+            unreachable.pop(check.host, None)
+    return msgspec.structs.replace(before, checks=checks, parent=parent, unreachable_since=unreachable)
 
 
-def _observed(check: Check, seen: RotationObservation) -> Check:
-    if there := seen.found.get(check.number):
-        return Check(check.number, there.id, there.version, there.host, there.address, seen.at, check.minute)
-    healthy = seen.statuses.get(check.number)
-    if healthy is None or not is_reportable(check, seen.settings, seen.at):
+def _observed(check: Check, observation: RotationObservation) -> Check:
+    at = observation.at
+    if config := observation.configs.get(check.number):
+        return Check(check.number, config.id, config.version, config.host, config.address, at, check.minute)
+    healthy = observation.statuses.get(check.number)
+    if healthy is None or not is_reportable(check, observation.settings, at):
         return check
-    return msgspec.structs.replace(check, healthy=healthy, read=seen.at)
+    return msgspec.structs.replace(check, healthy=healthy, read=at)
 
 
-def _parent(parent: CalculatedCheck, there: CheckConfig, checks: tuple[Check, ...], at: float) -> CalculatedCheck:
+def _observed_parent(
+    parent: CalculatedCheck, config: CheckConfig, checks: tuple[Check, ...], at: float
+) -> CalculatedCheck:
     # Whichever of the two lists holds, the other may have held until now.
     numbers = {check.id: check.number for check in checks}
-    children = tuple(numbers[id] for id in there.children if id in numbers)
+    children = tuple(numbers[id] for id in config.children if id in numbers)
     other, threshold = (parent.previous_children, parent.before_threshold)
     if set(children) == set(parent.previous_children):
         other, threshold = parent.children, parent.threshold
-    return CalculatedCheck(children, there.threshold, there.id, there.version, at, other, threshold)
+    return CalculatedCheck(children, config.threshold, config.id, config.version, at, other, threshold)
 
 
-def confirmed(memory: RotationState, number: int, id: str, version: int, at: float) -> RotationState:
-    """The state after Route 53 has accepted a change of check `number` (0 is the calculated one) at `at`."""
-    if number == 0 and memory.parent:
-        parent = msgspec.structs.replace(memory.parent, id=id, version=version, changed=at, confirmed=True)
-        return msgspec.structs.replace(memory, parent=parent)
-    return msgspec.structs.replace(
-        memory,
-        checks=tuple(
-            msgspec.structs.replace(check, id=id, version=version, since=at, confirmed=True)
-            if check.number == number
-            else check
-            for check in memory.checks
-        ),
-    )
+def confirmed(state: RotationState, number: int, id: str, version: int, at: float) -> RotationState:
+    """The state after Route 53 has taken a change of check `number` (0: the calculated check) at `at`."""
+    if number == 0 and state.parent:
+        parent = msgspec.structs.replace(state.parent, id=id, version=version, changed=at, confirmed=True)
+        return msgspec.structs.replace(state, parent=parent)
+    checks = tuple(
+        msgspec.structs.replace(check, id=id, version=version, since=at, confirmed=True)
+        if check.number == number else check for check in state.checks)
+    return msgspec.structs.replace(state, checks=checks)
 
 
 def is_reportable(check: Check, settings: HealthChecks, at: float) -> bool:
@@ -182,17 +212,6 @@ def is_reportable(check: Check, settings: HealthChecks, at: float) -> bool:
     return check.confirmed and at >= check.since + settling_seconds(settings) - TOLERANCE_SECONDS
 
 
-def requests_last_hour(memory: RotationState, minute: int) -> int:
+def requests_last_hour(state: RotationState, minute: int) -> int:
     """Requests to Route 53 in the hour before `minute`."""
-    return sum(count for when, count in memory.calls if when > minute - 60)
-
-
-def body(memory: RotationState) -> dict[str, Any]:
-    """The item body that `read` turns back into the value."""
-    plain: dict[str, Any] = msgspec.to_builtins(memory)
-    return plain
-
-
-def read(plain: Mapping[str, Any]) -> RotationState:
-    """The memory that an item's body holds."""
-    return msgspec.convert(plain, RotationState)
+    return sum(count for when, count in state.calls if when > minute - 60)

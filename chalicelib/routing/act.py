@@ -1,16 +1,22 @@
 """Carries out what routing's decisions ask for. Only plan and apply call Route 53. Marks are objects in S3."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
-from chalicelib.aws import client, route53
+from chalicelib.aws import client
+from chalicelib.aws.route53 import Route53
 from chalicelib.context import RegionContext
-from chalicelib.engine.operation import Request
+from chalicelib.engine import state
+from chalicelib.engine.operation import Rejected, Request
 from chalicelib.engine.plan import Action
-from chalicelib.routing import evacuation_flags, flag_buckets
-from chalicelib.routing.state import BucketObservation
+from chalicelib.routing import evacuation_flags
+from chalicelib.routing.records.checks import renewed_reference
+from chalicelib.routing.state import HEALTH_PK, HEALTH_SCHEMA, BucketObservation, HealthChange, NewCheck, RecordBatch
+
+# The other two blocks of S3 are about access lists, which nobody needs here.
+_PUBLIC_ACCESS = {"BlockPublicAcls": True, "IgnorePublicAcls": True,
+                  "BlockPublicPolicy": False, "RestrictPublicBuckets": False}
 
 
 def create_checks(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
@@ -18,42 +24,59 @@ def create_checks(site: RegionContext, request: Request, actions: Sequence[Actio
     ids: dict[str, str] = {}
     results = []
     for action in actions:
-        ids |= action.details["known"]
-        config = dict(action.details["config"])
+        new: NewCheck = action.details
+        ids |= new.known_ids
+        config = dict(new.config)
         if "ChildHealthChecks" in config:
             config["ChildHealthChecks"] = [ids[child] for child in config["ChildHealthChecks"]]
-        ids[action.target] = _create(action.details["reference"], config, request.now)
+        ids[action.target] = _create(site.aws.route53, new.reference, config, request.now)
         results.append(f"{action.target}: created as {ids[action.target]}")
     return results
 
 
-def _create(reference: str, config: dict[str, Any], now: int) -> str:
+def _create(route53: Route53, reference: str, config: dict[str, object], now: int) -> str:
     try:
-        answer = route53.call("create_health_check", CallerReference=reference, HealthCheckConfig=config)
+        return route53.create_health_check(reference, config).id
     except client.ClientError as error:
-        if error.response.get("Error", {}).get("Code") != "HealthCheckAlreadyExists":
+        if client.error_code(error) != "HealthCheckAlreadyExists":
             raise
         # Route 53 never forgets the reference of a check that somebody deleted: a new one of the same name.
-        answer = route53.call("create_health_check", CallerReference=route53.again(reference, now),
-                              HealthCheckConfig=config)
-    return str(answer["HealthCheck"]["Id"])
+        return route53.create_health_check(renewed_reference(reference, now), config).id
 
 
 def prepare_flag_buckets(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
-    """Makes the buckets for marks, and lets health checkers read those."""
-    return [flag_buckets.make(msgspec.convert(action.details, BucketObservation)) for action in actions]
+    """Makes the buckets for flags, and lets health checkers read those. Rejected if the account forbids that."""
+    results = []
+    for action in actions:
+        bucket: BucketObservation = action.details
+        s3 = site.aws_regions[bucket.region].s3
+        try:
+            if bucket.state == "missing":
+                s3.create_bucket(bucket.name)
+            s3.put_public_access_block(bucket.name, _PUBLIC_ACCESS)
+            s3.put_policy(bucket.name, evacuation_flags.policy(bucket.name))
+        except client.ClientError as error:
+            raise Rejected(f"the bucket {bucket.name} in {bucket.region} cannot be opened for health checkers "
+                           f"({error}); does the account block public policies as a whole, or has somebody else that "
+                           "name?") from None
+        results.append(f"{bucket.name}: readable below evacuated/")
+    return results
 
 
 def delete_checks(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
-    """Deletes checks, those that watch others first."""
-    first = sorted(actions, key=lambda action: not action.target.startswith("serving-"))
-    for action in first:
-        route53.call("delete_health_check", HealthCheckId=action.details["id"])
-    return [f"{action.target}: deleted" for action in first]
+    """Deletes checks, those that watch others first. One that is gone already is deleted."""
+    watchers_first = sorted(actions, key=lambda action: not action.target.startswith("serving-"))
+    for action in watchers_first:
+        try:
+            site.aws.route53.delete_health_check(action.details)
+        except client.ClientError as error:
+            if client.error_code(error) != "NoSuchHealthCheck":
+                raise
+    return [f"{action.target}: deleted" for action in watchers_first]
 
 
 def summarize(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
-    """Only for the journal, because the batches that follow are too long for it."""
+    """Only for the journal: the batches that follow are too long for it."""
     return [f"{action.target}: {action.reason}" for action in actions]
 
 
@@ -61,51 +84,35 @@ def change(site: RegionContext, request: Request, actions: Sequence[Action]) -> 
     """One request for each batch. Route 53 carries out all of a batch or nothing."""
     results = []
     for action in actions:
-        batch = {"Comment": f"Lamplighter {action.target}", "Changes": action.details["changes"]}
-        answer = route53.call("change_resource_record_sets", HostedZoneId=action.details["zone"], ChangeBatch=batch)
-        results.append(f"batch {action.target}: {action.reason}, {answer['ChangeInfo']['Status'].lower()}")
+        batch: RecordBatch = action.details
+        status = site.aws.route53.change_record_sets(batch.zone, batch.changes, f"Lamplighter {action.target}")
+        results.append(f"batch {action.target}: {action.reason}, {status.lower()}")
     return results
 
 
 def set_flag(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
-    """Puts the object that makes Route 53 keep users away. Takes effect when its checkers see it."""
+    """Puts the object that makes Route 53 keep users away. It takes effect when its checkers see it."""
     for action in actions:
-        away = evacuation_flags.flag_region(site.fleet, action.target)
-        body = msgspec.json.encode(action.details["mark"])
-        client.aws_call(
-            away,
-            lambda away=away, body=body, region=action.target: client.client("s3", away).put_object(  # type: ignore[misc]
-                Bucket=evacuation_flags.flag_bucket(site.fleet, away),
-                Key=evacuation_flags.flag_key(region),
-                Body=body,
-                ContentType="application/json",
-            ),
-        )
+        region = evacuation_flags.flag_region(site.fleet, action.target)
+        site.aws_regions[region].s3.put_object(
+            evacuation_flags.flag_bucket(site.fleet, region), evacuation_flags.flag_key(action.target),
+            msgspec.json.encode(action.details), "application/json")
     return [f"{action.target}: users are kept away" for action in actions]
 
 
 def clear_flag(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
     """Removes that object."""
     for action in actions:
-        away = evacuation_flags.flag_region(site.fleet, action.target)
-        client.aws_call(away, lambda away=away, region=action.target: client.client("s3", away).delete_object(  # type: ignore[misc]
-            Bucket=evacuation_flags.flag_bucket(site.fleet, away), Key=evacuation_flags.flag_key(region)))
+        region = evacuation_flags.flag_region(site.fleet, action.target)
+        site.aws_regions[region].s3.delete_object(
+            evacuation_flags.flag_bucket(site.fleet, region), evacuation_flags.flag_key(action.target))
     return [f"{action.target}: users may come back" for action in actions]
 
 
 def record_region(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
-    """Notes since when a region answers, or how often it did not."""
+    """Notes since when a region answers, or how often it did not. If another run was faster, that one's note stays."""
     for action in actions:
-        old = site.local_store.get("hold", action.target)
-        _ = site.local_store.compare_and_set(old,
-                                             action.details) if old else site.local_store.create("hold", action.target,
-                                                                                                 action.details)
+        change: HealthChange = action.details
+        state.write(site.local_store, (HEALTH_PK, action.target), HEALTH_SCHEMA, change.before, change.after,
+                    run_id=request.run_id)
     return []
-
-
-def alert(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
-    """Tells people."""
-    for action in actions:
-        site.alerts.publish(f"Route 53 differs from fleet.toml: {action.target}", action.reason)
-    return [f"{action.target}: told" for action in actions]
-

@@ -5,13 +5,24 @@ from collections.abc import Sequence
 
 import msgspec
 
+from chalicelib.engine.alerts import Alert
 from chalicelib.engine.plan import Action, Plan
+from chalicelib.engine.schema import Unreadable
 from chalicelib.routing.evacuation_flags import statement
 from chalicelib.routing.records import diff
 from chalicelib.routing.records.compiler import OWNER
 from chalicelib.routing.records.diff import Change, Group, Key
 from chalicelib.routing.records.spec import Record
-from chalicelib.routing.state import EvacuationFlag, FleetObservation, RegionObservation, ZoneObservation
+from chalicelib.routing.state import (
+    EvacuationFlag,
+    FleetObservation,
+    HealthChange,
+    NewCheck,
+    RecordBatch,
+    RegionHealth,
+    RegionObservation,
+    ZoneObservation,
+)
 
 # A plan that changes or deletes more of what is there is refused unless forced; few records are let off.
 MOST_TOUCHED = 0.30
@@ -29,7 +40,7 @@ def plan(seen: ZoneObservation) -> Plan:
     if refusal := _foreign(seen) or _shut(seen):
         return Plan(rejected_because=refusal)
     opened = tuple(Action("prepare-flag-bucket", one.name, f"{one.state}; health checkers must read the marks there",
-                          msgspec.structs.asdict(one)) for one in seen.buckets if one.state in ("missing", "closed"))
+                          one) for one in seen.buckets if one.state in ("missing", "closed"))
     missing = [name for name in seen.checks if name not in _ids(seen)]
     unsettled = [check.name for check in seen.existing_checks if check.name in seen.checks and not check.settled
                  and check.reference == seen.references[check.name] and check.id not in _attached(seen)]
@@ -37,8 +48,9 @@ def plan(seen: ZoneObservation) -> Plan:
         return Plan(notes=(f"{', '.join(unjudged)}: health_checks.rotate has not made that region's verdict yet",),
                     requeue_after_seconds=SETTLE_SECONDS)
     if missing:
-        create = tuple(Action("create-check", name, "wanted and not there", {
-            "config": seen.checks[name], "reference": seen.references[name], "known": _ids(seen)}) for name in missing)
+        ids = _ids(seen)
+        create = tuple(Action("create-check", name, "wanted and not there",
+                              NewCheck(seen.references[name], seen.checks[name], ids)) for name in missing)
         told = f"records follow when {len(missing)} new checks have settled"
         return Plan((*opened, *create), (told,), requeue_after_seconds=SETTLE_SECONDS)
     if unsettled:
@@ -58,9 +70,15 @@ def drift(seen: ZoneObservation) -> Plan:
     summary = found.rejected_because or "; ".join(
         f"{action.kind} {action.target}: {action.reason}" for action in found.actions if not action.unaudited)
     if not summary and not found.requeue_after_seconds:
-        return Plan(notes=("Route 53 holds what fleet.toml wants",))
+        return Plan(notes=("Route 53 holds what fleet.toml wants",), unreadable=seen.unreadable)
     text = summary or "; ".join(found.notes)
-    return Plan((Action("alert", seen.hostname, text),), report={"drift": text})
+    alert = Alert("RoutingDrift", seen.hostname, f"Route 53 differs from fleet.toml: {text}",
+                  tried=("Nothing was changed: drift is only reported.",),
+                  steps=("Look at what would change: `lamp run routing.plan`.",
+                         "Bring Route 53 to what fleet.toml wants: `lamp run routing.apply --apply`.",
+                         "If Route 53 is right, change fleet.toml and deploy it."),
+                  read_more="docs/routing.md")
+    return Plan(report={"drift": text}, alerts=(alert,), unreadable=seen.unreadable)
 
 
 def evacuate(seen: FleetObservation, now: int) -> Plan:
@@ -98,7 +116,8 @@ def hold(seen: FleetObservation, now: int) -> Plan:
     for region in seen.regions:
         if region.name in seen.keeper_of and region.flag_known:
             actions += _hold(seen, region, now)
-    return Plan(tuple(actions))
+    notes = tuple(f"nothing is done about the region of {item}" for item in seen.unreadable)
+    return Plan(tuple(actions), notes, unreadable=seen.unreadable)
 
 
 def status(seen: FleetObservation) -> Plan:
@@ -110,12 +129,15 @@ def status(seen: FleetObservation) -> Plan:
 
 
 def _hold(seen: FleetObservation, region: RegionObservation, now: int) -> list[Action]:
-    good = (region.healthy_since or now) if region.alive else 0
-    bad = 0 if region.alive else region.failures_in_a_row + 1
+    if isinstance(region.before, Unreadable):
+        return []
+    before = region.before.value
+    good = (before.healthy_since or now) if region.alive else 0
+    bad = 0 if region.alive else before.failures_in_a_row + 1
     actions = []
-    if (good, bad) != (region.healthy_since, region.failures_in_a_row):
-        facts = {"good": good, "bad": bad}
-        actions.append(Action("record", region.name, "answers" if region.alive else "no answer", facts, unaudited=True))
+    if (after := RegionHealth(bad, good)) != before:
+        actions.append(Action("record", region.name, "answers" if region.alive else "no answer",
+                              HealthChange(region.before, after), unaudited=True))
     held = region.mark is not None and region.mark.by == "hold"
     if held and region.alive and not seen.others_serve(region.name):
         actions.append(Action("clear-evacuation-flag", region.name, "nobody else takes users"))
@@ -128,7 +150,7 @@ def _hold(seen: FleetObservation, region: RegionObservation, now: int) -> list[A
 
 
 def _put(region: str, mark: EvacuationFlag, reason: str) -> Action:
-    return Action("set-evacuation-flag", region, reason, {"mark": msgspec.structs.asdict(mark)})
+    return Action("set-evacuation-flag", region, reason, mark)
 
 
 def _find(seen: FleetObservation, name: str) -> RegionObservation | None:
@@ -189,14 +211,14 @@ def _records(seen: ZoneObservation, hostnames: set[str]) -> Plan:
     batches = list(diff.batches(changed))
     actions = [_batch(f"{number} of {len(batches)}", batch, seen.zone) for number, batch in enumerate(batches, 1)]
     left = [] if batches else [check for check in seen.existing_checks if check.id not in _ids(seen).values()]
-    unused = [Action("delete-check", check.name, "no record needs it any more", {"id": check.id}) for check in left]
+    unused = [Action("delete-check", check.name, "no record needs it any more", check.id) for check in left]
     told = [Action("change-records", seen.hostname, _counted(changed), {"batches": len(batches)})] if batches else []
     return Plan((*told, *actions, *unused))
 
 
 def _batch(target: str, batch: Sequence[Change], zone: str) -> Action:
     # Too long for the journal, which has the announcement instead.
-    return Action("batch", target, f"{len(batch)} changes", {"changes": batch, "zone": zone}, unaudited=True)
+    return Action("batch", target, f"{len(batch)} changes", RecordBatch(zone, batch), unaudited=True)
 
 
 def _guard(changed: Sequence[Sequence[Change]], wanted: dict[Key, Group], there: dict[Key, Group], count: int) -> str:

@@ -3,26 +3,33 @@ the flags in S3."""
 
 import hashlib
 import http.client
+import json
 import socket
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import msgspec
 
-from chalicelib.aws import client, route53
+from chalicelib.aws import client
+from chalicelib.aws.route53 import HealthCheck
 from chalicelib.context import RegionContext
+from chalicelib.engine import state
 from chalicelib.engine.operation import Rejected, Request
-from chalicelib.routing import evacuation_flags, flag_buckets
+from chalicelib.engine.schema import Unreadable
+from chalicelib.health_checks import published
+from chalicelib.routing import evacuation_flags
 from chalicelib.routing.config import Endpoint, Routing
 from chalicelib.routing.records import build, checks
 from chalicelib.routing.records.compiler import alive
 from chalicelib.routing.state import (
+    HEALTH_PK,
+    HEALTH_SCHEMA,
     BucketObservation,
     CheckObservation,
     EvacuationFlag,
     FleetObservation,
+    RegionHealth,
     RegionObservation,
     ZoneObservation,
 )
@@ -56,17 +63,34 @@ def zone(site: RegionContext, request: Request) -> ZoneObservation:
     asked: ZoneAsked = request.parameters
     references = references_of(wanted.spec.owner, wanted.checks)
     spec, compiled = wanted.spec, wanted.compiled
-    there = route53.pages("list_resource_record_sets", "ResourceRecordSets", HostedZoneId=spec.zone)
-    known = route53.pages("list_health_checks", "HealthChecks")
+    records = site.aws.route53.record_sets(spec.zone)
+    known = site.aws.route53.health_checks()
+    verdicts, unreadable = _verdicts(site, known)
     return ZoneObservation(
-        spec.hostname, spec.zone, spec.owner, (*compiled.records, compiled.owner), wanted.checks, references, there,
-        _existing(known, spec.owner), _verdicts(site, known), _buckets(site), asked.force, asked.adopt)
+        spec.hostname, spec.zone, spec.owner, (*compiled.records, compiled.owner), wanted.checks, references, records,
+        _existing(site, known, spec.owner), verdicts, _buckets(site), asked.force, asked.adopt, unreadable)
 
 
 def _buckets(site: RegionContext) -> list[BucketObservation]:
     named = [(region.name, region.entrance.bucket) for region in site.fleet.regions
              if region.entrance and region.entrance.bucket]
-    return [flag_buckets.look(region, name, site.account) for region, name in named]
+    return [_bucket(site, region, name) for region, name in named]
+
+
+def _bucket(site: RegionContext, region: str, name: str) -> BucketObservation:
+    """The state of the bucket `name`. A region that does not answer is no reason not to look at the others."""
+    s3 = site.aws_regions[region].s3
+    try:
+        ownership = s3.ownership(name, site.account)
+        if ownership != "own":
+            return BucketObservation(region, name, ownership)
+        policy = s3.policy(name, site.account)
+    except client.Unavailable:
+        return BucketObservation(region, name, "away")
+    if policy is None:
+        return BucketObservation(region, name, "closed")
+    statements = {one.get("Sid") for one in json.loads(policy).get("Statement", ())}
+    return BucketObservation(region, name, "open" if evacuation_flags.SID in statements else "own policy")
 
 
 def fleet(site: RegionContext, request: Request) -> FleetObservation:
@@ -98,29 +122,34 @@ def prefix(owner: str) -> str:
     return f"lamp:{hashlib.sha256(owner.encode()).hexdigest()[:8]}:"
 
 
-def _existing(known: Sequence[Mapping[str, Any]], owner: str) -> list[CheckObservation]:
-    return [_check(check) for check in known if check["CallerReference"].startswith(prefix(owner))]
+def _existing(site: RegionContext, known: Sequence[HealthCheck], owner: str) -> list[CheckObservation]:
+    checks_now = []
+    for check in known:
+        if check.reference.startswith(prefix(owner)):
+            reference = checks.original_reference(check.reference)
+            _, _, name, _ = reference.split(":")
+            settled = (check.config["Type"] == "CALCULATED"
+                       or len(site.aws.route53.probe_reports(check.id)) >= _REPORTS)
+            checks_now.append(CheckObservation(check.id, name, reference, settled))
+    return checks_now
 
 
-def _verdicts(site: RegionContext, known: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """The parents of the regions' health checks, as `health_checks.rotate` published them, if they still exist."""
+def _verdicts(
+    site: RegionContext, known: Sequence[HealthCheck]
+) -> tuple[dict[str, str], tuple[Unreadable, ...]]:
+    """The calculated checks that `health_checks.rotate` of the regions published, if they still exist."""
     if site.fleet.health_checks is None:
-        return {}
-    ids = {check["Id"] for check in known}
-    items = {region.name: site.shared_store.get("verdict", region.name) for region in site.fleet.regions}
-    said = {region: item.body["id"] if item else "" for region, item in items.items()}
-    return {alive(region): id if id in ids else "" for region, id in said.items()}
-
-
-def _check(check: Mapping[str, Any]) -> CheckObservation:
-    reference = route53.first(check["CallerReference"])
-    _, _, name, _ = reference.split(":")
-    calculated = check["HealthCheckConfig"]["Type"] == "CALCULATED"
-    return CheckObservation(check["Id"], name, reference, calculated or _settled(check["Id"]))
-
-
-def _settled(id: str) -> bool:
-    return len(route53.call("get_health_check_status", HealthCheckId=id)["HealthCheckObservations"]) >= _REPORTS
+        return {}, ()
+    ids = {check.id for check in known}
+    verdicts: dict[str, str] = {}
+    unreadable = []
+    for region in site.fleet.regions:
+        stored = state.find(site.shared_store, (published.PK, region.name), published.SCHEMA)
+        if isinstance(stored, Unreadable):
+            unreadable.append(stored)
+        id = "" if stored is None or isinstance(stored, Unreadable) else stored.value.id
+        verdicts[alive(region.name)] = id if id in ids else ""
+    return verdicts, tuple(unreadable)
 
 
 def _routing(site: RegionContext) -> Routing:
@@ -131,11 +160,9 @@ def _routing(site: RegionContext) -> Routing:
 
 def _region(site: RegionContext, routing: Routing, name: str) -> RegionObservation:
     entrance = next(region.entrance for region in site.fleet.regions if region.name == name)
-    item = site.local_store.get("hold", name)
-    known = item.body if item else {}
+    before = state.load(site.local_store, (HEALTH_PK, name), HEALTH_SCHEMA, RegionHealth())
     mark, readable = _mark(site, name)
-    return RegionObservation(name, entrance is not None and answers(routing, entrance), mark, readable,
-                      int(known.get("bad", 0)), int(known.get("good", 0)))
+    return RegionObservation(name, entrance is not None and answers(routing, entrance), mark, readable, before)
 
 
 def _mark(site: RegionContext, name: str) -> tuple[EvacuationFlag | None, bool]:
@@ -143,16 +170,12 @@ def _mark(site: RegionContext, name: str) -> tuple[EvacuationFlag | None, bool]:
     away = evacuation_flags.flag_region(site.fleet, name)
     if not away:
         return None, True
-    place = {"Bucket": evacuation_flags.flag_bucket(site.fleet, away), "Key": evacuation_flags.flag_key(name)}
+    bucket = evacuation_flags.flag_bucket(site.fleet, away)
     try:
-        answer = client.aws_call(away, lambda: client.client("s3", away).get_object(**place))
-        return msgspec.json.decode(answer["Body"].read(), type=EvacuationFlag), True
+        body = site.aws_regions[away].s3.get_object(bucket, evacuation_flags.flag_key(name))
+        return (None if body is None else msgspec.json.decode(body, type=EvacuationFlag)), True
     except client.Unavailable:
         return None, False
-    except client.ClientError as error:
-        if error.response.get("Error", {}).get("Code") != "NoSuchKey":
-            raise
-        return None, True
     except msgspec.DecodeError as error:
         # An object of somebody's own making evacuates as well.
         return EvacuationFlag("hand", f"an object that Lamplighter did not write ({error})", 0), True

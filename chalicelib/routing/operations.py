@@ -4,19 +4,43 @@
 hold touch nothing but S3 and the regions' endpoints, so they work while Route 53's own API is away.
 """
 
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
-from chalicelib.engine.operation import Operation, Request
+from chalicelib.aws.client import Throttled
+from chalicelib.engine.operation import Operation, Request, RequeueAfter
 from chalicelib.engine.plan import Plan
 from chalicelib.routing import act, decide, observe
 from chalicelib.routing.state import FleetObservation, ZoneObservation
 
+_BUSY_SECONDS = 30
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _later_if_busy(step: Callable[P, T]) -> Callable[P, T]:
+    """`step`, after which the same trigger comes back while Route 53 is busy with others."""
+
+    @wraps(step)
+    def patient(*args: P.args, **arguments: P.kwargs) -> T:
+        try:
+            return step(*args, **arguments)
+        except Throttled as error:
+            why = f"Route 53 is busy ({error}); what was done stays, the rest follows"
+            raise RequeueAfter(why, _BUSY_SECONDS) from None
+
+    return patient
+
+
+_zone = _later_if_busy(observe.zone)
 _CHANGING = {
     "prepare-flag-bucket": act.prepare_flag_buckets,
-    "create-check": act.create_checks,
+    "create-check": _later_if_busy(act.create_checks),
     "change-records": act.summarize,
-    "batch": act.change,
-    "delete-check": act.delete_checks,
+    "batch": _later_if_busy(act.change),
+    "delete-check": _later_if_busy(act.delete_checks),
 }
 _MARKING = {"set-evacuation-flag": act.set_flag, "clear-evacuation-flag": act.clear_flag, "record": act.record_region}
 
@@ -52,13 +76,13 @@ def _status(saw: FleetObservation, request: Request) -> Plan:
 
 
 PLAN: Operation[ZoneObservation] = Operation(
-    "routing.plan", "what would change in Route 53", observe.zone, _plan, parameters=observe.ZoneAsked)
+    "routing.plan", "what would change in Route 53", _zone, _plan, parameters=observe.ZoneAsked)
 APPLY: Operation[ZoneObservation] = Operation(
-    "routing.apply", "brings Route 53 to what fleet.toml wants, step by step", observe.zone, _apply, _CHANGING,
+    "routing.apply", "brings Route 53 to what fleet.toml wants, step by step", _zone, _apply, _CHANGING,
     observe.ZoneAsked)
 DRIFT: Operation[ZoneObservation] = Operation(
-    "routing.drift", "tells people if Route 53 does not hold what fleet.toml wants", observe.zone, _drift,
-    {"alert": act.alert}, observe.ZoneAsked)
+    "routing.drift", "tells people if Route 53 does not hold what fleet.toml wants", _zone, _drift,
+    parameters=observe.ZoneAsked)
 EVACUATE: Operation[FleetObservation] = Operation(
     "routing.evacuate", "keeps users away from a region", observe.fleet, _evacuate, _MARKING, observe.RegionAsked)
 RESTORE: Operation[FleetObservation] = Operation(

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from chalicelib.engine.schema import Schema, State, Stored, Unreadable
 from chalicelib.routing.records.checks import Checks
 from chalicelib.routing.records.spec import Record
 
@@ -48,6 +49,7 @@ class ZoneObservation(msgspec.Struct, frozen=True):
     buckets: Sequence[BucketObservation] = ()
     force: bool = False
     adopt: bool = False
+    unreadable: tuple[Unreadable, ...] = ()
 
 
 class EvacuationFlag(msgspec.Struct, frozen=True):
@@ -58,19 +60,32 @@ class EvacuationFlag(msgspec.Struct, frozen=True):
     at: int
 
 
+class RegionHealth(State, frozen=True):
+    """What `routing.hold` remembers of a region, under `hold`/`<region>` of the regional table.
+
+    It failed to answer so often in a row, or has answered since `healthy_since` (epoch seconds, 0: it does not).
+    """
+
+    failures_in_a_row: int = 0
+    healthy_since: int = 0
+
+
+HEALTH_PK = "hold"
+HEALTH_SCHEMA = Schema(RegionHealth, 1)
+
+
 class RegionObservation(msgspec.Struct, frozen=True):
     """A region as seen from here, with its endpoint's health and the flag that evacuates it.
 
-    `bad` counts the failures in a row before this observation. `good` is the time of its first answer since (epoch
-    seconds, 0 without an answer). `readable` is false if nothing is known of its mark.
+    `flag_known` is false if the flag could not be looked for. `before` is its health as it was read before this
+    observation.
     """
 
     name: str
     alive: bool
     mark: EvacuationFlag | None = None
     flag_known: bool = True
-    failures_in_a_row: int = 0
-    healthy_since: int = 0
+    before: Stored[RegionHealth] | Unreadable = Stored(RegionHealth())
 
     @property
     def serves(self) -> bool:
@@ -86,8 +101,34 @@ class FleetObservation(msgspec.Struct, frozen=True):
     keeper_of: Sequence[str] = ()
     asked: str = ""
     reason: str = ""
-    known: Mapping[str, Any] = {}
+
+    @property
+    def unreadable(self) -> tuple[Unreadable, ...]:
+        """The items of this region's table that cannot be read."""
+        return tuple(region.before for region in self.regions if isinstance(region.before, Unreadable))
 
     def others_serve(self, region: str) -> bool:
         """Whether anybody else takes users."""
         return any(other.serves for other in self.regions if other.name != region)
+
+
+class NewCheck(msgspec.Struct, frozen=True):
+    """A health check to make. Its children are given by name; `known_ids` has the ids of those that exist."""
+
+    reference: str
+    config: Mapping[str, Any]
+    known_ids: Mapping[str, str]
+
+
+class RecordBatch(msgspec.Struct, frozen=True):
+    """Changes of a hosted zone that are carried out together or not at all."""
+
+    zone: str
+    changes: Sequence[Mapping[str, Any]]
+
+
+class HealthChange(msgspec.Struct, frozen=True):
+    """What `routing.hold` is to remember of a region in the place of what was read."""
+
+    before: Stored[RegionHealth]
+    after: RegionHealth

@@ -15,8 +15,8 @@ from rich.progress import Progress
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from sandbox.simulation.health_checks import Plot
-    from sandbox.simulation.tally import Verdict
+    from simulation.health_checks.tally import Verdict
+    from simulation.health_checks.world import Plot
 
 _HOURS = 250
 _MUST_BE_ZERO = ("flips", "missed", "late", "strangers")
@@ -57,7 +57,7 @@ def run(hours: int, seed: int, console: Console) -> list["Verdict"]:
 
 def simulated(plot: "Plot") -> "Verdict":
     """One world, from its seed to its result."""
-    from sandbox.simulation.harsh_region import lived
+    from simulation.health_checks.harsh_region import lived
 
     return lived(plot)
 
@@ -69,8 +69,8 @@ def _quiet_worker() -> None:
 def _plots(hours: int, seed: int) -> Iterator["Plot"]:
     """Worlds of at most 250 hours, half with checks every 10 s, every third rough, some harsh, most with 20 hosts."""
     from chalicelib.config.fleet import HealthChecks
-    from sandbox.simulation.checkers import MODELS
-    from sandbox.simulation.health_checks import Plot
+    from simulation.health_checks.checkers import MODELS
+    from simulation.health_checks.world import Plot
 
     for model in MODELS:
         for number, start in enumerate(range(0, hours, _HOURS)):

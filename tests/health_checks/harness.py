@@ -4,20 +4,23 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
-import pytest
+import msgspec
 from botocore.exceptions import ClientError
 
-from chalicelib.aws import client
+from chalicelib.aws.client import Unavailable
+from chalicelib.aws.route53 import AwsRoute53
 from chalicelib.config import fleet
 from chalicelib.context import RegionContext
 from chalicelib.engine import run as engine
+from chalicelib.engine import state
+from chalicelib.engine.schema import Unreadable
 from chalicelib.health_checks import operations
-from chalicelib.health_checks.route53_checks import Route53
-from chalicelib.health_checks.state import KEY, RotationState, read
+from chalicelib.health_checks.state import KEY, SCHEMA, RotationState
 from sandbox.route53.checkers import Checkers
 from sandbox.route53.errors import Refusal
 from sandbox.route53.probes import Result
 from sandbox.route53.service import Service, Settings
+from testing.aws import FakeAws, FakeInstance
 from testing.fakes import MemoryTable, MemoryTopic
 
 FLEET = fleet.parse("""
@@ -32,7 +35,7 @@ NOON = 1_774_699_200  # 2026-03-28 12:00 UTC
 class Street:
     """`hosts` is what each instance is: (address, state for its target group, body of its answer or "")."""
 
-    def __init__(self, patch: pytest.MonkeyPatch, hosts: int) -> None:
+    def __init__(self, hosts: int, pause_seconds: float = 0.2) -> None:
         self.now = float(NOON)
         self.hosts = {f"i-{number:017x}": (f"8.8.4.{number}", "healthy") for number in range(1, hosts + 1)}
         self.bodies = {address: id for id, (address, _) in self.hosts.items()}
@@ -41,11 +44,13 @@ class Street:
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.lose_answer_to = ""
         self.table, self.alerts = MemoryTable(), MemoryTopic()
+        self.aws = FakeAws()
+        route53 = AwsRoute53("eu-west-1", lambda service, region: Client(self), pause_seconds=pause_seconds,
+                             clock=lambda: self.now, wait=self.wait)
+        ports = msgspec.structs.replace(self.aws.ports, route53=route53)
         self.site = RegionContext("eu-west-1", "test", FLEET, MemoryTable(), self.table, {}, self.alerts,
-                         clock=lambda: self.now)
-        self._api = Route53("eu-west-1", 1, lambda: self.now, self.wait)
-        self.operation = operations.rotate(lambda site: self._api, self.wait)
-        patch.setattr(client, "client", lambda service, region: Client(self, service))
+                                  clock=lambda: self.now, aws_regions={"eu-west-1": ports})
+        self.operation = operations.rotate(self.wait, lambda context: None)
 
     def wait(self, seconds: float) -> None:
         """Time passes, and the checkers probe."""
@@ -54,6 +59,8 @@ class Street:
             self.now = max(self.now, due)
             self.checkers.step()
         self.now = end
+        self.aws.instances = {id: FakeInstance(id, public_address=address) for id, (address, _) in self.hosts.items()}
+        self.aws.target_groups["web"] = {id: host_state for id, (_, host_state) in self.hosts.items()}
 
     def turn(self, **event: Any) -> dict[str, Any]:
         """The turn of this minute, two seconds into it; then the rest of the minute."""
@@ -78,9 +85,9 @@ class Street:
     @property
     def memory(self) -> RotationState:
         """What the region remembers."""
-        item = self.table.get(*KEY)
-        assert item
-        return read(item.body)
+        found = state.load(self.table, KEY, SCHEMA, RotationState())
+        assert not isinstance(found, Unreadable)
+        return found.value
 
     def anchors(self) -> set[str]:
         """The hosts under the parent, by what Route 53 itself says."""
@@ -103,20 +110,17 @@ class Street:
 
 
 class Client:
-    """boto3's clients for route53 (the twin), elbv2 and ec2."""
+    """boto3's client for Route 53, over the twin."""
 
-    def __init__(self, street: Street, service: str) -> None:
-        self._street, self._service = street, service
+    def __init__(self, street: Street) -> None:
+        self._street = street
 
     def __getattr__(self, method: str) -> Any:
         if method.startswith("_"):
             raise AttributeError(method)
-        mine = getattr(self, f"_{method}", None)
-        return mine or (lambda **asked: self._route53(method, asked))
+        return lambda **asked: self._request(method.title().replace("_", ""), asked)
 
-    def _route53(self, method: str, asked: dict[str, Any]) -> Any:
-        assert self._service == "route53"
-        name = method.title().replace("_", "")
+    def _request(self, name: str, asked: dict[str, Any]) -> Any:
         self._street.asked.append((name, asked))
         try:
             answer = self._street.service.call(name, asked)
@@ -125,20 +129,8 @@ class Client:
                                "ResponseMetadata": {"HTTPStatusCode": refusal.status}}, name) from None  # type: ignore[typeddict-item]
         if name == self._street.lose_answer_to:
             self._street.lose_answer_to = ""
-            raise client.Unavailable("the answer was lost")
+            raise Unavailable("the answer was lost")
         return answer
-
-    def _describe_target_groups(self, Names: list[str]) -> Any:
-        assert Names == ["web"]
-        return {"TargetGroups": [{"TargetGroupArn": "arn:web"}]}
-
-    def _describe_target_health(self, TargetGroupArn: str) -> Any:
-        return {"TargetHealthDescriptions": [{"Target": {"Id": id}, "TargetHealth": {"State": state}}
-                                             for id, (_, state) in self._street.hosts.items()]}
-
-    def _describe_instances(self, Filters: list[dict[str, Any]]) -> Any:
-        return {"Reservations": [{"Instances": [
-            {"InstanceId": id, "PublicIpAddress": self._street.hosts[id][0]} for id in Filters[0]["Values"]]}]}
 
 
 def _stamp(seconds: float) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from chalicelib.config.fleet import HealthChecks
+from chalicelib.engine.schema import Stored
 from chalicelib.health_checks import decide, state
 from chalicelib.health_checks.decide import guards, sampling
 from chalicelib.health_checks.state import CalculatedCheck, Check, Host, RotationObservation, RotationState
@@ -40,7 +41,7 @@ def situation(seed: int) -> RotationObservation:
     )
     calls = ((MINUTE - 5, chance.choice((0, 0, 0, 0, 0, 290, 299, 300))),)
     # What was read in this turn is already in the checks.
-    return RotationObservation("eu-west-1", settings, RotationState("", MINUTE - 1, checks, parent, calls=calls),
+    return RotationObservation("eu-west-1", settings, Stored(RotationState(MINUTE - 1, checks, parent, calls=calls)),
                                hosts, AT)
 
 
@@ -61,7 +62,7 @@ def harms(seen: RotationObservation, done: decide.Decision) -> set[str]:
     parent = done.parent
     if parent:
         found |= set(_entries(seen, parent))
-        before = seen.memory.parent
+        before = seen.state.parent
         if before and parent.threshold > before.threshold and len(parent.children) - parent.threshold < 2:
             found.add("spares fewer")
     for move in done.moves:
@@ -70,20 +71,20 @@ def harms(seen: RotationObservation, done: decide.Decision) -> set[str]:
         if (_there(move.check, seen) and seen.hosts[move.check.host].state != "draining"
                 and not _read(move.check, seen) and not _covered(move.check, seen, done)):
             found.add("leaves without a verdict")
-    if len(done.moves) + len(done.created) + bool(parent) > max(0, 300 - sum(count for _, count in seen.memory.calls)):
+    if len(done.moves) + len(done.created) + bool(parent) > max(0, 300 - sum(count for _, count in seen.state.calls)):
         found.add("spends too much")
     return found
 
 
 def _risks(seen: RotationObservation, done: decide.Decision) -> Any:
-    before, moved = seen.memory.parent, {move.check.number for move in done.moves}
+    before, moved = seen.state.parent, {move.check.number for move in done.moves}
     assert before
     lists = [(before.children, before.threshold)]
     if not before.confirmed or AT - before.changed < 60:
         lists.append((before.previous_children, before.before_threshold))
     later = lists + ([(done.parent.children, done.parent.threshold)] if done.parent else [])
-    sure = {check.number for check in seen.memory.checks if _counts(check, seen)}
-    unsure = moved | {check.number for check in seen.memory.checks if not _settled(check, seen)}
+    sure = {check.number for check in seen.state.checks if _counts(check, seen)}
+    unsure = moved | {check.number for check in seen.state.checks if not _settled(check, seen)}
     was_healthy = all(len(sure & set(children)) >= threshold for children, threshold in lists)
     for children, threshold in later:
         inside = set(children)
@@ -101,7 +102,7 @@ def _risks(seen: RotationObservation, done: decide.Decision) -> Any:
 
 
 def _entries(seen: RotationObservation, parent: CalculatedCheck) -> Any:
-    before, checks = seen.memory.parent, {check.number: check for check in seen.memory.checks}
+    before, checks = seen.state.parent, {check.number: check for check in seen.state.checks}
     assert before
     if not before.confirmed or AT - before.changed < 60:
         yield "a third list at once"
@@ -143,7 +144,7 @@ def _covered(check: Check, seen: RotationObservation, done: decide.Decision) -> 
         and other.address == check.address
         and other.confirmed
         and (other.number not in moved or _read(other, seen))
-        for other in seen.memory.checks
+        for other in seen.state.checks
     )
 
 

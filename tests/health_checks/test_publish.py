@@ -8,9 +8,20 @@ import pytest
 
 from chalicelib.aws import client
 from chalicelib.config.fleet import HealthChecks
+from chalicelib.engine import state
 from chalicelib.engine.operation import Request
+from chalicelib.engine.schema import Stored
 from chalicelib.health_checks import act, decide
-from chalicelib.health_checks.state import CalculatedCheck, Check, Host, RotationObservation, RotationState
+from chalicelib.health_checks.state import (
+    KEY,
+    SCHEMA,
+    CalculatedCheck,
+    Check,
+    Host,
+    Publication,
+    RotationObservation,
+    RotationState,
+)
 from testing.fakes import MemoryTable
 from tests.health_checks.harness import NOON, Street
 from tests.health_checks.test_operations import BEGUN
@@ -22,52 +33,52 @@ CHECKS = tuple(Check(n, f"c{n}", 1, f"i-{n}", f"192.0.2.{n}", NOON - 900, MINUTE
 PARENT = CalculatedCheck((1, 2, 3, 4), 2, "parent", 3, NOON - 900)
 
 
-def acts(parent: CalculatedCheck | None, published: str | None, hosts: dict[str, Host] = HOSTS) -> list[dict[str, Any]]:
+def acts(parent: CalculatedCheck | None, published: str | None, hosts: dict[str, Host] = HOSTS) -> list[Publication]:
     """What is to be published."""
-    memory = RotationState("", MINUTE - 1, CHECKS, parent)
-    seen = RotationObservation("eu-west-1", HealthChecks(target_groups=("web",)), memory, hosts, NOON,
-                               published=published)
-    found = [action for action in decide.reconcile(seen, NOON, "t").actions if action.kind == "publish"]
+    memory = RotationState(MINUTE - 1, CHECKS, parent)
+    seen = RotationObservation("eu-west-1", HealthChecks(target_groups=("web",)), Stored(memory), hosts, NOON,
+                               published_id=published)
+    found = [action for action in decide.reconcile(seen, NOON).actions if action.kind == "publish"]
     assert all(action.target == "eu-west-1" and not action.unaudited for action in found)
     return [action.details for action in found]
 
 
 @pytest.mark.parametrize(("parent", "published", "expected"), [
-    (PARENT, "", [{"id": "parent", "was": ""}]),
-    (PARENT, "another", [{"id": "parent", "was": "another"}]),
+    (PARENT, "", [Publication("parent", "")]),
+    (PARENT, "another", [Publication("parent", "another")]),
     (PARENT, "parent", []),
     (PARENT, None, []),
     (None, None, []),
     (msgspec.structs.replace(PARENT, confirmed=False), "", []),
 ])
 def test_a_confirmed_parent_is_published_if_the_table_says_otherwise(
-    parent: CalculatedCheck | None, published: str | None, expected: list[dict[str, Any]]
+    parent: CalculatedCheck | None, published: str | None, expected: list[Publication]
 ) -> None:
     assert acts(parent, published) == expected
 
 
 def test_it_is_published_also_while_there_are_no_hosts() -> None:
-    assert acts(PARENT, "", {}) == [{"id": "parent", "was": ""}]
+    assert acts(PARENT, "", {}) == [Publication("parent", "")]
 
 
 def test_it_comes_last_so_that_nothing_waits_for_it() -> None:
-    memory = RotationState("", MINUTE - 1, CHECKS, PARENT)
+    memory = RotationState(MINUTE - 1, CHECKS, PARENT)
     seen = RotationObservation(
         "eu-west-1",
         HealthChecks(target_groups=("web",)),
-        memory,
+        Stored(memory),
         HOSTS | {"i-7": Host("i-7", "192.0.2.7")},
         NOON,
-        published="",
+        published_id="",
     )
-    kinds = [action.kind for action in decide.reconcile(seen, NOON, "t").actions]
-    assert kinds[-1] == "publish" and {"claim-state", "retarget-check"} <= set(kinds)
+    kinds = [action.kind for action in decide.reconcile(seen, NOON).actions]
+    assert kinds[-1] == "publish" and "retarget-check" in kinds
 
 
 @pytest.fixture
-def street(monkeypatch: pytest.MonkeyPatch) -> Street:
+def street() -> Street:
     """Ten hosts; the checks do not exist yet."""
-    return Street(monkeypatch, 10)
+    return Street(10)
 
 
 def parent_of(street: Street) -> str:
@@ -76,10 +87,10 @@ def parent_of(street: Street) -> str:
     return id
 
 
-def published(street: Street) -> dict[str, Any] | None:
+def published(street: Street) -> str | None:
     """What routing would read."""
     item = street.site.shared_store.get("verdict", "eu-west-1")
-    return item.body if item else None
+    return str(item.body["id"]) if item else None
 
 
 def journal(street: Street) -> list[str]:
@@ -90,7 +101,7 @@ def journal(street: Street) -> list[str]:
 
 def test_the_parent_is_published_once_and_journalled(street: Street) -> None:
     street.turns(BEGUN)
-    assert published(street) == {"id": parent_of(street)}
+    assert published(street) == parent_of(street)
     street.turns(5)
     item = street.site.shared_store.get("verdict", "eu-west-1")
     assert item and item.version == 1
@@ -161,24 +172,24 @@ def test_without_the_coordination_table_the_checks_rotate_all_the_same(street: S
     whole(street)
     assert published(street) is None
     street.turn()
-    assert published(street) == {"id": parent_of(street)}
+    assert published(street) == parent_of(street)
 
 
 @pytest.mark.parametrize("call", ["create", "compare_and_set"])
 def test_if_the_writing_fails_it_is_written_in_a_later_minute(street: Street, call: str) -> None:
     if call == "compare_and_set":
-        street.site.shared_store.create("verdict", "eu-west-1", {"id": "another"})
+        street.site.shared_store.create("verdict", "eu-west-1", {"id": "another", "schema": 1})
 
     def trouble() -> None:
         if asked[-1] == call:
             raise client.Unavailable("no replica answers")
 
     asked = broken(street, trouble)
-    results = [result for _ in range(BEGUN) for result in street.turn()["results"]]
+    results = [result for _ in range(BEGUN) for result in street.turn().get("results", ())]
     assert "left for the next minute: no replica answers" in results and street.verdict()
     whole(street)
     street.turn()
-    assert published(street) == {"id": parent_of(street)}
+    assert published(street) == parent_of(street)
 
 
 def test_another_parent_takes_the_place_of_the_first(street: Street) -> None:
@@ -191,7 +202,7 @@ def test_another_parent_takes_the_place_of_the_first(street: Street) -> None:
     assert item and street.table.delete(item)
     street.now = float(street.now // 60 * 60 + 60)
     street.turns(BEGUN)
-    assert published(street) == {"id": parent_of(street)} != {"id": first}
+    assert published(street) == parent_of(street) != first
 
 
 def planned(street: Street) -> tuple[Request, list[Any]]:
@@ -199,11 +210,12 @@ def planned(street: Street) -> tuple[Request, list[Any]]:
     street.turns(BEGUN)
     item = street.site.shared_store.get("verdict", "eu-west-1")
     assert item
-    street.site.shared_store.compare_and_set(item, {"id": "another"})
-    request = Request("schedule", int(street.now) + 60, None, apply=True, id="slow")
+    street.site.shared_store.compare_and_set(item, {"id": "another", "schema": 1})
+    request = Request("schedule", int(street.now) + 60, None, apply=True, run_id="slow")
     street.wait(62)
     plan = street.operation.decide(street.operation.observe(street.site, request), request)
-    act.claim_state(street.site, request, [plan.actions[0]])
+    assert plan.claim
+    state.claim(street.table, KEY, SCHEMA, plan.claim.before, plan.claim.after, run_id="slow")
     return request, [action for action in plan.actions if action.kind == "publish"]
 
 
@@ -211,20 +223,21 @@ def test_what_has_changed_since_it_was_seen_is_left_alone(street: Street) -> Non
     request, actions = planned(street)
     item = street.site.shared_store.get("verdict", "eu-west-1")
     assert item
-    street.site.shared_store.compare_and_set(item, {"id": "newer"})
-    assert act.publish(street.site, request, actions) == ["another turn was faster"]
-    assert published(street) == {"id": "newer"}
+    street.site.shared_store.compare_and_set(item, {"id": "newer", "schema": 1})
+    assert act.publish(street.site, request, actions) == ["another run was faster"]
+    assert published(street) == "newer"
 
 
 def test_a_turn_that_has_been_overtaken_publishes_nothing(street: Street) -> None:
     request, actions = planned(street)
     item = street.table.get("health-checks", "memory")
     assert item and street.table.compare_and_set(item, item.body | {"run_id": "faster"})
-    assert act.publish(street.site, request, actions) == ["another turn was faster"]
-    assert published(street) == {"id": "another"}
+    with pytest.raises(state.Superseded):
+        act.publish(street.site, request, actions)
+    assert published(street) == "another"
 
 
 def test_one_that_has_not_been_overtaken_does(street: Street) -> None:
     request, actions = planned(street)
     assert act.publish(street.site, request, actions) == [f"published {parent_of(street)}"]
-    assert published(street) == {"id": parent_of(street)}
+    assert published(street) == parent_of(street)

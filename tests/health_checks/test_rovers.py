@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from chalicelib.config.fleet import HealthChecks
+from chalicelib.engine.schema import Stored
 from chalicelib.health_checks import decide
 from chalicelib.health_checks import state as records
 from chalicelib.health_checks.decide import guards, membership, rotation, sampling
@@ -29,7 +30,7 @@ def check(number: int, host: int, ago: int, healthy: bool | None = True, read: f
 def memory(*others: Check, queue: dict[str, float] | None = None) -> RotationState:
     """Four settled anchors, and `others`, which take the place of those of the same number."""
     checks = {number: check(number, number, 50) for number in range(1, 5)} | {one.number: one for one in others}
-    return RotationState("", MINUTE - 1, tuple(checks.values()), CalculatedCheck((1, 2, 3, 4), 2, "p", 9, AT - 900),
+    return RotationState(MINUTE - 1, tuple(checks.values()), CalculatedCheck((1, 2, 3, 4), 2, "p", 9, AT - 900),
                          queue or {})
 
 
@@ -135,7 +136,7 @@ def test_an_anchor_that_was_read_dead_some_minutes_ago_does_not_make_way() -> No
 
 def test_a_walk_is_routine_and_a_loss_is_not() -> None:
     left = memory(check(5, 5, 4), check(6, 1, 1, None, 0), check(7, 77, 1, None, 0))
-    seen = RotationObservation("eu-west-1", SETTINGS, left, hosts(1, 2, 3, 4, 5, 7, 8, 9), AT)
-    acts = [action for action in decide.reconcile(seen, MINUTE * 60, "t").actions if action.kind == "retarget-check"]
+    seen = RotationObservation("eu-west-1", SETTINGS, Stored(left), hosts(1, 2, 3, 4, 5, 7, 8, 9), AT)
+    acts = [action for action in decide.reconcile(seen, MINUTE * 60).actions if action.kind == "retarget-check"]
     assert [(action.target, action.unaudited) for action in acts] == [
         ("check 7", False), ("check 6", True), ("check 5", True)]

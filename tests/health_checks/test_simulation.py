@@ -7,13 +7,13 @@ import msgspec
 import pytest
 
 from chalicelib.config.fleet import HealthChecks
-from chalicelib.health_checks import check_config, state
+from chalicelib.health_checks import check_config
 from chalicelib.health_checks.decide import guards, rotation, sampling
 from commands import cli
 from commands.develop import simulate_health_checks
-from sandbox.simulation.checkers import MODELS, Model
-from sandbox.simulation.health_checks import Plot
-from sandbox.simulation.tally import Tally, Verdict
+from simulation.health_checks.checkers import MODELS, Model
+from simulation.health_checks.tally import Tally, Verdict, longest_gap
+from simulation.health_checks.world import Plot
 
 
 def lived(model: Model = "adversarial", interval: Any = 10, hosts: int = 20, hours: int = 40, rough: bool = False,
@@ -35,7 +35,7 @@ def test_no_flip_no_outage_missed_nothing_late(model: Model, interval: int, host
 
 def test_twenty_hosts_are_all_seen_within_eighteen_minutes() -> None:
     found = lived(hours=60)
-    assert 900 < found.gap <= 18 * 60 == state.max_staleness_seconds(HealthChecks(target_groups=("a",)), 20) + 20
+    assert 900 < found.gap <= 18 * 60 == longest_gap(HealthChecks(target_groups=("a",)), 20) + 20
     assert found.outages > 3 and 0 < found.detection <= 40
     assert 0 < found.repointed <= 120
 

@@ -7,16 +7,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from chalicelib.aws import client, route53
+from chalicelib.aws.client import Unavailable
+from chalicelib.aws.route53 import ProbeReport
 from chalicelib.config import fleet as fleets
 from chalicelib.context import RegionContext
 from chalicelib.engine import run as engine
 from chalicelib.routing import operations
+from testing.aws import FakeAws
 from testing.fakes import MemoryTable, MemoryTopic
+from testing.route53 import FakeRoute53
 from testing.servers.process import free_port, loopback
-from tests.routing import fakes
 from tests.routing.fleets import EIGHT, text
 
 THREE = EIGHT[:3]
@@ -25,29 +25,39 @@ THREE = EIGHT[:3]
 class World:
     """A fleet's regions as sockets on this machine, with Route 53 and S3 in memory."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
         self.now = 1_774_699_200.0
-        self.route53, self.topic = fakes.Route53(), MemoryTopic()
-        self.s3 = {region: fakes.S3() for region in THREE}
+        self.topic = MemoryTopic()
+        self.route53 = FakeRoute53(probe=lambda check: [ProbeReport(passed=True)] * self.reports)
+        self.reports = 16
+        self.route53.zones["ZONE"] = []
+        self.aws = {region: FakeAws(route53=self.route53) for region in THREE}
+        self.s3 = {region: aws.s3 for region, aws in self.aws.items()}
         self.servers: dict[str, Server] = {}
         self.addresses = [loopback() for _ in THREE]
         self.port = free_port(self.addresses[0])
         for region in THREE:
             self.mend(region)
+        self.shared = MemoryTable()
         self.tables = {region: MemoryTable() for region in THREE}
-        monkeypatch.setattr(client, "client", self._client)
-        monkeypatch.setattr(route53, "PAUSE_SECONDS", 0)
 
-    def _client(self, service: str, region: str) -> Any:
-        return {"route53": self.route53, "s3": self.s3.get(region)}[service]
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """All records of the hosted zone."""
+        return self.route53.zones["ZONE"]
+
+    @records.setter
+    def records(self, records: list[dict[str, Any]]) -> None:
+        self.route53.zones["ZONE"] = records
 
     def site(self, region: str = THREE[0], more: str = "") -> RegionContext:
         """Where an operation runs."""
         written = text(THREE, f'check = "tcp"\nport = {self.port}\nhold = "5m"\n{more}', addresses=True)
         for number in range(3):
             written = written.replace(f"192.0.2.{number + 1}", self.addresses[number])
-        return RegionContext(region=region, stage="test", fleet=fleets.parse(written), shared_store=MemoryTable(),
-                    local_store=self.tables[region], queues={}, alerts=self.topic, root=Path(), clock=lambda: self.now)
+        return RegionContext(region=region, stage="test", fleet=fleets.parse(written), shared_store=self.shared,
+                    local_store=self.tables[region], queues={}, alerts=self.topic, root=Path(), clock=lambda: self.now,
+                    aws_regions={name: aws.ports for name, aws in self.aws.items()})
 
     def ask(self, operation: Any, at: str = THREE[0], more: str = "", **event: Any) -> dict[str, Any]:
         """The outcome by hand."""
@@ -79,6 +89,14 @@ class World:
     def mend(self, region: str) -> None:
         """It answers, or answers again: all at one port."""
         self.servers[region] = _listen(self.addresses[THREE.index(region)], self.port)
+
+    def silence(self, region: str) -> None:
+        """The region's S3 gives no answer any more."""
+
+        def fault(call: str) -> None:
+            raise Unavailable(f"{region} does not answer")
+
+        self.s3[region].fault = fault
 
     def marks(self) -> dict[str, str]:
         """Which regions are marked, and by whom."""

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chalicelib.engine.schema import Stored
 from chalicelib.routing import decide
 from chalicelib.routing.observe import references_of
 from chalicelib.routing.records import diff
@@ -14,6 +15,7 @@ from chalicelib.routing.state import (
     CheckObservation,
     EvacuationFlag,
     FleetObservation,
+    RegionHealth,
     RegionObservation,
     ZoneObservation,
 )
@@ -48,7 +50,7 @@ def after(seen: ZoneObservation) -> list[dict[str, Any]]:
 def changes(seen: ZoneObservation) -> list[dict[str, Any]]:
     plan = decide.plan(seen)
     assert plan.rejected_because == ""
-    return [change for action in plan.actions if action.kind == "batch" for change in action.details["changes"]]
+    return [change for action in plan.actions if action.kind == "batch" for change in action.details.changes]
 
 
 def test_checks_come_first_and_settle_before_records_need_them() -> None:
@@ -158,16 +160,23 @@ def test_checks_that_nothing_needs_go_only_after_the_records_do() -> None:
     more = msgspec.structs.replace(seen, existing_checks=[*seen.existing_checks, old])
     assert "delete-check" not in {action.kind for action in decide.plan(more).actions}
     [last] = decide.plan(msgspec.structs.replace(more, existing_records=after(seen))).actions
-    assert (last.kind, last.details) == ("delete-check", {"id": "id-old"})
+    assert (last.kind, last.details) == ("delete-check", "id-old")
 
 
 def test_drift_is_told_and_peace_is_not() -> None:
     there = after(zone())
-    assert decide.drift(zone(there=there)).actions == ()
-    [alert] = decide.drift(zone(there=there[5:])).actions
-    assert alert.kind == "alert" and "5 to create" in alert.reason
-    [refused] = decide.drift(zone(there=[FOREIGN | {"Name": "app.example.com."}])).actions
-    assert "did not make" in refused.reason
+    assert decide.drift(zone(there=there)).alerts == ()
+    [alert] = decide.drift(zone(there=there[5:])).alerts
+    assert (alert.kind, alert.target) == ("RoutingDrift", "app.example.com") and "5 to create" in alert.problem
+    [refused] = decide.drift(zone(there=[FOREIGN | {"Name": "app.example.com."}])).alerts
+    assert "did not make" in refused.problem
+
+
+def region(
+    name: str, alive: bool, mark: EvacuationFlag | None = None, *, bad: int = 0, good: int = 0, flag_known: bool = True
+) -> RegionObservation:
+    """A region that failed to answer `bad` times in a row, or has answered since `good`."""
+    return RegionObservation(name, alive, mark, flag_known, Stored(RegionHealth(bad, good), 1))
 
 
 def fleet(
@@ -210,34 +219,34 @@ def test_restore(seen: FleetObservation, kinds: list[str], said: str) -> None:
 UP = RegionObservation("b", True)
 
 
-@pytest.mark.parametrize(("region", "others", "kinds"), [
+@pytest.mark.parametrize(("observed", "others", "kinds"), [
     # What it has been (bad looks before, good since), and what is done at 1000.
-    (RegionObservation("a", True, healthy_since=100), UP, []),
+    (region("a", True, good=100), UP, []),
     (RegionObservation("a", True), UP, ["record"]),
-    (RegionObservation("a", False, healthy_since=100), UP, ["record"]),
-    (RegionObservation("a", False, failures_in_a_row=1), UP, ["record", "set-evacuation-flag"]),
-    (RegionObservation("a", False, failures_in_a_row=1), RegionObservation("b", False), ["record"]),
-    (RegionObservation("a", False, HELD, failures_in_a_row=5), UP, ["record"]),
-    (RegionObservation("a", False, HAND, failures_in_a_row=5), UP, ["record"]),
-    (RegionObservation("a", True, HELD, failures_in_a_row=5), UP, ["record"]),
-    (RegionObservation("a", True, HELD, healthy_since=500), UP, []),
-    (RegionObservation("a", True, HELD, healthy_since=400), UP, ["clear-evacuation-flag"]),
-    (RegionObservation("a", True, HELD, healthy_since=900), RegionObservation("b", False), ["clear-evacuation-flag"]),
-    (RegionObservation("a", True, HELD, healthy_since=900), RegionObservation("b", True, HAND),
+    (region("a", False, good=100), UP, ["record"]),
+    (region("a", False, bad=1), UP, ["record", "set-evacuation-flag"]),
+    (region("a", False, bad=1), RegionObservation("b", False), ["record"]),
+    (region("a", False, HELD, bad=5), UP, ["record"]),
+    (region("a", False, HAND, bad=5), UP, ["record"]),
+    (region("a", True, HELD, bad=5), UP, ["record"]),
+    (region("a", True, HELD, good=500), UP, []),
+    (region("a", True, HELD, good=400), UP, ["clear-evacuation-flag"]),
+    (region("a", True, HELD, good=900), RegionObservation("b", False), ["clear-evacuation-flag"]),
+    (region("a", True, HELD, good=900), RegionObservation("b", True, HAND),
      ["clear-evacuation-flag"]),
-    (RegionObservation("a", True, HAND, healthy_since=1), UP, []),
-    (RegionObservation("a", False, failures_in_a_row=3, flag_known=False), UP, []),
+    (region("a", True, HAND, good=1), UP, []),
+    (region("a", False, bad=3, flag_known=False), UP, []),
 ])  # fmt: skip
-def test_hold(region: RegionObservation, others: RegionObservation, kinds: list[str]) -> None:
-    assert [action.kind for action in decide.hold(fleet(region, others), 1000).actions] == kinds
+def test_hold(observed: RegionObservation, others: RegionObservation, kinds: list[str]) -> None:
+    assert [action.kind for action in decide.hold(fleet(observed, others), 1000).actions] == kinds
 
 
 def test_hold_leaves_regions_alone_whose_mark_another_keeps() -> None:
-    assert decide.hold(fleet(RegionObservation("a", False, failures_in_a_row=9), UP, mine=()), 1000).actions == ()
+    assert decide.hold(fleet(region("a", False, bad=9), UP, mine=()), 1000).actions == ()
 
 
 def test_no_hold_no_mark() -> None:
-    seen = fleet(RegionObservation("a", False, failures_in_a_row=9), UP, hold=0)
+    seen = fleet(region("a", False, bad=9), UP, hold=0)
     assert [action.kind for action in decide.hold(seen, 1000).actions] == ["record"]
 
 
@@ -248,14 +257,14 @@ def test_on_any_day_the_hold_never_keeps_the_only_living_region_away_and_gives_b
     mark, bad, good, quiet = None, 0, 0, 0
     for minute, (alive, other) in enumerate([*looks, *[(True, True)] * (hold // 60 + 2)]):
         now = 60_000 + minute * 60
-        seen = fleet(RegionObservation("a", alive, mark, True, bad, good), RegionObservation("b", other), hold=hold)
+        seen = fleet(region("a", alive, mark, bad=bad, good=good), RegionObservation("b", other), hold=hold)
         for action in decide.hold(seen, now).actions:
             match action.kind:
                 case "record":
-                    bad, good = action.details["bad"], action.details["good"]
+                    bad, good = action.details.after.failures_in_a_row, action.details.after.healthy_since
                 case "set-evacuation-flag":
                     assert not alive and other
-                    mark = EvacuationFlag(**action.details["mark"])
+                    mark = action.details
                 case "clear-evacuation-flag":
                     assert quiet + 1 > hold / 60 or not other
                     mark = None

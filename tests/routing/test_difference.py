@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chalicelib.aws.route53 import HealthCheck
 from chalicelib.routing.records import diff
 from chalicelib.routing.records.geography import places
 from sandbox.route53 import answers as twin
-from tests.routing.fakes import Route53
+from testing.route53 import FakeRoute53
 from tests.routing.fleets import EIGHT, location, wanted
 
 ALIAS = {"HostedZoneId": "Z", "DNSName": "A.example.com", "EvaluateTargetHealth": False}
@@ -90,15 +91,17 @@ def test_every_place_has_an_answer_after_each_request(
     before: int, after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(diff, "MOST_ELEMENTS", 300)
-    route53 = Route53()
-    route53.records = [diff.normal(record) for record in wanted(FLEETS[before]).compiled.records]
-    there, goal = diff.groups(route53.records), diff.groups(wanted(FLEETS[after]).compiled.records)
+    route53 = FakeRoute53()
+    zones = route53.zones
+    route53.checks = {f"serving-{region}": HealthCheck(f"serving-{region}", 1, region, {}) for region in EIGHT}
+    zones["ZONE"] = [diff.normal(record) for record in wanted(FLEETS[before]).compiled.records]
+    there, goal = diff.groups(zones["ZONE"]), diff.groups(wanted(FLEETS[after]).compiled.records)
     chance, some = random.Random(before * 10 + after), list(places().values())[::23]
     for batch in diff.batches(diff.changes(goal, there)):
-        route53.change_resource_record_sets("ZONE", {"Changes": batch})
-        zone = twin.Zone(route53.records)
+        route53.change_record_sets("ZONE", batch, "a change of regions")
+        zone = twin.Zone(zones["ZONE"])
         healthy = {f"serving-{region}": chance.random() < 0.6 for region in EIGHT}
         for place in some:
             answer = zone.answer("app.example.com.", "A", twin.Query(location(place), healthy))
             assert answer.values and answer.values[0].startswith("app.") and answer.values[0].endswith("amazonaws.com.")
-    assert diff.groups(route53.records) == goal
+    assert diff.groups(zones["ZONE"]) == goal

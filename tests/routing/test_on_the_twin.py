@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from chalicelib.aws import client as cloud
-from chalicelib.aws import route53
+from chalicelib.aws.ports import AwsPorts
+from chalicelib.aws.route53 import AwsRoute53
 from chalicelib.config import fleet as fleets
 from chalicelib.context import RegionContext
 from chalicelib.engine import run as engine
@@ -18,9 +19,9 @@ from sandbox.route53.probes import Result
 from sandbox.route53.service import Settings
 from sandbox.route53.state import Resource
 from sandbox.route53.twin import Twin
+from testing.aws import FakeAws
 from testing.fakes import MemoryTable, MemoryTopic
 from tests.route53.conftest import PLENTY, Clock, client_of
-from tests.routing.fakes import S3
 from tests.routing.fleets import EIGHT, location, text
 
 THREE = EIGHT[:3]
@@ -38,6 +39,10 @@ class Account:
             twin.service.resource(f"app.{region}.elb.amazonaws.com", Resource("ZELB", (f"127.0.1.{number}",)))
             twin.service.resource(f"marks-{region}.s3.{region}.amazonaws.com", Resource("Z", (f"127.0.2.{number}",)))
         fleet = fleets.parse(text().replace('"ZONE"', f'"{self.zone}"'))
+        # Of AWS's services only Route 53 is the twin's, over the wire.
+        route53 = AwsRoute53(THREE[0], lambda service, region: client, pause_seconds=0)
+        ports: dict[str, AwsPorts] = {
+            region: msgspec.structs.replace(FakeAws().ports, route53=route53) for region in THREE}
         self.site = RegionContext(
             region=THREE[0],
             stage="test",
@@ -48,6 +53,7 @@ class Account:
             alerts=MemoryTopic(),
             root=Path(),
             clock=clock,
+            aws_regions=ports,
         )
 
     def apply(self) -> list[str]:
@@ -77,7 +83,7 @@ class Account:
 
 
 @pytest.fixture
-def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+def account() -> Iterator[Account]:
     dead: set[str] = {f"127.0.2.{number}" for number in range(3)}
     clock = Clock()
 
@@ -85,9 +91,6 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
         return Result(address not in dead, "Success" if address not in dead else "Failure")
 
     with Twin(Settings(rate=PLENTY), clock=clock, probe=probe, checking=False) as twin:
-        client, s3 = client_of(twin), S3()
-        monkeypatch.setattr(cloud, "client", lambda service, region: client if service == "route53" else s3)
-        monkeypatch.setattr(route53, "PAUSE_SECONDS", 0)
         yield Account(twin, clock, dead)
 
 

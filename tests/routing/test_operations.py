@@ -6,19 +6,20 @@ from typing import Any
 
 import pytest
 
+from chalicelib.aws.client import Throttled, Unavailable
 from chalicelib.config import fleet as fleets
 from chalicelib.context import RegionContext
 from chalicelib.engine import run as engine
 from chalicelib.routing import operations
 from chalicelib.routing.records import diff
 from testing.fakes import MemoryTable, MemoryTopic
-from tests.routing import fakes
+from testing.route53 import FakeRoute53
 from tests.routing.harness import THREE, World
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    made = World(monkeypatch)
+def world() -> Iterator[World]:
+    made = World()
     yield made
     for region in THREE:
         made.kill(region)
@@ -27,18 +28,18 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 def test_by_hand_it_only_plans(world: World) -> None:
     outcome = world.ask(operations.APPLY)
     assert outcome["status"] == "planned" and outcome["message"] == "3 x prepare-flag-bucket, 9 x create-check"
-    assert world.route53.records == [] and world.route53.checks == {}
+    assert world.records == [] and world.route53.checks == {}
     assert world.ask(operations.PLAN)["digest"] == outcome["digest"]
     assert world.ask(operations.PLAN, apply=True)["status"] == "refused"
 
 
 def test_apply_makes_checks_waits_until_they_know_something_and_then_makes_records(world: World) -> None:
-    world.route53.observations = 0
+    world.reports = 0
     assert world.ask(operations.APPLY, apply=True)["status"] == "later" and len(world.route53.checks) == 9
-    assert world.ask(operations.APPLY, apply=True)["status"] == "later" and world.route53.records == []
-    world.route53.observations = 16
+    assert world.ask(operations.APPLY, apply=True)["status"] == "later" and world.records == []
+    world.reports = 16
     assert world.apply() == ["done", "done"]
-    assert len(world.route53.records) == 89
+    assert len(world.records) == 89
     [entry] = [item for item in world.tables[THREE[0]].store.items.values() if "89 to create" in str(item[0].body)]
     assert len(json.dumps(entry[0].body)) < 5000, "the journal must not hold the records"
 
@@ -46,9 +47,9 @@ def test_apply_makes_checks_waits_until_they_know_something_and_then_makes_recor
 def test_the_buckets_for_marks_are_made_once(world: World) -> None:
     world.apply()
     policies = {region: s3.buckets[f"marks-{region}"] for region, s3 in world.s3.items()}
-    assert all(json.loads(policy)["Statement"][0]["Resource"] == f"arn:aws:s3:::marks-{region}/evacuated/*"
+    assert all(json.loads(policy or "")["Statement"][0]["Resource"] == f"arn:aws:s3:::marks-{region}/evacuated/*"
                for region, policy in policies.items())
-    world.s3["us-east-1"].buckets["marks-us-east-1"] = ""
+    world.s3["us-east-1"].buckets["marks-us-east-1"] = None
     assert world.ask(operations.APPLY)["message"] == "1 x prepare-flag-bucket"
     world.apply()
     assert {region: s3.buckets[f"marks-{region}"] for region, s3 in world.s3.items()} == policies
@@ -56,9 +57,9 @@ def test_the_buckets_for_marks_are_made_once(world: World) -> None:
 
 def test_a_bucket_of_somebody_else_s_or_with_a_policy_of_its_own_is_left_alone(world: World) -> None:
     s3 = world.s3["us-east-1"]
-    s3.buckets["marks-us-east-1"], s3.shut["marks-us-east-1"] = "", "999999999999"
+    s3.buckets["marks-us-east-1"], s3.owners["marks-us-east-1"] = None, "999999999999"
     assert "is not yours" in world.ask(operations.APPLY, apply=True)["message"]
-    s3.shut.clear()
+    s3.owners.clear()
     s3.buckets["marks-us-east-1"] = '{"Statement": [{"Sid": "Mine"}]}'
     outcome = world.ask(operations.APPLY, apply=True)
     assert outcome["status"] == "refused" and '"Sid": "LamplighterMarks"' in outcome["message"]
@@ -68,30 +69,30 @@ def test_a_bucket_of_somebody_else_s_or_with_a_policy_of_its_own_is_left_alone(w
 
 def test_a_region_that_is_away_keeps_nobody_from_the_other_regions_records(world: World) -> None:
     world.apply()
-    world.s3["us-east-1"].away = True
+    world.silence("us-east-1")
     outcome = world.ask(operations.APPLY)
     assert "the bucket marks-us-east-1 was not looked at: us-east-1 does not answer" in outcome["plan"]["notes"]
     assert world.ask(operations.DRIFT)["message"] == "nothing to do"
 
 
 def test_an_account_that_blocks_public_policies_is_told_so(world: World) -> None:
-    world.s3["us-east-1"].strict = True
+    world.s3["us-east-1"].blocks_public_policies = True
     outcome = world.ask(operations.APPLY, apply=True)
     assert outcome["status"] == "refused" and "does the account block public policies" in outcome["message"]
 
 
 def test_it_settles_and_stays_as_it_is(world: World) -> None:
     assert world.apply() == ["later", "done", "done"]
-    before = list(world.route53.records)
+    before = list(world.records)
     assert world.ask(operations.APPLY)["message"] == "nothing to do"
     assert world.ask(operations.DRIFT, apply=True)["message"] == "nothing to do" and world.topic.told == []
-    assert world.route53.records == before
+    assert world.records == before
 
 
 def test_drift_is_told_and_mended(world: World) -> None:
     world.apply()
-    world.route53.records = [record for record in world.route53.records if record.get("SetIdentifier") != "JP"]
-    world.route53.records[0] = {**world.route53.records[0], "SetIdentifier": "strange"}
+    world.records = [record for record in world.records if record.get("SetIdentifier") != "JP"]
+    world.records[0] = {**world.records[0], "SetIdentifier": "strange"}
     world.ask(operations.DRIFT, apply=True)
     [(subject, said)] = world.topic.told
     assert "app.example.com" in subject and "to delete" in said
@@ -99,33 +100,35 @@ def test_drift_is_told_and_mended(world: World) -> None:
     assert world.ask(operations.DRIFT)["message"] == "nothing to do"
 
 
-def _cut(route53: fakes.Route53, at: int, code: str) -> None:
-    left = [at]
+def _cut(route53: FakeRoute53, at: int, error: type[Exception]) -> None:
+    begun = [0]
 
-    def fault(method: str) -> None:
-        if method == "change_resource_record_sets":
-            left[0] -= 1
-            if left[0] == 0:
-                raise fakes.refusal(code, "cut", 503 if code == "ServiceUnavailable" else 400)
+    def fault(call: str) -> None:
+        if call == "route53 change_record_sets":
+            begun[0] += 1
+            # Called before and after each request.
+            if begun[0] == 2 * at - 1:
+                raise error("cut")
 
     route53.fault = fault
 
 
-@pytest.mark.parametrize("code", ["Throttling", "PriorRequestNotComplete", "ServiceUnavailable"])
+@pytest.mark.parametrize(("error", "status"), [(Throttled, "later"), (Unavailable, "failed")])
 @pytest.mark.parametrize("at", [1, 2, 3])
 def test_cut_off_in_the_middle_it_goes_on_and_the_name_always_has_an_answer(
-    world: World, monkeypatch: pytest.MonkeyPatch, at: int, code: str
+    world: World, monkeypatch: pytest.MonkeyPatch, at: int, error: type[Exception], status: str
 ) -> None:
-    monkeypatch.setattr(diff, "MOST_ELEMENTS", 140)
+    monkeypatch.setattr(diff, "MOST_ELEMENTS", 12)
     world.apply()
-    complete = diff.groups(world.route53.records)
-    more = 'orders = [{places = ["AU", "NZ", "JP", "BR"], order = ["us-east-1", "ap-southeast-1", "eu-west-1"]}]\n'
-    _cut(world.route53, at, code)
-    world.route53.after = lambda: _whole(world.route53.records)
+    complete = diff.groups(world.records)
+    # New checks, and with them all records that carry one: several names, so several requests.
+    more = "interval = 30\n"
+    _cut(world.route53, at, error)
+    world.route53.on_records = lambda: _whole(world.records)
     statuses = [world.ask(operations.APPLY, more=more, apply=True, force=True)["status"] for _ in range(6)]
-    assert statuses[-1] == "done" and (at > 1 or statuses[0] in ("later", "failed"))
+    assert statuses[-1] == "done" and statuses[:2] == ["later", status]
     assert world.ask(operations.APPLY, more=more)["message"] == "nothing to do"
-    assert diff.groups(world.route53.records) != complete
+    assert diff.groups(world.records) != complete
 
 
 def _whole(records: list[dict[str, Any]]) -> None:
@@ -142,20 +145,20 @@ def test_a_new_config_of_a_check_makes_a_new_check_and_the_old_one_goes_last(wor
         world.ask(operations.APPLY, more="interval = 30\n", apply=True, force=True)
     assert world.ask(operations.APPLY, more="interval = 30\n")["message"] == "nothing to do"
     assert len(world.route53.checks) == 9 and not old & set(world.route53.checks)
-    used = {record["HealthCheckId"] for record in world.route53.records if "HealthCheckId" in record}
+    used = {record["HealthCheckId"] for record in world.records if "HealthCheckId" in record}
     assert used <= set(world.route53.checks)
 
 
 def test_a_check_that_somebody_deleted_is_made_anew(world: World) -> None:
     world.apply()
-    for record in world.route53.records:
+    for record in world.records:
         record.pop("HealthCheckId", None)
     for name in ("serving-us-east-1", "open-us-east-1"):
-        [id] = [id for id, check in world.route53.checks.items() if f":{name}:" in check["CallerReference"]]
+        [id] = [id for id, check in world.route53.checks.items() if f":{name}:" in check.reference]
         world.route53.delete_health_check(id)
     world.apply()
     assert len(world.route53.checks) == 9
-    assert {record["HealthCheckId"] for record in world.route53.records if "HealthCheckId" in record} <= set(
+    assert {record["HealthCheckId"] for record in world.records if "HealthCheckId" in record} <= set(
         world.route53.checks)
     assert world.ask(operations.DRIFT, apply=True)["message"] == "nothing to do"
 
@@ -186,7 +189,7 @@ def test_the_last_region_that_takes_users_is_not_evacuated(world: World) -> None
 
 
 def test_evacuation_works_from_any_region_while_the_region_s_own_services_are_away(world: World) -> None:
-    world.s3["eu-west-1"].away = True
+    world.silence("eu-west-1")
     world.kill("eu-west-1")
     assert world.ask(operations.EVACUATE, "ap-southeast-1", region="eu-west-1", apply=True)["status"] == "done"
 

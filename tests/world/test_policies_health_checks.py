@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from chalicelib.config.fleet import parse
-from chalicelib.health_checks.state import KEY, REGION_CHECK_PK
+from chalicelib.health_checks import published
+from chalicelib.health_checks.state import KEY
 from commands import roots
 from sandbox.sample_app import GROUP, PORT, Product
 from sandbox.world import Sandbox
@@ -38,18 +39,18 @@ class Hosts(Lambdas):
     def check(self, number: int, host: str = "i-gone", address: str = "127.0.0.9", **more: Any) -> dict[str, Any]:
         """One remembered check."""
         return {"number": number, "id": self.ids[number - 1], "version": 1, "host": host, "address": address,
-                "since": LONG_AGO, "minute": 0, "sure": True, "healthy": False, "read": LONG_AGO, **more}
+                "since": LONG_AGO, "minute": 0, "confirmed": True, "healthy": False, "read": LONG_AGO, **more}
 
 
 def rotate(on: Lambdas) -> None:
     """A turn in which all happens: anchors are lost and told, one check moves, two are in doubt, one is made."""
     assert isinstance(on, Hosts)
     checks = [on.check(1), on.check(2), on.check(3, on.host, on.address, healthy=None), on.check(4),
-              on.check(5, sure=False), on.check(6, sure=False, id="")]
+              on.check(5, confirmed=False), on.check(6, confirmed=False, id="")]
     # Just changed, so that it stays as it is and can be published.
     parent = {"children": [1, 2], "threshold": 2, "id": on.parent, "version": 1, "changed": time.time()}
-    on.remember(*KEY, {"turn": "before", "minute": 0, "checks": checks, "parent": parent, "born": next(numbers)})
-    on.drop(REGION_CHECK_PK, HOME)
+    on.remember(*KEY, {"schema": 1, "minute": 0, "checks": checks, "parent": parent, "first_minute": next(numbers)})
+    on.drop(published.PK, HOME)
     on.invoke("health_checks_rotate", {"apply": True})
 
 

@@ -1,5 +1,4 @@
-"""One decision a minute about the children of the calculated check, the targets of the other checks, and the alerts.
-Pure."""
+"""One decision a minute: who is under the calculated check, where the other checks go, what people must know. Pure."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,75 +6,84 @@ from typing import Any
 import msgspec
 
 from chalicelib.config.fleet import HealthChecks
-from chalicelib.engine.plan import Action, Plan
+from chalicelib.engine.alerts import Alert
+from chalicelib.engine.plan import Action, Claim, Plan
+from chalicelib.engine.schema import Unreadable
 from chalicelib.health_checks import check_config, state
 from chalicelib.health_checks.decide import guards, membership, rotation, sampling
 from chalicelib.health_checks.state import (
     REQUESTS_PER_HOUR_MAX,
     CalculatedCheck,
     Check,
+    CheckChange,
     Host,
+    Publication,
     RotationObservation,
     RotationState,
 )
 
 _CREATED_A_TURN = 10
-_TOLD_MINUTES = 60
+_READ_MORE = "docs/health-checks.md"
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """The memory to write first, the parent to make or change, the checks to make and to move, and what to tell."""
+    """The state to write first, the calculated check to make or change, the checks to make and to move."""
 
     memory: RotationState
     parent: CalculatedCheck | None = None
     created: tuple[rotation.Move, ...] = ()
     moves: tuple[rotation.Move, ...] = ()
-    alerts: tuple[tuple[str, str, str], ...] = ()
 
 
-def reconcile(seen: RotationObservation, now: int, id: str) -> Plan:
-    """The plan of the run `id`. It writes the state first, then changes the calculated check, then moves the others."""
-    if seen.memory.minute >= now // 60:
-        return Plan(notes=("this minute's decision has been taken",))
-    decision = decide(seen, now // 60, id) if sampling.eligible(seen.hosts) else _nothing(seen, now // 60, id)
-    facts = {"version": seen.version, "memory": state.body(decision.memory)}
-    return Plan((Action("claim-state", seen.region, "what is about to be done", facts, unaudited=True),
-                 *_acts(decision, seen.settings), *(_alert(*told) for told in decision.alerts),
-                 *_publish(decision.memory.parent, seen)))
+def reconcile(observation: RotationObservation, now: int) -> Plan:
+    """The plan of the minute of `now`: the calculated check, then the moves, then what the other regions are told."""
+    if isinstance(observation.before, Unreadable):
+        note = f"nothing is done: {observation.before}"
+        return Plan(notes=(note,), unreadable=(observation.before,), not_judged=("*",))
+    minute = now // 60
+    if observation.state.minute >= minute:
+        return Plan(notes=("this minute's decision has been taken",), not_judged=("*",))
+    alerts: tuple[Alert, ...]
+    not_judged: tuple[str, ...] = ()
+    if sampling.eligible(observation.hosts):
+        decision = decide(observation, minute)
+        alerts = tuple(_alerts(decision.memory, observation))
+    else:
+        # Either the region is empty, or what is seen of it is wrong: nothing is touched.
+        decision = _nothing(observation, minute)
+        alerts, not_judged = (_no_hosts(observation.region),), ("RegionUnhealthy", "HostUnreachableFromOutside")
+    actions = (*_actions(decision, observation.settings), *_publish(decision.memory.parent, observation))
+    return Plan(actions, claim=Claim(observation.before, decision.memory), alerts=alerts, not_judged=not_judged)
 
 
-def _publish(parent: CalculatedCheck | None, seen: RotationObservation) -> Iterator[Action]:
-    """The last action, so that nothing waits for it. The other regions learn which check to attach."""
-    if parent and parent.confirmed and seen.published is not None and seen.published != parent.id:
-        facts = {"id": parent.id, "was": seen.published}
-        yield Action("publish", seen.region, f"routing is to attach {parent.id}, the region's verdict", facts)
+def _publish(parent: CalculatedCheck | None, observation: RotationObservation) -> Iterator[Action]:
+    """The last action, so that nothing waits for it: the other regions learn which check to attach."""
+    region, published = observation.region, observation.published_id
+    if parent and parent.confirmed and published is not None and published != parent.id:
+        yield Action("publish", region, f"routing is to attach {parent.id}, the region's verdict",
+                     Publication(parent.id, published))
     elif parent and not parent.id:
-        # Made by this very turn: its id is known once it is there.
-        yield Action("publish", seen.region, "routing is to attach the region's verdict, which is new", {})
+        # Made by this very run: its id is known once it exists.
+        yield Action("publish", region, "routing is to attach the region's verdict, which is new", Publication())
 
 
-def decide(seen: RotationObservation, minute: int, id: str = "") -> Decision:
-    """The decision, as values."""
-    memory, settings, hosts, at = state.observed(seen), seen.settings, seen.hosts, seen.at
-    spent = state.requests_last_hour(memory, minute) + seen.calls
+def decide(observation: RotationObservation, minute: int) -> Decision:
+    """What is to be done, as values."""
+    memory, settings, hosts, at = state.observed(observation), observation.settings, observation.hosts, observation.at
+    spent = state.requests_last_hour(memory, minute) + observation.calls
     parent = membership.change(memory, settings, hosts, at) if spent < REQUESTS_PER_HOUR_MAX else None
     stamps = rotation.queue(memory, settings, hosts, at)
     after = msgspec.structs.replace(memory, parent=parent) if parent else memory
     left = max(0, REQUESTS_PER_HOUR_MAX - spent - bool(parent))
     created = tuple(_created(memory, stamps, settings, hosts))[:left]
     moves = tuple(rotation.moves(after, stamps, settings, hosts, at, minute))[: left - len(created)]
-    alerts = tuple(_alerts(after, seen, minute))
-    return Decision(_claimed(after, minute, id, stamps, created + moves, seen, parent, alerts),
-                    parent, created, moves, alerts)
+    claimed = _claimed(after, minute, stamps, created + moves, observation, parent)
+    return Decision(claimed, parent, created, moves)
 
 
-def _nothing(seen: RotationObservation, minute: int, id: str) -> Decision:
-    """Without hosts nothing is touched, because either the region is empty, or the observation of it is wrong."""
-    told = ("NoHosts", seen.region, "no target group has a host with a public address that is not draining: the checks "
-            "are left as they are; look at the target groups")
-    memory = state.observed(seen)
-    alerts = (told,) if memory.alerts.get(f"NoHosts {seen.region}", 0) <= minute - _TOLD_MINUTES else ()
-    return Decision(_claimed(memory, minute, id, memory.last_result_at, (), seen, None, alerts), alerts=alerts)
+def _nothing(observation: RotationObservation, minute: int) -> Decision:
+    memory = state.observed(observation)
+    return Decision(_claimed(memory, minute, memory.last_result_at, (), observation, None))
 
 
 def _created(
@@ -92,23 +100,19 @@ def _created(
 def _claimed(
     memory: RotationState,
     minute: int,
-    id: str,
     stamps: dict[str, float],
     moves: tuple[rotation.Move, ...],
-    seen: RotationObservation,
+    observation: RotationObservation,
     parent: CalculatedCheck | None,
-    alerts: tuple[tuple[str, str, str], ...],
 ) -> RotationState:
-    """The memory that says all of it is about to happen, none of it sure yet."""
-    moved = {move.check.number: _moved(move, seen.at, minute) for move in moves}
+    """The state that says all of it is about to happen, none of it confirmed yet."""
+    moved = {move.check.number: _moved(move, observation.at, minute) for move in moves}
     checks = [moved.pop(check.number, check) for check in memory.checks] + list(moved.values())
     calls = [call for call in memory.calls if call[0] > minute - 60]
-    if count := seen.calls + len(moves) + bool(parent):
+    if count := observation.calls + len(moves) + bool(parent):
         calls.append((minute, count))
-    told = {key: when for key, when in memory.alerts.items() if when > minute - _TOLD_MINUTES}
-    told |= {f"{kind} {name}": minute for kind, name, _ in alerts}
-    return RotationState(id, minute, tuple(checks), memory.parent, stamps, tuple(calls), told,
-                  memory.first_minute or minute)
+    return RotationState(minute, tuple(checks), memory.parent, stamps, tuple(calls), memory.first_minute or minute,
+                         memory.unreachable_since)
 
 
 def _moved(move: rotation.Move, at: float, minute: int) -> Check:
@@ -116,25 +120,22 @@ def _moved(move: rotation.Move, at: float, minute: int) -> Check:
     return Check(check.number, check.id, check.version, host.id, host.address, at, minute, confirmed=False)
 
 
-def _acts(decision: Decision, settings: HealthChecks) -> Iterator[Action]:
+def _actions(decision: Decision, settings: HealthChecks) -> Iterator[Action]:
     checks = {check.number: check for check in decision.memory.checks}
     for move in decision.created:
-        facts = {"number": move.check.number, "config": check_config.config(settings, move.host)}
-        yield Action("create-check", f"check {move.check.number}", f"{move.reason}: {move.host.id}", facts)
-    if decision.parent:
-        kind = "update-calculated-check" if decision.parent.id else "create-calculated-check"
-        yield Action(kind, "the region's verdict", _why(decision.parent, checks), _family(decision.parent, checks))
+        yield Action("create-check", f"check {move.check.number}", f"{move.reason}: {move.host.id}",
+                     CheckChange(move.check.number, check_config.config(settings, move.host)))
+    if parent := decision.parent:
+        kind = "update-calculated-check" if parent.id else "create-calculated-check"
+        ids = [checks[number].id for number in parent.children]
+        config = (check_config.family(ids, parent.threshold) if parent.id
+                  else check_config.parent(ids, parent.threshold))
+        yield Action(kind, "the region's verdict", _why(parent, checks),
+                     CheckChange(0, config, parent.id, parent.version))
     for move in decision.moves:
-        facts = {"number": move.check.number, "id": move.check.id, "version": move.check.version,
-                 "config": check_config.update(move.host)}
-        yield Action("retarget-check", f"check {move.check.number}", f"{move.reason}; next is {move.host.id}", facts,
+        yield Action("retarget-check", f"check {move.check.number}", f"{move.reason}; next is {move.host.id}",
+                     CheckChange(move.check.number, check_config.update(move.host), move.check.id, move.check.version),
                      unaudited=move.routine)
-
-
-def _family(parent: CalculatedCheck, checks: Mapping[int, Check]) -> dict[str, Any]:
-    ids = [checks[number].id for number in parent.children]
-    config = check_config.family(ids, parent.threshold) if parent.id else check_config.parent(ids, parent.threshold)
-    return {"number": 0, "id": parent.id, "version": parent.version, "config": config}
 
 
 def _why(parent: CalculatedCheck, checks: Mapping[int, Check]) -> str:
@@ -144,45 +145,59 @@ def _why(parent: CalculatedCheck, checks: Mapping[int, Check]) -> str:
     return "; ".join([*parts, f"{parent.threshold} of {len(parent.children)} must be healthy"])
 
 
-def _alerts(memory: RotationState, seen: RotationObservation, minute: int) -> Iterator[tuple[str, str, str]]:
-    for kind, name, text in _found(memory, seen):
-        if f"{kind} {name}" not in memory.alerts or memory.alerts[f"{kind} {name}"] <= minute - _TOLD_MINUTES:
-            yield kind, name, text
+def _no_hosts(region: str) -> Alert:
+    return Alert(
+        "NoHosts", region,
+        f"No target group of {region} has a host with a public address that is not draining",
+        tried=("The health checks were left as they are.",),
+        steps=("Look at the target groups of [health_checks] in the console of EC2.",
+               "If the region is empty on purpose, take its users away: `lamp run routing.evacuate`."),
+        read_more=_READ_MORE)
 
 
-def _found(memory: RotationState, seen: RotationObservation) -> Iterator[tuple[str, str, str]]:
+def _alerts(memory: RotationState, observation: RotationObservation) -> Iterator[Alert]:
+    """What holds now; the engine knows what of it people have been told."""
     parent, checks = memory.parent, {check.number: check for check in memory.checks}
     if parent:
         lost = [checks[number].host for number in parent.children if checks[number].healthy is False]
         if len(parent.children) - len(lost) < parent.threshold:
-            yield "RegionUnhealthy", seen.region, f"too many anchors do not answer: {', '.join(sorted(lost))}"
-    for check in memory.checks:
-        if (
-            check.healthy is False
-            and guards.target_in_service(check, seen.hosts)
-            and seen.hosts[check.host].state == "healthy"
-        ):
-            text = f"{check.host} ({check.address}) is healthy for its target group, but does not answer from outside "
-            yield "HostUnreachableFromOutside", check.host, f"{text}with its own id at {seen.settings.path}"
+            yield Alert(
+                "RegionUnhealthy", observation.region,
+                f"Too many anchors of {observation.region} do not answer: {', '.join(sorted(lost))}",
+                tried=("Route 53 sends the region's users to their second nearest region.",),
+                steps=("Look at the hosts: `lamp run health_checks.status`.",
+                       "Mend or replace them: the checks follow by themselves."),
+                read_more=_READ_MORE)
+    for id, since in memory.unreachable_since.items():
+        host = observation.hosts.get(id)
+        if host and host.state == "healthy":
+            yield Alert(
+                "HostUnreachableFromOutside", id,
+                f"{id} ({host.address}) is healthy for its target group, but does not answer from outside with its own "
+                f"id at {observation.settings.path}",
+                since=since, tried=("The host is probed again in its turn.",),
+                steps=("Look at its security group and its public address.",
+                       f"Ask it from outside: its answer at {observation.settings.path} must contain {id}."),
+                read_more=_READ_MORE)
 
 
-def status(seen: RotationObservation, now: int) -> Plan:
-    """The report, with the fixed checks, the targets of the others, and the budget."""
-    memory, settings = seen.memory, seen.settings
+def status(observation: RotationObservation, now: int) -> Plan:
+    """The report: who judges the region, who looks where, and the budget."""
+    if isinstance(observation.before, Unreadable):
+        return Plan(notes=(str(observation.before),), report={
+            "region": observation.region, "unreadable": str(observation.before)})
+    memory, settings, at = observation.state, observation.settings, observation.at
     anchored = memory.parent.children if memory.parent else ()
     checks = [{"check": check.number, "id": check.id, "as": "anchor" if check.number in anchored else "rover",
                "host": check.host, "address": check.address, "healthy": check.healthy,
-               "settled": guards.settled(check, settings, seen.at)} for check in memory.checks]
-    waits = {id: round(seen.at - stamp) for id, stamp in memory.last_result_at.items()}
-    return Plan(report={
-        "region": seen.region, "parent": memory.parent.id if memory.parent else None,
+               "settled": guards.settled(check, settings, at)} for check in memory.checks]
+    waits = {id: round(at - stamp) for id, stamp in memory.last_result_at.items()}
+    report: dict[str, Any] = {
+        "region": observation.region, "parent": memory.parent.id if memory.parent else None,
         "threshold": memory.parent.threshold if memory.parent else None,
         "may_be_lost_at_once": max(0, len(anchored) - memory.parent.threshold) if memory.parent else 0,
-        "hosts": len(seen.hosts), "longest_without_verdict": max(waits.values(), default=0),
-        "bound": state.max_staleness_seconds(settings, len(sampling.eligible(seen.hosts))),
+        "hosts": len(observation.hosts), "longest_without_verdict": max(waits.values(), default=0),
+        "bound": state.max_staleness_seconds(settings, len(sampling.eligible(observation.hosts))),
         "requests_in_the_last_hour": state.requests_last_hour(memory, now // 60),
-        "checks": checks})
-
-
-def _alert(kind: str, name: str, text: str) -> Action:
-    return Action("alert", name, text, {"kind": kind})
+        "checks": checks}
+    return Plan(report=report)

@@ -1,6 +1,6 @@
 """The reads of a run from Route 53, within its budget. It is pure, and `observe` carries out its reads."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from chalicelib.config.fleet import HealthChecks
 from chalicelib.health_checks.decide import guards
@@ -20,6 +20,13 @@ from chalicelib.health_checks.state import (
 # Requests that are kept for what cannot wait when the hour's budget runs out.
 _KEPT_FOR_MOVES = 20
 _KEPT_FOR_ANCHORS = 40
+# Route 53 calls a check healthy when more than 18% of its checkers do.
+_HEALTHY_SHARE = 0.18
+
+
+def is_healthy(passed: Sequence[bool]) -> bool | None:
+    """Whether a check is healthy by its checkers' last probes of its present target; `None` if there are none."""
+    return sum(passed) > _HEALTHY_SHARE * len(passed) if passed else None
 
 
 def eligible(hosts: Mapping[str, Host]) -> list[str]:

@@ -18,6 +18,18 @@ from chalicelib.routing.records.compiler import alive, serving, unmarked
 
 Checks = dict[str, dict[str, Any]]
 
+_RENEWED = "~"
+
+
+def renewed_reference(reference: str, now: int) -> str:
+    """Another reference, made at `now`, for the check of `reference`, which somebody deleted."""
+    return f"{reference}{_RENEWED}{now:x}"
+
+
+def original_reference(reference: str) -> str:
+    """The reference from which `renewed_reference` made this one, or itself."""
+    return reference.partition(_RENEWED)[0]
+
 
 def compile_checks(fleet: Fleet, routing: Routing) -> Checks:
     """All checks that routing makes, those that others depend on first."""

@@ -12,13 +12,21 @@ from random import Random
 from typing import Any, Literal
 
 from chalicelib.config.fleet import HealthChecks
-from chalicelib.health_checks.state import PROPAGATION_SECONDS, settling_seconds
 
 Model = Literal["carries over", "reset healthy", "reset unhealthy", "adversarial"]
 MODELS: tuple[Model, ...] = ("carries over", "reset healthy", "reset unhealthy", "adversarial")
 
+# For so long Route 53 may act on what was said before (nothing says so; the product takes it for granted as well).
+PROPAGATION_SECONDS = 60
 # From the last probe to the verdict: time-outs of the probe (4 + 2 + 2 s) and the sum over checkers and children.
 _LAST_PROBE = 9.5
+
+
+
+def settling_seconds(settings: HealthChecks) -> int:
+    """Seconds after which a check's status can only speak of its new target."""
+    return PROPAGATION_SECONDS + (settings.failures + 1) * settings.interval
+
 
 Later = Callable[[float, Callable[..., None], Any], None]
 

@@ -4,8 +4,10 @@ Worlds of chance come upon such a moment now and then. Here there is nothing els
 get terminated, drain, or die with their target group knowing it or not, and the region fails in between.
 """
 
-from sandbox.simulation.health_checks import Machine, Plot, World
-from sandbox.simulation.tally import Verdict
+from functools import partial
+
+from simulation.health_checks.tally import Verdict
+from simulation.health_checks.world import Machine, Plot, World
 
 
 def lived(plot: Plot) -> Verdict:
@@ -16,7 +18,7 @@ def lived(plot: Plot) -> Verdict:
 class HarshWorld(World):
     """The same region, with somebody who knows who its fixed checks are."""
 
-    def _trouble(self, _: object) -> None:
+    def _trouble(self) -> None:
         luck = self.chance.random()
         if luck < 0.02:
             self._fail()
@@ -24,26 +26,24 @@ class HarshWorld(World):
             self._swell()
         elif self._room() >= 2 or luck < 0.2:
             self._strike()
-        self.at(self.now + self.chance.uniform(5, 120), self._trouble)
+        self._at(self.now + self.chance.uniform(5, 120), self._trouble)
 
     def _strike(self) -> None:
         fate = self.chance.choice((self._vanish, self._drain, self._decay, self._decay_unseen))
         for machine in self._anchored()[: max(0, self._room())]:
             self._losses.append(self.now)
-            self.at(self.now + self.chance.uniform(1, 400), self._arrive)
+            self._at(self.now + self.chance.uniform(1, 400), self._arrive)
             fate(machine)
 
     def _anchored(self) -> list[Machine]:
-        numbers = self.memory.parent.children if self.memory.parent else ()
-        hosts = [check.host for check in self.memory.checks if check.number in numbers]
-        found = [self.machines[id] for id in hosts if id in self.machines]
-        living = [one for one in found if one.alive and not one.draining]
+        anchors = [self.machines[id] for id in sorted(self.tally.anchors) if id in self.machines]
+        living = [one for one in anchors if one.alive and not one.draining]
         return self.chance.sample(living, len(living))
 
     def _decay(self, machine: Machine) -> None:
         machine.lost = True
         self._die(machine)
-        self.at(self.now + self.chance.uniform(100, 900), self._vanish, machine)
+        self._at(self.now + self.chance.uniform(100, 900), partial(self._vanish, machine))
 
     def _decay_unseen(self, machine: Machine) -> None:
         machine.hidden = True

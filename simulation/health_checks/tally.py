@@ -1,18 +1,18 @@
 """The checks of a simulated region, which are false changes, detection, gaps, and the time until checks leave a dead
 host."""
 
+import math
 from collections import deque
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from chalicelib.config.fleet import HealthChecks
-from chalicelib.health_checks import decide, state
-from chalicelib.health_checks.state import RotationObservation
-from sandbox.simulation.checkers import Checkers
+from simulation.health_checks.checkers import Checkers, settling_seconds
 
 if TYPE_CHECKING:
-    from sandbox.simulation.health_checks import Plot
+    from simulation.health_checks.world import Plot
 
 
 # Between these seconds of its minute a turn of a smooth world looks.
@@ -21,6 +21,14 @@ LATE = (0.5, 3.0)
 _TWO_TURNS = 120 + LATE[1] - LATE[0]
 # After an outage, until every anchor has been read again, the others are not known to hold the verdict.
 _DOUBT_SECONDS = 300
+# A result is good enough for a report so long before the check has settled.
+_TOLERANCE_SECONDS = 10
+
+
+def longest_gap(settings: HealthChecks, hosts: int) -> int:
+    """The longest time (s) that is promised for one of so many hosts without a result."""
+    stops = math.ceil(max(0, hosts - settings.anchors) / settings.rovers)
+    return stops * math.ceil(settling_seconds(settings) / 60) * 60 + settling_seconds(settings)
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -70,10 +78,11 @@ class Tally:
         self._since: float | None = None
         self._ended = self._hidden = -1e9
         self._up = self._best = True
-        self._under: dict[int, str] = {}
+        self._under: dict[int, tuple[str, float]] = {}
+        self._requests: deque[tuple[float, int]] = deque()
         self._gone: dict[str, tuple[float, int]] = {}
         self._leaving: dict[str, float] = {}
-        self._anchors: set[str] = set()
+        self.anchors: set[str] = set()
         self._last: dict[str, float] = {}
         self._peaks: deque[tuple[float, int]] = deque()
         self._ends: deque[float] = deque(maxlen=100)
@@ -116,15 +125,15 @@ class Tally:
 
     def leaves(self, id: str, now: float) -> None:
         """A host begins to drain."""
-        if id in self._anchors:
+        if id in self.anchors:
             self._leaving[id] = now
 
     def gone(self, id: str, now: float) -> None:
         """A host is terminated."""
         self._last.pop(id, None)
-        if id in self._under.values():
-            near = [other for other, (when, _) in self._gone.items() if other in self._anchors and when > now - 120]
-            many = len(near) + 1 if id in self._anchors else 1
+        if id in self._hosts_under():
+            near = [other for other, (when, _) in self._gone.items() if other in self.anchors and when > now - 120]
+            many = len(near) + 1 if id in self.anchors else 1
             if self._since is not None or now < self._ended + _DOUBT_SECONDS:
                 many = max(many, self.threshold)
             self._gone |= {other: (self._gone[other][0], max(self._gone[other][1], many)) for other in near}
@@ -133,9 +142,9 @@ class Tally:
     def pointed(self, number: int, host: str, now: float) -> None:
         """A check has another target."""
         self.moves += 1
-        before = self._under.get(number, "")
-        self._under[number] = host
-        if before in self._gone and before not in self._under.values():
+        before, _ = self._under.get(number, ("", 0.0))
+        self._under[number] = (host, now)
+        if before in self._gone and before not in self._hosts_under():
             took, many = now - self._gone[before][0], self._gone.pop(before)[1]
             if many < self.threshold:
                 self.repointed = max(self.repointed, took)
@@ -150,38 +159,50 @@ class Tally:
         self._next = threshold
         for id in [id for id in self._leaving if id not in anchors]:
             self.drained = max(self.drained, now - self._leaving.pop(id))
-        self._anchors = anchors
+        self.anchors = anchors
 
-    def looked(self, seen: RotationObservation, decision: decide.Decision, minute: int) -> None:
-        """A run has observed and decided. The target of a settled check has a result."""
-        self.calls = max(self.calls, state.requests_last_hour(decision.memory, minute))
+    def requested(self, many: int, now: float) -> None:
+        """Route 53 was asked for so many things."""
+        self._requests.append((now, many))
+        while self._requests[0][0] <= now - 3600 + 30:
+            self._requests.popleft()
+        self.calls = max(self.calls, sum(count for _, count in self._requests))
+
+    def targets(self) -> dict[int, tuple[str, float]]:
+        """The host that each check is to ask now, and since when."""
+        return dict(self._under)
+
+    def ran(self, hosts: Mapping[str, bool], targets: Mapping[int, tuple[str, float]], now: float) -> None:
+        """A run has ended, which saw `hosts` (true: draining) and `targets`. Under a settled check lies a result."""
         self.taken_in += self.checkers.strangers(lambda address, token: token.startswith("i-"))
-        eligible = {id for id, host in seen.hosts.items() if host.state != "draining"}
-        anchored = decision.memory.parent.children if decision.memory.parent else ()
-        outside = eligible - {check.host for check in decision.memory.checks if check.number in anchored}
+        eligible = {id for id, is_draining in hosts.items() if not is_draining}
+        outside = eligible - self.anchors
         # As many hosts as have no anchor, and what the anchors would be if none were missing.
-        hosts = max(len(eligible), len(outside) + self.settings.anchors)
-        while self._peaks and self._peaks[-1][1] <= hosts:
+        many = max(len(eligible), len(outside) + self.settings.anchors)
+        while self._peaks and self._peaks[-1][1] <= many:
             self._peaks.pop()
-        self._peaks.append((seen.at, hosts))
-        for id, host in seen.hosts.items():
-            if host.state != "draining":
-                self._last.setdefault(id, seen.at)
+        self._peaks.append((now, many))
+        for id in hosts:
+            if id in eligible:
+                self._last.setdefault(id, now)
             else:
                 self._last.pop(id, None)
-        for check in seen.memory.checks:
-            if state.is_reportable(check, self.settings, seen.at) and check.host in self._last:
-                self._probed(check.host, seen.at)
+        for id, since in targets.values():
+            if id in self._last and now >= since + settling_seconds(self.settings) - _TOLERANCE_SECONDS:
+                self._probed(id, now)
+
+    def _hosts_under(self) -> set[str]:
+        return {host for host, _ in self._under.values()}
 
     def _probed(self, id: str, now: float) -> None:
         gap, since = now - self._last[id], self._last[id]
         self._last[id] = now
         while len(self._peaks) > 1 and self._peaks[1][0] < now - 7200:
             self._peaks.popleft()
-        if gap <= state.settling_seconds(self.settings) + 60:
+        if gap <= settling_seconds(self.settings) + 60:
             return
         hosts = max(hosts for when, hosts in self._peaks if when >= since - 60)
-        bound = state.max_staleness_seconds(self.settings, hosts) + 60 * self._outages(since)
+        bound = longest_gap(self.settings, hosts) + 60 * self._outages(since)
         if hosts <= self.hosts:
             self.gap = max(self.gap, gap)
         self.gap_of_bound = max(self.gap_of_bound, gap / bound)

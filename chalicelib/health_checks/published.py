@@ -1,0 +1,17 @@
+"""What the other regions are told: under `verdict`/`<region>` of the coordination table, the region's calculated check.
+
+`health_checks.rotate` of each region writes it; routing attaches that check to the region's records.
+"""
+
+from chalicelib.engine.schema import Schema, State
+
+PK = "verdict"
+
+
+class RegionCheck(State, frozen=True):
+    """`id` is Route 53's id of the calculated check that says whether the region is healthy."""
+
+    id: str
+
+
+SCHEMA = Schema(RegionCheck, 1)

@@ -1,0 +1,303 @@
+"""One region whose hosts come, drain, die, vanish and leave their addresses to strangers, while the checks rotate.
+
+The decision is production's. The hosts, Route 53 and the calls to it are simulated. The guarantee is that a rotation
+never changes the status, and every real outage is detected in time. In smooth worlds, where each minute's turn comes
+and each call succeeds, the bounds on gaps and on re-pointing must hold too.
+
+A loss is a host that dies, vanishes or begins to drain. The world never loses more of them at once than the guarantee
+allows, within the time that a replacement takes.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from itertools import count
+from random import Random
+
+import msgspec
+
+from chalicelib.aws.client import Unavailable
+from chalicelib.aws.route53 import HealthCheck, ProbeReport
+from chalicelib.config import fleet
+from chalicelib.config.fleet import HealthChecks
+from chalicelib.context import RegionContext
+from chalicelib.engine import run as engine
+from chalicelib.engine.operation import RunFailed
+from chalicelib.health_checks import operations
+from simulation.health_checks.checkers import Checkers, Model, settling_seconds
+from simulation.health_checks.tally import LATE, Tally, Verdict
+from simulation.quiet import quiet
+from simulation.scheduler import Scheduler
+from testing.aws import FakeAws, FakeInstance
+from testing.fakes import MemoryTable, MemoryTopic
+from testing.route53 import FakeRoute53
+
+_FLEET = fleet.parse("""
+name = "sim"
+regions = [{name = "eu-west-1"}]
+coordination.regions = ["eu-west-1"]
+health_checks = {target_groups = ["hosts"]}
+""")
+_REGION = "eu-west-1"
+# 2026-03-28 12:00 UTC; worlds begin on a full minute.
+_START = 1_774_699_200
+_CHANGES = ("route53 create_health_check", "route53 update_health_check")
+# Of the changes that Route 53 is asked for in a rough world, so many give no answer: half of these take effect.
+_LOST_SHARE = 0.02
+_MINUTE = 60
+# Before a real outage may begin: every check and the parent must stand.
+_START_SECONDS = 1800
+
+
+class Plot(msgspec.Struct, frozen=True):
+    """One world with its set-up. In a `rough` one runs get lost and calls fail. In a `harsh` one as many fixed checks
+    as allowed get lost at once, as often as allowed."""
+
+    seed: int
+    model: Model
+    settings: HealthChecks
+    hosts: int
+    minutes: int
+    rough: bool
+    harsh: bool = False
+
+    @property
+    def repair(self) -> int:
+        """Seconds within which an fixed check that was lost is replaced by another."""
+        return (4 + 2 * -(-settling_seconds(self.settings) // 60)) * _MINUTE
+
+
+class Machine:
+    """A host. `id` is in its answer. `lost` means that it never answers again, which may be `hidden` from its target
+    group."""
+
+    def __init__(self, id: str, address: str) -> None:
+        self.id, self.address, self.alive = id, address, True
+        self.draining = self.lost = self.hidden = False
+
+
+class World:
+    """The region. `run` lets all of it happen and judges."""
+
+    def __init__(self, plot: Plot) -> None:
+        self.plot, self.settings = plot, plot.settings
+        self.scheduler = Scheduler(plot.seed, float(_START))
+        self.chance = Random(plot.seed)  # noqa: S311 - chance here must be repeatable
+        self.end = _START + plot.minutes * _MINUTE
+        self.checkers = Checkers(plot.model, plot.settings, self.chance, self.later, self._answers, self._changed)
+        self.tally = Tally(plot.settings, plot.hosts, plot.rough, self.checkers)
+        self.machines: dict[str, Machine] = {}
+        self.at_address: dict[str, Machine] = {}
+        self.names: dict[str, str] = {}
+        self.outage = False
+        self.route53 = FakeRoute53(self._fault, probe=self._probe, on_change=self._repoint)
+        self.aws = FakeAws(route53=self.route53)
+        self.aws.target_groups["hosts"] = {}
+        self.topic = MemoryTopic()
+        self.context = RegionContext(
+            region=_REGION, stage="test", fleet=msgspec.structs.replace(_FLEET, health_checks=plot.settings),
+            shared_store=MemoryTable(), local_store=MemoryTable(), queues={}, alerts=self.topic, clock=self.clock,
+            aws_regions={_REGION: self.aws.ports})
+        self.operation = operations.rotate(self.scheduler.wait, lambda context: None)
+        self._losses: deque[float] = deque()
+        self._names = count(1)
+        self._numbers: dict[str, int] = {}
+        self._is_stale = True
+
+    @property
+    def now(self) -> float:
+        """Epoch seconds."""
+        return self.scheduler.now
+
+    def clock(self) -> float:
+        """Epoch seconds, for the operation."""
+        return self.scheduler.now
+
+    def later(self, when: float, call: Callable[..., None], what: object) -> None:
+        """Call `call(what)` at `when`, for the checkers."""
+        self.scheduler.at(when, partial(self._call, call, what))
+
+    def run(self) -> Verdict:
+        """Hosts, runs and trouble until the end."""
+        for _ in range(self.plot.hosts):
+            self._arrive()
+        self._at(self.now, self._minute)
+        self._at(self.now + _START_SECONDS, self._trouble)
+        with quiet():
+            self.scheduler.run(self.end)
+        return self.tally.verdict(self.plot)
+
+    def _call(self, call: Callable[..., None], what: object) -> None:
+        self.checkers.now = self.now
+        call(what)
+
+    def _at(self, when: float, call: Callable[[], object]) -> None:
+        self.scheduler.at(when, partial(self._do, call))
+
+    def _do(self, call: Callable[[], object]) -> None:
+        self.checkers.now = self.now
+        call()
+
+    def _answers(self, address: str, token: str) -> bool:
+        machine = self.at_address.get(address)
+        return machine is not None and machine.alive and token in machine.id
+
+    def _changed(self) -> None:
+        self.tally.judge(self.now)
+
+    # The region's life.
+
+    def _arrive(self) -> None:
+        number = next(self._names)
+        machine = Machine(f"i-{number:06d}", f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
+        machine.alive = not self.outage
+        if len([one for one in self.machines.values() if one.alive and not one.draining]) <= self.settings.anchors:
+            # Without a spare host an anchor is replaced only once there is one.
+            self._losses.append(self.now)
+        self.machines[machine.id] = self.at_address[machine.address] = machine
+        self.names[machine.address] = machine.id
+        self._is_stale = True
+
+    def _trouble(self) -> None:
+        chance = self.chance
+        kinds = (self._replace_one, self._burst, self._swell, self._fail)
+        chance.choices(kinds, (12, 4, 1, 1))[0]()
+        self._at(self.now + chance.expovariate(1 / 600), self._trouble)
+
+    def _room(self) -> int:
+        """How many more hosts may be lost now."""
+        while self._losses and self._losses[0] < self.now - self.plot.repair:
+            self._losses.popleft()
+        spare = len([one for one in self.machines.values() if not one.draining and one.alive]) - 2
+        return min(spare, self.settings.anchors - self.settings.threshold - len(self._losses)) if not self.outage else 0
+
+    def _pick(self) -> Machine:
+        """A host, preferably one that is an fixed check."""
+        judged = [self.machines[id] for id in sorted(self.tally.anchors) if id in self.machines]
+        living = [one for one in (judged if self.chance.random() < 0.5 else ()) if one.alive and not one.draining]
+        return self.chance.choice(living or [one for one in self.machines.values() if one.alive and not one.draining])
+
+    def _replace_one(self) -> None:
+        if self._room() > 0:
+            self._arrive()
+            self._losses.append(self.now)
+            self._drain(self._pick())
+
+    def _drain(self, machine: Machine) -> None:
+        machine.draining, self._is_stale = True, True
+        self.tally.leaves(machine.id, self.now)
+        self._at(self.now + self.chance.uniform(120, 300), partial(self._vanish, machine))
+
+    def _burst(self) -> None:
+        size = self._room()
+        for _ in range(self.chance.randint(1, size) if size > 0 else 0):
+            machine = self._pick()
+            self._losses.append(self.now)
+            self._at(self.now + self.chance.uniform(60, 600), self._arrive)
+            # Gone at once; or dead, with the target group knowing it or not, until it is replaced.
+            fate = self.chance.randrange(3)
+            machine.lost, machine.hidden = True, fate == 2
+            if fate == 0:
+                self._vanish(machine)
+            else:
+                self._die(machine)
+                self._at(self.now + self.chance.uniform(120, 900), partial(self._vanish, machine))
+
+    def _die(self, machine: Machine) -> None:
+        machine.alive, self._is_stale = False, True
+        self.checkers.touched(machine.address)
+
+    def _vanish(self, machine: Machine) -> None:
+        if machine.id in self.machines:
+            del self.machines[machine.id]
+            self._is_stale = True
+            self.tally.gone(machine.id, self.now)
+            self._die(machine)
+            self._at(self.now + self.chance.uniform(5, 600), partial(self._stranger, machine.address))
+
+    def _stranger(self, address: str) -> None:
+        self.at_address[address] = Machine("Welcome to nginx!", address)
+        self.checkers.touched(address)
+
+    def _swell(self) -> None:
+        for _ in range(self.chance.randint(0, 2 * self.plot.hosts - len(self.machines) + 1)
+                       if len(self.machines) < 2 * self.plot.hosts else 0):
+            self._arrive()
+
+    def _fail(self) -> None:
+        """All hosts of the region at once, also right after losses. Only what was lost before stays away."""
+        if self.outage or not self.tally.standing or self.tally.recovering:
+            return
+        self.outage, self._is_stale = True, True
+        self.tally.fails(self.now)
+        for machine in [one for one in self.machines.values() if one.alive]:
+            self._die(machine)
+        self._at(self.now + self.chance.uniform(120, 1200), self._recover)
+
+    def _recover(self) -> None:
+        self.outage, self._is_stale = False, True
+        self.tally.recovers(self.now)
+        for machine in self.machines.values():
+            machine.alive = not machine.lost
+            self.checkers.touched(machine.address)
+        # After so much trouble the region is left alone until its checks are in order again.
+        self._losses.extend([self.now + self.plot.repair] * self.settings.anchors)
+        self._at(self.now + self.tally.recovery, lambda: self.tally.judge(self.now))
+
+    # The operation.
+
+    def _minute(self) -> None:
+        minute = int(self.now)
+        luck, late = self.chance.random(), self.chance.uniform(*LATE)
+        if self.plot.rough:
+            late = self.chance.uniform(0.5, 50)
+        if not self.plot.rough or luck > 0.03:
+            self._at(self.now + late, partial(self._begin, minute))
+        self._at(self.now + _MINUTE, self._minute)
+
+    def _begin(self, minute: int) -> None:
+        if self._is_stale:
+            self.aws.instances = {one.id: FakeInstance(one.id, public_address=one.address)
+                                  for one in self.machines.values()}
+            self.aws.target_groups["hosts"] = {one.id: _state(one) for one in self.machines.values()}
+            self._is_stale = False
+        hosts = {one.id: one.draining for one in self.machines.values()}
+        targets = self.tally.targets()
+        event = {"detail-type": "Scheduled Event", "time": datetime.fromtimestamp(minute, UTC).isoformat()}
+
+        def ended(failure: BaseException | None) -> None:
+            if failure is not None and not isinstance(failure, RunFailed):
+                raise failure
+            self.tally.requested(len(self.route53.requests), self.now)
+            self.route53.requests.clear()
+            self.tally.ran(hosts, targets, self.now)
+
+        self.scheduler.spawn(lambda: engine.run(self.operation, self.context, event, f"run-{minute}"), _REGION, ended)
+
+    def _fault(self, call: str) -> None:
+        self.checkers.now = self.now
+        if self.plot.rough and call in _CHANGES and self.chance.random() < _LOST_SHARE:
+            raise Unavailable(f"{call}: no answer")
+
+    def _probe(self, check: HealthCheck) -> Sequence[ProbeReport]:
+        return [ProbeReport(self.checkers.reads(self._numbers[check.id]))]
+
+    def _repoint(self, check: HealthCheck) -> None:
+        self.checkers.now = self.now
+        config = check.config
+        if config["Type"] == "CALCULATED":
+            numbers = [self._numbers[id] for id in config["ChildHealthChecks"]]
+            self.checkers.judge_by(numbers, config["HealthThreshold"])
+            children = (self.route53.checks[id].config["IPAddress"] for id in config["ChildHealthChecks"])
+            self.tally.judged_by({self.names[address] for address in children}, config["HealthThreshold"], self.now)
+        else:
+            number = self._numbers.setdefault(check.id, int(check.reference.rpartition("/")[2]))
+            self.checkers.point(number, config["IPAddress"], config["SearchString"])
+            self.tally.pointed(number, self.names[config["IPAddress"]], self.now)
+
+
+def _state(machine: Machine) -> str:
+    if machine.draining:
+        return "draining"
+    return "healthy" if machine.alive or machine.hidden else "unhealthy"

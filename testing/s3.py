@@ -1,0 +1,80 @@
+"""One region's S3 in memory: buckets with their owners and policies, and objects."""
+
+from collections.abc import Callable, Mapping
+
+from botocore.exceptions import ClientError
+
+from chalicelib.aws.s3 import Ownership
+
+# Called before and after each effect with the call's name, as in "s3 put_object"; it may wait, or raise.
+Fault = Callable[[str], None]
+
+
+def _denied(code: str, call: str, why: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": why},
+                        "ResponseMetadata": {"HTTPStatusCode": 403}}, call)  # type: ignore[typeddict-item]
+
+
+class FakeS3:
+    """`chalicelib.aws.s3.S3`. `buckets` has the policy of each bucket (`None`: it has none).
+
+    `owners` names the account of those that are not ours. With `blocks_public_policies` the account allows no policy
+    that is public.
+    """
+
+    def __init__(self, fault: Fault = lambda call: None) -> None:
+        self.fault = fault
+        self.buckets: dict[str, str | None] = {}
+        self.owners: dict[str, str] = {}
+        self.public_access: dict[str, dict[str, bool]] = {}
+        self.objects: dict[tuple[str, str], bytes] = {}
+        self.blocks_public_policies = False
+
+    def get_object(self, bucket: str, key: str) -> bytes | None:
+        self.fault("s3 get_object")
+        body = self.objects.get((bucket, key))
+        self.fault("s3 get_object")
+        return body
+
+    def put_object(self, bucket: str, key: str, body: bytes, content_type: str) -> None:
+        self.fault("s3 put_object")
+        self.objects[bucket, key] = body
+        self.fault("s3 put_object")
+
+    def delete_object(self, bucket: str, key: str) -> None:
+        self.fault("s3 delete_object")
+        self.objects.pop((bucket, key), None)
+        self.fault("s3 delete_object")
+
+    def ownership(self, bucket: str, account: str) -> Ownership:
+        self.fault("s3 ownership")
+        ownership: Ownership = "missing" if bucket not in self.buckets else (
+            "own" if self.owners.get(bucket, account) == account else "foreign")
+        self.fault("s3 ownership")
+        return ownership
+
+    def policy(self, bucket: str, account: str) -> str | None:
+        self.fault("s3 policy")
+        policy = self.buckets[bucket]
+        self.fault("s3 policy")
+        return policy
+
+    def create_bucket(self, bucket: str) -> None:
+        self.fault("s3 create_bucket")
+        if bucket in self.owners:
+            raise _denied("BucketAlreadyExists", "CreateBucket", f"{bucket} is somebody else's")
+        self.buckets.setdefault(bucket, None)
+        self.fault("s3 create_bucket")
+
+    def put_public_access_block(self, bucket: str, blocks: Mapping[str, bool]) -> None:
+        self.fault("s3 put_public_access_block")
+        self.public_access[bucket] = dict(blocks)
+        self.fault("s3 put_public_access_block")
+
+    def put_policy(self, bucket: str, policy: str) -> None:
+        self.fault("s3 put_policy")
+        if self.blocks_public_policies or self.public_access.get(bucket, {}).get("BlockPublicPolicy", True):
+            raise _denied("AccessDenied", "PutBucketPolicy",
+                          "public policies are prevented by the BlockPublicPolicy setting in Block Public Access")
+        self.buckets[bucket] = policy
+        self.fault("s3 put_policy")
