@@ -1,4 +1,4 @@
-"""The capabilities and their Lambdas. To know them costs no capability's import; to bind one costs that one's."""
+"""The capabilities and their Lambdas. To know them costs no capability's import. To bind one costs that one's."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence

@@ -13,11 +13,11 @@ import greenlet
 
 
 class Crash(BaseException):
-    """The machine under a process is gone. Not an `Exception`: no code may handle it."""
+    """The machine under a process is gone. It is not an `Exception`, so that no code may handle it."""
 
 
 class SimulatedProcess(greenlet.greenlet):
-    """One running function. `place` is where it runs; once `gone` it cannot reach anything any more."""
+    """One running function. `place` is where it runs. Once `gone` it cannot reach anything any more."""
 
     def __init__(self, work: Callable[[], object], place: Hashable, scheduler: "Scheduler") -> None:
         super().__init__(work, parent=scheduler.loop)
@@ -37,17 +37,17 @@ class Scheduler:
         self._alive: set[SimulatedProcess] = set()
 
     def at(self, when: float, call: Callable[[], object]) -> None:
-        """Call `call` at `when`; at once if that is over."""
+        """Call `call` at `when`. At once if that is over."""
         heapq.heappush(self._queue, (when, next(self._order), call))
 
     def spawn(self, work: Callable[[], object], place: Hashable, ended: Callable[[BaseException | None], None]) -> None:
-        """Run `work` as a process at `place`; `ended` hears how it went: `None`, its exception, or a `Crash`."""
+        """Run `work` as a process at `place`. `ended` hears how it went: `None`, its exception, or a `Crash`."""
         process = SimulatedProcess(work, place, self)
         self._alive.add(process)
         self._begin(process, ended)
 
     def wait(self, seconds: float) -> None:
-        """Let the current process sleep; raises `Crash` in it if its place is lost meanwhile."""
+        """Let the current process sleep. Raises `Crash` in it if its place is lost meanwhile."""
         process = self.current()
         if process.gone:
             raise Crash

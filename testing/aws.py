@@ -24,7 +24,7 @@ Change = Callable[[str, str], None]
 
 
 def denied(code: str, call: str = "Call", status: int = 400) -> ClientError:
-    """What AWS answers when it does not do what it was asked for."""
+    """The answer of AWS when it does not do the call."""
     return ClientError({"Error": {"Code": code, "Message": f"{code} it is"},
                         "ResponseMetadata": {"HTTPStatusCode": status}}, call)  # type: ignore[typeddict-item]
 
@@ -87,7 +87,7 @@ class FakeAws:
                               self.s3, self.route53)
 
     def before(self, call: str, subject: str = "", details: Mapping[str, str] | None = None) -> None:
-        """A call begins; one with a `subject` is to change it."""
+        """A call begins. One with a `subject` is to change it."""
         if subject:
             self.changes.append((call, subject))
         self.fault(call)

@@ -3,7 +3,8 @@
     executed = lines_executed(lambda: simulate(1), ["chalicelib.tunnels.act", "chalicelib.tunnels.observe"])
     assert executed["chalicelib.tunnels.act"].share > 0.9, executed["chalicelib.tunnels.act"].missing
 
-A line counts if it belongs to the body of a function: what an import executes proves nothing. Greenlets are followed.
+A line counts if it belongs to the body of a function, because the lines of an import prove nothing. Greenlets are
+followed.
 """
 
 import dis
@@ -28,13 +29,13 @@ class Executed(msgspec.Struct, frozen=True):
 
     @property
     def share(self) -> float:
-        """From 0 to 1; 1 for a module without functions."""
+        """From 0 to 1. 1 for a module without functions."""
         total = len(self.lines) + len(self.missing)
         return len(self.lines) / total if total else 1.0
 
 
 def lines_executed(work: Callable[[], object], modules: Sequence[str]) -> dict[str, Executed]:
-    """Runs `work`; what it has executed of each of `modules`, by their names. Work in other threads is not seen."""
+    """Runs `work`. The executed lines of each of `modules`, by their names. Work in other threads is not seen."""
     files = {str(importlib.import_module(name).__file__): name for name in modules}
     hits: dict[str, set[int]] = {file: set() for file in files}
 
@@ -72,7 +73,7 @@ def _executed(module: str, file: str, hits: set[int]) -> Executed:
 
 
 def _functions(code: CodeType) -> Iterator[CodeType]:
-    """All functions in a module's code, at any depth; the bodies of classes are executed by the import."""
+    """All functions in a module's code, at any depth. The bodies of classes are executed by the import."""
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             if constant.co_flags & inspect.CO_NEWLOCALS:

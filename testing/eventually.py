@@ -10,7 +10,7 @@ SECONDS = 180.0
 
 
 def eventually(look: Callable[[], T], seconds: float = SECONDS) -> T:
-    """The first truthy answer of `look`; an AssertionError with the last one when there is none in time."""
+    """The first truthy answer of `look`. An AssertionError with the last one when there is none in time."""
     deadline = time.monotonic() + seconds
     while True:
         found = look()

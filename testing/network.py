@@ -1,4 +1,4 @@
-"""What tunnels see of the network, in memory: the results of probes are what a test says."""
+"""The network of the tunnels in memory. A test sets the results of probes."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -10,7 +10,7 @@ Answers = Callable[[Sequence[Target]], Mapping[str, ProbeResult]]
 
 
 class FakeNetwork:
-    """`chalicelib.tunnels.probe.network.Network`. `answers` gives the results; `addresses` has those of names."""
+    """`chalicelib.tunnels.probe.network.Network`. `answers` gives the results. `addresses` has those of names."""
 
     def __init__(self, answers: Answers, addresses: Mapping[str, str] | None = None) -> None:
         self.answers = answers

@@ -68,7 +68,7 @@ def client(service: str, region: str) -> Any:
 
 @cache
 def sdk() -> Any:
-    """The process's one session of botocore; its import costs more CPU than all the rest of a Lambda.
+    """The process's one session of botocore. Its import costs more CPU than all the rest of a Lambda.
 
     boto3 would be a third more, for transfers and resources that nothing here uses.
     """

@@ -45,7 +45,7 @@ class AwsElb:
             TargetGroupArn=arn, Targets=[{"Id": instance}]))
 
     def _arn(self, group: str) -> str:
-        """As of the last look at the targets: nothing but the change itself is to stand between decision and change."""
+        """As of the last look at the targets, because only the change itself may stand between decision and change."""
         return self._arns.get(group) or self._look_up(group)
 
     def _look_up(self, group: str) -> str:

@@ -233,7 +233,8 @@ def _unchanged(old: Item) -> tuple[str, dict[str, Any]]:
 
 
 def _item(record: dict[str, Any]) -> Item:
-    """The item of a record as DynamoDB gives it. One of another making is an item, too: it must not stop its reader."""
+    """The item of a record as DynamoDB gives it. An item of another making is an item, too, and must not stop its
+    reader."""
     pk, sk = record["pk"]["S"], record["sk"]["S"]
     try:
         version = int(record["version"]["N"])

@@ -89,7 +89,7 @@ def sick(site: RegionContext, request: Request, reach: Reach) -> RepairObservati
 def _tunnels(site: RegionContext) -> Tunnels | None:
     """The state of the tunnels' controller after its last round, with the healthy members, all members, and the time.
 
-    What cannot be read says nothing, as if no controller had looked yet.
+    An unreadable record says nothing, as if no controller had looked yet.
     """
     summary = tunnel.read_summary(site.local_store)
     if summary is None or isinstance(summary, Unreadable):

@@ -173,7 +173,7 @@ _ORDER: tuple[Change, ...] = ("firing", "grown", "recovered", "repeat")
 
 
 def _merged(wanted: Sequence[Alert]) -> tuple[Sequence[Alert], frozenset[str]]:
-    """The alerts, with one group for each kind that holds for many targets at once; and these kinds."""
+    """The alerts, with one group for each kind that holds for many targets at once. And these kinds."""
     single = {(alert.kind, alert.target) for alert in wanted if not alert.cause}
     counts = Counter(kind for kind, _ in single)
     many = frozenset(kind for kind, number in counts.items() if number > MANY)

@@ -1,4 +1,4 @@
-"""Who did what, why, and what came of it: written before the actions and completed after them.
+"""The journal of all actions with caller, reason and result, written before the actions and completed after them.
 
 One item for each run with audited actions, under `journal#<day>`/`<time>#<operation>#<random>` of the local store.
 """
@@ -54,7 +54,7 @@ def begin(
     store: Store, request: Request, *, operation: str, region: str, digest: str, notes: Sequence[str],
     actions: Sequence[Action],
 ) -> OpenEntry:
-    """Writes the entry. What cannot be written down is not done: the store's error is raised."""
+    """Writes the entry. An action that cannot be recorded does not run, because the store's error is raised."""
     at = datetime.fromtimestamp(request.now, UTC)
     entry = JournalEntry(operation, region, request.trigger, request.id, digest, len(actions), _plain(actions),
                          tuple(notes))

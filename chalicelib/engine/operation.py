@@ -1,9 +1,9 @@
-"""An operation as a value: what it looks at, how it decides, and how it acts.
+"""An operation as a value, with its observation, its decision and its actions.
 
     REPAIR = Operation("tunnels.repair", "repairs the tunnels of a region", observe.round, decide.reconcile,
                        {"drain": act.drain, "restart": act.restart}, state=StateItem(KEY, SCHEMA))
 
-`decide` is pure: it takes what was observed and gives a `plan.Plan`. `run.run` carries it out.
+`decide` is pure. It takes the observation and gives a `plan.Plan`. `run.run` carries it out.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -76,7 +76,7 @@ Handler = Callable[[RegionContext, Request, Sequence[Action]], Sequence[str]]
 
 
 class StateItem(msgspec.Struct, frozen=True):
-    """Where an operation keeps its state."""
+    """The place of an operation's state."""
 
     key: tuple[str, str]
     schema: Schema[Any]

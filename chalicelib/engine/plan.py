@@ -59,7 +59,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Results(list[str]):
-    """What came of a row of actions, line by line, and what people have to know of it (events, such as a refusal)."""
+    """The results of a row of actions, line by line, and their alerts (events, such as a refusal)."""
 
     def __init__(self, lines: Iterable[str] = (), alerts: Iterable[Alert] = ()) -> None:
         super().__init__(lines)

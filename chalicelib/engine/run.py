@@ -1,7 +1,8 @@
-"""The one way that things flow: trigger -> observe -> decide -> claim -> journal -> act -> alerts.
+"""The one path of every operation, from its trigger over observe, decide, claim, journal and act to the alerts.
 
-`run` carries an `Operation` out for any trigger: an EventBridge rule's event, an SQS batch, or an invoke manually. By
-hand an empty event only plans. `{"apply": true}` acts. `{"apply": "<digest>"}` acts only if the plan is still that one.
+`run` carries an `Operation` out for any trigger, which is an EventBridge rule's event, an SQS batch, or a manual
+invocation. By hand an empty event only plans. `{"apply": true}` acts. `{"apply": "<digest>"}` acts only if the plan is
+still that one.
 """
 
 import uuid
@@ -107,7 +108,7 @@ def _carry_out(operation: Operation[Any], context: RegionContext, request: Reque
 
 
 def _claim(operation: Operation[Any], context: RegionContext, request: Request, plan: Plan) -> None:
-    """The state first: whoever replaces it may act, and a run that is too late does nothing at all."""
+    """The state comes first. The run that replaces it may act, and a late run does nothing at all."""
     item, claim = operation.state, plan.claim
     if item is None or claim is None:
         raise TypeError(f"{operation.name}: its plan has a claim, but the operation has no state: give it a StateItem")

@@ -1,1 +1,1 @@
-"""Reading the journal of a region: what was done there, when, by what, and why."""
+"""The journal of a region, with its actions, their times, operations and reasons."""

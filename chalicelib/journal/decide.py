@@ -39,7 +39,7 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 def window(wanted: JournalFilter, now: float) -> Window:
-    """The time that `wanted` reaches over; `ValueError` says what is wrong with it."""
+    """The time that `wanted` reaches over. `ValueError` says what is wrong with it."""
     seconds = durations.seconds(wanted.since)
     if not 0 < seconds <= KEPT_DAYS * 86_400:
         raise ValueError(f"since={wanted.since}: write 1s to {KEPT_DAYS}d, which is how long the journal is kept")

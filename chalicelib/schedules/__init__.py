@@ -1,1 +1,1 @@
-"""Jobs on a schedule: which slots are due, which region starts them, how a run is claimed and how it ended."""
+"""Jobs on a schedule, with their due slots, the region that starts them, the claim of a run and its end."""

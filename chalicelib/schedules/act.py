@@ -57,7 +57,7 @@ def record(site: RegionContext, request: Request, actions: Sequence[Action]) -> 
 
 
 def enqueue(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
-    """Sends one run request for each slot; the claim sees to it that more than one does no harm."""
+    """Sends one run request for each slot. The claim sees to it that more than one does no harm."""
     due: list[Enqueued] = [action.details for action in actions]
     site.queues["schedule-runs"].send([Message(_json(one.request), one.delay) for one in due])
     return [f"{action.target}: {action.reason}" for action in actions]
@@ -71,7 +71,7 @@ def skip(site: RegionContext, request: Request, actions: Sequence[Action]) -> Se
 def alert(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
     """Leaves alerts for the next tick of this region, each once for all regions.
 
-    At least once: a region that dies between leaving an alert and marking it is made up for by another one.
+    At least once, because another region makes up for one that dies between an alert and its mark.
     """
     results = []
     for action in actions:

@@ -21,14 +21,15 @@ class DueRun(msgspec.Struct, frozen=True):
 
 
 class PreviousMinute(msgspec.Struct, frozen=True):
-    """The last minute before another that any region started; `record` is `None` where it cannot be read."""
+    """The last minute before another that any region started. `record` is `None` where it cannot be read."""
 
     minute: int
     record: MinuteRecord | None
 
 
 class TickObservation(msgspec.Struct, frozen=True):
-    """What the tick sees: `slots` due now, `backlog` to catch up, and how many of the gap's slots are `lost`.
+    """The observation of the tick, with `slots` due now, `backlog` to catch up, and the number of the gap's slots that
+    are `lost`.
 
     `never` names, on the first tick of a release, its jobs that will never run. `unreadable` are items that cannot be
     read.
@@ -48,11 +49,11 @@ class TickObservation(msgspec.Struct, frozen=True):
 
 
 class ReconcileObservation(msgspec.Struct, frozen=True):
-    """What the sweep sees: `record` as somebody wrote it or as it is to be written (`recorded` tells which).
+    """The observation of the reconcile, with `record` as stored or as it is to be stored (`recorded` tells which).
 
     `doubtful` are slots of a gap that are not caught up here, but may have been started by a standby until `judged`
     (epoch seconds). Of `unreadable` items nothing is concluded. `unreadable_runs` are the slots whose run is one of
-    them; they are in none of the other fields.
+    them. They are in none of the other fields.
     """
 
     minute: int
@@ -73,9 +74,9 @@ class ReconcileObservation(msgspec.Struct, frozen=True):
 
 
 class WorkObservation(msgspec.Struct, frozen=True):
-    """What the worker sees of one run request; `due` tells whether this release's timetable has it.
+    """The observation of the worker about one run request. `due` tells whether this release's timetable has it.
 
-    `unreadable` are those of the run's items that cannot be read: whether it may start is then not known.
+    `unreadable` are the unreadable items of the run. Whether it may start is then unknown.
     """
 
     errand: RunRequest
@@ -89,14 +90,14 @@ class WorkObservation(msgspec.Struct, frozen=True):
 
 
 class Enqueued(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Payload of `enqueue`: the run request to send, and after how many seconds it is to arrive."""
+    """Payload of `enqueue`, with the run request to send, and its delay in seconds."""
 
     request: RunRequest
     delay: int = 0
 
 
 class Reminder(msgspec.Struct, frozen=True):
-    """Payload of `schedule-reconcile`: look at `minute` again in `delay` seconds, for the `attempt`th time."""
+    """Payload of `schedule-reconcile`, to look at `minute` again in `delay` seconds, for the `attempt`th time."""
 
     minute: int
     delay: int
@@ -104,14 +105,14 @@ class Reminder(msgspec.Struct, frozen=True):
 
 
 class Recorded(msgspec.Struct, frozen=True):
-    """Payload of `record`: what is to be written down of a minute."""
+    """Payload of `record`, with the record of a minute."""
 
     minute: int
     record: MinuteRecord
 
 
 class Settled(msgspec.Struct, frozen=True):
-    """Payload of `skip`: the slot is to end in `state` without having run."""
+    """Payload of `skip`. The slot ends in `state` without a run."""
 
     slot: str
     minute: int
@@ -120,7 +121,7 @@ class Settled(msgspec.Struct, frozen=True):
 
 
 class Execution(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Payload of `start`, `poll`, `interrupt` and `wait`: the run request, and which attempt it is."""
+    """Payload of `start`, `poll`, `interrupt` and `wait`, with the run request and the attempt."""
 
     request: RunRequest
     attempt: int = 1

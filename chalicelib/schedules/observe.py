@@ -60,8 +60,8 @@ def tick(site: RegionContext, request: Request) -> TickObservation:
 def sweep(site: RegionContext, request: Request) -> ReconcileObservation:
     """The minute's record, or the one to write if there is none, and the run of every slot that was due.
 
-    Of a minute whose record cannot be read only those slots are looked after that have a run: which others were due is
-    not known.
+    Of a minute with an unreadable record only slots with a run are looked after, because the other due slots are
+    unknown.
     """
     asked: ReconcileRequest = request.parameters
     minute, unreadable = asked.minute, tuple[Unreadable, ...]()
@@ -148,7 +148,7 @@ def runs(
 
 
 def paused_jobs(site: RegionContext) -> tuple[frozenset[str], tuple[Unreadable, ...]]:
-    """The names of all jobs that are paused, and those pauses that cannot be read: they hold the job all the same."""
+    """The names of all paused jobs, and the unreadable pauses, which hold the job all the same."""
     items = site.shared_store.query("paused", limit=_PAUSES)
     _, unreadable = state.read_all(site.shared_store, items, PAUSE)
     return frozenset(item.sk for item in items), unreadable

@@ -163,7 +163,7 @@ def _output(site: RegionContext, job: Job, minute: int, runs: Sequence[Run]) -> 
 
 
 def _record(site: RegionContext, minute: int) -> tuple[MinuteRecord | None, int | None, tuple[Unreadable, ...]]:
-    """The minute's own record; or, if it lies in a gap, the minute at which the gap ended."""
+    """The minute's own record. Or, if it lies in a gap, the minute at which the gap ended."""
     pk, sk = minute_key(minute)
     record = state.find(site.shared_store, (pk, sk), MINUTE)
     if record is not None:

@@ -1,11 +1,12 @@
-"""What the ledger remembers of schedules, as typed values, and the keys under which it does.
+"""The stored records of schedules, as typed values, and their keys.
 
-In the coordination table: `minutes`/`<minute>` says that a region started the jobs of that minute; `run#<job>`/`<slot>`
-is the claim and the story of one run; `lock`/`<job>` holds off overlapping runs; `paused`/`<job>` pauses a job;
-`told`/`<key>` marks an alert that some region has taken on. In the regional table: `output#<job>`/`<slot>#<attempt>` is
-what a run printed, and `alert-events#schedules` holds alerts for the next tick to deliver.
+The coordination table has five kinds of items. `minutes`/`<minute>` says that a region started the jobs of that minute.
+`run#<job>`/`<slot>` is the claim and the history of one run. `lock`/`<job>` blocks overlapping runs. `paused`/`<job>`
+pauses a job. `told`/`<key>` marks an alert that some region has taken on. In the regional table
+`output#<job>`/`<slot>#<attempt>` is the output of a run, and `alert-events#schedules` holds alerts for the next tick to
+deliver.
 
-Each is read through its `Schema`: an item that does not fit is an `Unreadable`, and costs only what it stands for.
+Each is read through its `Schema`. An item that does not fit is an `Unreadable`, and costs only its own run or job.
 """
 
 import hashlib
@@ -129,13 +130,13 @@ class Pause(State, frozen=True):
 
 
 class Output(State, frozen=True):
-    """What an attempt printed, as far as it is kept."""
+    """The stored output of an attempt."""
 
     output: str
 
 
 class TakenAlert(State, frozen=True):
-    """Marks an alert that a region has taken on, so that no other region does: the kind, and what it is about."""
+    """Marks an alert that a region has taken on, so that no other region does, with the kind and the subject."""
 
     kind: str
     target: str

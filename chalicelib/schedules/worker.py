@@ -1,8 +1,8 @@
-"""The worker's acts: claim a slot, run its command, and write down how it ended.
+"""The worker's actions, which claim a slot, run its command, and record its end.
 
-The order is what makes a run happen once: the lock (for jobs that must not overlap), then the claim, then the command.
-Whoever fails to write a claim does not run; whoever was superseded cannot write an end. An item that cannot be read is
-left alone, and so is the run that depends on it. What may be done with a run is decided in decide/execution.py.
+The order makes a run happen once. The lock (for jobs that must not overlap) comes first, then the claim, then the
+command. A worker that fails to write a claim does not run. A superseded worker cannot write an end. An item that cannot
+be read is left alone, and so is the run that depends on it. The module decide/execution.py decides the permitted steps.
 """
 
 import uuid
@@ -105,13 +105,13 @@ def _asked(site: RegionContext, actions: Sequence[Action]) -> list[tuple[Job, Ex
 
 
 def _find_run(site: RegionContext, job: Job, slot: str) -> Stored[Run] | None:
-    """The run of a slot; `None` also when it cannot be read, since then nothing is done about it."""
+    """The run of a slot. `None` also when it cannot be read, since then nothing is done about it."""
     run = state.find(site.shared_store, run_key(job.name, slot), RUN)
     return None if isinstance(run, Unreadable) else run
 
 
 def _lock(site: RegionContext, request: Request, job: Job, errand: RunRequest, owner: str) -> None:
-    """Takes the job's lock; `RequeueAfter` when somebody else took it first, or when it cannot be read."""
+    """Takes the job's lock. `RequeueAfter` when somebody else took it first, or when it cannot be read."""
     key, now = lock_key(job.name), site.clock()
     held = state.find(site.shared_store, key, LOCK)
     if isinstance(held, Unreadable):
@@ -160,9 +160,9 @@ def _displaced(site: RegionContext, job: Job) -> bool:
 def _settle(
     site: RegionContext, request: Request, job: Job, before: Stored[Run], end: execution.EndState, result: Result
 ) -> str:
-    """Writes the end of a run, or of an attempt that will be followed by another; then output, lock and alert.
+    """Writes the end of a run, or of an attempt that will be followed by another. Then output, lock and alert.
 
-    Whatever gets lost after the end is written is made up for by the sweep.
+    The reconcile makes up for everything that gets lost after the end is written.
     """
     run = execution.after_attempt(job, before.value, end, result.detail, result.exit, now=site.clock())
     key = run_key(job.name, run.slot)

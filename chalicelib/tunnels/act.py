@@ -1,6 +1,7 @@
-"""Carries out a round's actions: each once, by its key, and only while its round is the last and what it saw is fresh.
+"""Carries out a round's actions. Each runs once, by its key, and only while its round is the last and its observation
+fresh.
 
-One action's failure never stops the next: what AWS refuses becomes a result in the journal, and people hear of it.
+One action's failure never stops the next. A denial by AWS becomes a result in the journal, and an alert.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,7 +34,7 @@ _Do = Callable[[Tunnels, RepairAction], str | None]
 
 
 def drain(context: RegionContext, request: Request, actions: Sequence[Action]) -> Results:
-    """Out of the balancer; the target group cuts the connections that there are."""
+    """Out of the balancer. The target group cuts the connections that there are."""
     return _each(context, request, actions, lambda tunnels, action: context.aws.elb.deregister(
         tunnels.target_group or _managed_name(context), action.instance))
 
@@ -74,7 +75,7 @@ def replace(context: RegionContext, request: Request, actions: Sequence[Action])
 
 
 def stop(context: RegionContext, request: Request, actions: Sequence[Action]) -> Results:
-    """Where no group replaces it: stopped, to be started on other hardware."""
+    """Stops an instance that no group replaces, so that it starts on other hardware."""
     return _each(context, request, actions, lambda tunnels, action: context.aws.ec2.stop(action.instance))
 
 
@@ -117,7 +118,8 @@ def _results(context: RegionContext, done: Sequence[tuple[Action, effects.Effect
 
 
 def _fence(context: RegionContext, request: Request) -> str:
-    """Why the run may not act any more: a later one has decided, or what it saw is old. Nothing if it may."""
+    """The reason why the run may not act any more, because a later one has decided, or its observation is old. Nothing
+    if it may."""
     tunnels = context.fleet.tunnels
     try:
         current = state.current(context.local_store, KEY, SCHEMA, run_id=request.run_id)
@@ -127,7 +129,7 @@ def _fence(context: RegionContext, request: Request) -> str:
 
 
 def _denied(context: RegionContext, action: Action, result: effects.EffectResult) -> Alert:
-    """People hear of each reason once an hour; the journal has it each time."""
+    """People hear of each reason once an hour. The journal has it each time."""
     return Alert("TunnelActionDenied", f"{action.kind} of {action.details.instance}",
                  f"{action.reason}; AWS refused the action: {result.detail}", cause=result.error_code, event=True,
                  occurrence=str(int(context.clock()) // 3600), tried=("It is tried again as long as it is needed.",),

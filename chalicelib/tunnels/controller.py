@@ -1,4 +1,5 @@
-"""The Lambda `tunnels_heal`: by the clock a minute of rounds, by hand one plan; in the primary's region, reports."""
+"""The Lambda `tunnels_heal`. By schedule it runs a minute of rounds, manually one plan, and in the primary's region
+reports."""
 
 import time
 import uuid
@@ -25,8 +26,7 @@ _PROBING = 0.6
 
 
 class Controller:
-    """The controller of one region. `network` keeps the probes that hung endpoints owe an answer: they outlive a
-    minute."""
+    """The controller of one region. `network` keeps the unanswered probes of hung endpoints, which outlive a minute."""
 
     def __init__(
         self, context: RegionContext, network: Network, wait: Callable[[float], None] = time.sleep
@@ -46,7 +46,7 @@ class Controller:
                                   health_port=tunnels.health_port if several else None)
 
     def handle(self, event: object, id: str) -> dict[str, Any]:
-        """A scheduled event is a minute of rounds; anything else one plan, which `{"apply": true}` carries out."""
+        """A scheduled event is a minute of rounds. Anything else one plan, which `{"apply": true}` carries out."""
         tunnels, context = self.tunnels, self.context
         if tunnels is None or not isinstance(event, dict) or "detail-type" not in event:
             return engine.run(self.operation, context, event, id)

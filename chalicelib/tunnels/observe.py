@@ -1,8 +1,8 @@
-"""What a round sees: the instances of the group, what their balancer says of them, and what their probes say.
+"""The observation of a round, with the instances of the group, the balancer's view of them, and their probes.
 
-Peers are only asked when nothing answers: their reports are another region's word, read from the shared store. What AWS
-refuses to show makes the tunnels unobservable, with the remedy in words; what does not answer at all ends the round. An
-item that cannot be read is left aside, and people are told.
+Peer reports are read only if nothing answers. They come from the shared store. If AWS denies a read, the tunnels are
+unobservable, with the remedy in words. If AWS does not answer at all, the round ends. An item that cannot be read is
+left aside, and people are told.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -44,11 +44,11 @@ _RUNS = ("pending", "running")
 
 
 class Unobservable(Exception):
-    """AWS refuses to show what a round needs; the text says what to do."""
+    """AWS refuses to show what a round needs. The text says what to do."""
 
 
 def settings(context: RegionContext) -> Tunnels:
-    """The fleet's settings; rejected where there are no tunnels."""
+    """The fleet's settings. Rejected where there are no tunnels."""
     tunnels = context.fleet.tunnels
     if tunnels is None:
         raise Rejected("fleet.toml has no [tunnels]; add it, see docs/fleet.md")
@@ -66,7 +66,7 @@ def observe_round(context: RegionContext, request: Request, probe: Probe) -> Obs
 
 
 def observe_known(context: RegionContext, request: Request) -> Observed:
-    """What a report needs: the state and AWS's view; nothing is probed."""
+    """The facts of a report, which are the state and AWS's view, without probes."""
     return observe(context, request, lambda endpoints: {})
 
 
@@ -128,7 +128,7 @@ def read_endpoints(context: RegionContext, tunnels: Tunnels) -> dict[str, Endpoi
 
 
 def _outcomes(context: RegionContext, before: TunnelState) -> tuple[dict[str, Outcome], tuple[Unreadable, ...]]:
-    """What came of the restarts under way by key, and which of their records are unreadable."""
+    """The results of the restarts in progress by key, and their unreadable records."""
     restarting = [member for member in before.members if member.phase == "restarting"]
     if not restarting:
         return {}, ()
@@ -140,7 +140,7 @@ def _outcomes(context: RegionContext, before: TunnelState) -> tuple[dict[str, Ou
 
 
 def _outcome(context: RegionContext, member: Member, record: effects.EffectRecord) -> Outcome | None:
-    """What became of a restart; `None` while that is not known."""
+    """The result of a restart. `None` while that is not known."""
     if record.outcome == "refused":
         return "failed"
     if not record.reference:
@@ -157,7 +157,8 @@ def _outcome(context: RegionContext, member: Member, record: effects.EffectRecor
 
 
 class _Primary(NamedTuple):
-    """Where the tunnels have to go, whether the primary there is fenced, when that was read, and what is unreadable."""
+    """The wanted region of the tunnels, whether the primary there is fenced, the time of that read, and the unreadable
+    items."""
 
     region: str
     fenced: str
@@ -166,8 +167,9 @@ class _Primary(NamedTuple):
 
 
 def _read_primary(context: RegionContext, tunnels: Tunnels, before: TunnelState) -> _Primary:
-    """Where the primary is, by the shared store. Not read in each round, for a store that is away would cost all of
-    them, unless there is nothing to lose: while the primary is fenced. What cannot be read is as it was."""
+    """The primary in the shared store. It is not read in each round, because a store that is away would cost all of
+    them. While the primary is fenced there is nothing to lose, and each round reads it. Unknown facts stay as they
+    were."""
     now, own = context.clock(), tunnels.master if tunnels.hosts and tunnels.hosts.ways else ""
     if context.fleet.databases is None:
         return _Primary(own, "", before.primary_read_at)

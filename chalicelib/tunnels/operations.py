@@ -1,6 +1,6 @@
-"""tunnels.heal (a round), tunnels.status, and by hand tunnels.drain, undrain and replace: observe -> decide -> act.
+"""tunnels.heal (a round), tunnels.status, and the manual tunnels.drain, undrain and replace.
 
-How endpoints are probed is given from outside, so that a round can be had without sockets: see `observe.Probe`.
+The probes come from outside, so that a round can run without sockets (see `observe.Probe`).
 """
 
 from collections.abc import Sequence
@@ -30,9 +30,9 @@ class EndpointParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 
 
 def _act_manual(context: RegionContext, request: Request, actions: Sequence[Action]) -> Results:
-    """What people asked for: the state as it is now gets the action that was planned, and then that is done.
+    """A manual change. The current state gets the planned action, and then the action runs.
 
-    The controller writes the state every few seconds, so it is read once more; a write that came second is tried again.
+    The controller writes the state every few seconds, so it is read once more. A write that came second is tried again.
     """
     [action] = actions
     asked: ManualRequest = action.details
@@ -54,7 +54,7 @@ def _act_manual(context: RegionContext, request: Request, actions: Sequence[Acti
 
 
 def heal(probe: Probe) -> Operation[Observed]:
-    """`tunnels.heal`: one round, with this way to probe."""
+    """`tunnels.heal` as one round, with this way to probe."""
     return Operation("tunnels.heal", "one round of the controller: looks at every tunnel, and repairs what is broken",
                      partial(observe.observe_round, probe=probe), decide.round_plan, act.HANDLERS, state=_STATE)
 

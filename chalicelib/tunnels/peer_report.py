@@ -1,7 +1,7 @@
-"""In the primary's region: whether the database answers without any tunnel, reported to all other regions' controllers.
+"""In the primary's region, whether the database answers without any tunnel, reported to all other regions' controllers.
 
 They cannot tell a primary that is down from tunnels that are all broken. Another region's controller can, if it has
-tunnels that work; this one needs none.
+tunnels that work. This one needs none.
 """
 
 from chalicelib.context import RegionContext

@@ -1,4 +1,4 @@
-"""What other capabilities may know of a region's tunnels."""
+"""The facts about a region's tunnels for other capabilities."""
 
 import msgspec
 
@@ -17,7 +17,7 @@ class TunnelsSummary(msgspec.Struct, frozen=True):
 
 
 def read_summary(store: Store) -> TunnelsSummary | Unreadable | None:
-    """As the region's local store has it; `None` where no controller has looked yet."""
+    """As the region's local store has it. `None` where no controller has looked yet."""
     found = state.find(store, KEY, SCHEMA)
     if found is None or isinstance(found, Unreadable):
         return found

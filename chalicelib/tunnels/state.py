@@ -1,4 +1,4 @@
-"""What is seen of a region's tunnels and what is remembered of them, as values. Times are epoch seconds.
+"""The observation of a region's tunnels and their stored state, as values. Times are epoch seconds.
 
 The local store keeps one `TunnelState` under `tunnels`/`state`, replaced by compare-and-set before anything is done.
 """
@@ -55,8 +55,8 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 class PeerReport(State, frozen=True):
-    """What another region's controller last knew, at `at`: whether the primary answers it, and in which region the
-    primary is for it (empty: that of fleet.toml)."""
+    """The last report of another region's controller at `at`. It has whether the primary answers, and the region of its
+    primary (empty is that of fleet.toml)."""
 
     up: bool
     at: float
@@ -67,7 +67,7 @@ PEER_REPORT = Schema(PeerReport, 1)
 
 
 class ProbeStreak(State, frozen=True):
-    """Equal probes in a row: the first was at `since`, the last at `at`, with its side and reason."""
+    """Equal probes in a row. The first was at `since`, the last at `at`, with its side and reason."""
 
     up: bool
     count: int
@@ -80,11 +80,11 @@ class ProbeStreak(State, frozen=True):
 class Member(State, frozen=True):
     """A place that one instance fills, and its phase since `since`.
 
-    It has been out of service since `out_of_service_since` (0: in service). An `incident` is one such time, in which
-    actions are numbered by `action_number`; `last_action` is the key of the last one. The balancer or EC2 was last
-    asked to change it at `target_change_requested_at`. `connected_region` is where its host's tunnel goes, as the host
-    last said (empty: never). Since `wrong_primary_since` that is not where the primary is (0: it is); the host was
-    repointed `repoint_attempts` times in a row, last at `repoint_sent_at`.
+    It has been out of service since `out_of_service_since` (0 is in service). An `incident` is one such time, in which
+    actions are numbered by `action_number`. `last_action` is the key of the last one. The balancer or EC2 was last
+    asked to change it at `target_change_requested_at`. `connected_region` is the target of its host's tunnel, as the
+    host last said (empty is never). Since `wrong_primary_since` that is not the primary's region (0 if it is). The host
+    got `repoint_attempts` repoints in a row, the last at `repoint_sent_at`.
     """
 
     name: str
@@ -109,13 +109,13 @@ class Member(State, frozen=True):
 
 
 class TunnelState(State, frozen=True):
-    """All that a round leaves for the next; it was decided `at`.
+    """All that a round leaves for the next. It was decided `at`.
 
-    `repairs` and `replacements` are what is spent of the budgets. Since `all_down_since` nothing is up (0: something
-    is); since `correlated_failure_since` a failure of several is waited out. `last_report` is what this region last
+    `repairs` and `replacements` are what is spent of the budgets. Since `all_down_since` nothing is up (0 if something
+    is). Since `correlated_failure_since` a failure of several delays repairs. `last_report` is what this region last
     reported to the others. `fenced_primary` is the primary's region if a promotion has closed it, as it was read at
-    `primary_read_at`; `primary_region` is where the tunnels have to go. While nothing is up, a peer has reported the
-    primary up ever since `primary_reported_up_since` (0: none has).
+    `primary_read_at`. `primary_region` is where the tunnels have to go. While nothing is up, a peer has reported the
+    primary up ever since `primary_reported_up_since` (0 without one).
     """
 
     at: float = 0
@@ -138,10 +138,11 @@ Outcome = Literal["done", "failed"]
 
 
 class TunnelObservation(msgspec.Struct, frozen=True):
-    """What a round sees: the group's `endpoints` and the last probe's result of each, both by instance id.
+    """The observation of a round, with the group's `endpoints` and the last probe's result of each, both by instance
+    id.
 
-    `outcomes` is what came of the restarts under way, by key; one that still runs is not in it. `unobservable` says
-    what AWS would not show, each with its remedy; `unreadable` are the items that cannot be read. `fenced_primary`,
+    `outcomes` is what came of the restarts under way, by key. One that still runs is not in it. `unobservable` says
+    what AWS would not show, each with its remedy. `unreadable` are the items that cannot be read. `fenced_primary`,
     `primary_read_at` and `primary_region` are as in the state, which has them unless it was time to read them again.
     """
 
@@ -187,7 +188,7 @@ class RepairAction(msgspec.Struct, frozen=True):
 
 
 class ManualRequest(msgspec.Struct, frozen=True):
-    """What a person asked for, the kind of action that it takes (`None`: the state is all), and that action's key."""
+    """A manual request, with the kind of action (`None` means only the state), and that action's key."""
 
     ask: Literal["drain", "undrain", "replace"]
     instance: str
@@ -196,7 +197,7 @@ class ManualRequest(msgspec.Struct, frozen=True):
 
 
 def extended(streak: ProbeStreak | None, result: ProbeResult, max_age_seconds: int) -> ProbeStreak:
-    """The streak after one more result. A result that came before counts once; a gap begins a new streak."""
+    """The streak after one more result. A result that came before counts once. A gap begins a new streak."""
     up = result.side == "up"
     if streak is None or streak.up is not up or result.at - streak.at > max_age_seconds:
         if streak is None or result.at > streak.at:

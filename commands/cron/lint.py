@@ -1,4 +1,4 @@
-"""`lamp cron lint`: what is wrong, or odd, in crontabs, cron.yaml and Python files of jobs."""
+"""`lamp cron lint`, the errors and surprises in crontabs, cron.yaml and Python files of jobs."""
 
 import os
 from collections.abc import Iterator, Sequence

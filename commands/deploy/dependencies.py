@@ -45,7 +45,7 @@ def versions(requirements: Path) -> list[str]:
 def site(requirements: Path, machine: Machine, cache: Path, *, beside: Path | None = None) -> Path:
     """A folder with the packages of `requirements` for `machine`, ready to be zipped.
 
-    What `beside` names as well has the version that it names there.
+    A package that `beside` names as well has the version from there.
     """
     fixed = "\n".join(versions(beside)) if beside else ""
     key = hashlib.sha256(f"{PYTHON}\0{machine}\0{fixed}\0".encode() + requirements.read_bytes()).hexdigest()[:16]

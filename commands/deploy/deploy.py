@@ -129,7 +129,7 @@ class Screen:
 
 
 class Bars(Screen):
-    """A release of which only the progress matters: everything in it is new."""
+    """A release that shows only its progress, because everything in it is new."""
 
     def prepared(self, plans: Sequence[Prepared]) -> None:
         """How much each stack holds."""

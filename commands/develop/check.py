@@ -43,9 +43,9 @@ def check(
     renew: Annotated[bool, typer.Option("--renew", help="First generate the schema and .chalice/ anew.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON.")] = False,
 ) -> None:
-    """What would be refused: fleet.toml, cron/, tasks/ and the CloudFormation template of the fleet.
+    """The errors of fleet.toml, cron/, tasks/ and the CloudFormation template of the fleet.
 
-    On Lamplighter's own example it also checks Lamplighter: lint, types, import rules and what is generated.
+    On Lamplighter's own example it also checks Lamplighter, with lint, types, import rules and generated files.
     """
     if renew:
         _schema_file().write_text(_schema())
@@ -59,7 +59,7 @@ def check(
 
 
 def chosen() -> dict[str, Check]:
-    """The checks of the fleet, and of the product where the two are one; what they need is fetched."""
+    """The checks of the fleet, and of the product where the two are one. Their requirements are installed."""
     own = roots.own()
     groups.need(*(("check",) if own else ("check", "test")))
     return OF_FLEET if own else OF_PRODUCT | OF_FLEET

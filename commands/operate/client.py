@@ -112,7 +112,7 @@ class RegionUnavailable(UsageError):
 
 
 class Running(msgspec.Struct, frozen=True):
-    """What is read of the file by which a sandbox tells other terminals of itself."""
+    """The file by which a sandbox shows itself to other terminals."""
 
     endpoint: str
     access_key: str

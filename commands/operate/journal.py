@@ -1,4 +1,4 @@
-"""`lamp journal`: what was done, when, by what, and why."""
+"""`lamp journal`, the actions with their times, operations and reasons."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,9 +23,9 @@ def journal(
     stage: Stage = "",
     as_json: Json = False,
 ) -> None:
-    """What operations did in each region, newest first: their acts, the reason of each, and what came of it.
+    """The actions of operations in each region, newest first, each with its reason and its result.
 
-    What was only looked at is not in the journal, nor what goes as planned every minute: lamp explain has that.
+    The journal leaves out reads, and steps that go as planned every minute. lamp explain has those.
     """
     way = client.find(stage)
     wanted = {"since": since, "operation": operation, "limit": limit}
@@ -41,7 +41,7 @@ def journal(
 
 
 def _ask(way: client.OperationClient, regions: Sequence[str], wanted: dict[str, Any]) -> dict[str, Any]:
-    """Per region its report, or why there is none; `UsageError` if there is none at all."""
+    """Per region its report, or why there is none. `UsageError` if there is none at all."""
     def ask(region: str) -> Any:
         try:
             return report(way.ask("journal.read", wanted, region))
@@ -69,7 +69,7 @@ def _print(console: Console, entries: Sequence[Mapping[str, Any]], answers: Mapp
 
 
 def lines(entry: Mapping[str, Any]) -> Iterator[Text]:
-    """An entry for people: a headline, an act with its reason a line, and what came of it."""
+    """An entry for people, with a headline, a line for each action with its reason, and the result."""
     if "unreadable" in entry:
         yield Text.assemble((entry["at"], "dim"), "  ", (entry["region"], "cyan"), "  ", (entry["unreadable"], "red"))
         return

@@ -34,7 +34,7 @@ def status(
 
 
 def report(answer: client.Answer) -> dict[str, Any]:
-    """The report of a reading operation's answer; `UsageError` if there is none."""
+    """The report of a reading operation's answer. `UsageError` if there is none."""
     if answer.error or "plan" not in answer.outcome:
         what = answer.error or answer.outcome.get("message", "no report")
         raise UsageError(f"{answer.region}: {what}; ./lamp run shows its log with --region {answer.region}")

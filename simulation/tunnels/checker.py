@@ -1,4 +1,4 @@
-"""What must never happen to a region's tunnels, whatever the controller goes through.
+"""The forbidden events of a region's tunnels, whatever happens to the controller.
 
 The checker shares no code with the product. It sees the true world, what each process was shown, every request at the
 moment when AWS gets it, every notice, and the state item as JSON. A controller learns of a change some seconds after it
@@ -35,7 +35,8 @@ _TOLD_AGAIN = 580
 
 
 class SimulationResult(msgspec.Struct, frozen=True):
-    """What came of one timeline: `harm` must be empty. `seconds_out` is how long members were out of service in all."""
+    """The results of one timeline. `harm` must be empty. `seconds_out` is how long members were out of service in all.
+    """
 
     seed: int
     harm: tuple[str, ...]
@@ -49,8 +50,8 @@ class SimulationResult(msgspec.Struct, frozen=True):
 
 
 class Shown:
-    """What one process of the product was shown last: when (true time), when each host was probed, since when nothing
-    had been up. `manual` marks a person's request; the same request, sent twice, has the same mark."""
+    """The last observation of one process of the product, with its true time, the probes of each host, and the time
+    since nothing had been up. `manual` marks a person's request. The same request, sent twice, has the same mark."""
 
     def __init__(self, manual: str = "") -> None:
         self.manual, self.at, self.nothing_up_since = manual, 0.0, 0.0
@@ -98,7 +99,7 @@ class Checker:
             self.harm.append(f"{self.region.now:.1f}: {what}")
 
     def brief(self, seconds: float) -> None:
-        """Several fail at once, for so long (0: no more), while all else is well."""
+        """Several fail at once, for so long (0 ends it), while all others are well."""
         self._brief = (self.region.now, self.region.now + seconds)
 
     # What the product is shown, and what it asks AWS for.
@@ -115,7 +116,7 @@ class Checker:
         shown.nothing_up_since = self._nothing_up_since
 
     def requested(self, shown: Shown, kind: str, instance: str, key: str) -> None:
-        """AWS is asked for one action; `key` is what the request says of itself."""
+        """AWS is asked for one action. `key` is what the request says of itself."""
         now, who = self.region.now, f"{kind} of {instance}"
         self.actions[kind] += 1
         if shown.manual:
@@ -170,7 +171,7 @@ class Checker:
             self.wrong(f"{who} is more than {most} within {window:.0f} s")
 
     def deregistered(self, host: Host) -> None:
-        """The balancer has just let go of `host`: another one must be there, or have been until a moment ago.
+        """The balancer has just released `host`. Another one must be there, or have been until a moment ago.
 
         Not while there is a promotion, and not of what goes to a primary that is over, or has done so until just now,
         or has not said yet where it goes since the primary has moved.
@@ -190,7 +191,8 @@ class Checker:
     # The state, at the moment when it is in the table.
 
     def state_written(self, shown: Shown, after: Mapping[str, Any]) -> None:
-        """One repair in flight, cooldowns kept; what is out of service too long without a word; what is not let in?"""
+        """One repair in flight, cooldowns kept. Members that are out of service too long without an alert. What is not
+        let in?"""
         before, self.state = self.state, after
         self.previous = before or after
         self._writer, self._written = shown, self.region.now
@@ -199,7 +201,7 @@ class Checker:
         self._round(after)
 
     def alerts_written(self, body: Mapping[str, Any]) -> None:
-        """What is known to be delivered has changed."""
+        """The delivered alerts have changed."""
         known = {key for key, group in body["groups"].items() if group["told"] == "firing"}
         self._delivered = {key: self._delivered.get(key, self.region.now) for key in known}
 
@@ -234,7 +236,7 @@ class Checker:
     # People, and what they are not told.
 
     def told(self, shown: Shown, subject: str, text: str) -> None:
-        """A notice went out. Who looked before the last one was known to be delivered cannot know of it."""
+        """A notice went out. A run that looked before the last delivery was recorded cannot know of it."""
         change = next((one for one in ("Still: ", "More: ", "Recovered: ") if subject.startswith(one)), "")
         kind, _, target = subject.removeprefix(change).partition(": ")
         now, group = self.region.now, f"{kind}//{target}"

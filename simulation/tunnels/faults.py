@@ -1,4 +1,4 @@
-"""What happens to a simulated region's tunnels, its primary, other regions and its controller, and how often."""
+"""The faults of a simulated region's tunnels, its primary, other regions and its controller, and their frequency."""
 
 from collections.abc import Callable
 from functools import partial
@@ -65,7 +65,7 @@ class FaultInjector:
                 self.after(self.chance.uniform(0, 8), partial(self._break, host))
 
     def _brief(self) -> None:
-        """Several, but not all, fail for a moment; where all was well before, nothing may be done about it."""
+        """Several, but not all, fail for a moment. If all was well before, no action is allowed."""
         hosts = self._hosts()
         if len(hosts) < 3:
             return self._one()
@@ -105,7 +105,7 @@ class FaultInjector:
             self.region.lose_host(self.chance.choice(hosts))
 
     def _swap(self) -> None:
-        """One fails; as it comes back, the others fail: whoever still drains it, drains the last."""
+        """One fails. As it comes back, the others fail. A controller that still drains it, drains the last."""
         if len(hosts := self._hosts()) < 2:
             return
         first, *others = self.chance.sample(hosts, len(hosts))
@@ -128,7 +128,7 @@ class FaultInjector:
         self.after(lasts, self.primary_returns)
 
     def primary_fails(self, looks_like: str) -> None:
-        """The primary goes down; other regions notice."""
+        """The primary goes down. Other regions notice."""
         self.region.primary_fails(looks_like)
         self._spread()
 
@@ -142,7 +142,7 @@ class FaultInjector:
             peer.changed()
 
     def _eclipse(self) -> None:
-        """All of ours break, so that they must be replaced; while that goes on, peers and primary are lost."""
+        """All of ours break, so that they must be replaced. While that goes on, peers and primary are lost."""
         for host in self._hosts():
             self.region.break_host(host, "dead", NEVER, True)
         self.after(self.chance.uniform(40, 90), self._silence)
@@ -209,7 +209,7 @@ class FaultInjector:
         self.world.absent_until = self.region.now + self.chance.uniform(60, 600)
 
     def _manual(self) -> None:
-        """Somebody takes one out, and lets it in again; or has it replaced."""
+        """Somebody takes one out, and lets it in again. Or has it replaced."""
         if hosts := self._hosts():
             host = self.chance.choice(hosts)
             if self.chance.random() < 0.3:
@@ -224,6 +224,6 @@ class FaultInjector:
             self.world.manual("undrain", host.id, failed=again)
 
     def _spree(self) -> None:
-        """Whatever is restarted breaks again: budgets and cooldowns are for this."""
+        """A restarted host breaks again. This tests budgets and cooldowns."""
         for number in range(self.chance.randint(5, 14)):
             self.after(number * self.chance.uniform(40, 150), self._one)

@@ -1,6 +1,6 @@
 """The world around a region's controller: hosts with tunnels, the primary, other regions. Times are true seconds.
 
-AWS itself is `testing.aws.FakeAws`; this module lets happen what its calls bring about, each after some time. Nothing
+AWS itself is `testing.aws.FakeAws`. This module lets happen what its calls bring about, each after some time. Nothing
 here comes from the product except the names of its documents, parameters and items.
 """
 
@@ -30,7 +30,7 @@ class Host:
     """A machine whose tunnel goes to `region`, since it was connected there at `connected_at`.
 
     `ready_at` is when its service next is up. A `fault` lasts until `fault_until`, or until a restart if it is not
-    `deep`; it began at `broke_at`. `served_until` is when it last ceased to serve, `drained_at` when the balancer last
+    `deep`. It began at `broke_at`. `served_until` is when it last ceased to serve, `drained_at` when the balancer last
     let go of it, `boots_at` when it first says where it goes. `keys` are those that its document has run.
     """
 
@@ -49,7 +49,7 @@ class Host:
 class SimulatedPrimary:
     """The database's primary: whether it is up, and how that looks from here when it is not.
 
-    It is in `region` since `moved_at`; for a moment before that it is `fenced`. `former_up`: the one before it still
+    It is in `region` since `moved_at`. For a moment before that it is `fenced`. `former_up`: the one before it still
     answers. `term` counts promotions. `down_for` is how long it was down the last time.
     """
 
@@ -80,7 +80,7 @@ class SimulatedRegion:
     # What can be seen.
 
     def probe(self, host: Host) -> Answer:
-        """What a probe through the host's tunnel says now."""
+        """The current result of a probe through the host's tunnel."""
         if not host.running or self.now < host.ready_at:
             return "local", "refused"
         if self.faulty(host):
@@ -90,7 +90,7 @@ class SimulatedRegion:
         return ("up", "answered") if self.primary.up else _ANSWERS[self.primary.looks_like]
 
     def stated_region(self, host: Host) -> str:
-        """Where the host says that it goes; now and then nothing, for its health port is another process."""
+        """The reported region of the host. Now and then nothing, for its health port is another process."""
         says = host.running and self.now >= host.boots_at and self.chance.random() < 0.98
         return host.region if says else ""
 
@@ -116,7 +116,7 @@ class SimulatedRegion:
         host.fault, host.fault_until, host.deep, host.broke_at = fault, self.now + lasts, deep, self.now
 
     def lose_host(self, host: Host) -> None:
-        """The machine is gone; Auto Scaling notices after some time."""
+        """The machine is gone. Auto Scaling notices after some time."""
         self._ceases(host)
         host.machine.state = "shutting-down"
         self.scheduler.at(self.now + self.chance.uniform(5, 40), partial(self._gone, host))
@@ -128,7 +128,7 @@ class SimulatedRegion:
         self.primary.up, self.primary.looks_like, self.primary.down_since = False, looks_like, self.now
 
     def primary_returns(self) -> None:
-        """The primary is there again; tunnels that broke with it come back within some seconds."""
+        """The primary is there again. Tunnels that broke with it come back within some seconds."""
         primary = self.primary
         if primary.up:
             return  # another region has it since
@@ -196,7 +196,7 @@ class SimulatedRegion:
             host.machine.state = "stopped"
 
     def _sent(self, command: str) -> None:
-        """Run Command delivers at once, late, twice, or never; what waited 30 s is not delivered any more."""
+        """Run Command delivers at once, late, twice, or never. A message that waited 30 s is not delivered any more."""
         chance, luck = self.chance, self.chance.random()
         if luck < 0.06:
             self._ends(command, chance.uniform(2, 30), "Failed")
@@ -270,7 +270,7 @@ class SimulatedRegion:
 
 
 class PeerRegion:
-    """Another region's controller, as far as it says what it knows of the primary: when that changes, and every 30 s.
+    """Another region's controller, which reports the primary's state when it changes, and every 30 s.
 
     One in the first primary's region asks the database there itself, `every` 5 s. `skew` is its clock's error.
     """
@@ -283,7 +283,7 @@ class PeerRegion:
         self._beat()
 
     def tell(self) -> None:
-        """Writes down what it sees, unless it is silent; through its own tunnels, which may be down."""
+        """Writes down what it sees, unless it is silent. Through its own tunnels, which may be down."""
         here, primary = self.here, self.here.primary
         if here.now >= self.silent_until:
             up = primary.up if self.primary_region == primary.region else primary.former_up
@@ -293,7 +293,7 @@ class PeerRegion:
             here.shared.put(Item(PEER_REPORT_PK, self.name, self._written, body), "", None)
 
     def changed(self) -> None:
-        """The primary has come or gone; it notices within seconds."""
+        """The primary has come or gone. It notices within seconds."""
         self.here.scheduler.at(self.here.now + self.here.chance.uniform(0.2, 3), self.tell)
 
     def follow(self) -> None:

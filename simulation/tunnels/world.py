@@ -1,7 +1,7 @@
 """Ninety minutes of one region's tunnels: the product's own controller and operations, all else simulated.
 
-Each invocation of a Lambda is a process with a clock of its own. Whatever it reaches takes time, fails, answers too
-late or not at all; the machine under it may stall or crash at any call. All chance comes from one seed.
+Each invocation of a Lambda is a process with a clock of its own. Each call takes time, fails, or answers too late or
+not at all. The machine under it may stall or crash at any call. All chance comes from one seed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -211,7 +211,7 @@ class World:
             self._spawn, invocation, lambda: self.controller(invocation).handle(event, invocation.name)))
 
     def _impatient(self) -> None:
-        """Somebody runs rounds by hand, one after the other, while the controller is at work."""
+        """Somebody runs rounds manually, one after the other, while the controller is at work."""
         invocation = self._invocation("rounds")
         controller = self.controller(invocation)
 
@@ -224,7 +224,7 @@ class World:
 
     def manual(self, ask: str, host: str, done: Callable[[], object] | None = None,
                failed: Callable[[], object] | None = None) -> None:
-        """Somebody asks for it by hand, from a machine with its own clock; now and then the request comes twice."""
+        """Somebody asks for it manually, from a machine with its own clock. Now and then the request comes twice."""
         self._requests += 1
         mark = f"manual-{self._requests}"
         copies = 2 if self.scenario.rough and self.chance.random() < 0.3 else 1
@@ -275,7 +275,7 @@ class World:
     # What the processes reach. Each call is a moment in which everything else goes on.
 
     def _probe(self, invocation: Invocation, targets: Sequence[Target]) -> Mapping[str, ProbeResult]:
-        """The probes' answers; old ones while they are frozen."""
+        """The probes' answers. Old ones while they are frozen."""
         self.scheduler.wait(self.chance.uniform(0.01, 0.2))
         until, old = self._frozen
         now, skew = self.scheduler.now, invocation.skew
@@ -311,7 +311,7 @@ class World:
             self.scheduler.at(self.scheduler.now + 1, partial(self._rewind, self.checker.previous))
 
     def _rewind(self, body: Mapping[str, Any]) -> None:
-        """The state item is what it was before: somebody has restored it."""
+        """The state item has an earlier value, because somebody has restored it."""
         item, write_id, ttl = self.local.store.items[_STATE_KEY]
         self.local.store.put(Item(*_STATE_KEY, item.version + 1, dict(body)), write_id, ttl)
         self.checker.state = body

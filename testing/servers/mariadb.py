@@ -123,7 +123,7 @@ def _empty() -> Path:
 
 
 def _user() -> str:
-    """Who the server runs as: mariadbd takes any user, root too if that is said."""
+    """The user of the server. mariadbd takes any user, root too if the option names it."""
     return pwd.getpwuid(os.geteuid()).pw_name
 
 

@@ -42,7 +42,7 @@ def host(address: str) -> None:
 
 
 def vanish(address: str) -> None:
-    """A host goes without a word: what is sent to it gets lost."""
+    """A host goes without a word, and packets to it get lost."""
     # A cable whose other end takes nothing that is not for its own hardware address.
     ip("link add nowhere type veth peer name nobody", exists=True)
     ip("link set nowhere up")

@@ -1,4 +1,4 @@
-"""Real programs as peers of a test: started, waited for by what they print, stopped, and gone without a trace."""
+"""Real programs as peers of a test. They start, are ready after a line of output, stop, and leave no trace."""
 
 import contextlib
 import itertools
@@ -166,7 +166,7 @@ def _await_states(pids: Sequence[int], states: str) -> None:
 
 
 class Server(Protocol):
-    """What can be started, again and again. `process` is there once it was."""
+    """A program that can start again and again. `process` is there once it was."""
 
     process: Peer
 
@@ -179,7 +179,7 @@ AServer = TypeVar("AServer", bound=Server)
 
 @contextlib.contextmanager
 def started(server: AServer) -> Iterator[AServer]:
-    """Starts `server`. Whatever of it runs at the end is killed."""
+    """Starts `server`. Any process that runs at the end is killed."""
     try:
         server.start()
         yield server
@@ -194,7 +194,7 @@ def missing(*programs: str) -> list[str]:
 
 
 def find(program: str) -> str:
-    """Where a program stands, or an empty text: servers stand in folders that not every PATH names."""
+    """The path of a program, or an empty text, because servers are in folders that not every PATH names."""
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin", "/sbin"])
     return shutil.which(program, path=path) or ""
 
@@ -225,6 +225,6 @@ def free_port(address: str) -> int:
 
 
 def place() -> tuple[str, int]:
-    """An address of its own and a port there: nobody else listens there, whatever runs beside."""
+    """An address of its own and a port there, so that no other process listens there."""
     address = loopback()
     return address, free_port(address)

@@ -96,12 +96,12 @@ class Town:
 
     @property
     def master(self) -> PrimaryRecord:
-        """What the coordination table says."""
+        """The primary's record in the coordination table."""
         item = self.coordination.get(*MASTER)
         return read(item.body, PrimaryRecord) if item else PrimaryRecord(self.regions[0])
 
     def ready(self, region: str) -> dict[str, Any]:
-        """What the application of `region` reads."""
+        """The readiness item for the application of `region`."""
         item = self.tables[region].get(*READINESS)
         assert item
         return item.body

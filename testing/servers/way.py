@@ -20,7 +20,7 @@ class Way:
         self._threads[0].start()
 
     def lead(self, to: MariaDB) -> None:
-        """From now on to this server. Whatever went elsewhere is cut."""
+        """From now on to this server. Every connection to another place is cut."""
         self.target = (to.address, to.port)
         self._cut()
 

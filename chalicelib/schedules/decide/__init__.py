@@ -70,7 +70,7 @@ def sweep(seen: ReconcileObservation, now: int) -> Plan:
 
 
 def work(seen: WorkObservation, now: float) -> Plan:
-    """The one thing to do about a run request: start it, take it over, look after it, set it aside, or nothing."""
+    """The one action for a run request. It starts it, takes it over, polls it, skips it, or does nothing."""
     job, run, errand = seen.job, seen.run, seen.errand
     if job is None:
         return _unknown(errand, seen.received)

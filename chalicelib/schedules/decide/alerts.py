@@ -1,7 +1,7 @@
-"""What people are told about jobs: when, and in which words. Pure.
+"""The alerts about jobs, with their times and words. Pure.
 
-All of them are events: something happened for a slot, a minute or a release. Many of one cause are one notification.
-`key` marks the alert in the coordination table, so that only one region takes it on.
+All of them are events of a slot, a minute or a release. Many of one cause are one notification. `key` marks the alert
+in the coordination table, so that only one region takes it on.
 """
 
 import re
@@ -33,9 +33,10 @@ class TakenAlert(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def run_ended(job: Job, run: Run, output: str = "") -> Alert | None:
-    """That a run ended badly; `None` if it did not, or if the job's MAILTO is empty.
+    """That a run ended badly. `None` if it did not, or if the job's MAILTO is empty.
 
-    Runs that failed for one reason are one group: the same ending, and the same last line of output but for numbers.
+    Runs that failed for one reason are one group. They have the same ending, and the same last line of output but for
+    numbers.
     """
     if run.state not in ALERT_KIND_BY_STATE or job.mailto == "":
         return None
@@ -103,7 +104,7 @@ def never_due(record: MinuteRecord, jobs: Sequence[str], now: float) -> list[Act
 
 
 def takeover(minute: int, silent: str, region: str) -> Action:
-    """Another region starts the jobs of a minute; told once an hour."""
+    """Another region starts the jobs of a minute. Told once an hour."""
     return _action(_event(
         "RegionTakeover", f"{region} takes over", f"{silent} started no jobs at {utc(minute)} UTC", since=minute * 60,
         occurrence=f"{silent}#{minute // 60}", tried=(f"{region} starts them now, so that nothing is lost.",),
@@ -123,7 +124,7 @@ def not_in_timetable(job: Job, slot: str, now: float) -> Action:
 
 
 def unreadable(items: Sequence[Unreadable], now: float) -> list[Action]:
-    """Items that cannot be read; told once an hour for as long as somebody needs them."""
+    """Items that cannot be read. Told once an hour for as long as somebody needs them."""
     hour = int(now // 3600)
     events = [msgspec.structs.replace(alert_text.unreadable_alert(item), event=True, since=now, occurrence=f"{hour}")
               for item in items]
@@ -160,7 +161,7 @@ def _action(alert: Alert, key: str, slot: str = "") -> Action:
 
 
 def _cause(detail: str, output: str) -> str:
-    """What failures of one reason have in common: numbers and marks of single runs are left out."""
+    """The common part of failures for one reason, without numbers and marks of single runs."""
     lines = output.splitlines()
     words = f"{detail}: {lines[-1].strip()}" if lines else detail or "no detail"
     return re.sub(r"\d+", "#", re.sub(r"\b[0-9a-fA-F-]{12,}\b", "#", words))[:_CAUSE_CHARACTERS]

@@ -1,4 +1,4 @@
-"""What a worker may do with a run: take its lock, claim it, go on after an attempt, end it. Pure.
+"""The permitted steps of a worker with a run, which are to lock, claim, continue after an attempt, and end it. Pure.
 
 Times are epoch seconds of the worker's clock.
 """
@@ -23,7 +23,7 @@ def claimed(job: Job, request: RunRequest, region: str, owner: str, attempt: int
 
 
 def may_claim(before: Run, attempt: int, now: float) -> bool:
-    """Whether attempt `attempt` may take over a run as it is: nobody is at it, and it is the next one."""
+    """Whether attempt `attempt` may take over a run as it is, because nobody runs it and it is the next one."""
     if before.state == "waiting":
         return True
     return (before.state == "retrying" or before.expired(now)) and before.attempt < attempt
@@ -47,14 +47,14 @@ def lease_end(job: Job, now: float) -> float:
 
 
 def must_end(job: Job, run: Run, displaced: bool, now: float) -> tuple[_Cut, str] | None:
-    """Why a distant command that still goes on has to end now: the state and the detail; `None` if it may go on."""
+    """The reason to end a distant command now, as state and detail, or `None` if it may go on."""
     if now > run.started + job.policy.timeout:
         return "timed-out", f"still going after {job.policy.timeout} s: ended"
     return ("replaced", "ended to make way for the next run") if displaced else None
 
 
 def after_attempt(job: Job, run: Run, end: EndState, detail: str, exit: int | None, *, now: float) -> Run:
-    """The run after an attempt that ended as `end`: `retrying` while there are retries left, final otherwise.
+    """The run after an attempt that ended as `end`, `retrying` while there are retries left, final otherwise.
 
     Of a run that is to be tried again `lease` is when its next attempt is due.
     """

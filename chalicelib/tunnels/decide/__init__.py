@@ -1,8 +1,8 @@
-"""One round: what goes back into the balancer, what goes out, which one is repaired, what people have to know. Pure.
+"""One round, with its undrains, its drains, its repair, and its alerts. Pure.
 
-`reconcile` is the whole of it, from top to bottom. Its steps are in `assign` (which instance is which member), `repair`
-(phases, drain, restart, replace), `primary` (which primary a tunnel goes to), `guards` (what holds an action back) and
-`alerts`. What people ask for by hand is in `manual`.
+`reconcile` is the whole of it, from top to bottom. Its steps are in `assign` (the member of each instance), `repair`
+(phases, drain, restart, replace), `primary` (the primary of a tunnel), `guards` (the conditions that block an action)
+and `alerts`. `manual` has the manual actions.
 """
 
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 def round_plan(observed: Observed, request: object) -> Plan:
-    """The plan of one round: claim the state, then the actions, then what people and other regions hear."""
+    """The plan of one round. It claims the state, then come the actions, then alerts and reports."""
     stored, seen = observed.stored, observed.seen
     if seen.settings.mode == "off":
         return Plan(notes=("mode is 'off': nothing is looked after",))
@@ -62,7 +62,8 @@ def round_plan(observed: Observed, request: object) -> Plan:
 
 
 def reconcile(state: TunnelState, seen: TunnelObservation, now: float) -> Decision:
-    """What a round does. The order of the steps counts: what is let in first can take the load of what goes out."""
+    """The actions of a round. The order of the steps counts, because an undrained endpoint can take the load of a
+    drained one."""
     steady = assign.steady_state(state, seen, now)
     if steady is not None:
         report = _report(state, seen, now, [member for member in steady.members if member.streak])
@@ -88,7 +89,7 @@ def reconcile(state: TunnelState, seen: TunnelObservation, now: float) -> Decisi
 
 
 def _decided(context: DecisionContext) -> Decision:
-    """The round's end: what is remembered of it, and what is told."""
+    """The round's end, with the state to store and the alerts."""
     seen, now = context.observation, context.now
     up_members = [member for member in context.members if up(context, member)]
     report = None if seen.unobservable else _report(context.before, seen, now, up_members)
@@ -105,7 +106,7 @@ def _decided(context: DecisionContext) -> Decision:
 def _report(
     state: TunnelState, seen: TunnelObservation, now: float, up_members: Sequence[Member]
 ) -> PeerReport | None:
-    """What other regions have to know: when it changes, and now and then that it is still so."""
+    """The report for other regions, when it changes, and now and then that it has not."""
     at = max((member.streak.at for member in up_members if member.streak), default=now)
     known = state.last_report
     if (known and (known.up, known.primary_region) == (bool(up_members), seen.primary_region)
@@ -120,7 +121,7 @@ def repair_action(action: RepairAction) -> Action:
 
 
 def manual_plan(ask: manual.ManualAction, observed: Observed, request: Any) -> Plan:
-    """What was asked for by hand. It stays the same, digest and all, as long as nothing is done to the member."""
+    """The manual plan. It stays the same, digest and all, as long as nothing is done to the member."""
     stored, instance = observed.stored, request.parameters.endpoint
     if isinstance(stored, Unreadable):
         return Plan(rejected_because=f"nothing is done: {stored}; look at the item, and delete it if it is lost")
@@ -135,7 +136,7 @@ def manual_plan(ask: manual.ManualAction, observed: Observed, request: Any) -> P
 
 
 def status_plan(observed: Observed, request: object) -> Plan:
-    """The report: where each member stands, what is left of the budgets, and what is known of the primary."""
+    """The report, with the state of each member, the rest of the budgets, and the last report about the primary."""
     stored, seen, now = observed.stored, observed.seen, observed.now
     if isinstance(stored, Unreadable):
         return Plan(notes=(f"the state cannot be read: {stored}",), report={"region": seen.region})

@@ -1,4 +1,4 @@
-"""What people have to know of the tunnels, as it holds now; the engine tells them. Pure."""
+"""The current alerts of the tunnels. The engine tells them. Pure."""
 
 from collections.abc import Iterator
 
@@ -47,9 +47,9 @@ def wanted(context: DecisionContext) -> Iterator[Alert]:
 
 
 def primary_unreachable(context: DecisionContext) -> Alert | None:
-    """Nothing is up: either no peer reports the primary up, or each tunnel works and what it goes to does not.
+    """Nothing is up. Either no peer reports the primary up, or each tunnel works and its target is silent.
 
-    Not if all have the wrong primary: then nothing is known of the right one.
+    Not if all have the wrong primary, because then nothing is known about the right one.
     """
     seen, since = context.observation, context.state.all_down_since
     assigned = [member for member in context.members if member.instance]

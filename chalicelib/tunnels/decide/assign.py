@@ -12,9 +12,9 @@ _GONE = ("shutting-down", "terminated")
 
 
 def steady_state(state: TunnelState, seen: TunnelObservation, now: float) -> TunnelState | None:
-    """The state after a round in which all is as it was: every member healthy, in the balancer, and answering.
+    """The state after an uneventful round, in which every member was healthy, in the balancer, and answering.
 
-    Nearly every round is one, so it is told first and fast; `None` if there is anything to think about.
+    Nearly every round is one, so it is told first and fast. `None` if there is anything to think about.
     """
     max_age = seen.settings.stale
     if (state.all_down_since or state.correlated_failure_since or seen.unobservable or seen.fenced_primary
@@ -39,7 +39,7 @@ def steady_state(state: TunnelState, seen: TunnelObservation, now: float) -> Tun
 def assign_members(state: TunnelState, seen: TunnelObservation, now: float) -> tuple[Member, ...]:
     """All members, with their instances and what is known of them now.
 
-    An instance keeps its place as long as it is there; one that is new gets the first that is vacant.
+    An instance keeps its place as long as it is there. One that is new gets the first that is vacant.
     """
     members = [_vacated(member, seen, now) for member in _every_member(state, seen, now)]
     waiting = unassigned(seen.endpoints, {member.instance for member in members})
@@ -83,7 +83,7 @@ def _assigned(member: Member, instance: str, now: float) -> Member:
 
 
 def _connected(member: Member, seen: TunnelObservation, now: float) -> Member:
-    """With the region that the host says now; what was counted of a tunnel that went elsewhere says nothing of this."""
+    """With the region that the host says now. Counts of a tunnel with another target say nothing about this one."""
     result = fresh_result(member.instance, seen, now)
     if result and result.connected_region and result.connected_region != member.connected_region:
         member = replace(member, connected_region=result.connected_region,
@@ -96,7 +96,7 @@ def _connected(member: Member, seen: TunnelObservation, now: float) -> Member:
 
 
 def _probed(member: Member, seen: TunnelObservation, now: float) -> Member:
-    """With what its probe says; of one with the wrong primary only that it has, whoever answers through it."""
+    """With what its probe says. Of one with the wrong primary only that it has, whoever answers through it."""
     result = fresh_result(member.instance, seen, now)
     if result and has_wrong_primary(member, seen):
         result = ProbeResult("ambiguous", "wrong-primary", result.at)

@@ -1,6 +1,6 @@
-"""What a decision stands on: a round's facts with what is decided so far, and the questions that all steps ask. Pure.
+"""The context of a decision, with a round's facts, its decisions so far, and the questions of all steps. Pure.
 
-A step takes a `DecisionContext` and gives another one; nothing is changed in place.
+A step takes a `DecisionContext` and gives another one. Nothing is changed in place.
 """
 
 from collections.abc import Iterator
@@ -15,9 +15,9 @@ from chalicelib.tunnels.state import Endpoint, Kind, Member, RepairAction, Tunne
 
 
 class DecisionContext(msgspec.Struct, frozen=True):
-    """`before` is the state that was read, `state` the one that will be written; `actions` follow it in their order.
+    """`before` is the state that was read, `state` the one that will be written. `actions` follow it in their order.
 
-    `manual`: a person asks for it, so the mode of fleet.toml does not matter.
+    `manual` means that a person asks for it, so the mode of fleet.toml does not matter.
     """
 
     observation: TunnelObservation
@@ -59,7 +59,7 @@ class DecisionContext(msgspec.Struct, frozen=True):
     def with_action(
         self, member: Member, kind: Kind, reason: str, *, primary_region: str = "", **changes: Any
     ) -> "DecisionContext":
-        """The same with the next action of the member's incident; the member is as it will be once that is done."""
+        """The same with the next action of the member's incident. The member is as it will be once that is done."""
         number = changes.pop("action_number", member.action_number) + 1
         after = replace(member, action_number=number, **changes)
         action = RepairAction(kind, member.name, member.instance, after.incident, number, reason, primary_region)
@@ -99,7 +99,7 @@ def registered(context: DecisionContext, member: Member) -> bool:
 
 
 def can_take_load(context: DecisionContext, member: Member) -> bool:
-    """Whether it can carry the others' load: in the balancer to stay there, and answering for some time."""
+    """Whether it can carry the others' load. It must stay in the balancer, and have answered for some time."""
     return (member.phase == "healthy" and registered(context, member) and up(context, member)
             and recovered(context, member))
 
@@ -121,7 +121,7 @@ def has_wrong_primary(member: Member, seen: TunnelObservation) -> bool:
 
 
 def fresh_result(instance: str, seen: TunnelObservation, now: float) -> ProbeResult | None:
-    """What was seen of a host, if that is not too old to act on."""
+    """The observation of a host, if it is recent enough for an action."""
     found = seen.probes.get(instance)
     return found if found and now - found.at <= seen.settings.stale else None
 

@@ -1,7 +1,8 @@
-"""What holds an action back: a list of small rules, each with its reason in words. Pure; of each a test knows the harm.
+"""The guards that block an action, a list of small rules, each with its reason in words. Pure. Of each a test knows the
+harm.
 
-A guard is asked with the decision so far, the member and the kind of action, and answers with the reason for not doing
-it, or with nothing. The rules about peers say when another region's report proves that the primary is up.
+A guard gets the decision so far, the member and the kind of action. It answers with the reason against the action, or
+with nothing. The rules about peers say when another region's report proves that the primary is up.
 """
 
 from collections.abc import Callable, Iterator
@@ -44,7 +45,7 @@ class Guard(NamedTuple):
 
 
 def refusal(context: DecisionContext, member: Member, kind: Kind) -> str:
-    """Why `kind` is not to be done to the member's instance now; nothing if it may be."""
+    """Why `kind` is not to be done to the member's instance now. Nothing if it may be."""
     return next(refusals(context, member, kind), "")
 
 
@@ -62,14 +63,14 @@ def recent(context: DecisionContext, report: PeerReport) -> bool:
 
 
 def newer_than_outage(context: DecisionContext, report: PeerReport) -> bool:
-    """It was made after our last endpoint fell silent, whatever the clocks: the primary was up then."""
+    """It is newer than our last endpoint's silence, whatever the clocks. The primary was up then."""
     return report.at > context.state.all_down_since + CLOCK_SKEW_SECONDS
 
 
 def had_time_to_recover(context: DecisionContext, report: PeerReport) -> bool:
-    """Ours have had the time to answer since: when the primary comes back, another region may see it first.
+    """Ours have had the time to answer since. When the primary comes back, another region may see it first.
 
-    Since its first report, that is: of one that reports every few seconds the last one is never old enough.
+    The time runs from its first report, because the last one of a frequent reporter is never old enough.
     """
     first = min(context.state.primary_reported_up_since or report.at, report.at)
     return context.now - first >= context.settings.fall * context.settings.every
@@ -107,13 +108,13 @@ _ALLOWED: dict[str, frozenset[Kind]] = {
 
 
 def mode(context: DecisionContext, member: Member, kind: Kind) -> str:
-    """The controller does by itself only what it may; people may do what they like."""
+    """The controller does by itself only what it may. People may do what they like."""
     allowed = context.manual or kind in _ALLOWED[context.settings.mode]
     return "" if allowed else f"mode is {context.settings.mode!r}"
 
 
 def stale(context: DecisionContext, member: Member, kind: Kind) -> str:
-    """What was seen some time ago may be otherwise by now."""
+    """An old observation may be wrong by now."""
     if fresh(context, member):
         return ""
     age = f"is {context.now - member.streak.at:.0f} s old" if member.streak else "is nothing yet"
@@ -151,7 +152,7 @@ def wrong_primary(context: DecisionContext, member: Member, kind: Kind) -> str:
 
 
 def last_healthy(context: DecisionContext, member: Member, kind: Kind) -> str:
-    """Whatever is in the balancer is better than nothing."""
+    """Any endpoint in the balancer is better than none."""
     if kind != "drain" and not up(context, member):
         return ""
     if any(can_take_load(context, one) for one in context.members if one.name != member.name):
@@ -167,7 +168,7 @@ def correlated_failure(context: DecisionContext, member: Member, kind: Kind) -> 
 
 
 def repairs(context: DecisionContext, member: Member, kind: Kind) -> str:
-    """What needs so many repairs is not repaired by them."""
+    """Repairs do not help a fault that needs so many of them."""
     if REPAIRS.left(context.state.repairs, context.now):
         return ""
     return f"{REPAIRS.limit} repairs within {REPAIRS.window_seconds // 60} minutes are the most"
@@ -181,13 +182,13 @@ def replacements(context: DecisionContext, member: Member, kind: Kind) -> str:
 
 
 def one_repair_at_a_time(context: DecisionContext, member: Member, kind: Kind) -> str:
-    """What one repair has brought is seen before the next begins."""
+    """The result of one repair is known before the next begins."""
     name = next((one.name for one in context.members if under_repair(one, context.now)), "")
     return f"member {name} is being repaired" if name else ""
 
 
 def under_repair(member: Member, now: float) -> bool:
-    """Whether a repair of ours is under way; an instance that went by itself is not one, nor one that never comes."""
+    """Whether a repair of ours is under way. An instance that went by itself is not one, nor one that never comes."""
     if member.phase in ("restarting", "verifying"):
         return True
     replaced = member.phase in ("replacing", "joining") and member.replacement_count > 0
@@ -195,7 +196,7 @@ def under_repair(member: Member, now: float) -> bool:
 
 
 def cooldown(context: DecisionContext, member: Member, kind: Kind) -> str:
-    """What was just repaired and fails again is not to be repaired for ever."""
+    """An endpoint that was just repaired and fails again must not be repaired for ever."""
     left = COOLDOWN.wait_seconds(member.cooldown, context.now)
     first = member.restart_count == member.replacement_count == 0
     return f"member {member.name} was repaired before: it cools down for {left:.0f} s" if first and left > 0 else ""

@@ -1,7 +1,7 @@
-"""What people ask for by hand: one endpoint out of the balancer, back into it, or replaced. Pure.
+"""The manual actions, which drain, undrain or replace one endpoint. Pure.
 
-The controller's own guards hold here, too, except for its mode. What is out by hand stays out until it is let in by
-hand.
+The controller's own guards hold here, too, except for its mode. An endpoint that was drained manually stays out until
+somebody undrains it.
 """
 
 from typing import Literal
@@ -20,7 +20,7 @@ REASON = "asked for by hand"
 
 
 class ManualChange(msgspec.Struct, frozen=True):
-    """The state to write, and the action that is then done (`None`: the state is all)."""
+    """The state to write, and the action that then runs (`None` means only the state)."""
 
     state: TunnelState
     member: str
@@ -29,7 +29,7 @@ class ManualChange(msgspec.Struct, frozen=True):
 
 def plan(state: TunnelState, seen: TunnelObservation, ask: ManualAction, instance: str, now: float
          ) -> ManualChange | str | None:
-    """What is to be done, or why not in words; `None` if nothing is left to do."""
+    """The plan, or the reason against it in words. `None` if nothing is left to do."""
     if seen.unobservable:
         return "; ".join(seen.unobservable)
     members = assign.assign_members(state, seen, now)
@@ -49,7 +49,7 @@ def plan(state: TunnelState, seen: TunnelObservation, ask: ManualAction, instanc
 
 def changed(state: TunnelState, settings: Tunnels, instance: str, ask: ManualAction, kind: Kind | None, now: float
             ) -> ManualChange | None:
-    """`state` after what was asked for; `None` if no member has the instance."""
+    """`state` after what was asked for. `None` if no member has the instance."""
     member = next((one for one in state.members if one.instance == instance), None)
     if member is None:
         return None

@@ -1,8 +1,8 @@
-"""What is done with hosts that go to the wrong primary: out of the balancer, and repointed to the right one. Pure.
+"""The actions for hosts on the wrong primary, which are a drain and a repoint. Pure.
 
-Out with the last one, too: two primaries behind one name would be worse than none. Each is told where to go by a
-command of its own, which tries the route before the host takes it; all at once, since none carries anything. One that
-cannot be connected there is replaced in the end, as far as the guards allow.
+This also drains the last one, because two primaries behind one name would be worse than none. Each is told where to go
+by a command of its own, which tries the route before the host takes it. All at once, since none carries anything. One
+that cannot be connected there is replaced in the end, as far as the guards allow.
 """
 
 from msgspec.structs import replace
@@ -23,7 +23,7 @@ _BOOT_SECONDS = 90
 
 
 def drain_wrong_primary(context: DecisionContext) -> DecisionContext:
-    """Out of the balancer with what has the wrong primary, or goes to one that is fenced; asked again if it stays."""
+    """Out of the balancer with what has the wrong primary, or goes to one that is fenced. Asked again if it stays."""
     seen, now = context.observation, context.now
     if context.settings.mode == "observe" or seen.unobservable:
         return context
@@ -45,7 +45,7 @@ def drain_wrong_primary(context: DecisionContext) -> DecisionContext:
 
 
 def repoint(context: DecisionContext) -> DecisionContext:
-    """The route to the primary, for each that goes elsewhere; again after a while, for as long as that takes."""
+    """The route to the primary, for each that goes elsewhere. Again after a while, for as long as that takes."""
     region, now = context.observation.primary_region, context.now
     for member in context.each():
         if (not member.wrong_primary_since or not fresh_result(member.instance, context.observation, now)

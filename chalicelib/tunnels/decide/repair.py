@@ -1,4 +1,4 @@
-"""How a member gets from one phase to the next: what time and observations change, then what is to be done. Pure.
+"""The changes of a member's phase, first by time and observations, then by actions. Pure.
 
 joining -> healthy -> drained -> restarting -> verifying -> (drained again) -> replacing -> joining, or quarantined.
 Whatever the phase, an endpoint that has answered `rise` times in a row goes back into the balancer first.
@@ -63,8 +63,8 @@ def update_outage(context: DecisionContext) -> DecisionContext:
 
 
 def _reported_up_since(context: DecisionContext) -> float:
-    """Since when peers have reported the primary up. A silence, theirs or ours, begins it anew: it may have gone and
-    come back meanwhile."""
+    """Since when peers have reported the primary up. A silence, theirs or ours, resets it, because the primary may have
+    gone and come back meanwhile."""
     reports = [report.at for report in context.observation.peer_reports
                if report.up and recent(context, report) and newer_than_outage(context, report)
                and same_primary(context, report)]
@@ -101,7 +101,7 @@ def _advanced(context: DecisionContext, member: Member) -> Member:
 
 
 def _in_service(context: DecisionContext, member: Member) -> Member:
-    """With the time since which it has been out of service; one of which nothing is known is out, too."""
+    """With the time since which it has been out of service. One of which nothing is known is out, too."""
     now, since = context.now, member.out_of_service_since
     serving = member.phase == "healthy" and up(context, member) and registered(context, member)
     if serving:
@@ -117,7 +117,7 @@ def _in_service(context: DecisionContext, member: Member) -> Member:
 
 
 def undrain(context: DecisionContext) -> DecisionContext:
-    """Always first: whatever answers goes back, and what is healthy is in the balancer."""
+    """Always first. A healthy endpoint goes back, and is in the balancer."""
     for member in context.each():
         if (member.drained_manually or not up(context, member) or not recovered(context, member)
                 or not _comes_back(context, member)):
@@ -142,7 +142,8 @@ def _comes_back(context: DecisionContext, member: Member) -> bool:
 
 
 def made_healthy(context: DecisionContext, member: Member) -> dict[str, Any]:
-    """What changes when a member is healthy (again): after a repair it cools down, longer if it was repaired before."""
+    """The change of a member that is healthy (again). After a repair it has a cooldown, longer after an earlier repair.
+    """
     if member.phase == "healthy":
         return {}
     repaired = member.restart_count or member.replacement_count
@@ -189,7 +190,7 @@ def drain_failing(context: DecisionContext) -> DecisionContext:
 
 
 def incident_opened(context: DecisionContext, member: Member) -> dict[str, Any]:
-    """What changes when a healthy member is given up. Long health makes past cooldowns forgotten."""
+    """The change of a healthy member that fails. Long health makes past cooldowns forgotten."""
     healthy_seconds = context.now - member.since
     return {"phase": "drained", "since": context.now, "incident": member.incident + 1, "action_number": 0,
             "restart_count": 0, "replacement_count": 0,
@@ -197,7 +198,8 @@ def incident_opened(context: DecisionContext, member: Member) -> dict[str, Any]:
 
 
 def repair_next(context: DecisionContext) -> DecisionContext:
-    """The next repair of one member: restarts first, so that none waits for another's replacement to be restarted."""
+    """The next repair of one member. Restarts come first, so that none waits for another's replacement only to be
+    restarted."""
     all_down = not any_up(context)
     waiting = [(next_repair(context, member), member) for member in context.each()
                if not member.drained_manually and failing(context, member)
@@ -216,7 +218,7 @@ _ORDER: tuple[Kind, ...] = ("restart", "replace", "stop", "quarantine")
 
 
 def next_repair(context: DecisionContext, member: Member) -> Kind:
-    """What comes next for a member that fails: two restarts, then two replacements, then it is left alone."""
+    """The next repair of a failing member. Two restarts come first, then two replacements, then it is left alone."""
     endpoint = context.endpoint(member)
     runs = endpoint is not None and endpoint.state in _RUNS
     wrong = has_wrong_primary(member, context.observation)

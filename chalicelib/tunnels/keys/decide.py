@@ -6,8 +6,8 @@
     promote          it becomes AWSCURRENT: hosts that are launched from now on begin with it
     remove-old-keys  the gateways forget the old one, once every host there is has the new one
 
-No tunnel is cut: ssh needs its key only to connect. Pure: each run looks again at what is there, and does the one next
-step; a run that died anywhere is simply followed by another one. Times are epoch seconds.
+No tunnel is cut, because ssh needs its key only to connect. It is pure. Each run looks again, and takes the one next
+step, also after a run that died anywhere. Times are epoch seconds.
 """
 
 from typing import Any
@@ -35,7 +35,8 @@ _LOOK_SECONDS, _SOON_SECONDS = 5, 1
 
 
 class RotationStep(msgspec.Struct, frozen=True):
-    """What to do next: an action or none, why, its details, and in how many seconds to look again (0: no need)."""
+    """The next step, with an action or none, the reason, its details, and the seconds until the next look (0 is no
+    need)."""
 
     kind: str
     target: str
@@ -47,7 +48,7 @@ class RotationStep(msgspec.Struct, frozen=True):
 def decide(
     stored: Stored[RotationState], seen: RotationObservation, now: float, *, start: bool, region: str = ""
 ) -> Plan:
-    """The plan of one run; only with `start` is a new key made when none is on its way."""
+    """The plan of one run. Only with `start` is a new key made when none is on its way."""
     state = settled(stored.value, seen, now)
     step = _next(seen, state, now, start)
     after = _after(state, step, seen.new_version, now)
@@ -98,7 +99,7 @@ def _next(seen: RotationObservation, state: RotationState, now: float, start: bo
 
 
 def _begin(seen: RotationObservation, state: RotationState, start: bool) -> RotationStep | None:
-    """A new key, where one is wanted or was lost on its way; `None` if the current one's rotation is to be finished."""
+    """A new key, where one is wanted or was lost on its way. `None` if the current one's rotation is to be finished."""
     lost = state.version not in ("", seen.current) and not state.done
     if not lost and seen.current in seen.published and (len(seen.published) > 1 or not state.done):
         return None
@@ -110,7 +111,7 @@ def _begin(seen: RotationObservation, state: RotationState, start: bool) -> Rota
 
 
 def _load(seen: RotationObservation, state: RotationState, now: float) -> RotationStep | None:
-    """The next host to fetch the key; `None` when all have it."""
+    """The next host to fetch the key. `None` when all have it."""
     version = seen.pending or seen.current
     lacking = [host for host in seen.hosts if state.loaded.get(host.id) != version]
     if not lacking:

@@ -1,7 +1,7 @@
-"""`tunnels.rotate_keys`: observe -> decide -> act, one step a run. By hand it begins; a schedule only goes on.
+"""`tunnels.rotate_keys`, one step a run. By hand it begins. A schedule only goes on.
 
-Every step is remembered before it is done, by compare-and-set on what was seen: of two runs only one takes it. The
-private key is written and never read: nothing here can fetch it.
+A compare-and-set on the observed state records every step before it runs, so only one of two runs takes it. The private
+key is written and never read, and nothing here can fetch it.
 """
 
 import secrets
@@ -30,13 +30,15 @@ _DELIVERY_SECONDS = 60
 
 
 class RotationParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`start`: make a new key if none is on its way; else a change that has begun goes on, and no other begins."""
+    """`start` makes a new key if no rotation is in progress. Otherwise the rotation in progress goes on, and no other
+    begins."""
 
     start: bool = True
 
 
 class Observed(msgspec.Struct, frozen=True):
-    """The state as it was read (or why it cannot be), what a run sees (`None`: nothing to go on with), and where."""
+    """The state as it was read (or the reason why not), the observation of a run (`None` without one), and the place.
+    """
 
     stored: Stored[RotationState] | Unreadable
     seen: RotationObservation | None
@@ -54,7 +56,9 @@ def operation(random: Callable[[int], bytes] = secrets.token_bytes) -> Operation
 
 
 def observe(context: RegionContext, request: Request) -> Observed:
-    """The state first: what is seen after it is not older than it. A schedule with nothing to go on with asks no more.
+    """The state comes first, so later observations are not older than it. A schedule with nothing to go on with asks no
+    more.
+        
     """
     _gateways(context)
     stored = state.load(context.local_store, KEY, SCHEMA, RotationState(done=True))
@@ -87,7 +91,7 @@ def _decide(observed: Observed, request: Request) -> Plan:
 
 
 def _gateways(context: RegionContext) -> list[AwsPorts]:
-    """AWS in each region to which the shipped hosts have a route; rejected where there are no such hosts."""
+    """AWS in each region to which the shipped hosts have a route. Rejected where there are no such hosts."""
     tunnels = context.fleet.tunnels
     if tunnels is None or tunnels.hosts is None:
         raise Rejected("fleet.toml has no [tunnels.hosts]: the keys of hosts of your own are yours to change; "
@@ -100,7 +104,7 @@ def _gateways(context: RegionContext) -> list[AwsPorts]:
 
 
 def _versions(context: RegionContext) -> tuple[str, str]:
-    """The versions labelled AWSCURRENT and AWSPENDING, each empty if there is none; one label wins over two."""
+    """The versions labelled AWSCURRENT and AWSPENDING, each empty if there is none. One label wins over two."""
     labels = context.aws.secrets.labels(_secret(context))
     if labels is None:
         raise Rejected(f"{context.region} has no secret {_secret(context)}: deploy [tunnels.hosts] first")
@@ -123,7 +127,7 @@ def _hosts(context: RegionContext) -> tuple[Host, ...]:
 
 
 def status(context: RegionContext, command: str, instance: str) -> CommandStatus:
-    """What has become of a command."""
+    """The status of a command."""
     try:
         found: Invocation = context.aws.ssm.invocation(command, instance)
     except ClientError as error:
@@ -144,7 +148,7 @@ def status(context: RegionContext, command: str, instance: str) -> CommandStatus
 
 
 def _create(context: RegionContext, request: Request, actions: Sequence[Action], seed: bytes) -> list[str]:
-    """The gateways first: that half is no secret, and no host may get a key that the gateways never heard of.
+    """The gateways come first. That half is no secret, and no host may get a key that a gateway does not know.
 
     The private half lives in this function alone, and goes from here into the secret.
     """

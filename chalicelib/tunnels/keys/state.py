@@ -1,4 +1,4 @@
-"""What a change of key remembers, and what a run of it sees. Times are epoch seconds."""
+"""The state of a key rotation, and the observation of a run. Times are epoch seconds."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -12,7 +12,7 @@ KEY = ("tunnels", "keys")
 
 
 class Command(State, frozen=True):
-    """A reload under way; `id` is Systems Manager's, empty until it is known to be sent."""
+    """A reload under way. `id` is Systems Manager's, empty until it is known to be sent."""
 
     instance: str
     at: float
@@ -20,10 +20,11 @@ class Command(State, frozen=True):
 
 
 class RotationState(State, frozen=True):
-    """What a run leaves for the next. `version` is the one that was made last, `loaded` the one that each host has.
+    """The state that a run stores for the next. `version` is the one that was made last, `loaded` the one that each
+    host has.
 
-    `failure` is what the last host that could not reload said, at `failed_at`. `done`: nothing is left to do for
-    `version`.
+    `failure` is what the last host that could not reload said, at `failed_at`. `done` means that nothing is left to do
+    for `version`.
     """
 
     version: str = ""
@@ -39,7 +40,7 @@ SCHEMA = Schema(RotationState, 1)
 
 
 class CommandStatus(msgspec.Struct, frozen=True):
-    """What has become of the command under way. `version` is the one that the host says it has now."""
+    """The status of the command in progress. `version` is the one that the host says it has now."""
 
     state: Literal["running", "done", "failed"]
     version: str = ""
@@ -47,7 +48,7 @@ class CommandStatus(msgspec.Struct, frozen=True):
 
 
 class Host(msgspec.Struct, frozen=True):
-    """A member of the group. `healthy` is the balancer's verdict, which comes from a probe through the tunnel."""
+    """A member of the group. `healthy` is the balancer's result, which comes from a probe through the tunnel."""
 
     id: str
     in_service: bool
@@ -55,8 +56,9 @@ class Host(msgspec.Struct, frozen=True):
 
 
 class RotationObservation(msgspec.Struct, frozen=True):
-    """What a run sees: versions by label, the public keys that all gateways know by version, those that only some know
-    (`scattered`), hosts, and the status of the command. `new_version` is there to be used if a key is made."""
+    """The observation of a run, with versions by label, the public keys that all gateways know by version, those that
+    only some know (`scattered`), hosts, and the status of the command. `new_version` is there to be used if a key is
+    made."""
 
     current: str
     pending: str
@@ -68,13 +70,13 @@ class RotationObservation(msgspec.Struct, frozen=True):
 
 
 class Promotion(msgspec.Struct, frozen=True):
-    """For `promote`: the version that becomes AWSCURRENT, and the one that was."""
+    """For `promote`, the version that becomes AWSCURRENT, and the former one."""
 
     version: str
     old: str
 
 
 class PublicKeys(msgspec.Struct, frozen=True):
-    """For `create`, `publish-keys` and `remove-old-keys`: what the gateways are to know, beside a new key."""
+    """For `create`, `publish-keys` and `remove-old-keys`, the keys for the gateways, beside a new one."""
 
     kept: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What the tunnels' operations see of the network, as a port: the results of probes, and the address of a name.
+"""The network as a port of the tunnels' operations, with the results of probes, and the address of a name.
 
 The real one has sockets, and keeps the probes that hung endpoints owe an answer from one minute to the next.
 """
@@ -18,7 +18,7 @@ from chalicelib.tunnels.probe.sweep import sweep
 
 
 class Network(Protocol):
-    """What is reached by sockets."""
+    """The hosts that sockets reach."""
 
     def probe(
         self, targets: Sequence[Target], seconds: float, *, health_port: int | None = None
@@ -27,7 +27,7 @@ class Network(Protocol):
         which region it is connected to."""
 
     def address(self, host: str, port: int) -> str:
-        """The IP address that `host` has now; raises `OSError` if it has none."""
+        """The IP address that `host` has now. Raises `OSError` if it has none."""
 
 
 class SocketNetwork:
