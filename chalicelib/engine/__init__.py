@@ -1,5 +1,14 @@
 """The mechanisms that all capabilities share. The engine knows no capability.
 
+**What flows** (`plan`, `operation`, `run`, `journal`). A decision returns a plan, and `run.run` carries it out:
+
+    Plan(actions, notes, claim=Claim(found, after), alerts=(Alert(...),), not_judged=("ReplicaLag",), unreadable=(bad,))
+    Operation("tunnels.repair", "...", observe, decide, {"drain": act.drain}, state=StateItem(KEY, STATE))
+    return Results(["refused"], [Alert(..., event=True)])          # what a handler learns while it acts
+
+The claim is written first. Another run that was faster ends this one as `superseded`. Alerts are delivered at the end
+of the run. Those of a queue's runs are left to the scheduled operation of the same `alerts_as` with `delivers_events`.
+
 **What is stored** (`schema`, `state`). Every stored value derives from `State` and is read through a `Schema`:
 
     class TunnelState(State, frozen=True): members: tuple[Member, ...] = ()
@@ -22,7 +31,8 @@ remembers nothing of what was told:
     Alert("TunnelDown", "slot a", "No tunnel of slot a answers", since=slot.out_of_service_since,
           tried=("The tunnel was restarted twice.",), steps=("Call `lamp run tunnels.status`.",),
           read_more="docs/tunnels.md")
-    delivery.deliver(context.local_store, context.alerts, "tunnels.repair", wanted, now, origin=origin)
+
+`run.run` calls `delivery.deliver` with them.
 
 Equal causes are grouped (`cause="AccessDenied"`). An event at a point in time is an `event=True` with an `occurrence`.
 Kinds that a run could not judge go into `not_judged`, so that they do not count as over. Hundreds of Lambdas report
