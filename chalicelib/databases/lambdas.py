@@ -1,12 +1,27 @@
 """The Lambdas of databases: trigger, time-out, memory, network and permissions of each."""
 
-from chalicelib.engine.deployment import ALERT, COORDINATION_TABLE, JOURNAL, REGIONAL_TABLE, Lambda, Permission
+from chalicelib.engine.deployment import (
+    ALERT,
+    COORDINATION_TABLE,
+    JOURNAL,
+    MINUTE,
+    REGIONAL_TABLE,
+    Lambda,
+    Permission,
+    Schedule,
+)
 
 LAMBDAS = (
     Lambda(
         name="databases.watch",
         timeout_seconds=60,
         memory_mb=256,
+        trigger=Schedule(
+            MINUTE,
+            "look at the region's database, write the heartbeat",
+            failing="databases_watch fails: nobody sees replication stop, and an old master is not fenced",
+            section="databases",
+        ),
         private_network=True,
         permissions=(
             Permission("WatcherSecret", ("secretsmanager:GetSecretValue",), "{database-secret}"),
@@ -20,6 +35,12 @@ LAMBDAS = (
         name="databases.heal",
         timeout_seconds=90,
         memory_mb=256,
+        trigger=Schedule(
+            MINUTE,
+            "start replication that stands still",
+            failing="databases_heal fails: replication that stops stays stopped",
+            section="databases",
+        ),
         private_network=True,
         permissions=(
             Permission("WatcherSecret", ("secretsmanager:GetSecretValue",), "{database-secret}"),

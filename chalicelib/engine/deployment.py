@@ -28,19 +28,16 @@ class Permission(msgspec.Struct, frozen=True):
 
 
 class Schedule(msgspec.Struct, frozen=True):
-    """A rule of EventBridge. `description` completes "Each minute: ..."; `failing` is the text of its alarm.
+    """A rule of EventBridge, with an alarm when two of three runs fail.
 
-    `section` names the part of fleet.toml (as in `tunnels.hosts`) without which there is no rule. `condition` names a
-    condition of the template. `retries` is how often Lambda tries an event again after a failure.
+    `description` completes "Each minute: ...". `failing` tells people what a failure means. Without the table `section`
+    of fleet.toml there is no rule.
     """
 
     expression: str
     description: str
     failing: str
-    section: str = ""
-    condition: str = ""
-    retries: int = 0
-    retry_seconds: int = 60
+    section: str
 
     @property
     def seconds(self) -> int:
@@ -48,26 +45,20 @@ class Schedule(msgspec.Struct, frozen=True):
         return 60 if self.expression == MINUTE else 3600
 
 
-class QueueTrigger(msgspec.Struct, frozen=True):
-    """Messages of one of the stack's own queues, so many at a time."""
-
-    queue: str
-    batch_size: int
-
-
 class Lambda(msgspec.Struct, frozen=True, kw_only=True):
     """One Lambda: `schedules.tick` is the function `schedules_tick`.
 
     `handler` is `module:name` within the capability. The name stands for a function of event and context, for an
     operation, or for several of which the one with this name is taken. With `private_network` it runs in the VPC that
-    fleet.toml gives, because it must reach tunnels or databases.
+    fleet.toml gives, because it must reach tunnels or databases. Without a `trigger` it is invoked by people, by a
+    queue, or by a rule that .chalice/resources.json holds.
     """
 
     name: str
     timeout_seconds: int
     memory_mb: int
     permissions: tuple[Permission, ...] = ()
-    trigger: Schedule | QueueTrigger | None = None
+    trigger: Schedule | None = None
     private_network: bool = False
     handler: str = "operations:ALL"
 

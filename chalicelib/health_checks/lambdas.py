@@ -1,12 +1,18 @@
 """The Lambdas of health checks: trigger, time-out, memory, network and permissions of each."""
 
-from chalicelib.engine.deployment import ALERT, COORDINATION_TABLE, REGIONAL_TABLE, Lambda, Permission
+from chalicelib.engine.deployment import ALERT, COORDINATION_TABLE, MINUTE, REGIONAL_TABLE, Lambda, Permission, Schedule
 
 LAMBDAS = (
     Lambda(
         name="health_checks.rotate",
         timeout_seconds=55,
         memory_mb=256,
+        trigger=Schedule(
+            MINUTE,
+            "one step of the health checks' round over the hosts",
+            failing="health_checks_rotate fails: checks stay on hosts that may be gone",
+            section="health_checks",
+        ),
         permissions=(
             Permission(
                 "SeeHosts",

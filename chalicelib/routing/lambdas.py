@@ -1,6 +1,6 @@
 """The Lambdas of routing: trigger, time-out, memory, network and permissions of each."""
 
-from chalicelib.engine.deployment import ALERT, JOURNAL, REGIONAL_TABLE, Lambda, Permission
+from chalicelib.engine.deployment import ALERT, JOURNAL, MINUTE, REGIONAL_TABLE, Lambda, Permission, Schedule
 
 LAMBDAS = (
     Lambda(
@@ -40,6 +40,12 @@ LAMBDAS = (
         name="routing.drift",
         timeout_seconds=120,
         memory_mb=512,
+        trigger=Schedule(
+            "cron(23 * * * ? *)",
+            "compare Route 53 with fleet.toml",
+            failing="routing_drift fails: nobody sees if Route 53 differs from fleet.toml",
+            section="routing",
+        ),
         permissions=(
             Permission("SeeZone", ("route53:ListResourceRecordSets",), "{zone}"),
             Permission("SeeChecks", ("route53:GetHealthCheckStatus",), "{checks}"),
@@ -76,6 +82,12 @@ LAMBDAS = (
         name="routing.hold",
         timeout_seconds=30,
         memory_mb=256,
+        trigger=Schedule(
+            MINUTE,
+            "keep users away from a region that died until it has been quiet",
+            failing="routing_hold fails: a region that dies may get its users back too soon",
+            section="routing",
+        ),
         permissions=(
             Permission("SeeMarks", ("s3:GetObject",), "{marks}"),
             Permission("MissMarks", ("s3:ListBucket",), "{mark-buckets}"),

@@ -1,12 +1,18 @@
 """The Lambdas of tunnels: trigger, time-out, memory, network and permissions of each."""
 
-from chalicelib.engine.deployment import ALERT, COORDINATION_TABLE, REGIONAL_TABLE, Lambda, Permission
+from chalicelib.engine.deployment import ALERT, COORDINATION_TABLE, MINUTE, REGIONAL_TABLE, Lambda, Permission, Schedule
 
 LAMBDAS = (
     Lambda(
         name="tunnels.heal",
         timeout_seconds=59,
         memory_mb=512,
+        trigger=Schedule(
+            MINUTE,
+            "a minute of rounds over the tunnels",
+            failing="tunnels_heal fails: tunnels that break stay broken",
+            section="tunnels",
+        ),
         private_network=True,
         handler="controller:handle",
         permissions=(

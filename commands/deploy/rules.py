@@ -1,63 +1,29 @@
-"""The rules, permissions and alarms of scheduled Lambdas that fleet.toml declares. Pure."""
+"""The rules, permissions and alarms of scheduled Lambdas, as their capabilities declare them. Pure."""
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
+from chalicelib import registry
 from chalicelib.config.fleet import Fleet
+from chalicelib.engine.deployment import Schedule
 
 Json = dict[str, Any]
 
-MINUTE = "cron(* * * * ? *)"
-
-
-class Timer(NamedTuple):
-    """A Lambda that runs by the clock where `wanted` says so.
-
-    `failing` tells people what it means when it fails, after two of three runs.
-    """
-
-    function: str
-    schedule: str
-    wanted: Callable[[Fleet], bool]
-    does: str
-    failing: str
-
-    @property
-    def seconds(self) -> int:
-        """From one run to the next."""
-        return 60 if self.schedule == MINUTE else 3600
-
-
-TIMERS = (
-    Timer("routing_hold", MINUTE, lambda fleet: fleet.routing is not None,
-          "keep users away from a region that died until it has been quiet",
-          "routing_hold fails: a region that dies may get its users back too soon"),
-    Timer("routing_drift", "cron(23 * * * ? *)", lambda fleet: fleet.routing is not None,
-          "compare Route 53 with fleet.toml", "routing_drift fails: nobody sees if Route 53 differs from fleet.toml"),
-    Timer("health_checks_rotate", MINUTE, lambda fleet: fleet.health_checks is not None,
-          "one step of the health checks' round over the hosts",
-          "health_checks_rotate fails: checks stay on hosts that may be gone"),
-    Timer("tunnels_heal", MINUTE, lambda fleet: fleet.tunnels is not None,
-          "a minute of rounds over the tunnels", "tunnels_heal fails: tunnels that break stay broken"),
-    Timer("databases_watch", MINUTE, lambda fleet: fleet.databases is not None,
-          "look at the region's database, write the heartbeat",
-          "databases_watch fails: nobody sees replication stop, and an old master is not fenced"),
-    Timer("databases_heal", MINUTE, lambda fleet: fleet.databases is not None,
-          "start replication that stands still", "databases_heal fails: replication that stops stays stopped"),
-)
-
 
 def resources(fleet: Fleet) -> Json:
-    """The parts of the template for all timers that `fleet` wants."""
-    return dict(part for timer in TIMERS if timer.wanted(fleet) for part in _timer(timer))
+    """The parts of the template for every schedule whose section `fleet` has."""
+    scheduled = [(each.function, each.trigger) for each in registry.lambdas()
+                 if each.trigger and getattr(fleet, each.trigger.section) is not None]
+    return dict(part for function, schedule in scheduled for part in _parts(function, schedule))
 
 
-def _timer(timer: Timer) -> Iterator[tuple[str, Json]]:
-    id = "".join(part.capitalize() for part in timer.function.split("_"))
-    name = timer.function.replace("_", "-")
+def _parts(function: str, schedule: Schedule) -> Iterator[tuple[str, Json]]:
+    id = "".join(part.capitalize() for part in function.split("_"))
+    name = function.replace("_", "-")
     yield f"{id}Rule", {"Type": "AWS::Events::Rule", "Properties": {
-        "Name": _sub(name), "Description": f"{_often(timer)}: {timer.does}", "ScheduleExpression": timer.schedule,
-        "State": "ENABLED", "Targets": [{"Id": "lambda", "Arn": {"Fn::GetAtt": [id, "Arn"]}}]}}
+        "Name": _sub(name), "Description": f"{_often(schedule)}: {schedule.description}",
+        "ScheduleExpression": schedule.expression, "State": "ENABLED",
+        "Targets": [{"Id": "lambda", "Arn": {"Fn::GetAtt": [id, "Arn"]}}]}}
     yield f"{id}Permission", {"Type": "AWS::Lambda::Permission", "Properties": {
         "Action": "lambda:InvokeFunction", "FunctionName": {"Ref": id}, "Principal": "events.amazonaws.com",
         "SourceArn": {"Fn::GetAtt": [f"{id}Rule", "Arn"]}}}
@@ -66,15 +32,15 @@ def _timer(timer: Timer) -> Iterator[tuple[str, Json]]:
         "FunctionName": {"Ref": id}, "Qualifier": "$LATEST", "MaximumRetryAttempts": 0,
         "MaximumEventAgeInSeconds": 60}}
     yield f"{id}Failing", {"Type": "AWS::CloudWatch::Alarm", "Properties": {
-        "AlarmName": _sub(f"{name}-failing"), "AlarmDescription": timer.failing, "Namespace": "AWS/Lambda",
+        "AlarmName": _sub(f"{name}-failing"), "AlarmDescription": schedule.failing, "Namespace": "AWS/Lambda",
         "MetricName": "Errors", "Dimensions": [{"Name": "FunctionName", "Value": {"Ref": id}}], "Statistic": "Sum",
-        "Period": timer.seconds, "EvaluationPeriods": 3, "DatapointsToAlarm": 2,
+        "Period": schedule.seconds, "EvaluationPeriods": 3, "DatapointsToAlarm": 2,
         "ComparisonOperator": "GreaterThanThreshold", "Threshold": 0, "TreatMissingData": "notBreaching",
         "AlarmActions": [{"Ref": "Alerts"}], "OKActions": [{"Ref": "Alerts"}]}}
 
 
-def _often(timer: Timer) -> str:
-    return "Each minute" if timer.seconds == 60 else "Each hour"
+def _often(schedule: Schedule) -> str:
+    return "Each minute" if schedule.seconds == 60 else "Each hour"
 
 
 def _sub(name: str) -> Json:

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from chalicelib import registry
+from chalicelib.config import fleet
+from chalicelib.config.fleet import Fleet
 from chalicelib.engine.deployment import Lambda
-from commands.deploy import generate
+from commands.deploy import generate, resources, rules
 from commands.develop import check
 from commands.processes import Children
 
@@ -65,3 +67,17 @@ def test_a_policy_names_each_statement_once(declared: Lambda) -> None:
     sids = [statement["Sid"] for statement in generate.policy(declared)["Statement"]]
     assert len(set(sids)) == len(sids) and sids[0] == "WriteLog"
     assert ("Network" in sids) is declared.private_network
+
+
+def test_a_schedule_names_a_section_of_the_fleet_and_gives_its_rule_and_alarm() -> None:
+    scheduled = {each.function: each.trigger for each in registry.lambdas() if each.trigger}
+    assert {trigger.section for trigger in scheduled.values()} <= set(Fleet.__struct_fields__)
+    example = fleet.load(ROOT / "fleet.toml")
+    made = rules.resources(example)
+    for function, trigger in scheduled.items():
+        id = resources.logical(function)
+        here = getattr(example, trigger.section) is not None
+        assert {f"{id}Rule", f"{id}Failing"} & made.keys() == ({f"{id}Rule", f"{id}Failing"} if here else set())
+        if here:
+            assert made[f"{id}Rule"]["Properties"]["ScheduleExpression"] == trigger.expression
+            assert made[f"{id}Failing"]["Properties"]["AlarmDescription"] == trigger.failing
