@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from chalicelib.version import VERSION
 from commands.deploy import account, bucket, stacks
 from commands.deploy.account import Target
 from commands.deploy.packaging import Package
@@ -84,7 +85,7 @@ def _prepare_all(
     target: Target, package: Package, regions: Sequence[str], owner: str, pace: Pace, pool: ThreadPoolExecutor
 ) -> list[Prepared]:
     """All change sets, or none. If one fails, the others are deleted."""
-    tags = {"lamplighter": package.fleet.name, "stage": package.stage}
+    tags = {"lamplighter": package.fleet.name, "stage": package.stage, "lamplighter-version": VERSION}
     table = Stack(package.fleet.coordination.regions[0], f"{package.stack}-coordination")
     waiting = [pool.submit(stacks.prepare, target, table, package.coordination, None, tags, pace)]
     waiting += [pool.submit(_prepare, target, package, region, owner, tags, pace) for region in regions]

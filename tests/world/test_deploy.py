@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from chalicelib.config import fleet
+from chalicelib.version import VERSION
 from commands import roots
 from commands.deploy import account, packaging, release, resources
 from commands.errors import UsageError
@@ -80,6 +81,8 @@ def test_three_regions_and_their_common_table_come_up_and_a_second_time_changes_
     for region in ("eu-west-1", "eu-central-1", "eu-west-3"):
         table = empty.client("dynamodb", region).describe_table(TableName="up-t-coordination")["Table"]
         assert table["TableStatus"] == "ACTIVE"
+    [stack] = empty.client("cloudformation", "eu-west-1").describe_stacks(StackName="up-t")["Stacks"]
+    assert {"Key": "lamplighter-version", "Value": VERSION} in stack["Tags"]
     assert {one.status for one in deploy(empty, package).values()} == {"unchanged"}
 
 
