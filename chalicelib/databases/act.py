@@ -7,7 +7,7 @@ import msgspec
 from aws_lambda_powertools import single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 
-from chalicelib.aws.client import AWS_ERRORS, Unavailable
+from chalicelib.aws.client import Unavailable
 from chalicelib.aws.store import Store
 from chalicelib.context import RegionContext
 from chalicelib.databases.connect import Reach
@@ -16,19 +16,23 @@ from chalicelib.databases.state import (
     FRESH,
     MASTER,
     MEMORY,
+    PRIMARY,
     READINESS,
+    REPAIR,
     REPAIRS,
+    WATCH,
     PrimaryRecord,
     RegionReport,
     RepairState,
     ServerStatus,
     WatchState,
     body,
-    read,
 )
+from chalicelib.engine import state
 from chalicelib.engine.metrics import count
 from chalicelib.engine.operation import Request
 from chalicelib.engine.plan import Action
+from chalicelib.engine.schema import Schema, Stored, Unreadable
 from chalicelib.mysql.connection import DatabaseError
 
 _FASTER = "another run was faster"
@@ -38,26 +42,27 @@ Held = TypeVar("Held", WatchState, RepairState)
 def remember(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
     """Claims this minute of the watch."""
     [action] = actions
-    return [_claimed(site.local_store, MEMORY, action.details["version"], action.details["memory"])]
+    return [_claimed(site, request, MEMORY, WATCH, action.details["version"], action.details["memory"])]
 
 
 def claim(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
     """Claims this minute of healing."""
     [action] = actions
-    return [_claimed(site.local_store, REPAIRS, action.details["version"], action.details["repairs"])]
+    return [_claimed(site, request, REPAIRS, REPAIR, action.details["version"], action.details["repairs"])]
 
 
-def _claimed(table: Store, key: tuple[str, str], version: int, new: dict[str, Any]) -> str:
-    item = table.get(*key)
-    if (item.version if item else 0) != version:
-        return _FASTER
-    return "remembered" if (table.compare_and_set(item, new) if item else table.create(*key, new)) else _FASTER
+def _claimed(
+    site: RegionContext, request: Request, key: tuple[str, str], schema: Schema[Held], version: int, new: Held
+) -> str:
+    before = Stored(new, version) if version else None
+    written = state.write(site.local_store, key, schema, before, new, run_id=request.run_id)
+    return "remembered" if written else _FASTER
 
 
-def mine(site: RegionContext, request: Request, key: tuple[str, str], kind: type[Held]) -> bool:
+def mine(site: RegionContext, request: Request, key: tuple[str, str], schema: Schema[Held]) -> bool:
     """Whether the minute is this run's."""
-    item = site.local_store.get(*key)
-    return item is not None and read(item.body, kind).turn == turn_of(request)
+    found = state.find(site.local_store, key, schema)
+    return isinstance(found, Stored) and found.value.turn == turn_of(request)
 
 
 def fence(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
@@ -65,13 +70,16 @@ def fence(site: RegionContext, request: Request, actions: Sequence[Action], reac
 
     The primary's record is read again before and after, because a promotion of this very region must not be reverted.
     """
-    region = site.region
-    if _master(site).may_write(region):
+    region, primary = site.region, _master(site)
+    if isinstance(primary, Unreadable):
+        return [f"{region}: not fenced, who the master is cannot be read: {primary}"]
+    if primary.may_write(region):
         return [f"{region}: has become the master meanwhile"]
     server = reach(site, region, True)
     try:
         cut = server.set_read_only()
-        if _master(site).may_write(region):
+        primary = _master(site)
+        if not isinstance(primary, Unreadable) and primary.may_write(region):
             server.set_writable()
             return [f"{region}: became the master meanwhile, and was opened again"]
     except DatabaseError as error:
@@ -84,18 +92,18 @@ def fence(site: RegionContext, request: Request, actions: Sequence[Action], reac
 def rejoin(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
     """Takes this region's fence out of the table, if that is still as it was seen."""
     [action] = actions
-    item = site.shared_store.get(*MASTER)
-    if item is None or item.version != action.details["version"]:
+    stored = state.find(site.shared_store, MASTER, PRIMARY)
+    if not isinstance(stored, Stored) or stored.version != action.details["version"]:
         return [_FASTER]
-    master = read(item.body, PrimaryRecord)
-    fenced = tuple(region for region in master.fenced if region != site.region)
-    done = site.shared_store.compare_and_set(item, body(msgspec.structs.replace(master, fenced=fenced)))
+    fenced = tuple(region for region in stored.value.fenced if region != site.region)
+    done = state.write(site.shared_store, MASTER, PRIMARY, stored, msgspec.structs.replace(stored.value, fenced=fenced),
+                       run_id=request.run_id)
     return [f"{site.region}: no longer fenced" if done else _FASTER]
 
 
-def _master(site: RegionContext) -> PrimaryRecord:
-    item = site.shared_store.get(*MASTER)
-    return read(item.body, PrimaryRecord) if item else PrimaryRecord("")
+def _master(site: RegionContext) -> PrimaryRecord | Unreadable:
+    stored = state.find(site.shared_store, MASTER, PRIMARY)
+    return PrimaryRecord("") if stored is None else stored.value if isinstance(stored, Stored) else stored
 
 
 def ready(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
@@ -112,60 +120,18 @@ def put(table: Store, key: tuple[str, str], new: dict[str, Any]) -> bool:
     return bool(table.compare_and_set(item, new) if item else table.create(*key, new))
 
 
-def alert(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
-    """Tells people what the watch found, once for all runs of a minute. An alert that did not go out is due in the next
-    minute."""
-    if not mine(site, request, MEMORY, WatchState):
-        return [_FASTER]
-    untold, results = _tell(site, actions)
-    item = site.local_store.get(*MEMORY) if untold else None
-    if item:
-        memory = read(item.body, WatchState)
-        due = {kind: msgspec.structs.replace(one, told=0) if kind in untold else one
-               for kind, one in memory.episodes.items()}
-        site.local_store.compare_and_set(item, body(msgspec.structs.replace(memory, episodes=due)))
-    return results
-
-
-def alert_of_healing(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
-    """Tells people what healing cannot mend. An alert that did not go out is due again in the next minute."""
-    if not mine(site, request, REPAIRS, RepairState):
-        return [_FASTER]
-    untold, results = _tell(site, actions)
-    item = site.local_store.get(*REPAIRS) if untold else None
-    if item:
-        site.local_store.compare_and_set(item, body(msgspec.structs.replace(read(item.body, RepairState), told={})))
-    return results
-
-
-def _tell(site: RegionContext, actions: Sequence[Action]) -> tuple[set[str], list[str]]:
-    """Publishes each action as a notice. The kinds that did not go out, and what came of each."""
-    untold, results = set(), []
-    for action in actions:
-        kind = action.details["kind"]
-        try:
-            site.alerts.publish(f"{kind}: database in {action.target}", action.reason)
-        except AWS_ERRORS as error:
-            untold.add(kind)
-            results.append(f"{kind}: not told, to be tried again: {error}")
-        else:
-            count("Alert", kind=kind)
-            results.append(f"{kind}: told")
-    return untold, results
-
-
 def report(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
     """Writes the heartbeat where it belongs, and for other regions what was seen here."""
     [action] = actions
-    item = site.local_store.get(*MEMORY)
-    if item is None or read(item.body, WatchState).turn != turn_of(request):
+    stored = state.find(site.local_store, MEMORY, WATCH)
+    if not isinstance(stored, Stored) or stored.value.turn != turn_of(request):
         return [_FASTER]
-    memory, results = read(item.body, WatchState), []
+    memory, results = stored.value, []
     if action.details["beat"]:
         memory, said = _beat(site, memory, reach)
         results.append(said)
-        site.local_store.compare_and_set(item, body(memory))
-    seen = msgspec.structs.replace(read(action.details["report"], RegionReport), heartbeats=memory.heartbeats)
+        state.write(site.local_store, MEMORY, WATCH, stored, memory, run_id=request.run_id)
+    seen = msgspec.structs.replace(action.details["report"], heartbeats=memory.heartbeats)
     for name, value in action.details["gauges"].items():
         gauge(name, value, site.region)
     return [*results, publish(site, seen)]
@@ -199,7 +165,7 @@ def gauge(name: str, value: float, region: str) -> None:
 def restart(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
     """Starts threads again. Nothing is skipped. The result is checked once at once, and again in a minute."""
     [action] = actions
-    if not mine(site, request, REPAIRS, RepairState):
+    if not mine(site, request, REPAIRS, REPAIR):
         return [_FASTER]
     server = reach(site, site.region, True)
     try:
@@ -215,7 +181,7 @@ def restart(site: RegionContext, request: Request, actions: Sequence[Action], re
 def follow(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
     """Points this region's replica at the new primary."""
     [action] = actions
-    if not mine(site, request, REPAIRS, RepairState):
+    if not mine(site, request, REPAIRS, REPAIR):
         return [_FASTER]
     server = reach(site, site.region, True)
     try:

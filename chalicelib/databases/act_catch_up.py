@@ -5,9 +5,11 @@ from collections.abc import Callable
 from chalicelib.context import RegionContext
 from chalicelib.databases.connect import Reach, look
 from chalicelib.databases.decide import promotion
-from chalicelib.databases.state import Promotion, RegionReport, ServerStatus, read
+from chalicelib.databases.state import REPORT, Promotion, ServerStatus
+from chalicelib.engine import state
 from chalicelib.engine.operation import Rejected, RequeueAfter
 from chalicelib.engine.plan import Action
+from chalicelib.engine.schema import Unreadable
 from chalicelib.mysql import gtid
 from chalicelib.mysql.gtid import GtidSet
 from chalicelib.mysql.server import Server
@@ -27,9 +29,15 @@ def final(site: RegionContext, action: Action, under_way: Promotion, reach: Reac
         return GtidSet(), True
     said = look(reach(site, old, False))
     if not isinstance(said, ServerStatus):
-        item = site.shared_store.get("databases", old)
-        return gtid.union(under_way.old_primary_final_gtids,
-                          read(item.body, RegionReport).executed_gtids if item else GtidSet()), False
+        report = state.find(site.shared_store, ("databases", old), REPORT)
+        if isinstance(report, Unreadable):
+            # What it had when it was closed is all that it had, if that is known.
+            if not action.details["forced"] and not under_way.old_primary_final_gtids:
+                raise Rejected(f"{old} does not answer, and what it had cannot be read: {report}. Mend that first, or "
+                               f'accept the loss: {{"force": "why"}}')
+            report = None
+        known = report.value.executed_gtids if report else GtidSet()
+        return gtid.union(under_way.old_primary_final_gtids, known), False
     if not said.read_only and not action.details["forced"]:
         raise Rejected(f"{old} takes writes again: something opens it; {AGAIN}")
     return said.executed_gtids, True
@@ -39,33 +47,33 @@ def catch_up(
     site: RegionContext, server: Server, final: GtidSet, answers: bool, wait: Callable[[float], None]
 ) -> ServerStatus:
     """The replica once it has fetched what the old primary still gives, and applied all that it can."""
-    state = _until(site, server, wait, FETCH, lambda state: fetched(state, final, answers))
-    if state.replication is None:
-        return state
-    if state.replication.io.state != "stopped":
+    status = _until(site, server, wait, FETCH, lambda status: fetched(status, final, answers))
+    if status.replication is None:
+        return status
+    if status.replication.io.state != "stopped":
         # While the IO thread runs, starting the other one keeps the relay log.
-        if state.replication.sql.state == "stopped" and not state.replication.sql.errno:
+        if status.replication.sql.state == "stopped" and not status.replication.sql.errno:
             server.start(("SQL",))
         server.stop("IO")
-    state = _until(site, server, wait, APPLY,
-                   lambda state: not gtid.subtract(state.executed_gtids, promotion.gtids_after_promotion(state)))
-    if gtid.subtract(state.executed_gtids, promotion.gtids_after_promotion(state)):
-        raise RequeueAfter(f"{state.region} is still applying what it has received; {AGAIN}", 30)
-    return state
+    status = _until(site, server, wait, APPLY,
+                   lambda status: not gtid.subtract(status.executed_gtids, promotion.gtids_after_promotion(status)))
+    if gtid.subtract(status.executed_gtids, promotion.gtids_after_promotion(status)):
+        raise RequeueAfter(f"{status.region} is still applying what it has received; {AGAIN}", 30)
+    return status
 
 
-def fetched(state: ServerStatus, final: GtidSet, answers: bool) -> bool:
+def fetched(status: ServerStatus, final: GtidSet, answers: bool) -> bool:
     """Whether all events are there, or no more will come. A thread that connects to a dead primary waits for ever."""
-    flows = state.replication is not None and (
-        state.replication.io.state == "running" or (answers and state.replication.io.state == "connecting"))
-    return not flows or gtid.is_subset(state.retrieved_gtids, final)
+    flows = status.replication is not None and (
+        status.replication.io.state == "running" or (answers and status.replication.io.state == "connecting"))
+    return not flows or gtid.is_subset(status.retrieved_gtids, final)
 
 
 def _until(site: RegionContext, server: Server, wait: Callable[[float], None], seconds: int,
            done: Callable[[ServerStatus], bool]) -> ServerStatus:
     deadline = site.clock() + seconds
     while True:
-        state = server.read_status()
-        if done(state) or site.clock() >= deadline:
-            return state
+        status = server.read_status()
+        if done(status) or site.clock() >= deadline:
+            return status
         wait(0.5)

@@ -10,17 +10,19 @@ from typing import Any, get_args
 
 import msgspec
 
-from chalicelib.aws.client import AWS_ERRORS
-from chalicelib.aws.store import Item
+from chalicelib.aws.client import AWS_ERRORS, Unavailable
 from chalicelib.context import RegionContext
 from chalicelib.databases import act_catch_up
 from chalicelib.databases.act import publish
 from chalicelib.databases.act_catch_up import AGAIN
 from chalicelib.databases.connect import Reach, look
-from chalicelib.databases.state import MASTER, PrimaryRecord, Promotion, ServerStatus, Steps, body, read, reported
+from chalicelib.databases.decide import alerts
+from chalicelib.databases.state import MASTER, PRIMARY, PrimaryRecord, Promotion, ServerStatus, Steps, reported
+from chalicelib.engine import delivery, state
 from chalicelib.engine.metrics import count
 from chalicelib.engine.operation import Rejected, Request, RequeueAfter
 from chalicelib.engine.plan import Action
+from chalicelib.engine.schema import Stored, Unreadable
 from chalicelib.mysql import gtid
 from chalicelib.mysql.connection import DatabaseError
 from chalicelib.mysql.gtid import GtidSet
@@ -33,45 +35,45 @@ _NONE = GtidSet()
 def claim(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
     """Takes the next term. From now on the old primary is fenced for every controller, and nobody else can claim it."""
     [action] = actions
-    master = read(action.details["master"], PrimaryRecord)
+    master: PrimaryRecord = action.details["master"]
     if master.promotion:
         under_way = msgspec.structs.replace(master.promotion, began=request.now)
         master = msgspec.structs.replace(master, since=request.now, promotion=under_way)
-    _swap(site, action.details["version"], master)
+    _swap(site, request, action.details["version"], master)
     return [f"term {master.term} claimed for {action.target}"]
 
 
 def record_fence(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
     """Fences this region in the table, manually."""
     [action] = actions
-    _swap(site, action.details["version"], read(action.details["master"], PrimaryRecord))
+    _swap(site, request, action.details["version"], action.details["master"])
     return [f"{action.target} is fenced for every healer"]
 
 
-def _swap(site: RegionContext, version: int, master: PrimaryRecord) -> None:
-    item = site.shared_store.get(*MASTER)
-    if (item.version if item else 0) != version:
+def _swap(site: RegionContext, request: Request, version: int, master: PrimaryRecord) -> None:
+    before = Stored(master, version) if version else None
+    if state.write(site.shared_store, MASTER, PRIMARY, before, master, run_id=request.run_id) is None:
         raise Rejected("somebody else has changed who the master is meanwhile: look at the plan again")
-    done = site.shared_store.compare_and_set(item, body(master)) if item else site.shared_store.create(*MASTER,
-                                                                                                       body(master))
-    if not done:
-        raise Rejected("somebody else was faster: look at the plan again")
 
 
-def _current(site: RegionContext, action: Action) -> tuple[Item, PrimaryRecord, Promotion]:
+def _current(site: RegionContext, action: Action) -> tuple[Stored[PrimaryRecord], PrimaryRecord, Promotion]:
     """The promotion that `action` belongs to, if it is still the one under way."""
-    item = site.shared_store.get(*MASTER)
-    master = read(item.body, PrimaryRecord) if item else PrimaryRecord("")
-    if item is None or master.promotion is None or (master.term, master.promotion.to) != (
+    stored = state.find(site.shared_store, MASTER, PRIMARY)
+    if isinstance(stored, Unreadable):
+        raise Rejected(f"who the master is cannot be read any more, and nothing more is done: {stored}")
+    master = stored.value if stored else PrimaryRecord("")
+    if stored is None or master.promotion is None or (master.term, master.promotion.to) != (
             action.details["term"], action.details["to"]):
         raise Rejected(f"term {action.details['term']} is over: the master is {master.region or 'unknown'}, term "
                       f"{master.term}; nothing more is done")
-    return item, master, master.promotion
+    return stored, master, master.promotion
 
 
-def _step(site: RegionContext, action: Action, step: Steps, final: GtidSet = _NONE, **changes: Any) -> None:
+def _step(
+    site: RegionContext, request: Request, action: Action, step: Steps, final: GtidSet = _NONE, **changes: Any
+) -> None:
     """Records that `step` is done, and what the old primary had at last. A run behind another one changes no step."""
-    item, master, under_way = _current(site, action)
+    stored, master, under_way = _current(site, action)
     later = _ORDER.index(step) > _ORDER.index(under_way.step)
     promotion = msgspec.structs.replace(
         under_way,
@@ -79,7 +81,7 @@ def _step(site: RegionContext, action: Action, step: Steps, final: GtidSet = _NO
         old_primary_final_gtids=gtid.union(under_way.old_primary_final_gtids, final),
     )
     new = msgspec.structs.replace(master, promotion=promotion, **(changes if later else {}))
-    if new != master and not site.shared_store.compare_and_set(item, body(new)):
+    if new != master and not state.write(site.shared_store, MASTER, PRIMARY, stored, new, run_id=request.run_id):
         raise RequeueAfter(f"another run records the same promotion; {AGAIN}", 5)
 
 
@@ -91,7 +93,7 @@ def fence_writers(site: RegionContext, request: Request, actions: Sequence[Actio
         said, has = _closed(site, action, reach)
         results.append(f"{action.target}: {said}")
         final = has if action.target == under_way.old else final
-    _step(site, actions[0], "fenced", final)
+    _step(site, request, actions[0], "fenced", final)
     return results
 
 
@@ -101,14 +103,14 @@ def _closed(site: RegionContext, action: Action, reach: Reach) -> tuple[str, Gti
         return action.reason, _NONE
     try:
         server = reach(site, action.target, True)
-        cut, state = server.set_read_only(), server.read_status()
-        if not state.read_only:
+        cut, status = server.set_read_only(), server.read_status()
+        if not status.read_only:
             raise Rejected(f"{action.target} takes writes although it was told not to: {AGAIN}")
     except DatabaseError as error:
         if action.details["forced"]:
             return f"not closed ({error}), as forced", _NONE
         raise RequeueAfter(f"{error}: it may still be written to; {AGAIN}", 10) from None
-    return f"read-only, {cut} connections cut off", state.executed_gtids
+    return f"read-only, {cut} connections cut off", status.executed_gtids
 
 
 def fence_local(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
@@ -116,12 +118,12 @@ def fence_local(site: RegionContext, request: Request, actions: Sequence[Action]
     [action] = actions
     server = reach(site, site.region, True)
     try:
-        cut, state = server.set_read_only(), server.read_status()
+        cut, status = server.set_read_only(), server.read_status()
     except DatabaseError as error:
         raise RequeueAfter(f"{error}: not closed; run databases.fence again", 10) from None
-    if not state.read_only:
+    if not status.read_only:
         raise Rejected(f"{site.region} takes writes although it was told not to")
-    return [f"read-only, {cut} connections cut off", publish(site, reported(state, action.details["term"], True))]
+    return [f"read-only, {cut} connections cut off", publish(site, reported(status, action.details["term"], True))]
 
 
 def apply_relay_log(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach,
@@ -132,16 +134,16 @@ def apply_relay_log(site: RegionContext, request: Request, actions: Sequence[Act
     forced, to = action.details["forced"], action.target
     try:
         final, answers = act_catch_up.final(site, action, under_way, reach)
-        state = act_catch_up.catch_up(site, reach(site, to, True), final, answers, wait)
+        status = act_catch_up.catch_up(site, reach(site, to, True), final, answers, wait)
     except DatabaseError as error:
         raise RequeueAfter(f"{error}; {AGAIN}", 10) from None
-    lost = gtid.subtract(state.executed_gtids, gtid.union(final, state.retrieved_gtids))
+    lost = gtid.subtract(status.executed_gtids, gtid.union(final, status.retrieved_gtids))
     if lost and not forced:
         raise Rejected(
             f"{to} lacks {lost} ({lost.count} transactions) that the old master or its own relay log has. To "
             f'go back, promote {action.details["old"]}; to accept the loss, say why: {{"force": "..."}}'
         )
-    _step(site, action, "drained", lost=lost)
+    _step(site, request, action, "drained", lost=lost)
     return [f"{to} has applied what it can" + (f"; lost: {lost}, {lost.count} transactions" if lost else ", all of it")]
 
 
@@ -154,17 +156,17 @@ def open_primary(site: RegionContext, request: Request, actions: Sequence[Action
         if server.read_status().replication:
             server.reset_replica()
         position = server.read_status().executed_gtids
-        _name(site, action, position)
+        _name(site, request, action, position)
         _opened(site, action, server)
     except DatabaseError as error:
         raise RequeueAfter(f"{error}; {AGAIN}", 10) from None
-    _step(site, action, "opened")
+    _step(site, request, action, "opened")
     return [f"{to} takes writes, from {position or 'nothing'} on"]
 
 
-def _name(site: RegionContext, action: Action, position: GtidSet) -> None:
+def _name(site: RegionContext, request: Request, action: Action, position: GtidSet) -> None:
     """Names the new primary in the table, and takes its fence away, be it one that was put up manually meanwhile."""
-    item, master, under_way = _current(site, action)
+    stored, master, under_way = _current(site, action)
     first = _ORDER.index(under_way.step) < _ORDER.index("opening")
     if not first and action.target not in master.fenced:
         return
@@ -172,7 +174,7 @@ def _name(site: RegionContext, action: Action, position: GtidSet) -> None:
         master, region=action.target, fenced=tuple(region for region in master.fenced if region != action.target),
         position=position if first else master.position,
         promotion=msgspec.structs.replace(under_way, step="opening") if first else under_way)
-    if not site.shared_store.compare_and_set(item, body(new)):
+    if not state.write(site.shared_store, MASTER, PRIMARY, stored, new, run_id=request.run_id):
         raise RequeueAfter(f"another run records the same promotion; {AGAIN}", 5)
 
 
@@ -197,15 +199,15 @@ def change_sources(site: RegionContext, request: Request, actions: Sequence[Acti
             results.append(f"{action.target}: {_pointed(reach(site, action.target, True), action, master)}")
         except DatabaseError as error:
             results.append(f"{action.target}: left for databases.heal there: {error}")
-    _step(site, actions[0], "pointed")
+    _step(site, request, actions[0], "pointed")
     return results
 
 
 def _pointed(server: Server, action: Action, master: PrimaryRecord) -> str:
-    state, host, port = server.read_status(), action.details["host"], action.details["port"]
-    if more := gtid.subtract(master.position, state.executed_gtids):
+    status, host, port = server.read_status(), action.details["host"], action.details["port"]
+    if more := gtid.subtract(master.position, status.executed_gtids):
         return f"left alone: it has {more}, which the master lacks; make it anew"
-    replication = state.replication
+    replication = status.replication
     there = replication and (replication.host, replication.port, replication.source) == (host, port,
                                                                                          action.details["id"])
     if replication and there and replication.io.state == "running":
@@ -217,26 +219,43 @@ def _pointed(server: Server, action: Action, master: PrimaryRecord) -> str:
 def finish(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
     """The promotion is over, once the new primary is seen to take writes. People are told."""
     [action] = actions
-    item, master, under_way = _current(site, action)
-    state = look(reach(site, action.target, False))
-    if not isinstance(state, ServerStatus) or state.read_only:
+    stored, master, under_way = _current(site, action)
+    status = look(reach(site, action.target, False))
+    if not isinstance(status, ServerStatus) or status.read_only:
         raise RequeueAfter(
-            f"{state if not isinstance(state, ServerStatus) else action.target + ' is read-only'}; {AGAIN}", 10
+            f"{status if not isinstance(status, ServerStatus) else action.target + ' is read-only'}; {AGAIN}", 10
         )
     new = msgspec.structs.replace(master, promotion=None, since=request.now)
-    if not site.shared_store.compare_and_set(item, body(new)):
+    if not _finished(site, request, stored, new):
         raise RequeueAfter(f"another run records the same promotion; {AGAIN}", 5)
     lost = f"; lost: {master.lost} ({master.lost.count} transactions)" if master.lost else ""
     forced = f"; forced: {under_way.forced}" if under_way.forced else ""
     count("Promoted", region=action.target)
-    untold = ""
+    event = alerts.promoted(action.target, under_way.old, master.term, lost, forced)
     try:
-        site.alerts.publish(f"Promoted: {action.target} has the master", f"term {master.term}, before it "
-                            f"{under_way.old}{lost}{forced}")
+        # Under the watch's name, so that its next minute sends again what does not go out now.
+        told = delivery.deliver(site.local_store, site.alerts, "databases.watch", [event], site.clock(),
+                                origin=f"databases.promote in {site.region}", not_judged=("*",))
+        untold = "".join(f"; nobody could be told, the next watch tries again: {why}" for why in told.failed)
     except AWS_ERRORS as error:
         # It is done: to run it again for the notice would move the master on.
         untold = f"; nobody could be told: {error}"
     return [f"{action.target} has the master, term {master.term}{lost}{untold}"]
+
+
+def _finished(site: RegionContext, request: Request, stored: Stored[PrimaryRecord], new: PrimaryRecord) -> bool:
+    """Whether the end is written. A lost answer is asked for again: the same write is done once.
+
+    To run a promotion again that is over would begin another one.
+    """
+    for attempt in (1, 2):
+        try:
+            return state.write(site.shared_store, MASTER, PRIMARY, stored, new, run_id=request.run_id) is not None
+        except Unavailable as error:
+            if attempt == 2:
+                raise Rejected(f"whether the promotion is over is not recorded for sure ({error}). Read `lamp run "
+                               "databases.status` before anything is promoted again") from error
+    return False
 
 
 def tune(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:

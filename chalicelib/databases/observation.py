@@ -6,6 +6,7 @@ import msgspec
 
 from chalicelib.databases.config import Databases, Server
 from chalicelib.databases.state import Look, PrimaryRecord, RegionReport, RepairState, WatchState
+from chalicelib.engine.schema import Unreadable
 
 # What the regional table says of the tunnels: up, of so many slots, at.
 Tunnels = tuple[int, int, float]
@@ -15,7 +16,8 @@ class FleetDatabases(msgspec.Struct, frozen=True):
     """The observation of every operation, with its region, the declared facts and the coordination table's.
 
     `sure` means that the table answered. Otherwise `master` is the last one read. `version` is the item's, 0 if there
-    is none. `order` is the fleet's regions.
+    is none. `order` is the fleet's regions. An item that cannot be read is in `unreadable`. Its report is missing then,
+    and an unreadable primary item is as good as no answer.
     """
 
     region: str
@@ -26,6 +28,7 @@ class FleetDatabases(msgspec.Struct, frozen=True):
     version: int = 0
     sure: bool = True
     reports: Mapping[str, RegionReport] = {}
+    unreadable: tuple[Unreadable, ...] = ()
 
     @property
     def server(self) -> Server | None:
@@ -35,17 +38,23 @@ class FleetDatabases(msgspec.Struct, frozen=True):
 
 class WatchObservation(msgspec.Struct, frozen=True):
     """The observation of the watch in one minute. `look` is `None` where the region has no server, or the minute is
-    done."""
+    done.
+
+    A `memory` that cannot be read begins anew, because this region's watch alone writes it.
+    """
 
     around: FleetDatabases
     memory: WatchState
     version: int = 0
     look: Look | None = None
+    unreadable: tuple[Unreadable, ...] = ()
 
 
 class RepairObservation(msgspec.Struct, frozen=True):
     """The observation of repair in one minute. `tunnels` is `None` if nobody has judged them. `tunnelled` means that
     tunnels are declared.
+
+    With `unreadable` repairs nothing is repaired, because they hold the budget of restarts.
 
     `master` is what the primary itself says just now. Only asked where a restart could lose something.
     """
@@ -57,6 +66,7 @@ class RepairObservation(msgspec.Struct, frozen=True):
     tunnels: Tunnels | None = None
     tunnelled: bool = False
     master: Look | None = None
+    unreadable: tuple[Unreadable, ...] = ()
 
 
 class PromotionObservation(msgspec.Struct, frozen=True):

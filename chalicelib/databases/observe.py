@@ -20,16 +20,19 @@ from chalicelib.databases.observation import (
 from chalicelib.databases.state import (
     MASTER,
     MEMORY,
+    PRIMARY,
+    REPAIR,
     REPAIRS,
+    REPORT,
+    WATCH,
     PrimaryRecord,
-    RegionReport,
     RepairState,
     ServerStatus,
     WatchState,
-    read,
 )
+from chalicelib.engine import state
 from chalicelib.engine.operation import Request
-from chalicelib.engine.schema import Unreadable
+from chalicelib.engine.schema import Stored, Unreadable
 from chalicelib.tunnels import published as tunnel
 
 
@@ -47,33 +50,41 @@ def around(site: RegionContext, known: PrimaryRecord | None = None) -> FleetData
     settings = settings_of(site)
     order, first = tuple(region.name for region in site.fleet.regions), PrimaryRecord(settings.master)
     try:
-        item = site.shared_store.get(*MASTER)
-        keys = [("databases", server.region) for server in settings.servers]
-        reports = {found.sk: read(found.body, RegionReport) for found in site.shared_store.get_many(keys)}
+        primary = state.find(site.shared_store, MASTER, PRIMARY)
+        stored, unreadable = state.load_many(
+            site.shared_store, [("databases", server.region) for server in settings.servers], REPORT)
     except Unavailable:
         if known is None:
             raise
         return FleetDatabases(site.region, settings, order, site.clock(), known, sure=False)
-    master = read(item.body, PrimaryRecord) if item else first
-    return FleetDatabases(site.region, settings, order, site.clock(), master, item.version if item else 0, True,
-                          reports)
+    reports = {region: report.value for (_, region), report in stored.items()}
+    if isinstance(primary, Unreadable):
+        return FleetDatabases(site.region, settings, order, site.clock(), known or first, sure=False, reports=reports,
+                              unreadable=(primary, *unreadable))
+    return FleetDatabases(site.region, settings, order, site.clock(), primary.value if primary else first,
+                          primary.version if primary else 0, True, reports, unreadable)
 
 
 def watch(site: RegionContext, request: Request, reach: Reach) -> WatchObservation:
     """One minute of the watch. The server is not asked twice in one."""
     item = site.local_store.get(*MEMORY)
-    memory, version = (read(item.body, WatchState), item.version) if item else (WatchState(), 0)
+    stored = state.read(site.local_store, item, WATCH) if item else Stored(WatchState())
+    unreadable = (stored,) if isinstance(stored, Unreadable) else ()
+    memory = WatchState() if isinstance(stored, Unreadable) else stored.value
+    version = item.version if item else 0
     seen = around(site, memory.master or PrimaryRecord(settings_of(site).master))
     if seen.server is None or memory.minute >= request.now // 60:
         return WatchObservation(seen, memory, version)
-    return WatchObservation(seen, memory, version, look(reach(site, site.region, False)))
+    return WatchObservation(seen, memory, version, look(reach(site, site.region, False)), unreadable)
 
 
 def sick(site: RegionContext, request: Request, reach: Reach) -> RepairObservation:
     """One minute of healing."""
-    item = site.local_store.get(*REPAIRS)
-    repairs, version = (read(item.body, RepairState), item.version) if item else (RepairState(), 0)
+    stored = state.load(site.local_store, REPAIRS, REPAIR, RepairState())
     seen = around(site, PrimaryRecord(settings_of(site).master))
+    if isinstance(stored, Unreadable):
+        return RepairObservation(seen, RepairState(), unreadable=(stored,))
+    repairs, version = stored.value, stored.version
     tunnels = site.fleet.tunnels
     tunnelled = tunnels is not None and tunnels.mode != "off" and tunnels.needs_tunnels(site.region)
     if seen.server is None or repairs.minute >= request.now // 60:

@@ -63,14 +63,12 @@ class Databases:
                 "rejoin": act.rejoin,
                 "claim-state": act.remember,
                 "publish-readiness": act.ready,
-                "alert": act.alert,
                 "publish-report": use(act.report),
             },
         )
         self.heal = self._operation(
             "databases.heal", "starts replication that stands still, without ever skipping an event", observe.sick,
-            _heal, {"claim": act.claim, "restart": use(act.restart), "change-source": use(act.follow),
-                    "alert": act.alert_of_healing})
+            _heal, {"claim": act.claim, "restart": use(act.restart), "change-source": use(act.follow)})
         self.tune = self._operation(
             "databases.tune", "sets what makes replication recover fast", observe.one, _tune,
             {"tune": use(act_promotion.tune)})

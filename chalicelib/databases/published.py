@@ -1,11 +1,9 @@
 """The facts about the databases that other capabilities may know."""
 
-import msgspec
-
 from chalicelib.aws.store import Store
-from chalicelib.databases.state import MASTER, PrimaryRecord, read
+from chalicelib.databases.state import MASTER, PRIMARY, PrimaryRecord
 from chalicelib.engine import state
-from chalicelib.engine.schema import ItemKey, Unreadable
+from chalicelib.engine.schema import Unreadable
 
 
 def read_primary(store: Store, declared: str) -> PrimaryRecord | Unreadable:
@@ -13,10 +11,7 @@ def read_primary(store: Store, declared: str) -> PrimaryRecord | Unreadable:
 
     Raises the store's own error if it gives no answer.
     """
-    item = store.get(*MASTER)
-    if item is None:
-        return PrimaryRecord(declared)
-    try:
-        return read(item.body, PrimaryRecord)
-    except msgspec.ValidationError as error:
-        return Unreadable(ItemKey(state.place(store), *MASTER), str(error))
+    found = state.find(store, MASTER, PRIMARY)
+    if isinstance(found, Unreadable):
+        return found
+    return found.value if found else PrimaryRecord(declared)

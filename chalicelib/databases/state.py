@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from chalicelib.engine.schema import ItemKey, Schema, State, Unreadable, decode, encode
 from chalicelib.mysql.gtid import Engine, GtidSet
 
 MASTER = ("master", "current")
@@ -99,7 +100,7 @@ class ServerStatus(msgspec.Struct, frozen=True):
 Look = ServerStatus | ServerError
 
 
-class Promotion(msgspec.Struct, frozen=True):
+class Promotion(State, frozen=True):
     """A promotion in progress, with the new and the old primary's regions and the last finished step.
 
     `final` has the transactions of the old primary when it was fenced, because it may be gone before anybody asks
@@ -114,7 +115,7 @@ class Promotion(msgspec.Struct, frozen=True):
     old_primary_final_gtids: GtidSet = GtidSet()
 
 
-class PrimaryRecord(msgspec.Struct, frozen=True):
+class PrimaryRecord(State, frozen=True):
     """The region with the primary, and since when. `term` grows with each promotion. It is the fencing token.
 
     Regions in `fenced` must not be written to, and no path to them restored. While `promotion` is there and its step is
@@ -135,7 +136,7 @@ class PrimaryRecord(msgspec.Struct, frozen=True):
         return region == self.region and region not in self.fenced
 
 
-class RegionReport(msgspec.Struct, frozen=True):
+class RegionReport(State, frozen=True):
     """The observation of a region's watch at `at`, for other regions that may not reach the server.
 
     `term` is that of the primary that it knew, `fenced` whether it knew itself fenced. `skew` is the server's clock
@@ -162,25 +163,17 @@ def reported(look: ServerStatus, term: int, fenced: bool) -> RegionReport:
                         id=look.id)
 
 
-class AlertState(msgspec.Struct, frozen=True):
-    """A condition, with its begin and the time of the last alert."""
-
-    since: int
-    told: int
-
-
-class WatchState(msgspec.Struct, frozen=True):
+class WatchState(State, frozen=True):
     """The state that the watch stores for the next minute. `master` is the last one read, because the table may be
     away."""
 
     turn: str = ""
     minute: int = 0
-    episodes: dict[str, AlertState] = {}
     heartbeats: tuple[float, ...] = ()
     master: PrimaryRecord | None = None
 
 
-class RepairState(msgspec.Struct, frozen=True):
+class RepairState(State, frozen=True):
     """The state that repair stores for the next minute, with the times of restarts and the earliest next one.
 
     `pause` is the last cool-down (s). `well` since when replication has been running.
@@ -192,15 +185,24 @@ class RepairState(msgspec.Struct, frozen=True):
     cooldown_until: int = 0
     cooldown_seconds: int = 0
     healthy_since: int = 0
-    told: dict[str, int] = {}
 
 
-def body(value: msgspec.Struct) -> dict[str, Any]:
-    """The item body that `read` turns back into the value."""
-    plain: dict[str, Any] = msgspec.to_builtins(value)
-    return plain
+PRIMARY = Schema(PrimaryRecord, 1)
+REPORT = Schema(RegionReport, 1)
+WATCH = Schema(WatchState, 1)
+REPAIR = Schema(RepairState, 1)
+_SCHEMAS: dict[type, Schema[Any]] = {schema.type: schema for schema in (PRIMARY, REPORT, WATCH, REPAIR)}
+
+
+def body(value: State) -> dict[str, Any]:
+    """The body of the item that has a value."""
+    return encode(value, _SCHEMAS[type(value)])
 
 
 def read(plain: dict[str, Any], kind: type[T]) -> T:
-    """The value that an item's body holds. Keys of later versions are passed over."""
-    return msgspec.convert(plain, kind)
+    """The value of an item's body. Raises `msgspec.ValidationError` for one that cannot be read."""
+    schema: Schema[T] = _SCHEMAS[kind]
+    found = decode(plain, schema, ItemKey("", kind.__name__, ""))
+    if isinstance(found, Unreadable):
+        raise msgspec.ValidationError(found.because)
+    return found.value

@@ -13,11 +13,19 @@ from typing import Any
 from chalicelib.config import fleet
 from chalicelib.context import RegionContext
 from chalicelib.databases.operations import Databases
-from chalicelib.databases.state import MASTER, PrimaryRecord, ReplicaStatus, ReplicaThread, ServerError, ServerStatus
-from chalicelib.databases.state import read as read_item
+from chalicelib.databases.state import (
+    MASTER,
+    PRIMARY,
+    PrimaryRecord,
+    ReplicaStatus,
+    ReplicaThread,
+    ServerError,
+    ServerStatus,
+)
 from chalicelib.engine import run as engine
-from chalicelib.engine import schema
+from chalicelib.engine import schema, state
 from chalicelib.engine.operation import RunFailed
+from chalicelib.engine.schema import Stored
 from chalicelib.mysql.connection import DatabaseError
 from chalicelib.mysql.gtid import GtidSet, read
 from chalicelib.mysql.server import Server
@@ -227,8 +235,8 @@ class World:
 
     @property
     def master(self) -> PrimaryRecord:
-        item = self.fuse.site(self.site(EU)).shared_store.get(*MASTER)
-        return read_item(item.body, PrimaryRecord) if item else PrimaryRecord(EU)
+        stored = state.find(self.fuse.site(self.site(EU)).shared_store, MASTER, PRIMARY)
+        return stored.value if isinstance(stored, Stored) else PrimaryRecord(EU)
 
     def scheduled(self, region: str, name: str) -> None:
         """A minute's run in a region; `Failed` is one that Lambda would count."""

@@ -170,16 +170,19 @@ def test_the_modes(mode: str, kinds: list[str], note: str) -> None:
     assert [one.kind for one in plan.actions] == kinds and note in "".join(plan.notes)
 
 
-def test_what_cannot_be_mended_is_told_once_an_hour_and_anew_after_it_ran() -> None:
-    repairs, heard = RepairState(), []
-    for minute in range(130):
-        look = replica() if minute == 70 else replica(5, ON, error(1062))
-        plan = decide.heal(sick(look, repairs=repairs), int(NOW) + 60 * minute, "me")
-        for action in plan.actions:
-            if action.kind == "claim":
-                repairs = msgspec.convert(action.details["repairs"], RepairState)
-            heard += [minute] if action.kind == "alert" else []
-    assert heard == [0, 60, 71]
+def test_heal_wants_an_alert_for_as_long_as_only_people_can_help() -> None:
+    plan = decide.heal(sick(replica(5, ON, error(1062)), repairs=RepairState(healthy_since=5)), int(NOW), "me")
+    assert [alert.kind for alert in plan.alerts] == ["ReplicationBroken"]
+    assert plan.actions[0].details["repairs"].healthy_since == 0
+    assert decide.heal(sick(replica(5, ON, error(1062))), int(NOW), "me").actions == ()
+    plan = decide.heal(sick(replica()), int(NOW), "me")
+    assert (plan.alerts, plan.not_judged) == ((), ())
+
+
+@pytest.mark.parametrize("look", [None, ServerError("silent", "us", "gave no answer")])
+def test_heal_that_sees_no_server_does_not_say_that_anything_is_over(look: ServerError | None) -> None:
+    plan = decide.heal(msgspec.structs.replace(sick(replica()), look=look), int(NOW), "me")
+    assert plan.not_judged in (("*",), ("ReplicationBroken",))
 
 
 @pytest.mark.parametrize(

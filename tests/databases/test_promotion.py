@@ -211,7 +211,7 @@ def test_when_tuning_is_refused(one: ServerObservation, why: str) -> None:
 def test_fencing_by_hand_marks_and_closes() -> None:
     plan = manual.fence(here(server(US, 9)))
     assert [one.kind for one in plan.actions] == ["record-fence", "set-read-only"]
-    assert plan.actions[0].details["master"]["fenced"] == (US,)
+    assert plan.actions[0].details["master"].fenced == (US,)
     assert manual.fence(here(DEAD)).rejected_because and "PromoteReadReplica" in manual.fence(
         here(server(US, 9), flavour="rds")).rejected_because
 

@@ -12,7 +12,6 @@ from chalicelib.databases.decide import conditions
 from chalicelib.databases.decide.lag import lag
 from chalicelib.databases.observation import FleetDatabases, WatchObservation
 from chalicelib.databases.state import (
-    AlertState,
     PrimaryRecord,
     Promotion,
     RegionReport,
@@ -22,6 +21,7 @@ from chalicelib.databases.state import (
     ServerStatus,
     WatchState,
 )
+from chalicelib.engine.plan import Plan
 from chalicelib.mysql import gtid
 from tests.databases.harness import AP, EU, FLEET, REGIONS, US
 
@@ -228,24 +228,20 @@ def test_without_an_admin_people_are_told_to_close_it_themselves() -> None:
     view = msgspec.structs.replace(view, settings=msgspec.structs.replace(view.settings, admin_secret=None))
     plan = decide.watch(WatchObservation(view, WatchState(), 0, replica(read_only=False)), int(NOW), "me")
     assert "fence" not in [one.kind for one in plan.actions]
-    assert any(one.kind == "alert" and "by hand" in one.reason for one in plan.actions)
+    assert any("by hand" in alert.problem for alert in plan.alerts)
 
 
-def told(known: dict[str, AlertState], look: ServerStatus, now: int) -> tuple[list[str], dict[str, AlertState]]:
-    plan = decide.watch(WatchObservation(around(), WatchState(episodes=known), 0, look), now, "me")
-    memory = next(one.details["memory"] for one in plan.actions if one.kind == "claim-state")
-    return ([one.details["kind"] for one in plan.actions if one.kind == "alert"],
-            msgspec.convert(memory["episodes"], dict[str, AlertState]))
+def watched(look: ServerStatus | ServerError | None) -> Plan:
+    return decide.watch(WatchObservation(around(), WatchState(), 0, look), int(NOW), "me")
 
 
-def test_an_episode_is_told_once_and_again_after_an_hour_and_anew_when_it_comes_back() -> None:
-    now, heard = int(NOW), []
-    episodes: dict[str, AlertState] = {}
-    for minute in range(125):
-        look = replica(5, sql=OFF) if minute < 120 or minute > 122 else replica()
-        kinds, episodes = told(episodes, look, now + 60 * minute)
-        heard += [minute] if kinds else []
-    assert heard == [0, 60, 123]
+def test_watch_wants_an_alert_for_each_condition_for_as_long_as_it_holds() -> None:
+    assert [alert.kind for alert in watched(replica(5, sql=OFF)).alerts] == ["SQLThreadStopped"]
+    assert watched(replica()).alerts == () and watched(replica()).not_judged == ()
+
+
+def test_watch_of_a_minute_that_is_done_does_not_say_that_anything_is_over() -> None:
+    assert watched(None).not_judged == ("*",)
 
 
 def test_the_heart_beats_where_the_master_is_and_nowhere_else() -> None:

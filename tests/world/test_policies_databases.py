@@ -11,7 +11,7 @@ from contextlib import ExitStack
 import pytest
 
 from chalicelib.config.fleet import parse
-from chalicelib.databases.state import MASTER, MEMORY, REPAIRS, PrimaryRecord, body
+from chalicelib.databases.state import MASTER, MEMORY, REPAIRS, PrimaryRecord, RepairState, WatchState, body
 from commands import roots
 from sandbox.world import Sandbox
 from testing.eventually import eventually
@@ -91,7 +91,7 @@ def watch(on: Lambdas) -> None:
     assert isinstance(on, Servers)
     on.renewed()
     on.put(*MASTER, body(PrimaryRecord(STANDBY, term=1)))
-    on.remember(*MEMORY, {})
+    on.remember(*MEMORY, body(WatchState()))
     on.replica.sql("SET GLOBAL read_only = 0")
     on.invoke("databases_watch", {"apply": True})
 
@@ -101,11 +101,11 @@ def heal(on: Lambdas) -> None:
     assert isinstance(on, Servers)
     on.renewed()
     on.follow(on.master, start=False)
-    on.remember(*REPAIRS, {})
+    on.remember(*REPAIRS, body(RepairState()))
     on.invoke("databases_heal", {"apply": True})
     on.follow(on.replica)
     eventually(lambda: on.thread() == "No")
-    on.remember(*REPAIRS, {})
+    on.remember(*REPAIRS, body(RepairState()))
     on.invoke("databases_heal", {"apply": True})
 
 

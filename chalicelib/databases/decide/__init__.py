@@ -6,24 +6,18 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.databases.decide import conditions, repair
+from chalicelib.databases.decide import alerts, conditions, repair
 from chalicelib.databases.decide.lag import lag
 from chalicelib.databases.observation import FleetDatabases, RepairObservation, WatchObservation
 from chalicelib.databases.state import (
-    AlertState,
     RegionReport,
     RepairState,
     ServerError,
     ServerStatus,
     WatchState,
-    body,
     reported,
 )
 from chalicelib.engine.plan import Action, Plan
-
-# People are told of the same thing again after so long (s).
-AGAIN = 3600
-_HERE = "database"
 
 
 def watch(saw: WatchObservation, now: int, id: str) -> Plan:
@@ -32,29 +26,19 @@ def watch(saw: WatchObservation, now: int, id: str) -> Plan:
     if around.server is None:
         return Plan(notes=(f"{around.region} has no [[databases.servers]]: there is nothing to watch",))
     if look is None:
-        return Plan(notes=("this minute has been watched",))
+        return Plan(notes=("this minute has been watched",), not_judged=("*",))
     found = dict(conditions.conditions(around, look, now))
-    episodes = _episodes(saw.memory.episodes, found, now)
-    memory = WatchState(id, now // 60, episodes, saw.memory.heartbeats, around.master)
-    told = [kind for kind in found if episodes[kind].told == now]
+    memory = WatchState(id, now // 60, saw.memory.heartbeats, around.master)
     return Plan((
         *_fence(around, look),
         *_rejoin(around, look),
         _act("claim-state", around.region, "what is about to be done",
-             {"version": saw.version, "memory": body(memory)}),
+             {"version": saw.version, "memory": memory}),
         _ready(around, look),
-        _report(around, look),
-        *(_alert(kind, around.region, found[kind]) for kind in told)), notes=tuple(found.values()))
-
-
-def _episodes(known: dict[str, AlertState], found: dict[str, str], now: int) -> dict[str, AlertState]:
-    """Told once as it begins and again after an hour. Forgotten when it ends."""
-    episodes = {}
-    for kind in found:
-        old = known.get(kind)
-        due = old is None or now - old.told >= AGAIN
-        episodes[kind] = AlertState(old.since if old else now, now if due or old is None else old.told)
-    return episodes
+        *_report(around, look)),
+        notes=tuple(found.values()),
+        alerts=tuple(alerts.condition(kind, around.region, text) for kind, text in found.items()),
+        unreadable=(*saw.unreadable, *around.unreadable))
 
 
 def _fence(around: FleetDatabases, look: ServerStatus | ServerError) -> Iterator[Action]:
@@ -78,17 +62,20 @@ def _ready(around: FleetDatabases, look: ServerStatus | ServerError) -> Action:
     return _act("publish-readiness", around.region, verdict.why, facts)
 
 
-def _report(around: FleetDatabases, look: ServerStatus | ServerError) -> Action:
+def _report(around: FleetDatabases, look: ServerStatus | ServerError) -> Iterator[Action]:
     """The facts for other regions. The heartbeat is written on the way where it belongs."""
     term, facts = around.master.term, {"beat": False, "gauges": {}}
     if isinstance(look, ServerStatus):
         report = reported(look, term, around.region in around.master.fenced)
         facts = {"beat": beats(around, look), "gauges": _gauges(around, look)}
+    elif any(item.key.sk == around.region for item in around.unreadable):
+        # The last report may say what the server had: it is not written over by one that does not know.
+        return
     else:
         # What it had when it last answered is all that others may ever learn of it.
         last = around.reports.get(around.region) or RegionReport(around.at, False)
         report = msgspec.structs.replace(last, at=around.at, reachable=False, term=term, fenced=False)
-    return _act("publish-report", around.region, "what other regions are to know", facts | {"report": body(report)})
+    yield _act("publish-report", around.region, "what other regions are to know", facts | {"report": report})
 
 
 def beats(around: FleetDatabases, look: ServerStatus) -> bool:
@@ -114,10 +101,13 @@ def heal(sick: RepairObservation, now: int, id: str) -> Plan:
     around, look = sick.around, sick.look
     if around.server is None or around.settings.heal == "off":
         return Plan(notes=("no server here" if around.server is None else 'heal = "off" in fleet.toml',))
+    if sick.unreadable:
+        return Plan(notes=(f"nothing is repaired: {sick.unreadable[0]}",), unreadable=sick.unreadable,
+                    not_judged=("ReplicationBroken",))
     if look is None:
-        return Plan(notes=("this minute has been decided",))
+        return Plan(notes=("this minute has been decided",), not_judged=("*",))
     if isinstance(look, ServerError):
-        return Plan(notes=(str(look),))
+        return Plan(notes=(str(look),), not_judged=("ReplicationBroken",))
     if conditions.wrong_source(around, look):
         return _follow(sick, look, now, id)
     verdict = repair.judge(sick, look, now)
@@ -148,11 +138,12 @@ def _follow(sick: RepairObservation, look: ServerStatus, now: int, id: str) -> P
 
 
 def _tell(sick: RepairObservation, text: str, now: int, id: str) -> Plan:
-    told = sick.repairs.told.get(_HERE, 0)
-    if now - told < AGAIN:
-        return Plan(notes=(text,))
-    repairs = msgspec.structs.replace(sick.repairs, told={_HERE: now}, healthy_since=0)
-    return Plan((_repairs(sick, repairs, now, id), _alert("ReplicationBroken", sick.around.region, text)))
+    """Only people can help. The replica is not healthy from now on."""
+    alert = alerts.condition("ReplicationBroken", sick.around.region, text)
+    if not sick.repairs.healthy_since:
+        return Plan(notes=(text,), alerts=(alert,))
+    repairs = msgspec.structs.replace(sick.repairs, healthy_since=0)
+    return Plan((_repairs(sick, repairs, now, id),), notes=(text,), alerts=(alert,))
 
 
 def _rest(sick: RepairObservation, look: ServerStatus, why: str, now: int, id: str) -> Plan:
@@ -161,22 +152,16 @@ def _rest(sick: RepairObservation, look: ServerStatus, why: str, now: int, id: s
     if (
         rested.cooldown_seconds == sick.repairs.cooldown_seconds
         and bool(rested.healthy_since) == bool(sick.repairs.healthy_since)
-        and not sick.repairs.told
     ):
         return Plan(notes=(why,))
-    repairs = msgspec.structs.replace(rested, told={} if runs else sick.repairs.told)
-    return Plan((_repairs(sick, repairs, now, id),), notes=(why,))
+    return Plan((_repairs(sick, rested, now, id),), notes=(why,))
 
 
 def _repairs(sick: RepairObservation, repairs: RepairState, now: int, id: str) -> Action:
     memory = msgspec.structs.replace(repairs, turn=id, minute=now // 60)
     return _act("claim", sick.around.region, "what is about to be done",
-                {"version": sick.version, "repairs": body(memory)})
+                {"version": sick.version, "repairs": memory})
 
 
 def _act(kind: str, target: str, reason: str, facts: dict[str, Any]) -> Action:
     return Action(kind, target, reason, facts, unaudited=True)
-
-
-def _alert(kind: str, region: str, text: str) -> Action:
-    return Action("alert", region, text, {"kind": kind})

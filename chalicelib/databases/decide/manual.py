@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 
 from chalicelib.databases.decide import conditions, promotion, repair
-from chalicelib.databases.observation import PromotionObservation, ServerObservation
-from chalicelib.databases.state import ServerError, ServerStatus, body
+from chalicelib.databases.observation import FleetDatabases, PromotionObservation, ServerObservation
+from chalicelib.databases.state import MASTER, ServerError, ServerStatus, body
+from chalicelib.engine import alert_text
 from chalicelib.engine.plan import Action, Plan
 from chalicelib.mysql import dialect, gtid
 
@@ -58,10 +59,12 @@ def fence(one: ServerObservation) -> Plan:
         return Plan(rejected_because=str(one.look or f"{region} has no server"))
     if around.settings.flavour == "rds":
         return Plan(rejected_because=_RDS)
+    if why := _primary_unknown(around):
+        return Plan(rejected_because=why)
     fenced = tuple(sorted({*around.master.fenced, region}))
     master = msgspec.structs.replace(around.master, fenced=fenced)
     return Plan((Action("record-fence", region, "nobody may write here; paths to it are not restored",
-                        {"version": around.version, "master": body(master)}),
+                        {"version": around.version, "master": master}),
                  Action("set-read-only", region, "read-only, and its writers cut off", {"term": master.term})),
                 notes=(f"to open it again: databases.promote of {region}",))
 
@@ -71,11 +74,28 @@ def promote(throne: PromotionObservation) -> Plan:
     if throne.around.settings.flavour == "rds" or not throne.around.settings.admin_secret:
         return Plan(rejected_because=_RDS if throne.around.settings.flavour == "rds" else
                     "databases.promote needs admin_secret in fleet.toml, see docs/databases.md")
+    if why := _primary_unknown(throne.around) or _report_unknown(throne):
+        return Plan(rejected_because=why)
     try:
         choice = promotion.choose(throne)
     except promotion.Refusal as refusal:
         return Plan(rejected_because=str(refusal))
     return Plan(tuple(_steps(throne, choice)), notes=choice.notes, report=_positions(throne))
+
+
+def _primary_unknown(around: FleetDatabases) -> str:
+    """Why nobody may change who the primary is, if so."""
+    return next((f"who the master is cannot be read: {item}; look at it with {alert_text.show_command(item)}"
+                 for item in around.unreadable if (item.key.pk, item.key.sk) == MASTER), "")
+
+
+def _report_unknown(throne: PromotionObservation) -> str:
+    """Why what a region has is not known at all, if so: its server does not answer, and its report cannot be read."""
+    if throne.force:
+        return ""
+    return next((f"{item.key.sk} does not answer, and its report cannot be read: {item}; mend that first, or accept "
+                 'that what it had is lost: {"force": "why"}' for item in throne.around.unreadable
+                 if isinstance(throne.looks.get(item.key.sk), ServerError)), "")
 
 
 def _steps(throne: PromotionObservation, choice: promotion.Choice) -> Iterator[Action]:
@@ -84,7 +104,7 @@ def _steps(throne: PromotionObservation, choice: promotion.Choice) -> Iterator[A
     facts: dict[str, Any] = {"to": to, "term": term, "forced": choice.forced}
     if choice.claim:
         yield Action("claim", to, f"term {term}: {choice.old} hands over to {to}",
-                     facts | {"version": throne.around.version, "master": body(choice.claim)})
+                     facts | {"version": throne.around.version, "master": choice.claim})
     for region, how in choice.close.items():
         reason = f"{_HOW[how]}: {choice.forced}" if how == "forced" else _HOW[how]
         yield Action("set-read-only", region, reason, facts | {"how": how})
@@ -127,4 +147,5 @@ def status(one: ServerObservation, now: int) -> Plan:
     regions = {region: {"age": round(around.at - report.at), "reachable": report.reachable,
                         "read_only": report.read_only, "has": str(report.executed_gtids)}
                for region, report in sorted(around.reports.items())}
-    return Plan(report={"master": body(around.master), "sure": around.sure, "here": own, "regions": regions})
+    return Plan(report={"master": body(around.master), "sure": around.sure, "here": own, "regions": regions,
+                        "unreadable": [str(item) for item in around.unreadable]})

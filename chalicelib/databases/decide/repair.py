@@ -72,7 +72,7 @@ def permanent_errors(look: ServerStatus) -> Iterator[str]:
 def repair_forbidden(around: FleetDatabases) -> str:
     """Why nobody may touch replication now, if so."""
     if not around.sure:
-        return "the coordination table does not answer: who the master is is not known"
+        return "who the master is is not known: the coordination table does not answer, or its item cannot be read"
     if around.master.promotion:
         return f"{around.master.promotion.to} is being promoted, which stops and starts threads itself"
     if around.region in around.master.fenced:
