@@ -53,7 +53,7 @@ LAMBDAS = (
             Permission("SeeBuckets", ("s3:GetBucketPolicy", "s3:ListBucket"), "{mark-buckets}"),
             Permission("SeeVerdicts", ("dynamodb:GetItem",), "{verdicts}"),
             ALERT,
-            JOURNAL,
+            Permission("Journal", ("dynamodb:GetItem", "dynamodb:PutItem"), REGIONAL_TABLE),
         ),
     ),
     Lambda(
@@ -92,6 +92,7 @@ LAMBDAS = (
             Permission("SeeMarks", ("s3:GetObject",), "{marks}"),
             Permission("MissMarks", ("s3:ListBucket",), "{mark-buckets}"),
             Permission("Mark", ("s3:DeleteObject", "s3:PutObject"), "{marks}"),
+            ALERT,
             Permission("Remember", ("dynamodb:GetItem", "dynamodb:PutItem"), REGIONAL_TABLE),
         ),
     ),
