@@ -14,7 +14,7 @@ LambdaHandler = Callable[[object, Any], Any]
 
 
 def lambdas(capabilities: Sequence[str] = CAPABILITIES) -> Iterator[Lambda]:
-    """What `capabilities` declare, in their order."""
+    """The declarations of `capabilities`, in their order."""
     for capability in capabilities:
         declared: tuple[Lambda, ...] = import_module(f"chalicelib.{capability}.lambdas").LAMBDAS
         yield from declared
@@ -36,7 +36,7 @@ def handlers() -> dict[str, LambdaHandler]:
 
 @cache
 def handler(function: str) -> LambdaHandler:
-    """What runs as the Lambda `function`. Imports its capability, and no other."""
+    """The code of the Lambda `function`. Imports its capability, and no other."""
     from chalicelib.engine.operation import Operation
 
     declared = _declared(function)

@@ -64,7 +64,7 @@ class FakeAws:
     """`groups` has the instance ids of each Auto Scaling group, `target_groups` the state of each target, `secrets` the
     labels of each secret, `commands` all that were sent, by id. `changes` is what was asked for, except for reads.
 
-    `s3` is this region's; `route53` is the account's, which several regions may share.
+    `s3` is this region's. `route53` is the account's, which several regions may share.
 
     A call in `denials` raises that error instead, as in `{"elb register": denied("AccessDenied")}`.
     """

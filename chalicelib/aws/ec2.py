@@ -14,7 +14,7 @@ InstanceState = Literal["pending", "running", "stopping", "stopped", "shutting-d
 
 
 class Instance(msgspec.Struct, frozen=True):
-    """One instance. `address` is its private IPv4 address, `public_address` its public one; each may be empty."""
+    """One instance. `address` is its private IPv4 address, `public_address` its public one. Each may be empty."""
 
     id: str
     state: InstanceState

@@ -19,7 +19,7 @@ _PAUSE_SECONDS = 0.25
 
 
 class HealthCheck(msgspec.Struct, frozen=True):
-    """A health check. `reference` is its CallerReference; `config` has the shape of boto3's `HealthCheckConfig`."""
+    """A health check. `reference` is its CallerReference. `config` has the shape of boto3's `HealthCheckConfig`."""
 
     id: str
     version: int
@@ -47,13 +47,13 @@ class Route53(Protocol):
         """
 
     def update_health_check(self, id: str, version: int, change: Mapping[str, Any]) -> HealthCheck:
-        """The check after `change`, if it still had `version`; otherwise HealthCheckVersionMismatch."""
+        """The check after `change`, if it still had `version`. Otherwise HealthCheckVersionMismatch."""
 
     def delete_health_check(self, id: str) -> None:
         """Delete the check. Its reference stays taken."""
 
     def health_check(self, id: str) -> HealthCheck:
-        """The check as it is now; NoSuchHealthCheck if it was deleted."""
+        """The check as it is now. NoSuchHealthCheck if it was deleted."""
 
     def health_checks(self, prefix: str = "") -> Sequence[HealthCheck]:
         """All checks of the account whose reference begins with `prefix`."""

@@ -19,7 +19,7 @@ class S3(Protocol):
         """Write the object."""
 
     def delete_object(self, bucket: str, key: str) -> None:
-        """Delete the object; nothing happens if there is none."""
+        """Delete the object. Nothing happens if there is none."""
 
     def ownership(self, bucket: str, account: str) -> Ownership:
         """Whether the bucket is that of `account`. It is `foreign` also if the account may not list it."""

@@ -1,4 +1,4 @@
-"""What a capability declares about its Lambdas: trigger, time-out, memory, network and permissions.
+"""A capability's declaration of its Lambdas, with trigger, time-out, memory, network and permissions.
 
     LAMBDAS = (Lambda("tunnels.status", timeout_seconds=30, memory_mb=256, permissions=(ALERT,)),)
 

@@ -1,7 +1,7 @@
 """Carries out a plan: claimed before it is done, done with the version that was seen, confirmed after.
 
-Only the run whose state is in the table may act. What Route 53 did not confirm stays unconfirmed until the next run
-looks it up. No change is tried twice.
+Only the run whose state is in the table may act. A change that Route 53 did not confirm stays unconfirmed until the
+next run looks it up. No change is tried twice.
 """
 
 from collections.abc import Callable, Sequence

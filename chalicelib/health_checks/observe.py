@@ -1,4 +1,5 @@
-"""What a run sees: the hosts of the region's target groups, and what Route 53 says of the checks it asks about."""
+"""The observation of a run, with the hosts of the region's target groups, and Route 53's facts about the requested
+checks."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
@@ -33,7 +34,7 @@ T = TypeVar("T")
 def rotation(
     context: RegionContext, request: Request, wait: Callable[[float], None], pace: Callable[[RegionContext], None]
 ) -> RotationObservation:
-    """Hosts first, then what is in doubt, then, if need be some seconds later, the verdicts that matter now."""
+    """Hosts first, then what is in doubt, then, if need be some seconds later, the results that matter now."""
     settings = settings_of(context)
     before = state.load(context.local_store, KEY, SCHEMA, RotationState())
     minute = request.now // 60
@@ -60,21 +61,21 @@ def rotation(
 
 
 def known(context: RegionContext, request: Request) -> RotationObservation:
-    """What a report needs: the state and the hosts; Route 53 is not asked."""
+    """The facts of a report, which are the state and the hosts, without a call to Route 53."""
     settings = settings_of(context)
     before = state.load(context.local_store, KEY, SCHEMA, RotationState())
     return RotationObservation(context.region, settings, before, hosts(context, settings), context.clock())
 
 
 def settings_of(context: RegionContext) -> HealthChecks:
-    """The fleet's settings; refused if it has none."""
+    """The fleet's settings. Refused if it has none."""
     if context.fleet.health_checks is None:
         raise Rejected("fleet.toml has no [health_checks]; add it, see docs/fleet.md")
     return context.fleet.health_checks
 
 
 def _published_id(context: RegionContext, memory: RotationState) -> str | None:
-    """What the other regions are told; a rotation does not depend on whether that can be learnt."""
+    """The published id of the calculated check. A rotation does not depend on whether that can be learnt."""
     if memory.parent is None:
         return None
     try:
@@ -89,7 +90,7 @@ def _published_id(context: RegionContext, memory: RotationState) -> str | None:
 def _unconfirmed(
     context: RegionContext, memory: RotationState, pace: Callable[[RegionContext], None]
 ) -> Iterator[tuple[int, CheckConfig | None]]:
-    """What has become of the changes that were not confirmed; of a creation, whether it ever happened."""
+    """The results of the unconfirmed changes. Of a creation, whether it ever happened."""
     ids = {check.number: check.id for check in memory.checks} | ({0: memory.parent.id} if memory.parent else {})
     unconfirmed = sampling.unconfirmed(memory)
     for number in unconfirmed:

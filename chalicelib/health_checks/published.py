@@ -1,6 +1,7 @@
-"""What the other regions are told: under `verdict`/`<region>` of the coordination table, the region's calculated check.
+"""The publication for other regions. Under `verdict`/`<region>` of the coordination table is the region's calculated
+check.
 
-`health_checks.rotate` of each region writes it; routing attaches that check to the region's records.
+`health_checks.rotate` of each region writes it. Routing attaches that check to the region's records.
 """
 
 from chalicelib.engine.schema import Schema, State

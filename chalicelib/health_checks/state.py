@@ -38,7 +38,7 @@ class Host(msgspec.Struct, frozen=True):
 
 
 class Check(State, frozen=True):
-    """One Route 53 check and its target since `since` (as decided at `minute`); `healthy` was read at `read`."""
+    """One Route 53 check and its target since `since` (as decided at `minute`). `healthy` was read at `read`."""
 
     number: int
     id: str = ""
@@ -53,7 +53,8 @@ class Check(State, frozen=True):
 
 
 class CalculatedCheck(State, frozen=True):
-    """The calculated check: `children` by number, since `changed`; until that has propagated `before` may count."""
+    """The calculated check, with `children` by number, since `changed`. Until that has propagated `before` may count.
+    """
 
     children: tuple[int, ...]
     threshold: int
@@ -97,7 +98,7 @@ class CheckConfig(msgspec.Struct, frozen=True):
 
 
 class CheckChange(msgspec.Struct, frozen=True):
-    """What an action asks of Route 53 about check `number` (0: the calculated check); without an `id` it is made."""
+    """The change of check `number` in Route 53 (0 is the calculated check). Without an `id` it is a creation."""
 
     number: int
     config: dict[str, Any]
@@ -113,11 +114,12 @@ class Publication(msgspec.Struct, frozen=True):
 
 
 class RotationObservation(msgspec.Struct, frozen=True):
-    """What a run sees at `at`. `statuses` and `configs` are by the check's number; the calculated check is number 0.
+    """The observation of a run at `at`. `statuses` and `configs` are by the check's number. The calculated check is
+    number 0.
 
-    `before` is the state as it was read. Of `configs`, `None` means that Route 53 has no such check: it was never made.
-    `calls` is how many requests to Route 53 it took to see it. `published_id` is the calculated check that the
-    coordination table has, "" if it has none that can be read, and `None` if the table did not answer.
+    `before` is the state as it was read. In `configs`, `None` means that Route 53 has no such check, because it was
+    never made. `calls` is how many requests to Route 53 it took to see it. `published_id` is the calculated check that
+    the coordination table has, "" if it has none that can be read, and `None` if the table did not answer.
     """
 
     region: str

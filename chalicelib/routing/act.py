@@ -76,7 +76,7 @@ def delete_checks(site: RegionContext, request: Request, actions: Sequence[Actio
 
 
 def summarize(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
-    """Only for the journal: the batches that follow are too long for it."""
+    """Only for the journal, because the batches that follow are too long for it."""
     return [f"{action.target}: {action.reason}" for action in actions]
 
 

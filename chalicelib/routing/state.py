@@ -61,7 +61,7 @@ class EvacuationFlag(msgspec.Struct, frozen=True):
 
 
 class RegionHealth(State, frozen=True):
-    """What `routing.hold` remembers of a region, under `hold`/`<region>` of the regional table.
+    """The state of `routing.hold` for a region, under `hold`/`<region>` of the regional table.
 
     It failed to answer so often in a row, or has answered since `healthy_since` (epoch seconds, 0: it does not).
     """
@@ -113,7 +113,7 @@ class FleetObservation(msgspec.Struct, frozen=True):
 
 
 class NewCheck(msgspec.Struct, frozen=True):
-    """A health check to make. Its children are given by name; `known_ids` has the ids of those that exist."""
+    """A health check to make. Its children are given by name. `known_ids` has the ids of those that exist."""
 
     reference: str
     config: Mapping[str, Any]
@@ -128,7 +128,7 @@ class RecordBatch(msgspec.Struct, frozen=True):
 
 
 class HealthChange(msgspec.Struct, frozen=True):
-    """What `routing.hold` is to remember of a region in the place of what was read."""
+    """The new state of `routing.hold` for a region, in the place of the one read."""
 
     before: Stored[RegionHealth]
     after: RegionHealth

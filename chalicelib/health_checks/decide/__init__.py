@@ -68,7 +68,7 @@ def _publish(parent: CalculatedCheck | None, observation: RotationObservation) -
 
 
 def decide(observation: RotationObservation, minute: int) -> Decision:
-    """What is to be done, as values."""
+    """The decision, as values."""
     memory, settings, hosts, at = state.observed(observation), observation.settings, observation.hosts, observation.at
     spent = state.requests_last_hour(memory, minute) + observation.calls
     parent = membership.change(memory, settings, hosts, at) if spent < REQUESTS_PER_HOUR_MAX else None
@@ -156,7 +156,7 @@ def _no_hosts(region: str) -> Alert:
 
 
 def _alerts(memory: RotationState, observation: RotationObservation) -> Iterator[Alert]:
-    """What holds now; the engine knows what of it people have been told."""
+    """What holds now. The engine knows what of it people have been told."""
     parent, checks = memory.parent, {check.number: check for check in memory.checks}
     if parent:
         lost = [checks[number].host for number in parent.children if checks[number].healthy is False]
@@ -182,7 +182,7 @@ def _alerts(memory: RotationState, observation: RotationObservation) -> Iterator
 
 
 def status(observation: RotationObservation, now: int) -> Plan:
-    """The report: who judges the region, who looks where, and the budget."""
+    """The report, with the fixed checks, the targets of the others, and the budget."""
     if isinstance(observation.before, Unreadable):
         return Plan(notes=(str(observation.before),), report={
             "region": observation.region, "unreadable": str(observation.before)})

@@ -25,7 +25,7 @@ _HEALTHY_SHARE = 0.18
 
 
 def is_healthy(passed: Sequence[bool]) -> bool | None:
-    """Whether a check is healthy by its checkers' last probes of its present target; `None` if there are none."""
+    """Whether a check is healthy by its checkers' last probes of its present target. `None` if there are none."""
     return sum(passed) > _HEALTHY_SHARE * len(passed) if passed else None
 
 
