@@ -84,7 +84,7 @@ LAMBDAS = (
             Permission("AdminSecret", ("secretsmanager:GetSecretValue",), "{admin-secret}"),
             Permission("Agree", ("dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PutItem"), COORDINATION_TABLE),
             ALERT,
-            JOURNAL,
+            Permission("JournalAndAlerts", ("dynamodb:GetItem", "dynamodb:PutItem"), REGIONAL_TABLE),
         ),
     ),
     Lambda(
