@@ -97,7 +97,8 @@ class World:
         self.topic = MemoryTopic()
         self.context = RegionContext(
             region=_REGION, stage="test", fleet=msgspec.structs.replace(_FLEET, health_checks=plot.settings),
-            shared_store=MemoryTable(), local_store=MemoryTable(), queues={}, alerts=self.topic, clock=self.clock,
+            shared_store=MemoryTable(fault=self._coordination_fault), local_store=MemoryTable(),
+            queues={}, alerts=self.topic, clock=self.clock,
             aws_regions={_REGION: self.aws.ports})
         self.operation = operations.rotate(self.scheduler.wait, lambda context: None)
         self._losses: deque[float] = deque()
@@ -256,7 +257,21 @@ class World:
             self._at(self.now + late, partial(self._begin, minute))
         self._at(self.now + _MINUTE, self._minute)
 
+    def _coordination_fault(self, call: str) -> None:
+        if self.plot.rough and self.chance.random() < _LOST_SHARE:
+            raise Unavailable(f"{call}: the coordination table does not answer")
+
+    def _foreign_change(self) -> None:
+        """Somebody changes what does no harm, such as a name: the check has another version."""
+        id = self.chance.choice(sorted(self.route53.checks))
+        before = self.route53.checks[id]
+        self.route53.checks[id] = msgspec.structs.replace(before, version=before.version + 1)
+
     def _begin(self, minute: int) -> None:
+        if self.plot.rough and self.route53.checks and self.chance.random() < _LOST_SHARE:
+            self._foreign_change()
+        if minute % 3600 == 0:
+            engine.run(operations.STATUS, self.context, {})
         if self._is_stale:
             self.aws.instances = {one.id: FakeInstance(one.id, public_address=one.address)
                                   for one in self.machines.values()}
