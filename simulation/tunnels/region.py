@@ -153,7 +153,8 @@ class SimulatedRegion:
 
     def _publish_primary(self, fenced: list[str]) -> None:
         self.primary.term += 1
-        body = {"region": self.primary.region, "term": self.primary.term, "since": int(self.now), "fenced": fenced}
+        body = {"region": self.primary.region, "term": self.primary.term, "since": int(self.now), "fenced": fenced,
+                "schema": 1, "run_id": ""}
         self.shared.put(Item(*PRIMARY_KEY, self.primary.term, body), "", None)
 
     def add_host(self) -> None:
