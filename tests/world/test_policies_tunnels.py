@@ -140,7 +140,7 @@ def lead(on: Lambdas) -> None:
     assert isinstance(on, Tunnels)
     on.forgotten()
     serving, *others = on.seats()
-    on.put(*databases.MASTER, {"region": OTHER, "term": 1, "since": 1, "fenced": [MASTER]})
+    on.put(*databases.MASTER, schema.encode(databases.PrimaryRecord(OTHER, 1, 1, (MASTER,)), databases.PRIMARY))
     slots = [slot(number, id, "drained", None, connected_region=MASTER) for number,
              id in enumerate((serving, *others), 1)]
     on.known(*slots)

@@ -47,7 +47,7 @@ class Town:
 
     def promote(self, region: str, *fenced: str) -> None:
         """What `databases.promote` leaves in the coordination table."""
-        body = {"region": region, "term": 1, "since": 1, "fenced": fenced}
+        body = {"region": region, "term": 1, "since": 1, "fenced": fenced, "schema": 1, "run_id": ""}
         self.world.client("dynamodb", HOME).put_item(TableName=COORDINATION, Item={
             "pk": {"S": databases.MASTER[0]}, "sk": {"S": databases.MASTER[1]}, "version": {"N": "1"},
             "body": {"S": json.dumps(body)}})
