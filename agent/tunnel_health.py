@@ -169,7 +169,7 @@ def lead(way: str) -> str:
         lines = Path(way).read_text().splitlines() if way else []
     except OSError:
         return ""
-    return next((line[len("MASTER="):] for line in lines if line.startswith("MASTER=")), "")
+    return next((line[len("PRIMARY="):] for line in lines if line.startswith("PRIMARY=")), "")
 
 
 def response(status: int, text: str, with_body: bool) -> bytes:

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 """The program lamplighter-keys fetches the login of a tunnel host for the gateway into memory, never onto a disk.
 
-    lamplighter-keys boot            the current key, the gateway's host keys, and the way to the master
+    lamplighter-keys boot            the current key, the gateway's host keys, and the way to the primary
     lamplighter-keys reload          the key that is to come, if there is one, once it has led to the database
-    lamplighter-keys point REGION    as `reload`, by the way to the master in REGION
+    lamplighter-keys point REGION    as `reload`, by the way to the primary in REGION
 
 The private key comes from Secrets Manager, the host keys and the primary's region from parameters of Systems Manager,
 the ways to it from /etc/lamplighter/ways. All into $RUNTIME_DIRECTORY (/run/lamplighter), which is memory. An open
@@ -79,19 +79,19 @@ def _tried(settings: dict[str, str], folder: Path, way: str) -> str:
 def _lead(settings: dict[str, str]) -> str:
     """The region that the primary is in, as this host was launched for or as the controller has it since."""
     if not settings.get("LEAD"):
-        return settings["MASTER"]
+        return settings["PRIMARY"]
     said = str(_parameter(settings, settings["LEAD"]))
-    return settings["MASTER"] if said == "as-launched" else said
+    return settings["PRIMARY"] if said == "as-launched" else said
 
 
 def _way(settings: dict[str, str], region: str) -> str:
     """Settings that lead to the primary in a region. Few if it is where it was when this host was launched."""
-    if region == settings["MASTER"]:
-        return f"MASTER={region}\n"
+    if region == settings["PRIMARY"]:
+        return f"PRIMARY={region}\n"
     path = _settings_path().parent / "ways" / f"{region}.env"
     if not path.exists():
         raise Problem(f"this host knows no way to {region}: it was launched before fleet.toml had one; replace it")
-    return f"MASTER={region}\n{path.read_text()}"
+    return f"PRIMARY={region}\n{path.read_text()}"
 
 
 def _wanted(settings: dict[str, str], *stages: str) -> tuple[str, str]:

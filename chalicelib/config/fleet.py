@@ -64,7 +64,7 @@ class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An AWS region that runs the product. The first is home. The order is the order of taking over."""
 
     name: str
-    entrance: Endpoint | None = None
+    endpoint: Endpoint | None = None
     network: Network | None = None
 
 
@@ -80,7 +80,10 @@ class Coordination(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class HealthChecks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the hosts of each region are probed from outside, with `anchors` + `rovers` Route 53 checks and a parent."""
+    """How the hosts of each region are probed from outside.
+
+    There are `fixed_checks` + `rotating_checks` Route 53 checks and a calculated one.
+    """
 
     target_groups: tuple[str, ...]
     protocol: Literal["http", "https"] = "http"
@@ -88,9 +91,9 @@ class HealthChecks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path: Annotated[str, msgspec.Meta(pattern=r"^/\S{0,254}$")] = "/"
     interval: Literal[10, 30] = 10
     failures: Annotated[int, msgspec.Meta(ge=1, le=10)] = 3
-    anchors: Annotated[int, msgspec.Meta(ge=3, le=100)] = 4
-    threshold: Annotated[int, msgspec.Meta(ge=2, le=99)] = 2
-    rovers: Annotated[int, msgspec.Meta(ge=1, le=5)] = 2
+    fixed_checks: Annotated[int, msgspec.Meta(ge=3, le=100)] = 4
+    healthy_threshold: Annotated[int, msgspec.Meta(ge=2, le=99)] = 2
+    rotating_checks: Annotated[int, msgspec.Meta(ge=1, le=5)] = 2
 
 
 class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -205,10 +208,10 @@ def _mistakes(fleet: Fleet) -> Iterator[tuple[Path_, str]]:
     yield from _coordination(fleet.coordination)
     yield from workload.mistakes(fleet.schedules, fleet.queues)
     yield from _health_checks(fleet.health_checks)
-    yield from config.mistakes(fleet.routing, {region.name: region.entrance for region in fleet.regions})
+    yield from config.mistakes(fleet.routing, {region.name: region.endpoint for region in fleet.regions})
     yield from tunnel.errors(fleet.tunnels, [region.name for region in fleet.regions])
     yield from databases_declared.mistakes(
-        fleet.databases, [region.name for region in fleet.regions], fleet.tunnels.master if fleet.tunnels else None)
+        fleet.databases, [region.name for region in fleet.regions], fleet.tunnels.primary if fleet.tunnels else None)
 
 
 def _names(fleet: Fleet) -> Iterator[tuple[Path_, str]]:
@@ -244,12 +247,14 @@ def _health_checks(checks: HealthChecks | None) -> Iterator[tuple[Path_, str]]:
         return
     if not checks.target_groups:
         yield ("health_checks", "target_groups"), "name at least one target group: its targets are the hosts"
-    if checks.threshold >= checks.anchors:
-        yield ("health_checks", "threshold"), "must be less than anchors: so many may be lost at once as it is less"
+    if checks.healthy_threshold >= checks.fixed_checks:
+        what = "must be less than fixed_checks: the difference may be lost at once"
+        yield ("health_checks", "healthy_threshold"), what
     slot = -(-(60 + (checks.failures + 1) * checks.interval) // 60)
-    if 120 * checks.rovers > 220 * slot:
-        # Each stop of a rover is two requests; 300 an hour also have to do for the anchors.
-        yield ("health_checks", "rovers"), f"at most {220 * slot // 120} where each stays {slot} minutes with a host"
+    if 120 * checks.rotating_checks > 220 * slot:
+        # Each stop of a rover is two requests; 300 an hour also have to do for the fixed_checks.
+        most = 220 * slot // 120
+        yield ("health_checks", "rotating_checks"), f"at most {most} where each stays {slot} minutes with a host"
 
 
 def to_builtins(fleet: Fleet) -> dict[str, Any]:

@@ -50,8 +50,8 @@ class Schedules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timezone: str = "UTC"
     on: Target = "lambda"
     queue: str = _QUEUE
-    patience: Duration = Duration(120)
-    keep: Duration = Duration(15 * _DAY)
+    takeover_delay: Duration = Duration(120)
+    retention: Duration = Duration(15 * _DAY)
     ecs: Ecs | None = None
     ssm: Ssm | None = None
     http: Http | None = None
@@ -92,12 +92,12 @@ def _schedules(schedules: Schedules, queues: set[str]) -> Iterator[tuple[Path_, 
     if schedules.queue != _QUEUE and schedules.queue not in queues:
         there = ", ".join(sorted(queues)) or "none yet"
         yield ("schedules", "queue"), f"no queue is called {schedules.queue!r}; declare it, or write one of: {there}"
-    if not 30 <= schedules.patience <= 300:
+    if not 30 <= schedules.takeover_delay <= 300:
         # Every standby's delayed message must fit SQS's 15 minutes.
-        yield ("schedules", "patience"), "must lie between 30s and 5m"
-    if not 15 * _DAY <= schedules.keep <= 400 * _DAY:
+        yield ("schedules", "takeover_delay"), "must lie between 30s and 5m"
+    if not 15 * _DAY <= schedules.retention <= 400 * _DAY:
         # A claim that is gone while its message still lies in SQS would let the job run a second time.
-        yield ("schedules", "keep"), "must lie between 15d and 400d: runs must be known longer than SQS keeps messages"
+        yield ("schedules", "retention"), "must lie between 15d and 400d: longer than SQS keeps messages"
     for target in ("ecs", "ssm", "http"):
         if schedules.on == target and getattr(schedules, target) is None:
             yield ("schedules", "on"), f"{target!r} needs a table [schedules.{target}]; add it, see docs/fleet.md"

@@ -14,9 +14,9 @@ from chalicelib.databases.connect import Reach
 from chalicelib.databases.state import (
     BEATS,
     FRESH,
-    MASTER,
     MEMORY,
     PRIMARY,
+    PRIMARY_KEY,
     READINESS,
     REPAIR,
     REPAIRS,
@@ -70,18 +70,18 @@ def fence(site: RegionContext, request: Request, actions: Sequence[Action], reac
 
     The primary's record is read again before and after, because a promotion of this very region must not be reverted.
     """
-    region, primary = site.region, _master(site)
+    region, primary = site.region, _primary(site)
     if isinstance(primary, Unreadable):
-        return [f"{region}: not fenced, who the master is cannot be read: {primary}"]
+        return [f"{region}: not fenced, who the primary is cannot be read: {primary}"]
     if primary.may_write(region):
-        return [f"{region}: has become the master meanwhile"]
+        return [f"{region}: has become the primary meanwhile"]
     server = reach(site, region, True)
     try:
         cut = server.set_read_only()
-        primary = _master(site)
+        primary = _primary(site)
         if not isinstance(primary, Unreadable) and primary.may_write(region):
             server.set_writable()
-            return [f"{region}: became the master meanwhile, and was opened again"]
+            return [f"{region}: became the primary meanwhile, and was opened again"]
     except DatabaseError as error:
         count("FenceFailed", region=region)
         return [f"{region}: not fenced, to be tried again in a minute: {error}"]
@@ -92,17 +92,18 @@ def fence(site: RegionContext, request: Request, actions: Sequence[Action], reac
 def rejoin(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
     """Takes this region's fence out of the table, if that is still as it was seen."""
     [action] = actions
-    stored = state.find(site.shared_store, MASTER, PRIMARY)
+    stored = state.find(site.shared_store, PRIMARY_KEY, PRIMARY)
     if not isinstance(stored, Stored) or stored.version != action.details["version"]:
         return [_FASTER]
     fenced = tuple(region for region in stored.value.fenced if region != site.region)
-    done = state.write(site.shared_store, MASTER, PRIMARY, stored, msgspec.structs.replace(stored.value, fenced=fenced),
+    done = state.write(site.shared_store, PRIMARY_KEY, PRIMARY, stored,
+                       msgspec.structs.replace(stored.value, fenced=fenced),
                        run_id=request.run_id)
     return [f"{site.region}: no longer fenced" if done else _FASTER]
 
 
-def _master(site: RegionContext) -> PrimaryRecord | Unreadable:
-    stored = state.find(site.shared_store, MASTER, PRIMARY)
+def _primary(site: RegionContext) -> PrimaryRecord | Unreadable:
+    stored = state.find(site.shared_store, PRIMARY_KEY, PRIMARY)
     return PrimaryRecord("") if stored is None else stored.value if isinstance(stored, Stored) else stored
 
 

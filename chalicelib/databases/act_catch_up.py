@@ -14,7 +14,7 @@ from chalicelib.mysql import gtid
 from chalicelib.mysql.gtid import GtidSet
 from chalicelib.mysql.server import Server
 
-# How long a replica may take to fetch the rest from the old master, and to apply what it has (s).
+# How long a replica may take to fetch the rest from the old primary, and to apply what it has (s).
 FETCH, APPLY = 60, 300
 AGAIN = "run databases.promote again, it goes on from here"
 

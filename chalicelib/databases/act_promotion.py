@@ -17,7 +17,7 @@ from chalicelib.databases.act import publish
 from chalicelib.databases.act_catch_up import AGAIN
 from chalicelib.databases.connect import Reach, look
 from chalicelib.databases.decide import alerts
-from chalicelib.databases.state import MASTER, PRIMARY, PrimaryRecord, Promotion, ServerStatus, Steps, reported
+from chalicelib.databases.state import PRIMARY, PRIMARY_KEY, PrimaryRecord, Promotion, ServerStatus, Steps, reported
 from chalicelib.engine import delivery, state
 from chalicelib.engine.metrics import count
 from chalicelib.engine.operation import Rejected, Request, RequeueAfter
@@ -35,53 +35,53 @@ _NONE = GtidSet()
 def claim(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
     """Takes the next term. From now on the old primary is fenced for every controller, and nobody else can claim it."""
     [action] = actions
-    master: PrimaryRecord = action.details["master"]
-    if master.promotion:
-        under_way = msgspec.structs.replace(master.promotion, began=request.now)
-        master = msgspec.structs.replace(master, since=request.now, promotion=under_way)
-    _swap(site, request, action.details["version"], master)
-    return [f"term {master.term} claimed for {action.target}"]
+    primary: PrimaryRecord = action.details["primary"]
+    if primary.promotion:
+        under_way = msgspec.structs.replace(primary.promotion, began=request.now)
+        primary = msgspec.structs.replace(primary, since=request.now, promotion=under_way)
+    _swap(site, request, action.details["version"], primary)
+    return [f"term {primary.term} claimed for {action.target}"]
 
 
 def record_fence(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
     """Fences this region in the table, manually."""
     [action] = actions
-    _swap(site, request, action.details["version"], action.details["master"])
+    _swap(site, request, action.details["version"], action.details["primary"])
     return [f"{action.target} is fenced for every healer"]
 
 
-def _swap(site: RegionContext, request: Request, version: int, master: PrimaryRecord) -> None:
-    before = Stored(master, version) if version else None
-    if state.write(site.shared_store, MASTER, PRIMARY, before, master, run_id=request.run_id) is None:
-        raise Rejected("somebody else has changed who the master is meanwhile: look at the plan again")
+def _swap(site: RegionContext, request: Request, version: int, primary: PrimaryRecord) -> None:
+    before = Stored(primary, version) if version else None
+    if state.write(site.shared_store, PRIMARY_KEY, PRIMARY, before, primary, run_id=request.run_id) is None:
+        raise Rejected("somebody else has changed who the primary is meanwhile: look at the plan again")
 
 
 def _current(site: RegionContext, action: Action) -> tuple[Stored[PrimaryRecord], PrimaryRecord, Promotion]:
     """The promotion that `action` belongs to, if it is still the one under way."""
-    stored = state.find(site.shared_store, MASTER, PRIMARY)
+    stored = state.find(site.shared_store, PRIMARY_KEY, PRIMARY)
     if isinstance(stored, Unreadable):
-        raise Rejected(f"who the master is cannot be read any more, and nothing more is done: {stored}")
-    master = stored.value if stored else PrimaryRecord("")
-    if stored is None or master.promotion is None or (master.term, master.promotion.to) != (
+        raise Rejected(f"who the primary is cannot be read any more, and nothing more is done: {stored}")
+    primary = stored.value if stored else PrimaryRecord("")
+    if stored is None or primary.promotion is None or (primary.term, primary.promotion.to) != (
             action.details["term"], action.details["to"]):
-        raise Rejected(f"term {action.details['term']} is over: the master is {master.region or 'unknown'}, term "
-                      f"{master.term}; nothing more is done")
-    return stored, master, master.promotion
+        raise Rejected(f"term {action.details['term']} is over: the primary is {primary.region or 'unknown'}, term "
+                      f"{primary.term}; nothing more is done")
+    return stored, primary, primary.promotion
 
 
 def _step(
     site: RegionContext, request: Request, action: Action, step: Steps, final: GtidSet = _NONE, **changes: Any
 ) -> None:
     """Records that `step` is done, and what the old primary had at last. A run behind another one changes no step."""
-    stored, master, under_way = _current(site, action)
+    stored, primary, under_way = _current(site, action)
     later = _ORDER.index(step) > _ORDER.index(under_way.step)
     promotion = msgspec.structs.replace(
         under_way,
         step=step if later else under_way.step,
         old_primary_final_gtids=gtid.union(under_way.old_primary_final_gtids, final),
     )
-    new = msgspec.structs.replace(master, promotion=promotion, **(changes if later else {}))
-    if new != master and not state.write(site.shared_store, MASTER, PRIMARY, stored, new, run_id=request.run_id):
+    new = msgspec.structs.replace(primary, promotion=promotion, **(changes if later else {}))
+    if new != primary and not state.write(site.shared_store, PRIMARY_KEY, PRIMARY, stored, new, run_id=request.run_id):
         raise RequeueAfter(f"another run records the same promotion; {AGAIN}", 5)
 
 
@@ -140,7 +140,7 @@ def apply_relay_log(site: RegionContext, request: Request, actions: Sequence[Act
     lost = gtid.subtract(status.executed_gtids, gtid.union(final, status.retrieved_gtids))
     if lost and not forced:
         raise Rejected(
-            f"{to} lacks {lost} ({lost.count} transactions) that the old master or its own relay log has. To "
+            f"{to} lacks {lost} ({lost.count} transactions) that the old primary or its own relay log has. To "
             f'go back, promote {action.details["old"]}; to accept the loss, say why: {{"force": "..."}}'
         )
     _step(site, request, action, "drained", lost=lost)
@@ -166,15 +166,15 @@ def open_primary(site: RegionContext, request: Request, actions: Sequence[Action
 
 def _name(site: RegionContext, request: Request, action: Action, position: GtidSet) -> None:
     """Names the new primary in the table, and takes its fence away, be it one that was put up manually meanwhile."""
-    stored, master, under_way = _current(site, action)
+    stored, primary, under_way = _current(site, action)
     first = _ORDER.index(under_way.step) < _ORDER.index("opening")
-    if not first and action.target not in master.fenced:
+    if not first and action.target not in primary.fenced:
         return
     new = msgspec.structs.replace(
-        master, region=action.target, fenced=tuple(region for region in master.fenced if region != action.target),
-        position=position if first else master.position,
+        primary, region=action.target, fenced=tuple(region for region in primary.fenced if region != action.target),
+        position=position if first else primary.position,
         promotion=msgspec.structs.replace(under_way, step="opening") if first else under_way)
-    if not state.write(site.shared_store, MASTER, PRIMARY, stored, new, run_id=request.run_id):
+    if not state.write(site.shared_store, PRIMARY_KEY, PRIMARY, stored, new, run_id=request.run_id):
         raise RequeueAfter(f"another run records the same promotion; {AGAIN}", 5)
 
 
@@ -194,19 +194,19 @@ def change_sources(site: RegionContext, request: Request, actions: Sequence[Acti
     """
     results = []
     for action in actions:
-        _, master, _ = _current(site, action)
+        _, primary, _ = _current(site, action)
         try:
-            results.append(f"{action.target}: {_pointed(reach(site, action.target, True), action, master)}")
+            results.append(f"{action.target}: {_pointed(reach(site, action.target, True), action, primary)}")
         except DatabaseError as error:
             results.append(f"{action.target}: left for databases.heal there: {error}")
     _step(site, request, actions[0], "pointed")
     return results
 
 
-def _pointed(server: Server, action: Action, master: PrimaryRecord) -> str:
+def _pointed(server: Server, action: Action, primary: PrimaryRecord) -> str:
     status, host, port = server.read_status(), action.details["host"], action.details["port"]
-    if more := gtid.subtract(master.position, status.executed_gtids):
-        return f"left alone: it has {more}, which the master lacks; make it anew"
+    if more := gtid.subtract(primary.position, status.executed_gtids):
+        return f"left alone: it has {more}, which the primary lacks; make it anew"
     replication = status.replication
     there = replication and (replication.host, replication.port, replication.source) == (host, port,
                                                                                          action.details["id"])
@@ -219,28 +219,28 @@ def _pointed(server: Server, action: Action, master: PrimaryRecord) -> str:
 def finish(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
     """The promotion is over, once the new primary is seen to take writes. People are told."""
     [action] = actions
-    stored, master, under_way = _current(site, action)
+    stored, primary, under_way = _current(site, action)
     status = look(reach(site, action.target, False))
     if not isinstance(status, ServerStatus) or status.read_only:
         raise RequeueAfter(
             f"{status if not isinstance(status, ServerStatus) else action.target + ' is read-only'}; {AGAIN}", 10
         )
-    new = msgspec.structs.replace(master, promotion=None, since=request.now)
+    new = msgspec.structs.replace(primary, promotion=None, since=request.now)
     if not _finished(site, request, stored, new):
         raise RequeueAfter(f"another run records the same promotion; {AGAIN}", 5)
-    lost = f"; lost: {master.lost} ({master.lost.count} transactions)" if master.lost else ""
+    lost = f"; lost: {primary.lost} ({primary.lost.count} transactions)" if primary.lost else ""
     forced = f"; forced: {under_way.forced}" if under_way.forced else ""
     count("Promoted", region=action.target)
-    event = alerts.promoted(action.target, under_way.old, master.term, lost, forced)
+    event = alerts.promoted(action.target, under_way.old, primary.term, lost, forced)
     try:
         # Under the watch's name, so that its next minute sends again what does not go out now.
         told = delivery.deliver(site.local_store, site.alerts, "databases.watch", [event], site.clock(),
                                 origin=f"databases.promote in {site.region}", not_judged=("*",))
         untold = "".join(f"; nobody could be told, the next watch tries again: {why}" for why in told.failed)
     except AWS_ERRORS as error:
-        # It is done: to run it again for the notice would move the master on.
+        # It is done: to run it again for the notice would move the primary on.
         untold = f"; nobody could be told: {error}"
-    return [f"{action.target} has the master, term {master.term}{lost}{untold}"]
+    return [f"{action.target} has the primary, term {primary.term}{lost}{untold}"]
 
 
 def _finished(site: RegionContext, request: Request, stored: Stored[PrimaryRecord], new: PrimaryRecord) -> bool:
@@ -250,7 +250,7 @@ def _finished(site: RegionContext, request: Request, stored: Stored[PrimaryRecor
     """
     for attempt in (1, 2):
         try:
-            return state.write(site.shared_store, MASTER, PRIMARY, stored, new, run_id=request.run_id) is not None
+            return state.write(site.shared_store, PRIMARY_KEY, PRIMARY, stored, new, run_id=request.run_id) is not None
         except Unavailable as error:
             if attempt == 2:
                 raise Rejected(f"whether the promotion is over is not recorded for sure ({error}). Read `lamp run "

@@ -18,30 +18,32 @@ SHORTEST_STALE = 180
 class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The one server of `region`, as its Lambda reaches it (`host`, `port`).
 
-    `away` is the address for Lambdas of other regions. `source` is the address of the current primary for its replica,
-    such as the balancer of the tunnels. Both have the form `host:port`.
+    `remote_address` is the address for Lambdas of other regions. `replication_source` is the address of
+    the current primary for its replica, such as the balancer of the tunnels. Both have the form `host:port`.
     """
 
     region: str
     host: Host
     port: Port = 3306
-    away: str | None = None
-    source: str | None = None
+    remote_address: str | None = None
+    replication_source: str | None = None
     tls_name: Host | None = None
 
 
 class Databases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One primary and its replicas. `master` holds until the first promotion. From then on the coordination table does.
+    """One primary and its replicas. `primary` holds until the first promotion.
+
+    From then on the coordination table does.
 
     `secret` and `admin_secret` are names in each region's Secrets Manager. `heartbeat` is `database.table`.
     """
 
     flavour: Literal["mariadb", "mysql", "rds"]
-    master: str
+    primary: str
     secret: str
     servers: tuple[Server, ...]
     admin_secret: str | None = None
-    heal: Literal["off", "observe", "full"] = "observe"
+    repair: Literal["off", "observe", "full"] = "observe"
     heartbeat: Annotated[str, msgspec.Meta(pattern=r"^\w{1,64}\.\w{1,64}$")] = "lamplighter.heartbeat"
     lag_alarm: Duration = Duration(60)
     stale: Duration = Duration(300)
@@ -68,12 +70,12 @@ def mistakes(
     """Everything wrong with `databases` for a fleet of `regions` whose tunnels lead to one, as key path and remedy."""
     if databases is None:
         return
-    if databases.server(databases.master) is None:
-        yield ("databases", "master"), f"{databases.master!r} has no [[databases.servers]]; add one"
-    if tunnels_to not in (None, databases.master):
-        yield ("databases", "master"), f"the tunnels lead to {tunnels_to}: name the same region in both"
-    if databases.heal == "full" and databases.admin_secret is None:
-        yield ("databases", "heal"), "full needs admin_secret: the watcher's user may not start replication"
+    if databases.server(databases.primary) is None:
+        yield ("databases", "primary"), f"{databases.primary!r} has no [[databases.servers]]; add one"
+    if tunnels_to not in (None, databases.primary):
+        yield ("databases", "primary"), f"the tunnels lead to {tunnels_to}: name the same region in both"
+    if databases.repair == "full" and databases.admin_secret is None:
+        yield ("databases", "repair"), "full needs admin_secret: the watcher's user may not start replication"
     yield from _spans(databases)
     yield from _servers(databases.servers, regions)
 
@@ -97,7 +99,7 @@ def _servers(servers: tuple[Server, ...], regions: Collection[str]) -> Iterator[
             yield (*at, "region"), f"{server.region!r} is no region of this fleet"
         if count[server.region] > 1:
             yield (*at, "region"), f"{server.region} has more than one server; name the one that counts"
-        for key in ("away", "source"):
+        for key in ("remote_address", "replication_source"):
             yield from (((*at, key), wrong) for wrong in _address(getattr(server, key)))
 
 

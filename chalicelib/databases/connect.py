@@ -36,7 +36,8 @@ def reach(site: RegionContext, region: str, admin: bool) -> Server:
     if server is None or name is None:
         raise Rejected(f"{region}: fleet.toml has no [[databases.servers]]" if server is None else
                       "fleet.toml has no admin_secret, so nothing can be changed; see docs/databases.md")
-    host, port = address(server.away) if server.away and region != site.region else (server.host, server.port)
+    host, port = address(server.remote_address) if server.remote_address and region != site.region else (server.host,
+                                                                                                         server.port)
     place = Place(region, host, port, server.tls_name or "")
     return SqlServer(place, settings, lambda denied: _secrets(site.region).login(name, denied), site.root, site.clock)
 

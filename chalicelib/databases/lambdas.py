@@ -19,7 +19,7 @@ LAMBDAS = (
         trigger=Schedule(
             MINUTE,
             "look at the region's database, write the heartbeat",
-            failing="databases_watch fails: nobody sees replication stop, and an old master is not fenced",
+            failing="databases_watch fails: nobody sees replication stop, and an old primary is not fenced",
             section="databases",
         ),
         private_network=True,

@@ -15,7 +15,7 @@ Tunnels = tuple[int, int, float]
 class FleetDatabases(msgspec.Struct, frozen=True):
     """The observation of every operation, with its region, the declared facts and the coordination table's.
 
-    `sure` means that the table answered. Otherwise `master` is the last one read. `version` is the item's, 0 if there
+    `sure` means that the table answered. Otherwise `primary` is the last one read. `version` is the item's, 0 if there
     is none. `order` is the fleet's regions. An item that cannot be read is in `unreadable`. Its report is missing then,
     and an unreadable primary item is as good as no answer.
     """
@@ -24,7 +24,7 @@ class FleetDatabases(msgspec.Struct, frozen=True):
     settings: Databases
     order: tuple[str, ...]
     at: float
-    master: PrimaryRecord
+    primary: PrimaryRecord
     version: int = 0
     sure: bool = True
     reports: Mapping[str, RegionReport] = {}
@@ -56,7 +56,7 @@ class RepairObservation(msgspec.Struct, frozen=True):
 
     With `unreadable` repairs nothing is repaired, because they hold the budget of restarts.
 
-    `master` is what the primary itself says just now. Only asked where a restart could lose something.
+    `primary` is what the primary itself says just now. Only asked where a restart could lose something.
     """
 
     around: FleetDatabases
@@ -65,7 +65,7 @@ class RepairObservation(msgspec.Struct, frozen=True):
     look: Look | None = None
     tunnels: Tunnels | None = None
     tunnelled: bool = False
-    master: Look | None = None
+    primary: Look | None = None
     unreadable: tuple[Unreadable, ...] = ()
 
 

@@ -18,9 +18,9 @@ from chalicelib.databases.observation import (
     WatchObservation,
 )
 from chalicelib.databases.state import (
-    MASTER,
     MEMORY,
     PRIMARY,
+    PRIMARY_KEY,
     REPAIR,
     REPAIRS,
     REPORT,
@@ -48,9 +48,9 @@ def around(site: RegionContext, known: PrimaryRecord | None = None) -> FleetData
     """The declared and the agreed facts. With `known`, a table that does not answer is no error, and that is then the
     primary."""
     settings = settings_of(site)
-    order, first = tuple(region.name for region in site.fleet.regions), PrimaryRecord(settings.master)
+    order, first = tuple(region.name for region in site.fleet.regions), PrimaryRecord(settings.primary)
     try:
-        primary = state.find(site.shared_store, MASTER, PRIMARY)
+        primary = state.find(site.shared_store, PRIMARY_KEY, PRIMARY)
         stored, unreadable = state.load_many(
             site.shared_store, [("databases", server.region) for server in settings.servers], REPORT)
     except Unavailable:
@@ -72,7 +72,7 @@ def watch(site: RegionContext, request: Request, reach: Reach) -> WatchObservati
     unreadable = (stored,) if isinstance(stored, Unreadable) else ()
     memory = WatchState() if isinstance(stored, Unreadable) else stored.value
     version = item.version if item else 0
-    seen = around(site, memory.master or PrimaryRecord(settings_of(site).master))
+    seen = around(site, memory.primary or PrimaryRecord(settings_of(site).primary))
     if seen.server is None or memory.minute >= request.now // 60:
         return WatchObservation(seen, memory, version)
     return WatchObservation(seen, memory, version, look(reach(site, site.region, False)), unreadable)
@@ -81,7 +81,7 @@ def watch(site: RegionContext, request: Request, reach: Reach) -> WatchObservati
 def sick(site: RegionContext, request: Request, reach: Reach) -> RepairObservation:
     """One minute of healing."""
     stored = state.load(site.local_store, REPAIRS, REPAIR, RepairState())
-    seen = around(site, PrimaryRecord(settings_of(site).master))
+    seen = around(site, PrimaryRecord(settings_of(site).primary))
     if isinstance(stored, Unreadable):
         return RepairObservation(seen, RepairState(), unreadable=(stored,))
     repairs, version = stored.value, stored.version
@@ -93,8 +93,8 @@ def sick(site: RegionContext, request: Request, reach: Reach) -> RepairObservati
     verdict = _tunnels(site) if tunnelled else None
     own = look(reach(site, site.region, False))
     asked = isinstance(own, ServerStatus) and bool(repair.unapplied_gtids(own))
-    master = look(reach(site, seen.master.region, False)) if asked else None
-    return RepairObservation(seen, repairs, version, own, verdict, tunnelled, master)
+    primary = look(reach(site, seen.primary.region, False)) if asked else None
+    return RepairObservation(seen, repairs, version, own, verdict, tunnelled, primary)
 
 
 def _tunnels(site: RegionContext) -> Tunnels | None:

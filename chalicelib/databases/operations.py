@@ -77,7 +77,7 @@ class Databases:
             {"record-fence": act_promotion.record_fence, "set-read-only": use(act_promotion.fence_local)})
         self.promote: Operation[PromotionObservation] = Operation(
             "databases.promote",
-            "makes a replica the master, and sure that there is no other",
+            "makes a replica the primary, and sure that there is no other",
             lambda site, request: observe.throne(site, request, reach),
             _promote,
             {
@@ -91,7 +91,7 @@ class Databases:
             observe.RegionAsked,
         )
         self.status = self._operation(
-            "databases.status", "who the master is, and what is known of each replica", observe.one, _status, {})
+            "databases.status", "who the primary is, and what is known of each replica", observe.one, _status, {})
         self.all: tuple[Operation[Any], ...] = (self.watch, self.heal, self.tune, self.fence, self.promote, self.status)
 
     def _operation(self, name: str, does: str, see: Callable[[RegionContext, Request, Reach], Any],

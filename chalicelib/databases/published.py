@@ -1,7 +1,7 @@
 """The facts about the databases that other capabilities may know."""
 
 from chalicelib.aws.store import Store
-from chalicelib.databases.state import MASTER, PRIMARY, PrimaryRecord
+from chalicelib.databases.state import PRIMARY, PRIMARY_KEY, PrimaryRecord
 from chalicelib.engine import state
 from chalicelib.engine.schema import Unreadable
 
@@ -11,7 +11,7 @@ def read_primary(store: Store, declared: str) -> PrimaryRecord | Unreadable:
 
     Raises the store's own error if it gives no answer.
     """
-    found = state.find(store, MASTER, PRIMARY)
+    found = state.find(store, PRIMARY_KEY, PRIMARY)
     if isinstance(found, Unreadable):
         return found
     return found.value if found else PrimaryRecord(declared)

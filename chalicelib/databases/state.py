@@ -2,8 +2,8 @@
 
 The regional table has under `databases` the items `watch` (a `Memory`) and `heal` (a `Repairs`). Under
 `readiness`/`database` it has the readiness for the application and routing. The coordination table has
-`master`/`current` (a `Master`), which every controller obeys, and `databases`/<region> (a `Report`), the last report of
-each region's watch.
+`primary`/`current` (a `PrimaryRecord`), which every controller obeys, and `databases`/<region> (a `RegionReport`), the
+last report of each region's watch.
 """
 
 from typing import Any, Literal, TypeVar
@@ -13,7 +13,7 @@ import msgspec
 from chalicelib.engine.schema import ItemKey, Schema, State, Unreadable, decode, encode
 from chalicelib.mysql.gtid import Engine, GtidSet
 
-MASTER = ("master", "current")
+PRIMARY_KEY = ("primary", "current")
 MEMORY = ("databases", "watch")
 REPAIRS = ("databases", "heal")
 READINESS = ("readiness", "database")
@@ -164,13 +164,13 @@ def reported(look: ServerStatus, term: int, fenced: bool) -> RegionReport:
 
 
 class WatchState(State, frozen=True):
-    """The state that the watch stores for the next minute. `master` is the last one read, because the table may be
+    """The state that the watch stores for the next minute. `primary` is the last one read, because the table may be
     away."""
 
     turn: str = ""
     minute: int = 0
     heartbeats: tuple[float, ...] = ()
-    master: PrimaryRecord | None = None
+    primary: PrimaryRecord | None = None
 
 
 class RepairState(State, frozen=True):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from chalicelib.aws.client import Unavailable
-from chalicelib.aws.store import Item, Store
+from chalicelib.aws.store import Store
 from chalicelib.engine import state
 from chalicelib.engine.metrics import logger
 from chalicelib.engine.schema import Schema, State, Stored, Unreadable
@@ -164,7 +164,11 @@ class Semaphore:
         held, self.held = self.held, None
         if held:
             pk, sk, place = held
-            self._store.delete(Item(pk, sk, place.version, {}))
+            # Ended, not deleted: the version goes on growing. After a deletion it would begin anew, and a holder whose
+            # lease had lapsed could take the next holder's place for its own.
+            ended, ttl = Lease(place.value.holder, 0.0), int(place.value.until) + _PLACE_KEPT_SECONDS
+            state.write(self._store, (pk, sk), LEASE, place, ended, ttl=ttl,
+                        run_id=f"{ended.holder}/{uuid.uuid4().hex}")
 
 
 def _free(taken: "set[str]", limit: int, holder: str) -> list[str]:

@@ -51,7 +51,8 @@ def rotate(wait: Callable[[float], None], pace: Callable[[RegionContext], None])
 
 ROTATE = rotate(time.sleep, _keep_to_fair_share)
 STATUS: Operation[RotationObservation] = Operation(
-    "health_checks.status", "anchors, rovers, and how long each host has been without a verdict", observe.known,
+    "health_checks.status", "fixed_checks, rotating_checks, and how long each host has been without a verdict",
+                                                   observe.known,
     _status)
 
 ALL: tuple[Operation[Any], ...] = (ROTATE, STATUS)

@@ -152,7 +152,7 @@ def dwell_minutes(settings: HealthChecks) -> int:
 
 def max_staleness_seconds(settings: HealthChecks, hosts: int) -> int:
     """The longest time (s) for which one of so many hosts goes without a result."""
-    stops = math.ceil(max(0, hosts - settings.anchors) / settings.rovers)
+    stops = math.ceil(max(0, hosts - settings.fixed_checks) / settings.rotating_checks)
     return stops * dwell_minutes(settings) * 60 + settling_seconds(settings)
 
 

@@ -47,8 +47,8 @@ class Routing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path: Annotated[str, msgspec.Meta(pattern=r"^/[!-~]*$", max_length=255)] = "/"
     interval: Literal[10, 30] = 10
     failures: Annotated[int, msgspec.Meta(ge=1, le=10)] = 3
-    hold: Duration = Duration(600)
-    orders: tuple[PreferenceOverride, ...] = ()
+    hold_down: Duration = Duration(600)
+    preferences: tuple[PreferenceOverride, ...] = ()
     demand: dict[str, Share] = {}
 
 
@@ -56,19 +56,19 @@ def mistakes(routing: Routing | None, entrances: Mapping[str, Endpoint | None]) 
     """Everything wrong with `routing` for the regions of `entrances`, as key path and remedy."""
     if routing is None:
         return
-    if not 0 <= routing.hold <= 86_400:
-        yield ("routing", "hold"), "must lie between 0s and 1d"
+    if not 0 <= routing.hold_down <= 86_400:
+        yield ("routing", "hold_down"), "must lie between 0s and 1d"
     if not 1 <= routing.ttl <= 300:
         yield ("routing", "ttl"), "must lie between 1s and 5m: users wait that long before they look again"
     yield from _entrances(routing, entrances)
-    yield from _orders(routing.orders, list(entrances))
+    yield from _orders(routing.preferences, list(entrances))
     yield from _places("demand", routing.demand)
 
 
 def _entrances(routing: Routing, entrances: Mapping[str, Endpoint | None]) -> Iterator[tuple[Path_, str]]:
     owners: Counter[str] = Counter()
     for number, (region, entrance) in enumerate(entrances.items()):
-        at = ("regions", number, "entrance")
+        at = ("regions", number, "endpoint")
         if entrance is None:
             yield at[:2], f"{region} needs an entrance, as there is a table [routing]; see docs/routing.md"
             continue
@@ -100,16 +100,16 @@ def _entrance(entrance: Endpoint, ipv6: bool) -> Iterator[str]:
 def _orders(orders: Sequence[PreferenceOverride], regions: Sequence[str]) -> Iterator[tuple[Path_, str]]:
     named = Counter(place for own in orders for place in own.places)
     for number, own in enumerate(orders):
-        yield from _places("orders", own.places, number)
+        yield from _places("preferences", own.places, number)
         unknown, missing = sorted(set(own.order) - set(regions)), sorted(set(regions) - set(own.order))
         if unknown:
-            yield ("routing", "orders", number, "order"), f"{', '.join(unknown)}: no region of this fleet"
+            yield ("routing", "preferences", number, "order"), f"{', '.join(unknown)}: no region of this fleet"
         if missing:
-            yield ("routing", "orders", number, "order"), f"{', '.join(missing)} must be in the order, too"
+            yield ("routing", "preferences", number, "order"), f"{', '.join(missing)} must be in the order, too"
         if len(set(own.order)) != len(own.order):
-            yield ("routing", "orders", number, "order"), "names a region twice"
+            yield ("routing", "preferences", number, "order"), "names a region twice"
         if twice := [place for place in own.places if named[place] > 1]:
-            yield ("routing", "orders", number, "places"), f"{', '.join(twice)}: in more than one order; keep one"
+            yield ("routing", "preferences", number, "places"), f"{', '.join(twice)}: in more than one order; keep one"
 
 
 def _places(key: str, named: Sequence[str] | Mapping[str, float], *number: int) -> Iterator[tuple[Path_, str]]:

@@ -16,7 +16,7 @@ def flag_region(fleet: Fleet, region: str) -> str:
     names = [known.name for known in fleet.regions]
     start = names.index(region)
     turned = [*fleet.regions[start + 1:], *fleet.regions[:start]]
-    return next((other.name for other in turned if other.entrance and other.entrance.bucket), "")
+    return next((other.name for other in turned if other.endpoint and other.endpoint.bucket), "")
 
 
 def flag_key(region: str) -> str:
@@ -26,7 +26,7 @@ def flag_key(region: str) -> str:
 
 def flag_bucket(fleet: Fleet, region: str) -> str:
     """The bucket of `region` for the marks of others. Empty if it has none."""
-    entrance = next(known.entrance for known in fleet.regions if known.name == region)
+    entrance = next(known.endpoint for known in fleet.regions if known.name == region)
     return (entrance.bucket if entrance else None) or ""
 
 

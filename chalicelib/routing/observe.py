@@ -72,8 +72,8 @@ def zone(site: RegionContext, request: Request) -> ZoneObservation:
 
 
 def _buckets(site: RegionContext) -> list[BucketObservation]:
-    named = [(region.name, region.entrance.bucket) for region in site.fleet.regions
-             if region.entrance and region.entrance.bucket]
+    named = [(region.name, region.endpoint.bucket) for region in site.fleet.regions
+             if region.endpoint and region.endpoint.bucket]
     return [_bucket(site, region, name) for region, name in named]
 
 
@@ -101,7 +101,7 @@ def fleet(site: RegionContext, request: Request) -> FleetObservation:
     asked = getattr(request.parameters, "region", "")
     mine = [region.name for region in site.fleet.regions
             if evacuation_flags.flag_region(site.fleet, region.name) == site.region]
-    return FleetObservation(regions, routing.hold, mine, asked, getattr(request.parameters, "reason", ""))
+    return FleetObservation(regions, routing.hold_down, mine, asked, getattr(request.parameters, "reason", ""))
 
 
 def references_of(owner: str, wanted: checks.Checks) -> dict[str, str]:
@@ -159,7 +159,7 @@ def _routing(site: RegionContext) -> Routing:
 
 
 def _region(site: RegionContext, routing: Routing, name: str) -> RegionObservation:
-    entrance = next(region.entrance for region in site.fleet.regions if region.name == name)
+    entrance = next(region.endpoint for region in site.fleet.regions if region.name == name)
     before = state.load(site.local_store, (HEALTH_PK, name), HEALTH_SCHEMA, RegionHealth())
     mark, readable = _mark(site, name)
     return RegionObservation(name, entrance is not None and answers(routing, entrance), mark, readable, before)

@@ -61,7 +61,7 @@ class EvacuationFlag(msgspec.Struct, frozen=True):
 
 
 class RegionHealth(State, frozen=True):
-    """The state of `routing.hold` for a region, under `hold`/`<region>` of the regional table.
+    """The state of `routing.hold_down` for a region, under `hold`/`<region>` of the regional table.
 
     It failed to answer so often in a row, or has answered since `healthy_since` (epoch seconds, 0: it does not).
     """
@@ -128,7 +128,7 @@ class RecordBatch(msgspec.Struct, frozen=True):
 
 
 class HealthChange(msgspec.Struct, frozen=True):
-    """The new state of `routing.hold` for a region, in the place of the one read."""
+    """The new state of `routing.hold_down` for a region, in the place of the one read."""
 
     before: Stored[RegionHealth]
     after: RegionHealth

@@ -147,7 +147,7 @@ def _set_aside(site: RegionContext, request: Request, action: Action) -> str:
 
 
 def _ttl(site: RegionContext, request: Request) -> int:
-    return request.now + site.fleet.schedules.keep
+    return request.now + site.fleet.schedules.retention
 
 
 def _json(value: Any) -> str:

@@ -42,7 +42,7 @@ _PAUSES = 1000
 
 def tick(site: RegionContext, request: Request) -> TickObservation:
     """A standby reads nothing and only sends itself a reminder."""
-    minute, patience = request.now // 60, site.fleet.schedules.patience
+    minute, patience = request.now // 60, site.fleet.schedules.takeover_delay
     if site.rank:
         return TickObservation(minute, site.region, site.rank, patience, MinuteRecord("", "", site.region, minute), ())
     last, unreadable = before(site, minute)
@@ -185,4 +185,4 @@ def _backlog(site: RegionContext, record: MinuteRecord, minute: int) -> Backlog:
 
 def _turns(site: RegionContext) -> int:
     """Minutes until the last standby has acted, which are its takeover delay and up to a minute for its work."""
-    return (len(site.fleet.regions) - 1) * site.fleet.schedules.patience // 60 + 1
+    return (len(site.fleet.regions) - 1) * site.fleet.schedules.takeover_delay // 60 + 1

@@ -235,4 +235,4 @@ def _send(site: RegionContext, errand: RunRequest, delay: int) -> None:
 
 
 def _ttl(site: RegionContext) -> int:
-    return int(site.clock()) + site.fleet.schedules.keep
+    return int(site.clock()) + site.fleet.schedules.retention

@@ -64,7 +64,7 @@ def repoint(context: RegionContext, request: Request, actions: Sequence[Action])
     # Without the key: the document would run it once, and say of a second one that all is well.
     return _each(context, request, actions, lambda tunnels, action: context.aws.ssm.send_command(
         action.instance, tunnels.document or _managed_name(context),
-        {"Action": "point", "Master": action.primary_region}, timeout_seconds=_DELIVERY_SECONDS,
+        {"Action": "point", "Primary": action.primary_region}, timeout_seconds=_DELIVERY_SECONDS,
         comment=action.key))
 
 

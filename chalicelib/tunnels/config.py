@@ -27,7 +27,7 @@ class Tunnels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `group`, `target_group` and `document` are the shipped ones, called `<stack>-tunnels`, unless others are named.
     """
 
-    master: str
+    primary: str
     slots: Annotated[int, msgspec.Meta(ge=2, le=9)] = 2
     mode: Literal["off", "observe", "drain", "full"] = "full"
     port: Port = 3306
@@ -43,15 +43,15 @@ class Tunnels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     document: Document | None = None
     hosts: Hosts | None = None
 
-    def effective_primary(self, master: str) -> str:
-        """The region to which the tunnels can connect while `master` has the primary. It is that one if there is a
+    def effective_primary(self, primary: str) -> str:
+        """The region to which the tunnels can connect while `primary` has the primary. It is that one if there is a
         route, else the one of fleet.toml."""
         known = self.hosts.ways if self.hosts else ()
-        return master if any(way.region == master for way in known) else self.master
+        return primary if any(way.region == primary for way in known) else self.primary
 
     def needs_tunnels(self, region: str) -> bool:
         """Whether `region` reaches the primary through tunnels, which all regions but the primary's own do."""
-        return region != self.master
+        return region != self.primary
 
 
 def managed_name(stack: str) -> str:
@@ -63,8 +63,9 @@ def errors(tunnels: Tunnels | None, regions: Sequence[str]) -> Iterator[tuple[Pa
     """Everything wrong with `tunnels` in a fleet of `regions`, as key path and remedy."""
     if tunnels is None:
         return
-    if tunnels.master not in regions:
-        yield ("tunnels", "master"), f"{tunnels.master!r} is no region of this fleet; name one of: {', '.join(regions)}"
+    if tunnels.primary not in regions:
+        known = ", ".join(regions)
+        yield ("tunnels", "primary"), f"{tunnels.primary!r} is no region of this fleet; name one of: {known}"
     if tunnels.port == tunnels.health_port:
         yield ("tunnels", "health_port"), "must not be the port of the tunnel itself"
     if not _FASTEST <= tunnels.every <= _SLOWEST:
@@ -82,5 +83,5 @@ def _hosts(tunnels: Tunnels, hosts: Hosts, regions: Sequence[str]) -> Iterator[t
     for name in ("group", "tag", "target_group", "document"):
         if getattr(tunnels, name):
             yield ("tunnels", name), "names what is there already, [tunnels.hosts] makes it; keep one of the two"
-    for path, what in host.errors(hosts, tunnels.master, regions):
+    for path, what in host.errors(hosts, tunnels.primary, regions):
         yield ("tunnels", "hosts", *path), what

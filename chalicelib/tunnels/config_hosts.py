@@ -87,9 +87,9 @@ class Hosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return next((place for place in self.regions if place.name == region), None)
 
 
-def primary_routes(hosts: Hosts, master: str) -> tuple[PrimaryRoute, ...]:
+def primary_routes(hosts: Hosts, primary: str) -> tuple[PrimaryRoute, ...]:
     """All of them, that of the primary's region first."""
-    own = PrimaryRoute(master, hosts.gateway, hosts.host_keys, hosts.database, hosts.gateway_port, hosts.gateway_user,
+    own = PrimaryRoute(primary, hosts.gateway, hosts.host_keys, hosts.database, hosts.gateway_port, hosts.gateway_user,
               hosts.database_port)
     return (own, *hosts.ways)
 
@@ -118,29 +118,29 @@ def public_keys_parameter(stack: str, region: str = "") -> str:
     return f"/lamplighter/{stack}/tunnels/public-keys/{region}".rstrip("/")
 
 
-def errors(hosts: Hosts, master: str, regions: Sequence[str]) -> Iterator[tuple[Path_, str]]:
+def errors(hosts: Hosts, primary: str, regions: Sequence[str]) -> Iterator[tuple[Path_, str]]:
     """Everything wrong with `hosts` in a fleet of `regions`, as key path below `tunnels.hosts` and remedy."""
     names = [place.name for place in hosts.regions]
     for number, place in enumerate(hosts.regions):
-        if place.name == master:
-            yield ("regions", number, "name"), f"{master!r} is the master's region, which needs no tunnels; remove it"
+        if place.name == primary:
+            yield ("regions", number, "name"), f"{primary!r} is the primary's region, which needs no tunnels; remove it"
         elif place.name not in regions:
             yield ("regions", number, "name"), f"{place.name!r} is no region of this fleet: {', '.join(regions)}"
         elif place.name in names[:number]:
             yield ("regions", number, "name"), f"{place.name!r} is there twice; keep one"
         yield from _clients(number, place)
-    for missing in [name for name in regions if name not in (*names, master)]:
+    for missing in [name for name in regions if name not in (*names, primary)]:
         yield ("regions",), f"{missing!r} has no place for its tunnel hosts; add it with vpc and subnets"
     yield from ((("host_keys",), what) for what in map(_key_mistake, hosts.host_keys) if what)
-    yield from _ways(hosts, master, regions)
+    yield from _ways(hosts, primary, regions)
 
 
-def _ways(hosts: Hosts, master: str, regions: Sequence[str]) -> Iterator[tuple[Path_, str]]:
+def _ways(hosts: Hosts, primary: str, regions: Sequence[str]) -> Iterator[tuple[Path_, str]]:
     names = [way.region for way in hosts.ways]
     for number, way in enumerate(hosts.ways):
         at: Path_ = ("ways", number, "region")
-        if way.region == master:
-            yield at, f"{master!r} is the master's region, and [tunnels.hosts] itself is the way there; remove it"
+        if way.region == primary:
+            yield at, f"{primary!r} is the primary's region, and [tunnels.hosts] itself is the way there; remove it"
         elif way.region not in regions:
             yield at, f"{way.region!r} is no region of this fleet: {', '.join(regions)}"
         elif way.region in names[:number]:

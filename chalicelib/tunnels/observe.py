@@ -170,14 +170,14 @@ def _read_primary(context: RegionContext, tunnels: Tunnels, before: TunnelState)
     """The primary in the shared store. It is not read in each round, because a store that is away would cost all of
     them. While the primary is fenced there is nothing to lose, and each round reads it. Unknown facts stay as they
     were."""
-    now, own = context.clock(), tunnels.master if tunnels.hosts and tunnels.hosts.ways else ""
+    now, own = context.clock(), tunnels.primary if tunnels.hosts and tunnels.hosts.ways else ""
     if context.fleet.databases is None:
         return _Primary(own, "", before.primary_read_at)
     region = before.primary_region or own
     if not before.fenced_primary and now - before.primary_read_at < PRIMARY_REFRESH_SECONDS:
         return _Primary(region, before.fenced_primary, before.primary_read_at)
     try:
-        found = databases.read_primary(context.shared_store, tunnels.master)
+        found = databases.read_primary(context.shared_store, tunnels.primary)
     except AWS_ERRORS as error:
         logger.warning("where the primary is cannot be read", error=str(error))
         return _Primary(region, before.fenced_primary, now)

@@ -47,7 +47,7 @@ class Setup(msgspec.Struct, frozen=True):
     check: str
     each: str
     deep: bool
-    master: str
+    primary: str
     replica: tuple[str, ...]
 
 
@@ -107,7 +107,7 @@ def _world(setup: Setup, stop: threading.Event) -> Iterator["_World"]:
     log = ("--log-bin", "--gtid-strict-mode=ON", f"--server-id={1}")
     with ExitStack() as stack:
         stack.enter_context(network.namespace(_MASTER, _BALANCER, _REPLICA, *_NEAR.values(), *_FAR.values()))
-        master = stack.enter_context(mariadb.server(*log, address=_MASTER, port=_PORT, hosts=f"{_MASTER} far.test\n"))
+        primary = stack.enter_context(mariadb.server(*log, address=_MASTER, port=_PORT, hosts=f"{_MASTER} far.test\n"))
         replica = stack.enter_context(mariadb.server("--server-id=2", *setup.replica, address=_REPLICA, port=_PORT))
         gateways = {name: stack.enter_context(ssh.server(address)) for name, address in _FAR.items()}
         tunnels = {name: stack.enter_context(gateways[name].kept(
@@ -120,7 +120,7 @@ def _world(setup: Setup, stop: threading.Event) -> Iterator["_World"]:
             (_BALANCER, _PORT), {name: (address, _PORT) for name, address in _NEAR.items()}, setup.check,
             each=setup.each, health_ports=ports))
         world = stack.enter_context(closing(_World(replica, gateways, tunnels, balancer, stop)))
-        world.replicate(master, setup.master)
+        world.replicate(primary, setup.primary)
         yield world
 
 
@@ -134,9 +134,9 @@ class _World:
         self.ended = threading.Event()
         self.writer = threading.Thread()
 
-    def replicate(self, master: MariaDB, more: str) -> None:
+    def replicate(self, primary: MariaDB, more: str) -> None:
         """Everything from the first statement on. Then a row that is written all the time."""
-        master.sql("CREATE USER copy@'%' IDENTIFIED BY 'secret'", "GRANT REPLICATION SLAVE ON *.* TO copy@'%'",
+        primary.sql("CREATE USER copy@'%' IDENTIFIED BY 'secret'", "GRANT REPLICATION SLAVE ON *.* TO copy@'%'",
                    "CREATE DATABASE beat", "CREATE TABLE beat.beat (id INT PRIMARY KEY, at DOUBLE)",
                    "INSERT beat.beat VALUES (1, 0)")
         self._until(self._both_up)
@@ -144,7 +144,7 @@ class _World:
                          f"MASTER_PASSWORD='secret', MASTER_USE_GTID=slave_pos{more}", "START SLAVE")
         self._until(lambda: bool(self.replica.sql(
             "SELECT 1 FROM information_schema.tables WHERE table_schema = 'beat'")))
-        self.writer = threading.Thread(target=self._write, args=(master,))
+        self.writer = threading.Thread(target=self._write, args=(primary,))
         self.writer.start()
 
     def close(self) -> None:
@@ -153,8 +153,8 @@ class _World:
         if self.writer.ident:
             self.writer.join()
 
-    def _write(self, master: MariaDB) -> None:
-        with closing(master.connect()) as connection, connection.cursor() as cursor:
+    def _write(self, primary: MariaDB) -> None:
+        with closing(primary.connect()) as connection, connection.cursor() as cursor:
             while not self.ended.wait(_WRITE):
                 cursor.execute("UPDATE beat.beat SET at = %s", (time.time(),))
 

@@ -39,7 +39,7 @@ from sandbox.hosts.replica import Replica
 from sandbox.hosts.tunnels import HEALTH, STAGE, TUNNEL, Tunnels, image, remembered, tables
 from sandbox.world import Sandbox, WorldError
 
-MASTER, HERE = "us-east-1", "eu-west-1"
+PRIMARY, HERE = "us-east-1", "eu-west-1"
 _NAME, _COORDINATION = "tunnels", "coordination"
 # A fault that is not healed by then is not healed (s).
 LIMIT_SECONDS = 300.0
@@ -72,9 +72,9 @@ def opened(seed: str) -> Iterator["BenchRegion"]:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="lamp-faults-")))
         world = held.enter_context(Sandbox.start())
         tunnels, replica = _built(world, folder)
-        place = Place(tunnels.fleet, STAGE, HERE, MASTER, _NAME, _COORDINATION, tunnels.far.database_address)
+        place = Place(tunnels.fleet, STAGE, HERE, PRIMARY, _NAME, _COORDINATION, tunnels.far.database_address)
         furnish(world, place)
-        rows = Replication(tunnels.far, replica, tunnels.entrance(HERE))
+        rows = Replication(tunnels.far, replica, tunnels.endpoint(HERE))
         held.callback(rows.end)
         rows.start()
         counts = held.enter_context(at_work(place, seed, world.environment))
@@ -87,9 +87,9 @@ def opened(seed: str) -> Iterator["BenchRegion"]:
 def _built(world: Sandbox, folder: Path) -> tuple[Tunnels, Replica]:
     used = programs.found()
     keyring = Keyring(folder, world, used)
-    far = Far(world, MASTER, f"{_NAME}-{STAGE}", keyring, used, _MOST_ERRORS)
+    far = Far(world, PRIMARY, f"{_NAME}-{STAGE}", keyring, used, _MOST_ERRORS)
     image(world, keyring)
-    head = (f'name = "{_NAME}"\ncoordination = {{ regions = ["{MASTER}"] }}\n[[regions]]\nname = "{MASTER}"\n'
+    head = (f'name = "{_NAME}"\ncoordination = {{ regions = ["{PRIMARY}"] }}\n[[regions]]\nname = "{PRIMARY}"\n'
             f'[[regions]]\nname = "{HERE}"\n')
     tunnels = Tunnels(world, far, keyring, fleet.parse(head + tables(world, far, keyring, [HERE])), STAGE)
     # What the hosts' first key goes through is of no interest, and standard output is for the figures.

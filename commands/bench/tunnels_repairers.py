@@ -45,7 +45,7 @@ class Place(msgspec.Struct, frozen=True):
     fleet: Fleet
     stage: str
     region: str
-    master: str
+    primary: str
     table: str
     coordination: str
     database: str
@@ -53,13 +53,13 @@ class Place(msgspec.Struct, frozen=True):
     def site(self, region: str) -> RegionContext:
         """As `site.here` would build it, but without alerts to people."""
         aws = {known.name: real_ports(known.name) for known in self.fleet.regions}
-        return RegionContext(region, self.stage, self.fleet, DynamoStore(self.coordination, self.master),
+        return RegionContext(region, self.stage, self.fleet, DynamoStore(self.coordination, self.primary),
                              DynamoStore(self.table, region), {}, MemoryTopic(), aws_regions=aws)
 
 
 def furnish(world: Sandbox, place: Place) -> None:
     """The two tables that the place names."""
-    for name, region in ((place.table, place.region), (place.coordination, place.master)):
+    for name, region in ((place.table, place.region), (place.coordination, place.primary)):
         world.client("dynamodb", region).create_table(
             TableName=name, BillingMode="PAY_PER_REQUEST",
             KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
@@ -122,7 +122,7 @@ def _heal(place: Place, seed: str, counts: Any) -> None:
 
 def _watch(place: Place) -> None:
     _quiet()
-    here, server = place.site(place.master), Server(place.master, place.database)
+    here, server = place.site(place.primary), Server(place.primary, place.database)
     operation = peer_report.operation(SocketNetwork(), server, "")
     for number in _rounds(peer_report.EVERY_SECONDS, lambda: 0.0):
         _round(operation, here, str(number))

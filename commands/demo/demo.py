@@ -108,7 +108,7 @@ class Story:
         self.world, self.console, self.routing, self.tunnels = world, console, routing, tunnels
         self.evidence = Evidence(world, package, time.time())
         self.home = package.fleet.home
-        self.patience = package.fleet.schedules.patience
+        self.patience = package.fleet.schedules.takeover_delay
         self.first = int(time.time()) // 60 + 1
         self.end = self.first + _END
         self._regions = [region.name for region in package.fleet.regions]

@@ -38,7 +38,7 @@ class Fault(msgspec.Struct, frozen=True):
 class Told(msgspec.Struct, frozen=True):
     """The results of the tunnels. `measured` is the traffic, which is replication, or handshakes without MariaDB."""
 
-    master: str
+    primary: str
     region: str
     parts: str
     measured: str

@@ -69,8 +69,8 @@ class Replication:
 
     def start(self) -> None:
         """A table on the primary, a replica that follows, and both begin."""
-        master = started(self._far.account, self._far.database_address)
-        with closing(master), master.cursor() as cursor:
+        primary = started(self._far.account, self._far.database_address)
+        with closing(primary), primary.cursor() as cursor:
             cursor.execute("CREATE DATABASE demo")
             cursor.execute(_TABLE)
         self._replica.follow(*self._entrance)

@@ -25,7 +25,7 @@ TTL, INTERVAL, FAILURES, HOLD = 10, 10, 3, 60
 ANCHORS, THRESHOLD, ROVERS = 3, 2, 3
 # Of an alias to a load balancer: Route 53 developer guide, "Choosing between alias and non-alias records".
 ALIAS_TTL = 60
-# What docs/health-checks.md promises with checks every 10 s, and how often routing.hold looks.
+# What docs/health-checks.md promises with checks every 10 s, and how often routing.hold_down looks.
 DETECTION, MINUTE = 40, 60
 # The region whose hosts are all replaced has twice as many as judge it: each newcomer is probed before one leaves.
 HOSTS = {"replaced": ANCHORS + ROVERS, "other": 4}
@@ -50,7 +50,7 @@ class Told(msgspec.Struct, frozen=True):
 
 def declared(fleet: Fleet, product: Product) -> str:
     """The demo's additions to fleet.toml, the product's endpoints and hostname, in the demo's stage alone."""
-    regions = "".join(f'[[stages.demo.regions]]\nname = "{region.name}"\nentrance = {{{_entrance(region, product)}, '
+    regions = "".join(f'[[stages.demo.regions]]\nname = "{region.name}"\nendpoint = {{{_entrance(region, product)}, '
                       f'bucket = "lamplighter-demo-marks-{region.name}"}}\n' for region in fleet.regions)
     return f"""
 {regions}
@@ -62,7 +62,7 @@ check = "tcp"
 port = {PORT}
 interval = {INTERVAL}
 failures = {FAILURES}
-hold = "{HOLD}s"
+hold_down = "{HOLD}s"
 
 [stages.demo.health_checks]
 target_groups = ["{GROUP}"]
@@ -71,15 +71,15 @@ port = {PORT}
 path = "/"
 interval = {INTERVAL}
 failures = {FAILURES}
-anchors = {ANCHORS}
+fixed_checks = {ANCHORS}
 threshold = {THRESHOLD}
-rovers = {ROVERS}
+rotating_checks = {ROVERS}
 """
 
 
 def _entrance(region: Region, product: Product) -> str:
     """In the way that the fleet's own endpoint is declared, over which it is laid."""
-    if region.entrance and region.entrance.load_balancer:
+    if region.endpoint and region.endpoint.load_balancer:
         return f'load_balancer = "{product.alias(region.name)}", zone = "{ALIAS_ZONE}"'
     return f'addresses = ["{product.entrances()[region.name]}"]'
 
@@ -125,7 +125,7 @@ class Story(scenario.Story):
         """The end of it. An error in the scenario itself is raised here."""
         self.join()
         users = fates(self.crowd.moments, self.orders, self.home, self.died, self.returned, time.time())
-        aliased = any(region.entrance and region.entrance.load_balancer for region in self.package.fleet.regions)
+        aliased = any(region.endpoint and region.endpoint.load_balancer for region in self.package.fleet.regions)
         ttl = ALIAS_TTL if aliased else TTL
         down, back = DETECTION + ttl + PATIENCE_SECONDS, 2 * MINUTE + DETECTION + ttl
         found = Told(users, down, back, self.evacuated, self._evacuated_after, self.replaced, self._hosts,
@@ -184,8 +184,8 @@ class Story(scenario.Story):
             self._hosts += 1
 
     def _rovers_first(self) -> list[str]:
-        anchors = self._anchors()
-        return sorted(self.product.ids(self.replaced), key=lambda id: id in anchors)
+        fixed_checks = self._anchors()
+        return sorted(self.product.ids(self.replaced), key=lambda id: id in fixed_checks)
 
     def _anchors(self) -> set[str]:
         report = self.invoke("health_checks_status", {}, self.replaced)["plan"]["report"]

@@ -142,7 +142,7 @@ def conclude(console: Console, report: Report, evidence: Evidence) -> None:
         f"{count} in {region}" for region, count in lit.most_common()))
     table.add_row(f"{report.home} dead", f"from {report.stopped[11:]} until {report.restarted[11:]}")
     table.add_row("longest wait of a slot it left", f"{report.takeover_seconds:.0f} s, of which "
-                  f"{evidence.package.fleet.schedules.patience} s are patience")
+                  f"{evidence.package.fleet.schedules.takeover_delay} s are patience")
     table.add_row("tasks", f"{tasks.sent:,} sent = {tasks.done:,} done + {tasks.dead} dead-lettered; "
                   f"{tasks.retried} failed at first")
     table.add_row("all regions deployed after", f"{report.deployed_after:.1f} s")

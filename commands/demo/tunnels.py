@@ -58,7 +58,7 @@ class Story(scenario.Story):
                 threading.Thread(target=self._idle_key, args=(region,), daemon=True).start()
         self._key(self.region)
         self.note = "the tunnels come up, and the healer gets to know them"
-        entrance = self.tunnels.entrance(self.region)
+        entrance = self.tunnels.endpoint(self.region)
         replica = self.stage.replica
         self._traffic = traffic = Replication(self.stage.far, replica, entrance) if replica else Greetings(entrance)
         try:

@@ -13,7 +13,7 @@ def conclude(console: Console, told: Told | None) -> None:
     """The story's end, in at most 80 columns. Nothing if it was not told."""
     if told is None:
         return
-    console.print(f"\n[bold]The tunnels[/] from {told.region} to the database in {told.master}")
+    console.print(f"\n[bold]The tunnels[/] from {told.region} to the database in {told.primary}")
     console.print(f"  {told.parts}", style="dim", markup=False)
     table = plain_table("what happened", f"no {told.measured}", "well after", "the healer saw, and did")
     table.width = min(_WIDTH, console.width)

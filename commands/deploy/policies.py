@@ -45,7 +45,7 @@ def _tunnels(fleet: Fleet) -> dict[str, Any]:
     stack = "${AWS::StackName}"
     shipped = config.managed_name(stack)
     group, hosts = tunnels.group or shipped, tunnels.hosts is not None
-    ways = host.primary_routes(tunnels.hosts, tunnels.master) if tunnels.hosts else ()
+    ways = host.primary_routes(tunnels.hosts, tunnels.primary) if tunnels.hosts else ()
     return {
         "tunnels-any": "*",
         "tunnel-group": [] if tunnels.tag else [

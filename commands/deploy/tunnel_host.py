@@ -62,7 +62,7 @@ class Settings(msgspec.Struct, frozen=True):
     region: str
     secret: str
     known_hosts: str
-    master: str
+    primary: str
     lead: str
     alias: str
     gateway: str
@@ -79,12 +79,12 @@ class Settings(msgspec.Struct, frozen=True):
 
 def settings(tunnels: Tunnels, hosts: Hosts, stack: str) -> Settings:
     """Those of a fleet's hosts. Fn::Sub fills in the values that differ from region to region."""
-    own, *others = host.primary_routes(hosts, tunnels.master)
+    own, *others = host.primary_routes(hosts, tunnels.primary)
     return Settings(
         region="${AWS::Region}",
         secret=host.private_key_secret(stack),
         known_hosts=host.known_hosts_parameter(stack),
-        master=tunnels.master,
+        primary=tunnels.primary,
         lead=host.primary_region_parameter(stack) if others else "",
         alias=own.alias,
         gateway="${Gateway}",
@@ -103,7 +103,7 @@ def ways(tunnels: Tunnels, hosts: Hosts) -> dict[str, dict[str, Any]]:
     """
     return {way.region: {"alias": way.alias, **{name: value for name, value in msgspec.to_builtins(way).items()
                                                 if name not in ("region", "host_keys")}}
-            for way in host.primary_routes(hosts, tunnels.master)[1:]}
+            for way in host.primary_routes(hosts, tunnels.primary)[1:]}
 
 
 def files(root: Path = roots.PRODUCT) -> dict[str, bytes]:

@@ -38,7 +38,7 @@ case "{{ Action }}" in
 restart) systemctl restart lamplighter-tunnel && systemctl is-active --quiet lamplighter-tunnel ;;
 reload-keys) lamplighter-keys reload ;;
 point)
-    lamplighter-keys point '{{ Master }}' && systemctl restart lamplighter-tunnel &&
+    lamplighter-keys point '{{ Primary }}' && systemctl restart lamplighter-tunnel &&
         systemctl is-active --quiet lamplighter-tunnel ;;
 esac
 """
@@ -57,11 +57,11 @@ def merged(template: Json, fleet: Fleet, stage: str) -> Json:
         )
     parts = {
         "Mappings": {_MAPPING: _mapping(tunnels, tunnels.hosts)},
-        "Conditions": {CONDITION: {"Fn::Not": [{"Fn::Equals": [{"Ref": "AWS::Region"}, tunnels.master]}]},
+        "Conditions": {CONDITION: {"Fn::Not": [{"Fn::Equals": [{"Ref": "AWS::Region"}, tunnels.primary]}]},
                        **tunnel_network.conditions(tunnels.hosts)},
         "Resources": _resources(tunnels, tunnels.hosts) | _rule(template),
         "Outputs": {"TunnelsAddress": {
-            "Condition": CONDITION, "Description": "Where the master's database is reached in this region",
+            "Condition": CONDITION, "Description": "Where the primary's database is reached in this region",
             "Value": {"Fn::Sub": f"${{TunnelsBalancer.DNSName}}:{tunnels.port}"}}},
     }
     return {**template, **{name: {**template.get(name, {}), **part} for name, part in parts.items()}}
@@ -77,13 +77,13 @@ def _mapping(tunnels: Tunnels, hosts: Hosts) -> Json:
     def row(place: HostRegion) -> Json:
         return {"Vpc": place.vpc, "Subnets": list(place.subnets), "Gateway": place.gateway or hosts.gateway}
 
-    # CloudFormation looks every row up before it asks a condition: the master's needs one, too.
+    # CloudFormation looks every row up before it asks a condition: the primary's needs one, too.
     none = {"Vpc": "vpc-00000000", "Subnets": ["subnet-00000000"], "Gateway": hosts.gateway}
-    return {tunnels.master: none, **{place.name: row(place) for place in hosts.regions}}
+    return {tunnels.primary: none, **{place.name: row(place) for place in hosts.regions}}
 
 
 def _resources(tunnels: Tunnels, hosts: Hosts) -> Json:
-    ways, lead = host.primary_routes(hosts, tunnels.master), {"TunnelsLead": _lead()} if hosts.ways else {}
+    ways, lead = host.primary_routes(hosts, tunnels.primary), {"TunnelsLead": _lead()} if hosts.ways else {}
     parts: Json = {
         "TunnelsKey": {"Type": "AWS::SecretsManager::Secret", "Properties": {
             "Name": {"Fn::Sub": host.private_key_secret("${AWS::StackName}")},
@@ -122,7 +122,7 @@ def _lead() -> Json:
             "Name": {"Fn::Sub": host.primary_region_parameter("${AWS::StackName}")},
             "Type": "String",
             "Value": host.LAUNCHED,
-            "Description": "The region where the master is now, written by the healer of the tunnels",
+            "Description": "The region where the primary is now, written by the healer of the tunnels",
         },
     }
 
@@ -136,8 +136,8 @@ def _document() -> Json:
         "parameters": {"Action": {
             "type": "String", "default": "restart", "allowedValues": ["restart", "reload-keys", "point"],
             "description": "restart: the tunnel's service. reload-keys: the key to come, tried before it is used. "
-                           "point: the way to the master in the region Master, tried before it is taken."},
-            "Master": {"type": "String", "default": "", "allowedPattern": "^[a-z0-9-]{0,30}$",
+                           "point: the way to the primary in the region Primary, tried before it is taken."},
+            "Primary": {"type": "String", "default": "", "allowedPattern": "^[a-z0-9-]{0,30}$",
                        "description": "The region that point leads to."},
             "Key": {"type": "String", "default": "", "allowedPattern": "^[A-Za-z0-9/._-]{0,200}$",
                     "description": "A mark of the act: of several commands with the same one, the first is run."}},

@@ -107,7 +107,7 @@ def example(regions: Sequence[str], more: str = "") -> "Fleet":
     """A fleet of these regions that routes app.example.com to made-up load balancers. `more` are further tables."""
     from chalicelib.config import fleet
 
-    tables = [f'[[regions]]\nname = "{region}"\nentrance = {{load_balancer = "app.{region}.elb.amazonaws.com", '
+    tables = [f'[[regions]]\nname = "{region}"\nendpoint = {{load_balancer = "app.{region}.elb.amazonaws.com", '
               f'zone = "Z0EXAMPLE", bucket = "marks-{region}"}}\n' for region in regions]
     return fleet.parse('name = "example"\n' + "".join(tables) + more + '[coordination]\nregions = ["eu-west-1"]\n'
                        '[routing]\nhostname = "app.example.com"\nzone = "Z0EXAMPLE"\n', "the example")

@@ -22,7 +22,7 @@ class Account:
         self.password = secrets.token_hex(16)
         self.path = folder / "account.sql"
         self.path.touch(0o600)
-        # A replica has the account from this file, too: from its master it would come twice.
+        # A replica has the account from this file, too: from its primary it would come twice.
         self.path.write_text("SET sql_log_bin = 0;\n"
                              f"CREATE USER IF NOT EXISTS '{ACCOUNT}'@'%' IDENTIFIED BY '{self.password}';\n"
                              f"GRANT ALL PRIVILEGES ON *.* TO '{ACCOUNT}'@'%';\n")

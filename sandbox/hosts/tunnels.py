@@ -1,7 +1,7 @@
 """The tunnels of a customer, with a database and its gateway in the primary's region, and tunnel hosts in the others.
 
     with product(world, "us-east-1", ["eu-west-1", "ap-southeast-1"]) as tunnels:
-        tunnels.entrance("eu-west-1")           # where the master's database is reached there
+        tunnels.endpoint("eu-west-1")           # where the primary's database is reached there
         world.hang(tunnels.hosts("eu-west-1")[0], TUNNEL)
 
 The hosts come from the template of a deployment, their key from `tunnels.rotate_keys`, and they run their user data.
@@ -46,7 +46,7 @@ _ROTATION_SECONDS, _LOOK_SECONDS = 180.0, 0.5
 
 @contextmanager
 def product(
-    world: Sandbox, master: str, regions: Sequence[str], *, most: int = 100, programs: Programs | None = None
+    world: Sandbox, primary: str, regions: Sequence[str], *, most: int = 100, programs: Programs | None = None
 ) -> Iterator["Tunnels"]:
     """All of it, every tunnel host healthy. `WorldError` when that does not come about.
 
@@ -55,7 +55,7 @@ def product(
     with tempfile.TemporaryDirectory(prefix="lamp-tunnels-") as folder:
         used = program.found() if programs is None else programs
         keyring = Keyring(Path(folder), world, used)
-        far = Far(world, master, STACK, keyring, used, most)
+        far = Far(world, primary, STACK, keyring, used, most)
         image(world, keyring)
         tunnels = Tunnels(world, far, keyring, _declared(world, far, keyring, regions), STAGE)
         with ThreadPoolExecutor(len(regions)) as pool:
@@ -86,7 +86,7 @@ def tables(world: Sandbox, far: Far, keyring: Keyring, regions: Sequence[str], s
     places += "".join(f'[[{at}.hosts.ways]]\nregion = "{other.region}"\n{_way(other, keyring)}' for other in others)
     return f"""
 [{at}]
-master = "{far.region}"
+primary = "{far.region}"
 mode = "full"
 slots = 2
 port = {PORT}
@@ -177,7 +177,7 @@ class Tunnels:
                                 aws_regions=aws)
         return engine.run(ROTATE, context, {"apply": True}, "by hand")
 
-    def entrance(self, region: str) -> tuple[str, int]:
+    def endpoint(self, region: str) -> tuple[str, int]:
         """Address and port at which the balancer of `region` leads to the primary's database."""
         elb = self.world.client("elbv2", region)
         name = elb.describe_load_balancers(Names=[managed_name(self.stack)])["LoadBalancers"][0]

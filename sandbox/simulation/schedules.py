@@ -216,7 +216,7 @@ class World:
 
     def _wait(self, start: Start, jitter: int) -> Iterator[float]:
         for rank, region in enumerate(self.regions):
-            patience = rank * self.fleet.schedules.patience
+            patience = rank * self.fleet.schedules.takeover_delay
             due = start.minute * 60 - region.skew
             if not any(begin < due + patience + _TAKEOVER_SECONDS and end > due - 1 for begin, end in region.down):
                 yield start.at - due - patience - jitter

@@ -36,8 +36,8 @@ class HarshWorld(World):
             fate(machine)
 
     def _anchored(self) -> list[Machine]:
-        anchors = [self.machines[id] for id in sorted(self.tally.anchors) if id in self.machines]
-        living = [one for one in anchors if one.alive and not one.draining]
+        fixed_checks = [self.machines[id] for id in sorted(self.tally.fixed_checks) if id in self.machines]
+        living = [one for one in fixed_checks if one.alive and not one.draining]
         return self.chance.sample(living, len(living))
 
     def _decay(self, machine: Machine) -> None:

@@ -27,7 +27,7 @@ _TOLERANCE_SECONDS = 10
 
 def longest_gap(settings: HealthChecks, hosts: int) -> int:
     """The longest time (s) that is promised for one of so many hosts without a result."""
-    stops = math.ceil(max(0, hosts - settings.anchors) / settings.rovers)
+    stops = math.ceil(max(0, hosts - settings.fixed_checks) / settings.rotating_checks)
     return stops * math.ceil(settling_seconds(settings) / 60) * 60 + settling_seconds(settings)
 
 
@@ -74,7 +74,7 @@ class Tally:
         self.recovery = (settings.failures + 1) * settings.interval + 10
         self.flips = self.missed = self.late = self.taken_in = self.outages = self.swaps = self.moves = self.calls = 0
         self.detection = self.gap = self.gap_of_bound = self.repointed = self.repointed_many = self.drained = 0.0
-        self.threshold = self._next = settings.threshold
+        self.threshold = self._next = settings.healthy_threshold
         self._since: float | None = None
         self._ended = self._hidden = -1e9
         self._up = self._best = True
@@ -82,7 +82,7 @@ class Tally:
         self._requests: deque[tuple[float, int]] = deque()
         self._gone: dict[str, tuple[float, int]] = {}
         self._leaving: dict[str, float] = {}
-        self.anchors: set[str] = set()
+        self.fixed_checks: set[str] = set()
         self._last: dict[str, float] = {}
         self._peaks: deque[tuple[float, int]] = deque()
         self._ends: deque[float] = deque(maxlen=100)
@@ -125,15 +125,15 @@ class Tally:
 
     def leaves(self, id: str, now: float) -> None:
         """A host begins to drain."""
-        if id in self.anchors:
+        if id in self.fixed_checks:
             self._leaving[id] = now
 
     def gone(self, id: str, now: float) -> None:
         """A host is terminated."""
         self._last.pop(id, None)
         if id in self._hosts_under():
-            near = [other for other, (when, _) in self._gone.items() if other in self.anchors and when > now - 120]
-            many = len(near) + 1 if id in self.anchors else 1
+            near = [other for other, (when, _) in self._gone.items() if other in self.fixed_checks and when > now - 120]
+            many = len(near) + 1 if id in self.fixed_checks else 1
             if self._since is not None or now < self._ended + _DOUBT_SECONDS:
                 many = max(many, self.threshold)
             self._gone |= {other: (self._gone[other][0], max(self._gone[other][1], many)) for other in near}
@@ -151,15 +151,15 @@ class Tally:
             self.repointed_many = max(self.repointed_many, took)
             self.late += not self.rough and took > (120 if many < self.threshold else _TWO_TURNS)
 
-    def judged_by(self, anchors: set[str], threshold: int, now: float) -> None:
+    def judged_by(self, fixed_checks: set[str], threshold: int, now: float) -> None:
         """The parent has other children."""
         self.swaps += 1
         # The lower of the two that may count.
         self.threshold = min(threshold, self._next)
         self._next = threshold
-        for id in [id for id in self._leaving if id not in anchors]:
+        for id in [id for id in self._leaving if id not in fixed_checks]:
             self.drained = max(self.drained, now - self._leaving.pop(id))
-        self.anchors = anchors
+        self.fixed_checks = fixed_checks
 
     def requested(self, many: int, now: float) -> None:
         """Route 53 was asked for so many things."""
@@ -176,9 +176,9 @@ class Tally:
         """A run has ended, which saw `hosts` (true: draining) and `targets`. Under a settled check lies a result."""
         self.taken_in += self.checkers.strangers(lambda address, token: token.startswith("i-"))
         eligible = {id for id, is_draining in hosts.items() if not is_draining}
-        outside = eligible - self.anchors
-        # As many hosts as have no anchor, and what the anchors would be if none were missing.
-        many = max(len(eligible), len(outside) + self.settings.anchors)
+        outside = eligible - self.fixed_checks
+        # As many hosts as have no anchor, and what the fixed_checks would be if none were missing.
+        many = max(len(eligible), len(outside) + self.settings.fixed_checks)
         while self._peaks and self._peaks[-1][1] <= many:
             self._peaks.pop()
         self._peaks.append((now, many))

@@ -153,7 +153,7 @@ class World:
         number = next(self._names)
         machine = Machine(f"i-{number:06d}", f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
         machine.alive = not self.outage
-        if len([one for one in self.machines.values() if one.alive and not one.draining]) <= self.settings.anchors:
+        if len([one for one in self.machines.values() if one.alive and not one.draining]) <= self.settings.fixed_checks:
             # Without a spare host an anchor is replaced only once there is one.
             self._losses.append(self.now)
         self.machines[machine.id] = self.at_address[machine.address] = machine
@@ -171,11 +171,13 @@ class World:
         while self._losses and self._losses[0] < self.now - self.plot.repair:
             self._losses.popleft()
         spare = len([one for one in self.machines.values() if not one.draining and one.alive]) - 2
-        return min(spare, self.settings.anchors - self.settings.threshold - len(self._losses)) if not self.outage else 0
+        if self.outage:
+            return 0
+        return min(spare, self.settings.fixed_checks - self.settings.healthy_threshold - len(self._losses))
 
     def _pick(self) -> Machine:
         """A host, preferably one that is an fixed check."""
-        judged = [self.machines[id] for id in sorted(self.tally.anchors) if id in self.machines]
+        judged = [self.machines[id] for id in sorted(self.tally.fixed_checks) if id in self.machines]
         living = [one for one in (judged if self.chance.random() < 0.5 else ()) if one.alive and not one.draining]
         return self.chance.choice(living or [one for one in self.machines.values() if one.alive and not one.draining])
 
@@ -243,7 +245,7 @@ class World:
             machine.alive = not machine.lost
             self.checkers.touched(machine.address)
         # After so much trouble the region is left alone until its checks are in order again.
-        self._losses.extend([self.now + self.plot.repair] * self.settings.anchors)
+        self._losses.extend([self.now + self.plot.repair] * self.settings.fixed_checks)
         self._at(self.now + self.tally.recovery, lambda: self.tally.judge(self.now))
 
     # The operation.

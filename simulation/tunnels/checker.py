@@ -121,7 +121,8 @@ class Checker:
         self.actions[kind] += 1
         if shown.manual:
             self.brief(0)
-            key = key or f"{shown.manual}/{kind}/{instance}"
+            # To take one out, or let it in, that is just on its way there does no harm.
+            key = key or (f"{shown.manual}/{kind}/{instance}" if kind in _REPAIRS else "")
         if key and key in self._once:
             self.wrong(f"twice: {key}")
         self._once.add(key)

@@ -17,7 +17,7 @@ NEVER = float("inf")
 HERE, PRIMARIES, PEER = "eu-west-1", ("us-east-1", "ap-southeast-1"), "sa-east-1"
 GROUP = "f-sim-tunnels"
 PRIMARY_PARAMETER = "/lamplighter/f-sim/tunnels/lead"
-PEER_REPORT_PK, PRIMARY_KEY = "tunnel-reports", ("master", "current")
+PEER_REPORT_PK, PRIMARY_KEY = "tunnel-reports", ("primary", "current")
 
 # A probe's answer: the side of the fault, and one word for what was seen.
 Answer = tuple[str, str]

@@ -41,13 +41,13 @@ name = "f"
 regions = [%(regions)s]
 coordination.regions = ["%(here)s"]
 [tunnels]
-master = "%(primary)s"
+primary = "%(primary)s"
 slots = %(members)d
 mode = "%(mode)s"
 %(hosts)s
 [databases]
 flavour = "mariadb"
-master = "%(primary)s"
+primary = "%(primary)s"
 secret = "s"
 servers = [{region = "%(primary)s", host = "db"}, {region = "%(next)s", host = "db"}]
 """

@@ -27,7 +27,7 @@ from chalicelib.config import fleet
 from chalicelib.context import RegionContext
 from chalicelib.databases import connect, operations
 from chalicelib.databases.observe import RegionAsked
-from chalicelib.databases.state import MASTER, READINESS, PrimaryRecord, read
+from chalicelib.databases.state import PRIMARY_KEY, READINESS, PrimaryRecord, read
 from chalicelib.engine import run as engine
 from chalicelib.engine.operation import Request
 from chalicelib.engine.plan import Action, Plan
@@ -95,9 +95,9 @@ class Town:
         return list(self.operations.promote.act[action.kind](self.sites[region], request, [action]))
 
     @property
-    def master(self) -> PrimaryRecord:
+    def primary(self) -> PrimaryRecord:
         """The primary's record in the coordination table."""
-        item = self.coordination.get(*MASTER)
+        item = self.coordination.get(*PRIMARY_KEY)
         return read(item.body, PrimaryRecord) if item else PrimaryRecord(self.regions[0])
 
     def ready(self, region: str) -> dict[str, Any]:
@@ -140,15 +140,15 @@ class Town:
 
     def in_step(self, *regions: str) -> None:
         """Waits until the replicas have applied all that the primary has."""
-        want = self.servers[self.master.region].sql("SELECT @@gtid_binlog_pos AS p")[0]["p"]
+        want = self.servers[self.primary.region].sql("SELECT @@gtid_binlog_pos AS p")[0]["p"]
         for region in regions or self.regions:
-            if region != self.master.region:
+            if region != self.primary.region:
                 [done] = self.servers[region].sql(f"SELECT MASTER_GTID_WAIT('{want}', {PATIENCE}) AS w")
                 assert done["w"] == 0, f"{region} never had {want}"
 
     def rejoin(self, region: str) -> None:
         """An old primary that lost nothing becomes a replica again, as docs/databases.md says."""
-        new = self.servers[self.master.region]
+        new = self.servers[self.primary.region]
         self.servers[region].sql(*rejoining(new.address, new.port))
 
     def until(self, what: Callable[[], bool]) -> None:
@@ -188,14 +188,14 @@ class Writes:
         for id in itertools.count(self.first):
             if self.ended.is_set():
                 return
-            region = self.town.master.region
+            region = self.town.primary.region
             try:
                 with contextlib.closing(self.town.application(region)) as connection, connection.cursor() as cursor:
                     for more in range(id * 10, id * 10 + 10):
                         cursor.execute("INSERT INTO shop.orders VALUES (%s)", (more,))
                         self.confirmed.append((region, more))
             except (pymysql.MySQLError, OSError):
-                # The master is away, closed or hung: an application tries again.
+                # The primary is away, closed or hung: an application tries again.
                 self.ended.wait(0.05)
 
 
@@ -218,11 +218,12 @@ def town(*regions: str, patch: pytest.MonkeyPatch, settings: str = "", options: 
 
 
 def _set_up(town: Town) -> None:
-    master, *replicas = town.servers.values()
-    direct = (master.address, master.port)
+    primary, *replicas = town.servers.values()
+    direct = (primary.address, primary.port)
     for replica in replicas:
         replica.sql("SET GLOBAL read_only = 1")
-    master.sql(*documented(), "CREATE USER repl@'%' IDENTIFIED BY 'repl'", "GRANT REPLICATION SLAVE ON *.* TO repl@'%'",
+    primary.sql(*documented(), "CREATE USER repl@'%' IDENTIFIED BY 'repl'",
+                "GRANT REPLICATION SLAVE ON *.* TO repl@'%'",
                "CREATE DATABASE shop", "CREATE TABLE shop.orders (id INT PRIMARY KEY)",
                "CREATE USER shop@'%' IDENTIFIED BY 'shop'", "GRANT ALL ON shop.* TO shop@'%'")
     for replica in replicas:
@@ -240,7 +241,8 @@ def _asked(**asked: Any) -> Any:
 def _toml(servers: dict[str, MariaDB], settings: str, way: Way | None) -> str:
     regions = "\n".join(f'[[regions]]\nname = "{region}"' for region in servers)
     places = "\n".join(f'[[databases.servers]]\nregion = "{region}"\nhost = "{one.address}"\nport = {one.port}'
-                       + (f'\nsource = "{way.address[0]}:{way.address[1]}"' if way and way.region == region else "")
+                       + (f'\nreplication_source = "{way.address[0]}:{way.address[1]}"' if way
+                          and way.region == region else "")
                        for region, one in servers.items())
     more = settings or 'tls = "off"'
     return f"""name = "lamplighter"
@@ -249,10 +251,10 @@ def _toml(servers: dict[str, MariaDB], settings: str, way: Way | None) -> str:
 regions = ["eu-west-1"]
 [databases]
 flavour = "mariadb"
-master = "{next(iter(servers))}"
+primary = "{next(iter(servers))}"
 secret = "watch"
 admin_secret = "admin"
-heal = "full"
+repair = "full"
 timeout = "1s"
 {more}
 {places}

@@ -38,7 +38,7 @@ class Host(msgspec.Struct):
         return subprocess.run([python, "-I", program, *words], env=around, capture_output=True, text=True)
 
     def answers(self, lead: str = "as-launched", **by_stage: str) -> None:
-        """The secret holds these keys by label, and the master is there; any other is refused as AWS refuses it."""
+        """The secret holds these keys by label, and the primary is there; any other is refused as AWS refuses it."""
         lines = ["#!/bin/sh", f'echo "$*" >>{shlex.quote(str(self.folder / "asked"))}', 'case "$*" in',
                  f"*{LEAD}*) printf %s {shlex.quote(json.dumps({'Parameter': {'Value': lead}}))} ;;",
                  f"*get-parameter*) printf %s {shlex.quote(json.dumps({'Parameter': {'Value': HOST_KEYS}}))} ;;"]
@@ -61,7 +61,7 @@ def host(folder: Path, gateway: str = "127.0.0.1", port: int = 1, user: str = "t
     (folder / "run").mkdir(mode=0o700)
     (folder / "ways").mkdir()
     (folder / "ways" / "eu-north-1.env").write_text(WAY)
-    values = {"REGION": "eu-west-1", "SECRET": "s", "KNOWN_HOSTS": "/k", "MASTER": "us-east-1", "LEAD": lead,
+    values = {"REGION": "eu-west-1", "SECRET": "s", "KNOWN_HOSTS": "/k", "PRIMARY": "us-east-1", "LEAD": lead,
               "ALIAS": "lamplighter-gateway-us-east-1", "GATEWAY": gateway, "GATEWAY_PORT": str(port),
               "GATEWAY_USER": user, "DATABASE": "127.0.0.1", "DATABASE_PORT": "3306"}
     (folder / "tunnel.env").write_text("# settings\n" + "".join(f"{name}={value}\n" for name, value in values.items()))

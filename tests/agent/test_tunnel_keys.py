@@ -11,7 +11,7 @@ from chalicelib.tunnels.keys.openssh import Key
 from commands.deploy import tunnel_host
 from tests.agent.fake_aws import HOST_KEYS, LEAD, PROGRAM, WAY, Host, host
 
-HERE = "MASTER=us-east-1\n"
+HERE = "PRIMARY=us-east-1\n"
 KEY = Key(bytes(32), "a" * 36).private()
 
 
@@ -83,9 +83,9 @@ def test_a_key_that_the_gateway_does_not_take_is_not_put_in_place(tmp_path: Path
     assert (made.run / "key").read_text() == KEY and left(made) == ["key", "known_hosts", "way.env"]
 
 
-def test_at_boot_it_leads_to_where_the_master_is_now(tmp_path: Path) -> None:
+def test_at_boot_it_leads_to_where_the_primary_is_now(tmp_path: Path) -> None:
     made = host(tmp_path)
-    for lead, way in (("eu-north-1", f"MASTER=eu-north-1\n{WAY}"), ("us-east-1", HERE), ("as-launched", HERE)):
+    for lead, way in (("eu-north-1", f"PRIMARY=eu-north-1\n{WAY}"), ("us-east-1", HERE), ("as-launched", HERE)):
         made.answers(lead, AWSCURRENT=KEY)
         assert made.keys("boot").returncode == 0
         assert (made.run / "way.env").read_text() == way
@@ -105,7 +105,7 @@ def test_a_way_that_is_not_known_leaves_what_is_there(tmp_path: Path) -> None:
     for words in (["boot"], ["point", "sa-east-1"]):
         done = made.keys(*words)
         assert done.returncode == 1 and "no way to sa-east-1" in done.stderr and "replace it" in done.stderr
-    assert (made.run / "way.env").read_text() == f"MASTER=eu-north-1\n{WAY}"
+    assert (made.run / "way.env").read_text() == f"PRIMARY=eu-north-1\n{WAY}"
     assert left(made) == ["key", "known_hosts", "way.env"]
 
 

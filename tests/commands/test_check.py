@@ -150,7 +150,7 @@ def test_import_rules_bite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         target = tmp_path / path.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.touch()
-    for folder in ("commands", "sandbox", "testing"):
+    for folder in ("commands", "sandbox", "simulation", "testing"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "__init__.py").touch()
     (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())

@@ -89,8 +89,8 @@ def test_the_demo_fails_if_any_story_does() -> None:
 
 @pytest.mark.parametrize(("text", "reason"), [
     (declared(), ""),
-    (declared('[tunnels]\nmaster = "ap-southeast-1"\n'), ""),
-    (declared('[tunnels]\nmaster = "ap-southeast-1"\ngroup = "ours"\n'), "tunnels of its own (group)"),
+    (declared('[tunnels]\nprimary = "ap-southeast-1"\n'), ""),
+    (declared('[tunnels]\nprimary = "ap-southeast-1"\ngroup = "ours"\n'), "tunnels of its own (group)"),
     (declared(regions=REGIONS[:2]), "has two in all"),
     (declared(name="a-name-of-20-letters"), "too long")])
 def test_fleets_that_cannot_have_the_story(text: str, reason: str) -> None:
@@ -113,7 +113,7 @@ class Network:
 
 @pytest.mark.parametrize("text", [
     declared(), (ROOT / "fleet.toml").read_text(),
-    declared('[tunnels]\nmaster = "us-east-1"\nmode = "observe"\nslots = 5\nfall = 4\n')])
+    declared('[tunnels]\nprimary = "us-east-1"\nmode = "observe"\nslots = 5\nfall = 4\n')])
 def test_the_demos_tunnels_are_laid_over_the_fleet_for_its_stage_alone(text: str) -> None:
     far: Any = SimpleNamespace(
         region=REGIONS[2], gateway_address="127.9.0.1", database_address="127.9.0.2", user="tunnel")
@@ -122,7 +122,7 @@ def test_the_demos_tunnels_are_laid_over_the_fleet_for_its_stage_alone(text: str
     more = tables(world, far, keyring, REGIONS[:2], "demo")
     assert fleet.parse(text + more, stage="prod") == fleet.parse(text, stage="prod")
     found = fleet.parse(text + more, stage="demo").tunnels
-    assert found and found.hosts and (found.master, found.mode, found.slots) == (REGIONS[2], "full", 2)
+    assert found and found.hosts and (found.primary, found.mode, found.slots) == (REGIONS[2], "full", 2)
     assert [place.name for place in found.hosts.regions] == REGIONS[:2]
 
 

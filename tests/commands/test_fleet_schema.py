@@ -17,15 +17,15 @@ PAGE = (ROOT / "docs" / "fleet.md").read_text()
 SCHEMA = json.loads((ROOT / fleet_schema.FILE).read_text())
 VALIDATOR = jsonschema.Draft7Validator(SCHEMA)
 
-TUNNELS = '\n[tunnels]\nmaster = "us-east-1"\n'
+TUNNELS = '\n[tunnels]\nprimary = "us-east-1"\n'
 CHECKS = '\n[health_checks]\ntarget_groups = ["web"]\n'
 STAGED = GOOD + """
 [stages.test.schedules]
-patience = "90s"
+takeover_delay = "90s"
 
 [[stages.test.regions]]
 name = "us-east-1"
-entrance = {addresses = ["192.0.2.1"]}
+endpoint = {addresses = ["192.0.2.1"]}
 
 [stages.other]
 queues = []
@@ -48,23 +48,24 @@ def test_the_schema_is_one() -> None:
 
 
 @pytest.mark.parametrize("text", [
-    GOOD, STAGED, GOOD + TUNNELS, GOOD + CHECKS + "interval = 30\nrovers = 5", (ROOT / "fleet.toml").read_text()])
+    GOOD, STAGED, GOOD + TUNNELS, GOOD + CHECKS + "interval = 30\nrotating_checks = 5",
+                                  (ROOT / "fleet.toml").read_text()])
 def test_good_fleets_are_accepted(text: str) -> None:
     fleet.parse(text)
     assert refusals(text) == []
 
 
 @pytest.mark.parametrize(("before", "after", "said"), [
-    ('patience = "2m"', 'patiense = "2m"', "schedules: additionalProperties"),
+    ('takeover_delay = "2m"', 'patiense = "2m"', "schedules: additionalProperties"),
     ("[schedules]", "[scheduling]", ": additionalProperties"),
     ('name = "invoices"', 'name = "invoices"\nfifi = true', "queues.1: additionalProperties"),
     ('name = "invoices"', "name = 7", "queues.1.name: type"),
     ('name = "invoices"', 'name = "In voices"', "queues.1.name: pattern"),
-    ('"2m"', "120", "schedules.patience: type"),
+    ('"2m"', "120", "schedules.takeover_delay: type"),
     ('"60s"', '"a minute"', "queues.0.timeout: pattern"),
     ('name = "us-east-1"', "", "regions.1: required"),
     ('[coordination]\nregions = ["eu-west-1"]', "", ": required"),
-    ('patience = "2m"', 'on = "cloud"', "schedules.on: enum"),
+    ('takeover_delay = "2m"', 'on = "cloud"', "schedules.on: enum"),
     ('timeout = "60s"', "batch = 11", "queues.0.batch: maximum"),
     ('timeout = "60s"', "batch = 0", "queues.0.batch: minimum"),
     ('timeout = "60s"', "batch = true", "queues.0.batch: type"),
@@ -77,7 +78,7 @@ def test_bad_fleets_are_refused_where_they_are_bad(before: str, after: str, said
 
 
 def test_a_stage_may_leave_out_what_the_file_has_and_nothing_else() -> None:
-    misspelt = STAGED.replace('patience = "90s"', "patiense = 1")
+    misspelt = STAGED.replace('takeover_delay = "90s"', "patiense = 1")
     assert refusals(misspelt) == ["stages.test.schedules: additionalProperties"]
 
 
@@ -88,7 +89,7 @@ TABLES = {
     "[[queues]]": {"name": ['"a"', '"A"', '"a-9"'], "fifo": ["true", "1"], "batch": ["1", "10", "11", "1.0", '"1"'],
                    "timeout": ['"1m30s"', '"0s"', "60"], "retries": ["0", "100", "-1"], "concurrency": ["2", "1"],
                    "dead_letter": ['"a-dead"', "true"]},
-    "[tunnels]": {"master": ['"us-east-1"', "1"], "slots": ["2", "9", "10"], "mode": ['"drain"', "0"],
+    "[tunnels]": {"primary": ['"us-east-1"', "1"], "slots": ["2", "9", "10"], "mode": ['"drain"', "0"],
                   "tag": ['"Role=tunnel"', '"Role"'], "every": ['"2s"', '"2"']},
 }
 tables = st.fixed_dictionaries({}, optional={

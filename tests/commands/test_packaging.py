@@ -251,7 +251,7 @@ def test_a_wrong_fleet_file_is_refused(project: Path, tmp_path: Path) -> None:
 DATABASE = """
 [databases]
 flavour = "mariadb"
-master = "eu-west-1"
+primary = "eu-west-1"
 secret = "s"
 ca = "certificates/ours.pem"
 servers = [{region = "eu-west-1", host = "db"}]

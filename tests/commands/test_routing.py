@@ -55,7 +55,7 @@ def test_answer_says_who_and_through_which_hops(fleet: str, capsys: pytest.Captu
     (["answer", "--from", "SE", "--dead", "mars"], "mars: no region of this fleet; there are: eu-west-1"),
     (["map", "--out", "map.pdf"], "map.pdf: write to a file that ends in .svg or .png"),
     pytest.param(["map", "--out", "/nowhere/map.svg"], "/nowhere/map.svg: cannot be written", marks=pytest.mark.slow),
-    (["prove", "--regions", "9"], "there are 1 to 8 sample regions")])
+    (["verify", "--regions", "9"], "there are 1 to 8 sample regions")])
 def test_mistakes(words: list[str], error: str, fleet: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["routing", *words, "--fleet", fleet]) == 2
     assert error in " ".join(capsys.readouterr().err.split())
@@ -69,7 +69,7 @@ def test_a_fleet_that_cannot_be_had_is_a_mistake(tmp_path: Path, capsys: pytest.
 
 
 def test_prove_proves_the_fleet_and_the_samples(fleet: str, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = said(capsys, "prove", "--fleet", fleet, "--regions", "3")
+    rows = said(capsys, "verify", "--fleet", fleet, "--regions", "3")
     assert [(row["records"], row["wrong_answers"], row["places"]) for row in rows] == [
         (170, 0, 305), (88, 0, 305), (91, 0, 305)]
 

@@ -62,14 +62,14 @@ def test_its_settings_are_those_of_the_fleet() -> None:
     lines = script().split("<<'SETTINGS'\n")[1].split("\nSETTINGS\n")[0].splitlines()
     assert dict(line.split("=", 1) for line in lines) == {
         "REGION": "${AWS::Region}", "SECRET": "${AWS::StackName}-tunnels-key",
-        "KNOWN_HOSTS": "/lamplighter/${AWS::StackName}/tunnels/known-hosts", "MASTER": "us-east-1", "LEAD": "",
+        "KNOWN_HOSTS": "/lamplighter/${AWS::StackName}/tunnels/known-hosts", "PRIMARY": "us-east-1", "LEAD": "",
         "ALIAS": "lamplighter-gateway-us-east-1", "GATEWAY": "${Gateway}",
         "GATEWAY_PORT": "22", "GATEWAY_USER": "tunnel", "DATABASE": "db.internal", "DATABASE_PORT": "3306",
         "PORT": "3306", "HEALTH_PORT": "3307", "SERVER": "", "LISTEN": "0.0.0.0",  # noqa: S104
         "PROBE": "127.0.0.1"}
 
 
-def test_the_ways_to_other_masters_are_files_that_say_the_same_words() -> None:
+def test_the_ways_to_other_primaries_are_files_that_say_the_same_words() -> None:
     _, tunnels, hosts = parsed(WAYS)
     text = tunnel_host.user_data(tunnels, hosts, tunnel_host.files())
     [(region, lines)] = re.findall(r"(?s)cat >/etc/lamplighter/ways/(\S+)\.env <<'WAY'\n(.*?)\nWAY\n", text)

@@ -13,7 +13,7 @@ from chalicelib.config import fleet
 from commands.deploy import packaging, resources, tunnel_resources, tunnel_role
 from commands.errors import UsageError
 from tests.project import copy
-from tests.tunnels.fleets import FAR, HOST_KEY, MASTER, NEAR, TEXT, WAYS, parsed
+from tests.tunnels.fleets import FAR, HOST_KEY, NEAR, PRIMARY, TEXT, WAYS, parsed
 
 Json = dict[str, Any]
 
@@ -45,7 +45,7 @@ def rules(way: str, group: str) -> Iterator[tuple[int, str]]:
 @pytest.mark.slow
 def test_it_passes_cfn_lint_in_every_region() -> None:
     for text in (TEXT, WAYS, TEXT.replace('database = "db.internal"', 'database = "10.0.0.9"\ninstance = "t3.micro"')):
-        found = cfnlint.api.lint(json.dumps(template(text)), regions=[MASTER, NEAR, FAR])
+        found = cfnlint.api.lint(json.dumps(template(text)), regions=[PRIMARY, NEAR, FAR])
         assert [f"{match.rule.id} {match.path}: {match.message}" for match in found] == []
 
 
@@ -56,10 +56,10 @@ def test_a_fleet_with_hosts_of_its_own_gets_none_of_this() -> None:
     assert "Mappings" not in template(adopted)
 
 
-def test_nothing_is_made_in_the_masters_region() -> None:
+def test_nothing_is_made_in_the_primaries_region() -> None:
     made = template()
     assert made["Conditions"][tunnel_resources.CONDITION] == {
-        "Fn::Not": [{"Fn::Equals": [{"Ref": "AWS::Region"}, MASTER]}]}
+        "Fn::Not": [{"Fn::Equals": [{"Ref": "AWS::Region"}, PRIMARY]}]}
     known = {f"TunnelsIn{name}": region for name, region in (("EuWest1", NEAR), ("ApSoutheast1", FAR))}
     for name, region in known.items():
         assert made["Conditions"][name] == {"Fn::Equals": [{"Ref": "AWS::Region"}, region]}
@@ -73,18 +73,18 @@ def test_every_region_finds_its_own_network_and_its_own_way_to_the_gateway() -> 
                           "Subnets": ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"]}
     assert rows[FAR]["Gateway"] == "10.9.8.7"
     # CloudFormation looks rows up also for what a condition leaves out.
-    assert rows[MASTER].keys() == rows[NEAR].keys()
+    assert rows[PRIMARY].keys() == rows[NEAR].keys()
 
 
 def test_with_more_ways_than_one_hosts_know_them_all_and_a_parameter_says_which_counts() -> None:
     made = template(WAYS)["Resources"]
     assert made["TunnelsLead"]["Properties"] == {
         "Name": {"Fn::Sub": "/lamplighter/${AWS::StackName}/tunnels/lead"}, "Type": "String", "Value": "as-launched",
-        "Description": "The region where the master is now, written by the healer of the tunnels"}
+        "Description": "The region where the primary is now, written by the healer of the tunnels"}
     assert "TunnelsLead" in made["TunnelsGroup"]["DependsOn"] and "TunnelsLead" not in template()["Resources"]
     key = HOST_KEY.split()[1]
     assert made["TunnelsKnownHosts"]["Properties"]["Value"].splitlines() == [
-        f"lamplighter-gateway-{region} ssh-ed25519 {key}" for region in (MASTER, FAR)]
+        f"lamplighter-gateway-{region} ssh-ed25519 {key}" for region in (PRIMARY, FAR)]
     out = {(rule["FromPort"], rule["CidrIp"])
            for rule in made["TunnelsHosts"]["Properties"]["SecurityGroupEgress"]}
     assert out == {(443, "0.0.0.0/0"), (22, "0.0.0.0/0"), (2222, "10.3.0.9/32")}
@@ -198,12 +198,12 @@ def test_clients_are_let_in_in_their_own_region_only() -> None:
 def test_the_document_takes_one_of_three_words_and_no_shell(parts: Json) -> None:
     document = parts["TunnelsDocument"]["Content"]
     assert document["schemaVersion"] == "2.2" and list(document["parameters"]) == [
-        "Action", "Master", "Key"]
+        "Action", "Primary", "Key"]
     assert document["parameters"]["Action"]["allowedValues"] == ["restart", "reload-keys", "point"]
     pattern = re.compile(document["parameters"]["Key"]["allowedPattern"])
     assert pattern.fullmatch("1/i-0abc/17/2/restart")
     assert not any(pattern.fullmatch(f"1{bad}") for bad in "';$`\n \\\"&|")
-    region = re.compile(document["parameters"]["Master"]["allowedPattern"])
+    region = re.compile(document["parameters"]["Primary"]["allowedPattern"])
     assert region.fullmatch("ap-southeast-1") and not any(region.fullmatch(f"a{bad}") for bad in "';$`\n \\\"&|/")
     (step,) = document["mainSteps"]
     assert step["action"] == "aws:runShellScript"
@@ -211,7 +211,7 @@ def test_the_document_takes_one_of_three_words_and_no_shell(parts: Json) -> None
 
 
 def test_the_host_keys_are_a_known_hosts_file_under_the_name_that_ssh_looks_for(parts: Json) -> None:
-    assert parts["TunnelsKnownHosts"]["Value"] == f"lamplighter-gateway-{MASTER} {HOST_KEY}\n"
+    assert parts["TunnelsKnownHosts"]["Value"] == f"lamplighter-gateway-{PRIMARY} {HOST_KEY}\n"
     assert "SecretString" not in parts["TunnelsKey"] and "GenerateSecretString" not in parts["TunnelsKey"]
 
 
@@ -231,7 +231,7 @@ def test_a_change_of_key_goes_on_each_minute_where_there_is_a_lambda_for_it() ->
     assert "Input" not in rule["Properties"]["Targets"][0]  # it would hide the event's time
 
 
-def test_a_lambda_that_probes_stands_in_the_network_except_in_the_masters_region() -> None:
+def test_a_lambda_that_probes_stands_in_the_network_except_in_the_primaries_region() -> None:
     condition, inside, outside = tunnel_resources.vpc_config(parsed()[0])["Fn::If"]
     assert condition == tunnel_resources.CONDITION and outside == {"Ref": "AWS::NoValue"}
     assert inside["SecurityGroupIds"] == [{"Fn::GetAtt": ["TunnelsProber", "GroupId"]}]
@@ -245,5 +245,5 @@ def test_a_whole_package_with_tunnel_hosts_is_a_template_that_cfn_lint_likes(tmp
     package = packaging.build("prod", root=project, product=project)
     assert package.template["Resources"]["TunnelsGroup"]["Condition"] == tunnel_resources.CONDITION
     assert len(json.dumps(package.template)) < 1_000_000  # of a template in a bucket: CloudFormation's quotas
-    found = cfnlint.api.lint(json.dumps(package.template), regions=[MASTER, NEAR, FAR])
+    found = cfnlint.api.lint(json.dumps(package.template), regions=[PRIMARY, NEAR, FAR])
     assert [f"{match.rule.id} {match.path}: {match.message}" for match in found] == []

@@ -14,7 +14,7 @@ regions = ["eu-west-1"]
 
 [schedules]
 timezone = "Europe/Stockholm"
-patience = "2m"
+takeover_delay = "2m"
 
 [[queues]]
 name = "default"

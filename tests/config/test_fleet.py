@@ -17,14 +17,15 @@ from tests.config.harness import GOOD
 
 # What is put in place of what, and the one line that must come of it.
 MISTAKES = [
-    ("unknown key", 'patience = "2m"', 'patiense = "2m"', "fleet.toml:14: schedules.patiense: no such key; remove it"),
+    ("unknown key", 'takeover_delay = "2m"', 'patiense = "2m"',
+     "fleet.toml:14: schedules.patiense: no such key; remove it"),
     ("unknown table", "[schedules]", "[scheduling]", "fleet.toml:12: scheduling: no such key; remove it"),
     ("unknown key in a list", 'name = "invoices"', 'name = "invoices"\nfifi = true',
      "fleet.toml:22: queues.1.fifi: no such key"),
     ("wrong type", 'name = "invoices"', "name = 7", "fleet.toml:21: queues.1.name: expected `str`, got `int`"),
     ("wrong type above", 'name = "lamplighter"', "name = []", "fleet.toml:1: name: expected `str`, got `array`"),
     ("number for a span", '"2m"', "120",
-     'fleet.toml:14: schedules.patience: expected a span of time in quotes, as in "10m"'),
+     'fleet.toml:14: schedules.takeover_delay: expected a span of time in quotes, as in "10m"'),
     ("not a span", '"60s"', '"a minute"', "fleet.toml:18: queues.0.timeout: 'a minute' is not a span of time"),
     ("missing key", 'name = "us-east-1"', "", "fleet.toml:6: regions.1: the key 'name' is missing here; add it"),
     ("missing table", '[coordination]\nregions = ["eu-west-1"]', "",
@@ -39,10 +40,11 @@ MISTAKES = [
      "fleet.toml:10: coordination.regions: name one"),
     ("one region three times", '["eu-west-1"]', '["eu-west-1", "eu-west-1", "eu-west-2"]',
      "fleet.toml:10: coordination.regions: name"),
-    ("too impatient", '"2m"', '"10s"', "fleet.toml:14: schedules.patience: must lie between 30s and 5m"),
-    ("target without its table", 'patience = "2m"', 'on = "ecs"',
+    ("too impatient", '"2m"', '"10s"', "fleet.toml:14: schedules.takeover_delay: must lie between 30s and 5m"),
+    ("target without its table", 'takeover_delay = "2m"', 'on = "ecs"',
      "fleet.toml:14: schedules.on: 'ecs' needs a table [schedules.ecs]"),
-    ("unknown target", 'patience = "2m"', 'on = "cloud"', "fleet.toml:14: schedules.on: invalid enum value 'cloud'"),
+    ("unknown target", 'takeover_delay = "2m"', 'on = "cloud"',
+     "fleet.toml:14: schedules.on: invalid enum value 'cloud'"),
     ("longer than a Lambda", '"60s"', '"20m"',
      "fleet.toml:18: queues.0.timeout: must lie between 1s and 14m: a Lambda ends"),
     ("a name of ours", '"invoices"', '"schedule-runs"',
@@ -59,12 +61,12 @@ MISTAKES = [
      "fleet.toml:13: schedules.timezone: unknown time zone 'europe/stockholm': write Europe/Stockholm"),
     ("a path for a zone", '"Europe/Stockholm"', '"../zones"',
      "fleet.toml:13: schedules.timezone: unknown time zone '../zones': write"),
-    ("no such queue", 'patience = "2m"', 'queue = "invoice"',
+    ("no such queue", 'takeover_delay = "2m"', 'queue = "invoice"',
      "fleet.toml:14: schedules.queue: no queue is called 'invoice'; declare it, or write one of: default, invoices"),
-    ("runs forgotten too early", 'patience = "2m"', 'keep = "14d23h"',
-     "fleet.toml:14: schedules.keep: must lie between 15d and 400d: runs must be known longer than SQS keeps messages"),
-    ("runs kept too long", 'patience = "2m"', 'keep = "401d"',
-     "fleet.toml:14: schedules.keep: must lie between 15d and 400d"),
+    ("runs forgotten too early", 'takeover_delay = "2m"', 'retention = "14d23h"',
+     "fleet.toml:14: schedules.retention: must lie between 15d and 400d: longer than SQS keeps messages"),
+    ("runs kept too long", 'takeover_delay = "2m"', 'retention = "401d"',
+     "fleet.toml:14: schedules.retention: must lie between 15d and 400d"),
     ("dead letters of ours", 'timeout = "60s"', 'dead_letter = "schedule-runs-dead"',
      "fleet.toml:18: queues.0.dead_letter: 'schedule-runs-dead' is kept for Lamplighter's own queues; choose another"),
     ("dead letters nowhere", 'timeout = "60s"', 'dead_letter = "invoice"',
@@ -99,7 +101,7 @@ def test_a_mistake_is_named_with_its_line_and_its_remedy(before: str, after: str
 def test_the_good_one_is_good() -> None:
     read = fleet.parse(GOOD)
     assert (read.home, read.rank("us-east-1"), read.coordination.strong) == ("eu-west-1", 1, False)
-    assert (read.schedules.patience, read.queues[0].timeout) == (120, 60)
+    assert (read.schedules.takeover_delay, read.queues[0].timeout) == (120, 60)
     assert read.dead_letters(read.queues[0]) == "default-dead"
 
 
@@ -113,7 +115,7 @@ def test_a_circle_of_dead_letters_is_named_once_at_its_first_queue() -> None:
 
 
 @pytest.mark.parametrize("more", [
-    'queue = "default"', 'queue = "invoices"', 'keep = "15d"', 'keep = "400d"', 'timezone = "US/Central"'])
+    'queue = "default"', 'queue = "invoices"', 'retention = "15d"', 'retention = "400d"', 'timezone = "US/Central"'])
 def test_what_schedules_may_say(more: str) -> None:
     fleet.parse(GOOD.replace('timezone = "Europe/Stockholm"', more))
 

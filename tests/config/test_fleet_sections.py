@@ -9,12 +9,12 @@ from chalicelib.routing import config
 from tests.config.harness import GOOD
 
 CHECKS = '\n[health_checks]\ntarget_groups = ["web"]\n'
-TUNNELS = '\n[tunnels]\nmaster = "us-east-1"\n'
+TUNNELS = '\n[tunnels]\nprimary = "us-east-1"\n'
 
 
 @pytest.mark.parametrize(("table", "more", "said"), [
-    (CHECKS, "threshold = 4", "health_checks.threshold: must be less than anchors"),
-    (CHECKS, "rovers = 4", "health_checks.rovers: at most 3 where each stays 2 minutes with a host"),
+    (CHECKS, "healthy_threshold = 4", "health_checks.healthy_threshold: must be less than fixed_checks"),
+    (CHECKS, "rotating_checks = 4", "health_checks.rotating_checks: at most 3 where each stays 2 minutes with a host"),
     (CHECKS, "interval = 20", "health_checks.interval: invalid enum value 20"),
     (CHECKS, 'path = "health"', "health_checks.path: expected `str` matching regex"),
     (TUNNELS, "slots = 1", "tunnels.slots: expected `int` >= 2"),
@@ -36,11 +36,11 @@ def test_a_mistake_in_a_table_is_named(table: str, more: str, said: str) -> None
 def test_health_checks_name_a_target_group() -> None:
     with pytest.raises(fleet.FleetError, match=r"fleet.toml:24: health_checks.target_groups: name at least one"):
         fleet.parse(GOOD + CHECKS.replace('["web"]', "[]"))
-    assert fleet.parse(GOOD + CHECKS + "interval = 30\nrovers = 5").health_checks is not None
+    assert fleet.parse(GOOD + CHECKS + "interval = 30\nrotating_checks = 5").health_checks is not None
 
 
-def test_the_master_is_in_a_region_of_the_fleet_and_endpoints_are_of_one_kind() -> None:
-    with pytest.raises(fleet.FleetError, match=r"fleet.toml:24: tunnels.master: 'us-east-2' is no region of this"):
+def test_the_primary_is_in_a_region_of_the_fleet_and_endpoints_are_of_one_kind() -> None:
+    with pytest.raises(fleet.FleetError, match=r"fleet.toml:24: tunnels.primary: 'us-east-2' is no region of this"):
         fleet.parse(GOOD + TUNNELS.replace("east-1", "east-2"))
     with pytest.raises(fleet.FleetError, match=r"fleet.toml:26: tunnels.tag: give a group .* or a tag"):
         fleet.parse(GOOD + TUNNELS + 'group = "a"\ntag = "Role=tunnel"')
@@ -51,11 +51,11 @@ def test_the_master_is_in_a_region_of_the_fleet_and_endpoints_are_of_one_kind() 
 
 STAGED = GOOD + """
 [stages.test.schedules]
-patience = "90s"
+takeover_delay = "90s"
 
 [[stages.test.regions]]
 name = "us-east-1"
-entrance = {addresses = ["192.0.2.1"]}
+endpoint = {addresses = ["192.0.2.1"]}
 
 [[stages.test.regions]]
 name = "eu-west-3"
@@ -68,14 +68,15 @@ queues = []
 def test_a_stage_lays_its_own_tables_over_the_rest() -> None:
     plain, test, other = (fleet.parse(STAGED, stage=stage) for stage in ("prod", "test", "other"))
     assert plain == fleet.parse(GOOD) and other.queues == () and other.regions == plain.regions
-    assert (test.schedules.patience, test.schedules.timezone) == (90, "Europe/Stockholm")
+    assert (test.schedules.takeover_delay, test.schedules.timezone) == (90, "Europe/Stockholm")
     assert [region.name for region in test.regions] == ["eu-west-1", "us-east-1", "eu-west-3"]
-    assert test.regions[1].entrance == config.Endpoint(addresses=("192.0.2.1",)) and test.queues == plain.queues
+    assert test.regions[1].endpoint == config.Endpoint(addresses=("192.0.2.1",)) and test.queues == plain.queues
 
 
 @pytest.mark.parametrize(("before", "after", "wanted"), [
-    ('patience = "90s"', 'patiense = "90s"', "fleet.toml:24: schedules.patiense: no such key"),
-    ('patience = "90s"', "patience = 90", "fleet.toml:24: schedules.patience: expected a span of time"),
+    ('takeover_delay = "90s"', 'patiense = "90s"', "fleet.toml:24: schedules.patiense: no such key"),
+    ('takeover_delay = "90s"', "takeover_delay = 90",
+     "fleet.toml:24: schedules.takeover_delay: expected a span of time"),
     ('"eu-west-3"', '"Paris"', "fleet.toml:31: regions.2.name: 'Paris' is not an AWS region"),
     (STAGED[len(GOOD):], "[stages]\ntest = 3\n", "fleet.toml:22: stages: expected a table for each stage")])
 def test_a_mistake_of_a_stage_is_found_where_it_stands(before: str, after: str, wanted: str) -> None:

@@ -11,7 +11,7 @@ from tests.databases.harness import REGIONS
 
 @pytest.fixture
 def town(monkeypatch: pytest.MonkeyPatch) -> Iterator[Town]:
-    """A master in eu-west-1 and two replicas, in step, watched once."""
+    """A primary in eu-west-1 and two replicas, in step, watched once."""
     with replication.town(*REGIONS, patch=monkeypatch) as found:
         for region in found.regions:
             found.run(region, "watch")

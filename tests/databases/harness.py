@@ -1,7 +1,7 @@
 """Servers in memory that replicate as MariaDB does with GTIDs, and a fleet of them.
 
 Modelled, each as it was seen of MariaDB 10.11: starting either thread while both stand still empties the relay log and
-fetches anew; the IO thread stops for good when the master does not have the replica's position; read-only lets nobody
+fetches anew; the IO thread stops for good when the primary does not have the replica's position; read-only lets nobody
 write; a server that hangs keeps its state, one that restarts comes up as its configuration says.
 """
 
@@ -14,8 +14,8 @@ from chalicelib.config import fleet
 from chalicelib.context import RegionContext
 from chalicelib.databases.operations import Databases
 from chalicelib.databases.state import (
-    MASTER,
     PRIMARY,
+    PRIMARY_KEY,
     PrimaryRecord,
     ReplicaStatus,
     ReplicaThread,
@@ -40,10 +40,10 @@ regions = [{name = "eu-west-1"}, {name = "us-east-1"}, {name = "ap-southeast-1"}
 coordination.regions = ["eu-west-1"]
 [databases]
 flavour = "mariadb"
-master = "eu-west-1"
+primary = "eu-west-1"
 secret = "watch"
 admin_secret = "admin"
-heal = "full"
+repair = "full"
 tls = "off"
 servers = [{region = "eu-west-1", host = "eu"}, {region = "us-east-1", host = "us"},
            {region = "ap-southeast-1", host = "ap"}]
@@ -105,10 +105,10 @@ class Model:
 
     def start(self, threads: Sequence[str]) -> None:
         if self.io == self.sql == "stopped":
-            master = self.world.models[self.world.master.region]
-            there = master.alive and all(row in master.log for row in self.relay)
+            primary = self.world.models[self.world.primary.region]
+            there = primary.alive and all(row in primary.log for row in self.relay)
             if self.relay and not self.world.flows(self) and not there:
-                self.world.violations.append(f"{self.region} threw away {self.relay}, and its master is not there")
+                self.world.violations.append(f"{self.region} threw away {self.relay}, and its primary is not there")
             self.relay = []
         self.io, self.io_errno = ("running", 0) if "IO" in threads else (self.io, self.io_errno)
         self.sql, self.sql_errno = ("running", 0) if "SQL" in threads else (self.sql, self.sql_errno)
@@ -122,7 +122,7 @@ class Model:
         self.source, self.relay = "", []
 
     def change_source(self, host: str, port: int) -> None:
-        # The new master has it, or nobody will.
+        # The new primary has it, or nobody will.
         self.source, self.relay = host, []
         self.start(("IO", "SQL"))
 
@@ -213,7 +213,7 @@ class World:
         return next(server.host for server in FLEET.databases.servers if server.region == region)  # type: ignore[union-attr]
 
     def flows(self, replica: Model) -> bool:
-        """Whether the way from a replica to its master is open."""
+        """Whether the way from a replica to its primary is open."""
         source = self.by_host(replica.source)
         return source.alive and (replica.region, source.region) not in self.cut
 
@@ -234,8 +234,8 @@ class World:
                 model.pump()
 
     @property
-    def master(self) -> PrimaryRecord:
-        stored = state.find(self.fuse.site(self.site(EU)).shared_store, MASTER, PRIMARY)
+    def primary(self) -> PrimaryRecord:
+        stored = state.find(self.fuse.site(self.site(EU)).shared_store, PRIMARY_KEY, PRIMARY)
         return stored.value if isinstance(stored, Stored) else PrimaryRecord(EU)
 
     def scheduled(self, region: str, name: str) -> None:
@@ -249,12 +249,12 @@ class World:
             self._watched(region)
 
     def _watched(self, region: str) -> None:
-        model, master = self.models[region], self.master
+        model, primary = self.models[region], self.primary
         if not model.alive:
             return
-        if model.read_only or master.may_write(region):
+        if model.read_only or primary.may_write(region):
             self.open_by_itself.discard(region)
-        if not model.read_only and master.term and not master.may_write(region) and not self.busy:
+        if not model.read_only and primary.term and not primary.may_write(region) and not self.busy:
             self.violations.append(f"{region} was watched and still takes writes")
 
     def promote(self, where: str, **event: Any) -> dict[str, Any]:
@@ -266,7 +266,7 @@ class World:
 
     def _promoted(self, answer: dict[str, Any]) -> None:
         self.promoted += 1
-        new = self.models[self.master.region]
+        new = self.models[self.primary.region]
         lost = [row for row in self.acked if row not in new.log]
         if lost and not self.forced:
             self.violations.append(f"{new.region} was promoted without {lost}, and nobody forced it")

@@ -61,14 +61,14 @@ def _hang(world: World) -> None:
     model.alive = not model.alive
     if model.alive and world.chance.random() < 0.3:
         model.restart()
-        if not model.read_only and not world.master.may_write(model.region):
+        if not model.read_only and not world.primary.may_write(model.region):
             world.open_by_itself.add(model.region)
 
 
 def _rejoin(world: World) -> None:
-    """Somebody makes an old master that has nothing more a replica again."""
-    new = world.models[world.master.region]
-    for model in () if world.master.promotion else world.models.values():
+    """Somebody makes an old primary that has nothing more a replica again."""
+    new = world.models[world.primary.region]
+    for model in () if world.primary.promotion else world.models.values():
         whole = new.log[: len(model.log)] == model.log
         if model is not new and not model.source and model.read_only and model.alive and whole:
             model.change_source(model.world.host(new.region), 3306)
@@ -93,7 +93,7 @@ def _promote(world: World) -> None:
 
 def _fence(world: World) -> None:
     if world.chance.random() < 0.3:
-        engine.run(world.operations.fence, world.site(world.master.region), {"apply": True}, "hand")
+        engine.run(world.operations.fence, world.site(world.primary.region), {"apply": True}, "hand")
 
 
 _CHANCES: list[tuple[Callable[[World], None], int]] = [

@@ -10,7 +10,7 @@ from chalicelib.config import fleet
 from chalicelib.databases import act, act_catch_up, act_promotion, decide
 from chalicelib.databases.decide import promotion, repair
 from chalicelib.databases.observe import RegionAsked
-from chalicelib.databases.state import MASTER, PRIMARY, PrimaryRecord, Promotion, body
+from chalicelib.databases.state import PRIMARY, PRIMARY_KEY, PrimaryRecord, Promotion, body
 from chalicelib.engine import state
 from chalicelib.engine.operation import Rejected, Request
 from chalicelib.mysql.gtid import GtidSet
@@ -19,14 +19,14 @@ from tests.databases.harness import AP, EU, TOML, US, World, in_step
 
 
 def both_writable() -> bool:
-    """The old master cannot be closed; is the new one opened all the same?"""
+    """The old primary cannot be closed; is the new one opened all the same?"""
     found = in_step()
     found.promote(US, region=US)
     return sum(not model.read_only for model in found.models.values()) > 1
 
 
 def closed_for_nothing(prepare: Callable[[World], None]) -> Callable[[], bool]:
-    """Is the master closed for a promotion that cannot end well?"""
+    """Is the primary closed for a promotion that cannot end well?"""
 
     def scenario() -> bool:
         found = in_step()
@@ -53,7 +53,7 @@ def cannot_apply(found: World) -> None:
 
 
 def wrong_choice() -> bool:
-    """The master is gone; does the choice fall on a replica whose relay log cannot be used?"""
+    """The primary is gone; does the choice fall on a replica whose relay log cannot be used?"""
     found = in_step()
     found.models[US].stop("SQL")
     found.models[EU].write()
@@ -68,7 +68,7 @@ def wrong_choice() -> bool:
     found.models[EU].alive = False
     found.forced = True
     found.promote(AP, force="burnt")
-    return found.master.region != AP
+    return found.primary.region != AP
 
 
 def unapplied_lost() -> bool:
@@ -82,7 +82,7 @@ def unapplied_lost() -> bool:
     found.models[EU].alive = False
     found.forced = True
     found.promote(US, region=US, force="burnt")
-    assert found.master.region == US
+    assert found.primary.region == US
     return row not in found.models[US].log
 
 
@@ -136,7 +136,7 @@ def started(prepare: Callable[[World], None], region: str = US) -> Callable[[], 
 
 
 def no_tunnel(found: World) -> None:
-    found.fleet = fleet.parse(TOML + f'[tunnels]\nmaster = "{EU}"\n')
+    found.fleet = fleet.parse(TOML + f'[tunnels]\nprimary = "{EU}"\n')
     found.judged(US, 0, 2, 0)
 
 
@@ -155,7 +155,7 @@ def just_restarted(found: World) -> None:
 
 
 def beats_on_a_replica() -> bool:
-    """Does a replica that takes writes get a heartbeat of its own, and so a transaction that the master lacks?"""
+    """Does a replica that takes writes get a heartbeat of its own, and so a transaction that the primary lacks?"""
     found = in_step()
     found.models[US].read_only = False
     found.now += 60
@@ -163,16 +163,16 @@ def beats_on_a_replica() -> bool:
     return US in found.models[US].beats
 
 
-def the_new_master_is_fenced() -> bool:
-    """Does a watch that saw an older table close the server that has just become the master?"""
+def the_new_primary_is_fenced() -> bool:
+    """Does a watch that saw an older table close the server that has just become the primary?"""
     found = in_step()
     found.models[US].read_only = False
     old = PrimaryRecord(EU, 1)
-    found.fuse.site(found.site(US)).shared_store.create(*MASTER, body(old))
+    found.fuse.site(found.site(US)).shared_store.create(*PRIMARY_KEY, body(old))
     request = Request("schedule", int(found.now) + 60, None, apply=True, id="slow")
     watch = found.operations.watch
     plan = watch.decide(watch.observe(found.site(US), request), request)
-    item = found.fuse.site(found.site(US)).shared_store.get(*MASTER)
+    item = found.fuse.site(found.site(US)).shared_store.get(*PRIMARY_KEY)
     assert item and plan.actions[0].kind == "fence"
     found.fuse.site(found.site(US)).shared_store.compare_and_set(item, body(PrimaryRecord(US, 2)))
     watch.act["fence"](found.site(US), request, plan.actions[:1])
@@ -196,7 +196,7 @@ def restarted_twice() -> bool:
 
 
 def closed_and_gone() -> bool:
-    """The old master is closed, and gone before the replica has fetched its last rows: are they lost unforced?"""
+    """The old primary is closed, and gone before the replica has fetched its last rows: are they lost unforced?"""
     found = in_step()
     found.models[EU].write()
 
@@ -206,7 +206,7 @@ def closed_and_gone() -> bool:
     found.fuse.meanwhile = die
     found.models[US].read_status()
     found.promote(US, region=US)
-    return found.master.region == US
+    return found.primary.region == US
 
 
 def nothing(*_: object) -> Any:
@@ -214,7 +214,7 @@ def nothing(*_: object) -> Any:
 
 
 GUARDS: dict[str, tuple[Callable[[], bool], list[tuple[ModuleType, str, Callable[..., Any]]]]] = {
-    "the old master is closed first": (both_writable, [
+    "the old primary is closed first": (both_writable, [
         (act_promotion, "_closed", lambda *_: ("", GtidSet())), (act_catch_up, "final", lambda *_: (GtidSet(), True))]),
     "the most advanced, or nobody": (closed_for_nothing(other_is_ahead), [(promotion, "_more", nothing)]),
     "what cannot be applied does not count": (closed_for_nothing(cannot_apply), [(promotion, "_stuck", nothing)]),
@@ -226,15 +226,16 @@ GUARDS: dict[str, tuple[Callable[[], bool], list[tuple[ModuleType, str, Callable
     "what it had when it was closed is known": (closed_and_gone,
                                                 [(act_catch_up, "final", lambda *_: (GtidSet(), False))]),
     "a term that is over ends the run": (stale_promotion_goes_on, [(act_promotion, "_current", lambda site, action: (
-        state.find(site.shared_store, MASTER, PRIMARY), PrimaryRecord(EU, 1, promotion=Promotion(US, EU, "claimed", 0)),
+        state.find(site.shared_store, PRIMARY_KEY, PRIMARY), PrimaryRecord(EU, 1,
+                                                                           promotion=Promotion(US, EU, "claimed", 0)),
         Promotion(US, EU, "claimed", 0)))]),
     "healing leaves promotions alone": (healed_in_the_middle, [(repair, "repair_forbidden", lambda *_: "")]),
     "no restart without a tunnel": (started(no_tunnel), [(repair, "tunnels", lambda *_: "")]),
     "an event that fails is not tried again": (started(duplicate), [(repair, "permanent_errors", nothing)]),
     "restarts cool down": (started(just_restarted), [(repair, "budget_exhausted", lambda *_: "")]),
-    "the heart beats on the master alone": (beats_on_a_replica, [(decide, "beats", lambda *_: True)]),
+    "the heart beats on the primary alone": (beats_on_a_replica, [(decide, "beats", lambda *_: True)]),
     "the table is read again before a fence": (
-        the_new_master_is_fenced, [(act, "_master", lambda site: PrimaryRecord("nobody", 1))]),
+        the_new_primary_is_fenced, [(act, "_primary", lambda site: PrimaryRecord("nobody", 1))]),
     "one run of a minute restarts": (restarted_twice, [(act, "mine", lambda *_: True)]),
 }
 

@@ -33,9 +33,9 @@ def sick(
     repairs: RepairState | None = None,
     tunnels: Tunnels | None = None,
     tunnelled: bool = False,
-    master: ServerStatus | ServerError | None = None,
+    primary: ServerStatus | ServerError | None = None,
 ) -> RepairObservation:
-    return RepairObservation(view or around(), repairs or RepairState(), 0, look, tunnels, tunnelled, master)
+    return RepairObservation(view or around(), repairs or RepairState(), 0, look, tunnels, tunnelled, primary)
 
 
 def error(number: int) -> ReplicaThread:
@@ -74,7 +74,7 @@ def test_an_sql_error_that_is_not_known_to_pass_is_told(number: int) -> None:
             "is being promoted",
         ),
         (sick(replica(5, OFF), around(US, PrimaryRecord(EU, 1, fenced=(US,)))), "is fenced"),
-        (sick(replica(5, OFF), around(US, PrimaryRecord(US, 1))), "is the master"),
+        (sick(replica(5, OFF), around(US, PrimaryRecord(US, 1))), "is the primary"),
         (sick(replica(5, OFF), tunnelled=True), "nobody has judged the tunnels"),
         (sick(replica(5, OFF), tunnels=(0, 2, NOW)), "none of the 2 tunnels is up"),
         (sick(replica(5, OFF), tunnels=(2, 2, NOW - 121)), "last judged 121 s ago"),
@@ -104,7 +104,7 @@ RECEIVED = gtid.read("mariadb", "0-1-15")
 WAITING = ReplicaStatus(OFF, OFF, "eu", 3306, True, RECEIVED)
 
 
-@pytest.mark.parametrize("look, master, starts", [
+@pytest.mark.parametrize("look, primary, starts", [
     (replica(replication=WAITING), None, False),
     (replica(replication=WAITING), ServerError("silent", "eu", "no answer"), False),
     (replica(replication=WAITING), replica(region=EU, executed_gtids=gtid.read("mariadb", "0-1-14")), False),
@@ -113,10 +113,10 @@ WAITING = ReplicaStatus(OFF, OFF, "eu", 3306, True, RECEIVED)
     (replica(replication=msgspec.structs.replace(WAITING, io=ON)), None, True),
     (replica(replication=WAITING, engine="mysql"), None, True),
 ])
-def test_a_relay_log_is_not_thrown_away_unless_the_master_has_it_all(
-    look: ServerStatus, master: ServerStatus | ServerError | None, starts: bool
+def test_a_relay_log_is_not_thrown_away_unless_the_primary_has_it_all(
+    look: ServerStatus, primary: ServerStatus | ServerError | None, starts: bool
 ) -> None:
-    assert bool(repair.judge(sick(look, master=master), look, int(NOW)).threads) == starts
+    assert bool(repair.judge(sick(look, primary=primary), look, int(NOW)).threads) == starts
 
 
 def test_four_restarts_in_ten_minutes_and_pauses_that_double() -> None:
@@ -160,11 +160,11 @@ def test_budget_and_pauses_hold_whatever_happens(stands: list[bool]) -> None:
 
 def modes(heal: str) -> FleetDatabases:
     view = around()
-    return msgspec.structs.replace(view, settings=msgspec.structs.replace(view.settings, heal=heal))
+    return msgspec.structs.replace(view, settings=msgspec.structs.replace(view.settings, repair=heal))
 
 
 @pytest.mark.parametrize("mode, kinds, note", [
-    ("full", ["claim", "restart"], ""), ("observe", [], "would restart"), ("off", [], 'heal = "off"')])
+    ("full", ["claim", "restart"], ""), ("observe", [], "would restart"), ("off", [], 'repair = "off"')])
 def test_the_modes(mode: str, kinds: list[str], note: str) -> None:
     plan = decide.heal(sick(replica(5, OFF), modes(mode)), int(NOW), "me")
     assert [one.kind for one in plan.actions] == kinds and note in "".join(plan.notes)
@@ -188,7 +188,7 @@ def test_heal_that_sees_no_server_does_not_say_that_anything_is_over(look: Serve
 @pytest.mark.parametrize(
     "more, kinds", [({}, ["claim", "change-source"]), ({"executed_gtids": gtid.read("mariadb", "0-1-11")}, [])]
 )
-def test_a_replica_of_an_old_master_follows_the_new_master_unless_it_has_more(
+def test_a_replica_of_an_old_primary_follows_the_new_primary_unless_it_has_more(
     more: dict[str, Any], kinds: list[str]
 ) -> None:
     view = around(US, PrimaryRecord(AP, 1), reports={AP: around().reports[EU]})

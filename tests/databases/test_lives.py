@@ -41,24 +41,24 @@ def test_the_same_for_a_thousand_lives(capsys: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.parametrize("start", range(0, 90, 30))
-def test_when_the_master_is_gone_what_any_replica_has_and_can_apply_is_kept(
+def test_when_the_primary_is_gone_what_any_replica_has_and_can_apply_is_kept(
     start: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     promoted = 0
     for seed in range(start, start + 30):
         world = live(seed, 60)
-        world.models[world.master.region].alive, world.forced, world.cut = False, True, set()
+        world.models[world.primary.region].alive, world.forced, world.cut = False, True, set()
         had = [usable(model) for model in world.models.values() if model.alive and model.source]
         answer = world.promote(REGIONS[seed % 3], force="burnt down")
         if answer["status"] == "done":
             promoted += 1
-            log = world.models[world.master.region].log
+            log = world.models[world.primary.region].log
             assert all(log[: len(rows)] == rows for rows in had), seed
     assert promoted > 3
 
 
 def usable(model: Model) -> list[Row]:
-    """What a replica can have in the end without its master."""
+    """What a replica can have in the end without its primary."""
     kept = model.sql == "running" or model.io != "stopped"
     return model.log + (model.relay if kept else [])
 

@@ -46,5 +46,5 @@ def test_the_item_of_readiness_is_as_the_page_shows_it() -> None:
     [text] = re.findall(r"```json\n(.*?)```", PAGE, re.S)
     shown = msgspec.json.decode(text)
     source = (ROOT / "chalicelib/databases/decide/__init__.py").read_text()
-    assert set(shown) == {"ready", "why", "master", "term", "lag", "at", "until"}
+    assert set(shown) == {"ready", "why", "primary", "term", "lag", "at", "until"}
     assert all(f'"{key}"' in source for key in set(shown) - {"until"})

@@ -1,4 +1,4 @@
-"""Who becomes the master, by tables: the choice, what refuses it, what could be lost, and the plan."""
+"""Who becomes the primary, by tables: the choice, what refuses it, what could be lost, and the plan."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ DEAD = ServerError("unreachable", "eu-west-1 (eu:3306)", "cannot connect: no ans
 def server(
     region: str, has: int, received: int = 0, io: ReplicaThread = ON, sql: ReplicaThread = ON, **more: Any
 ) -> ServerStatus:
-    """A replica that has applied so many transactions and received so many; eu-west-1 is a master."""
+    """A replica that has applied so many transactions and received so many; eu-west-1 is a primary."""
     all_of_it = gtid.read("mariadb", f"0-1-{received or has}")
     replication = None if region == EU else ReplicaStatus(io, sql, "eu", 3306, True, all_of_it)
     applied = gtid.read("mariadb", f"0-1-{has}")
@@ -39,9 +39,9 @@ def server(
     return msgspec.structs.replace(state, **more)
 
 
-def throne(eu: Look, us: Look, ap: Look, to: str = "", force: str = "", master: PrimaryRecord | None = None,
+def throne(eu: Look, us: Look, ap: Look, to: str = "", force: str = "", primary: PrimaryRecord | None = None,
            reports: dict[str, RegionReport] | None = None) -> PromotionObservation:
-    view = around(US, master or PrimaryRecord(EU), reports=reports or {})
+    view = around(US, primary or PrimaryRecord(EU), reports=reports or {})
     return PromotionObservation(view, {EU: eu, US: us, AP: ap}, to, force)
 
 
@@ -79,18 +79,18 @@ def test_nobody_that_could_be_opened_has_more(us: int, ap: int, us_waits: int, a
 
 @pytest.mark.parametrize("view, why", [
     (throne(DEAD, server(US, 9), server(AP, 9)), r"may still be written to. Run databases.fence in eu-west-1"),
-    (throne(DEAD, DEAD, DEAD), "no replica can become the master"),
+    (throne(DEAD, DEAD, DEAD), "no replica can become the primary"),
     (throne(server(EU, 9), server(US, 9), server(AP, 9), "mars-1"), "'mars-1' has no"),
-    (throne(server(EU, 9), DEAD, server(AP, 9), US), "a server that does not answer cannot become the master"),
+    (throne(server(EU, 9), DEAD, server(AP, 9), US), "a server that does not answer cannot become the primary"),
     (throne(server(EU, 9), server(US, 9, log_updates=False), server(AP, 9), US), "no binary log of what it replicates"),
     (throne(server(EU, 9), server(US, 9, replication=None), server(AP, 9), US), "does not replicate"),
     (throne(server(EU, 9), server(US, 5, 9, sql=PROBLEM), server(AP, 9), US), "cannot apply it (Duplicate entry)"),
     (throne(server(EU, 9), server(US, 5, 9, OFF, OFF), server(AP, 9), US), "cannot apply it (both threads stand still"),
-    # The old master answers, but the chosen one does not get from it what it lacks.
+    # The old primary answers, but the chosen one does not get from it what it lacks.
     (throne(server(EU, 9), server(US, 8, io=OFF), server(AP, 8), US), "eu-west-1 has 0-1-9 (1 transactions)"),
     (throne(server(EU, 9), server(US, 8, io=OFF), server(AP, 9), US), "which us-east-1 lacks"),
     # Fenced, and so reported: what its own watch saw counts.
-    (throne(DEAD, server(US, 8), server(AP, 8), US, master=PrimaryRecord(EU, 1, fenced=(EU,)), reports=seen(EU, 9)),
+    (throne(DEAD, server(US, 8), server(AP, 8), US, primary=PrimaryRecord(EU, 1, fenced=(EU,)), reports=seen(EU, 9)),
      "eu-west-1 has 0-1-9 (1 transactions), which us-east-1 lacks"),
     (throne(server(EU, 8), server(US, 8, io=OFF), DEAD, US, reports=seen(AP, 9)), "ap-southeast-1 has 0-1-9"),
 ])
@@ -128,10 +128,10 @@ def test_what_is_said_before_it_is_done(view: PromotionObservation, notes: list[
 @pytest.mark.parametrize("change", [
     {}, {"age": 181}, {"read_only": False}, {"fenced": False}, {"term": 0}, {"reachable": False}])
 def test_only_its_own_watch_can_prove_a_region_closed_and_lately(change: dict[str, Any]) -> None:
-    view = throne(DEAD, server(US, 9), server(AP, 9), US, master=PrimaryRecord(EU, 1, fenced=(EU,)),
+    view = throne(DEAD, server(US, 9), server(AP, 9), US, primary=PrimaryRecord(EU, 1, fenced=(EU,)),
                   reports=seen(EU, 9, **change))
     assert promotion.proven(view, EU) == (not change)
-    unfenced = throne(DEAD, server(US, 9), server(AP, 9), US, master=PrimaryRecord(EU, 1), reports=seen(EU, 9))
+    unfenced = throne(DEAD, server(US, 9), server(AP, 9), US, primary=PrimaryRecord(EU, 1), reports=seen(EU, 9))
     assert not promotion.proven(unfenced, EU)
 
 
@@ -144,29 +144,30 @@ def test_every_server_that_takes_writes_is_closed_but_the_chosen_one() -> None:
 
 def test_a_region_that_was_fenced_long_ago_and_is_gone_is_no_obstacle() -> None:
     view = throne(DEAD, server(US, 9, replication=None, read_only=False), server(AP, 9), AP,
-                  master=PrimaryRecord(US, 1, fenced=(EU,)))
+                  primary=PrimaryRecord(US, 1, fenced=(EU,)))
     assert promotion.choose(view).close == {US: "set-read-only"}
 
 
 @pytest.mark.parametrize("step", ["claimed", "fenced", "drained", "opening", "opened", "pointed"])
 def test_what_is_under_way_is_gone_on_with(step: Any) -> None:
     named = EU if step in ("claimed", "fenced", "drained") else US
-    master = PrimaryRecord(named, 3, fenced=(EU,), promotion=Promotion(US, EU, step, 5, "burnt"))
-    choice = promotion.choose(throne(DEAD, server(US, 9, replication=None), server(AP, 9), master=master))
+    primary = PrimaryRecord(named, 3, fenced=(EU,), promotion=Promotion(US, EU, step, 5, "burnt"))
+    choice = promotion.choose(throne(DEAD, server(US, 9, replication=None), server(AP, 9), primary=primary))
     assert (choice.to, choice.old, choice.claim, choice.forced) == (US, EU, None, "burnt")
-    plan = manual.promote(throne(DEAD, server(US, 9, replication=None), server(AP, 9), master=master))
+    plan = manual.promote(throne(DEAD, server(US, 9, replication=None), server(AP, 9), primary=primary))
     assert [one.kind for one in plan.actions] == ["set-read-only", "apply-relay-log", "set-writable", "change-source",
                                                   "finish"]
     assert {one.details["term"] for one in plan.actions} == {3}
 
 
 def test_another_region_takes_over_a_promotion_with_a_term_of_its_own() -> None:
-    master = PrimaryRecord(EU, 3, fenced=(EU,), promotion=Promotion(US, EU, "drained", 5))
-    choice = promotion.choose(throne(server(EU, 9), server(US, 9, replication=None), server(AP, 9), AP, master=master))
+    primary = PrimaryRecord(EU, 3, fenced=(EU,), promotion=Promotion(US, EU, "drained", 5))
+    choice = promotion.choose(throne(server(EU, 9), server(US, 9, replication=None), server(AP, 9), AP,
+                                     primary=primary))
     assert choice.claim and choice.claim.term == 4 and choice.claim.fenced == (EU, US)
     assert choice.close == {EU: "set-read-only", US: "set-read-only"}
     with pytest.raises(promotion.Refusal, match="may still be written to"):
-        promotion.choose(throne(server(EU, 9), DEAD, server(AP, 9), AP, master=master))
+        promotion.choose(throne(server(EU, 9), DEAD, server(AP, 9), AP, primary=primary))
 
 
 def test_the_plan_is_made_of_steps_that_name_the_term() -> None:
@@ -211,7 +212,7 @@ def test_when_tuning_is_refused(one: ServerObservation, why: str) -> None:
 def test_fencing_by_hand_marks_and_closes() -> None:
     plan = manual.fence(here(server(US, 9)))
     assert [one.kind for one in plan.actions] == ["record-fence", "set-read-only"]
-    assert plan.actions[0].details["master"].fenced == (US,)
+    assert plan.actions[0].details["primary"].fenced == (US,)
     assert manual.fence(here(DEAD)).rejected_because and "PromoteReadReplica" in manual.fence(
         here(server(US, 9), flavour="rds")).rejected_because
 

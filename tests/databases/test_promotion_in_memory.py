@@ -6,7 +6,7 @@ import pytest
 from chalicelib.aws.client import Unavailable
 from chalicelib.config import fleet
 from chalicelib.databases import act_promotion
-from chalicelib.databases.state import MASTER, PrimaryRecord, Promotion, RegionReport, read
+from chalicelib.databases.state import PRIMARY_KEY, PrimaryRecord, Promotion, RegionReport, read
 from chalicelib.engine import run as engine
 from chalicelib.engine.operation import Rejected, Request
 from chalicelib.engine.plan import Action
@@ -22,7 +22,7 @@ def test_a_promotion_can_be_given_up_for_another_region() -> None:
         found.promote(US, region=US)
     found.fuse.after(10_000)
     assert found.promote(AP, region=AP)["status"] == "done", "the first has no replication any more"
-    assert found.master.region == AP and found.master.term == 2 and found.models[US].read_only
+    assert found.primary.region == AP and found.primary.term == 2 and found.models[US].read_only
     assert set(found.acked) <= set(found.models[AP].log) and found.violations == []
 
 
@@ -35,7 +35,7 @@ def test_the_digest_stays_while_the_same_would_be_done() -> None:
     assert before["digest"] == after["digest"] and after["status"] == "planned"
     found.models[AP].alive = False
     assert engine.run(found.operations.promote, found.site(US), {"region": US}, "hand")["digest"] != before["digest"]
-    assert found.master == PrimaryRecord(EU), "nothing was done"
+    assert found.primary == PrimaryRecord(EU), "nothing was done"
 
 
 def test_forcing_is_kept_for_the_run_that_goes_on() -> None:
@@ -45,7 +45,7 @@ def test_forcing_is_kept_for_the_run_that_goes_on() -> None:
     with pytest.raises(Crash):
         found.promote(US, region=US, force="burnt down")
     found.fuse.after(10_000)
-    item = found.fuse.site(found.site(US)).shared_store.get(*MASTER)
+    item = found.fuse.site(found.site(US)).shared_store.get(*PRIMARY_KEY)
     assert item and read(item.body, PrimaryRecord).promotion == msgspec.structs.replace(
         read(item.body, PrimaryRecord).promotion or Promotion("", "", "claimed", 0), forced="burnt down")
     assert found.promote(US)["status"] == "done"
@@ -58,16 +58,16 @@ def test_the_item_that_healers_obey() -> None:
     with pytest.raises(Crash):
         found.promote(US, region=US)
     found.fuse.after(10_000)
-    item = found.fuse.site(found.site(US)).shared_store.get(*MASTER)
+    item = found.fuse.site(found.site(US)).shared_store.get(*PRIMARY_KEY)
     assert item and {key: item.body[key] for key in ("region", "term", "fenced")} == {
         "region": EU, "term": 1, "fenced": (EU,)}
     found.promote(US)
-    item = found.fuse.site(found.site(US)).shared_store.get(*MASTER)
+    item = found.fuse.site(found.site(US)).shared_store.get(*PRIMARY_KEY)
     assert item and {key: item.body[key] for key in ("region", "term", "fenced", "since")} == {
         "region": US, "term": 1, "fenced": (EU,), "since": int(found.now)}
 
 
-def test_an_old_master_that_rejoins_is_healed_like_any_other() -> None:
+def test_an_old_primary_that_rejoins_is_healed_like_any_other() -> None:
     found = in_step()
     found.promote(US, region=US)
     found.models[EU].change_source("us", 3306)
@@ -77,7 +77,7 @@ def test_an_old_master_that_rejoins_is_healed_like_any_other() -> None:
     fenced = []
     for region in (US, EU):
         found.scheduled(region, "watch")
-        fenced.append(found.master.fenced)
+        fenced.append(found.primary.fenced)
     assert fenced == [(EU,), ()]
     found.models[EU].stop("SQL")
     found.scheduled(EU, "heal")
@@ -96,7 +96,7 @@ def test_an_act_of_no_promotion_does_nothing() -> None:
     assert not found.models[EU].read_only
 
 
-@pytest.mark.parametrize("more", ["", f'[tunnels]\nmaster = "{EU}"\nmode = "off"\n'])
+@pytest.mark.parametrize("more", ["", f'[tunnels]\nprimary = "{EU}"\nmode = "off"\n'])
 def test_what_was_said_of_tunnels_that_were_given_up_holds_nothing_back(more: str) -> None:
     found = in_step()
     found.judged(US, 0, 2, 86_400)
@@ -106,7 +106,7 @@ def test_what_was_said_of_tunnels_that_were_given_up_holds_nothing_back(more: st
     assert found.models[US].sql == "running"
 
 
-def test_a_master_that_no_longer_answers_is_remembered_as_it_was() -> None:
+def test_a_primary_that_no_longer_answers_is_remembered_as_it_was() -> None:
     found = in_step()
     before = reported(found, EU)
     found.models[EU].alive = False
@@ -133,11 +133,11 @@ def test_a_promotion_that_nobody_could_be_told_of_is_done_all_the_same() -> None
     found.alerts[US] = MemoryTopic(silent)
     answer = found.promote(US, region=US)
     assert answer["status"] == "done" and "nobody could be told, the next watch tries again" in answer["results"][-1]
-    assert found.master.region == US and not found.master.promotion
+    assert found.primary.region == US and not found.primary.promotion
     found.alerts[US] = told = MemoryTopic()
     found.wait(60)
     found.scheduled(US, "watch")
-    assert "Promoted: us-east-1 has the master" in [subject for subject, _ in told.told]
+    assert "Promoted: us-east-1 has the primary" in [subject for subject, _ in told.told]
 
 
 @pytest.mark.parametrize(("name", "kind"), [("watch", "SQLThreadStopped"), ("heal", "ReplicationBroken")])
@@ -162,7 +162,7 @@ def test_where_there_are_tunnels_their_verdict_in_the_ledger_decides(
     region: str, verdict: tuple[int, int, int] | None, starts: bool
 ) -> None:
     found = in_step()
-    found.fleet = fleet.parse(TOML + f'[tunnels]\nmaster = "{EU}"\n')
+    found.fleet = fleet.parse(TOML + f'[tunnels]\nprimary = "{EU}"\n')
     found.models[region].stop("SQL")
     if verdict:
         found.judged(region, *verdict)

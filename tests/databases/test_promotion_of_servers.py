@@ -29,13 +29,13 @@ def test_a_planned_promotion_loses_nothing_while_writes_go_on(town: Town) -> Non
         done = town.hand(US, "promote", region=US, apply=answer["digest"])
         assert done["status"] == "done", done
         writes.enough()
-    assert town.writable() == {US} and town.master.region == US and town.master.term == 1
+    assert town.writable() == {US} and town.primary.region == US and town.primary.term == 1
     town.in_step(AP)
     assert {id for _, id in writes.confirmed} <= town.rows(US) == town.rows(AP)
     assert {region for region, _ in writes.confirmed} == {EU, US}
 
 
-def test_the_other_replica_follows_the_new_master_with_what_recovers_fast(town: Town) -> None:
+def test_the_other_replica_follows_the_new_primary_with_what_recovers_fast(town: Town) -> None:
     town.servers[AP].sql("STOP SLAVE", "CHANGE MASTER TO MASTER_CONNECT_RETRY = 60", "START SLAVE")
     assert town.hand(US, "promote", region=US, apply=True)["status"] == "done"
     town.write(US, 1)
@@ -45,18 +45,18 @@ def test_the_other_replica_follows_the_new_master_with_what_recovers_fast(town: 
     assert pointed["Using_Gtid"] == "Slave_Pos" and town.rows(AP) == {1}
 
 
-def test_a_dead_master_is_passed_over_only_with_a_reason_and_what_replicas_had_is_kept(town: Town) -> None:
+def test_a_dead_primary_is_passed_over_only_with_a_reason_and_what_replicas_had_is_kept(town: Town) -> None:
     with town.writing() as writes:
         writes.enough()
         town.servers[EU].process.kill()
     had = town.rows(US) | town.rows(AP)
     refused = town.hand(US, "promote", apply=True)
     assert refused["status"] == "refused" and "it may still be written to" in refused["message"]
-    assert town.writable() == set() and town.master.term == 0
+    assert town.writable() == set() and town.primary.term == 0
     done = town.hand(US, "promote", force="the host has burnt down", apply=True)
     assert done["status"] == "done", done
     assert any("cannot be known, at most what was written in the last" in note for note in done["plan"]["notes"])
-    new = town.master.region
+    new = town.primary.region
     town.in_step(*({US, AP} - {new}))
     assert had == town.rows(new) == town.rows(US) == town.rows(AP)
     assert town.journalled(US, "the host has burnt down")
@@ -75,7 +75,7 @@ def test_a_replica_that_cannot_be_reached_is_re_pointed_by_its_own_region(town: 
     assert town.rows(AP) == {1}
 
 
-def test_what_was_received_is_not_thrown_away_while_the_master_is_dead(town: Town) -> None:
+def test_what_was_received_is_not_thrown_away_while_the_primary_is_dead(town: Town) -> None:
     town.servers[US].sql("STOP SLAVE SQL_THREAD")
     town.servers[AP].sql("STOP SLAVE IO_THREAD")
     town.write(EU, 1, 2, 3)
@@ -118,7 +118,7 @@ def test_a_region_that_others_cannot_reach_proves_itself_closed(town: Town, monk
     assert town.writable() == set()
     answer = town.hand(US, "promote", region=US, apply=True)
     assert answer["status"] == "done", answer
-    assert town.writable() == {US} and town.rows(US) == {1} and town.master.promotion is None
+    assert town.writable() == {US} and town.rows(US) == {1} and town.primary.promotion is None
 
 
 def unreachable_from_elsewhere(town: Town, region: str, patch: pytest.MonkeyPatch) -> None:
@@ -134,13 +134,13 @@ def unreachable_from_elsewhere(town: Town, region: str, patch: pytest.MonkeyPatc
     town.operations = Databases(reach, town.operations._wait)
 
 
-def test_a_master_that_restarted_read_only_is_opened_by_promoting_it_again(town: Town) -> None:
+def test_a_primary_that_restarted_read_only_is_opened_by_promoting_it_again(town: Town) -> None:
     town.servers[EU].sql("SET GLOBAL read_only = 1")
     town.run(EU, "watch")
-    assert town.told(EU) == ["MasterReadOnly"] and not town.ready(EU)["ready"]
+    assert town.told(EU) == ["PrimaryReadOnly"] and not town.ready(EU)["ready"]
     answer = town.hand(EU, "promote", region=EU, apply=True)
     assert answer["status"] == "done", answer
-    assert town.writable() == {EU} and town.master.region == EU
+    assert town.writable() == {EU} and town.primary.region == EU
     town.write(EU, 1)
     town.in_step()
     assert town.rows(US) == town.rows(AP) == {1}
@@ -156,7 +156,7 @@ def test_a_writer_that_holds_a_table_is_cut_off(town: Town) -> None:
             cursor.execute("INSERT INTO shop.orders VALUES (1)")
 
 
-def test_an_open_transaction_does_not_end_on_the_old_master(town: Town) -> None:
+def test_an_open_transaction_does_not_end_on_the_old_primary(town: Town) -> None:
     with contextlib.closing(town.application(EU)) as write_id, write_id.cursor() as cursor:
         cursor.execute("BEGIN")
         cursor.execute("INSERT INTO shop.orders VALUES (1)")
@@ -176,15 +176,15 @@ def test_a_replica_behind_tunnels_is_known_by_the_servers_id_and_follows_where_t
         town.write(US, 1)
         town.until(lambda: town.replica(AP)["Slave_IO_Running"] == "Yes")
         town.run(AP, "watch")
-        assert "WrongSource" in town.told(AP), "the tunnels still lead to the old master"
+        assert "WrongSource" in town.told(AP), "the tunnels still lead to the old primary"
         assert town.way
         town.way.lead(town.servers[US])
         town.in_step(AP)
         assert town.rows(AP) == {1}
         town.run(US, "watch")
         town.run(AP, "watch")
-        assert town.ready(AP)["master"] == US and town.ready(AP)["ready"]
-        assert not any("which is not the master" in note for note in town.run(AP, "watch")["plan"]["notes"])
+        assert town.ready(AP)["primary"] == US and town.ready(AP)["ready"]
+        assert not any("which is not the primary" in note for note in town.run(AP, "watch")["plan"]["notes"])
 
 
 def test_of_two_promotions_one_is_refused(town: Town) -> None:
@@ -205,7 +205,7 @@ def test_after_a_crash_at_any_step_the_same_command_goes_on_and_nothing_is_lost(
     town.operations = Databases(fuse.reach, town.operations._wait)
     with town.writing() as writes:
         while True:
-            old, new, crashed = town.master.region, order[effects % 3], False
+            old, new, crashed = town.primary.region, order[effects % 3], False
             writes.enough(5)
             fuse.after(effects)
             try:
@@ -214,16 +214,16 @@ def test_after_a_crash_at_any_step_the_same_command_goes_on_and_nothing_is_lost(
                 crashed = True
                 assert len(town.writable()) <= 1
                 fuse.after(10_000)  # the next Lambda
-                done = town.hand(new, "promote", region="" if town.master.promotion else new, apply=True)
+                done = town.hand(new, "promote", region="" if town.primary.promotion else new, apply=True)
             fuse.after(10_000)
             assert done["status"] == "done", (effects, done)
-            assert town.writable() == {new} and town.master.region == new and town.master.promotion is None
+            assert town.writable() == {new} and town.primary.region == new and town.primary.promotion is None
             writes.enough(5)
             town.rejoin(old)
             town.in_step()
             for region in (new, old):
                 town.run(region, "watch")
-            assert town.master.fenced == ()
+            assert town.primary.fenced == ()
             assert {id for _, id in list(writes.confirmed)[:confirmed]} <= town.rows(new)
             confirmed = len(writes.confirmed)
             if not crashed:

@@ -20,10 +20,10 @@ def test_a_quiet_fleet_is_ready_everywhere_and_nobody_is_told(town: Town) -> Non
         town.run(region, "watch")
         assert town.ready(region)["ready"], town.ready(region)
         assert town.told(region) == []
-    assert town.ready(EU)["why"] == "is the master" and "by heartbeat" in town.ready(US)["why"]
+    assert town.ready(EU)["why"] == "is the primary" and "by heartbeat" in town.ready(US)["why"]
 
 
-def test_the_old_master_that_comes_back_is_fenced_at_once_and_told_what_it_has_more(town: Town) -> None:
+def test_the_old_primary_that_comes_back_is_fenced_at_once_and_told_what_it_has_more(town: Town) -> None:
     for region in (US, AP):
         town.servers[region].sql("STOP SLAVE IO_THREAD")
     town.write(EU, 1, 2, 3)
@@ -39,7 +39,7 @@ def test_the_old_master_that_comes_back_is_fenced_at_once_and_told_what_it_has_m
     assert town.writable() == {EU, US}
     town.run(EU, "watch")
     assert town.writable() == {US} and town.told(EU) == ["SplitBrain", "NotReplicating"]
-    assert "up to 2 transactions that the new master never got: 0-1-" in town.alerts[EU].told[0][1]
+    assert "up to 2 transactions that the new primary never got: 0-1-" in town.alerts[EU].told[0][1]
     assert not town.ready(EU)["ready"]
     with pytest.raises(Exception, match="read-only"):
         town.write(EU, 7)
@@ -47,7 +47,7 @@ def test_the_old_master_that_comes_back_is_fenced_at_once_and_told_what_it_has_m
     assert town.rows(US) == {1, 2, 3, 6} and town.writable() == {US}
 
 
-def test_a_hung_master_that_thaws_is_no_second_one(town: Town) -> None:
+def test_a_hung_primary_that_thaws_is_no_second_one(town: Town) -> None:
     with town.writing() as writes:
         writes.enough()
         town.servers[EU].process.stop()
@@ -57,12 +57,12 @@ def test_a_hung_master_that_thaws_is_no_second_one(town: Town) -> None:
         writes.enough()
         town.servers[EU].process.resume()
         town.run(EU, "watch")
-        assert town.writable() == {town.master.region}
+        assert town.writable() == {town.primary.region}
         before = town.rows(EU)
         writes.enough()
     assert town.rows(EU) == before
-    kept = town.rows(town.master.region)
-    assert {id for region, id in writes.confirmed if region == town.master.region} <= kept
+    kept = town.rows(town.primary.region)
+    assert {id for region, id in writes.confirmed if region == town.primary.region} <= kept
 
 
 def test_healing_starts_what_was_stopped(town: Town) -> None:

@@ -20,7 +20,7 @@ regions = [{name = "eu-west-1"}, {name = "us-east-1"}]
 coordination.regions = ["eu-west-1"]
 [databases]
 flavour = "mariadb"
-master = "eu-west-1"
+primary = "eu-west-1"
 secret = "watch"
 admin_secret = "admin"
 MORE
@@ -41,19 +41,20 @@ def parsed(more: str = "", server: str = "", base: str = BASE) -> fleet.Fleet:
 def test_the_smallest_that_is_good() -> None:
     found = parsed().databases
     assert found and found.server("us-east-1") and found.server("ap-southeast-1") is None
-    assert (found.heal, found.tls, found.stale, found.lag_alarm) == ("observe", "required", 300, 60)
+    assert (found.repair, found.tls, found.stale, found.lag_alarm) == ("observe", "required", 300, 60)
 
 
 @pytest.mark.parametrize("more, server, line, said", [
-    ('heal = "full"', "", 0, ""),
+    ('repair = "full"', "", 0, ""),
     ('stale = "2m"', "", 10, "databases.stale: must lie between 3m and 1d"),
     ('lag_alarm = "1s"', "", 10, "databases.lag_alarm: must lie between 5s and 1d"),
     ('timeout = "11s"', "", 10, "databases.timeout: must lie between 1s and 10s"),
     ('tls = "off"\nca = "x.pem"', "", 11, "databases.ca: only used with tls"),
     ('heartbeat = "beat"', "", 10, "databases.heartbeat"),
     ('heartbeat = "a.b`; DROP TABLE x"', "", 10, "databases.heartbeat"),
-    ("", 'away = "db.example.org"', 17, "databases.servers.1.away: 'db.example.org' is no address; write host:port"),
-    ("", 'source = "tunnels:99999"', 17, "databases.servers.1.source"),
+    ("", 'remote_address = "db.example.org"', 17,
+     "databases.servers.1.remote_address: 'db.example.org' is no address; write host:port"),
+    ("", 'replication_source = "tunnels:99999"', 17, "databases.servers.1.replication_source"),
     ("", "port = 0", 17, "databases.servers.1.port"),
     ("", '[[databases.servers]]\nregion = "ap-south-1"\nhost = "x"', 18, "'ap-south-1' is no region of this fleet"),
     ("", '[[databases.servers]]\nregion = "eu-west-1"\nhost = "x"', 12, "eu-west-1 has more than one server"),
@@ -68,9 +69,9 @@ def test_a_mistake_is_named_with_its_line_and_remedy(more: str, server: str, lin
 
 
 @pytest.mark.parametrize("old, new, said", [
-    ('master = "eu-west-1"', 'master = "ap-south-1"', "'ap-south-1' has no [[databases.servers]]"),
-    ('admin_secret = "admin"\nMORE', 'heal = "full"', "full needs admin_secret"),
-    ('[databases]', 'tunnels.master = "us-east-1"\n[databases]', "the tunnels lead to us-east-1: name the same"),
+    ('primary = "eu-west-1"', 'primary = "ap-south-1"', "'ap-south-1' has no [[databases.servers]]"),
+    ('admin_secret = "admin"\nMORE', 'repair = "full"', "full needs admin_secret"),
+    ('[databases]', 'tunnels.primary = "us-east-1"\n[databases]', "the tunnels lead to us-east-1: name the same"),
     ('flavour = "mariadb"', 'flavour = "postgres"', "databases.flavour")])
 def test_what_does_not_fit_together(old: str, new: str, said: str) -> None:
     with pytest.raises(fleet.FleetError) as mistake:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.databases.state import MASTER, MEMORY, REPAIRS, PrimaryRecord, body
+from chalicelib.databases.state import MEMORY, PRIMARY_KEY, REPAIRS, PrimaryRecord, body
 from chalicelib.engine import run as engine
 from testing.fakes import MemoryTopic
 from tests.databases.harness import AP, EU, REGIONS, US, World, in_step
@@ -73,16 +73,16 @@ def test_watch_with_an_own_report_that_cannot_be_read_keeps_it_while_the_server_
 @bad_body
 def test_watch_and_heal_with_an_unreadable_primary_neither_fence_nor_repair(content: dict[str, Any]) -> None:
     world = in_step()
-    put(shared(world), MASTER, content)
+    put(shared(world), PRIMARY_KEY, content)
     world.wait(60)
     world.models[US].read_only = False
     world.models[AP].stop("SQL")
     for region in REGIONS:
         world.scheduled(region, "watch")
         world.scheduled(region, "heal")
-        assert "UnreadableItem: master/current" in subjects(world, region)
+        assert "UnreadableItem: primary/current" in subjects(world, region)
     assert not world.models[US].read_only and world.models[AP].sql == "stopped"
-    assert shared(world).get(*MASTER).body == content
+    assert shared(world).get(*PRIMARY_KEY).body == content
     assert world.violations == []
 
 
@@ -90,16 +90,16 @@ def test_watch_and_heal_with_an_unreadable_primary_neither_fence_nor_repair(cont
 @pytest.mark.parametrize("name", ["promote", "fence"])
 def test_manual_change_with_an_unreadable_primary_is_refused_with_a_remedy(name: str, content: dict[str, Any]) -> None:
     world = in_step()
-    put(shared(world), MASTER, content)
+    put(shared(world), PRIMARY_KEY, content)
     answer = engine.run(getattr(world.operations, name), world.site(US), {"apply": True}, "hand")
     assert answer["status"] == "refused" and "aws dynamodb get-item" in answer["message"]
-    assert not world.models[EU].read_only and shared(world).get(*MASTER).body == content
+    assert not world.models[EU].read_only and shared(world).get(*PRIMARY_KEY).body == content
 
 
 @bad_body
 def test_status_with_unreadable_items_names_them(content: dict[str, Any]) -> None:
     world = in_step()
-    put(shared(world), MASTER, content)
+    put(shared(world), PRIMARY_KEY, content)
     put(shared(world), ("databases", AP), content)
     answer = engine.run(world.operations.status, world.site(US), {}, "hand")
     report = answer["plan"]["report"]
@@ -142,7 +142,7 @@ def test_heal_with_unreadable_repairs_restarts_nothing(content: dict[str, Any]) 
 def test_promote_whose_term_becomes_unreadable_in_the_middle_stops() -> None:
     world = in_step()
     plan = world.operations.promote.decide(*observed(world))
-    put(shared(world), MASTER, BODIES["newer"])
+    put(shared(world), PRIMARY_KEY, BODIES["newer"])
     actions = [action for action in plan.actions if action.kind == "set-writable"]
     with pytest.raises(Exception, match="cannot be read any more"):
         world.operations.promote.act["set-writable"](world.site(US), observed(in_step())[1], actions)

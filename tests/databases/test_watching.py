@@ -38,10 +38,10 @@ def replica(beat: float | None = 5.0, io: ReplicaThread = ON, sql: ReplicaThread
     return msgspec.structs.replace(state, **more)
 
 
-def around(region: str = US, master: PrimaryRecord | None = None, **more: Any) -> FleetDatabases:
+def around(region: str = US, primary: PrimaryRecord | None = None, **more: Any) -> FleetDatabases:
     settings = FLEET.databases
     assert settings
-    found = FleetDatabases(region, settings, REGIONS, NOW, master or PrimaryRecord(EU), reports={EU: report()})
+    found = FleetDatabases(region, settings, REGIONS, NOW, primary or PrimaryRecord(EU), reports={EU: report()})
     return msgspec.structs.replace(found, **more)
 
 
@@ -76,7 +76,7 @@ def test_lag_by_the_heartbeat(seen: float, beats: tuple[float, ...], least: floa
 
 
 @given(st.lists(st.floats(1, 170), min_size=1, max_size=6), st.floats(0, 400), OFFSETS, OFFSETS)
-def test_lag_is_bounded_and_no_clock_but_the_masters_matters(
+def test_lag_is_bounded_and_no_clock_but_the_primaries_matters(
     gaps: list[float], applied: float, skew: float, own: float
 ) -> None:
     """The true lag: the age of the oldest write that is not applied; it lies between the two, whatever clocks say."""
@@ -110,8 +110,8 @@ def test_without_a_heart_seconds_behind_counts_only_while_both_threads_run(
     (around(reports={}), replica(5), True, "at most 0 s behind, by seconds_behind"),
     (around(reports={}), replica(5, sql=OFF), False, "not known"),
     (around(), ServerError("silent", "us-east-1 (us:1)", "gave no answer"), False, "us-east-1 (us:1): gave no answer"),
-    (around(EU), replica(region=EU, replication=None, read_only=False), True, "is the master"),
-    (around(EU), replica(region=EU, replication=None), False, "is the master, but read-only"),
+    (around(EU), replica(region=EU, replication=None, read_only=False), True, "is the primary"),
+    (around(EU), replica(region=EU, replication=None), False, "is the primary, but read-only"),
     (around(EU, PrimaryRecord(EU, 1, fenced=(EU,))), replica(region=EU, replication=None), False, "is fenced"),
     (around(EU, PrimaryRecord(US, 1, fenced=(EU,))), replica(region=EU, replication=None), False, "does not replicate"),
 ])
@@ -149,8 +149,8 @@ DUPLICATE = ReplicaThread("stopped", 1062, "Duplicate entry '1'")
             ["SplitBrain", "NotReplicating"],
         ),
         (around(EU), replica(region=EU, replication=None, read_only=False), []),
-        (around(EU), replica(region=EU, replication=None), ["MasterReadOnly"]),
-        (around(EU), replica(region=EU, read_only=False), ["MasterReplicates"]),
+        (around(EU), replica(region=EU, replication=None), ["PrimaryReadOnly"]),
+        (around(EU), replica(region=EU, read_only=False), ["PrimaryReplicates"]),
         (around(EU), replica(region=EU, replication=None, read_only=False, heartbeat_error="denied"),
          ["HeartbeatMissing"]),
         (
@@ -180,7 +180,7 @@ def test_behind_a_load_balancer_the_servers_id_tells(source: str, host: str, wro
         look.replication, source=source, host=host))
     view = around(US, PrimaryRecord(AP, 1, fenced=(EU,)), reports={EU: msgspec.structs.replace(report(), id="1")})
     assert bool(conditions.wrong_source(view, look)) == wrong
-    assert not conditions.wrong_source(msgspec.structs.replace(view, master=PrimaryRecord(EU)), look)
+    assert not conditions.wrong_source(msgspec.structs.replace(view, primary=PrimaryRecord(EU)), look)
 
 
 @pytest.mark.parametrize("view, look, closes", [
@@ -200,7 +200,7 @@ def test_when_a_server_is_closed(view: FleetDatabases, look: ServerStatus | Serv
 
 
 @pytest.mark.parametrize(
-    "master, change, ends",
+    "primary, change, ends",
     [
         (PrimaryRecord(AP, 1, fenced=(US,)), {}, True),
         (PrimaryRecord(AP, 1), {}, False),
@@ -210,15 +210,15 @@ def test_when_a_server_is_closed(view: FleetDatabases, look: ServerStatus | Serv
         (PrimaryRecord(AP, 1, fenced=(US,), promotion=Promotion(EU, AP, "claimed", 0)), {}, False),
     ],
 )
-def test_a_fence_ends_when_the_server_replicates_from_the_master(
-    master: PrimaryRecord, change: dict[str, Any], ends: bool
+def test_a_fence_ends_when_the_server_replicates_from_the_primary(
+    primary: PrimaryRecord, change: dict[str, Any], ends: bool
 ) -> None:
     for source, right in (("3", True), ("1", False), ("", False)):
         look = replica(**change)
         assert look.replication
         look = msgspec.structs.replace(look, replication=msgspec.structs.replace(look.replication, source=source))
         named = msgspec.structs.replace(report(), id="3")
-        view = around(US, master, reports={AP: named, US: named})
+        view = around(US, primary, reports={AP: named, US: named})
         assert conditions.rejoined(view, look) == (ends and right)
         assert not conditions.rejoined(msgspec.structs.replace(view, sure=False), look)
 
@@ -244,30 +244,30 @@ def test_watch_of_a_minute_that_is_done_does_not_say_that_anything_is_over() -> 
     assert watched(None).not_judged == ("*",)
 
 
-def test_the_heart_beats_where_the_master_is_and_nowhere_else() -> None:
-    master = replica(region=EU, replication=None, read_only=False)
-    assert decide.beats(around(EU), master)
-    assert not decide.beats(around(US), msgspec.structs.replace(master, region=US))
+def test_the_heart_beats_where_the_primary_is_and_nowhere_else() -> None:
+    primary = replica(region=EU, replication=None, read_only=False)
+    assert decide.beats(around(EU), primary)
+    assert not decide.beats(around(US), msgspec.structs.replace(primary, region=US))
     assert not decide.beats(around(EU), replica(region=EU, read_only=False)), "it replicates"
     assert not decide.beats(around(EU), replica(region=EU, replication=None)), "it is read-only"
-    assert not decide.beats(around(EU, PrimaryRecord(EU, 1, fenced=(EU,))), master)
+    assert not decide.beats(around(EU, PrimaryRecord(EU, 1, fenced=(EU,))), primary)
 
 
-@pytest.mark.parametrize("own, master, where", [(US, EU, ("eu", 3306)), (US, AP, ("ap.example", 3307))])
-def test_where_a_replica_finds_the_master(own: str, master: str, where: tuple[str, int]) -> None:
+@pytest.mark.parametrize("own, primary, where", [(US, EU, ("eu", 3306)), (US, AP, ("ap.example", 3307))])
+def test_where_a_replica_finds_the_primary(own: str, primary: str, where: tuple[str, int]) -> None:
     settings = FLEET.databases
     assert settings
-    servers = tuple(msgspec.structs.replace(one, away="ap.example:3307") if one.region == AP else one
+    servers = tuple(msgspec.structs.replace(one, remote_address="ap.example:3307") if one.region == AP else one
                     for one in settings.servers)
     settings = msgspec.structs.replace(settings, servers=servers)
-    assert conditions.source_of(settings, own, master) == where
-    tunnelled = tuple(msgspec.structs.replace(one, source="tunnels.local:13306") for one in servers)
-    assert conditions.source_of(msgspec.structs.replace(settings, servers=tunnelled), own, master) == (
+    assert conditions.source_of(settings, own, primary) == where
+    tunnelled = tuple(msgspec.structs.replace(one, replication_source="tunnels.local:13306") for one in servers)
+    assert conditions.source_of(msgspec.structs.replace(settings, servers=tunnelled), own, primary) == (
         "tunnels.local", 13306)
 
 
-def test_what_an_old_master_has_more_is_named() -> None:
-    master = PrimaryRecord(AP, 1, fenced=(US,), position=gtid.read("mariadb", "0-1-7"))
+def test_what_an_old_primary_has_more_is_named() -> None:
+    primary = PrimaryRecord(AP, 1, fenced=(US,), position=gtid.read("mariadb", "0-1-7"))
     look = replica(read_only=False, replication=None)
-    [(_, text), *_] = conditions.conditions(around(US, master), look, int(NOW))
-    assert "up to 3 transactions that the new master never got: 0-1-8..10" in text
+    [(_, text), *_] = conditions.conditions(around(US, primary), look, int(NOW))
+    assert "up to 3 transactions that the new primary never got: 0-1-8..10" in text

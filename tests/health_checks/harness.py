@@ -89,7 +89,7 @@ class Street:
         assert not isinstance(found, Unreadable)
         return found.value
 
-    def anchors(self) -> set[str]:
+    def fixed_checks(self) -> set[str]:
         """The hosts under the parent, by what Route 53 itself says."""
         checks = self.service.account.checks
         [parent] = [check for check in checks.values() if check.kind == "CALCULATED"]

@@ -57,25 +57,25 @@ def test_a_foreign_change_is_noticed_by_its_version(street: Street) -> None:
 
 
 def test_a_terminated_anchor_is_replaced_and_its_check_re_pointed_within_two_minutes(street: Street) -> None:
-    gone = sorted(street.anchors())[0]
+    gone = sorted(street.fixed_checks())[0]
     street.drop(gone)
     street.turns(2)
     assert gone not in {check.config.get("SearchString") for check in street.service.account.checks.values()}
     street.turns(3)
-    assert len(street.anchors()) == 4 and gone not in street.anchors()
+    assert len(street.fixed_checks()) == 4 and gone not in street.fixed_checks()
     assert street.verdict()
 
 
 def test_a_draining_host_is_no_anchor(street: Street) -> None:
-    leaving = sorted(street.anchors())[0]
+    leaving = sorted(street.fixed_checks())[0]
     street.hosts[leaving] = (street.hosts[leaving][0], "draining")
     street.turns(4)
-    assert leaving not in street.anchors() and len(street.anchors()) == 4
+    assert leaving not in street.fixed_checks() and len(street.fixed_checks()) == 4
     assert street.verdict()
 
 
 def test_a_stranger_at_a_terminated_address_is_not_taken_for_the_host(street: Street) -> None:
-    gone = sorted(street.anchors())[0]
+    gone = sorted(street.fixed_checks())[0]
     address = street.hosts[gone][0]
     street.drop(gone)
     street.bodies[address] = "Welcome to nginx!"
@@ -99,12 +99,12 @@ def test_without_the_token_a_stranger_would_be_taken_for_the_host(monkeypatch: p
 
 
 def test_up_to_two_anchors_may_die_at_once(street: Street) -> None:
-    for id in sorted(street.anchors())[:2]:
+    for id in sorted(street.fixed_checks())[:2]:
         street.bodies.pop(street.hosts[id][0])
     street.wait(60)
     assert street.verdict()
     street.turns(8)
-    assert street.verdict() and all(street.hosts[id][0] in street.bodies for id in street.anchors())
+    assert street.verdict() and all(street.hosts[id][0] in street.bodies for id in street.fixed_checks())
 
 
 def test_an_outage_is_seen_and_its_end_too(street: Street) -> None:

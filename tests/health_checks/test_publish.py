@@ -160,13 +160,13 @@ def test_without_the_coordination_table_the_checks_rotate_all_the_same(street: S
     asked = broken(street, trouble)
     street.turns(BEGUN)
     assert street.verdict() and set(asked) == {"get"}
-    gone = sorted(street.anchors())[0]
+    gone = sorted(street.fixed_checks())[0]
     street.drop(gone)
     looked: set[str] = set()
     for _ in range(12):
         assert street.turn()["status"] == "done"
         looked |= {check.host for check in street.memory.checks}
-    assert looked >= set(street.hosts) and gone not in street.anchors() and street.verdict()
+    assert looked >= set(street.hosts) and gone not in street.fixed_checks() and street.verdict()
     # Tried when the parent was made; then it is not even known what the table says.
     assert journal(street).count("publish") == 1
     whole(street)

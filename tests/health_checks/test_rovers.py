@@ -1,6 +1,6 @@
 """Which check goes where, and which are looked at: moments in which a gap once grew too long, or an anchor went unread.
 
-`i-1` to `i-4` have the anchors 1 to 4; checks 5 and 6 rove. Checks come every 10 s, so that a slot is two minutes.
+`i-1` to `i-4` have the fixed_checks 1 to 4; checks 5 and 6 rove. Checks come every 10 s, so that a slot is two minutes.
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ def check(number: int, host: int, ago: int, healthy: bool | None = True, read: f
 
 
 def memory(*others: Check, queue: dict[str, float] | None = None) -> RotationState:
-    """Four settled anchors, and `others`, which take the place of those of the same number."""
+    """Four settled fixed_checks, and `others`, which take the place of those of the same number."""
     checks = {number: check(number, number, 50) for number in range(1, 5)} | {one.number: one for one in others}
     return RotationState(MINUTE - 1, tuple(checks.values()), CalculatedCheck((1, 2, 3, 4), 2, "p", 9, AT - 900),
                          queue or {})

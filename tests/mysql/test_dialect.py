@@ -34,7 +34,7 @@ def test_a_mysql_replica_is_read() -> None:
                                                                                                          3306, None)
 
 
-def test_a_mysql_master_is_read() -> None:
+def test_a_mysql_primary_is_read() -> None:
     found = dialect.state("eu-west-1", 5.0, 6.0, MYSQL | {"read_only": "OFF", "super_read_only": "OFF"}, [])
     assert found.replication is None and not found.read_only and found.retrieved_gtids == found.executed_gtids
 

@@ -41,7 +41,7 @@ def test_mysql_sets_are_read_as_they_are_told(pairs: frozenset[tuple[str, int]])
 def test_of_two_servers_on_one_history_the_further_one_contains_the_other(
     writers: list[int], one: int, other: int
 ) -> None:
-    """MariaDB: masters write in turn, each replica has applied a beginning of it."""
+    """MariaDB: primaries write in turn, each replica has applied a beginning of it."""
     left, right = mariadb(writers[:one]), mariadb(writers[:other])
     assert gtid.is_subset(left, right) == (len(writers[:one]) >= len(writers[:other]))
     assert gtid.most_advanced({"one": left, "other": right}) != []
@@ -54,7 +54,7 @@ def mariadb(writers: list[int]) -> GtidSet:
 
 
 @given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 20))
-def test_an_old_master_that_wrote_on_alone_is_not_contained(common: int, alone: int, since: int) -> None:
+def test_an_old_primary_that_wrote_on_alone_is_not_contained(common: int, alone: int, since: int) -> None:
     old = mariadb([1] * common + [1] * alone)
     new = mariadb([1] * common + [2] * since)
     assert gtid.subtract(new, old) == gtid.GtidSet({"0-1": ((common + 1, common + alone),)}, {"0": common + alone})

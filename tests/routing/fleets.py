@@ -23,7 +23,7 @@ def text(regions: Iterable[str] = EIGHT[:3], more: str = "", capacity: Mapping[s
         where = (f'addresses = ["192.0.2.{number + 1}"]' if addresses
                  else f'load_balancer = "app.{region}.elb.amazonaws.com", zone = "ZELB"')
         most = f", capacity = {capacity[region]!r}" if capacity else ""
-        tables += f'[[regions]]\nname = "{region}"\nentrance = {{{where}, bucket = "marks-{region}"{most}}}\n'
+        tables += f'[[regions]]\nname = "{region}"\nendpoint = {{{where}, bucket = "marks-{region}"{most}}}\n'
     return (f'name = "acme"\n{tables}[coordination]\nregions = ["eu-west-1"]\n'
             f'{JUDGED if judged else ""}[routing]\nhostname = "app.example.com"\nzone = "ZONE"\n{more}')
 

@@ -52,7 +52,7 @@ class World:
 
     def site(self, region: str = THREE[0], more: str = "") -> RegionContext:
         """Where an operation runs."""
-        written = text(THREE, f'check = "tcp"\nport = {self.port}\nhold = "5m"\n{more}', addresses=True)
+        written = text(THREE, f'check = "tcp"\nport = {self.port}\nhold_down = "5m"\n{more}', addresses=True)
         for number in range(3):
             written = written.replace(f"192.0.2.{number + 1}", self.addresses[number])
         return RegionContext(region=region, stage="test", fleet=fleets.parse(written), shared_store=self.shared,

@@ -94,7 +94,7 @@ def test_the_twin_of_route53_gives_the_same_answers(size: int) -> None:
 def test_any_regions_and_any_own_orders_are_right(regions: list[str], data: st.DataObject) -> None:
     named = data.draw(st.lists(st.sampled_from(sorted(places())), max_size=4, unique=True))
     own = [(name, data.draw(st.permutations(regions))) for name in named]
-    more = "".join(f'[[routing.orders]]\nplaces = ["{name}"]\norder = {list(order)!r}\n' for name, order in own)
+    more = "".join(f'[[routing.preferences]]\nplaces = ["{name}"]\norder = {list(order)!r}\n' for name, order in own)
     made = wanted(regions, more)
     proof = verify.prove(made.spec, made.compiled, made.checks)
     assert proof.wrong == () and proof.most_locations <= 100 and proof.most_aliases <= 4

@@ -139,7 +139,7 @@ def test_a_plan_that_touches_too_much_is_refused_without_force() -> None:
     other = zone(EIGHT[3:6], there)
     assert "more than 30%" in decide.plan(other).rejected_because
     assert decide.plan(msgspec.structs.replace(other, force=True)).rejected_because == ""
-    small = 'orders = [{places = ["SE"], order = ["us-east-1", "eu-west-1", "ap-southeast-1"]}]\n'
+    small = 'preferences = [{places = ["SE"], order = ["us-east-1", "eu-west-1", "ap-southeast-1"]}]\n'
     assert decide.plan(zone(there=there, more=small)).rejected_because == ""
 
 

@@ -8,36 +8,38 @@ from chalicelib.routing.records import build
 from commands.routing.commands import example
 from tests.routing.fleets import EIGHT, text
 
-ORDER = '[[routing.orders]]\nplaces = ["SE"]\norder = ["us-east-1", "eu-west-1", "ap-southeast-1"]\n'
+ORDER = '[[routing.preferences]]\nplaces = ["SE"]\norder = ["us-east-1", "eu-west-1", "ap-southeast-1"]\n'
 
 # What is put in place of what, and how the error begins.
 MISTAKES = [
     ("unknown place", '["SE"]', '["Sweden"]',
-     "fleet.toml:17: routing.orders.0.places: 'Sweden' is no location of Route 53; did you mean SE?"),
-    ("unknown continent", '["SE"]', '["continent:XX"]', "fleet.toml:17: routing.orders.0.places: 'continent:XX' is no"),
+     "fleet.toml:17: routing.preferences.0.places: 'Sweden' is no location of Route 53; did you mean SE?"),
+    ("unknown continent", '["SE"]', '["continent:XX"]',
+     "fleet.toml:17: routing.preferences.0.places: 'continent:XX' is no"),
     ("order misses a region", ', "ap-southeast-1"]', "]",
-     "fleet.toml:18: routing.orders.0.order: ap-southeast-1 must be in"),
+     "fleet.toml:18: routing.preferences.0.order: ap-southeast-1 must be in"),
     ("order with a stranger", '"eu-west-1", "ap', '"eu-west-3", "eu-west-1", "ap',
-     "fleet.toml:18: routing.orders.0.order: eu-west-3: no region of this fleet"),
+     "fleet.toml:18: routing.preferences.0.order: eu-west-3: no region of this fleet"),
     ("order with a region twice", '"eu-west-1", "ap', '"eu-west-1", "eu-west-1", "ap',
-     "fleet.toml:18: routing.orders.0.order: names a region twice"),
+     "fleet.toml:18: routing.preferences.0.order: names a region twice"),
     ("overlapping orders", '["SE"]', '["SE", "SE"]',
-     "fleet.toml:17: routing.orders.0.places: SE, SE: in more than one order"),
-    ("no entrance", 'entrance = {load_balancer = "app.us-east-1.elb.amazonaws.com", zone = "ZELB", '
+     "fleet.toml:17: routing.preferences.0.places: SE, SE: in more than one order"),
+    ("no entrance", 'endpoint = {load_balancer = "app.us-east-1.elb.amazonaws.com", zone = "ZELB", '
      'bucket = "marks-us-east-1"}', "", "fleet.toml:5: regions.1: us-east-1 needs an entrance"),
     ("nothing in it", 'load_balancer = "app.us-east-1.elb.amazonaws.com", zone = "ZELB", ', "",
-     "fleet.toml:7: regions.1.entrance: give a load_balancer or addresses"),
+     "fleet.toml:7: regions.1.endpoint: give a load_balancer or addresses"),
     ("a zone missing", 'us-east-1.elb.amazonaws.com", zone = "ZELB"', 'us-east-1.elb.amazonaws.com"',
-     "fleet.toml:7: regions.1.entrance: load_balancer and zone, the hosted zone id"),
+     "fleet.toml:7: regions.1.endpoint: load_balancer and zone, the hosted zone id"),
     ("both", 'us-east-1.elb.amazonaws.com", zone = "ZELB"',
      'us-east-1.elb.amazonaws.com", zone = "Z", addresses = ["192.0.2.1"]',
-     "fleet.toml:7: regions.1.entrance: give a load_balancer or addresses, one of the two"),
+     "fleet.toml:7: regions.1.endpoint: give a load_balancer or addresses, one of the two"),
     ("one entrance for two", "app.us-east-1.elb", "app.eu-west-1.elb",
-     "fleet.toml:7: regions.1.entrance: us-east-1 has the entrance of another region"),
+     "fleet.toml:7: regions.1.endpoint: us-east-1 has the entrance of another region"),
     ("half the capacities", 'marks-us-east-1"', 'marks-us-east-1", capacity = 2',
      "fleet.toml:2: regions: give every region's entrance a capacity, or none"),
     ("no hostname", '"app.example.com"', '"app example"', "fleet.toml:14: routing.hostname: expected `str` matching"),
-    ("long hold", 'zone = "ZONE"', 'zone = "ZONE"\nhold = "2d"', "fleet.toml:16: routing.hold: must lie between"),
+    ("long hold", 'zone = "ZONE"', 'zone = "ZONE"\nhold_down = "2d"',
+     "fleet.toml:16: routing.hold_down: must lie between"),
     ("long ttl", 'zone = "ZONE"', 'zone = "ZONE"\nttl = "1h"', "fleet.toml:16: routing.ttl: must lie between"),
     ("interval", 'zone = "ZONE"', 'zone = "ZONE"\ninterval = 20',
      "fleet.toml:16: routing.interval: invalid enum value 20"),

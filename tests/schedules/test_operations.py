@@ -368,7 +368,7 @@ def test_what_outlived_its_ttl_is_pruned(tmp_path: Path) -> None:
     place = Place(tmp_path, [job()])
     tick(place)
     work(place)
-    place.now += FLEET.schedules.keep + 60
+    place.now += FLEET.schedules.retention + 60
     ask(place, operations.PRUNE, apply=True)
     assert place.coordination.get("run#jobs/one", SLOT) is None
 

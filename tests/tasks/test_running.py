@@ -114,8 +114,8 @@ def test_a_task_knows_its_run_and_nobody_else_does() -> None:
 
 
 def test_in_another_thread_it_says_that_time_outs_cannot_work() -> None:
-    code = ("import threading\nfrom chalicelib.tasks import running\n"
-            "def go():\n    try: running.install()\n    except RuntimeError as error: print(error)\n"
+    code = ("import threading\nfrom chalicelib.tasks import execution\n"
+            "def go():\n    try: execution.install()\n    except RuntimeError as error: print(error)\n"
             "t = threading.Thread(target=go); t.start(); t.join()")
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "main thread" in told.stdout

@@ -1,23 +1,23 @@
-"""Fleets with tunnel hosts, for tests: a master's region and two others."""
+"""Fleets with tunnel hosts, for tests: a primary's region and two others."""
 
 from chalicelib.config import fleet
 from chalicelib.config.fleet import Fleet
 from chalicelib.tunnels.config import Tunnels
 from chalicelib.tunnels.config_hosts import Hosts
 
-MASTER, NEAR, FAR = "us-east-1", "eu-west-1", "ap-southeast-1"
+PRIMARY, NEAR, FAR = "us-east-1", "eu-west-1", "ap-southeast-1"
 HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
 TEXT = f"""
 name = "f"
 coordination = {{ regions = ["eu-west-1"] }}
 [[regions]]
-name = "{MASTER}"
+name = "{PRIMARY}"
 [[regions]]
 name = "{NEAR}"
 [[regions]]
 name = "{FAR}"
 [tunnels]
-master = "{MASTER}"
+primary = "{PRIMARY}"
 [tunnels.hosts]
 gateway = "gw.example.com"
 host_keys = ["{HOST_KEY} root@gw"]
@@ -33,7 +33,7 @@ vpc = "vpc-0123456789abcdef2"
 subnets = ["subnet-0123456789abcdef2"]
 gateway = "10.9.8.7"
 """
-# The same, with a way to the master should it ever be in another region.
+# The same, with a way to the primary should it ever be in another region.
 WAYS = TEXT + f"""
 [[tunnels.hosts.ways]]
 region = "{FAR}"

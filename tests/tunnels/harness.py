@@ -24,7 +24,7 @@ FLEET = """
 name = "lamplighter"
 regions = [{name = "us-east-1"}, {name = "eu-west-1"}, {name = "ap-southeast-1"}]
 coordination.regions = ["eu-west-1"]
-tunnels = {master = "%s"%s}
+tunnels = {primary = "%s"%s}
 """
 NOON = 1_774_699_200.0
 A, B, C = "i-0001", "i-0002", "i-0003"

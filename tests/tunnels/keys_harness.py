@@ -16,7 +16,7 @@ from chalicelib.tunnels.keys.operation import operation
 from chalicelib.tunnels.keys.state import RotationState
 from testing.aws import FakeAws, FakeInstance
 from testing.fakes import MemoryTable, MemoryTopic
-from tests.tunnels.fleets import FAR, MASTER, NEAR, WAYS, parsed
+from tests.tunnels.fleets import FAR, NEAR, PRIMARY, WAYS, parsed
 
 NOON = 1_790_000_000.0
 FLEET = parsed(WAYS)[0]
@@ -92,7 +92,7 @@ class Ring:
     @property
     def context(self) -> RegionContext:
         """Where the operation runs."""
-        ports = {NEAR: self.aws.ports, MASTER: self.gateways[0].ports, FAR: self.gateways[1].ports}
+        ports = {NEAR: self.aws.ports, PRIMARY: self.gateways[0].ports, FAR: self.gateways[1].ports}
         return RegionContext(NEAR, "s", FLEET, MemoryTable(), self.local, {}, self.topic, clock=lambda: self.now,
                              aws_regions=ports)
 

@@ -64,7 +64,7 @@ def test_where_nothing_is_to_be_repaired_the_minute_is_over_at_once(more: str, r
 
 
 PRIMARY = """}
-databases = {flavour = "mariadb", master = "us-east-1", secret = "s", servers = [
+databases = {flavour = "mariadb", primary = "us-east-1", secret = "s", servers = [
   {region = "us-east-1", host = "%s", port = %d}]"""
 
 

@@ -28,7 +28,7 @@ from chalicelib.tunnels.state import (
 
 NOW = 1_000_000.0
 HOME, AWAY = "us-east-1", "eu-west-1"
-SETTINGS = Tunnels(master=HOME)
+SETTINGS = Tunnels(primary=HOME)
 
 
 def streak(count: int, side: Any = "up", age: float = 0.5) -> ProbeStreak:
@@ -246,7 +246,7 @@ CASES: list[tuple[str, Kind, DecisionContext, str]] = [
         "",
     ),
     (
-        "dark, the canary speaks of another master",
+        "dark, the canary speaks of another primary",
         "restart",
         view(
             bad(connected_region=AWAY),
@@ -258,7 +258,7 @@ CASES: list[tuple[str, Kind, DecisionContext, str]] = [
         "nothing is up",
     ),
     (
-        "dark, the canary speaks of this master",
+        "dark, the canary speaks of this primary",
         "restart",
         view(
             bad(connected_region=AWAY),

@@ -3,7 +3,7 @@
 import pytest
 
 from chalicelib.config import fleet
-from tests.tunnels.fleets import HOST_KEY, MASTER, NEAR, TEXT, parsed
+from tests.tunnels.fleets import HOST_KEY, NEAR, PRIMARY, TEXT, parsed
 
 
 @pytest.mark.parametrize(("old", "new", "said"), [
@@ -25,11 +25,11 @@ def test_a_mistake_is_named(old: str, new: str, said: str) -> None:
     assert said in str(caught.value)
 
 
-def test_every_region_but_the_masters_has_exactly_one_place() -> None:
+def test_every_region_but_the_primaries_has_exactly_one_place() -> None:
     place = f'[[tunnels.hosts.regions]]\nname = "{NEAR}"\nvpc = "vpc-01234567"\nsubnets = ["subnet-01234567"]\n'
     for text, said in (
             (TEXT + place, "'eu-west-1' is there twice"),
-            (TEXT + place.replace(NEAR, MASTER), "is the master's region, which needs no tunnels"),
+            (TEXT + place.replace(NEAR, PRIMARY), "is the primary's region, which needs no tunnels"),
             (TEXT + place.replace(NEAR, "sa-east-1"), "'sa-east-1' is no region of this fleet"),
             (TEXT.rpartition("[[tunnels.hosts")[0], "'ap-southeast-1' has no place for its tunnel hosts")):
         with pytest.raises(fleet.FleetError, match=r"tunnels\.hosts\.regions") as caught:
@@ -40,5 +40,5 @@ def test_every_region_but_the_masters_has_exactly_one_place() -> None:
 def test_a_good_one_is_good() -> None:
     _, tunnels, hosts = parsed()
     place = hosts.place(NEAR)
-    assert place and place.clients == ("10.1.0.0/16", "10.2.0.0/16") and hosts.place(MASTER) is None
+    assert place and place.clients == ("10.1.0.0/16", "10.2.0.0/16") and hosts.place(PRIMARY) is None
     assert (tunnels.slots, hosts.gateway_port, hosts.gateway_user, hosts.machine) == (2, 22, "tunnel", "arm64")

@@ -125,7 +125,7 @@ def test_a_promotion_takes_all_out_and_connects_each() -> None:
         repointed: list[str] = []
 
         def changed(change: str, subject: str) -> None:
-            if change == "command" and yard.aws.commands[subject].parameters.get("Master") == AWAY:
+            if change == "command" and yard.aws.commands[subject].parameters.get("Primary") == AWAY:
                 repointed.append(yard.aws.commands[subject].instance)
                 connected(yard, yard.aws.commands[subject].instance)
 
@@ -181,7 +181,7 @@ def test_status_changes_nothing() -> None:
 
 
 DATABASES = """}
-databases = {flavour = "mariadb", master = "us-east-1", secret = "s", servers = [
+databases = {flavour = "mariadb", primary = "us-east-1", secret = "s", servers = [
   {region = "us-east-1", host = "db"}]"""
 
 

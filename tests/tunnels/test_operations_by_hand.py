@@ -20,7 +20,7 @@ def test_by_hand_the_healer_only_plans(yard: Yard) -> None:
     assert yard.local.get(*KEY) == before and yard.changes() == []
 
 
-def test_where_the_master_is_there_are_no_tunnels() -> None:
+def test_where_the_primary_is_there_are_no_tunnels() -> None:
     yard = Yard(region="us-east-1")
     assert yard.hand("status")["message"] == "us-east-1 is where the primary is: it has no tunnels; ask another region"
 

@@ -1,4 +1,4 @@
-"""The master moves to another region: the tunnels are led there, and nobody is sent to the one before."""
+"""The primary moves to another region: the tunnels are led there, and nobody is sent to the one before."""
 
 import msgspec
 import pytest
@@ -17,11 +17,11 @@ from tests.tunnels.harness import FLEET, NOON, A, B, Yard
 
 HOME, AWAY, ELSEWHERE = "us-east-1", "ap-southeast-1", "eu-west-1"
 PLACE = '{name = "%s", vpc = "vpc-01234567", subnets = ["subnet-01234567"]}'
-# What stands in the yard's fleet after the master's region, up to the last brace.
+# What stands in the yard's fleet after the primary's region, up to the last brace.
 HOSTS = (
     f', hosts = {{gateway = "gw.us", host_keys = ["{HOST_KEY}"], database = "db.us", regions = ['
     f'{PLACE % ELSEWHERE}, {PLACE % AWAY}], ways = [{{region = "{AWAY}", gateway = "gw.ap", host_keys = ["{HOST_KEY}"]'
-    f', database = "db.ap"}}]}}}}\ndatabases = {{flavour = "mariadb", master = "{HOME}", secret = "s", servers = ['
+    f', database = "db.ap"}}]}}}}\ndatabases = {{flavour = "mariadb", primary = "{HOME}", secret = "s", servers = ['
     + ", ".join(f'{{region = "{region}", host = "db"}}' for region in (HOME, AWAY, ELSEWHERE)) + "]")
 LONG = PRIMARY_REFRESH_SECONDS + 1
 
@@ -41,7 +41,7 @@ def _well(yard: Yard) -> Yard:
 
 def move(yard: Yard, region: str, *fenced: str) -> None:
     """The shared store as `databases.promote` leaves it."""
-    yard.publish("master", "current", region=region, term=1, since=1, fenced=list(fenced))
+    yard.publish("primary", "current", region=region, term=1, since=1, fenced=list(fenced))
 
 
 def promoted(yard: Yard, wait: float = LONG) -> None:
@@ -58,14 +58,14 @@ def connected(yard: Yard, *hosts: str, region: str = AWAY) -> None:
 ASKED = ["ssm put_parameter", "ssm send_command", "ssm send_command"]
 
 
-def test_all_are_taken_out_at_once_led_to_the_new_master_and_let_in_when_they_have_answered(yard: Yard) -> None:
+def test_all_are_taken_out_at_once_led_to_the_new_primary_and_let_in_when_they_have_answered(yard: Yard) -> None:
     promoted(yard)
     assert yard.changes() == [("elb deregister", A), ("elb deregister", B), ("ssm put_parameter", AWAY),
                               ("ssm send_command", A), ("ssm send_command", B)]
     sent = [command.parameters for command in yard.aws.commands.values()]
-    assert sent == [{"Action": "point", "Master": AWAY}] * 2
+    assert sent == [{"Action": "point", "Primary": AWAY}] * 2
     yard.rounds(8)
-    assert set(yard.targets().values()) == {"absent"}, "the former master answers through them"
+    assert set(yard.targets().values()) == {"absent"}, "the former primary answers through them"
     connected(yard)
     yard.rounds(4)
     assert set(yard.targets().values()) == {"absent"}
@@ -81,7 +81,7 @@ def test_a_promotion_that_is_under_way_leads_nobody_anywhere(yard: Yard) -> None
     yard.round(LONG)
     yard.rounds(5)
     assert yard.changes() == [("elb deregister", A), ("elb deregister", B)]
-    # While the master is fenced each round asks: they are led to the new one at once.
+    # While the primary is fenced each round asks: they are led to the new one at once.
     promoted(yard, 2)
     assert yard.names(2) == ASKED
 
@@ -113,8 +113,8 @@ def test_nobody_is_replaced_while_none_leads_there(yard: Yard) -> None:
     assert "PrimaryUnreachable: eu-west-1" not in yard.told()
 
 
-def test_what_answers_through_a_former_masters_tunnel_is_no_sign_of_life(yard: Yard) -> None:
-    """One is astray and answers, the other leads to the master and fails: only a canary tells which side it is."""
+def test_what_answers_through_a_former_primaries_tunnel_is_no_sign_of_life(yard: Yard) -> None:
+    """One is astray and answers, the other leads to the primary and fails: only a canary tells which side it is."""
     promoted(yard)
     connected(yard, B)
     yard.sides[B] = ("local", "refused")
@@ -128,11 +128,11 @@ def test_what_answers_through_a_former_masters_tunnel_is_no_sign_of_life(yard: Y
 
 
 def word(yard: Yard, lead: str) -> None:
-    """Another region's canary says that the master in `lead` lives."""
+    """Another region's canary says that the primary in `lead` lives."""
     yard.publish(PEER_REPORT_PK, HOME, up=True, at=yard.now + 2, primary_region=lead)
 
 
-def test_what_another_region_says_of_the_master_before_is_not_believed(yard: Yard) -> None:
+def test_what_another_region_says_of_the_primary_before_is_not_believed(yard: Yard) -> None:
     promoted(yard)
     connected(yard)
     yard.rounds(10)
@@ -145,7 +145,7 @@ def test_what_another_region_says_of_the_master_before_is_not_believed(yard: Yar
         assert yard.names(before) == ["ssm send_command"] * acts
 
 
-def test_what_this_region_says_names_the_master_that_it_has_asked(yard: Yard) -> None:
+def test_what_this_region_says_names_the_primary_that_it_has_asked(yard: Yard) -> None:
     promoted(yard)
     connected(yard)
     yard.rounds(3)
@@ -199,7 +199,7 @@ def test_they_are_led_back(yard: Yard) -> None:
     assert ("ssm put_parameter", HOME) in yard.changes() and set(yard.targets().values()) == {"registered"}
 
 
-def test_a_master_that_comes_back_before_anybody_was_led_away_finds_its_tunnels(yard: Yard) -> None:
+def test_a_primary_that_comes_back_before_anybody_was_led_away_finds_its_tunnels(yard: Yard) -> None:
     promoted(yard)
     yard.rounds(5)
     move(yard, HOME, AWAY)
@@ -224,7 +224,7 @@ def test_without_a_way_they_stay_out(yard: Yard, rejoined: bool) -> None:
     assert yard.told() == ["TunnelsDrainedPrimaryFenced: eu-west-1"]
 
 
-def test_fleet_toml_that_names_another_master_leads_them_there_too(yard: Yard) -> None:
+def test_fleet_toml_that_names_another_primary_leads_them_there_too(yard: Yard) -> None:
     deployed = fleet.parse(FLEET % (AWAY, HOSTS.replace(AWAY, "x").replace(HOME, AWAY).replace("x", HOME)))
     yard.context = msgspec.structs.replace(yard.context, fleet=deployed)
     yard.round(LONG)
@@ -280,16 +280,16 @@ def test_by_hand_nobody_lets_in_what_is_astray_and_replaces_what_cannot_be_conne
     assert ("autoscaling terminate", A) in yard.changes()
 
 
-def test_by_hand_nobody_lets_anything_in_while_the_master_is_fenced(yard: Yard) -> None:
+def test_by_hand_nobody_lets_anything_in_while_the_primary_is_fenced(yard: Yard) -> None:
     move(yard, HOME, HOME)
     yard.round(LONG)
     assert "us-east-1 is fenced" in str(yard.hand("undrain", endpoint=A))
 
 
-def test_a_record_of_the_master_that_is_none_leaves_all_as_it_is(yard: Yard) -> None:
+def test_a_record_of_the_primary_that_is_none_leaves_all_as_it_is(yard: Yard) -> None:
     for said in ({}, {"region": 7}, {"region": AWAY, "fenced": "all"}):
-        there = yard.shared.get("master", "current")
-        _ = yard.shared.compare_and_set(there, said) if there else yard.shared.create("master", "current",
+        there = yard.shared.get("primary", "current")
+        _ = yard.shared.compare_and_set(there, said) if there else yard.shared.create("primary", "current",
                                                                                                   said)
         yard.round(LONG)
         yard.rounds(5)

@@ -1,4 +1,4 @@
-"""Tunnels to a master that a promotion has closed: out of the balancer, all of them, and left alone."""
+"""Tunnels to a primary that a promotion has closed: out of the balancer, all of them, and left alone."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from testing.fakes import MemoryTable
 from tests.tunnels.harness import Yard
 
 DATABASES = """}
-databases = {flavour = "mariadb", master = "us-east-1", secret = "s", servers = [
+databases = {flavour = "mariadb", primary = "us-east-1", secret = "s", servers = [
   {region = "us-east-1", host = "a"}, {region = "eu-west-1", host = "b"}]"""
 LONG = PRIMARY_REFRESH_SECONDS + 1
 
@@ -23,7 +23,7 @@ def yard() -> Yard:
 
 def fence(yard: Yard, *regions: str) -> None:
     """The shared store as `databases.promote` leaves it."""
-    yard.publish("master", "current", region="eu-west-1", term=1, since=1, fenced=list(regions))
+    yard.publish("primary", "current", region="eu-west-1", term=1, since=1, fenced=list(regions))
 
 
 def places(yard: Yard) -> set[str]:

@@ -1,6 +1,6 @@
 """The permissions of the databases' Lambdas: none missing, none superfluous.
 
-A real master and a real replica, with the users that docs/databases.md makes. A Lambda keeps a login for minutes, so
+A real primary and a real replica, with the users that docs/databases.md makes. A Lambda keeps a login for minutes, so
 before each exercise the passwords are others: it has to ask for them again.
 """
 
@@ -11,7 +11,7 @@ from contextlib import ExitStack
 import pytest
 
 from chalicelib.config.fleet import parse
-from chalicelib.databases.state import MASTER, MEMORY, REPAIRS, PrimaryRecord, RepairState, WatchState, body
+from chalicelib.databases.state import MEMORY, PRIMARY_KEY, REPAIRS, PrimaryRecord, RepairState, WatchState, body
 from commands import roots
 from sandbox.world import Sandbox
 from testing.eventually import eventually
@@ -29,14 +29,14 @@ _OPTIONS = ("--log-bin=bin", "--log-slave-updates", "--gtid-strict-mode=ON", "--
 
 
 def written(home: tuple[str, int] = ("127.0.0.2", 1), standby: tuple[str, int] = ("127.0.0.3", 1)) -> str:
-    """fleet.toml for this test: the replica is at home, the master is not."""
+    """fleet.toml for this test: the replica is at home, the primary is not."""
     return (roots.PRODUCT / "fleet.toml").read_text() + f"""
 [databases]
 flavour = "mariadb"
-master = "{STANDBY}"
+primary = "{STANDBY}"
 secret = "{SECRETS["watch"]}"
 admin_secret = "{SECRETS["admin"]}"
-heal = "full"
+repair = "full"
 tls = "off"
 [[databases.servers]]
 region = "{HOME}"
@@ -50,22 +50,22 @@ port = {standby[1]}
 
 
 class Servers(Lambdas):
-    """The deployed fleet with its master, away, and the replica in this region."""
+    """The deployed fleet with its primary, away, and the replica in this region."""
 
     replica: MariaDB
-    master: MariaDB
+    primary: MariaDB
 
     def renewed(self) -> None:
         """Both users have new passwords, which their secrets hold; nothing is agreed on but what fleet.toml says."""
         secrets, password = self.world.client("secretsmanager", HOME), f"password {next(numbers)}"
         # Not through replication, which may stand still.
-        for server in (self.replica, self.master):
+        for server in (self.replica, self.primary):
             server.sql("SET SESSION sql_log_bin = 0", *(
                 f"ALTER USER {user}@'%' IDENTIFIED BY '{password}'" for user, _ in LOGINS.values()))
         for name, (user, _) in LOGINS.items():
             secrets.put_secret_value(SecretId=SECRETS[name], SecretString=json.dumps(
                 {"username": user, "password": password}))
-        self.drop(*MASTER)
+        self.drop(*PRIMARY_KEY)
 
     def follow(self, source: MariaDB, *, start: bool = True) -> None:
         """The replica replicates from `source`, or would."""
@@ -79,18 +79,18 @@ class Servers(Lambdas):
         return str(self.replica.sql("SHOW SLAVE STATUS")[0]["Slave_IO_Running"])
 
     def in_step(self) -> None:
-        """Replication as it should be: from a master that takes writes to a replica that does not."""
-        self.master.sql("SET GLOBAL read_only = 0")
+        """Replication as it should be: from a primary that takes writes to a replica that does not."""
+        self.primary.sql("SET GLOBAL read_only = 0")
         self.replica.sql("SET GLOBAL read_only = 1")
-        self.follow(self.master)
+        self.follow(self.primary)
         eventually(lambda: self.thread() == "Yes")
 
 
 def watch(on: Lambdas) -> None:
-    """A server that takes writes although another region has become the master."""
+    """A server that takes writes although another region has become the primary."""
     assert isinstance(on, Servers)
     on.renewed()
-    on.put(*MASTER, body(PrimaryRecord(STANDBY, term=1)))
+    on.put(*PRIMARY_KEY, body(PrimaryRecord(STANDBY, term=1)))
     on.remember(*MEMORY, body(WatchState()))
     on.replica.sql("SET GLOBAL read_only = 0")
     on.invoke("databases_watch", {"apply": True})
@@ -100,7 +100,7 @@ def heal(on: Lambdas) -> None:
     """A replica that stands still, then one whose error stays: it is told to replicate from itself."""
     assert isinstance(on, Servers)
     on.renewed()
-    on.follow(on.master, start=False)
+    on.follow(on.primary, start=False)
     on.remember(*REPAIRS, body(RepairState()))
     on.invoke("databases_heal", {"apply": True})
     on.follow(on.replica)
@@ -110,7 +110,7 @@ def heal(on: Lambdas) -> None:
 
 
 def tune(on: Lambdas) -> None:
-    """A replica that waits too long for its master."""
+    """A replica that waits too long for its primary."""
     assert isinstance(on, Servers)
     on.renewed()
     on.in_step()
@@ -127,7 +127,7 @@ def fence(on: Lambdas) -> None:
 
 
 def promote(on: Lambdas) -> None:
-    """The replica becomes the master."""
+    """The replica becomes the primary."""
     assert isinstance(on, Servers)
     on.renewed()
     on.in_step()
@@ -151,17 +151,17 @@ def lambdas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """The real Lambdas, in the replica's region."""
     project = copy(tmp_path_factory.mktemp("databases"))
     with ExitStack() as stack:
-        replica, master = (stack.enter_context(mariadb.server(f"--server-id={id}", *_OPTIONS)) for id in (1, 2))
-        master.sql(*documented(), "CREATE USER repl@'%' IDENTIFIED BY 'repl'",
+        replica, primary = (stack.enter_context(mariadb.server(f"--server-id={id}", *_OPTIONS)) for id in (1, 2))
+        primary.sql(*documented(), "CREATE USER repl@'%' IDENTIFIED BY 'repl'",
                    "GRANT REPLICATION SLAVE ON *.* TO repl@'%'")
-        (project / "fleet.toml").write_text(written((replica.address, replica.port), (master.address, master.port)))
+        (project / "fleet.toml").write_text(written((replica.address, replica.port), (primary.address, primary.port)))
         world = stack.enter_context(Sandbox.start())
         for name in SECRETS.values():
             world.client("secretsmanager", HOME).create_secret(Name=name)
         found = Servers(world, deploy(world, project, regions=[HOME]))
-        found.replica, found.master = replica, master
+        found.replica, found.primary = replica, primary
         found.in_step()
-        want = master.sql("SELECT @@gtid_binlog_pos AS p")[0]["p"]
+        want = primary.sql("SELECT @@gtid_binlog_pos AS p")[0]["p"]
         assert replica.sql(f"SELECT MASTER_GTID_WAIT('{want}', 30) AS w")[0]["w"] == 0
         yield found
 

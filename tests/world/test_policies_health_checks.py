@@ -21,9 +21,9 @@ WRITTEN = (roots.PRODUCT / "fleet.toml").read_text() + f"""
 [health_checks]
 target_groups = ["{GROUP}"]
 port = {PORT}
-anchors = 3
-threshold = 2
-rovers = 3
+fixed_checks = 3
+healthy_threshold = 2
+rotating_checks = 3
 """
 LONG_AGO = 1_000_000_000.0
 
@@ -43,7 +43,7 @@ class Hosts(Lambdas):
 
 
 def rotate(on: Lambdas) -> None:
-    """A turn in which all happens: anchors are lost and told, one check moves, two are in doubt, one is made."""
+    """A turn in which all happens: fixed_checks are lost and told, one check moves, two are in doubt, one is made."""
     assert isinstance(on, Hosts)
     checks = [on.check(1), on.check(2), on.check(3, on.host, on.address, healthy=None), on.check(4),
               on.check(5, confirmed=False), on.check(6, confirmed=False, id="")]

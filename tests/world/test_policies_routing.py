@@ -23,15 +23,15 @@ BUCKETS = {HOME: "marks-of-home", STANDBY: "marks-of-standby"}
 DECLARED = f"""
 [[stages.policy.regions]]
 name = "eu-west-1"
-entrance = {{addresses = ["{ENTRANCES[HOME]}"], bucket = "marks-of-home"}}
+endpoint = {{addresses = ["{ENTRANCES[HOME]}"], bucket = "marks-of-home"}}
 
 [[stages.policy.regions]]
 name = "us-east-1"
-entrance = {{addresses = ["{ENTRANCES[STANDBY]}"], bucket = "marks-of-standby"}}
+endpoint = {{addresses = ["{ENTRANCES[STANDBY]}"], bucket = "marks-of-standby"}}
 
 [[stages.policy.regions]]
 name = "ap-southeast-1"
-entrance = {{addresses = ["{process.loopback()}"]}}
+endpoint = {{addresses = ["{process.loopback()}"]}}
 
 [stages.policy.health_checks]
 target_groups = ["web"]
@@ -41,7 +41,7 @@ hostname = "app.example.com"
 zone = "ZONE"
 check = "tcp"
 port = 1
-hold = "1m"
+hold_down = "1m"
 """
 OWNER = "lamplighter-policy"
 

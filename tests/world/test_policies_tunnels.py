@@ -38,10 +38,10 @@ from tests.world.least_privilege import (
 
 pytestmark = pytest.mark.world
 
-MASTER, OTHER = STANDBY, "ap-southeast-1"
+PRIMARY, OTHER = STANDBY, "ap-southeast-1"
 _HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDwlGrWMHmPQYyUiHYwDXoNHLvyMnILVtNkFYcM8OVVk"
 _COMMON = f"""
-master = "{MASTER}"
+primary = "{PRIMARY}"
 slots = {SLOTS}
 port = {PORT}
 every = "5s"
@@ -53,14 +53,14 @@ document = "{DOCUMENT}"
 _DATABASES = """
 [stages.{0}.databases]
 flavour = "mariadb"
-master = "{1}"
+primary = "{1}"
 secret = "watch"
 [[stages.{0}.databases.servers]]
 region = "{1}"
 host = "127.0.0.1"
 """
 WRITTEN = (roots.PRODUCT / "fleet.toml").read_text() + "".join(
-    _DATABASES.format(stage, MASTER) for stage in ("policy", "hosts")) + f"""
+    _DATABASES.format(stage, PRIMARY) for stage in ("policy", "hosts")) + f"""
 [stages.policy.tunnels]{_NAMED}group = "{GROUP}"
 [stages.tagged.tunnels]{_NAMED}tag = "{TAG[0]}={TAG[1]}"
 [stages.hosts.tunnels]{_COMMON}
@@ -136,12 +136,13 @@ def heal(on: Lambdas) -> None:
 
 
 def lead(on: Lambdas) -> None:
-    """A round after the master has moved to another region."""
+    """A round after the primary has moved to another region."""
     assert isinstance(on, Tunnels)
     on.forgotten()
     serving, *others = on.seats()
-    on.put(*databases.MASTER, schema.encode(databases.PrimaryRecord(OTHER, 1, 1, (MASTER,)), databases.PRIMARY))
-    slots = [slot(number, id, "drained", None, connected_region=MASTER) for number,
+    on.put(*databases.PRIMARY_KEY, schema.encode(databases.PrimaryRecord(OTHER, 1, 1, (PRIMARY,)),
+                                                 databases.PRIMARY))
+    slots = [slot(number, id, "drained", None, connected_region=PRIMARY) for number,
              id in enumerate((serving, *others), 1)]
     on.known(*slots)
     on.invoke("tunnels_heal", {"apply": True})
@@ -200,7 +201,7 @@ def _nothing_pending(on: Tunnels) -> None:
 def _told_and_kept(on: Tunnels) -> Key:
     """A key that is on its way, whatever became of the Lambda's own."""
     key = Key(bytes(32), str(uuid.uuid4()))
-    for gateway in (MASTER, OTHER):
+    for gateway in (PRIMARY, OTHER):
         on.world.client("ssm", gateway).put_parameter(
             Name=config_hosts.public_keys_parameter(on.stack, HOME), Value=listed([key.line()]), Type="String",
                                                       Overwrite=True)

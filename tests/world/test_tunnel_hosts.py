@@ -27,7 +27,7 @@ from testing.eventually import eventually
 from tests.world.hosts import get
 
 pytestmark = pytest.mark.world
-MASTER, HERE = "us-east-1", "eu-west-1"
+PRIMARY, HERE = "us-east-1", "eu-west-1"
 
 
 @pytest.fixture(scope="module", params=["own", "real"])
@@ -38,7 +38,7 @@ def tunnels(request: pytest.FixtureRequest) -> Iterator[Tunnels]:
         pytest.skip("needs sshd and mariadbd; apt-get install openssh-server mariadb-server")
     with Sandbox.start() as world:
         world.pace(10)
-        with product(world, MASTER, [HERE], most=10, programs=used) as made:
+        with product(world, PRIMARY, [HERE], most=10, programs=used) as made:
             yield made
 
 
@@ -102,7 +102,7 @@ async def log_in(tunnels: Tunnels, key: str, place: tuple[str, int], command: st
 
 
 def test_a_client_reaches_the_database_through_the_balancer(tunnels: Tunnels) -> None:
-    assert ask(tunnels.entrance(HERE)).side == "up"
+    assert ask(tunnels.endpoint(HERE)).side == "up"
     assert all(health(tunnels, one).startswith("up answered") for one in tunnels.hosts(HERE))
 
 
@@ -110,7 +110,7 @@ def test_a_killed_tunnel_comes_back_by_itself_and_clients_go_on_meanwhile(tunnel
     one, _ = tunnels.hosts(HERE)
     before = pids(tunnels, one)
     tunnels.world.kill(one, TUNNEL)
-    eventually(lambda: ask(tunnels.entrance(HERE)).side == "up")
+    eventually(lambda: ask(tunnels.endpoint(HERE)).side == "up")
     eventually(lambda: (found := pids(tunnels, one)) and not found & before)
     eventually(lambda: ask((tunnels.address(HERE, one), 3306)).side == "up")
 
@@ -122,7 +122,7 @@ def test_a_hung_tunnel_is_found_and_taken_out_and_its_thaw_does_no_harm(tunnels:
     # A connection is taken all the same: a balancer that only connects would see nothing.
     with socket.create_connection((tunnels.address(HERE, one), 3306), 2):
         eventually(lambda: tunnels.healthy(HERE) == {other})
-    assert [ask(tunnels.entrance(HERE)).side for _ in range(8)] == ["up"] * 8
+    assert [ask(tunnels.endpoint(HERE)).side for _ in range(8)] == ["up"] * 8
     tunnels.world.thaw(one, TUNNEL)
     eventually(lambda: tunnels.healthy(HERE) == {one, other})
     # The connection above was ours, closed without a word: it may count as one. The probes never do. Our own database
@@ -156,7 +156,7 @@ def test_a_terminated_host_is_replaced_by_one_that_is_ready_by_itself(tunnels: T
     tunnels.world.client("autoscaling", HERE).terminate_instance_in_auto_scaling_group(
         InstanceId=one, ShouldDecrementDesiredCapacity=False)
     eventually(lambda: one not in tunnels.healthy(HERE) and len(tunnels.healthy(HERE)) == 2)
-    assert other in tunnels.healthy(HERE) and ask(tunnels.entrance(HERE)).side == "up"
+    assert other in tunnels.healthy(HERE) and ask(tunnels.endpoint(HERE)).side == "up"
 
 
 def test_a_stopped_host_comes_back_with_its_key(tunnels: Tunnels) -> None:
@@ -209,7 +209,7 @@ def test_another_gateways_host_key_is_never_accepted(tunnels: Tunnels) -> None:
     right = ssm.get_parameter(Name=name)["Parameter"]["Value"]
     wrong = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
     one, _ = tunnels.hosts(HERE)
-    ssm.put_parameter(Name=name, Value=f"lamplighter-gateway-{MASTER} {wrong}", Overwrite=True)
+    ssm.put_parameter(Name=name, Value=f"lamplighter-gateway-{PRIMARY} {wrong}", Overwrite=True)
     try:
         said = tunnels.send(HERE, one, "reload-keys")
     finally:

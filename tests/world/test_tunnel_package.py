@@ -16,37 +16,37 @@ from tests.project import copy
 from tests.world.test_tunnel_hosts import ask
 
 pytestmark = [pytest.mark.world, pytest.mark.slow]
-MASTER, HERE = "us-east-1", "eu-west-1"
+PRIMARY, HERE = "us-east-1", "eu-west-1"
 FLEET = f"""
 name = "shop"
 coordination = {{ regions = ["{HERE}"] }}
 [[regions]]
 name = "{HERE}"
 [[regions]]
-name = "{MASTER}"
+name = "{PRIMARY}"
 [[queues]]
 name = "default"
 timeout = "2m"
 """
 
 
-def test_it_brings_hosts_to_every_region_but_the_masters(tmp_path: Path) -> None:
+def test_it_brings_hosts_to_every_region_but_the_primaries(tmp_path: Path) -> None:
     project = copy(tmp_path)
     with Sandbox.start() as world, tempfile.TemporaryDirectory() as folder:
         world.pace(10)
         keyring = Keyring(Path(folder), world, Programs())
-        far = Far(world, MASTER, "shop-test", keyring, Programs(), most=10)
+        far = Far(world, PRIMARY, "shop-test", keyring, Programs(), most=10)
         image(world, keyring)
         (project / "fleet.toml").write_text(FLEET + tables(world, far, keyring, [HERE]))
         package = packaging.build("test", root=project, product=project, machine=dependencies.here())
-        done = release.release(world, package, [HERE, MASTER], release.Quiet(), lambda: True, look_seconds=0.1)
+        done = release.release(world, package, [HERE, PRIMARY], release.Quiet(), lambda: True, look_seconds=0.1)
         assert [one.error for one in done] == ["", "", ""]
         tunnels = Tunnels(world, far, keyring, package.fleet, "test")
         tunnels.identify(HERE)
         tunnels.rotate(HERE)
         eventually(lambda: len(tunnels.healthy(HERE)) == 2)
-        assert ask(tunnels.entrance(HERE)).side == "up"
-        groups = world.client("autoscaling", MASTER).describe_auto_scaling_groups()["AutoScalingGroups"]
-        assert groups == [], "the master's region needs no tunnels"
-        again = release.release(world, package, [HERE, MASTER], release.Quiet(), lambda: True, look_seconds=0.1)
+        assert ask(tunnels.endpoint(HERE)).side == "up"
+        groups = world.client("autoscaling", PRIMARY).describe_auto_scaling_groups()["AutoScalingGroups"]
+        assert groups == [], "the primary's region needs no tunnels"
+        again = release.release(world, package, [HERE, PRIMARY], release.Quiet(), lambda: True, look_seconds=0.1)
         assert {one.status for one in again} == {"unchanged"}

@@ -1,4 +1,4 @@
-"""A promotion in another region: real tunnel hosts are led to the new master by two healers at once."""
+"""A promotion in another region: real tunnel hosts are led to the new primary by two healers at once."""
 
 import json
 import tempfile
@@ -27,7 +27,7 @@ COORDINATION = "coordination"
 
 
 class Town:
-    """Two regions that may have the master, and one with tunnel hosts that know the way to both."""
+    """Two regions that may have the primary, and one with tunnel hosts that know the way to both."""
 
     def __init__(self, world: Sandbox, folder: Path, used: Programs) -> None:
         self.world = world
@@ -40,7 +40,7 @@ class Town:
         self.tunnels = Tunnels(world, self.home, keyring, fleet.parse(
             f'name = "{NAME}"\ncoordination = {{ regions = ["{HOME}"] }}\n{regions}'
             + tables(world, self.home, keyring, [HERE, AWAY], "", self.away)
-            + f'[databases]\nflavour = "mariadb"\nmaster = "{HOME}"\nsecret = "s"\n{servers}'), STAGE)
+            + f'[databases]\nflavour = "mariadb"\nprimary = "{HOME}"\nsecret = "s"\n{servers}'), STAGE)
         self.tunnels.begin(HERE)
         self.place = Place(self.tunnels.fleet, STAGE, HERE, HOME, NAME, COORDINATION, self.home.database_address)
         furnish(world, self.place)
@@ -49,7 +49,7 @@ class Town:
         """What `databases.promote` leaves in the coordination table."""
         body = {"region": region, "term": 1, "since": 1, "fenced": fenced, "schema": 1, "run_id": ""}
         self.world.client("dynamodb", HOME).put_item(TableName=COORDINATION, Item={
-            "pk": {"S": databases.MASTER[0]}, "sk": {"S": databases.MASTER[1]}, "version": {"N": "1"},
+            "pk": {"S": databases.PRIMARY_KEY[0]}, "sk": {"S": databases.PRIMARY_KEY[1]}, "version": {"N": "1"},
             "body": {"S": json.dumps(body)}})
 
     def memory(self) -> TunnelState:
@@ -73,7 +73,7 @@ def town() -> Iterator[Town]:
             yield made
 
 
-def test_tunnels_follow_the_master_as_soon_as_its_gateway_lets_them_in(town: Town) -> None:
+def test_tunnels_follow_the_primary_as_soon_as_its_gateway_lets_them_in(town: Town) -> None:
     tunnels, world = town.tunnels, town.world
     ec2 = world.client("ec2", AWAY)
     ec2.stop_instances(InstanceIds=[town.away.gateway])
@@ -81,19 +81,19 @@ def test_tunnels_follow_the_master_as_soon_as_its_gateway_lets_them_in(town: Tow
     town.promote(AWAY, HOME)
     eventually(lambda: all(slot.repoint_attempts for slot in town.memory().members))
     eventually(lambda: all(slot.repoint_attempts > 1 for slot in town.memory().members))
-    assert not tunnels.healthy(HERE) and ask(tunnels.entrance(HERE)).side != "up", "the former master still answers"
+    assert not tunnels.healthy(HERE) and ask(tunnels.endpoint(HERE)).side != "up", "the former primary still answers"
     ec2.start_instances(InstanceIds=[town.away.gateway])
     eventually(lambda: town.lead(AWAY))
-    # The former master is gone, and nobody notices.
+    # The former primary is gone, and nobody notices.
     for far in (town.home.gateway, town.home.database):
         world.destroy(far)
-    assert [ask(tunnels.entrance(HERE)).side for _ in range(8)] == ["up"] * 8
+    assert [ask(tunnels.endpoint(HERE)).side for _ in range(8)] == ["up"] * 8
     one, other = sorted(tunnels.hosts(HERE))
     world.destroy(one)
     eventually(lambda: one not in tunnels.hosts(HERE) and town.lead(AWAY))
     [new] = set(tunnels.hosts(HERE)) - {other}
     assert f"GATEWAY={town.away.gateway_address}" in (folder(tunnels, new) / "run" / "way.env").read_text()
-    assert ask(tunnels.entrance(HERE)).side == "up"
+    assert ask(tunnels.endpoint(HERE)).side == "up"
 
 
 def _state(ec2: Any, instance: str) -> str:

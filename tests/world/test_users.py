@@ -26,7 +26,7 @@ CHECK_SECONDS = 10
 
 def routing(product: Product) -> str:
     """As quick to notice as Route 53 can be: one failure, every ten seconds."""
-    regions = "".join(f'[[stages.users.regions]]\nname = "{region}"\nentrance = {{addresses = ["{address}"], bucket = '
+    regions = "".join(f'[[stages.users.regions]]\nname = "{region}"\nendpoint = {{addresses = ["{address}"], bucket = '
                       f'"marks-{region}"}}\n' for region, address in product.entrances().items())
     return f"""
 {regions}
@@ -37,7 +37,7 @@ ttl = "1s"
 check = "http"
 port = {PORT}
 failures = 1
-hold = "0s"
+hold_down = "0s"
 """
 
 

@@ -28,7 +28,7 @@ def watch(saw: WatchObservation, now: int, id: str) -> Plan:
     if look is None:
         return Plan(notes=("this minute has been watched",), not_judged=("*",))
     found = dict(conditions.conditions(around, look, now))
-    memory = WatchState(id, now // 60, saw.memory.heartbeats, around.master)
+    memory = WatchState(id, now // 60, saw.memory.heartbeats, around.primary)
     return Plan((
         *_fence(around, look),
         *_rejoin(around, look),
@@ -43,30 +43,30 @@ def watch(saw: WatchObservation, now: int, id: str) -> Plan:
 
 def _fence(around: FleetDatabases, look: ServerStatus | ServerError) -> Iterator[Action]:
     if conditions.must_fence(around, look) and around.settings.admin_secret:
-        yield Action("fence", around.region, f"{around.master.region} has the master, term {around.master.term}",
+        yield Action("fence", around.region, f"{around.primary.region} has the primary, term {around.primary.term}",
                      {"region": around.region, "version": around.version})
 
 
 def _rejoin(around: FleetDatabases, look: ServerStatus | ServerError) -> Iterator[Action]:
     if conditions.rejoined(around, look):
-        yield Action("rejoin", around.region, f"replicates from {around.master.region} now: no longer fenced",
+        yield Action("rejoin", around.region, f"replicates from {around.primary.region} now: no longer fenced",
                      {"version": around.version})
 
 
 def _ready(around: FleetDatabases, look: ServerStatus | ServerError) -> Action:
     verdict = conditions.ready(around, look)
-    behind = lag(look, around.master.region, around.reports.get(around.master.region)) if isinstance(
-        look, ServerStatus) and around.region != around.master.region else None
-    facts = {"ready": verdict.ready, "why": verdict.why, "master": around.master.region, "term": around.master.term,
+    behind = lag(look, around.primary.region, around.reports.get(around.primary.region)) if isinstance(
+        look, ServerStatus) and around.region != around.primary.region else None
+    facts = {"ready": verdict.ready, "why": verdict.why, "primary": around.primary.region, "term": around.primary.term,
              "lag": behind.at_most if behind else None, "at": around.at}
     return _act("publish-readiness", around.region, verdict.why, facts)
 
 
 def _report(around: FleetDatabases, look: ServerStatus | ServerError) -> Iterator[Action]:
     """The facts for other regions. The heartbeat is written on the way where it belongs."""
-    term, facts = around.master.term, {"beat": False, "gauges": {}}
+    term, facts = around.primary.term, {"beat": False, "gauges": {}}
     if isinstance(look, ServerStatus):
-        report = reported(look, term, around.region in around.master.fenced)
+        report = reported(look, term, around.region in around.primary.fenced)
         facts = {"beat": beats(around, look), "gauges": _gauges(around, look)}
     elif any(item.key.sk == around.region for item in around.unreadable):
         # The last report may say what the server had: it is not written over by one that does not know.
@@ -80,14 +80,14 @@ def _report(around: FleetDatabases, look: ServerStatus | ServerError) -> Iterato
 
 def beats(around: FleetDatabases, look: ServerStatus) -> bool:
     """Whether to write the heartbeat here. Only the primary gets it, and never a server that replicates."""
-    return around.master.may_write(around.region) and not look.read_only and look.replication is None
+    return around.primary.may_write(around.region) and not look.read_only and look.replication is None
 
 
 def _gauges(around: FleetDatabases, look: ServerStatus) -> dict[str, float]:
     if look.replication is None:
         return {}
-    report = around.reports.get(around.master.region)
-    behind = lag(look, around.master.region, report)
+    report = around.reports.get(around.primary.region)
+    behind = lag(look, around.primary.region, report)
     known = {"ReplicaLagAtLeast": behind.at_least, "ReplicaLagAtMost": behind.at_most}
     running = (look.replication.io.state == "running") + (look.replication.sql.state == "running")
     return {name: value for name, value in known.items() if value is not None} | {
@@ -99,8 +99,8 @@ def _gauges(around: FleetDatabases, look: ServerStatus) -> dict[str, float]:
 def heal(sick: RepairObservation, now: int, id: str) -> Plan:
     """One minute of repair. It starts a thread, changes the source to the new primary, or says why not."""
     around, look = sick.around, sick.look
-    if around.server is None or around.settings.heal == "off":
-        return Plan(notes=("no server here" if around.server is None else 'heal = "off" in fleet.toml',))
+    if around.server is None or around.settings.repair == "off":
+        return Plan(notes=("no server here" if around.server is None else 'repair = "off" in fleet.toml',))
     if sick.unreadable:
         return Plan(notes=(f"nothing is repaired: {sick.unreadable[0]}",), unreadable=sick.unreadable,
                     not_judged=("ReplicationBroken",))
@@ -120,8 +120,8 @@ def heal(sick: RepairObservation, now: int, id: str) -> Plan:
 
 
 def _mend(sick: RepairObservation, action: Action, now: int, id: str) -> Plan:
-    if sick.around.settings.heal == "observe":
-        return Plan(notes=(f'would {action.kind} ({action.reason}), but heal = "observe" in fleet.toml',))
+    if sick.around.settings.repair == "observe":
+        return Plan(notes=(f'would {action.kind} ({action.reason}), but repair = "observe" in fleet.toml',))
     repairs = repair.record_restart(sick.repairs, now)
     return Plan((_repairs(sick, repairs, now, id), action))
 
@@ -131,9 +131,9 @@ def _follow(sick: RepairObservation, look: ServerStatus, now: int, id: str) -> P
     reasons = (repair.repair_forbidden(around), repair.may_follow(around, look), repair.tunnels(sick),
                repair.budget_exhausted(sick.repairs, now))
     if why := next(filter(None, reasons), ""):
-        return Plan(notes=(f"still replicates from a server that is not the master, and is left there: {why}",))
-    host, port = conditions.source_of(around.settings, around.region, around.master.region)
-    return _mend(sick, Action("change-source", around.region, f"{around.master.region} has become the master",
+        return Plan(notes=(f"still replicates from a server that is not the primary, and is left there: {why}",))
+    host, port = conditions.source_of(around.settings, around.region, around.primary.region)
+    return _mend(sick, Action("change-source", around.region, f"{around.primary.region} has become the primary",
                               {"host": host, "port": port}), now, id)
 
 

@@ -10,8 +10,8 @@ _STEPS: dict[str, tuple[str, ...]] = {
     "DatabaseUnreachable": (
         "See whether the server runs, and whether its security group lets the Lambda in.",
         "If it is the primary and stays away, promote a replica: `lamp run databases.promote`."),
-    "MasterReadOnly": ("Open it: `lamp run databases.promote` with this same region.",),
-    "MasterReplicates": ("Correct `master` in fleet.toml, or run `lamp run databases.promote`.",),
+    "PrimaryReadOnly": ("Open it: `lamp run databases.promote` with this same region.",),
+    "PrimaryReplicates": ("Correct `primary` in fleet.toml, or run `lamp run databases.promote`.",),
     "ReplicaWritable": ("Run SET GLOBAL read_only = 1 there, and set it in its configuration.",),
     "NotReplicating": ("Make it a replica, see docs/databases.md.",),
     "IOThreadStopped": ("Wait two minutes: databases.heal starts what may be started.", _STATUS),
@@ -31,6 +31,6 @@ def condition(kind: str, region: str, text: str) -> Alert:
 
 def promoted(region: str, old: str, term: int, lost: str, forced: str) -> Alert:
     """A promotion is over."""
-    return Alert("Promoted", f"{region} has the master", f"Term {term}, before it {old}{lost}{forced}", event=True,
+    return Alert("Promoted", f"{region} has the primary", f"Term {term}, before it {old}{lost}{forced}", event=True,
                  occurrence=str(term), tried=("All steps of the promotion are done.",),
                  steps=("See that the application writes to it.", _STATUS), read_more="docs/databases.md")

@@ -31,11 +31,11 @@ def ready(around: FleetDatabases, look: ServerStatus | ServerError) -> Ready:
     """
     if isinstance(look, ServerError):
         return Ready(False, str(look))
-    if around.region == around.master.region:
-        return _master_ready(around.master, look)
-    behind = lag(look, around.master.region, around.reports.get(around.master.region))
-    if around.region in around.master.fenced and look.replication is None:
-        return Ready(False, f"was the master until term {around.master.term}, and does not replicate")
+    if around.region == around.primary.region:
+        return _primary_ready(around.primary, look)
+    behind = lag(look, around.primary.region, around.reports.get(around.primary.region))
+    if around.region in around.primary.fenced and look.replication is None:
+        return Ready(False, f"was the primary until term {around.primary.term}, and does not replicate")
     if behind.at_most is None:
         return Ready(False, "how far it is behind is not known: no heartbeat, and replication does not run")
     if behind.at_most >= around.settings.stale:
@@ -43,12 +43,12 @@ def ready(around: FleetDatabases, look: ServerStatus | ServerError) -> Ready:
     return Ready(True, f"at most {_seconds(behind.at_most)} behind, by {behind.by}")
 
 
-def _master_ready(master: PrimaryRecord, look: ServerStatus) -> Ready:
-    if not master.may_write(look.region):
-        return Ready(False, "is fenced: another region is to become the master")
+def _primary_ready(primary: PrimaryRecord, look: ServerStatus) -> Ready:
+    if not primary.may_write(look.region):
+        return Ready(False, "is fenced: another region is to become the primary")
     if look.read_only:
-        return Ready(False, "is the master, but read-only")
-    return Ready(True, "is the master")
+        return Ready(False, "is the primary, but read-only")
+    return Ready(True, "is the primary")
 
 
 def must_fence(around: FleetDatabases, look: ServerStatus | ServerError) -> bool:
@@ -58,48 +58,48 @@ def must_fence(around: FleetDatabases, look: ServerStatus | ServerError) -> bool
     """
     if isinstance(look, ServerError) or look.read_only or not around.sure:
         return False
-    master = around.master
-    return (master.term > 0 or bool(master.fenced)) and not master.may_write(around.region)
+    primary = around.primary
+    return (primary.term > 0 or bool(primary.fenced)) and not primary.may_write(around.region)
 
 
 def rejoined(around: FleetDatabases, look: ServerStatus | ServerError) -> bool:
     """Whether a fenced server has become a replica of the primary. Its fence has served then, and repair may touch it.
     """
-    master, report = around.master, around.reports.get(around.master.region)
+    primary, report = around.primary, around.reports.get(around.primary.region)
     if not isinstance(look, ServerStatus) or look.replication is None or report is None or not around.sure:
         return False
     runs = look.replication.io.state == look.replication.sql.state == "running"
-    return (around.region in master.fenced and around.region != master.region and master.promotion is None and runs
+    return (around.region in primary.fenced and around.region != primary.region and primary.promotion is None and runs
             and look.read_only and bool(report.id) and look.replication.source == report.id)
 
 
 def conditions(around: FleetDatabases, look: ServerStatus | ServerError, now: int) -> Iterator[tuple[str, str]]:
     """The conditions, as kind and text."""
-    promotion = around.master.promotion
+    promotion = around.primary.promotion
     if promotion and now - promotion.began > _UNFINISHED:
         yield "PromotionUnfinished", (f"the promotion of {promotion.to} has got to {promotion.step!r} and no further; "
                                       f"run databases.promote again, it goes on from there")
     if must_fence(around, look) and isinstance(look, ServerStatus):
         done = "it is fenced at once" if around.settings.admin_secret else "SET GLOBAL read_only = 1 there by hand"
-        yield "SplitBrain", (f"{around.region} takes writes that belong to {around.master.region} (term "
-                             f"{around.master.term}): {done}{divergence(around.master, look)}")
+        yield "SplitBrain", (f"{around.region} takes writes that belong to {around.primary.region} (term "
+                             f"{around.primary.term}): {done}{divergence(around.primary, look)}")
     if isinstance(look, ServerError):
         yield "DatabaseUnreachable", str(look)
-    elif around.region == around.master.region:
-        yield from _of_master(around, look)
+    elif around.region == around.primary.region:
+        yield from _of_primary(around, look)
     else:
         yield from _of_replica(around, look)
 
 
-def _of_master(around: FleetDatabases, look: ServerStatus) -> Iterator[tuple[str, str]]:
+def _of_primary(around: FleetDatabases, look: ServerStatus) -> Iterator[tuple[str, str]]:
     if look.heartbeat_error:
         yield "HeartbeatMissing", look.heartbeat_error
-    if look.read_only and around.master.may_write(around.region):
-        yield "MasterReadOnly", (f"{around.region} has the master (term {around.master.term}), but it is read-only, as "
-                                 "after a restart; databases.promote for this same region opens it")
-    if look.replication and around.master.may_write(around.region):
-        yield "MasterReplicates", (f"the master in {around.region} is itself a replica of {look.replication.host}; "
-                                   "correct master in fleet.toml, or run databases.promote")
+    if look.read_only and around.primary.may_write(around.region):
+        yield "PrimaryReadOnly", (f"{around.region} has the primary (term {around.primary.term}), but it is read-only, "
+                                  "as after a restart; databases.promote for this same region opens it")
+    if look.replication and around.primary.may_write(around.region):
+        yield "PrimaryReplicates", (f"the primary in {around.region} is itself a replica of {look.replication.host}; "
+                                   "correct primary in fleet.toml, or run databases.promote")
 
 
 def _of_replica(around: FleetDatabases, look: ServerStatus) -> Iterator[tuple[str, str]]:
@@ -107,26 +107,26 @@ def _of_replica(around: FleetDatabases, look: ServerStatus) -> Iterator[tuple[st
         yield "ReplicaWritable", (f"the replica in {around.region} takes writes; SET GLOBAL read_only = 1 there, and "
                                   "in its configuration")
     if look.replication is None:
-        yield "NotReplicating", f"the server in {around.region} is no replica: it gets nothing from the master"
+        yield "NotReplicating", f"the server in {around.region} is no replica: it gets nothing from the primary"
         return
     yield from stopped(around.region, look.replication)
     if where := wrong_source(around, look):
-        yield "WrongSource", f"still replicates from {where}, which is not the master; databases.heal re-points it"
-    report = around.reports.get(around.master.region)
+        yield "WrongSource", f"still replicates from {where}, which is not the primary; databases.heal re-points it"
+    report = around.reports.get(around.primary.region)
     if look.heartbeat_error:
         yield "HeartbeatMissing", look.heartbeat_error
     elif around.sure and (report is None or not beating(report, around.at + report.skew)):
-        yield "NoHeartbeat", (f"{around.master.region} has written no heartbeat for {FRESH} s or more: look at "
+        yield "NoHeartbeat", (f"{around.primary.region} has written no heartbeat for {FRESH} s or more: look at "
                               "databases.watch there; lag is not known until it beats again")
-    yield from _late(around.settings, lag(look, around.master.region, report), look.replication)
+    yield from _late(around.settings, lag(look, around.primary.region, report), look.replication)
 
 
-def divergence(master: PrimaryRecord, look: ServerStatus) -> str:
+def divergence(primary: PrimaryRecord, look: ServerStatus) -> str:
     """The extra transactions of an old primary, which the new one lacked when it opened."""
-    more = gtid.subtract(master.position, look.executed_gtids) if master.position else GtidSet()
+    more = gtid.subtract(primary.position, look.executed_gtids) if primary.position else GtidSet()
     if not more:
         return ""
-    return f"; it has up to {more.count} transactions that the new master never got: {more}"[:600]
+    return f"; it has up to {more.count} transactions that the new primary never got: {more}"[:600]
 
 
 def stopped(region: str, replication: ReplicaStatus) -> Iterator[tuple[str, str]]:
@@ -144,8 +144,9 @@ def wrong_source(around: FleetDatabases, look: ServerStatus) -> str:
     """
     replication = look.replication
     for server in around.settings.servers:
-        if replication and around.master.term and server.region not in (around.region, around.master.region):
-            places = {(server.host, server.port)} | ({address(server.away)} if server.away else set())
+        if replication and around.primary.term and server.region not in (around.region, around.primary.region):
+            places = {(server.host, server.port)} | ({address(server.remote_address)}
+                                                     if server.remote_address else set())
             report = around.reports.get(server.region)
             same = bool(report and report.id and report.id == replication.source)
             if same or (replication.host, replication.port) in places:
@@ -153,22 +154,22 @@ def wrong_source(around: FleetDatabases, look: ServerStatus) -> str:
     return ""
 
 
-def source_of(settings: Databases, region: str, master: str) -> tuple[str, int]:
-    """The replication source of `region` for the primary of region `master`, which is the tunnels' own address or the
+def source_of(settings: Databases, region: str, primary: str) -> tuple[str, int]:
+    """The replication source of `region` for the primary of region `primary`, which is the tunnels' own address or the
     server's."""
-    own, server = settings.server(region), settings.server(master)
-    if own and own.source:
-        return address(own.source)
+    own, server = settings.server(region), settings.server(primary)
+    if own and own.replication_source:
+        return address(own.replication_source)
     if server is None:
-        raise ValueError(f"{master} has no [[databases.servers]]")
-    return address(server.away) if server.away else (server.host, server.port)
+        raise ValueError(f"{primary} has no [[databases.servers]]")
+    return address(server.remote_address) if server.remote_address else (server.host, server.port)
 
 
 def _late(settings: Databases, behind: Lag, replication: ReplicaStatus) -> Iterator[tuple[str, str]]:
     errors = "; ".join(thread.error for thread in (replication.io, replication.sql) if thread.error)
     tail = f"; IO thread {replication.io.state}, SQL thread {replication.sql.state}" + (f": {errors}" if errors else "")
     if behind.at_least is not None and behind.at_least >= settings.lag_alarm:
-        yield "ReplicaLag", f"at least {_seconds(behind.at_least)} behind the master, by {behind.by}{tail}"
+        yield "ReplicaLag", f"at least {_seconds(behind.at_least)} behind the primary, by {behind.by}{tail}"
     if behind.at_most is not None and behind.at_most >= settings.stale:
         yield "ReplicaStale", f"may be {_seconds(behind.at_most)} behind: the region's database is not ready{tail}"
 

@@ -31,9 +31,9 @@ class Lag(msgspec.Struct, frozen=True):
     by: str
 
 
-def lag(state: ServerStatus, master: str, report: RegionReport | None) -> Lag:
-    """The lag of a replica of the region `master`, whose watch last reported `report`."""
-    beat = state.heartbeats.get(master)
+def lag(state: ServerStatus, primary: str, report: RegionReport | None) -> Lag:
+    """The lag of a replica of the region `primary`, whose watch last reported `report`."""
+    beat = state.heartbeats.get(primary)
     now = state.at + (report.skew if report else 0.0)
     if report is None or beat is None or not beating(report, now):
         return _without_heart(state.replication)

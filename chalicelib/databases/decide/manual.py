@@ -7,13 +7,13 @@ import msgspec
 
 from chalicelib.databases.decide import conditions, promotion, repair
 from chalicelib.databases.observation import FleetDatabases, PromotionObservation, ServerObservation
-from chalicelib.databases.state import MASTER, ServerError, ServerStatus, body
+from chalicelib.databases.state import PRIMARY_KEY, ServerError, ServerStatus, body
 from chalicelib.engine import alert_text
 from chalicelib.engine.plan import Action, Plan
 from chalicelib.mysql import dialect, gtid
 
 _RDS = ("a server of Amazon RDS cannot be fenced by SQL: its read_only belongs to the parameter group. Promote with "
-        "PromoteReadReplica of RDS, then name the region as master in fleet.toml; see docs/databases.md")
+        "PromoteReadReplica of RDS, then name the region as primary in fleet.toml; see docs/databases.md")
 _HOW = {"set-read-only": "read-only, and its writers cut off", "proof": "its own watch has closed it",
         "forced": "cannot be closed, and is passed over as forced"}
 
@@ -61,11 +61,11 @@ def fence(one: ServerObservation) -> Plan:
         return Plan(rejected_because=_RDS)
     if why := _primary_unknown(around):
         return Plan(rejected_because=why)
-    fenced = tuple(sorted({*around.master.fenced, region}))
-    master = msgspec.structs.replace(around.master, fenced=fenced)
+    fenced = tuple(sorted({*around.primary.fenced, region}))
+    primary = msgspec.structs.replace(around.primary, fenced=fenced)
     return Plan((Action("record-fence", region, "nobody may write here; paths to it are not restored",
-                        {"version": around.version, "master": master}),
-                 Action("set-read-only", region, "read-only, and its writers cut off", {"term": master.term})),
+                        {"version": around.version, "primary": primary}),
+                 Action("set-read-only", region, "read-only, and its writers cut off", {"term": primary.term})),
                 notes=(f"to open it again: databases.promote of {region}",))
 
 
@@ -85,8 +85,8 @@ def promote(throne: PromotionObservation) -> Plan:
 
 def _primary_unknown(around: FleetDatabases) -> str:
     """Why nobody may change who the primary is, if so."""
-    return next((f"who the master is cannot be read: {item}; look at it with {alert_text.show_command(item)}"
-                 for item in around.unreadable if (item.key.pk, item.key.sk) == MASTER), "")
+    return next((f"who the primary is cannot be read: {item}; look at it with {alert_text.show_command(item)}"
+                 for item in around.unreadable if (item.key.pk, item.key.sk) == PRIMARY_KEY), "")
 
 
 def _report_unknown(throne: PromotionObservation) -> str:
@@ -99,22 +99,22 @@ def _report_unknown(throne: PromotionObservation) -> str:
 
 
 def _steps(throne: PromotionObservation, choice: promotion.Choice) -> Iterator[Action]:
-    master, to = throne.around.master, choice.to
-    term = choice.claim.term if choice.claim else master.term
+    primary, to = throne.around.primary, choice.to
+    term = choice.claim.term if choice.claim else primary.term
     facts: dict[str, Any] = {"to": to, "term": term, "forced": choice.forced}
     if choice.claim:
         yield Action("claim", to, f"term {term}: {choice.old} hands over to {to}",
-                     facts | {"version": throne.around.version, "master": choice.claim})
+                     facts | {"version": throne.around.version, "primary": choice.claim})
     for region, how in choice.close.items():
         reason = f"{_HOW[how]}: {choice.forced}" if how == "forced" else _HOW[how]
         yield Action("set-read-only", region, reason, facts | {"how": how})
     yield Action("apply-relay-log", to, "applies all that it has received", facts | {"old": choice.old})
-    yield Action("set-writable", to, "becomes the master", facts)
+    yield Action("set-writable", to, "becomes the primary", facts)
     for region in choice.follow:
         host, port = conditions.source_of(throne.around.settings, region, to)
         where = {"host": host, "port": port, "id": _id(throne, to)}
         yield Action("change-source", region, f"replicates from {to}", facts | where)
-    yield Action("finish", to, f"{to} has the master", facts)
+    yield Action("finish", to, f"{to} has the primary", facts)
 
 
 def _id(throne: PromotionObservation, region: str) -> str:
@@ -147,5 +147,5 @@ def status(one: ServerObservation, now: int) -> Plan:
     regions = {region: {"age": round(around.at - report.at), "reachable": report.reachable,
                         "read_only": report.read_only, "has": str(report.executed_gtids)}
                for region, report in sorted(around.reports.items())}
-    return Plan(report={"master": body(around.master), "sure": around.sure, "here": own, "regions": regions,
+    return Plan(report={"primary": body(around.primary), "sure": around.sure, "here": own, "regions": regions,
                         "unreadable": [str(item) for item in around.unreadable]})

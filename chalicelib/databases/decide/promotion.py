@@ -40,9 +40,9 @@ class Choice(msgspec.Struct, frozen=True):
 
 def choose(throne: PromotionObservation) -> Choice:
     """The promotion to carry out. Raises `Refusal`."""
-    master = throne.around.master
-    resumed = master.promotion if master.promotion and throne.to in ("", master.promotion.to) else None
-    old = resumed.old if resumed else master.region
+    primary = throne.around.primary
+    resumed = primary.promotion if primary.promotion and throne.to in ("", primary.promotion.to) else None
+    old = resumed.old if resumed else primary.region
     to = resumed.to if resumed else throne.to or best(throne, old)
     forced = throne.force or (resumed.forced if resumed else "")
     chosen = validated_candidate(throne, to, old, bool(resumed))
@@ -64,7 +64,7 @@ def best(throne: PromotionObservation, old: str) -> str:
     if not fit_ones:
         said = "; ".join(f"{region}: {look if isinstance(look, ServerError) else promotion_blocker(look)}"
                          for region, look in throne.looks.items() if region != old)
-        raise Refusal(f"no replica can become the master ({said or 'there is none'})")
+        raise Refusal(f"no replica can become the primary ({said or 'there is none'})")
     first = gtid.most_advanced(fit_ones)
     if not first:
         raise Refusal(f"each of {', '.join(fit_ones)} has transactions that another lacks: look at them, then name the "
@@ -89,7 +89,7 @@ def validated_candidate(throne: PromotionObservation, to: str, old: str, resumed
     if look is None:
         raise Refusal(f"{to!r} has no [[databases.servers]]; there are: {', '.join(throne.looks)}")
     if isinstance(look, ServerError):
-        raise Refusal(f"{look}; a server that does not answer cannot become the master: name another region")
+        raise Refusal(f"{look}; a server that does not answer cannot become the primary: name another region")
     if to != old and not resumed and (why := promotion_blocker(look)):
         raise Refusal(f"the server in {to} {why}")
     return look
@@ -110,14 +110,14 @@ def gtids_after_promotion(look: ServerStatus) -> GtidSet:
 
 def proven(throne: PromotionObservation, region: str) -> bool:
     """Whether the own watch of a region that does not answer us has lately seen it fenced and read-only."""
-    report, master = throne.around.reports.get(region), throne.around.master
-    return bool(report and region in master.fenced and report.fenced and report.reachable and report.read_only
-                and report.term == master.term and throne.around.at - report.at <= FRESH)
+    report, primary = throne.around.reports.get(region), throne.around.primary
+    return bool(report and region in primary.fenced and report.fenced and report.reachable and report.read_only
+                and report.term == primary.term and throne.around.at - report.at <= FRESH)
 
 
 def _close(throne: PromotionObservation, to: str, old: str, forced: str) -> Iterator[tuple[str, How]]:
     """Each region but the chosen one that takes writes, or may."""
-    under_way = throne.around.master.promotion
+    under_way = throne.around.primary.promotion
     suspects = ({old} | ({under_way.to, under_way.old} if under_way else set())) - {to}
     for region, look in throne.looks.items():
         if isinstance(look, ServerStatus) and region != to and (region in suspects or not look.read_only):
@@ -161,7 +161,7 @@ def _more(throne: PromotionObservation, chosen: ServerStatus, mine: GtidSet, old
         and chosen.replication
         and chosen.replication.io.state == "running"
     ):
-        # All that others have came from the old master: once that is closed the rest is waited for.
+        # All that others have came from the old primary: once that is closed the rest is waited for.
         return
     for region, look in throne.looks.items():
         report = throne.around.reports.get(region)
@@ -205,7 +205,7 @@ def loss(throne: PromotionObservation, chosen: ServerStatus, old: str) -> str:
 
 def _claim(throne: PromotionObservation, to: str, old: str, close: Mapping[str, How], forced: str) -> PrimaryRecord:
     """The item to write. Its times are put in when it is, so that they do not change the plan's digest."""
-    master = throne.around.master
-    fenced = tuple(sorted({*master.fenced, *close, *({old} - {to})}))
-    return PrimaryRecord(master.region, master.term + 1, 0, fenced, Promotion(to, old, "claimed", 0, forced),
-                  master.position, master.lost)
+    primary = throne.around.primary
+    fenced = tuple(sorted({*primary.fenced, *close, *({old} - {to})}))
+    return PrimaryRecord(primary.region, primary.term + 1, 0, fenced, Promotion(to, old, "claimed", 0, forced),
+                  primary.position, primary.lost)

@@ -24,7 +24,7 @@ _VERDICT = 120
 # Errors of the SQL thread that pass by themselves: a lock was not had in time, a deadlock, the thread was killed, the
 # server was shutting down, the disk was full. Any other is about data, and the event would fail again.
 PASSING_SQL = frozenset({0, 1021, 1053, 1114, 1205, 1213, 1317, 1927})
-# Errors of the IO thread that speak of the way to the master, not of what it has: refused, lost, gone, too many
+# Errors of the IO thread that speak of the way to the primary, not of what it has: refused, lost, gone, too many
 # connections, shutting down. 1236 (purged logs), 1045 (denied) and 1593 (ids) do not pass.
 PASSING_IO = frozenset({0, 1040, 1053, 1158, 1159, 1160, 1161, 1317, 1927, 2002, 2003, 2005, 2006, 2013, 2026, 2055})
 
@@ -66,19 +66,19 @@ def permanent_errors(look: ServerStatus) -> Iterator[str]:
     for name, thread, passing in (("IO", look.replication.io, PASSING_IO), ("SQL", look.replication.sql, PASSING_SQL)):
         if thread.state == "stopped" and thread.errno not in passing:
             yield (f"the {name} thread in {look.region} stopped with error {thread.errno}: {thread.error}; nothing is "
-                   "skipped: compare the data with the master's, or make the replica anew")
+                   "skipped: compare the data with the primary's, or make the replica anew")
 
 
 def repair_forbidden(around: FleetDatabases) -> str:
     """Why nobody may touch replication now, if so."""
     if not around.sure:
-        return "who the master is is not known: the coordination table does not answer, or its item cannot be read"
-    if around.master.promotion:
-        return f"{around.master.promotion.to} is being promoted, which stops and starts threads itself"
-    if around.region in around.master.fenced:
+        return "who the primary is is not known: the coordination table does not answer, or its item cannot be read"
+    if around.primary.promotion:
+        return f"{around.primary.promotion.to} is being promoted, which stops and starts threads itself"
+    if around.region in around.primary.fenced:
         return f"{around.region} is fenced"
-    if around.region == around.master.region:
-        return f"{around.region} is the master"
+    if around.region == around.primary.region:
+        return f"{around.region} is the primary"
     return ""
 
 
@@ -111,11 +111,11 @@ def relay_log_loss_risk(sick: RepairObservation, look: ServerStatus) -> str:
     """
     unapplied = unapplied_gtids(look)
     if not unapplied or (
-        isinstance(sick.master, ServerStatus) and gtid.is_subset(sick.master.executed_gtids, look.retrieved_gtids)
+        isinstance(sick.primary, ServerStatus) and gtid.is_subset(sick.primary.executed_gtids, look.retrieved_gtids)
     ):
         return ""
-    why = sick.master if isinstance(sick.master, ServerError) else "it says otherwise"
-    return (f"{unapplied} is received and not applied, and a restart would throw it away; the master is not seen to "
+    why = sick.primary if isinstance(sick.primary, ServerError) else "it says otherwise"
+    return (f"{unapplied} is received and not applied, and a restart would throw it away; the primary is not seen to "
             f"have it: {why}")
 
 
@@ -144,11 +144,11 @@ def record_healthy(repairs: RepairState, now: int) -> RepairState:
 
 def may_follow(around: FleetDatabases, look: ServerStatus) -> str:
     """The reason why the replica must not follow the new primary. It has transactions that the new primary lacks."""
-    report = around.reports.get(around.master.region)
+    report = around.reports.get(around.primary.region)
     if report is None or around.at - report.at > FRESH:
-        return f"{around.master.region} has not reported what it has"
-    more = gtid.subtract(gtid.union(report.executed_gtids, around.master.position), look.executed_gtids)
-    return f"it has {more}, which the master lacks: make the replica anew" if more else ""
+        return f"{around.primary.region} has not reported what it has"
+    more = gtid.subtract(gtid.union(report.executed_gtids, around.primary.position), look.executed_gtids)
+    return f"it has {more}, which the primary lacks: make the replica anew" if more else ""
 
 
 def _stopped(region: str, look: ServerStatus) -> Iterator[tuple[str, str]]:

@@ -92,7 +92,7 @@ def _created(
     """The checks that do not exist yet, some at a time, each with a host that has none as long as there are such."""
     made, taken = {check.number for check in memory.checks}, {check.host for check in memory.checks}
     order = sorted(stamps, key=lambda id: (id in taken, stamps[id], id))
-    missing = sorted(set(range(1, settings.anchors + settings.rovers + 1)) - made)
+    missing = sorted(set(range(1, settings.fixed_checks + settings.rotating_checks + 1)) - made)
     for count, new in enumerate(missing[:_CREATED_A_TURN]):
         yield rotation.Move(Check(new), hosts[order[count % len(order)]], "there is to be a check of this number")
 
@@ -163,7 +163,7 @@ def _alerts(memory: RotationState, observation: RotationObservation) -> Iterator
         if len(parent.children) - len(lost) < parent.threshold:
             yield Alert(
                 "RegionUnhealthy", observation.region,
-                f"Too many anchors of {observation.region} do not answer: {', '.join(sorted(lost))}",
+                f"Too many fixed_checks of {observation.region} do not answer: {', '.join(sorted(lost))}",
                 tried=("Route 53 sends the region's users to their second nearest region.",),
                 steps=("Look at the hosts: `lamp run health_checks.status`.",
                        "Mend or replace them: the checks follow by themselves."),

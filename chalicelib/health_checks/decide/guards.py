@@ -35,10 +35,11 @@ def target_in_service(check: Check, hosts: Hosts) -> bool:
 def duplicates_target(check: Check, checks: Collection[Check], parent: CalculatedCheck | None) -> bool:
     """Whether a fixed check, or an earlier check, is on the same host. Then this one finds nothing that the other does
     not. It need not stay for its slot, and cannot become an fixed check."""
-    anchors = parent.children if parent else ()
+    fixed_checks = parent.children if parent else ()
     others = [other for other in checks if other.number != check.number and other.confirmed
               and (other.host, other.address) == (check.host, check.address)]
-    return any(other.number in anchors or (other.since, other.number) < (check.since, check.number) for other in others)
+    return any(other.number in fixed_checks or (other.since, other.number) < (check.since, check.number)
+               for other in others)
 
 
 def fresh(check: Check, at: float) -> bool:
@@ -86,9 +87,9 @@ def cannot_mask_outage(unsettled: int, threshold: int) -> bool:
     return unsettled < threshold
 
 
-def keeps_loss_tolerance(anchors: int, threshold: int, settings: HealthChecks) -> bool:
+def keeps_loss_tolerance(fixed_checks: int, threshold: int, settings: HealthChecks) -> bool:
     """Whether as many of so many fixed checks may be lost at once as of all of them."""
-    return anchors - threshold >= settings.anchors - settings.threshold
+    return fixed_checks - threshold >= settings.fixed_checks - settings.healthy_threshold
 
 
 def may_retarget(

@@ -19,7 +19,7 @@ from chalicelib.health_checks.state import (
 
 # Requests that are kept for what cannot wait when the hour's budget runs out.
 _KEPT_FOR_MOVES = 20
-_KEPT_FOR_ANCHORS = 40
+_KEPT_FOR_FIXED_CHECKS = 40
 # Route 53 calls a check healthy when more than 18% of its checkers do.
 _HEALTHY_SHARE = 0.18
 
@@ -36,17 +36,17 @@ def eligible(hosts: Mapping[str, Host]) -> list[str]:
 
 def threshold(settings: HealthChecks, hosts: Mapping[str, Host]) -> int:
     """The required number of healthy fixed checks. It is smaller if there are fewer hosts than fixed checks."""
-    return max(1, settings.threshold - max(0, settings.anchors - len(eligible(hosts))))
+    return max(1, settings.healthy_threshold - max(0, settings.fixed_checks - len(eligible(hosts))))
 
 
 def missing_members(memory: RotationState, settings: HealthChecks, hosts: Mapping[str, Host]) -> int:
     """How many fixed checks are to be replaced or added."""
     if memory.parent is None:
-        return settings.anchors
+        return settings.fixed_checks
     checks = {check.number: check for check in memory.checks}
     good = [number for number in memory.parent.children
             if guards.target_in_service(checks[number], hosts) and checks[number].healthy is not False]
-    return max(0, min(settings.anchors, len(eligible(hosts))) - len(good))
+    return max(0, min(settings.fixed_checks, len(eligible(hosts))) - len(good))
 
 
 def due(check: Check, settings: HealthChecks, at: float, minute: int) -> bool:
@@ -65,8 +65,9 @@ def observe_at(memory: RotationState, settings: HealthChecks, hosts: Mapping[str
     be free."""
     soon = [memory.parent.changed + PROPAGATION_SECONDS] if memory.parent else []
     if missing_members(memory, settings, hosts):
-        anchors = memory.parent.children if memory.parent else ()
-        soon += [check.since + settling_seconds(settings) for check in memory.checks if check.number not in anchors]
+        fixed_checks = memory.parent.children if memory.parent else ()
+        soon += [check.since + settling_seconds(settings) for check in memory.checks
+                 if check.number not in fixed_checks]
     return max([at, *(when for when in soon if when <= at + TOLERANCE_SECONDS)])
 
 
@@ -81,19 +82,20 @@ def checks_to_read(
 ) -> list[int]:
     """The checks whose status is to be read, the most important first."""
     left = REQUESTS_PER_HOUR_MAX - requests_last_hour(memory, minute) - 2 * len(unconfirmed(memory))
-    anchors = memory.parent.children if memory.parent else ()
+    fixed_checks = memory.parent.children if memory.parent else ()
     known = [check for check in memory.checks if guards.target_unchanged(check, hosts)
              and is_reportable(check, settings, at)]
     want = missing_members(memory, settings, hosts)
-    rovers = [check.number for check in known if check.number not in anchors
+    rotating_checks = [check.number for check in known if check.number not in fixed_checks
               and ((want and not guards.duplicates_target(check, memory.checks, memory.parent))
                    or (due(check, settings, at, minute) and not _lately(check, settings, at)))]
-    members = _members([check for check in known if check.number in anchors], memory, settings, hosts)
-    return rovers[: max(0, left - _KEPT_FOR_MOVES)] + members[: max(0, left - len(rovers) - _KEPT_FOR_ANCHORS)]
+    members = _members([check for check in known if check.number in fixed_checks], memory, settings, hosts)
+    spare = max(0, left - len(rotating_checks) - _KEPT_FOR_FIXED_CHECKS)
+    return rotating_checks[: max(0, left - _KEPT_FOR_MOVES)] + members[:spare]
 
 
 def _members(
-    anchors: list[Check], memory: RotationState, settings: HealthChecks, hosts: Mapping[str, Host]
+    fixed_checks: list[Check], memory: RotationState, settings: HealthChecks, hosts: Mapping[str, Host]
 ) -> list[int]:
     """The fixed checks to read. All if the threshold is to change, else the lost ones and those with the oldest
     results.
@@ -101,12 +103,12 @@ def _members(
     The lost come on top of the others, or these would be forgotten. But if more are lost than can be borne, nothing is
     won by looking at all of them each minute.
     """
-    oldest = sorted(anchors, key=lambda check: check.read)
+    oldest = sorted(fixed_checks, key=lambda check: check.read)
     if memory.parent and memory.parent.threshold != threshold(settings, hosts):
         return [check.number for check in oldest]
     lost = [check for check in oldest if check.healthy is False or hosts[check.host].state == "unhealthy"]
-    quota = max(1, 4 - 2 * settings.rovers // dwell_minutes(settings))
-    if len(lost) > settings.anchors - settings.threshold:
+    quota = max(1, 4 - 2 * settings.rotating_checks // dwell_minutes(settings))
+    if len(lost) > settings.fixed_checks - settings.healthy_threshold:
         quota = max(quota, sum(check.healthy is True for check in lost))
         lost = []
     return [check.number for check in [*lost, *[check for check in oldest if check not in lost][:quota]]]

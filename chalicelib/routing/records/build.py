@@ -34,13 +34,13 @@ def wanted(fleet: Fleet, stage: str = "") -> Wanted:
 def spec(fleet: Fleet, routing: config.Routing, stage: str = "") -> Spec:
     """The compiler's input."""
     orders = geography.orders([region.name for region in fleet.regions],
-                              {place: own.order for own in routing.orders for place in own.places})
-    most = {region.name: region.entrance.capacity for region in fleet.regions
-            if region.entrance and region.entrance.capacity}
+                              {place: own.order for own in routing.preferences for place in own.places})
+    most = {region.name: region.endpoint.capacity for region in fleet.regions
+            if region.endpoint and region.endpoint.capacity}
     demand = dict(routing.demand) or capacity.urban_population_shares()
     return Spec(
         routing.hostname, routing.zone, f"{fleet.name}-{stage}".strip("-"),
-        {region.name: _target(region.name, region.entrance) for region in fleet.regions if region.entrance}, orders,
+        {region.name: _target(region.name, region.endpoint) for region in fleet.regions if region.endpoint}, orders,
         capacity.weighted_failovers(orders, demand, most) if most else {}, ("A", "AAAA") if routing.ipv6 else ("A",),
         int(routing.ttl), uses_host_checks=fleet.health_checks is not None,
         evacuable=frozenset(region.name for region in fleet.regions

@@ -37,8 +37,8 @@ def compile_checks(fleet: Fleet, routing: Routing) -> Checks:
              for region in fleet.regions if evacuation_flags.flag_region(fleet, region.name)}
     if fleet.health_checks:
         return found
-    found = {alive(region.name): _alive(routing, region.entrance)
-             for region in fleet.regions if region.entrance} | found
+    found = {alive(region.name): _alive(routing, region.endpoint)
+             for region in fleet.regions if region.endpoint} | found
     for region in fleet.regions:
         children = [name for name in (alive(region.name), unmarked(region.name)) if name in found]
         found[serving(region.name)] = {"Type": "CALCULATED", "HealthThreshold": len(children),

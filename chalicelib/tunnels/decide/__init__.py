@@ -144,7 +144,7 @@ def status_plan(observed: Observed, request: object) -> Plan:
     return Plan(notes=(*seen.unobservable, *map(str, seen.unreadable)), report={
         "region": seen.region, "mode": seen.settings.mode,
         "last_round_seconds_ago": round(now - state.at) if state.at else None,
-        "fenced_primary": state.fenced_primary, "primary_region": state.primary_region or seen.settings.master,
+        "fenced_primary": state.fenced_primary, "primary_region": state.primary_region or seen.settings.primary,
         "all_down_for_seconds": round(now - state.all_down_since) if state.all_down_since else None,
         "repairs_in_ten_minutes": REPAIRS.used(state.repairs, now),
         "replacements_in_an_hour": REPLACEMENTS.used(state.replacements, now),

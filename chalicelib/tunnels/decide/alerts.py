@@ -61,7 +61,7 @@ def primary_unreachable(context: DecisionContext) -> Alert | None:
     if not tunnels_work and (primary_probably_up(context) or primary_confirmed_up(context)):
         return None
     results = ", ".join(sorted({f"{streak.side}: {streak.why}" for streak in streaks}))
-    primary = seen.primary_region or seen.settings.master
+    primary = seen.primary_region or seen.settings.primary
     return Alert("PrimaryUnreachable", seen.region,
                  f"No tunnel of {seen.region} reaches the primary in {primary} ({results}), and no other region "
                  "reports it up", since=since,

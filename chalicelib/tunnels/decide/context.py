@@ -112,7 +112,7 @@ def can_take_load(context: DecisionContext, member: Member) -> bool:
 def matches_primary(region: str, seen: TunnelObservation) -> bool:
     """Whether a host that says that goes to the primary. One that has never said anything was launched to where
     fleet.toml has it."""
-    return not seen.primary_region or (region or seen.settings.master) == seen.primary_region
+    return not seen.primary_region or (region or seen.settings.primary) == seen.primary_region
 
 
 def has_wrong_primary(member: Member, seen: TunnelObservation) -> bool:

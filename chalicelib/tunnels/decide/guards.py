@@ -78,7 +78,7 @@ def had_time_to_recover(context: DecisionContext, report: PeerReport) -> bool:
 
 def same_primary(context: DecisionContext, report: PeerReport) -> bool:
     """It speaks of the primary that ours have to go to, not of one before or after a promotion."""
-    declared = context.settings.master
+    declared = context.settings.primary
     return (report.primary_region or declared) == (context.observation.primary_region or declared)
 
 

@@ -99,7 +99,7 @@ def _gateways(context: RegionContext) -> list[AwsPorts]:
     if not tunnels.needs_tunnels(context.region):
         raise Rejected(f"{context.region} is the primary's region, which has no tunnel hosts; "
                        f"ask one of {', '.join(place.name for place in tunnels.hosts.regions)}")
-    routes = config_hosts.primary_routes(tunnels.hosts, tunnels.master)
+    routes = config_hosts.primary_routes(tunnels.hosts, tunnels.primary)
     return [context.aws_regions[route.region] for route in routes]
 
 
