@@ -21,7 +21,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from chalicelib.crontab.job import Job
-    from sandbox.simulation.figures import Chances, Verdict
+    from simulation.schedules.options import Chances, Verdict
 
 # 2026-03-28 00:00 UTC: Europe's clocks go forward in the night after.
 _FIRST = 29_577_600
@@ -90,14 +90,14 @@ def simulated(world: World, home: str | None = None) -> tuple[World, "Verdict"]:
     """One world, from its seed to its result. Its files lie in the folder `home`."""
     from chalicelib.config import fleet
     from chalicelib.crontab import job_file, timetable
-    from sandbox.simulation import schedules
+    from simulation.schedules import world as simulation
 
     with tempfile.TemporaryDirectory(prefix="world-", dir=home) as folder:
         root, jobs = Path(folder), list(_jobs())
         (root / "timetable.bin").write_bytes(timetable.build(jobs))
         (root / "jobs.bin").write_bytes(job_file.build(jobs))
         declared = fleet.parse(_FLEET, "the simulation's fleet")
-        made = schedules.World(declared, root, world.seed, _FIRST, world.minutes, _chances(world))
+        made = simulation.World(declared, root, world.seed, _FIRST, world.minutes, _chances(world))
         with _hush():
             return world, made.run()
 
@@ -117,7 +117,7 @@ def _hush() -> Iterator[None]:
 
 
 def _chances(world: World) -> "Chances":
-    from sandbox.simulation.figures import Chances
+    from simulation.schedules.options import Chances
 
     if world.chaos:
         return Chances()

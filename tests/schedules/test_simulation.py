@@ -8,8 +8,8 @@ import pytest
 from chalicelib.schedules import decide, observe, worker
 from chalicelib.schedules.state import Run
 from commands.develop.simulate_schedules import World, simulated
-from sandbox.simulation import schedules
-from sandbox.simulation.figures import Verdict
+from simulation.schedules import world
+from simulation.schedules.options import Verdict
 from testing.fakes import MemoryTable
 
 
@@ -79,5 +79,5 @@ def test_without_the_lock_runs_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_if_a_lock_outlived_its_run_slots_would_make_way_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "_unlock", lambda site, job, run: None)
     monkeypatch.setattr(observe, "_ended", lambda site, job, lock: False)
-    monkeypatch.setattr(schedules, "_NEXT_TRY_SECONDS", 0)
+    monkeypatch.setattr(world, "_NEXT_TRY_SECONDS", 0)
     assert simulated(World(1, chaos=False, minutes=60))[1].idle > 0

@@ -24,8 +24,8 @@ from chalicelib.schedules import operations, release
 from chalicelib.schedules.runners import Attempt, RemoteRun, Result, Runners
 from chalicelib.schedules.state import RUN, Run
 from chalicelib.schedules.worker import Executor
-from sandbox.simulation.figures import Chances, Start, Verdict
 from simulation.scheduler import Crash, Scheduler
+from simulation.schedules.options import Chances, Start, Verdict
 from testing.fakes import MemoryQueue, MemoryTable, MemoryTopic, Store
 
 _VISIBILITY = {"schedule-runs": 960.0, "schedule-reconciles": 120.0}

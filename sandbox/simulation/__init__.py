@@ -1,1 +1,0 @@
-"""Deterministic simulations of the real operations on a simulated clock, with every fault of a seed."""

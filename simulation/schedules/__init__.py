@@ -1,0 +1,1 @@
+"""Regions that run the real operations of schedules through crashes, clock skew, and lost and doubled triggers."""
