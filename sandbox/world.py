@@ -1,6 +1,6 @@
 """The embedded AWS for its users, who start it, call it, break it, and leave nothing behind.
 
-    with World.start() as world:
+    with Sandbox.start() as world:
         world.client("sqs", "eu-west-1").list_queues()
         world.stop_region("eu-west-1")
 

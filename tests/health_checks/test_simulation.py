@@ -1,6 +1,7 @@
 """Rotation simulated under four models of Route 53; and proof that the simulation would notice if it did harm."""
 
 import json
+from random import Random
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ from chalicelib.health_checks import check_config
 from chalicelib.health_checks.decide import guards, rotation, sampling
 from commands import cli
 from commands.develop import simulate_health_checks
-from simulation.health_checks.checkers import MODELS, Model
+from simulation.health_checks.checkers import MODELS, Checkers, Model
 from simulation.health_checks.tally import Tally, Verdict, longest_gap
 from simulation.health_checks.world import Plot
 
@@ -57,11 +58,22 @@ def test_a_small_region_has_no_gap_that_is_too_long(seed: int) -> None:
     assert found.late == 0 and found.gap_of_bound < 1
 
 
-@pytest.mark.slow
-def test_a_gap_in_which_the_region_failed_may_be_a_minute_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert lived("carries over", hours=60, seed=130, harsh=True).late == 0
-    monkeypatch.setattr(Tally, "_outages", lambda *_: 0)
-    assert lived("carries over", hours=60, seed=130, harsh=True).late > 0
+@pytest.mark.parametrize(("outages", "late"), [(0, 1), (1, 0)])
+def test_gap_beyond_its_bound_is_late_unless_the_region_failed_meanwhile(outages: int, late: int) -> None:
+    """The checker's own rule: a gap half a minute too long is late, and an outage within it allows a minute more."""
+    settings = HealthChecks(target_groups=("hosts",))
+    checkers = Checkers("adversarial", settings, Random(1), lambda when, call, what: None, lambda *_: True,
+                        lambda: None)
+    tally = Tally(settings, 20, False, checkers)
+    hosts = {f"i-{number}": False for number in range(20)}
+    tally.fixed_checks = set(list(hosts)[: settings.fixed_checks])
+    tally.ran(hosts, {}, 1000.0)
+    for _ in range(outages):
+        tally.fails(1100.0)
+        tally.recovers(1110.0)
+    then = 1000.0 + longest_gap(settings, 20) + 30
+    tally.ran(hosts, {9: ("i-9", then - 900)}, then)
+    assert tally.late == late
 
 
 def test_if_all_could_be_re_pointed_at_once_an_outage_would_be_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,10 +24,10 @@ HOME = "eu-west-1"
 STARTED = """
 import sys
 from pathlib import Path
-from sandbox.world import World
+from sandbox.world import Sandbox
 from tests.world.hosts import add_image, address, launch
 from tests.world.sites import Site
-with World.start() as world:
+with Sandbox.start() as world:
     orphan = "env -i setsid sh -c 'echo $$ > orphan; exec sleep 1000' & exec sleep 1000"
     add_image(world, Path(sys.argv[1]), orphan=orphan)
     site, one = Site(world, "end"), launch(world, "eu-west-1")[0]

@@ -312,8 +312,8 @@ def handler(event, context):
 
 STARTED = """
 import sys, time
-from sandbox.world import World
-with World.start() as world:
+from sandbox.world import Sandbox
+with Sandbox.start() as world:
     from tests.world.conftest import make_lambda
     make_lambda(world, "eu-west-1", "f", "import subprocess\\ndef handler(e, c): subprocess.run(['sleep', '300'])")
     world.client("lambda", "eu-west-1").invoke(FunctionName="f", InvocationType="Event")
