@@ -138,23 +138,23 @@ def _await(way: Path, ssh: subprocess.Popen[bytes], gateway: str) -> None:
 def _ask(way: Path) -> Any:
     """One polite probe, with the result of `handshake.Handshake`."""
     sys.path.insert(0, os.environ.get("LAMPLIGHTER_LIB", _LIBRARY))
-    from greeting import LONGEST, Talk  # type: ignore[import-not-found]
+    from handshake import LONGEST, Handshake  # type: ignore[import-not-found]
 
-    talk = Talk()
+    handshake = Handshake()
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(_TRY_SECONDS)
         connection.connect(str(way))
         try:
-            while talk.found is None:
+            while handshake.found is None:
                 data = connection.recv(LONGEST)
                 if not data:
-                    return talk.closed()
-                connection.sendall(talk.hear(data))
+                    return handshake.connection_closed()
+                connection.sendall(handshake.data_received(data))
         except socket.timeout:  # noqa: UP041 - not yet Python's own in 3.9
-            return talk.late()
+            return handshake.timed_out()
         except ConnectionError:
-            return talk.reset()
-    return talk.found
+            return handshake.connection_reset()
+    return handshake.found
 
 
 def _key(settings: dict[str, str], stage: str) -> tuple[str, str] | None:

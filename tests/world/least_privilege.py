@@ -4,6 +4,7 @@ With all permissions nothing is denied, so none is missing. Without one, exactly
 superfluous. What event source mappings need is not enforced here; tests/commands/test_packaging.py holds it.
 """
 
+import contextlib
 import itertools
 import json
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from chalicelib.config.fleet import Fleet
+from chalicelib.engine import delivery
 from chalicelib.schedules.state import minute_key
 from commands import roots
 from commands.deploy import dependencies, packaging, release, resources
@@ -64,6 +66,15 @@ class Lambdas:
     def remember(self, pk: str, sk: str, body: Any) -> None:
         """An item in home's own table, written by the operator."""
         self.put(pk, sk, body, table="")
+
+    def nobody_was_told(self) -> None:
+        """No alert has been delivered yet. One that has is not repeated for an hour, so SNS would not be asked."""
+        for region in (HOME, STANDBY):
+            dynamodb = self.world.client("dynamodb", region)
+            with contextlib.suppress(dynamodb.exceptions.ResourceNotFoundException):
+                for one in dynamodb.query(TableName=self.stack, KeyConditionExpression="pk = :pk",
+                                          ExpressionAttributeValues={":pk": {"S": delivery.PK}})["Items"]:
+                    dynamodb.delete_item(TableName=self.stack, Key={key: one[key] for key in ("pk", "sk")})
 
     def started(self, minute: int) -> None:
         """Home has started the jobs of this minute."""
@@ -152,6 +163,7 @@ def functions(*prefixes: str) -> set[str]:
 
 def nothing_is_missing(lambdas: Lambdas, function: str, exercise: Exercise) -> None:
     """With all that is granted nothing is denied, and all of it is asked for."""
+    lambdas.nobody_was_told()
     lambdas.world.forget_calls()
     exercise(lambdas)
     seen = lambdas.seen(function)
@@ -169,6 +181,7 @@ def it_is_needed(lambdas: Lambdas, function: str, sid: str, action: str, exercis
     whole = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
     iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(_without(whole, sid, action)))
     try:
+        lambdas.nobody_was_told()
         lambdas.world.forget_calls()
         exercise(lambdas)
         assert {asked for asked, denied in lambdas.seen(function).items() if denied} == {action}
