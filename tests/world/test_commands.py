@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from commands import cli
+from commands import cli, roots
 from commands.deploy.packaging import Package
 from sandbox.world import Sandbox
 
@@ -15,10 +15,11 @@ pytestmark = pytest.mark.world
 
 
 @pytest.fixture(autouse=True)
-def deployed(fleet: Sandbox, package: Package, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
+def deployed(fleet: Sandbox, package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
     """The world of the whole run, as another terminal finds it."""
     found = Sandbox(msgspec.structs.replace(fleet.state, stage=package.stage))
-    monkeypatch.setattr(Sandbox, "find", classmethod(lambda cls: found))
+    (tmp_path / "sandbox.json").write_bytes(msgspec.json.encode(found.state))
+    monkeypatch.setattr(roots, "published_sandbox", lambda: tmp_path / "sandbox.json")
     monkeypatch.delenv("LAMP_STAGE", raising=False)
     monkeypatch.setenv("COLUMNS", "120")
     return found
@@ -67,7 +68,7 @@ def test_why(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_status_of_all_regions(package: Package, capsys: pytest.CaptureFixture[str]) -> None:
     status, out = lamp(capsys, "status")
-    assert status == 0 and "lamplighter-test on the demo" in out
+    assert status == 0 and "lamplighter-test on the sandbox" in out
     assert status == 0 and "reports.lamps" in out and "schedule-runs" in out
     assert all(region.name in out for region in package.fleet.regions)
 
