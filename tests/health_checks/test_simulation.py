@@ -45,9 +45,9 @@ def test_twenty_hosts_are_all_seen_within_eighteen_minutes() -> None:
 @pytest.mark.parametrize("interval", [10, 30])
 @pytest.mark.parametrize("model", MODELS)
 def test_pairs_of_anchors_may_be_lost_as_soon_as_the_last_are_replaced(model: Model, interval: int, hosts: int) -> None:
-    found = lived(model, interval, hosts, 12, harsh=True)
+    found = lived(model, interval, hosts, 16, harsh=True)
     assert (found.flips, found.missed, found.late, found.strangers) == (0, 0, 0, 0)
-    assert found.calls <= 300 and found.outages >= 5
+    assert found.calls <= 300 and found.outages > 5
     assert found.repointed <= 120 < found.repointed_many <= 122.5 or found.repointed_many <= 120
 
 
