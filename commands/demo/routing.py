@@ -72,7 +72,7 @@ path = "/"
 interval = {INTERVAL}
 failures = {FAILURES}
 fixed_checks = {ANCHORS}
-threshold = {THRESHOLD}
+healthy_threshold = {THRESHOLD}
 rotating_checks = {ROVERS}
 """
 

@@ -1,11 +1,17 @@
 """What became of the demo's users, by the moments they told."""
 
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from chalicelib.config import fleet
+from commands.demo import routing
 from commands.demo.users import Fate, fates, settled
+from commands.roots import PRODUCT
 from sandbox.users import Moment
+from tests.routing import fleets
 
 ORDERS = {"SE": ("eu", "us"), "US": ("us", "eu")}
 DIED, REVIVED, END = 100.0, 200.0, 300.0
@@ -35,3 +41,16 @@ def test_a_users_fate(told: Sequence[Moment], found: Fate) -> None:
     ({"SE": "us", "US": "us"}, ("eu",), True)])
 def test_users_are_settled_where_their_order_says(now: dict[str, str], away: tuple[str, ...], wanted: bool) -> None:
     assert settled(now, ORDERS, away) is wanted
+
+
+@pytest.mark.parametrize("text", [
+    (PRODUCT / "fleet.toml").read_text(), fleets.text(), fleets.text(addresses=True), fleets.text(judged=True)])
+def test_the_demos_hosts_and_checks_are_laid_over_any_fleet_for_its_stage_alone(text: str) -> None:
+    declared = fleet.parse(text)
+    hosts: Any = SimpleNamespace(zone="Z1", alias=lambda region: f"app.{region}.example.com", entrances=lambda: {
+        region.name: f"192.0.2.{number}" for number, region in enumerate(declared.regions, 1)})
+    more = routing.declared(declared, hosts)
+    assert fleet.parse(text + more, stage="prod") == declared
+    found = fleet.parse(text + more, stage="demo")
+    assert found.routing and found.health_checks
+    assert (found.routing.hold_down, found.health_checks.healthy_threshold) == (routing.HOLD, routing.THRESHOLD)
