@@ -125,12 +125,14 @@ class LeaseHolder:
 class Semaphore:
     """A limit on concurrent work, as leased places under one pk. This one holds at most one place.
 
-    A place is never renewed. Its lease ends with its invocation, even if that dies.
+    A place is never renewed. Its lease ends with its invocation, even if that dies. `unreadable` are the places of the
+    last `acquire` that cannot be read, for an alert.
     """
 
     def __init__(self, store: Store, pk_prefix: str, skew_seconds: float) -> None:
         self._store, self._prefix, self._skew = store, pk_prefix, skew_seconds
         self.held: tuple[str, str, Stored[Lease]] | None = None
+        self.unreadable: tuple[Unreadable, ...] = ()
 
     def acquire(self, name: str, limit: int, holder: str, *, now: float, until: float) -> bool:
         """Whether `holder` has one of the `limit` places of `name`, until `until` at the latest.
@@ -142,7 +144,7 @@ class Semaphore:
             return True
         self.release()
         items = {item.sk: item for item in self._store.query(pk, newest=False, limit=_PLACES)}
-        values, _ = state.read_all(self._store, items.values(), LEASE)
+        values, self.unreadable = state.read_all(self._store, items.values(), LEASE)
         lapsed = {sk: values[pk, sk] for sk in items
                   if (pk, sk) in values and has_lapsed(values[pk, sk].value.until, now, self._skew)}
         taken = items.keys() - lapsed.keys()

@@ -14,6 +14,7 @@ from chalicelib.engine.plan import Action
 from chalicelib.engine.schema import Stored, Unreadable
 from chalicelib.schedules.decide import alerts
 from chalicelib.schedules.observation import Enqueued, Recorded, Reminder, Settled
+from chalicelib.schedules.published import ALERTS
 from chalicelib.schedules.state import (
     MINUTE,
     PAUSE,
@@ -30,8 +31,6 @@ from chalicelib.schedules.state import (
 )
 
 DAY = 86_400
-# Under this name alerts of all operations of schedules wait for the next tick of their region.
-ALERTS = "schedules"
 _ALERT_KEPT_SECONDS = 7 * DAY
 # The Lambda has five minutes.
 _PRUNE_SECONDS = 240

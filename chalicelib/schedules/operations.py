@@ -7,6 +7,7 @@ from chalicelib.engine.operation import Operation, Request
 from chalicelib.engine.plan import Action, Plan
 from chalicelib.schedules import act, decide, observation, observe, queries
 from chalicelib.schedules.decide import explain
+from chalicelib.schedules.published import ALERTS
 from chalicelib.schedules.runners import default
 from chalicelib.schedules.state import ReconcileRequest, RunRequest
 from chalicelib.schedules.worker import Executor
@@ -78,12 +79,12 @@ def work(executor: Executor) -> Operation[observation.WorkObservation]:
     return Operation(
         "schedules.work", "runs one due job", observe.work, _work,
         {"start": executor.start, "poll": executor.look, "interrupt": executor.interrupt, "wait": executor.wait,
-         "skip": act.skip, "alert": act.alert}, RunRequest, alerts_as=act.ALERTS)
+         "skip": act.skip, "alert": act.alert}, RunRequest, alerts_as=ALERTS)
 
 
 TICK: Operation[observation.TickObservation] = Operation(
     "schedules.tick", "starts the jobs that are due at this minute", observe.tick, _tick, _STARTING,
-    alerts_as=act.ALERTS, delivers_events=True)
+    alerts_as=ALERTS, delivers_events=True)
 SWEEP: Operation[observation.ReconcileObservation] = Operation(
     "schedules.reconcile",
     "starts what was left undone at a minute, and tells of what went wrong",
@@ -91,7 +92,7 @@ SWEEP: Operation[observation.ReconcileObservation] = Operation(
     _sweep,
     _STARTING,
     ReconcileRequest,
-    alerts_as=act.ALERTS,
+    alerts_as=ALERTS,
 )
 WORK = work(Executor(default))
 STATUS = Operation("schedules.status", "all jobs: last run, outcome, next fire", queries.status, _status,

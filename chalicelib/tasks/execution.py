@@ -18,6 +18,10 @@ class TimedOut(Exception):
     """A task took longer than its time-out."""
 
 
+class Exited(Exception):
+    """A task called `sys.exit`. That must end neither the worker nor, without its cleaning up, a key's record."""
+
+
 class Run(msgspec.Struct, frozen=True):
     """The run in progress. `attempt` counts from 1, and `meta` is the sender's."""
 
@@ -56,7 +60,7 @@ def install() -> None:
 
 
 def limited(end: float, function: Callable[..., Any], args: Mapping[str, Any], facts: Facts) -> None:
-    """Call `function(**args)`. `TimedOut` if it is not back by `end` (monotonic seconds)."""
+    """Call `function(**args)`. `TimedOut` if it is not back by `end` (monotonic seconds), `Exited` after `sys.exit`."""
     global _end, _facts
     _facts = facts
     try:
@@ -71,6 +75,8 @@ def limited(end: float, function: Callable[..., Any], args: Mapping[str, Any], f
     except _Ring:
         _end = 0.0
         raise TimedOut("took longer than its time-out") from None
+    except SystemExit as exit:
+        raise Exited(f"SystemExit: {exit.code}") from exit
     finally:
         _facts = None
 

@@ -5,6 +5,7 @@ their own. Sixteen partitions a task, as one takes only 1,000 writes a second.
 """
 
 import hashlib
+import json
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -16,12 +17,22 @@ from aws_lambda_powertools.utilities.idempotency.exceptions import (
     IdempotencyPersistenceLayerError,
 )
 
+from chalicelib.aws.client import BotoCoreError, ClientError
+from chalicelib.engine.schema import ItemKey, Unreadable
 from chalicelib.tasks.registry import Task
 
 # The same key is at work elsewhere, or was until a moment ago.
 InProgress = (IdempotencyAlreadyInProgressError, IdempotencyInconsistentStateError)
 # The table did not answer; the work may have been done.
 StoreFailed = IdempotencyPersistenceLayerError
+
+
+class UnreadableKey(Exception):
+    """The record of a key cannot be read. Whether the work is done, or under way, is not known."""
+
+    def __init__(self, item: Unreadable) -> None:
+        super().__init__(str(item))
+        self.item = item
 
 
 class IdempotentRunner:
@@ -33,7 +44,10 @@ class IdempotentRunner:
         self._prepared = cache(self._prepare)
 
     def __call__(self, task: Task, key: str, call: Callable[[], None], context: Any) -> bool:
-        """Whether `call` was made now. `InProgress` if the same key is at work elsewhere at this moment."""
+        """Whether `call` was made now. `InProgress` if the same key is at work elsewhere at this moment.
+
+        `StoreFailed` if the table does not answer, `UnreadableKey` if the record in it is not Powertools'.
+        """
         made = False
 
         def work() -> None:
@@ -41,10 +55,26 @@ class IdempotentRunner:
             made = True
             call()
 
-        config, once = self._prepared(task.name, hashlib.sha256(key.encode()).hexdigest()[0], task.remember)
+        part = hashlib.sha256(key.encode()).hexdigest()[0]
+        config, once = self._prepared(task.name, part, task.remember)
         config.register_lambda_context(context)
-        once(key=key, work=work)
+        try:
+            once(key=key, work=work)
+        except InProgress:
+            raise
+        except Exception as error:
+            # Before the call, everything but an answer of AWS comes from the record that was found.
+            if made or isinstance(error.__cause__, ClientError | BotoCoreError):
+                raise
+            raise UnreadableKey(self._unreadable(task.name, part, key, error)) from error
         return made
+
+    def _unreadable(self, name: str, part: str, key: str, error: Exception) -> Unreadable:
+        # The sort key as Powertools makes it: a prefix, and the hash of the key as JSON.
+        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+        cause = error.__cause__ or error
+        return Unreadable(ItemKey(self._table, f"once#{name}#{part}", f"{name}#{digest}"),
+                          f"it is no record of a key: {type(cause).__name__}: {cause}")
 
     def _prepare(self, name: str, part: str, remember: int) -> tuple[IdempotencyConfig, Callable[..., None]]:
         layer = DynamoDBPersistenceLayer(

@@ -12,6 +12,7 @@ LAMBDAS = (
             Permission(
                 "Remember",
                 (
+                    "dynamodb:BatchGetItem",
                     "dynamodb:DeleteItem",
                     "dynamodb:GetItem",
                     "dynamodb:PutItem",

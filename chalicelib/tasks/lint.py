@@ -7,7 +7,7 @@ from chalicelib.config import durations
 from chalicelib.config.fleet import LAMBDA_SECONDS, Fleet, Queue
 from chalicelib.crontab.diagnostics import Diagnostic, Severity
 from chalicelib.tasks import backoff
-from chalicelib.tasks.decide import RESERVE_SECONDS
+from chalicelib.tasks.decide.message import RESERVE_SECONDS
 from chalicelib.tasks.registry import Registry, Task
 
 # Lambda's own ceiling, so that a task may take as long as one can.

@@ -11,6 +11,8 @@ from chalicelib.config.fleet import Fleet
 
 T = TypeVar("T")
 _BATCH = 10
+# The size that every queue takes, and that of queues made since August 2025.
+_COMMON_BYTES, _LARGEST_BYTES = 256 * 1024, 1024 * 1024
 _FORBIDDEN = {code: "\ufffd" for code in (*range(9), 11, 12, *range(14, 32), 0xFFFE, 0xFFFF, *range(0xD800, 0xE000))}
 
 
@@ -155,8 +157,11 @@ def chunks(things: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 def text_attributes(values: Mapping[str, str], room: int) -> dict[str, dict[str, str]]:
     """`values` as SQS message attributes in at most `room` bytes. The last ones give way first.
 
-    SQS refuses empty values and most control characters (SendMessage, "Message").
+    A negative room means that the body is longer than 256 KiB. Then its queue takes 1 MiB, and so does that of its dead
+    letters. SQS refuses empty values and most control characters (SendMessage, "Message").
     """
+    if room < 0:
+        room += _LARGEST_BYTES - _COMMON_BYTES
     attributes = {}
     for name, value in values.items():
         text = _cut(value.translate(_FORBIDDEN), room - len(name) - len("String"))

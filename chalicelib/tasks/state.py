@@ -1,4 +1,8 @@
-"""The content of the queues, as plain values."""
+"""The content of the queues as plain values, and what is stored about a message.
+
+In the regional table `task-message#<id>`/`runs` counts the runs of a message. A worker writes it only when a message
+goes back, or before the run of a suspect. A message that succeeds at once costs no write.
+"""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -6,7 +10,31 @@ from typing import Any
 
 import msgspec
 
+from chalicelib.engine.schema import Schema, State
+
 _SHOWN = 2000
+
+
+class MessageState(State, frozen=True):
+    """The counters of a message as its workers know them.
+
+    `starts` are its runs. `receives` is SQS's count at the last receive that a worker has settled, or at the start of
+    the last run while that `is_open`. An open run has no known end.
+    """
+
+    starts: int = 0
+    receives: int = 0
+    is_open: bool = False
+
+
+MESSAGE = Schema(MessageState, 1)
+# A day longer than any queue keeps a message.
+MESSAGE_KEPT_SECONDS = 15 * 86_400
+
+
+def message_key(id: str) -> tuple[str, str]:
+    """The key of the counters of the message with that id."""
+    return f"task-message#{id}", "runs"
 
 
 class QueueDepth(msgspec.Struct, frozen=True):

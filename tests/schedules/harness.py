@@ -11,7 +11,7 @@ from chalicelib.crontab import job_file, timetable
 from chalicelib.crontab.expression import parse
 from chalicelib.crontab.job import Job, Policy
 from chalicelib.engine import delivery
-from chalicelib.schedules.act import ALERTS
+from chalicelib.schedules.published import ALERTS
 from testing.fakes import MemoryQueue, MemoryTable, MemoryTopic
 
 FLEET = fleet.parse("""

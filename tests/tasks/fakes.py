@@ -1,13 +1,11 @@
-"""An SQS, a table and a Lambda context in memory, as far as tasks use them."""
+"""An SQS, Powertools' table and a Lambda context in memory, as far as tasks use them."""
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from chalicelib.aws.store import Item
 from chalicelib.tasks.queues import QueueConfig
 
 ARN = "arn:aws:sqs:eu-west-1:000000000000:lamp-test-"
@@ -45,63 +43,6 @@ class Context:
         return int(self.seconds * 1000)
 
 
-class Memory:
-    """A `Table`. `broken` makes every call raise it."""
-
-    def __init__(self) -> None:
-        self.items: dict[tuple[str, str], Item] = {}
-        self.ttls: dict[tuple[str, str], int | None] = {}
-        self.broken: Exception | None = None
-        self.calls = 0
-
-    def get(self, pk: str, sk: str) -> Item | None:
-        self._call()
-        return self.items.get((pk, sk))
-
-    def get_many(self, keys: Sequence[tuple[str, str]]) -> list[Item]:
-        self._call()
-        return [self.items[key] for key in keys if key in self.items]
-
-    def query(self, pk: str, *, newest: bool = True, limit: int = 100, after: str = "", before: str = "") -> list[Item]:
-        self._call()
-        found = [item for item in self.items.values()
-                 if item.pk == pk and item.sk > after and (not before or item.sk < before)]
-        return sorted(found, key=lambda item: item.sk, reverse=newest)[:limit]
-
-    def create(
-        self, pk: str, sk: str, body: dict[str, Any], *, ttl: int | None = None, write_id: str = ""
-    ) -> Item | None:
-        self._call()
-        return None if (pk, sk) in self.items else self._put(Item(pk, sk, 1, body), ttl)
-
-    def compare_and_set(
-        self, old: Item, body: dict[str, Any], *, ttl: int | None = None, write_id: str = ""
-    ) -> Item | None:
-        self._call()
-        if self.items.get((old.pk, old.sk)) != old:
-            return None
-        return self._put(Item(old.pk, old.sk, old.version + 1, body), ttl)
-
-    def delete(self, old: Item) -> bool:
-        self._call()
-        if (there := self.items.get((old.pk, old.sk))) and there != old:
-            return False
-        self.items.pop((old.pk, old.sk), None)
-        return True
-
-    def scan_expired(self, now: int, part: int = 0, parts: int = 1) -> Iterator[Item]:
-        return (item for key, item in self.items.items() if (self.ttls[key] or now) < now)
-
-    def _put(self, item: Item, ttl: int | None) -> Item:
-        self.items[item.pk, item.sk], self.ttls[item.pk, item.sk] = item, ttl
-        return item
-
-    def _call(self) -> None:
-        self.calls += 1
-        if self.broken:
-            raise self.broken
-
-
 class SqsClient:
     """boto3's SQS client over queues in memory, with visibility by `clock`. Put exceptions or refusals in `broken`,
     `refuse` (a text that a body must hold to be refused)."""
@@ -129,7 +70,7 @@ class SqsClient:
 
     def send_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:
         self._call("send", Entries)
-        assert sum(len(entry["MessageBody"].encode()) for entry in Entries) <= 256 * 1024
+        assert sum(len(entry["MessageBody"].encode()) for entry in Entries) <= 1024 * 1024
         failed = [entry for entry in Entries if self.refuse and self.refuse in entry["MessageBody"]]
         for entry in Entries:
             if entry not in failed:
@@ -165,7 +106,7 @@ class SqsClient:
     def delete_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:
         self._call("delete", Entries)
         receipts = {entry["ReceiptHandle"] for entry in Entries}
-        self.queues[QueueUrl] = [kept for kept in self.queues[QueueUrl] if kept.get("receipt") not in receipts]
+        self.queues[QueueUrl] = [kept for kept in self.queues.get(QueueUrl, ()) if kept.get("receipt") not in receipts]
         return {}
 
     def get_queue_attributes(self, QueueUrl: str, AttributeNames: list[str]) -> dict[str, Any]:
@@ -205,7 +146,7 @@ class DynamoClient:
         self._call()
         key = (Item["pk"]["S"], Item["sk"]["S"])
         there, values = self.items.get(key), ExpressionAttributeValues
-        if there and int(there["ttl"]["N"]) >= int(values[":now"]["N"]) and not self._lapsed(there, values):
+        if there and not self._expired(there, values) and not self._lapsed(there, values):
             raise ClientError({"Error": {"Code": "ConditionalCheckFailedException"}, "Item": there}, "PutItem")  # type: ignore[typeddict-unknown-key]
         self.items[key] = Item
         return {}
@@ -222,10 +163,17 @@ class DynamoClient:
         self.items.pop((Key["pk"]["S"], Key["sk"]["S"]), None)
         return {}
 
+    # A comparison with an attribute that is missing, or of another type, is false.
+    @staticmethod
+    def _expired(there: dict[str, Any], values: dict[str, Any]) -> bool:
+        ttl = there.get("ttl", {}).get("N")
+        return ttl is not None and int(ttl) < int(values[":now"]["N"])
+
     @staticmethod
     def _lapsed(there: dict[str, Any], values: dict[str, Any]) -> bool:
-        until = there.get("in_progress_expiration", {}).get("N", "0")
-        return bool(there["status"] == values[":inprogress"] and int(until) < int(values[":now_in_millis"]["N"]))
+        until = there.get("in_progress_expiration", {}).get("N")
+        return until is not None and (
+            there.get("status") == values[":inprogress"] and int(until) < int(values[":now_in_millis"]["N"]))
 
     def _call(self) -> None:
         if self.broken:

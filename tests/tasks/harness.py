@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 
+from chalicelib.engine.schema import encode
 from chalicelib.tasks.batch_run import Worker
 from chalicelib.tasks.event import Batch
 from chalicelib.tasks.idempotency import IdempotentRunner
 from chalicelib.tasks.queues import QueueConfig, SqsAdapter
 from chalicelib.tasks.registry import Registry, Task
-from tests.tasks.fakes import Context, DynamoClient, Memory, SqsClient, place
+from chalicelib.tasks.state import MESSAGE, MessageState, message_key
+from testing.fakes import MemoryTable
+from tests.tasks.fakes import Context, DynamoClient, SqsClient, place
 
 NOW = 2000.0
 
@@ -20,10 +23,29 @@ class Workshop:
     """A worker with the tasks `tasks`, and what it did."""
 
     def __init__(self, sqs: SqsClient, capsys: pytest.CaptureFixture[str]) -> None:
-        self.sqs, self.table, self.dynamo, self.registry = sqs, Memory(), DynamoClient(), Registry()
+        self.sqs, self.dynamo, self.registry = sqs, DynamoClient(), Registry()
+        self.table = MemoryTable(fault=self._table_call)
+        # The calls of the table, and what each of them raises, if anything.
+        self.table_calls: list[str] = []
+        self.table_error: Exception | None = None
         self.calls: list[Any] = []
         self._capsys = capsys
         self.worker = self.another()
+
+    def _table_call(self, name: str) -> None:
+        self.table_calls.append(name)
+        if self.table_error:
+            raise self.table_error
+
+    def counters(self, id: str) -> dict[str, Any] | None:
+        """What is written down about a message: starts, receives, is_open."""
+        item = self.table.get(*message_key(id))
+        return {name: item.body[name] for name in ("starts", "receives", "is_open")} if item else None
+
+    def has_run(self, id: str, *, starts: int, receives: int, is_open: bool = False) -> None:
+        """Writes down that a message was started so often before, and was last settled at that receive."""
+        body = encode(MessageState(starts, receives, is_open), MESSAGE)
+        assert self.table.create(*message_key(id), body)
 
     def another(self) -> Worker:
         """A second Lambda beside the first: same queues, same table."""

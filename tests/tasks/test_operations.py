@@ -10,7 +10,8 @@ from chalicelib.config.fleet import parse
 from chalicelib.context import RegionContext
 from chalicelib.engine import run as engine
 from chalicelib.tasks import operations
-from tests.tasks.fakes import URL, Memory, SqsClient
+from testing.fakes import MemoryTable
+from tests.tasks.fakes import URL, SqsClient
 
 FLEET = parse("""
 name = "lamp"
@@ -41,9 +42,9 @@ def sqs(monkeypatch: pytest.MonkeyPatch) -> SqsClient:
     return fake
 
 
-def run(name: str, memory: Memory | None = None, **event: object) -> dict[str, Any]:
+def run(name: str, memory: MemoryTable | None = None, **event: object) -> dict[str, Any]:
     operation = next(one for one in operations.ALL if one.name == name)
-    memory = memory or Memory()
+    memory = memory or MemoryTable()
     site = RegionContext(
         region="eu-west-1",
         stage="test",
@@ -138,14 +139,14 @@ def test_redrive_only_plans_until_told(sqs: SqsClient) -> None:
 
 
 def test_redrive_all(sqs: SqsClient) -> None:
-    memory = Memory()
+    memory = MemoryTable()
     ids = bury(sqs, 23) + bury(sqs, 2, "slow-dead")
     answer = run("tasks.redrive", memory, apply=True)
     assert answer["status"] == "done"
     assert [len(sqs.messages(name)) for name in ("default", "slow", "default-dead", "slow-dead")] == [23, 2, 0, 0]
     assert answer["results"] == tuple(f"{id}: back in {'default' if id in ids[:23] else 'slow'}" for id in ids)
     assert sqs.messages("default")[0]["MessageAttributes"] == {"redriven": {"DataType": "String", "StringValue": "1"}}
-    assert any(pk.startswith("journal#") for pk, _ in memory.items)
+    assert any(pk.startswith("journal#") for pk, _ in memory.store.items)
     # Those that went (received for the second time) are gone: they are not put back as well.
     assert not [receipt for receipt in sqs.hidden if receipt.endswith("/2")]
 

@@ -12,7 +12,8 @@ from chalicelib import context
 from chalicelib.aws import client
 from chalicelib.config.fleet import parse
 from chalicelib.tasks import worker
-from tests.tasks.fakes import URL, Context, Memory, SqsClient, record
+from testing.fakes import MemoryTable
+from tests.tasks.fakes import URL, Context, SqsClient, record
 
 FLEET = parse("""
 name = "lamp"
@@ -34,7 +35,7 @@ class Topic:
 @pytest.fixture(autouse=True)
 def lamp(monkeypatch: pytest.MonkeyPatch) -> Iterator[SqsClient]:
     """The environment of the Lambda `tasks_work`, with this repository's tasks/."""
-    sqs, memory = SqsClient(), Memory()
+    sqs, memory = SqsClient(), MemoryTable()
     here = context.RegionContext(
         region="eu-west-1",
         stage="test",
