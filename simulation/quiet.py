@@ -5,15 +5,24 @@ from contextlib import contextmanager
 
 from chalicelib.engine import metrics
 
+_LEVELS = ("debug", "info", "warning", "error", "exception", "critical")
+
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """No log lines and no metrics meanwhile, which are log lines, too."""
-    level, write = metrics.logger.log_level, metrics._write
-    metrics.logger.setLevel("CRITICAL")
-    metrics._write = lambda *words: None
+    write = metrics._write
+    for level in _LEVELS:
+        # A level alone would not do: Powertools puts each line together before it looks at that.
+        setattr(metrics.logger, level, _nothing)
+    metrics._write = _nothing
     try:
         yield
     finally:
-        metrics.logger.setLevel(level)
+        for level in _LEVELS:
+            delattr(metrics.logger, level)
         metrics._write = write
+
+
+def _nothing(*words: object, **more: object) -> None:
+    """Writes nothing."""

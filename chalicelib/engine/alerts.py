@@ -134,6 +134,8 @@ def plan_notifications(
 
     `not_judged` are the kinds that this run could not check ("*" is all). Their absence is no recovery.
     """
+    if not wanted and not state.groups:
+        return AlertPlan(state)
     known = {key: _not_ahead(group, now) for key, group in state.groups.items()}
     wanted, many = _merged(wanted)
     groups = _updated(known, wanted, now, frozenset(not_judged), many)

@@ -8,8 +8,8 @@ wanted alert. An undelivered alert is due again, and an ended one is reported as
 notice whose answer was lost is published again.
 """
 
-import uuid
 from collections.abc import Callable, Collection, Sequence
+from secrets import token_hex
 from typing import Protocol
 
 import msgspec
@@ -70,7 +70,7 @@ def deliver(
     """
     reported, items, bad = _reported(store, operation) if events else ([], [], ())
     everything = [*wanted, *reported, *map(alert_text.unreadable_alert, bad)]
-    run_id = uuid.uuid4().hex
+    run_id = token_hex(16)
 
     def plan(before: AlertState, lost: Sequence[Alert]) -> AlertPlan:
         return alerts.plan_notifications(before, [*everything, *lost], now, not_judged=not_judged)

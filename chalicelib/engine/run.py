@@ -5,10 +5,10 @@ invocation. By hand an empty event only plans. `{"apply": true}` acts. `{"apply"
 still that one.
 """
 
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
+from secrets import token_hex
 from typing import Any
 
 import msgspec
@@ -179,7 +179,7 @@ def _tell(
 def _request(operation: Operation[Any], context: RegionContext, event: object, id: str) -> Request:
     if not isinstance(event, dict):
         raise Rejected(f"{operation.name} takes a JSON object, not {type(event).__name__}; send {{}} for a plan")
-    run_id = uuid.uuid4().hex
+    run_id = token_hex(16)
     if "detail-type" in event:
         now = _event_time(operation, context, event)
         return Request("schedule", now, _parameters(operation, {}), apply=True, id=id, run_id=run_id)
@@ -217,7 +217,7 @@ def _message(operation: Operation[Any], context: RegionContext, record: Any) -> 
                        f"{str(record)[:200]}") from None
     parameters = _parameters(operation, said)
     return Request("queue", int(context.clock()), parameters, apply=True, id=str(id), receive_count=received,
-                   run_id=uuid.uuid4().hex)
+                   run_id=token_hex(16))
 
 
 def _parameters(operation: Operation[Any], said: object) -> Any:

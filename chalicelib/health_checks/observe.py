@@ -1,7 +1,7 @@
 """The observation of a run, with the hosts of the region's target groups, and Route 53's facts about the requested
 checks."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
 from chalicelib.aws import client
@@ -26,7 +26,7 @@ from chalicelib.health_checks.state import (
 )
 
 _STATES: Mapping[str, HostState] = {"healthy": "healthy", "draining": "draining", "unhealthy": "unhealthy"}
-_WORST_LAST: Sequence[HostState] = ("healthy", "initial", "unhealthy", "draining")
+_SEVERITY: Mapping[HostState, int] = {"healthy": 0, "initial": 1, "unhealthy": 2, "draining": 3}
 
 T = TypeVar("T")
 
@@ -136,9 +136,10 @@ def hosts(context: RegionContext, settings: HealthChecks) -> dict[str, Host]:
         except client.ClientError as error:
             raise Rejected(f"the target group {group} of [health_checks] in {context.region}: {error}") from None
         for id, target_state in targets.items():
-            worse = max(states.get(id, "healthy"), _STATES.get(target_state, "initial"), key=_WORST_LAST.index)
-            states[id] = worse
+            host_state = _STATES.get(target_state, "initial")
+            if id not in states or _SEVERITY[host_state] > _SEVERITY[states[id]]:
+                states[id] = host_state
     # Route 53's checkers are outside, and refuse private addresses.
     instances = context.aws.ec2.instances(sorted(states)) if states else {}
-    return {id: Host(id, instances[id].public_address, host_state) for id, host_state in states.items()
-            if id in instances and instances[id].public_address}
+    return {id: Host(id, instance.public_address, host_state) for id, host_state in states.items()
+            if (instance := instances.get(id)) and instance.public_address}

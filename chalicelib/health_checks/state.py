@@ -70,15 +70,16 @@ class RotationState(State, frozen=True):
     """All that a run leaves for the next. Hosts are given by their ids.
 
     `last_result_at` says when there was last a result about each host, or when the host came. `unreachable_since` has
-    the hosts whose last result was bad, with the time of the first bad one in a row. `calls` counts the requests of the
-    last hour by minute. Checks that were made for this state are found again by `first_minute`.
+    the hosts whose last result was bad, with the time of the first bad one in a row. `requests` counts the requests to
+    Route 53 in each of the last minutes, the last of which is `minute`. Checks that were made for this state are found
+    again by `first_minute`.
     """
 
     minute: int = 0
     checks: tuple[Check, ...] = ()
     parent: CalculatedCheck | None = None
     last_result_at: dict[str, float] = msgspec.field(default_factory=dict)
-    calls: tuple[tuple[int, int], ...] = ()
+    requests: tuple[int, ...] = ()
     first_minute: int = 0
     unreachable_since: dict[str, float] = msgspec.field(default_factory=dict)
 
@@ -216,4 +217,11 @@ def is_reportable(check: Check, settings: HealthChecks, at: float) -> bool:
 
 def requests_last_hour(state: RotationState, minute: int) -> int:
     """Requests to Route 53 in the hour before `minute`."""
-    return sum(count for when, count in state.calls if when > minute - 60)
+    minutes = 60 - max(0, minute - state.minute)
+    return sum(state.requests[-minutes:]) if minutes > 0 else 0
+
+
+def with_requests(state: RotationState, minute: int, count: int) -> tuple[int, ...]:
+    """`RotationState.requests` of a run in `minute` that makes `count` requests."""
+    pause = min(60, max(0, minute - state.minute - 1))
+    return (*state.requests, *(0,) * pause, count)[-60:]

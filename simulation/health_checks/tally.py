@@ -80,6 +80,7 @@ class Tally:
         self._up = self._best = True
         self._under: dict[int, tuple[str, float]] = {}
         self._requests: deque[tuple[float, int]] = deque()
+        self._lately = 0
         self._gone: dict[str, tuple[float, int]] = {}
         self._leaving: dict[str, float] = {}
         self.fixed_checks: set[str] = set()
@@ -164,9 +165,10 @@ class Tally:
     def requested(self, many: int, now: float) -> None:
         """Route 53 was asked for so many things."""
         self._requests.append((now, many))
+        self._lately += many
         while self._requests[0][0] <= now - 3600 + 30:
-            self._requests.popleft()
-        self.calls = max(self.calls, sum(count for _, count in self._requests))
+            self._lately -= self._requests.popleft()[1]
+        self.calls = max(self.calls, self._lately)
 
     def targets(self) -> dict[int, tuple[str, float]]:
         """The host that each check is to ask now, and since when."""

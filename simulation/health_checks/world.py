@@ -8,6 +8,7 @@ A loss is a host that dies, vanishes or begins to drain. The world never loses m
 allows, within the time that a replacement takes.
 """
 
+import gc
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -125,8 +126,15 @@ class World:
             self._arrive()
         self._at(self.now, self._minute)
         self._at(self.now + _START_SECONDS, self._trouble)
-        with quiet():
-            self.scheduler.run(self.end)
+        # Nothing here needs the cycle collector before the end, and it takes an eighth of the time.
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            with quiet():
+                self.scheduler.run(self.end)
+        finally:
+            if collects:
+                gc.enable()
         return self.tally.verdict(self.plot)
 
     def _call(self, call: Callable[..., None], what: object) -> None:

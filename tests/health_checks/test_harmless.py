@@ -39,10 +39,10 @@ def situation(seed: int) -> RotationObservation:
         chance.choice((1, 2, 2)),
         confirmed=chance.random() > 0.05,
     )
-    calls = ((MINUTE - 5, chance.choice((0, 0, 0, 0, 0, 290, 299, 300))),)
+    requests = (chance.choice((0, 0, 0, 0, 0, 290, 299, 300)), 0, 0, 0, 0)
     # What was read in this turn is already in the checks.
-    return RotationObservation("eu-west-1", settings, Stored(RotationState(MINUTE - 1, checks, parent, calls=calls)),
-                               hosts, AT)
+    memory = RotationState(MINUTE - 1, checks, parent, requests=requests)
+    return RotationObservation("eu-west-1", settings, Stored(memory), hosts, AT)
 
 
 def _check(number: int, chance: Random, settings: HealthChecks) -> Check:
@@ -71,7 +71,7 @@ def harms(seen: RotationObservation, done: decide.Decision) -> set[str]:
         if (_there(move.check, seen) and seen.hosts[move.check.host].state != "draining"
                 and not _read(move.check, seen) and not _covered(move.check, seen, done)):
             found.add("leaves without a verdict")
-    if len(done.moves) + len(done.created) + bool(parent) > max(0, 300 - sum(count for _, count in seen.state.calls)):
+    if len(done.moves) + len(done.created) + bool(parent) > max(0, 300 - sum(seen.state.requests)):
         found.add("spends too much")
     return found
 

@@ -13,7 +13,7 @@ from chalicelib.config.fleet import HealthChecks
 from chalicelib.engine.schema import Stored
 from chalicelib.health_checks import decide
 from chalicelib.health_checks import state as records
-from chalicelib.health_checks.decide import guards, membership, rotation, sampling
+from chalicelib.health_checks.decide import guards, sampling
 from chalicelib.health_checks.state import CalculatedCheck, Check, Host, RotationObservation, RotationState
 
 SETTINGS = HealthChecks(target_groups=("web",))
@@ -41,9 +41,9 @@ def hosts(*numbers: int, **states: Any) -> dict[str, Host]:
 
 def moved(seen_memory: RotationState, there: dict[str, Host]) -> list[tuple[int, str]]:
     """Who is pointed where."""
-    stamps = rotation.queue(seen_memory, SETTINGS, there, AT)
+    stamps = decide.queue_hosts(seen_memory, SETTINGS, there, AT)
     return [(move.check.number, move.host.id)
-            for move in rotation.moves(seen_memory, stamps, SETTINGS, there, AT, MINUTE)]
+            for move in decide.move_checks(seen_memory, stamps, SETTINGS, there, AT, MINUTE)]
 
 
 def test_a_check_that_doubles_another_goes_before_one_that_is_alone_with_its_host() -> None:
@@ -130,7 +130,7 @@ def test_when_more_are_lost_than_can_be_borne_the_budget_is_kept() -> None:
 def test_an_anchor_that_was_read_dead_some_minutes_ago_does_not_make_way() -> None:
     there, able = hosts(*range(1, 9)), [check(5, 5, 2, True, AT), check(6, 6, 2, True, AT)]
     stale = memory(*able, check(3, 3, 50, False, AT - 60), check(4, 4, 50, False, AT))
-    found = membership.change(stale, SETTINGS, there, AT)
+    found = decide.change_membership(stale, SETTINGS, there, AT)
     assert found and set(found.children) == {1, 2, 3, 5}
 
 

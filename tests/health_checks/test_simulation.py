@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from chalicelib.config.fleet import HealthChecks
-from chalicelib.health_checks import check_config
-from chalicelib.health_checks.decide import guards, rotation, sampling
+from chalicelib.health_checks import check_config, decide
+from chalicelib.health_checks.decide import guards, sampling
 from commands import cli
 from commands.develop import simulate_health_checks
 from simulation.health_checks.checkers import MODELS, Checkers, Model
@@ -122,7 +122,7 @@ def test_if_draining_hosts_were_kept_their_checks_would_lag(monkeypatch: pytest.
 
 
 def test_without_turns_being_fair_hosts_would_be_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rotation, "queue", lambda memory, settings, hosts,
+    monkeypatch.setattr(decide, "queue_hosts", lambda memory, settings, hosts,
                         at: dict.fromkeys(sampling.eligible(hosts), 0.0))
     assert lived(hours=10).late > 0
 

@@ -1,6 +1,6 @@
 """One decision a minute: who is under the calculated check, where the other checks go, what people must know. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -10,7 +10,7 @@ from chalicelib.engine.alerts import Alert
 from chalicelib.engine.plan import Action, Claim, Plan
 from chalicelib.engine.schema import Unreadable
 from chalicelib.health_checks import check_config, state
-from chalicelib.health_checks.decide import guards, membership, rotation, sampling
+from chalicelib.health_checks.decide import guards, sampling
 from chalicelib.health_checks.state import (
     REQUESTS_PER_HOUR_MAX,
     CalculatedCheck,
@@ -23,7 +23,21 @@ from chalicelib.health_checks.state import (
 )
 
 _CREATED_A_TURN = 10
+# A region of which not all hosts answer at first gets its parent after so long all the same.
+_PATIENCE_SECONDS = 900
+# What a check is worth where it is, the least first.
+_GONE, _DRAINS, _DOUBLE, _ALONE = range(4)
+_WHY_IDLE = ("is gone", "drains", "has another check")
 _READ_MORE = "docs/health-checks.md"
+
+
+class Move(msgspec.Struct, frozen=True):
+    """A check, the host that it is to probe next, and why. `routine` is a rotating check's usual walk."""
+
+    check: Check
+    host: Host
+    reason: str
+    routine: bool = False
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -31,8 +45,8 @@ class Decision(msgspec.Struct, frozen=True):
 
     memory: RotationState
     parent: CalculatedCheck | None = None
-    created: tuple[rotation.Move, ...] = ()
-    moves: tuple[rotation.Move, ...] = ()
+    created: tuple[Move, ...] = ()
+    moves: tuple[Move, ...] = ()
 
 
 def reconcile(observation: RotationObservation, now: int) -> Plan:
@@ -45,7 +59,7 @@ def reconcile(observation: RotationObservation, now: int) -> Plan:
         return Plan(notes=("this minute's decision has been taken",), not_judged=("*",))
     alerts: tuple[Alert, ...]
     not_judged: tuple[str, ...] = ()
-    if sampling.eligible(observation.hosts):
+    if any(host.state != "draining" for host in observation.hosts.values()):
         decision = decide(observation, minute)
         alerts = tuple(_alerts(decision.memory, observation))
     else:
@@ -71,14 +85,138 @@ def decide(observation: RotationObservation, minute: int) -> Decision:
     """The decision, as values."""
     memory, settings, hosts, at = state.observed(observation), observation.settings, observation.hosts, observation.at
     spent = state.requests_last_hour(memory, minute) + observation.calls
-    parent = membership.change(memory, settings, hosts, at) if spent < REQUESTS_PER_HOUR_MAX else None
-    stamps = rotation.queue(memory, settings, hosts, at)
+    parent = change_membership(memory, settings, hosts, at) if spent < REQUESTS_PER_HOUR_MAX else None
+    stamps = queue_hosts(memory, settings, hosts, at)
     after = msgspec.structs.replace(memory, parent=parent) if parent else memory
     left = max(0, REQUESTS_PER_HOUR_MAX - spent - bool(parent))
     created = tuple(_created(memory, stamps, settings, hosts))[:left]
-    moves = tuple(rotation.moves(after, stamps, settings, hosts, at, minute))[: left - len(created)]
+    moves = tuple(move_checks(after, stamps, settings, hosts, at, minute))[: left - len(created)]
     claimed = _claimed(after, minute, stamps, created + moves, observation, parent)
     return Decision(claimed, parent, created, moves)
+
+
+def change_membership(
+    memory: RotationState, settings: HealthChecks, hosts: Mapping[str, Host], at: float
+) -> CalculatedCheck | None:
+    """The parent as it is to become, not yet sure. `None` if it is well as it is, or cannot be bettered now."""
+    if memory.parent is None:
+        return _first(memory, settings, hosts, at)
+    parent = memory.parent
+    if not guards.change_propagated(parent, at):
+        return None
+    checks = {check.number: check for check in memory.checks}
+    children = _children(parent, memory.checks, settings, hosts, at)
+    wanted = sampling.threshold(settings, hosts)
+    if wanted > parent.threshold and not guards.keeps_loss_tolerance(len(children), wanted, settings):
+        # More hosts have come: as many may be lost as ever, so the threshold rises only with the fixed_checks.
+        wanted = parent.threshold
+    for threshold in dict.fromkeys((wanted, parent.threshold)):
+        same = set(children) == set(parent.children) and threshold == parent.threshold
+        if not same and guards.preserves_status(parent, children, threshold, checks, settings, hosts, at):
+            return CalculatedCheck(
+                children, threshold, parent.id, parent.version, at, parent.children, parent.threshold, confirmed=False
+            )
+    return None
+
+
+def _first(
+    memory: RotationState, settings: HealthChecks, hosts: Mapping[str, Host], at: float
+) -> CalculatedCheck | None:
+    if len(memory.checks) < settings.fixed_checks + settings.rotating_checks:
+        return None
+    found = _candidates(memory.checks, (), settings, hosts, at)[: settings.fixed_checks]
+    waited = at - min(check.since for check in memory.checks) >= _PATIENCE_SECONDS
+    if not found or (len(found) < min(settings.fixed_checks, len(sampling.eligible(hosts))) and not waited):
+        return None
+    return CalculatedCheck(tuple(check.number for check in found), min(len(found), sampling.threshold(settings, hosts)),
+                  changed=at, confirmed=False)
+
+
+def _children(
+    parent: CalculatedCheck, checks: Sequence[Check], settings: HealthChecks, hosts: Mapping[str, Host], at: float
+) -> tuple[int, ...]:
+    fixed_checks = [check for check in checks if check.number in parent.children]
+    leaving = [check for check in fixed_checks if guards.target_unchanged(check, hosts)
+               and not guards.target_in_service(check, hosts)]
+    staying = [check for check in fixed_checks if guards.target_in_service(check, hosts)]
+    # What was read dead some minutes ago may be back: after an outage no anchor makes way for that reason.
+    dead = [check for check in staying if check.healthy is False and check.read == at]
+    good = [check for check in staying if check not in dead]
+    vacant = max(0, settings.fixed_checks - len(good))
+    others = [check for check in checks if check.number not in parent.children]
+    take = _candidates(others, good, settings, hosts, at)[:vacant] if vacant else []
+    # One that drains will be gone soon, a dead one may come back; a terminated one never counts again.
+    kept = [*leaving, *dead][len(take):]
+    if leaving and not _outside(good + take, hosts):
+        kept = [check for check in kept if check not in leaving]
+    return tuple(check.number for check in [*good, *take, *kept])
+
+
+def _candidates(
+    checks: Sequence[Check], fixed_checks: Sequence[Check], settings: HealthChecks, hosts: Mapping[str, Host], at: float
+) -> list[Check]:
+    """Those that may become fixed checks beside `fixed_checks`, one for each host, the longest settled first."""
+    found: list[Check] = []
+    for check in sorted(checks, key=lambda check: check.since):
+        if guards.may_join(check, settings, hosts, at) and guards.distinct([*fixed_checks, *found, check]):
+            found.append(check)
+    return found
+
+
+def _outside(fixed_checks: Sequence[Check], hosts: Mapping[str, Host]) -> bool:
+    """Whether there is a host from which another fixed check could still come."""
+    return bool(set(sampling.eligible(hosts)) - {check.host for check in fixed_checks})
+
+
+def queue_hosts(
+    memory: RotationState, settings: HealthChecks, hosts: Mapping[str, Host], at: float
+) -> dict[str, float]:
+    """When there was last a result about each host that is to be probed. For one that had none, when it came."""
+    stamps = {id: memory.last_result_at.get(id, at) for id in sampling.eligible(hosts)}
+    for check in memory.checks:
+        if check.host in stamps and state.is_reportable(check, settings, at):
+            stamps[check.host] = at
+    return stamps
+
+
+def move_checks(
+    memory: RotationState, stamps: Mapping[str, float], settings: HealthChecks, hosts: Mapping[str, Host], at: float,
+    minute: int,
+) -> Iterator[Move]:
+    """All moves of this run, the idle checks first. No host loses a check that an idle one could have replaced.
+
+    `memory` has the parent as it is about to be.
+    """
+    waiting = sorted(sorted(stamps.keys() - {check.host for check in memory.checks}), key=stamps.__getitem__)
+    checks = {check.number: check for check in memory.checks}
+    uses = {check.number: _use(check, memory, hosts) for check in memory.checks}
+    for check in sorted(memory.checks, key=lambda check: (uses[check.number], check.minute, check.number)):
+        use = uses[check.number]
+        if use == _ALONE:
+            reason = f"{check.host} has been probed" if sampling.due(check, settings, at, minute) else ""
+        else:
+            reason = f"{check.host} {_WHY_IDLE[use]}"
+        if reason and check.confirmed and guards.may_retarget(check.number, memory.parent, checks, settings, hosts, at):
+            host = waiting.pop(0) if waiting else _any(check, stamps, hosts)
+            if host:
+                yield Move(check, hosts[host], reason, routine=use >= _DOUBLE)
+                # What follows must count this one as unsettled.
+                checks[check.number] = msgspec.structs.replace(check, since=at, confirmed=False)
+
+
+def _use(check: Check, memory: RotationState, hosts: Mapping[str, Host]) -> int:
+    """The loss when the check leaves. It is nothing if its host is gone, drains or has another check, and otherwise one
+    host."""
+    if not guards.target_unchanged(check, hosts):
+        return _GONE
+    if not guards.target_in_service(check, hosts):
+        return _DRAINS
+    return _DOUBLE if guards.duplicates_target(check, memory.checks, memory.parent) else _ALONE
+
+
+def _any(check: Check, stamps: Mapping[str, float], hosts: Mapping[str, Host]) -> str:
+    """A check without a new target stays, unless its host is gone, because a stranger may get the address."""
+    return "" if guards.target_unchanged(check, hosts) else min(stamps, default="")
 
 
 def _nothing(observation: RotationObservation, minute: int) -> Decision:
@@ -88,34 +226,36 @@ def _nothing(observation: RotationObservation, minute: int) -> Decision:
 
 def _created(
     memory: RotationState, stamps: Mapping[str, float], settings: HealthChecks, hosts: Mapping[str, Host]
-) -> Iterator[rotation.Move]:
+) -> Iterator[Move]:
     """The checks that do not exist yet, some at a time, each with a host that has none as long as there are such."""
-    made, taken = {check.number for check in memory.checks}, {check.host for check in memory.checks}
+    made = {check.number for check in memory.checks}
+    total = settings.fixed_checks + settings.rotating_checks
+    missing = [number for number in range(1, total + 1) if number not in made]
+    if not missing:
+        return
+    taken = {check.host for check in memory.checks}
     order = sorted(stamps, key=lambda id: (id in taken, stamps[id], id))
-    missing = sorted(set(range(1, settings.fixed_checks + settings.rotating_checks + 1)) - made)
     for count, new in enumerate(missing[:_CREATED_A_TURN]):
-        yield rotation.Move(Check(new), hosts[order[count % len(order)]], "there is to be a check of this number")
+        yield Move(Check(new), hosts[order[count % len(order)]], "there is to be a check of this number")
 
 
 def _claimed(
     memory: RotationState,
     minute: int,
     stamps: dict[str, float],
-    moves: tuple[rotation.Move, ...],
+    moves: tuple[Move, ...],
     observation: RotationObservation,
     parent: CalculatedCheck | None,
 ) -> RotationState:
     """The state that says all of it is about to happen, none of it confirmed yet."""
     moved = {move.check.number: _moved(move, observation.at, minute) for move in moves}
     checks = [moved.pop(check.number, check) for check in memory.checks] + list(moved.values())
-    calls = [call for call in memory.calls if call[0] > minute - 60]
-    if count := observation.calls + len(moves) + bool(parent):
-        calls.append((minute, count))
-    return RotationState(minute, tuple(checks), memory.parent, stamps, tuple(calls), memory.first_minute or minute,
+    requests = state.with_requests(memory, minute, observation.calls + len(moves) + bool(parent))
+    return RotationState(minute, tuple(checks), memory.parent, stamps, requests, memory.first_minute or minute,
                          memory.unreachable_since)
 
 
-def _moved(move: rotation.Move, at: float, minute: int) -> Check:
+def _moved(move: Move, at: float, minute: int) -> Check:
     check, host = move.check, move.host
     return Check(check.number, check.id, check.version, host.id, host.address, at, minute, confirmed=False)
 

@@ -36,10 +36,11 @@ def duplicates_target(check: Check, checks: Collection[Check], parent: Calculate
     """Whether a fixed check, or an earlier check, is on the same host. Then this one finds nothing that the other does
     not. It need not stay for its slot, and cannot become an fixed check."""
     fixed_checks = parent.children if parent else ()
-    others = [other for other in checks if other.number != check.number and other.confirmed
-              and (other.host, other.address) == (check.host, check.address)]
-    return any(other.number in fixed_checks or (other.since, other.number) < (check.since, check.number)
-               for other in others)
+    return any(
+        other.number in fixed_checks or (other.since, other.number) < (check.since, check.number)
+        for other in checks
+        if other.host == check.host and other.address == check.address and other.number != check.number
+        and other.confirmed)
 
 
 def fresh(check: Check, at: float) -> bool:
