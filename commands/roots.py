@@ -5,6 +5,7 @@ folder also gets the output of commands, `.build` and `.world`.
 """
 
 import os
+import shlex
 from pathlib import Path
 
 from commands.errors import UsageError
@@ -49,6 +50,15 @@ def published_sandbox() -> Path:
 def own() -> bool:
     """Whether the fleet is somebody's own, and not the example."""
     return fleet() != PRODUCT
+
+
+def command(words: str) -> str:
+    """`lamp WORDS` as it is to be typed in this installation, in the folder where the user stands.
+
+    It names the fleet if that was named, because another terminal does not know `-C` and LAMP_FLEET of this one.
+    """
+    named = f" -C {shlex.quote(str(fleet()))}" if os.environ.get(VARIABLE) else ""
+    return spoken(f"./lamp{named} {words}")
 
 
 def spoken(text: str) -> str:

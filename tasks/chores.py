@@ -1,4 +1,4 @@
-"""Sample tasks for seeing how failures are dealt with; `./lamp demo` sends them."""
+"""Sample tasks for seeing how failures are dealt with."""
 
 from lamplighter import Call, current, send_many, task
 

@@ -29,13 +29,13 @@ from commands.bench import tunnels_aws_calls as asked
 from commands.bench import tunnels_report as figures
 from commands.bench.tunnels_repairers import Place, at_work, furnish
 from commands.bench.tunnels_report import Fault, How
-from commands.demo.replication_probe import Replication
-from commands.demo.scenario import patient
+from commands.demo.part import patient
 from commands.errors import UsageError
 from sandbox.hosts import programs
 from sandbox.hosts.host_files import Keyring
 from sandbox.hosts.primary_region import Far
 from sandbox.hosts.replica import Replica
+from sandbox.hosts.traffic import Replication
 from sandbox.hosts.tunnels import HEALTH, STAGE, TUNNEL, Tunnels, image, remembered, tables
 from sandbox.world import Sandbox, WorldError
 

@@ -74,7 +74,7 @@ def build(
         template = _chalice(project, stage)
         target, digest = _repack(project / "out", home, f"{declared.name}-{stage}-{machine.name}")
     _check_functions(template, functions)
-    warnings += task_check.warnings(root, declared, template)
+    warnings += task_check.warnings(root, stage, declared, template)
     return Package(declared, stage, target, digest, template, resources.coordination(declared), tuple(warnings))
 
 

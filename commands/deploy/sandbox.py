@@ -1,21 +1,33 @@
 """`lamp deploy --sandbox`: the fleet in an AWS on this machine, for as long as the command runs."""
 
+import json
 import time
+import zipfile
 from contextlib import ExitStack
 
 from rich.console import Console
 
+from chalicelib.crontab.job_file import JobFile
 from commands import roots
 from commands.deploy import dependencies, packaging, release
 from commands.deploy.deploy import Bars
 from commands.errors import UsageError
 from sandbox.world import Sandbox
 
-_NEXT = """\
-From another terminal, in the same folder:
-  ./lamp status
-  ./lamp journal
-  ./lamp run schedules.run '{"job": "NAME"}' --apply"""
+
+def hints(package: packaging.Package, job: str) -> str:
+    """Commands to try from another terminal while a sandbox runs `package`, which has `job`."""
+    name = json.dumps({"job": job})
+    words = ("status", "journal", f"run schedules.run '{name}'", f"run schedules.run '{name}' --apply",
+             f"run schedules.pause '{name}'", "run tasks.peek")
+    return "\n".join(["From another terminal:", *(f"  {roots.command(one)}" for one in words)])
+
+
+def first_job(package: packaging.Package) -> str:
+    """The name of a job in the package, or `NAME` if it has none."""
+    with zipfile.ZipFile(package.zip) as packed:
+        book = JobFile.load(packed.read("jobs.bin"))
+    return book[0].name if len(book) else "NAME"
 
 
 def run(console: Console, stage: str) -> None:
@@ -35,6 +47,6 @@ def run(console: Console, stage: str) -> None:
             raise UsageError("\n".join(failed))
         console.print(f"\n{package.stack} runs in {len(regions)} regions on this machine, "
                       f"{time.monotonic() - began:.0f} s after the start. It stays until Ctrl-C.")
-        console.print(roots.spoken(_NEXT), markup=False)
+        console.print(hints(package, first_job(package)), markup=False, soft_wrap=True)
         while True:
             time.sleep(3600)

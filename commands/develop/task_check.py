@@ -21,19 +21,20 @@ from commands.errors import DeclaredMistake, UsageError
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """The process's input, with the project, the Lambda's time-out and each queue's visibility time-out."""
+    """The process's input, with the project, the stage, the Lambda's time-out and each queue's visibility time-out."""
 
     root: str
+    stage: str
     function: int
     visibility: dict[str, int]
 
 
-def warnings(root: Path, declared: Fleet, template: Mapping[str, Any]) -> list[str]:
-    """The warnings about tasks/ in `root`. `DeclaredMistake` lists what refuses the package `template`."""
+def warnings(root: Path, stage: str, declared: Fleet, template: Mapping[str, Any]) -> list[str]:
+    """The warnings about tasks/ in `root` for a stage. `DeclaredMistake` lists what refuses the package `template`."""
     parts = template["Resources"]
     hidden = {queue.name: int(parts[f"Queue{logical(queue.name)}"]["Properties"]["VisibilityTimeout"])
               for queue in declared.queues}
-    found = _ask(Asked(str(root), int(parts["TasksWork"]["Properties"]["Timeout"]), hidden))
+    found = _ask(Asked(str(root), stage, int(parts["TasksWork"]["Properties"]["Timeout"]), hidden))
     if wrong := errors(found):
         raise DeclaredMistake("\n".join(render(wrong)))
     return list(render(found))
@@ -56,7 +57,7 @@ def answer(asked: Asked) -> list[Diagnostic]:
 
     root = Path(asked.root)
     registry = load_tasks(root / "tasks")
-    return check(load(root / "fleet.toml"), registry, asked.function, asked.visibility)
+    return check(load(root / "fleet.toml", asked.stage), registry, asked.function, asked.visibility)
 
 
 if __name__ == "__main__":

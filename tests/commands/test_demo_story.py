@@ -1,16 +1,16 @@
-"""How a story of the demo ends: by itself, refused, or broken."""
+"""How a part of the demo ends: by itself, refused, or broken."""
 
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from commands.demo.scenario import Story, patient
+from commands.demo.part import Part, patient
 from testing.eventually import SECONDS
 
 
-class Told(Story):
-    """A story that raises `error`, if any."""
+class Told(Part):
+    """A part that raises `error`, if any."""
 
     def __init__(self, error: BaseException | None = None, world: Any = None) -> None:
         super().__init__(world, SimpleNamespace(stack="demo"), "it begins")  # type: ignore[arg-type]
@@ -22,38 +22,38 @@ class Told(Story):
 
 
 def ended(error: BaseException | None = None) -> Told:
-    story = Told(error)
-    story.start()
-    assert story.over.wait(SECONDS)
-    return story
+    part = Told(error)
+    part.start()
+    assert part.over.wait(SECONDS)
+    return part
 
 
 def test_what_was_refused_is_a_failure_of_the_report_and_not_the_demos_end() -> None:
-    story = ended(RuntimeError("routing.apply: refused"))
-    story.join()
-    assert story.failures == ["routing.apply: refused"]
+    part = ended(RuntimeError("routing.apply: refused"))
+    part.section()
+    assert part.failures == ["routing.apply: refused"]
 
 
 def test_what_broke_is_raised_where_the_end_is_asked_for() -> None:
-    story = ended(ValueError("broken"))
+    part = ended(ValueError("broken"))
     with pytest.raises(ValueError, match="broken"):
-        story.join()
+        part.section()
 
 
 def test_what_ends_by_itself_has_no_failure() -> None:
-    story = ended()
-    story.join()
-    assert story.failures == []
+    part = ended()
+    part.section()
+    assert part.failures == []
 
 
-def test_what_watches_beside_a_story_does_not_end_unseen() -> None:
-    story = Told()
+def test_what_watches_beside_a_part_does_not_end_unseen() -> None:
+    part = Told()
 
     def _watch() -> None:
         raise OSError("the table is gone")
 
-    story.beside(_watch).join()
-    assert story.failures == ["watch ended: OSError: the table is gone"]
+    part.beside(_watch).join()
+    assert part.failures == ["watch ended: OSError: the table is gone"]
 
 
 @pytest.mark.parametrize(("answers", "seconds", "wanted"), [([True], 0.0, True), ([False], 0.0, False),

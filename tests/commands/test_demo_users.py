@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from chalicelib.config import fleet
-from commands.demo import routing
-from commands.demo.users import Fate, fates, settled
+from commands.demo import users
+from commands.demo.part import Outage
+from commands.demo.users import Fate, Outcome, fates, settled, wrong
 from commands.roots import PRODUCT
+from sandbox.crowd import COUNTRIES
 from sandbox.users import Moment
 from tests.routing import fleets
 
@@ -33,7 +36,9 @@ def moments(who: str, *told: tuple[float, str]) -> list[Moment]:
     (moments("US", (0, "us")), Fate("US", "us", "eu", 0.0, None, 0.0, 10, 1)),
     (moments("US", (0, "us"), (101, ""), (103, "us")), Fate("US", "us", "eu", 0.0, None, 2.0, 30, 3))])
 def test_a_users_fate(told: Sequence[Moment], found: Fate) -> None:
-    assert fates(told, ORDERS, "eu", DIED, REVIVED, END) == [found]  # and the other, of whom nothing is known, has none
+    outage = Outage(SimpleNamespace(), "eu")  # type: ignore[arg-type]
+    outage.died, outage.returned = DIED, REVIVED
+    assert fates(told, ORDERS, outage, END) == [found]  # and the other, of whom nothing is known, has none
 
 
 @pytest.mark.parametrize(("now", "away", "wanted"), [
@@ -49,8 +54,30 @@ def test_the_demos_hosts_and_checks_are_laid_over_any_fleet_for_its_stage_alone(
     declared = fleet.parse(text)
     hosts: Any = SimpleNamespace(zone="Z1", alias=lambda region: f"app.{region}.example.com", entrances=lambda: {
         region.name: f"192.0.2.{number}" for number, region in enumerate(declared.regions, 1)})
-    more = routing.declared(declared, hosts)
+    more = users.declared(declared, hosts)
     assert fleet.parse(text + more, stage="prod") == declared
     found = fleet.parse(text + more, stage="demo")
     assert found.routing and found.health_checks
-    assert (found.routing.hold_down, found.health_checks.healthy_threshold) == (routing.HOLD, routing.THRESHOLD)
+    assert (found.routing.hold_down, found.health_checks.healthy_threshold) == (users.HOLD, users.THRESHOLD)
+
+
+def test_settled_without_any_user_is_not_settled() -> None:
+    assert not settled({}, {})
+
+
+GOOD = Outcome([Fate(who, "eu", "us", 1.0, 2.0, 0.0, 9, 0) for who in COUNTRIES], 53, 170, "ap", 12.0, "us",
+               users.REPLACED_HOSTS, 0)
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    ({}, []),
+    ({"users": []}, ["nothing is known of the users in AU, BR"]),
+    ({"users": GOOD.users[1:]}, ["nothing is known of the users in SE"]),
+    ({"users": [*GOOD.users[1:], Fate("SE", "eu", "us", 54.0, 171.0, 0.5, 9, 0)]}, [
+        "SE had no answer for 54.0 s; 53 s", "SE was back only after 171.0 s", "SE had no answer for 0.5 s while"]),
+    ({"evacuated_after": None}, ["ap was not evacuated"]),
+    ({"hosts": 0}, ["only 0 of the 6 hosts of us were replaced"]),
+    ({"verdict_changes": 2}, ["the verdict about us changed 2 times"])])
+def test_what_did_not_hold_for_the_users_is_told(change: dict[str, Any], said: list[str]) -> None:
+    lines = list(wrong(msgspec.structs.replace(GOOD, **change)))
+    assert len(lines) == len(said) and all(line.startswith(one) for line, one in zip(lines, said, strict=True)), lines

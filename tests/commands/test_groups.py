@@ -58,6 +58,8 @@ def test_missing_group_is_fetched_into_the_own_environment_with_hashes(
     monkeypatch.setattr(roots, "PRODUCT", tmp_path)
     groups.need("tools")
     assert pip[0][1:4] == ["-m", "pip", "install"]
+    # The lock names every package, and a module is compiled when it is first imported.
+    assert {"--no-deps", "--no-compile", "--no-input"} <= set(pip[0])
     assert pip[0][-3:] == ["--require-hashes", "-r", str(folder / "tools.txt")]
 
 

@@ -27,11 +27,13 @@ def call(words: Sequence[str | Path], path: str = os.environ["PATH"], cwd: Path 
 
 
 def wheel(folder: Path, version: str) -> None:
-    """A package `lantern` of `version` that pip can install."""
+    """A package `lantern` of `version` that pip can install. It names another one, which nobody has."""
     info = f"lantern-{version}.dist-info"
     with zipfile.ZipFile(folder / f"lantern-{version}-py3-none-any.whl", "w") as archive:
         archive.writestr("lantern.py", f"VERSION = {version!r}\n")
-        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: lantern\nVersion: {version}\n")
+        archive.writestr("never_imported.py", "")
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: lantern\nVersion: {version}\n"
+                                             "Requires-Dist: nobody-has-this==1\n")
         archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         archive.writestr(f"{info}/RECORD", "")
 
@@ -108,6 +110,13 @@ def test_of_two_first_starts_at_once_one_sets_up_and_the_other_waits(bare: Path)
 def test_the_first_start_sets_up_and_the_second_is_silent(real_house: Path) -> None:
     done = call([real_house / "lamp", "x"])
     assert (done.stdout, done.stderr) == (f"1.0 {ROOT} ['x']\n", "")
+
+
+@pytest.mark.slow
+def test_the_first_start_installs_what_the_lock_names_and_compiles_only_what_is_imported(real_house: Path) -> None:
+    [site] = (real_house / ".venv" / "lib").glob("python3.*/site-packages")
+    assert (site / "never_imported.py").exists() and not list(site.glob("nobody*"))
+    assert {path.name.split(".")[0] for path in (site / "__pycache__").iterdir()} <= {"lantern", "_virtualenv"}
 
 
 def test_no_python_at_all(bare: Path) -> None:

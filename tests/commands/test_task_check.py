@@ -25,7 +25,7 @@ def told(root: Path, text: str, **times: int) -> list[str]:
     (root / "fleet.toml").write_text(FLEET)
     (root / "tasks").mkdir()
     (root / "tasks" / "lamps.py").write_text(text)
-    return warnings(root, load(root / "fleet.toml"), template(**times))
+    return warnings(root, "test", load(root / "fleet.toml"), template(**times))
 
 
 def test_a_sound_project_has_nothing_to_say(tmp_path: Path) -> None:
@@ -55,4 +55,4 @@ def test_what_is_wrong_refuses_the_package(tmp_path: Path, text: str, times: dic
 
 def test_the_samples_of_this_repository_are_sound() -> None:
     root = Path(__file__).parents[2]
-    assert warnings(root, load(root / "fleet.toml"), template()) == []
+    assert warnings(root, "test", load(root / "fleet.toml"), template()) == []

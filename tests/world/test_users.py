@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from chalicelib.routing.records import geography
-from commands.demo.users import COUNTRIES, Crowd, settled
+from commands.demo.users import settled
 from commands.deploy import dependencies, packaging, release
+from sandbox.crowd import COUNTRIES, Crowd
 from sandbox.sample_app import HOSTNAME, PORT, Product
 from sandbox.world import Sandbox
 from testing.eventually import eventually
