@@ -64,7 +64,7 @@ class Tasks(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What became of slots and tasks. `home` was dead in the minutes `alone`, and `standby` took over."""
+    """The fates of slots and tasks. `home` was dead in the minutes `alone`, and `standby` took over."""
 
     home: str
     standby: str
@@ -218,7 +218,7 @@ def _slot(slot: Slot, run: Run | None) -> Slot:
 
 
 def wrong(found: Outcome) -> Iterator[str]:
-    """What did not hold. Nothing due, nothing sent and nothing taken over prove nothing, so each is a failure."""
+    """The broken promises. Nothing due, nothing sent and nothing taken over prove nothing, so each is a failure."""
     if not found.slots:
         yield "no job was due in all that time"
     if not found.tasks.sent:

@@ -1,7 +1,7 @@
-"""How long this machine kept the demo waiting, so that a slow machine is not taken for a fault.
+"""The time that this machine kept the demo waiting, so that a slow machine is not taken for a fault.
 
 Each second a thread computes for a moment and asks the embedded AWS the simplest thing. A machine with time to spare
-needs a few milliseconds for both. What takes longer than `USUAL_SECONDS` is a stall, and so is a late start.
+needs a few milliseconds for both. An answer that takes longer than `USUAL_SECONDS` is a stall, and so is a late start.
 """
 
 import contextlib

@@ -51,7 +51,7 @@ _MOST_ERRORS = 100
 
 
 class Stage(NamedTuple):
-    """What is there before the deployment. `declared` is put below fleet.toml."""
+    """The resources from before the deployment. `declared` is put below fleet.toml."""
 
     declared: str
     far: Far
@@ -261,7 +261,7 @@ class TunnelFaults(Part):
 
 
 def counted(found: Outcome) -> str:
-    """What became of the rows, in a sentence."""
+    """The fate of the rows, in a sentence."""
     if found.measured != "replication":
         return "Nothing was written. A client had the database greet it every 100 ms, for want of MariaDB."
     if found.written is None:

@@ -247,7 +247,7 @@ class Users(Part):
 
 
 def wrong(found: Outcome) -> Iterator[str]:
-    """What did not hold. A user of whom nothing is known is a failure."""
+    """The broken promises. A user of whom nothing is known is a failure."""
     if silent := sorted({*COUNTRIES} - {user.who for user in found.users}):
         yield f"nothing is known of the users in {', '.join(silent)}"
     for user in found.users:
