@@ -5,10 +5,10 @@ import hashlib
 import hmac
 import os
 import queue
-import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import types
 import zipfile
 from pathlib import Path
@@ -101,6 +101,9 @@ def unpacking(original: Any, context: Context) -> Any:
     return shim
 
 
+_UNPACKING = threading.Lock()
+
+
 class Unpacked(zipfile.ZipFile):
     """A zip whose `extractall` lays links to one shared copy, as all Lambdas of a package see one read-only folder."""
 
@@ -112,12 +115,11 @@ class Unpacked(zipfile.ZipFile):
     def _shared(self) -> Path:
         home = Path(os.environ["TMPDIR"]) / "code"
         folder = home / hashlib.sha256(Path(str(self.filename)).read_bytes()).hexdigest()
-        if not folder.is_dir():
-            home.mkdir(exist_ok=True)
-            half = Path(tempfile.mkdtemp(dir=home))
-            super().extractall(half)
-            try:
+        # After a deployment a hundred Lambdas start at once: the first one unpacks, and the others wait for it.
+        with _UNPACKING:
+            if not folder.is_dir():
+                home.mkdir(exist_ok=True)
+                half = Path(tempfile.mkdtemp(dir=home))
+                super().extractall(half)
                 half.rename(folder)
-            except OSError:
-                shutil.rmtree(half)  # another process of the same package was faster
         return folder
