@@ -1,68 +1,38 @@
-"""Carries out watch and repair. The state is written first, and only the run whose state is stored acts."""
+"""Carries out watch and repair. The engine writes the state first, and only the run whose state is stored acts."""
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
 
 import msgspec
 from aws_lambda_powertools import single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 
 from chalicelib.aws.client import Unavailable
-from chalicelib.aws.store import Store
 from chalicelib.context import RegionContext
+from chalicelib.databases import details
 from chalicelib.databases.connect import Reach
+from chalicelib.databases.decide import conditions
 from chalicelib.databases.state import (
     BEATS,
-    FRESH,
     MEMORY,
     PRIMARY,
     PRIMARY_KEY,
     READINESS,
+    READY,
     REPAIR,
     REPAIRS,
+    REPORT,
     WATCH,
     PrimaryRecord,
+    Readiness,
     RegionReport,
-    RepairState,
     ServerStatus,
-    WatchState,
-    body,
 )
 from chalicelib.engine import state
 from chalicelib.engine.metrics import count
 from chalicelib.engine.operation import Request
 from chalicelib.engine.plan import Action
-from chalicelib.engine.schema import Schema, Stored, Unreadable
+from chalicelib.engine.schema import Stored, Unreadable
 from chalicelib.mysql.connection import DatabaseError
-
-_FASTER = "another run was faster"
-Held = TypeVar("Held", WatchState, RepairState)
-
-
-def remember(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
-    """Claims this minute of the watch."""
-    [action] = actions
-    return [_claimed(site, request, MEMORY, WATCH, action.details["version"], action.details["memory"])]
-
-
-def claim(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
-    """Claims this minute of healing."""
-    [action] = actions
-    return [_claimed(site, request, REPAIRS, REPAIR, action.details["version"], action.details["repairs"])]
-
-
-def _claimed(
-    site: RegionContext, request: Request, key: tuple[str, str], schema: Schema[Held], version: int, new: Held
-) -> str:
-    before = Stored(new, version) if version else None
-    written = state.write(site.local_store, key, schema, before, new, run_id=request.run_id)
-    return "remembered" if written else _FASTER
-
-
-def mine(site: RegionContext, request: Request, key: tuple[str, str], schema: Schema[Held]) -> bool:
-    """Whether the minute is this run's."""
-    found = state.find(site.local_store, key, schema)
-    return isinstance(found, Stored) and found.value.turn == turn_of(request)
 
 
 def fence(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
@@ -70,16 +40,15 @@ def fence(site: RegionContext, request: Request, actions: Sequence[Action], reac
 
     The primary's record is read again before and after, because a promotion of this very region must not be reverted.
     """
-    region, primary = site.region, _primary(site)
-    if isinstance(primary, Unreadable):
-        return [f"{region}: not fenced, who the primary is cannot be read: {primary}"]
-    if primary.may_write(region):
-        return [f"{region}: has become the primary meanwhile"]
+    [action] = actions
+    decided: details.Fence = action.details
+    region = site.region
+    if why := conditions.fence_refused(_primary(site), region, decided.term):
+        return [why]
     server = reach(site, region, True)
     try:
         cut = server.set_read_only()
-        primary = _primary(site)
-        if not isinstance(primary, Unreadable) and primary.may_write(region):
+        if conditions.became_primary(_primary(site), region):
             server.set_writable()
             return [f"{region}: became the primary meanwhile, and was opened again"]
     except DatabaseError as error:
@@ -89,72 +58,62 @@ def fence(site: RegionContext, request: Request, actions: Sequence[Action], reac
     return [f"{region}: read-only now, {cut} connections cut off"]
 
 
+def _primary(site: RegionContext) -> PrimaryRecord | Unreadable | None:
+    stored = state.find(site.shared_store, PRIMARY_KEY, PRIMARY)
+    return stored.value if isinstance(stored, Stored) else stored
+
+
 def rejoin(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
     """Takes this region's fence out of the table, if that is still as it was seen."""
     [action] = actions
+    seen: details.Rejoin = action.details
     stored = state.find(site.shared_store, PRIMARY_KEY, PRIMARY)
-    if not isinstance(stored, Stored) or stored.version != action.details["version"]:
-        return [_FASTER]
-    fenced = tuple(region for region in stored.value.fenced if region != site.region)
-    done = state.write(site.shared_store, PRIMARY_KEY, PRIMARY, stored,
-                       msgspec.structs.replace(stored.value, fenced=fenced),
-                       run_id=request.run_id)
-    return [f"{site.region}: no longer fenced" if done else _FASTER]
-
-
-def _primary(site: RegionContext) -> PrimaryRecord | Unreadable:
-    stored = state.find(site.shared_store, PRIMARY_KEY, PRIMARY)
-    return PrimaryRecord("") if stored is None else stored.value if isinstance(stored, Stored) else stored
+    if not isinstance(stored, Stored) or stored.version != seen.version:
+        return ["another run was faster"]
+    new = conditions.without_fence(stored.value, site.region)
+    done = state.write(site.shared_store, PRIMARY_KEY, PRIMARY, stored, new, run_id=request.run_id)
+    return [f"{site.region}: no longer fenced" if done else "another run was faster"]
 
 
 def ready(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
-    """The readiness item that the application and routing read. Good for three minutes."""
+    """Publishes the readiness item that the application and routing read. Good for three minutes."""
     [action] = actions
-    said = dict(action.details) | {"until": action.details["at"] + FRESH}
-    put(site.local_store, READINESS, said)
-    return ["ready" if said["ready"] else f"not ready: {said['why']}"]
-
-
-def put(table: Store, key: tuple[str, str], new: dict[str, Any]) -> bool:
-    """Writes an item, whatever it was. `False` if somebody else did at the same time."""
-    item = table.get(*key)
-    return bool(table.compare_and_set(item, new) if item else table.create(*key, new))
+    readiness: Readiness = action.details
+    state.publish(site.local_store, READINESS, READY, readiness, run_id=request.run_id)
+    return ["ready" if readiness.ready else f"not ready: {readiness.why}"]
 
 
 def report(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
     """Writes the heartbeat where it belongs, and for other regions what was seen here."""
     [action] = actions
-    stored = state.find(site.local_store, MEMORY, WATCH)
-    if not isinstance(stored, Stored) or stored.value.turn != turn_of(request):
-        return [_FASTER]
-    memory, results = stored.value, []
-    if action.details["beat"]:
-        memory, said = _beat(site, memory, reach)
-        results.append(said)
-        state.write(site.local_store, MEMORY, WATCH, stored, memory, run_id=request.run_id)
-    seen = msgspec.structs.replace(action.details["report"], heartbeats=memory.heartbeats)
-    for name, value in action.details["gauges"].items():
+    wanted: details.PublishReport = action.details
+    stored = state.current(site.local_store, MEMORY, WATCH, run_id=request.run_id)
+    heartbeats, results = stored.value.heartbeats, []
+    if wanted.beat:
+        try:
+            beat = reach(site, site.region, False).write_heartbeat(site.region)
+        except DatabaseError as error:
+            count("HeartbeatFailed", region=site.region)
+            results.append(f"no heartbeat: {error}")
+        else:
+            heartbeats = (*heartbeats, beat)[-BEATS:]
+            state.claim(site.local_store, MEMORY, WATCH, stored,
+                        msgspec.structs.replace(stored.value, heartbeats=heartbeats), run_id=request.run_id)
+            results.append("heartbeat written")
+    for name, value in wanted.gauges.items():
         gauge(name, value, site.region)
-    return [*results, publish(site, seen)]
+    return [*results, publish(site, request, msgspec.structs.replace(wanted.report, heartbeats=heartbeats))]
 
 
-def _beat(site: RegionContext, memory: WatchState, reach: Reach) -> tuple[WatchState, str]:
+def publish(site: RegionContext, request: Request, report: RegionReport) -> str:
+    """Writes the report of this region into the coordination table. Without it a region goes on alone."""
     try:
-        at = reach(site, site.region, False).write_heartbeat(site.region)
-    except DatabaseError as error:
-        count("HeartbeatFailed", region=site.region)
-        return memory, f"no heartbeat: {error}"
-    return msgspec.structs.replace(memory, heartbeats=(*memory.heartbeats, at)[-BEATS:]), "heartbeat written"
-
-
-def publish(site: RegionContext, seen: RegionReport) -> str:
-    """The report of this region, in the coordination table. Without it a region goes on alone."""
-    try:
-        put(site.shared_store, ("databases", site.region), body(seen))
+        done = state.publish(site.shared_store, ("databases", site.region), REPORT, report, run_id=request.run_id,
+                             replaces=lambda old: conditions.report_replaces(report, old))
     except Unavailable as error:
         count("ReportFailed", region=site.region)
         return f"not reported: {error}"
-    return "reported"
+    return "reported" if done else "not reported: another run has reported meanwhile"
 
 
 def gauge(name: str, value: float, region: str) -> None:
@@ -166,38 +125,33 @@ def gauge(name: str, value: float, region: str) -> None:
 def restart(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
     """Starts threads again. Nothing is skipped. The result is checked once at once, and again in a minute."""
     [action] = actions
-    if not mine(site, request, REPAIRS, REPAIR):
-        return [_FASTER]
+    wanted: details.Restart = action.details
+    state.current(site.local_store, REPAIRS, REPAIR, run_id=request.run_id)
     server = reach(site, site.region, True)
     try:
-        server.start(action.details["threads"])
+        server.start(wanted.threads)
         after = server.read_status()
     except DatabaseError as error:
         count("HealFailed", region=site.region)
         return [f"not started: {error}"]
     count("ReplicationRestarted", region=site.region)
-    return [f"{' and '.join(action.details['threads'])} started; {_threads(after)}"]
+    return [f"{' and '.join(wanted.threads)} started; {_threads(after)}"]
 
 
 def follow(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
     """Points this region's replica at the new primary."""
     [action] = actions
-    if not mine(site, request, REPAIRS, REPAIR):
-        return [_FASTER]
+    source: details.ReplicationSource = action.details
+    state.current(site.local_store, REPAIRS, REPAIR, run_id=request.run_id)
     server = reach(site, site.region, True)
     try:
-        server.change_source(action.details["host"], action.details["port"])
-        return [f"replicates from {action.details['host']}:{action.details['port']}; {_threads(server.read_status())}"]
+        server.change_source(source.host, source.port)
+        return [f"replicates from {source.host}:{source.port}; {_threads(server.read_status())}"]
     except DatabaseError as error:
         count("HealFailed", region=site.region)
         return [f"not pointed: {error}"]
 
 
-def _threads(look: ServerStatus) -> str:
-    found = look.replication
-    return f"IO {found.io.state}, SQL {found.sql.state}" if found else "it does not replicate"
-
-
-def turn_of(request: Request) -> str:
-    """The name of this run."""
-    return request.id or str(request.now)
+def _threads(status: ServerStatus) -> str:
+    replication = status.replication
+    return f"IO {replication.io.state}, SQL {replication.sql.state}" if replication else "it does not replicate"

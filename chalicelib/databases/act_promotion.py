@@ -6,48 +6,49 @@ the table does nothing more.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, get_args
-
-import msgspec
 
 from chalicelib.aws.client import AWS_ERRORS, Unavailable
 from chalicelib.context import RegionContext
-from chalicelib.databases import act_catch_up
+from chalicelib.databases import details
 from chalicelib.databases.act import publish
-from chalicelib.databases.act_catch_up import AGAIN
 from chalicelib.databases.connect import Reach, look
-from chalicelib.databases.decide import alerts
-from chalicelib.databases.state import PRIMARY, PRIMARY_KEY, PrimaryRecord, Promotion, ServerStatus, Steps, reported
+from chalicelib.databases.decide import alerts, steps
+from chalicelib.databases.decide.steps import AGAIN, OldPrimary, UnderWay, Verdict
+from chalicelib.databases.state import (
+    PRIMARY,
+    PRIMARY_KEY,
+    REPORT,
+    PrimaryRecord,
+    ServerError,
+    ServerStatus,
+    reported,
+)
 from chalicelib.engine import delivery, state
 from chalicelib.engine.metrics import count
 from chalicelib.engine.operation import Rejected, Request, RequeueAfter
 from chalicelib.engine.plan import Action
-from chalicelib.engine.schema import Stored, Unreadable
-from chalicelib.mysql import gtid
+from chalicelib.engine.schema import Stored
 from chalicelib.mysql.connection import DatabaseError
 from chalicelib.mysql.gtid import GtidSet
 from chalicelib.mysql.server import Server
 
-_ORDER = get_args(Steps)
-_NONE = GtidSet()
+Wait = Callable[[float], None]
 
 
 def claim(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
     """Takes the next term. From now on the old primary is fenced for every controller, and nobody else can claim it."""
     [action] = actions
-    primary: PrimaryRecord = action.details["primary"]
-    if primary.promotion:
-        under_way = msgspec.structs.replace(primary.promotion, began=request.now)
-        primary = msgspec.structs.replace(primary, since=request.now, promotion=under_way)
-    _swap(site, request, action.details["version"], primary)
-    return [f"term {primary.term} claimed for {action.target}"]
+    step: details.ClaimTerm = action.details
+    _swap(site, request, step.version, steps.claimed(step.primary, request.now))
+    return [f"term {step.term} claimed for {action.target}"]
 
 
 def record_fence(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
     """Fences this region in the table, manually."""
     [action] = actions
-    _swap(site, request, action.details["version"], action.details["primary"])
-    return [f"{action.target} is fenced for every healer"]
+    record: details.RecordFence = action.details
+    _swap(site, request, record.version, record.primary)
+    return [f"{action.target} is fenced for every controller"]
 
 
 def _swap(site: RegionContext, request: Request, version: int, primary: PrimaryRecord) -> None:
@@ -56,137 +57,124 @@ def _swap(site: RegionContext, request: Request, version: int, primary: PrimaryR
         raise Rejected("somebody else has changed who the primary is meanwhile: look at the plan again")
 
 
-def _current(site: RegionContext, action: Action) -> tuple[Stored[PrimaryRecord], PrimaryRecord, Promotion]:
-    """The promotion that `action` belongs to, if it is still the one under way."""
-    stored = state.find(site.shared_store, PRIMARY_KEY, PRIMARY)
-    if isinstance(stored, Unreadable):
-        raise Rejected(f"who the primary is cannot be read any more, and nothing more is done: {stored}")
-    primary = stored.value if stored else PrimaryRecord("")
-    if stored is None or primary.promotion is None or (primary.term, primary.promotion.to) != (
-            action.details["term"], action.details["to"]):
-        raise Rejected(f"term {action.details['term']} is over: the primary is {primary.region or 'unknown'}, term "
-                      f"{primary.term}; nothing more is done")
-    return stored, primary, primary.promotion
-
-
-def _step(
-    site: RegionContext, request: Request, action: Action, step: Steps, final: GtidSet = _NONE, **changes: Any
-) -> None:
-    """Records that `step` is done, and what the old primary had at last. A run behind another one changes no step."""
-    stored, primary, under_way = _current(site, action)
-    later = _ORDER.index(step) > _ORDER.index(under_way.step)
-    promotion = msgspec.structs.replace(
-        under_way,
-        step=step if later else under_way.step,
-        old_primary_final_gtids=gtid.union(under_way.old_primary_final_gtids, final),
-    )
-    new = msgspec.structs.replace(primary, promotion=promotion, **(changes if later else {}))
-    if new != primary and not state.write(site.shared_store, PRIMARY_KEY, PRIMARY, stored, new, run_id=request.run_id):
-        raise RequeueAfter(f"another run records the same promotion; {AGAIN}", 5)
-
-
 def fence_writers(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
     """Makes sure that nothing else takes writes. Stops everything if one of them cannot be closed."""
-    results, final = [], _NONE
+    results, final = [], GtidSet()
     for action in actions:
-        _, _, under_way = _current(site, action)
-        said, has = _closed(site, action, reach)
-        results.append(f"{action.target}: {said}")
-        final = has if action.target == under_way.old else final
-    _step(site, request, actions[0], "fenced", final)
+        step: details.CloseWriter = action.details
+        current = _current(site, step)
+        verdict = _closed(site, action, step, reach)
+        results.append(f"{action.target}: {_obeyed(verdict)}")
+        final = verdict.gtids if action.target == current.promotion.old else final
+    current = _current(site, actions[0].details)
+    _record(site, request, current, steps.advanced(current, "fenced", final=final))
     return results
 
 
-def _closed(site: RegionContext, action: Action, reach: Reach) -> tuple[str, GtidSet]:
-    """The result, and the final transactions of the server."""
-    if action.details["how"] != "set-read-only":
-        return action.reason, _NONE
+def _closed(site: RegionContext, action: Action, step: details.CloseWriter, reach: Reach) -> Verdict:
+    if step.how != "set-read-only":
+        return Verdict(action.reason)
+    cut, outcome = _set_read_only(reach(site, action.target, True))
+    return steps.closed(step, outcome, cut, action.target)
+
+
+def _set_read_only(server: Server) -> tuple[int, ServerStatus | ServerError]:
     try:
-        server = reach(site, action.target, True)
-        cut, status = server.set_read_only(), server.read_status()
-        if not status.read_only:
-            raise Rejected(f"{action.target} takes writes although it was told not to: {AGAIN}")
+        return server.set_read_only(), server.read_status()
     except DatabaseError as error:
-        if action.details["forced"]:
-            return f"not closed ({error}), as forced", _NONE
-        raise RequeueAfter(f"{error}: it may still be written to; {AGAIN}", 10) from None
-    return f"read-only, {cut} connections cut off", status.executed_gtids
+        return 0, error.trouble
 
 
 def fence_local(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
     """Fences this region's server, and reports it as the proof for other regions."""
     [action] = actions
-    server = reach(site, site.region, True)
-    try:
-        cut, status = server.set_read_only(), server.read_status()
-    except DatabaseError as error:
-        raise RequeueAfter(f"{error}: not closed; run databases.fence again", 10) from None
-    if not status.read_only:
+    fence: details.Fence = action.details
+    cut, outcome = _set_read_only(reach(site, site.region, True))
+    if isinstance(outcome, ServerError):
+        raise RequeueAfter(f"{outcome}: not closed; run databases.fence again", 10)
+    if not outcome.read_only:
         raise Rejected(f"{site.region} takes writes although it was told not to")
-    return [f"read-only, {cut} connections cut off", publish(site, reported(status, action.details["term"], True))]
+    report = reported(outcome, fence.term, True)
+    return [f"read-only, {cut} connections cut off", publish(site, request, report)]
 
 
-def apply_relay_log(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach,
-          wait: Callable[[float], None]) -> list[str]:
+def apply_relay_log(
+    site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach, wait: Wait
+) -> list[str]:
     """The chosen replica fetches what the closed primary still has, and applies all that it has."""
     [action] = actions
-    _, _, under_way = _current(site, action)
-    forced, to = action.details["forced"], action.target
+    step: details.ApplyRelayLog = action.details
+    current = _current(site, step)
     try:
-        final, answers = act_catch_up.final(site, action, under_way, reach)
-        status = act_catch_up.catch_up(site, reach(site, to, True), final, answers, wait)
+        old = _old_primary(site, current, step, reach)
+        status = _catch_up(site, reach(site, step.to, True), old, wait)
     except DatabaseError as error:
         raise RequeueAfter(f"{error}; {AGAIN}", 10) from None
-    lost = gtid.subtract(status.executed_gtids, gtid.union(final, status.retrieved_gtids))
-    if lost and not forced:
-        raise Rejected(
-            f"{to} lacks {lost} ({lost.count} transactions) that the old primary or its own relay log has. To "
-            f'go back, promote {action.details["old"]}; to accept the loss, say why: {{"force": "..."}}'
-        )
-    _step(site, request, action, "drained", lost=lost)
-    return [f"{to} has applied what it can" + (f"; lost: {lost}, {lost.count} transactions" if lost else ", all of it")]
+    verdict = steps.drained(status, old, step)
+    text = _obeyed(verdict)
+    current = _current(site, step)
+    _record(site, request, current, steps.advanced(current, "drained", lost=verdict.gtids))
+    return [text]
+
+
+def _old_primary(site: RegionContext, current: UnderWay, step: details.ApplyRelayLog, reach: Reach) -> OldPrimary:
+    if step.old == step.to:
+        return OldPrimary()
+    status = look(reach(site, step.old, False))
+    silent = isinstance(status, ServerError)
+    report = state.find(site.shared_store, ("databases", step.old), REPORT) if silent else None
+    old = steps.old_primary(status, report, current, step)
+    if old.rejected:
+        raise Rejected(old.rejected)
+    return old
+
+
+def _catch_up(site: RegionContext, server: Server, old: OldPrimary, wait: Wait) -> ServerStatus:
+    """The candidate once it has fetched what the old primary still gives, and applied all that it can."""
+    since, made = site.clock(), set[steps.Move]()
+    while True:
+        status = server.read_status()
+        move = steps.next_move(status, old, site.clock() - since, made)
+        made.add(move)
+        if move == "done":
+            return status
+        if move == "later":
+            raise RequeueAfter(f"{status.region} is still applying what it has received; {AGAIN}", 30)
+        if move == "start-sql":
+            server.start(("SQL",))
+        elif move == "stop-io":
+            server.stop("IO")
+            since = site.clock()
+        else:
+            wait(0.5)
 
 
 def open_primary(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
-    """The chosen one forgets its primary, is named in the table, and only then takes writes."""
+    """The chosen one forgets its primary, is named in the table, and only then takes writes.
+
+    It is closed again if another promotion was claimed in that very moment.
+    """
     [action] = actions
-    to = action.target
+    step: details.Promotion = action.details
     try:
-        server = reach(site, to, True)
+        server = reach(site, step.to, True)
         if server.read_status().replication:
             server.reset_replica()
         position = server.read_status().executed_gtids
-        _name(site, request, action, position)
-        _opened(site, action, server)
+        current = _current(site, step)
+        _record(site, request, current, steps.named(current, position))
+        _current(site, step)
+        server.set_writable()
+        try:
+            _current(site, step)
+        except Rejected:
+            server.set_read_only()
+            raise
     except DatabaseError as error:
         raise RequeueAfter(f"{error}; {AGAIN}", 10) from None
-    _step(site, request, action, "opened")
-    return [f"{to} takes writes, from {position or 'nothing'} on"]
-
-
-def _name(site: RegionContext, request: Request, action: Action, position: GtidSet) -> None:
-    """Names the new primary in the table, and takes its fence away, be it one that was put up manually meanwhile."""
-    stored, primary, under_way = _current(site, action)
-    first = _ORDER.index(under_way.step) < _ORDER.index("opening")
-    if not first and action.target not in primary.fenced:
-        return
-    new = msgspec.structs.replace(
-        primary, region=action.target, fenced=tuple(region for region in primary.fenced if region != action.target),
-        position=position if first else primary.position,
-        promotion=msgspec.structs.replace(under_way, step="opening") if first else under_way)
-    if not state.write(site.shared_store, PRIMARY_KEY, PRIMARY, stored, new, run_id=request.run_id):
-        raise RequeueAfter(f"another run records the same promotion; {AGAIN}", 5)
-
-
-def _opened(site: RegionContext, action: Action, server: Server) -> None:
-    """Opens the server. Closes it again if another promotion was claimed in that very moment."""
-    _current(site, action)
-    server.set_writable()
-    try:
-        _current(site, action)
-    except Rejected:
-        server.set_read_only()
-        raise
+    current = _current(site, step)
+    _record(site, request, current, steps.advanced(current, "opened"))
+    return [f"{step.to} takes writes, from {position or 'nothing'} on"]
 
 
 def change_sources(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
@@ -194,44 +182,34 @@ def change_sources(site: RegionContext, request: Request, actions: Sequence[Acti
     """
     results = []
     for action in actions:
-        _, primary, _ = _current(site, action)
+        step: details.ChangeSource = action.details
+        current = _current(site, step)
         try:
-            results.append(f"{action.target}: {_pointed(reach(site, action.target, True), action, primary)}")
+            results.append(f"{action.target}: {_change_source(reach(site, action.target, True), step, current)}")
         except DatabaseError as error:
             results.append(f"{action.target}: left for databases.heal there: {error}")
-    _step(site, request, actions[0], "pointed")
+    current = _current(site, actions[0].details)
+    _record(site, request, current, steps.advanced(current, "pointed"))
     return results
 
 
-def _pointed(server: Server, action: Action, primary: PrimaryRecord) -> str:
-    status, host, port = server.read_status(), action.details["host"], action.details["port"]
-    if more := gtid.subtract(primary.position, status.executed_gtids):
-        return f"left alone: it has {more}, which the primary lacks; make it anew"
-    replication = status.replication
-    there = replication and (replication.host, replication.port, replication.source) == (host, port,
-                                                                                         action.details["id"])
-    if replication and there and replication.io.state == "running":
-        return f"replicates from {host}:{port} already"
-    server.change_source(host, port)
-    return f"replicates from {host}:{port}"
+def _change_source(server: Server, step: details.ChangeSource, current: UnderWay) -> str:
+    if why := steps.left_alone(server.read_status(), step.source, current.primary):
+        return why
+    server.change_source(step.source.host, step.source.port)
+    return f"replicates from {step.source.host}:{step.source.port}"
 
 
 def finish(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
     """The promotion is over, once the new primary is seen to take writes. People are told."""
     [action] = actions
-    stored, primary, under_way = _current(site, action)
-    status = look(reach(site, action.target, False))
-    if not isinstance(status, ServerStatus) or status.read_only:
-        raise RequeueAfter(
-            f"{status if not isinstance(status, ServerStatus) else action.target + ' is read-only'}; {AGAIN}", 10
-        )
-    new = msgspec.structs.replace(primary, promotion=None, since=request.now)
-    if not _finished(site, request, stored, new):
-        raise RequeueAfter(f"another run records the same promotion; {AGAIN}", 5)
-    lost = f"; lost: {primary.lost} ({primary.lost.count} transactions)" if primary.lost else ""
-    forced = f"; forced: {under_way.forced}" if under_way.forced else ""
-    count("Promoted", region=action.target)
-    event = alerts.promoted(action.target, under_way.old, primary.term, lost, forced)
+    step: details.Promotion = action.details
+    current = _current(site, step)
+    if why := steps.unopened(look(reach(site, step.to, False)), step.to):
+        raise RequeueAfter(f"{why}; {AGAIN}", 10)
+    _end(site, request, current)
+    count("Promoted", region=step.to)
+    event = alerts.promoted(current.primary, current.promotion)
     try:
         # Under the watch's name, so that its next minute sends again what does not go out now.
         told = delivery.deliver(site.local_store, site.alerts, "databases.watch", [event], site.clock(),
@@ -240,22 +218,23 @@ def finish(site: RegionContext, request: Request, actions: Sequence[Action], rea
     except AWS_ERRORS as error:
         # It is done: to run it again for the notice would move the primary on.
         untold = f"; nobody could be told: {error}"
-    return [f"{action.target} has the primary, term {primary.term}{lost}{untold}"]
+    return [f"{step.to} has the primary, term {step.term}{alerts.loss(current.primary)}{untold}"]
 
 
-def _finished(site: RegionContext, request: Request, stored: Stored[PrimaryRecord], new: PrimaryRecord) -> bool:
-    """Whether the end is written. A lost answer is asked for again: the same write is done once.
+def _end(site: RegionContext, request: Request, current: UnderWay) -> None:
+    """Writes the end. A lost answer is asked for again: the same write is done once.
 
     To run a promotion again that is over would begin another one.
     """
-    for attempt in (1, 2):
+    new = steps.finished(current.primary, request.now)
+    try:
+        _record(site, request, current, new)
+    except Unavailable:
         try:
-            return state.write(site.shared_store, PRIMARY_KEY, PRIMARY, stored, new, run_id=request.run_id) is not None
+            _record(site, request, current, new)
         except Unavailable as error:
-            if attempt == 2:
-                raise Rejected(f"whether the promotion is over is not recorded for sure ({error}). Read `lamp run "
-                               "databases.status` before anything is promoted again") from error
-    return False
+            raise Rejected(f"whether the promotion is over is not recorded for sure ({error}). Read `lamp run "
+                           "databases.status` before anything is promoted again") from error
 
 
 def tune(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
@@ -263,9 +242,31 @@ def tune(site: RegionContext, request: Request, actions: Sequence[Action], reach
     server = reach(site, site.region, True)
     try:
         server.tune()
-        found = server.read_status().replication
+        replication = server.read_status().replication
     except DatabaseError as error:
         raise RequeueAfter(f"{error}; databases.heal starts what stands still, then run databases.tune again",
                            60) from None
-    return [f"set; IO {found.io.state}, SQL {found.sql.state}" if found else "set, but it does not replicate"]
+    return [f"set; IO {replication.io.state}, SQL {replication.sql.state}" if replication
+            else "set, but it does not replicate"]
 
+
+def _current(site: RegionContext, step: details.Promotion) -> UnderWay:
+    """The promotion that `step` belongs to, if it is still the one under way."""
+    current = steps.under_way(state.find(site.shared_store, PRIMARY_KEY, PRIMARY), step)
+    if isinstance(current, str):
+        raise Rejected(current)
+    return current
+
+
+def _record(site: RegionContext, request: Request, current: UnderWay, new: PrimaryRecord) -> None:
+    if new != current.primary and state.write(site.shared_store, PRIMARY_KEY, PRIMARY, current.stored, new,
+                                              run_id=request.run_id) is None:
+        raise RequeueAfter(f"another run records the same promotion; {AGAIN}", 5)
+
+
+def _obeyed(verdict: Verdict) -> str:
+    if verdict.rejected:
+        raise Rejected(verdict.rejected)
+    if verdict.again:
+        raise RequeueAfter(verdict.again, 10)
+    return verdict.text

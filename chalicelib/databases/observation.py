@@ -6,7 +6,7 @@ import msgspec
 
 from chalicelib.databases.config import Databases, Server
 from chalicelib.databases.state import Look, PrimaryRecord, RegionReport, RepairState, WatchState
-from chalicelib.engine.schema import Unreadable
+from chalicelib.engine.schema import Stored, Unreadable
 
 # What the regional table says of the tunnels: up, of so many slots, at.
 Tunnels = tuple[int, int, float]
@@ -40,12 +40,11 @@ class WatchObservation(msgspec.Struct, frozen=True):
     """The observation of the watch in one minute. `look` is `None` where the region has no server, or the minute is
     done.
 
-    A `memory` that cannot be read begins anew, because this region's watch alone writes it.
+    `stored` is the watch's own state. One that cannot be read begins anew, because this region's watch alone writes it.
     """
 
     around: FleetDatabases
-    memory: WatchState
-    version: int = 0
+    stored: Stored[WatchState]
     look: Look | None = None
     unreadable: tuple[Unreadable, ...] = ()
 
@@ -54,14 +53,14 @@ class RepairObservation(msgspec.Struct, frozen=True):
     """The observation of repair in one minute. `tunnels` is `None` if nobody has judged them. `tunnelled` means that
     tunnels are declared.
 
-    With `unreadable` repairs nothing is repaired, because they hold the budget of restarts.
+    `stored` is repair's own state. While that is `unreadable` nothing is repaired, because it holds the budget of
+    restarts.
 
     `primary` is what the primary itself says just now. Only asked where a restart could lose something.
     """
 
     around: FleetDatabases
-    repairs: RepairState
-    version: int = 0
+    stored: Stored[RepairState]
     look: Look | None = None
     tunnels: Tunnels | None = None
     tunnelled: bool = False

@@ -8,7 +8,7 @@ import msgspec
 from chalicelib.aws.client import Unavailable
 from chalicelib.context import RegionContext
 from chalicelib.databases.connect import Reach, look, settings_of
-from chalicelib.databases.decide import repair
+from chalicelib.databases.decide import conditions, repair
 from chalicelib.databases.observation import (
     FleetDatabases,
     PromotionObservation,
@@ -68,33 +68,32 @@ def around(site: RegionContext, known: PrimaryRecord | None = None) -> FleetData
 def watch(site: RegionContext, request: Request, reach: Reach) -> WatchObservation:
     """One minute of the watch. The server is not asked twice in one."""
     item = site.local_store.get(*MEMORY)
-    stored = state.read(site.local_store, item, WATCH) if item else Stored(WatchState())
+    stored = state.read(site.local_store, item, WATCH) if item else Stored(WatchState(0))
     unreadable = (stored,) if isinstance(stored, Unreadable) else ()
-    memory = WatchState() if isinstance(stored, Unreadable) else stored.value
-    version = item.version if item else 0
-    seen = around(site, memory.primary or PrimaryRecord(settings_of(site).primary))
-    if seen.server is None or memory.minute >= request.now // 60:
-        return WatchObservation(seen, memory, version)
-    return WatchObservation(seen, memory, version, look(reach(site, site.region, False)), unreadable)
+    if isinstance(stored, Unreadable):
+        stored = Stored(WatchState(0), item.version if item else 0)
+    seen = around(site, stored.value.primary or PrimaryRecord(settings_of(site).primary))
+    if seen.server is None or conditions.minute_done(stored.value.minute, request.now, seen.at):
+        return WatchObservation(seen, stored)
+    return WatchObservation(seen, stored, look(reach(site, site.region, False)), unreadable)
 
 
 def sick(site: RegionContext, request: Request, reach: Reach) -> RepairObservation:
     """One minute of healing."""
-    stored = state.load(site.local_store, REPAIRS, REPAIR, RepairState())
+    stored = state.load(site.local_store, REPAIRS, REPAIR, RepairState(0))
     seen = around(site, PrimaryRecord(settings_of(site).primary))
     if isinstance(stored, Unreadable):
-        return RepairObservation(seen, RepairState(), unreadable=(stored,))
-    repairs, version = stored.value, stored.version
+        return RepairObservation(seen, Stored(RepairState(0)), unreadable=(stored,))
     tunnels = site.fleet.tunnels
     tunnelled = tunnels is not None and tunnels.mode != "off" and tunnels.needs_tunnels(site.region)
-    if seen.server is None or repairs.minute >= request.now // 60:
-        return RepairObservation(seen, repairs, version)
+    if seen.server is None or conditions.minute_done(stored.value.minute, request.now, seen.at):
+        return RepairObservation(seen, stored)
     # Where there are none any more, what was last said of them stands in the table for ever.
     verdict = _tunnels(site) if tunnelled else None
     own = look(reach(site, site.region, False))
     asked = isinstance(own, ServerStatus) and bool(repair.unapplied_gtids(own))
     primary = look(reach(site, seen.primary.region, False)) if asked else None
-    return RepairObservation(seen, repairs, version, own, verdict, tunnelled, primary)
+    return RepairObservation(seen, stored, own, verdict, tunnelled, primary)
 
 
 def _tunnels(site: RegionContext) -> Tunnels | None:

@@ -17,18 +17,19 @@ from chalicelib.databases.observation import (
     ServerObservation,
     WatchObservation,
 )
-from chalicelib.engine.operation import Handler, Operation, Request
+from chalicelib.databases.state import MEMORY, REPAIR, REPAIRS, WATCH
+from chalicelib.engine.operation import Handler, Operation, Request, StateItem
 from chalicelib.engine.plan import Action, Plan
 
 Reaching = Callable[[RegionContext, Request, Sequence[Action], Reach], list[str]]
 
 
 def _watch(saw: WatchObservation, request: Request) -> Plan:
-    return decide.watch(saw, request.now, act.turn_of(request))
+    return decide.watch(saw, request.now)
 
 
 def _heal(saw: RepairObservation, request: Request) -> Plan:
-    return decide.heal(saw, request.now, act.turn_of(request))
+    return decide.heal(saw, request.now)
 
 
 def _promote(saw: PromotionObservation, request: Request) -> Plan:
@@ -61,14 +62,14 @@ class Databases:
             {
                 "fence": use(act.fence),
                 "rejoin": act.rejoin,
-                "claim-state": act.remember,
                 "publish-readiness": act.ready,
                 "publish-report": use(act.report),
             },
+            StateItem(MEMORY, WATCH),
         )
         self.heal = self._operation(
             "databases.heal", "starts replication that stands still, without ever skipping an event", observe.sick,
-            _heal, {"claim": act.claim, "restart": use(act.restart), "change-source": use(act.follow)})
+            _heal, {"restart": use(act.restart), "change-source": use(act.follow)}, StateItem(REPAIRS, REPAIR))
         self.tune = self._operation(
             "databases.tune", "sets what makes replication recover fast", observe.one, _tune,
             {"tune": use(act_promotion.tune)})
@@ -94,9 +95,11 @@ class Databases:
             "databases.status", "who the primary is, and what is known of each replica", observe.one, _status, {})
         self.all: tuple[Operation[Any], ...] = (self.watch, self.heal, self.tune, self.fence, self.promote, self.status)
 
-    def _operation(self, name: str, does: str, see: Callable[[RegionContext, Request, Reach], Any],
-                   decide: Callable[[Any, Request], Plan], acts: dict[str, Handler]) -> Operation[Any]:
-        return Operation(name, does, lambda site, request: see(site, request, self._reach), decide, acts)
+    def _operation(
+        self, name: str, does: str, see: Callable[[RegionContext, Request, Reach], Any],
+        decide: Callable[[Any, Request], Plan], acts: dict[str, Handler], state: StateItem | None = None,
+    ) -> Operation[Any]:
+        return Operation(name, does, lambda site, request: see(site, request, self._reach), decide, acts, state=state)
 
     def _using(self, do: Reaching) -> Handler:
         return lambda site, request, actions: do(site, request, actions, self._reach)

@@ -1,7 +1,7 @@
 """The state of the databases, as values. Times are epoch seconds by this Lambda's clock unless they say otherwise.
 
-The regional table has under `databases` the items `watch` (a `Memory`) and `heal` (a `Repairs`). Under
-`readiness`/`database` it has the readiness for the application and routing. The coordination table has
+The regional table has under `databases` the items `watch` (a `WatchState`) and `heal` (a `RepairState`). Under
+`readiness`/`database` it has the `Readiness` for the application and routing. The coordination table has
 `primary`/`current` (a `PrimaryRecord`), which every controller obeys, and `databases`/<region> (a `RegionReport`), the
 last report of each region's watch.
 """
@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from chalicelib.engine.limits import Cooldown, Spent
 from chalicelib.engine.schema import ItemKey, Schema, State, Unreadable, decode, encode
 from chalicelib.mysql.gtid import Engine, GtidSet
 
@@ -164,34 +165,49 @@ def reported(look: ServerStatus, term: int, fenced: bool) -> RegionReport:
 
 
 class WatchState(State, frozen=True):
-    """The state that the watch stores for the next minute. `primary` is the last one read, because the table may be
-    away."""
+    """The state that the watch stores for the next minute.
 
-    turn: str = ""
-    minute: int = 0
+    `minute` is the last one that a run has claimed. `primary` is the last one read, because the table may be away.
+    """
+
+    minute: int
     heartbeats: tuple[float, ...] = ()
     primary: PrimaryRecord | None = None
 
 
 class RepairState(State, frozen=True):
-    """The state that repair stores for the next minute, with the times of restarts and the earliest next one.
+    """The state that repair stores for the next minute, with the times of restarts and the wait after the last one.
 
-    `pause` is the last cool-down (s). `well` since when replication has been running.
+    `minute` is the last one that a run has claimed. `healthy_since` is since when replication has been running.
     """
 
-    turn: str = ""
-    minute: int = 0
-    restarts: tuple[int, ...] = ()
-    cooldown_until: int = 0
-    cooldown_seconds: int = 0
+    minute: int
+    restarts: Spent = ()
+    cooldown: Cooldown = Cooldown()
     healthy_since: int = 0
+
+
+class Readiness(State, frozen=True):
+    """Whether the application may use the region's database, and why (not).
+
+    It says nothing beyond `until`. `lag` is the worst case of a replica (s), where it is known.
+    """
+
+    ready: bool
+    why: str
+    primary: str
+    term: int
+    at: float
+    until: float
+    lag: float | None = None
 
 
 PRIMARY = Schema(PrimaryRecord, 1)
 REPORT = Schema(RegionReport, 1)
 WATCH = Schema(WatchState, 1)
 REPAIR = Schema(RepairState, 1)
-_SCHEMAS: dict[type, Schema[Any]] = {schema.type: schema for schema in (PRIMARY, REPORT, WATCH, REPAIR)}
+READY = Schema(Readiness, 1)
+_SCHEMAS: dict[type, Schema[Any]] = {schema.type: schema for schema in (PRIMARY, REPORT, WATCH, REPAIR, READY)}
 
 
 def body(value: State) -> dict[str, Any]:

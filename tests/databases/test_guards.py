@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from chalicelib.config import fleet
-from chalicelib.databases import act, act_catch_up, act_promotion, decide
-from chalicelib.databases.decide import promotion, repair
+from chalicelib.databases import act, act_promotion, decide
+from chalicelib.databases.decide import conditions, promotion, repair, steps
 from chalicelib.databases.observe import RegionAsked
-from chalicelib.databases.state import PRIMARY, PRIMARY_KEY, PrimaryRecord, Promotion, body
+from chalicelib.databases.state import PRIMARY_KEY, PrimaryRecord, Promotion, body
 from chalicelib.engine import state
 from chalicelib.engine.operation import Rejected, Request
-from chalicelib.mysql.gtid import GtidSet
+from chalicelib.engine.schema import Stored
+from testing.fakes import MemoryTable
 from tests.databases.crash import Crash
 from tests.databases.harness import AP, EU, TOML, US, World, in_step
 
@@ -179,19 +180,39 @@ def the_new_primary_is_fenced() -> bool:
     return found.models[US].read_only
 
 
+def restored_table_closes() -> bool:
+    """The primary's record is gone by the time that a watch acts: is the declared primary closed?"""
+    found = in_step()
+    table = found.fuse.site(found.site(US)).shared_store
+    table.create(*PRIMARY_KEY, body(PrimaryRecord(US, 1)))
+    request = Request("schedule", int(found.now) + 60, None, apply=True, id="slow")
+    watch = found.operations.watch
+    plan = watch.decide(watch.observe(found.site(EU), request), request)
+    item = table.get(*PRIMARY_KEY)
+    assert item and plan.actions[0].kind == "fence"
+    table.delete(item)
+    watch.act["fence"](found.site(EU), request, plan.actions[:1])
+    return found.models[EU].read_only
+
+
 def restarted_twice() -> bool:
-    """Does each of two runs of the same minute start the threads?"""
+    """Does each of two runs of the same minute, which overlap, start the threads?"""
     found = in_step()
     found.models[US].stop("SQL")
-    heal, starts = found.operations.heal, list[Any]()
+    starts = list[Any]()
     monitored: Any = found.models[US]
     monitored.start = starts.append
-    now = int(found.now) + 60
-    runs = [Request("schedule", now, None, apply=True, id=id, run_id=id) for id in ("one", "two")]
-    plans = [heal.decide(heal.observe(found.site(US), run), run) for run in runs]
-    for run, plan in zip(runs, plans, strict=True):
-        for action in plan.actions:
-            heal.act[action.kind](found.site(US), run, [action])
+    found.now += 60
+    both = list[bool]()
+
+    def another(call: str) -> None:
+        if call == "create" and not both:
+            both.append(True)
+            found.scheduled(US, "heal")
+
+    found.tables[US] = MemoryTable(found.tables[US].store, another)
+    found.scheduled(US, "heal")
+    assert both
     return len(starts) > 1
 
 
@@ -209,26 +230,35 @@ def closed_and_gone() -> bool:
     return found.primary.region == US
 
 
+def unconditional(store: Any, key: Any, schema: Any, before: Any, value: Any, *, run_id: str) -> None:
+    """A claim that asks for no version."""
+    state.publish(store, key, schema, value, run_id=run_id)
+
+
+def believed(store: Any, key: Any, schema: Any, *, run_id: str) -> Any:
+    """The state, whoever wrote it last."""
+    return state.find(store, key, schema)
+
+
 def nothing(*_: object) -> Any:
     return iter(())
 
 
 GUARDS: dict[str, tuple[Callable[[], bool], list[tuple[ModuleType, str, Callable[..., Any]]]]] = {
     "the old primary is closed first": (both_writable, [
-        (act_promotion, "_closed", lambda *_: ("", GtidSet())), (act_catch_up, "final", lambda *_: (GtidSet(), True))]),
+        (act_promotion, "_closed", lambda *_: steps.Verdict()), (steps, "old_primary", lambda *_: steps.OldPrimary())]),
     "the most advanced, or nobody": (closed_for_nothing(other_is_ahead), [(promotion, "_more", nothing)]),
     "what cannot be applied does not count": (closed_for_nothing(cannot_apply), [(promotion, "_stuck", nothing)]),
     "a relay log that a start would empty does not count": (
         wrong_choice, [(promotion, "gtids_after_promotion", lambda look: look.retrieved_gtids)]),
     "what was received is applied": (
-        unapplied_lost, [(act_catch_up, "catch_up", lambda site, server, *_: server.read_status())]),
-    "what is under way is waited for": (under_way_refused, [(act_catch_up, "fetched", lambda *_: True)]),
+        unapplied_lost, [(steps, "next_move", lambda *_: "done")]),
+    "what is under way is waited for": (under_way_refused, [(steps, "fetched", lambda *_: True)]),
     "what it had when it was closed is known": (closed_and_gone,
-                                                [(act_catch_up, "final", lambda *_: (GtidSet(), False))]),
-    "a term that is over ends the run": (stale_promotion_goes_on, [(act_promotion, "_current", lambda site, action: (
-        state.find(site.shared_store, PRIMARY_KEY, PRIMARY), PrimaryRecord(EU, 1,
-                                                                           promotion=Promotion(US, EU, "claimed", 0)),
-        Promotion(US, EU, "claimed", 0)))]),
+                                                [(steps, "old_primary", lambda *_: steps.OldPrimary(answers=False))]),
+    "a term that is over ends the run": (stale_promotion_goes_on, [(steps, "under_way", lambda found, step: (
+        steps.UnderWay(Stored(PrimaryRecord(EU, 1, promotion=Promotion(US, EU, "claimed", 0)), found.version),
+                       Promotion(US, EU, "claimed", 0))))]),
     "healing leaves promotions alone": (healed_in_the_middle, [(repair, "repair_forbidden", lambda *_: "")]),
     "no restart without a tunnel": (started(no_tunnel), [(repair, "tunnels", lambda *_: "")]),
     "an event that fails is not tried again": (started(duplicate), [(repair, "permanent_errors", nothing)]),
@@ -236,7 +266,9 @@ GUARDS: dict[str, tuple[Callable[[], bool], list[tuple[ModuleType, str, Callable
     "the heart beats on the primary alone": (beats_on_a_replica, [(decide, "beats", lambda *_: True)]),
     "the table is read again before a fence": (
         the_new_primary_is_fenced, [(act, "_primary", lambda site: PrimaryRecord("nobody", 1))]),
-    "one run of a minute restarts": (restarted_twice, [(act, "mine", lambda *_: True)]),
+    "one run of a minute restarts": (restarted_twice, [(state, "claim", unconditional), (state, "current", believed)]),
+    "a table that was restored closes no writer": (restored_table_closes, [
+        (conditions, "fence_refused", lambda *_: "")]),
 }
 
 

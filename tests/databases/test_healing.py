@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from chalicelib.databases import decide
 from chalicelib.databases.decide import repair
+from chalicelib.databases.details import ReplicationSource
 from chalicelib.databases.observation import FleetDatabases, RepairObservation, Tunnels
 from chalicelib.databases.state import (
     PrimaryRecord,
@@ -20,6 +21,8 @@ from chalicelib.databases.state import (
     ServerError,
     ServerStatus,
 )
+from chalicelib.engine.limits import Cooldown
+from chalicelib.engine.schema import Stored
 from chalicelib.mysql import gtid
 from tests.databases.harness import AP, EU, REGIONS, US
 from tests.databases.test_watching import NOW, OFF, ON, around, replica
@@ -35,7 +38,12 @@ def sick(
     tunnelled: bool = False,
     primary: ServerStatus | ServerError | None = None,
 ) -> RepairObservation:
-    return RepairObservation(view or around(), repairs or RepairState(), 0, look, tunnels, tunnelled, primary)
+    return RepairObservation(view or around(), Stored(repairs or RepairState(0)), look, tunnels, tunnelled, primary)
+
+
+def restarted(*ages: int) -> RepairState:
+    """So many seconds ago."""
+    return RepairState(0, restarts=tuple((NOW - age, 1) for age in ages))
 
 
 def error(number: int) -> ReplicaThread:
@@ -80,18 +88,10 @@ def test_an_sql_error_that_is_not_known_to_pass_is_told(number: int) -> None:
         (sick(replica(5, OFF), tunnels=(2, 2, NOW - 121)), "last judged 121 s ago"),
         (sick(replica(5, OFF), tunnels=(1, 2, NOW - 119), tunnelled=True), ""),
         (sick(replica(5, OFF)), ""),
-        (sick(replica(5, OFF), repairs=RepairState(cooldown_until=int(NOW) + 1)), "cooling down"),
-        (sick(replica(5, OFF), repairs=RepairState(cooldown_until=int(NOW))), ""),
-        (
-            sick(replica(5, OFF), repairs=RepairState(restarts=tuple(int(NOW) - 100 * n for n in range(4)))),
-            "did not help",
-        ),
-        (
-            sick(
-                replica(5, OFF), repairs=RepairState(restarts=(*(int(NOW) - 100 * n for n in range(3)), int(NOW) - 600))
-            ),
-            "",
-        ),
+        (sick(replica(5, OFF), repairs=RepairState(0, cooldown=Cooldown(60, NOW + 1))), "cooling down"),
+        (sick(replica(5, OFF), repairs=RepairState(0, cooldown=Cooldown(60, NOW))), ""),
+        (sick(replica(5, OFF), repairs=restarted(0, 100, 200, 300)), "did not help"),
+        (sick(replica(5, OFF), repairs=restarted(0, 100, 200, 600)), ""),
     ],
 )
 def test_what_keeps_a_thread_from_being_started(case: RepairObservation, why: str) -> None:
@@ -121,7 +121,7 @@ def test_a_relay_log_is_not_thrown_away_unless_the_primary_has_it_all(
 
 def test_four_restarts_in_ten_minutes_and_pauses_that_double() -> None:
     """A replica whose thread stops again within the minute, for six hours."""
-    repairs, at = RepairState(), []
+    repairs, at = RepairState(0), []
     for minute in range(360):
         now = int(NOW) + 60 * minute
         look = replica(5, OFF)
@@ -132,30 +132,28 @@ def test_four_restarts_in_ten_minutes_and_pauses_that_double() -> None:
 
 
 def test_ten_minutes_of_running_begin_anew() -> None:
-    repairs = RepairState(cooldown_seconds=1800, cooldown_until=int(NOW))
+    repairs = RepairState(0, cooldown=Cooldown(1800, NOW))
     for minute in range(10):
         repairs = repair.record_healthy(repairs, int(NOW) + 60 * minute)
-        assert repairs.cooldown_seconds == 1800
-    assert repair.record_healthy(repairs, int(NOW) + 600).cooldown_seconds == 0
+        assert repairs.cooldown.seconds == 1800
+    assert repair.record_healthy(repairs, int(NOW) + 600).cooldown.seconds == 0
     assert repair.record_restart(repair.record_healthy(repairs, int(NOW) + 600),
-                                  int(NOW) + 660).cooldown_seconds == repair.PAUSE
+                                  int(NOW) + 660).cooldown.seconds == repair.COOLDOWN.min_seconds
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=300))
 def test_budget_and_pauses_hold_whatever_happens(stands: list[bool]) -> None:
-    repairs, at = RepairState(), []
+    repairs, at = RepairState(0), []
     for minute, still in enumerate(stands):
         now = int(NOW) + 60 * minute
         look = replica(5, OFF if still else ON)
         case = sick(look, repairs=repairs)
-        plan = decide.heal(case, now, "me")
-        for action in plan.actions:
-            if action.kind == "claim":
-                repairs = msgspec.convert(action.details["repairs"], RepairState)
-            elif action.kind == "restart":
-                at.append(now)
-    assert all(later - first >= repair.PAUSE for first, later in pairwise(at))
-    assert all(len([one for one in at if when <= one < when + repair.WINDOW]) <= repair.BUDGET for when in at)
+        plan = decide.heal(case, now)
+        repairs = plan.claim.after if plan.claim else repairs
+        at += [now for action in plan.actions if action.kind == "restart"]
+    window, limit = repair.RESTARTS.window_seconds, repair.RESTARTS.limit
+    assert all(later - first >= repair.COOLDOWN.min_seconds for first, later in pairwise(at))
+    assert all(len([one for one in at if when <= one < when + window]) <= limit for when in at)
 
 
 def modes(heal: str) -> FleetDatabases:
@@ -164,41 +162,41 @@ def modes(heal: str) -> FleetDatabases:
 
 
 @pytest.mark.parametrize("mode, kinds, note", [
-    ("full", ["claim", "restart"], ""), ("observe", [], "would restart"), ("off", [], 'repair = "off"')])
+    ("full", ["restart"], ""), ("observe", [], "would restart"), ("off", [], 'repair = "off"')])
 def test_the_modes(mode: str, kinds: list[str], note: str) -> None:
-    plan = decide.heal(sick(replica(5, OFF), modes(mode)), int(NOW), "me")
+    plan = decide.heal(sick(replica(5, OFF), modes(mode)), int(NOW))
     assert [one.kind for one in plan.actions] == kinds and note in "".join(plan.notes)
 
 
 def test_heal_wants_an_alert_for_as_long_as_only_people_can_help() -> None:
-    plan = decide.heal(sick(replica(5, ON, error(1062)), repairs=RepairState(healthy_since=5)), int(NOW), "me")
+    plan = decide.heal(sick(replica(5, ON, error(1062)), repairs=RepairState(0, healthy_since=5)), int(NOW))
     assert [alert.kind for alert in plan.alerts] == ["ReplicationBroken"]
-    assert plan.actions[0].details["repairs"].healthy_since == 0
-    assert decide.heal(sick(replica(5, ON, error(1062))), int(NOW), "me").actions == ()
-    plan = decide.heal(sick(replica()), int(NOW), "me")
+    assert plan.claim and plan.claim.after.healthy_since == 0 and plan.claim.after.minute == int(NOW) // 60
+    assert decide.heal(sick(replica(5, ON, error(1062))), int(NOW)).claim is None
+    plan = decide.heal(sick(replica()), int(NOW))
     assert (plan.alerts, plan.not_judged) == ((), ())
 
 
 @pytest.mark.parametrize("look", [None, ServerError("silent", "us", "gave no answer")])
 def test_heal_that_sees_no_server_does_not_say_that_anything_is_over(look: ServerError | None) -> None:
-    plan = decide.heal(msgspec.structs.replace(sick(replica()), look=look), int(NOW), "me")
+    plan = decide.heal(msgspec.structs.replace(sick(replica()), look=look), int(NOW))
     assert plan.not_judged in (("*",), ("ReplicationBroken",))
 
 
 @pytest.mark.parametrize(
-    "more, kinds", [({}, ["claim", "change-source"]), ({"executed_gtids": gtid.read("mariadb", "0-1-11")}, [])]
+    "more, kinds", [({}, ["change-source"]), ({"executed_gtids": gtid.read("mariadb", "0-1-11")}, [])]
 )
 def test_a_replica_of_an_old_primary_follows_the_new_primary_unless_it_has_more(
     more: dict[str, Any], kinds: list[str]
 ) -> None:
     view = around(US, PrimaryRecord(AP, 1), reports={AP: around().reports[EU]})
-    plan = decide.heal(sick(replica(**more), view), int(NOW), "me")
+    plan = decide.heal(sick(replica(**more), view), int(NOW))
     assert [one.kind for one in plan.actions] == kinds
     if kinds:
-        assert plan.actions[1].details == {"host": "ap", "port": 3306}
+        assert plan.actions[0].details == ReplicationSource("ap", 3306) and plan.claim
 
 
 @pytest.mark.parametrize("region", REGIONS)
 def test_nothing_to_do_changes_nothing(region: str) -> None:
-    plan = decide.heal(sick(replica(region=region), around(region)), int(NOW), "me")
-    assert [one.kind for one in plan.actions] in ([], ["claim"])
+    plan = decide.heal(sick(replica(region=region), around(region)), int(NOW))
+    assert plan.actions == ()

@@ -10,9 +10,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.databases import act_catch_up
-from chalicelib.databases.decide import conditions, promotion, repair
-from chalicelib.mysql.gtid import GtidSet
+from chalicelib.databases.decide import conditions, promotion, repair, steps
 from tests.databases.harness import REGIONS, Model, Row
 from tests.databases.random_histories import live
 
@@ -67,7 +65,7 @@ def usable(model: Model) -> list[Row]:
     (promotion, "proven", lambda *_: True),
     (conditions, "must_fence", lambda *_: False),
     (repair, "relay_log_loss_risk", lambda *_: ""),
-    (act_catch_up, "final", lambda *_: (GtidSet(), True)),
+    (steps, "old_primary", lambda *_: steps.OldPrimary()),
 ], ids=lambda value: value if isinstance(value, str) else "")
 def test_without_the_guard_a_life_goes_wrong(
     module: ModuleType, guard: str, without: Callable[..., Any], monkeypatch: pytest.MonkeyPatch,

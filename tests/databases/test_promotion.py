@@ -157,7 +157,7 @@ def test_what_is_under_way_is_gone_on_with(step: Any) -> None:
     plan = manual.promote(throne(DEAD, server(US, 9, replication=None), server(AP, 9), primary=primary))
     assert [one.kind for one in plan.actions] == ["set-read-only", "apply-relay-log", "set-writable", "change-source",
                                                   "finish"]
-    assert {one.details["term"] for one in plan.actions} == {3}
+    assert {one.details.term for one in plan.actions} == {3}
 
 
 def test_another_region_takes_over_a_promotion_with_a_term_of_its_own() -> None:
@@ -180,7 +180,7 @@ def test_the_plan_is_made_of_steps_that_name_the_term() -> None:
         ("change-source", AP),
         ("finish", US),
     ]
-    assert plan.actions[4].details["host"] == "us" and plan.report[AP]["has"] == "0-1-1..9"
+    assert plan.actions[4].details.source.host == "us" and plan.report[AP]["has"] == "0-1-1..9"
 
 
 def with_settings(**change: Any) -> PromotionObservation:
@@ -212,7 +212,7 @@ def test_when_tuning_is_refused(one: ServerObservation, why: str) -> None:
 def test_fencing_by_hand_marks_and_closes() -> None:
     plan = manual.fence(here(server(US, 9)))
     assert [one.kind for one in plan.actions] == ["record-fence", "set-read-only"]
-    assert plan.actions[0].details["primary"].fenced == (US,)
+    assert plan.actions[0].details.primary.fenced == (US,)
     assert manual.fence(here(DEAD)).rejected_because and "PromoteReadReplica" in manual.fence(
         here(server(US, 9), flavour="rds")).rejected_because
 

@@ -6,6 +6,7 @@ import pytest
 from chalicelib.aws.client import Unavailable
 from chalicelib.config import fleet
 from chalicelib.databases import act_promotion
+from chalicelib.databases.details import CloseWriter
 from chalicelib.databases.state import PRIMARY_KEY, PrimaryRecord, Promotion, RegionReport, read
 from chalicelib.engine import run as engine
 from chalicelib.engine.operation import Rejected, Request
@@ -90,7 +91,7 @@ def test_an_act_of_no_promotion_does_nothing() -> None:
         act_promotion.fence_writers(
             found.site(US),
             Request("manual", 0, None, apply=True),
-            [Action("set-read-only", EU, "", {"term": 7, "to": US, "how": "set-read-only", "forced": ""})],
+            [Action("set-read-only", EU, "", CloseWriter(US, 7, "", "set-read-only"))],
             found.fuse.reach,
         )
     assert not found.models[EU].read_only

@@ -72,7 +72,7 @@ def test_healing_starts_what_was_stopped(town: Town) -> None:
         town.tables[US].store.items.pop(("databases", "heal"), None)  # a new day: no cool-down
         town.write(EU, len(town.rows(EU)))
         answer = town.run(US, "heal")
-        assert [one["kind"] for one in answer["plan"]["actions"]] == ["claim", "restart"], answer
+        assert [one["kind"] for one in answer["plan"]["actions"]] == ["restart"], answer
         town.in_step(US)
     assert town.rows(US) == {0, 1, 2}
 

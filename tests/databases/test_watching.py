@@ -22,6 +22,7 @@ from chalicelib.databases.state import (
     WatchState,
 )
 from chalicelib.engine.plan import Plan
+from chalicelib.engine.schema import Stored
 from chalicelib.mysql import gtid
 from tests.databases.harness import AP, EU, FLEET, REGIONS, US
 
@@ -195,7 +196,7 @@ def test_behind_a_load_balancer_the_servers_id_tells(source: str, host: str, wro
 ])
 def test_when_a_server_is_closed(view: FleetDatabases, look: ServerStatus | ServerError, closes: bool) -> None:
     assert conditions.must_fence(view, look) == closes
-    plan = decide.watch(WatchObservation(view, WatchState(), 0, look), int(NOW), "me")
+    plan = decide.watch(WatchObservation(view, Stored(WatchState(0)), look), int(NOW))
     assert (plan.actions[0].kind == "fence") == closes
 
 
@@ -226,13 +227,13 @@ def test_a_fence_ends_when_the_server_replicates_from_the_primary(
 def test_without_an_admin_people_are_told_to_close_it_themselves() -> None:
     view = around(US, PrimaryRecord(EU, 1))
     view = msgspec.structs.replace(view, settings=msgspec.structs.replace(view.settings, admin_secret=None))
-    plan = decide.watch(WatchObservation(view, WatchState(), 0, replica(read_only=False)), int(NOW), "me")
+    plan = decide.watch(WatchObservation(view, Stored(WatchState(0)), replica(read_only=False)), int(NOW))
     assert "fence" not in [one.kind for one in plan.actions]
     assert any("by hand" in alert.problem for alert in plan.alerts)
 
 
 def watched(look: ServerStatus | ServerError | None) -> Plan:
-    return decide.watch(WatchObservation(around(), WatchState(), 0, look), int(NOW), "me")
+    return decide.watch(WatchObservation(around(), Stored(WatchState(0)), look), int(NOW))
 
 
 def test_watch_wants_an_alert_for_each_condition_for_as_long_as_it_holds() -> None:

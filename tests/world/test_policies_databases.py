@@ -91,7 +91,7 @@ def watch(on: Lambdas) -> None:
     assert isinstance(on, Servers)
     on.renewed()
     on.put(*PRIMARY_KEY, body(PrimaryRecord(STANDBY, term=1)))
-    on.remember(*MEMORY, body(WatchState()))
+    on.remember(*MEMORY, body(WatchState(0)))
     on.replica.sql("SET GLOBAL read_only = 0")
     on.invoke("databases_watch", {"apply": True})
 
@@ -101,11 +101,11 @@ def heal(on: Lambdas) -> None:
     assert isinstance(on, Servers)
     on.renewed()
     on.follow(on.primary, start=False)
-    on.remember(*REPAIRS, body(RepairState()))
+    on.remember(*REPAIRS, body(RepairState(0)))
     on.invoke("databases_heal", {"apply": True})
     on.follow(on.replica)
     eventually(lambda: on.thread() == "No")
-    on.remember(*REPAIRS, body(RepairState()))
+    on.remember(*REPAIRS, body(RepairState(0)))
     on.invoke("databases_heal", {"apply": True})
 
 

@@ -1,15 +1,17 @@
-"""The decisions of watch and repair in each minute, with their reasons. Pure. `byhand.py` has the decisions of manual
-operations."""
+"""The decisions of watch and repair in each minute, with their reasons. Pure. `manual.py` has the decisions of manual
+operations, and `steps.py` those within a promotion."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import msgspec
 
+from chalicelib.databases import details
 from chalicelib.databases.decide import alerts, conditions, repair
 from chalicelib.databases.decide.lag import lag
 from chalicelib.databases.observation import FleetDatabases, RepairObservation, WatchObservation
 from chalicelib.databases.state import (
+    FRESH,
+    Readiness,
     RegionReport,
     RepairState,
     ServerError,
@@ -17,10 +19,10 @@ from chalicelib.databases.state import (
     WatchState,
     reported,
 )
-from chalicelib.engine.plan import Action, Plan
+from chalicelib.engine.plan import Action, Claim, Plan
 
 
-def watch(saw: WatchObservation, now: int, id: str) -> Plan:
+def watch(saw: WatchObservation, now: int) -> Plan:
     """One minute of the watch. It fences first, then publishes the reports and the heartbeat, then alerts people."""
     around, look = saw.around, saw.look
     if around.server is None:
@@ -28,14 +30,9 @@ def watch(saw: WatchObservation, now: int, id: str) -> Plan:
     if look is None:
         return Plan(notes=("this minute has been watched",), not_judged=("*",))
     found = dict(conditions.conditions(around, look, now))
-    memory = WatchState(id, now // 60, saw.memory.heartbeats, around.primary)
-    return Plan((
-        *_fence(around, look),
-        *_rejoin(around, look),
-        _act("claim-state", around.region, "what is about to be done",
-             {"version": saw.version, "memory": memory}),
-        _ready(around, look),
-        *_report(around, look)),
+    return Plan(
+        (*_fence(around, look), *_rejoin(around, look), _ready(around, look), *_report(around, look)),
+        claim=Claim(saw.stored, WatchState(now // 60, saw.stored.value.heartbeats, around.primary)),
         notes=tuple(found.values()),
         alerts=tuple(alerts.condition(kind, around.region, text) for kind, text in found.items()),
         unreadable=(*saw.unreadable, *around.unreadable))
@@ -44,38 +41,39 @@ def watch(saw: WatchObservation, now: int, id: str) -> Plan:
 def _fence(around: FleetDatabases, look: ServerStatus | ServerError) -> Iterator[Action]:
     if conditions.must_fence(around, look) and around.settings.admin_secret:
         yield Action("fence", around.region, f"{around.primary.region} has the primary, term {around.primary.term}",
-                     {"region": around.region, "version": around.version})
+                     details.Fence(around.primary.term))
 
 
 def _rejoin(around: FleetDatabases, look: ServerStatus | ServerError) -> Iterator[Action]:
     if conditions.rejoined(around, look):
         yield Action("rejoin", around.region, f"replicates from {around.primary.region} now: no longer fenced",
-                     {"version": around.version})
+                     details.Rejoin(around.version))
 
 
 def _ready(around: FleetDatabases, look: ServerStatus | ServerError) -> Action:
     verdict = conditions.ready(around, look)
     behind = lag(look, around.primary.region, around.reports.get(around.primary.region)) if isinstance(
         look, ServerStatus) and around.region != around.primary.region else None
-    facts = {"ready": verdict.ready, "why": verdict.why, "primary": around.primary.region, "term": around.primary.term,
-             "lag": behind.at_most if behind else None, "at": around.at}
-    return _act("publish-readiness", around.region, verdict.why, facts)
+    readiness = Readiness(verdict.ready, verdict.why, around.primary.region, around.primary.term, around.at,
+                          around.at + FRESH, behind.at_most if behind else None)
+    return Action("publish-readiness", around.region, verdict.why, readiness, unaudited=True)
 
 
 def _report(around: FleetDatabases, look: ServerStatus | ServerError) -> Iterator[Action]:
     """The facts for other regions. The heartbeat is written on the way where it belongs."""
-    term, facts = around.primary.term, {"beat": False, "gauges": {}}
+    term = around.primary.term
     if isinstance(look, ServerStatus):
-        report = reported(look, term, around.region in around.primary.fenced)
-        facts = {"beat": beats(around, look), "gauges": _gauges(around, look)}
+        fenced = around.region in around.primary.fenced
+        publish = details.PublishReport(reported(look, term, fenced), beats(around, look), _gauges(around, look))
     elif any(item.key.sk == around.region for item in around.unreadable):
         # The last report may say what the server had: it is not written over by one that does not know.
         return
     else:
         # What it had when it last answered is all that others may ever learn of it.
         last = around.reports.get(around.region) or RegionReport(around.at, False)
-        report = msgspec.structs.replace(last, at=around.at, reachable=False, term=term, fenced=False)
-    yield _act("publish-report", around.region, "what other regions are to know", facts | {"report": report})
+        publish = details.PublishReport(
+            msgspec.structs.replace(last, at=around.at, reachable=False, term=term, fenced=False))
+    yield Action("publish-report", around.region, "what other regions are to know", publish, unaudited=True)
 
 
 def beats(around: FleetDatabases, look: ServerStatus) -> bool:
@@ -96,7 +94,7 @@ def _gauges(around: FleetDatabases, look: ServerStatus) -> dict[str, float]:
     }
 
 
-def heal(sick: RepairObservation, now: int, id: str) -> Plan:
+def heal(sick: RepairObservation, now: int) -> Plan:
     """One minute of repair. It starts a thread, changes the source to the new primary, or says why not."""
     around, look = sick.around, sick.look
     if around.server is None or around.settings.repair == "off":
@@ -109,59 +107,50 @@ def heal(sick: RepairObservation, now: int, id: str) -> Plan:
     if isinstance(look, ServerError):
         return Plan(notes=(str(look),), not_judged=("ReplicationBroken",))
     if conditions.wrong_source(around, look):
-        return _follow(sick, look, now, id)
+        return _follow(sick, look, now)
     verdict = repair.judge(sick, look, now)
     if verdict.told:
-        return _tell(sick, verdict.told, now, id)
+        return _tell(sick, verdict.told, now)
     if not verdict.threads:
-        return _rest(sick, look, verdict.why, now, id)
-    action = Action("restart", around.region, verdict.why, {"threads": list(verdict.threads)})
-    return _mend(sick, action, now, id)
+        return _rest(sick, look, verdict.why, now)
+    return _mend(sick, Action("restart", around.region, verdict.why, details.Restart(verdict.threads)), now)
 
 
-def _mend(sick: RepairObservation, action: Action, now: int, id: str) -> Plan:
+def _mend(sick: RepairObservation, action: Action, now: int) -> Plan:
     if sick.around.settings.repair == "observe":
         return Plan(notes=(f'would {action.kind} ({action.reason}), but repair = "observe" in fleet.toml',))
-    repairs = repair.record_restart(sick.repairs, now)
-    return Plan((_repairs(sick, repairs, now, id), action))
+    return Plan((action,), claim=_claim(sick, repair.record_restart(sick.stored.value, now), now))
 
 
-def _follow(sick: RepairObservation, look: ServerStatus, now: int, id: str) -> Plan:
+def _follow(sick: RepairObservation, look: ServerStatus, now: int) -> Plan:
     around = sick.around
     reasons = (repair.repair_forbidden(around), repair.may_follow(around, look), repair.tunnels(sick),
-               repair.budget_exhausted(sick.repairs, now))
+               repair.budget_exhausted(sick.stored.value, now))
     if why := next(filter(None, reasons), ""):
         return Plan(notes=(f"still replicates from a server that is not the primary, and is left there: {why}",))
-    host, port = conditions.source_of(around.settings, around.region, around.primary.region)
+    source = details.ReplicationSource(*conditions.source_of(around.settings, around.region, around.primary.region))
     return _mend(sick, Action("change-source", around.region, f"{around.primary.region} has become the primary",
-                              {"host": host, "port": port}), now, id)
+                              source), now)
 
 
-def _tell(sick: RepairObservation, text: str, now: int, id: str) -> Plan:
+def _tell(sick: RepairObservation, text: str, now: int) -> Plan:
     """Only people can help. The replica is not healthy from now on."""
     alert = alerts.condition("ReplicationBroken", sick.around.region, text)
-    if not sick.repairs.healthy_since:
+    if not sick.stored.value.healthy_since:
         return Plan(notes=(text,), alerts=(alert,))
-    repairs = msgspec.structs.replace(sick.repairs, healthy_since=0)
-    return Plan((_repairs(sick, repairs, now, id),), notes=(text,), alerts=(alert,))
+    broken = msgspec.structs.replace(sick.stored.value, healthy_since=0)
+    return Plan(claim=_claim(sick, broken, now), notes=(text,), alerts=(alert,))
 
 
-def _rest(sick: RepairObservation, look: ServerStatus, why: str, now: int, id: str) -> Plan:
+def _rest(sick: RepairObservation, look: ServerStatus, why: str, now: int) -> Plan:
     runs = look.replication is not None and not repair.stopped(look)
-    rested = repair.record_healthy(sick.repairs, now) if runs else sick.repairs
-    if (
-        rested.cooldown_seconds == sick.repairs.cooldown_seconds
-        and bool(rested.healthy_since) == bool(sick.repairs.healthy_since)
-    ):
+    before = sick.stored.value
+    after = repair.record_healthy(before, now) if runs else before
+    # Each minute of health alone is not worth a write.
+    if after.cooldown == before.cooldown and bool(after.healthy_since) == bool(before.healthy_since):
         return Plan(notes=(why,))
-    return Plan((_repairs(sick, rested, now, id),), notes=(why,))
+    return Plan(claim=_claim(sick, after, now), notes=(why,))
 
 
-def _repairs(sick: RepairObservation, repairs: RepairState, now: int, id: str) -> Action:
-    memory = msgspec.structs.replace(repairs, turn=id, minute=now // 60)
-    return _act("claim", sick.around.region, "what is about to be done",
-                {"version": sick.version, "repairs": memory})
-
-
-def _act(kind: str, target: str, reason: str, facts: dict[str, Any]) -> Action:
-    return Action(kind, target, reason, facts, unaudited=True)
+def _claim(sick: RepairObservation, after: RepairState, now: int) -> Claim:
+    return Claim(sick.stored, msgspec.structs.replace(after, minute=now // 60))

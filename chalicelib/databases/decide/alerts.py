@@ -1,5 +1,6 @@
 """The words of the databases' alerts. Pure."""
 
+from chalicelib.databases.state import PrimaryRecord, Promotion
 from chalicelib.engine.alerts import Alert
 
 _STATUS = "Read what is known of each region: `lamp run databases.status`."
@@ -29,8 +30,15 @@ def condition(kind: str, region: str, text: str) -> Alert:
                  read_more="docs/databases.md")
 
 
-def promoted(region: str, old: str, term: int, lost: str, forced: str) -> Alert:
+def loss(primary: PrimaryRecord) -> str:
+    """The transactions that a promotion has cost, to end a sentence. Nothing if none."""
+    return f"; lost: {primary.lost} ({primary.lost.count} transactions)" if primary.lost else ""
+
+
+def promoted(primary: PrimaryRecord, promotion: Promotion) -> Alert:
     """A promotion is over."""
-    return Alert("Promoted", f"{region} has the primary", f"Term {term}, before it {old}{lost}{forced}", event=True,
-                 occurrence=str(term), tried=("All steps of the promotion are done.",),
+    forced = f"; forced: {promotion.forced}" if promotion.forced else ""
+    return Alert("Promoted", f"{promotion.to} has the primary",
+                 f"Term {primary.term}, before it {promotion.old}{loss(primary)}{forced}", event=True,
+                 occurrence=str(primary.term), tried=("All steps of the promotion are done.",),
                  steps=("See that the application writes to it.", _STATUS), read_more="docs/databases.md")

@@ -9,11 +9,14 @@ from chalicelib.databases.config import Databases, address
 from chalicelib.databases.decide.lag import Lag, beating, lag
 from chalicelib.databases.observation import FleetDatabases
 from chalicelib.databases.state import FRESH, PrimaryRecord, RegionReport, ReplicaStatus, ServerError, ServerStatus
+from chalicelib.engine.schema import Unreadable
 from chalicelib.mysql import gtid
 from chalicelib.mysql.gtid import GtidSet
 
 # A promotion that has not ended by then (s) was interrupted.
 _UNFINISHED = 600
+# A scheduled event is at most so far ahead of the clock (s), and clocks differ a little.
+_AHEAD = 120
 
 
 class Ready(msgspec.Struct, frozen=True):
@@ -60,6 +63,42 @@ def must_fence(around: FleetDatabases, look: ServerStatus | ServerError) -> bool
         return False
     primary = around.primary
     return (primary.term > 0 or bool(primary.fenced)) and not primary.may_write(around.region)
+
+
+def minute_done(minute: int, now: int, clock: float) -> bool:
+    """Whether a run has claimed the minute of `now` before. A minute in the future comes from a clock that went back.
+    """
+    return minute >= now // 60 and minute * 60 <= clock + _AHEAD
+
+
+def fence_refused(primary: PrimaryRecord | Unreadable | None, region: str, term: int) -> str:
+    """The reason not to fence the server of `region` any more, by the record as it is now, if so.
+
+    A record that is gone or of an earlier term than the decision's is a restored table. It closes no writer.
+    """
+    if isinstance(primary, Unreadable):
+        return f"{region}: not fenced, who the primary is cannot be read: {primary}"
+    if primary is None or primary.term < term:
+        return f"{region}: not fenced, the primary's record was of term {term}, and has gone back"
+    return f"{region}: has become the primary meanwhile" if primary.may_write(region) else ""
+
+
+def became_primary(primary: PrimaryRecord | Unreadable | None, region: str) -> bool:
+    """Whether a server that was just fenced is to be opened again, because it is the one to be written to."""
+    return isinstance(primary, PrimaryRecord) and primary.may_write(region)
+
+
+def without_fence(primary: PrimaryRecord, region: str) -> PrimaryRecord:
+    """The record once `region` has rejoined."""
+    return msgspec.structs.replace(primary, fenced=tuple(one for one in primary.fenced if one != region))
+
+
+def report_replaces(new: RegionReport, old: RegionReport) -> bool:
+    """Whether a report may take the place of another. A run that stood still does not replace what was seen later.
+
+    A report from the future comes from a clock that went backwards since, and holds nothing up.
+    """
+    return not 0 < old.at - new.at < FRESH
 
 
 def rejoined(around: FleetDatabases, look: ServerStatus | ServerError) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from chalicelib.databases import details
 from chalicelib.databases.decide import conditions, promotion, repair
 from chalicelib.databases.observation import FleetDatabases, PromotionObservation, ServerObservation
 from chalicelib.databases.state import PRIMARY_KEY, ServerError, ServerStatus, body
@@ -64,8 +65,8 @@ def fence(one: ServerObservation) -> Plan:
     fenced = tuple(sorted({*around.primary.fenced, region}))
     primary = msgspec.structs.replace(around.primary, fenced=fenced)
     return Plan((Action("record-fence", region, "nobody may write here; paths to it are not restored",
-                        {"version": around.version, "primary": primary}),
-                 Action("set-read-only", region, "read-only, and its writers cut off", {"term": primary.term})),
+                        details.RecordFence(around.version, primary)),
+                 Action("set-read-only", region, "read-only, and its writers cut off", details.Fence(primary.term))),
                 notes=(f"to open it again: databases.promote of {region}",))
 
 
@@ -99,22 +100,23 @@ def _report_unknown(throne: PromotionObservation) -> str:
 
 
 def _steps(throne: PromotionObservation, choice: promotion.Choice) -> Iterator[Action]:
-    primary, to = throne.around.primary, choice.to
-    term = choice.claim.term if choice.claim else primary.term
-    facts: dict[str, Any] = {"to": to, "term": term, "forced": choice.forced}
+    to, forced = choice.to, choice.forced
+    term = choice.claim.term if choice.claim else throne.around.primary.term
     if choice.claim:
         yield Action("claim", to, f"term {term}: {choice.old} hands over to {to}",
-                     facts | {"version": throne.around.version, "primary": choice.claim})
+                     details.ClaimTerm(to, term, forced, throne.around.version, choice.claim))
     for region, how in choice.close.items():
-        reason = f"{_HOW[how]}: {choice.forced}" if how == "forced" else _HOW[how]
-        yield Action("set-read-only", region, reason, facts | {"how": how})
-    yield Action("apply-relay-log", to, "applies all that it has received", facts | {"old": choice.old})
-    yield Action("set-writable", to, "becomes the primary", facts)
+        reason = f"{_HOW[how]}: {forced}" if how == "forced" else _HOW[how]
+        yield Action("set-read-only", region, reason, details.CloseWriter(to, term, forced, how))
+    yield Action("apply-relay-log", to, "applies all that it has received",
+                 details.ApplyRelayLog(to, term, forced, choice.old))
+    yield Action("set-writable", to, "becomes the primary", details.Promotion(to, term, forced))
     for region in choice.follow:
         host, port = conditions.source_of(throne.around.settings, region, to)
-        where = {"host": host, "port": port, "id": _id(throne, to)}
-        yield Action("change-source", region, f"replicates from {to}", facts | where)
-    yield Action("finish", to, f"{to} has the primary", facts)
+        source = details.ReplicationSource(host, port, _id(throne, to))
+        yield Action("change-source", region, f"replicates from {to}",
+                     details.ChangeSource(to, term, forced, source))
+    yield Action("finish", to, f"{to} has the primary", details.Promotion(to, term, forced))
 
 
 def _id(throne: PromotionObservation, region: str) -> str:

@@ -6,16 +6,14 @@ unless a person says why.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Literal
 
 import msgspec
 
+from chalicelib.databases.details import FenceMethod
 from chalicelib.databases.observation import PromotionObservation
 from chalicelib.databases.state import FRESH, PrimaryRecord, Promotion, ServerError, ServerStatus
 from chalicelib.mysql import gtid
 from chalicelib.mysql.gtid import GtidSet
-
-How = Literal["set-read-only", "proof", "forced"]
 
 
 class Refusal(Exception):
@@ -31,7 +29,7 @@ class Choice(msgspec.Struct, frozen=True):
 
     to: str
     old: str
-    close: dict[str, How]
+    close: dict[str, FenceMethod]
     follow: tuple[str, ...]
     claim: PrimaryRecord | None
     forced: str
@@ -115,7 +113,7 @@ def proven(throne: PromotionObservation, region: str) -> bool:
                 and report.term == primary.term and throne.around.at - report.at <= FRESH)
 
 
-def _close(throne: PromotionObservation, to: str, old: str, forced: str) -> Iterator[tuple[str, How]]:
+def _close(throne: PromotionObservation, to: str, old: str, forced: str) -> Iterator[tuple[str, FenceMethod]]:
     """Each region but the chosen one that takes writes, or may."""
     under_way = throne.around.primary.promotion
     suspects = ({old} | ({under_way.to, under_way.old} if under_way else set())) - {to}
@@ -172,7 +170,7 @@ def _more(throne: PromotionObservation, chosen: ServerStatus, mine: GtidSet, old
 
 
 def _notes(
-    throne: PromotionObservation, chosen: ServerStatus, to: str, old: str, close: Mapping[str, How]
+    throne: PromotionObservation, chosen: ServerStatus, to: str, old: str, close: Mapping[str, FenceMethod]
 ) -> Iterator[str]:
     waiting = gtid.subtract(chosen.executed_gtids, gtids_after_promotion(chosen))
     if waiting:
@@ -203,7 +201,9 @@ def loss(throne: PromotionObservation, chosen: ServerStatus, old: str) -> str:
     return f"{old} does not answer: what it had and nobody received cannot be known, {span}{sure}"
 
 
-def _claim(throne: PromotionObservation, to: str, old: str, close: Mapping[str, How], forced: str) -> PrimaryRecord:
+def _claim(
+    throne: PromotionObservation, to: str, old: str, close: Mapping[str, FenceMethod], forced: str
+) -> PrimaryRecord:
     """The item to write. Its times are put in when it is, so that they do not change the plan's digest."""
     primary = throne.around.primary
     fenced = tuple(sorted({*primary.fenced, *close, *({old} - {to})}))

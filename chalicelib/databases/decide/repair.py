@@ -10,14 +10,13 @@ import msgspec
 from chalicelib.databases.decide import conditions
 from chalicelib.databases.observation import FleetDatabases, RepairObservation
 from chalicelib.databases.state import FRESH, RepairState, ServerError, ServerStatus
+from chalicelib.engine.limits import Backoff, Budget
 from chalicelib.mysql import gtid
 from chalicelib.mysql.gtid import GtidSet
 
-# Restarts in a window of so many seconds, and the cool-down after each, which doubles.
-BUDGET, WINDOW = 4, 600
-PAUSE, LONGEST = 60, 1800
-# Replication that has run for so long (s) is well: the cool-down begins anew.
-WELL = 600
+RESTARTS = Budget(4, 600)
+# After each restart a wait that doubles, until replication has run for so long.
+COOLDOWN = Backoff(min_seconds=60, max_seconds=1800, reset_after_seconds=600)
 # The tunnels are judged every two seconds: an older verdict (s) is none.
 _VERDICT = 120
 
@@ -45,7 +44,7 @@ def judge(sick: RepairObservation, look: ServerStatus, now: int) -> Verdict:
     for text in permanent_errors(look):
         return Verdict(why="an error that a restart does not mend", told=text)
     for reason in (repair_forbidden(sick.around), tunnels(sick), relay_log_loss_risk(sick, look),
-                   budget_exhausted(sick.repairs, now)):
+                   budget_exhausted(sick.stored.value, now)):
         if reason:
             return Verdict(why=reason)
     return Verdict(threads, "; ".join(text for _, text in _stopped(sick.around.region, look)))
@@ -121,25 +120,23 @@ def relay_log_loss_risk(sick: RepairObservation, look: ServerStatus) -> str:
 
 def budget_exhausted(repairs: RepairState, now: int) -> str:
     """Why it is too soon for another restart, if so."""
-    recent = [when for when in repairs.restarts if when > now - WINDOW]
-    if len(recent) >= BUDGET:
-        return f"{BUDGET} restarts within {WINDOW // 60} minutes did not help"
-    return f"cooling down until {repairs.cooldown_until}" if now < repairs.cooldown_until else ""
+    if not RESTARTS.left(repairs.restarts, now):
+        return f"{RESTARTS.limit} restarts within {RESTARTS.window_seconds // 60} minutes did not help"
+    wait = COOLDOWN.wait_seconds(repairs.cooldown, now)
+    return f"cooling down for {wait:.0f} s more" if wait else ""
 
 
 def record_restart(repairs: RepairState, now: int) -> RepairState:
     """The state after a restart at `now`. The next one waits twice as long as the last."""
-    pause = min(LONGEST, repairs.cooldown_seconds * 2) if repairs.cooldown_seconds else PAUSE
-    restarts = tuple(when for when in repairs.restarts if when > now - WINDOW)
-    return msgspec.structs.replace(repairs, restarts=(*restarts, now), cooldown_until=now + pause,
-                                   cooldown_seconds=pause, healthy_since=0)
+    return msgspec.structs.replace(repairs, restarts=RESTARTS.spend(repairs.restarts, now),
+                                   cooldown=COOLDOWN.failed(repairs.cooldown, now), healthy_since=0)
 
 
 def record_healthy(repairs: RepairState, now: int) -> RepairState:
-    """The memory after a minute in which replication ran."""
-    well = repairs.healthy_since or now
-    pause = 0 if now - well >= WELL else repairs.cooldown_seconds
-    return msgspec.structs.replace(repairs, healthy_since=well, cooldown_seconds=pause)
+    """The state after a minute in which replication ran."""
+    since = min(repairs.healthy_since or now, now)
+    return msgspec.structs.replace(repairs, healthy_since=since,
+                                   cooldown=COOLDOWN.healthy(repairs.cooldown, now - since))
 
 
 def may_follow(around: FleetDatabases, look: ServerStatus) -> str:
