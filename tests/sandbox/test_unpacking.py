@@ -1,5 +1,6 @@
 """The code of Lambdas that start at once: one copy, made once."""
 
+import shutil
 import threading
 import time
 import zipfile
@@ -33,9 +34,11 @@ def test_lambdas_that_start_at_once_unpack_their_package_once(tmp_path: Path, mo
 
     def start(number: int) -> Path:
         (folder := tmp_path / str(number)).mkdir()
+        own = shutil.copy(tmp_path / "code.zip", tmp_path / f"{number}.zip")  # each process has its copy
         together.wait()
-        with Unpacked(tmp_path / "code.zip") as code:
-            code.extractall(folder)
+        with Unpacked(str(own)) as code:
+            code.extractall(str(folder))
+        assert not own.exists()
         return folder
 
     with ThreadPoolExecutor(STARTS) as pool:
