@@ -34,7 +34,8 @@ def test_lambdas_that_start_at_once_unpack_their_package_once(tmp_path: Path, mo
 
     def start(number: int) -> Path:
         (folder := tmp_path / str(number)).mkdir()
-        own = shutil.copy(tmp_path / "code.zip", tmp_path / f"{number}.zip")  # each process has its copy
+        own = tmp_path / f"{number}.zip"  # each process has its copy
+        shutil.copy(tmp_path / "code.zip", own)
         together.wait()
         with Unpacked(str(own)) as code:
             code.extractall(str(folder))
