@@ -1,9 +1,10 @@
-"""Rounds at absolute deadlines within one Lambda's life, and one Lambda at a time.
+"""Rounds at absolute deadlines, carried out by one Lambda at a time, without a gap between two of them.
 
-EventBridge starts a Lambda each minute. It works in rounds until second 56, so that the next one finds the place free.
-That is a habit, not a guarantee. A round may take long, a trigger may come twice or late, and Lambda may try a function
-again. The guarantee is a lease in the local store. Its version is the fencing token of each round. So a Lambda that
-froze in mid-round and wakes after its lease can do no harm.
+EventBridge starts a Lambda each minute, somewhere within the minute. That Lambda works in rounds until the next one
+asks for its lease, wherever in the next minute that is. So the offset does not matter, nor that it changes. One that
+nobody follows goes on for some minutes, so that missed triggers do not matter either. The lease lies in the local
+store. Its version is the fencing token of each round. So a Lambda that froze in mid-round and wakes after its lease can
+do no harm.
 
     ended = interval.run_rounds(context.local_store, ("tunnels", "lease"), run, capability="tunnels",
                                 clock=context.clock, wait=time.sleep, holder=uuid4().hex, every_seconds=2)
@@ -23,8 +24,14 @@ from chalicelib.engine.state import Key
 
 # How long a lease lasts that is not renewed (s): long enough for a slow round, short enough for a crash.
 LEASE_SECONDS = 15.0
-# No round begins on a lease that ends sooner than the round should, and a second more: clocks of two Lambdas differ.
-_SKEW_SECONDS = 1.0
+# Two triggers in a row may be missed: from one at :00 to the third after it at :59, 30 s late, there are 269 s.
+LONGEST_SECONDS = 275.0
+# The longest that a round may take after its last deadline (s), before Lambda ends it.
+LAST_ROUND_SECONDS = 45
+# No round begins on a lease that ends sooner than the round should, and a second more.
+_MARGIN_SECONDS = 1.0
+# How often the lease is looked at while another one still has it (s).
+_WAIT_SECONDS = 0.5
 _FAILURES_IN_A_ROW = 3
 
 # `run(at, token)`: one round, planned for `at` (epoch seconds), fenced by `token`.
@@ -32,11 +39,11 @@ Round = Callable[[float, int], None]
 
 
 class IntervalResult(msgspec.Struct, frozen=True):
-    """The result of a minute.
+    """The result of a Lambda's rounds.
 
-    `done` means all rounds that there was time for. `lost` means that another one has the lease, and `because` names
-    it. Nothing ran after that. `failed` means three failed rounds in a row. `skipped` rounds were not begun since an
-    earlier one took their time. `token` is the last one.
+    `done` means that a later one follows, or that the time is over. `because` says which. `lost` means that another one
+    has the lease, and `because` names it. Nothing ran after that. `failed` means three failed rounds in a row.
+    `skipped` rounds were not begun since an earlier one took their time. `token` is the last one.
     """
 
     status: Literal["done", "lost", "failed"]
@@ -49,43 +56,50 @@ class IntervalResult(msgspec.Struct, frozen=True):
 
 def run_rounds(
     store: Store, key: Key, run: Round, *, capability: str, clock: Callable[[], float],
-    wait: Callable[[float], None], holder: str, every_seconds: float = 2.0, until_second: float = 56.0,
+    wait: Callable[[float], None], holder: str, every_seconds: float = 2.0, longest_seconds: float = LONGEST_SECONDS,
     lease_seconds: float = LEASE_SECONDS,
 ) -> IntervalResult:
-    """Rounds at each multiple of `every_seconds` of the current minute that leaves time for one before `until_second`.
+    """Rounds at each multiple of `every_seconds` since the epoch, until a later Lambda wants the lease.
 
     `holder` is a random mark of this very call, because a request's id comes again when Lambda tries again. `clock`
     gives epoch seconds. `wait` sleeps so many. A round that raises is logged and counted, and the next one is carried
-    out. The third in a row ends the minute. A slow round costs the rounds whose time it took. None runs late, and no
-    two at once.
+    out. The third in a row ends all. A slow round costs the rounds whose time it took. None runs late, and no two at
+    once.
     """
-    begin = math.floor(clock() / 60) * 60
-    lease = LeaseHolder(store, key, holder, begin, seconds=lease_seconds, least_seconds=every_seconds + _SKEW_SECONDS,
+    lease = LeaseHolder(store, key, holder, seconds=lease_seconds, least_seconds=every_seconds + _MARGIN_SECONDS,
                         clock=clock)
     tally = _Tally(capability, lease)
+    end = clock() + longest_seconds
 
-    def next_number(least: int) -> int:
-        return max(least, math.ceil((clock() - begin) / every_seconds))
+    def deadline(after: float) -> float:
+        return math.ceil(after / every_seconds) * every_seconds
 
-    number = next_number(0)
-    while (number + 1) * every_seconds <= until_second:
-        at = begin + number * every_seconds
+    at, waited = deadline(clock()), False
+    while at + every_seconds <= end:
         wait(max(0.0, at - clock()))
         standing = lease.hold()
         if standing == "lost":
             return tally.ended("lost", lease.why)
-        if standing != "taken":
-            tally.round(run, at, standing)
+        if standing == "waiting":
+            at, waited = clock() + _WAIT_SECONDS, True
+            continue
+        if waited:
+            at, waited = deadline(clock()), False
+            continue
+        tally.round(run, at, standing)
         if tally.failed_in_a_row == _FAILURES_IN_A_ROW:
             lease.release()
             return tally.ended("failed", f"{_FAILURES_IN_A_ROW} rounds in a row failed, see the log")
-        after = next_number(number + 1)
-        tally.skip(after - number - 1, every_seconds)
-        number = after
+        if lease.successor:
+            lease.release()
+            return tally.ended("done", f"{lease.successor} follows")
+        following = max(at + every_seconds, deadline(clock()))
+        tally.skip(round((following - at) / every_seconds) - 1, every_seconds)
+        at = following
     if lease.held is None:
-        return tally.ended("lost", lease.why or "too late in the minute for a round")
+        return tally.ended("lost", lease.why)
     lease.release()
-    return tally.ended("done", "")
+    return tally.ended("done", f"nobody follows after {longest_seconds:.0f} s: look at its rule")
 
 
 class _Tally:
@@ -116,7 +130,7 @@ class _Tally:
 
     def ended(self, status: Literal["done", "lost", "failed"], because: str) -> IntervalResult:
         log = logger.info if status == "done" else logger.warning
-        log(f"the minute of rounds is {status}", capability=self.capability, because=because, rounds=self.rounds,
+        log(f"the rounds are {status}", capability=self.capability, because=because, rounds=self.rounds,
             token=self.lease.token)
         if status == "lost":
             count("LeaseLost", capability=self.capability)

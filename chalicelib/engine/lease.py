@@ -1,8 +1,8 @@
-"""The right to act for a time, taken and renewed by compare-and-set, so that only one has it.
+"""The right to act, taken and renewed by compare-and-set, so that only one has it.
 
-`LeaseHolder` is for one that works for long and renews it (a minute of rounds). `Semaphore` for at most so many at the
-same time, none of which renews. A lease that is a part of a capability's own record is a decision of that capability,
-carried out by `state.update`. `has_lapsed` tells it when the former holder must be gone.
+`LeaseHolder` is for one that works for long, renews it, and hands it to a successor. `Semaphore` is for at most so many
+at the same time, none of which renews. A lease that is a part of a capability's own record is a decision of that
+capability, carried out by `state.update`. `has_lapsed` tells it when the former holder must be gone.
 """
 
 import uuid
@@ -11,27 +11,36 @@ from collections.abc import Callable
 from typing import Literal
 
 from chalicelib.aws.client import Unavailable
-from chalicelib.aws.store import Store
+from chalicelib.aws.store import Item, Store
 from chalicelib.engine import state
 from chalicelib.engine.metrics import logger
 from chalicelib.engine.schema import Schema, State, Stored, Unreadable
 
-Standing = Literal["held", "taken", "lost", "unknown"]
+Standing = Literal["held", "waiting", "lost", "unknown"]
 
 _TRIES = 3
 _PLACES = 1000
 _PLACE_KEPT_SECONDS = 86_400
+# Two clocks count the same seconds to within this share, and a call takes its time.
+_DRIFT_SECONDS = 1.0
 
 
 class Lease(State, frozen=True):
-    """The holder and the end (epoch seconds). `began_at` is when the holder's interval began."""
+    """The holder, empty once it was given back, and the one that was started later and waits for it."""
+
+    holder: str
+    successor: str
+
+
+class Place(State, frozen=True):
+    """The holder of one of the places of a semaphore and the end of its lease (epoch seconds)."""
 
     holder: str
     until: float
-    began_at: float = 0
 
 
 LEASE = Schema(Lease, 1)
+PLACE = Schema(Place, 1)
 
 
 def has_lapsed(until: float, now: float, skew_seconds: float) -> bool:
@@ -42,84 +51,127 @@ def has_lapsed(until: float, now: float, skew_seconds: float) -> bool:
 class LeaseHolder:
     """One holder of the lease under `key`. `holder` marks this very call. It is a random text, not a request's id.
 
-    The item's version grows with each write and never falls. It is the fencing token of each step. `least_seconds` is
-    the time of a step, and no step begins on a lease that ends sooner.
+    No two clocks are ever compared, so one that is an hour wrong does no harm. The holder counts `seconds` from its
+    last renewal by its own clock. Whoever waits counts them from the moment at which it saw the item change. The item's
+    version grows with each write and never falls. It is the fencing token of each step. `least_seconds` is the time of
+    a step, and no step begins on a lease that ends sooner.
+
+    The newest one wins. It writes its name as the successor, the holder ends after its step and gives the lease back,
+    and an older one that still waits is lost.
     """
 
     def __init__(
-        self, store: Store, key: state.Key, holder: str, began_at: float, *, seconds: float, least_seconds: float,
+        self, store: Store, key: state.Key, holder: str, *, seconds: float, least_seconds: float,
         clock: Callable[[], float],
     ) -> None:
-        self.store, self.key, self.holder, self.began_at = store, key, holder, began_at
-        self.seconds, self.least_seconds, self.clock = seconds, least_seconds, clock
+        self.store, self.key, self.holder, self.clock = store, key, holder, clock
+        self.seconds, self.least_seconds = seconds, least_seconds
         self.held: Stored[Lease] | None = None
         self.why = ""
-        self._doubt = False
+        self._until = 0.0
+        self._in_doubt = False
+        self._was_held = False
+        self._asked = False
+        # The version that another one's lease had, and since when (this clock).
+        self._watched = (0, 0.0)
 
     @property
     def token(self) -> int:
         """The fencing token. 0 while nothing is held."""
         return self.held.version if self.held else 0
 
+    @property
+    def successor(self) -> str:
+        """Whoever waits for this lease to be given back."""
+        return self.held.value.successor if self.held and self.held.value.successor != self.holder else ""
+
     def hold(self) -> Standing:
         """Takes the lease, or renews it.
 
-        `taken` means that a holder of an earlier interval has it and is about to end. `lost` means that somebody else
-        has it. `unknown` means that the store does not answer, or too late for a step. `why` says more.
+        `waiting` means that another one has it, and that it knows of this one. `lost` means that somebody else has it
+        or is to have it. `unknown` means that the store does not answer, or too late for a step. `why` says more.
         """
         try:
-            standing = self._renew(self.held) if self.held and not self._doubt else self._look()
+            standing = self._renew(self.held) if self.held and not self._in_doubt else self._look()
         except Unavailable as error:
             # What was asked for may have been done all the same: look before the next write.
-            self._doubt, self.why, standing = True, f"the lease cannot be had: {error}", "held"
+            self._in_doubt, self.why, standing = True, f"the lease cannot be had: {error}", "unknown"
+            if self.held:
+                standing = "held"
         return "unknown" if standing == "held" and not self._lasts() else standing
 
     def release(self) -> None:
         """Lets the next holder begin at once. The item stays, so that the token never falls."""
         try:
             if self.held:
-                self._write(self.held, 0.0)
+                self._write(self.held, Lease("", self.held.value.successor))
         except Unavailable as error:
             logger.warning("the lease was not given back and will run out", error=str(error))
 
     def _lasts(self) -> bool:
-        return self.held is not None and self.clock() + self.least_seconds < self.held.value.until
+        return self.clock() + self.least_seconds < self._until
 
     def _renew(self, held: Stored[Lease]) -> Standing:
-        renewed = self._write(held, self.clock() + self.seconds)
-        if renewed is None:
-            return self._lose(state.find(self.store, self.key, LEASE))
-        self.held = renewed
-        return "held"
+        return "held" if self._take(held) else self._look()
 
     def _look(self) -> Standing:
-        found, now = state.find(self.store, self.key, LEASE), self.clock()
+        item = self.store.get(*self.key)
+        found = state.read(self.store, item, LEASE) if item else None
+        if isinstance(found, Stored) and found.value.holder == self.holder:
+            # Whoever wrote meanwhile has only said that it waits. A third one may be writing now: there is time.
+            self._in_doubt = not self._take(found)
+            return "held"
+        if self._was_held:
+            return self._lose(found)
+        if item and found and not self._is_free(item, found):
+            return self._wait(found)
+        # An unreadable lease that nobody has renewed for so long is overwritten.
+        before = Stored(Lease("", ""), item.version) if item and isinstance(found, Unreadable) else found
+        if not isinstance(before, Unreadable) and self._take(before):
+            return "held"
+        self.why = "somebody else takes it at the same moment"
+        return "waiting"
+
+    def _take(self, before: Stored[Lease] | None) -> bool:
+        """Whether the lease is this one's for another `seconds`. Who waits for it goes on waiting."""
+        until = self.clock() + self.seconds
+        taken = self._write(before, Lease(self.holder, before.value.successor if before and self._was_held else ""))
+        if taken:
+            self.held, self._until, self._in_doubt, self._was_held = taken, until, False, True
+        return taken is not None
+
+    def _is_free(self, item: Item, found: Stored[Lease] | Unreadable) -> bool:
+        if isinstance(found, Stored) and not found.value.holder and found.value.successor in ("", self.holder):
+            return True
+        if self._watched[0] != item.version:
+            self._watched = (item.version, self.clock())
+        return self.clock() > self._watched[1] + self.seconds + _DRIFT_SECONDS
+
+    def _wait(self, found: Stored[Lease] | Unreadable) -> Standing:
         if isinstance(found, Unreadable):
-            # Somebody may hold it: without the lease nothing is done.
+            self.why = f"somebody may hold it: {found}"
+            return "waiting"
+        self.why = f"{found.value.holder or found.value.successor} has not ended"
+        if found.value.successor == self.holder:
+            return "waiting"
+        if self._asked:
             return self._lose(found)
-        ours = found is not None and found.value.holder == self.holder
-        if found and not ours and (self.held or found.value.until > now):
-            if not self.held and found.value.began_at < self.began_at:
-                self.why = f"{found.value.holder} of an earlier interval has not ended"
-                return "taken"
-            return self._lose(found)
-        taken = self._write(found, now + self.seconds)
-        if taken is None:
-            return self._lose(state.find(self.store, self.key, LEASE))
-        self.held, self._doubt = taken, False
-        return "held"
+        if asked := self._write(found, Lease(found.value.holder, self.holder)):
+            self._asked, self._watched = True, (asked.version, self._watched[1])
+        return "waiting"
 
     def _lose(self, found: Stored[Lease] | Unreadable | None) -> Standing:
         self.held = None
         if isinstance(found, Unreadable):
             self.why = str(found)
+        elif found and (found.value.holder if self._was_held else not found.value.successor):
+            self.why = f"{found.value.holder} has the lease"
         else:
-            self.why = f"{found.value.holder if found else 'another one'} has the lease"
+            self.why = f"{found.value.successor if found else 'another one'}, started later, is to have the lease"
         return "lost"
 
-    def _write(self, before: Stored[Lease] | None, until: float) -> Stored[Lease] | None:
-        return state.write(self.store, self.key, LEASE, before, Lease(self.holder, until, self.began_at),
-                           run_id=self.holder)
+    def _write(self, before: Stored[Lease] | None, lease: Lease) -> Stored[Lease] | None:
+        return state.write(self.store, self.key, LEASE, before, lease, run_id=self.holder)
 
 
 class Semaphore:
@@ -131,7 +183,7 @@ class Semaphore:
 
     def __init__(self, store: Store, pk_prefix: str, skew_seconds: float) -> None:
         self._store, self._prefix, self._skew = store, pk_prefix, skew_seconds
-        self.held: tuple[str, str, Stored[Lease]] | None = None
+        self.held: tuple[str, str, Stored[Place]] | None = None
         self.unreadable: tuple[Unreadable, ...] = ()
 
     def acquire(self, name: str, limit: int, holder: str, *, now: float, until: float) -> bool:
@@ -144,7 +196,7 @@ class Semaphore:
             return True
         self.release()
         items = {item.sk: item for item in self._store.query(pk, newest=False, limit=_PLACES)}
-        values, self.unreadable = state.read_all(self._store, items.values(), LEASE)
+        values, self.unreadable = state.read_all(self._store, items.values(), PLACE)
         lapsed = {sk: values[pk, sk] for sk in items
                   if (pk, sk) in values and has_lapsed(values[pk, sk].value.until, now, self._skew)}
         taken = items.keys() - lapsed.keys()
@@ -152,10 +204,10 @@ class Semaphore:
         if len(taken) >= limit:
             return False
         for sk in _free(taken, limit, holder)[:_TRIES]:
-            lease, ttl = Lease(holder, until), int(until) + _PLACE_KEPT_SECONDS
+            leased, ttl = Place(holder, until), int(until) + _PLACE_KEPT_SECONDS
             # A mark of this very try: SQS may hand one message, and so one holder, to two Lambdas.
             run_id = f"{holder}/{uuid.uuid4().hex}"
-            place = state.write(self._store, (pk, sk), LEASE, lapsed.get(sk), lease, run_id=run_id, ttl=ttl)
+            place = state.write(self._store, (pk, sk), PLACE, lapsed.get(sk), leased, run_id=run_id, ttl=ttl)
             if place:
                 self.held = (pk, sk, place)
                 return True
@@ -168,8 +220,8 @@ class Semaphore:
             pk, sk, place = held
             # Ended, not deleted: the version goes on growing. After a deletion it would begin anew, and a holder whose
             # lease had lapsed could take the next holder's place for its own.
-            ended, ttl = Lease(place.value.holder, 0.0), int(place.value.until) + _PLACE_KEPT_SECONDS
-            state.write(self._store, (pk, sk), LEASE, place, ended, ttl=ttl,
+            ended, ttl = Place(place.value.holder, 0.0), int(place.value.until) + _PLACE_KEPT_SECONDS
+            state.write(self._store, (pk, sk), PLACE, place, ended, ttl=ttl,
                         run_id=f"{ended.holder}/{uuid.uuid4().hex}")
 
 

@@ -1,5 +1,5 @@
-"""The Lambda `tunnels_heal`. By schedule it runs a minute of rounds, manually one plan, and in the primary's region
-reports."""
+"""The Lambda `tunnels_heal`. By schedule it runs rounds until the next one follows, manually one plan, and in the
+primary's region reports."""
 
 import time
 import uuid
@@ -20,13 +20,13 @@ from chalicelib.tunnels.probe.pending import Target
 from chalicelib.tunnels.probe.result import ProbeResult
 from chalicelib.tunnels.state import Endpoint
 
-_LEASE_KEY = ("tunnels", "lease")
+LEASE_KEY = ("tunnels", "lease")
 # Of a round's time, what the probes may take: the rest is for what AWS is asked, before and after.
 _PROBING = 0.6
 
 
 class Controller:
-    """The controller of one region. `network` keeps the unanswered probes of hung endpoints, which outlive a minute."""
+    """The controller of one region. `network` keeps the unanswered probes of hung endpoints, which outlive a run."""
 
     def __init__(
         self, context: RegionContext, network: Network, wait: Callable[[float], None] = time.sleep
@@ -46,19 +46,19 @@ class Controller:
                                   health_port=tunnels.health_port if several else None)
 
     def handle(self, event: object, id: str) -> dict[str, Any]:
-        """A scheduled event is a minute of rounds. Anything else one plan, which `{"apply": true}` carries out."""
+        """A scheduled event starts rounds. Anything else is one plan, which `{"apply": true}` carries out."""
         tunnels, context = self.tunnels, self.context
         if tunnels is None or not isinstance(event, dict) or "detail-type" not in event:
             return engine.run(self.operation, context, event, id)
         if tunnels.mode != "off" and tunnels.needs_tunnels(context.region):
-            return self._minute(self.operation, float(tunnels.every))
+            return self._rounds(self.operation, float(tunnels.every))
         if tunnels.mode != "off" and (server := peer_report.server(context)):
             reporting = peer_report.operation(self.network, server, tunnels.server or "")
-            return self._minute(reporting, peer_report.EVERY_SECONDS)
+            return self._rounds(reporting, peer_report.EVERY_SECONDS)
         # The rule is in every region's stack; where there is nothing to do its event says nothing.
         return {"operation": self.operation.name, "status": "done", "message": "nothing to repair here"}
 
-    def _minute(self, operation: Operation[Any], every_seconds: float) -> dict[str, Any]:
+    def _rounds(self, operation: Operation[Any], every_seconds: float) -> dict[str, Any]:
         holder = uuid.uuid4().hex
 
         def one_round(at: float, token: int) -> None:
@@ -66,7 +66,7 @@ class Controller:
             event = {"detail-type": "Round", "time": datetime.fromtimestamp(at, UTC).isoformat()}
             engine.run(operation, self.context, event, f"{holder}/{token}")
 
-        ended = run_rounds(self.context.local_store, _LEASE_KEY, one_round, capability="tunnels",
+        ended = run_rounds(self.context.local_store, LEASE_KEY, one_round, capability="tunnels",
                            clock=self.context.clock, wait=self._wait, holder=holder, every_seconds=every_seconds)
         if ended.status == "failed":
             raise RunFailed(f"{operation.name}: {ended.because}")

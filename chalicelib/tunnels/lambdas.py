@@ -5,7 +5,7 @@ from chalicelib.engine.deployment import ALERT, COORDINATION_TABLE, MINUTE, REGI
 LAMBDAS = (
     Lambda(
         name="tunnels.heal",
-        timeout_seconds=59,
+        timeout_seconds=320,
         memory_mb=512,
         trigger=Schedule(
             MINUTE,

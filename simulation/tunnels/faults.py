@@ -205,8 +205,8 @@ class FaultInjector:
         self.world.freeze_probes(self.chance.uniform(15, 120))
 
     def _absent(self) -> None:
-        """No controller for some minutes."""
-        self.world.absent_until = self.region.now + self.chance.uniform(60, 600)
+        """No controller for some minutes. The running one dies."""
+        self.world.absent(self.chance.uniform(60, 600))
 
     def _manual(self) -> None:
         """Somebody takes one out, and lets it in again. Or has it replaced."""

@@ -26,6 +26,7 @@ from chalicelib.tunnels.probe.pending import Target
 from chalicelib.tunnels.probe.result import ProbeResult
 from simulation.quiet import quiet
 from simulation.scheduler import Crash, Scheduler
+from simulation.triggers import TriggerModel
 from simulation.tunnels.checker import Checker, Shown, SimulationResult
 from simulation.tunnels.faults import FaultInjector
 from simulation.tunnels.region import HERE, PEER, PRIMARIES, PeerRegion, SimulatedRegion
@@ -173,6 +174,7 @@ class World:
                       for (name, every), _ in zip(((PEER, 30), (PRIMARIES[0], 5)), range(scenario.peers), strict=False)]
         self.faults = FaultInjector(self)
         self.absent_until = 0.0
+        self._triggered_ones: list[Invocation] = []
         self.crashes = 0
         self._most = max(0.1, 4 * scenario.rough)
         self._frozen: tuple[float, dict[str, tuple[str, str, float, str]]] = (0.0, {})
@@ -181,7 +183,8 @@ class World:
 
     def run(self) -> SimulationResult:
         """Faults, rounds and minutes until the end."""
-        self.scheduler.at(_BEGAN, self._minute)
+        for at in self._triggers().times(self.chance, _BEGAN, self.scenario.minutes):
+            self.scheduler.at(at, self._triggered)
         self.faults.begin()
         self.scheduler.run(_BEGAN + self.scenario.minutes * 60)
         if self.broken:
@@ -193,22 +196,30 @@ class World:
 
     # The product's processes.
 
-    def _minute(self) -> None:
-        now, luck, rough = self.scheduler.now, self.chance.random(), self.scenario.rough
-        self.scheduler.at(now + 60, self._minute)
-        if now < self.absent_until or luck < rough:
+    def _triggers(self) -> TriggerModel:
+        """Once for the timeline, or each minute, another offset. In a rough world also late, twice, or two not at all.
+        """
+        rough = self.scenario.rough
+        return TriggerModel("jumping" if rough else "uniform", late=rough, missed=rough, missed_in_a_row=2,
+                            doubled=2 * rough)
+
+    def _triggered(self) -> None:
+        now = self.scheduler.now
+        if now < self.absent_until:
             return
-        self._scheduled(now)
-        if luck > 1 - 2 * rough:
-            self._scheduled(now + self.chance.uniform(0, 20))  # the event comes twice
-        elif luck > 1 - 6 * rough:
+        invocation = self._invocation("rule")
+        self._triggered_ones.append(invocation)
+        event = {"detail-type": "Scheduled Event", "time": datetime.fromtimestamp(now // 60 * 60, UTC).isoformat()}
+        self._spawn(invocation, lambda: self.controller(invocation).handle(event, invocation.name))
+        if self.chance.random() < 4 * self.scenario.rough:
             self.scheduler.at(now + self.chance.uniform(0, 30), self._impatient)
 
-    def _scheduled(self, minute: float) -> None:
-        invocation = self._invocation("rule")
-        event = {"detail-type": "Scheduled Event", "time": datetime.fromtimestamp(minute // 60 * 60, UTC).isoformat()}
-        self.scheduler.at(minute + self.chance.uniform(0.3, 2), partial(
-            self._spawn, invocation, lambda: self.controller(invocation).handle(event, invocation.name)))
+    def absent(self, seconds: float) -> None:
+        """For so long, the rule's Lambda does not run."""
+        self.absent_until = self.scheduler.now + seconds
+        for invocation in self._triggered_ones:
+            self.scheduler.kill(invocation)
+        self._triggered_ones.clear()
 
     def _impatient(self) -> None:
         """Somebody runs rounds manually, one after the other, while the controller is at work."""

@@ -86,22 +86,76 @@ def test_two_deliveries_of_one_message_at_the_same_instant_take_two_places() -> 
     assert not acquire(world, "m1", limit=1)
 
 
-def holder(world: World, name: str, clock: float = NOW) -> LeaseHolder:
-    return LeaseHolder(world.store, ("lamps", "lease"), name, NOW, seconds=15, least_seconds=3, clock=lambda: clock)
+class Clock:
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> float:
+        return self.now
 
 
-def test_lease_that_cannot_be_read_is_not_taken() -> None:
-    world = World()
-    world.store.create("lamps", "lease", {"until": 0})
-    one = holder(world, "a")
-    assert (one.hold(), one.token) == ("lost", 0)
-    assert "lamps/lease" in one.why
-    one.release()
+def holder(world: World, name: str, clock: Clock) -> LeaseHolder:
+    return LeaseHolder(world.store, ("lamps", "lease"), name, seconds=15, least_seconds=3, clock=clock)
 
 
-def test_lease_of_another_is_lost_and_of_an_earlier_interval_waited_for() -> None:
-    world = World()
-    world.store.create("lamps", "lease", encode(Lease("b", NOW + 5, NOW - 60), LEASE))
-    assert holder(world, "a").hold() == "taken"
-    assert holder(world, "a", NOW + 6).hold() == "held"
-    assert holder(world, "c", NOW + 7).hold() == "lost"
+@pytest.mark.parametrize("body", [
+    {"until": 0}, {}, encode(Lease("dead", ""), LEASE), encode(Lease("dead", "dead, too"), LEASE)])
+def test_lease_that_nobody_renews_is_taken_after_its_time_and_not_before(body: dict[str, object]) -> None:
+    world, clock = World(), Clock()
+    world.store.create("lamps", "lease", body)
+    one = holder(world, "a", clock)
+    standings = []
+    for _ in range(17):
+        standings.append(one.hold())
+        clock.now += 1.001
+    assert standings == ["waiting"] * 16 + ["held"]
+
+
+def test_lease_that_is_renewed_is_not_taken_whatever_the_clocks_say() -> None:
+    world, wrong, right = World(), Clock(), Clock()
+    wrong.now += 3600
+    first, second = holder(world, "first", wrong), holder(world, "second", right)
+    assert first.hold() == "held"
+    for _ in range(60):
+        assert (second.hold(), first.hold()) == ("waiting", "held")
+        wrong.now, right.now = wrong.now + 2, right.now + 2
+    assert first.successor == "second"
+    first.release()
+    assert second.hold() == "held"
+    assert (first.hold(), first.token) == ("lost", 0)
+
+
+def test_successor_that_is_overtaken_is_lost_and_the_newest_follows() -> None:
+    world, clock = World(), Clock()
+    first, second, third = (holder(world, name, clock) for name in ("first", "second", "third"))
+    assert [one.hold() for one in (first, second, third, second, first)] == [
+        "held", "waiting", "waiting", "lost", "held"]
+    assert second.why == "third, started later, is to have the lease"
+    first.release()
+    assert third.hold() == "held"
+
+
+def test_successor_that_died_is_followed_by_the_next_one() -> None:
+    world, clock = World(), Clock()
+    first, second, third = (holder(world, name, clock) for name in ("first", "second", "third"))
+    assert [first.hold(), second.hold(), first.hold()] == ["held", "waiting", "held"]
+    first.release()
+    assert [third.hold(), third.hold()] == ["waiting", "held"]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("lost", range(1, 9))
+def test_lost_answer_never_gives_the_lease_to_two(lost: int, when: When) -> None:
+    world, clock = World(lost, when), Clock()
+    first, second = holder(world, "first", clock), holder(world, "second", clock)
+    for _ in range(12):
+        assert [first.hold(), second.hold()].count("held") <= 1
+        clock.now += 0.5
+    holds, waits = (first, second) if first.token else (second, first)
+    assert holds.token
+    holds.release()
+    clock.now += 17
+    assert waits.token == 0
+    follower = holder(world, "follower", clock)
+    assert [follower.hold() for _ in range(2)][-1] == "held"
+    assert follower.token > holds.token

@@ -10,9 +10,11 @@ from msgspec.structs import replace
 from chalicelib.config import fleet
 from chalicelib.context import RegionContext
 from chalicelib.engine import run as engine
+from chalicelib.engine.lease import LEASE, Lease
 from chalicelib.engine.operation import Operation
+from chalicelib.engine.schema import encode
 from chalicelib.tunnels import operations
-from chalicelib.tunnels.controller import Controller
+from chalicelib.tunnels.controller import LEASE_KEY, Controller
 from chalicelib.tunnels.probe.pending import Target
 from chalicelib.tunnels.probe.result import ProbeResult
 from chalicelib.tunnels.state import KEY, Member, TunnelState
@@ -80,6 +82,22 @@ class Yard:
     def operations(self) -> dict[str, Operation[Any]]:
         """All operations, by name."""
         return {one.name: one for one in operations.every(self.controller.probe)}
+
+    def minute(self, controller: Controller | None = None) -> dict[str, Any]:
+        """The rounds of a Lambda that the rule starts now. After a minute the next one asks for the lease, and dies."""
+        end = self.now + 60
+
+        def wait(seconds: float) -> None:
+            self.now += seconds
+            if self.now < end:
+                return
+            item = self.local.get(*LEASE_KEY)
+            if item and item.body["holder"] and not item.body["successor"]:
+                self.local.compare_and_set(item, encode(Lease(item.body["holder"], "next"), LEASE))
+
+        event = {"detail-type": "Scheduled Event", "time": datetime.fromtimestamp(self.now, UTC).isoformat()}
+        controller = controller or self.controller
+        return Controller(controller.context, controller.network, wait).handle(event, "r")
 
     def round(self, wait: float = 2, context: RegionContext | None = None) -> dict[str, Any]:
         """One round of the controller, some time after the last."""

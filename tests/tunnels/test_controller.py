@@ -1,4 +1,5 @@
-"""The controller's Lambda: a minute of rounds by the clock, one plan by hand, nothing where there is nothing to do."""
+"""The controller's Lambda: rounds until the next one follows, one plan by hand, nothing where nothing is to be done.
+"""
 
 import subprocess
 import sys
@@ -9,9 +10,11 @@ import msgspec
 import pytest
 
 from chalicelib.databases.config import Server
+from chalicelib.engine.interval import LAST_ROUND_SECONDS, LONGEST_SECONDS
 from chalicelib.engine.operation import RunFailed
 from chalicelib.tunnels import peer_report
 from chalicelib.tunnels.controller import Controller
+from chalicelib.tunnels.lambdas import LAMBDAS
 from chalicelib.tunnels.probe.network import SocketNetwork
 from chalicelib.tunnels.probe.pending import PendingProbes
 from chalicelib.tunnels.state import PEER_REPORT_PK, Endpoint
@@ -36,18 +39,27 @@ def network() -> Iterator[SocketNetwork]:
     pending.close()
 
 
-def test_a_scheduled_event_is_a_minute_of_rounds(yard: Yard) -> None:
+@pytest.mark.parametrize("offset", [0, 8, 16, 41, 55])
+def test_a_scheduled_event_starts_rounds_until_the_next_one_wherever_in_the_minute_it_comes(offset: int) -> None:
+    yard = Yard()
+    yard.now = NOON + offset
+    ended = yard.minute()
+    assert (ended["status"], ended["rounds"], ended["failed"]) == ("done", 30, 0)
+    assert ended["because"] == "next follows"
+
+
+def test_a_controller_that_nobody_follows_goes_on_for_some_minutes(yard: Yard) -> None:
     ended = yard.controller.handle(MINUTE, "r")
-    assert (ended["status"], ended["rounds"], ended["failed"]) == ("done", 28, 0)
-    assert NOON + 54 <= yard.now < NOON + 56
-    assert yard.local.get("tunnels", "lease")
+    assert (ended["status"], ended["rounds"], ended["failed"]) == ("done", 137, 0)
+    assert NOON + 272 <= yard.now < NOON + 275
+    assert LAMBDAS[0].timeout_seconds >= LONGEST_SECONDS + LAST_ROUND_SECONDS
 
 
-def test_the_controller_repairs_within_its_minute(yard: Yard) -> None:
-    yard.controller.handle(MINUTE, "r")
-    yard.now = NOON + 60
+def test_the_controller_repairs_between_two_triggers(yard: Yard) -> None:
+    yard.minute()
     yard.sides["i-0001"] = ("local", "refused")
-    yard.controller.handle(MINUTE, "r")
+    yard.now += 20
+    yard.minute()
     assert yard.names() == ["elb deregister", "ssm send_command"]
 
 
@@ -83,8 +95,8 @@ def test_in_the_primary_s_region_it_tells_the_others_whether_the_database_answer
     network: SocketNetwork, database: tuple[str, int], listening: bool
 ) -> None:
     yard = Yard(PRIMARY % (database if listening else place()), "us-east-1")
-    ended = Controller(yard.context, network, yard.wait).handle(MINUTE, "r")
-    assert (ended["status"], ended["rounds"]) == ("done", 11)
+    ended = yard.minute(Controller(yard.context, network, yard.wait))
+    assert (ended["status"], ended["rounds"]) == ("done", 12)
     told = yard.shared.get(PEER_REPORT_PK, "us-east-1")
     assert told and told.body["up"] is listening and yard.changes() == []
     assert yard.local.query("journal#2026-03-28") == []
@@ -96,7 +108,7 @@ def test_a_database_without_an_address_is_reported_down(network: SocketNetwork) 
     assert (found.side, found.why) == ("local", "no-address")
 
 
-def test_three_rounds_that_fail_fail_the_minute(yard: Yard) -> None:
+def test_three_rounds_that_fail_end_the_run(yard: Yard) -> None:
     def broken(targets: object) -> object:
         raise OSError("no sockets left")
 

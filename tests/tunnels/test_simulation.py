@@ -56,7 +56,7 @@ def test_an_hour_without_the_primary_costs_no_action_and_exactly_one_alert(side:
     alerts = {"PrimaryUnreachable": 1, "Recovered: PrimaryUnreachable": 1}
     assert (found.harm, found.actions, found.alerts) == ((), {}, alerts)
     members = world.checker.state["members"]
-    assert found.rounds > 2300 and all(
+    assert found.rounds > 2600 and all(
         member["phase"] == "healthy" and not member["out_of_service_since"] for member in members)
 
 
