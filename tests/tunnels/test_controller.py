@@ -44,7 +44,7 @@ def test_a_scheduled_event_starts_rounds_until_the_next_one_wherever_in_the_minu
     yard = Yard()
     yard.now = NOON + offset
     ended = yard.minute()
-    assert (ended["status"], ended["rounds"], ended["failed"]) == ("done", 30, 0)
+    assert (ended["status"], ended["rounds"], ended["failed"]) == ("done", 31, 0)
     assert ended["because"] == "next follows"
 
 
@@ -96,7 +96,7 @@ def test_in_the_primary_s_region_it_tells_the_others_whether_the_database_answer
 ) -> None:
     yard = Yard(PRIMARY % (database if listening else place()), "us-east-1")
     ended = yard.minute(Controller(yard.context, network, yard.wait))
-    assert (ended["status"], ended["rounds"]) == ("done", 12)
+    assert (ended["status"], ended["rounds"]) == ("done", 13)
     told = yard.shared.get(PEER_REPORT_PK, "us-east-1")
     assert told and told.body["up"] is listening and yard.changes() == []
     assert yard.local.query("journal#2026-03-28") == []
