@@ -52,7 +52,7 @@ class LeaseHolder:
     """One holder of the lease under `key`. `holder` marks this very call. It is a random text, not a request's id.
 
     No two clocks are ever compared, so one that is an hour wrong does no harm. The holder counts `seconds` from its
-    last renewal by its own clock. Whoever waits counts them from the moment at which it saw the item change. The item's
+    last renewal by its own clock. One that waits counts them from the moment at which it saw the item change. The item's
     version grows with each write and never falls. It is the fencing token of each step. `least_seconds` is the time of
     a step, and no step begins on a lease that ends sooner.
 
@@ -82,7 +82,7 @@ class LeaseHolder:
 
     @property
     def successor(self) -> str:
-        """Whoever waits for this lease to be given back."""
+        """The holder that waits for this lease. Empty if there is none."""
         return self.held.value.successor if self.held and self.held.value.successor != self.holder else ""
 
     def hold(self) -> Standing:
@@ -133,7 +133,7 @@ class LeaseHolder:
         return "waiting"
 
     def _take(self, before: Stored[Lease] | None) -> bool:
-        """Whether the lease is this one's for another `seconds`. Who waits for it goes on waiting."""
+        """Whether the lease is this one's for another `seconds`. A successor goes on waiting."""
         until = self.clock() + self.seconds
         taken = self._write(before, Lease(self.holder, before.value.successor if before and self._was_held else ""))
         if taken:
