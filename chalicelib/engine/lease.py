@@ -52,9 +52,9 @@ class LeaseHolder:
     """One holder of the lease under `key`. `holder` marks this very call. It is a random text, not a request's id.
 
     No two clocks are ever compared, so one that is an hour wrong does no harm. The holder counts `seconds` from its
-    last renewal by its own clock. One that waits counts them from the moment at which it saw the item change. The item's
-    version grows with each write and never falls. It is the fencing token of each step. `least_seconds` is the time of
-    a step, and no step begins on a lease that ends sooner.
+    last renewal by its own clock. One that waits counts them from the moment at which it saw the item change. The
+    item's version grows with each write and never falls. It is the fencing token of each step. `least_seconds` is the
+    time of a step, and no step begins on a lease that ends sooner.
 
     The newest one wins. It writes its name as the successor, the holder ends after its step and gives the lease back,
     and an older one that still waits is lost.
