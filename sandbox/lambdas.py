@@ -118,7 +118,8 @@ class Unpacked:
 
     def __exit__(self, *error: object) -> None:
         # A hundred processes would write a hundred copies to the disk, which nobody reads.
-        self._file.unlink()
+        # A region that dies takes the folder of its Lambdas with it, this file included.
+        self._file.unlink(missing_ok=True)
 
     def extractall(self, path: str) -> None:
         """Link every top-level entry into the folder `path`."""

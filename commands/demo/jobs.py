@@ -27,6 +27,9 @@ from sandbox.world import Sandbox
 _TOGETHER, _ALONE, _AGAIN = 3, 2, 1
 # Home dies this long before the first minute that it is to miss, and comes back as long before the last.
 _LEAD_SECONDS, _SETTLE_SECONDS = 5, 90
+# Final states of a run, and of a slot that its job's policy leaves out.
+_RAN = frozenset({"done", "failed", "timed-out", "replaced"})
+_SET_ASIDE = frozenset({"overlapped", "coalesced", "paused"})
 _TASKS, _POISON, _FAIL_ONCE_EVERY = 1000, 3, 20
 
 
@@ -45,7 +48,12 @@ class Slot(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def once(self) -> bool:
         """Whether it has run to its end, each attempt claimed by one worker. The job itself may have failed."""
-        return self.state not in {*OPEN_STATES, "not run", "interrupted"} and 1 <= self.claims <= self.attempts
+        return self.state in _RAN and 1 <= self.claims <= self.attempts
+
+    @property
+    def settled(self) -> bool:
+        """Whether it ran once, or was set aside by the policy of its job (as `overlap=skip` does) without a claim."""
+        return self.once or (self.state in _SET_ASIDE and not self.claims)
 
 
 class Tasks(msgspec.Struct, frozen=True):
@@ -136,7 +144,9 @@ class Jobs(Part):
                       "takeover delay")
         table.add_row("tasks", f"{tasks.sent:,} sent = {tasks.done:,} done + {tasks.dead} dead letters; "
                       f"{tasks.retried} failed at first")
+        aside = sum(slot.settled and not slot.once for slot in slots)
         own = [f"{failed} of these runs failed by themselves, as `lamp status` tells."] if failed else []
+        own += [f"{aside} slots were set aside by the policy of their jobs."] if aside else []
         return Section("The jobs and tasks", table, own, found, [*self.failures, *wrong(found)])
 
     def slots(self, *, logs: bool = False) -> list[Slot]:
@@ -226,7 +236,7 @@ def wrong(found: Outcome) -> Iterator[str]:
     elif not found.tasks.add_up:
         yield f"tasks do not add up: {json.dumps(msgspec.to_builtins(found.tasks))}"
     for slot in found.slots:
-        if not slot.once:
+        if not slot.settled:
             yield f"{slot.job} for {slot.slot}: {slot.state}, claimed {slot.claims} times"
         if slot.minute in found.alone and slot.region == found.home:
             yield f"{slot.job} for {slot.slot} ran in {found.home}, which was dead"

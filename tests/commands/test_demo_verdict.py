@@ -60,6 +60,8 @@ def test_a_world_that_answers_late_is_a_stall() -> None:
     ({"slots": [*GOOD.slots, msgspec.structs.replace(RAN, claims=2)]}, ["a for 2026-11-29T02:00Z: done, claimed 2"]),
     ({"slots": [*GOOD.slots, msgspec.structs.replace(RAN, state="not run", claims=0)]}, ["a for 2026-11-29T02:00Z: n"]),
     ({"slots": [*GOOD.slots, msgspec.structs.replace(RAN, state="failed", attempts=3, claims=3)]}, []),
+    ({"slots": [*GOOD.slots, msgspec.structs.replace(RAN, state="overlapped", claims=0)]}, []),
+    ({"slots": [*GOOD.slots, msgspec.structs.replace(RAN, state="overlapped")]}, ["a for 2026-11-29T02:00Z: over"]),
     ({"slots": [*GOOD.slots, msgspec.structs.replace(RAN, state="interrupted")]}, ["a for 2026-11-29T02:00Z: inter"]),
     ({"slots": [*GOOD.slots, msgspec.structs.replace(RAN, minute=104)]}, ["a for 2026-11-29T02:00Z ran in eu, which"]),
     ({"takeover_limit_seconds": 60.0}, ["a slot was taken over only after 62.0 s; 60 s is the limit"])])

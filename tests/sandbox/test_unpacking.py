@@ -47,3 +47,14 @@ def test_lambdas_that_start_at_once_unpack_their_package_once(tmp_path: Path, mo
     assert len(unpacked) == 1
     assert {tuple(sorted(path.name for path in folder.iterdir())) for folder in folders} == {("app.py", "library")}
     assert {(folder / "library").resolve() for folder in folders} == {(folders[0] / "library").resolve()}
+
+
+def test_start_whose_folder_is_taken_away_meanwhile_ends_without_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with zipfile.ZipFile(tmp_path / "code.zip", "w") as made:
+        made.writestr("app.py", "")
+    (tmp_path / "code").mkdir()
+    with Unpacked(str(tmp_path / "code.zip")):
+        (tmp_path / "code.zip").unlink()
