@@ -30,7 +30,8 @@ GOOD = Outcome("eu", "us", (103, 104), 120.0, [RAN, msgspec.structs.replace(RAN,
     (["x"], QUICK, 1, "It did not hold: 1 failure, listed above."),
     (["x", "y"], Stalls(500.0, ()), 1, "It did not hold: 2 failures, listed above."),
     (["x"], SLOW, 3, "This machine was too slow to tell. This machine stood still for 120 of 500 s, in"),
-    (["x"], Stalls(500.0, (6.0,)), 3, "This machine was too slow to tell.")])
+    (["x"], Stalls(536.2, (3.7, *[1.44] * 37)), 1, "It did not hold: 1 failure"),  # two quiet cores
+    (["x"], Stalls(500.0, (11.0,)), 3, "This machine was too slow to tell.")])
 def test_the_verdict_is_computed_from_all_failures_and_the_stalls(
     failures: list[str], stalls: Stalls, status: int, said: str
 ) -> None:
