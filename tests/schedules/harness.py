@@ -1,16 +1,20 @@
-"""A site in memory with a release of a few jobs: what the tests of schedules stand on."""
+"""A site in memory with a release of a few jobs, and the triggers of its operations. The tests of schedules use it."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from chalicelib.aws.client import Message
 from chalicelib.aws.store import Item
 from chalicelib.config import fleet
 from chalicelib.context import RegionContext
 from chalicelib.crontab import job_file, timetable
+from chalicelib.crontab.dst import stamp
 from chalicelib.crontab.expression import parse
 from chalicelib.crontab.job import Job, Policy
 from chalicelib.engine import delivery
+from chalicelib.engine import run as engine
+from chalicelib.schedules import operations
 from chalicelib.schedules.published import ALERTS
 from testing.fakes import MemoryQueue, MemoryTable, MemoryTopic
 
@@ -21,6 +25,8 @@ coordination.regions = ["eu-west-1", "eu-central-1", "eu-west-3"]
 queues = [{name = "default"}, {name = "orders", fifo = true}]
 schedules.http.base = "http://127.0.0.1:9"
 """)
+SLOT = "2026-03-28T12:00Z"
+HOME, STANDBY = "eu-west-1", "us-east-1"
 NOON = 29_578_320  # 2026-03-28 12:00 UTC, a Saturday, in minutes since the epoch
 
 
@@ -88,3 +94,35 @@ class Place:
         item = self.coordination.get(f"run#{name}", slot)
         assert isinstance(item, Item), f"{name} has no run for {slot}"
         return item.body
+
+
+def tick(place: Place, minute: int = NOON, region: str = HOME) -> dict[str, Any]:
+    event = {"detail-type": "Scheduled Event", "time": f"{stamp(minute)}:00Z"}
+    return engine.run(operations.TICK, place.sites[region], event)
+
+
+def handle(place: Place, operation: Any, message: Message, region: str = HOME, received: int = 1) -> Any:
+    queue = "schedule-runs" if operation is operations.WORK else "schedule-reconciles"
+    record = {"body": message.body, "messageId": "m", "receiptHandle": "r",
+              "eventSourceARN": f"arn:aws:sqs:{region}:1:lamplighter-test-{queue}",
+              "attributes": {"ApproximateReceiveCount": str(received)}}
+    return engine.run(operation, place.sites[region], {"Records": [record]})
+
+
+def work(place: Place, region: str = HOME) -> None:
+    for message in place.sent("schedule-runs", region):
+        assert handle(place, operations.WORK, message, region) == {"batchItemFailures": []}
+
+
+def sweep(place: Place, region: str = HOME) -> None:
+    for message in place.sent("schedule-reconciles", region):
+        handle(place, operations.SWEEP, message, region)
+
+
+def ask(place: Place, operation: Any, **event: Any) -> dict[str, Any]:
+    return engine.run(operation, place.sites[HOME], event)
+
+
+def why(place: Place, name: str, minute: int) -> tuple[str, str]:
+    report = ask(place, operations.WHY, job=name, time=f"{stamp(minute)}Z")["plan"]["report"]
+    return report["answer"], report["sentence"]

@@ -16,8 +16,7 @@ from chalicelib.schedules.runners import Attempt, Result, Runners
 from chalicelib.schedules.state import Run
 from chalicelib.schedules.worker import Executor
 from testing.fakes import MemoryTopic, no_fault
-from tests.schedules.harness import NOON, Place, job
-from tests.schedules.test_operations import HOME, SLOT, STANDBY, handle, sweep, tick
+from tests.schedules.harness import HOME, NOON, SLOT, STANDBY, Place, handle, job, sweep, tick
 
 DOWN = Result("failed", "connecting ...\ncannot connect to 10.0.0.7:3306 after 12 s", "exit status 1", 1)
 

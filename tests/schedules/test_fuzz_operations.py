@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from chalicelib.engine import run as engine
 from chalicelib.engine.operation import RunFailed
 from chalicelib.schedules import operations
-from tests.schedules.harness import NOON, Place, job
-from tests.schedules.test_operations import HOME
+from tests.schedules.harness import HOME, NOON, Place, job
 
 NAMES = st.sampled_from(["jobs/one", "one", "cron.d/test:3", ""]) | st.text(max_size=8)
 MINUTES = st.sampled_from([NOON, 0, -1, 2**31, 2**63]) | st.integers(-(10**12), 10**12)

@@ -8,51 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.aws.client import Message, Unavailable
-from chalicelib.crontab.dst import stamp
+from chalicelib.aws.client import Message
 from chalicelib.engine import run as engine
 from chalicelib.engine.operation import RunFailed
 from chalicelib.schedules import operations
-from chalicelib.schedules.runners import Runners, process
-from chalicelib.schedules.state import SKEW_SECONDS, minute_key
-from chalicelib.schedules.worker import Executor
-from testing.fakes import MemoryTable, no_fault
-from tests.schedules.harness import FLEET, NOON, Place, job
-
-SLOT = "2026-03-28T12:00Z"
-HOME, STANDBY = "eu-west-1", "us-east-1"
-
-
-def tick(place: Place, minute: int = NOON, region: str = HOME) -> dict[str, Any]:
-    event = {"detail-type": "Scheduled Event", "time": f"{stamp(minute)}:00Z"}
-    return engine.run(operations.TICK, place.sites[region], event)
-
-
-def handle(place: Place, operation: Any, message: Message, region: str = HOME, received: int = 1) -> Any:
-    queue = "schedule-runs" if operation is operations.WORK else "schedule-reconciles"
-    record = {"body": message.body, "messageId": "m", "receiptHandle": "r",
-              "eventSourceARN": f"arn:aws:sqs:{region}:1:lamplighter-test-{queue}",
-              "attributes": {"ApproximateReceiveCount": str(received)}}
-    return engine.run(operation, place.sites[region], {"Records": [record]})
-
-
-def work(place: Place, region: str = HOME) -> None:
-    for message in place.sent("schedule-runs", region):
-        assert handle(place, operations.WORK, message, region) == {"batchItemFailures": []}
-
-
-def sweep(place: Place, region: str = HOME) -> None:
-    for message in place.sent("schedule-reconciles", region):
-        handle(place, operations.SWEEP, message, region)
-
-
-def ask(place: Place, operation: Any, **event: Any) -> dict[str, Any]:
-    return engine.run(operation, place.sites[HOME], event)
-
-
-def why(place: Place, name: str, minute: int) -> tuple[str, str]:
-    report = ask(place, operations.WHY, job=name, time=f"{stamp(minute)}Z")["plan"]["report"]
-    return report["answer"], report["sentence"]
+from chalicelib.schedules.state import minute_key
+from tests.schedules.harness import FLEET, HOME, NOON, SLOT, STANDBY, Place, ask, handle, job, sweep, tick, why, work
 
 
 def test_a_due_job_runs_and_its_story_is_written(tmp_path: Path) -> None:
@@ -155,76 +116,6 @@ def test_a_gap_that_nobody_made_up_for_is_told_of_when_the_standbys_turns_are_ov
     assert "3 runs" in text
 
 
-def test_a_lock_whose_run_has_ended_holds_nobody_off(tmp_path: Path) -> None:
-    place = Place(tmp_path, [job(overlap="skip")])
-    tick(place)
-    work(place)
-    lock = {"slot": SLOT, "minute": NOON, "owner": "late duplicate", "lease": place.now + 660, "schema": 1}
-    assert place.coordination.create("lock", "jobs/one", lock) is not None
-    place.now += 60
-    tick(place, NOON + 1)
-    work(place)
-    assert place.run("jobs/one", "2026-03-28T12:01Z")["state"] == "done"
-
-
-def test_a_duplicate_that_takes_the_lock_of_a_finished_run_leaves_nothing_behind(tmp_path: Path) -> None:
-    place = Place(tmp_path, [job(overlap="skip")])
-    tick(place)
-    [message] = place.sent("schedule-runs")
-    original, done = place.coordination.get, list[bool]()
-
-    def get(pk: str, sk: str) -> Any:
-        # Just before the duplicate takes the lock the other worker does all of the work.
-        if pk == "lock" and not done:
-            done.append(True)
-            handle(place, operations.WORK, message)
-        return original(pk, sk)
-
-    place.coordination.get = get  # type: ignore[method-assign]
-    handle(place, operations.WORK, message)
-    place.now += 60
-    tick(place, NOON + 1)
-    work(place)
-    assert place.run("jobs/one", "2026-03-28T12:01Z")["state"] == "done"
-
-
-def test_an_end_is_settled_though_its_output_cannot_be_kept(tmp_path: Path) -> None:
-    place = Place(tmp_path, [job(command="echo x; exit 1", overlap="skip")])
-    regional = place.sites[HOME].local_store
-    assert isinstance(regional, MemoryTable)
-    tick(place)
-
-    def dark(call: str) -> None:
-        raise Unavailable(call)
-
-    regional._fault = dark
-    [message] = place.sent("schedule-runs")
-    assert handle(place, operations.WORK, message)["batchItemFailures"]
-    regional._fault = no_fault
-    assert place.run("jobs/one", SLOT)["state"] == "failed"
-    assert place.coordination.get("lock", "jobs/one") is None
-    assert handle(place, operations.WORK, message, received=2) == {"batchItemFailures": []}
-    assert place.run("jobs/one", SLOT)["alerted"]
-    assert [subject for subject, _ in place.told()] == ["Failed: jobs/one"]
-
-
-@pytest.mark.parametrize(("error", "detail"), [
-    (Unavailable("eu-west-1: throttled"), "no answer, it may have begun all the same"),
-    (ValueError("bad path"), "ValueError: bad path")])
-def test_a_runner_that_breaks_is_a_failed_run_told_at_once(tmp_path: Path, error: Exception, detail: str) -> None:
-    class Broken:
-        def start(self, site: Any, attempt: Any) -> Any:
-            raise error
-
-    place = Place(tmp_path, [job()])
-    tick(place)
-    [message] = place.sent("schedule-runs")
-    broken = operations.work(Executor(lambda: Runners({"lambda": Broken()}, {})))
-    handle(place, broken, message)
-    assert detail in place.run("jobs/one", SLOT)["detail"]
-    assert place.told()[0][0] == "Failed: jobs/one"
-
-
 def test_a_job_renamed_by_a_release_does_not_run_again_for_a_minute_that_was_started(tmp_path: Path) -> None:
     before, after = tmp_path / "before", tmp_path / "after"
     before.mkdir()
@@ -236,26 +127,6 @@ def test_a_job_renamed_by_a_release_does_not_run_again_for_a_minute_that_was_sta
     new.coordination.create(item.pk, item.sk, item.body)
     handle(new, operations.SWEEP, Message(json.dumps({"minute": NOON})), STANDBY)
     assert [json.loads(message.body)["job"] for message in new.sent("schedule-runs", STANDBY)] == ["jobs/same"]
-
-
-def test_a_waiting_slot_starts_though_a_release_now_allows_overlap(tmp_path: Path) -> None:
-    place = Place(tmp_path, [job()])
-    place.coordination.create("run#jobs/one", SLOT, {
-        "job": "jobs/one", "slot": SLOT, "minute": NOON, "state": "waiting", "why": "due", "region": HOME, "owner": "x",
-        "attempt": 0, "started": place.now, "lease": place.now, "schema": 1})
-    tick(place)
-    work(place)
-    assert place.run("jobs/one", SLOT)["state"] == "done"
-
-
-def test_a_paused_jobs_next_attempt_is_set_aside(tmp_path: Path) -> None:
-    place = Place(tmp_path, [job(command="exit 1", retries=1)])
-    tick(place)
-    work(place)
-    ask(place, operations.PAUSE, job="jobs/one", apply=True)
-    place.now += 31
-    work(place)
-    assert place.run("jobs/one", SLOT)["state"] == "paused"
 
 
 def test_a_standby_tells_of_jobs_that_never_run_when_it_has_a_releases_first_minute(tmp_path: Path) -> None:
@@ -276,57 +147,6 @@ def test_pruning_goes_page_by_page_and_takes_turns(tmp_path: Path) -> None:
             answer = engine.run(operations.PRUNE, site, {"detail-type": "Scheduled Event", "time": time})
             pruned[region] += len(answer.get("results", ()))
     assert pruned == dict.fromkeys(place.sites, 24)
-
-
-def test_a_failure_is_told_with_its_output_unless_mailto_is_empty(tmp_path: Path) -> None:
-    place = Place(tmp_path, [job("jobs/loud", command="echo broken pump; exit 3"),
-                             job("jobs/quiet", command="exit 3", mailto="")])
-    tick(place)
-    work(place)
-    [(subject, text)] = place.told()
-    assert subject == "Failed: jobs/loud"
-    assert "broken pump" in text
-    assert "cron.d/test:3" in text
-    assert place.run("jobs/loud", SLOT)["alerted"]
-    assert why(place, "jobs/quiet", NOON) == ("failed", f"for {SLOT} in {HOME}, started 0 s after its minute, "
-                                              "attempt 1, took 0.0 s: exit status 3")
-
-
-def test_a_failed_run_is_tried_again_and_told_only_at_the_end(tmp_path: Path) -> None:
-    mark = tmp_path / "there"
-    place = Place(tmp_path, [job(command=f"test -e {mark} || {{ touch {mark}; exit 1; }}", retries=1)])
-    tick(place)
-    work(place)
-    assert place.run("jobs/one", SLOT)["state"] == "retrying"
-    place.now += 31
-    work(place)
-    run = place.run("jobs/one", SLOT)
-    assert (run["state"], run["attempt"]) == ("done", 2)
-    assert place.told() == []
-
-
-def test_a_time_out_ends_the_whole_process_group(tmp_path: Path) -> None:
-    place = Place(tmp_path, [job(command="sleep 600 & echo started; sleep 600", timeout=1)])
-    tick(place)
-    work(place)
-    assert place.run("jobs/one", SLOT)["state"] == "timed-out"
-    assert place.told()[0][0] == "JobTimedOut: jobs/one"
-
-
-def test_a_vanished_worker_is_reported_as_interrupted_and_not_repeated(tmp_path: Path) -> None:
-    place = Place(tmp_path, [job(command=f"echo x >> {tmp_path}/ran")])
-    tick(place)
-    [message] = place.sent("schedule-runs")
-    claim = place.coordination.create(f"run#{'jobs/one'}", SLOT, {
-        "job": "jobs/one", "slot": SLOT, "minute": NOON, "state": "running", "why": "due", "region": HOME, "owner": "x",
-        "attempt": 1, "started": place.now, "lease": place.now + 660, "schema": 1})
-    assert claim is not None
-    assert handle(place, operations.WORK, message)["batchItemFailures"]
-    place.now += 661 + SKEW_SECONDS
-    handle(place, operations.WORK, message, received=2)
-    assert place.run("jobs/one", SLOT)["state"] == "interrupted"
-    assert not (tmp_path / "ran").exists()
-    assert place.told()[0][0] == "Interrupted: jobs/one"
 
 
 def test_pause_resume_and_run_are_planned_first_and_journalled(tmp_path: Path) -> None:
@@ -371,48 +191,6 @@ def test_what_outlived_its_ttl_is_pruned(tmp_path: Path) -> None:
     place.now += FLEET.schedules.retention + 60
     ask(place, operations.PRUNE, apply=True)
     assert place.coordination.get("run#jobs/one", SLOT) is None
-
-
-def test_the_waiting_run_starts_when_the_one_before_ends(tmp_path: Path) -> None:
-    place = Place(tmp_path, [job(overlap="queue-one")])
-    lock = {"slot": "2026-03-28T11:59Z", "minute": NOON - 1, "owner": "other", "lease": place.now + 600, "schema": 1}
-    held = place.coordination.create("lock", "jobs/one", lock)
-    tick(place)
-    work(place)
-    assert place.run("jobs/one", SLOT)["state"] == "waiting"
-    held = place.coordination.get("lock", "jobs/one")
-    assert held is not None
-    assert held.body["waiting"] == SLOT
-    place.coordination.delete(held)
-    place.now += 60
-    sweep(place)
-    work(place)
-    assert place.run("jobs/one", SLOT)["state"] == "done"
-    assert place.coordination.get("lock", "jobs/one") is None
-
-
-def test_a_replaced_run_makes_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "_ASK_SECONDS", 0.05)
-    fifo = tmp_path / "told"
-    place = Place(tmp_path, [job(command=f"echo > {fifo}; sleep 600", overlap="replace")])
-    tick(place)
-    [first] = place.sent("schedule-runs")
-    tick(place, NOON + 1)
-    [second] = place.sent("schedule-runs")
-    # The first run's worker asks now and then whether it is to make way: let the second ask it to beforehand.
-    real = place.coordination.create
-
-    def create(pk: str, sk: str, body: dict[str, Any], **more: Any) -> Any:
-        item = real(pk, sk, body, **more)
-        if pk == "run#jobs/one" and sk == SLOT:
-            handle(place, operations.WORK, second)
-        return item
-
-    place.coordination.create = create  # type: ignore[method-assign]
-    handle(place, operations.WORK, first)
-    assert place.run("jobs/one", SLOT)["state"] == "replaced"
-    [follow_up] = place.sent("schedule-runs")
-    assert msgspec.json.decode(follow_up.body)["slot"] == "2026-03-28T12:01Z"
 
 
 @pytest.mark.parametrize("operation", operations.ALL, ids=lambda operation: operation.name)

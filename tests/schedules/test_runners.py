@@ -21,8 +21,7 @@ from chalicelib.crontab.job import Job
 from chalicelib.schedules import operations
 from chalicelib.schedules.runners import OUTPUT_BYTES, Attempt, RemoteRun, Result, ecs, http, process, queue, ssm
 from testing.eventually import eventually
-from tests.schedules.harness import FLEET, NOON, Place, job
-from tests.schedules.test_operations import HOME, SLOT, handle, tick
+from tests.schedules.harness import FLEET, HOME, NOON, SLOT, Place, handle, job, tick
 
 
 def attempt(one: Job, replaced: bool = False) -> Attempt:

@@ -9,9 +9,8 @@ from chalicelib.schedules import operations
 from chalicelib.schedules.runners import Runners
 from chalicelib.schedules.state import lock_key, minute_key, pause_key, run_key
 from chalicelib.schedules.worker import Executor
-from tests.schedules.harness import NOON, Place, job
+from tests.schedules.harness import HOME, NOON, SLOT, STANDBY, Place, ask, handle, job, sweep, tick, why
 from tests.schedules.test_alerts import DOWN, Scripted
-from tests.schedules.test_operations import HOME, SLOT, STANDBY, ask, handle, sweep, tick, why
 
 BEFORE = "2026-03-28T11:59Z"
 BODIES: dict[str, Any] = {

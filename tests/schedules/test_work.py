@@ -1,0 +1,198 @@
+"""The worker: it claims a slot, runs the command, and records the end, with locks, retries and overlaps."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from chalicelib.aws.client import Unavailable
+from chalicelib.schedules import operations
+from chalicelib.schedules.runners import Runners, process
+from chalicelib.schedules.state import SKEW_SECONDS
+from chalicelib.schedules.worker import Executor
+from testing.fakes import MemoryTable, no_fault
+from tests.schedules.harness import HOME, NOON, SLOT, Place, ask, handle, job, sweep, tick, why, work
+
+
+def test_a_lock_whose_run_has_ended_holds_nobody_off(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job(overlap="skip")])
+    tick(place)
+    work(place)
+    lock = {"slot": SLOT, "minute": NOON, "owner": "late duplicate", "lease": place.now + 660, "schema": 1}
+    assert place.coordination.create("lock", "jobs/one", lock) is not None
+    place.now += 60
+    tick(place, NOON + 1)
+    work(place)
+    assert place.run("jobs/one", "2026-03-28T12:01Z")["state"] == "done"
+
+
+def test_a_duplicate_that_takes_the_lock_of_a_finished_run_leaves_nothing_behind(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job(overlap="skip")])
+    tick(place)
+    [message] = place.sent("schedule-runs")
+    original, done = place.coordination.get, list[bool]()
+
+    def get(pk: str, sk: str) -> Any:
+        # Just before the duplicate takes the lock the other worker does all of the work.
+        if pk == "lock" and not done:
+            done.append(True)
+            handle(place, operations.WORK, message)
+        return original(pk, sk)
+
+    place.coordination.get = get  # type: ignore[method-assign]
+    handle(place, operations.WORK, message)
+    place.now += 60
+    tick(place, NOON + 1)
+    work(place)
+    assert place.run("jobs/one", "2026-03-28T12:01Z")["state"] == "done"
+
+
+def test_an_end_is_settled_though_its_output_cannot_be_kept(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job(command="echo x; exit 1", overlap="skip")])
+    regional = place.sites[HOME].local_store
+    assert isinstance(regional, MemoryTable)
+    tick(place)
+
+    def dark(call: str) -> None:
+        raise Unavailable(call)
+
+    regional._fault = dark
+    [message] = place.sent("schedule-runs")
+    assert handle(place, operations.WORK, message)["batchItemFailures"]
+    regional._fault = no_fault
+    assert place.run("jobs/one", SLOT)["state"] == "failed"
+    assert place.coordination.get("lock", "jobs/one") is None
+    assert handle(place, operations.WORK, message, received=2) == {"batchItemFailures": []}
+    assert place.run("jobs/one", SLOT)["alerted"]
+    assert [subject for subject, _ in place.told()] == ["Failed: jobs/one"]
+
+
+@pytest.mark.parametrize(("error", "detail"), [
+    (Unavailable("eu-west-1: throttled"), "no answer, it may have begun all the same"),
+    (ValueError("bad path"), "ValueError: bad path")])
+def test_a_runner_that_breaks_is_a_failed_run_told_at_once(tmp_path: Path, error: Exception, detail: str) -> None:
+    class Broken:
+        def start(self, site: Any, attempt: Any) -> Any:
+            raise error
+
+    place = Place(tmp_path, [job()])
+    tick(place)
+    [message] = place.sent("schedule-runs")
+    broken = operations.work(Executor(lambda: Runners({"lambda": Broken()}, {})))
+    handle(place, broken, message)
+    assert detail in place.run("jobs/one", SLOT)["detail"]
+    assert place.told()[0][0] == "Failed: jobs/one"
+
+
+def test_a_waiting_slot_starts_though_a_release_now_allows_overlap(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job()])
+    place.coordination.create("run#jobs/one", SLOT, {
+        "job": "jobs/one", "slot": SLOT, "minute": NOON, "state": "waiting", "why": "due", "region": HOME, "owner": "x",
+        "attempt": 0, "started": place.now, "lease": place.now, "schema": 1})
+    tick(place)
+    work(place)
+    assert place.run("jobs/one", SLOT)["state"] == "done"
+
+
+def test_a_paused_jobs_next_attempt_is_set_aside(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job(command="exit 1", retries=1)])
+    tick(place)
+    work(place)
+    ask(place, operations.PAUSE, job="jobs/one", apply=True)
+    place.now += 31
+    work(place)
+    assert place.run("jobs/one", SLOT)["state"] == "paused"
+
+
+def test_a_failure_is_told_with_its_output_unless_mailto_is_empty(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job("jobs/loud", command="echo broken pump; exit 3"),
+                             job("jobs/quiet", command="exit 3", mailto="")])
+    tick(place)
+    work(place)
+    [(subject, text)] = place.told()
+    assert subject == "Failed: jobs/loud"
+    assert "broken pump" in text
+    assert "cron.d/test:3" in text
+    assert place.run("jobs/loud", SLOT)["alerted"]
+    assert why(place, "jobs/quiet", NOON) == ("failed", f"for {SLOT} in {HOME}, started 0 s after its minute, "
+                                              "attempt 1, took 0.0 s: exit status 3")
+
+
+def test_a_failed_run_is_tried_again_and_told_only_at_the_end(tmp_path: Path) -> None:
+    mark = tmp_path / "there"
+    place = Place(tmp_path, [job(command=f"test -e {mark} || {{ touch {mark}; exit 1; }}", retries=1)])
+    tick(place)
+    work(place)
+    assert place.run("jobs/one", SLOT)["state"] == "retrying"
+    place.now += 31
+    work(place)
+    run = place.run("jobs/one", SLOT)
+    assert (run["state"], run["attempt"]) == ("done", 2)
+    assert place.told() == []
+
+
+def test_a_time_out_ends_the_whole_process_group(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job(command="sleep 600 & echo started; sleep 600", timeout=1)])
+    tick(place)
+    work(place)
+    assert place.run("jobs/one", SLOT)["state"] == "timed-out"
+    assert place.told()[0][0] == "JobTimedOut: jobs/one"
+
+
+def test_a_vanished_worker_is_reported_as_interrupted_and_not_repeated(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job(command=f"echo x >> {tmp_path}/ran")])
+    tick(place)
+    [message] = place.sent("schedule-runs")
+    claim = place.coordination.create(f"run#{'jobs/one'}", SLOT, {
+        "job": "jobs/one", "slot": SLOT, "minute": NOON, "state": "running", "why": "due", "region": HOME, "owner": "x",
+        "attempt": 1, "started": place.now, "lease": place.now + 660, "schema": 1})
+    assert claim is not None
+    assert handle(place, operations.WORK, message)["batchItemFailures"]
+    place.now += 661 + SKEW_SECONDS
+    handle(place, operations.WORK, message, received=2)
+    assert place.run("jobs/one", SLOT)["state"] == "interrupted"
+    assert not (tmp_path / "ran").exists()
+    assert place.told()[0][0] == "Interrupted: jobs/one"
+
+
+def test_the_waiting_run_starts_when_the_one_before_ends(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job(overlap="queue-one")])
+    lock = {"slot": "2026-03-28T11:59Z", "minute": NOON - 1, "owner": "other", "lease": place.now + 600, "schema": 1}
+    held = place.coordination.create("lock", "jobs/one", lock)
+    tick(place)
+    work(place)
+    assert place.run("jobs/one", SLOT)["state"] == "waiting"
+    held = place.coordination.get("lock", "jobs/one")
+    assert held is not None
+    assert held.body["waiting"] == SLOT
+    place.coordination.delete(held)
+    place.now += 60
+    sweep(place)
+    work(place)
+    assert place.run("jobs/one", SLOT)["state"] == "done"
+    assert place.coordination.get("lock", "jobs/one") is None
+
+
+def test_a_replaced_run_makes_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_ASK_SECONDS", 0.05)
+    fifo = tmp_path / "told"
+    place = Place(tmp_path, [job(command=f"echo > {fifo}; sleep 600", overlap="replace")])
+    tick(place)
+    [first] = place.sent("schedule-runs")
+    tick(place, NOON + 1)
+    [second] = place.sent("schedule-runs")
+    # The first run's worker asks now and then whether it is to make way: let the second ask it to beforehand.
+    real = place.coordination.create
+
+    def create(pk: str, sk: str, body: dict[str, Any], **more: Any) -> Any:
+        item = real(pk, sk, body, **more)
+        if pk == "run#jobs/one" and sk == SLOT:
+            handle(place, operations.WORK, second)
+        return item
+
+    place.coordination.create = create  # type: ignore[method-assign]
+    handle(place, operations.WORK, first)
+    assert place.run("jobs/one", SLOT)["state"] == "replaced"
+    [follow_up] = place.sent("schedule-runs")
+    assert msgspec.json.decode(follow_up.body)["slot"] == "2026-03-28T12:01Z"
