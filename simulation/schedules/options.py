@@ -4,7 +4,11 @@ import msgspec
 
 
 class Chances(msgspec.Struct, frozen=True):
-    """The frequency of faults, each a probability, except `skew` (seconds) and `outages` (per region and day)."""
+    """The frequency of faults, each a probability, except `skew` (seconds) and `outages` (per region and day).
+
+    `people` is the probability that a person acts on a job within a minute. `home_away` are the minutes, from the
+    first, in which the home region is away for certain.
+    """
 
     crash: float = 0.0005
     silence: float = 0.001
@@ -14,6 +18,8 @@ class Chances(msgspec.Struct, frozen=True):
     message_twice: float = 0.01
     outages: float = 4
     skew: float = 90
+    people: float = 0.05
+    home_away: tuple[int, int] | None = None
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -25,10 +31,11 @@ class Start(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """The result of a simulation. `twice` to `idle` must be 0, and `slow` too where only regions fail.
+    """The result of a simulation. `twice` to `silent` must be 0, and `slow` too where only regions fail.
 
-    `idle` counts slots that made way for a run that was not going. `takeover` is the longest wait (s) beyond the
-    patience of the region whose turn it was.
+    `idle` counts slots that made way for a run that was not going. `silent` counts runs that ended badly without an
+    alert, and alerts that were not delivered. `takeover` is the longest wait (s) beyond the patience of the region
+    whose turn it was.
     """
 
     slots: int
@@ -36,6 +43,7 @@ class Verdict(msgspec.Struct, frozen=True):
     lost: int
     overlaps: int
     idle: int
+    silent: int
     slow: int
     interrupted: int
     outages: int

@@ -17,19 +17,23 @@ from chalicelib.aws.store import Item, ReplicatedStore
 from chalicelib.config.fleet import Fleet
 from chalicelib.context import RegionContext
 from chalicelib.crontab.dst import stamp
+from chalicelib.engine import delivery
 from chalicelib.engine import run as engine
-from chalicelib.engine.operation import RunFailed
+from chalicelib.engine.operation import Operation, RunFailed
 from chalicelib.engine.schema import ItemKey, Stored, decode
 from chalicelib.schedules import operations, release
-from chalicelib.schedules.runners import Attempt, RemoteRun, Result, Runners
-from chalicelib.schedules.state import RUN, Run
+from chalicelib.schedules.runners import Attempt, Runners
+from chalicelib.schedules.state import ALERT_KIND_BY_STATE, RUN, Run
 from chalicelib.schedules.worker import Executor
 from simulation.scheduler import Crash, Scheduler
 from simulation.schedules.options import Chances, Start, Verdict
+from simulation.schedules.runners import SimulatedRemoteRunner, SimulatedRunner
 from testing.fakes import MemoryQueue, MemoryTable, MemoryTopic, Store
 
 _VISIBILITY = {"schedule-runs": 960.0, "schedule-reconciles": 120.0}
 _DRAIN_SECONDS = 3 * 3600
+# Minutes before the end of all.
+_LAST_TICKS = (20, 15, 10)
 # Beyond its patience a region may take this long to start what another has left undone.
 _TAKEOVER_SECONDS = 60
 # Two standbys' patience and their work.
@@ -44,6 +48,7 @@ class Region:
         self.skew = skew
         self.alive = True
         self.down: list[tuple[float, float]] = []
+        self.local = Store()
         self.site = self._site(world)
 
     def _site(self, world: "World") -> RegionContext:
@@ -52,8 +57,9 @@ class Region:
         replicas = [MemoryTable(world.store, lambda call: world.fault(f"ledger {call}")) for _ in range(3)]
         return RegionContext(
             region=self.name, stage="sim", fleet=world.fleet, root=world.root, queues=queues,
-            shared_store=ReplicatedStore(replicas, clock=lambda: world.hub.now), local_store=MemoryTable(),
-            alerts=MemoryTopic(), clock=lambda: world.hub.now + self.skew)
+            shared_store=ReplicatedStore(replicas, clock=lambda: world.hub.now),
+            local_store=MemoryTable(self.local, lambda call: world.fault(f"regional {call}")),
+            alerts=MemoryTopic(lambda call: world.fault(f"sns {call}")), clock=lambda: world.hub.now + self.skew)
 
 
 class World:
@@ -70,16 +76,32 @@ class World:
         self.overlaps = self.outages = 0
         self.crashes: Counter[str] = Counter()
         self.broken: list[BaseException] = []
-        self.work = operations.work(Executor(lambda: Runners({"lambda": SimulatedRunner(self)}, {})))
+        remote = SimulatedRemoteRunner(self)
+        runners = Runners({"lambda": SimulatedRunner(self), "ssm": remote}, {"ssm": remote})
+        self.work = operations.work(Executor(lambda: runners))
         skews = [self.hub.chance.uniform(-chances.skew, chances.skew) for _ in fleet.regions]
         self.regions = [Region(self, known.name, skew) for known, skew in zip(fleet.regions, skews, strict=True)]
 
     def run(self) -> Verdict:
         """Lets all of it happen, waits for the dust to settle, and judges."""
+        for number in range(100):
+            # Marks of the past, for pruning. Each hour it takes some of them away.
+            self.store.put(Item("told", f"old-{number}", 1, {}), "", self.first * 60 - 86_400)
         for region in self.regions:
             self._plan_ticks(region, self.first)
             self._plan_outage(region, self.first * 60)
-        self.hub.run(self.last * 60 + _DRAIN_SECONDS)
+            self._plan_prune(region, self.first)
+        if self.chances.people:
+            self._plan_people(self.first)
+        if self.chances.home_away:
+            begin, end = ((self.first + minute) * 60.0 for minute in self.chances.home_away)
+            self.hub.at(begin, lambda: self._away(self.regions[0], end))
+        until = self.last * 60 + _DRAIN_SECONDS
+        # What the last runs have left for a tick is delivered by one of these.
+        for region in self.regions:
+            for minute in _LAST_TICKS:
+                self._tick_at(region, until // 60 - minute)
+        self.hub.run(until)
         if self.broken:
             raise self.broken[0]
         return self.verdict()
@@ -135,6 +157,9 @@ class World:
             self.hub.at(due + late, lambda: self._tick(region, minute, 0))
         self.hub.at(due, lambda: self._plan_ticks(region, minute + 1))
 
+    def _tick_at(self, region: Region, minute: int) -> None:
+        self.hub.at(minute * 60 - region.skew, lambda: self._tick(region, minute, 0))
+
     def _tick(self, region: Region, minute: int, tries: int) -> None:
         if not region.alive or tries > 2:
             return
@@ -144,6 +169,62 @@ class World:
                 self.hub.at(self.hub.now + 60, lambda: self._tick(region, minute, tries + 1))
 
         self.hub.spawn(lambda: engine.run(operations.TICK, region.site, _event(minute)), region.name, ended)
+
+    def begins(self, site: RegionContext, attempt: Attempt) -> None:
+        """A command begins. Notes whether another run of a job that must not overlap is going."""
+        job = attempt.job
+        self.starts[job.name, attempt.slot].append(Start(site.region, self.hub.now, attempt.minute))
+        self.going[job.name] += 1
+        if job.policy.overlap != "allow" and self.going[job.name] > 1:
+            self.overlaps += 1
+
+    def ends(self, job: str) -> None:
+        """A command of the job has ended."""
+        self.going[job] -= 1
+
+    def _plan_prune(self, region: Region, minute: int) -> None:
+        def ended(failure: BaseException | None) -> None:
+            self._note(failure)
+
+        def prune() -> None:
+            if region.alive:
+                self.hub.spawn(lambda: engine.run(operations.PRUNE, region.site, _event(minute)), region.name, ended)
+
+        if minute < self.last:
+            self.hub.at(minute * 60 - region.skew, prune)
+            self.hub.at(minute * 60, lambda: self._plan_prune(region, minute + 60))
+
+    def _plan_people(self, minute: int) -> None:
+        """Now and then a person pauses, resumes or runs a job, or asks about it. A pause ends within an hour."""
+        if minute >= self.last:
+            return
+        chance = self.hub.chance
+        if chance.random() < self.chances.people:
+            book = release.book(self.root)
+            name = book[chance.randrange(len(book))].name
+            asked = chance.choice((operations.PAUSE, operations.RUN, operations.STATUS, operations.WHY))
+            when = minute * 60 + chance.uniform(0, 60)
+            self.hub.at(when, lambda: self._ask(asked, name, minute))
+            if asked is operations.PAUSE:
+                self.hub.at(when + chance.uniform(60, 3600), lambda: self._ask(operations.RESUME, name, minute))
+        self.hub.at((minute + 1) * 60, lambda: self._plan_people(minute + 1))
+
+    def _ask(self, operation: Operation[Any], name: str, minute: int) -> None:
+        region = self.hub.chance.choice([region for region in self.regions if region.alive])
+        event: dict[str, Any] = {"job": name}
+        if operation is operations.WHY:
+            event["time"] = f"{stamp(minute - 5)}Z"
+        elif operation is not operations.STATUS:
+            event["apply"] = True
+        answer: dict[str, Any] = {}
+
+        def ended(failure: BaseException | None) -> None:
+            # A person who gets no answer asks again, and goes on until it is done.
+            again = self._note(failure) or answer.get("status") in ("failed", "superseded")
+            if again and operation is not operations.RUN and self.hub.now < self.last * 60 + 3600:
+                self.hub.at(self.hub.now + 30, lambda: self._ask(operation, name, minute))
+
+        self.hub.spawn(lambda: answer.update(engine.run(operation, region.site, event)), region.name, ended)
 
     def _note(self, failure: BaseException | None) -> bool:
         """Whether an activity failed. One that failed for no simulated reason is a bug, and kept."""
@@ -159,16 +240,19 @@ class World:
             self.hub.at(begin, lambda: self._outage(region))
 
     def _outage(self, region: Region) -> None:
-        if sum(other.alive for other in self.regions) > 1:
-            region.alive = False
-            self.outages += 1
-            self.hub.kill(region.name)
+        if region.alive and sum(other.alive for other in self.regions) > 1:
             back = self.hub.now + self.hub.chance.uniform(30, 3 * 3600)
-            region.down.append((self.hub.now, back))
-            self.hub.at(back, lambda: setattr(region, "alive", True))
+            self._away(region, back)
             self._plan_outage(region, back)
         else:
             self._plan_outage(region, self.hub.now)
+
+    def _away(self, region: Region, back: float) -> None:
+        region.alive = False
+        self.outages += 1
+        self.hub.kill(region.name)
+        region.down.append((self.hub.now, back))
+        self.hub.at(back, lambda: setattr(region, "alive", True))
 
     def verdict(self) -> Verdict:
         """Compares what the timetable asked for with what was started."""
@@ -180,9 +264,19 @@ class World:
         waits = list(self._waits())
         taken_over = sum(starts[0].region != self.fleet.home for starts in self.starts.values())
         idle = sum(self._idle())
-        return Verdict(len(due), twice, len(lost), self.overlaps, idle, sum(wait > _TAKEOVER_SECONDS for wait in waits),
+        return Verdict(len(due), twice, len(lost), self.overlaps, idle, self._silent(),
+                       sum(wait > _TAKEOVER_SECONDS for wait in waits),
                        states["interrupted"], self.outages, taken_over, round(max(waits, default=0), 1),
                        dict(sorted(self.crashes.items())))
+
+    def _silent(self) -> int:
+        """Runs that ended badly without an alert, and alerts that wait although ticks came after them."""
+        runs = [_run(item) for (pk, _), (item, _, _) in self.store.items.items() if pk.startswith("run#")]
+        last_tick = self.hub.now - max(_LAST_TICKS) * 60 - self.chances.skew
+        waiting: int = sum(pk.startswith(delivery.EVENTS_PK) and item.body["alert"]["since"] < last_tick
+                      for region in self.regions for (pk, _), (item, _, _) in region.local.items.items())
+        return waiting + sum(
+            run.state in ALERT_KIND_BY_STATE and not run.alerted for run in runs if run.minute < self.last)
 
     def _idle(self) -> Iterator[int]:
         """1 for each slot that was set aside while no run of its job was claimed, or about to be.
@@ -208,7 +302,9 @@ class World:
         Jobs that queue behind others are left out. A home that lives has no takeover delay and starts at once.
         """
         book = release.book(self.root)
-        for (name, _), starts in self.starts.items():
+        for (name, slot), starts in self.starts.items():
+            if slot.endswith("#hand") or starts[0].minute >= self.last:
+                continue
             number = book.find(name)
             policy = book[number].policy if number is not None else None
             if policy and policy.overlap == "allow":
@@ -229,37 +325,6 @@ class World:
     def _settled(self, job: str, slot: str) -> bool:
         found = self.store.items.get((f"run#{job}", slot))
         return found is not None and _run(found[0]).final
-
-
-class SimulatedRunner:
-    """`on=lambda` without a command. It takes a while, and some attempts fail."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-
-    def start(self, site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
-        """Notes the start, lets time pass, and notes whether another run of a job that must not overlap was going."""
-        world, job = self._world, attempt.job
-        now = world.hub.now
-        start = Start(site.region, now, attempt.minute)
-        world.starts[job.name, attempt.slot].append(start)
-        world.going[job.name] += 1
-        if job.policy.overlap != "allow" and world.going[job.name] > 1:
-            world.overlaps += 1
-        try:
-            return self._pass_time(attempt)
-        finally:
-            world.going[job.name] -= 1
-
-    def _pass_time(self, attempt: Attempt) -> Result:
-        chance, hub = self._world.hub.chance, self._world.hub
-        left = chance.uniform(60, 200) if chance.random() < 0.05 else chance.uniform(0, 5)
-        while left > 0:
-            hub.wait(min(left, 10))
-            left -= 10
-            if attempt.replaced():
-                return Result("replaced")
-        return Result("failed", detail="simulated", exit=1) if chance.random() < 0.02 else Result("done", exit=0)
 
 
 def _run(item: Item) -> Run:

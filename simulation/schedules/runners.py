@@ -1,0 +1,116 @@
+"""Runners without commands. One runs to its end in the worker, the other goes on elsewhere, as `on=ssm` does."""
+
+from contextlib import suppress
+from itertools import count
+from typing import Protocol
+
+import msgspec
+
+from chalicelib.aws.client import Unavailable
+from chalicelib.context import RegionContext
+from chalicelib.crontab.job import Job
+from chalicelib.schedules.runners import Attempt, RemoteRun, Result
+from simulation.scheduler import Scheduler
+
+
+class Watched(Protocol):
+    """The world that hears of every run that begins and ends."""
+
+    hub: Scheduler
+
+    def begins(self, site: RegionContext, attempt: Attempt) -> None:
+        """A command begins now."""
+
+    def ends(self, job: str) -> None:
+        """A command of the job has ended."""
+
+    def fault(self, call: str) -> None:
+        """Before and after each call to the outside."""
+
+
+def _seconds(hub: Scheduler) -> float:
+    return hub.chance.uniform(60, 200) if hub.chance.random() < 0.05 else hub.chance.uniform(0, 5)
+
+
+def _result(hub: Scheduler) -> Result:
+    if hub.chance.random() < 0.02:
+        return Result("failed", output="simulated output", detail="simulated", exit=1)
+    return Result("done", exit=0)
+
+
+class SimulatedRunner:
+    """`on=lambda` without a command. It takes a while, and some attempts fail or break."""
+
+    def __init__(self, world: Watched) -> None:
+        self._world = world
+
+    def start(self, site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
+        """Lets time pass in the worker."""
+        world, hub = self._world, self._world.hub
+        world.begins(site, attempt)
+        try:
+            left = _seconds(hub)
+            while left > 0:
+                hub.wait(min(left, 10))
+                left -= 10
+                if attempt.replaced():
+                    return Result("replaced")
+            if hub.chance.random() < 0.002:
+                raise ValueError("a runner that breaks")
+            return _result(hub)
+        finally:
+            world.ends(attempt.job.name)
+
+
+class _Command(msgspec.Struct):
+    job: str
+    ends_at: float
+    result: Result
+    is_over: bool = False
+
+
+class SimulatedRemoteRunner:
+    """`on=ssm` without a command. A start and its end have several calls between them.
+
+    The answer to a start that took effect does come. Without it a run has failed although its command goes on, and the
+    next run may overlap with it, as the record of the run says.
+    """
+
+    def __init__(self, world: Watched) -> None:
+        self._world = world
+        self._commands: dict[str, _Command] = {}
+        self._numbers = count(1)
+
+    def start(self, site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
+        """Sets a command going."""
+        world, hub = self._world, self._world.hub
+        world.fault("runner start")
+        world.begins(site, attempt)
+        # Now and then one never ends by itself.
+        seconds = 1e9 if hub.chance.random() < 0.002 else _seconds(hub)
+        command = _Command(attempt.job.name, hub.now + seconds, _result(hub))
+        handle = f"command-{next(self._numbers)}"
+        self._commands[handle] = command
+        # Run Command ends each command at the job's time-out.
+        hub.at(min(command.ends_at, hub.now + attempt.job.policy.timeout), lambda: self._end(command))
+        with suppress(Unavailable):
+            world.fault("runner started")
+        return RemoteRun(handle)
+
+    def poll(self, site: RegionContext, job: Job, handle: str) -> Result | None:
+        """The end of a command. One that Run Command has ended has timed out."""
+        self._world.fault("runner poll")
+        command = self._commands[handle]
+        if not command.is_over:
+            return None
+        return command.result if self._world.hub.now >= command.ends_at else Result("timed-out", detail="ended")
+
+    def stop(self, site: RegionContext, job: Job, handle: str) -> None:
+        """Ends a command."""
+        self._world.fault("runner stop")
+        self._end(self._commands[handle])
+
+    def _end(self, command: _Command) -> None:
+        if not command.is_over:
+            command.is_over = True
+            self._world.ends(command.job)
