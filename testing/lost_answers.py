@@ -17,7 +17,7 @@ operation's external calls. Then it runs it twice for each of them, with that on
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Literal, TypeVar, cast
 
 import msgspec
@@ -82,11 +82,13 @@ class Calls:
         if lost and lost.when == "before":
             self.is_lost = True
             raise self._error(f"{name}: no answer (lost before it took effect)")
-        answer = effect()
-        if lost:
-            self.is_lost = True
-            raise self._error(f"{name}: no answer (lost after it took effect)")
-        return answer
+        if not lost:
+            return effect()
+        self.is_lost = True
+        # A refusal is an answer, too, and gets lost like any other.
+        with suppress(Exception):
+            effect()
+        raise self._error(f"{name}: no answer (lost after it took effect)")
 
     def _wrapped(self, value: Any, name: str) -> Any:
         if not _has_ports(value):

@@ -87,6 +87,7 @@ class WorkObservation(msgspec.Struct, frozen=True):
     paused: bool
     due: bool
     unreadable: tuple[Unreadable, ...] = ()
+    region: str = ""
 
 
 class Enqueued(msgspec.Struct, frozen=True, omit_defaults=True):

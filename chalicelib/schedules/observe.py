@@ -108,7 +108,7 @@ def work(site: RegionContext, request: Request) -> WorkObservation:
     return WorkObservation(
         errand, job, run.value if isinstance(run, Stored) else None, held, request.receive_count,
         own_pause in items, number is not None and _is_due(site, number, errand),
-        tuple(item for item in (run, lock) if isinstance(item, Unreadable)))
+        tuple(item for item in (run, lock) if isinstance(item, Unreadable)), site.region)
 
 
 def _ended(site: RegionContext, job: str, lock: Lock) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from chalicelib.aws.client import Message, Unavailable
+from chalicelib.aws.client import ClientError, Message, Unavailable
 from chalicelib.context import RegionContext
 from chalicelib.crontab.job import Job
 from chalicelib.engine import state
@@ -86,7 +86,14 @@ class Executor(msgspec.Struct, frozen=True):
         if run is None or run.value.remote_id != errand.remote_id:
             return f"{job.name} {errand.slot}: no longer under way as {errand.remote_id}"
         runner = self.runners().distant[job.policy.on]
-        result = runner.poll(site, job, errand.remote_id)
+        try:
+            result = runner.poll(site, job, errand.remote_id)
+        except ClientError as error:
+            if not run.value.expired(site.clock()):
+                raise
+            # Its lease has ended, and the place where it ran does not know it any more.
+            detail = f"nobody looked at {errand.remote_id} in time, and its end cannot be had: {error}"
+            return _settle(site, request, job, run, "interrupted", Result("failed", detail=detail))
         if result is None and (end := execution.must_end(job, run.value, _displaced(site, job), site.clock())):
             result = Result(end[0], detail=end[1])
         if result is None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -148,8 +149,9 @@ def test_a_slot_whose_jitter_is_not_over_is_left_to_the_message_that_is_under_wa
 def test_a_standby_that_finds_no_record_takes_over_and_says_so() -> None:
     plan = swept([], recorded=False, record=MinuteRecord("t", "1", STANDBY, NOON),
                  previous=PreviousMinute(NOON - 1, MinuteRecord("t", "1", HOME, NOON - 1)))
-    assert kinds(plan) == ["record", "alert", "enqueue", "schedule-reconcile"]
-    assert plan.actions[1].details.alert.kind == "RegionTakeover"
+    # Once the record is written nobody else learns that the alert is due, so the alert comes first.
+    assert kinds(plan) == ["alert", "record", "enqueue", "schedule-reconcile"]
+    assert plan.actions[0].details.alert.kind == "RegionTakeover"
 
 
 def test_a_takeover_by_whoever_had_the_last_minute_is_no_news() -> None:
@@ -213,6 +215,15 @@ def test_a_held_run_is_waited_for_until_the_worker_must_be_gone() -> None:
     plan = worked(a_run())
     assert kinds(plan) == []
     assert plan.requeue_after_seconds == 660 + SKEW_SECONDS + 1
+
+
+@pytest.mark.parametrize(("region", "kind"), [(HOME, "poll"), (STANDBY, "start")])
+def test_a_distant_run_whose_lease_has_ended_is_looked_at_before_it_is_started_again(region: str, kind: str) -> None:
+    run = msgspec.structs.replace(a_run(), remote_id="i-1", region=HOME)
+    request = RunRequest("jobs/one", SLOT, NOON, "retry")
+    seen = WorkObservation(request, job(retries=1, on="ssm"), run, None, 1, False, True, region=region)
+    [action] = decide.work(seen, NOW + 661 + SKEW_SECONDS).actions
+    assert (action.kind, action.details.request.remote_id) == (kind, "i-1" if kind == "poll" else "")
 
 
 def test_a_vanished_worker_without_retries_means_interrupted_never_twice() -> None:

@@ -83,7 +83,7 @@ def work(seen: WorkObservation, now: float) -> Plan:
         return Plan(() if run.alerted else tuple(alerts.ended(job, run)),
                     notes=(f"{job.name} {errand.slot}: already {run.state}",))
     if run and run.state == "running":
-        return _running(job, run, errand, now)
+        return _running(job, run, errand, now, seen.region)
     if seen.paused and errand.why != "by hand":
         return _aside(job, errand, "paused", "the job is paused")
     if run and run.state == "retrying" and now < run.lease:
@@ -96,12 +96,16 @@ def work(seen: WorkObservation, now: float) -> Plan:
     return Plan((alerts.not_in_timetable(job, errand.slot, now), *plan.actions))
 
 
-def _running(job: Job, run: Run, errand: RunRequest, now: float) -> Plan:
+def _running(job: Job, run: Run, errand: RunRequest, now: float, region: str) -> Plan:
     if errand.remote_id and errand.remote_id == run.remote_id:
         return _one("poll", job, errand, f"under way as {run.remote_id}")
     if not run.expired(now):
         return Plan(requeue_after_seconds=min(int(run.lease + SKEW_SECONDS - now) + 1, SQS_MAX_DELAY),
                     notes=(f"{job.name} {errand.slot}: a worker in {run.region} holds it",))
+    if run.remote_id and run.region == region:
+        # Nobody has looked at it in time, since a message got lost or came late. It may have succeeded all the same.
+        late = msgspec.structs.replace(errand, remote_id=run.remote_id)
+        return _one("poll", job, late, f"was under way as {run.remote_id} when its lease ended")
     if run.attempt > job.policy.retries:
         return _one("interrupt", job, errand, f"the worker in {run.region} ended without a word; retries are used up")
     return _start(job, errand, run)
@@ -170,12 +174,13 @@ def _record(minute: int, record: MinuteRecord) -> Action:
 def _takeover(seen: ReconcileObservation, now: int) -> list[Action]:
     if seen.recorded or seen.record is None:
         return []
-    actions = [_record(seen.minute, seen.record), *alerts.gap(seen.minute, seen.record, seen.missed_count),
+    # The alerts come first. Once the record is written, no other run learns that they are due.
+    actions = [*alerts.gap(seen.minute, seen.record, seen.missed_count),
                *alerts.never_due(seen.record, seen.never_due_jobs, now)]
     last = seen.previous.record if seen.previous else None
     if last and last.region != seen.region:
         actions.append(alerts.takeover(seen.minute, last.region, seen.region))
-    return actions
+    return [*actions, _record(seen.minute, seen.record)]
 
 
 def _settled(seen: ReconcileObservation, slot: DueRun) -> bool:
