@@ -90,7 +90,7 @@ def _way(settings: dict[str, str], region: str) -> str:
         return f"PRIMARY={region}\n"
     path = _settings_path().parent / "ways" / f"{region}.env"
     if not path.exists():
-        raise Problem(f"this host knows no way to {region}: it was launched before fleet.toml had one; replace it")
+        raise Problem(f"this host knows no way to {region}: it was launched before fleet.toml had one. Replace it")
     return f"PRIMARY={region}\n{path.read_text()}"
 
 

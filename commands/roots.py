@@ -30,14 +30,14 @@ def fleet() -> Path:
     if named := os.environ.get(VARIABLE):
         folder = Path(named).resolve()
         if not (folder / _FILE).is_file():
-            raise UsageError(f"{named}: no {_FILE} there; name the folder of a fleet, or make one: ./lamp init {named}")
+            raise UsageError(f"{named}: no {_FILE} there. Name the folder of a fleet, or make one: ./lamp init {named}")
         return folder
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / _FILE).is_file():
             return folder
     if installed():
-        raise UsageError(f"{here}: no {_FILE} here or above; go to the folder of a fleet, name it with -C DIR, or make "
+        raise UsageError(f"{here}: no {_FILE} here or above. Go to the folder of a fleet, name it with -C DIR, or make "
                       "one: ./lamp init DIR")
     return PRODUCT
 

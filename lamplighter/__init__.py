@@ -33,7 +33,7 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         return _module("chalicelib.version").VERSION
     if name not in _SOURCES:
-        raise AttributeError(f"module 'lamplighter' has no name {name!r}; there are {', '.join(__all__)}")
+        raise AttributeError(f"module 'lamplighter' has no name {name!r}. There are {', '.join(__all__)}")
     value = globals()[name] = getattr(_module(_SOURCES[name]), name)
     return value
 

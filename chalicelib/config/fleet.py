@@ -130,7 +130,7 @@ def load(path: Path = Path("fleet.toml"), stage: str = "") -> Fleet:
     try:
         text = path.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:
-        raise FleetError(f"{path}:1: cannot be read ({error}); write it in UTF-8, see docs/fleet.md") from None
+        raise FleetError(f"{path}:1: cannot be read ({error}). Write it in UTF-8, see docs/fleet.md") from None
     return parse(text, str(path), stage)
 
 
@@ -141,7 +141,7 @@ def parse(text: str, file: str = "fleet.toml", stage: str = "") -> Fleet:
     tables by `name`.
     """
     if text.startswith("\ufeff"):
-        raise FleetError(f"{file}:1: begins with a byte order mark; save it as UTF-8 without BOM")
+        raise FleetError(f"{file}:1: begins with a byte order mark. Save it as UTF-8 without BOM")
     own: Any = {}
     try:
         raw = tomllib.loads(text)
@@ -149,9 +149,9 @@ def parse(text: str, file: str = "fleet.toml", stage: str = "") -> Fleet:
         fleet = msgspec.convert(overlay.merged(raw, own), Fleet, dec_hook=_duration)
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"line (\d+)", str(error))
-        raise FleetError(f"{file}:{line[1] if line else 1}: not valid TOML ({error}); see docs/fleet.md") from None
+        raise FleetError(f"{file}:{line[1] if line else 1}: not valid TOML ({error}). See docs/fleet.md") from None
     except RecursionError:
-        raise FleetError(f"{file}:1: nested too deeply to be a fleet; see docs/fleet.md") from None
+        raise FleetError(f"{file}:1: nested too deeply to be a fleet. See docs/fleet.md") from None
     except msgspec.ValidationError as error:
         raise FleetError(_explain(text, file, str(error), own, stage)) from None
     mistakes = [f"{file}:{_line(text, overlay.source_path(path, own, stage))}: {_key(path)}: {what}"
@@ -173,9 +173,9 @@ def _explain(text: str, file: str, error: str, own: dict[str, Any], stage: str) 
     unknown = re.search(r"unknown field `([^`]*)`", what)
     missing = re.search(r"missing required field `([^`]*)`", what)
     if unknown:
-        path, what = (*path, unknown[1]), "no such key; remove it or see docs/fleet.md for the ones there are"
+        path, what = (*path, unknown[1]), "no such key. Remove it or see docs/fleet.md for the ones there are"
     elif missing:
-        what = f"the key {missing[1]!r} is missing here; add it, see docs/fleet.md"
+        what = f"the key {missing[1]!r} is missing here. Add it, see docs/fleet.md"
     else:
         what = f"{what[:1].lower()}{what[1:]}; see docs/fleet.md"
     return f"{file}:{_line(text, overlay.source_path(path, own, stage))}: {_key(path) or 'the file'}: {what}"
@@ -217,17 +217,17 @@ def _mistakes(fleet: Fleet) -> Iterator[tuple[Path_, str]]:
 def _names(fleet: Fleet) -> Iterator[tuple[Path_, str]]:
     if len(fleet.name) > LONGEST_NAME:
         why = "Lambda's 64 also hold the stage and the function"
-        yield ("name",), f"{fleet.name!r} is longer than {LONGEST_NAME} characters: {why}; shorten it"
+        yield ("name",), f"{fleet.name!r} is longer than {LONGEST_NAME} characters: {why}. Shorten it"
     if fleet.alarm_email is not None and not _ADDRESS.fullmatch(fleet.alarm_email):
-        yield ("alarm_email",), f"{fleet.alarm_email!r} is not a mail address; write it as in ops@example.org"
+        yield ("alarm_email",), f"{fleet.alarm_email!r} is not a mail address. Write it as in ops@example.org"
 
 
 def _regions(fleet: Fleet) -> Iterator[tuple[Path_, str]]:
     if not fleet.regions:
-        yield ("regions",), "a fleet needs at least one [[regions]]; the first is home"
+        yield ("regions",), "a fleet needs at least one [[regions]]. The first is home"
     for number, region in enumerate(fleet.regions):
         if not _REGION.fullmatch(region.name):
-            yield ("regions", number, "name"), f"{region.name!r} is not an AWS region; write it as in eu-west-1"
+            yield ("regions", number, "name"), f"{region.name!r} is not an AWS region. Write it as in eu-west-1"
     yield from workload.twice("regions", [region.name for region in fleet.regions])
 
 
@@ -235,7 +235,7 @@ def _coordination(coordination: Coordination) -> Iterator[tuple[Path_, str]]:
     regions = coordination.regions
     for region in regions:
         if not _REGION.fullmatch(region):
-            yield ("coordination", "regions"), f"{region!r} is not an AWS region; write it as in eu-west-1"
+            yield ("coordination", "regions"), f"{region!r} is not an AWS region. Write it as in eu-west-1"
     one_set = any(set(regions) <= known for known in REGION_SETS)
     if len(regions) not in (1, 3) or len(set(regions)) != len(regions) or (len(regions) == 3 and not one_set):
         sets = "; or ".join(", ".join(sorted(known)) for known in REGION_SETS)

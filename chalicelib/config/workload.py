@@ -83,7 +83,7 @@ def twice(table: str, names: Sequence[str]) -> Iterator[tuple[Path_, str]]:
     for name, count in Counter(names).items():
         if count > 1:
             last = len(names) - 1 - names[::-1].index(name)
-            yield (table, last, "name"), f"{name!r} stands here {count} times; remove or rename one"
+            yield (table, last, "name"), f"{name!r} stands here {count} times. Remove or rename one"
 
 
 def _schedules(schedules: Schedules, queues: set[str]) -> Iterator[tuple[Path_, str]]:
@@ -91,7 +91,7 @@ def _schedules(schedules: Schedules, queues: set[str]) -> Iterator[tuple[Path_, 
         yield ("schedules", "timezone"), unknown
     if schedules.queue != _QUEUE and schedules.queue not in queues:
         there = ", ".join(sorted(queues)) or "none yet"
-        yield ("schedules", "queue"), f"no queue is called {schedules.queue!r}; declare it, or write one of: {there}"
+        yield ("schedules", "queue"), f"no queue is called {schedules.queue!r}. Declare it, or write one of: {there}"
     if not 30 <= schedules.takeover_delay <= 300:
         # Every standby's delayed message must fit SQS's 15 minutes.
         yield ("schedules", "takeover_delay"), "must lie between 30s and 5m"
@@ -100,7 +100,7 @@ def _schedules(schedules: Schedules, queues: set[str]) -> Iterator[tuple[Path_, 
         yield ("schedules", "retention"), "must lie between 15d and 400d: longer than SQS keeps messages"
     for target in ("ecs", "ssm", "http"):
         if schedules.on == target and getattr(schedules, target) is None:
-            yield ("schedules", "on"), f"{target!r} needs a table [schedules.{target}]; add it, see docs/fleet.md"
+            yield ("schedules", "on"), f"{target!r} needs a table [schedules.{target}]. Add it, see docs/fleet.md"
 
 
 def _queues(queues: Sequence[Queue]) -> Iterator[tuple[Path_, str]]:
@@ -108,7 +108,7 @@ def _queues(queues: Sequence[Queue]) -> Iterator[tuple[Path_, str]]:
         if not 1 <= queue.timeout <= LAMBDA_SECONDS - RESERVE_SECONDS:
             yield ("queues", number, "timeout"), "must lie between 1s and 14m: a Lambda ends after 15 minutes"
         if queue.name.startswith("schedule-") or queue.name.endswith("-dead"):
-            yield ("queues", number, "name"), f"{queue.name!r} is kept for Lamplighter's own queues; choose another"
+            yield ("queues", number, "name"), f"{queue.name!r} is kept for Lamplighter's own queues. Choose another"
 
 
 def _dead_letters(queues: Sequence[Queue]) -> Iterator[tuple[Path_, str]]:
@@ -121,12 +121,12 @@ def _dead_letters(queues: Sequence[Queue]) -> Iterator[tuple[Path_, str]]:
             continue
         at = ("queues", number, "dead_letter")
         if target.startswith("schedule-"):
-            yield at, f"{target!r} is kept for Lamplighter's own queues; choose another"
+            yield at, f"{target!r} is kept for Lamplighter's own queues. Choose another"
         elif target not in kinds and not target.endswith("-dead"):
-            yield at, f"no queue is called {target!r}; declare it, or let the name end in -dead to have it made"
+            yield at, f"no queue is called {target!r}. Declare it, or let the name end in -dead to have it made"
         elif (kinds | made).get(target, queue.fifo) != queue.fifo:
             kind, other = ("FIFO", "standard") if queue.fifo else ("standard", "FIFO")
-            yield at, f"{target!r} is a {other} queue and {queue.name!r} a {kind} one; name a {kind} queue"
+            yield at, f"{target!r} is a {other} queue and {queue.name!r} a {kind} one. Name a {kind} queue"
         made.setdefault(target, queue.fifo)
 
 
@@ -137,7 +137,7 @@ def _circles(queues: Sequence[Queue]) -> Iterator[tuple[Path_, str]]:
         circle = _circle(queue.name, goes_to)
         if circle and queue.name not in told:
             told |= set(circle)
-            what = f"{' -> '.join([*circle, queue.name])} goes round in a circle; let one of them end elsewhere"
+            what = f"{' -> '.join([*circle, queue.name])} goes round in a circle. Let one of them end elsewhere"
             yield ("queues", number, "dead_letter"), what
 
 

@@ -67,7 +67,7 @@ class Packed:
 
     def damaged(self, why: str) -> Damaged:
         """The error that says so."""
-        return Damaged(f"the {self._what} cannot be used: {why}; package the release again")
+        return Damaged(f"the {self._what} cannot be used: {why}. Package the release again")
 
     def slice(self, index: int) -> memoryview:
         """Slice `index`, checked."""

@@ -45,7 +45,7 @@ def read(line: str, owner: str | None, last: bool) -> Entry:
         column += len(user) + 1
         return Entry(reading, user, _command(rest[len(user) + 1 :], column), column)
     if rest.startswith("*"):
-        remedy = "cron has five fields of time, none for seconds or years; a command cannot begin with *"
+        remedy = "cron has five fields of time, none for seconds or years. A command cannot begin with *"
         raise Refusal(LineDiagnostic(column, "bad-command", "bad command", remedy, "error"))
     return Entry(reading, owner, _command(rest, column), column)
 
@@ -64,7 +64,7 @@ def _user(rest: str, column: int, last: bool) -> str:
     message = "bad command" if last and not found else "bad username"
     where = "files in cron.d name a user before the command"
     what = f"{short(rest[: found.start()])} is no user" if found else "no command follows a user here"
-    remedy = f"{what}: {where}, as in `0 3 * * * root date`; move the file to crontabs/ if it names none"
+    remedy = f"{what}: {where}, as in `0 3 * * * root date`. Move the file to crontabs/ if it names none"
     raise Refusal(LineDiagnostic(column, message.replace(" ", "-"), message, remedy, "error"))
 
 

@@ -49,7 +49,7 @@ def _ignored(reading: Reading) -> Iterator[LineDiagnostic]:
         used = read_field(index, token).used
         if used < len(token):
             message = f"of {short(token)} only {short(token[:used])} is read"
-            remedy = f"write {short(token[:used])} if that is meant; the rest is not cron's language"
+            remedy = f"write {short(token[:used])} if that is meant. The rest is not cron's language"
             yield LineDiagnostic(reading.columns[index] + used, "ignored-text", message, remedy)
 
 
@@ -130,7 +130,7 @@ def _cure(error: ExpressionError, line: str) -> str:
 
 def _specifier(word: str) -> str:
     if word == "@reboot":
-        return "give it a schedule: nothing here reboots; what must run after a release belongs to the release"
+        return "give it a schedule: nothing here reboots. What must run after a release belongs to the release"
     if word.lower() in ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"):
         return f"write {word.lower()}, in small letters"
     return "write @yearly, @monthly, @weekly, @daily or @hourly, or five fields"

@@ -60,7 +60,7 @@ def address(text: str) -> tuple[str, int]:
     """`host:port` as its two parts. `ValueError` says what it should look like."""
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal() or not 1 <= int(port) <= 65_535:
-        raise ValueError(f"{text!r} is no address; write host:port, as in db.example.org:3306")
+        raise ValueError(f"{text!r} is no address. Write host:port, as in db.example.org:3306")
     return host.strip("[]"), int(port)
 
 
@@ -71,7 +71,7 @@ def mistakes(
     if databases is None:
         return
     if databases.server(databases.primary) is None:
-        yield ("databases", "primary"), f"{databases.primary!r} has no [[databases.servers]]; add one"
+        yield ("databases", "primary"), f"{databases.primary!r} has no [[databases.servers]]. Add one"
     if tunnels_to not in (None, databases.primary):
         yield ("databases", "primary"), f"the tunnels lead to {tunnels_to}: name the same region in both"
     if databases.repair == "full" and databases.admin_secret is None:
@@ -98,7 +98,7 @@ def _servers(servers: tuple[Server, ...], regions: Collection[str]) -> Iterator[
         if server.region not in regions:
             yield (*at, "region"), f"{server.region!r} is no region of this fleet"
         if count[server.region] > 1:
-            yield (*at, "region"), f"{server.region} has more than one server; name the one that counts"
+            yield (*at, "region"), f"{server.region} has more than one server. Name the one that counts"
         for key in ("remote_address", "replication_source"):
             yield from (((*at, key), wrong) for wrong in _address(getattr(server, key)))
 

@@ -18,7 +18,7 @@ Reach = Callable[[RegionContext, str, bool], Server]
 def settings_of(site: RegionContext) -> Databases:
     """The fleet's settings. Refused if it has none."""
     if site.fleet.databases is None:
-        raise Rejected("fleet.toml has no [databases]; add it, see docs/fleet.md")
+        raise Rejected("fleet.toml has no [databases]. Add it, see docs/fleet.md")
     return site.fleet.databases
 
 
@@ -35,7 +35,7 @@ def reach(site: RegionContext, region: str, admin: bool) -> Server:
     name = settings.admin_secret if admin else settings.secret
     if server is None or name is None:
         raise Rejected(f"{region}: fleet.toml has no [[databases.servers]]" if server is None else
-                      "fleet.toml has no admin_secret, so nothing can be changed; see docs/databases.md")
+                      "fleet.toml has no admin_secret, so nothing can be changed. See docs/databases.md")
     host, port = address(server.remote_address) if server.remote_address and region != site.region else (server.host,
                                                                                                          server.port)
     place = Place(region, host, port, server.tls_name or "")

@@ -56,7 +56,7 @@ class Databases:
         use = self._using
         self.watch = self._operation(
             "databases.watch",
-            "replication's threads, lag, read-only and readiness; the heartbeat",
+            "replication's threads, lag, read-only and readiness. The heartbeat",
             observe.watch,
             _watch,
             {

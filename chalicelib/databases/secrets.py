@@ -67,7 +67,7 @@ class Secrets:
                                      lambda: client.client("secretsmanager", self._region).get_secret_value(
                 SecretId=name))
         except client.ClientError as error:
-            raise SecretError(f"{where}: {error.response.get('Error', {}).get('Code')}; create it, and let this Lambda "
+            raise SecretError(f"{where}: {error.response.get('Error', {}).get('Code')}. Create it, and let this Lambda "
                               "call secretsmanager:GetSecretValue on it") from None
         try:
             said = msgspec.json.decode(answer.get("SecretString", ""), type=_Said)

@@ -134,7 +134,7 @@ def _load(store: Store, key: tuple[str, str]) -> tuple[Stored[AlertState], tuple
         return found, ()
     logger.error("what was told cannot be read and is begun anew", item=str(found.key), because=found.because,
                  body=str(item.body)[:2000])
-    lost = replace(alert_text.unreadable_alert(found), event=True, tried=("It was replaced; its text is in the log.",),
+    lost = replace(alert_text.unreadable_alert(found), event=True, tried=("It was replaced. Its text is in the log.",),
                    steps=("Expect alerts that you know already: they are told once more.",))
     return Stored(AlertState(), item.version), (lost,)
 

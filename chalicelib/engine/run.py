@@ -196,14 +196,14 @@ def _event_time(operation: Operation[Any], context: RegionContext, event: Mappin
         when = datetime.fromisoformat(event["time"])
     except (KeyError, TypeError, ValueError):
         raise Rejected(f'{operation.name}: a scheduled event needs "time" as in 2026-03-29T00:55:00Z, '
-                       f'got {event.get("time")!r}; let the rule send its own event, without a fixed Input') from None
+                       f'got {event.get("time")!r}. Let the rule send its own event, without a fixed Input') from None
     if when.tzinfo is None or not 1970 < when.year < 9000:
-        raise Rejected(f'{operation.name}: "time" {event["time"]!r} names no zone, or no year of ours; end it with Z')
+        raise Rejected(f'{operation.name}: "time" {event["time"]!r} names no zone, or no year of ours. End it with Z')
     ahead = when.timestamp() - context.clock()
     if not -_EVENT_LATE_SECONDS <= ahead <= _EVENT_EARLY_SECONDS:
         side = f"{ahead:.0f} s ahead of" if ahead > 0 else f"{-ahead:.0f} s behind"
         raise Rejected(f'{operation.name}: "time" {event["time"]!r} is {side} this Lambda\'s clock, so one of them is '
-                       "wrong and nothing is done; a rule's event is at most a day old")
+                       "wrong and nothing is done. A rule's event is at most a day old")
     return int(when.timestamp())
 
 
@@ -225,7 +225,7 @@ def _parameters(operation: Operation[Any], said: object) -> Any:
         return msgspec.convert(said, operation.parameters)
     except msgspec.ValidationError as error:
         fields = ", ".join(operation.parameters.__struct_fields__) or "no parameters"
-        raise Rejected(f"{operation.name}: {error}; it takes: {fields}") from None
+        raise Rejected(f"{operation.name}: {error}. It takes: {fields}") from None
 
 
 def _count(plan: Plan) -> str:

@@ -70,7 +70,7 @@ def known(context: RegionContext, request: Request) -> RotationObservation:
 def settings_of(context: RegionContext) -> HealthChecks:
     """The fleet's settings. Refused if it has none."""
     if context.fleet.health_checks is None:
-        raise Rejected("fleet.toml has no [health_checks]; add it, see docs/fleet.md")
+        raise Rejected("fleet.toml has no [health_checks]. Add it, see docs/fleet.md")
     return context.fleet.health_checks
 
 
@@ -114,7 +114,7 @@ def _existing(context: RegionContext, id: str, ask: Callable[[str], T]) -> T:
     except client.ClientError as error:
         if client.error_code(error) != "NoSuchHealthCheck":
             raise
-        raise Rejected(f"health check {id} was deleted in Route 53; to begin anew, delete the other checks of "
+        raise Rejected(f"health check {id} was deleted in Route 53. To begin anew, delete the other checks of "
                        f"{context.region} and the item {'/'.join(KEY)} of its regional table") from None
 
 

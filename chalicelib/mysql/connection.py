@@ -96,7 +96,7 @@ def _open(
         sock = socket.create_connection((place.host, place.port), float(settings.timeout))
     except OSError as error:
         why = "no answer" if isinstance(error, TimeoutError) else error.strerror or str(error)
-        raise DatabaseError(ServerError("unreachable", str(place), f"cannot connect: {why}; look at the tunnels, the "
+        raise DatabaseError(ServerError("unreachable", str(place), f"cannot connect: {why}. Look at the tunnels, the "
                                     "security groups and whether the server runs")) from None
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     deadline.watch(sock)
@@ -116,7 +116,7 @@ def _tls(place: Place, login: Login, settings: Databases, root: Path) -> dict[st
     except (OSError, ValueError) as error:
         what = f"ca = {settings.ca!r}" if settings.ca else "the secret's ca"
         raise DatabaseError(
-            ServerError("setup", str(place), f"{what} cannot be used ({error}); give certificates in PEM")
+            ServerError("setup", str(place), f"{what} cannot be used ({error}). Give certificates in PEM")
         ) from None
     # Python 3.13 is stricter than the certificates that MySQL and MariaDB make for themselves.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
@@ -179,11 +179,11 @@ def _trouble(place: Place, error: pymysql.MySQLError, deadline: _Deadline) -> Se
         return ServerError(
             "tls",
             str(place),
-            f"{text}; look at tls, ca and tls_name in fleet.toml, and whether the server has TLS",
+            f"{text}. Look at tls, ca and tls_name in fleet.toml, and whether the server has TLS",
             number,
         )
     if number in _DENIED:
-        return ServerError("denied", str(place), f"{text}; compare the secret with the user and its grants", number)
+        return ServerError("denied", str(place), f"{text}. Compare the secret with the user and its grants", number)
     if number in _REFUSED:
         return ServerError("refused", str(place), f"{text}; {_REFUSED[number]}", number)
     if isinstance(error, pymysql.InternalError) or (not number and not isinstance(error, pymysql.OperationalError)):
@@ -192,7 +192,7 @@ def _trouble(place: Place, error: pymysql.MySQLError, deadline: _Deadline) -> Se
         return ServerError(
             "unreachable",
             str(place),
-            f"the connection broke: {text}; look at the tunnels and whether the server runs",
+            f"the connection broke: {text}. Look at the tunnels and whether the server runs",
             number,
         )
     return ServerError("sql", str(place), text, number)
@@ -200,14 +200,14 @@ def _trouble(place: Place, error: pymysql.MySQLError, deadline: _Deadline) -> Se
 
 def _silent(place: Place, deadline: _Deadline) -> ServerError:
     return ServerError("silent", str(place), "took the connection, but gave no answer in time (at most "
-                   f"{deadline.seconds:g} s in all); the server hangs, or a tunnel to it does")
+                   f"{deadline.seconds:g} s in all). The server hangs, or a tunnel to it does")
 
 
 def _garbled(place: Place, error: Exception, deadline: _Deadline) -> ServerError:
     if deadline.passed or isinstance(error, TimeoutError):
         return _silent(place, deadline)
     what = f"{type(error).__name__}: {_printable(error)}"
-    return ServerError("garbled", str(place), f"does not talk as MySQL does ({what}); look at what listens there")
+    return ServerError("garbled", str(place), f"does not talk as MySQL does ({what}). Look at what listens there")
 
 
 def _printable(text: object) -> str:

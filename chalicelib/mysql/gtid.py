@@ -96,7 +96,7 @@ def _mariadb(text: str) -> GtidSet:
     for part in filter(None, (part.strip() for part in text.split(","))):
         match = _TRIPLE.fullmatch(part)
         if not match:
-            raise ValueError(f"{part[:80]!r} is no GTID of MariaDB; they look like 0-1-105")
+            raise ValueError(f"{part[:80]!r} is no GTID of MariaDB. They look like 0-1-105")
         domain, server, number = match[1], match[2], int(match[3])
         if number:
             origin = f"{domain}-{server}"
@@ -110,7 +110,7 @@ def _mysql(text: str) -> GtidSet:
     for part in filter(None, (part.strip().lower() for part in text.split(","))):
         uuid, *rest = (piece.strip() for piece in part.split(":"))
         if not _UUID.fullmatch(uuid) or not rest:
-            raise ValueError(f"{part[:80]!r} is no set of MySQL's GTIDs; they look like uuid:1-5:7")
+            raise ValueError(f"{part[:80]!r} is no set of MySQL's GTIDs. They look like uuid:1-5:7")
         for origin, one in _intervals(uuid, rest):
             found.setdefault(origin, []).append(one)
     return GtidSet({origin: _joined(ranges) for origin, ranges in found.items()})

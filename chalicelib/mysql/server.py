@@ -141,7 +141,7 @@ class SqlServer:
                 raise
             return msgspec.structs.replace(
                 state,
-                heartbeat_error=f"{error.trouble.text}; make the heartbeat table and its grants, see docs/databases.md",
+                heartbeat_error=f"{error.trouble.text}. Make the heartbeat table and its grants, see docs/databases.md",
             )
         return msgspec.structs.replace(state, heartbeats={str(row["region"]): float(row["at"]) for row in rows})
 

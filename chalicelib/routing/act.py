@@ -57,7 +57,7 @@ def prepare_flag_buckets(site: RegionContext, request: Request, actions: Sequenc
             s3.put_policy(bucket.name, evacuation_flags.policy(bucket.name))
         except client.ClientError as error:
             raise Rejected(f"the bucket {bucket.name} in {bucket.region} cannot be opened for health checkers "
-                           f"({error}); does the account block public policies as a whole, or has somebody else that "
+                           f"({error}). Does the account block public policies as a whole, or has somebody else that "
                            "name?") from None
         results.append(f"{bucket.name}: readable below evacuated/")
     return results

@@ -70,14 +70,14 @@ def _entrances(routing: Routing, entrances: Mapping[str, Endpoint | None]) -> It
     for number, (region, entrance) in enumerate(entrances.items()):
         at = ("regions", number, "endpoint")
         if entrance is None:
-            yield at[:2], f"{region} needs an entrance, as there is a table [routing]; see docs/routing.md"
+            yield at[:2], f"{region} needs an entrance, as there is a table [routing]. See docs/routing.md"
             continue
         if region not in geography.regions():
-            yield (*at[:2], "name"), f"where {region} lies is not known; add it to chalicelib/routing/regions.csv"
+            yield (*at[:2], "name"), f"where {region} lies is not known. Add it to chalicelib/routing/regions.csv"
         yield from ((at, what) for what in _entrance(entrance, routing.ipv6))
         owners.update({entrance.load_balancer} if entrance.load_balancer else entrance.addresses)
         if any(owners[one] > 1 for one in (entrance.load_balancer or "", *entrance.addresses)):
-            yield at, f"{region} has the entrance of another region; each needs its own"
+            yield at, f"{region} has the entrance of another region. Each needs its own"
     if len({bool(entrance and entrance.capacity) for entrance in entrances.values()}) > 1:
         yield ("regions",), "give every region's entrance a capacity, or none"
 
@@ -109,7 +109,7 @@ def _orders(orders: Sequence[PreferenceOverride], regions: Sequence[str]) -> Ite
         if len(set(own.order)) != len(own.order):
             yield ("routing", "preferences", number, "order"), "names a region twice"
         if twice := [place for place in own.places if named[place] > 1]:
-            yield ("routing", "preferences", number, "places"), f"{', '.join(twice)}: in more than one order; keep one"
+            yield ("routing", "preferences", number, "places"), f"{', '.join(twice)}: in more than one order. Keep one"
 
 
 def _places(key: str, named: Sequence[str] | Mapping[str, float], *number: int) -> Iterator[tuple[Path_, str]]:

@@ -39,7 +39,7 @@ def plan(seen: ZoneObservation) -> Plan:
     hostnames = diff.owned(seen.existing_records, seen.owner) | {seen.hostname}
     if refusal := _foreign(seen) or _shut(seen):
         return Plan(rejected_because=refusal)
-    opened = tuple(Action("prepare-flag-bucket", one.name, f"{one.state}; health checkers must read the marks there",
+    opened = tuple(Action("prepare-flag-bucket", one.name, f"{one.state}. Health checkers must read the marks there",
                           one) for one in seen.buckets if one.state in ("missing", "closed"))
     missing = [name for name in seen.checks if name not in _ids(seen)]
     unsettled = [check.name for check in seen.existing_checks if check.name in seen.checks and not check.settled
@@ -90,7 +90,7 @@ def evacuate(seen: FleetObservation, now: int) -> Plan:
         return Plan(notes=(f"{region.name} is evacuated already: {region.mark.reason}",))
     if not seen.others_serve(region.name):
         return Plan(
-            rejected_because=f"{region.name} is the last region that takes users; restore or mend another one first"
+            rejected_because=f"{region.name} is the last region that takes users. Restore or mend another one first"
         )
     return Plan((_put(region.name, EvacuationFlag("hand", seen.reason, now), seen.reason),))
 
@@ -102,7 +102,7 @@ def restore(seen: FleetObservation) -> Plan:
         return Plan(rejected_because=_unknown(seen))
     if not region.flag_known:
         return Plan(
-            rejected_because=f"{region.name}: its mark cannot be read now; run this in another region, or later"
+            rejected_because=f"{region.name}: its mark cannot be read now. Run this in another region, or later"
         )
     if region.mark is None:
         return Plan(notes=(f"{region.name} is not evacuated",))
@@ -144,7 +144,7 @@ def _hold(seen: FleetObservation, region: RegionObservation, now: int) -> list[A
     elif held and region.alive and now - good >= seen.hold:
         actions.append(Action("clear-evacuation-flag", region.name, f"has answered for {now - good} s without a break"))
     elif region.mark is None and bad >= BAD_LOOKS and seen.hold and seen.others_serve(region.name):
-        reason = f"died by itself; comes back when it has answered for {seen.hold} s"
+        reason = f"died by itself. Comes back when it has answered for {seen.hold} s"
         actions.append(_put(region.name, EvacuationFlag("hold", reason, now), reason))
     return actions
 
@@ -159,7 +159,7 @@ def _find(seen: FleetObservation, name: str) -> RegionObservation | None:
 
 def _unknown(seen: FleetObservation) -> str:
     known = ", ".join(region.name for region in seen.regions)
-    return f"{seen.asked!r} is no region of this fleet; there are: {known}"
+    return f"{seen.asked!r} is no region of this fleet. There are: {known}"
 
 
 def _ids(seen: ZoneObservation) -> dict[str, str]:
@@ -180,21 +180,21 @@ def _foreign(seen: ZoneObservation) -> str:
     other = diff.groups(seen.existing_records).get((f"{OWNER}.{name}", "TXT"), {})
     if other:
         said = next(iter(other.values()))["ResourceRecords"][0]["Value"]
-        return (f"{seen.hostname} belongs to another owner ({said}); "
-                "give this fleet another hostname, or take it over with adopt")
+        return (f"{seen.hostname} belongs to another owner ({said}). "
+                "Give this fleet another hostname, or take it over with adopt")
     kinds = sorted({record["Type"] for record in map(diff.normal, seen.existing_records)
                     if record["Name"] == name and record["Type"] in ("A", "AAAA", "CNAME")})
-    return (f"{seen.hostname} has {' and '.join(kinds)} records that Lamplighter did not make; "
-            "delete them, or take them over with adopt") if kinds else ""
+    return (f"{seen.hostname} has {' and '.join(kinds)} records that Lamplighter did not make. "
+            "Delete them, or take them over with adopt") if kinds else ""
 
 
 def _shut(seen: ZoneObservation) -> str:
     """Why health checkers cannot be let into a bucket."""
     for one in seen.buckets:
         if one.state == "foreign":
-            return f"the bucket {one.name} of {one.region} is not yours, or s3:ListBucket on it is denied; name another"
+            return f"the bucket {one.name} of {one.region} is not yours, or s3:ListBucket on it is denied. Name another"
         if one.state == "own policy":
-            return (f"the bucket {one.name} of {one.region} has a policy of its own; add this statement to it, or name "
+            return (f"the bucket {one.name} of {one.region} has a policy of its own. Add this statement to it, or name "
                     f"another bucket: {json.dumps(statement(one.name))}")
     return ""
 
@@ -225,11 +225,11 @@ def _guard(changed: Sequence[Sequence[Change]], wanted: dict[Key, Group], there:
     last = sorted(name for name, kind in there if kind != "TXT" and (name, kind) not in wanted
                   and "._" not in name)
     if last:
-        return f"this would delete the last answer of {', '.join(last)}; if that is meant, run it with force"
+        return f"this would delete the last answer of {', '.join(last)}. If that is meant, run it with force"
     touched = sum(change["Action"] != "CREATE" for group in changed for change in group)
     if count > FEW_RECORDS and touched > MOST_TOUCHED * count:
-        return (f"this would change or delete {touched} of {count} record sets, more than {MOST_TOUCHED:.0%}; "
-                "look at the plan with force, then apply it with force")
+        return (f"this would change or delete {touched} of {count} record sets, more than {MOST_TOUCHED:.0%}. "
+                "Look at the plan with force, then apply it with force")
     return ""
 
 

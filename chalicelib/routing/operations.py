@@ -28,7 +28,7 @@ def _later_if_busy(step: Callable[P, T]) -> Callable[P, T]:
         try:
             return step(*args, **arguments)
         except Throttled as error:
-            why = f"Route 53 is busy ({error}); what was done stays, the rest follows"
+            why = f"Route 53 is busy ({error}). What was done stays, the rest follows"
             raise RequeueAfter(why, _BUSY_SECONDS) from None
 
     return patient

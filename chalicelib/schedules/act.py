@@ -125,7 +125,7 @@ def prune(site: RegionContext, request: Request, actions: Sequence[Action]) -> S
         for item in site.shared_store.scan_expired(request.now, action.details["part"], action.details["parts"]):
             gone += site.shared_store.delete(item)
             if site.clock() > until:
-                return [f"{gone} items pruned; the rest next time"]
+                return [f"{gone} items pruned. The rest next time"]
     return [f"{gone} items pruned"]
 
 

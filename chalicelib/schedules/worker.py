@@ -174,7 +174,7 @@ def _settle(
     run = execution.after_attempt(job, before.value, end, result.detail, result.exit, now=site.clock())
     key = run_key(job.name, run.slot)
     if state.write(site.shared_store, key, RUN, before, run, run_id=request.run_id, ttl=_ttl(site)) is None:
-        return f"{job.name} {run.slot}: superseded meanwhile; its end counts for nothing"
+        return f"{job.name} {run.slot}: superseded meanwhile. Its end counts for nothing"
     _keep_output(site, request, job, run, result.output)
     _unlock(site, job, run)
     if run.state == "retrying":

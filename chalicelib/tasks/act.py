@@ -58,7 +58,7 @@ def redrive(sqs: Sqs, known: QueueDirectory, actions: Sequence[Action], letters:
     """
     by_id = {action.target: action for action in actions}
     chosen = [letter for letter in letters if letter.id in by_id and letter.origin]
-    results = [f"{id}: not found any more; somebody was faster, or it is hidden for two minutes"
+    results = [f"{id}: not found any more. Somebody was faster, or it is hidden for two minutes"
                for id in by_id.keys() - {letter.id for letter in chosen}]
     for origin in dict.fromkeys(letter.origin for letter in chosen):
         for some in chunks([letter for letter in chosen if letter.origin == origin], 10):
@@ -75,7 +75,7 @@ def _move(
     kept = sqs.delete(known.url(some[0].queue), [letter.receipt for letter in sent]) if sent else {}
     for letter in sent:
         letters.remove(letter)
-    results = [f"{some[number].id}: not sent to {origin}: {why}; it stays" for number, why in sorted(lost.items())]
+    results = [f"{some[number].id}: not sent to {origin}: {why}. It stays" for number, why in sorted(lost.items())]
     results += [f"{letter.id}: sent to {origin}, but not deleted from {letter.queue}: {kept[letter.receipt]}"
                 for letter in sent if letter.receipt in kept]
     return [*results, *(f"{letter.id}: back in {origin}" for letter in sent if letter.receipt not in kept)]

@@ -68,8 +68,8 @@ class Sender:
             lost |= {numbers[place]: why for place, why in failed.items()}
         if lost:
             number, why = min(lost.items())
-            raise SendError(f"{len(lost)} of {len(calls)} tasks were not taken by SQS; the first, "
-                            f"{calls[number].task}: {why}; send those in .lost again", sorted(lost))
+            raise SendError(f"{len(lost)} of {len(calls)} tasks were not taken by SQS. The first, "
+                            f"{calls[number].task}: {why}. Send those in .lost again", sorted(lost))
         return [id for _, id, _ in wrapped]
 
     def _wrap(self, number: int, call: Call) -> tuple[str, str, dict[str, Any]]:
@@ -93,7 +93,7 @@ def _options(number: int, call: Call, fifo: bool, id: str) -> dict[str, Any]:
     except (ValueError, TypeError) as error:
         raise SendError(f"{call.task}: delay: {error}", [number]) from None
     if delay > (0 if fifo else _LONGEST_DELAY):
-        most = "a FIFO queue delays no single message" if fifo else "SQS delays by 15m at most; use a schedule"
+        most = "a FIFO queue delays no single message" if fifo else "SQS delays by 15m at most. Use a schedule"
         raise SendError(f"{call.task}: delay={call.delay}: {most}", [number])
     if not fifo:
         return {"DelaySeconds": delay} if delay else {}

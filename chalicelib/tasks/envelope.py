@@ -41,7 +41,7 @@ def decode(body: str) -> Envelope:
     try:
         return _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
-        raise Malformed(f"the body is not a task's envelope: {_plain(error)}; see docs/tasks.md, 'From PHP'") from None
+        raise Malformed(f"the body is not a task's envelope: {_plain(error)}. See docs/tasks.md, 'From PHP'") from None
 
 
 def encode(envelope: Envelope) -> str:
@@ -56,8 +56,8 @@ def encode(envelope: Envelope) -> str:
     room = MAX_BYTES - RESERVED_BYTES
     if len(body) > room:
         raise Malformed(
-            f"{envelope.task}: the message is {len(body):,} bytes long and a queue takes {room:,}; "
-            "put the data where the task can fetch it (S3, a table) and send its name")
+            f"{envelope.task}: the message is {len(body):,} bytes long and a queue takes {room:,}. "
+            "Put the data where the task can fetch it (S3, a table) and send its name")
     return body.decode()
 
 

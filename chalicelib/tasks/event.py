@@ -40,19 +40,19 @@ def read(event: object, places: Mapping[str, QueueConfig]) -> Batch:
     """The batch in `event`. `places` are the queues by the last part of their ARN."""
     raw = event.get("Records") if isinstance(event, dict) else None
     if not isinstance(raw, list) or not raw:
-        raise BadEvent('tasks.work takes the batches of its queues, {"Records": [...]}; to start a task by hand, send '
+        raise BadEvent('tasks.work takes the batches of its queues, {"Records": [...]}. To start a task by hand, send '
                        "its message to the queue (docs/tasks.md)")
     try:
         # SQS writes its numbers as text.
         records = msgspec.convert(raw, list[Record], strict=False)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise BadEvent(f"tasks.work: not a record of SQS in Records: {error}; only SQS should invoke it") from None
+        raise BadEvent(f"tasks.work: not a record of SQS in Records: {error}. Only SQS should invoke it") from None
     arn = records[0].eventSourceARN
     if any(record.eventSourceARN != arn for record in records):
         raise BadEvent("tasks.work: the records come from more than one queue; SQS sends one queue's at a time")
     place = places.get(arn.rpartition(":")[2])
     if place is None:
-        raise BadEvent(f"tasks.work: no queue of fleet.toml is {arn}; declare it as [[queues]], or remove the mapping")
+        raise BadEvent(f"tasks.work: no queue of fleet.toml is {arn}. Declare it as [[queues]], or remove the mapping")
     return Batch(place, raw)
 
 

@@ -65,7 +65,7 @@ def _task(task: Task, queues: Mapping[str, Queue], function: int) -> Iterator[Di
     elif task.timeout and timeout * queue.batch > room:
         fits = max(1, room // timeout)
         yield _at(task, "warning", "task-batch", f"{task.name}: {queue.batch} of {durations.words(timeout)} each do "
-                  f"not fit into {durations.words(room)}; those for which no time is left go back untouched",
+                  f"not fit into {durations.words(room)}. Those for which no time is left go back untouched",
                   f"set batch = {fits} for the queue in fleet.toml if they really take that long")
     yield from _patience(task, queue)
 

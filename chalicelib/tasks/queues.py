@@ -118,7 +118,7 @@ def urls(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     try:
         return msgspec.json.decode(text, type=dict[str, str])
     except msgspec.DecodeError as error:
-        raise QueueError("LAMP_QUEUES must hold a JSON object of queue names and URLs; every Lambda of the stack has "
+        raise QueueError("LAMP_QUEUES must hold a JSON object of queue names and URLs. Every Lambda of the stack has "
                          f"it, elsewhere take it from the stack's output ({error})") from None
 
 
@@ -144,7 +144,7 @@ def known(fleet: Fleet, environment: Mapping[str, str] | None = None) -> QueueDi
 def url_of(name: str, known: Mapping[str, str]) -> str:
     """The URL of the queue `name`."""
     if name not in known:
-        raise QueueError(f"no queue is called {name!r} here (known: {', '.join(sorted(known)) or 'none'}); declare it "
+        raise QueueError(f"no queue is called {name!r} here (known: {', '.join(sorted(known)) or 'none'}). Declare it "
                          "in fleet.toml as [[queues]] and deploy")
     return known[name]
 

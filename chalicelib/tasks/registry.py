@@ -71,7 +71,7 @@ class Registry:
         other = self.tasks.get(found.name)
         if other and other.file != found.file:
             raise TaskError(f"{found.file}:{found.line}: the task {found.name} is declared at {other.file}:{other.line}"
-                            " already; rename one")
+                            " already. Rename one")
         self.tasks[found.name] = found
 
     def why_unknown(self, name: str) -> str:
@@ -79,7 +79,7 @@ class Registry:
         if broken := self.broken_module(name):
             return broken
         known = ", ".join(sorted(self.tasks)) or "none at all"
-        return f"no task is called {name!r}; declare it with @task under tasks/, or correct the sender (known: {known})"
+        return f"no task is called {name!r}. Declare it with @task under tasks/, or correct the sender (known: {known})"
 
     def broken_module(self, name: str) -> str:
         """The reason why the module of the task `name` could not be imported. Empty if that is not the trouble."""
@@ -147,7 +147,7 @@ def _import_failure(error: Exception, file: str) -> str:
         if frame.filename.endswith(file):
             line = frame.lineno
     what = str(error) if isinstance(error, TaskError) else f"{type(error).__name__}: {error}"
-    return f"{file}:{line or 1}: cannot be imported ({what}); correct it and deploy again"
+    return f"{file}:{line or 1}: cannot be imported ({what}). Correct it and deploy again"
 
 
 def _place(function: Callable[..., Any]) -> tuple[str, int]:
@@ -156,7 +156,7 @@ def _place(function: Callable[..., Any]) -> tuple[str, int]:
         raise TaskError(f"{function!r}: @task belongs on a plain function")
     if code.co_flags & (inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
         raise TaskError(f"{_short(code.co_filename)}:{code.co_firstlineno}: {function.__name__} is async or a "
-                        "generator; a task is a plain function: call asyncio.run inside it")
+                        "generator. A task is a plain function: call asyncio.run inside it")
     return _short(code.co_filename), int(code.co_firstlineno)
 
 
@@ -175,7 +175,7 @@ def _limits(
         raise TaskError(f"{where}: timeout or remember: {error}") from None
     for name, value, low, high in (("retries", retries, 0, 100), ("concurrency", concurrency, 1, 1000)):
         if value is not None and not (type(value) is int and low <= value <= high):
-            raise TaskError(f"{where}: {name}={value!r}: must be a whole number between {low} and {high}; leave it out "
+            raise TaskError(f"{where}: {name}={value!r}: must be a whole number between {low} and {high}. Leave it out "
                             "for the queue's retries, or for no limit on concurrency")
     if seconds is not None and not seconds:
         raise TaskError(f"{where}: timeout={timeout!r}: must be at least 1s")
@@ -190,7 +190,7 @@ def _task(
     for parameter in named:
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL) or parameter.name in RESERVED:
             raise TaskError(f"{where}: the argument {parameter.name!r} cannot be sent: arguments travel by name, and "
-                            f"{', '.join(sorted(RESERVED))} are send's own; rename it")
+                            f"{', '.join(sorted(RESERVED))} are send's own. Rename it")
     allowed = frozenset(p.name for p in named)
     open_ended = len(named) < len(inspect.signature(function).parameters)
     retries, timeout, concurrency, remember = limits

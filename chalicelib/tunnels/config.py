@@ -65,7 +65,7 @@ def errors(tunnels: Tunnels | None, regions: Sequence[str]) -> Iterator[tuple[Pa
         return
     if tunnels.primary not in regions:
         known = ", ".join(regions)
-        yield ("tunnels", "primary"), f"{tunnels.primary!r} is no region of this fleet; name one of: {known}"
+        yield ("tunnels", "primary"), f"{tunnels.primary!r} is no region of this fleet. Name one of: {known}"
     if tunnels.port == tunnels.health_port:
         yield ("tunnels", "health_port"), "must not be the port of the tunnel itself"
     if not _FASTEST <= tunnels.every <= _SLOWEST:
@@ -82,6 +82,6 @@ def errors(tunnels: Tunnels | None, regions: Sequence[str]) -> Iterator[tuple[Pa
 def _hosts(tunnels: Tunnels, hosts: Hosts, regions: Sequence[str]) -> Iterator[tuple[Path_, str]]:
     for name in ("group", "tag", "target_group", "document"):
         if getattr(tunnels, name):
-            yield ("tunnels", name), "names what is there already, [tunnels.hosts] makes it; keep one of the two"
+            yield ("tunnels", name), "names what is there already, [tunnels.hosts] makes it. Keep one of the two"
     for path, what in host.errors(hosts, tunnels.primary, regions):
         yield ("tunnels", "hosts", *path), what

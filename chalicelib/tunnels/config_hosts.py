@@ -123,14 +123,14 @@ def errors(hosts: Hosts, primary: str, regions: Sequence[str]) -> Iterator[tuple
     names = [place.name for place in hosts.regions]
     for number, place in enumerate(hosts.regions):
         if place.name == primary:
-            yield ("regions", number, "name"), f"{primary!r} is the primary's region, which needs no tunnels; remove it"
+            yield ("regions", number, "name"), f"{primary!r} is the primary's region, which needs no tunnels. Remove it"
         elif place.name not in regions:
             yield ("regions", number, "name"), f"{place.name!r} is no region of this fleet: {', '.join(regions)}"
         elif place.name in names[:number]:
-            yield ("regions", number, "name"), f"{place.name!r} is there twice; keep one"
+            yield ("regions", number, "name"), f"{place.name!r} is there twice. Keep one"
         yield from _clients(number, place)
     for missing in [name for name in regions if name not in (*names, primary)]:
-        yield ("regions",), f"{missing!r} has no place for its tunnel hosts; add it with vpc and subnets"
+        yield ("regions",), f"{missing!r} has no place for its tunnel hosts. Add it with vpc and subnets"
     yield from ((("host_keys",), what) for what in map(_key_mistake, hosts.host_keys) if what)
     yield from _ways(hosts, primary, regions)
 
@@ -140,11 +140,11 @@ def _ways(hosts: Hosts, primary: str, regions: Sequence[str]) -> Iterator[tuple[
     for number, way in enumerate(hosts.ways):
         at: Path_ = ("ways", number, "region")
         if way.region == primary:
-            yield at, f"{primary!r} is the primary's region, and [tunnels.hosts] itself is the way there; remove it"
+            yield at, f"{primary!r} is the primary's region, and [tunnels.hosts] itself is the way there. Remove it"
         elif way.region not in regions:
             yield at, f"{way.region!r} is no region of this fleet: {', '.join(regions)}"
         elif way.region in names[:number]:
-            yield at, f"{way.region!r} is there twice; keep one"
+            yield at, f"{way.region!r} is there twice. Keep one"
         yield from ((("ways", number, "host_keys"), what) for what in map(_key_mistake, way.host_keys) if what)
 
 
@@ -153,21 +153,21 @@ def _clients(number: int, place: HostRegion) -> Iterator[tuple[Path_, str]]:
         try:
             ipaddress.IPv4Network(client)
         except ValueError as error:
-            yield ("regions", number, "clients"), f"{client!r} is no network ({error}); write it as in 10.1.0.0/16"
+            yield ("regions", number, "clients"), f"{client!r} is no network ({error}). Write it as in 10.1.0.0/16"
 
 
 def _key_mistake(line: str) -> str:
     """The fault of a public key. The comment at its end, if any, is free text on the same line."""
     kind, _, rest = line.partition(" ")
     if kind not in _KEY_TYPES or not line.isprintable():
-        return f"{line[:40]!r} is no public key of a host; copy /etc/ssh/ssh_host_ed25519_key.pub of the gateway"
+        return f"{line[:40]!r} is no public key of a host. Copy /etc/ssh/ssh_host_ed25519_key.pub of the gateway"
     try:
         blob = base64.b64decode(rest.split(" ")[0], validate=True)
     except binascii.Error:
         blob = b""
     fields = list(_fields(blob))
     if len(fields) < 2 or fields[0] != kind.encode():
-        return f"{line[:40]!r} is cut off or damaged; copy the whole line"
+        return f"{line[:40]!r} is cut off or damaged. Copy the whole line"
     return ""
 
 

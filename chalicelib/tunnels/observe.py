@@ -51,9 +51,9 @@ def settings(context: RegionContext) -> Tunnels:
     """The fleet's settings. Rejected where there are no tunnels."""
     tunnels = context.fleet.tunnels
     if tunnels is None:
-        raise Rejected("fleet.toml has no [tunnels]; add it, see docs/fleet.md")
+        raise Rejected("fleet.toml has no [tunnels]. Add it, see docs/fleet.md")
     if not tunnels.needs_tunnels(context.region):
-        raise Rejected(f"{context.region} is where the primary is: it has no tunnels; ask another region")
+        raise Rejected(f"{context.region} is where the primary is: it has no tunnels. Ask another region")
     return tunnels
 
 
@@ -120,7 +120,7 @@ def read_endpoints(context: RegionContext, tunnels: Tunnels) -> dict[str, Endpoi
             instances = aws.ec2.instances(list(leaving))
         targets = aws.elb.targets(tunnels.target_group or name)
     except (ClientError, BotoCoreError) as error:
-        raise Unobservable(f"{context.region}: {error}; look at the Lambda's policy and at [tunnels] in fleet.toml"
+        raise Unobservable(f"{context.region}: {error}. Look at the Lambda's policy and at [tunnels] in fleet.toml"
                            ) from error
     return {id: Endpoint(id, one.address, "shutting-down" if leaving.get(id) else one.state,
                          "absent" if id not in targets else "draining" if targets[id] == "draining" else "registered")

@@ -43,14 +43,14 @@ def _act_manual(context: RegionContext, request: Request, actions: Sequence[Acti
             return Results((f"{asked.instance}: left: the state cannot be read: {stored or 'it is gone'}",))
         change = manual.changed(stored.value, tunnels, asked.instance, asked.ask, asked.kind, context.clock())
         if change is None or (change.action.key if change.action else "") != asked.key:
-            return Results((f"{asked.instance}: left: the controller has done something since; look again",))
+            return Results((f"{asked.instance}: left: the controller has done something since. Look again",))
         if state.write(context.local_store, KEY, SCHEMA, stored, change.state, run_id=request.run_id) is None:
             continue
         if change.action is None:
             return Results((f"{asked.instance}: remembered",))
         done = act.HANDLERS[change.action.kind](context, request, [decide.repair_action(change.action)])
         return done if isinstance(done, Results) else Results(tuple(done))
-    return Results((f"{asked.instance}: left: the controller was faster {_TRIES} times; try again",))
+    return Results((f"{asked.instance}: left: the controller was faster {_TRIES} times. Try again",))
 
 
 def heal(probe: Probe) -> Operation[Observed]:

@@ -44,9 +44,9 @@ class Start(NamedTuple):
 
 
 def bench(
-    rounds: Annotated[int, typer.Option(min=1, max=1000, help="Fresh processes for each Lambda; the median counts.")
+    rounds: Annotated[int, typer.Option(min=1, max=1000, help="Fresh processes for each Lambda. The median counts.")
                       ] = 5,
-    function: Annotated[list[str] | None, typer.Option(help="Only this Lambda, as in schedules_tick; may be repeated.")
+    function: Annotated[list[str] | None, typer.Option(help="Only this Lambda, as in schedules_tick. May be repeated.")
                         ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
@@ -64,7 +64,7 @@ def bench(
 def _chosen(wanted: list[str]) -> list[str]:
     known = [declared.function for declared in registry.lambdas()]
     if unknown := sorted(set(wanted) - set(known)):
-        raise UsageError(f"--function {unknown[0]}: no Lambda is called so; there are {', '.join(known)}")
+        raise UsageError(f"--function {unknown[0]}: no Lambda is called so. There are {', '.join(known)}")
     return wanted or known
 
 

@@ -72,7 +72,7 @@ def bench(
 
 def _parts(only: str) -> tuple[str, ...]:
     if only and only not in PARTS:
-        raise UsageError(f"--only {only}: there is no such part; it is one of {', '.join(PARTS)}")
+        raise UsageError(f"--only {only}: there is no such part. It is one of {', '.join(PARTS)}")
     return (only,) if only else PARTS[:-1]
 
 

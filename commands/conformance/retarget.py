@@ -92,8 +92,8 @@ def measure(calls: Calls, ask: Ask, id: str, living: Target, dead: Target) -> Mo
     _ready(calls, ask, id, living)
     there = _moved(calls, ask, id, dead, False)
     if there.ended:
-        raise UsageError(f"{dead.address}:{dead.port} answers, or Route 53 does not notice that it does not; "
-                      "name an address and port where nobody answers")
+        raise UsageError(f"{dead.address}:{dead.port} answers, or Route 53 does not notice that it does not. "
+                      "Name an address and port where nobody answers")
     back = _moved(calls, ask, id, living, True)
     return Moves(model(there, back), (there, back))
 
@@ -120,7 +120,7 @@ def _ready(calls: Calls, ask: Ask, id: str, living: Target) -> None:
         if calls.pace.now() > until:
             raise UsageError(
                 f"{living.address}:{living.port}: {look.good} of {look.reports} of Route 53's checkers reach "
-                "it; name an address and port that answer everybody"
+                "it. Name an address and port that answer everybody"
             )
         calls.pace.sleep(INTERVAL / 2)
 

@@ -46,12 +46,12 @@ class Wish(msgspec.Struct, frozen=True):
 def conform(
     zone: Annotated[str, typer.Option(help="Your hosted zone's id.")],
     hostname: Annotated[str, typer.Option(help="A name in it that nobody uses, such as lamp-test.example.com.")],
-    living: Annotated[str, typer.Option(help="ADDRESS:PORT that answers TCP; with --dead: measures a move.")] = "",
+    living: Annotated[str, typer.Option(help="ADDRESS:PORT that answers TCP. With --dead: measures a move.")] = "",
     dead: Annotated[str, typer.Option(help="ADDRESS:PORT of yours where nobody answers.")] = "",
     keep: Annotated[bool, typer.Option("--keep", help="Remove nothing: to look at it. The next run does.")] = False,
     clear: Annotated[bool, typer.Option("--clear", help="Only remove what an earlier run left.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before making anything.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON; needs --yes.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON. Needs --yes.")] = False,
 ) -> None:
     """Tries every rule of Route 53 that the records rely on, on your own account, and removes all that it made.
 
@@ -111,7 +111,7 @@ def _way(calls: Calls, place: Place, console: Console) -> tuple[Ask, str]:
     console.print("waiting until Route 53 knows how the health checks are ...", style="dim")
     if queries.settled(calls, tool):
         return tool, "TestDNSAnswer"
-    console.print("TestDNSAnswer does not show the health checks as they should be; asking the name servers ...")
+    console.print("TestDNSAnswer does not show the health checks as they should be. Asking the name servers ...")
     servers = queries.by_servers(calls, place)
     if queries.settled(calls, servers):
         return servers, "name servers"
@@ -141,7 +141,7 @@ def _announced(wish: Wish) -> str:
     price = sum(_PRICES[config["Type"]] for config in checks.values())
     probing = "They are disabled, or calculated from those: they ask nobody."
     if wish.living and wish.dead:
-        probing = f"One asks {wish.living.address}, then {wish.dead.address}, every ten seconds; the others ask nobody."
+        probing = f"One asks {wish.living.address}, then {wish.dead.address}, every ten seconds. The others ask nobody."
     return (f"In the hosted zone {wish.place.zone} this makes {many} record sets below {LABEL}.{wish.place.hostname}, "
             f"and in the account {len(checks)} health checks. {probing}\n"
             f"A whole month of them costs ${price:.2f} by list prices, and a run no more than that. "

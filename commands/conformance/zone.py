@@ -49,7 +49,7 @@ def find(calls: Calls, zone: str, hostname: str) -> Place:
     if found.get("Config", {}).get("PrivateZone"):
         raise UsageError(f"{zone} is a private hosted zone; TestDNSAnswer knows public ones only: name one of those")
     if not place.hostname.endswith(f".{name}"):
-        raise UsageError(f"{hostname} does not lie within {name}, the hosted zone {zone}; take one such as "
+        raise UsageError(f"{hostname} does not lie within {name}, the hosted zone {zone}. Take one such as "
                       f"lamp-test.{name}")
     return place
 
@@ -60,8 +60,8 @@ def left(calls: Calls, place: Place) -> Left:
     foreign = [record for record in there if not _ours(record, place)]
     if foreign:
         named = ", ".join(dict.fromkeys(f"{record['Type']} {record['Name']}" for record in foreign[:5]))
-        raise UsageError(f"{place.hostname} has records already ({named}{', ...' if len(foreign) > 5 else ''}); "
-                      "take a hostname that nobody uses")
+        raise UsageError(f"{place.hostname} has records already ({named}{', ...' if len(foreign) > 5 else ''}). "
+                      "Take a hostname that nobody uses")
     notes = [one["Value"] for record in there if record["Type"] == "TXT" for one in record["ResourceRecords"]]
     return Left(tuple(there), tuple(calls.checks(place.prefix)), next(iter(notes), ""))
 
@@ -111,7 +111,7 @@ def _change(calls: Calls, place: Place, changes: list[dict[str, Any]]) -> None:
     until = calls.pace.now() + _SYNC_SECONDS
     while info["Status"] != "INSYNC":
         if calls.pace.now() > until:
-            raise UsageError(f"{info['Id']} is {info['Status']} after {_SYNC_SECONDS} s; try again later")
+            raise UsageError(f"{info['Id']} is {info['Status']} after {_SYNC_SECONDS} s. Try again later")
         calls.pace.sleep(_LOOK_SECONDS)
         info = calls.call("get_change", Id=info["Id"])["ChangeInfo"]
 

@@ -65,7 +65,7 @@ def first_day(text: str) -> int:
     try:
         day = date.fromisoformat(text)
     except ValueError:
-        raise UsageError(f"--from {text!r} is not a day; write it as in 2026-03-29") from None
+        raise UsageError(f"--from {text!r} is not a day. Write it as in 2026-03-29") from None
     if day.year not in _YEARS:
         raise UsageError(f"--from {text!r}: the year must be from {_YEARS[0]} to {_YEARS[-1]}")
     return (day - _EPOCH).days

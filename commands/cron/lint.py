@@ -45,7 +45,7 @@ def _findings(path: Path) -> Iterator[Diagnostic]:
         else:
             _, found = next_.read(path, "UTC")
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}; name a crontab, a cron.yaml, a .py file, or a "
+        raise UsageError(f"{path}: cannot be read: {error.strerror}. Name a crontab, a cron.yaml, a .py file, or a "
                          "folder of them") from None
     # Within a folder a finding names its file as that folder knows it.
     yield from (msgspec.structs.replace(one, file=str(path / one.file)) if path.is_dir() else one for one in found)

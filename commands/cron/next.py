@@ -85,9 +85,9 @@ def window(start: str, end: str, now: datetime) -> Window:
     first = _minute("--from", start) if start else _ceiling(now)
     last = _minute("--to", end) if end else first + 24 * 60
     if last < first:
-        raise UsageError("--to lies before --from; name a later time")
+        raise UsageError("--to lies before --from. Name a later time")
     if last - first > LONGEST:
-        raise UsageError("--from, --to: more than 5 years lie between; ask for them in parts")
+        raise UsageError("--from, --to: more than 5 years lie between. Ask for them in parts")
     return Window(first, last)
 
 
@@ -95,7 +95,7 @@ def _minute(option: str, text: str) -> int:
     try:
         return _ceiling(datetime.fromisoformat(text))
     except (ValueError, OverflowError):
-        raise UsageError(f"{option}: {text!r} is not a time; write it as in 2026-03-29T01:00Z") from None
+        raise UsageError(f"{option}: {text!r} is not a time. Write it as in 2026-03-29T01:00Z") from None
 
 
 def _ceiling(when: datetime) -> int:
@@ -113,10 +113,10 @@ def explain(file: Path, tz: str, span: Window, system: bool | None = None) -> Re
         raise UsageError(f"--tz: {error}") from None
     except OSError as error:
         raise UsageError(
-            f"{file}: cannot be read: {error.strerror}; name a crontab, a cron.yaml or a .py file"
+            f"{file}: cannot be read: {error.strerror}. Name a crontab, a cron.yaml or a .py file"
         ) from None
     except ValueError as error:
-        raise UsageError(f"--from, --to: {error}; name times within those years") from None
+        raise UsageError(f"--from, --to: {error}. Name times within those years") from None
     failures, others = _divide(findings, {job.line for job in jobs})
     rows: list[Line | Failure] = [*lines, *failures]
     return Report(sorted(rows, key=lambda row: row.line), others)

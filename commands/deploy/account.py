@@ -70,11 +70,11 @@ def explain(error: ClientError | BotoCoreError, region: str) -> str:
     """An error of boto3 as one line, with the denied call, the place, and the remedy."""
     place = f"{region}: " if region else ""
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
-        return f"{place}no AWS credentials found; sign in (aws sso login, aws configure) or set AWS_PROFILE"
+        return f"{place}no AWS credentials found. Sign in (aws sso login, aws configure) or set AWS_PROFILE"
     if isinstance(error, ProfileNotFound):
-        return f"{place}{error}; set AWS_PROFILE to one of your profiles"
+        return f"{place}{error}. Set AWS_PROFILE to one of your profiles"
     if isinstance(error, EndpointConnectionError):
-        return f"{place}{error}; is it the name of an AWS region, and does this machine reach the internet?"
+        return f"{place}{error}. Is it the name of an AWS region, and does this machine reach the internet?"
     if isinstance(error, ClientError):
         return place + _refusal(error)
     return f"{place}{error}"
@@ -84,10 +84,10 @@ def _refusal(error: ClientError) -> str:
     said = error.response.get("Error", {})
     code, message = said.get("Code", ""), said.get("Message", "")
     if code in _UNKNOWN:
-        return (f"AWS does not know these credentials ({code}); sign in again, or enable the region for this account "
+        return (f"AWS does not know these credentials ({code}). Sign in again, or enable the region for this account "
                 "if it is an opt-in region")
     if code in _EXPIRED:
-        return f"the AWS session has expired ({code}); sign in again"
+        return f"the AWS session has expired ({code}). Sign in again"
     if code in _DENIED:
-        return f"{error.operation_name} was denied: {message}; ask for that permission (docs/deploy.md lists them all)"
+        return f"{error.operation_name} was denied: {message}. Ask for that permission (docs/deploy.md lists them all)"
     return f"{error.operation_name}: {code}: {message}"

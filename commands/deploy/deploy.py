@@ -25,10 +25,10 @@ _LISTED = 60
 
 def deploy(
     stage: Annotated[str, typer.Option(help="Which of your installations: prod, test, ... Part of every name.")] = "",
-    region: Annotated[list[str] | None, typer.Option(help="Only this region of the fleet; may be repeated.")] = None,
+    region: Annotated[list[str] | None, typer.Option(help="Only this region of the fleet. May be repeated.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before changing anything.")] = False,
     sandbox: Annotated[bool, typer.Option("--sandbox", help="Into an AWS on this machine, until Ctrl-C.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON; needs --yes.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON. Needs --yes.")] = False,
 ) -> None:
     """Package the project and deploy it to every region of fleet.toml, one CloudFormation stack each.
 
@@ -41,7 +41,7 @@ def deploy(
         # Only here: what deploys to AWS has no embedded one.
         importlib.import_module("commands.deploy.sandbox").run(console, stage or "sandbox")
     if not stage:
-        raise UsageError("--stage is missing: name the installation, as in --stage prod; or try it here with --sandbox")
+        raise UsageError("--stage is missing: name the installation, as in --stage prod. Or try it here with --sandbox")
     packaging.check_stage(stage)
     if not yes and (as_json or not sys.stdin.isatty()):
         raise UsageError("nobody can be asked here: add --yes to deploy without asking")
@@ -74,7 +74,7 @@ def _regions(package: packaging.Package, wanted: Sequence[str] | None) -> list[s
     known = [region.name for region in package.fleet.regions]
     for name in wanted or ():
         if name not in known:
-            raise UsageError(f"--region {name}: not a region of fleet.toml; there are {', '.join(known)}")
+            raise UsageError(f"--region {name}: not a region of fleet.toml. There are {', '.join(known)}")
     return [name for name in known if not wanted or name in wanted]
 
 

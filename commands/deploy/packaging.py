@@ -137,7 +137,7 @@ def _certificates(root: Path, vendor: Path, name: str) -> None:
     """The file of certificates that fleet.toml names goes along, where the Lambdas look for it."""
     if not (root / name).is_file() or not (root / name).resolve().is_relative_to(root.resolve()):
         raise UsageError(
-            f"fleet.toml: databases.ca: {name!r} is no file of this project; put the certificates there, or "
+            f"fleet.toml: databases.ca: {name!r} is no file of this project. Put the certificates there, or "
             "into the secret as its key ca"
         )
     (vendor / name).parent.mkdir(parents=True, exist_ok=True)

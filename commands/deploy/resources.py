@@ -125,7 +125,7 @@ def _told_apart(fleet: Fleet) -> None:
     for name, id in _queues(fleet).items():
         if other := names.get(id):
             raise UsageError(
-                f"fleet.toml: the queues {other!r} and {name!r} would both be {id} in the stack; call one of "
+                f"fleet.toml: the queues {other!r} and {name!r} would both be {id} in the stack. Call one of "
                 "them otherwise"
             )
         names[id] = name

@@ -122,7 +122,7 @@ def _is_new(target: Target, stack: Stack, pace: Pace) -> bool:
         remove(target, stack, pace)
         return True
     if found[0].endswith("_IN_PROGRESS"):
-        raise UsageError(f"{stack} is {found[0]}: another deployment is at work on it; wait until it is through")
+        raise UsageError(f"{stack} is {found[0]}: another deployment is at work on it. Wait until it is through")
     if found[0] == "UPDATE_ROLLBACK_FAILED":
         raise UsageError(f"{stack} is {found[0]}: continue the rollback in the CloudFormation console ({found[1]}), "
                       "skipping the resource that it names, then deploy again")
@@ -210,7 +210,7 @@ def _judge(target: Target, prepared: Prepared, reasons: list[str], pace: Pace) -
         left = "nothing of it is left"
     else:
         left = f"the stack is {status}"
-    raise UsageError(f"{stack}: rolled back, {left}; the cause: " + ("; ".join(reasons) or "CloudFormation named none"))
+    raise UsageError(f"{stack}: rolled back, {left}. The cause: " + ("; ".join(reasons) or "CloudFormation named none"))
 
 
 def _wait(target: Target, stack: Stack, pace: Pace, until: Callable[[str | None], bool]) -> None:

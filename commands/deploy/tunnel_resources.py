@@ -87,7 +87,7 @@ def _resources(tunnels: Tunnels, hosts: Hosts) -> Json:
     parts: Json = {
         "TunnelsKey": {"Type": "AWS::SecretsManager::Secret", "Properties": {
             "Name": {"Fn::Sub": host.private_key_secret("${AWS::StackName}")},
-            "Description": "Private key of the tunnel hosts; made and changed by the operation tunnels.rotate_keys"}},
+            "Description": "Private key of the tunnel hosts. Made and changed by the operation tunnels.rotate_keys"}},
         "TunnelsKnownHosts": {"Type": "AWS::SSM::Parameter", "Properties": {
             "Name": {"Fn::Sub": host.known_hosts_parameter("${AWS::StackName}")}, "Type": "String",
             "Description": "Host keys of the gateways, as lines of a known_hosts file",

@@ -56,7 +56,7 @@ class _Definitions:
             raise TypeError(f"fleet.toml: {path or 'the file'} is no table but {kind}")
         name, heading = self._prefix + kind.cls.__name__, _heading(path, many)
         if self._known.setdefault(name, kind.cls) is not kind.cls:
-            raise TypeError(f"fleet.toml: {path}: two types are called {name}; rename one")
+            raise TypeError(f"fleet.toml: {path}: two types are called {name}. Rename one")
         if name not in self._into:
             self._into[name] = {}  # a table may hold itself
             told = dict(meanings(self._page, heading))
@@ -69,7 +69,7 @@ class _Definitions:
 
     def _key(self, field: inspect.Field, path: str, told: dict[str, str], heading: str) -> Schema:
         if field.encode_name not in told:
-            raise LookupError(f"docs/fleet.md: {heading} has no row for the key {field.encode_name!r}; add it")
+            raise LookupError(f"docs/fleet.md: {heading} has no row for the key {field.encode_name!r}. Add it")
         made = self._value(field.type, f"{path}.{field.encode_name}".strip("."))
         default = field.default
         if isinstance(default, durations.Duration):
@@ -121,7 +121,7 @@ def _scalar(kind: inspect.Type, path: str) -> Schema:
         case inspect.AnyType():
             return {}
         case _:
-            raise TypeError(f"fleet.toml: {path}: a schema cannot say {kind}; teach it to fleet_schema.py")
+            raise TypeError(f"fleet.toml: {path}: a schema cannot say {kind}. Teach it to fleet_schema.py")
 
 
 def _bounds(kind: inspect.Type, **names: str) -> Schema:
@@ -138,7 +138,7 @@ def meanings(page: str, heading: str) -> Iterator[tuple[str, str]]:
     """Each key of the table below `heading` and what it means, without markup."""
     section = re.search(rf"^##+ `?{re.escape(heading)}`?$(.*?)(?=^##|\Z)", page, re.M | re.S)
     if section is None:
-        raise LookupError(f"docs/fleet.md: no heading {heading}; add it, with a row for each key")
+        raise LookupError(f"docs/fleet.md: no heading {heading}. Add it, with a row for each key")
     for key, meaning in _ROW.findall(section[1]):
         yield key, _plain(_LINK.sub(lambda link: link[1] or link[2], meaning))
 

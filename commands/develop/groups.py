@@ -30,7 +30,7 @@ def need(*groups: str) -> None:
         extras = ",".join(missing)
         names = ", ".join(name for group in missing for name in lacking(group))
         raise UsageError(
-            f"this command also needs {names}; install it beside lamp: pip install 'lamplighter[{extras}]'")
+            f"this command also needs {names}. Install it beside lamp: pip install 'lamplighter[{extras}]'")
     with exclusive(roots.PRODUCT / ".venv.lock", "installing packages into .venv"):
         importlib.invalidate_caches()
         # Another command may have brought them meanwhile.
@@ -44,7 +44,7 @@ def _fetch(missing: list[str]) -> None:
     words = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input",
              "--no-compile", "--no-deps", "--require-hashes", *files]
     if subprocess.run(words, check=False).returncode:
-        raise UsageError(f"pip could not fetch {', '.join(missing)} (see above); is the package index reachable?")
+        raise UsageError(f"pip could not fetch {', '.join(missing)} (see above). Is the package index reachable?")
     importlib.invalidate_caches()
 
 

@@ -24,7 +24,7 @@ _MUST_BE_ZERO = ("flips", "missed", "late", "strangers")
 
 def simulate(
     hours: Annotated[int, typer.Option(help="How many hours to simulate under each of the four models.")] = 10_000,
-    seed: Annotated[int, typer.Option(help="The first seed; each world takes the next.")] = 1,
+    seed: Annotated[int, typer.Option(help="The first seed. Each world takes the next.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """One region's hosts come, drain, die, vanish and leave their addresses to strangers while its checks rotate.

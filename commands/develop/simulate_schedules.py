@@ -42,7 +42,7 @@ class World(msgspec.Struct, frozen=True):
 
 def simulate(
     slots: Annotated[int, typer.Option(help="How many slots to try, at least.")] = 1_000_000,
-    seed: Annotated[int, typer.Option(help="The first seed; each world takes the next.")] = 1,
+    seed: Annotated[int, typer.Option(help="The first seed. Each world takes the next.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Three regions run one timetable through lost, late and double triggers, wrong clocks, crashes and outages.

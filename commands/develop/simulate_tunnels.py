@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def simulate(
     timelines: Annotated[int, typer.Option(min=1, help="How many timelines of 90 minutes each.")] = 10_000,
-    seed: Annotated[int, typer.Option(help="The first seed; each timeline takes the next.")] = 1,
+    seed: Annotated[int, typer.Option(help="The first seed. Each timeline takes the next.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Endpoints die, hang, flap and come back, hosts and the primary's side are lost, and the controller itself

@@ -24,7 +24,7 @@ def test(
     Elsewhere what is not there is skipped in so many words. pytest's closing line is the last on standard output.
     """
     if roots.installed():
-        raise UsageError("the tests of Lamplighter come with its checkout; in your fleet, run pytest on your own tests")
+        raise UsageError("the tests of Lamplighter come with its checkout. In your fleet, run pytest on your own tests")
     groups.need("check", "test")
     chosen = arguments or []
     if not (fast or chosen):

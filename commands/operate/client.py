@@ -74,7 +74,7 @@ class OperationClient:
             except RegionUnavailable as silence:
                 silent.append(str(silence))
         raise UsageError(
-            "\n".join([*silent, f"no region of {self.place} answered; try again, or name one with --region"])
+            "\n".join([*silent, f"no region of {self.place} answered. Try again, or name one with --region"])
         )
 
     def operations(self, lambdas: Any) -> list[str]:

@@ -48,6 +48,6 @@ def utc(text: str) -> str:
         when = datetime.fromisoformat(text)
     except ValueError:
         raise UsageError(
-            f"{text!r} is not a time; write it as in 2026-03-29T02:30Z or 2026-03-29T04:30+02:00"
+            f"{text!r} is not a time. Write it as in 2026-03-29T02:30Z or 2026-03-29T04:30+02:00"
         ) from None
     return f"{when.replace(tzinfo=when.tzinfo or UTC).astimezone(UTC):%Y-%m-%dT%H:%MZ}"

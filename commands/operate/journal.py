@@ -18,7 +18,7 @@ from commands.operate.status import report
 def journal(
     region: Annotated[str, typer.Option(help="Only this region. Default: all of the fleet.")] = "",
     operation: Annotated[str, typer.Option(help="Only operations whose name begins so, as in tunnels.")] = "",
-    since: Annotated[str, typer.Option(help="How far back, as in 2h or 7d; at most 90d.")] = "1d",
+    since: Annotated[str, typer.Option(help="How far back, as in 2h or 7d. At most 90d.")] = "1d",
     limit: Annotated[int, typer.Option(help="At most so many entries of each region, the newest.")] = 50,
     stage: Stage = "",
     as_json: Json = False,

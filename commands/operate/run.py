@@ -17,7 +17,7 @@ _GOOD = ("done", "planned", "later")
 
 
 def run(
-    operation: Annotated[str, typer.Argument(metavar="OPERATION", help="As in schedules.pause; others are listed.")],
+    operation: Annotated[str, typer.Argument(metavar="OPERATION", help="As in schedules.pause. Others are listed.")],
     parameters: Annotated[str, typer.Argument(metavar="[JSON]", help="What it takes, as a JSON object.")] = "{}",
     region: Region = "",
     apply: Annotated[bool, typer.Option("--apply", help="Do it. Without this the plan is all that happens.")] = False,
@@ -42,7 +42,7 @@ def read(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
-        raise UsageError(f"JSON, column {error.colno}: {error.msg}; write it as in '{{\"job\": \"backup\"}}'") from None
+        raise UsageError(f"JSON, column {error.colno}: {error.msg}. Write it as in '{{\"job\": \"backup\"}}'") from None
     if not isinstance(value, dict):
         raise UsageError(f"an operation takes a JSON object, as in '{{\"job\": \"backup\"}}', not {text!r}")
     return value

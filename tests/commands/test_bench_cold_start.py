@@ -19,4 +19,4 @@ def test_cold_start_of_one_lambda_stands_beside_hello_world(capsys: pytest.Captu
 
 def test_cold_start_of_an_unknown_lambda_names_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["bench", "cold-start", "--function", "schedules_tock"]) == 2
-    assert "--function schedules_tock: no Lambda is called so; there are schedules_tick" in capsys.readouterr().err
+    assert "--function schedules_tock: no Lambda is called so. There are schedules_tick" in capsys.readouterr().err

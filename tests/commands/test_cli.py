@@ -67,7 +67,7 @@ def test_a_family_alone_lists_its_commands(capsys: pytest.CaptureFixture[str]) -
         (["bench", "schedule"], "'bench schedule' is not a command; did you mean ./lamp bench schedules?"),
         (["explain"], "Missing argument 'JOB'"),
         (["check", "--jsn"], "No such option: --jsn"),
-        (["explain", "a", "noon"], "'noon' is not a time; write it as in 2026-03-29T02:30Z"),
+        (["explain", "a", "noon"], "'noon' is not a time. Write it as in 2026-03-29T02:30Z"),
         (["run", "schedules.pause", "{job"], "JSON, column 2: "),
         (["run", "schedules.pause", "[]"], "an operation takes a JSON object"),
     ],

@@ -82,7 +82,7 @@ def test_a_revision_is_read_from_git(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(("arguments", "told"), [
     (["no-such-thing", "cron"], "'no-such-thing' is neither a folder nor a revision of this repository"),
-    (["cron", "cron", "--from", "29.3.2026"], "--from '29.3.2026' is not a day; write it as in 2026-03-29"),
+    (["cron", "cron", "--from", "29.3.2026"], "--from '29.3.2026' is not a day. Write it as in 2026-03-29"),
     (["cron", "cron", "--from", "0001-01-01"], "the year must be from 1970 to 2900"),
     (["--", "--upload-pack=x", "cron"], "'--upload-pack=x' is neither a folder nor a revision"),
 ])

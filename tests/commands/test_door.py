@@ -128,8 +128,8 @@ GONE = EndpointConnectionError(endpoint_url="https://lambda.eu-west-1.amazonaws.
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (NoCredentialsError(), "AWS, eu-west-1, acme-prod-schedules_why: no AWS credentials found; sign in"),
-        (DENIED, "acme-prod-schedules_why: Invoke was denied: not you; ask for that permission"),
+        (NoCredentialsError(), "AWS, eu-west-1, acme-prod-schedules_why: no AWS credentials found. Sign in"),
+        (DENIED, "acme-prod-schedules_why: Invoke was denied: not you. Ask for that permission"),
         (DOWN, "acme-prod-schedules_why: Invoke: 503: Down"),
         (GONE, "acme-prod-schedules_why: Could not connect to the endpoint URL"),
         (ProfileNotFound(profile="prd"), r"The config profile \(prd\) could not be found; set AWS_PROFILE"),

@@ -53,7 +53,7 @@ def test_the_smallest_that_is_good() -> None:
     ('heartbeat = "beat"', "", 10, "databases.heartbeat"),
     ('heartbeat = "a.b`; DROP TABLE x"', "", 10, "databases.heartbeat"),
     ("", 'remote_address = "db.example.org"', 17,
-     "databases.servers.1.remote_address: 'db.example.org' is no address; write host:port"),
+     "databases.servers.1.remote_address: 'db.example.org' is no address. Write host:port"),
     ("", 'replication_source = "tunnels:99999"', 17, "databases.servers.1.replication_source"),
     ("", "port = 0", 17, "databases.servers.1.port"),
     ("", '[[databases.servers]]\nregion = "ap-south-1"\nhost = "x"', 18, "'ap-south-1' is no region of this fleet"),
@@ -159,7 +159,7 @@ def ask(name: str, where: RegionContext, **event: Any) -> dict[str, Any]:
 def test_without_databases_every_operation_is_refused_with_the_remedy(name: str) -> None:
     bare = fleet.parse(BASE.split("[databases]")[0])
     answer = ask(name, site(bare))
-    assert answer["status"] == "refused" and "has no [databases]; add it" in answer["message"]
+    assert answer["status"] == "refused" and "has no [databases]. Add it" in answer["message"]
 
 
 @pytest.mark.parametrize("name", ["watch", "heal"])

@@ -223,7 +223,7 @@ def test_no_hosts_is_told_once_an_hour_and_nothing_is_touched(street: Street) ->
 def test_a_deleted_check_is_told_with_a_remedy_that_works(street: Street) -> None:
     gone = street.memory.checks[0].id
     street.service.call("DeleteHealthCheck", {"HealthCheckId": gone})
-    with pytest.raises(RunFailed, match=f"{gone} was deleted in Route 53; to begin anew, delete the other checks"):
+    with pytest.raises(RunFailed, match=f"{gone} was deleted in Route 53. To begin anew, delete the other checks"):
         street.turns(6)
     for id in list(street.service.account.checks):
         street.service.call("DeleteHealthCheck", {"HealthCheckId": id})

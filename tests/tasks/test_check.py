@@ -33,7 +33,7 @@ def test_an_ordinary_task_has_no_findings() -> None:
                             "use one of: default, slow"),
     ({"timeout": 1000}, "error", "a time-out of 16m40s is longer than any Lambda can work (14m55s); split the work"),
     ({"timeout": 896, "queue": "slow"}, "error", "on=ecs"),
-    ({"timeout": 120}, "warning", "10 of 2m each do not fit into 14m55s; those for which no time is left go back "
+    ({"timeout": 120}, "warning", "10 of 2m each do not fit into 14m55s. Those for which no time is left go back "
                                   "untouched; set batch = 7"),
     ({"retries": 100}, "warning", "100 retries can take"),
 ])
@@ -68,7 +68,7 @@ def test_a_queue_that_the_template_forgot_is_found() -> None:
 
 def test_a_module_that_does_not_import_refuses_the_package() -> None:
     made = registry()
-    made.broken["lamps"] = "tasks/lamps.py:3: cannot be imported (SyntaxError: x; y); correct it and deploy again"
+    made.broken["lamps"] = "tasks/lamps.py:3: cannot be imported (SyntaxError: x; y). Correct it and deploy again"
     finding, = check(FLEET, made)
     assert (finding.file, finding.line, finding.severity) == ("tasks/lamps.py", 3, "error")
     assert finding.message == "cannot be imported (SyntaxError: x; y)"

@@ -79,7 +79,7 @@ def test_status_has_depth_age_and_dead_letters(sqs: SqsClient) -> None:
     assert queues["slow"]["oldest"] is None  # CloudWatch has no number yet
     assert queues["schedule-runs"]["oldest"] == 0  # empty
     assert queues["default-dead"]["dead_letters"] and not queues["default"]["dead_letters"]
-    assert answer["plan"]["notes"] == ("default-dead: 2 dead letters; see tasks.peek, then tasks.redrive",)
+    assert answer["plan"]["notes"] == ("default-dead: 2 dead letters. See tasks.peek, then tasks.redrive",)
 
 
 def test_peek_shows_dead_letters_and_leaves_them(sqs: SqsClient) -> None:
@@ -113,11 +113,11 @@ def test_what_was_read_is_put_back_also_when_reading_breaks(sqs: SqsClient, monk
 
 
 @pytest.mark.parametrize(("name", "event", "says"), [
-    ("tasks.peek", {"queue": "nowhere"}, "no queue is called 'nowhere'; there are: default, default-dead"),
+    ("tasks.peek", {"queue": "nowhere"}, "no queue is called 'nowhere'. There are: default, default-dead"),
     ("tasks.peek", {"limit": 0}, "limit"),
     ("tasks.peek", {"limit": "all"}, "limit"),
     ("tasks.redrive", {"queue": "default"},
-     "'default' holds no dead letters of tasks; name one of: default-dead, slow-dead"),
+     "'default' holds no dead letters of tasks. Name one of: default-dead, slow-dead"),
     ("tasks.redrive", {"que": "default-dead"}, "unknown field `que`"),
     ("tasks.redrive", {"apply": 1}, "apply"),
     ("tasks.status", {"queue": "default"}, "unknown field"),
@@ -185,7 +185,7 @@ def test_what_sqs_does_not_take_stays_and_is_told(sqs: SqsClient) -> None:
     ids = bury(sqs, 3)
     sqs.refuse = '"n": 1'
     answer = run("tasks.redrive", apply=True)
-    assert f"{ids[1]}: not sent to default: refused by the test; it stays" in answer["results"]
+    assert f"{ids[1]}: not sent to default: refused by the test. It stays" in answer["results"]
     assert waiting(sqs, "default-dead") == [ids[1]]
     assert len(sqs.messages("default")) == 2
 
@@ -223,5 +223,5 @@ def test_the_schedules_own_dead_letters_are_shown_but_never_brought_back(
 
 def test_when_there_is_more_than_was_looked_at_it_says_so(sqs: SqsClient) -> None:
     bury(sqs, 12)
-    assert "default-dead: not all was looked at; run it again for the rest" in run("tasks.peek")["plan"]["notes"]
+    assert "default-dead: not all was looked at. Run it again for the rest" in run("tasks.peek")["plan"]["notes"]
     assert not any("not all" in note for note in run("tasks.peek", limit=13)["plan"]["notes"])

@@ -83,7 +83,7 @@ def test_a_wrong_call_is_refused_before_anything_is_sent(sender: Sender, sqs: Sq
 def test_those_that_sqs_did_not_take_are_told(sender: Sender, sqs: SqsClient) -> None:
     sqs.refuse = "unwanted"
     calls = [Call("a.b", {"x": "unwanted" if number in (3, 12) else "good"}) for number in range(20)]
-    with pytest.raises(SendError, match=r"2 of 20 tasks were not taken by SQS; the first, a\.b: refused") as error:
+    with pytest.raises(SendError, match=r"2 of 20 tasks were not taken by SQS. The first, a\.b: refused") as error:
         sender.send_many(calls)
     assert error.value.lost == (3, 12)
     assert len(sqs.messages("default")) == 18

@@ -154,7 +154,7 @@ def test_status_peek_and_redrive(queues: Queues, invoke: Invoke) -> None:
     report = invoke("tasks_status", {})["plan"]
     depth = {queue["name"]: queue["waiting"] for queue in report["report"]["queues"]}
     assert depth["default-dead"] == 2
-    assert report["notes"] == ["default-dead: 2 dead letters; see tasks.peek, then tasks.redrive"]
+    assert report["notes"] == ["default-dead: 2 dead letters. See tasks.peek, then tasks.redrive"]
 
     shown = invoke("tasks_peek", {})["plan"]["report"]["messages"]
     assert {one["error"] for one in shown} == {"mended", "ValueError: lamp 7 cannot be swept (try 1 of 1)"}

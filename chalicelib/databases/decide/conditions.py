@@ -116,8 +116,8 @@ def conditions(around: FleetDatabases, look: ServerStatus | ServerError, now: in
     """The conditions, as kind and text."""
     promotion = around.primary.promotion
     if promotion and now - promotion.began > _UNFINISHED:
-        yield "PromotionUnfinished", (f"the promotion of {promotion.to} has got to {promotion.step!r} and no further; "
-                                      f"run databases.promote again, it goes on from there")
+        yield "PromotionUnfinished", (f"the promotion of {promotion.to} has got to {promotion.step!r} and no further. "
+                                      f"Run databases.promote again, it goes on from there")
     if must_fence(around, look) and isinstance(look, ServerStatus):
         done = "it is fenced at once" if around.settings.admin_secret else "SET GLOBAL read_only = 1 there by hand"
         yield "SplitBrain", (f"{around.region} takes writes that belong to {around.primary.region} (term "
@@ -137,8 +137,8 @@ def _of_primary(around: FleetDatabases, look: ServerStatus) -> Iterator[tuple[st
         yield "PrimaryReadOnly", (f"{around.region} has the primary (term {around.primary.term}), but it is read-only, "
                                   "as after a restart; databases.promote for this same region opens it")
     if look.replication and around.primary.may_write(around.region):
-        yield "PrimaryReplicates", (f"the primary in {around.region} is itself a replica of {look.replication.host}; "
-                                   "correct primary in fleet.toml, or run databases.promote")
+        yield "PrimaryReplicates", (f"the primary in {around.region} is itself a replica of {look.replication.host}. "
+                                   "Correct primary in fleet.toml, or run databases.promote")
 
 
 def _of_replica(around: FleetDatabases, look: ServerStatus) -> Iterator[tuple[str, str]]:
@@ -156,7 +156,7 @@ def _of_replica(around: FleetDatabases, look: ServerStatus) -> Iterator[tuple[st
         yield "HeartbeatMissing", look.heartbeat_error
     elif around.sure and (report is None or not beating(report, around.at + report.skew)):
         yield "NoHeartbeat", (f"{around.primary.region} has written no heartbeat for {FRESH} s or more: look at "
-                              "databases.watch there; lag is not known until it beats again")
+                              "databases.watch there. Lag is not known until it beats again")
     yield from _late(around.settings, lag(look, around.primary.region, report), look.replication)
 
 

@@ -14,7 +14,7 @@ from chalicelib.engine.plan import Action, Plan
 from chalicelib.mysql import dialect, gtid
 
 _RDS = ("a server of Amazon RDS cannot be fenced by SQL: its read_only belongs to the parameter group. Promote with "
-        "PromoteReadReplica of RDS, then name the region as primary in fleet.toml; see docs/databases.md")
+        "PromoteReadReplica of RDS, then name the region as primary in fleet.toml. See docs/databases.md")
 _HOW = {"set-read-only": "read-only, and its writers cut off", "proof": "its own watch has closed it",
         "forced": "cannot be closed, and is passed over as forced"}
 
@@ -86,7 +86,7 @@ def promote(throne: PromotionObservation) -> Plan:
 
 def _primary_unknown(around: FleetDatabases) -> str:
     """Why nobody may change who the primary is, if so."""
-    return next((f"who the primary is cannot be read: {item}; look at it with {alert_text.show_command(item)}"
+    return next((f"who the primary is cannot be read: {item}. Look at it with {alert_text.show_command(item)}"
                  for item in around.unreadable if (item.key.pk, item.key.sk) == PRIMARY_KEY), "")
 
 
@@ -94,7 +94,7 @@ def _report_unknown(throne: PromotionObservation) -> str:
     """Why what a region has is not known at all, if so: its server does not answer, and its report cannot be read."""
     if throne.force:
         return ""
-    return next((f"{item.key.sk} does not answer, and its report cannot be read: {item}; mend that first, or accept "
+    return next((f"{item.key.sk} does not answer, and its report cannot be read: {item}. Mend that first, or accept "
                  'that what it had is lost: {"force": "why"}' for item in throne.around.unreadable
                  if isinstance(throne.looks.get(item.key.sk), ServerError)), "")
 

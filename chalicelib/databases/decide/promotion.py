@@ -85,9 +85,9 @@ def validated_candidate(throne: PromotionObservation, to: str, old: str, resumed
     """The server of `to`, if it can become (or remain) the primary."""
     look = throne.looks.get(to)
     if look is None:
-        raise Refusal(f"{to!r} has no [[databases.servers]]; there are: {', '.join(throne.looks)}")
+        raise Refusal(f"{to!r} has no [[databases.servers]]. There are: {', '.join(throne.looks)}")
     if isinstance(look, ServerError):
-        raise Refusal(f"{look}; a server that does not answer cannot become the primary: name another region")
+        raise Refusal(f"{look}. A server that does not answer cannot become the primary: name another region")
     if to != old and not resumed and (why := promotion_blocker(look)):
         raise Refusal(f"the server in {to} {why}")
     return look
@@ -128,7 +128,7 @@ def _close(throne: PromotionObservation, to: str, old: str, forced: str) -> Iter
 
 def _unproven(region: str, look: ServerError) -> str:
     return (f"{look}: it may still be written to. Run databases.fence in {region} if its Lambda answers, and try again "
-            f'when its watch has confirmed; or, if you know that it is dead and stays so, say why: {{"force": "..."}}')
+            f'when its watch has confirmed. Or, if you know that it is dead and stays so, say why: {{"force": "..."}}')
 
 
 def _stuck(chosen: ServerStatus, forced: str) -> Iterator[str]:
@@ -139,7 +139,7 @@ def _stuck(chosen: ServerStatus, forced: str) -> Iterator[str]:
     error = error or "both threads stand still, and MariaDB empties its relay log when one is started"
     text = f"{chosen.region} has received {unusable} ({unusable.count} transactions) and cannot apply it ({error})"
     if not forced:
-        raise Refusal(f'{text}; mend that first, or accept the loss: {{"force": "why"}}')
+        raise Refusal(f'{text}. Mend that first, or accept the loss: {{"force": "why"}}')
     yield f"{text}: lost, as forced"
 
 
@@ -149,7 +149,7 @@ def _ahead(throne: PromotionObservation, chosen: ServerStatus, old: str, forced:
     for region, more in _more(throne, chosen, mine, old):
         text = f"{region} has {more} ({more.count} transactions), which {chosen.region} lacks"
         if not forced:
-            raise Refusal(f'{text}; mend replication first, choose {region}, or accept the loss: {{"force": "why"}}')
+            raise Refusal(f'{text}. Mend replication first, choose {region}, or accept the loss: {{"force": "why"}}')
         yield f"{text}: lost, as forced"
 
 

@@ -64,7 +64,7 @@ def permanent_errors(look: ServerStatus) -> Iterator[str]:
         return
     for name, thread, passing in (("IO", look.replication.io, PASSING_IO), ("SQL", look.replication.sql, PASSING_SQL)):
         if thread.state == "stopped" and thread.errno not in passing:
-            yield (f"the {name} thread in {look.region} stopped with error {thread.errno}: {thread.error}; nothing is "
+            yield (f"the {name} thread in {look.region} stopped with error {thread.errno}: {thread.error}. Nothing is "
                    "skipped: compare the data with the primary's, or make the replica anew")
 
 
@@ -114,7 +114,7 @@ def relay_log_loss_risk(sick: RepairObservation, look: ServerStatus) -> str:
     ):
         return ""
     why = sick.primary if isinstance(sick.primary, ServerError) else "it says otherwise"
-    return (f"{unapplied} is received and not applied, and a restart would throw it away; the primary is not seen to "
+    return (f"{unapplied} is received and not applied, and a restart would throw it away. The primary is not seen to "
             f"have it: {why}")
 
 

@@ -273,7 +273,7 @@ def _actions(decision: Decision, settings: HealthChecks) -> Iterator[Action]:
         yield Action(kind, "the region's verdict", _why(parent, checks),
                      CheckChange(0, config, parent.id, parent.version))
     for move in decision.moves:
-        yield Action("retarget-check", f"check {move.check.number}", f"{move.reason}; next is {move.host.id}",
+        yield Action("retarget-check", f"check {move.check.number}", f"{move.reason}. Next is {move.host.id}",
                      CheckChange(move.check.number, check_config.update(move.host), move.check.id, move.check.version),
                      unaudited=move.routine)
 

@@ -101,7 +101,7 @@ def _spread(lost: str, groups: Mapping[Order, float], room: dict[str, float]) ->
     missing = total - sum(sum(part.values()) for part in parts.values())
     if missing > _NOTHING:
         raise CapacityError(f"if {lost} dies, {total:.3g} must go elsewhere, but there is room for "
-                            f"{total - missing:.3g}; declare more capacity (a part in 255 is kept for rounding)")
+                            f"{total - missing:.3g}. Declare more capacity (a part in 255 is kept for rounding)")
     rounded = {order: _weights(parts[order], groups[order]) for order in groups}
     return {order: spread for order, spread in rounded.items() if spread.weights != ((order[1], WHOLE),)}
 

@@ -107,7 +107,7 @@ def _running(job: Job, run: Run, errand: RunRequest, now: float, region: str) ->
         late = msgspec.structs.replace(errand, remote_id=run.remote_id)
         return _one("poll", job, late, f"was under way as {run.remote_id} when its lease ended")
     if run.attempt > job.policy.retries:
-        return _one("interrupt", job, errand, f"the worker in {run.region} ended without a word; retries are used up")
+        return _one("interrupt", job, errand, f"the worker in {run.region} ended without a word. Retries are used up")
     return _start(job, errand, run)
 
 
@@ -146,7 +146,7 @@ def _unknown(errand: RunRequest, received: int) -> Plan:
         return Plan(requeue_after_seconds=60,
                     notes=(f"this release does not have the job {errand.job}: is another being deployed?",))
     return Plan(
-        rejected_because=f"no job is named {errand.job!r} in this release (slot {errand.slot}); was it renamed?"
+        rejected_because=f"no job is named {errand.job!r} in this release (slot {errand.slot}). Was it renamed?"
     )
 
 

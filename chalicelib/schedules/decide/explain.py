@@ -75,9 +75,9 @@ def _of_run(job: Job, run: Run, verdict: DueExplanation) -> Reason:
     if run.why in ("by hand", "caught up"):
         return Reason(run.why, ran)
     if verdict.kind == "moved":
-        return Reason("DST-moved", f"{ran}; the clock skipped {stamp(verdict.local).replace('T', ' ')} in {job.tz}")
+        return Reason("DST-moved", f"{ran}. The clock skipped {stamp(verdict.local).replace('T', ' ')} in {job.tz}")
     if run.why == "late" or late > ON_TIME_SECONDS + job.policy.jitter:
-        return Reason("late", f"{ran}; its own region had not started it in time" if run.why == "late" else ran)
+        return Reason("late", f"{ran}. Its own region had not started it in time" if run.why == "late" else ran)
     return Reason("ran", ran)
 
 

@@ -17,7 +17,7 @@ def start(site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
     """Starts the task. A refusal by ECS is a failed run."""
     target = site.fleet.schedules.ecs
     if target is None:
-        return Result("failed", detail="on=ecs needs a table [schedules.ecs] in fleet.toml; add it")
+        return Result("failed", detail="on=ecs needs a table [schedules.ecs] in fleet.toml. Add it")
     answer = client.aws_call(site.region, lambda: client.client("ecs", site.region).run_task(
         cluster=target.cluster, taskDefinition=target.task_definition, launchType="FARGATE", count=1,
         clientToken=attempt.owner[:64], startedBy="lamplighter", overrides=_overrides(target, attempt),

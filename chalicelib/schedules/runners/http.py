@@ -30,7 +30,7 @@ def start(site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
     """Posts and reads the answer. The whole of it may take the job's time-out."""
     job, target = attempt.job, site.fleet.schedules.http
     if target is None:
-        return Result("failed", detail="on=http needs [schedules.http] with a base in fleet.toml; add it")
+        return Result("failed", detail="on=http needs [schedules.http] with a base in fleet.toml. Add it")
     try:
         return _post(target.base, job.url or job.command, headers(site, attempt), attempt)
     except TimeoutError:
@@ -38,7 +38,7 @@ def start(site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
     except _Replaced:
         return Result("replaced", detail="hung up to make way for the next run")
     except ValueError as error:  # an address or a header that HTTP cannot carry
-        return Result("failed", detail=f"{target.base}: {error} ({job.file}:{job.line}); mend the address or the name")
+        return Result("failed", detail=f"{target.base}: {error} ({job.file}:{job.line}). Mend the address or the name")
     except (OSError, http.client.HTTPException) as error:
         return Result("failed", detail=f"{target.base}: {type(error).__name__}: {error}")
 
@@ -55,7 +55,7 @@ def _post(base: str, path: str, headers: dict[str, str], attempt: Attempt) -> Re
     finally:
         connection.close()
     if answer.status != http.client.OK:
-        return Result("failed", output, f"{base}: status {answer.status}; only 200 is success", answer.status)
+        return Result("failed", output, f"{base}: status {answer.status}. Only 200 is success", answer.status)
     return Result("done", output, exit=answer.status)
 
 

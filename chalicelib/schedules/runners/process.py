@@ -35,7 +35,7 @@ def start(site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
             _words(job, environment), env=environment, cwd=home if home.is_dir() else "/tmp",  # noqa: S108
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
     except OSError as error:
-        return Result("failed", detail=f"cannot be started: {error}; is SHELL={environment.get('SHELL')} there?")
+        return Result("failed", detail=f"cannot be started: {error}. Is SHELL={environment.get('SHELL')} there?")
     with process:
         try:
             return _watch(process, attempt)

@@ -15,7 +15,7 @@ def start(site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
     name = job.policy.queue or site.fleet.schedules.queue
     queue = next((queue for queue in site.fleet.queues if queue.name == name), None)
     if queue is None:
-        return Result("failed", detail=f"no queue is named {name!r} in fleet.toml ({job.file}:{job.line}); declare it")
+        return Result("failed", detail=f"no queue is named {name!r} in fleet.toml ({job.file}:{job.line}). Declare it")
     group = job.name if queue.fifo else ""
     site.queues[name].send([Message(job.command, group=group, once=attempt.owner)])
     return Result("done", f"sent to {name}")

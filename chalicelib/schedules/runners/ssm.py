@@ -17,7 +17,7 @@ def start(site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
     """Sends the command to one instance. Without a healthy one the run has failed."""
     target = site.fleet.schedules.ssm
     if target is None:
-        return Result("failed", detail="on=ssm needs a table [schedules.ssm] in fleet.toml; add it")
+        return Result("failed", detail="on=ssm needs a table [schedules.ssm] in fleet.toml. Add it")
     instance = _instance(site, target, attempt)
     if instance is None:
         return Result("failed", detail=f"no instance tagged {target.tag}={target.value} is online in {site.region}")

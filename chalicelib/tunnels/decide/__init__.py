@@ -124,7 +124,7 @@ def manual_plan(ask: manual.ManualAction, observed: Observed, request: Any) -> P
     """The manual plan. It stays the same, digest and all, as long as nothing is done to the member."""
     stored, instance = observed.stored, request.parameters.endpoint
     if isinstance(stored, Unreadable):
-        return Plan(rejected_because=f"nothing is done: {stored}; look at the item, and delete it if it is lost")
+        return Plan(rejected_because=f"nothing is done: {stored}. Look at the item, and delete it if it is lost")
     change = manual.plan(stored.value, observed.seen, ask, instance, observed.now)
     if isinstance(change, str):
         return Plan(rejected_because=change)

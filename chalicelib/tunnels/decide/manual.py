@@ -37,7 +37,7 @@ def plan(state: TunnelState, seen: TunnelObservation, ask: ManualAction, instanc
     member = next((one for one in context.members if one.instance == instance), None)
     if member is None or all(one.instance != instance for one in state.members):
         known = ", ".join(one.instance for one in state.members if one.instance) or "none"
-        return f"{instance} is no endpoint that the controller in {seen.region} knows; it knows: {known}"
+        return f"{instance} is no endpoint that the controller in {seen.region} knows. It knows: {known}"
     if because := _refusal(context, member, ask):
         return f"{instance}: {because}"
     kind = _kind(context, member, ask)
@@ -82,6 +82,6 @@ def _refusal(context: DecisionContext, member: Member, ask: ManualAction) -> str
             return f"the primary in {context.observation.fenced_primary} is fenced"
         if because := wrong_primary(context, member, "undrain"):
             return because
-        return "" if up(context, member) else "it does not answer; the controller lets it in as soon as it does"
+        return "" if up(context, member) else "it does not answer. The controller lets it in as soon as it does"
     kind: Kind = "drain" if ask == "drain" else "replace"
     return "; ".join(refusals(context, member, kind))

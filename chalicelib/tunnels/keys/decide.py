@@ -124,7 +124,7 @@ def _load(seen: RotationObservation, state: RotationState, now: float) -> Rotati
     # One that carries nothing has nothing to lose.
     host = min(ready, key=lambda one: (one.healthy, one.id))
     if host.healthy and not any(other.healthy for other in seen.hosts if other.id != host.id):
-        reason = f"{host.id} is the only healthy one; it is left alone until another one is"
+        reason = f"{host.id} is the only healthy one. It is left alone until another one is"
         return RotationStep("", host.id, reason, RETRY_SECONDS)
     return RotationStep("reload", host.id, f"it has not tried the key {version}", _LOOK_SECONDS)
 

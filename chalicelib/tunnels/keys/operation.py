@@ -94,11 +94,11 @@ def _gateways(context: RegionContext) -> list[AwsPorts]:
     """AWS in each region to which the shipped hosts have a route. Rejected where there are no such hosts."""
     tunnels = context.fleet.tunnels
     if tunnels is None or tunnels.hosts is None:
-        raise Rejected("fleet.toml has no [tunnels.hosts]: the keys of hosts of your own are yours to change; "
-                       "see docs/tunnels-host.md")
+        raise Rejected("fleet.toml has no [tunnels.hosts]: the keys of hosts of your own are yours to change. "
+                       "See docs/tunnels-host.md")
     if not tunnels.needs_tunnels(context.region):
-        raise Rejected(f"{context.region} is the primary's region, which has no tunnel hosts; "
-                       f"ask one of {', '.join(place.name for place in tunnels.hosts.regions)}")
+        raise Rejected(f"{context.region} is the primary's region, which has no tunnel hosts. "
+                       f"Ask one of {', '.join(place.name for place in tunnels.hosts.regions)}")
     routes = config_hosts.primary_routes(tunnels.hosts, tunnels.primary)
     return [context.aws_regions[route.region] for route in routes]
 
