@@ -64,4 +64,4 @@ def _declared(function: str) -> Lambda:
     for declared in lambdas(own):
         if declared.function == function:
             return declared
-    raise LookupError(f"no capability declares the Lambda {function!r}: add it to the module lambdas of its capability")
+    raise LookupError(f"no capability declares the Lambda {function!r}. Add it to the module lambdas of its capability")

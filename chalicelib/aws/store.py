@@ -211,7 +211,7 @@ class ReplicatedStore:
         return chain(first, rest)
 
     def _first(self, call: Callable[[Store], T]) -> T:
-        last = client.Unavailable("no replica is configured")
+        last = client.Unavailable("the store has no replica")
         for number in sorted(range(len(self.replicas)), key=lambda n: self._shunned_until[n] > self._clock()):
             try:
                 return call(self.replicas[number])
@@ -245,7 +245,7 @@ def _item(record: dict[str, Any]) -> Item:
     except (KeyError, TypeError) as error:
         return Item(pk, sk, version, {}, f"its body is missing or no text ({type(error).__name__})")
     except msgspec.DecodeError as error:
-        return Item(pk, sk, version, {}, f"its body is no JSON object: {error}")
+        return Item(pk, sk, version, {}, f"its body is no JSON object ({error})")
     return Item(pk, sk, version, body)
 
 

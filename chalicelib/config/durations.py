@@ -11,7 +11,7 @@ _PART = re.compile(r"(\d+)([smhd])")
 def seconds(text: str) -> int:
     """The span `text` in whole seconds. `ValueError` says what a span looks like."""
     if not _WHOLE.fullmatch(text):
-        raise ValueError(f"{text!r} is not a span of time: write whole numbers with units, as in 30s, 10m or 1h30m")
+        raise ValueError(f"{text!r} is not a span of time. Write whole numbers with units, as in 30s, 10m or 1h30m")
     return sum(int(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
 
 

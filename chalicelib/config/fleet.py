@@ -239,16 +239,16 @@ def _coordination(coordination: Coordination) -> Iterator[tuple[Path_, str]]:
     one_set = any(set(regions) <= known for known in REGION_SETS)
     if len(regions) not in (1, 3) or len(set(regions)) != len(regions) or (len(regions) == 3 and not one_set):
         sets = "; or ".join(", ".join(sorted(known)) for known in REGION_SETS)
-        yield ("coordination", "regions"), f"name one region, or three different ones of one set: {sets}"
+        yield ("coordination", "regions"), f"name one region, or three different ones of one set ({sets})"
 
 
 def _health_checks(checks: HealthChecks | None) -> Iterator[tuple[Path_, str]]:
     if checks is None:
         return
     if not checks.target_groups:
-        yield ("health_checks", "target_groups"), "name at least one target group: its targets are the hosts"
+        yield ("health_checks", "target_groups"), "name at least one target group. Its targets are the hosts"
     if checks.healthy_threshold >= checks.fixed_checks:
-        what = "must be less than fixed_checks: the difference may be lost at once"
+        what = "must be less than fixed_checks. A region may lose the difference at once"
         yield ("health_checks", "healthy_threshold"), what
     slot = -(-(60 + (checks.failures + 1) * checks.interval) // 60)
     if 120 * checks.rotating_checks > 220 * slot:

@@ -91,13 +91,13 @@ def _schedules(schedules: Schedules, queues: set[str]) -> Iterator[tuple[Path_, 
         yield ("schedules", "timezone"), unknown
     if schedules.queue != _QUEUE and schedules.queue not in queues:
         there = ", ".join(sorted(queues)) or "none yet"
-        yield ("schedules", "queue"), f"no queue is called {schedules.queue!r}. Declare it, or write one of: {there}"
+        yield ("schedules", "queue"), f"there is no queue {schedules.queue!r}. Declare it, or write one of {there}"
     if not 30 <= schedules.takeover_delay <= 300:
         # Every standby's delayed message must fit SQS's 15 minutes.
         yield ("schedules", "takeover_delay"), "must lie between 30s and 5m"
     if not 15 * _DAY <= schedules.retention <= 400 * _DAY:
         # A claim that is gone while its message still lies in SQS would let the job run a second time.
-        yield ("schedules", "retention"), "must lie between 15d and 400d: longer than SQS keeps messages"
+        yield ("schedules", "retention"), "must lie between 15d and 400d, which is longer than SQS keeps messages"
     for target in ("ecs", "ssm", "http"):
         if schedules.on == target and getattr(schedules, target) is None:
             yield ("schedules", "on"), f"{target!r} needs a table [schedules.{target}]. Add it, see docs/fleet.md"
@@ -106,9 +106,9 @@ def _schedules(schedules: Schedules, queues: set[str]) -> Iterator[tuple[Path_, 
 def _queues(queues: Sequence[Queue]) -> Iterator[tuple[Path_, str]]:
     for number, queue in enumerate(queues):
         if not 1 <= queue.timeout <= LAMBDA_SECONDS - RESERVE_SECONDS:
-            yield ("queues", number, "timeout"), "must lie between 1s and 14m: a Lambda ends after 15 minutes"
+            yield ("queues", number, "timeout"), "must lie between 1s and 14m, since a Lambda ends after 15 minutes"
         if queue.name.startswith("schedule-") or queue.name.endswith("-dead"):
-            yield ("queues", number, "name"), f"{queue.name!r} is kept for Lamplighter's own queues. Choose another"
+            yield ("queues", number, "name"), f"{queue.name!r} belongs to Lamplighter's own queues. Choose another"
 
 
 def _dead_letters(queues: Sequence[Queue]) -> Iterator[tuple[Path_, str]]:
@@ -121,9 +121,9 @@ def _dead_letters(queues: Sequence[Queue]) -> Iterator[tuple[Path_, str]]:
             continue
         at = ("queues", number, "dead_letter")
         if target.startswith("schedule-"):
-            yield at, f"{target!r} is kept for Lamplighter's own queues. Choose another"
+            yield at, f"{target!r} belongs to Lamplighter's own queues. Choose another"
         elif target not in kinds and not target.endswith("-dead"):
-            yield at, f"no queue is called {target!r}. Declare it, or let the name end in -dead to have it made"
+            yield at, f"there is no queue {target!r}. Declare it, or let the name end in -dead to have it made"
         elif (kinds | made).get(target, queue.fifo) != queue.fifo:
             kind, other = ("FIFO", "standard") if queue.fifo else ("standard", "FIFO")
             yield at, f"{target!r} is a {other} queue and {queue.name!r} a {kind} one. Name a {kind} queue"

@@ -156,7 +156,7 @@ class _Reader:
             for found in wrong:
                 self.add(number + 1, found)
         if "name" in wish.values:
-            remedy = "remove it: the entry has a name of its own"
+            remedy = "remove it, since the entry has a name of its own"
             self.add(
                 at["name"],
                 LineDiagnostic(wish.columns["name"], "bad-policy", "name= has no meaning here", remedy, "error"),
@@ -211,7 +211,7 @@ def _shift(found: LineDiagnostic, columns: int) -> LineDiagnostic:
 
 def _mapping(node: yaml.Node, keys: tuple[str, ...]) -> Iterator[tuple[str, yaml.Node]]:
     if not isinstance(node, yaml.MappingNode):
-        raise Broken(node.start_mark, f"here {', '.join(keys)} are expected", _EXAMPLE)
+        raise Broken(node.start_mark, f"only {', '.join(keys)} may stand here", _EXAMPLE)
     seen: set[str] = set()
     for key, value in node.value:
         name = _text(key)
@@ -231,5 +231,5 @@ def _sequence(node: yaml.Node | None, root: yaml.Node) -> list[yaml.Node]:
 
 def _text(node: yaml.Node) -> str:
     if not isinstance(node, yaml.ScalarNode):
-        raise Broken(node.start_mark, "a single value is expected here", _EXAMPLE)
+        raise Broken(node.start_mark, "only a single value may stand here", _EXAMPLE)
     return str(node.value)

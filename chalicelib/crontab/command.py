@@ -80,11 +80,11 @@ def wrong_format(system: bool, user: str, raw: str, column: int) -> Iterator[Lin
     """Signs that the file lies in the folder of the other format. `raw` is the command. Both begin at `column`."""
     first, _, rest = raw.partition(" ")
     if system and user in _PROGRAMS:
-        message = f"{user!r} is read as the user, because files in cron.d name one before the command"
+        message = f"{user!r} counts as the user, because files in cron.d name one before the command"
         yield LineDiagnostic(column, "user-column", message,
                              "write the user's name before it, or move the file to crontabs/")
     if not system and rest and (first in _USERS or first == user):
-        message = f"{first!r} is read as the command, because files in crontabs name no user"
+        message = f"{first!r} counts as the command, because files in crontabs name no user"
         yield LineDiagnostic(column, "user-column", message, "remove it, or move the file to cron.d/")
 
 
@@ -99,7 +99,7 @@ def surprises(raw: str, column: int) -> Iterator[LineDiagnostic]:
         at = column + len(re.split(r"(?<!\\)%", raw, maxsplit=1)[0])
         yield LineDiagnostic(at, "percent", message, "write \\% where a percent sign is meant")
     if raw.endswith("\\"):
-        message = "a backslash at the end does not continue the line: cron knows no continuation"
+        message = "a backslash at the end does not continue the line. Cron knows no continuation"
         yield LineDiagnostic(column + len(raw) - 1, "continuation", message, "write the command on one line")
 
 

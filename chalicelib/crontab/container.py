@@ -59,7 +59,7 @@ class Packed:
         _, size, check = _PREFIX.unpack_from(data)
         encoded, body = data[_PREFIX.size :][:size], data[_PREFIX.size + size :]
         if zlib.crc32(encoded) != check:
-            raise self.damaged("its header is not what was written")
+            raise self.damaged("its header is not the one that the release wrote")
         header = msgspec.json.decode(encoded, type=Header)
         if len(body) != sum(header.sizes):
             raise self.damaged(f"{len(body)} bytes follow its header instead of {sum(header.sizes)}")
@@ -67,13 +67,13 @@ class Packed:
 
     def damaged(self, why: str) -> Damaged:
         """The error that says so."""
-        return Damaged(f"the {self._what} cannot be used: {why}. Package the release again")
+        return Damaged(f"the {self._what} is of no use ({why}). Package the release again")
 
     def slice(self, index: int) -> memoryview:
         """Slice `index`, checked."""
         found = self._slices[index]
         if zlib.crc32(found) != self._checks[index]:
-            raise self.damaged(f"slice {index} is not what was written")
+            raise self.damaged(f"slice {index} is not the one that the release wrote")
         return found
 
     def unchecked(self, index: int) -> memoryview:

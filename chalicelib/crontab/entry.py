@@ -70,6 +70,6 @@ def _user(rest: str, column: int, last: bool) -> str:
 
 def _command(raw: str, column: int) -> str:
     if command.too_long(raw):
-        remedy = f"put it into a script: Debian takes at most {command.MAX_COMMAND - 2} bytes"
+        remedy = f"put it into a script, since Debian takes at most {command.MAX_COMMAND - 2} bytes"
         raise Refusal(LineDiagnostic(column, "command-too-long", "command too long", remedy, "error"))
     return raw

@@ -63,19 +63,19 @@ def surprises(line: str, setting: Setting) -> Iterator[LineDiagnostic]:
     """The probable mistakes in such a line."""
     name, value, column = setting
     if cut(line) != line.lstrip(" \t"):
-        yield LineDiagnostic(column, "environment-cut", f"only {LONGEST} bytes of the line are read",
+        yield LineDiagnostic(column, "environment-cut", f"cron reads only {LONGEST} bytes of the line",
                              "shorten the value")
     if _EXPANSION.search(value):
-        message = f"{short(value)} is taken as it stands: cron expands no variables here"
+        message = f"{short(value)} stays as it stands. Cron expands no variables here"
         yield LineDiagnostic(column, "no-expansion", message, "write the value in full, or set it in the command")
     if re.search(r"\s#", value):
         yield LineDiagnostic(
             column, "no-comment", "the # and the rest are part of the value", "put comments on their own lines"
         )
     if not name:
-        yield LineDiagnostic(1, "no-name", "a variable without a name is set", "write NAME=value")
+        yield LineDiagnostic(1, "no-name", "the line sets a variable without a name", "write NAME=value")
     if name == "TZ":
-        message = "TZ is given to the commands but does not move their schedules"
+        message = "TZ goes to the commands but does not move their schedules"
         yield LineDiagnostic(column, "tz", message, "write CRON_TZ to move the schedules of the lines below")
     if name == "CRON_TZ":
         yield from bad_zone(value, column)

@@ -23,7 +23,7 @@ def build(jobs: Sequence[Job]) -> bytes:
     order = sorted(range(len(jobs)), key=lambda index: _key(jobs[index].name))
     for job, following in pairwise(sorted(jobs, key=lambda job: job.name)):
         if job.name == following.name:
-            raise ValueError(f"two jobs have the same name: {job.name!r}")
+            raise ValueError(f"two jobs have the same name {job.name!r}")
     index, records, at = [], [], 0
     for job in jobs:
         record = msgspec.json.encode(job)
@@ -54,13 +54,13 @@ class JobFile:
 
     def __getitem__(self, number: int) -> Job:
         if not 0 <= number < self._length:
-            raise IndexError(f"there is no job {number}: the release has {self._length}")
+            raise IndexError(f"there is no job {number}, since the release has {self._length}")
         if self._index is None:
             self._index = self._file.slice(_INDEX)
         at, size, check = _ENTRY.unpack_from(self._index, _ENTRY.size * number)
         record = self._file.unchecked(_RECORDS)[at : at + size]
         if zlib.crc32(record) != check:
-            raise self._file.damaged(f"job {number} is not what was written")
+            raise self._file.damaged(f"job {number} is not the one that the release wrote")
         return _decoder.decode(record)
 
     def find(self, name: str) -> int | None:

@@ -37,7 +37,7 @@ def warnings(reading: Reading) -> Iterator[LineDiagnostic]:
     yield from ignored
     yield from backwards
     if never_matches(reading.expression) and not backwards:
-        message = "never runs: the months have no such day"
+        message = "never runs, because the months have no such day"
         yield LineDiagnostic(reading.columns[_DOM], "never-runs", message, "write a day that comes, or remove the line")
     if not ignored:
         yield from _often(reading)
@@ -57,7 +57,7 @@ def _backwards(reading: Reading) -> Iterator[LineDiagnostic]:
     dead = never_matches(reading.expression)
     for index, token in enumerate(reading.tokens):
         for text in read_field(index, token).empty_ranges:
-            message = f"never runs: {text} is empty" if dead else f"{text} is empty and matches nothing"
+            message = f"never runs, because {text} is empty" if dead else f"{text} is empty and matches nothing"
             code = "never-runs" if dead else "empty-range"
             yield LineDiagnostic(reading.columns[index], code, f"{message}, for ranges only go up",
                                  _upwards(index, text))
@@ -93,10 +93,10 @@ def _days(reading: Reading) -> Iterator[LineDiagnostic]:
         message = f"runs only on days that are both {dom} and {dow}, for one of the two begins with *"
         yield LineDiagnostic(column, "both-days", message, "write it without * if either is enough, as in 1-31/2")
     elif not expression.both_days and all_dom != all_dow:
-        message = f"runs every day: with {dom} and {dow} one match is enough, for neither begins with *"
+        message = f"runs every day. With {dom} and {dow} one match is enough, for neither begins with *"
         yield LineDiagnostic(column, "either-day", message, "write * for the field that is to match always")
     elif not expression.both_days and expression.dom in _WEEKS and expression.dow.bit_count() == 1:
-        message = f"runs on {dom} and also on every {dow}: one match is enough"
+        message = f"runs on {dom} and also on every {dow}. One match is enough"
         yield LineDiagnostic(column, "either-day", message,
                              "write * for day-of-week and test the weekday in the command")
 
@@ -122,7 +122,7 @@ def _cure(error: ExpressionError, line: str) -> str:
     found = re.compile(r"[^ \t\r\n]*").match(line, error.column - 1)
     token = found[0] if found else ""
     if error.field == "command":
-        return "write a schedule alone: five fields, without a command"
+        return "write a schedule alone, five fields without a command"
     if error.field == "time specifier":
         return _specifier(token)
     return _whole_line(error, line, token) or _token(error.field, token)
@@ -130,7 +130,7 @@ def _cure(error: ExpressionError, line: str) -> str:
 
 def _specifier(word: str) -> str:
     if word == "@reboot":
-        return "give it a schedule: nothing here reboots. What must run after a release belongs to the release"
+        return "give it a schedule, since nothing here reboots. A step after a release belongs to the release"
     if word.lower() in ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"):
         return f"write {word.lower()}, in small letters"
     return "write @yearly, @monthly, @weekly, @daily or @hourly, or five fields"
@@ -146,7 +146,7 @@ def _whole_line(error: ExpressionError, line: str, token: str) -> str:
     if re.match(r"[ \t]*\w+[ \t]*=", line):
         return "write NAME=value, with a matching quote at the end and nothing after it"
     if not token:
-        return f"the line ends before its {error.field}: write five fields and a command"
+        return f"the line ends before its {error.field}. Write five fields and a command"
     return ""
 
 
@@ -155,9 +155,9 @@ def _token(field: str, token: str) -> str:
     if re.fullmatch(r"[0-9]+/[0-9]+", token):
         return f"write {token.split('/')[0]}-{_RANGES[field].split(' ')[0].split('-')[-1]}/{token.split('/')[1]}"
     if lowered[:3] in MONTHS and field != "month" and not lowered.isdigit():
-        return f"{word} is not a {field}: months stand in the fourth field, by their first three letters"
+        return f"{word} is not a {field}. Months stand in the fourth field, by their first three letters"
     if lowered[:3] in DAYS and not lowered.isdigit():
-        return f"{word} is not a {field}: weekdays stand in the fifth field, by their first three letters"
+        return f"{word} is not a {field}. Weekdays stand in the fifth field, by their first three letters"
     if _FOREIGN.fullmatch(token):
-        return f"{word} is of another scheduler's language: cron takes numbers, *, lists, ranges and steps"
-    return f"{word} is not a {field}: write {_RANGES[field]}, *, or lists, ranges and steps of them"
+        return f"{word} is of another scheduler's language. Cron takes numbers, *, lists, ranges and steps"
+    return f"{word} is not a {field}. Write {_RANGES[field]}, *, or lists, ranges and steps of them"

@@ -60,7 +60,7 @@ def read_file(path: Path, file: str, schedules: Schedules = DEFAULTS) -> parser.
     try:
         return read(path, file, schedules)
     except OSError as error:
-        message = f"cannot be read: {error.strerror}"
+        message = f"cannot be read ({error.strerror})"
         return parser.Crontab([], [_file_finding(file, "error", "unreadable", message, "see to its rights")], set())
 
 
@@ -71,7 +71,7 @@ def _within(path: Path, folder: Path) -> bool:
 
 def _outside(file: str) -> parser.Crontab:
     """A link out of the folder. Its target is not in the repository, and differs from machine to machine."""
-    message, remedy = "a symbolic link that leads out of the folder is not followed", "put the file itself here"
+    message, remedy = "a symbolic link that leads out of the folder does not count", "put the file itself here"
     return parser.Crontab([], [_file_finding(file, "error", "link-outside", message, remedy)], set())
 
 
@@ -86,7 +86,7 @@ def _reader(file: str) -> "Reader | str":
     if parent == "crontabs":
         return _user
     if parent:
-        return "files are read from cron.d/, crontabs/ and the folder itself"
+        return "only files in cron.d/, crontabs/ and the folder itself count"
     if name.endswith((".yaml", ".yml")):
         return _beanstalk
     return _python if name.endswith(".py") else "crontabs belong into cron.d/ or crontabs/"
@@ -129,7 +129,8 @@ def _unique(jobs: Iterable[Job], named: set[str]) -> tuple[list[Job], list[Diagn
     for job in jobs:
         counts[job.name] += 1
         if counts[job.name] > 1 and job.name in named:
-            doubles.append(_finding(job, "double-name", f"another job is called {job.name!r}", "choose another name"))
+            doubles.append(
+                _finding(job, "double-name", f"another job has the name {job.name!r}", "choose another name"))
         elif counts[job.name] > 1:
             job = msgspec.structs.replace(job, name=f"{job.name}-{counts[job.name]}")
         kept.append(job)
@@ -183,7 +184,7 @@ def _no_task(job: Job) -> str:
     except Malformed as error:
         return str(error).partition("; ")[0]
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
-        return f"{short('.'.join(parts))} is no task: one is called module.function"
+        return f"{short('.'.join(parts))} is no task. The name of a task is module.function"
     return "a message has no standard input, which begins at the first %" if job.stdin else ""
 
 

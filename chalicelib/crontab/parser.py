@@ -162,7 +162,7 @@ class _Reader:
             return
         self._surprises(number, found)
         if self._tz is None:
-            message = f"the zone of this line is unknown: CRON_TZ in line {self._tz_at}"
+            message = f"the zone of this line is unknown (CRON_TZ in line {self._tz_at})"
             column = len(line) - len(line.lstrip(" \t")) + 1
             self.add(number, LineDiagnostic(column, "unknown-zone", message, "mend that line", "error"))
             return

@@ -112,7 +112,7 @@ READERS: Mapping[str, Callable[[str], str | int]] = {
     "retries": partial(_count, 10),
     "jitter": partial(_span, 0, JITTER_LONGEST),
     "on": partial(_choice, get_args(Target)),
-    "queue": partial(_pattern, _QUEUE, "write a queue of fleet.toml: small letters, digits and -"),
+    "queue": partial(_pattern, _QUEUE, "write a queue of fleet.toml, in small letters, digits and -"),
     "name": partial(_pattern, _NAME, "write up to 100 letters, digits and . _ - /, beginning with a letter or digit"),
 }
 
@@ -128,7 +128,7 @@ def almost(line: str) -> LineDiagnostic | None:
     if _COMMENT.match(line) or not _ALMOST.match(line):
         return None
     column = line.index("#") + 1
-    return LineDiagnostic(column, "policy-ignored", "this comment is not read as a policy", "begin it with `# lamp:`")
+    return LineDiagnostic(column, "policy-ignored", "this comment is no policy", "begin it with `# lamp:`")
 
 
 def read(text: str, column: int, before: PolicyOverrides = NOTHING) -> tuple[PolicyOverrides, list[LineDiagnostic]]:
@@ -152,7 +152,7 @@ def _pair(word: str, known: Mapping[str, object]) -> tuple[str, str | int]:
     if not sign:
         raise PolicyError(f"{short(word)} is not key=value", "write it as in overlap=skip, without blanks")
     if key in known:
-        raise PolicyError(f"{key} is given twice", "remove one of them")
+        raise PolicyError(f"{key} stands there twice", "remove one of them")
     return key, value(key, text)
 
 

@@ -21,7 +21,7 @@ def read(
 ) -> tuple[list[Job], list[Diagnostic]]:
     """The jobs of `path`, called `file` in findings. The file is imported as `cron.<stem>`, as it is in the Lambda."""
     if not path.stem.isidentifier():
-        remedy = "rename the file: a module's name has letters, digits and _"
+        remedy = "rename the file. A module's name has letters, digits and _"
         return [], [LineDiagnostic(1, "python", "cannot be imported", remedy, "error").at(file, 1)]
     found, wrong = _import(path)
     if wrong:
@@ -96,7 +96,7 @@ class _Reader:
         elif any(_required(parameter) for parameter in inspect.signature(one.function).parameters.values()):
             problems.append(f"{name} needs arguments, and a schedule has none to give")
         if name in self._names:
-            problems.append(f"{name} is declared twice")
+            problems.append(f"{name} stands there twice")
         self._names.add(name)
         remedy = "decorate one plain function without arguments, under a name of its own"
         return [LineDiagnostic(1, "python", problem, remedy, "error") for problem in problems]

@@ -26,7 +26,7 @@ def text(notification: Notification, now: float, *, origin: str) -> str:
     if not notification.others:
         return "\n".join([*_lines(notification.change, notification.group, now), "", f"From {origin}."])
     parts = notification.parts
-    head = [f"{len(parts)} alerts at once: more than one by one would be read. The journal and `lamp status` have all.",
+    head = [f"{len(parts)} alerts came at once, too many to send one by one. The journal and `lamp status` have all.",
             ""]
     for _, change, group in parts[:50]:
         head.append(f"- {_PREFIX[change]}{_headline(group)}: {_sentence(group.alert.problem)}")
@@ -57,7 +57,7 @@ def _lines(change: Change, group: AlertGroup, now: float) -> Iterator[str]:
     if group.flaps:
         yield f"It has come and gone {group.flaps} times since the last notice."
     yield from ("", "WHAT HAS BEEN TRIED:")
-    yield from (f"- {_sentence(one)}" for one in alert.tried or ("Nothing: Lamplighter has no means against it.",))
+    yield from (f"- {_sentence(one)}" for one in alert.tried or ("Lamplighter has no means against it.",))
     yield from ("", "WHAT TO DO NOW:")
     yield from (f"{number}. {_sentence(step)}" for number, step in enumerate(alert.steps or _STEPS, 1))
     if alert.read_more:
@@ -81,11 +81,11 @@ def unreadable_alert(unreadable: Unreadable) -> Alert:
     key = unreadable.key
     return Alert(
         "UnreadableItem", f"{key.pk}/{key.sk}",
-        f"The item {key} cannot be read: {unreadable.because}. Nothing is done about what it stands for.",
-        tried=("All other items were read and acted on.",),
-        steps=(f"Look at it: {show_command(unreadable)}",
+        f"Lamplighter cannot read the item {key} ({unreadable.because}). It leaves alone what the item stands for.",
+        tried=("The run has read all other items and acted on them.",),
+        steps=(f"Look at it with {show_command(unreadable)}",
                "If a newer release wrote it, deploy that release again.",
-               "If nobody needs it, delete it: the next run begins anew without it."),
+               "If nobody needs it, delete it. The next run begins anew without it."),
         read_more="docs/runbook.md#unreadableitem", cause=f"{key.pk.split('#')[0]} in {key.store}")
 
 

@@ -47,7 +47,7 @@ class Delivery(msgspec.Struct, frozen=True):
     def results(self) -> tuple[str, ...]:
         """As the journal has it."""
         return (*(f"told: {subject}" for subject in self.delivered),
-                *(f"not told, to be tried again: {why}" for why in self.failed))
+                *(f"not told, the next run tries again: {why}" for why in self.failed))
 
 
 class Event(State, frozen=True):
@@ -120,7 +120,7 @@ def _change(
         if unchanged or state.write(store, key, SCHEMA, before, planned.state, run_id=run_id):
             return planned
     # So many others are at it that one of them tells people; what only this run knows, it finds again.
-    logger.warning("alerts are left for the next run: the state changes all the time", operation=operation)
+    logger.warning("the next run sends the alerts, since their state changes all the time", operation=operation)
     return None
 
 
@@ -132,10 +132,11 @@ def _load(store: Store, key: tuple[str, str]) -> tuple[Stored[AlertState], tuple
     found = state.read(store, item, SCHEMA)
     if not isinstance(found, Unreadable):
         return found, ()
-    logger.error("what was told cannot be read and is begun anew", item=str(found.key), because=found.because,
+    logger.error("the state of the alerts is unreadable and begins anew", item=str(found.key), because=found.because,
                  body=str(item.body)[:2000])
-    lost = replace(alert_text.unreadable_alert(found), event=True, tried=("It was replaced. Its text is in the log.",),
-                   steps=("Expect alerts that you know already: they are told once more.",))
+    lost = replace(alert_text.unreadable_alert(found), event=True,
+                   tried=("The run has replaced it and written its text to the log.",),
+                   steps=("Expect alerts that you know already. They go out once more.",))
     return Stored(AlertState(), item.version), (lost,)
 
 
@@ -164,4 +165,4 @@ def _settle(
         _change(store, operation, settled, run_id)
     except AWS_ERRORS as error:
         # It is told again in some seconds: once too often, but not once too few.
-        logger.warning("that alerts were delivered could not be written down", operation=operation, error=str(error))
+        logger.warning("the run could not record that alerts went out", operation=operation, error=str(error))

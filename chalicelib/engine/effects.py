@@ -79,12 +79,12 @@ def once(
         claim = state.write(store, (pk, key), RECORD, None, record, run_id=uuid.uuid4().hex,
                             ttl=int(record.started_at) + KEPT_SECONDS)
         if claim is None:
-            return EffectResult("left", "it is being done, or was")
+            return EffectResult("left", "another run does it, or has done it")
         if reason := fence():
             return EffectResult("left", reason)
         reference = do() or ""
     except Unavailable as error:
-        return EffectResult("unknown", f"no answer, so it may have been done: {error}", error=error)
+        return EffectResult("unknown", f"no answer, so it may have happened ({error})", error=error)
     except (ClientError, BotoCoreError) as error:
         _note(store, pk, key, "refused", str(error), "")
         return EffectResult("refused", str(error), error=error)
@@ -101,7 +101,7 @@ def outcomes(store: Store, pk: str, keys: Sequence[str]) -> tuple[dict[str, Effe
 def is_stale(decided_at: float, now: float, max_age_seconds: float) -> str:
     """Why a decision is too old to be carried out, however long its process stood still. Nothing if it is not."""
     age = now - decided_at
-    return f"it was decided on what was seen {age:.0f} s ago" if age > max_age_seconds else ""
+    return f"its decision rests on an observation of {age:.0f} s ago" if age > max_age_seconds else ""
 
 
 def is_superseded(store: Store, key: state.Key, schema: Schema[Any], run_id: str) -> str:
@@ -125,4 +125,4 @@ def _note(store: Store, pk: str, key: str, outcome: Literal["done", "refused"], 
         state.update(store, (pk, key), RECORD, noted, run_id=key, ttl=ttl)
     except (Unavailable, ClientError, BotoCoreError) as error:
         # The effect is done; whoever asks what came of it learns that nobody knows.
-        logger.warning("what came of an effect could not be written down", key=key, outcome=outcome, error=str(error))
+        logger.warning("the run could not record the outcome of an effect", key=key, outcome=outcome, error=str(error))

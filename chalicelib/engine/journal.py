@@ -71,7 +71,7 @@ def end(store: Store, opened: OpenEntry, results: Sequence[str]) -> None:
         state.write(store, opened.key, SCHEMA, opened.stored, entry, run_id=opened.stored.run_id, ttl=opened.ttl)
     except AWS_ERRORS as error:
         count("JournalIncomplete", operation=entry.operation)
-        logger.error("what came of the actions is not in the journal but here", operation=entry.operation,
+        logger.error("the outcome of the actions is not in the journal but here", operation=entry.operation,
                      entry="/".join(opened.key), results=entry.results, error=str(error))
 
 

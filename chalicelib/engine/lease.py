@@ -106,7 +106,7 @@ class LeaseHolder:
             if self.held:
                 self._write(self.held, Lease("", self.held.value.successor))
         except Unavailable as error:
-            logger.warning("the lease was not given back and will run out", error=str(error))
+            logger.warning("the run could not give the lease back, and it will run out", error=str(error))
 
     def _lasts(self) -> bool:
         return self.clock() + self.least_seconds < self._until

@@ -68,7 +68,7 @@ def _put_off(context: RegionContext, record: Mapping[str, Any], seconds: int) ->
         context.queues[name].change_visibility(record["receiptHandle"], seconds)
     except Unavailable as error:
         # The message comes back all the same, after the queue's own visibility time-out.
-        logger.warning("a message could not be put off", error=str(error))
+        logger.warning("the run could not postpone a message", error=str(error))
 
 
 def _answer(operation: Operation[Any], context: RegionContext, ask: Callable[[], Request]) -> Outcome:
@@ -81,7 +81,7 @@ def _answer(operation: Operation[Any], context: RegionContext, ask: Callable[[],
     except state.Superseded as superseded:
         outcome = Outcome(operation.name, "superseded", str(superseded))
     except Unavailable as error:
-        outcome = Outcome(operation.name, "failed", f"no answer from AWS, to be tried again: {error}")
+        outcome = Outcome(operation.name, "failed", f"AWS did not answer, so the next run tries again ({error})")
     level = {"failed": logger.error, "refused": logger.warning}.get(outcome.status, logger.info)
     level(outcome.message or outcome.status, operation=operation.name, status=outcome.status, digest=outcome.digest)
     if outcome.status in ("failed", "refused"):
@@ -94,7 +94,7 @@ def _carry_out(operation: Operation[Any], context: RegionContext, request: Reque
     if plan.rejected_because:
         raise Rejected(plan.rejected_because)
     if request.digest and request.digest != plan.digest:
-        raise Rejected(f"the plan is no longer {request.digest} but {plan.digest}: look at it again, then apply that")
+        raise Rejected(f"the plan is no longer {request.digest} but {plan.digest}. Look at it again, then apply that")
     digest, shown = plan.digest, msgspec.structs.replace(plan, claim=None)
     message = _count(plan)
     if not request.apply:
@@ -111,7 +111,7 @@ def _claim(operation: Operation[Any], context: RegionContext, request: Request, 
     """The state comes first. The run that replaces it may act, and a late run does nothing at all."""
     item, claim = operation.state, plan.claim
     if item is None or claim is None:
-        raise TypeError(f"{operation.name}: its plan has a claim, but the operation has no state: give it a StateItem")
+        raise TypeError(f"{operation.name}: its plan has a claim, but the operation has no state. Give it a StateItem")
     store = context.local_store if item.store == "local" else context.shared_store
     state.claim(store, item.key, item.schema, claim.before, claim.after, run_id=request.run_id)
 
@@ -125,7 +125,7 @@ def _act(operation: Operation[Any], context: RegionContext, request: Request, pl
     results: list[str] = []
     alerts = [*plan.alerts, *map(alert_text.unreadable_alert, plan.unreadable)]
     for unreadable in plan.unreadable:
-        logger.error("an item cannot be read", item=str(unreadable.key), because=unreadable.because)
+        logger.error("the run cannot read an item", item=str(unreadable.key), because=unreadable.because)
         count("UnreadableItem", operation=operation.name)
     failure: Exception | None = None
     try:
@@ -143,10 +143,10 @@ def _act(operation: Operation[Any], context: RegionContext, request: Request, pl
         try:
             results += _tell(operation, context, request, plan, alerts)
         except AWS_ERRORS as error:
-            logger.error("people could not be told", operation=operation.name, error=str(error))
+            logger.error("the alerts did not go out", operation=operation.name, error=str(error))
             count("AlertUndelivered", kind=operation.name)
             failure = failure or error
-            results.append(f"people could not be told: {error}")
+            results.append(f"the alerts did not go out: {error}")
     if entry:
         journal.end(context.local_store, entry, results)
     if failure:
@@ -203,7 +203,7 @@ def _event_time(operation: Operation[Any], context: RegionContext, event: Mappin
     if not -_EVENT_LATE_SECONDS <= ahead <= _EVENT_EARLY_SECONDS:
         side = f"{ahead:.0f} s ahead of" if ahead > 0 else f"{-ahead:.0f} s behind"
         raise Rejected(f'{operation.name}: "time" {event["time"]!r} is {side} this Lambda\'s clock, so one of them is '
-                       "wrong and nothing is done. A rule's event is at most a day old")
+                       "wrong and this run does nothing. A rule's event is at most a day old")
     return int(when.timestamp())
 
 

@@ -81,7 +81,7 @@ def encode(value: Any, schema: Schema[Any], *, run_id: str = "", before: Stored[
     """The body that `decode` reads back. With `before`, fields of a newer release stay, and its number with them."""
     plain: dict[str, Any] = msgspec.to_builtins(value)
     if clash := [name for name in _RESERVED if name in plain]:
-        raise TypeError(f"{type(value).__name__} has a field {clash[0]}, which the engine writes itself: rename it")
+        raise TypeError(f"{type(value).__name__} has a field {clash[0]}, which the engine writes itself. Rename it")
     number = max(schema.number, before.schema) if before else schema.number
     unknown = before.unknown if before else {}
     return {**unknown, **plain, "schema": number, "run_id": run_id}
@@ -93,7 +93,7 @@ def decode(body: object, schema: Schema[T], key: ItemKey, *, version: int = 0) -
         return Unreadable(key, "its body is empty" if not body else f"its body is no object but {_kind(body)}")
     number, run_id = body.get("schema"), body.get("run_id", "")
     if type(number) is not int or number < 1 or not isinstance(run_id, str):
-        return Unreadable(key, "it says no schema number: Lamplighter did not write it, or a release before 1.0 did")
+        return Unreadable(key, "it has no schema number, so Lamplighter did not write it, or a release before 1.0 did")
     plain = {name: value for name, value in body.items() if name not in _RESERVED}
     try:
         unknown: dict[str, Any] = {}
@@ -120,7 +120,7 @@ def _upgraded(plain: dict[str, Any], schema: Schema[Any], number: int) -> dict[s
 
 
 def _newer(number: int, ours: int, lost: list[str]) -> str:
-    fields = f"; not understood and left aside: {', '.join(sorted(lost))}" if lost else ""
+    fields = f". This release does not know {', '.join(sorted(lost))}" if lost else ""
     return f"written by a newer release (schema {number}, this one understands {ours}){fields}"
 
 

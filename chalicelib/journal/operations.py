@@ -24,6 +24,6 @@ def _decide(seen: Entries, request: Request) -> Plan:
 
 
 ALL: tuple[Operation[Any], ...] = (
-    Operation("journal.read", "reads what was done in this region, when, why and by what", _observe, _decide,
-              parameters=JournalFilter, raises_alerts=False),
+    Operation("journal.read", "shows each action in this region, with its time, reason and operation", _observe,
+              _decide, parameters=JournalFilter, raises_alerts=False),
 )

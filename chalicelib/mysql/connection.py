@@ -96,7 +96,7 @@ def _open(
         sock = socket.create_connection((place.host, place.port), float(settings.timeout))
     except OSError as error:
         why = "no answer" if isinstance(error, TimeoutError) else error.strerror or str(error)
-        raise DatabaseError(ServerError("unreachable", str(place), f"cannot connect: {why}. Look at the tunnels, the "
+        raise DatabaseError(ServerError("unreachable", str(place), f"cannot connect ({why}). Look at the tunnels, the "
                                     "security groups and whether the server runs")) from None
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     deadline.watch(sock)
@@ -192,7 +192,7 @@ def _trouble(place: Place, error: pymysql.MySQLError, deadline: _Deadline) -> Se
         return ServerError(
             "unreachable",
             str(place),
-            f"the connection broke: {text}. Look at the tunnels and whether the server runs",
+            f"the connection broke ({text}). Look at the tunnels and whether the server runs",
             number,
         )
     return ServerError("sql", str(place), text, number)

@@ -142,7 +142,7 @@ class Handshake:
             return self._greeted(payload)
         if payload[:1] == b"\0":
             # Somebody has made an account that takes anybody. In good order: COM_QUIT, numbered anew.
-            self.found = self._up(f"logged in, as an account takes any user: {self.greeting.version}")
+            self.found = self._up(f"logged in, as an account takes any user ({self.greeting.version})")
             return b"\1\0\0\0\1"
         return self._question(payload, number)
 

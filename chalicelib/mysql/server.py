@@ -75,7 +75,7 @@ class SqlServer:
             try:
                 state = dialect.state(self._place.region, at, clock, variables, talk.rows(dialect.status(of)))
             except ValueError as error:
-                raise self._trouble("garbled", f"answers what no server does: {error}") from None
+                raise self._trouble("garbled", f"answers what no server does ({error})") from None
             return self._beats(talk, self._period(talk, state))
 
     def write_heartbeat(self, region: str) -> float:

@@ -78,8 +78,8 @@ def test_lines_below_a_zone_that_is_none_are_on_the_list(tmp_path: Path, capsys:
     assert (status, err) == (1, "")
     assert rows == [
         {"line": 1, "column": 9, "error": "unknown time zone 'Mars/Olympus'"},
-        {"line": 2, "column": 3, "error": "the zone of this line is unknown: CRON_TZ in line 1"},
-        {"line": 3, "column": 1, "error": "the zone of this line is unknown: CRON_TZ in line 1"},
+        {"line": 2, "column": 3, "error": "the zone of this line is unknown (CRON_TZ in line 1)"},
+        {"line": 3, "column": 1, "error": "the zone of this line is unknown (CRON_TZ in line 1)"},
         {"line": 5, "schedule": "0 0 1 1 *", "fires_utc": []},
     ]
 

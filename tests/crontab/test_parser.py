@@ -287,7 +287,7 @@ def test_an_unknown_zone_leaves_out_the_jobs_below_it() -> None:
     assert [job.command for job in found.jobs] == ["a", "c"]
     assert [(finding.line, finding.code) for finding in found.findings] == [(2, "unknown-zone"), (3, "unknown-zone")]
     assert "Mars/Olympus" in found.findings[0].message
-    assert found.findings[1].message == "the zone of this line is unknown: CRON_TZ in line 2"
+    assert found.findings[1].message == "the zone of this line is unknown (CRON_TZ in line 2)"
 
 
 @pytest.mark.parametrize(

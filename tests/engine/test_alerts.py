@@ -228,7 +228,7 @@ def test_alert_about_unreadable_items_names_them_and_how_to_look_at_them() -> No
            for number in range(40)]
     assert people.look(*map(alert_text.unreadable_alert, bad)) == ["UnreadableItem: 40 x run in lamp-test in eu-west-1"]
     text = alert_text.text(people.notices[0], NOW, origin="x")
-    assert "run#job-0/12:00 in lamp-test in eu-west-1 cannot be read: its body is empty" in text
+    assert "run#job-0/12:00 in lamp-test in eu-west-1 (its body is empty)" in text
     assert ("aws dynamodb get-item --region eu-west-1 --table-name lamp-test --key "
             """'{"pk":{"S":"run#job-0"},"sk":{"S":"12:00"}}'""") in text
 

@@ -37,7 +37,7 @@ class Lamp:
 def test_effect_is_done_once_for_each_key() -> None:
     lamp = Lamp(World())
     assert lamp.once() == EffectResult("done", reference="command-1")
-    assert lamp.once() == EffectResult("left", "it is being done, or was")
+    assert lamp.once() == EffectResult("left", "another run does it, or has done it")
     assert lamp.once("a/2").status == "done"
     known, unreadable = effects.outcomes(lamp.world.store, "lamp-actions", ["a/1", "a/2", "a/3"])
     assert {key: (one.outcome, one.reference) for key, one in known.items()} == {
@@ -109,7 +109,7 @@ def test_two_runs_at_the_same_instant_do_it_once() -> None:
 
 def test_decision_is_stale_after_its_time_and_superseded_by_a_later_run() -> None:
     assert effects.is_stale(NOW, NOW + 10, 10) == ""
-    assert effects.is_stale(NOW, NOW + 11, 10) == "it was decided on what was seen 11 s ago"
+    assert effects.is_stale(NOW, NOW + 11, 10) == "its decision rests on an observation of 11 s ago"
     world = World()
     first = state.claim(world.store, KEY, SCHEMA, None, Street(1), run_id="a")
     assert effects.is_superseded(world.store, KEY, SCHEMA, "a") == ""

@@ -58,7 +58,7 @@ def test_every_public_name_is_there_and_documented(name: str) -> None:
 
 
 def test_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(AttributeError, match="'lamplighter' has no name 'jobs'. There are Call, "):
+    with pytest.raises(AttributeError, match=r"'lamplighter' has no name 'jobs'\. There are Call, "):
         lamplighter.jobs  # type: ignore[attr-defined]  # noqa: B018
 
 
