@@ -77,7 +77,7 @@ def alert(site: RegionContext, request: Request, actions: Sequence[Action]) -> S
         taken: alerts.TakenAlert = action.details
         key = taken_alert_key(taken.key)
         if site.shared_store.get(*key):
-            results.append(f"{action.target}: a region has taken it on before")
+            results.append(f"{action.target}: another region has taken it on before")
             continue
         leave_alert(site, taken.alert)
         mark = TakenAlert(taken.alert.kind, action.target)
@@ -85,7 +85,7 @@ def alert(site: RegionContext, request: Request, actions: Sequence[Action]) -> S
                     ttl=request.now + _ALERT_KEPT_SECONDS)
         if taken.slot:
             mark_alerted(site, request, run_key(action.target, taken.slot))
-        results.append(f"{action.target}: to be told")
+        results.append(f"{action.target}: the alert waits for delivery")
     return results
 
 

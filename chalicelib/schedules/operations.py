@@ -70,7 +70,8 @@ def _prune(saw: queries.PruneSeen, request: Request) -> Plan:
         return Plan(notes=("today another region prunes",))
     parts = 24 if request.trigger == "schedule" else 1
     part = request.now // 3600 % parts
-    return Plan((Action("prune", f"the coordination table, part {part + 1} of {parts}", "what has outlived its ttl",
+    return Plan((Action("prune", f"the coordination table, part {part + 1} of {parts}", "items that have outlived "
+                                                                                        "their ttl",
                         {"part": part, "parts": parts}, unaudited=parts > 1),))
 
 
@@ -87,7 +88,7 @@ TICK: Operation[observation.TickObservation] = Operation(
     alerts_as=ALERTS, delivers_events=True)
 SWEEP: Operation[observation.ReconcileObservation] = Operation(
     "schedules.reconcile",
-    "starts what was left undone at a minute, and tells of what went wrong",
+    "starts the runs that a minute left undone, and sends alerts",
     observe.sweep,
     _sweep,
     _STARTING,
@@ -95,10 +96,10 @@ SWEEP: Operation[observation.ReconcileObservation] = Operation(
     alerts_as=ALERTS,
 )
 WORK = work(Executor(default))
-STATUS = Operation("schedules.status", "all jobs: last run, outcome, next fire", queries.status, _status,
+STATUS = Operation("schedules.status", "all jobs with their last run, outcome and next time", queries.status, _status,
                    parameters=queries.StatusAsked)
 WHY = Operation("schedules.why", "one reason for one minute of a job", queries.why, _why, parameters=queries.WhyAsked)
-PAUSE = Operation("schedules.pause", "stops a job from running until it is resumed", queries.job, _pause,
+PAUSE = Operation("schedules.pause", "keeps a job from running until somebody resumes it", queries.job, _pause,
                   {"pause": act.pause}, queries.JobAsked)
 RESUME = Operation("schedules.resume", "lets a paused job run again", queries.job, _resume, {"resume": act.resume},
                    queries.JobAsked)

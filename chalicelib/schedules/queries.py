@@ -183,7 +183,7 @@ def _minute(text: str) -> int:
     try:
         when = datetime.fromisoformat(text)
     except ValueError:
-        raise Rejected(f"{text!r} is not a time: write it as in 2026-03-29T00:55Z") from None
+        raise Rejected(f"{text!r} is not a time. Write it as in 2026-03-29T00:55Z") from None
     if not 1970 < when.year < 9000:
-        raise Rejected(f"{text!r} lies outside of the years that are kept: write it as in 2026-03-29T00:55Z")
+        raise Rejected(f"{text!r} lies outside of the years that Lamplighter knows. Write it as in 2026-03-29T00:55Z")
     return int(when.replace(tzinfo=when.tzinfo or UTC).timestamp()) // 60

@@ -33,7 +33,7 @@ def move_to_dlq(
         group = record["attributes"].get("MessageGroupId", "dead")
         entry |= {"MessageGroupId": group, "MessageDeduplicationId": record["messageId"]}
     if failed := sqs.send(place.dead_url, [entry]):
-        raise Unavailable(f"{place.dead}: the dead letter was not taken: {failed[0]}")
+        raise Unavailable(f"{place.dead} did not take the dead letter ({failed[0]})")
 
 
 def _redriven(record: Mapping[str, Any]) -> dict[str, str]:
@@ -58,7 +58,7 @@ def redrive(sqs: Sqs, known: QueueDirectory, actions: Sequence[Action], letters:
     """
     by_id = {action.target: action for action in actions}
     chosen = [letter for letter in letters if letter.id in by_id and letter.origin]
-    results = [f"{id}: not found any more. Somebody was faster, or it is hidden for two minutes"
+    results = [f"{id} is not there any more. Somebody was faster, or SQS hides it for two minutes"
                for id in by_id.keys() - {letter.id for letter in chosen}]
     for origin in dict.fromkeys(letter.origin for letter in chosen):
         for some in chunks([letter for letter in chosen if letter.origin == origin], 10):

@@ -75,7 +75,7 @@ class Sender:
     def _wrap(self, number: int, call: Call) -> tuple[str, str, dict[str, Any]]:
         task = self._registry.tasks.get(call.task)
         if task and (misfit := task.argument_error(call.args)):
-            raise SendError(f"{misfit}: nothing was sent", [number])
+            raise SendError(f"{misfit}. No task went out", [number])
         name = call.queue or (task.queue if task else "default")
         id = call.id or uuid.uuid4().hex
         envelope = Envelope(call.task, dict(call.args), id, call.key, datetime.now(UTC), dict(call.meta))
@@ -83,7 +83,7 @@ class Sender:
             entry: dict[str, Any] = {"MessageBody": encode(envelope)}
             url = queues.url_of(name, self._urls)
         except (Malformed, queues.QueueError) as error:
-            raise SendError(f"{error}: nothing was sent", [number]) from None
+            raise SendError(f"{error}. No task went out", [number]) from None
         return url, id, entry | _options(number, call, url.endswith(".fifo"), id)
 
 

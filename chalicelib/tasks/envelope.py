@@ -41,7 +41,7 @@ def decode(body: str) -> Envelope:
     try:
         return _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
-        raise Malformed(f"the body is not a task's envelope: {_plain(error)}. See docs/tasks.md, 'From PHP'") from None
+        raise Malformed(f"the body is not a task's envelope ({_plain(error)}). See docs/tasks.md, 'From PHP'") from None
 
 
 def encode(envelope: Envelope) -> str:
@@ -63,7 +63,7 @@ def encode(envelope: Envelope) -> str:
 
 def _plain(error: Exception) -> str:
     if isinstance(error, RecursionError):
-        return "it is nested too deeply"
+        return "it nests too deeply"
     if isinstance(error, UnicodeEncodeError):
         return "it holds half of a surrogate pair, which is not text"
     text = str(error)

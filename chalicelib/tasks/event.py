@@ -46,13 +46,13 @@ def read(event: object, places: Mapping[str, QueueConfig]) -> Batch:
         # SQS writes its numbers as text.
         records = msgspec.convert(raw, list[Record], strict=False)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise BadEvent(f"tasks.work: not a record of SQS in Records: {error}. Only SQS should invoke it") from None
+        raise BadEvent(f"tasks.work got a record that is not of SQS ({error}). Only SQS should invoke it") from None
     arn = records[0].eventSourceARN
     if any(record.eventSourceARN != arn for record in records):
-        raise BadEvent("tasks.work: the records come from more than one queue; SQS sends one queue's at a time")
+        raise BadEvent("tasks.work got records of more than one queue. SQS sends one queue's at a time")
     place = places.get(arn.rpartition(":")[2])
     if place is None:
-        raise BadEvent(f"tasks.work: no queue of fleet.toml is {arn}. Declare it as [[queues]], or remove the mapping")
+        raise BadEvent(f"tasks.work: fleet.toml has no queue {arn}. Declare it as [[queues]], or remove the mapping")
     return Batch(place, raw)
 
 

@@ -47,7 +47,7 @@ _rings = 0.0
 def current() -> Run:
     """The run that this code is part of. `LookupError` outside of a worker."""
     if _facts is None:
-        raise LookupError("no task is running here: current() works inside a task that a worker runs")
+        raise LookupError("no task is running here. The function current() works inside a task that a worker runs")
     find, record, envelope = _facts
     return find(record, envelope)
 
@@ -55,7 +55,7 @@ def current() -> Run:
 def install() -> None:
     """Take SIGALRM for time-outs. Python delivers signals to the main thread only, where Lambda calls the handler."""
     if threading.current_thread() is not threading.main_thread():
-        raise RuntimeError("tasks must be worked off in the main thread: only there can a time-out interrupt them")
+        raise RuntimeError("tasks must run in the main thread. Only there can a time-out interrupt them")
     signal.signal(signal.SIGALRM, _ring)
 
 

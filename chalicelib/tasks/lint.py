@@ -47,7 +47,7 @@ def _visibility(fleet: Fleet, visibility: Mapping[str, int], function: int) -> I
         hidden = visibility.get(queue.name, 0)
         if hidden <= function:
             yield Diagnostic(
-                "fleet.toml", 1, 1, "error", "visibility", f"queues.{queue.name}: messages are hidden for {hidden} s "
+                "fleet.toml", 1, 1, "error", "visibility", f"queues.{queue.name}: SQS hides messages for {hidden} s "
                 f"while the Lambda that works them off may live {function} s, so they would run twice",
                 f"set the queue's VisibilityTimeout above {function}")
 
@@ -55,8 +55,8 @@ def _visibility(fleet: Fleet, visibility: Mapping[str, int], function: int) -> I
 def _task(task: Task, queues: Mapping[str, Queue], function: int) -> Iterator[Diagnostic]:
     queue = queues.get(task.queue)
     if queue is None:
-        yield _at(task, "error", "task-queue", f"{task.name}: no queue is called {task.queue!r}",
-                  f"declare it in fleet.toml as [[queues]], or use one of: {', '.join(sorted(queues)) or 'none yet'}")
+        yield _at(task, "error", "task-queue", f"{task.name}: there is no queue {task.queue!r}",
+                  f"declare it in fleet.toml as [[queues]], or use one of {', '.join(sorted(queues)) or 'none yet'}")
         return
     timeout = task.timeout or queue.timeout
     room = function - RESERVE_SECONDS
@@ -65,7 +65,7 @@ def _task(task: Task, queues: Mapping[str, Queue], function: int) -> Iterator[Di
     elif task.timeout and timeout * queue.batch > room:
         fits = max(1, room // timeout)
         yield _at(task, "warning", "task-batch", f"{task.name}: {queue.batch} of {durations.words(timeout)} each do "
-                  f"not fit into {durations.words(room)}. Those for which no time is left go back untouched",
+                  f"not fit into {durations.words(room)}. Those that have no time left go back untouched",
                   f"set batch = {fits} for the queue in fleet.toml if they really take that long")
     yield from _patience(task, queue)
 

@@ -21,7 +21,7 @@ def _see_status(site: RegionContext, request: Request) -> list[QueueDepth]:
 def _see_letters(site: RegionContext, request: Request) -> QueueSample:
     known, wanted = _known(site), request.parameters
     if wanted.queue and wanted.queue not in known.urls:
-        raise Rejected(f"no queue is called {wanted.queue!r}. There are: {', '.join(sorted(known.urls))}")
+        raise Rejected(f"there is no queue {wanted.queue!r}. There are {', '.join(sorted(known.urls))}")
     names = [wanted.queue] if wanted.queue else sorted(known.origins)
     return observe.look(SqsAdapter(site.region), known, names, wanted.limit, observe.deadline())
 
@@ -31,7 +31,7 @@ def _see_dead(site: RegionContext, request: Request) -> QueueSample:
     # The schedules' own dead letters stay: a job of the past must not run because somebody mended a task.
     ours = sorted(dead for dead, origin in known.origins.items() if origin in _names(site))
     if wanted.queue and wanted.queue not in ours:
-        raise Rejected(f"{wanted.queue!r} holds no dead letters of tasks. Name one of: {', '.join(ours)}")
+        raise Rejected(f"{wanted.queue!r} holds no dead letters of tasks. Name one of {', '.join(ours)}")
     names = [wanted.queue] if wanted.queue else ours
     return observe.look(SqsAdapter(site.region), known, names, wanted.limit, observe.deadline())
 
@@ -72,8 +72,8 @@ def _decide_redrive(seen: QueueSample, request: Request) -> Plan:
 ALL: tuple[Operation[Any], ...] = (
     Operation("tasks.status", "queues with depth and age, dead letters", _see_status, _decide_status,
               parameters=NoParameters),
-    Operation("tasks.peek", "what lies in the dead letters, or in another queue", _see_letters, _decide_peek,
+    Operation("tasks.peek", "the messages in the dead letters, or in another queue", _see_letters, _decide_peek,
               parameters=MessageFilter),
-    Operation("tasks.redrive", "brings dead letters back: all, one, or by error", _see_dead, _decide_redrive,
+    Operation("tasks.redrive", "brings dead letters back, all, one, or by error", _see_dead, _decide_redrive,
               {"redrive": _revive}, Redrive),
 )

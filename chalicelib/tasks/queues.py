@@ -144,7 +144,7 @@ def known(fleet: Fleet, environment: Mapping[str, str] | None = None) -> QueueDi
 def url_of(name: str, known: Mapping[str, str]) -> str:
     """The URL of the queue `name`."""
     if name not in known:
-        raise QueueError(f"no queue is called {name!r} here (known: {', '.join(sorted(known)) or 'none'}). Declare it "
+        raise QueueError(f"there is no queue {name!r} here (known: {', '.join(sorted(known)) or 'none'}). Declare it "
                          "in fleet.toml as [[queues]] and deploy")
     return known[name]
 

@@ -70,7 +70,7 @@ class Registry:
         """Take up a task. A second one of the same name elsewhere is a mistake."""
         other = self.tasks.get(found.name)
         if other and other.file != found.file:
-            raise TaskError(f"{found.file}:{found.line}: the task {found.name} is declared at {other.file}:{other.line}"
+            raise TaskError(f"{found.file}:{found.line}: the task {found.name} stands at {other.file}:{other.line}"
                             " already. Rename one")
         self.tasks[found.name] = found
 
@@ -79,7 +79,7 @@ class Registry:
         if broken := self.broken_module(name):
             return broken
         known = ", ".join(sorted(self.tasks)) or "none at all"
-        return f"no task is called {name!r}. Declare it with @task under tasks/, or correct the sender (known: {known})"
+        return f"there is no task {name!r}. Declare it with @task under tasks/, or correct the sender (known: {known})"
 
     def broken_module(self, name: str) -> str:
         """The reason why the module of the task `name` could not be imported. Empty if that is not the trouble."""
@@ -147,7 +147,7 @@ def _import_failure(error: Exception, file: str) -> str:
         if frame.filename.endswith(file):
             line = frame.lineno
     what = str(error) if isinstance(error, TaskError) else f"{type(error).__name__}: {error}"
-    return f"{file}:{line or 1}: cannot be imported ({what}). Correct it and deploy again"
+    return f"{file}:{line or 1}: does not import ({what}). Correct it and deploy again"
 
 
 def _place(function: Callable[..., Any]) -> tuple[str, int]:
@@ -156,7 +156,7 @@ def _place(function: Callable[..., Any]) -> tuple[str, int]:
         raise TaskError(f"{function!r}: @task belongs on a plain function")
     if code.co_flags & (inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
         raise TaskError(f"{_short(code.co_filename)}:{code.co_firstlineno}: {function.__name__} is async or a "
-                        "generator. A task is a plain function: call asyncio.run inside it")
+                        "generator. A task is a plain function. Call asyncio.run inside it")
     return _short(code.co_filename), int(code.co_firstlineno)
 
 
@@ -189,7 +189,7 @@ def _task(
     named = [p for p in inspect.signature(function).parameters.values() if p.kind is not p.VAR_KEYWORD]
     for parameter in named:
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL) or parameter.name in RESERVED:
-            raise TaskError(f"{where}: the argument {parameter.name!r} cannot be sent: arguments travel by name, and "
+            raise TaskError(f"{where}: the argument {parameter.name!r} cannot be sent. Arguments travel by name, and "
                             f"{', '.join(sorted(RESERVED))} are send's own. Rename it")
     allowed = frozenset(p.name for p in named)
     open_ended = len(named) < len(inspect.signature(function).parameters)

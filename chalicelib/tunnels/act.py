@@ -92,7 +92,7 @@ def publish_report(context: RegionContext, request: Request, actions: Sequence[A
         state.publish(context.shared_store, (PEER_REPORT_PK, context.region), PEER_REPORT, report,
                       run_id=request.run_id, replaces=lambda old: old.at < report.at)
     except AWS_ERRORS as error:
-        return [f"other regions could not be told of the primary: {error}"]
+        return [f"the report of the primary did not reach other regions ({error})"]
     return []
 
 
@@ -130,10 +130,17 @@ def _fence(context: RegionContext, request: Request) -> str:
 
 def _denied(context: RegionContext, action: Action, result: effects.EffectResult) -> Alert:
     """People hear of each reason once an hour. The journal has it each time."""
-    return Alert("TunnelActionDenied", f"{action.kind} of {action.details.instance}",
-                 f"{action.reason}; AWS refused the action: {result.detail}", cause=result.error_code, event=True,
-                 occurrence=str(int(context.clock()) // 3600), tried=("It is tried again as long as it is needed.",),
-                 steps=(_REMEDIES[action.kind],), read_more="docs/tunnels.md")
+    return Alert(
+        "TunnelActionDenied",
+        f"{action.kind} of {action.details.instance}",
+        f"{action.reason}; AWS refused the action: {result.detail}",
+        cause=result.error_code,
+        event=True,
+        occurrence=str(int(context.clock()) // 3600),
+        tried=("The controller tries it again as long as the tunnel needs it.",),
+        steps=(_REMEDIES[action.kind],),
+        read_more="docs/tunnels.md",
+    )
 
 
 def _managed_name(context: RegionContext) -> str:

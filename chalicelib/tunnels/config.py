@@ -65,7 +65,7 @@ def errors(tunnels: Tunnels | None, regions: Sequence[str]) -> Iterator[tuple[Pa
         return
     if tunnels.primary not in regions:
         known = ", ".join(regions)
-        yield ("tunnels", "primary"), f"{tunnels.primary!r} is no region of this fleet. Name one of: {known}"
+        yield ("tunnels", "primary"), f"{tunnels.primary!r} is no region of this fleet. Name one of {known}"
     if tunnels.port == tunnels.health_port:
         yield ("tunnels", "health_port"), "must not be the port of the tunnel itself"
     if not _FASTEST <= tunnels.every <= _SLOWEST:

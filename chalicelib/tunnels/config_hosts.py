@@ -125,7 +125,7 @@ def errors(hosts: Hosts, primary: str, regions: Sequence[str]) -> Iterator[tuple
         if place.name == primary:
             yield ("regions", number, "name"), f"{primary!r} is the primary's region, which needs no tunnels. Remove it"
         elif place.name not in regions:
-            yield ("regions", number, "name"), f"{place.name!r} is no region of this fleet: {', '.join(regions)}"
+            yield ("regions", number, "name"), f"{place.name!r} is no region of this fleet ({', '.join(regions)})"
         elif place.name in names[:number]:
             yield ("regions", number, "name"), f"{place.name!r} is there twice. Keep one"
         yield from _clients(number, place)
@@ -142,7 +142,7 @@ def _ways(hosts: Hosts, primary: str, regions: Sequence[str]) -> Iterator[tuple[
         if way.region == primary:
             yield at, f"{primary!r} is the primary's region, and [tunnels.hosts] itself is the way there. Remove it"
         elif way.region not in regions:
-            yield at, f"{way.region!r} is no region of this fleet: {', '.join(regions)}"
+            yield at, f"{way.region!r} is no region of this fleet ({', '.join(regions)})"
         elif way.region in names[:number]:
             yield at, f"{way.region!r} is there twice. Keep one"
         yield from ((("ways", number, "host_keys"), what) for what in map(_key_mistake, way.host_keys) if what)
@@ -167,7 +167,7 @@ def _key_mistake(line: str) -> str:
         blob = b""
     fields = list(_fields(blob))
     if len(fields) < 2 or fields[0] != kind.encode():
-        return f"{line[:40]!r} is cut off or damaged. Copy the whole line"
+        return f"{line[:40]!r} is incomplete or damaged. Copy the whole line"
     return ""
 
 

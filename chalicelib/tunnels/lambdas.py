@@ -10,7 +10,7 @@ LAMBDAS = (
         trigger=Schedule(
             MINUTE,
             "a minute of rounds over the tunnels",
-            failing="tunnels_heal fails: tunnels that break stay broken",
+            failing="tunnels_heal fails, and tunnels that break stay broken",
             section="tunnels",
         ),
         private_network=True,

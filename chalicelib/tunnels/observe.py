@@ -53,7 +53,7 @@ def settings(context: RegionContext) -> Tunnels:
     if tunnels is None:
         raise Rejected("fleet.toml has no [tunnels]. Add it, see docs/fleet.md")
     if not tunnels.needs_tunnels(context.region):
-        raise Rejected(f"{context.region} is where the primary is: it has no tunnels. Ask another region")
+        raise Rejected(f"{context.region} has the primary and no tunnels. Ask another region")
     return tunnels
 
 
@@ -112,7 +112,7 @@ def read_endpoints(context: RegionContext, tunnels: Tunnels) -> dict[str, Endpoi
             group = tunnels.group or name
             members = aws.autoscaling.members(group)
             if members is None:
-                raise Unobservable(f"there is no Auto Scaling group {group} in {context.region}: make it, or name "
+                raise Unobservable(f"there is no Auto Scaling group {group} in {context.region}. Make it, or name "
                                    "another as tunnels.group in fleet.toml")
             leaving = {member.id: member.lifecycle.startswith(("Terminat", "Detach")) for member in members
                        if not member.lifecycle.startswith("Warmed")}
@@ -149,7 +149,7 @@ def _outcome(context: RegionContext, member: Member, record: effects.EffectRecor
         invocation = context.aws.ssm.invocation(record.reference, member.instance)
     except AWS_ERRORS as error:
         # A command that was just sent is not known at once; the time-out of the phase holds whatever SSM says.
-        logger.warning("what became of a restart is not known", key=member.last_action, error=str(error))
+        logger.warning("Run Command does not tell how a restart ended", key=member.last_action, error=str(error))
         return None
     if invocation.status == "Success":
         return "done"
@@ -179,7 +179,7 @@ def _read_primary(context: RegionContext, tunnels: Tunnels, before: TunnelState)
     try:
         found = databases.read_primary(context.shared_store, tunnels.primary)
     except AWS_ERRORS as error:
-        logger.warning("where the primary is cannot be read", error=str(error))
+        logger.warning("the record of the primary is unreadable", error=str(error))
         return _Primary(region, before.fenced_primary, now)
     if isinstance(found, Unreadable):
         return _Primary(region, before.fenced_primary, now, (found,))
@@ -194,6 +194,6 @@ def _peer_reports(context: RegionContext) -> tuple[tuple[PeerReport, ...], tuple
     try:
         reports, unreadable = state.load_many(context.shared_store, others, PEER_REPORT)
     except AWS_ERRORS as error:
-        logger.warning("other regions' reports of the primary cannot be read", error=str(error))
+        logger.warning("other regions' reports of the primary are unreadable", error=str(error))
         return (), ()
     return tuple(found.value for found in reports.values()), unreadable

@@ -40,22 +40,23 @@ def _act_manual(context: RegionContext, request: Request, actions: Sequence[Acti
     for _ in range(_TRIES):
         stored = state.find(context.local_store, KEY, SCHEMA)
         if stored is None or isinstance(stored, Unreadable):
-            return Results((f"{asked.instance}: left: the state cannot be read: {stored or 'it is gone'}",))
+            return Results((f"{asked.instance}: not done, since the state is unreadable ({stored or 'it is gone'})",))
         change = manual.changed(stored.value, tunnels, asked.instance, asked.ask, asked.kind, context.clock())
         if change is None or (change.action.key if change.action else "") != asked.key:
-            return Results((f"{asked.instance}: left: the controller has done something since. Look again",))
+            return Results((f"{asked.instance}: not done, since the controller has acted meanwhile. Look again",))
         if state.write(context.local_store, KEY, SCHEMA, stored, change.state, run_id=request.run_id) is None:
             continue
         if change.action is None:
             return Results((f"{asked.instance}: remembered",))
         done = act.HANDLERS[change.action.kind](context, request, [decide.repair_action(change.action)])
         return done if isinstance(done, Results) else Results(tuple(done))
-    return Results((f"{asked.instance}: left: the controller was faster {_TRIES} times. Try again",))
+    return Results((f"{asked.instance}: not done, since the controller was faster {_TRIES} times. Try again",))
 
 
 def heal(probe: Probe) -> Operation[Observed]:
     """`tunnels.heal` as one round, with this way to probe."""
-    return Operation("tunnels.heal", "one round of the controller: looks at every tunnel, and repairs what is broken",
+    return Operation("tunnels.heal", "one round of the controller, which looks at every tunnel and repairs the "
+                                     "broken ones",
                      partial(observe.observe_round, probe=probe), decide.round_plan, act.HANDLERS, state=_STATE)
 
 
@@ -67,12 +68,12 @@ def by_hand(probe: Probe) -> tuple[Operation[Observed], ...]:
 
 
 _MANUAL: tuple[tuple[manual.ManualAction, str], ...] = (
-    ("drain", "takes an endpoint out of the balancer until it is let in by hand"),
+    ("drain", "takes an endpoint out of the balancer until somebody undrains it"),
     ("undrain", "lets an endpoint back into the balancer"),
     ("replace", "replaces an endpoint's instance"))
 
 STATUS: Operation[Observed] = Operation(
-    "tunnels.status", "where each tunnel stands, and what is left of the budgets", observe.observe_known,
+    "tunnels.status", "the state of each tunnel, and the rest of the budgets", observe.observe_known,
     decide.status_plan)
 
 

@@ -38,10 +38,10 @@ def test_a_warning_does_not_refuse(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "times", "says"), [
-    (TASK % 'queue="nowhere"', {}, "tasks/lamps.py:3:1: error: lamps.work: no queue is called 'nowhere'"),
+    (TASK % 'queue="nowhere"', {}, "tasks/lamps.py:3:1: error: lamps.work: there is no queue 'nowhere'"),
     (TASK % 'timeout="20m"', {}, "is longer than any Lambda can work"),
-    (TASK % 'retries="many"', {}, "tasks/lamps.py:3:1: error: cannot be imported (tasks/lamps.py:3: retries='many'"),
-    ("x = \n", {}, "tasks/lamps.py:1:1: error: cannot be imported (SyntaxError"),
+    (TASK % 'retries="many"', {}, "tasks/lamps.py:3:1: error: does not import (tasks/lamps.py:3: retries='many'"),
+    ("x = \n", {}, "tasks/lamps.py:1:1: error: does not import (SyntaxError"),
     (TASK % "", {"visibility": 120}, "messages are hidden for 120 s while the Lambda"),
     ("import os; os._exit(7)", {}, "tasks/: cannot be imported: it ended with 7"),
     ("raise SystemExit('not here')", {}, "tasks/: cannot be imported: not here"),

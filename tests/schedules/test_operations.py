@@ -88,7 +88,7 @@ def test_after_an_outage_each_policy_catches_up_as_it_says(tmp_path: Path) -> No
         if errand.get("why") == "caught up":
             counts[errand["job"]] = counts.get(errand["job"], 0) + 1
     assert counts == {"jobs/usual": 5, "jobs/one": 1, "jobs/all": 30, "jobs/2m": 2}
-    assert "runs are missed for good" in place.told()[-1][1]
+    assert "runs never happen" in place.told()[-1][1]
     place.now += 1
     assert why(place, "jobs/skip", NOON - 10)[0] == "missed"
     assert why(place, "jobs/one", NOON - 10)[0] == "coalesced"

@@ -179,7 +179,7 @@ def test_http_time_out_is_for_the_whole_answer(tmp_path: Path, parts: Iterable[b
     # Bytes come all the time, so that no single read would ever time out.
     with dribbling(parts) as base:
         result = http.start(posting(tmp_path, base), attempt(job(timeout=1, command="/a")))
-    assert result == Result("timed-out", detail=f"{base}: no whole answer within 1 s")
+    assert result == Result("timed-out", detail=f"{base} gave no whole answer within 1 s")
 
 
 @pytest.mark.parametrize("parts", [(HEAD,), chain([HEAD + b"\r\n"], repeat(b"x"))], ids=["still", "busy"])
@@ -315,7 +315,7 @@ def test_ecs_is_stopped_when_its_time_is_over(tmp_path: Path, monkeypatch: pytes
     handle(place, operations.WORK, place.sent("schedule-runs")[0])
     assert place.run("jobs/one", SLOT)["state"] == "timed-out"
     assert fake.calls[-1] == ("stop_task", {
-        "cluster": "main", "task": "arn:task", "reason": "lamplighter: jobs/one timed out or was replaced"})
+        "cluster": "main", "task": "arn:task", "reason": "lamplighter: jobs/one timed out, or a newer run replaced it"})
 
 
 @pytest.mark.parametrize(("answer", "detail"), [

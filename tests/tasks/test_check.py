@@ -29,7 +29,7 @@ def test_an_ordinary_task_has_no_findings() -> None:
 
 
 @pytest.mark.parametrize(("said", "severity", "says"), [
-    ({"queue": "nowhere"}, "error", "no queue is called 'nowhere'; declare it in fleet.toml as [[queues]], or "
+    ({"queue": "nowhere"}, "error", "there is no queue 'nowhere'; declare it in fleet.toml as [[queues]], or "
                             "use one of: default, slow"),
     ({"timeout": 1000}, "error", "a time-out of 16m40s is longer than any Lambda can work (14m55s); split the work"),
     ({"timeout": 896, "queue": "slow"}, "error", "on=ecs"),
@@ -68,8 +68,8 @@ def test_a_queue_that_the_template_forgot_is_found() -> None:
 
 def test_a_module_that_does_not_import_refuses_the_package() -> None:
     made = registry()
-    made.broken["lamps"] = "tasks/lamps.py:3: cannot be imported (SyntaxError: x; y). Correct it and deploy again"
+    made.broken["lamps"] = "tasks/lamps.py:3: does not import (SyntaxError: x; y). Correct it and deploy again"
     finding, = check(FLEET, made)
     assert (finding.file, finding.line, finding.severity) == ("tasks/lamps.py", 3, "error")
-    assert finding.message == "cannot be imported (SyntaxError: x; y)"
+    assert finding.message == "does not import (SyntaxError: x; y)"
     assert finding.remedy == "correct it and deploy again"

@@ -64,7 +64,7 @@ def test_any_body_is_an_envelope_or_one_clear_error(body: str) -> None:
     try:
         assert decode(body).task
     except Malformed as error:
-        assert str(error).startswith("the body is not a task's envelope: ")
+        assert str(error).startswith("the body is not a task's envelope (")
 
 
 def test_too_long_a_message_is_refused_with_the_limit_and_the_remedy() -> None:

@@ -34,7 +34,7 @@ def test_places_carry_what_fleet_toml_says() -> None:
 
 
 def test_a_queue_without_a_url_is_named() -> None:
-    with pytest.raises(QueueError, match="no queue is called 'default-dead' here"):
+    with pytest.raises(QueueError, match="there is no queue 'default-dead' here"):
         places(FLEET, {"default": "u"})
 
 

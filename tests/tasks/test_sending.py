@@ -67,7 +67,7 @@ def test_fifo_gets_group_and_deduplication(sender: Sender, sqs: SqsClient) -> No
     (Call("a.b", delay="soon"), "delay: 'soon' is not a span of time"),
     (Call("a.b", delay="16m"), "SQS delays by 15m at most"),
     (Call("a.b", queue="orders", delay="1s"), "a FIFO queue delays no single message"),
-    (Call("a.b", queue="nowhere"), "no queue is called 'nowhere' here (known: default, orders, slow)"),
+    (Call("a.b", queue="nowhere"), "there is no queue 'nowhere' here (known: default, orders, slow)"),
     (Call("a.b", {"x": object()}), "cannot be written as JSON"),
     (Call("a.b", {"x": "x" * 300_000}), "bytes long"),
     (Call("pdf.render", {"m": 1}), "pdf.render needs the argument n"),
@@ -92,7 +92,7 @@ def test_those_that_sqs_did_not_take_are_told(sender: Sender, sqs: SqsClient) ->
 @pytest.mark.parametrize("value", ["", "nonsense", "{}"])
 def test_without_queues_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, sqs: SqsClient, value: str) -> None:
     monkeypatch.setenv("LAMP_QUEUES", value)
-    with pytest.raises(SendError, match=r"LAMP_QUEUES|no queue is called"):
+    with pytest.raises(SendError, match=r"LAMP_QUEUES|there is no queue"):
         send("a.b")
 
 

@@ -37,7 +37,7 @@ def test_nothing_of_aws_is_called_for_what_succeeds_at_once(shop: Workshop) -> N
 @pytest.mark.parametrize(("text", "reason", "error"), [
     ("{not json", "malformed", "the body is not a task's envelope"),
     ('{"task": "t.note", "arg": {}}', "malformed", "unknown field `arg`"),
-    ('{"task": "t.nobody"}', "unknown-task", "no task is called 't.nobody'"),
+    ('{"task": "t.nobody"}', "unknown-task", "there is no task 't.nobody'"),
     ('{"task": "t.strict", "args": {"b": 1}}', "wrong-arguments", "t.strict needs the argument a (tasks/t.py:1)"),
     ('{"task": "t.refuse"}', "refused", "there is no such customer"),
 ])

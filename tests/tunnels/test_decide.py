@@ -172,13 +172,13 @@ CASES: list[tuple[str, Kind, DecisionContext, str]] = [
         "another restarts",
         "restart",
         view(bad(), healthy("3"), bad("2", phase="restarting")),
-        "member 2 is being repaired",
+        "a repair of member 2 is under way",
     ),
     (
         "another is replaced",
         "restart",
         view(bad(), healthy("3"), bad("2", phase="joining", replacement_count=1, repair_started_at=NOW - 9)),
-        "member 2 is being repaired",
+        "a repair of member 2 is under way",
     ),
     ("another went by itself", "restart", view(bad(), healthy("3"), Member("2", phase="replacing")), ""),
     (
@@ -191,7 +191,7 @@ CASES: list[tuple[str, Kind, DecisionContext, str]] = [
         "it leads elsewhere",
         "replace",
         view(bad(connected_region=HOME, repoint_attempts=1), healthy("2", connected_region=AWAY), lead=AWAY),
-        "it is not known to go to the primary in eu-west-1 yet",
+        "no probe has shown yet that it goes to the primary in eu-west-1",
     ),
     (
         "nobody knows where it leads",
@@ -273,7 +273,7 @@ CASES: list[tuple[str, Kind, DecisionContext, str]] = [
         "it cools down",
         "restart",
         view(bad(cooldown=Cooldown(60, NOW + 20))),
-        "member 1 was repaired before: it cools down for 20 s",
+        "member 1 cools down after a repair, for 20 s",
     ),
     ("it has cooled down", "restart", view(bad(cooldown=Cooldown(60, NOW))), ""),
     (

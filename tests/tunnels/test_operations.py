@@ -174,7 +174,7 @@ def test_what_is_no_member_of_the_group_is_no_endpoint_whatever_ec2_answers(yard
 
 def test_off_is_off() -> None:
     yard = Yard(', mode = "off"')
-    assert yard.round()["plan"]["notes"] == ("mode is 'off': nothing is looked after",)
+    assert yard.round()["plan"]["notes"] == ("mode is 'off', so the controller leaves the tunnels alone",)
     assert yard.local.get(*KEY) is None and yard.changes() == []
 
 

@@ -22,7 +22,7 @@ def test_by_hand_the_healer_only_plans(yard: Yard) -> None:
 
 def test_where_the_primary_is_there_are_no_tunnels() -> None:
     yard = Yard(region="us-east-1")
-    assert yard.hand("status")["message"] == "us-east-1 is where the primary is: it has no tunnels. Ask another region"
+    assert yard.hand("status")["message"] == "us-east-1 has the primary and no tunnels. Ask another region"
 
 
 def test_status_tells_where_each_slot_stands(yard: Yard) -> None:
@@ -64,10 +64,10 @@ def test_by_hand_the_same_guards_hold(yard: Yard) -> None:
         assert said["status"] == "refused"
         assert "no other member is in the balancer and has answered 5" in said["message"]
     assert "does not answer" in yard.hand("undrain", endpoint=B, apply=True)["message"]
-    assert "i-0009 is no endpoint that the controller in eu-west-1 knows. It knows: i-0001, i-0002" in yard.hand(
+    assert "i-0009 is no endpoint that the controller in eu-west-1 knows. It knows i-0001, i-0002" in yard.hand(
         "drain", endpoint="i-0009")["message"]
     yard.rounds(1)
-    assert "member 2 is being repaired" in yard.hand("replace", endpoint=B, apply=True)["message"]
+    assert "a repair of member 2 is under way" in yard.hand("replace", endpoint=B, apply=True)["message"]
     assert "takes: endpoint" in yard.hand("drain", instance=A)["message"]
 
 

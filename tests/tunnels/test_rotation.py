@@ -175,7 +175,7 @@ def test_of_two_runs_with_one_plan_only_one_acts() -> None:
 
 
 @pytest.mark.parametrize(("more", "kind", "why"), [
-    ({}, "", "no key is being changed"),
+    ({}, "", "no change of key is under way"),
     ({"pending": B}, "discard", "never told of this key"),
     ({"pending": B, "published": LINES}, "reload", "it has not tried the key"),
     ({"scattered": {B: "line b"}}, "publish-keys", "not every gateway knows it"),

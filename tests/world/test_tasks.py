@@ -101,7 +101,7 @@ def test_in_a_batch_of_ten_with_three_failures_exactly_three_come_back(queues: Q
 
 @pytest.mark.parametrize(("body", "reason", "error"), [
     ("{not json", "malformed", "the body is not a task's envelope"),
-    ({"task": "chores.nobody"}, "unknown-task", "no task is called 'chores.nobody'"),
+    ({"task": "chores.nobody"}, "unknown-task", "there is no task 'chores.nobody'"),
     ({"task": "chores.sweep", "args": {"lamp": 1}}, "wrong-arguments", "chores.sweep needs the argument number"),
     ({"task": "chores.poison", "args": {"number": 3}}, "failed", "ValueError: lamp 3 cannot be swept (try 1 of 1)"),
     ({"task": "invoices.remind", "args": {"number": 1, "address": "nowhere"}}, "refused", "is not an e-mail address"),

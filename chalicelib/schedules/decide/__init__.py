@@ -63,7 +63,7 @@ def sweep(seen: ReconcileObservation, now: int) -> Plan:
     unsettled = open_slots or seen.unreadable_runs
     if (unsettled or (doubtful and now < seen.confirm_after)) and age < GIVE_UP_SECONDS:
         delay = _next_look(seen, open_slots, now)
-        actions.append(_remind(seen.minute, delay, min(seen.attempt + 1, _LAST_TURN), "not all is settled: "))
+        actions.append(_remind(seen.minute, delay, min(seen.attempt + 1, _LAST_TURN), "some runs have not ended. "))
     elif unsettled:
         actions += [alerts.given_up(slot.job, slot.slot, now) for slot in (*open_slots, *seen.unreadable_runs)]
     return Plan(tuple(actions))
@@ -107,7 +107,7 @@ def _running(job: Job, run: Run, errand: RunRequest, now: float, region: str) ->
         late = msgspec.structs.replace(errand, remote_id=run.remote_id)
         return _one("poll", job, late, f"was under way as {run.remote_id} when its lease ended")
     if run.attempt > job.policy.retries:
-        return _one("interrupt", job, errand, f"the worker in {run.region} ended without a word. Retries are used up")
+        return _one("interrupt", job, errand, f"the worker in {run.region} ended without a word, and no retry remains")
     return _start(job, errand, run)
 
 
@@ -144,9 +144,9 @@ def _one(kind: str, job: Job, errand: RunRequest, reason: str, attempt: int = 1)
 def _unknown(errand: RunRequest, received: int) -> Plan:
     if received < _UNKNOWN_TRIES:
         return Plan(requeue_after_seconds=60,
-                    notes=(f"this release does not have the job {errand.job}: is another being deployed?",))
+                    notes=(f"this release does not have the job {errand.job}. Does a deployment run?",))
     return Plan(
-        rejected_because=f"no job is named {errand.job!r} in this release (slot {errand.slot}). Was it renamed?"
+        rejected_because=f"this release has no job {errand.job!r} (slot {errand.slot}). Does it have another name now?"
     )
 
 

@@ -41,11 +41,12 @@ def run_ended(job: Job, run: Run, output: str = "") -> Alert | None:
     if run.state not in ALERT_KIND_BY_STATE or job.mailto == "":
         return None
     kind, tail = ALERT_KIND_BY_STATE[run.state], output[-_OUTPUT_CHARACTERS:].strip()
-    tried = f"It was started {run.attempt} times." if run.attempt > 1 else "It was started once, without retries."
+    tried = (f"Workers started it {run.attempt} times." if run.attempt > 1 else
+             "A worker started it once, without retries.")
     problem = (f"{job.name} for {run.slot} in {run.region} ended as {run.state}: {run.detail or 'no detail'} "
                f"({job.file}:{job.line}, {job.schedule})")
     return _event(
-        kind, job.name, f"{problem}. The end of its output: {tail}" if tail else problem,
+        kind, job.name, f"{problem}. Its output ends with: {tail}" if tail else problem,
         since=run.ended or run.started, occurrence=run.slot, cause=_cause(run.detail, tail), tried=(tried,),
         steps=(f"Read its output: `lamp explain {job.name} {run.slot.partition('#')[0]}`.",
                "Mend the command, or what it needs.",
@@ -57,17 +58,25 @@ def missed(job: Job, slot: str, region: str, now: float) -> Action:
     return _action(_event(
         "Missed", job.name, f"{job.name} was due for {slot} and has not started", since=now, occurrence=slot,
         cause=f"not started in {region}", tried=(f"{region} has sent it to its workers twice, and goes on.",),
-        steps=("Look at the queue `schedule-runs` and its dead letters: `lamp status`.",
+        steps=("Look at the queue `schedule-runs` and its dead letters with `lamp status`.",
                "Read the log of the Lambda `schedules_work`.")), f"Missed#{job.name}#{slot}")
 
 
 def given_up(job: Job, slot: str, now: float) -> Action:
     """A slot that nobody could settle within a day."""
-    return _action(_event(
-        "Missed", job.name, f"{job.name} for {slot} is given up: after a day it is still not settled", since=now,
-        occurrence=f"{slot}#given-up", cause="not settled for a day", tried=("It was looked after for a day.",),
-        steps=(f"`lamp explain {job.name} {slot.partition('#')[0]}` says how far it came.",)),
-        f"Missed#{job.name}#{slot}#given-up")
+    return _action(
+        _event(
+            "Missed",
+            job.name,
+            f"{job.name} for {slot} has no known end after a day, and Lamplighter gives it up",
+            since=now,
+            occurrence=f"{slot}#given-up",
+            cause="not settled for a day",
+            tried=("The regions have looked after it for a day.",),
+            steps=(f"`lamp explain {job.name} {slot.partition('#')[0]}` says how far it came.",),
+        ),
+        f"Missed#{job.name}#{slot}#given-up",
+    )
 
 
 def gap(minute: int, record: MinuteRecord, lost: int) -> list[Action]:
@@ -77,9 +86,9 @@ def gap(minute: int, record: MinuteRecord, lost: int) -> list[Action]:
     since = utc(record.since)
     return [_action(_event(
         "Missed", f"missed since {since}",
-        f"No region started jobs from {since} until {utc(minute)} UTC. {lost} runs are missed for good",
+        f"No region started jobs from {since} until {utc(minute)} UTC. {lost} runs never happen",
         since=record.since * 60, occurrence=f"{record.since}",
-        tried=("What each job's catch_up allows has been sent.",), steps=_AFTER_A_GAP), f"gap#{record.since}")]
+        tried=("Each job has got the runs that its catch_up allows.",), steps=_AFTER_A_GAP), f"gap#{record.since}")]
 
 
 def left_out(minute: int, since: int, slots: Sequence[tuple[str, str]]) -> Action:
@@ -89,7 +98,7 @@ def left_out(minute: int, since: int, slots: Sequence[tuple[str, str]]) -> Actio
         "Missed", f"missed since {utc(since)}",
         f"No region started jobs from {utc(since)} until {utc(minute)} UTC. None has made up for {len(slots)} runs: "
         f"{names}", since=since * 60, occurrence=f"{since}#{minute}",
-        tried=("What each job's catch_up allows has been sent.",), steps=_AFTER_A_GAP), f"left#{since}#{minute}")
+        tried=("Each job has got the runs that its catch_up allows.",), steps=_AFTER_A_GAP), f"left#{since}#{minute}")
 
 
 def never_due(record: MinuteRecord, jobs: Sequence[str], now: float) -> list[Action]:
@@ -98,7 +107,7 @@ def never_due(record: MinuteRecord, jobs: Sequence[str], now: float) -> list[Act
         return []
     names = ", ".join(jobs[:20]) + (", ..." if jobs[20:] else "")
     return [_action(_event(
-        "JobNeverDue", "never runs", f"This release has jobs that will never run: {names}", since=now,
+        "JobNeverDue", "never runs", f"This release has jobs that will never run ({names})", since=now,
         occurrence=record.timetable, steps=("`lamp check` says why, with file and line.", "Correct them, and deploy.")),
         f"never#{record.timetable}")]
 
@@ -116,8 +125,8 @@ def not_in_timetable(job: Job, slot: str, now: float) -> Action:
     """A run starts that this release's timetable does not have."""
     return _action(_event(
         "JobNotInTimetable", job.name,
-        f"{job.name} is started for {slot}, for which this release's timetable does not have it", since=now,
-        occurrence=slot, cause="another timetable", tried=("It is started all the same.",),
+        f"{job.name} starts for {slot}, for which this release's timetable does not have it", since=now,
+        occurrence=slot, cause="another timetable", tried=("The worker starts it all the same.",),
         steps=("If a release has just changed its schedule, do nothing.",
                "If not, see whether an old release or another stage sends to the queue `schedule-runs`.")),
         f"JobNotInTimetable#{job.name}#{slot}")
@@ -145,7 +154,7 @@ def utc(minute: int) -> str:
 
 _AFTER_A_GAP = ("`lamp explain JOB TIME` tells of each job and minute.",
                 "`lamp run schedules.run` starts a job by hand, where its run is needed.",
-                "See why no region ran: the alarm on `schedules_tick`, and the deployments of that time.")
+                "See why no region ran. Look at the alarm on `schedules_tick` and at the deployments of that time.")
 
 
 def _event(

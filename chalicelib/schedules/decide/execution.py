@@ -49,7 +49,7 @@ def lease_end(job: Job, now: float) -> float:
 def must_end(job: Job, run: Run, displaced: bool, now: float) -> tuple[_Cut, str] | None:
     """The reason to end a distant command now, as state and detail, or `None` if it may go on."""
     if now > run.started + job.policy.timeout:
-        return "timed-out", f"still going after {job.policy.timeout} s: ended"
+        return "timed-out", f"ended, since it still ran after {job.policy.timeout} s"
     return ("replaced", "ended to make way for the next run") if displaced else None
 
 

@@ -85,18 +85,19 @@ def _never(job: Job, minute: int, verdict: DueExplanation, known: Known, now: in
     if minute * 60 > now:
         return Reason("to come", f"it will run for {verdict.slot}")
     if known.unreadable:
-        return Reason("unreadable", f"an item that may tell cannot be read: {known.unreadable[0]}")
+        return Reason("unreadable", f"Lamplighter cannot read an item that may tell ({known.unreadable[0]})")
     if known.paused_since is not None and known.paused_since <= minute * 60:
         return Reason("paused", f"the job is paused since {stamp(known.paused_since // 60)} UTC")
     if known.gap_end is not None:
         text = f"no region started jobs from then until {stamp(known.gap_end)} UTC; catch_up={job.policy.catch_up}"
         if job.policy.catch_up == "one":
-            return Reason("coalesced", f"{text}: the last of the missed slots was run for all")
+            return Reason("coalesced", f"{text}. The last of the missed slots ran for all")
         return Reason("missed", f"{text} left it out")
     if known.record is None:
-        return Reason("missed", "no region started any job at that minute: none was deployed, or none was alive")
-    return Reason("missed", f"{known.record.region} started that minute's jobs, but no worker has claimed this one: "
-                            "see the queue schedule-runs and its dead letters")
+        return Reason("missed", "no region started any job at that minute. The stack was not there yet, or no region "
+                                "was alive")
+    return Reason("missed", f"{known.record.region} started that minute's jobs, but no worker has claimed this one. "
+                            "See the queue schedule-runs and its dead letters")
 
 
 def _ago(seconds: float) -> str:

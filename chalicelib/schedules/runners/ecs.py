@@ -45,7 +45,7 @@ def poll(site: RegionContext, job: Job, handle: str) -> Result | None:
 def stop(site: RegionContext, job: Job, handle: str) -> None:
     """StopTask sends SIGTERM, and SIGKILL after the task definition's stop time-out."""
     client.aws_call(site.region, lambda: client.client("ecs", site.region).stop_task(
-        cluster=_cluster(site), task=handle, reason=f"lamplighter: {job.name} timed out or was replaced"))
+        cluster=_cluster(site), task=handle, reason=f"lamplighter: {job.name} timed out, or a newer run replaced it"))
 
 
 def command(attempt: Attempt) -> str:

@@ -34,7 +34,7 @@ def start(site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
     try:
         return _post(target.base, job.url or job.command, headers(site, attempt), attempt)
     except TimeoutError:
-        return Result("timed-out", detail=f"{target.base}: no whole answer within {job.policy.timeout} s")
+        return Result("timed-out", detail=f"{target.base} gave no whole answer within {job.policy.timeout} s")
     except _Replaced:
         return Result("replaced", detail="hung up to make way for the next run")
     except ValueError as error:  # an address or a header that HTTP cannot carry

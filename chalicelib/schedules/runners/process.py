@@ -88,7 +88,8 @@ def _watch(process: "subprocess.Popen[bytes]", attempt: Attempt) -> Result:
         while streams or process.poll() is None:
             now = time.monotonic()
             if now > deadline:
-                return Result("timed-out", output.text(), f"still going after {attempt.job.policy.timeout} s: ended")
+                return Result("timed-out", output.text(), "ended, since it still ran after "
+                                                          f"{attempt.job.policy.timeout} s")
             if now > ask_at:
                 if attempt.replaced():
                     return Result("replaced", output.text(), "ended to make way for the next run")
@@ -117,7 +118,7 @@ def _register(selector: selectors.BaseSelector, process: "subprocess.Popen[bytes
 
 def _pipes(process: "subprocess.Popen[bytes]") -> tuple[BinaryIO, BinaryIO]:
     if process.stdin is None or process.stdout is None:
-        raise ValueError("the process was started without pipes")
+        raise ValueError("the process has no pipes")
     return process.stdin, process.stdout  # type: ignore[return-value]
 
 

@@ -36,7 +36,7 @@ def poll(site: RegionContext, job: Job, handle: str) -> Result | None:
         return None
     output = answer.get("StandardOutputContent", "") + answer.get("StandardErrorContent", "")
     if answer["Status"] == "TimedOut":
-        return Result("timed-out", output, f"{instance}: still going after {job.policy.timeout} s: ended")
+        return Result("timed-out", output, f"{instance}: ended, since it still ran after {job.policy.timeout} s")
     if answer["Status"] not in ("Success", "Failed"):
         return Result("failed", output, f"{instance}: {answer['Status']}: {answer.get('StatusDetails')}")
     return result(int(answer["ResponseCode"]), output)

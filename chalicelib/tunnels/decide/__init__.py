@@ -49,9 +49,9 @@ def round_plan(observed: Observed, request: object) -> Plan:
     """The plan of one round. It claims the state, then come the actions, then alerts and reports."""
     stored, seen = observed.stored, observed.seen
     if seen.settings.mode == "off":
-        return Plan(notes=("mode is 'off': nothing is looked after",))
+        return Plan(notes=("mode is 'off', so the controller leaves the tunnels alone",))
     if isinstance(stored, Unreadable):
-        return Plan(notes=(f"nothing is done: {stored}",), unreadable=seen.unreadable, not_judged=("*",))
+        return Plan(notes=(f"the controller does nothing ({stored})",), unreadable=seen.unreadable, not_judged=("*",))
     decision = reconcile(stored.value, seen, observed.now)
     actions = [repair_action(action) for action in decision.actions]
     if decision.report:
@@ -78,7 +78,7 @@ def reconcile(state: TunnelState, seen: TunnelObservation, now: float) -> Decisi
     context = repair.advance_phases(context)
     context = primary.drain_wrong_primary(context)
     if seen.fenced_primary:
-        note = f"the primary in {seen.fenced_primary} is fenced: the tunnels to it stay out"
+        note = f"a promotion has fenced the primary in {seen.fenced_primary}, so the tunnels to it stay out"
         return _decided(replace(context, notes=(note,)))
     context = repair.undrain(context)
     context = repair.start_stopped(context)
@@ -97,7 +97,7 @@ def _decided(context: DecisionContext) -> Decision:
                     fenced_primary=seen.fenced_primary, primary_read_at=seen.primary_read_at,
                     primary_region=seen.primary_region)
     extra = assign.unassigned(seen.endpoints, {member.instance for member in context.members})
-    notes = (*context.notes, f"more instances than members, these have no place: {', '.join(extra)}") if extra else (
+    notes = (*context.notes, f"more instances than members, these have no place ({', '.join(extra)})") if extra else (
         context.notes)
     not_judged = ("*",) if seen.unobservable else alerts.OF_MEMBERS if seen.fenced_primary else ()
     return Decision(state, context.actions, tuple(alerts.wanted(context)), notes, report, not_judged)
@@ -124,12 +124,13 @@ def manual_plan(ask: manual.ManualAction, observed: Observed, request: Any) -> P
     """The manual plan. It stays the same, digest and all, as long as nothing is done to the member."""
     stored, instance = observed.stored, request.parameters.endpoint
     if isinstance(stored, Unreadable):
-        return Plan(rejected_because=f"nothing is done: {stored}. Look at the item, and delete it if it is lost")
+        return Plan(rejected_because=f"the controller does nothing ({stored}). Look at the item, and delete it if it "
+                                     "is of no use")
     change = manual.plan(stored.value, observed.seen, ask, instance, observed.now)
     if isinstance(change, str):
         return Plan(rejected_because=change)
     if change is None:
-        return Plan(notes=(f"{instance}: nothing to do",))
+        return Plan(notes=(f"{instance} needs nothing",))
     action = change.action
     details = ManualRequest(ask, instance, action.kind if action else None, action.key if action else "")
     return Plan((Action(ask, f"member {change.member}", f"{ask} of {instance}, {manual.REASON}", details),))
@@ -139,7 +140,7 @@ def status_plan(observed: Observed, request: object) -> Plan:
     """The report, with the state of each member, the rest of the budgets, and the last report about the primary."""
     stored, seen, now = observed.stored, observed.seen, observed.now
     if isinstance(stored, Unreadable):
-        return Plan(notes=(f"the state cannot be read: {stored}",), report={"region": seen.region})
+        return Plan(notes=(f"the state is unreadable ({stored})",), report={"region": seen.region})
     state = stored.value
     return Plan(notes=(*seen.unobservable, *map(str, seen.unreadable)), report={
         "region": seen.region, "mode": seen.settings.mode,

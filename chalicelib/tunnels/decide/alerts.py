@@ -23,8 +23,8 @@ def wanted(context: DecisionContext) -> Iterator[Alert]:
     seen = context.observation
     if seen.unobservable:
         yield Alert("TunnelsUnobservable", seen.region,
-                    f"AWS does not show the tunnels: {'; '.join(seen.unobservable)}",
-                    tried=("Nothing is done to the tunnels meanwhile.",), read_more=_READ_MORE,
+                    f"AWS does not show the tunnels ({'; '.join(seen.unobservable)})",
+                    tried=("The controller leaves the tunnels alone meanwhile.",), read_more=_READ_MORE,
                     steps=("Do what the message says.", "Look at the policy of the Lambda tunnels_heal.",
                            "Look at [tunnels] in fleet.toml."))
         return
@@ -65,17 +65,17 @@ def primary_unreachable(context: DecisionContext) -> Alert | None:
     return Alert("PrimaryUnreachable", seen.region,
                  f"No tunnel of {seen.region} reaches the primary in {primary} ({results}), and no other region "
                  "reports it up", since=since,
-                 tried=("Nothing is done to the tunnels: they would not be mended by it.",),
+                 tried=("The controller leaves the tunnels alone, since a repair would not help.",),
                  steps=(f"Look at the primary in {primary}.", "Look at the network of its region.",
-                        "If it is lost, promote a replica: `lamp run databases.promote`."), read_more=_READ_MORE)
+                        "If it is lost, promote a replica with `lamp run databases.promote`."), read_more=_READ_MORE)
 
 
 def _fenced(context: DecisionContext) -> Alert:
     seen = context.observation
     return Alert("TunnelsDrainedPrimaryFenced", seen.region,
-                 f"The primary in {seen.fenced_primary}, to which the tunnels of {seen.region} go, is fenced by a "
-                 "promotion", tried=("All tunnels are out of the balancer, so that nobody reaches it.",),
-                 steps=("Wait for the promotion to end: the tunnels then follow the new primary.",
+                 f"A promotion has fenced the primary in {seen.fenced_primary}, to which the tunnels of {seen.region} "
+                 "go", tried=("All tunnels are out of the balancer, so that nobody reaches it.",),
+                 steps=("Wait for the promotion to end. The tunnels then follow the new primary.",
                         "If it has ended, add [[tunnels.hosts.ways]] for the new primary, deploy, and replace the "
                         "hosts.", "Or promote the former region again."), read_more=_READ_MORE)
 
@@ -83,24 +83,30 @@ def _fenced(context: DecisionContext) -> Alert:
 def _wrong_primary(context: DecisionContext, late: list[Member]) -> Alert:
     seen = context.observation
     names = ", ".join(f"member {member.name} ({member.instance})" for member in late)
-    return Alert("TunnelsOnWrongPrimary", seen.region,
-                 f"The primary is in {seen.primary_region}, and {names} cannot be connected there",
-                 since=min(member.wrong_primary_since for member in late),
-                 tried=("They were repointed, and are out of the balancer.",),
-                 steps=("Look at what Run Command says of the action `point`.",
-                        f"Look at the gateway in {seen.primary_region}, and whether it knows this region's key: "
-                        "`lamp run tunnels.rotate_keys`.",
-                        "Replace a host that knows no route there: `lamp run tunnels.replace`."), read_more=_READ_MORE)
+    return Alert(
+        "TunnelsOnWrongPrimary",
+        seen.region,
+        f"The primary is in {seen.primary_region}, and {names} cannot connect there",
+        since=min(member.wrong_primary_since for member in late),
+        tried=("The controller has repointed them, and they are out of the balancer.",),
+        steps=(
+            "Look at what Run Command says of the action `point`.",
+            f"Look at the gateway in {seen.primary_region}, and whether it knows this region's key, with "
+            "`lamp run tunnels.rotate_keys`.",
+            "Replace a host that knows no route there with `lamp run tunnels.replace`.",
+        ),
+        read_more=_READ_MORE,
+    )
 
 
 def _repair_failed(member: Member) -> Alert:
     kind, target = "TunnelRepairFailed", f"member {member.name}"
     if not member.instance:
         return Alert(kind, target, "The instance is gone, and its group launched no new one in time",
-                     since=member.since, tried=("Nothing more is tried until an instance comes.",),
+                     since=member.since, tried=("The controller waits until an instance comes.",),
                      steps=("Look at the activity history of the Auto Scaling group.",), read_more=_READ_MORE)
     return Alert(kind, target, f"The tunnel of {member.instance} does not work", since=member.since,
-                 tried=("It was restarted and replaced twice each, and is left alone now.",),
+                 tried=("The controller has restarted and replaced it twice each, and leaves it alone now.",),
                  steps=("Look at the instance and its journal.", "Call `lamp run tunnels.replace`."),
                  read_more=_READ_MORE)
 
@@ -108,11 +114,11 @@ def _repair_failed(member: Member) -> Alert:
 def _out_of_service(context: DecisionContext, member: Member) -> Alert:
     target, since = f"member {member.name}", member.out_of_service_since
     if member.drained_manually:
-        return Alert("TunnelOutOfService", target, f"{member.instance} was taken out of the balancer by hand",
-                     since=since, tried=("Nothing: it stays out until it is let in by hand.",),
+        return Alert("TunnelOutOfService", target, f"Somebody has drained {member.instance} manually",
+                     since=since, tried=("The controller keeps it out until somebody undrains it.",),
                      steps=("Call `lamp run tunnels.undrain`.",), read_more=_READ_MORE)
     streak, span = member.streak, durations.words(int(context.now - since))
-    last = f"its last probe was {streak.side}: {streak.why}" if streak else "it has never been probed"
+    last = f"its last probe was {streak.side}: {streak.why}" if streak else "no probe of it has ended yet"
     return Alert("TunnelOutOfService", target,
                  f"{member.instance or 'no instance'} has been out of service for {span} ({member.phase}); {last}",
                  since=since, tried=("Its repair is under way, or held back.",),

@@ -148,7 +148,7 @@ def wrong_primary(context: DecisionContext, member: Member, kind: Kind) -> str:
                and context.now - member.repoint_sent_at >= RESTART_TIMEOUT_SECONDS)
     if not has_wrong_primary(member, context.observation) or (kind != "undrain" and in_vain):
         return ""
-    return f"it is not known to go to the primary in {context.observation.primary_region} yet"
+    return f"no probe has shown yet that it goes to the primary in {context.observation.primary_region}"
 
 
 def last_healthy(context: DecisionContext, member: Member, kind: Kind) -> str:
@@ -164,7 +164,7 @@ def correlated_failure(context: DecisionContext, member: Member, kind: Kind) -> 
     """Several that fail at once have one cause, which is likely to pass."""
     since = context.state.correlated_failure_since
     left = since + CORRELATED_FAILURE_HOLD_SECONDS - context.now
-    return f"several failed at once: held for another {left:.0f} s" if since and left > 0 else ""
+    return f"several failed at once, so repairs wait for another {left:.0f} s" if since and left > 0 else ""
 
 
 def repairs(context: DecisionContext, member: Member, kind: Kind) -> str:
@@ -184,7 +184,7 @@ def replacements(context: DecisionContext, member: Member, kind: Kind) -> str:
 def one_repair_at_a_time(context: DecisionContext, member: Member, kind: Kind) -> str:
     """The result of one repair is known before the next begins."""
     name = next((one.name for one in context.members if under_repair(one, context.now)), "")
-    return f"member {name} is being repaired" if name else ""
+    return f"a repair of member {name} is under way" if name else ""
 
 
 def under_repair(member: Member, now: float) -> bool:
@@ -199,7 +199,7 @@ def cooldown(context: DecisionContext, member: Member, kind: Kind) -> str:
     """An endpoint that was just repaired and fails again must not be repaired for ever."""
     left = COOLDOWN.wait_seconds(member.cooldown, context.now)
     first = member.restart_count == member.replacement_count == 0
-    return f"member {member.name} was repaired before: it cools down for {left:.0f} s" if first and left > 0 else ""
+    return f"member {member.name} cools down after a repair, for {left:.0f} s" if first and left > 0 else ""
 
 
 _REPAIRS: frozenset[Kind] = frozenset({"restart", "replace", "stop"})

@@ -37,7 +37,7 @@ def plan(state: TunnelState, seen: TunnelObservation, ask: ManualAction, instanc
     member = next((one for one in context.members if one.instance == instance), None)
     if member is None or all(one.instance != instance for one in state.members):
         known = ", ".join(one.instance for one in state.members if one.instance) or "none"
-        return f"{instance} is no endpoint that the controller in {seen.region} knows. It knows: {known}"
+        return f"{instance} is no endpoint that the controller in {seen.region} knows. It knows {known}"
     if because := _refusal(context, member, ask):
         return f"{instance}: {because}"
     kind = _kind(context, member, ask)

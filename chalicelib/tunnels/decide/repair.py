@@ -180,7 +180,7 @@ def drain_failing(context: DecisionContext) -> DecisionContext:
         if because := refusal(context, member, "drain"):
             context = context.with_note(member, "drain", because)
         elif registered(context, member):
-            by_hand = f"{member.instance} was taken out by hand"
+            by_hand = f"{member.instance} is out manually"
             context = context.with_action(
                 member, "drain", by_hand if member.drained_manually else failure(member),
                 target_change_requested_at=context.now, **({} if out else incident_opened(context, member)))
@@ -248,5 +248,5 @@ def failure(member: Member) -> str:
     """Why a member is repaired, in words."""
     streak = member.streak
     if streak is None:
-        return f"{member.instance}: nothing is known of it"
+        return f"{member.instance} is not known yet"
     return f"{member.instance} has failed {streak.count} times in a row ({streak.side}: {streak.why})"

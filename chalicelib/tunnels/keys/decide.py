@@ -91,7 +91,7 @@ def _next(seen: RotationObservation, state: RotationState, now: float, start: bo
         return RotationStep("publish-keys", ", ".join(sorted(seen.scattered)), "not every gateway knows it",
                             _SOON_SECONDS, PublicKeys(tuple(known[version] for version in sorted(known))))
     if seen.pending and seen.pending not in seen.published:
-        return RotationStep("discard", seen.pending, "the gateways were never told of this key, or have lost it",
+        return RotationStep("discard", seen.pending, "the gateways do not know this key, or have lost it",
                             _SOON_SECONDS)
     if not seen.pending and (begin := _begin(seen, state, start)):
         return begin
@@ -104,8 +104,8 @@ def _begin(seen: RotationObservation, state: RotationState, start: bool) -> Rota
     if not lost and seen.current in seen.published and (len(seen.published) > 1 or not state.done):
         return None
     if not lost and not start:
-        return RotationStep("", "key", "no key is being changed")
-    reason = "the key that was begun was lost on its way" if lost else "asked for"
+        return RotationStep("", "key", "no change of key is under way")
+    reason = "the begun key got lost on its way" if lost else "asked for"
     kept = (seen.published[seen.current],) if seen.current in seen.published else ()
     return RotationStep("create", "key", reason, _SOON_SECONDS, PublicKeys(kept))
 
@@ -120,7 +120,7 @@ def _load(seen: RotationObservation, state: RotationState, now: float) -> Rotati
     if not ready:
         return RotationStep("", lacking[0].id, f"{lacking[0].id} is not in service yet", RETRY_SECONDS)
     if now - state.failed_at < RETRY_SECONDS:
-        return RotationStep("", ready[0].id, f"asked again soon: {state.failure}", RETRY_SECONDS)
+        return RotationStep("", ready[0].id, f"asked again soon ({state.failure})", RETRY_SECONDS)
     # One that carries nothing has nothing to lose.
     host = min(ready, key=lambda one: (one.healthy, one.id))
     if host.healthy and not any(other.healthy for other in seen.hosts if other.id != host.id):
@@ -142,9 +142,19 @@ def _conclude(seen: RotationObservation) -> RotationStep:
 
 def _overdue(state: RotationState, step: RotationStep, now: float, region: str) -> Alert:
     minutes = int(now - state.since) // 60
-    return Alert("KeyRotationOverdue", region,
-                 f"The SSH key of the tunnel hosts in {region} has been changing for {minutes} minutes",
-                 since=state.since, tried=(f"The next step is: {step.reason}.", *([state.failure] if state.failure else
-                                                                                  ()), "Both keys work meanwhile."),
-                 steps=("Look at the host that is named, and at what Run Command says of it.",
-                        "Call `lamp run tunnels.rotate_keys` to see the next step."), read_more="docs/tunnels-host.md")
+    return Alert(
+        "KeyRotationOverdue",
+        region,
+        f"The SSH key of the tunnel hosts in {region} has been changing for {minutes} minutes",
+        since=state.since,
+        tried=(
+            f"The next step is this. {step.reason}.",
+            *([state.failure] if state.failure else ()),
+            "Both keys work meanwhile.",
+        ),
+        steps=(
+            "Look at the named host, and at what Run Command says of it.",
+            "Call `lamp run tunnels.rotate_keys` to see the next step.",
+        ),
+        read_more="docs/tunnels-host.md",
+    )

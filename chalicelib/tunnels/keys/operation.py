@@ -76,9 +76,10 @@ def observe(context: RegionContext, request: Request) -> Observed:
 
 def _decide(observed: Observed, request: Request) -> Plan:
     if isinstance(observed.stored, Unreadable):
-        return Plan(notes=(f"nothing is done: {observed.stored}",), unreadable=(observed.stored,), not_judged=("*",))
+        return Plan(notes=(f"the rotation does nothing ({observed.stored})",),
+                    unreadable=(observed.stored,), not_judged=("*",))
     if observed.seen is None:
-        return Plan(notes=("no key is being changed",))
+        return Plan(notes=("no change of key is under way",))
     if request.trigger == "manual":
         return decide.decide(observed.stored, observed.seen, request.now, start=request.parameters.start,
                              region=observed.region)
@@ -94,7 +95,7 @@ def _gateways(context: RegionContext) -> list[AwsPorts]:
     """AWS in each region to which the shipped hosts have a route. Rejected where there are no such hosts."""
     tunnels = context.fleet.tunnels
     if tunnels is None or tunnels.hosts is None:
-        raise Rejected("fleet.toml has no [tunnels.hosts]: the keys of hosts of your own are yours to change. "
+        raise Rejected("fleet.toml has no [tunnels.hosts], so the keys of your hosts are yours to change. "
                        "See docs/tunnels-host.md")
     if not tunnels.needs_tunnels(context.region):
         raise Rejected(f"{context.region} is the primary's region, which has no tunnel hosts. "
@@ -157,7 +158,7 @@ def _create(context: RegionContext, request: Request, actions: Sequence[Action],
     key = Key(seed, claimed.value.version)
     _tell(context, [*action.details.kept, key.line()])
     context.aws.secrets.put(_secret(context), key.version, key.private(), "AWSPENDING")
-    return [f"{key.version}: the gateways are told, and it is kept"]
+    return [f"{key.version}: the gateways know it, and the secret holds it"]
 
 
 def _reload(context: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
