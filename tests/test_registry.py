@@ -77,5 +77,5 @@ def test_handlers_where_packaged_are_all_and_import_no_capability() -> None:
 
 
 def test_handler_of_an_unknown_lambda_names_it_and_the_remedy() -> None:
-    with pytest.raises(LookupError, match=r"'schedules_tock': add it to the module lambdas"):
+    with pytest.raises(LookupError, match=r"'schedules_tock'. Add it to the module lambdas"):
         registry.handler("schedules_tock")

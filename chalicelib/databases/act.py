@@ -50,12 +50,12 @@ def fence(site: RegionContext, request: Request, actions: Sequence[Action], reac
         cut = server.set_read_only()
         if conditions.became_primary(_primary(site), region):
             server.set_writable()
-            return [f"{region}: became the primary meanwhile, and was opened again"]
+            return [f"{region} became the primary meanwhile, and takes writes again"]
     except DatabaseError as error:
         count("FenceFailed", region=region)
-        return [f"{region}: not fenced, to be tried again in a minute: {error}"]
+        return [f"{region}: not fenced, next try in a minute ({error})"]
     count("Fenced", region=region)
-    return [f"{region}: read-only now, {cut} connections cut off"]
+    return [f"{region} is read-only now, {cut} connections cut off"]
 
 
 def _primary(site: RegionContext) -> PrimaryRecord | Unreadable | None:

@@ -54,7 +54,7 @@ def record_fence(site: RegionContext, request: Request, actions: Sequence[Action
 def _swap(site: RegionContext, request: Request, version: int, primary: PrimaryRecord) -> None:
     before = Stored(primary, version) if version else None
     if state.write(site.shared_store, PRIMARY_KEY, PRIMARY, before, primary, run_id=request.run_id) is None:
-        raise Rejected("somebody else has changed who the primary is meanwhile: look at the plan again")
+        raise Rejected("another run has changed the record of the primary meanwhile. Look at the plan again")
 
 
 def fence_writers(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
@@ -214,7 +214,7 @@ def finish(site: RegionContext, request: Request, actions: Sequence[Action], rea
         # Under the watch's name, so that its next minute sends again what does not go out now.
         told = delivery.deliver(site.local_store, site.alerts, "databases.watch", [event], site.clock(),
                                 origin=f"databases.promote in {site.region}", not_judged=("*",))
-        untold = "".join(f"; nobody could be told, the next watch tries again: {why}" for why in told.failed)
+        untold = "".join(f". The alert did not go out, and the next watch tries again ({why})" for why in told.failed)
     except AWS_ERRORS as error:
         # It is done: to run it again for the notice would move the primary on.
         untold = f"; nobody could be told: {error}"

@@ -73,9 +73,9 @@ def mistakes(
     if databases.server(databases.primary) is None:
         yield ("databases", "primary"), f"{databases.primary!r} has no [[databases.servers]]. Add one"
     if tunnels_to not in (None, databases.primary):
-        yield ("databases", "primary"), f"the tunnels lead to {tunnels_to}: name the same region in both"
+        yield ("databases", "primary"), f"the tunnels lead to {tunnels_to}. Name the same region in both"
     if databases.repair == "full" and databases.admin_secret is None:
-        yield ("databases", "repair"), "full needs admin_secret: the watcher's user may not start replication"
+        yield ("databases", "repair"), "full needs admin_secret, since the watcher's user may not start replication"
     yield from _spans(databases)
     yield from _servers(databases.servers, regions)
 
@@ -84,9 +84,9 @@ def _spans(databases: Databases) -> Iterator[tuple[Path_, str]]:
     if not 5 <= databases.lag_alarm <= 86_400:
         yield ("databases", "lag_alarm"), "must lie between 5s and 1d"
     if not SHORTEST_STALE <= databases.stale <= 86_400:
-        yield ("databases", "stale"), "must lie between 3m and 1d: heartbeats are a minute apart"
+        yield ("databases", "stale"), "must lie between 3m and 1d, since heartbeats are a minute apart"
     if not 1 <= databases.timeout <= 10:
-        yield ("databases", "timeout"), "must lie between 1s and 10s: a hung server costs it more than once"
+        yield ("databases", "timeout"), "must lie between 1s and 10s, since a hung server costs it more than once"
     if databases.ca is not None and databases.tls != "required":
         yield ("databases", "ca"), 'only used with tls = "required": nothing else looks at certificates'
 

@@ -35,7 +35,7 @@ def reach(site: RegionContext, region: str, admin: bool) -> Server:
     name = settings.admin_secret if admin else settings.secret
     if server is None or name is None:
         raise Rejected(f"{region}: fleet.toml has no [[databases.servers]]" if server is None else
-                      "fleet.toml has no admin_secret, so nothing can be changed. See docs/databases.md")
+                      "fleet.toml has no admin_secret, so this Lambda may change nothing. See docs/databases.md")
     host, port = address(server.remote_address) if server.remote_address and region != site.region else (server.host,
                                                                                                          server.port)
     place = Place(region, host, port, server.tls_name or "")

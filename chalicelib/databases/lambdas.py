@@ -19,7 +19,7 @@ LAMBDAS = (
         trigger=Schedule(
             MINUTE,
             "look at the region's database, write the heartbeat",
-            failing="databases_watch fails: nobody sees replication stop, and an old primary is not fenced",
+            failing="databases_watch fails, so nobody sees replication stop, and an old primary stays open",
             section="databases",
         ),
         private_network=True,
@@ -38,7 +38,7 @@ LAMBDAS = (
         trigger=Schedule(
             MINUTE,
             "start replication that stands still",
-            failing="databases_heal fails: replication that stops stays stopped",
+            failing="databases_heal fails, and replication that stops stays stopped",
             section="databases",
         ),
         private_network=True,

@@ -92,7 +92,7 @@ class Databases:
             observe.RegionAsked,
         )
         self.status = self._operation(
-            "databases.status", "who the primary is, and what is known of each replica", observe.one, _status, {})
+            "databases.status", "the primary, and the last report of each replica", observe.one, _status, {})
         self.all: tuple[Operation[Any], ...] = (self.watch, self.heal, self.tune, self.fence, self.promote, self.status)
 
     def _operation(

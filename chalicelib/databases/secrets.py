@@ -57,7 +57,7 @@ class Secrets:
         except client.Unavailable as error:
             if not kept:
                 where = f"secret {name!r} in {self._region}"
-                raise SecretError(f"{where}: no answer from Secrets Manager ({error})") from None
+                raise SecretError(f"Secrets Manager does not answer for {where} ({error})") from None
         return self._kept[name][0]
 
     def _fetch(self, name: str) -> Login:

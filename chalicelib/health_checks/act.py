@@ -54,15 +54,15 @@ def publish(context: RegionContext, request: Request, actions: Sequence[Action])
     parent = state.current(context.local_store, KEY, SCHEMA, run_id=request.run_id).value.parent
     id = publication.id or (parent.id if parent and parent.confirmed else "")
     if not id:
-        return ["left for the next minute: the calculated check is not confirmed"]
+        return ["left for the next minute, since Route 53 has not confirmed the calculated check"]
     seen_id = publication.replaces
     try:
         is_done = state.publish(
             context.shared_store, (published.PK, action.target), published.SCHEMA, RegionCheck(id),
             run_id=request.run_id, replaces=lambda old: seen_id is None or old.id in (seen_id, id))
     except client.Unavailable as error:
-        logger.warning("the calculated check's id could not be published", error=str(error))
-        return [f"left for the next minute: {error}"]
+        logger.warning("the run could not publish the calculated check's id", error=str(error))
+        return [f"left for the next minute ({error})"]
     return [f"published {id}" if is_done else "another run was faster"]
 
 
@@ -76,7 +76,7 @@ def _each(
         for action in actions:
             if action.kind == "retarget-check" and memory.parent and not memory.parent.confirmed:
                 # The move was weighed against a calculated check that is not the one there is.
-                return [*results, f"{action.target}: left, since the calculated check's change is not confirmed"]
+                return [*results, f"{action.target}: left, since Route 53 has not confirmed the calculated check"]
             pace(context)
             change: CheckChange = action.details
             check = do(change, memory)
@@ -85,7 +85,7 @@ def _each(
     except client.ClientError as error:
         if client.error_code(error) not in _DENIALS_TO_LOOK_UP:
             raise
-        results.append(f"stopped, to be looked up in the next minute: {error}")
+        results.append(f"stopped, and the next minute looks again ({error})")
     finally:
         # Whatever was confirmed; if another run has begun meanwhile, it looks up the rest itself.
         if memory is not before.value:

@@ -10,7 +10,7 @@ LAMBDAS = (
         trigger=Schedule(
             MINUTE,
             "one step of the health checks' round over the hosts",
-            failing="health_checks_rotate fails: checks stay on hosts that may be gone",
+            failing="health_checks_rotate fails, and checks stay on hosts that may be gone",
             section="health_checks",
         ),
         permissions=(

@@ -114,7 +114,7 @@ def _existing(context: RegionContext, id: str, ask: Callable[[str], T]) -> T:
     except client.ClientError as error:
         if client.error_code(error) != "NoSuchHealthCheck":
             raise
-        raise Rejected(f"health check {id} was deleted in Route 53. To begin anew, delete the other checks of "
+        raise Rejected(f"Route 53 has no health check {id} any more. To begin anew, delete the other checks of "
                        f"{context.region} and the item {'/'.join(KEY)} of its regional table") from None
 
 

@@ -56,7 +56,7 @@ def prepare_flag_buckets(site: RegionContext, request: Request, actions: Sequenc
             s3.put_public_access_block(bucket.name, _PUBLIC_ACCESS)
             s3.put_policy(bucket.name, evacuation_flags.policy(bucket.name))
         except client.ClientError as error:
-            raise Rejected(f"the bucket {bucket.name} in {bucket.region} cannot be opened for health checkers "
+            raise Rejected(f"the bucket {bucket.name} in {bucket.region} does not open for health checkers "
                            f"({error}). Does the account block public policies as a whole, or has somebody else that "
                            "name?") from None
         results.append(f"{bucket.name}: readable below evacuated/")
@@ -97,7 +97,7 @@ def set_flag(site: RegionContext, request: Request, actions: Sequence[Action]) -
         site.aws_regions[region].s3.put_object(
             evacuation_flags.flag_bucket(site.fleet, region), evacuation_flags.flag_key(action.target),
             msgspec.json.encode(action.details), "application/json")
-    return [f"{action.target}: users are kept away" for action in actions]
+    return [f"{action.target}: users stay away" for action in actions]
 
 
 def clear_flag(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:

@@ -59,7 +59,7 @@ def mistakes(routing: Routing | None, entrances: Mapping[str, Endpoint | None]) 
     if not 0 <= routing.hold_down <= 86_400:
         yield ("routing", "hold_down"), "must lie between 0s and 1d"
     if not 1 <= routing.ttl <= 300:
-        yield ("routing", "ttl"), "must lie between 1s and 5m: users wait that long before they look again"
+        yield ("routing", "ttl"), "must lie between 1s and 5m, since users wait that long before they look again"
     yield from _entrances(routing, entrances)
     yield from _orders(routing.preferences, list(entrances))
     yield from _places("demand", routing.demand)
@@ -73,7 +73,7 @@ def _entrances(routing: Routing, entrances: Mapping[str, Endpoint | None]) -> It
             yield at[:2], f"{region} needs an entrance, as there is a table [routing]. See docs/routing.md"
             continue
         if region not in geography.regions():
-            yield (*at[:2], "name"), f"where {region} lies is not known. Add it to chalicelib/routing/regions.csv"
+            yield (*at[:2], "name"), f"the place of {region} is unknown. Add it to chalicelib/routing/regions.csv"
         yield from ((at, what) for what in _entrance(entrance, routing.ipv6))
         owners.update({entrance.load_balancer} if entrance.load_balancer else entrance.addresses)
         if any(owners[one] > 1 for one in (entrance.load_balancer or "", *entrance.addresses)):

@@ -45,7 +45,7 @@ def plan(seen: ZoneObservation) -> Plan:
     unsettled = [check.name for check in seen.existing_checks if check.name in seen.checks and not check.settled
                  and check.reference == seen.references[check.name] and check.id not in _attached(seen)]
     if unjudged := [name for name, id in seen.verdicts.items() if not id]:
-        return Plan(notes=(f"{', '.join(unjudged)}: health_checks.rotate has not made that region's verdict yet",),
+        return Plan(notes=(f"health_checks.rotate has no status yet for {', '.join(unjudged)}",),
                     requeue_after_seconds=SETTLE_SECONDS)
     if missing:
         ids = _ids(seen)
@@ -54,12 +54,12 @@ def plan(seen: ZoneObservation) -> Plan:
         told = f"records follow when {len(missing)} new checks have settled"
         return Plan((*opened, *create), (told,), requeue_after_seconds=SETTLE_SECONDS)
     if unsettled:
-        return Plan(notes=(f"{', '.join(unsettled)}: nothing is known of their endpoints yet",),
+        return Plan(notes=(f"the status of these endpoints is still unknown ({', '.join(unsettled)})",),
                     requeue_after_seconds=SETTLE_SECONDS)
     records = _records(seen, hostnames)
     if records.rejected_because:
         return records
-    away = tuple(f"the bucket {one.name} was not looked at: {one.region} does not answer"
+    away = tuple(f"the bucket {one.name} is unknown, since {one.region} does not answer"
                  for one in seen.buckets if one.state == "away")
     return msgspec.structs.replace(records, actions=(*opened, *records.actions), notes=(*records.notes, *away))
 
@@ -73,8 +73,8 @@ def drift(seen: ZoneObservation) -> Plan:
         return Plan(notes=("Route 53 holds what fleet.toml wants",), unreadable=seen.unreadable)
     text = summary or "; ".join(found.notes)
     alert = Alert("RoutingDrift", seen.hostname, f"Route 53 differs from fleet.toml: {text}",
-                  tried=("Nothing was changed: drift is only reported.",),
-                  steps=("Look at what would change: `lamp run routing.plan`.",
+                  tried=("Lamplighter changes nothing, it only reports drift.",),
+                  steps=("Look at the changes with `lamp run routing.plan`.",
                          "Bring Route 53 to what fleet.toml wants: `lamp run routing.apply --apply`.",
                          "If Route 53 is right, change fleet.toml and deploy it."),
                   read_more="docs/routing.md")
@@ -102,11 +102,11 @@ def restore(seen: FleetObservation) -> Plan:
         return Plan(rejected_because=_unknown(seen))
     if not region.flag_known:
         return Plan(
-            rejected_because=f"{region.name}: its mark cannot be read now. Run this in another region, or later"
+            rejected_because=f"{region.name} has a flag that is unreadable now. Run this in another region, or later"
         )
     if region.mark is None:
         return Plan(notes=(f"{region.name} is not evacuated",))
-    notes = () if region.alive else (f"{region.name} does not answer now: Route 53 sends nobody there before it does",)
+    notes = () if region.alive else (f"{region.name} does not answer now. Route 53 sends nobody there before it does",)
     return Plan((Action("clear-evacuation-flag", region.name, seen.reason),), notes)
 
 
@@ -116,7 +116,7 @@ def hold(seen: FleetObservation, now: int) -> Plan:
     for region in seen.regions:
         if region.name in seen.keeper_of and region.flag_known:
             actions += _hold(seen, region, now)
-    notes = tuple(f"nothing is done about the region of {item}" for item in seen.unreadable)
+    notes = tuple(f"the region of {item} stays as it is" for item in seen.unreadable)
     return Plan(tuple(actions), notes, unreadable=seen.unreadable)
 
 
@@ -159,7 +159,7 @@ def _find(seen: FleetObservation, name: str) -> RegionObservation | None:
 
 def _unknown(seen: FleetObservation) -> str:
     known = ", ".join(region.name for region in seen.regions)
-    return f"{seen.asked!r} is no region of this fleet. There are: {known}"
+    return f"{seen.asked!r} is no region of this fleet. There are {known}"
 
 
 def _ids(seen: ZoneObservation) -> dict[str, str]:
@@ -192,10 +192,10 @@ def _shut(seen: ZoneObservation) -> str:
     """Why health checkers cannot be let into a bucket."""
     for one in seen.buckets:
         if one.state == "foreign":
-            return f"the bucket {one.name} of {one.region} is not yours, or s3:ListBucket on it is denied. Name another"
+            return f"the bucket {one.name} of {one.region} is not yours, or it forbids s3:ListBucket. Name another"
         if one.state == "own policy":
             return (f"the bucket {one.name} of {one.region} has a policy of its own. Add this statement to it, or name "
-                    f"another bucket: {json.dumps(statement(one.name))}")
+                    f"another bucket. {json.dumps(statement(one.name))}")
     return ""
 
 
@@ -225,7 +225,7 @@ def _guard(changed: Sequence[Sequence[Change]], wanted: dict[Key, Group], there:
     last = sorted(name for name, kind in there if kind != "TXT" and (name, kind) not in wanted
                   and "._" not in name)
     if last:
-        return f"this would delete the last answer of {', '.join(last)}. If that is meant, run it with force"
+        return f"this would delete the last answer of {', '.join(last)}. If you mean that, run it with force"
     touched = sum(change["Action"] != "CREATE" for group in changed for change in group)
     if count > FEW_RECORDS and touched > MOST_TOUCHED * count:
         return (f"this would change or delete {touched} of {count} record sets, more than {MOST_TOUCHED:.0%}. "

@@ -85,7 +85,7 @@ LAMBDAS = (
         trigger=Schedule(
             MINUTE,
             "keep users away from a region that died until it has been quiet",
-            failing="routing_hold fails: a region that dies may get its users back too soon",
+            failing="routing_hold fails, and a region that dies may get its users back too soon",
             section="routing",
         ),
         permissions=(

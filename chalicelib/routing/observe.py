@@ -154,7 +154,7 @@ def _verdicts(
 
 def _routing(site: RegionContext) -> Routing:
     if site.fleet.routing is None:
-        raise Rejected("fleet.toml has no table [routing]; docs/routing.md tells how to write one")
+        raise Rejected("fleet.toml has no table [routing]. See docs/routing.md for how to write one")
     return site.fleet.routing
 
 

@@ -28,7 +28,7 @@ def _later_if_busy(step: Callable[P, T]) -> Callable[P, T]:
         try:
             return step(*args, **arguments)
         except Throttled as error:
-            why = f"Route 53 is busy ({error}). What was done stays, the rest follows"
+            why = f"Route 53 is busy ({error}). The changes so far stay, the rest follows"
             raise RequeueAfter(why, _BUSY_SECONDS) from None
 
     return patient
@@ -47,7 +47,7 @@ _MARKING = {"set-evacuation-flag": act.set_flag, "clear-evacuation-flag": act.cl
 
 def _plan(saw: ZoneObservation, request: Request) -> Plan:
     if request.apply:
-        return Plan(rejected_because="routing.plan only plans; routing.apply applies")
+        return Plan(rejected_because="routing.plan only plans. To apply, run routing.apply")
     return decide.plan(saw)
 
 
@@ -76,7 +76,7 @@ def _status(saw: FleetObservation, request: Request) -> Plan:
 
 
 PLAN: Operation[ZoneObservation] = Operation(
-    "routing.plan", "what would change in Route 53", _zone, _plan, parameters=observe.ZoneAsked)
+    "routing.plan", "the changes that Route 53 would get", _zone, _plan, parameters=observe.ZoneAsked)
 APPLY: Operation[ZoneObservation] = Operation(
     "routing.apply", "brings Route 53 to what fleet.toml wants, step by step", _zone, _apply, _CHANGING,
     observe.ZoneAsked)
@@ -90,6 +90,6 @@ RESTORE: Operation[FleetObservation] = Operation(
 HOLD: Operation[FleetObservation] = Operation(
     "routing.hold", "keeps users away from a region that died until it has been quiet", observe.fleet, _hold, _MARKING)
 STATUS: Operation[FleetObservation] = Operation(
-    "routing.status", "which regions are alive, and which are kept away", observe.fleet, _status)
+    "routing.status", "the regions that live, and those that users stay away from", observe.fleet, _status)
 
 ALL: tuple[Operation[Any], ...] = (PLAN, APPLY, DRIFT, EVACUATE, RESTORE, HOLD, STATUS)

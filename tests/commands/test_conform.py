@@ -222,7 +222,7 @@ def test_a_hostname_with_records_is_refused_and_left_alone(name: str, kind: str,
     world.change("CREATE", simple("192.0.2.1" if kind == "A" else '"mine"', name, Type=kind))
     world.before = world.records()
     told = world.run(status=2)
-    assert f"{HOSTNAME} has records already ({kind} {name}.); take a hostname that nobody uses" in told
+    assert f"{HOSTNAME} has records already ({kind} {name}.). Take a hostname that nobody uses" in told
     assert world.clean()
     assert "has records already" in world.run("--clear", status=2)
 
@@ -237,7 +237,7 @@ def test_what_another_place_made_stays(world: World) -> None:
 
 @pytest.mark.parametrize(("words", "error"), [
     (["--hostname", "example.com"], "does not lie within example.com"),
-    (["--hostname", "lamp-test.example.net"], "take one such as lamp-test.example.com"),
+    (["--hostname", "lamp-test.example.net"], "Take one such as lamp-test.example.com"),
     (["--zone", "ZNONE"], "NoSuchHostedZone"),
     (["--living", "198.51.100.1:80"], "--living and --dead belong together"),
     (["--living", "here", "--dead", "there"], "--living here: write an IP address and a port"),

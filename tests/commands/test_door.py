@@ -132,7 +132,7 @@ GONE = EndpointConnectionError(endpoint_url="https://lambda.eu-west-1.amazonaws.
         (DENIED, "acme-prod-schedules_why: Invoke was denied: not you. Ask for that permission"),
         (DOWN, "acme-prod-schedules_why: Invoke: 503: Down"),
         (GONE, "acme-prod-schedules_why: Could not connect to the endpoint URL"),
-        (ProfileNotFound(profile="prd"), r"The config profile \(prd\) could not be found; set AWS_PROFILE"),
+        (ProfileNotFound(profile="prd"), r"The config profile \(prd\) could not be found. Set AWS_PROFILE"),
     ],
 )
 def test_what_goes_wrong_on_the_way_is_a_mistake_that_names_the_place(error: Exception, said: str) -> None:

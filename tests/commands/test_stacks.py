@@ -124,7 +124,7 @@ def said() -> Iterator[tuple[Any, str]]:
     """Errors of boto3, and what they become."""
     yield NoCredentialsError(), "no AWS credentials found. Sign in"
     yield ProfileNotFound(profile="x"), "set AWS_PROFILE to one of your profiles"
-    yield EndpointConnectionError(endpoint_url="https://sts.eu-no-1.amazonaws.com"), "is it the name of an AWS region"
+    yield EndpointConnectionError(endpoint_url="https://sts.eu-no-1.amazonaws.com"), "Is it the name of an AWS region"
     yield refused("InvalidClientTokenId", "x"), "AWS does not know these credentials"
     yield refused("ExpiredToken", "x"), "the AWS session has expired"
     yield refused("AccessDenied", "not authorized to perform: a:B"), "CreateChangeSet was denied: not authorized"

@@ -42,7 +42,7 @@ def test_a_warning_does_not_refuse(tmp_path: Path) -> None:
     (TASK % 'timeout="20m"', {}, "is longer than any Lambda can work"),
     (TASK % 'retries="many"', {}, "tasks/lamps.py:3:1: error: does not import (tasks/lamps.py:3: retries='many'"),
     ("x = \n", {}, "tasks/lamps.py:1:1: error: does not import (SyntaxError"),
-    (TASK % "", {"visibility": 120}, "messages are hidden for 120 s while the Lambda"),
+    (TASK % "", {"visibility": 120}, "SQS hides messages for 120 s while the Lambda"),
     ("import os; os._exit(7)", {}, "tasks/: cannot be imported: it ended with 7"),
     ("raise SystemExit('not here')", {}, "tasks/: cannot be imported: not here"),
 ])

@@ -46,9 +46,9 @@ MISTAKES = [
     ("unknown target", 'takeover_delay = "2m"', 'on = "cloud"',
      "fleet.toml:14: schedules.on: invalid enum value 'cloud'"),
     ("longer than a Lambda", '"60s"', '"20m"',
-     "fleet.toml:18: queues.0.timeout: must lie between 1s and 14m: a Lambda ends"),
+     "fleet.toml:18: queues.0.timeout: must lie between 1s and 14m, since a Lambda ends"),
     ("a name of ours", '"invoices"', '"schedule-runs"',
-     "fleet.toml:21: queues.1.name: 'schedule-runs' is kept for Lamplighter"),
+     "fleet.toml:21: queues.1.name: 'schedule-runs' belongs to Lamplighter"),
     ("out of range", 'timeout = "60s"', "batch = 11", "fleet.toml:18: queues.0.batch: expected `int` <= 10"),
     ("coordination outside of AWS", '["eu-west-1"]', '["Ireland"]',
      "fleet.toml:10: coordination.regions: 'Ireland' is not an AWS region. Write it as in eu-west-1"),
@@ -163,7 +163,7 @@ def test_all_mistakes_are_told_at_once() -> None:
 def test_bytes_that_are_no_text(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "fleet.toml"
     path.write_bytes(content)
-    with pytest.raises(fleet.FleetError, match=r"fleet\.toml:1: cannot be read .*; write it in UTF-8"):
+    with pytest.raises(fleet.FleetError, match=r"fleet\.toml:1: cannot be read .*\. Write it in UTF-8"):
         fleet.load(path)
 
 

@@ -293,7 +293,7 @@ def test_an_unknown_zone_leaves_out_the_jobs_below_it() -> None:
 @pytest.mark.parametrize(
     ("line", "word"),
     [
-        ("0 0 * * sunday x", "weekdays"),
+        ("0 0 * * sunday x", "Weekdays"),
         ("0 0 * monday * x", "fifth"),
         ("0 0 jan * * x", "fourth"),
         ("5/10 * * * * x", "5-59/10"),

@@ -79,7 +79,7 @@ def test_an_sql_error_that_is_not_known_to_pass_is_told(number: int) -> None:
         (sick(replica(5, OFF), around(sure=False)), "coordination table does not answer"),
         (
             sick(replica(5, OFF), around(US, PrimaryRecord(EU, 1, promotion=Promotion(AP, EU, "claimed", 0)))),
-            "is being promoted",
+            "goes through a promotion",
         ),
         (sick(replica(5, OFF), around(US, PrimaryRecord(EU, 1, fenced=(US,)))), "is fenced"),
         (sick(replica(5, OFF), around(US, PrimaryRecord(US, 1))), "is the primary"),

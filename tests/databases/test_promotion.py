@@ -109,16 +109,16 @@ def test_two_with_each_something_else_are_left_to_people() -> None:
 
 
 @pytest.mark.parametrize("view, notes", [
-    (throne(server(EU, 9), server(US, 9), server(AP, 9), US), ["has all that it has, nothing is lost"]),
-    (throne(server(EU, 12), server(US, 9), server(AP, 9), US), ["3 transactions are under way, and waited for"]),
+    (throne(server(EU, 9), server(US, 9), server(AP, 9), US), ["has all its data, so nothing is lost"]),
+    (throne(server(EU, 12), server(US, 9), server(AP, 9), US), ["3 transactions are under way, and the promotion"]),
     (throne(server(EU, 9), server(US, 5, 9), server(AP, 9), US), ["has still to apply 4 transactions"]),
     (throne(DEAD, server(US, 9), server(AP, 9), US, "burnt"), [
-        "cannot be known, at most what was written in the last 7 s", "could not be fenced"]),
+        "that no replica received, at most the writes of the last 7 s", "has no fence"]),
     (throne(DEAD, server(US, 9, heartbeats={}), server(AP, 9), US, "burnt"), ["no heartbeat says how much at most"]),
     (throne(DEAD, server(US, 9), server(AP, 9), US, "burnt", reports=seen(EU, 11, 200)), [
         "of that, its watch had seen 0-1-10..11 (2 transactions)", "lost, as forced"]),
     (throne(DEAD, server(US, 8), server(AP, 9), US, "burnt"), ["ap-southeast-1 has 0-1-9 (1 transactions)"]),
-    (throne(server(EU, 9), server(US, 9), DEAD, US), ["databases.heal in ap-southeast-1 re-points it"]),
+    (throne(server(EU, 9), server(US, 9), DEAD, US), ["databases.heal in ap-southeast-1 repoints it"]),
 ])
 def test_what_is_said_before_it_is_done(view: PromotionObservation, notes: list[str]) -> None:
     said = "\n".join(promotion.choose(view).notes)
@@ -203,7 +203,7 @@ def here(look: Look | None, **change: Any) -> ServerObservation:
 
 @pytest.mark.parametrize("one, why", [
     (here(None), "has no server"), (here(DEAD), "cannot connect"),
-    (here(server(EU, 9)), "is no replica"), (here(server(US, 9, io=OFF)), "heal it first"),
+    (here(server(EU, 9)), "is no replica"), (here(server(US, 9, io=OFF)), "Repair it first"),
     (here(server(US, 9), flavour="rds"), "parameter group")])
 def test_when_tuning_is_refused(one: ServerObservation, why: str) -> None:
     assert why in manual.tune(one).rejected_because

@@ -55,7 +55,7 @@ def test_a_dead_primary_is_passed_over_only_with_a_reason_and_what_replicas_had_
     assert town.writable() == set() and town.primary.term == 0
     done = town.hand(US, "promote", force="the host has burnt down", apply=True)
     assert done["status"] == "done", done
-    assert any("cannot be known, at most what was written in the last" in note for note in done["plan"]["notes"])
+    assert any("that no replica received, at most the writes of the last" in note for note in done["plan"]["notes"])
     new = town.primary.region
     town.in_step(*({US, AP} - {new}))
     assert had == town.rows(new) == town.rows(US) == town.rows(AP)

@@ -143,7 +143,7 @@ def test_tuning_sets_what_recovers_fast_and_replication_runs_on(town: Town) -> N
     assert town.hand(US, "tune", apply=planned["digest"])["status"] == "done"
     town.write(EU, 1)
     town.in_step(US)
-    assert town.hand(US, "tune")["plan"]["notes"] == ("all is set already",)
+    assert town.hand(US, "tune")["plan"]["notes"] == ("all settings have their values already",)
 
 
 def test_the_watcher_may_only_look_and_beat(town: Town) -> None:

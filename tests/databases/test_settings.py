@@ -71,7 +71,7 @@ def test_a_mistake_is_named_with_its_line_and_remedy(more: str, server: str, lin
 @pytest.mark.parametrize("old, new, said", [
     ('primary = "eu-west-1"', 'primary = "ap-south-1"', "'ap-south-1' has no [[databases.servers]]"),
     ('admin_secret = "admin"\nMORE', 'repair = "full"', "full needs admin_secret"),
-    ('[databases]', 'tunnels.primary = "us-east-1"\n[databases]', "the tunnels lead to us-east-1: name the same"),
+    ('[databases]', 'tunnels.primary = "us-east-1"\n[databases]', "the tunnels lead to us-east-1. Name the same"),
     ('flavour = "mariadb"', 'flavour = "postgres"', "databases.flavour")])
 def test_what_does_not_fit_together(old: str, new: str, said: str) -> None:
     with pytest.raises(fleet.FleetError) as mistake:
@@ -129,7 +129,7 @@ def test_while_secrets_manager_is_away_the_last_login_is_used(monkeypatch: pytes
     monkeypatch.setattr(manager, "get_secret_value", away)
     now[0] = 10 * KEPT
     assert found.login("a") == found.login("a", before) == before
-    with pytest.raises(SecretError, match="no answer from Secrets Manager"):
+    with pytest.raises(SecretError, match="Secrets Manager does not answer"):
         found.login("never seen")
 
 

@@ -144,7 +144,7 @@ def test_promote_whose_term_becomes_unreadable_in_the_middle_stops() -> None:
     plan = world.operations.promote.decide(*observed(world))
     put(shared(world), PRIMARY_KEY, BODIES["newer"])
     actions = [action for action in plan.actions if action.kind == "set-writable"]
-    with pytest.raises(Exception, match="cannot be read any more"):
+    with pytest.raises(Exception, match="has become unreadable"):
         world.operations.promote.act["set-writable"](world.site(US), observed(in_step())[1], actions)
     assert world.models[US].read_only
 

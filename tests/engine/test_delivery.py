@@ -58,7 +58,7 @@ def test_lost_answer_of_any_call_is_made_up_for_by_the_next_run(lost: int, when:
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_lost_publish_is_heard_in_the_very_next_round(when: When) -> None:
     world = World(3, when)
-    assert "not told, to be tried again: RegionUnhealthy" in run(world, DOWN).results[0]
+    assert "not told, the next run tries again: RegionUnhealthy" in run(world, DOWN).results[0]
     assert run(world, DOWN, now=NOW + 2).delivered == ("RegionUnhealthy: eu-west-1",)
 
 

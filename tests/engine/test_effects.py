@@ -88,7 +88,7 @@ def test_lost_answer_of_any_call_never_doubles_the_effect_and_never_hides_it(los
     assert lamp.done <= 1
     if lamp.world.loss.names[lost - 1] in ("create", "light"):
         assert first.status == "unknown"
-        assert "no answer, so it may have been done" in str(first)
+        assert "no answer, so it may have happened" in str(first)
     else:
         assert (first.status, second.status, lamp.done) == ("done", "left", 1)
 

@@ -135,7 +135,7 @@ def test_a_minute_is_decided_once(street: Street) -> None:
     engine.run(street.operation, street.site, event, "one")
     asked = len(street.asked)
     answer = engine.run(street.operation, street.site, event, "two")
-    assert answer["plan"]["notes"] == ("this minute's decision has been taken",)
+    assert answer["plan"]["notes"] == ("another run has decided this minute",)
     assert len(street.asked) == asked
 
 
@@ -192,7 +192,7 @@ def test_throttling_is_passed_over(street: Street) -> None:
     from sandbox.route53.service import Fault
 
     street.service.faults.append(Fault("*", "Throttling", times=1))
-    with pytest.raises(RunFailed, match="to be tried again"):
+    with pytest.raises(RunFailed, match="the next run tries again"):
         street.turn()
     street.turns(3)
     assert street.verdict() and all(check.confirmed for check in street.memory.checks)
@@ -223,7 +223,8 @@ def test_no_hosts_is_told_once_an_hour_and_nothing_is_touched(street: Street) ->
 def test_a_deleted_check_is_told_with_a_remedy_that_works(street: Street) -> None:
     gone = street.memory.checks[0].id
     street.service.call("DeleteHealthCheck", {"HealthCheckId": gone})
-    with pytest.raises(RunFailed, match=f"{gone} was deleted in Route 53. To begin anew, delete the other checks"):
+    with pytest.raises(RunFailed, match=f"Route 53 has no health check {gone} any more. To begin anew, delete the "
+                                        "other checks"):
         street.turns(6)
     for id in list(street.service.account.checks):
         street.service.call("DeleteHealthCheck", {"HealthCheckId": id})

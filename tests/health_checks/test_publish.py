@@ -186,7 +186,7 @@ def test_if_the_writing_fails_it_is_written_in_a_later_minute(street: Street, ca
 
     asked = broken(street, trouble)
     results = [result for _ in range(BEGUN) for result in street.turn().get("results", ())]
-    assert "left for the next minute: no replica answers" in results and street.verdict()
+    assert "left for the next minute (no replica answers)" in results and street.verdict()
     whole(street)
     street.turn()
     assert published(street) == parent_of(street)

@@ -59,7 +59,7 @@ def test_unreadable_entry_is_named_and_costs_only_itself() -> None:
 @pytest.mark.parametrize(("wanted", "said"), [
     ({"since": "91d"}, "since=91d: write 1s to 90d"), ({"since": "0s"}, "since=0s: write 1s"),
     ({"since": "a week"}, "'a week' is not a span of time"), ({"limit": 0}, "limit=0: write 1 to 200"),
-    ({"limit": 201}, "limit=201"), ({"sinse": "1d"}, "it takes: since, operation, limit")])
+    ({"limit": 201}, "limit=201"), ({"sinse": "1d"}, "It takes: since, operation, limit")])
 def test_wrong_wish_is_refused_with_the_remedy(wanted: dict[str, Any], said: str) -> None:
     outcome = engine.run(READ, Journal([]).context, wanted)
     assert outcome["status"] == "refused" and said in outcome["message"]

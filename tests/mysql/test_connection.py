@@ -206,6 +206,6 @@ def test_a_server_without_tls_is_refused_where_it_is_required() -> None:
         place = Place("eu-west-1", db.address, db.port)
         assert trouble(place, msgspec.structs.replace(SETTINGS, tls="required"), 5).kind == "tls"
         found = trouble(place, SETTINGS, 5)
-    assert found.kind == "denied" and "compare the secret" in found.text
+    assert found.kind == "denied" and "Compare the secret" in found.text
 
 

@@ -72,7 +72,7 @@ def test_addresses(addresses: str, ipv6: str, said: str) -> None:
 
 
 def test_a_region_whose_place_is_unknown_is_refused() -> None:
-    with pytest.raises(FleetError, match="where xx-north-9 lies is not known"):
+    with pytest.raises(FleetError, match="the place of xx-north-9 is unknown"):
         fleet.parse(text(("eu-west-1", "xx-north-9")))
 
 

@@ -71,14 +71,14 @@ def test_a_region_that_is_away_keeps_nobody_from_the_other_regions_records(world
     world.apply()
     world.silence("us-east-1")
     outcome = world.ask(operations.APPLY)
-    assert "the bucket marks-us-east-1 was not looked at: us-east-1 does not answer" in outcome["plan"]["notes"]
+    assert "the bucket marks-us-east-1 is unknown, since us-east-1 does not answer" in outcome["plan"]["notes"]
     assert world.ask(operations.DRIFT)["message"] == "nothing to do"
 
 
 def test_an_account_that_blocks_public_policies_is_told_so(world: World) -> None:
     world.s3["us-east-1"].blocks_public_policies = True
     outcome = world.ask(operations.APPLY, apply=True)
-    assert outcome["status"] == "refused" and "does the account block public policies" in outcome["message"]
+    assert outcome["status"] == "refused" and "Does the account block public policies" in outcome["message"]
 
 
 def test_it_settles_and_stays_as_it_is(world: World) -> None:

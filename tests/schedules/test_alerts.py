@@ -133,7 +133,7 @@ def test_run_ended_says_what_is_wrong_and_what_to_do() -> None:
     assert alert is not None
     assert (alert.kind, alert.target, alert.occurrence, alert.event) == ("JobTimedOut", "jobs/one", SLOT, True)
     assert alert.cause == "# s: two #"
-    assert alert.tried == ("It was started 2 times.",)
+    assert alert.tried == ("Workers started it 2 times.",)
     assert len(alert.steps) == 3
     assert "cron.d/test:3" in alert.problem and "two 17" in alert.problem
     assert alerts.run_ended(job(mailto=""), run) is None

@@ -89,7 +89,7 @@ def test_a_paused_job_is_set_aside_and_not_enqueued() -> None:
 
 def test_lost_slots_are_told_of() -> None:
     plan = ticked(missed_count=7, record=MinuteRecord("t", "1", HOME, NOON - 30))
-    assert "7 runs are missed" in plan.actions[-1].reason
+    assert "7 runs are lost" in plan.actions[-1].reason
     assert plan.actions[-1].details.key == f"gap#{NOON - 30}"
 
 

@@ -88,7 +88,7 @@ def test_after_an_outage_each_policy_catches_up_as_it_says(tmp_path: Path) -> No
         if errand.get("why") == "caught up":
             counts[errand["job"]] = counts.get(errand["job"], 0) + 1
     assert counts == {"jobs/usual": 5, "jobs/one": 1, "jobs/all": 30, "jobs/2m": 2}
-    assert "runs never happen" in place.told()[-1][1]
+    assert "runs are lost" in place.told()[-1][1]
     place.now += 1
     assert why(place, "jobs/skip", NOON - 10)[0] == "missed"
     assert why(place, "jobs/one", NOON - 10)[0] == "coalesced"
@@ -102,7 +102,7 @@ def test_what_a_standby_may_still_start_is_not_called_missed(tmp_path: Path) -> 
     place.sent("schedule-runs")
     place.now += 420
     tick(place, NOON + 7)
-    assert "1 runs are missed" in place.told()[-1][1]
+    assert "1 runs are lost" in place.told()[-1][1]
 
 
 def test_a_gap_that_nobody_made_up_for_is_told_of_when_the_standbys_turns_are_over(tmp_path: Path) -> None:

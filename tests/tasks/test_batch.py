@@ -35,7 +35,7 @@ def test_a_batch_knows_its_queue() -> None:
     ({"Records": [without(attributes={})]}, "ApproximateReceiveCount"),
     ({"Records": [without(attributes={"ApproximateReceiveCount": "many", "SentTimestamp": "1"})]}, "`$[0].attributes"),
     ({"Records": [record({}), without(eventSourceARN=f"{ARN}other")]}, "more than one queue"),
-    ({"Records": [without(eventSourceARN=f"{ARN}other")]}, "no queue of fleet.toml is arn:aws:sqs"),
+    ({"Records": [without(eventSourceARN=f"{ARN}other")]}, "fleet.toml has no queue arn:aws:sqs"),
 ])
 def test_what_is_no_batch_is_refused_in_one_sentence(event: object, says: str) -> None:
     with pytest.raises(BadEvent) as error:

@@ -30,10 +30,10 @@ def test_an_ordinary_task_has_no_findings() -> None:
 
 @pytest.mark.parametrize(("said", "severity", "says"), [
     ({"queue": "nowhere"}, "error", "there is no queue 'nowhere'; declare it in fleet.toml as [[queues]], or "
-                            "use one of: default, slow"),
+                            "use one of default, slow"),
     ({"timeout": 1000}, "error", "a time-out of 16m40s is longer than any Lambda can work (14m55s); split the work"),
     ({"timeout": 896, "queue": "slow"}, "error", "on=ecs"),
-    ({"timeout": 120}, "warning", "10 of 2m each do not fit into 14m55s. Those for which no time is left go back "
+    ({"timeout": 120}, "warning", "10 of 2m each do not fit into 14m55s. Those that have no time left go back "
                                   "untouched; set batch = 7"),
     ({"retries": 100}, "warning", "100 retries can take"),
 ])
@@ -72,4 +72,4 @@ def test_a_module_that_does_not_import_refuses_the_package() -> None:
     finding, = check(FLEET, made)
     assert (finding.file, finding.line, finding.severity) == ("tasks/lamps.py", 3, "error")
     assert finding.message == "does not import (SyntaxError: x; y)"
-    assert finding.remedy == "correct it and deploy again"
+    assert finding.remedy == "Correct it and deploy again"

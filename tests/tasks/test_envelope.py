@@ -71,7 +71,7 @@ def test_too_long_a_message_is_refused_with_the_limit_and_the_remedy() -> None:
     room = MAX_BYTES - RESERVED_BYTES
     frame = len(encode(Envelope("a.b", {"text": ""})))
     assert len(encode(Envelope("a.b", {"text": "x" * (room - frame)}))) == room
-    with pytest.raises(Malformed, match=r"258,049 bytes long and a queue takes 258,048; put the data where"):
+    with pytest.raises(Malformed, match=r"258,049 bytes long and a queue takes 258,048. Put the data where"):
         encode(Envelope("a.b", {"text": "x" * (room - frame + 1)}))
 
 

@@ -197,7 +197,7 @@ CASES: list[tuple[str, Kind, DecisionContext, str]] = [
         "nobody knows where it leads",
         "restart",
         view(bad(), healthy("2", connected_region=AWAY), lead=AWAY),
-        "it is not known to",
+        "no probe has shown yet",
     ),
     (
         "it was led there twice in vain",

@@ -51,7 +51,7 @@ def test_out_by_hand_stays_out_until_let_in_by_hand(yard: Yard) -> None:
 
 def test_what_was_to_be_out_by_hand_and_is_not_is_taken_out_by_the_healer(yard: Yard) -> None:
     yard.aws.denials["elb deregister"] = Unavailable("no answer")
-    assert "no answer, so it may have been done" in yard.hand("drain", endpoint=A, apply=True)["results"][0]
+    assert "no answer, so it may have happened" in yard.hand("drain", endpoint=A, apply=True)["results"][0]
     del yard.aws.denials["elb deregister"]
     yard.rounds(6)
     assert yard.target(A) == "absent" and yard.member(A).drained_manually
@@ -90,7 +90,7 @@ def test_what_was_planned_by_hand_is_left_if_the_controller_was_faster(yard: Yar
         return seen
 
     outcome = engine.run(replace(drain, observe=observe), yard.context, {"endpoint": A, "apply": True}, "hand")
-    assert "the controller has done something since" in outcome["results"][0]
+    assert "the controller has acted meanwhile" in outcome["results"][0]
 
 
 def test_by_hand_it_is_tried_again_when_the_controller_writes_at_the_same_moment(yard: Yard) -> None:

@@ -102,7 +102,7 @@ def test_what_aws_refuses_is_in_the_journal_and_told_in_few_notices(
 def test_an_answer_that_is_lost_stops_nothing_and_is_not_asked_for_twice_by_the_same_key(yard: Yard) -> None:
     yard.aws.denials["elb deregister"] = Unavailable("no answer")
     said = fails(yard, 3)[-1]
-    assert "no answer, so it may have been done" in said["results"][0] and said["results"][1].endswith("done")
+    assert "no answer, so it may have happened" in said["results"][0] and said["results"][1].endswith("done")
     yard.aws.denials.clear()
     yard.rounds(6)
     keys = [item.sk for item in yard.local.query(EFFECTS_PK) if item.sk.endswith("/drain")]
@@ -140,7 +140,7 @@ def test_a_notice_that_was_not_taken_goes_out_with_the_next_round(
     monkeypatch.setattr(yard.topic, "publish", silent)
     yard.sides[A] = yard.sides[B] = ("far", "closed")
     said = yard.rounds(26)
-    assert any("not told, to be tried again" in result for one in said for result in one.get("results", ()))
+    assert any("not told, the next run tries again" in result for one in said for result in one.get("results", ()))
     monkeypatch.setattr(yard.topic, "publish", publish)
     yard.round()
     assert yard.told() == ["PrimaryUnreachable: eu-west-1"]
@@ -159,10 +159,10 @@ def test_who_cannot_be_told_stops_nothing(yard: Yard, monkeypatch: pytest.Monkey
     yard.aws.denials["elb deregister"] = denied("AccessDenied", "DeregisterTargets")
     said = fails(yard)[-1]
     assert "refused: An error occurred (AccessDenied)" in said["results"][0]
-    assert any("not told, to be tried again" in result for result in said["results"])
+    assert any("not told, the next run tries again" in result for result in said["results"])
     assert yard.changes()[-1] == ("ssm send_command", A)
     results = [result for one in fails(yard, 40, B) for result in one["results"]]
-    assert any("other regions could not be told of the primary" in result for result in results)
+    assert any("the report of the primary did not reach other regions" in result for result in results)
 
 
 BAD_BODIES: list[dict[str, Any]] = [{}, {"schema": 1, "run_id": "x", "of": "another making"},

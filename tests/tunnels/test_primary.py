@@ -273,7 +273,7 @@ def test_a_refused_parameter_is_told_with_its_remedy(yard: Yard) -> None:
 def test_by_hand_nobody_lets_in_what_is_astray_and_replaces_what_cannot_be_connected(yard: Yard) -> None:
     promoted(yard)
     answer = yard.hand("undrain", endpoint=A)
-    assert answer["status"] == "refused" and f"go to the primary in {AWAY} yet" in str(answer)
+    assert answer["status"] == "refused" and f"goes to the primary in {AWAY}" in str(answer)
     assert yard.hand("replace", endpoint=A)["status"] == "refused"
     yard.rounds(47)
     assert yard.hand("replace", endpoint=A, apply=True)["status"] == "done"

@@ -176,12 +176,12 @@ def test_of_two_runs_with_one_plan_only_one_acts() -> None:
 
 @pytest.mark.parametrize(("more", "kind", "why"), [
     ({}, "", "no change of key is under way"),
-    ({"pending": B}, "discard", "never told of this key"),
+    ({"pending": B}, "discard", "do not know this key"),
     ({"pending": B, "published": LINES}, "reload", "it has not tried the key"),
     ({"scattered": {B: "line b"}}, "publish-keys", "not every gateway knows it"),
     ({"pending": B, "published": LINES, "hosts": ()}, "promote", "every host has tried it"),
     ({"published": LINES, "current": B, "hosts": ()}, "remove-old-keys", "every host has the new key"),
-    ({"published": LINES}, "create", "was lost on its way"),
+    ({"published": LINES}, "create", "got lost on its way"),
     ({"pending": B, "published": LINES, "hosts": (Host("i-1", True, True),)}, "", "the only healthy one"),
     ({"pending": B, "published": LINES, "hosts": (Host("i-1", True, True), Host("i-2", True, False))},
      "reload", "it has not tried"),

@@ -26,9 +26,9 @@ def watch(saw: WatchObservation, now: int) -> Plan:
     """One minute of the watch. It fences first, then publishes the reports and the heartbeat, then alerts people."""
     around, look = saw.around, saw.look
     if around.server is None:
-        return Plan(notes=(f"{around.region} has no [[databases.servers]]: there is nothing to watch",))
+        return Plan(notes=(f"{around.region} has no [[databases.servers]] to watch",))
     if look is None:
-        return Plan(notes=("this minute has been watched",), not_judged=("*",))
+        return Plan(notes=("another run has watched this minute",), not_judged=("*",))
     found = dict(conditions.conditions(around, look, now))
     return Plan(
         (*_fence(around, look), *_rejoin(around, look), _ready(around, look), *_report(around, look)),
@@ -100,10 +100,10 @@ def heal(sick: RepairObservation, now: int) -> Plan:
     if around.server is None or around.settings.repair == "off":
         return Plan(notes=("no server here" if around.server is None else 'repair = "off" in fleet.toml',))
     if sick.unreadable:
-        return Plan(notes=(f"nothing is repaired: {sick.unreadable[0]}",), unreadable=sick.unreadable,
+        return Plan(notes=(f"no repair, since {sick.unreadable[0]}",), unreadable=sick.unreadable,
                     not_judged=("ReplicationBroken",))
     if look is None:
-        return Plan(notes=("this minute has been decided",), not_judged=("*",))
+        return Plan(notes=("another run has decided this minute",), not_judged=("*",))
     if isinstance(look, ServerError):
         return Plan(notes=(str(look),), not_judged=("ReplicationBroken",))
     if conditions.wrong_source(around, look):

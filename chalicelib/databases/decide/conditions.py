@@ -40,15 +40,15 @@ def ready(around: FleetDatabases, look: ServerStatus | ServerError) -> Ready:
     if around.region in around.primary.fenced and look.replication is None:
         return Ready(False, f"was the primary until term {around.primary.term}, and does not replicate")
     if behind.at_most is None:
-        return Ready(False, "how far it is behind is not known: no heartbeat, and replication does not run")
+        return Ready(False, "its lag is unknown, since it has no heartbeat and replication does not run")
     if behind.at_most >= around.settings.stale:
-        return Ready(False, f"may be {_seconds(behind.at_most)} behind, {around.settings.stale} s are allowed")
+        return Ready(False, f"may be {_seconds(behind.at_most)} behind, and the limit is {around.settings.stale} s")
     return Ready(True, f"at most {_seconds(behind.at_most)} behind, by {behind.by}")
 
 
 def _primary_ready(primary: PrimaryRecord, look: ServerStatus) -> Ready:
     if not primary.may_write(look.region):
-        return Ready(False, "is fenced: another region is to become the primary")
+        return Ready(False, "is fenced, since another region becomes the primary")
     if look.read_only:
         return Ready(False, "is the primary, but read-only")
     return Ready(True, "is the primary")
@@ -119,7 +119,7 @@ def conditions(around: FleetDatabases, look: ServerStatus | ServerError, now: in
         yield "PromotionUnfinished", (f"the promotion of {promotion.to} has got to {promotion.step!r} and no further. "
                                       f"Run databases.promote again, it goes on from there")
     if must_fence(around, look) and isinstance(look, ServerStatus):
-        done = "it is fenced at once" if around.settings.admin_secret else "SET GLOBAL read_only = 1 there by hand"
+        done = "the watch fences it at once" if around.settings.admin_secret else "run SET GLOBAL read_only = 1 there"
         yield "SplitBrain", (f"{around.region} takes writes that belong to {around.primary.region} (term "
                              f"{around.primary.term}): {done}{divergence(around.primary, look)}")
     if isinstance(look, ServerError):
@@ -135,7 +135,7 @@ def _of_primary(around: FleetDatabases, look: ServerStatus) -> Iterator[tuple[st
         yield "HeartbeatMissing", look.heartbeat_error
     if look.read_only and around.primary.may_write(around.region):
         yield "PrimaryReadOnly", (f"{around.region} has the primary (term {around.primary.term}), but it is read-only, "
-                                  "as after a restart; databases.promote for this same region opens it")
+                                  "as after a restart. Run databases.promote for this same region to open it")
     if look.replication and around.primary.may_write(around.region):
         yield "PrimaryReplicates", (f"the primary in {around.region} is itself a replica of {look.replication.host}. "
                                    "Correct primary in fleet.toml, or run databases.promote")
@@ -146,17 +146,18 @@ def _of_replica(around: FleetDatabases, look: ServerStatus) -> Iterator[tuple[st
         yield "ReplicaWritable", (f"the replica in {around.region} takes writes; SET GLOBAL read_only = 1 there, and "
                                   "in its configuration")
     if look.replication is None:
-        yield "NotReplicating", f"the server in {around.region} is no replica: it gets nothing from the primary"
+        yield "NotReplicating", f"the server in {around.region} is no replica, so it gets nothing from the primary"
         return
     yield from stopped(around.region, look.replication)
     if where := wrong_source(around, look):
-        yield "WrongSource", f"still replicates from {where}, which is not the primary; databases.heal re-points it"
+        yield "WrongSource", (f"still replicates from {where}, which is not the primary. The operation "
+                              "databases.heal repoints it")
     report = around.reports.get(around.primary.region)
     if look.heartbeat_error:
         yield "HeartbeatMissing", look.heartbeat_error
     elif around.sure and (report is None or not beating(report, around.at + report.skew)):
-        yield "NoHeartbeat", (f"{around.primary.region} has written no heartbeat for {FRESH} s or more: look at "
-                              "databases.watch there. Lag is not known until it beats again")
+        yield "NoHeartbeat", (f"{around.primary.region} has written no heartbeat for {FRESH} s or more. Look at "
+                              "databases.watch there. Lag stays unknown until the next heartbeat")
     yield from _late(around.settings, lag(look, around.primary.region, report), look.replication)
 
 
@@ -165,14 +166,14 @@ def divergence(primary: PrimaryRecord, look: ServerStatus) -> str:
     more = gtid.subtract(primary.position, look.executed_gtids) if primary.position else GtidSet()
     if not more:
         return ""
-    return f"; it has up to {more.count} transactions that the new primary never got: {more}"[:600]
+    return f". It has up to {more.count} transactions that the new primary never got ({more})"[:600]
 
 
 def stopped(region: str, replication: ReplicaStatus) -> Iterator[tuple[str, str]]:
     """The threads that stand still, each with its last error."""
     for name, thread in (("IO", replication.io), ("SQL", replication.sql)):
         if thread.state == "stopped":
-            error = f"error {thread.errno}: {thread.error}" if thread.errno else "without an error: somebody stopped it"
+            error = f"error {thread.errno}: {thread.error}" if thread.errno else "without an error. Somebody stopped it"
             yield f"{name}ThreadStopped", f"the {name} thread in {region} stands still, {error}"
 
 
@@ -210,7 +211,7 @@ def _late(settings: Databases, behind: Lag, replication: ReplicaStatus) -> Itera
     if behind.at_least is not None and behind.at_least >= settings.lag_alarm:
         yield "ReplicaLag", f"at least {_seconds(behind.at_least)} behind the primary, by {behind.by}{tail}"
     if behind.at_most is not None and behind.at_most >= settings.stale:
-        yield "ReplicaStale", f"may be {_seconds(behind.at_most)} behind: the region's database is not ready{tail}"
+        yield "ReplicaStale", f"may be {_seconds(behind.at_most)} behind, so the region's database is not ready{tail}"
 
 
 def missing_gtids(state: ServerStatus, report: RegionReport | None) -> GtidSet:

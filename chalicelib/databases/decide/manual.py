@@ -13,10 +13,10 @@ from chalicelib.engine import alert_text
 from chalicelib.engine.plan import Action, Plan
 from chalicelib.mysql import dialect, gtid
 
-_RDS = ("a server of Amazon RDS cannot be fenced by SQL: its read_only belongs to the parameter group. Promote with "
+_RDS = ("SQL cannot fence a server of Amazon RDS, since its read_only belongs to the parameter group. Promote with "
         "PromoteReadReplica of RDS, then name the region as primary in fleet.toml. See docs/databases.md")
 _HOW = {"set-read-only": "read-only, and its writers cut off", "proof": "its own watch has closed it",
-        "forced": "cannot be closed, and is passed over as forced"}
+        "forced": "does not close, and the force passes over it"}
 
 
 def tune(one: ServerObservation) -> Plan:
@@ -27,17 +27,17 @@ def tune(one: ServerObservation) -> Plan:
         return Plan(
             rejected_because=str(look or f"{one.around.region} has no server")
             if not isinstance(look, ServerStatus)
-            else f"the server in {one.around.region} is no replica: there is nothing to tune"
+            else f"the server in {one.around.region} is no replica, so there is nothing to tune"
         )
     missing = untuned(look)
     if not missing:
-        return Plan(notes=("all is set already",))
+        return Plan(notes=("all settings have their values already",))
     if one.around.settings.flavour == "rds":
-        return Plan(rejected_because=f"Amazon RDS takes these in its parameter group and on its own terms: {missing}")
+        return Plan(rejected_because=f"Amazon RDS takes these in its parameter group and on its own terms ({missing})")
     if why := repair.repair_forbidden(one.around):
         return Plan(rejected_because=why)
     if repair.stopped(look) or look.replication.io.state != "running":
-        return Plan(rejected_because="replication does not run: heal it first, tuning restarts it")
+        return Plan(rejected_because="replication does not run. Repair it first, since tuning restarts it")
     return Plan((Action("tune", one.around.region, "replication recovers in seconds instead of minutes", missing),))
 
 
@@ -86,7 +86,7 @@ def promote(throne: PromotionObservation) -> Plan:
 
 def _primary_unknown(around: FleetDatabases) -> str:
     """Why nobody may change who the primary is, if so."""
-    return next((f"who the primary is cannot be read: {item}. Look at it with {alert_text.show_command(item)}"
+    return next((f"the record of the primary is unreadable ({item}). Look at it with {alert_text.show_command(item)}"
                  for item in around.unreadable if (item.key.pk, item.key.sk) == PRIMARY_KEY), "")
 
 

@@ -87,7 +87,7 @@ def validated_candidate(throne: PromotionObservation, to: str, old: str, resumed
     if look is None:
         raise Refusal(f"{to!r} has no [[databases.servers]]. There are: {', '.join(throne.looks)}")
     if isinstance(look, ServerError):
-        raise Refusal(f"{look}. A server that does not answer cannot become the primary: name another region")
+        raise Refusal(f"{look}. A server that does not answer cannot become the primary. Name another region")
     if to != old and not resumed and (why := promotion_blocker(look)):
         raise Refusal(f"the server in {to} {why}")
     return look
@@ -136,11 +136,11 @@ def _stuck(chosen: ServerStatus, forced: str) -> Iterator[str]:
     if not (unusable := gtid.subtract(gtids_after_promotion(chosen), chosen.retrieved_gtids)):
         return
     error = chosen.replication.sql.error if chosen.replication else ""
-    error = error or "both threads stand still, and MariaDB empties its relay log when one is started"
+    error = error or "both threads stand still, and MariaDB empties its relay log when one starts"
     text = f"{chosen.region} has received {unusable} ({unusable.count} transactions) and cannot apply it ({error})"
     if not forced:
         raise Refusal(f'{text}. Mend that first, or accept the loss: {{"force": "why"}}')
-    yield f"{text}: lost, as forced"
+    yield f"{text}. That is lost, as forced"
 
 
 def _ahead(throne: PromotionObservation, chosen: ServerStatus, old: str, forced: str) -> Iterator[str]:
@@ -150,7 +150,7 @@ def _ahead(throne: PromotionObservation, chosen: ServerStatus, old: str, forced:
         text = f"{region} has {more} ({more.count} transactions), which {chosen.region} lacks"
         if not forced:
             raise Refusal(f'{text}. Mend replication first, choose {region}, or accept the loss: {{"force": "why"}}')
-        yield f"{text}: lost, as forced"
+        yield f"{text}. That is lost, as forced"
 
 
 def _more(throne: PromotionObservation, chosen: ServerStatus, mine: GtidSet, old: str) -> Iterator[tuple[str, GtidSet]]:
@@ -179,9 +179,9 @@ def _notes(
         yield loss(throne, chosen, old)
     for region, look in throne.looks.items():
         if isinstance(look, ServerError) and region not in close:
-            yield f"{look}; databases.heal in {region} re-points it when it is there again"
+            yield f"{look}. When it is there again, databases.heal in {region} repoints it"
         if close.get(region) == "forced":
-            yield f"{region} could not be fenced: whatever is written there from now on is lost when it comes back"
+            yield f"{region} has no fence. Writes there from now on are lost when it comes back"
 
 
 def loss(throne: PromotionObservation, chosen: ServerStatus, old: str) -> str:
@@ -190,15 +190,16 @@ def loss(throne: PromotionObservation, chosen: ServerStatus, old: str) -> str:
     look, report = throne.looks.get(old), throne.around.reports.get(old)
     if isinstance(look, ServerStatus):
         more = gtid.subtract(gtids_after_promotion(chosen), look.executed_gtids)
-        return (f"{old} answers: {more.count} transactions are under way, and waited for once it is closed" if more else
-                f"{old} answers: {chosen.region} has all that it has, nothing is lost")
+        return (f"{old} answers. {more.count} transactions are under way, and the promotion waits for them once it "
+                "is closed" if more else
+                f"{old} answers, and {chosen.region} has all its data, so nothing is lost")
     known = gtid.subtract(gtids_after_promotion(chosen), report.executed_gtids) if report else GtidSet()
     beat = chosen.heartbeats.get(old)
     skew = report.skew if report else 0.0
-    span = f"at most what was written in the last {max(0.0, throne.around.at + skew - beat):.0f} s" if beat else \
+    span = f"at most the writes of the last {max(0.0, throne.around.at + skew - beat):.0f} s" if beat else \
         "no heartbeat says how much at most"
     sure = f"; of that, its watch had seen {known} ({known.count} transactions)" if known else ""
-    return f"{old} does not answer: what it had and nobody received cannot be known, {span}{sure}"
+    return f"{old} does not answer. Nobody knows the writes that no replica received, {span}{sure}"
 
 
 def _claim(

@@ -64,16 +64,16 @@ def permanent_errors(look: ServerStatus) -> Iterator[str]:
         return
     for name, thread, passing in (("IO", look.replication.io, PASSING_IO), ("SQL", look.replication.sql, PASSING_SQL)):
         if thread.state == "stopped" and thread.errno not in passing:
-            yield (f"the {name} thread in {look.region} stopped with error {thread.errno}: {thread.error}. Nothing is "
-                   "skipped: compare the data with the primary's, or make the replica anew")
+            yield (f"the {name} thread in {look.region} stopped with error {thread.errno}: {thread.error}. Lamplighter "
+                   "skips nothing. Compare the data with the primary's, or make the replica anew")
 
 
 def repair_forbidden(around: FleetDatabases) -> str:
     """Why nobody may touch replication now, if so."""
     if not around.sure:
-        return "who the primary is is not known: the coordination table does not answer, or its item cannot be read"
+        return "the primary is unknown, since the coordination table does not answer, or its item is unreadable"
     if around.primary.promotion:
-        return f"{around.primary.promotion.to} is being promoted, which stops and starts threads itself"
+        return f"{around.primary.promotion.to} goes through a promotion, which stops and starts threads itself"
     if around.region in around.primary.fenced:
         return f"{around.region} is fenced"
     if around.region == around.primary.region:
@@ -114,8 +114,8 @@ def relay_log_loss_risk(sick: RepairObservation, look: ServerStatus) -> str:
     ):
         return ""
     why = sick.primary if isinstance(sick.primary, ServerError) else "it says otherwise"
-    return (f"{unapplied} is received and not applied, and a restart would throw it away. The primary is not seen to "
-            f"have it: {why}")
+    return (f"{unapplied} waits in the relay log, and a restart would throw it away. No report shows that the primary "
+            f"has it ({why})")
 
 
 def budget_exhausted(repairs: RepairState, now: int) -> str:
@@ -145,7 +145,7 @@ def may_follow(around: FleetDatabases, look: ServerStatus) -> str:
     if report is None or around.at - report.at > FRESH:
         return f"{around.primary.region} has not reported what it has"
     more = gtid.subtract(gtid.union(report.executed_gtids, around.primary.position), look.executed_gtids)
-    return f"it has {more}, which the primary lacks: make the replica anew" if more else ""
+    return f"it has {more}, which the primary lacks. Make the replica anew" if more else ""
 
 
 def _stopped(region: str, look: ServerStatus) -> Iterator[tuple[str, str]]:

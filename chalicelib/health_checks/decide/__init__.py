@@ -52,11 +52,11 @@ class Decision(msgspec.Struct, frozen=True):
 def reconcile(observation: RotationObservation, now: int) -> Plan:
     """The plan of the minute of `now`: the calculated check, then the moves, then what the other regions are told."""
     if isinstance(observation.before, Unreadable):
-        note = f"nothing is done: {observation.before}"
+        note = f"no change, since {observation.before}"
         return Plan(notes=(note,), unreadable=(observation.before,), not_judged=("*",))
     minute = now // 60
     if observation.state.minute >= minute:
-        return Plan(notes=("this minute's decision has been taken",), not_judged=("*",))
+        return Plan(notes=("another run has decided this minute",), not_judged=("*",))
     alerts: tuple[Alert, ...]
     not_judged: tuple[str, ...] = ()
     if any(host.state != "draining" for host in observation.hosts.values()):
@@ -289,9 +289,9 @@ def _no_hosts(region: str) -> Alert:
     return Alert(
         "NoHosts", region,
         f"No target group of {region} has a host with a public address that is not draining",
-        tried=("The health checks were left as they are.",),
+        tried=("The health checks stay as they are.",),
         steps=("Look at the target groups of [health_checks] in the console of EC2.",
-               "If the region is empty on purpose, take its users away: `lamp run routing.evacuate`."),
+               "If the region is empty on purpose, take its users away with `lamp run routing.evacuate`."),
         read_more=_READ_MORE)
 
 
@@ -305,8 +305,8 @@ def _alerts(memory: RotationState, observation: RotationObservation) -> Iterator
                 "RegionUnhealthy", observation.region,
                 f"Too many fixed_checks of {observation.region} do not answer: {', '.join(sorted(lost))}",
                 tried=("Route 53 sends the region's users to their second nearest region.",),
-                steps=("Look at the hosts: `lamp run health_checks.status`.",
-                       "Mend or replace them: the checks follow by themselves."),
+                steps=("Look at the hosts with `lamp run health_checks.status`.",
+                       "Repair or replace them. The checks follow by themselves."),
                 read_more=_READ_MORE)
     for id, since in memory.unreachable_since.items():
         host = observation.hosts.get(id)
@@ -315,9 +315,9 @@ def _alerts(memory: RotationState, observation: RotationObservation) -> Iterator
                 "HostUnreachableFromOutside", id,
                 f"{id} ({host.address}) is healthy for its target group, but does not answer from outside with its own "
                 f"id at {observation.settings.path}",
-                since=since, tried=("The host is probed again in its turn.",),
+                since=since, tried=("A rotating check probes the host again in its turn.",),
                 steps=("Look at its security group and its public address.",
-                       f"Ask it from outside: its answer at {observation.settings.path} must contain {id}."),
+                       f"Ask it from outside. Its answer at {observation.settings.path} must contain {id}."),
                 read_more=_READ_MORE)
 
 

@@ -23,7 +23,7 @@ class Wanted(NamedTuple):
 def wanted(fleet: Fleet, stage: str = "") -> Wanted:
     """What `fleet` wants. `RoutingError` if it declares no routing, or one that cannot be had."""
     if fleet.routing is None:
-        raise RoutingError("fleet.toml has no table [routing]; docs/routing.md tells how to write one")
+        raise RoutingError("fleet.toml has no table [routing]. See docs/routing.md for how to write one")
     try:
         made = spec(fleet, fleet.routing, stage)
         return Wanted(made, compiler.compile_records(made), checks.compile_checks(fleet, fleet.routing))

@@ -85,8 +85,8 @@ def shares(order: Order, spread: Mapping[Order, WeightedFailover]) -> dict[str, 
 def _whole(own: Mapping[str, float], capacity: Mapping[str, float]) -> None:
     for region, users in own.items():
         if users > capacity[region] + _NOTHING:
-            raise CapacityError(f"{region} is nearest to {users:.3g} and declares {capacity[region]:.3g}: "
-                                "raise it, or give places an order of their own")
+            raise CapacityError(f"{region} is nearest to {users:.3g} and declares {capacity[region]:.3g}. "
+                                "Raise it, or give places an order of their own")
 
 
 def _spread(lost: str, groups: Mapping[Order, float], room: dict[str, float]) -> dict[Order, WeightedFailover]:
@@ -101,7 +101,7 @@ def _spread(lost: str, groups: Mapping[Order, float], room: dict[str, float]) ->
     missing = total - sum(sum(part.values()) for part in parts.values())
     if missing > _NOTHING:
         raise CapacityError(f"if {lost} dies, {total:.3g} must go elsewhere, but there is room for "
-                            f"{total - missing:.3g}. Declare more capacity (a part in 255 is kept for rounding)")
+                            f"{total - missing:.3g}. Declare more capacity (rounding needs a part in 255)")
     rounded = {order: _weights(parts[order], groups[order]) for order in groups}
     return {order: spread for order, spread in rounded.items() if spread.weights != ((order[1], WHOLE),)}
 

@@ -82,8 +82,8 @@ def _states(spec: Spec, compiled: Compiled, checks: checking.Checks) -> tuple[in
             answering |= {alive(region): lives, unmarked(region): marked}
             zone = Zone(index, lambda name, now=answering: checking.healthy(checks, name, now))  # type: ignore[misc]
             if any(zone.healthy(record) != (lives and not marked) for record in carriers):
-                wrong.append(f"a record of {region} is wrong while it lives: {lives}, is evacuated: {marked}, and the "
-                             f"others serve: {others}")
+                wrong.append(f"a record of {region} is wrong while it lives ({lives}), is evacuated ({marked}), and "
+                             f"the others serve ({others})")
     return count, wrong
 
 

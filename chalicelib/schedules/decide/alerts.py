@@ -86,7 +86,7 @@ def gap(minute: int, record: MinuteRecord, lost: int) -> list[Action]:
     since = utc(record.since)
     return [_action(_event(
         "Missed", f"missed since {since}",
-        f"No region started jobs from {since} until {utc(minute)} UTC. {lost} runs never happen",
+        f"No region started jobs from {since} until {utc(minute)} UTC. {lost} runs are lost",
         since=record.since * 60, occurrence=f"{record.since}",
         tried=("Each job has got the runs that its catch_up allows.",), steps=_AFTER_A_GAP), f"gap#{record.since}")]
 
