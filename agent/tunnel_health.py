@@ -193,8 +193,8 @@ def arguments(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="The health port of a tunnel host.")
     parser.add_argument("--listen", type=place, required=True, metavar="ADDRESS:PORT", help="where askers come")
     parser.add_argument("--tunnel", type=place, required=True, metavar="ADDRESS:PORT", help="where ssh listens")
-    parser.add_argument("--expect", default="", metavar="TEXT", help="what the server's version must contain")
-    parser.add_argument("--way", default="", metavar="PATH", help="what the tunnel was last started with")
+    parser.add_argument("--expect", default="", metavar="TEXT", help="text that the server's version must contain")
+    parser.add_argument("--way", default="", metavar="PATH", help="settings of the tunnel's last start")
     parser.add_argument("--every", type=float, default=1.0, metavar="S", help="seconds between probes")
     parser.add_argument("--fresh", type=float, default=2.5, metavar="S", help="for how long a success counts")
     # "-MariaDB" after a space would pass for an option.

@@ -90,7 +90,7 @@ def _way(settings: dict[str, str], region: str) -> str:
         return f"PRIMARY={region}\n"
     path = _settings_path().parent / "ways" / f"{region}.env"
     if not path.exists():
-        raise Problem(f"this host knows no way to {region}: it was launched before fleet.toml had one. Replace it")
+        raise Problem(f"this host knows no way to {region}, since it is older than the one in fleet.toml. Replace it")
     return f"PRIMARY={region}\n{path.read_text()}"
 
 
@@ -100,7 +100,7 @@ def _wanted(settings: dict[str, str], *stages: str) -> tuple[str, str]:
         found = _key(settings, stage)
         if found:
             return found
-    raise Problem(f"the secret {settings['SECRET']} holds no key yet: run the operation tunnels.rotate_keys")
+    raise Problem(f"the secret {settings['SECRET']} holds no key yet. Run the operation tunnels.rotate_keys")
 
 
 def _try(settings: dict[str, str], folder: Path) -> None:

@@ -51,7 +51,7 @@ class Children:
         # A session of its own: Ctrl-C in the terminal reaches us alone, so that each child gets it once, from us.
         with self._lock:
             if self._closed:
-                raise InterruptedError(f"not started, the command is ending: {words[0]}")
+                raise InterruptedError(f"{words[0]} did not start, since the command is ending")
             child = subprocess.Popen(
                 words, cwd=roots.PRODUCT, stdout=pipe, stderr=subprocess.STDOUT if capture else None, text=True,
                 errors="replace", start_new_session=True, env=os.environ | ({"TMPDIR": folder} if folder else {}),

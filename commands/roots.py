@@ -30,15 +30,17 @@ def fleet() -> Path:
     if named := os.environ.get(VARIABLE):
         folder = Path(named).resolve()
         if not (folder / _FILE).is_file():
-            raise UsageError(f"{named}: no {_FILE} there. Name the folder of a fleet, or make one: ./lamp init {named}")
+            raise UsageError(f"{named} has no {_FILE}. Name the folder of a fleet, or make one with ./lamp init "
+                             f"{named}")
         return folder
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / _FILE).is_file():
             return folder
     if installed():
-        raise UsageError(f"{here}: no {_FILE} here or above. Go to the folder of a fleet, name it with -C DIR, or make "
-                      "one: ./lamp init DIR")
+        raise UsageError(f"there is no {_FILE} in {here} or above. Go to the folder of a fleet, name it with -C DIR, "
+                         "or make "
+                      "one with ./lamp init DIR")
     return PRODUCT
 
 

@@ -41,12 +41,12 @@ class Row(msgspec.Struct, frozen=True):
 
 def bench(
     only: Annotated[str, typer.Option(help="One part: rate, blocks, gaps, or faults (only if named).")] = "",
-    endpoints: Annotated[int, typer.Option(help="rate: how many endpoints, every twentieth of them hung.")] = 5_000,
-    probes: Annotated[int, typer.Option(help="blocks: how many probes.")] = 1_000_000,
-    rounds: Annotated[int, typer.Option(help="rate and gaps: medians of so many.")] = 5,
-    faults: Annotated[int, typer.Option(help="faults: how many, each of which takes up to some minutes.")] = 500,
-    seed: Annotated[int, typer.Option(help="faults: which ones are drawn.")] = 1,
-    yards: Annotated[int, typer.Option(help="faults: how many regions suffer them side by side.")] = 3,
+    endpoints: Annotated[int, typer.Option(help="Endpoints of the part rate, every twentieth of them hung.")] = 5_000,
+    probes: Annotated[int, typer.Option(help="Probes of the part blocks.")] = 1_000_000,
+    rounds: Annotated[int, typer.Option(help="Rounds of the parts rate and gaps, which show medians.")] = 5,
+    faults: Annotated[int, typer.Option(help="Faults of the part faults, up to some minutes each.")] = 500,
+    seed: Annotated[int, typer.Option(help="Seed that draws the faults.")] = 1,
+    yards: Annotated[int, typer.Option(help="Regions that suffer faults side by side.")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="as JSON, for programs")] = False,
 ) -> None:
     """Measure the probe, replication through tunnels, and how they are healed.
@@ -72,7 +72,7 @@ def bench(
 
 def _parts(only: str) -> tuple[str, ...]:
     if only and only not in PARTS:
-        raise UsageError(f"--only {only}: there is no such part. It is one of {', '.join(PARTS)}")
+        raise UsageError(f"--only {only} is no part. Name one of {', '.join(PARTS)}")
     return (only,) if only else PARTS[:-1]
 
 
@@ -107,9 +107,10 @@ def needed(*programs: str) -> None:
     from testing.servers.process import DEBIAN, missing
 
     if lacking := missing(*programs):
-        raise UsageError(f"this part needs {', '.join(lacking)}: apt-get install {DEBIAN}")
+        raise UsageError(f"this part needs {', '.join(lacking)}. Run apt-get install {DEBIAN}")
     if os.geteuid() != 0:
-        raise UsageError("this part needs root, for networks of its own; ./lamp bench tunnels --only rate does not")
+        raise UsageError("this part needs root, for networks of its own. Without root, run ./lamp bench tunnels "
+                         "--only rate")
 
 
 def _print(rows: list[Row], seconds: float) -> None:

@@ -67,4 +67,4 @@ def work(yards: Sequence[BenchRegion], waiting: Iterator[Draw], tell: Callable[[
 def needed() -> None:
     """A usage error without MariaDB, because nothing else has rows that can get lost."""
     if not programs.found().mariadbd:
-        raise UsageError("this part needs mariadbd: apt-get install mariadb-server openssh-server")
+        raise UsageError("this part needs mariadbd. Run apt-get install mariadb-server openssh-server")

@@ -80,7 +80,7 @@ def opened(seed: str) -> Iterator["BenchRegion"]:
         counts = held.enter_context(at_work(place, seed, world.environment))
         yard = BenchRegion(world, tunnels, rows, counts)
         if not yard.ready(0.0):
-            raise UsageError(f"the tunnels were not ready after {LIMIT_SECONDS:.0f} s: is this machine very busy?")
+            raise UsageError(f"the tunnels were not ready after {LIMIT_SECONDS:.0f} s. Is this machine very busy?")
         yield yard
 
 

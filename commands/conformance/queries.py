@@ -80,7 +80,7 @@ def servers(calls: Calls, place: Place) -> Sequence[tuple[str, int]]:
         return [(socket.gethostbyname(name), 53) for name in names]
     except OSError as error:
         raise UsageError(
-            f"the name servers of {place.zone} ({', '.join(names)}) cannot be looked up: {error}"
+            f"the name servers of {place.zone} ({', '.join(names)}) have no addresses ({error})"
         ) from None
 
 

@@ -108,7 +108,7 @@ def model(there: Move, back: Move) -> str:
         case False, True:
             return "reset unhealthy"
         case _:
-            return "none of the simple ones: plan for the adversarial one"
+            return "none of the simple ones. Plan for the adversarial one"
 
 
 def _ready(calls: Calls, ask: Ask, id: str, living: Target) -> None:
@@ -119,8 +119,8 @@ def _ready(calls: Calls, ask: Ask, id: str, living: Target) -> None:
             return
         if calls.pace.now() > until:
             raise UsageError(
-                f"{living.address}:{living.port}: {look.good} of {look.reports} of Route 53's checkers reach "
-                "it. Name an address and port that answer everybody"
+                f"only {look.good} of {look.reports} of Route 53's checkers reach {living.address}:{living.port}. "
+                "Name an address and port that answer everybody"
             )
         calls.pace.sleep(INTERVAL / 2)
 

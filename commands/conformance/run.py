@@ -48,7 +48,8 @@ def conform(
     hostname: Annotated[str, typer.Option(help="A name in it that nobody uses, such as lamp-test.example.com.")],
     living: Annotated[str, typer.Option(help="ADDRESS:PORT that answers TCP. With --dead: measures a move.")] = "",
     dead: Annotated[str, typer.Option(help="ADDRESS:PORT of yours where nobody answers.")] = "",
-    keep: Annotated[bool, typer.Option("--keep", help="Remove nothing: to look at it. The next run does.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Remove nothing, so that you can look at it. The next run "
+                                                      "does.")] = False,
     clear: Annotated[bool, typer.Option("--clear", help="Only remove what an earlier run left.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before making anything.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON. Needs --yes.")] = False,
@@ -60,9 +61,9 @@ def conform(
     few more. Exits with 1 if Route 53 does anything else than expected.
     """
     if not yes and (as_json or not sys.stdin.isatty()):
-        raise UsageError("nobody can be asked here: add --yes to begin without asking")
+        raise UsageError("nobody can answer here. Add --yes to begin without asking")
     if bool(living) is not bool(dead):
-        raise UsageError("--living and --dead belong together: the check is moved from the one to the other")
+        raise UsageError("--living and --dead belong together. The check moves from the one to the other")
     console = Console(stderr=as_json, highlight=False)
     calls = Calls(Account().client("route53", REGION), PACE)
     with spoken(""):
@@ -88,7 +89,7 @@ def _cleared(calls: Calls, wish: Wish, console: Console, yes: bool) -> dict[str,
 def _tried(calls: Calls, wish: Wish, console: Console, yes: bool) -> dict[str, Any]:
     left = conform_zone.left(calls, wish.place)
     if left:
-        console.print(f"{_left_words(left)}: that is removed first", soft_wrap=True)
+        console.print(f"{_left_words(left)}. This run removes that first", soft_wrap=True)
     console.print(_announced(wish), soft_wrap=True)
     _asked("Begin?", yes)
     if left:
@@ -139,7 +140,7 @@ def _announced(wish: Wish) -> str:
     checks = {**CHECKS, **wish.extra}
     many = len(records(wish.place.zone, wish.place.hostname, dict.fromkeys(checks, ""), "", tuple(wish.extra)))
     price = sum(_PRICES[config["Type"]] for config in checks.values())
-    probing = "They are disabled, or calculated from those: they ask nobody."
+    probing = "They are disabled, or calculated from those, so they ask nobody."
     if wish.living and wish.dead:
         probing = f"One asks {wish.living.address}, then {wish.dead.address}, every ten seconds. The others ask nobody."
     return (f"In the hosted zone {wish.place.zone} this makes {many} record sets below {LABEL}.{wish.place.hostname}, "
@@ -184,7 +185,7 @@ def _got(result: Result) -> str:
 
 def _ended(wish: Wish, results: Sequence[Result]) -> str:
     wrong = [result for result in results if not result.agrees and not result.open]
-    kept = "all is still there: the next run, or one with --clear, removes it" if wish.keep else "all is removed again"
+    kept = "all is still there. The next run, or one with --clear, removes it" if wish.keep else "all is removed again"
     if not wrong:
         return f"Route 53 does what the records rely on: {sum(not result.open for result in results)} of " \
                f"{sum(not result.open for result in results)} right; {kept}"

@@ -47,7 +47,7 @@ def find(calls: Calls, zone: str, hostname: str) -> Place:
     place = Place(found["Id"].rpartition("/")[2], hostname.lower().rstrip("."))
     name = found["Name"].rstrip(".")
     if found.get("Config", {}).get("PrivateZone"):
-        raise UsageError(f"{zone} is a private hosted zone; TestDNSAnswer knows public ones only: name one of those")
+        raise UsageError(f"{zone} is a private hosted zone. TestDNSAnswer knows public ones only, so name one of those")
     if not place.hostname.endswith(f".{name}"):
         raise UsageError(f"{hostname} does not lie within {name}, the hosted zone {zone}. Take one such as "
                       f"lamp-test.{name}")

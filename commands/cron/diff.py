@@ -37,7 +37,8 @@ def diff(
     a: Annotated[str, typer.Argument(help="A folder such as cron/, or a git revision of the fleet's repository.")],
     b: Annotated[str, typer.Argument(help="The one to compare it with.")],
     days: Annotated[int, typer.Option(min=1, max=_MOST_DAYS, help="How many days to compare.")] = 400,
-    start: Annotated[str, typer.Option("--from", help="The first day (UTC), as in 2026-03-29. Default: today.")] = "",
+    start: Annotated[str, typer.Option("--from", help="The first day (UTC), as in 2026-03-29. It is today if not "
+                                                      "given.")] = "",
     every: Annotated[bool, typer.Option("--list", help="List every fire gained (+) or lost (-).")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
 ) -> None:
@@ -109,7 +110,7 @@ def _git(revision: str, *words: str) -> bytes:
         raise UsageError(f"{revision!r} is not a folder, and there is no git here to find it as a revision") from None
     if done.returncode:
         why = done.stderr.decode(errors="replace").strip() or "git knows no such revision"
-        raise UsageError(f"{revision!r} is neither a folder nor a revision of this repository with cron/ in it: {why}")
+        raise UsageError(f"{revision!r} is neither a folder nor a revision of this repository with cron/ in it ({why})")
     return done.stdout
 
 

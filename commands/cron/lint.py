@@ -17,7 +17,8 @@ from commands.errors import UsageError
 
 
 def lint(
-    paths: Annotated[list[Path] | None, typer.Argument(help="Files, or folders as cron/ is. Default: cron/.")] = None,
+    paths: Annotated[list[Path] | None, typer.Argument(help="Files, or folders as cron/ is, which is the "
+                                                            "default.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Everything that is wrong or odd, at file:line:column. Status 1 if any of it would be refused.
@@ -45,7 +46,7 @@ def _findings(path: Path) -> Iterator[Diagnostic]:
         else:
             _, found = next_.read(path, "UTC")
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}. Name a crontab, a cron.yaml, a .py file, or a "
+        raise UsageError(f"cannot read {path} ({error.strerror}). Name a crontab, a cron.yaml, a .py file, or a "
                          "folder of them") from None
     # Within a folder a finding names its file as that folder knows it.
     yield from (msgspec.structs.replace(one, file=str(path / one.file)) if path.is_dir() else one for one in found)

@@ -57,10 +57,10 @@ class Report(NamedTuple):
 def fires(
     file: Annotated[Path, typer.Argument(help="a crontab, a cron.yaml or a Python file of jobs", show_default=False)],
     tz: Annotated[str, typer.Option(help="the zone of lines without CRON_TZ", metavar="ZONE")] = "UTC",
-    start: Annotated[str, typer.Option("--from", help="first minute (default: now)", metavar="ISO")] = "",
-    end: Annotated[str, typer.Option("--to", help="end, not included (default: a day later)", metavar="ISO")] = "",
+    start: Annotated[str, typer.Option("--from", help="first minute, now if not given", metavar="ISO")] = "",
+    end: Annotated[str, typer.Option("--to", help="end, not included, a day later if not given", metavar="ISO")] = "",
     system: Annotated[
-        bool | None, typer.Option("--system/--user", help="whether lines name a user (default: if in cron.d/)")
+        bool | None, typer.Option("--system/--user", help="whether lines name a user, by default if in cron.d/")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="as JSON, for programs")] = False,
 ) -> None:
@@ -87,7 +87,7 @@ def window(start: str, end: str, now: datetime) -> Window:
     if last < first:
         raise UsageError("--to lies before --from. Name a later time")
     if last - first > LONGEST:
-        raise UsageError("--from, --to: more than 5 years lie between. Ask for them in parts")
+        raise UsageError("more than 5 years lie between --from and --to. Ask for them in parts")
     return Window(first, last)
 
 
@@ -95,7 +95,7 @@ def _minute(option: str, text: str) -> int:
     try:
         return _ceiling(datetime.fromisoformat(text))
     except (ValueError, OverflowError):
-        raise UsageError(f"{option}: {text!r} is not a time. Write it as in 2026-03-29T01:00Z") from None
+        raise UsageError(f"{option} {text!r} is not a time. Write it as in 2026-03-29T01:00Z") from None
 
 
 def _ceiling(when: datetime) -> int:
@@ -113,7 +113,7 @@ def explain(file: Path, tz: str, span: Window, system: bool | None = None) -> Re
         raise UsageError(f"--tz: {error}") from None
     except OSError as error:
         raise UsageError(
-            f"{file}: cannot be read: {error.strerror}. Name a crontab, a cron.yaml or a .py file"
+            f"cannot read {file} ({error.strerror}). Name a crontab, a cron.yaml or a .py file"
         ) from None
     except ValueError as error:
         raise UsageError(f"--from, --to: {error}. Name times within those years") from None

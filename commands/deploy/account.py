@@ -89,5 +89,5 @@ def _refusal(error: ClientError) -> str:
     if code in _EXPIRED:
         return f"the AWS session has expired ({code}). Sign in again"
     if code in _DENIED:
-        return f"{error.operation_name} was denied: {message}. Ask for that permission (docs/deploy.md lists them all)"
+        return f"AWS denied {error.operation_name} ({message}). Ask for that permission (docs/deploy.md lists them all)"
     return f"{error.operation_name}: {code}: {message}"

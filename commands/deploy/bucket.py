@@ -43,7 +43,7 @@ def ensure(target: Target, fleet: str, region: str, account: str) -> str:
     except ClientError as error:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         if status == 403:
-            raise UsageError(f"{region}: the bucket {name} belongs to somebody else or s3:ListBucket on it is denied. "
+            raise UsageError(f"the bucket {name} in {region} belongs to somebody else, or it forbids s3:ListBucket. "
                           "Choose another name in fleet.toml, or ask for that permission") from None
         if status != 404:
             raise

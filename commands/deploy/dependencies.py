@@ -82,5 +82,5 @@ def _pip(requirements: Path, machine: Machine, target: Path, more: list[str]) ->
     done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ""})
     if done.returncode:
         last = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
-        raise UsageError(f"{requirements}: pip could not fetch the packages for {machine.name}: {' '.join(last[-2:])}. "
-                      "Is the package index reachable?")
+        raise UsageError(f"pip could not fetch the packages of {requirements} for {machine.name} "
+                         f"({' '.join(last[-2:])}). Is the package index reachable?")

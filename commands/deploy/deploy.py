@@ -24,7 +24,8 @@ _LISTED = 60
 
 
 def deploy(
-    stage: Annotated[str, typer.Option(help="Which of your installations: prod, test, ... Part of every name.")] = "",
+    stage: Annotated[str, typer.Option(help="Name of the installation, such as prod or test. Part of every "
+                                            "name.")] = "",
     region: Annotated[list[str] | None, typer.Option(help="Only this region of the fleet. May be repeated.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before changing anything.")] = False,
     sandbox: Annotated[bool, typer.Option("--sandbox", help="Into an AWS on this machine, until Ctrl-C.")] = False,
@@ -41,10 +42,10 @@ def deploy(
         # Only here: what deploys to AWS has no embedded one.
         importlib.import_module("commands.deploy.sandbox").run(console, stage or "sandbox")
     if not stage:
-        raise UsageError("--stage is missing: name the installation, as in --stage prod. Or try it here with --sandbox")
+        raise UsageError("--stage is missing. Name the installation, as in --stage prod. Or try it here with --sandbox")
     packaging.check_stage(stage)
     if not yes and (as_json or not sys.stdin.isatty()):
-        raise UsageError("nobody can be asked here: add --yes to deploy without asking")
+        raise UsageError("nobody can answer here. Add --yes to deploy without asking")
     with console.status("packaging"):
         package = packaging.build(stage)
     for warning in package.warnings:
@@ -62,7 +63,7 @@ def conclude(console: Console, results: Sequence[Done]) -> int:
         if done.error:
             console.print(f"[bold red]failed:[/] {done.error}", soft_wrap=True)
     if all(done.status == "unchanged" for done in results):
-        console.print("Everything is as declared: nothing to deploy.")
+        console.print("Everything is as declared, so there is nothing to deploy.")
     elif all(done.status in _ENDED for done in results):
         console.print(f"[green]Deployed:[/] {', '.join(dict.fromkeys(done.region for done in results))}.")
     elif not any(done.error for done in results):

@@ -56,8 +56,8 @@ def stale(folder: Path) -> list[str]:
     superfluous = sorted(kept - wanted.keys())
     different = [name for name, text in wanted.items()
                  if not (folder / name).is_file() or (folder / name).read_text() != text]
-    return [*(f".chalice/{name}:1: is not what the capabilities declare; {remedy}" for name in different),
-            *(f".chalice/{name}:1: no capability declares this Lambda; {remedy}" for name in superfluous)]
+    return [*(f".chalice/{name}:1: differs from the declarations of the capabilities. {remedy}" for name in different),
+            *(f".chalice/{name}:1: no capability declares this Lambda. {remedy}" for name in superfluous)]
 
 
 def renew(folder: Path) -> None:

@@ -86,7 +86,8 @@ def _declared(root: Path, stage: str, more: str) -> fleet.Fleet:
 def check_stage(stage: str) -> None:
     """`Mistake` if `stage` cannot be a part of every name in AWS."""
     if not STAGE.fullmatch(stage):
-        raise UsageError(f"--stage {stage!r}: a stage is up to 16 small letters, digits and hyphens, as in prod")
+        raise UsageError(f"--stage {stage!r} is no stage, which is up to 16 small letters, digits and hyphens, as in "
+                         "prod")
 
 
 def schedules(root: Path, declared: fleet.Fleet) -> tuple[dict[str, bytes], list[str]]:
@@ -167,7 +168,7 @@ def _chalice(project: Path, stage: str) -> dict[str, Any]:
     done = subprocess.run(words, cwd=project, env=environment, capture_output=True, text=True)
     if done.returncode:
         last = done.stderr.strip().splitlines() or done.stdout.strip().splitlines()
-        raise UsageError(f"the app cannot be packaged: {last[-1] if last else 'chalice gave no reason'}")
+        raise UsageError(f"chalice cannot package the app ({last[-1] if last else 'it gave no reason'})")
     return _json(project / "out" / "sam.json")
 
 

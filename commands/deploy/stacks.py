@@ -122,9 +122,9 @@ def _is_new(target: Target, stack: Stack, pace: Pace) -> bool:
         remove(target, stack, pace)
         return True
     if found[0].endswith("_IN_PROGRESS"):
-        raise UsageError(f"{stack} is {found[0]}: another deployment is at work on it. Wait until it is through")
+        raise UsageError(f"{stack} is {found[0]}. Another deployment is at work on it. Wait until it is through")
     if found[0] == "UPDATE_ROLLBACK_FAILED":
-        raise UsageError(f"{stack} is {found[0]}: continue the rollback in the CloudFormation console ({found[1]}), "
+        raise UsageError(f"{stack} is {found[0]}. Continue the rollback in the CloudFormation console ({found[1]}), "
                       "skipping the resource that it names, then deploy again")
     return False
 
@@ -222,7 +222,7 @@ def _wait(target: Target, stack: Stack, pace: Pace, until: Callable[[str | None]
             return
         if status == "DELETE_FAILED":
             raise UsageError(
-                f"{stack} could not be deleted (DELETE_FAILED): see its events in the CloudFormation console"
+                f"CloudFormation could not delete {stack} (DELETE_FAILED). See its events in the CloudFormation console"
             )
         _pause(stack, pace, deadline)
 
@@ -230,7 +230,7 @@ def _wait(target: Target, stack: Stack, pace: Pace, until: Callable[[str | None]
 def _pause(stack: Stack, pace: Pace, deadline: float) -> None:
     if pace.over() or time.monotonic() > deadline:
         raise UsageError(
-            f"{stack}: stopped looking; CloudFormation goes on by itself, deploy again to see how it ended"
+            f"stopped looking at {stack}. CloudFormation goes on by itself, so deploy again to see how it ended"
         )
     time.sleep(pace.look)
 

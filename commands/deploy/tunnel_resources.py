@@ -52,7 +52,7 @@ def merged(template: Json, fleet: Fleet, stage: str) -> Json:
     name = managed_name(f"{fleet.name}-{stage}")
     if len(name) > _LONGEST:
         raise UsageError(
-            f"the target group would be called {name}, and AWS allows {_LONGEST} characters: take a shorter "
+            f"the target group would have the name {name}, and AWS allows {_LONGEST} characters. Take a shorter "
             "name in fleet.toml, or a shorter stage"
         )
     parts = {
@@ -182,7 +182,7 @@ def _template(tunnels: Tunnels, hosts: Hosts) -> Json:
     if (size := len(script.encode())) > tunnel_host.MOST_BYTES - _FILLED:
         raise UsageError(
             f"the user data of a tunnel host has {size:,} bytes, and AWS allows {tunnel_host.MOST_BYTES:,} "
-            "with the stack's name in it: fewer [[tunnels.hosts.ways]], or shorter names in them"
+            "with the stack's name in it. Declare fewer [[tunnels.hosts.ways]], or shorter names in them"
         )
     disk = {"DeviceName": "/dev/xvda", "Ebs": {"Encrypted": True, "VolumeType": "gp3", "DeleteOnTermination": True}}
     tags = [{"Key": "Name", "Value": _named()}]

@@ -172,7 +172,7 @@ def _tasks(children: Children) -> Findings:
 
     declared = _declared()
     if declared is None:
-        return False, ["not looked at: fleet.toml has errors"]
+        return False, ["skipped, since fleet.toml has errors"]
     found = tasks.check(declared, registry.load(roots.fleet() / "tasks"))
     return not findings.errors(found), [str(finding) for finding in found]
 

@@ -37,7 +37,7 @@ def schema(page: str) -> Schema:
         part.table(known, "")
     whole = definitions["Fleet"]
     stages = {"type": "object", "additionalProperties": {"$ref": "#/definitions/StageFleet"},
-              "description": "What holds in one stage alone, over what stands above: [stages.NAME]."}
+              "description": "Keys that hold in one stage alone, over those above ([stages.NAME])."}
     return {"$schema": "http://json-schema.org/draft-07/schema#", "title": "fleet.toml", **whole,
             "properties": {**whole["properties"], "stages": stages},
             "definitions": {name: part for name, part in definitions.items() if name != "Fleet"}}

@@ -28,8 +28,9 @@ WRITTEN = {"README.md": "README.md", "gitignore": ".gitignore", "requirements.tx
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the fleet goes; made if it is not there.")],
-    name: Annotated[str, typer.Option(help="The fleet's name, first part of every name in AWS. Default: DIR's.")] = "",
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the fleet, made if it is not there.")],
+    name: Annotated[str, typer.Option(help="The fleet's name, first part of every name in AWS. By default that of "
+                                           "DIR.")] = "",
 ) -> None:
     """Write a fleet of your own: fleet.toml, cron/, tasks/, a workflow for GitHub Actions, and a README.
 
@@ -51,8 +52,8 @@ def contents(name: str) -> dict[str, str]:
     try:
         home = fleet.parse(declared).home
     except fleet.FleetError:
-        raise UsageError(f"--name {name!r}: a fleet's name has up to {fleet.LONGEST_NAME} small letters, digits and "
-                      "hyphens and begins with a letter; give another") from None
+        raise UsageError(f"--name {name!r} is wrong. A fleet's name has up to {fleet.LONGEST_NAME} small letters, "
+                         "digits and hyphens and begins with a letter. Give another") from None
     known = {"{name}": name, "{version}": VERSION, "{home}": home,
              "{python}": f"{sys.version_info.major}.{sys.version_info.minor}"}
     made = {path: _filled(text, known) for path, text in texts.items()}
@@ -68,7 +69,7 @@ def write(folder: Path, files: Mapping[str, str]) -> None:
     """
     taken = [path for path, text in files.items() if not _free(folder / path, text)]
     if taken:
-        raise UsageError("\n".join(f"{folder / path}: is there already; move it away, or name another folder"
+        raise UsageError("\n".join(f"{folder / path} is there already. Move it away, or name another folder"
                                 for path in taken))
     with _undone_on_failure() as made:
         for path in ("", *_folders(files)):
@@ -86,7 +87,7 @@ def _publish(staged: Path, target: Path, text: str, made: list[Path]) -> None:
     try:
         os.link(staged, target)
     except FileExistsError:
-        raise UsageError(f"{target}: came into being just now; move it away and run this command again") from None
+        raise UsageError(f"{target} came into being just now. Move it away and run this command again") from None
     made.append(target)
 
 
@@ -108,7 +109,7 @@ def _undone_on_failure() -> Iterator[list[Path]]:
             with contextlib.suppress(OSError):
                 path.rmdir() if path.is_dir() else path.unlink()
         if isinstance(error, OSError):
-            raise UsageError(f"{error.filename or 'the folder'}: cannot be written ({error.strerror}); nothing was "
+            raise UsageError(f"this user cannot write {error.filename or 'the folder'} ({error.strerror}). Nothing was "
                              "left behind") from None
         raise
 

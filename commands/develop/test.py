@@ -15,8 +15,9 @@ WORKERS = "2"
 
 
 def test(
-    arguments: Annotated[list[str] | None, typer.Argument(help="For pytest; then only what they name runs.")] = None,
-    fast: Annotated[bool, typer.Option("--fast", help="Under a minute: neither sandbox nor slow tests.")] = False,
+    arguments: Annotated[list[str] | None, typer.Argument(help="For pytest. Then only the tests that they name "
+                                                               "run.")] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Under a minute, with neither sandbox nor slow tests.")] = False,
 ) -> None:
     """All checks of CI. They are the checks of ./lamp check, then all tests, those of the sandbox included.
 

@@ -130,7 +130,7 @@ def find(stage: str = "") -> OperationClient:
     elif stage:
         session, running, place = boto3.Session(), None, "AWS"
     else:
-        raise UsageError("no sandbox is up on this machine for this fleet: name the stage, as in --stage prod, or "
+        raise UsageError("no sandbox is up on this machine for this fleet. Name the stage, as in --stage prod, or "
                          "start ./lamp deploy --sandbox or ./lamp demo --stay")
     endpoint = running.endpoint if running else None
     clients = cache(lambda service, region: session.client(service, region, endpoint_url=endpoint, config=_CONFIG))

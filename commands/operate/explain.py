@@ -15,7 +15,7 @@ from commands.operate.run import Json, Region, Stage
 
 def why(
     job: Annotated[str, typer.Argument(metavar="JOB", help="Its name, as ./lamp status shows it.")],
-    time: Annotated[str, typer.Argument(metavar="TIME", help="As in 2026-03-29T02:30Z; UTC if no offset is given.")],
+    time: Annotated[str, typer.Argument(metavar="TIME", help="As in 2026-03-29T02:30Z, in UTC without an offset.")],
     region: Region = "",
     stage: Stage = "",
     as_json: Json = False,

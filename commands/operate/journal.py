@@ -16,7 +16,7 @@ from commands.operate.status import report
 
 
 def journal(
-    region: Annotated[str, typer.Option(help="Only this region. Default: all of the fleet.")] = "",
+    region: Annotated[str, typer.Option(help="Only this region, by default all of the fleet.")] = "",
     operation: Annotated[str, typer.Option(help="Only operations whose name begins so, as in tunnels.")] = "",
     since: Annotated[str, typer.Option(help="How far back, as in 2h or 7d. At most 90d.")] = "1d",
     limit: Annotated[int, typer.Option(help="At most so many entries of each region, the newest.")] = 50,
@@ -60,10 +60,10 @@ def _print(console: Console, entries: Sequence[Mapping[str, Any]], answers: Mapp
         for line in lines(entry):
             console.print(line, soft_wrap=True)
     if not entries:
-        console.print("nothing was done in that time", style="dim")
+        console.print("no action in that time", style="dim")
     for region, answer in answers.items():
         if answer.get("left_out"):
-            console.print(Text(f"{region} has older entries: --limit shows more", "dim"))
+            console.print(Text(f"{region} has older entries, which --limit shows", "dim"))
         if "error" in answer:
             console.print(Text.assemble((f"{region}: ", "bold red"), answer["error"]), soft_wrap=True)
 

@@ -9,16 +9,17 @@ from rich.console import Console
 from commands.errors import UsageError
 from commands.operate import client, show
 
-Stage = Annotated[str, typer.Option(envvar="LAMP_STAGE", help="Default: the demo that is up on this machine.")]
-Region = Annotated[str, typer.Option(help="Default: the fleet's home region.")]
+Stage = Annotated[str, typer.Option(envvar="LAMP_STAGE", help="By default the demo that is up on this machine.")]
+Region = Annotated[str, typer.Option(help="By default the fleet's home region.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 
 _GOOD = ("done", "planned", "later")
 
 
 def run(
-    operation: Annotated[str, typer.Argument(metavar="OPERATION", help="As in schedules.pause. Others are listed.")],
-    parameters: Annotated[str, typer.Argument(metavar="[JSON]", help="What it takes, as a JSON object.")] = "{}",
+    operation: Annotated[str, typer.Argument(metavar="OPERATION", help="As in schedules.pause. Any other word lists "
+                                                                       "them all.")],
+    parameters: Annotated[str, typer.Argument(metavar="[JSON]", help="Its parameters, as a JSON object.")] = "{}",
     region: Region = "",
     apply: Annotated[bool, typer.Option("--apply", help="Do it. Without this the plan is all that happens.")] = False,
     stage: Stage = "",

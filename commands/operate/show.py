@@ -29,7 +29,7 @@ def outcome(console: Console, said: Mapping[str, Any]) -> None:
         console.print(Text(f"  {result}"))
     console.print(report(plan.get("report", {})), end="")
     if status == "planned" and plan.get("actions"):
-        console.print(Text(f"only planned: add --apply to do it (this plan is {said['digest']})", "dim"))
+        console.print(Text(f"this is only the plan {said['digest']}. Add --apply to do it", "dim"))
 
 
 def log_line(line: str) -> str:

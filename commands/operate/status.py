@@ -62,7 +62,7 @@ def _print(way: client.OperationClient, jobs: Mapping[str, Any], queues: Mapping
     if jobs["jobs"]:
         console.print(jobs_table(jobs["jobs"], jobs["home"], timezone, f"{datetime.now(UTC):%Y-%m-%d}"))
     else:
-        console.print("no jobs: put a crontab into cron/", style="dim")
+        console.print("no jobs yet. Put a crontab into cron/", style="dim")
     if jobs["left_out"]:
         console.print(f"... and {jobs['left_out']} more: name some with --job", style="dim")
     console.print()
@@ -75,7 +75,7 @@ def _print(way: client.OperationClient, jobs: Mapping[str, Any], queues: Mapping
 def _last(jobs: Mapping[str, Any]) -> Text:
     last = jobs["last_minute"]
     if last is None:
-        return Text("no minute has been started yet: the first one comes within 60 s of the deployment", "yellow")
+        return Text("no minute has started yet. The first one comes within 60 s of the deployment", "yellow")
     away = "" if last["region"] == jobs["home"] else f", standing in for {jobs['home']}"
     told = f"last minute started: {last['minute']} by {last['region']}{away}"
     return Text(told, "yellow" if away else "")

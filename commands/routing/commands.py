@@ -28,7 +28,7 @@ _JUDGED = '[health_checks]\ntarget_groups = ["web"]\n'
 
 FleetOption = Annotated[Path, typer.Option("--fleet", help="The fleet file.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-DeadOption = Annotated[list[str] | None, typer.Option("--dead", help="A region that is dead. May be given repeatedly.")]
+DeadOption = Annotated[list[str] | None, typer.Option("--dead", help="A region that is dead. May repeat.")]
 
 
 def compile_(fleet: FleetOption = FLEET, as_json: JsonOption = False) -> None:
@@ -95,7 +95,7 @@ def wanted(path: Path) -> "Wanted":
 
     declared = fleet.load(path)
     if declared.routing is None:
-        print(f"{path} has no table [routing]: this is for app.example.com, a made-up one", file=sys.stderr)
+        print(f"{path} has no table [routing]. This is for app.example.com, a made-up one", file=sys.stderr)
         declared = example([region.name for region in declared.regions])
     try:
         return build.wanted(declared)
@@ -119,7 +119,7 @@ def answers(made: "Wanted", place: "Location", dead: Sequence[str]) -> list[dict
     from chalicelib.routing.records.verify import healthy_with, region_of
 
     if unknown := sorted(set(dead) - set(made.spec.targets)):
-        raise UsageError(f"{', '.join(unknown)}: no region of this fleet. There are: {', '.join(made.spec.targets)}")
+        raise UsageError(f"{', '.join(unknown)}: no region of this fleet. There are {', '.join(made.spec.targets)}")
     living = [region for region in made.spec.targets if region not in dead]
     zone = Zone(Index(made.compiled.records), healthy_with(living).__contains__)
     return [{"region": region_of(made.spec, path), "share": float(path.share), "type": kind,

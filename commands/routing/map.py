@@ -34,15 +34,15 @@ Serves = Mapping[str, str]
 
 def draw(
     fleet: FleetOption = FLEET,
-    out: Annotated[Path, typer.Option("--out", help="Where to write it: .svg or .png.")] = Path("routing.svg"),
+    out: Annotated[Path, typer.Option("--out", help="File to write, .svg or .png.")] = Path("routing.svg"),
     dead: Annotated[list[str] | None, typer.Option("--dead", help="A region that is dead today. May repeat.")] = None,
 ) -> None:
     """Draws who goes where today, and in a small map for each region where its users go if it dies."""
     if out.suffix not in _FORMATS:
-        raise UsageError(f"{out}: write to a file that ends in {' or '.join(_FORMATS)}")
+        raise UsageError(f"--out {out} has the wrong ending. Write to a file that ends in {' or '.join(_FORMATS)}")
     made = wanted(fleet)
     if unknown := sorted(set(dead or []) - set(made.spec.targets)):
-        raise UsageError(f"{', '.join(unknown)}: no region of this fleet. There are: {', '.join(made.spec.targets)}")
+        raise UsageError(f"{', '.join(unknown)}: no region of this fleet. There are {', '.join(made.spec.targets)}")
     try:
         picture(made, dead or []).savefig(out, dpi=110, metadata={"Date": None} if out.suffix == ".svg" else {})
     except OSError as error:

@@ -44,7 +44,7 @@ def test_without_a_key_it_says_how_there_comes_to_be_one(tmp_path: Path) -> None
     made.answers()
     for word in ("boot", "reload"):
         done = made.keys(word)
-        assert done.returncode == 1 and "run the operation tunnels.rotate_keys" in done.stderr
+        assert done.returncode == 1 and "Run the operation tunnels.rotate_keys" in done.stderr
     made.answers(AWSCURRENT="")
     assert made.keys("boot").returncode == 1 and left(made) == ["known_hosts", "way.env"]
 

@@ -251,7 +251,7 @@ def test_it_asks_before_it_begins(world: World, monkeypatch: pytest.MonkeyPatch,
                                   capsys: pytest.CaptureFixture[str]) -> None:
     words = ["routing", "conformance", "--zone", world.zone, "--hostname", HOSTNAME]
     assert cli.main(words) == 2
-    assert "nobody can be asked here" in capsys.readouterr().err
+    assert "nobody can answer here" in capsys.readouterr().err
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     asked: list[str] = []
     monkeypatch.setattr("typer.confirm", lambda question, default: asked.append(question))
@@ -268,7 +268,7 @@ def test_the_table_says_what_was_expected_and_what_came(world: World, monkeypatc
     broken.break_rule(monkeypatch, "R2")
     assert cli.main(["routing", "conformance", "--zone", world.zone, "--hostname", HOSTNAME, "--yes"]) == 1
     told = capsys.readouterr().out
-    [line] = [line for line in told.splitlines() if "both unhealthy: as if both were healthy" in line]
+    [line] = [line for line in told.splitlines() if "both unhealthy, as if both were healthy" in line]
     assert [cell.strip() for cell in line.split("│")[3:7]] == ["SE", "first", "second (when asked again)", "WRONG"]
     assert "rules R2" in told
 

@@ -69,7 +69,7 @@ def test_the_model_is_named(
 
 
 @pytest.mark.parametrize(("living", "dead", "error"), [
-    ("127.0.0.1:81", "127.0.0.1:82", "127.0.0.1:81: 0 of 8 of Route 53's checkers reach it"),
+    ("127.0.0.1:81", "127.0.0.1:82", "only 0 of 8 of Route 53's checkers reach 127.0.0.1:81"),
     ("127.0.0.1:80", "127.0.0.1:82", "127.0.0.1:82 answers, or Route 53 does not notice that it does not")])
 def test_addresses_that_are_not_as_they_were_said_to_be(
         living: str, dead: str, error: str, monkeypatch: pytest.MonkeyPatch,
@@ -96,10 +96,10 @@ LATE, SOON = Move(False, 2, (25,), False), Move(False, 2, (0,), False)
 @pytest.mark.parametrize(("there", "back", "name"), [
     (LATE, Move(True, 2, (25,), True), "carries over"), (LATE, Move(True, 2, (0,), True), "reset healthy"),
     (SOON, Move(True, 2, (25,), True), "reset unhealthy"),
-    (SOON, Move(True, 2, (0,), True), "none of the simple ones: plan for the adversarial one"),
-    (LATE, Move(True, 2, (0, 10, 25), True), "none of the simple ones: plan for the adversarial one"),
-    (LATE, Move(True, None, (25,), True), "none of the simple ones: plan for the adversarial one"),
-    (LATE, Move(True, 2, (), False), "none of the simple ones: plan for the adversarial one")])
+    (SOON, Move(True, 2, (0,), True), "none of the simple ones. Plan for the adversarial one"),
+    (LATE, Move(True, 2, (0, 10, 25), True), "none of the simple ones. Plan for the adversarial one"),
+    (LATE, Move(True, None, (25,), True), "none of the simple ones. Plan for the adversarial one"),
+    (LATE, Move(True, 2, (), False), "none of the simple ones. Plan for the adversarial one")])
 def test_models(there: Move, back: Move, name: str) -> None:
     assert model(there, back) == name
 

@@ -182,7 +182,7 @@ def test_a_day_is_the_default() -> None:
         (["--to", "2026-13-01"], "--to: '2026-13-01'"),
         (["--from", "2026-03-02", "--to", "2026-03-01"], "--to lies before --from"),
         (["--from", "0001-01-01", "--to", "0001-01-02"], "--from, --to"),
-        (["--from", "2026-01-01", "--to", "2031-01-06"], "--from, --to: more than 5 years lie between. Ask for"),
+        (["--from", "2026-01-01", "--to", "2031-01-06"], "more than 5 years lie between --from and --to. Ask for"),
         (["--tz", "Mars/Olympus"], "'Mars/Olympus'"),
     ],
 )
@@ -194,7 +194,7 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str], words: lis
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="nowhere: cannot be read"):
+    with pytest.raises(UsageError, match=r"nowhere \(No such file"):
         explain(tmp_path / "nowhere", "UTC", Window(0, 1))
 
 

@@ -129,7 +129,7 @@ GONE = EndpointConnectionError(endpoint_url="https://lambda.eu-west-1.amazonaws.
     ("error", "said"),
     [
         (NoCredentialsError(), "AWS, eu-west-1, acme-prod-schedules_why: no AWS credentials found. Sign in"),
-        (DENIED, "acme-prod-schedules_why: Invoke was denied: not you. Ask for that permission"),
+        (DENIED, "AWS denied acme-prod-schedules_why: Invoke (not you). Ask for that permission"),
         (DOWN, "acme-prod-schedules_why: Invoke: 503: Down"),
         (GONE, "acme-prod-schedules_why: Could not connect to the endpoint URL"),
         (ProfileNotFound(profile="prd"), r"The config profile \(prd\) could not be found. Set AWS_PROFILE"),
@@ -170,7 +170,7 @@ PLAN = {"actions": [{"kind": "pause", "target": "backup", "reason": "moving hous
 @pytest.mark.parametrize(
     ("words", "asked", "status", "shown", "exits"),
     [
-        ([], {}, "planned", "add --apply to do it (this plan is abc)", 0),
+        ([], {}, "planned", "this is only the plan abc. Add --apply to do it", 0),
         (["--apply"], {"apply": True}, "done", "moving house", 0),
         (['{"job": "b"}', "--apply"], {"job": "b", "apply": True}, "done", "note: it runs now", 0),
         (['{"apply": "abc"}'], {"apply": "abc"}, "refused", "refused  why not", 1),
@@ -265,4 +265,4 @@ def test_without_a_demo_a_stage_must_be_named(
     monkeypatch.setenv("LAMP_FLEET", str(tmp_path))
     monkeypatch.delenv("LAMP_STAGE", raising=False)
     assert cli.main(["status"]) == 2
-    assert "no sandbox is up on this machine for this fleet: name the stage" in capsys.readouterr().err
+    assert "no sandbox is up on this machine for this fleet. Name the stage" in capsys.readouterr().err

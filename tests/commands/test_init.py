@@ -104,7 +104,7 @@ def test_init_goes_on_where_a_killed_one_stopped(tmp_path: Path) -> None:
 
 def test_init_does_not_follow_a_dangling_link(tmp_path: Path) -> None:
     (tmp_path / "README.md").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(UsageError, match=r"README\.md: is there already"):
+    with pytest.raises(UsageError, match=r"README\.md is there already"):
         init.write(tmp_path, init.contents("acme"))
     assert not (tmp_path / "elsewhere").exists()
 
@@ -117,7 +117,8 @@ def test_init_through_a_file_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "9lives", "a" * 21, "acme\n", 'a"b', "Ä"])
 def test_name_that_aws_would_refuse_is_refused(name: str) -> None:
-    with pytest.raises(UsageError, match=r"--name .*: a fleet's name has up to 20 small letters, digits and hyphens"):
+    with pytest.raises(UsageError, match=r"--name .* is wrong. A fleet's name has up to 20 small letters, digits and "
+                                         r"hyphens"):
         init.contents(name)
 
 

@@ -53,4 +53,4 @@ def test_lint_of_a_folder_finds_names_that_stand_twice(fleet: Path, capsys: pyte
 
 def test_lint_of_what_is_not_there_is_refused(fleet: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["cron", "lint", "nothing"]) == 2
-    assert "nothing: cannot be read: No such file" in capsys.readouterr().err
+    assert "nothing (No such file" in capsys.readouterr().err

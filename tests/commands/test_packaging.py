@@ -279,7 +279,7 @@ def test_a_wrong_schedule_is_refused_at_its_place(project: Path, tmp_path: Path)
 def test_an_app_that_cannot_be_imported_is_told_in_one_line(project: Path, tmp_path: Path) -> None:
     changed = copy(tmp_path, project)
     (changed / "app.py").write_text("import nothing_of_that_name\n")
-    with pytest.raises(UsageError, match=r"the app cannot be packaged: .*nothing_of_that_name"):
+    with pytest.raises(UsageError, match=r"chalice cannot package the app .*nothing_of_that_name"):
         packaging.build("prod", root=changed, product=changed)
 
 

@@ -44,13 +44,13 @@ def test_checkout_falls_back_to_its_example() -> None:
 
 def test_installed_product_has_no_example_to_fall_back_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(roots, "PRODUCT", tmp_path / "lamplighter" / "_product")
-    with pytest.raises(UsageError, match=r"no fleet\.toml here or above. Go to the folder of a fleet, name it with -C"):
+    with pytest.raises(UsageError, match=r"there is no fleet\.toml in .* or above. Go to the folder of a fleet, "):
         roots.fleet()
 
 
 def test_named_folder_without_a_fleet_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(roots.VARIABLE, str(tmp_path))
-    with pytest.raises(UsageError, match=r"no fleet\.toml there. Name the folder of a fleet, or make one: \./lamp"):
+    with pytest.raises(UsageError, match=r"has no fleet\.toml. Name the folder of a fleet, or make one with \./lamp"):
         roots.fleet()
 
 

@@ -52,8 +52,8 @@ def test_answer_says_who_and_through_which_hops(fleet: str, capsys: pytest.Captu
 
 @pytest.mark.parametrize(("words", "error"), [
     (["answer", "--from", "Sweden"], "'Sweden' is no location of Route 53; did you mean SE?"),
-    (["answer", "--from", "SE", "--dead", "mars"], "mars: no region of this fleet. There are: eu-west-1"),
-    (["map", "--out", "map.pdf"], "map.pdf: write to a file that ends in .svg or .png"),
+    (["answer", "--from", "SE", "--dead", "mars"], "mars: no region of this fleet. There are eu-west-1"),
+    (["map", "--out", "map.pdf"], "map.pdf has the wrong ending. Write to a file that ends in .svg or .png"),
     pytest.param(["map", "--out", "/nowhere/map.svg"], "/nowhere/map.svg: cannot be written", marks=pytest.mark.slow),
     (["verify", "--regions", "9"], "there are 1 to 8 sample regions")])
 def test_mistakes(words: list[str], error: str, fleet: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -97,8 +97,8 @@ def test_what_is_there_decides_between_creating_and_updating(status: str | None,
 
 
 @pytest.mark.parametrize(("status", "says"), [
-    ("UPDATE_IN_PROGRESS", "another deployment"), ("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", "another deployment"),
-    ("ROLLBACK_IN_PROGRESS", "another deployment"), ("UPDATE_ROLLBACK_FAILED", "continue the rollback")])
+    ("UPDATE_IN_PROGRESS", "Another deployment"), ("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", "Another deployment"),
+    ("ROLLBACK_IN_PROGRESS", "Another deployment"), ("UPDATE_ROLLBACK_FAILED", "Continue the rollback")])
 def test_what_is_in_the_way_is_told_before_anything_is_changed(status: str, says: str) -> None:
     answers = Answers(status)
     with pytest.raises(UsageError, match=says):
@@ -127,7 +127,7 @@ def said() -> Iterator[tuple[Any, str]]:
     yield EndpointConnectionError(endpoint_url="https://sts.eu-no-1.amazonaws.com"), "Is it the name of an AWS region"
     yield refused("InvalidClientTokenId", "x"), "AWS does not know these credentials"
     yield refused("ExpiredToken", "x"), "the AWS session has expired"
-    yield refused("AccessDenied", "not authorized to perform: a:B"), "CreateChangeSet was denied: not authorized"
+    yield refused("AccessDenied", "not authorized to perform: a:B"), "AWS denied CreateChangeSet (not authorized"
     yield refused("LimitExceeded", "too many"), "CreateChangeSet: LimitExceeded: too many"
 
 

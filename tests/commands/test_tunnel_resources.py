@@ -217,7 +217,7 @@ def test_the_host_keys_are_a_known_hosts_file_under_the_name_that_ssh_looks_for(
 
 def test_a_name_that_no_target_group_can_have_is_refused_before_anything_is_deployed() -> None:
     assert template(stage="s" * 22)
-    with pytest.raises(UsageError, match="AWS allows 32 characters: take a shorter name"):
+    with pytest.raises(UsageError, match=r"AWS allows 32 characters\. Take a shorter name"):
         template(stage="s" * 23)
 
 

@@ -139,7 +139,7 @@ def test_tuning_sets_what_recovers_fast_and_replication_runs_on(town: Town) -> N
     assert planned["plan"]["actions"][0]["details"] == {
         "replica_net_timeout": {"is": 60, "better": 4}, "connect_retry": {"is": 60, "better": 1},
         "heartbeat_period": {"is": 30.0, "better": 1}}
-    assert town.replica(US)["Connect_Retry"] == 60, "only planned"
+    assert town.replica(US)["Connect_Retry"] == 60, "only the plan"
     assert town.hand(US, "tune", apply=planned["digest"])["status"] == "done"
     town.write(EU, 1)
     town.in_step(US)

@@ -34,7 +34,7 @@ def lamp(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
 def test_run_plans_first_and_then_acts(capsys: pytest.CaptureFixture[str]) -> None:
     job = '{"job": "reports.nightly", "reason": "moving house"}'
     status, out = lamp(capsys, "run", "schedules.pause", job)
-    assert status == 0 and "planned" in out and "moving house" in out and "add --apply to do it" in out
+    assert status == 0 and "planned" in out and "moving house" in out and "Add --apply to do it" in out
     _, before = lamp(capsys, "status", "--job", "reports.nightly", "--json")
     status, out = lamp(capsys, "run", "schedules.pause", job, "--apply")
     assert status == 0 and "reports.nightly: paused" in out and "INFO 1 x pause" in out

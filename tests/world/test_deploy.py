@@ -170,7 +170,7 @@ def test_a_denied_call_names_the_call_and_the_region(empty: Sandbox, tmp_path: P
     role = iam.create_role(RoleName="poor", AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
     session = empty.client("sts", HOME).assume_role(RoleArn=role, RoleSessionName="poor")["Credentials"]
     assert key["Status"] == "Active"
-    with pytest.raises(UsageError, match=r"eu-west-1: .* was denied: .*docs/deploy.md"):
+    with pytest.raises(UsageError, match=r"eu-west-1: AWS denied .*docs/deploy.md"):
         deploy(Session(empty, session), small("denied", tmp_path))  # type: ignore[arg-type]
 
 
@@ -195,7 +195,7 @@ def test_another_deployment_in_progress_is_told(
     from commands.deploy import stacks as module
 
     monkeypatch.setattr(module, "_status", lambda target, stack: ("UPDATE_IN_PROGRESS", "id"))
-    with pytest.raises(UsageError, match="another deployment is at work on it"):
+    with pytest.raises(UsageError, match="Another deployment is at work on it"):
         deploy(empty, small("busy", tmp_path))
 
 
@@ -210,7 +210,7 @@ def test_the_command_deploys_wherever_the_users_credentials_lead(empty: Sandbox)
 
 
 @pytest.mark.parametrize(("words", "says"), [
-    (["--stage", "x"], "nobody can be asked here: add --yes"),
+    (["--stage", "x"], "nobody can answer here. Add --yes"),
     (["--stage", "x", "--yes", "--region", "eu-north-1"], "--region eu-north-1: not a region of fleet.toml"),
     (["--stage", "X", "--yes"], "--stage 'X'"),
     (["--stage", "x", "--yes"], "no AWS credentials found"),
