@@ -54,9 +54,10 @@ COMMANDS = {
     "bench tunnels": Command("bench.tunnels:bench", "probes a second, none blocked; replication gaps"),
     "simulate schedules": Command("develop.simulate_schedules:simulate",
                                   "exactly once, through crashes and lost regions"),
-    "simulate tunnels": Command("develop.simulate_tunnels:simulate", "a healer that may do no harm, whatever happens"),
+    "simulate tunnels": Command("develop.simulate_tunnels:simulate",
+                                "a controller that never does harm, whatever happens"),
     "simulate health-checks": Command("develop.simulate_health_checks:simulate",
-                                      "rotation never flips a region's verdict"),
+                                      "rotation never flips a region's status"),
 }
 
 

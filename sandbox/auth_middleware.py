@@ -82,7 +82,7 @@ class AuthMiddleware:
 
     async def _object(self, region: str, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] not in ("GET", "HEAD") or scope["query_string"]:
-            await _send(send, 405, "text/xml", xml_error("MethodNotAllowed", "objects are only read here"))
+            await _send(send, 405, "text/xml", xml_error("MethodNotAllowed", "this address only reads objects"))
         elif region in self._faults.stopped:
             await _send(send, 503, "text/xml", xml_error("ServiceUnavailable", f"{region} is stopped"))
         else:
@@ -94,7 +94,7 @@ class AuthMiddleware:
         if not hmac.compare_digest(headers.get(SECRET_HEADER, "").encode(), self._secret.encode()):
             await _answer(send, 403, {"message": "not the secret of this run"})
         elif name not in self._commands:
-            await _answer(send, 404, {"message": f"{name!r} is not a command; there are {', '.join(self._commands)}"})
+            await _answer(send, 404, {"message": f"{name!r} is not a command. There are {', '.join(self._commands)}"})
         else:
             await self._run(name, json.loads(await _body(receive) or b"{}"), send)
 

@@ -108,7 +108,7 @@ def verify() -> None:
 
 
 @change("core.iam_actions", "extract_iam_action", "service method path headers body query_params",
-        "SQS authorizes a batch call as the single one: service authorization reference, Amazon SQS")
+        "SQS authorizes a batch call as the single one (service authorization reference, Amazon SQS)")
 def actions(original: Any, context: Context) -> Any:
     single = ("SendMessage", "DeleteMessage", "ChangeMessageVisibility")
     batches = {f"sqs:{name}Batch": f"sqs:{name}" for name in single}
@@ -136,7 +136,8 @@ def names(original: Any, context: Context) -> Any:
 
 
 @change("services.eventbridge", "_invoke_target", "target event rule view",
-        "a scheduled event carries its minute as AWS does, not the moment of the tick; a stopped region fires nothing")
+        "a scheduled event carries its minute as AWS does, not the moment of the tick, and a stopped region fires "
+        "nothing")
 def align(original: Any, context: Context) -> Any:
     from ministack.services import eventbridge
 
@@ -173,7 +174,7 @@ def executions(original: Any, context: Context) -> Any:
 
 
 @change("app", "_dispatch_service_request", "method path headers body query_params request_id",
-        "calls are counted by who made them, and refused when a fault says so")
+        "the emulator counts calls by their maker, and refuses them when a fault says so")
 def dispatch(original: Any, context: Context) -> Any:
     from ministack import app
 

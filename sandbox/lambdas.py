@@ -49,7 +49,7 @@ class Script(str):
     """A program's text that can carry the mark of its change."""
 
 
-@change("core.lambda_runtime", "_PYTHON_WORKER_SCRIPT", "", "an invocation's log has an end that can be waited for")
+@change("core.lambda_runtime", "_PYTHON_WORKER_SCRIPT", "", "an invocation's log has an end to wait for")
 def script(original: str, context: Context) -> Script:
     answers = [f'            _real_stdout.write(json.dumps({{"status": {rest}' for rest in (
         '"ok", "result": result', '"error", "error": str(e), "trace"')]
@@ -61,7 +61,7 @@ def script(original: str, context: Context) -> Script:
 
 
 @change("core.lambda_runtime", "Worker", "func_name config code_zip",
-        "no line of an invocation's log is lost when the machine is busy")
+        "an invocation's log keeps every line when the machine is busy")
 def logs(original: Any, context: Context) -> Any:
     bounded = original._drain_stderr_bounded
 
@@ -78,7 +78,7 @@ def logs(original: Any, context: Context) -> Any:
     return original
 
 
-@change("core.lambda_runtime", "execution_credentials", "config", "a Lambda's keys cannot be computed from its name")
+@change("core.lambda_runtime", "execution_credentials", "config", "nobody computes a Lambda's keys from its name")
 def credentials(original: Any, context: Context) -> Any:
     from ministack.services import sts
 
@@ -93,7 +93,7 @@ def credentials(original: Any, context: Context) -> Any:
     return issue
 
 
-@change("core.lambda_runtime", "zipfile", "", "a package is unpacked once, not once for every process")
+@change("core.lambda_runtime", "zipfile", "", "the emulator unpacks a package once, not once for every process")
 def unpacking(original: Any, context: Context) -> Any:
     shim = types.ModuleType("zipfile")
     shim.__dict__.update({"ZipFile": Unpacked, "BadZipFile": original.BadZipFile,

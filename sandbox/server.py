@@ -67,7 +67,7 @@ def _lay_runtime(folder: Path) -> None:
     for name in _RUNTIME:
         spec = find_spec(name)
         if spec is None or spec.origin is None:
-            raise WorldError(f"{name} is not installed; run ./lamp again, it installs what is missing")
+            raise WorldError(f"{name} is missing. Run ./lamp again, which installs it")
         origin = Path(spec.origin)
         source = origin.parent if origin.name == "__init__.py" else origin
         (folder / source.name).symlink_to(source)

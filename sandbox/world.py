@@ -62,7 +62,7 @@ class Sandbox:
         Raises `WorldError` when it does not come up, or when `publish` is asked for and another one is published.
         """
         if publish and cls.find(publish) is not None:
-            raise WorldError(f"another sandbox is running (see {publish}); end it first")
+            raise WorldError(f"another sandbox is running (see {publish}). End it first")
         with server() as state, cls(state)._published(publish, stage, tuple(regions)) as world:
             world._check()
             yield world
@@ -221,7 +221,7 @@ class Sandbox:
         except urllib.error.HTTPError as error:
             if error.code == 403:
                 return
-        raise WorldError("the sandbox answers requests that are not signed: not safe to run")
+        raise WorldError("the sandbox answers unsigned requests, so it is not safe to run")
 
     @contextmanager
     def _published(self, publish: Path | None, stage: str, regions: tuple[str, ...]) -> Iterator[Self]:

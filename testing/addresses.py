@@ -34,7 +34,7 @@ class Addresses:
             self._free = (f"127.{block}.{number // _HOSTS}.{number % _HOSTS + 1}" for number in range(256 * _HOSTS))
         address = next(self._free, None)
         if address is None:
-            raise AddressError("this process has used up its 64,000 loopback addresses; start another one")
+            raise AddressError("this process has used up its 64,000 loopback addresses. Start another one")
         return address
 
 
@@ -46,7 +46,7 @@ def available() -> bool:
 def claim() -> tuple[socket.socket, int]:
     """A block that nobody else has, and the socket that holds it until closed. Raises `AddressError`."""
     if not available():
-        raise AddressError("instances and balancers need Linux: only there are all of 127.0.0.0/8 ready to be used")
+        raise AddressError("instances and balancers need Linux, since only Linux has all of 127.0.0.0/8")
     # S311: not a secret. Where to begin is random so that sandboxes started together seldom ask for the same.
     for block in random.sample(BLOCKS, len(BLOCKS)):
         holder = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

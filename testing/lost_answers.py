@@ -123,8 +123,8 @@ def check_every_lost_answer(
     quiet = Calls(error=error)
     scenario(quiet)
     if len(quiet.names) < least_calls:
-        raise AssertionError(f"the scenario makes {len(quiet.names)} external calls, {least_calls} at least expected: "
-                             "does its operation get the context of `calls.wrap_context`?")
+        raise AssertionError(f"the scenario makes {len(quiet.names)} external calls, {least_calls} at least expected. "
+                             "Does its operation get the context of `calls.wrap_context`?")
     whens: tuple[When, When] = ("before", "after")
     cases = [LostAnswer(number, when, name) for number, name in enumerate(quiet.names, 1) for when in whens]
     failures = []

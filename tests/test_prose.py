@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests import prose
-from tests.prose import ROOT, Figures
+from tests.prose import PACKAGES, ROOT, Figures
 
 # Share of sentences over 25 words, share that begin with a What or Who clause, colons and semicolons by sentence, share
 # of passive sentences.
@@ -27,10 +27,16 @@ def shares(figures: Figures) -> tuple[float, ...]:
     return tuple(map(figures.per_sentence, (figures.long, figures.clause_first, figures.marks, figures.passive)))
 
 
-@pytest.mark.parametrize("area", ["text of pages", "tables of pages", *(f"docstrings of {name}" for name in (
-    "chalicelib", "commands", "sandbox", "simulation", "testing", "agent"))])
+SMALL = ("agent", "lamplighter", "simulation", "testing")
+
+
+@pytest.mark.parametrize("area", [
+    "text of pages", "tables of pages",
+    *(f"docstrings of {name}" for name in ("chalicelib", "commands", "sandbox", "simulation", "testing", "agent")),
+    *(f"messages of {name}" for name in ("chalicelib", "commands", "sandbox", "+".join(SMALL)))])
 def test_an_area_keeps_the_bars(area: str) -> None:
-    figures = prose.total(areas()[area])
+    kind, _, names = area.rpartition(" ")
+    figures = sum((prose.total(areas()[f"{kind} {name}"]) for name in names.split("+")), Figures())
     assert figures.sentences > 50
     over = [(share, bar) for share, bar in zip(shares(figures), BARS, strict=True) if share > bar]
     assert not over, f"{prose.HEADER}\n{area:<52} {figures}\nrun: python -m tests.prose --files"
@@ -70,7 +76,7 @@ def uses(paragraphs: list[str]) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("area", ["text of pages", "tables of pages"])
+@pytest.mark.parametrize("area", ["text of pages", "tables of pages", *(f"messages of {name}" for name in PACKAGES)])
 def test_retired_words_are_not_used(area: str) -> None:
     assert len(retired()) > 20
     keeps = {"CHANGELOG.md", "docs/glossary.md"}

@@ -51,7 +51,7 @@ def rotate(wait: Callable[[float], None], pace: Callable[[RegionContext], None])
 
 ROTATE = rotate(time.sleep, _keep_to_fair_share)
 STATUS: Operation[RotationObservation] = Operation(
-    "health_checks.status", "fixed_checks, rotating_checks, and how long each host has been without a verdict",
+    "health_checks.status", "fixed_checks, rotating_checks, and how long each host has been without a result",
                                                    observe.known,
     _status)
 

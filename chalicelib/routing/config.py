@@ -70,16 +70,16 @@ def _entrances(routing: Routing, entrances: Mapping[str, Endpoint | None]) -> It
     for number, (region, entrance) in enumerate(entrances.items()):
         at = ("regions", number, "endpoint")
         if entrance is None:
-            yield at[:2], f"{region} needs an entrance, as there is a table [routing]. See docs/routing.md"
+            yield at[:2], f"{region} needs an endpoint, as there is a table [routing]. See docs/routing.md"
             continue
         if region not in geography.regions():
             yield (*at[:2], "name"), f"the place of {region} is unknown. Add it to chalicelib/routing/regions.csv"
         yield from ((at, what) for what in _entrance(entrance, routing.ipv6))
         owners.update({entrance.load_balancer} if entrance.load_balancer else entrance.addresses)
         if any(owners[one] > 1 for one in (entrance.load_balancer or "", *entrance.addresses)):
-            yield at, f"{region} has the entrance of another region. Each needs its own"
+            yield at, f"{region} has the endpoint of another region. Each needs its own"
     if len({bool(entrance and entrance.capacity) for entrance in entrances.values()}) > 1:
-        yield ("regions",), "give every region's entrance a capacity, or none"
+        yield ("regions",), "give every region's endpoint a capacity, or none"
 
 
 def _entrance(entrance: Endpoint, ipv6: bool) -> Iterator[str]:

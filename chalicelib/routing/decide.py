@@ -90,7 +90,7 @@ def evacuate(seen: FleetObservation, now: int) -> Plan:
         return Plan(notes=(f"{region.name} is evacuated already: {region.mark.reason}",))
     if not seen.others_serve(region.name):
         return Plan(
-            rejected_because=f"{region.name} is the last region that takes users. Restore or mend another one first"
+            rejected_because=f"{region.name} is the last region that takes users. Restore or repair another one first"
         )
     return Plan((_put(region.name, EvacuationFlag("hand", seen.reason, now), seen.reason),))
 

@@ -89,11 +89,11 @@ def _rows(run: _Run, db: MariaDB, made: int, seconds: float) -> Iterator[Row]:
     yield Row("blocks", "connections that the database counted", float(made), "")
     yield Row("blocks", "hangs and thaws of ssh, sshd and the database", float(run.hangs), "")
     hung = run.seen["hung"] + run.seen["mute"]
-    yield Row("blocks", "verdicts of a probe that hung", float(hung), "")
+    yield Row("blocks", "results of a probe that hung", float(hung), "")
     # A sweep of a tenth of a second may have no time left on a busy machine.
-    yield Row("blocks", "verdicts that a probe was not begun for want of time", float(run.seen["not-probed"]), "")
+    yield Row("blocks", "results of probes that did not begin for want of time", float(run.seen["not-probed"]), "")
     others = sum(run.seen.values()) - run.seen["answered"] - hung - run.seen["not-probed"]
-    yield Row("blocks", "verdicts of any other kind", float(others), "", "at most", 0.0)
+    yield Row("blocks", "results of any other kind", float(others), "", "at most", 0.0)
     yield Row("blocks", "errors held against a host", float(sum(
         row["SUM_CONNECT_ERRORS"] + row["COUNT_HANDSHAKE_ERRORS"] for row in rows)), "", "at most", 0.0)
     blocked = sum(row["COUNT_HOST_BLOCKED_ERRORS"] for row in rows)

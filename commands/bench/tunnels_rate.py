@@ -50,7 +50,7 @@ def measure(endpoints: int, rounds: int, bars: Progress) -> Iterator[Row]:
               statistics.median(seconds for seconds, _ in firsts), "s", "at most", _ROUND)
     yield Row("rate", "of these, until the last one that is up had answered", statistics.median(
         last for _, last in firsts), "s")
-    yield Row("rate", "the same with their probes parked: a sweep", statistics.median(sweeps), "s", "at most", _ROUND)
+    yield Row("rate", "the same with their probes pending, a sweep", statistics.median(sweeps), "s", "at most", _ROUND)
     yield Row("rate", f"probes a second (in a 2 s round {endpoints // 2:,} are needed, the stretch is {_STRETCH:,})",
               endpoints / statistics.median(sweeps), "1/s", "at least", endpoints / _ROUND)
     yield Row("rate", "probes per second of this process's CPU, whatever else runs here",

@@ -92,7 +92,7 @@ def rows(faults: Sequence[Fault], wanted: int, written: int, lost: int, counts: 
     yield from _times(faults, "restart", 60)
     yield from _times(faults, "replacement", 180)
     yield from _times(faults, "alone", 0)
-    told = ("rounds of both healers", "rounds that came second", "acts overtaken", "rounds that failed")
+    told = ("rounds of both controllers", "rounds that came second", "acts overtaken", "rounds that failed")
     yield from (Row("faults", what, count, "") for what, count in zip(told, counts, strict=True))
 
 

@@ -122,7 +122,7 @@ def _lead() -> Json:
             "Name": {"Fn::Sub": host.primary_region_parameter("${AWS::StackName}")},
             "Type": "String",
             "Value": host.LAUNCHED,
-            "Description": "The region where the primary is now, written by the healer of the tunnels",
+            "Description": "The region where the primary is now, written by the controller of the tunnels",
         },
     }
 

@@ -41,7 +41,7 @@ Check = Callable[[Children], Findings]
 
 def check(
     renew: Annotated[bool, typer.Option("--renew", help="First generate the schema and .chalice/ anew.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """The errors of fleet.toml, cron/, tasks/ and the CloudFormation template of the fleet.
 

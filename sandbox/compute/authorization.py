@@ -22,7 +22,7 @@ _QUERY = ("ec2", "elasticloadbalancing", "autoscaling")
 
 
 @change("core.iam_actions", "extract_resource_arn", "service method path headers body query_params region account_id",
-        "calls of hosts are authorized on the resource that AWS names")
+        "the gate authorizes calls of hosts on the resource that AWS names")
 def resources(original: Any, context: Context) -> Any:
     def extract(service: str, method: str, path: str, headers: dict[str, str], body: bytes,
                 query_params: dict[str, Any], region: str, account_id: str) -> str:

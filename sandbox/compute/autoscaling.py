@@ -36,7 +36,7 @@ def unknown(p: Parameters) -> Answer:
     return error(f"AutoScalingGroup name not found - AutoScalingGroup '{text(p, 'AutoScalingGroupName')}' not found")
 
 
-@change("services.autoscaling", "_reconcile_instances", "asg", "a group's instances are launched, not made up")
+@change("services.autoscaling", "_reconcile_instances", "asg", "a group launches instances and does not make them up")
 def reconcile(original: Any, context: Context) -> Any:
     def wake(asg: Record) -> None:
         context.hypervisor.run.wake()
@@ -83,7 +83,8 @@ def create(original: Handler, context: Context) -> Handler:
         if missing:
             return error(f"Provided Target Groups may not be valid. Please ensure they exist: {missing[0]}")
         if not template and not text(p, "LaunchConfigurationName"):
-            return error("the sandbox launches by LaunchTemplate or LaunchConfigurationName; the group names neither")
+            return error("the sandbox launches by LaunchTemplate or LaunchConfigurationName, and the group names "
+                         "neither")
         low, high = int(text(p, "MinSize") or 0), int(text(p, "MaxSize") or 0)
         problem = size_problem(low, int(text(p, "DesiredCapacity") or low), high)
         if problem:
@@ -117,7 +118,7 @@ def update(original: Handler, context: Context) -> Handler:
     return update_group
 
 
-@handler("autoscaling", "_set_desired_capacity", "SetDesiredCapacity", "p", "a capacity out of bounds is refused")
+@handler("autoscaling", "_set_desired_capacity", "SetDesiredCapacity", "p", "a group refuses a capacity out of bounds")
 def resize(original: Handler, context: Context) -> Handler:
     def set_desired_capacity(p: Parameters) -> Answer:
         group, desired = group_named(p), text(p, "DesiredCapacity")
@@ -132,7 +133,7 @@ def resize(original: Handler, context: Context) -> Handler:
     return set_desired_capacity
 
 
-@handler("autoscaling", "_delete_asg", "DeleteAutoScalingGroup", "p", "a group's instances are terminated with it")
+@handler("autoscaling", "_delete_asg", "DeleteAutoScalingGroup", "p", "a group takes its instances with it")
 def delete(original: Handler, context: Context) -> Handler:
     def delete_group(p: Parameters) -> Answer:
         group = group_named(p)
@@ -168,10 +169,10 @@ def activity_xml(activity: Record) -> str:
 
 
 @handler("autoscaling", "_start_instance_refresh", "StartInstanceRefresh", "p",
-         "a refresh is refused: the emulator would report a success that never was")
+         "the sandbox refuses a refresh, since the emulator would report a success that never was")
 def refresh(original: Handler, context: Context) -> Handler:
     def start(p: Parameters) -> Answer:
-        return error("the sandbox does no instance refresh; replace instances by TerminateInstanceInAutoScalingGroup")
+        return error("the sandbox does no instance refresh. Replace instances by TerminateInstanceInAutoScalingGroup")
 
     return start
 

@@ -26,7 +26,8 @@ def launch(original: Any, context: Context) -> Any:
     return launched
 
 
-@handler("ec2", "_run_instances", "RunInstances", "p", "as many as asked for are launched, from a launch template too")
+@handler("ec2", "_run_instances", "RunInstances", "p", "a call launches as many instances as it asks for, from a "
+                                                       "launch template too")
 def run(original: Handler, context: Context) -> Handler:
     def run_instances(p: Parameters) -> Answer:
         from ministack.services import ec2
@@ -82,7 +83,7 @@ def _moved(record: Record, ways: dict[str, str]) -> str:
     return f"<item><instanceId>{record['InstanceId']}</instanceId>{states}</item>"
 
 
-@handler("ec2", "_stop_instances", "StopInstances", "p", "a stopping instance's processes end before it is stopped")
+@handler("ec2", "_stop_instances", "StopInstances", "p", "a stopping instance's processes end before it stops")
 def stop(original: Handler, context: Context) -> Handler:
     def stop_instances(p: Parameters) -> Answer:
         ways = {"running": "stopping", "stopping": "stopping", "stopped": "stopped"}
@@ -107,7 +108,7 @@ def start(original: Handler, context: Context) -> Handler:
 
 
 @handler("ec2", "_terminate_instances", "TerminateInstances", "p",
-         "a terminated instance's processes end before it is terminated")
+         "a terminating instance's processes end before it is gone")
 def terminate(original: Handler, context: Context) -> Handler:
     def terminate_instances(p: Parameters) -> Answer:
         from ministack.services import ec2

@@ -16,7 +16,7 @@ _ONE = "the sandbox's balancers forward to one target group"
 
 
 @handler("alb", "_create_tg", "CreateTargetGroup", "params",
-         "a TCP group is checked by TCP unless it says otherwise; what AWS refuses is refused")
+         "a TCP group has checks by TCP unless it says otherwise, and the sandbox refuses as AWS does")
 def create_group(original: Handler, context: Context) -> Handler:
     def create(params: Parameters) -> Answer:
         full = with_defaults({name: text(params, name) for name in params})
@@ -28,7 +28,7 @@ def create_group(original: Handler, context: Context) -> Handler:
     return create
 
 
-@handler("alb", "_modify_tg", "ModifyTargetGroup", "params", "a change that AWS refuses is refused")
+@handler("alb", "_modify_tg", "ModifyTargetGroup", "params", "the sandbox refuses a change that AWS refuses")
 def modify_group(original: Handler, context: Context) -> Handler:
     def modify(params: Parameters) -> Answer:
         bad = problem({name: text(params, name) for name in params}, text(params, "Matcher.HttpCode"))
@@ -66,7 +66,7 @@ def _checked(props: Record) -> Record:
 
 
 @change("services.cloudformation.provisioners", "_elbv2_target_group_create", "logical_id props stack_name",
-        "a TCP group of a template is checked by TCP unless it says otherwise")
+        "a TCP group of a template has checks by TCP unless it says otherwise")
 def stack_create(original: Any, context: Context) -> Any:
     from ministack.services.cloudformation import provisioners
 
@@ -110,18 +110,20 @@ def _single(original: Handler) -> Handler:
     return answer
 
 
-@handler("alb", "_create_listener", "CreateListener", "params", "a listener forwards to one target group or is refused")
+@handler("alb", "_create_listener", "CreateListener", "params", "a listener forwards to one target group, and the "
+                                                                "sandbox refuses others")
 def create_listener(original: Handler, context: Context) -> Handler:
     return _single(original)
 
 
-@handler("alb", "_modify_listener", "ModifyListener", "params", "a listener forwards to one target group or is refused")
+@handler("alb", "_modify_listener", "ModifyListener", "params", "a listener forwards to one target group, and the "
+                                                                "sandbox refuses others")
 def modify_listener(original: Handler, context: Context) -> Handler:
     return _single(original)
 
 
 @change("services.cloudformation.provisioners", "_elbv2_listener_actions", "props lb_arn prop",
-        "a template's listener forwards to one target group, or is refused")
+        "a template's listener forwards to one target group, and the sandbox refuses others")
 def stack_actions(original: Any, context: Context) -> Any:
     def actions(props: Record, lb_arn: str, prop: str = "DefaultActions") -> Any:
         if not 1 <= int(props.get("Port") or 80) <= 65535:
@@ -151,7 +153,7 @@ def _asked(params: Parameters) -> list[Record]:
 
 
 @handler("alb", "_register_targets", "RegisterTargets", "params",
-         "a target is an id and a port; instances must run; registering ends draining")
+         "a target is an id and a port of a running instance, and registering ends draining")
 def register(original: Handler, context: Context) -> Handler:
     def register_targets(params: Parameters) -> Answer:
         from ministack.services import alb

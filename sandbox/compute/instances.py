@@ -139,7 +139,7 @@ class Instances:
         """Kill every process of an instance at once. EC2 sees failing status checks, or, with `destroy`, its end."""
         _, record = self.find(instance)
         if record["State"]["Name"] != "running":
-            raise ValueError(f"{instance} is {record['State']['Name']}; only a running one can lose its power")
+            raise ValueError(f"{instance} is {record['State']['Name']}, and only a running one can lose its power")
         self.dark.add(instance)
         if instance in self.machines:
             await self.machines[instance].cut()

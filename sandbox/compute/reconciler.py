@@ -77,10 +77,10 @@ class Hypervisor:
 
     def _image(self, image: Image) -> None:
         if not available():
-            raise ValueError("instances need Linux: only there is all of 127.0.0.0/8 ready to be used")
+            raise ValueError("instances need Linux, since only Linux has all of 127.0.0.0/8")
         for name in image.services:
             if not name or set(name) & set("/ ") or name == "-":
-                raise ValueError(f"{name!r} is no name of a service: one or more characters, no slash, no space")
+                raise ValueError(f"{name!r} is no name of a service, which has no slash and no space")
         self.instances.images[image.image] = dict(image.services)
 
     def _pace(self, factor: float) -> Any:

@@ -88,7 +88,7 @@ class Supervisor:
         verb, names = (asked[0] if asked else ""), [name.removesuffix(".service") for name in asked[1:]]
         unknown = [name for name in names if name not in self.services]
         if verb not in (*_VERBS, "status", "is-active") or not names:
-            return 1, f"systemctl: here are start, stop, restart, status and is-active, with a NAME; not {words}"
+            return 1, f"systemctl: this one takes start, stop, restart, status and is-active, with a NAME, not {words}"
         if unknown and verb != "is-active":
             # 4 for status, 5 for the others: "no such unit" in the LSB's exit codes.
             return (4 if verb == "status" else 5), f"Unit {unknown[0]}.service not found."

@@ -72,7 +72,7 @@ def unit(text: str, environment: Mapping[str, str], root: Path) -> Unit:
 def _part(user_data: str, name: str) -> str:
     found = re.search(rf"<<'{name}'.*?\n(.*?)\n{name}\n", user_data, re.DOTALL)
     if found is None:
-        raise BootError(f"the user data has no part {name}: it is not that of a tunnel host")
+        raise BootError(f"the user data has no part {name}, so it is not that of a tunnel host")
     return found[1]
 
 

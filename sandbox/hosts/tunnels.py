@@ -121,7 +121,7 @@ def remembered(world: Sandbox, region: str, table: str) -> tuple[TunnelState, in
         return TunnelState(), 0
     found = decode(json.loads(answer["Item"]["body"]["S"]), SCHEMA, ItemKey(table, *KEY))
     if isinstance(found, Unreadable):
-        raise WorldError(f"the state of the tunnels in {region} cannot be read: {found}")
+        raise WorldError(f"the state of the tunnels in {region} is unreadable ({found})")
     return found.value, int(answer["Item"]["version"]["N"])
 
 
@@ -164,10 +164,10 @@ class Tunnels:
         deadline = time.monotonic() + _ROTATION_SECONDS
         while (answer := self.step(region))["status"] == "later":
             if time.monotonic() > deadline:
-                raise WorldError(f"the key in {region} is not changed after {_ROTATION_SECONDS:.0f} s: {answer}")
+                raise WorldError(f"the key in {region} has not changed after {_ROTATION_SECONDS:.0f} s ({answer})")
             time.sleep(_LOOK_SECONDS)  # between two looks at what the hosts do
         if answer["status"] != "done":
-            raise WorldError(f"the key in {region} cannot be changed: {answer}")
+            raise WorldError(f"the key in {region} does not change ({answer})")
 
     def step(self, region: str) -> dict[str, Any]:
         """One run of the operation, applied."""

@@ -330,7 +330,7 @@ class World:
 def _run(item: Item) -> Run:
     run = decode(item.body, RUN, ItemKey("coordination", item.pk, item.sk))
     if not isinstance(run, Stored):
-        raise TypeError(f"a run of the product's own cannot be read: {run}")
+        raise TypeError(f"a run that the product wrote is unreadable ({run})")
     return run.value
 
 

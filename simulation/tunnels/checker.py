@@ -211,7 +211,7 @@ class Checker:
             member["replacement_count"] and member["phase"] in ("replacing", "joining")
             and now - member["repair_started_at"] < 600 - 2 * _SKEW)]
         if len(flying) > 1:
-            self.wrong(f"members {flying} are repaired at the same time")
+            self.wrong(f"repairs of members {flying} overlap")
         old = {member["name"]: member for member in before}
         for member in after:
             name, was = member["name"], old.get(member["name"])
@@ -220,11 +220,11 @@ class Checker:
             seen = self._members.setdefault(name, Snapshot())
             replaced = member["replacement_count"] > was["replacement_count"] and not member["drained_manually"]
             if replaced and was["wrong_primary_since"] and was["repoint_attempts"] < _TRIES:
-                self.wrong(f"member {name} is replaced and was not repointed {_TRIES} times")
+                self.wrong(f"member {name} gets a replacement before {_TRIES} repoints")
             repairs = member["restart_count"] + member["replacement_count"]
             repaired = was["restart_count"] + was["replacement_count"]
             if repairs == 1 and not repaired and now < seen.cooled - 2 * _SKEW:
-                self.wrong(f"member {name} is repaired {seen.cooled - now:.0f} s before it has cooled down")
+                self.wrong(f"a repair of member {name} begins {seen.cooled - now:.0f} s before it has cooled down")
             if was["phase"] == "healthy" != member["phase"] and now - seen.healthy > _FORGOTTEN - 2 * _SKEW:
                 seen.cool = 0
             if member["phase"] == "healthy" != was["phase"]:
@@ -243,7 +243,7 @@ class Checker:
         now, group = self.region.now, f"{kind}//{target}"
         self.alerts[change + kind] += 1
         if not change and max(now - _TOLD_AGAIN, 0) < self._delivered.get(group, 0.0) < shown.at:
-            self.wrong(f"{group} is told again after {now - self._delivered[group]:.0f} s")
+            self.wrong(f"{group} goes out again after {now - self._delivered[group]:.0f} s")
         if change == "Recovered: ":
             return
         if kind == "PrimaryUnreachable":
@@ -293,7 +293,7 @@ class Checker:
             self.seconds_out += 2
             if now - seen.out > _OUT_SECONDS and seen.rounds > _OUT_ROUNDS:
                 who = f"member {member['name']} ({member['phase']})"
-                self.wrong(f"{who} is out since {seen.out:.0f} and nobody was told")
+                self.wrong(f"{who} is out since {seen.out:.0f} and no alert went out")
                 seen.out = _KNOWN
 
     def _strays(self, now: float) -> None:

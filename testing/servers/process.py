@@ -206,7 +206,7 @@ def need(*programs: str, root: bool = False) -> None:
     if lacking := missing(*programs):
         pytest.skip(f"needs {', '.join(lacking)}; apt-get install {DEBIAN}", allow_module_level=True)
     if root and os.geteuid() != 0:
-        pytest.skip("needs root: sshd logs in its own user only, and network namespaces are root's",
+        pytest.skip("needs root, since sshd logs in its own user only, and network namespaces are root's",
                     allow_module_level=True)
 
 

@@ -51,7 +51,7 @@ def test_the_figures_and_their_limits() -> None:
         "healed unattended": (80.0, False), "by restart, 2: median": (45.5, True), "by restart, 2: p99": (61.0, False),
         "by replacement, 1: median": (90.0, True), "by replacement, 1: p99": (90.0, True),
         "without the healer, 1: median": (12.0, True), "without the healer, 1: p99": (12.0, True),
-        "rounds of both healers": (9, True), "rounds that came second": (3, True), "acts overtaken": (2, True),
+        "rounds of both controllers": (9, True), "rounds that came second": (3, True), "acts overtaken": (2, True),
         "rounds that failed": (1, True)}
 
 

@@ -80,7 +80,7 @@ def test_with_more_ways_than_one_hosts_know_them_all_and_a_parameter_says_which_
     made = template(WAYS)["Resources"]
     assert made["TunnelsLead"]["Properties"] == {
         "Name": {"Fn::Sub": "/lamplighter/${AWS::StackName}/tunnels/lead"}, "Type": "String", "Value": "as-launched",
-        "Description": "The region where the primary is now, written by the healer of the tunnels"}
+        "Description": "The region where the primary is now, written by the controller of the tunnels"}
     assert "TunnelsLead" in made["TunnelsGroup"]["DependsOn"] and "TunnelsLead" not in template()["Resources"]
     key = HOST_KEY.split()[1]
     assert made["TunnelsKnownHosts"]["Properties"]["Value"].splitlines() == [

@@ -57,7 +57,7 @@ def _check(number: int, chance: Random, settings: HealthChecks) -> Check:
 
 
 def harms(seen: RotationObservation, done: decide.Decision) -> set[str]:
-    """What the decision might do to the region's verdict, or breaks of what was promised."""
+    """What the decision might do to the region's status, or breaks of what was promised."""
     found = set(_risks(seen, done))
     parent = done.parent
     if parent:

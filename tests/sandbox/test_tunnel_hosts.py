@@ -97,7 +97,7 @@ def test_a_boot_lays_out_what_the_user_data_would(tmp_path: Path, monkeypatch: p
 
 
 def test_user_data_of_something_else_is_refused() -> None:
-    with pytest.raises(boot.BootError, match="has no part SETTINGS: it is not that of a tunnel host"):
+    with pytest.raises(boot.BootError, match="has no part SETTINGS, so it is not that of a tunnel host"):
         boot.settings("#!/bin/sh\necho hello\n", "127.64.0.1")
 
 

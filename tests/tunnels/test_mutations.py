@@ -25,8 +25,8 @@ GUARDS = {
     "mode": "in mode", "stale": "on stale data", "primary side down": "the primary",
     "tunnel works": "whose tunnel works", "last healthy": "nothing else serves",
     "correlated failure": "while several fail for a moment", "repairs": "is more than 4 within",
-    "replacements": "is more than 3 within", "one repair at a time": "are repaired at the same time",
-    "cooldown": "has cooled down", "wrong primary": "was not repointed",
+    "replacements": "is more than 3 within", "one repair at a time": "repairs of members",
+    "cooldown": "has cooled down", "wrong primary": "gets a replacement before",
 }
 
 

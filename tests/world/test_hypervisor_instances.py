@@ -226,7 +226,7 @@ def test_a_destroyed_instance_is_terminated(world: Sandbox) -> None:
     world.destroy(one)
     assert not processes.marked(mark(world, HOME, one))
     eventually(lambda: state(world, HOME, one) == "terminated")
-    with pytest.raises(WorldError, match="terminated; only a running one can lose its power"):
+    with pytest.raises(WorldError, match="terminated, and only a running one can lose its power"):
         world.power_off(one)
 
 

@@ -42,7 +42,7 @@ def judge(sick: RepairObservation, look: ServerStatus, now: int) -> Verdict:
     if not threads:
         return Verdict(why="replication runs")
     for text in permanent_errors(look):
-        return Verdict(why="an error that a restart does not mend", told=text)
+        return Verdict(why="an error that a restart does not repair", told=text)
     for reason in (repair_forbidden(sick.around), tunnels(sick), relay_log_loss_risk(sick, look),
                    budget_exhausted(sick.stored.value, now)):
         if reason:

@@ -74,11 +74,11 @@ def _publish(parent: CalculatedCheck | None, observation: RotationObservation) -
     """The last action, so that nothing waits for it: the other regions learn which check to attach."""
     region, published = observation.region, observation.published_id
     if parent and parent.confirmed and published is not None and published != parent.id:
-        yield Action("publish", region, f"routing is to attach {parent.id}, the region's verdict",
+        yield Action("publish", region, f"routing is to attach {parent.id}, the region's status",
                      Publication(parent.id, published))
     elif parent and not parent.id:
         # Made by this very run: its id is known once it exists.
-        yield Action("publish", region, "routing is to attach the region's verdict, which is new", Publication())
+        yield Action("publish", region, "routing is to attach the region's status, which is new", Publication())
 
 
 def decide(observation: RotationObservation, minute: int) -> Decision:
@@ -270,7 +270,7 @@ def _actions(decision: Decision, settings: HealthChecks) -> Iterator[Action]:
         ids = [checks[number].id for number in parent.children]
         config = (check_config.family(ids, parent.threshold) if parent.id
                   else check_config.parent(ids, parent.threshold))
-        yield Action(kind, "the region's verdict", _why(parent, checks),
+        yield Action(kind, "the region's status", _why(parent, checks),
                      CheckChange(0, config, parent.id, parent.version))
     for move in decision.moves:
         yield Action("retarget-check", f"check {move.check.number}", f"{move.reason}. Next is {move.host.id}",

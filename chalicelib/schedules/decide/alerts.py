@@ -49,7 +49,7 @@ def run_ended(job: Job, run: Run, output: str = "") -> Alert | None:
         kind, job.name, f"{problem}. Its output ends with: {tail}" if tail else problem,
         since=run.ended or run.started, occurrence=run.slot, cause=_cause(run.detail, tail), tried=(tried,),
         steps=(f"Read its output: `lamp explain {job.name} {run.slot.partition('#')[0]}`.",
-               "Mend the command, or what it needs.",
+               "Repair the command, or what it needs.",
                f"""Run it again if it must run: `lamp run schedules.run '{{"job": "{job.name}"}}' --apply`."""))
 
 
@@ -153,7 +153,7 @@ def utc(minute: int) -> str:
 
 
 _AFTER_A_GAP = ("`lamp explain JOB TIME` tells of each job and minute.",
-                "`lamp run schedules.run` starts a job by hand, where its run is needed.",
+                "`lamp run schedules.run` starts a job manually, where its run is needed.",
                 "See why no region ran. Look at the alarm on `schedules_tick` and at the deployments of that time.")
 
 

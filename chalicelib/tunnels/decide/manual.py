@@ -16,7 +16,7 @@ from chalicelib.tunnels.decide.guards import refusals, wrong_primary
 from chalicelib.tunnels.state import Kind, Member, RepairAction, TunnelObservation, TunnelState
 
 ManualAction = Literal["drain", "undrain", "replace"]
-REASON = "asked for by hand"
+REASON = "asked for manually"
 
 
 class ManualChange(msgspec.Struct, frozen=True):
