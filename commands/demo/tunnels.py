@@ -34,7 +34,7 @@ from sandbox.hosts.traffic import Count, Greetings, Replication, longest
 from sandbox.hosts.tunnels import PORT, TUNNEL, Tunnels, image, remembered, tables
 from sandbox.world import Sandbox
 
-FAR = "the far side away"
+FAR = "the gateway away"
 # A fault is over by then, or will not be: a replacement takes longest (s).
 HEALED_SECONDS = 150.0
 _AWAY_SECONDS, _READY_SECONDS, _KEY_SECONDS = 30.0, 240.0, 240.0
@@ -265,7 +265,7 @@ def counted(found: Outcome) -> str:
     if found.measured != "replication":
         return "Nothing was written. A client had the database greet it every 100 ms, for want of MariaDB."
     if found.written is None:
-        return "Rows were not counted, because the last fault was not mended."
+        return "Rows were not counted, because the last fault was not repaired."
     lost = f"{found.lost} are not on the replica" if found.lost else "all of them are on the replica"
     return f"{found.written:,} rows were written, one every 100 ms, and {lost}."
 

@@ -179,7 +179,7 @@ class Users(Part):
 
     def _evacuate(self) -> None:
         began, away = time.time(), self._evacuated
-        self.note = f"{away} is evacuated by hand"
+        self.note = f"{away} is evacuated manually"
         event = {"region": away, "reason": "the demo", "apply": True}
         self.invoke("routing_evacuate", event, self._replaced)
         if self._follow("not every user has moved", away):
@@ -238,10 +238,10 @@ class Users(Part):
                           if dead else "", back, f"{user.otherwise_down:.1f}", f"{user.failed:,}")
         sentences = [
             "In seconds, of what is allowed at worst. Else: without an answer at any other time.",
-            f"{found.hosts} of {found.replaced}'s hosts were replaced, one by one. Route 53's verdict about it changed "
+            f"{found.hosts} of {found.replaced}'s hosts were replaced, one by one. Route 53's status of it changed "
             f"{found.verdict_changes} times."]
         if found.evacuated_after is not None:
-            sentences.insert(1, f"{found.evacuated} was evacuated by hand. All its users were elsewhere after "
+            sentences.insert(1, f"{found.evacuated} was evacuated manually. All its users were elsewhere after "
                                 f"{found.evacuated_after:.0f} s.")
         return Section("The users, a request every 100 ms", table, sentences, found, [*self.failures, *wrong(found)])
 
@@ -260,6 +260,6 @@ def wrong(found: Outcome) -> Iterator[str]:
     if found.evacuated_after is None:
         yield f"{found.evacuated} was not evacuated"
     if found.verdict_changes:
-        yield f"the verdict about {found.replaced} changed {found.verdict_changes} times while its hosts were replaced"
+        yield f"the status of {found.replaced} changed {found.verdict_changes} times while its hosts were replaced"
     if found.hosts != REPLACED_HOSTS:
         yield f"only {found.hosts} of the {REPLACED_HOSTS} hosts of {found.replaced} were replaced"

@@ -71,7 +71,7 @@ HUNG = Fault("one ssh hung", 4.0, 20.0, [
     (told(msgspec.structs.replace(HUNG, well_after=None)), ["one ssh hung: the tunnels of us-east-1 were not well"]),
     (told(Fault(FAR, 31.0, 40.0, [Deed(5, "page", "nothing answers")])), []),
     (told(Fault(FAR, 31.0, 40.0, [Deed(9, "restart", "it hung")])),
-     ["the far side away, the controller did something to tunnels that were whole: restart"])])
+     ["the gateway away, the controller did something to tunnels that were whole: restart"])])
 def test_what_did_not_hold_for_the_tunnels_is_told(found: Outcome, said: list[str]) -> None:
     lines = list(wrong(found))
     assert len(lines) == len(said) and all(line.startswith(one) for line, one in zip(lines, said, strict=True)), lines
@@ -122,7 +122,7 @@ def test_the_demos_tunnels_are_laid_over_the_fleet_for_its_stage_alone(text: str
 @pytest.mark.parametrize(("found", "said"), [
     (told(HUNG), "100 rows were written, one every 100 ms, and all of them are on the replica."),
     (told(HUNG, lost=3), "100 rows were written, one every 100 ms, and 3 are not on the replica."),
-    (told(HUNG, rows=None, lost=None), "Rows were not counted, because the last fault was not mended."),
+    (told(HUNG, rows=None, lost=None), "Rows were not counted, because the last fault was not repaired."),
     (msgspec.structs.replace(told(HUNG, rows=None, lost=None), measured="greetings"),
      "Nothing was written. A client had the database greet it every 100 ms, for want of MariaDB.")])
 def test_what_is_said_of_rows_is_what_was_counted(found: Outcome, said: str) -> None:

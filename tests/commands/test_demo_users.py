@@ -77,7 +77,7 @@ GOOD = Outcome([Fate(who, "eu", "us", 1.0, 2.0, 0.0, 9, 0) for who in COUNTRIES]
         "SE had no answer for 54.0 s; 53 s", "SE was back only after 171.0 s", "SE had no answer for 0.5 s while"]),
     ({"evacuated_after": None}, ["ap was not evacuated"]),
     ({"hosts": 0}, ["only 0 of the 6 hosts of us were replaced"]),
-    ({"verdict_changes": 2}, ["the verdict about us changed 2 times"])])
+    ({"verdict_changes": 2}, ["the status of us changed 2 times"])])
 def test_what_did_not_hold_for_the_users_is_told(change: dict[str, Any], said: list[str]) -> None:
     lines = list(wrong(msgspec.structs.replace(GOOD, **change)))
     assert len(lines) == len(said) and all(line.startswith(one) for line, one in zip(lines, said, strict=True)), lines

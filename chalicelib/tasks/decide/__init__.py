@@ -52,7 +52,7 @@ def redrive(seen: QueueSample, wanted: MessageFilter) -> Plan:
     lost = [letter for letter in chosen if not letter.origin]
     actions = tuple(_revive(letter) for letter in chosen if letter.origin)
     notes = [f"{len(letters)} dead letters looked at, {len(actions)} of them to go back"] if letters else []
-    notes += [f"{one.queue}: {one.id} does not say where it came from and stays; send it anew by hand" for one in lost]
+    notes += [f"{one.queue}: {one.id} does not say where it came from and stays. Send it again manually" for one in lost]
     return Plan(actions, (*notes, *_more(seen)))
 
 
