@@ -139,7 +139,7 @@ def _catch_up(site: RegionContext, server: Server, old: OldPrimary, wait: Wait) 
         if move == "done":
             return status
         if move == "later":
-            raise RequeueAfter(f"{status.region} is still applying what it has received; {AGAIN}", 30)
+            raise RequeueAfter(f"{status.region} is still applying what it has received. {AGAIN}", 30)
         if move == "start-sql":
             server.start(("SQL",))
         elif move == "stop-io":

@@ -38,7 +38,7 @@ def check(
 def _modules(registry: Registry) -> Iterator[Diagnostic]:
     for text in registry.broken.values():
         file, line, rest = text.split(":", 2)
-        message, _, remedy = rest.strip().rpartition("; ")
+        message, _, remedy = rest.strip().rpartition(". ")
         yield Diagnostic(file, int(line), 1, "error", "task-import", message, remedy)
 
 

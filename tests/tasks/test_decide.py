@@ -125,11 +125,11 @@ def test_a_redrive_says_why_each_one_died_and_has_a_digest_of_its_own() -> None:
 def test_a_letter_of_unknown_origin_stays_and_is_told() -> None:
     plan = plans.redrive(looked(letter("1", origin="")), Redrive())
     assert not plan.actions
-    assert "default-dead: 1 does not say where it came from" in plan.notes[1]
+    assert "default-dead: 1 does not say its origin" in plan.notes[1]
 
 
 def test_when_not_all_were_looked_at_it_says_so() -> None:
-    more = "default-dead: not all was looked at; run it again for the rest"
+    more = "default-dead has more messages than this run could read. Run it again for the rest"
     assert more in plans.redrive(looked(letter("1"), cut=("default-dead",)), Redrive()).notes
     assert more in plans.peek(looked(letter("1"), cut=("default-dead",)), MessageFilter()).notes
     assert more not in plans.redrive(looked(letter("1")), Redrive()).notes
@@ -153,5 +153,5 @@ def test_a_letter_for_people_has_no_receipt_and_a_short_body() -> None:
 def test_status_points_at_dead_letters_only() -> None:
     depths = [QueueDepth("default", 5, 1, 0, 12, False), QueueDepth("default-dead", 2, 0, 0, None, True)]
     plan = plans.status(depths)
-    assert plan.notes == ("default-dead: 2 dead letters; see tasks.peek, then tasks.redrive",)
+    assert plan.notes == ("default-dead: 2 dead letters. See tasks.peek, then tasks.redrive",)
     assert plan.report["queues"][0]["oldest"] == 12

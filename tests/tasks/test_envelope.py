@@ -41,7 +41,7 @@ def test_every_field() -> None:
     ('{"task": "a.b", "key": ""}', "`$.key`"),
     ('{"task": "a.b", "sent_at": "2026-03-29T02:55:00"}', "`$.sent_at`"),
     ('{"task": "a.b"} x', "trailing characters"),
-    ('{"task": "a.b", "args": {"a": ' + "[" * 100_000 + "]" * 100_000 + "}}", "nested too deeply"),
+    ('{"task": "a.b", "args": {"a": ' + "[" * 100_000 + "]" * 100_000 + "}}", "nests too deeply"),
     ('{"task": "\ud800"}', "not text"),
 ])
 def test_what_is_wrong_is_named(body: str, says: str) -> None:

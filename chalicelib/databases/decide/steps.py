@@ -22,7 +22,7 @@ from chalicelib.engine.schema import Stored, Unreadable
 from chalicelib.mysql import gtid
 from chalicelib.mysql.gtid import GtidSet
 
-AGAIN = "run databases.promote again, it goes on from here"
+AGAIN = "Run databases.promote again, it goes on from here"
 # How long a replica may take to fetch the rest from the old primary, and to apply what it has (s).
 FETCH_SECONDS, APPLY_SECONDS = 60, 300
 

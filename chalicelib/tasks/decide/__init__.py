@@ -32,7 +32,7 @@ class Redrive(MessageFilter, frozen=True, forbid_unknown_fields=True):
 def status(depths: Sequence[QueueDepth]) -> Plan:
     """The queues as a report. A note where somebody should look."""
     dead = [depth for depth in depths if depth.dead_letters and depth.waiting]
-    notes = tuple(f"{depth.name}: {depth.waiting} dead letters; see tasks.peek, then tasks.redrive" for depth in dead)
+    notes = tuple(f"{depth.name}: {depth.waiting} dead letters. See tasks.peek, then tasks.redrive" for depth in dead)
     return Plan(notes=notes, report={"queues": msgspec.to_builtins(depths)})
 
 
@@ -40,7 +40,7 @@ def peek(seen: QueueSample, wanted: MessageFilter) -> Plan:
     """The messages that are `wanted`, as a report."""
     found = [letter.summary() for letter in seen.letters if matches(letter, wanted)]
     live = sorted({letter.queue for letter in seen.letters if not letter.origin})
-    notes = (*(f"{name}: looking counted as one try of each message" for name in live), *_more(seen))
+    notes = (*(f"{name}: this look counted as one try of each message" for name in live), *_more(seen))
     return Plan(notes=notes, report={"messages": found, "looked_at": len(seen.letters)})
 
 
@@ -52,12 +52,12 @@ def redrive(seen: QueueSample, wanted: MessageFilter) -> Plan:
     lost = [letter for letter in chosen if not letter.origin]
     actions = tuple(_revive(letter) for letter in chosen if letter.origin)
     notes = [f"{len(letters)} dead letters looked at, {len(actions)} of them to go back"] if letters else []
-    notes += [f"{one.queue}: {one.id} does not say where it came from and stays. Send it again manually" for one in lost]
+    notes += [f"{one.queue}: {one.id} does not say its origin and stays. Send it again manually" for one in lost]
     return Plan(actions, (*notes, *_more(seen)))
 
 
 def _more(seen: QueueSample) -> list[str]:
-    return [f"{queue}: not all was looked at; run it again for the rest" for queue in seen.cut]
+    return [f"{queue} has more messages than this run could read. Run it again for the rest" for queue in seen.cut]
 
 
 def matches(letter: QueuedMessage, wanted: MessageFilter) -> bool:

@@ -94,7 +94,7 @@ def not_callable(task: Task | None, name: str, args: dict[str, object], registry
     """The reason why this call can never succeed, because the task does not exist or does not take these arguments."""
     if task is None:
         return DeadLetter("unknown-task", registry.why_unknown(name))
-    return DeadLetter("wrong-arguments", f"{task.argument_error(args)}; correct the sender or the task")
+    return DeadLetter("wrong-arguments", f"{task.argument_error(args)}. Correct the sender or the task")
 
 
 def used_up(message: Message, retries: int) -> DeadLetter | None:
@@ -106,7 +106,7 @@ def used_up(message: Message, retries: int) -> DeadLetter | None:
     return DeadLetter(
         "crashed",
         f"started {message.starts} times, the last time alone, and never brought to an end: the Lambda ran out of "
-        "memory or time, or the process died; see its log, then redrive",
+        "memory or time, or the process died. See its log, then redrive",
     )
 
 
@@ -161,5 +161,5 @@ def failed(message: Message, retries: int, kind: Kind, why: str) -> Deferral | D
     if message.attempt > retries:
         return DeadLetter(kind, f"{why} (try {message.attempt} of {retries + 1})")
     seconds = backoff.retry(message.attempt, message.id)
-    told = f"{why} (try {message.attempt} of {retries + 1}; next in {durations.words(seconds)})"
+    told = f"{why} (try {message.attempt} of {retries + 1}. Next in {durations.words(seconds)})"
     return Deferral(seconds, told, attempt=True)
