@@ -182,7 +182,7 @@ def _no_task(job: Job) -> str:
     try:
         parts = decode(job.command).task.split(".")
     except Malformed as error:
-        return str(error).partition("; ")[0]
+        return str(error).partition(". See ")[0]
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
         return f"{short('.'.join(parts))} is no task. The name of a task is module.function"
     return "a message has no standard input, which begins at the first %" if job.stdin else ""

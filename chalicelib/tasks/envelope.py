@@ -67,4 +67,4 @@ def _plain(error: Exception) -> str:
     if isinstance(error, UnicodeEncodeError):
         return "it holds half of a surrogate pair, which is not text"
     text = str(error)
-    return f"{text[:1].lower()}{text[1:]}"
+    return text if text[1:2].isupper() else f"{text[:1].lower()}{text[1:]}"

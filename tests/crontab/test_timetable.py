@@ -140,7 +140,7 @@ def test_a_zone_that_does_not_exist_is_named_with_its_place() -> None:
 def test_a_timetable_made_with_other_zone_data_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     built = timetable.build([job("* * * * *")])
     monkeypatch.setattr(zones, "version", lambda: "1999z")
-    with pytest.raises(Damaged, match=r"made with tzdata 20\d\d\w, here is 1999z. Package the release again"):
+    with pytest.raises(Damaged, match=r"it was made with tzdata 20\d\d\w, here is 1999z\). Package the release again"):
         Timetable.load(built)
 
 
