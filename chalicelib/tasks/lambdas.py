@@ -14,7 +14,6 @@ LAMBDAS = (
                 (
                     "dynamodb:BatchGetItem",
                     "dynamodb:DeleteItem",
-                    "dynamodb:GetItem",
                     "dynamodb:PutItem",
                     "dynamodb:Query",
                     "dynamodb:UpdateItem",

@@ -32,6 +32,8 @@ _KNOWN = float("inf")
 # From a promotion to the moment when every round knows of it, and for how many rounds a host may then go elsewhere.
 _MOVED, _ASTRAY_ROUNDS, _TRIES = 45, 60, 2
 _TOLD_AGAIN = 580
+# For so long nothing has been up when it is told, and for so long after that it is not told again.
+_ALL_DOWN, _MUTED = 45, 600
 
 
 class SimulationResult(msgspec.Struct, frozen=True):
@@ -91,6 +93,7 @@ class Checker:
         self._astray: Counter[str] = Counter()
         self._delivered: dict[str, float] = {}
         self._nothing_up_told = self._fenced_told = False
+        self._nothing_up_told_at = 0.0
         self._brief: tuple[float, float] = (0.0, 0.0)
 
     def wrong(self, what: str) -> None:
@@ -247,7 +250,7 @@ class Checker:
         if change == "Recovered: ":
             return
         if kind == "PrimaryUnreachable":
-            self._nothing_up_told = True
+            self._nothing_up_told, self._nothing_up_told_at = True, now
         if kind == "TunnelsDrainedPrimaryFenced":
             self._fenced_told = True
         for member in re.findall(r"member (\d)", text) if kind == "TunnelsOnWrongPrimary" else ():
@@ -271,9 +274,12 @@ class Checker:
         # Once people know that nothing is up, or that all are out, no member's own clock runs until that is over.
         self._nothing_up_told = self._nothing_up_told and state["all_down_since"] > 0
         self._fenced_told = self._fenced_told and state["fenced_primary"] != ""
+        # An outage so soon after another one is known by the notice of that one, which does not go out twice.
+        lasts = state["all_down_since"] > 0 and now - state["all_down_since"] > _ALL_DOWN
+        known = self._nothing_up_told or self._fenced_told or (lasts and now < self._nothing_up_told_at + _MUTED)
         for member in state["members"]:
             seen = self._members.setdefault(member["name"], Snapshot())
-            if (self._nothing_up_told or self._fenced_told) and seen.out < _KNOWN:
+            if known and seen.out < _KNOWN:
                 seen.out, seen.rounds = now, 0
             host = region.hosts.get(member["instance"])
             serves = host is not None and (region.serves(host) or (unsettled and region.probe(host)[0] == "up"))

@@ -27,7 +27,7 @@ class FaultInjector:
             (self._one, 40), (self._several, 14), (self._brief, 12), (self._flaps, 8), (self._dies, 8),
             (self._primary, 12), (self._swap, 8), (self._blocked, 5), (self._no_capacity, 4), (self._silence, 10),
             (self._peers_blind, 5), (self._frozen, 8), (self._absent, 4), (self._spree, 5), (self._eclipse, 3),
-            (self._manual, 6), (self._promotion, 4), (self._rebalanced, 2), (self._denied, 3))
+            (self.manual, 6), (self._promotion, 4), (self._rebalanced, 2), (self._denied, 3))
 
     def begin(self) -> None:
         """The first fault, if there is to be any."""
@@ -208,7 +208,7 @@ class FaultInjector:
         """No controller for some minutes. The running one dies."""
         self.world.absent(self.chance.uniform(60, 600))
 
-    def _manual(self) -> None:
+    def manual(self) -> None:
         """Somebody takes one out, and lets it in again. Or has it replaced."""
         if hosts := self._hosts():
             host = self.chance.choice(hosts)

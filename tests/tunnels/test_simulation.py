@@ -35,9 +35,24 @@ PRODUCT = [f"chalicelib.tunnels.{name}" for name in (
     "decide.manual", "decide.primary", "decide.repair")]
 
 
+def busy(seed: int) -> SimulationResult:
+    """A region in which people drain, undrain and replace hosts every 20 s, so that they race with the controller."""
+    world = World(Scenario(seed, members=3, every=120, rough=0.03, minutes=40))
+    for number in range(100):
+        world.faults.after(60 + 20 * number, world.faults.manual)
+    with quiet():
+        return world.run()
+
+
+@pytest.mark.slow
+def test_people_who_race_with_the_controller_do_no_harm() -> None:
+    assert [(seed, harm) for seed in range(1, 9) if (harm := busy(seed).harm)] == []
+
+
 @pytest.mark.slow
 def test_the_product_itself_is_simulated() -> None:
-    executed = lines_executed(lambda: [simulate(seed) for seed in range(1, 25)], PRODUCT)
+    executed = lines_executed(
+        lambda: ([simulate(seed) for seed in range(1, 25)], [busy(seed) for seed in range(1, 9)]), PRODUCT)
     assert {name: found.missing for name, found in executed.items() if found.share <= 0.9} == {}
 
 
