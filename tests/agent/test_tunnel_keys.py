@@ -104,7 +104,7 @@ def test_a_way_that_is_not_known_leaves_what_is_there(tmp_path: Path) -> None:
     made.answers("sa-east-1", AWSCURRENT=KEY)
     for words in (["boot"], ["point", "sa-east-1"]):
         done = made.keys(*words)
-        assert done.returncode == 1 and "no way to sa-east-1" in done.stderr and "replace it" in done.stderr
+        assert done.returncode == 1 and "no way to sa-east-1" in done.stderr and "Replace it" in done.stderr
     assert (made.run / "way.env").read_text() == f"PRIMARY=eu-north-1\n{WAY}"
     assert left(made) == ["key", "known_hosts", "way.env"]
 

@@ -178,8 +178,8 @@ def test_a_day_is_the_default() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--from", "tomorrow"], "--from: 'tomorrow'"),
-        (["--to", "2026-13-01"], "--to: '2026-13-01'"),
+        (["--from", "tomorrow"], "--from 'tomorrow' is not a time"),
+        (["--to", "2026-13-01"], "--to '2026-13-01' is not a time"),
         (["--from", "2026-03-02", "--to", "2026-03-01"], "--to lies before --from"),
         (["--from", "0001-01-01", "--to", "0001-01-02"], "--from, --to"),
         (["--from", "2026-01-01", "--to", "2031-01-06"], "more than 5 years lie between --from and --to. Ask for"),

@@ -7,7 +7,7 @@ from commands.deploy import packaging
 
 
 @pytest.mark.parametrize(("stage", "said"), [("X!", "--stage 'X!' is no stage, which is up to "
-                                                    "16"), ("prod", "add --yes")])
+                                                    "16"), ("prod", "Add --yes")])
 def test_the_stage_is_looked_at_before_anybody_is_asked(
     stage: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -129,7 +129,7 @@ GONE = EndpointConnectionError(endpoint_url="https://lambda.eu-west-1.amazonaws.
     ("error", "said"),
     [
         (NoCredentialsError(), "AWS, eu-west-1, acme-prod-schedules_why: no AWS credentials found. Sign in"),
-        (DENIED, "AWS denied acme-prod-schedules_why: Invoke (not you). Ask for that permission"),
+        (DENIED, r"AWS, eu-west-1, acme-prod-schedules_why: AWS denied Invoke \(not you\). Ask for that permission"),
         (DOWN, "acme-prod-schedules_why: Invoke: 503: Down"),
         (GONE, "acme-prod-schedules_why: Could not connect to the endpoint URL"),
         (ProfileNotFound(profile="prd"), r"The config profile \(prd\) could not be found. Set AWS_PROFILE"),

@@ -112,5 +112,5 @@ def test_what_the_parser_takes_the_schema_takes(drawn: dict[str, dict[str, str]]
 
 def test_every_key_has_a_meaning() -> None:
     page = PAGE.replace("| `alarm_email` |", "| `alarm_mail` |")
-    with pytest.raises(LookupError, match=r"docs/fleet.md: the file has no row for the key 'alarm_email'; add it"):
+    with pytest.raises(LookupError, match=r"docs/fleet.md: the file has no row for the key 'alarm_email'. Add it"):
         fleet_schema.render(page)

@@ -63,7 +63,7 @@ def test_init_beside_a_file_of_the_same_name_writes_nothing(tmp_path: Path) -> N
     before = tree(tmp_path)
     with pytest.raises(UsageError) as caught:
         init.write(tmp_path, init.contents("acme"))
-    assert [line.split(": ")[0] for line in str(caught.value).splitlines()] == [
+    assert [line.partition(" is there already")[0] for line in str(caught.value).splitlines()] == [
         str(tmp_path / "fleet.toml"), str(tmp_path / "tasks" / "invoices.py")]
     assert tree(tmp_path) == before
 

@@ -123,7 +123,7 @@ def test_the_cause_is_not_what_followed_from_it(status: str, reason: str, cause:
 def said() -> Iterator[tuple[Any, str]]:
     """Errors of boto3, and what they become."""
     yield NoCredentialsError(), "no AWS credentials found. Sign in"
-    yield ProfileNotFound(profile="x"), "set AWS_PROFILE to one of your profiles"
+    yield ProfileNotFound(profile="x"), "Set AWS_PROFILE to one of your profiles"
     yield EndpointConnectionError(endpoint_url="https://sts.eu-no-1.amazonaws.com"), "Is it the name of an AWS region"
     yield refused("InvalidClientTokenId", "x"), "AWS does not know these credentials"
     yield refused("ExpiredToken", "x"), "the AWS session has expired"

@@ -81,7 +81,7 @@ def test_nobody_that_could_be_opened_has_more(us: int, ap: int, us_waits: int, a
     (throne(DEAD, server(US, 9), server(AP, 9)), r"may still be written to. Run databases.fence in eu-west-1"),
     (throne(DEAD, DEAD, DEAD), "no replica can become the primary"),
     (throne(server(EU, 9), server(US, 9), server(AP, 9), "mars-1"), "'mars-1' has no"),
-    (throne(server(EU, 9), DEAD, server(AP, 9), US), "a server that does not answer cannot become the primary"),
+    (throne(server(EU, 9), DEAD, server(AP, 9), US), "A server that does not answer cannot become the primary"),
     (throne(server(EU, 9), server(US, 9, log_updates=False), server(AP, 9), US), "no binary log of what it replicates"),
     (throne(server(EU, 9), server(US, 9, replication=None), server(AP, 9), US), "does not replicate"),
     (throne(server(EU, 9), server(US, 5, 9, sql=PROBLEM), server(AP, 9), US), "cannot apply it (Duplicate entry)"),

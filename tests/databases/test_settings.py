@@ -134,7 +134,7 @@ def test_while_secrets_manager_is_away_the_last_login_is_used(monkeypatch: pytes
 
 
 @pytest.mark.parametrize("text, said", [
-    ("", "ResourceNotFoundException; create it"), ("s3cret", "not of the shape"), ('{"username": "s3cret"}', "not of"),
+    ("", "ResourceNotFoundException. Create it"), ("s3cret", "not of the shape"), ('{"username": "s3cret"}', "not of"),
     ('{"username": "u", "password": 7, "note": "s3cret"}', "not of the shape")])
 def test_a_secret_that_cannot_be_used_is_named_and_not_shown(
     text: str, said: str, monkeypatch: pytest.MonkeyPatch
@@ -182,4 +182,4 @@ def test_a_secret_that_is_missing_is_a_trouble_and_the_region_is_not_ready(monke
 
 def test_a_promotion_takes_nothing_that_it_does_not_know() -> None:
     answer = ask("promote", site(parsed()), regoin="us-east-1")
-    assert answer["status"] == "refused" and "it takes: region, force" in answer["message"]
+    assert answer["status"] == "refused" and "It takes: region, force" in answer["message"]

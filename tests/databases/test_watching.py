@@ -109,7 +109,7 @@ def test_without_a_heart_seconds_behind_counts_only_while_both_threads_run(
     (around(), replica(300), False, "may be 300 s behind, and the limit is 300 s"),
     (around(), replica(5, sql=OFF), True, "at most 5 s behind"),
     (around(reports={}), replica(5), True, "at most 0 s behind, by seconds_behind"),
-    (around(reports={}), replica(5, sql=OFF), False, "not known"),
+    (around(reports={}), replica(5, sql=OFF), False, "lag is unknown"),
     (around(), ServerError("silent", "us-east-1 (us:1)", "gave no answer"), False, "us-east-1 (us:1): gave no answer"),
     (around(EU), replica(region=EU, replication=None, read_only=False), True, "is the primary"),
     (around(EU), replica(region=EU, replication=None), False, "is the primary, but read-only"),

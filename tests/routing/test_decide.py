@@ -208,7 +208,7 @@ def test_evacuate(seen: FleetObservation, kinds: list[str], said: str) -> None:
     (fleet(RegionObservation("a", True, HAND), asked="a"), ["clear-evacuation-flag"], ""),
     (fleet(RegionObservation("a", False, HELD), asked="a"), ["clear-evacuation-flag"], ""),
     (fleet(RegionObservation("a", True), asked="a"), [], ""),
-    (fleet(RegionObservation("a", True, flag_known=False), asked="a"), [], "cannot be read"),
+    (fleet(RegionObservation("a", True, flag_known=False), asked="a"), [], "is unreadable now"),
     (fleet(RegionObservation("a", True), asked="z"), [], "'z' is no region"),
 ])  # fmt: skip
 def test_restore(seen: FleetObservation, kinds: list[str], said: str) -> None:

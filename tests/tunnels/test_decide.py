@@ -230,7 +230,7 @@ CASES: list[tuple[str, Kind, DecisionContext, str]] = [
         "it leads elsewhere and is let in",
         "undrain",
         view(healthy("1", connected_region=HOME, repoint_attempts=2), lead=AWAY),
-        "it is not",
+        "no probe has shown yet that it goes to the primary in",
     ),
     ("it leads where it is to", "undrain", view(healthy("1", connected_region=AWAY), lead=AWAY), ""),
     (

@@ -8,7 +8,7 @@ from tests.tunnels.fleets import HOST_KEY, NEAR, PRIMARY, TEXT, parsed
 
 @pytest.mark.parametrize(("old", "new", "said"), [
     (f'host_keys = ["{HOST_KEY} root@gw"]', "host_keys = []", "tunnels.hosts.host_keys: expected `array` of length"),
-    (HOST_KEY, HOST_KEY[:72], "tunnels.hosts.host_keys: 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMq' is cut off"),
+    (HOST_KEY, HOST_KEY[:72], "tunnels.hosts.host_keys: 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMq' is incomplete"),
     (HOST_KEY, "-----BEGIN", "tunnels.hosts.host_keys: '-----BEGIN root@gw' is no public key of a host"),
     (HOST_KEY, HOST_KEY.replace("ssh-ed25519", "ssh-rsa"), "tunnels.hosts.host_keys: 'ssh-rsa AAAA"),
     ("db.internal", "-oProxyCommand=evil", "tunnels.hosts.database: expected `str` matching regex"),

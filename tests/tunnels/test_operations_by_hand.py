@@ -42,7 +42,7 @@ def test_out_by_hand_stays_out_until_let_in_by_hand(yard: Yard) -> None:
     yard.rounds(470)
     assert yard.changes() == [("elb deregister", A)]
     (subject, text), *_ = yard.topic.told
-    assert subject == "TunnelOutOfService: member 1" and "by hand" in text and "tunnels.undrain" in text
+    assert subject == "TunnelOutOfService: member 1" and "drained i-0001 manually" in text and "tunnels.undrain" in text
     assert yard.hand("undrain", endpoint=A, apply=True)["status"] == "done"
     yard.rounds(2)
     assert yard.target(A) == "registered" and not yard.member(A).drained_manually

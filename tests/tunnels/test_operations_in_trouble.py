@@ -65,7 +65,7 @@ def test_a_round_that_stood_still_does_nothing(yard: Yard) -> None:
 
     yard.local.compare_and_set = slow  # type: ignore[method-assign]
     said = yard.round()
-    assert yard.changes() == [] and all("seen 11 s ago" in result for result in said["results"][:2])
+    assert yard.changes() == [] and all("an observation of 11 s ago" in result for result in said["results"][:2])
 
 
 def test_an_action_whose_key_was_begun_before_is_not_done_again(yard: Yard) -> None:
@@ -179,7 +179,7 @@ def test_a_state_that_cannot_be_read_is_told_once_and_nothing_is_done_on_a_guess
     fails(yard, 30)
     assert yard.changes() == [] and len(yard.told()) == 1 and "tunnels/state" in yard.topic.told[0][1]
     assert "tunnels/state" in yard.hand("replace", endpoint=A, apply=True)["message"]
-    assert "cannot be read" in yard.hand("status")["plan"]["notes"][0]
+    assert "is unreadable" in yard.hand("status")["plan"]["notes"][0]
 
 
 @pytest.mark.parametrize("body", BAD_BODIES)

@@ -75,7 +75,7 @@ def claimed(primary: PrimaryRecord, now: int) -> PrimaryRecord:
 def under_way(found: Stored[PrimaryRecord] | Unreadable | None, step: details.Promotion) -> UnderWay | str:
     """The promotion that `step` belongs to, or the reason why it is no longer the one in the table."""
     if isinstance(found, Unreadable):
-        return f"who the primary is cannot be read any more, and nothing more is done: {found}"
+        return f"the record of the primary has become unreadable, so that this promotion stops here ({found})"
     primary = found.value if found else PrimaryRecord("")
     if found is None or primary.promotion is None or (primary.term, primary.promotion.to) != (step.term, step.to):
         return (f"term {step.term} is over: the primary is {primary.region or 'unknown'}, term {primary.term}; nothing "
