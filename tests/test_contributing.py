@@ -52,7 +52,7 @@ def test_operation_added_as_contributing_tells_plans_and_acts(tmp_path: Path) ->
                        ("decide/__init__.py", IMPORTED + decided), ("operations.py", joined)):
         (folder / name).write_text((folder / name).read_text() + "\n\n" + text)
     lambdas = (folder / "lambdas.py").read_text()
-    beside = '    Lambda(\n        name="schedules.run",'
+    beside = '    Lambda("schedules.run",'
     assert lambdas.count(beside) == 1
     (folder / "lambdas.py").write_text(lambdas.replace(beside, declared + beside))
     program = RUN + test + "\ntest_resume_all_without_a_paused_job_says_so()\n"

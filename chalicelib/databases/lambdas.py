@@ -1,100 +1,45 @@
-"""The Lambdas of databases: trigger, time-out, memory, network and permissions of each."""
+"""The Lambdas of databases, one row each, and all that they may do."""
 
 from chalicelib.engine.deployment import (
-    ALERT,
-    COORDINATION_TABLE,
+    ALERTING,
     JOURNAL,
-    MINUTE,
-    REGIONAL_TABLE,
     Lambda,
     Permission,
     Schedule,
+    coordination,
+    regional,
 )
 
+_SUFFIX = "Secrets Manager adds six characters to the name of a secret"
+WATCHER = Permission("WatcherSecret", "secretsmanager:GetSecretValue", "{database-secret}",
+                     "its user reads the state of the servers", wildcard=_SUFFIX)
+ADMIN = Permission("AdminSecret", "secretsmanager:GetSecretValue", "{admin-secret}",
+                   "its user starts replication and sets read-only", wildcard=_SUFFIX)
+LOGIN = (WATCHER, ADMIN)
+
+PRIMARY = coordination("ReadPrimary", "GetItem", "primary", why="which region has the primary")
+REPORTS = coordination("ReadReports", "BatchGetItem", "databases", why="what each region knows of its server")
+SEE = (PRIMARY, REPORTS)
+SET_PRIMARY = coordination("WritePrimary", "PutItem", "primary", why="the term and the fence of the primary")
+REPORT = coordination("Report", "GetItem PutItem", "databases", why="tells the other regions of its server")
+OLD_REPORT = coordination("ReadOldReport", "GetItem", "databases", why="what a dead primary had written last")
+MEMORY = regional("Remember", "GetItem PutItem", "databases", why="its own state, claimed before it acts")
+READINESS = regional("Readiness", "GetItem PutItem", "readiness", why="whether this region may serve")
+TUNNELS = regional("ReadTunnels", "GetItem", "tunnels", why="whether the tunnels or the server are to blame")
+
+WATCHED = Schedule(section="databases", does="look at the region's database, write the heartbeat",
+                   harm="nobody sees replication stop, and an old primary is not fenced")
+HEALED = Schedule(section="databases", does="start replication that stands still",
+                  harm="replication that stops stays stopped")
+
+# name, seconds, MB, permissions
 LAMBDAS = (
-    Lambda(
-        name="databases.watch",
-        timeout_seconds=60,
-        memory_mb=256,
-        trigger=Schedule(
-            MINUTE,
-            "look at the region's database, write the heartbeat",
-            failing="databases_watch fails, so nobody sees replication stop, and an old primary stays open",
-            section="databases",
-        ),
-        private_network=True,
-        permissions=(
-            Permission("WatcherSecret", ("secretsmanager:GetSecretValue",), "{database-secret}"),
-            Permission("AdminSecret", ("secretsmanager:GetSecretValue",), "{admin-secret}"),
-            Permission("Agree", ("dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PutItem"), COORDINATION_TABLE),
-            ALERT,
-            Permission("Remember", ("dynamodb:GetItem", "dynamodb:PutItem"), REGIONAL_TABLE),
-        ),
-    ),
-    Lambda(
-        name="databases.heal",
-        timeout_seconds=90,
-        memory_mb=256,
-        trigger=Schedule(
-            MINUTE,
-            "start replication that stands still",
-            failing="databases_heal fails, and replication that stops stays stopped",
-            section="databases",
-        ),
-        private_network=True,
-        permissions=(
-            Permission("WatcherSecret", ("secretsmanager:GetSecretValue",), "{database-secret}"),
-            Permission("AdminSecret", ("secretsmanager:GetSecretValue",), "{admin-secret}"),
-            Permission("Agree", ("dynamodb:BatchGetItem", "dynamodb:GetItem"), COORDINATION_TABLE),
-            ALERT,
-            Permission("Remember", ("dynamodb:GetItem", "dynamodb:PutItem"), REGIONAL_TABLE),
-        ),
-    ),
-    Lambda(
-        name="databases.tune",
-        timeout_seconds=120,
-        memory_mb=256,
-        private_network=True,
-        permissions=(
-            Permission("WatcherSecret", ("secretsmanager:GetSecretValue",), "{database-secret}"),
-            Permission("AdminSecret", ("secretsmanager:GetSecretValue",), "{admin-secret}"),
-            Permission("Agree", ("dynamodb:BatchGetItem", "dynamodb:GetItem"), COORDINATION_TABLE),
-            JOURNAL,
-        ),
-    ),
-    Lambda(
-        name="databases.fence",
-        timeout_seconds=300,
-        memory_mb=256,
-        private_network=True,
-        permissions=(
-            Permission("WatcherSecret", ("secretsmanager:GetSecretValue",), "{database-secret}"),
-            Permission("AdminSecret", ("secretsmanager:GetSecretValue",), "{admin-secret}"),
-            Permission("Agree", ("dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PutItem"), COORDINATION_TABLE),
-            JOURNAL,
-        ),
-    ),
-    Lambda(
-        name="databases.promote",
-        timeout_seconds=900,
-        memory_mb=256,
-        private_network=True,
-        permissions=(
-            Permission("WatcherSecret", ("secretsmanager:GetSecretValue",), "{database-secret}"),
-            Permission("AdminSecret", ("secretsmanager:GetSecretValue",), "{admin-secret}"),
-            Permission("Agree", ("dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PutItem"), COORDINATION_TABLE),
-            ALERT,
-            Permission("JournalAndAlerts", ("dynamodb:GetItem", "dynamodb:PutItem"), REGIONAL_TABLE),
-        ),
-    ),
-    Lambda(
-        name="databases.status",
-        timeout_seconds=30,
-        memory_mb=256,
-        private_network=True,
-        permissions=(
-            Permission("WatcherSecret", ("secretsmanager:GetSecretValue",), "{database-secret}"),
-            Permission("Agree", ("dynamodb:BatchGetItem", "dynamodb:GetItem"), COORDINATION_TABLE),
-        ),
-    ),
+    Lambda("databases.watch", 60, 256, (*LOGIN, *SEE, SET_PRIMARY, REPORT, MEMORY, READINESS, TUNNELS, *ALERTING),
+           trigger=WATCHED, private_network=True),
+    Lambda("databases.heal", 90, 256, (*LOGIN, *SEE, MEMORY, TUNNELS, *ALERTING), trigger=HEALED, private_network=True),
+    Lambda("databases.tune", 120, 256, (*LOGIN, *SEE, JOURNAL), private_network=True),
+    Lambda("databases.fence", 300, 256, (*LOGIN, *SEE, SET_PRIMARY, JOURNAL), private_network=True),
+    Lambda("databases.promote", 900, 256, (*LOGIN, *SEE, SET_PRIMARY, OLD_REPORT, *ALERTING),
+           private_network=True),
+    Lambda("databases.status", 30, 256, (WATCHER, *SEE), private_network=True),
 )

@@ -1,9 +1,9 @@
-"""A capability's declaration of its Lambdas, with trigger, time-out, memory, network and permissions.
+"""How a capability declares its Lambdas, with trigger, time-out, memory, network and permissions of each.
 
-    LAMBDAS = (Lambda("tunnels.status", timeout_seconds=30, memory_mb=256, permissions=(ALERT,)),)
+    LAMBDAS = (Lambda("tunnels.status", 30, 256, (SEE_GROUP, regional("Read", "GetItem", "tunnels", why="its state"))),)
 
-The module `lambdas` of each capability holds these values beside the code that they are about. The files in .chalice/
-and the rules and alarms of the stack are generated from them. A Lambda finds its own code by them when it starts.
+The module `lambdas` of each capability holds one such row for each Lambda. `chalicelib/infrastructure/` compiles the
+rows into the files of .chalice/, and a Lambda finds its own code by its row when it starts.
 """
 
 from typing import Any
@@ -16,28 +16,37 @@ MINUTE = "cron(* * * * ? *)"
 
 
 class Permission(msgspec.Struct, frozen=True):
-    """One statement of a Lambda's policy.
+    """One statement of a Lambda's policy, and `why` the Lambda needs it.
 
-    `resource` is what the policy names: an ARN, several of them, or a `{placeholder}` for what fleet.toml declares.
+    `actions` are separated by spaces. `resource` is what the policy names: an ARN, several of them, or a
+    `{placeholder}` for what fleet.toml declares. `keys` limits it to items of a table with these partition keys, where
+    `*` stands for any text. `wildcard` says why a resource that stands for more than one thing cannot be narrower.
     """
 
     sid: str
-    actions: tuple[str, ...]
+    actions: str
     resource: str | Json | list[Json]
+    why: str
     condition: Json | None = None
+    keys: tuple[str, ...] = ()
+    wildcard: str = ""
 
 
-class Schedule(msgspec.Struct, frozen=True):
-    """A rule of EventBridge, with an alarm when two of three runs fail.
+class Schedule(msgspec.Struct, frozen=True, kw_only=True):
+    """A rule of EventBridge, with an alarm when runs fail and another when none begins.
 
-    `description` completes "Each minute: ...". `failing` tells people what a failure means. Without the table `section`
-    of fleet.toml there is no rule.
+    `does` completes "Each minute: ...". `harm` completes "tunnels_heal fails: ...". Without the table `section` of
+    fleet.toml (`tunnels.hosts` for one within another) there is no rule. A `condition` of the template may leave out
+    regions. A run that fails is tried again `retries` times, if it is not older than `expires_seconds`.
     """
 
-    expression: str
-    description: str
-    failing: str
-    section: str
+    expression: str = MINUTE
+    does: str
+    harm: str
+    section: str = ""
+    condition: str = ""
+    retries: int = 0
+    expires_seconds: int = 60
 
     @property
     def seconds(self) -> int:
@@ -45,20 +54,42 @@ class Schedule(msgspec.Struct, frozen=True):
         return 60 if self.expression == MINUTE else 3600
 
 
-class Lambda(msgspec.Struct, frozen=True, kw_only=True):
+class OwnQueue(msgspec.Struct, frozen=True, kw_only=True):
+    """A queue of the stack's own, its dead letters, and the mapping that starts the Lambda with its messages.
+
+    `harm` completes "Nobody serves schedule-runs: ...". A message is hidden for `visibility_seconds` once it is
+    received, and is a dead letter after `most_receives`.
+    """
+
+    name: str
+    harm: str
+    batch: int
+    visibility_seconds: int
+    most_receives: int
+
+
+class FleetQueues(msgspec.Struct, frozen=True):
+    """The queues of the tables [[queues]] of fleet.toml. `harm` completes "Nobody serves default: ..."."""
+
+    harm: str
+
+
+Trigger = Schedule | OwnQueue | FleetQueues
+
+
+class Lambda(msgspec.Struct, frozen=True):
     """One Lambda: `schedules.tick` is the function `schedules_tick`.
 
     `handler` is `module:name` within the capability. The name stands for a function of event and context, for an
     operation, or for several of which the one with this name is taken. With `private_network` it runs in the VPC that
-    fleet.toml gives, because it must reach tunnels or databases. Without a `trigger` it is invoked by people, by a
-    queue, or by a rule that .chalice/resources.json holds.
+    fleet.toml gives, because it must reach tunnels or databases. Without a `trigger` only people invoke it.
     """
 
     name: str
     timeout_seconds: int
     memory_mb: int
-    permissions: tuple[Permission, ...] = ()
-    trigger: Schedule | None = None
+    permissions: tuple[Permission, ...]
+    trigger: Trigger | None = None
     private_network: bool = False
     handler: str = "operations:ALL"
 
@@ -79,6 +110,26 @@ def queue(name: str) -> Json:
 
 
 REGIONAL_TABLE = arn("dynamodb", "table/${AWS::StackName}")
+# In any region: the replica of the own region answers first, and another one when that does not.
 COORDINATION_TABLE = arn("dynamodb", "table/${AWS::StackName}-coordination", region="*")
-ALERT = Permission("Alert", ("sns:Publish",), arn("sns", "${AWS::StackName}-alerts"))
-JOURNAL = Permission("Journal", ("dynamodb:PutItem",), REGIONAL_TABLE)
+
+
+def regional(sid: str, actions: str, *keys: str, why: str) -> Permission:
+    """These actions of DynamoDB (`GetItem PutItem`) on items of the regional table with these partition keys."""
+    return Permission(sid, _of_dynamodb(actions), REGIONAL_TABLE, why, keys=keys)
+
+
+def coordination(sid: str, actions: str, *keys: str, why: str) -> Permission:
+    """The same of the coordination table."""
+    return Permission(sid, _of_dynamodb(actions), COORDINATION_TABLE, why, keys=keys)
+
+
+def _of_dynamodb(actions: str) -> str:
+    return " ".join(f"dynamodb:{action}" for action in actions.split())
+
+
+# What the engine does for every operation that acts, and for one that alerts.
+PUBLISH = Permission("Alert", "sns:Publish", arn("sns", "${AWS::StackName}-alerts"), "alerts reach people")
+JOURNAL = regional("Journal", "PutItem", "journal#*", why="every action is recorded before it is done")
+ALERTS = regional("Alerts", "GetItem PutItem", "alerts", why="an alert is told once, and until it is delivered")
+ALERTING = (PUBLISH, JOURNAL, ALERTS)

@@ -1,12 +1,8 @@
-"""The Lambdas of journal: trigger, time-out, memory, network and permissions of each."""
+"""The Lambdas of the journal, one row each, and all that they may do."""
 
-from chalicelib.engine.deployment import REGIONAL_TABLE, Lambda, Permission
+from chalicelib.engine.deployment import Lambda, regional
 
-LAMBDAS = (
-    Lambda(
-        name="journal.read",
-        timeout_seconds=30,
-        memory_mb=256,
-        permissions=(Permission("Read", ("dynamodb:Query",), REGIONAL_TABLE),),
-    ),
-)
+READ = regional("Read", "Query", "journal#*", why="the entries of each day")
+
+# name, seconds, MB, permissions
+LAMBDAS = (Lambda("journal.read", 30, 256, (READ,)),)

@@ -1,109 +1,46 @@
-"""The Lambdas of routing: trigger, time-out, memory, network and permissions of each."""
+"""The Lambdas of routing, one row each, and all that they may do."""
 
-from chalicelib.engine.deployment import ALERT, JOURNAL, MINUTE, REGIONAL_TABLE, Lambda, Permission, Schedule
+from chalicelib.engine.deployment import ALERTING, JOURNAL, Lambda, Permission, Schedule, regional
 
+_NO_TAGS = "Route 53 chooses the ids of checks, and policies cannot go by a check's tags"
+SEE = (
+    Permission("SeeZone", "route53:ListResourceRecordSets", "{zone}", "compares the records with fleet.toml"),
+    Permission("SeeChecks", "route53:GetHealthCheckStatus", "{checks}", "refuses to lead users to a dead region",
+               wildcard=_NO_TAGS),
+    Permission("ListChecks", "route53:ListHealthChecks", "{checks-any}", "finds its checks by their references",
+               wildcard="the list has no resource"),
+    Permission("SeeBuckets", "s3:GetBucketPolicy s3:ListBucket", "{mark-buckets}", "flags must be public"),
+    Permission("SeeVerdicts", "dynamodb:GetItem", "{verdicts}", "the check of each region's hosts", keys=("verdict",)),
+)
+CHANGE = (
+    Permission("ChangeZone", "route53:ChangeResourceRecordSets", "{zone}", "writes the records"),
+    Permission("MakeChecks", "route53:CreateHealthCheck", "{checks-any}", "makes the checks of regions",
+               wildcard="the id of a check is not known before Route 53 has made it"),
+    Permission("DropChecks", "route53:DeleteHealthCheck", "{checks}", "deletes checks that nothing uses",
+               wildcard=_NO_TAGS),
+    Permission("OpenBuckets", "s3:CreateBucket s3:PutBucketPolicy s3:PutBucketPublicAccessBlock", "{mark-buckets}",
+               "health checkers read flags without credentials"),
+)
+SEE_MARKS = Permission("SeeMarks", "s3:GetObject", "{marks}", "which regions are evacuated")
+MISS_MARKS = Permission("MissMarks", "s3:ListBucket", "{mark-buckets}", "S3 says 'not there' to those who may list")
+SET_MARK = Permission("Mark", "s3:PutObject", "{marks}", "evacuates a region")
+DROP_MARK = Permission("Unmark", "s3:DeleteObject", "{marks}", "lets a region's users back")
+HEALTH = regional("Remember", "GetItem PutItem", "hold", why="how long each region has been healthy")
+SEE_HEALTH = regional("ReadState", "GetItem", "hold", why="how long each region has been healthy")
+MARKS = (SEE_MARKS, MISS_MARKS)
+
+COMPARED = Schedule(expression="cron(23 * * * ? *)", section="routing", does="compare Route 53 with fleet.toml",
+                    harm="nobody sees if Route 53 differs from fleet.toml")
+HELD = Schedule(section="routing", does="keep users away from a region that died until it has been quiet",
+                harm="a region that dies may get its users back too soon")
+
+# name, seconds, MB, permissions
 LAMBDAS = (
-    Lambda(
-        name="routing.plan",
-        timeout_seconds=60,
-        memory_mb=512,
-        permissions=(
-            Permission("SeeZone", ("route53:ListResourceRecordSets",), "{zone}"),
-            Permission("SeeChecks", ("route53:GetHealthCheckStatus",), "{checks}"),
-            Permission("ListChecks", ("route53:ListHealthChecks",), "{checks-any}"),
-            Permission("SeeBuckets", ("s3:GetBucketPolicy", "s3:ListBucket"), "{mark-buckets}"),
-            Permission("SeeVerdicts", ("dynamodb:GetItem",), "{verdicts}"),
-        ),
-    ),
-    Lambda(
-        name="routing.apply",
-        timeout_seconds=300,
-        memory_mb=512,
-        permissions=(
-            Permission("SeeZone", ("route53:ListResourceRecordSets",), "{zone}"),
-            Permission("SeeChecks", ("route53:GetHealthCheckStatus",), "{checks}"),
-            Permission("ListChecks", ("route53:ListHealthChecks",), "{checks-any}"),
-            Permission("SeeBuckets", ("s3:GetBucketPolicy", "s3:ListBucket"), "{mark-buckets}"),
-            Permission("SeeVerdicts", ("dynamodb:GetItem",), "{verdicts}"),
-            Permission("ChangeZone", ("route53:ChangeResourceRecordSets",), "{zone}"),
-            Permission("MakeChecks", ("route53:CreateHealthCheck",), "{checks-any}"),
-            Permission("DropChecks", ("route53:DeleteHealthCheck",), "{checks}"),
-            Permission(
-                "OpenBuckets",
-                ("s3:CreateBucket", "s3:PutBucketPolicy", "s3:PutBucketPublicAccessBlock"),
-                "{mark-buckets}",
-            ),
-            JOURNAL,
-        ),
-    ),
-    Lambda(
-        name="routing.drift",
-        timeout_seconds=120,
-        memory_mb=512,
-        trigger=Schedule(
-            "cron(23 * * * ? *)",
-            "compare Route 53 with fleet.toml",
-            failing="routing_drift fails: nobody sees if Route 53 differs from fleet.toml",
-            section="routing",
-        ),
-        permissions=(
-            Permission("SeeZone", ("route53:ListResourceRecordSets",), "{zone}"),
-            Permission("SeeChecks", ("route53:GetHealthCheckStatus",), "{checks}"),
-            Permission("ListChecks", ("route53:ListHealthChecks",), "{checks-any}"),
-            Permission("SeeBuckets", ("s3:GetBucketPolicy", "s3:ListBucket"), "{mark-buckets}"),
-            Permission("SeeVerdicts", ("dynamodb:GetItem",), "{verdicts}"),
-            ALERT,
-            Permission("Journal", ("dynamodb:GetItem", "dynamodb:PutItem"), REGIONAL_TABLE),
-        ),
-    ),
-    Lambda(
-        name="routing.evacuate",
-        timeout_seconds=30,
-        memory_mb=256,
-        permissions=(
-            Permission("SeeMarks", ("s3:GetObject",), "{marks}"),
-            Permission("MissMarks", ("s3:ListBucket",), "{mark-buckets}"),
-            Permission("Mark", ("s3:PutObject",), "{marks}"),
-            Permission("Remember", ("dynamodb:GetItem", "dynamodb:PutItem"), REGIONAL_TABLE),
-        ),
-    ),
-    Lambda(
-        name="routing.restore",
-        timeout_seconds=30,
-        memory_mb=256,
-        permissions=(
-            Permission("SeeMarks", ("s3:GetObject",), "{marks}"),
-            Permission("MissMarks", ("s3:ListBucket",), "{mark-buckets}"),
-            Permission("Unmark", ("s3:DeleteObject",), "{marks}"),
-            Permission("Remember", ("dynamodb:GetItem", "dynamodb:PutItem"), REGIONAL_TABLE),
-        ),
-    ),
-    Lambda(
-        name="routing.hold",
-        timeout_seconds=30,
-        memory_mb=256,
-        trigger=Schedule(
-            MINUTE,
-            "keep users away from a region that died until it has been quiet",
-            failing="routing_hold fails, and a region that dies may get its users back too soon",
-            section="routing",
-        ),
-        permissions=(
-            Permission("SeeMarks", ("s3:GetObject",), "{marks}"),
-            Permission("MissMarks", ("s3:ListBucket",), "{mark-buckets}"),
-            Permission("Mark", ("s3:DeleteObject", "s3:PutObject"), "{marks}"),
-            ALERT,
-            Permission("Remember", ("dynamodb:GetItem", "dynamodb:PutItem"), REGIONAL_TABLE),
-        ),
-    ),
-    Lambda(
-        name="routing.status",
-        timeout_seconds=30,
-        memory_mb=256,
-        permissions=(
-            Permission("SeeMarks", ("s3:GetObject",), "{marks}"),
-            Permission("MissMarks", ("s3:ListBucket",), "{mark-buckets}"),
-            Permission("Remember", ("dynamodb:GetItem",), REGIONAL_TABLE),
-        ),
-    ),
+    Lambda("routing.plan", 60, 512, SEE),
+    Lambda("routing.apply", 300, 512, (*SEE, *CHANGE, JOURNAL)),
+    Lambda("routing.drift", 120, 512, (*SEE, *ALERTING), trigger=COMPARED),
+    Lambda("routing.evacuate", 30, 256, (*MARKS, SET_MARK, HEALTH, JOURNAL)),
+    Lambda("routing.restore", 30, 256, (*MARKS, DROP_MARK, HEALTH, JOURNAL)),
+    Lambda("routing.hold", 30, 256, (*MARKS, SET_MARK, DROP_MARK, HEALTH, *ALERTING), trigger=HELD),
+    Lambda("routing.status", 30, 256, (*MARKS, SEE_HEALTH)),
 )

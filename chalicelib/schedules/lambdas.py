@@ -1,132 +1,85 @@
-"""The Lambdas of schedules: trigger, time-out, memory, network and permissions of each."""
+"""The Lambdas of schedules, one row each, and all that they may do."""
 
-from chalicelib.engine.deployment import ALERT, COORDINATION_TABLE, JOURNAL, REGIONAL_TABLE, Lambda, Permission, queue
+from chalicelib.engine.deployment import (
+    ALERTING,
+    JOURNAL,
+    Lambda,
+    OwnQueue,
+    Permission,
+    Schedule,
+    coordination,
+    queue,
+    regional,
+)
 
+RECORD = coordination("Record", "PutItem Query", "minutes", why="records the minute, and looks for a gap before it")
+SEE_MINUTE = coordination("ReadMinute", "GetItem", "minutes", why="whether another region has started the minute")
+SEE_PAUSES = coordination("ReadPauses", "Query", "paused", why="a paused job is not started")
+SKIPS = coordination("Skips", "GetItem PutItem", "run#*", why="a run that is left out is recorded as such")
+SEE_RUNS = coordination("ReadRuns", "BatchGetItem", "run#*", why="which runs are still missing")
+SEE_RUN = coordination("ReadRun", "BatchGetItem", "lock", "paused", "run#*", why="the run, its job's lock and pause")
+RUNS = coordination("Runs", "GetItem PutItem", "lock", "run#*", why="claims the run, and the lock of its job")
+UNLOCK = coordination("Unlock", "DeleteItem", "lock", why="gives the job's lock back")
+TAKEN = coordination("Taken", "GetItem PutItem", "told", why="one region tells of what all see")
+HISTORY = coordination("ReadRuns", "Query", "minutes", "paused", "run#*", why="the last runs, minutes and pauses")
+ONE_MINUTE = coordination("ReadMinute", "GetItem", "minutes", "paused", why="whether the minute was started")
+LATER = coordination("ReadLater", "Query", "minutes", "run#*", why="what came of the minute")
+SEE_PAUSE = coordination("ReadPause", "GetItem", "paused", why="whether the job is paused")
+PAUSE = coordination("Pause", "PutItem", "paused", why="pauses the job")
+UNPAUSE = coordination("Resume", "DeleteItem", "paused", why="ends the pause")
+DROP_OLD = coordination("Prune", "DeleteItem Scan", why="every item ends one day, and a scan has no partition key")
+OUTPUT = regional("Output", "PutItem", "output#*", why="the end of a run's output")
+SEE_OUTPUT = regional("ReadOutput", "Query", "output#*", why="the end of a run's output")
+TELL = regional("Tell", "PutItem", "alert-events#schedules", why="the tick tells what runs report")
+TOLD = regional("Told", "DeleteItem PutItem Query", "alert-events#schedules", why="delivers what runs reported")
+
+START = Permission("Start", "sqs:SendMessage", [queue("schedule-runs"), queue("schedule-reconciles")],
+                   "one message starts a run, another looks after the minute")
+RUN_NOW = Permission("Start", "sqs:SendMessage", queue("schedule-runs"), "one message starts a run")
+_RECEIVE = "sqs:DeleteMessage sqs:GetQueueAttributes sqs:ReceiveMessage"
+RECEIVE_MINUTES = Permission("Receive", _RECEIVE, queue("schedule-reconciles"), "the mapping polls as the Lambda")
+RECEIVE_RUNS = Permission("Receive", f"sqs:ChangeMessageVisibility {_RECEIVE}", queue("schedule-runs"),
+                          "the mapping polls as the Lambda, and a run that waits comes back later")
+
+ON_QUEUE = Permission("OnQueue", "sqs:SendMessage", "{task-queues}", "jobs with on=queue")
+ON_ECS = (
+    Permission("OnEcs", "ecs:RunTask", "{ecs-definition}", "jobs with on=ecs",
+               wildcard="a deployment of the task makes the next revision of its definition"),
+    Permission("OnEcsTasks", "ecs:DescribeTasks ecs:StopTask", "{ecs-tasks}", "follows its tasks, ends late ones",
+               wildcard="ECS chooses the ids of tasks, all of this cluster"),
+    Permission("OnEcsRoles", "iam:PassRole", "{ecs-roles}", "the task runs with its declared roles",
+               {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}}),
+)
+ON_SSM = (
+    Permission("OnSsm", "ssm:SendCommand", "{ssm-document}", "jobs with on=ssm"),
+    Permission("OnSsmInstances", "ssm:SendCommand", "{ssm-instances}", "runs the command on one tagged instance",
+               {"StringEquals": {"ssm:resourceTag/{ssm-tag}": "{ssm-value}"}},
+               wildcard="instances come and go, and the condition limits them to the tag of fleet.toml"),
+    Permission("OnSsmCommands", "ssm:CancelCommand ssm:DescribeInstanceInformation ssm:GetCommandInvocation",
+               "{ssm-any}", "finds an instance, follows the command", wildcard="these calls have no resource"),
+)
+
+TICKED = Schedule(does="start the jobs that are due", retries=2, expires_seconds=3600,
+                  harm="jobs of these minutes start late, by the sweep or by another region")
+PRUNED = Schedule(expression="cron(17 * * * ? *)", does="delete what the coordination table no longer needs",
+                  harm="the coordination table grows")
+RUNS_QUEUE = OwnQueue(name="schedule-runs", batch=1, visibility_seconds=960, most_receives=100,
+                      harm="due jobs do not run")
+MINUTES_QUEUE = OwnQueue(name="schedule-reconciles", batch=10, visibility_seconds=90, most_receives=20,
+                         harm="runs that were left undone stay so, and no standby takes over")
+
+# name, seconds, MB, permissions
 LAMBDAS = (
-    Lambda(
-        name="schedules.tick",
-        timeout_seconds=55,
-        memory_mb=512,
-        permissions=(
-            Permission("Agree", ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"), COORDINATION_TABLE),
-            Permission("Start", ("sqs:SendMessage",), [queue("schedule-runs"), queue("schedule-reconciles")]),
-            ALERT,
-            Permission(
-                "JournalAndAlerts",
-                ("dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"),
-                REGIONAL_TABLE,
-            ),
-        ),
-    ),
-    Lambda(
-        name="schedules.reconcile",
-        timeout_seconds=55,
-        memory_mb=512,
-        permissions=(
-            Permission(
-                "Agree",
-                ("dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"),
-                COORDINATION_TABLE,
-            ),
-            Permission("Start", ("sqs:SendMessage",), [queue("schedule-runs"), queue("schedule-reconciles")]),
-            Permission(
-                "Receive",
-                ("sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"),
-                queue("schedule-reconciles"),
-            ),
-            JOURNAL,
-        ),
-    ),
-    Lambda(
-        name="schedules.work",
-        timeout_seconds=900,
-        memory_mb=1024,
-        permissions=(
-            Permission(
-                "Agree",
-                ("dynamodb:BatchGetItem", "dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem"),
-                COORDINATION_TABLE,
-            ),
-            Permission("FollowUp", ("sqs:SendMessage",), queue("schedule-runs")),
-            Permission(
-                "Receive",
-                ("sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"),
-                queue("schedule-runs"),
-            ),
-            Permission("JournalAndOutput", ("dynamodb:PutItem",), REGIONAL_TABLE),
-            Permission("OnQueue", ("sqs:SendMessage",), "{task-queues}"),
-            Permission("OnEcs", ("ecs:RunTask",), "{ecs-definition}"),
-            Permission("OnEcsTasks", ("ecs:DescribeTasks", "ecs:StopTask"), "{ecs-tasks}"),
-            Permission(
-                "OnEcsRoles",
-                ("iam:PassRole",),
-                "{ecs-roles}",
-                {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}},
-            ),
-            Permission("OnSsm", ("ssm:SendCommand",), "{ssm-document}"),
-            Permission(
-                "OnSsmInstances",
-                ("ssm:SendCommand",),
-                "{ssm-instances}",
-                {"StringEquals": {"ssm:resourceTag/{ssm-tag}": "{ssm-value}"}},
-            ),
-            Permission(
-                "OnSsmCommands",
-                ("ssm:CancelCommand", "ssm:DescribeInstanceInformation", "ssm:GetCommandInvocation"),
-                "{ssm-any}",
-            ),
-        ),
-    ),
-    Lambda(
-        name="schedules.status",
-        timeout_seconds=30,
-        memory_mb=256,
-        permissions=(Permission("Read", ("dynamodb:Query",), COORDINATION_TABLE),),
-    ),
-    Lambda(
-        name="schedules.why",
-        timeout_seconds=30,
-        memory_mb=256,
-        permissions=(
-            Permission("Read", ("dynamodb:GetItem", "dynamodb:Query"), COORDINATION_TABLE),
-            Permission("ReadOutput", ("dynamodb:Query",), REGIONAL_TABLE),
-        ),
-    ),
-    Lambda(
-        name="schedules.pause",
-        timeout_seconds=30,
-        memory_mb=256,
-        permissions=(
-            Permission("Agree", ("dynamodb:GetItem", "dynamodb:PutItem"), COORDINATION_TABLE),
-            JOURNAL,
-        ),
-    ),
-    Lambda(
-        name="schedules.resume",
-        timeout_seconds=30,
-        memory_mb=256,
-        permissions=(
-            Permission("Agree", ("dynamodb:DeleteItem", "dynamodb:GetItem"), COORDINATION_TABLE),
-            JOURNAL,
-        ),
-    ),
-    Lambda(
-        name="schedules.run",
-        timeout_seconds=30,
-        memory_mb=256,
-        permissions=(
-            Permission("Read", ("dynamodb:GetItem",), COORDINATION_TABLE),
-            Permission("Start", ("sqs:SendMessage",), queue("schedule-runs")),
-            JOURNAL,
-        ),
-    ),
-    Lambda(
-        name="schedules.prune",
-        timeout_seconds=300,
-        memory_mb=256,
-        permissions=(
-            Permission("Agree", ("dynamodb:DeleteItem", "dynamodb:Scan"), COORDINATION_TABLE),
-            JOURNAL,
-        ),
-    ),
+    Lambda("schedules.tick", 55, 512, (RECORD, SEE_PAUSES, SKIPS, TAKEN, START, TOLD, *ALERTING), trigger=TICKED),
+    Lambda("schedules.reconcile", 55, 512,
+           (RECORD, SEE_MINUTE, SEE_PAUSES, SKIPS, SEE_RUNS, TAKEN, START, RECEIVE_MINUTES, TELL, JOURNAL), trigger=MINUTES_QUEUE),
+    Lambda("schedules.work", 900, 1024,
+           (SEE_RUN, RUNS, UNLOCK, TAKEN, RUN_NOW, RECEIVE_RUNS, OUTPUT, TELL, JOURNAL, ON_QUEUE, *ON_ECS, *ON_SSM),
+           trigger=RUNS_QUEUE),
+    Lambda("schedules.status", 30, 256, (HISTORY,)),
+    Lambda("schedules.why", 30, 256, (ONE_MINUTE, LATER, SEE_OUTPUT)),
+    Lambda("schedules.pause", 30, 256, (SEE_PAUSE, PAUSE, JOURNAL)),
+    Lambda("schedules.resume", 30, 256, (SEE_PAUSE, UNPAUSE, JOURNAL)),
+    Lambda("schedules.run", 30, 256, (SEE_PAUSE, RUN_NOW, JOURNAL)),
+    Lambda("schedules.prune", 300, 256, (DROP_OLD, JOURNAL), trigger=PRUNED),
 )

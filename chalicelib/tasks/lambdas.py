@@ -1,59 +1,30 @@
-"""The Lambdas of tasks: trigger, time-out, memory, network and permissions of each."""
+"""The Lambdas of tasks, one row each, and all that they may do."""
 
-from chalicelib.engine.deployment import JOURNAL, REGIONAL_TABLE, Lambda, Permission
+from chalicelib.engine.deployment import JOURNAL, FleetQueues, Lambda, Permission, regional
 
+ONCE = regional("Once", "DeleteItem PutItem UpdateItem", "once#*", why="work with a key is done once")
+PERMITS = regional("Permits", "PutItem Query", "task-slots#*", why="tasks with a limit hold permits")
+COUNTS = regional("Counts", "BatchGetItem PutItem", "task-message#*", why="how often a message was run, and waited")
+RECEIVE = Permission(
+    "Receive", "sqs:ChangeMessageVisibility sqs:DeleteMessage sqs:GetQueueAttributes sqs:ReceiveMessage",
+    "{task-queues}", "the mapping polls as the Lambda, and a message that waits comes back later")
+SEND = Permission("Send", "sqs:SendMessage", "{task-queues}", "tasks send tasks")
+BURY = Permission("Bury", "sqs:SendMessage", "{task-dead}", "a task without retries left is a dead letter")
+DEPTH = Permission("Read", "sqs:GetQueueAttributes", "{all-queues}", "the depth of each queue")
+AGE = Permission("Age", "cloudwatch:GetMetricData", "*", "the age of the oldest message",
+                 wildcard="GetMetricData has no resource")
+LOOK = Permission("Look", "sqs:ChangeMessageVisibility sqs:ReceiveMessage", "{all-queues}", "shows messages")
+TAKE = Permission("Take", "sqs:ChangeMessageVisibility sqs:DeleteMessage sqs:ReceiveMessage", "{all-dead}",
+                  "takes dead letters out, once they are sent again")
+SEND_BACK = Permission("Send", "sqs:SendMessage", "{all-live}", "brings dead letters back")
+
+SERVED = FleetQueues(harm="its tasks do not run")
+
+# name, seconds, MB, permissions
 LAMBDAS = (
-    Lambda(
-        name="tasks.work",
-        timeout_seconds=900,
-        memory_mb=512,
-        handler="worker:handle",
-        permissions=(
-            Permission(
-                "Remember",
-                (
-                    "dynamodb:BatchGetItem",
-                    "dynamodb:DeleteItem",
-                    "dynamodb:PutItem",
-                    "dynamodb:Query",
-                    "dynamodb:UpdateItem",
-                ),
-                REGIONAL_TABLE,
-            ),
-            Permission(
-                "Receive",
-                ("sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"),
-                "{task-queues}",
-            ),
-            Permission("Send", ("sqs:SendMessage",), "{task-queues}"),
-            Permission("Bury", ("sqs:SendMessage",), "{task-dead}"),
-        ),
-    ),
-    Lambda(
-        name="tasks.status",
-        timeout_seconds=30,
-        memory_mb=256,
-        permissions=(
-            Permission("Read", ("sqs:GetQueueAttributes",), "{all-queues}"),
-            Permission("Age", ("cloudwatch:GetMetricData",), "*"),
-        ),
-    ),
-    Lambda(
-        name="tasks.peek",
-        timeout_seconds=30,
-        memory_mb=256,
-        permissions=(Permission("Look", ("sqs:ChangeMessageVisibility", "sqs:ReceiveMessage"), "{all-queues}"),),
-    ),
-    Lambda(
-        name="tasks.redrive",
-        timeout_seconds=30,
-        memory_mb=256,
-        permissions=(
-            Permission(
-                "Take", ("sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:ReceiveMessage"), "{all-dead}"
-            ),
-            Permission("Send", ("sqs:SendMessage",), "{all-live}"),
-            JOURNAL,
-        ),
-    ),
+    Lambda("tasks.work", 900, 512, (ONCE, PERMITS, COUNTS, RECEIVE, SEND, BURY), trigger=SERVED,
+           handler="worker:handle"),
+    Lambda("tasks.status", 30, 256, (DEPTH, AGE)),
+    Lambda("tasks.peek", 30, 256, (LOOK,)),
+    Lambda("tasks.redrive", 30, 256, (TAKE, SEND_BACK, JOURNAL)),
 )

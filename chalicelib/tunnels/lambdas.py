@@ -1,187 +1,68 @@
-"""The Lambdas of tunnels: trigger, time-out, memory, network and permissions of each."""
+"""The Lambdas of tunnels, one row each, and all that they may do."""
 
-from chalicelib.engine.deployment import ALERT, COORDINATION_TABLE, MINUTE, REGIONAL_TABLE, Lambda, Permission, Schedule
+from chalicelib.engine.deployment import ALERTING, Lambda, Permission, Schedule, coordination, regional
 
+_DESCRIBE = "calls that describe have no resource"
+_HOSTS = "hosts come and go, and the condition limits them to those of the fleet"
+_BALANCER = "elasticloadbalancing:DescribeTargetGroups elasticloadbalancing:DescribeTargetHealth"
+SEE = (
+    Permission("SeeGroup", "autoscaling:DescribeAutoScalingGroups", "{tunnel-group-any}", "the group's members",
+               wildcard=_DESCRIBE),
+    Permission("SeeTunnels", f"ec2:DescribeInstances {_BALANCER} ssm:GetCommandInvocation", "{tunnels-any}",
+               "the members, their health, and what came of a command", wildcard=_DESCRIBE),
+    Permission("SeeThrone", "dynamodb:GetItem", "{throne}", "where the primary is", keys=("primary",)),
+    coordination("Canaries", "BatchGetItem", "tunnel-reports", why="whether other regions reach the primary"),
+    regional("ReadActions", "BatchGetItem", "tunnel-actions", why="what came of a repair"),
+)
+DRAIN = Permission("Drain", "elasticloadbalancing:DeregisterTargets", "{tunnel-targets}", "out of the balancer",
+                   wildcard="AWS adds a random part to the ARN of a target group")
+UNDRAIN = Permission("Undrain", "elasticloadbalancing:RegisterTargets", "{tunnel-targets}", "into the balancer",
+                     wildcard="AWS adds a random part to the ARN of a target group")
+RESTART = (
+    Permission("Restart", "ssm:SendCommand", "{tunnel-document}", "restarts a tunnel by this document alone"),
+    Permission("RestartThere", "ssm:SendCommand", "{tunnel-instances}", "restarts the tunnels of the fleet's hosts",
+               {"StringEquals": {"ssm:resourceTag/{tunnel-tag}": "{tunnel-value}"}}, wildcard=_HOSTS),
+)
+LEAD = Permission("Lead", "ssm:PutParameter", "{tunnel-lead}", "tells new hosts where the primary is")
+REPLACE = Permission("Replace", "autoscaling:TerminateInstanceInAutoScalingGroup", "{tunnel-group}",
+                     "replaces a host that a restart did not repair",
+                     wildcard="AWS adds a random part to the ARN of a group")
+_ON_TAGGED = {"StringEquals": {"aws:ResourceTag/{tunnel-tag}": "{tunnel-value}"}}
+STOP = Permission("Power", "ec2:StopInstances", "{tunnel-machines}", "restarts a host that no group replaces",
+                  _ON_TAGGED, wildcard=_HOSTS)
+POWER = Permission("Power", "ec2:StartInstances ec2:StopInstances", "{tunnel-machines}",
+                   "restarts a host that no group replaces", _ON_TAGGED, wildcard=_HOSTS)
+REPORT = coordination("Report", "GetItem PutItem", "tunnel-reports", why="tells others whether it reaches the primary")
+STATE = regional("Remember", "GetItem PutItem", "tunnels", "tunnel-actions", why="state and claims of repairs")
+SEE_STATE = regional("ReadState", "GetItem", "tunnels", why="the state of each member")
+
+ROTATE = (
+    Permission("SeeTunnels", f"autoscaling:DescribeAutoScalingGroups {_BALANCER} ssm:GetCommandInvocation",
+               "{tunnel-hosts-any}", "every host must have the new key", wildcard=_DESCRIBE),
+    Permission("TurnKey", "secretsmanager:DescribeSecret secretsmanager:PutSecretValue "
+               "secretsmanager:UpdateSecretVersionStage", "{tunnel-secret}", "the private key of the hosts",
+               wildcard="Secrets Manager adds six characters to the name of a secret"),
+    Permission("TellKeys", "ssm:GetParameter ssm:PutParameter", "{tunnel-keys}", "gateways read the public keys here"),
+    Permission("Reload", "ssm:SendCommand", "{tunnel-hosts-document}", "hosts fetch the key by this document alone"),
+    Permission("ReloadThere", "ssm:SendCommand", "{tunnel-hosts-instances}", "the fleet's hosts fetch the key",
+               {"StringEquals": {"ssm:resourceTag/{tunnel-tag}": "{tunnel-value}"}}, wildcard=_HOSTS),
+    regional("Remember", "GetItem PutItem", "tunnels", why="the step of the rotation, claimed before it acts"),
+)
+
+HEALED = Schedule(section="tunnels", does="a minute of rounds over the tunnels", harm="tunnels that break stay broken")
+ROTATED = Schedule(section="tunnels.hosts", condition="TunnelsHere", does="go on with a change of key",
+                   harm="a change of key that has begun does not go on")
+
+# name, seconds, MB, permissions
 LAMBDAS = (
-    Lambda(
-        name="tunnels.heal",
-        timeout_seconds=320,
-        memory_mb=512,
-        trigger=Schedule(
-            MINUTE,
-            "a minute of rounds over the tunnels",
-            failing="tunnels_heal fails, and tunnels that break stay broken",
-            section="tunnels",
-        ),
-        private_network=True,
-        handler="controller:handle",
-        permissions=(
-            Permission("SeeGroup", ("autoscaling:DescribeAutoScalingGroups",), "{tunnel-group-any}"),
-            Permission(
-                "SeeTunnels",
-                (
-                    "ec2:DescribeInstances",
-                    "elasticloadbalancing:DescribeTargetGroups",
-                    "elasticloadbalancing:DescribeTargetHealth",
-                    "ssm:GetCommandInvocation",
-                ),
-                "{tunnels-any}",
-            ),
-            Permission(
-                "Balance",
-                ("elasticloadbalancing:DeregisterTargets", "elasticloadbalancing:RegisterTargets"),
-                "{tunnel-targets}",
-            ),
-            Permission("Restart", ("ssm:SendCommand",), "{tunnel-document}"),
-            Permission("RestartThere", ("ssm:SendCommand",), "{tunnel-instances}"),
-            Permission("Lead", ("ssm:PutParameter",), "{tunnel-lead}"),
-            Permission("Replace", ("autoscaling:TerminateInstanceInAutoScalingGroup",), "{tunnel-group}"),
-            Permission(
-                "Power",
-                ("ec2:StartInstances", "ec2:StopInstances"),
-                "{tunnel-machines}",
-                {"StringEquals": {"aws:ResourceTag/{tunnel-tag}": "{tunnel-value}"}},
-            ),
-            Permission(
-                "Canaries", ("dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PutItem"), COORDINATION_TABLE
-            ),
-            ALERT,
-            Permission("Remember", ("dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PutItem"), REGIONAL_TABLE),
-        ),
-    ),
-    Lambda(
-        name="tunnels.status",
-        timeout_seconds=30,
-        memory_mb=256,
-        handler="controller:OTHERS",
-        permissions=(
-            Permission("SeeGroup", ("autoscaling:DescribeAutoScalingGroups",), "{tunnel-group-any}"),
-            Permission(
-                "SeeTunnels",
-                (
-                    "ec2:DescribeInstances",
-                    "elasticloadbalancing:DescribeTargetGroups",
-                    "elasticloadbalancing:DescribeTargetHealth",
-                    "ssm:GetCommandInvocation",
-                ),
-                "{tunnels-any}",
-            ),
-            Permission("SeeThrone", ("dynamodb:GetItem",), "{throne}"),
-            Permission("Canaries", ("dynamodb:BatchGetItem",), COORDINATION_TABLE),
-            Permission("Remember", ("dynamodb:BatchGetItem", "dynamodb:GetItem"), REGIONAL_TABLE),
-        ),
-    ),
-    Lambda(
-        name="tunnels.drain",
-        timeout_seconds=30,
-        memory_mb=256,
-        private_network=True,
-        handler="controller:OTHERS",
-        permissions=(
-            Permission("SeeGroup", ("autoscaling:DescribeAutoScalingGroups",), "{tunnel-group-any}"),
-            Permission(
-                "SeeTunnels",
-                (
-                    "ec2:DescribeInstances",
-                    "elasticloadbalancing:DescribeTargetGroups",
-                    "elasticloadbalancing:DescribeTargetHealth",
-                    "ssm:GetCommandInvocation",
-                ),
-                "{tunnels-any}",
-            ),
-            Permission("Balance", ("elasticloadbalancing:DeregisterTargets",), "{tunnel-targets}"),
-            Permission("SeeThrone", ("dynamodb:GetItem",), "{throne}"),
-            Permission("Canaries", ("dynamodb:BatchGetItem",), COORDINATION_TABLE),
-            ALERT,
-            Permission("Remember", ("dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PutItem"), REGIONAL_TABLE),
-        ),
-    ),
-    Lambda(
-        name="tunnels.undrain",
-        timeout_seconds=30,
-        memory_mb=256,
-        private_network=True,
-        handler="controller:OTHERS",
-        permissions=(
-            Permission("SeeGroup", ("autoscaling:DescribeAutoScalingGroups",), "{tunnel-group-any}"),
-            Permission(
-                "SeeTunnels",
-                (
-                    "ec2:DescribeInstances",
-                    "elasticloadbalancing:DescribeTargetGroups",
-                    "elasticloadbalancing:DescribeTargetHealth",
-                    "ssm:GetCommandInvocation",
-                ),
-                "{tunnels-any}",
-            ),
-            Permission("Balance", ("elasticloadbalancing:RegisterTargets",), "{tunnel-targets}"),
-            Permission("SeeThrone", ("dynamodb:GetItem",), "{throne}"),
-            Permission("Canaries", ("dynamodb:BatchGetItem",), COORDINATION_TABLE),
-            ALERT,
-            Permission("Remember", ("dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PutItem"), REGIONAL_TABLE),
-        ),
-    ),
-    Lambda(
-        name="tunnels.replace",
-        timeout_seconds=30,
-        memory_mb=256,
-        private_network=True,
-        handler="controller:OTHERS",
-        permissions=(
-            Permission("SeeGroup", ("autoscaling:DescribeAutoScalingGroups",), "{tunnel-group-any}"),
-            Permission(
-                "SeeTunnels",
-                (
-                    "ec2:DescribeInstances",
-                    "elasticloadbalancing:DescribeTargetGroups",
-                    "elasticloadbalancing:DescribeTargetHealth",
-                    "ssm:GetCommandInvocation",
-                ),
-                "{tunnels-any}",
-            ),
-            Permission("Replace", ("autoscaling:TerminateInstanceInAutoScalingGroup",), "{tunnel-group}"),
-            Permission(
-                "Power",
-                ("ec2:StopInstances",),
-                "{tunnel-machines}",
-                {"StringEquals": {"aws:ResourceTag/{tunnel-tag}": "{tunnel-value}"}},
-            ),
-            Permission("SeeThrone", ("dynamodb:GetItem",), "{throne}"),
-            Permission("Canaries", ("dynamodb:BatchGetItem",), COORDINATION_TABLE),
-            ALERT,
-            Permission("Remember", ("dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PutItem"), REGIONAL_TABLE),
-        ),
-    ),
-    Lambda(
-        name="tunnels.rotate_keys",
-        timeout_seconds=60,
-        memory_mb=256,
-        handler="keys.operation:ROTATE",
-        permissions=(
-            Permission(
-                "SeeTunnels",
-                (
-                    "autoscaling:DescribeAutoScalingGroups",
-                    "elasticloadbalancing:DescribeTargetGroups",
-                    "elasticloadbalancing:DescribeTargetHealth",
-                    "ssm:GetCommandInvocation",
-                ),
-                "{tunnel-hosts-any}",
-            ),
-            Permission(
-                "TurnKey",
-                (
-                    "secretsmanager:DescribeSecret",
-                    "secretsmanager:PutSecretValue",
-                    "secretsmanager:UpdateSecretVersionStage",
-                ),
-                "{tunnel-secret}",
-            ),
-            Permission("TellKeys", ("ssm:GetParameter", "ssm:PutParameter"), "{tunnel-keys}"),
-            Permission("Reload", ("ssm:SendCommand",), "{tunnel-hosts-document}"),
-            Permission("ReloadThere", ("ssm:SendCommand",), "{tunnel-hosts-instances}"),
-            ALERT,
-            Permission("Remember", ("dynamodb:GetItem", "dynamodb:PutItem"), REGIONAL_TABLE),
-        ),
-    ),
+    Lambda("tunnels.heal", 320, 512, (*SEE, DRAIN, UNDRAIN, *RESTART, LEAD, REPLACE, POWER, REPORT, STATE, *ALERTING),
+           trigger=HEALED, private_network=True, handler="controller:handle"),
+    Lambda("tunnels.status", 30, 256, (*SEE, SEE_STATE), handler="controller:OTHERS"),
+    Lambda("tunnels.drain", 30, 256, (*SEE, DRAIN, STATE, *ALERTING), private_network=True,
+           handler="controller:OTHERS"),
+    Lambda("tunnels.undrain", 30, 256, (*SEE, UNDRAIN, STATE, *ALERTING), private_network=True,
+           handler="controller:OTHERS"),
+    Lambda("tunnels.replace", 30, 256, (*SEE, REPLACE, STOP, STATE, *ALERTING), private_network=True,
+           handler="controller:OTHERS"),
+    Lambda("tunnels.rotate_keys", 60, 256, (*ROTATE, *ALERTING), trigger=ROTATED, handler="keys.operation:ROTATE"),
 )

@@ -8,6 +8,7 @@ commands.deploy.archive IN OUT CACHE` with PYTHONHASHSEED=0, because the order w
 import hashlib
 import importlib.util
 import marshal
+import re
 import secrets
 import sys
 import zipfile
@@ -19,6 +20,8 @@ _FILE = 0o100644 << 16
 _UNCHECKED = (0b01).to_bytes(4, "little")
 # Above version 2, what is written depends on how many references an object happens to have.
 _MARSHAL = 2
+# What only a deployment needs: chalicelib/infrastructure/, and the folder or module of that name of a capability.
+_DEPLOYMENT = re.compile(r"chalicelib/(\w+/)?infrastructure(/|\.py$)")
 _LEFT_OUT = ("bin/", ".pyc", "/RECORD", "/INSTALLER", "/REQUESTED", "/direct_url.json")
 
 
@@ -27,7 +30,7 @@ def repack(source: Path, target: Path, cache: Path) -> None:
     cache.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as new:
         for name in sorted(set(old.namelist())):
-            if name.endswith("/") or name.startswith(_LEFT_OUT[0]) or name.endswith(_LEFT_OUT[1:]):
+            if name.endswith(("/", *_LEFT_OUT[1:])) or name.startswith(_LEFT_OUT[0]) or _DEPLOYMENT.match(name):
                 continue
             content = old.read(name)
             _write(new, name, content)

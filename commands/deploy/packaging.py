@@ -20,8 +20,11 @@ from typing import Any
 import msgspec
 
 from chalicelib.config import fleet
+from chalicelib.infrastructure import policies, tables
+from chalicelib.infrastructure.parts import logical
+from chalicelib.infrastructure.template import merged
 from commands import roots
-from commands.deploy import dependencies, resources
+from commands.deploy import dependencies
 from commands.develop import task_check
 from commands.errors import DeclaredMistake, UsageError
 
@@ -75,7 +78,7 @@ def build(
         target, digest = _repack(project / "out", home, f"{declared.name}-{stage}-{machine.name}")
     _check_functions(template, functions)
     warnings += task_check.warnings(root, stage, declared, template)
-    return Package(declared, stage, target, digest, template, resources.coordination(declared), tuple(warnings))
+    return Package(declared, stage, target, digest, template, tables.coordination(declared), tuple(warnings))
 
 
 def _declared(root: Path, stage: str, more: str) -> fleet.Fleet:
@@ -154,9 +157,9 @@ def _settings(source: Path, target: Path, stage: str, declared: fleet.Fleet) -> 
     # For a Lambda that config.json does not know, so that Chalice goes on and the difference is told as such.
     (target / f"policy-{stage}.json").write_text('{"Version": "2012-10-17", "Statement": []}')
     for path in sorted((source / "policies").glob("*.json")):
-        (target / "policies" / path.name).write_text(json.dumps(resources.resolved(_json(path), declared)))
-    merged = resources.merged(_json(source / "resources.json"), declared, stage, functions)
-    (target / "merge.json").write_text(json.dumps(merged))
+        (target / "policies" / path.name).write_text(json.dumps(policies.resolved(_json(path), declared)))
+    whole = merged(_json(source / "resources.json"), declared, stage, functions)
+    (target / "merge.json").write_text(json.dumps(whole))
     return functions
 
 
@@ -191,7 +194,7 @@ def _repack(out: Path, home: Path, name: str) -> tuple[Path, str]:
 
 def _check_functions(template: dict[str, Any], functions: Sequence[str]) -> None:
     """app.py and .chalice/config.json must name the same Lambdas, because Chalice ignores a difference silently."""
-    known = {resources.logical(name) for name in functions}
+    known = {logical(name) for name in functions}
     found = {id for id, part in template["Resources"].items() if part.get("Type") == "AWS::Serverless::Function"}
     if known != found:
         raise UsageError(f".chalice/config.json: its lambda_functions and app.py differ in {sorted(known ^ found)}")

@@ -16,8 +16,8 @@ from rich.text import Text
 
 from chalicelib.config import fleet, overlay
 from chalicelib.crontab import diagnostics as findings
+from chalicelib.infrastructure import files as generated
 from commands import roots
-from commands.deploy import generate
 from commands.develop import fleet_schema, groups
 from commands.errors import DeclaredMistake, UsageError
 from commands.processes import Children
@@ -50,7 +50,7 @@ def check(
     if renew:
         _schema_file().write_text(_schema())
         if not roots.own():
-            generate.renew(roots.PRODUCT / ".chalice")
+            generated.renew(roots.PRODUCT / ".chalice")
     checks = chosen()
     verdicts = gather(checks) if as_json else report(checks)
     if as_json:
@@ -155,7 +155,7 @@ def _schema_is_current(children: Children) -> Findings:
 
 
 def _generated(children: Children) -> Findings:
-    found = generate.stale(roots.PRODUCT / ".chalice")
+    found = generated.stale(roots.PRODUCT / ".chalice")
     return not found, found
 
 

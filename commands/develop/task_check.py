@@ -15,8 +15,8 @@ import msgspec
 
 from chalicelib.config.fleet import Fleet, load
 from chalicelib.crontab.diagnostics import Diagnostic, errors, render
+from chalicelib.infrastructure.parts import logical
 from commands import roots
-from commands.deploy.resources import logical
 from commands.errors import DeclaredMistake, UsageError
 
 

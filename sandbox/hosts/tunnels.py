@@ -25,9 +25,9 @@ from chalicelib.context import RegionContext
 from chalicelib.engine import run as engine
 from chalicelib.engine.schema import ItemKey, Unreadable, decode
 from chalicelib.tunnels.config import managed_name
+from chalicelib.tunnels.infrastructure import resources as tunnel_resources
 from chalicelib.tunnels.keys.operation import ROTATE
 from chalicelib.tunnels.state import KEY, SCHEMA, TunnelState
-from commands.deploy import tunnel_resources
 from sandbox.hosts import programs as program
 from sandbox.hosts.host_files import Keyring, command
 from sandbox.hosts.primary_region import DATABASE_PORT, GATEWAY_PORT, Far, eventually

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from chalicelib.tunnels.infrastructure import host as tunnel_host
 from chalicelib.tunnels.keys.openssh import Key
-from commands.deploy import tunnel_host
 from tests.agent.fake_aws import HOST_KEYS, LEAD, PROGRAM, WAY, Host, host
 
 HERE = "PRIMARY=us-east-1\n"

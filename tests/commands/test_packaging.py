@@ -14,7 +14,8 @@ import cfnlint.api
 import pytest
 
 from chalicelib.config.fleet import FleetError
-from commands.deploy import dependencies, packaging, resources
+from chalicelib.infrastructure import queues as stack_queues
+from commands.deploy import dependencies, packaging
 from commands.errors import UsageError
 from tests.project import copy
 
@@ -93,7 +94,7 @@ def test_every_served_queue_hides_messages_longer_than_its_lambda_may_run(parts:
 
 def test_every_served_queue_has_dead_letters_that_raise_an_alarm(parts: dict[str, Any]) -> None:
     watched = {alarm["Dimensions"][0]["Value"]["Fn::GetAtt"][0] for _, alarm in of_type(parts, "AWS::CloudWatch::Alarm")
-               if alarm["MetricName"] == "ApproximateNumberOfMessagesVisible" and alarm["Threshold"] == 0}
+               if alarm.get("MetricName") == "ApproximateNumberOfMessagesVisible" and alarm["Threshold"] == 0}
     for _, mapping in of_type(parts, "AWS::Lambda::EventSourceMapping"):
         queue = parts[mapping["EventSourceArn"]["Fn::GetAtt"][0]]["Properties"]
         assert queue["RedrivePolicy"]["deadLetterTargetArn"]["Fn::GetAtt"][0] in watched
@@ -158,7 +159,7 @@ def test_every_lambda_has_its_own_role_name_log_and_environment(package: packagi
     parts = package.template["Resources"]
     functions = dict(of_type(parts, "AWS::Serverless::Function"))
     assert len({one["Role"]["Fn::GetAtt"][0] for one in functions.values()}) == len(functions) >= 13
-    queues = {name for name in resources.OWN_QUEUES} | {"default", "default-dead"}
+    queues = set(stack_queues.own_names()) | {"default", "default-dead"}
     for id, function in functions.items():
         assert function["FunctionName"]["Fn::Sub"].startswith("${AWS::StackName}-")
         variables = function["Environment"]["Variables"]

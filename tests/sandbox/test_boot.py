@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from commands.deploy import tunnel_host
+from chalicelib.tunnels.infrastructure import host as tunnel_host
 from sandbox.hosts import boot
 from tests.tunnels.fleets import parsed
 

@@ -1,5 +1,6 @@
 """The changes to ministack: each finds what it changes, and another ministack stops the start-up."""
 
+import json
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sandbox import embedded_metrics, emulator_patches, replication
+from sandbox import embedded_metrics, emulator_patches, item_keys, replication
 from sandbox.compute.reconciler import Hypervisor
 from sandbox.dns import EmbeddedTwin
 from sandbox.faults import Faults
@@ -110,3 +111,16 @@ def test_an_older_copy_never_replaces_a_newer_one(monkeypatch: pytest.MonkeyPatc
         item = {"pk": {"S": "a"}, "v": {"S": value}}
         replication._settle("1", "eu-west-1", "t", item, False, written)
         assert list(kept.values()) == ["new" if value != "newer" else "newer"]
+
+
+@pytest.mark.parametrize(("asked", "keys"), [
+    ({"Key": {"pk": {"S": "lock"}, "sk": {"S": "a"}}}, ["lock"]),
+    ({"Item": {"pk": {"S": "run#a"}, "sk": {"S": "1"}, "body": {"S": "pk = :pk"}}}, ["run#a"]),
+    ({"KeyConditionExpression": "pk = :of AND sk BETWEEN :a AND :b", "ExpressionAttributeValues": {
+        ":of": {"S": "minutes"}, ":a": {"S": "0"}, ":b": {"S": "9"}}}, ["minutes"]),
+    ({"RequestItems": {"t": {"Keys": [{"pk": {"S": "b"}}, {"pk": {"S": "a"}}, {"pk": {"S": "b"}}]}}}, ["a", "b"]),
+    ({"FilterExpression": "#ttl < :now"}, [])])
+def test_a_call_of_dynamodb_is_known_by_the_partition_keys_that_it_names(asked: Any, keys: list[str]) -> None:
+    assert item_keys.leading_keys(json.dumps(asked).encode()) == keys
+    context_of = item_keys.context_keys(lambda body: {"dynamodb:Select": "x"}, context())(json.dumps(asked).encode())
+    assert context_of == {"dynamodb:Select": "x", **({"dynamodb:LeadingKeys": keys} if keys else {})}

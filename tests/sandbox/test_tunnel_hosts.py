@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from chalicelib.mysql.handshake import LONGEST, Handshake, HandshakeResult
-from commands.deploy import tunnel_host
+from chalicelib.tunnels.infrastructure import host as tunnel_host
 from sandbox.hosts import boot, programs
 from sandbox.hosts.database import Database
 from tests.tunnels.fleets import parsed

@@ -15,9 +15,10 @@ import pytest
 
 from chalicelib.config.fleet import Fleet
 from chalicelib.engine import delivery
+from chalicelib.infrastructure import policies
 from chalicelib.schedules.state import minute_key
 from commands import roots
-from commands.deploy import dependencies, packaging, release, resources
+from commands.deploy import dependencies, packaging, release
 from sandbox.world import Sandbox
 
 HOME, STANDBY = "eu-west-1", "us-east-1"
@@ -124,7 +125,7 @@ def granted(function: str, fleet: Fleet) -> list[tuple[str, str]]:
     """(Sid, action) of all that the policy file of `function` grants in `fleet` and the emulator can enforce."""
     policy = json.loads((POLICIES / f"policy-{function}.json").read_text())
     found = []
-    for statement in resources.resolved(policy, fleet)["Statement"]:
+    for statement in policies.resolved(policy, fleet)["Statement"]:
         behind = _BEHIND | _UNSEEN.get(statement["Sid"], set())
         found += [(statement["Sid"], action) for action in statement["Action"] if action not in behind]
     return found

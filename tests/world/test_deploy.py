@@ -11,9 +11,10 @@ import msgspec
 import pytest
 
 from chalicelib.config import fleet
+from chalicelib.infrastructure import tables
 from chalicelib.version import VERSION
 from commands import roots
-from commands.deploy import account, packaging, release, resources
+from commands.deploy import account, packaging, release
 from commands.errors import UsageError
 from sandbox.world import ACCOUNT, Sandbox
 from tests.world.conftest import zipped
@@ -45,7 +46,7 @@ def small(name: str, tmp_path: Path, *, visibility: int = 60, layers: list[str] 
         "Echo": {"Type": "AWS::Serverless::Function", "DependsOn": "Queue", "Properties": {
             "Runtime": "python3.11", "Handler": "index.handler", "CodeUri": "./deployment.zip",
             "Layers": layers or []}}}}
-    return packaging.Package(declared, "t", path, "0" * 64, template, resources.coordination(declared), ())
+    return packaging.Package(declared, "t", path, "0" * 64, template, tables.coordination(declared), ())
 
 
 def deploy(world: Sandbox, package: packaging.Package, *, agree: bool = True) -> dict[tuple[str, str], release.Done]:

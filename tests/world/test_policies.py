@@ -13,7 +13,7 @@ from chalicelib.schedules.state import lock_key
 from commands import roots
 from sandbox.world import Sandbox
 from tests.project import copy
-from tests.world.least_privilege import STANDBY, Exercise, Lambdas, LeastPrivilege, deploy, numbers
+from tests.world.least_privilege import HOME, STANDBY, Exercise, Lambdas, LeastPrivilege, deploy, numbers
 
 pytestmark = pytest.mark.world
 
@@ -28,6 +28,8 @@ CRONTAB = """\
 # lamp: name=queued on=queue
 0 0 1 1 * {"task": "fine.quiet", "args": {}}
 # lamp: name=often catch_up=skip
+0,30 * * * * true
+# lamp: name=held
 0 * * * * true
 """
 TASKS = """\
@@ -54,7 +56,7 @@ def sends(): send("fine.quiet")
 
 # A full hour far ahead, in minutes since the epoch: each minute used is later than all before it.
 FAR = 40_000_020
-# The last full hour. A tick takes one two hours earlier than the last did, so that the gap before it is its own.
+# The last full hour. A tick takes one an hour earlier than the last did, so that the gap before it is its own.
 HOUR, ticks = int(time.time()) // 3600 * 60, count()
 # A minute long ago.
 PAST = 29_400_000
@@ -65,10 +67,24 @@ def errand(job: str) -> dict[str, Any]:
     return {"job": job, "slot": f"hand#{next(numbers)}", "minute": 1, "why": "by hand"}
 
 
+def slot(minute: int) -> str:
+    """The name of the slot of this minute."""
+    return f"{datetime.fromtimestamp(minute * 60, UTC):%Y-%m-%dT%H:%MZ}"
+
+
+def held(on: Lambdas, minute: int) -> None:
+    """The job `held` is paused, and its run of the minute waits, so that it is not only to be left out but ended."""
+    on.put("paused", "held", {"since": 1, "reason": "test", "schema": 1})
+    on.put("run#held", slot(minute), {
+        "job": "held", "slot": slot(minute), "minute": minute, "state": "waiting", "why": "due", "region": HOME,
+        "owner": "test", "attempt": 0, "started": minute * 60, "lease": 0, "schema": 1})
+
+
 def tick(on: Lambdas) -> None:
     """A minute with jobs due, after a gap in which runs were lost. A rule's event is believed for a day."""
-    minute = HOUR - 120 * next(ticks)
-    on.started(minute - 90)
+    minute = HOUR - 60 * next(ticks)
+    on.started(minute - 50)
+    held(on, minute)
     at = datetime.fromtimestamp(minute * 60, UTC).isoformat()
     on.invoke("schedules_tick", {"detail-type": "Scheduled Event", "time": at})
 
@@ -77,23 +93,25 @@ def sweep(on: Lambdas) -> None:
     """A standby finds a minute that home has not started, after one that it had."""
     minute = FAR + 1440 * next(numbers)
     on.started(minute - 720)
+    held(on, minute)
     batch = on.records("schedule-reconciles", {"minute": minute}, region=STANDBY)
     on.invoke("schedules_reconcile", batch, STANDBY)
 
 
 def work(on: Lambdas) -> None:
-    """A run that fails, one that is tried again, one with a lock, one by message, one of an unknown job."""
+    """A run that fails, one that is tried again, one with a lock, one by message, one of an unknown job, one not due.
+    """
     on.drop(*lock_key("single"))  # left behind when it might not be deleted
     jobs = ("fails", "retried", "single", "queued", "unknown")
-    on.invoke("schedules_work", on.records("schedule-runs", *map(errand, jobs)))
+    not_due = errand("fails") | {"why": "due"}
+    on.invoke("schedules_work", on.records("schedule-runs", *map(errand, jobs), not_due))
 
 
 def explain(on: Lambdas) -> None:
     """A minute whose run has printed something, and one without a run."""
     minute = PAST + next(numbers)
-    slot = f"{datetime.fromtimestamp(minute * 60, UTC):%Y-%m-%dT%H:%MZ}"
-    on.invoke("schedules_work", on.records("schedule-runs", errand("fails") | {"minute": minute, "slot": slot}))
-    for asked in (slot, "2026-01-01T00:00Z"):
+    on.invoke("schedules_work", on.records("schedule-runs", errand("fails") | {"minute": minute, "slot": slot(minute)}))
+    for asked in (slot(minute), "2026-01-01T00:00Z"):
         on.invoke("schedules_why", {"job": "fails", "time": asked})
 
 

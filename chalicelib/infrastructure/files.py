@@ -5,47 +5,29 @@ They are committed, so that a change of a permission is read in a review as AWS 
 
 import json
 from pathlib import Path
-from typing import Any
 
 from chalicelib import registry
-from chalicelib.engine.deployment import Lambda, Permission, arn
-
-Json = dict[str, Any]
+from chalicelib.engine.deployment import Lambda
+from chalicelib.infrastructure import policies, template
+from chalicelib.infrastructure.parts import Json
 
 APP = "lamplighter"
 _LOG_RETENTION_DAYS = 30
-# Lambda makes the network interfaces of a function in a VPC with the function's own role.
-_NETWORK = Permission("Network", (
-    "ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface", "ec2:DescribeNetworkInterfaces"), "{network-any}")
 
 
 def files() -> dict[str, str]:
     """Path within .chalice/ -> content."""
     declared = list(registry.lambdas())
-    return {"config.json": _text(config(declared)),
-            **{policy_file(each): _text(policy(each)) for each in declared}}
+    return {"config.json": _text(config(declared)), "resources.json": _text(template.static(declared)),
+            **{policies.file(each): _text(policies.policy(each)) for each in declared}}
 
 
 def config(declared: list[Lambda]) -> Json:
     """Chalice's own configuration. The stage `any` stands for whatever stage is packaged."""
-    functions = {each.function: {"iam_policy_file": policy_file(each), "lambda_timeout": each.timeout_seconds,
+    functions = {each.function: {"iam_policy_file": policies.file(each), "lambda_timeout": each.timeout_seconds,
                                  "lambda_memory_size": each.memory_mb} for each in declared}
     return {"version": "2.0", "app_name": APP, "autogen_policy": False, "log_retention_in_days": _LOG_RETENTION_DAYS,
             "tags": {"application": APP}, "stages": {"any": {"lambda_functions": functions}}}
-
-
-def policy(declared: Lambda) -> Json:
-    """The policy of one Lambda. It may write its own log, and nothing else that it does not declare."""
-    group = arn("logs", f"log-group:/aws/lambda/${{AWS::StackName}}-{declared.function}:*")
-    log = Permission("WriteLog", ("logs:CreateLogStream", "logs:PutLogEvents"), group)
-    network = [_NETWORK] if declared.private_network else []
-    return {"Version": "2012-10-17", "Statement": [
-        _statement(permission) for permission in (log, *declared.permissions, *network)]}
-
-
-def policy_file(declared: Lambda) -> str:
-    """The path of a Lambda's policy within .chalice/."""
-    return f"policies/policy-{declared.function}.json"
 
 
 def stale(folder: Path) -> list[str]:
@@ -69,12 +51,6 @@ def renew(folder: Path) -> None:
             path.unlink()
     for name, text in wanted.items():
         (folder / name).write_text(text)
-
-
-def _statement(permission: Permission) -> Json:
-    condition = {"Condition": permission.condition} if permission.condition else {}
-    return {"Sid": permission.sid, "Effect": "Allow", "Action": list(permission.actions),
-            "Resource": permission.resource, **condition}
 
 
 def _text(value: Json) -> str:

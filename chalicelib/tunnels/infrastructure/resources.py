@@ -6,18 +6,17 @@ One template serves all regions. A mapping has the differences, and a condition 
 
 from typing import Any
 
-from chalicelib.config.fleet import Fleet
+from chalicelib.config.fleet import Fleet, FleetError
 from chalicelib.tunnels import config_hosts as host
 from chalicelib.tunnels.config import Tunnels, managed_name
 from chalicelib.tunnels.config_hosts import HostRegion, Hosts
-from commands.deploy import tunnel_host, tunnel_network, tunnel_role
-from commands.errors import UsageError
+from chalicelib.tunnels.infrastructure import host as tunnel_host
+from chalicelib.tunnels.infrastructure import network, role
 
 Json = dict[str, Any]
 
 CONDITION = "TunnelsHere"
 _MAPPING = "Tunnels"
-_ROTATE = "TunnelsRotateKeys"
 _IMAGES = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-"
 # Of a target group's name, and of a balancer's.
 _LONGEST = 32
@@ -45,21 +44,21 @@ esac
 
 
 def merged(template: Json, fleet: Fleet, stage: str) -> Json:
-    """`template` with the tunnel hosts of `fleet`, if it declares any. `Mistake` if its name is too long for them."""
+    """`template` with the tunnel hosts of `fleet`, if it declares any. `FleetError` if its name is too long."""
     tunnels = fleet.tunnels
     if tunnels is None or tunnels.hosts is None:
         return template
     name = managed_name(f"{fleet.name}-{stage}")
     if len(name) > _LONGEST:
-        raise UsageError(
+        raise FleetError(
             f"the target group would have the name {name}, and AWS allows {_LONGEST} characters. Take a shorter "
             "name in fleet.toml, or a shorter stage"
         )
     parts = {
         "Mappings": {_MAPPING: _mapping(tunnels, tunnels.hosts)},
         "Conditions": {CONDITION: {"Fn::Not": [{"Fn::Equals": [{"Ref": "AWS::Region"}, tunnels.primary]}]},
-                       **tunnel_network.conditions(tunnels.hosts)},
-        "Resources": _resources(tunnels, tunnels.hosts) | _rule(template),
+                       **network.conditions(tunnels.hosts)},
+        "Resources": _resources(tunnels, tunnels.hosts),
         "Outputs": {"TunnelsAddress": {
             "Condition": CONDITION, "Description": "Where the primary's database is reached in this region",
             "Value": {"Fn::Sub": f"${{TunnelsBalancer.DNSName}}:{tunnels.port}"}}},
@@ -95,22 +94,8 @@ def _resources(tunnels: Tunnels, hosts: Hosts) -> Json:
         "TunnelsDocument": _document(),
         "TunnelsBalancer": _balancer(), "TunnelsTargets": _targets(tunnels), "TunnelsListener": _listener(tunnels),
         "TunnelsTemplate": _template(tunnels, hosts), "TunnelsGroup": _group(tunnels, list(lead)),
-        **lead, **tunnel_role.resources(bool(lead)), **tunnel_network.resources(tunnels, hosts, _find("Vpc"))}
+        **lead, **role.resources(bool(lead)), **network.resources(tunnels, hosts, _find("Vpc"))}
     return {id: {"Condition": CONDITION, **part} for id, part in parts.items()}
-
-
-def _rule(template: Json) -> Json:
-    """Each minute a change of key that has begun goes on, where the operation is a Lambda of the stack."""
-    if _ROTATE not in template.get("Resources", {}):
-        return {}
-    arn = {"Fn::GetAtt": [_ROTATE, "Arn"]}
-    rule = {"Type": "AWS::Events::Rule", "Condition": CONDITION, "Properties": {
-        "Name": {"Fn::Sub": "${AWS::StackName}-tunnels-keys"}, "Description": "Each minute: go on with a change of key",
-        "ScheduleExpression": "cron(* * * * ? *)", "State": "ENABLED", "Targets": [{"Id": "lambda", "Arn": arn}]}}
-    permission = {"Type": "AWS::Lambda::Permission", "Condition": CONDITION, "Properties": {
-        "Action": "lambda:InvokeFunction", "FunctionName": {"Ref": _ROTATE}, "Principal": "events.amazonaws.com",
-        "SourceArn": {"Fn::GetAtt": ["TunnelsKeysRule", "Arn"]}}}
-    return {"TunnelsKeysRule": rule, "TunnelsKeysPermission": permission}
 
 
 def _lead() -> Json:
@@ -180,7 +165,7 @@ def _listener(tunnels: Tunnels) -> Json:
 def _template(tunnels: Tunnels, hosts: Hosts) -> Json:
     script = tunnel_host.user_data(tunnels, hosts, tunnel_host.files())
     if (size := len(script.encode())) > tunnel_host.MOST_BYTES - _FILLED:
-        raise UsageError(
+        raise FleetError(
             f"the user data of a tunnel host has {size:,} bytes, and AWS allows {tunnel_host.MOST_BYTES:,} "
             "with the stack's name in it. Declare fewer [[tunnels.hosts.ways]], or shorter names in them"
         )

@@ -17,10 +17,10 @@ from typing import Any
 
 import msgspec
 
+from chalicelib.context import ROOT
 from chalicelib.tunnels import config_hosts as host
 from chalicelib.tunnels.config import Tunnels
 from chalicelib.tunnels.config_hosts import Hosts
-from commands import roots
 
 # "16 KB, in raw form, before it is base64-encoded": user data, EC2 user guide.
 MOST_BYTES = 16_384
@@ -106,7 +106,7 @@ def ways(tunnels: Tunnels, hosts: Hosts) -> dict[str, dict[str, Any]]:
             for way in host.primary_routes(hosts, tunnels.primary)[1:]}
 
 
-def files(root: Path = roots.PRODUCT) -> dict[str, bytes]:
+def files(root: Path = ROOT) -> dict[str, bytes]:
     """The files that a host is made of, by their path in the product."""
     found = {path: (root / path).read_bytes() for path in _PLACES}
     return {path: lean(content) if path.endswith(".py") else content for path, content in found.items()}

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from chalicelib.config import fleet
+from chalicelib.tunnels.infrastructure import host as tunnel_host
 from commands import roots
-from commands.deploy import tunnel_host
 from tests.tunnels.fleets import FAR, TEXT, WAYS, parsed
 
 PYTHON = [path for path in tunnel_host.files() if path.endswith(".py")]

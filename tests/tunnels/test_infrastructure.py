@@ -9,9 +9,13 @@ from typing import Any
 import cfnlint.api
 import pytest
 
+from chalicelib import registry
 from chalicelib.config import fleet
-from commands.deploy import packaging, resources, tunnel_resources, tunnel_role
-from commands.errors import UsageError
+from chalicelib.config.fleet import FleetError
+from chalicelib.infrastructure.template import merged, static
+from chalicelib.tunnels.infrastructure import resources as tunnel_resources
+from chalicelib.tunnels.infrastructure import role as tunnel_role
+from commands.deploy import packaging
 from tests.project import copy
 from tests.tunnels.fleets import FAR, HOST_KEY, NEAR, PRIMARY, TEXT, WAYS, parsed
 
@@ -20,7 +24,7 @@ Json = dict[str, Any]
 
 def template(text: str = TEXT, stage: str = "s") -> Json:
     """The template of the tunnels alone, ready for CloudFormation."""
-    whole = resources.merged({"Resources": {}}, fleet.parse(text), stage, [])
+    whole = merged({"Resources": {}}, fleet.parse(text), stage, [])
     # The healer's rule and alarm are the timers', and every fleet with tunnels has them.
     own = {id: part for id, part in whole["Resources"].items()
            if id.startswith("Tunnels") and not id.startswith("TunnelsHeal")}
@@ -101,7 +105,7 @@ def test_ways_that_do_not_fit_onto_a_host_are_refused() -> None:
     places = "".join(
         f'[[tunnels.hosts.regions]]\nname = "{name}"\nvpc = "vpc-01234567"\nsubnets = ["subnet-01234567"]\n'
         for name in names)
-    with pytest.raises(UsageError, match=r"user data .* fewer \[\[tunnels.hosts.ways\]\], or shorter names"):
+    with pytest.raises(FleetError, match=r"user data .* fewer \[\[tunnels.hosts.ways\]\], or shorter names"):
         template(TEXT.replace("[tunnels]", f"{regions}[tunnels]") + places + ways)
 
 
@@ -217,16 +221,14 @@ def test_the_host_keys_are_a_known_hosts_file_under_the_name_that_ssh_looks_for(
 
 def test_a_name_that_no_target_group_can_have_is_refused_before_anything_is_deployed() -> None:
     assert template(stage="s" * 22)
-    with pytest.raises(UsageError, match=r"AWS allows 32 characters\. Take a shorter name"):
+    with pytest.raises(FleetError, match=r"AWS allows 32 characters\. Take a shorter name"):
         template(stage="s" * 23)
 
 
 def test_a_change_of_key_goes_on_each_minute_where_there_is_a_lambda_for_it() -> None:
-    declared = fleet.parse(TEXT)
-    assert "TunnelsKeysRule" not in template()["Resources"]
-    made = resources.merged({"Resources": {}}, declared, "s", ["tunnels_rotate_keys"])["Resources"]
-    rule = made["TunnelsKeysRule"]
-    assert rule["Condition"] == made["TunnelsKeysPermission"]["Condition"] == tunnel_resources.CONDITION
+    made = merged(static(list(registry.lambdas())), fleet.parse(TEXT), "s", ["tunnels_rotate_keys"])["Resources"]
+    rule = made["TunnelsRotateKeysRule"]
+    assert rule["Condition"] == made["TunnelsRotateKeysPermission"]["Condition"] == tunnel_resources.CONDITION
     assert rule["Properties"]["Targets"][0]["Arn"] == {"Fn::GetAtt": ["TunnelsRotateKeys", "Arn"]}
     assert "Input" not in rule["Properties"]["Targets"][0]  # it would hide the event's time
 

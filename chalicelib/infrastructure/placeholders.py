@@ -1,24 +1,76 @@
-"""The values of `{...}` in the policies of routing, health checks, tunnels and databases. Pure.
+"""The values of `{...}` in the policies of .chalice/policies/, by what fleet.toml declares. Pure.
 
 Each is a list of ARNs, or `*` for calls without a resource (`-any`), by AWS's service authorization reference. An
 undeclared part of fleet.toml is empty, and a statement without a resource is left out.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from chalicelib.config.fleet import Fleet
+from chalicelib.engine.deployment import COORDINATION_TABLE, queue
+from chalicelib.engine.deployment import arn as _arn
+from chalicelib.infrastructure import networks, queues
+from chalicelib.infrastructure.parts import Json
 from chalicelib.routing import evacuation_flags
 from chalicelib.tunnels import config
 from chalicelib.tunnels import config_hosts as host
-from commands.deploy import networks
-
-Json = dict[str, Any]
 
 
-def placeholders(fleet: Fleet) -> dict[str, Any]:
+def resources(fleet: Fleet) -> dict[str, Any]:
     """All of them."""
-    return {**_routing(fleet), **_tunnels(fleet), **_databases(fleet),
+    return {**_queues(fleet), **_schedules(fleet), **_routing(fleet), **_tunnels(fleet), **_databases(fleet),
             "network-any": "*" if networks.declared(fleet) else []}
+
+
+def tags(fleet: Fleet) -> dict[str, tuple[str, Any]]:
+    """The tag (key, value) that instances must carry: `tunnel` for its hosts, `ssm` for those of jobs with on=ssm."""
+    found: dict[str, tuple[str, Any]] = {}
+    if tunnels := fleet.tunnels:
+        key, _, value = (tunnels.tag or "").partition("=")
+        # Auto Scaling tags the instances of a group, and nobody else can set a tag that begins with `aws:`.
+        group = tunnels.group or {"Fn::Sub": config.managed_name("${AWS::StackName}")}
+        found["tunnel"] = (key, value) if key else ("aws:autoscaling:groupName", group)
+    if ssm := fleet.schedules.ssm:
+        found["ssm"] = (ssm.tag, ssm.value)
+    return found
+
+
+def _queues(fleet: Fleet) -> dict[str, Any]:
+    tasks = {queues.queue_name(queue) for queue in fleet.queues}
+    dead = {queues.dead_name(fleet, queue) for queue in fleet.queues}
+    own = set(queues.own_names())
+    own_dead = {name for name in own if name.endswith("-dead")}
+    return {
+        "task-queues": _queue_arns(tasks), "task-dead": _queue_arns(dead),
+        "all-live": _queue_arns(tasks | own - own_dead), "all-dead": _queue_arns(dead | own_dead),
+        "all-queues": _queue_arns(tasks | dead | own),
+    }
+
+
+def _queue_arns(names: Iterable[str]) -> list[Json]:
+    return [queue(name) for name in sorted(names)]
+
+
+def _schedules(fleet: Fleet) -> dict[str, Any]:
+    ecs, ssm = fleet.schedules.ecs, fleet.schedules.ssm
+    return {
+        "ecs-definition": [_arn("ecs", f"task-definition/{_family(ecs.task_definition)}:*")] if ecs else [],
+        "ecs-tasks": [_arn("ecs", f"task/{_last(ecs.cluster)}/*")] if ecs else [],
+        "ecs-roles": [{"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:role/*"}] if ecs else [],
+        "ssm-document": [{"Fn::Sub": "arn:${AWS::Partition}:ssm:${AWS::Region}::document/AWS-RunShellScript"}]
+        if ssm else [],
+        "ssm-instances": [_arn("ec2", "instance/*"), _arn("ssm", "managed-instance/*")] if ssm else [],
+        "ssm-any": "*" if ssm else [],
+    }
+
+
+def _family(definition: str) -> str:
+    return _last(definition).partition(":")[0]
+
+
+def _last(arn: str) -> str:
+    return arn.rpartition("/")[2]
 
 
 def _routing(fleet: Fleet) -> dict[str, Any]:
@@ -31,7 +83,7 @@ def _routing(fleet: Fleet) -> dict[str, Any]:
         "checks-any": "*" if routing or hosts else [], "hosts-any": "*" if hosts else [],
         "mark-buckets": [_global("s3", name) for name in buckets],
         "marks": [_global("s3", f"{name}/evacuated/*") for name in buckets],
-        "verdicts": [_table()] if routing and hosts else [],
+        "verdicts": [COORDINATION_TABLE] if routing and hosts else [],
     }
 
 
@@ -65,7 +117,7 @@ def _tunnels(fleet: Fleet) -> dict[str, Any]:
         "tunnel-hosts-any": "*" if hosts else [],
         "tunnel-hosts-document": [_arn("ssm", f"document/{shipped}")] if hosts else [],
         "tunnel-hosts-instances": [_arn("ec2", "instance/*")] if hosts else [],
-        "throne": [_table()] if fleet.databases else [],
+        "throne": [COORDINATION_TABLE] if fleet.databases else [],
     }
 
 
@@ -79,13 +131,5 @@ def _databases(fleet: Fleet) -> dict[str, Any]:
     }
 
 
-def _table() -> Json:
-    return _arn("dynamodb", "table/${AWS::StackName}-coordination", "*")
-
-
 def _global(service: str, rest: str) -> Json:
     return {"Fn::Sub": f"arn:${{AWS::Partition}}:{service}:::{rest}"}
-
-
-def _arn(service: str, rest: str, region: str = "${AWS::Region}") -> Json:
-    return {"Fn::Sub": f"arn:${{AWS::Partition}}:{service}:{region}:${{AWS::AccountId}}:{rest}"}

@@ -3,13 +3,10 @@
 One template serves all regions, so what differs stands behind a condition for each region.
 """
 
-from typing import Any
-
 from chalicelib import registry
 from chalicelib.config.fleet import Fleet, Network
-from commands.deploy import tunnel_resources
-
-Json = dict[str, Any]
+from chalicelib.infrastructure.parts import Json
+from chalicelib.tunnels.infrastructure import resources as tunnel_hosts
 
 _NOWHERE: Json = {"Ref": "AWS::NoValue"}
 
@@ -26,7 +23,7 @@ def declared(fleet: Fleet) -> bool:
 
 def config(fleet: Fleet) -> Json:
     """The property VpcConfig, empty if there is no place in any region."""
-    found = tunnel_resources.vpc_config(fleet) if _hosts(fleet) else _NOWHERE
+    found = tunnel_hosts.vpc_config(fleet) if _hosts(fleet) else _NOWHERE
     for region in fleet.regions:
         if region.network:
             found = {"Fn::If": [_condition(region.name), _place(region.network), found]}

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from chalicelib.config import fleet
-from commands.deploy import resources
-from commands.errors import UsageError
+from chalicelib.config.fleet import FleetError
+from chalicelib.infrastructure import parts, policies, tables, template
 
 HEAD = 'name = "f"\ncoordination = { regions = ["eu-west-1"] }\n[[regions]]\nname = "eu-west-1"\n'
 STATIC = {"Resources": {"Alerts": {"Type": "AWS::SNS::Topic"}}}
@@ -15,7 +15,7 @@ STATIC = {"Resources": {"Alerts": {"Type": "AWS::SNS::Topic"}}}
 
 def merged(more: str) -> dict[str, Any]:
     """The resources for a fleet with `more` declared."""
-    found: dict[str, Any] = resources.merged(STATIC, fleet.parse(HEAD + more), "s", ["tasks_work"])["Resources"]
+    found: dict[str, Any] = template.merged(STATIC, fleet.parse(HEAD + more), "s", ["tasks_work"])["Resources"]
     return found
 
 
@@ -26,7 +26,7 @@ def policy(resource: Any, **more: Any) -> dict[str, Any]:
 
 def test_a_queue_brings_its_dead_letters_mapping_and_alarm() -> None:
     found = merged('[[queues]]\nname = "mail"\nbatch = 5\nconcurrency = 3\ntimeout = "2m"\n')
-    assert {"QueueMail", "QueueMailDead", "QueueMailSource", "QueueMailDeadAlarm"} <= found.keys()
+    assert {"QueueMail", "QueueMailDead", "QueueMailSource", "QueueMailDeadAlarm", "QueueMailUnserved"} <= found.keys()
     assert found["QueueMailSource"]["Properties"]["BatchSize"] == 5
     assert found["QueueMailSource"]["Properties"]["ScalingConfig"] == {"MaximumConcurrency": 3}
     assert found["TasksWork"]["Properties"]["Timeout"] == 180
@@ -55,53 +55,53 @@ def test_a_queue_may_serve_as_anothers_dead_letters() -> None:
 
 def test_two_queues_may_share_their_dead_letters() -> None:
     found = merged("".join(f'[[queues]]\nname = "{name}"\ndead_letter = "lost-dead"\n' for name in "ab"))
-    assert len([id for id in found if id.startswith("QueueLostDead")]) == 2  # the queue and its alarm
+    assert {id for id in found if id.startswith("QueueLostDead")} == {"QueueLostDead", "QueueLostDeadAlarm"}
 
 
 def test_the_mail_address_is_subscribed_only_when_there_is_one() -> None:
     assert "AlertsByMail" not in merged("")
     text = 'alarm_email = "a@b.example"\n' + HEAD
-    found = resources.merged(STATIC, fleet.parse(text), "s", [])["Resources"]
+    found = template.merged(STATIC, fleet.parse(text), "s", [])["Resources"]
     assert found["AlertsByMail"]["Properties"]["Endpoint"] == "a@b.example"
 
 
 def test_the_coordination_table_of_one_region_is_a_plain_one() -> None:
-    table = resources.coordination(fleet.parse(HEAD))["Resources"]["Coordination"]
+    table = tables.coordination(fleet.parse(HEAD))["Resources"]["Coordination"]
     assert table["Type"] == "AWS::DynamoDB::Table" and "Replicas" not in table["Properties"]
 
 
 def test_placeholders_become_arns_and_statements_about_nothing_vanish() -> None:
     declared = fleet.parse(HEAD + '[[queues]]\nname = "a"\nfifo = true\n')
-    found = resources.resolved(policy("{task-queues}"), declared)["Statement"][0]["Resource"]
+    found = policies.resolved(policy("{task-queues}"), declared)["Statement"][0]["Resource"]
     assert [arn["Fn::Sub"].partition("${AWS::AccountId}:")[2] for arn in found] == ["${AWS::StackName}-a.fifo"]
-    assert resources.resolved(policy("{task-queues}"), fleet.parse(HEAD))["Statement"] == []
+    assert policies.resolved(policy("{task-queues}"), fleet.parse(HEAD))["Statement"] == []
     for nothing in ("{ecs-definition}", "{ecs-tasks}", "{ecs-roles}", "{ssm-document}", "{ssm-any}"):
-        assert resources.resolved(policy(nothing), declared)["Statement"] == []
+        assert policies.resolved(policy(nothing), declared)["Statement"] == []
 
 
 def test_an_unknown_placeholder_is_an_error() -> None:
     with pytest.raises(KeyError, match="nonsense"):
-        resources.resolved(policy("{nonsense}"), fleet.parse(HEAD))
+        policies.resolved(policy("{nonsense}"), fleet.parse(HEAD))
 
 
 def test_ecs_and_ssm_are_allowed_only_where_they_are_declared() -> None:
     ecs = ('[schedules.ecs]\ncluster = "arn:aws:ecs:eu-west-1:1:cluster/jobs"\ntask_definition = "cron:7"\n'
            'container = "c"\nsubnets = ["s"]\n')
-    found = resources.resolved(policy("{ecs-definition}"), fleet.parse(HEAD + ecs))
+    found = policies.resolved(policy("{ecs-definition}"), fleet.parse(HEAD + ecs))
     assert found["Statement"][0]["Resource"][0]["Fn::Sub"].endswith(":task-definition/cron:*")
     ssm = '[schedules.ssm]\ntag = "role"\nvalue = "cron"\n'
     limited = policy("{ssm-instances}", Condition={"StringEquals": {"ssm:resourceTag/{ssm-tag}": "{ssm-value}"}})
-    text = json.dumps(resources.resolved(limited, fleet.parse(HEAD + ssm)))
+    text = json.dumps(policies.resolved(limited, fleet.parse(HEAD + ssm)))
     assert '"ssm:resourceTag/role": "cron"' in text and "{" + "ssm" not in text
 
 
 @pytest.mark.parametrize(("name", "id"), [("invoices-dead", "InvoicesDead"), ("schedules_tick", "SchedulesTick")])
 def test_logical_ids(name: str, id: str) -> None:
-    assert resources.logical(name) == id
+    assert parts.logical(name) == id
 
 
 def test_two_names_that_the_stack_could_not_tell_apart_are_refused() -> None:
     both = '[[queues]]\nname = "mail-1"\n[[queues]]\nname = "{}"\n'
-    with pytest.raises(UsageError, match="'mail-1' and 'mail1' would both be QueueMail1"):
+    with pytest.raises(FleetError, match="'mail-1' and 'mail1' would both be QueueMail1"):
         merged(both.format("mail1"))
     assert {"QueueMail1", "QueueMail11"} <= merged(both.format("mail11")).keys()

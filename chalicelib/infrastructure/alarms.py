@@ -1,0 +1,103 @@
+"""The alarms of CloudWatch: a Lambda fails, is silent, a queue is not served, dead letters wait. Pure.
+
+Each description says what is wrong, what that means, and where the runbook has the steps.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from chalicelib.engine.deployment import Schedule
+from chalicelib.infrastructure.parts import Json, attribute, logical, named, resource
+
+RUNBOOK = "docs/runbook.md"
+_TELL: Json = {"AlarmActions": [{"Ref": "Alerts"}], "OKActions": [{"Ref": "Alerts"}]}
+
+
+def run_section(function: str) -> str:
+    """The section of the runbook for a scheduled Lambda that fails or does not run."""
+    return f"{function}-fails-or-does-not-run"
+
+
+def unserved_section(function: str) -> str:
+    """The section of the runbook for a Lambda that does not serve its queue."""
+    return f"{function}-does-not-serve-its-queue"
+
+
+def failing(function: str, schedule: Schedule) -> Json:
+    """Two of three runs end with an error."""
+    return _alarm(f"{_dashed(function)}-failing", f"{function} fails: {schedule.harm}.", run_section(function), {
+        **_of_lambda("Errors", function), "Statistic": "Sum", "Period": schedule.seconds, "EvaluationPeriods": 3,
+        "DatapointsToAlarm": 2, "ComparisonOperator": "GreaterThanThreshold", "Threshold": 0,
+        "TreatMissingData": "notBreaching"})
+
+
+def silent(function: str, schedule: Schedule) -> Json:
+    """No run begins for two intervals, whatever the cause.
+
+    A throttled invocation does not count as one ("Types of metrics for Lambda functions", developer guide), and a rule
+    that is disabled leaves no data at all.
+    """
+    text = f"{function} does not run: {schedule.harm}."
+    return _alarm(f"{_dashed(function)}-silent", text, run_section(function), {
+        **_of_lambda("Invocations", function), "Statistic": "Sum", "Period": schedule.seconds, "EvaluationPeriods": 2,
+        "DatapointsToAlarm": 2, "ComparisonOperator": "LessThanThreshold", "Threshold": 1,
+        "TreatMissingData": "breaching"})
+
+
+def unserved(queue: str, id: str, function: str, harm: str) -> Json:
+    """For three minutes no invocation begins or runs, and messages wait or nobody polls the queue.
+
+    A mapping polls without end. So an idle queue has empty receives in every minute, but none without its mapping.
+    Messages wait without an invocation when every one is throttled. A mapping at its highest concurrency does
+    not poll, but then invocations run.
+    """
+    name = [{"Name": "QueueName", "Value": attribute(id, "QueueName")}]
+    of = [{"Name": "FunctionName", "Value": {"Ref": logical(function)}}]
+    metrics = [
+        _metric("waiting", "AWS/SQS", "ApproximateNumberOfMessagesVisible", name, "Maximum"),
+        _metric("empty", "AWS/SQS", "NumberOfEmptyReceives", name, "Sum"),
+        _metric("begun", "AWS/Lambda", "Invocations", of, "Sum"),
+        _metric("running", "AWS/Lambda", "ConcurrentExecutions", of, "Maximum"),
+        {"Id": "unserved", "Label": "unserved", "ReturnData": True, "Expression":
+            "IF((FILL(begun, 0) + FILL(running, 0) < 1) AND (FILL(waiting, 0) > 0 OR FILL(empty, 0) < 1), 1, 0)"}]
+    return _alarm(f"{queue}-unserved", f"Nobody serves {queue}: {harm}.", unserved_section(function), {
+        "Metrics": metrics, "EvaluationPeriods": 3, "DatapointsToAlarm": 3,
+        "ComparisonOperator": "GreaterThanThreshold", "Threshold": 0, "TreatMissingData": "breaching"})
+
+
+def dead_letters(queue: str, id: str) -> Json:
+    """A message could not be handled."""
+    text = f"Messages ended in {queue}: look with tasks.peek, mend, then tasks.redrive."
+    return _alarm(f"{queue}-not-empty", text, "dead-letters", {
+        "Namespace": "AWS/SQS", "MetricName": "ApproximateNumberOfMessagesVisible",
+        "Dimensions": [{"Name": "QueueName", "Value": attribute(id, "QueueName")}], "Statistic": "Maximum",
+        "Period": 60, "EvaluationPeriods": 1, "DatapointsToAlarm": 1, "ComparisonOperator": "GreaterThanThreshold",
+        "Threshold": 0, "TreatMissingData": "notBreaching"})
+
+
+def throttled(function: str) -> Json:
+    """Each of three minutes refused invocations: some wait, though others may run."""
+    text = f"{function} is throttled: raise the account's Lambda concurrency in this region."
+    return _alarm(f"{_dashed(function)}-throttled", text, unserved_section(function), {
+        **_of_lambda("Throttles", function), "Statistic": "Sum", "Period": 60, "EvaluationPeriods": 3,
+        "DatapointsToAlarm": 3, "ComparisonOperator": "GreaterThanThreshold", "Threshold": 0,
+        "TreatMissingData": "notBreaching"})
+
+
+def _alarm(name: str, text: str, section: str, properties: Json) -> Json:
+    return resource("CloudWatch::Alarm", {
+        "AlarmName": named(name), "AlarmDescription": f"{text} {RUNBOOK}#{section}", **properties, **_TELL})
+
+
+def _of_lambda(metric: str, function: str) -> Json:
+    return {"Namespace": "AWS/Lambda", "MetricName": metric,
+            "Dimensions": [{"Name": "FunctionName", "Value": {"Ref": logical(function)}}]}
+
+
+def _metric(id: str, namespace: str, name: str, dimensions: Sequence[Any], statistic: str) -> Json:
+    return {"Id": id, "ReturnData": False, "MetricStat": {"Period": 60, "Stat": statistic, "Metric": {
+        "Namespace": namespace, "MetricName": name, "Dimensions": dimensions}}}
+
+
+def _dashed(function: str) -> str:
+    return function.replace("_", "-")

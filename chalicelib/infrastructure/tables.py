@@ -1,0 +1,49 @@
+"""The two tables, and the topic of alerts. Pure."""
+
+from chalicelib.config.fleet import Fleet
+from chalicelib.infrastructure.parts import Json, named, resource
+
+_KEPT: Json = {"DeletionPolicy": "RetainExceptOnCreate", "UpdateReplacePolicy": "Retain"}
+_RECOVERY: Json = {"PointInTimeRecoveryEnabled": True}
+
+
+def regional() -> Json:
+    """The table of one region, written only there."""
+    return {"RegionalTable": resource("DynamoDB::Table", {
+        **_table(), "TimeToLiveSpecification": {"AttributeName": "ttl", "Enabled": True},
+        "PointInTimeRecoverySpecification": _RECOVERY}, **_KEPT)}
+
+
+def topic() -> Json:
+    """The topic of alerts. Without a policy it would get SNS's default one, which lets all of the account publish."""
+    statement = {
+        "Sid": "AlarmsOfThisAccount", "Effect": "Allow", "Principal": {"Service": "cloudwatch.amazonaws.com"},
+        "Action": "sns:Publish", "Resource": {"Ref": "Alerts"},
+        "Condition": {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}}
+    return {
+        "Alerts": resource("SNS::Topic", {"TopicName": named("alerts")}),
+        "AlertsPolicy": resource("SNS::TopicPolicy", {
+            "Topics": [{"Ref": "Alerts"}],
+            "PolicyDocument": {"Version": "2012-10-17", "Statement": [statement]}})}
+
+
+def coordination(fleet: Fleet) -> Json:
+    """The template of the coordination table, strongly consistent in three regions, or plain in one."""
+    shared = _table()
+    if fleet.coordination.strong:
+        kind = "DynamoDB::GlobalTable"
+        shared |= {"MultiRegionConsistency": "STRONG", "Replicas": [
+            {"Region": region, "PointInTimeRecoverySpecification": _RECOVERY}
+            for region in fleet.coordination.regions]}
+    else:
+        kind = "DynamoDB::Table"
+        shared |= {"PointInTimeRecoverySpecification": _RECOVERY}
+    return {"AWSTemplateFormatVersion": "2010-09-09", "Description": "Lamplighter: what its regions agree on",
+            "Resources": {"Coordination": resource(kind, shared, **_KEPT)}}
+
+
+def _table() -> Json:
+    return {
+        "TableName": {"Fn::Sub": "${AWS::StackName}"}, "BillingMode": "PAY_PER_REQUEST",
+        "AttributeDefinitions": [{"AttributeName": key, "AttributeType": "S"} for key in ("pk", "sk")],
+        "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}]}

@@ -1,0 +1,59 @@
+"""The stack's template beside Chalice's Lambdas. Pure.
+
+`static` is .chalice/resources.json: what every fleet has, and the rules of all capabilities. `merged` leaves out the
+rules of capabilities that fleet.toml does not declare, and adds its queues, its tunnel hosts and every environment.
+Names are made with the stack's own name, so the same template serves every stage and region.
+"""
+
+from collections.abc import Sequence
+
+from chalicelib.config.fleet import Fleet
+from chalicelib.engine.deployment import Lambda
+from chalicelib.infrastructure import networks, queues, rules, tables
+from chalicelib.infrastructure.parts import Json, logical, named, resource
+from chalicelib.tunnels.infrastructure import resources as tunnel_hosts
+
+
+def static(declared: Sequence[Lambda]) -> Json:
+    """What does not depend on a fleet."""
+    return {"Description": "Lamplighter: crontabs and background tasks without a host", "Resources": {
+        **tables.regional(), **tables.topic(), **queues.own(declared), **rules.resources(declared)}}
+
+
+def merged(static: Json, fleet: Fleet, stage: str, functions: Sequence[str]) -> Json:
+    """`static` for `fleet`, with everything that it adds. To be merged into Chalice's template."""
+    resources = {id: _stripped(part) for id, part in static["Resources"].items() if _wanted(part, fleet)}
+    resources |= queues.of_fleet(fleet)
+    if fleet.alarm_email:
+        resources["AlertsByMail"] = resource("SNS::Subscription", {
+            "TopicArn": {"Ref": "Alerts"}, "Protocol": "email", "Endpoint": fleet.alarm_email})
+    for function in functions:
+        resources[logical(function)] = {"Properties": _function(fleet, stage, function)}
+    conditions = {**static.get("Conditions", {}), **networks.conditions(fleet)}
+    outputs = {"Queues": {"Description": "LAMP_QUEUES for senders outside of Lambda",
+                          "Value": queues.addresses(fleet)}}
+    whole = {**static, **({"Conditions": conditions} if conditions else {}), "Resources": resources,
+             "Outputs": {**static.get("Outputs", {}), **outputs}}
+    return tunnel_hosts.merged(whole, fleet, stage)
+
+
+def _wanted(part: Json, fleet: Fleet) -> bool:
+    """Whether fleet.toml has the section that the part is for."""
+    value: object = fleet
+    for name in part.get("Metadata", {}).get("Section", "").split("."):
+        value = getattr(value, name) if name and value is not None else value
+    return value is not None
+
+
+def _stripped(part: Json) -> Json:
+    return {name: value for name, value in part.items() if name != "Metadata"}
+
+
+def _function(fleet: Fleet, stage: str, function: str) -> Json:
+    more: Json = {"Timeout": queues.work_seconds(fleet)} if function == queues.server() else {}
+    if networks.private(function):
+        more |= networks.config(fleet)
+    return {"FunctionName": named(function), "Environment": {"Variables": {
+        "LAMP_STAGE": stage, "LAMP_TABLE": {"Ref": "RegionalTable"}, "LAMP_ALERTS": {"Ref": "Alerts"},
+        "LAMP_COORDINATION": {"Fn::Sub": "${AWS::StackName}-coordination"}, "LAMP_QUEUES": queues.addresses(fleet),
+        "POWERTOOLS_SERVICE_NAME": function, "POWERTOOLS_METRICS_NAMESPACE": "Lamplighter"}}, **more}

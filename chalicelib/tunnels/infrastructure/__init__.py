@@ -1,0 +1,1 @@
+"""The tunnel hosts in the template. No Lambda imports or carries this package."""

@@ -1,0 +1,110 @@
+"""Silence is an alarm: whatever starts by a rule or serves a queue is missed when it does not."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chalicelib import registry
+from chalicelib.config import fleet
+from chalicelib.engine.deployment import Schedule
+from chalicelib.infrastructure import alarms, parts, template
+from tests.tunnels.fleets import TEXT
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def resources() -> dict[str, Any]:
+    """The template of every section that .chalice/resources.json holds, and of a queue of fleet.toml."""
+    whole = template.static(list(registry.lambdas()))["Resources"]
+    declared = fleet.parse(TEXT + '[[queues]]\nname = "mail"\n')
+    return {**template.merged({"Resources": {}}, declared, "s", [])["Resources"], **whole}
+
+
+def of_type(kind: str) -> dict[str, Any]:
+    """Properties of the resources of one type, by logical id."""
+    return {id: part["Properties"] for id, part in resources().items() if part["Type"] == f"AWS::{kind}"}
+
+
+def silence() -> dict[str, Any]:
+    """The alarms that breach without data."""
+    return {id: alarm for id, alarm in of_type("CloudWatch::Alarm").items() if alarm["TreatMissingData"] == "breaching"}
+
+
+def metrics(alarm: dict[str, Any]) -> dict[str, Any]:
+    """What an alarm on an expression watches: metric -> its dimension."""
+    return {one["MetricStat"]["Metric"]["MetricName"]: one["MetricStat"]["Metric"]["Dimensions"][0]["Value"]
+            for one in alarm.get("Metrics", ()) if "MetricStat" in one}
+
+
+def test_every_target_of_a_rule_has_an_alarm_on_its_silence() -> None:
+    watched = {alarm["Dimensions"][0]["Value"]["Ref"]: alarm for alarm in silence().values()
+               if alarm.get("MetricName") == "Invocations"}
+    targets = {target["Arn"]["Fn::GetAtt"][0]: rule for rule in of_type("Events::Rule").values()
+               for target in rule["Targets"]}
+    assert len(targets) >= 9 and targets.keys() == watched.keys()
+    for target, rule in targets.items():
+        alarm, interval = watched[target], 60 if rule["ScheduleExpression"] == "cron(* * * * ? *)" else 3600
+        assert alarm["Namespace"] == "AWS/Lambda" and alarm["Statistic"] == "Sum"
+        assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("LessThanThreshold", 1)
+        assert alarm["Period"] == interval and alarm["DatapointsToAlarm"] == alarm["EvaluationPeriods"] <= 2
+
+
+def test_every_queue_that_is_served_has_an_alarm_on_its_consumers_silence() -> None:
+    watched = {}
+    for alarm in silence().values():
+        if found := metrics(alarm):
+            watched[found["ApproximateNumberOfMessagesVisible"]["Fn::GetAtt"][0]] = (alarm, found)
+    mappings = of_type("Lambda::EventSourceMapping").values()
+    served = {mapping["EventSourceArn"]["Fn::GetAtt"][0]: mapping["FunctionName"]["Ref"] for mapping in mappings}
+    assert len(served) >= 3 and served.keys() == watched.keys()
+    for queue, function in served.items():
+        alarm, found = watched[queue]
+        assert found["Invocations"] == found["ConcurrentExecutions"] == {"Ref": function}
+        assert found["NumberOfEmptyReceives"] == found["ApproximateNumberOfMessagesVisible"]
+        assert alarm["EvaluationPeriods"] * 60 <= 180
+
+
+# Of one minute: messages that wait, empty receives, invocations that begin and that run -> whether it is silence.
+@pytest.mark.parametrize(("what", "waiting", "empty", "begun", "running", "silent"), [
+    ("idle and polled", 0, 15, 0, 0, False), ("busy", 9, 0, 40, 5, False),
+    ("one long run at the limit", 9, 0, 0, 1, False),
+    ("the mapping is disabled", 0, 0, 0, 0, True), ("every invocation is throttled", 3, 2, 0, 0, True),
+    ("disabled with a backlog", 3, 0, 0, 0, True)])
+def test_a_minute_of_a_queue_is_silent_or_not(
+    what: str, waiting: int, empty: int, begun: int, running: int, silent: bool
+) -> None:
+    made = alarms.unserved("q", "Q", "tasks_work", "x")["Properties"]["Metrics"]
+    [expression] = [one["Expression"] for one in made if "Expression" in one]
+    values = {"waiting": waiting, "empty": empty, "begun": begun, "running": running}
+    assert set(re.findall(r"FILL\((\w+), 0\)", expression)) == values.keys() == {
+        one["Id"] for one in made if "MetricStat" in one}
+    python = re.sub(r"FILL\((\w+), 0\)", r"\1", expression).replace(" AND ", " and ").replace(" OR ", " or ")
+    judged = eval(python, {"IF": lambda condition, yes, no: yes if condition else no}, values)  # noqa: S307 - our own
+    assert bool(judged) is silent, what
+
+
+def test_every_alarm_names_a_section_of_the_runbook_and_says_what_is_wrong() -> None:
+    text = (ROOT / "docs" / "runbook.md").read_text()
+    titles = re.findall(r"^#+ (.+)$", text, re.M)
+    sections = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+    found = of_type("CloudWatch::Alarm")
+    assert len(found) > 20
+    for id, alarm in found.items():
+        words, _, section = alarm["AlarmDescription"].rpartition(f" {alarms.RUNBOOK}#")
+        assert words.endswith(".") and section in sections, id
+
+
+def test_the_runbook_has_no_section_of_a_lambda_that_does_not_alarm() -> None:
+    text = (ROOT / "docs" / "runbook.md").read_text()
+    told = re.findall(r"^### (\w+_\w+) (fails or does not run|does not serve its queue)$", text, re.M)
+    wanted = {(each.function, "fails or does not run" if isinstance(each.trigger, Schedule) else
+               "does not serve its queue") for each in registry.lambdas() if each.trigger}
+    assert set(told) == wanted and len(told) == len(wanted)
+
+
+def test_ids_of_the_template_are_those_of_the_functions() -> None:
+    for each in registry.lambdas():
+        if isinstance(each.trigger, Schedule):
+            assert {f"{parts.logical(each.function)}{part}" for part in ("Rule", "Silent")} <= resources().keys()
