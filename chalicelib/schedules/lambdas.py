@@ -72,7 +72,8 @@ MINUTES_QUEUE = OwnQueue(name="schedule-reconciles", batch=10, visibility_second
 LAMBDAS = (
     Lambda("schedules.tick", 55, 512, (RECORD, SEE_PAUSES, SKIPS, TAKEN, START, TOLD, *ALERTING), trigger=TICKED),
     Lambda("schedules.reconcile", 55, 512,
-           (RECORD, SEE_MINUTE, SEE_PAUSES, SKIPS, SEE_RUNS, TAKEN, START, RECEIVE_MINUTES, TELL, JOURNAL), trigger=MINUTES_QUEUE),
+           (RECORD, SEE_MINUTE, SEE_PAUSES, SKIPS, SEE_RUNS, TAKEN, START, RECEIVE_MINUTES, TELL, JOURNAL),
+           trigger=MINUTES_QUEUE),
     Lambda("schedules.work", 900, 1024,
            (SEE_RUN, RUNS, UNLOCK, TAKEN, RUN_NOW, RECEIVE_RUNS, OUTPUT, TELL, JOURNAL, ON_QUEUE, *ON_ECS, *ON_SSM),
            trigger=RUNS_QUEUE),
