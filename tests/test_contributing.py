@@ -18,10 +18,10 @@ from chalicelib.engine import run
 from chalicelib.schedules import operations
 from chalicelib.schedules.decide import resume_all
 from chalicelib.schedules.observation import PausedObservation
-from commands.deploy import generate
+from chalicelib.infrastructure import files
 from tests.schedules.harness import Place, job
 
-assert "policies/policy-schedules_resume_all.json" in generate.files()
+assert "policies/policy-schedules_resume_all.json" in files.files()
 assert callable(registry.handler("schedules_resume_all"))
 place = Place(Path(tempfile.mkdtemp()), [job("jobs/one"), job("jobs/two")])
 here = place.sites["eu-west-1"]

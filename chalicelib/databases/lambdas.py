@@ -18,11 +18,11 @@ ADMIN = Permission("AdminSecret", "secretsmanager:GetSecretValue", "{admin-secre
 LOGIN = (WATCHER, ADMIN)
 
 PRIMARY = coordination("ReadPrimary", "GetItem", "primary", why="which region has the primary")
-REPORTS = coordination("ReadReports", "BatchGetItem", "databases", why="what each region knows of its server")
+REPORTS = coordination("ReadReports", "BatchGetItem", "databases", why="the state of each region's server")
 SEE = (PRIMARY, REPORTS)
 SET_PRIMARY = coordination("WritePrimary", "PutItem", "primary", why="the term and the fence of the primary")
 REPORT = coordination("Report", "GetItem PutItem", "databases", why="tells the other regions of its server")
-OLD_REPORT = coordination("ReadOldReport", "GetItem", "databases", why="what a dead primary had written last")
+OLD_REPORT = coordination("ReadOldReport", "GetItem", "databases", why="the last transactions of a dead primary")
 MEMORY = regional("Remember", "GetItem PutItem", "databases", why="its own state, claimed before it acts")
 READINESS = regional("Readiness", "GetItem PutItem", "readiness", why="whether this region may serve")
 TUNNELS = regional("ReadTunnels", "GetItem", "tunnels", why="whether the tunnels or the server are to blame")

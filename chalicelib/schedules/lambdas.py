@@ -23,7 +23,7 @@ UNLOCK = coordination("Unlock", "DeleteItem", "lock", why="gives the job's lock 
 TAKEN = coordination("Taken", "GetItem PutItem", "told", why="one region tells of what all see")
 HISTORY = coordination("ReadRuns", "Query", "minutes", "paused", "run#*", why="the last runs, minutes and pauses")
 ONE_MINUTE = coordination("ReadMinute", "GetItem", "minutes", "paused", why="whether the minute was started")
-LATER = coordination("ReadLater", "Query", "minutes", "run#*", why="what came of the minute")
+LATER = coordination("ReadLater", "Query", "minutes", "run#*", why="the result of the minute")
 SEE_PAUSE = coordination("ReadPause", "GetItem", "paused", why="whether the job is paused")
 PAUSE = coordination("Pause", "PutItem", "paused", why="pauses the job")
 UNPAUSE = coordination("Resume", "DeleteItem", "paused", why="ends the pause")

@@ -10,9 +10,9 @@ SEE = (
                wildcard=_DESCRIBE),
     Permission("SeeTunnels", f"ec2:DescribeInstances {_BALANCER} ssm:GetCommandInvocation", "{tunnels-any}",
                "the members, their health, and what came of a command", wildcard=_DESCRIBE),
-    Permission("SeeThrone", "dynamodb:GetItem", "{throne}", "where the primary is", keys=("primary",)),
+    Permission("SeeThrone", "dynamodb:GetItem", "{throne}", "the region of the primary", keys=("primary",)),
     coordination("Canaries", "BatchGetItem", "tunnel-reports", why="whether other regions reach the primary"),
-    regional("ReadActions", "BatchGetItem", "tunnel-actions", why="what came of a repair"),
+    regional("ReadActions", "BatchGetItem", "tunnel-actions", why="the result of a repair"),
 )
 DRAIN = Permission("Drain", "elasticloadbalancing:DeregisterTargets", "{tunnel-targets}", "out of the balancer",
                    wildcard="AWS adds a random part to the ARN of a target group")

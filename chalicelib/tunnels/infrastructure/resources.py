@@ -60,7 +60,7 @@ def merged(template: Json, fleet: Fleet, stage: str) -> Json:
                        **network.conditions(tunnels.hosts)},
         "Resources": _resources(tunnels, tunnels.hosts),
         "Outputs": {"TunnelsAddress": {
-            "Condition": CONDITION, "Description": "Where the primary's database is reached in this region",
+            "Condition": CONDITION, "Description": "The address of the primary's database in this region",
             "Value": {"Fn::Sub": f"${{TunnelsBalancer.DNSName}}:{tunnels.port}"}}},
     }
     return {**template, **{name: {**template.get(name, {}), **part} for name, part in parts.items()}}
