@@ -34,11 +34,11 @@ HEALED = Schedule(section="databases", does="start replication that stands still
 
 # name, seconds, MB, permissions
 LAMBDAS = (
-    Lambda("databases.watch", 60, 256, (*LOGIN, *SEE, SET_PRIMARY, REPORT, MEMORY, READINESS, TUNNELS, *ALERTING),
+    Lambda("databases.watch", 60, 256, (*LOGIN, *SEE, SET_PRIMARY, REPORT, MEMORY, READINESS, *ALERTING),
            trigger=WATCHED, private_network=True),
     Lambda("databases.heal", 90, 256, (*LOGIN, *SEE, MEMORY, TUNNELS, *ALERTING), trigger=HEALED, private_network=True),
     Lambda("databases.tune", 120, 256, (*LOGIN, *SEE, JOURNAL), private_network=True),
-    Lambda("databases.fence", 300, 256, (*LOGIN, *SEE, SET_PRIMARY, JOURNAL), private_network=True),
+    Lambda("databases.fence", 300, 256, (*LOGIN, *SEE, SET_PRIMARY, REPORT, JOURNAL), private_network=True),
     Lambda("databases.promote", 900, 256, (*LOGIN, *SEE, SET_PRIMARY, OLD_REPORT, *ALERTING),
            private_network=True),
     Lambda("databases.status", 30, 256, (WATCHER, *SEE), private_network=True),

@@ -1,6 +1,15 @@
 """The Lambdas of routing, one row each, and all that they may do."""
 
-from chalicelib.engine.deployment import ALERTING, JOURNAL, Lambda, Permission, Schedule, regional
+from chalicelib.engine.deployment import (
+    ALERTING,
+    ALERTS,
+    JOURNAL,
+    PUBLISH,
+    Lambda,
+    Permission,
+    Schedule,
+    regional,
+)
 
 _NO_TAGS = "Route 53 chooses the ids of checks, and policies cannot go by a check's tags"
 SEE = (
@@ -38,9 +47,9 @@ HELD = Schedule(section="routing", does="keep users away from a region that died
 LAMBDAS = (
     Lambda("routing.plan", 60, 512, SEE),
     Lambda("routing.apply", 300, 512, (*SEE, *CHANGE, JOURNAL)),
-    Lambda("routing.drift", 120, 512, (*SEE, *ALERTING), trigger=COMPARED),
-    Lambda("routing.evacuate", 30, 256, (*MARKS, SET_MARK, HEALTH, JOURNAL)),
-    Lambda("routing.restore", 30, 256, (*MARKS, DROP_MARK, HEALTH, JOURNAL)),
+    Lambda("routing.drift", 120, 512, (*SEE, PUBLISH, ALERTS), trigger=COMPARED),
+    Lambda("routing.evacuate", 30, 256, (*MARKS, SET_MARK, SEE_HEALTH, JOURNAL)),
+    Lambda("routing.restore", 30, 256, (*MARKS, DROP_MARK, SEE_HEALTH, JOURNAL)),
     Lambda("routing.hold", 30, 256, (*MARKS, SET_MARK, DROP_MARK, HEALTH, *ALERTING), trigger=HELD),
     Lambda("routing.status", 30, 256, (*MARKS, SEE_HEALTH)),
 )

@@ -5,13 +5,27 @@ before each exercise the passwords are others: it has to ask for them again.
 """
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 
 from chalicelib.config.fleet import parse
-from chalicelib.databases.state import MEMORY, PRIMARY_KEY, REPAIRS, PrimaryRecord, RepairState, WatchState, body
+from chalicelib.databases.state import (
+    MEMORY,
+    PRIMARY_KEY,
+    REPAIRS,
+    PrimaryRecord,
+    RegionReport,
+    RepairState,
+    WatchState,
+    body,
+)
+from chalicelib.engine import schema
+from chalicelib.tunnels.state import KEY as TUNNELS_KEY
+from chalicelib.tunnels.state import SCHEMA as TUNNELS
+from chalicelib.tunnels.state import Member, TunnelState
 from commands import roots
 from sandbox.world import Sandbox
 from testing.eventually import eventually
@@ -24,6 +38,8 @@ from tests.world.least_privilege import HOME, STANDBY, Exercise, Lambdas, LeastP
 pytestmark = pytest.mark.world
 process.need(*mariadb.PROGRAMS)
 
+# The server_id of the server that is the primary at first.
+PRIMARY_ID = "2"
 SECRETS = {"watch": "lamplighter/databases/watch", "admin": "lamplighter/databases/admin"}
 _OPTIONS = ("--log-bin=bin", "--log-slave-updates", "--gtid-strict-mode=ON", "--skip-name-resolve")
 
@@ -38,6 +54,14 @@ secret = "{SECRETS["watch"]}"
 admin_secret = "{SECRETS["admin"]}"
 repair = "full"
 tls = "off"
+[tunnels]
+mode = "observe"
+primary = "{STANDBY}"
+slots = 2
+port = 3306
+target_group = "tunnels"
+document = "restart-tunnel"
+group = "tunnels"
 [[databases.servers]]
 region = "{HOME}"
 host = "{home[0]}"
@@ -67,6 +91,11 @@ class Servers(Lambdas):
                 {"username": user, "password": password}))
         self.drop(*PRIMARY_KEY)
 
+    def shut_out(self) -> None:
+        """The primary knows another password than the secrets, so that it does not answer any more."""
+        self.primary.sql("SET SESSION sql_log_bin = 0", *(
+            f"ALTER USER {user}@'%' IDENTIFIED BY 'another'" for user, _ in LOGINS.values()))
+
     def follow(self, source: MariaDB, *, start: bool = True) -> None:
         """The replica replicates from `source`, or would."""
         self.replica.sql(
@@ -87,12 +116,17 @@ class Servers(Lambdas):
 
 
 def watch(on: Lambdas) -> None:
-    """A server that takes writes although another region has become the primary."""
+    """A server that takes writes although another region has become the primary, then a fenced one that replicates."""
     assert isinstance(on, Servers)
     on.renewed()
     on.put(*PRIMARY_KEY, body(PrimaryRecord(STANDBY, term=1)))
     on.remember(*MEMORY, body(WatchState(0)))
     on.replica.sql("SET GLOBAL read_only = 0")
+    on.invoke("databases_watch", {"apply": True})
+    on.in_step()
+    on.put(*PRIMARY_KEY, body(PrimaryRecord(STANDBY, term=1, fenced=(HOME,))))
+    on.put("databases", STANDBY, body(RegionReport(time.time(), True, id=PRIMARY_ID)))
+    on.remember(*MEMORY, body(WatchState(0)))
     on.invoke("databases_watch", {"apply": True})
 
 
@@ -101,6 +135,7 @@ def heal(on: Lambdas) -> None:
     assert isinstance(on, Servers)
     on.renewed()
     on.follow(on.primary, start=False)
+    on.remember(*TUNNELS_KEY, schema.encode(TunnelState(time.time(), (Member("1", phase="healthy"),)), TUNNELS))
     on.remember(*REPAIRS, body(RepairState(0)))
     on.invoke("databases_heal", {"apply": True})
     on.follow(on.replica)
@@ -127,11 +162,14 @@ def fence(on: Lambdas) -> None:
 
 
 def promote(on: Lambdas) -> None:
-    """The replica becomes the primary."""
+    """The replica becomes the primary, once of a primary that lets nobody in."""
     assert isinstance(on, Servers)
-    on.renewed()
-    on.in_step()
-    on.invoke("databases_promote", {"apply": True})
+    for asked in ({}, {"region": HOME, "force": "test"}):
+        on.renewed()
+        on.in_step()
+        if asked:
+            on.shut_out()
+        on.invoke("databases_promote", {**asked, "apply": True})
 
 
 def status(on: Lambdas) -> None:

@@ -273,4 +273,5 @@ def test_no_permission_is_superfluous(
 @pytest.mark.parametrize("function", [ROTATES])
 @pytest.mark.parametrize("stage", ["policy", "tagged"])
 def test_whoever_keeps_hosts_of_their_own_lets_nobody_change_keys(stage: str, function: str) -> None:
-    assert {sid for sid, _ in granted(function, FLEETS[stage])} == {"Alert", "Remember"}
+    assert {sid for sid, _ in granted(function, FLEETS[stage])} == {
+        "Alert", "Alerts", "Journal", "Remember"}
