@@ -5,7 +5,9 @@ from collections.abc import Generator
 import pytest
 from hypothesis import settings
 
+from chalicelib.engine import run as engine
 from commands.processes import take_interrupts
+from testing.policed_store import policed
 
 # Tests send SIGINT to what they start, also when the run itself was started in the background, where it is ignored.
 take_interrupts()
@@ -17,6 +19,15 @@ pytest.register_assert_rewrite("tests.fuzzing", "tests.world.least_privilege")
 settings.register_profile("lamplighter", deadline=None, print_blob=True)
 settings.register_profile("fast", settings.get_profile("lamplighter"), max_examples=25)
 settings.load_profile("lamplighter")
+
+
+@pytest.fixture(autouse=True)
+def _within_its_permissions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An operation that a test runs through the engine may do what its Lambda may, and no more."""
+    carry_out = engine._carry_out
+    monkeypatch.setattr(
+        engine, "_carry_out",
+        lambda operation, context, request: carry_out(operation, policed(context, operation.name), request))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -66,7 +66,7 @@ def _put_off(context: RegionContext, record: Mapping[str, Any], seconds: int) ->
     name = str(record["eventSourceARN"]).rsplit(":", 1)[1].removeprefix(f"{context.fleet.name}-{context.stage}-")
     try:
         context.queues[name].change_visibility(record["receiptHandle"], seconds)
-    except Unavailable as error:
+    except AWS_ERRORS as error:
         # The message comes back all the same, after the queue's own visibility time-out.
         logger.warning("the run could not postpone a message", error=str(error))
 

@@ -75,7 +75,7 @@ LAMBDAS = (
            (RECORD, SEE_MINUTE, SEE_PAUSES, SKIPS, SEE_RUNS, TAKEN, START, RECEIVE_MINUTES, TELL, JOURNAL),
            trigger=MINUTES_QUEUE),
     Lambda("schedules.work", 900, 1024,
-           (SEE_RUN, RUNS, UNLOCK, RUN_NOW, RECEIVE_RUNS, OUTPUT, TELL, ON_QUEUE, *ON_ECS, *ON_SSM),
+           (SEE_RUN, RUNS, UNLOCK, TAKEN, RUN_NOW, RECEIVE_RUNS, OUTPUT, TELL, JOURNAL, ON_QUEUE, *ON_ECS, *ON_SSM),
            trigger=RUNS_QUEUE),
     Lambda("schedules.status", 30, 256, (HISTORY,)),
     Lambda("schedules.why", 30, 256, (ONE_MINUTE, LATER, SEE_OUTPUT)),

@@ -14,6 +14,7 @@ from chalicelib.context import RegionContext
 from chalicelib.engine.operation import Operation, Rejected, Request, RequeueAfter, RunFailed
 from chalicelib.engine.plan import Action, Plan
 from chalicelib.engine.run import run
+from testing.aws import denied
 from testing.fakes import MemoryQueue
 from tests.engine.harness import make_context
 
@@ -148,13 +149,17 @@ def test_a_message_that_comes_later_is_hidden_until_then(context: RegionContext)
     assert queue.hidden == [("r1", 7)]
 
 
-def test_a_message_that_cannot_be_hidden_still_comes_back(context: RegionContext) -> None:
+@pytest.mark.parametrize("error", [Unavailable("dark"), denied("ChangeMessageVisibility")])
+def test_a_message_that_cannot_be_hidden_still_comes_back_and_so_do_those_after_it(
+    context: RegionContext, error: Exception
+) -> None:
     def dark(call: str) -> None:
-        raise Unavailable(call)
+        raise error
 
     dim = msgspec.structs.replace(context, queues={"schedule-runs": MemoryQueue(fault=dark)})
-    answer = run(Street(later=3).operation, dim, {"Records": [message({})]})
-    assert answer == {"batchItemFailures": [{"itemIdentifier": "m1"}]}
+    street = Street(later=3)
+    answer = run(street.operation, dim, {"Records": [message({}), {**message({}), "messageId": "m2"}]})
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "m1"}, {"itemIdentifier": "m2"}]}
 
 
 @pytest.mark.parametrize("event", [None, [], "x", 3, {"lamp": 3}, {"lump": "x"}, {"apply": 1}, {"apply": None}])

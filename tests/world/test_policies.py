@@ -99,12 +99,14 @@ def sweep(on: Lambdas) -> None:
 
 
 def work(on: Lambdas) -> None:
-    """A run that fails, one that is tried again, one with a lock, one by message, one of an unknown job, one not due.
-    """
+    """Runs that fail, are tried again, lock, go by message, are of an unknown job or not due, and a dead worker's."""
     on.drop(*lock_key("single"))  # left behind when it might not be deleted
     jobs = ("fails", "retried", "single", "queued", "unknown")
-    not_due = errand("fails") | {"why": "due"}
-    on.invoke("schedules_work", on.records("schedule-runs", *map(errand, jobs), not_due))
+    not_due, dead = errand("fails") | {"why": "due"}, errand("fails") | {"why": "due", "slot": slot(next(numbers))}
+    on.put("run#fails", dead["slot"], {
+        "job": "fails", "slot": dead["slot"], "minute": 1, "state": "running", "why": "due", "region": HOME,
+        "owner": "test", "attempt": 9, "started": 60, "lease": 120, "schema": 1})
+    on.invoke("schedules_work", on.records("schedule-runs", *map(errand, jobs), not_due, dead))
 
 
 def explain(on: Lambdas) -> None:
