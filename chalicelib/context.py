@@ -73,7 +73,7 @@ def here() -> RegionContext:
     """The site that this Lambda's environment describes. Built once a process."""
     environment = os.environ
     region = environment["AWS_REGION"]
-    declared = fleet.load(ROOT / "fleet.toml", environment["LAMP_STAGE"])
+    declared = fleet.unpack((ROOT / fleet.PACKED).read_bytes())
     urls = msgspec.json.decode(environment["LAMP_QUEUES"], type=dict[str, str])
     return RegionContext(
         region=region,

@@ -27,3 +27,10 @@ def words(total: int) -> str:
 
 class Duration(int):
     """A span of time in whole seconds, written `30s`, `10m`, `2h`."""
+
+
+def duration(kind: type, value: object) -> object:
+    """A value of fleet.toml that is a `Duration`, for `msgspec.convert`."""
+    if kind is Duration and isinstance(value, str):
+        return Duration(seconds(value))
+    raise ValueError(f"expected a span of time in quotes, as in \"10m\", got {value!r}")

@@ -10,11 +10,15 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from chalicelib.databases.published.primary import PRIMARY as PRIMARY
+from chalicelib.databases.published.primary import PRIMARY_KEY as PRIMARY_KEY
+from chalicelib.databases.published.primary import PrimaryRecord as PrimaryRecord
+from chalicelib.databases.published.primary import Promotion as Promotion
+from chalicelib.databases.published.primary import Steps as Steps
 from chalicelib.engine.limits import Cooldown, Spent
 from chalicelib.engine.schema import ItemKey, Schema, State, Unreadable, decode, encode
 from chalicelib.mysql.gtid import Engine, GtidSet
 
-PRIMARY_KEY = ("primary", "current")
 MEMORY = ("databases", "watch")
 REPAIRS = ("databases", "heal")
 READINESS = ("readiness", "database")
@@ -24,7 +28,6 @@ FRESH = 180
 BEATS = 60
 
 T = TypeVar("T")
-Steps = Literal["claimed", "fenced", "drained", "opening", "opened", "pointed"]
 
 
 class ServerError(msgspec.Struct, frozen=True):
@@ -101,42 +104,6 @@ class ServerStatus(msgspec.Struct, frozen=True):
 Look = ServerStatus | ServerError
 
 
-class Promotion(State, frozen=True):
-    """A promotion in progress, with the new and the old primary's regions and the last finished step.
-
-    `final` has the transactions of the old primary when it was fenced, because it may be gone before anybody asks
-    again.
-    """
-
-    to: str
-    old: str
-    step: Steps
-    began: int
-    forced: str = ""
-    old_primary_final_gtids: GtidSet = GtidSet()
-
-
-class PrimaryRecord(State, frozen=True):
-    """The region with the primary, and since when. `term` grows with each promotion. It is the fencing token.
-
-    Regions in `fenced` must not be written to, and no path to them restored. While `promotion` is there and its step is
-    before `opening` nobody is to be written to. `position` is what the primary had when it was opened. `lost` what its
-    predecessor is known to have had more.
-    """
-
-    region: str
-    term: int = 0
-    since: int = 0
-    fenced: tuple[str, ...] = ()
-    promotion: Promotion | None = None
-    position: GtidSet = GtidSet()
-    lost: GtidSet = GtidSet()
-
-    def may_write(self, region: str) -> bool:
-        """Whether the server of `region` is the one to be written to."""
-        return region == self.region and region not in self.fenced
-
-
 class RegionReport(State, frozen=True):
     """The observation of a region's watch at `at`, for other regions that may not reach the server.
 
@@ -202,7 +169,6 @@ class Readiness(State, frozen=True):
     lag: float | None = None
 
 
-PRIMARY = Schema(PrimaryRecord, 1)
 REPORT = Schema(RegionReport, 1)
 WATCH = Schema(WatchState, 1)
 REPAIR = Schema(RepairState, 1)

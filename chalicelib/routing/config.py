@@ -8,24 +8,11 @@ from typing import Annotated, Literal
 import msgspec
 
 from chalicelib.config.durations import Duration
+from chalicelib.config.fleet import Endpoint as Endpoint
+from chalicelib.config.fleet import Share
 from chalicelib.routing.records import geography
 
 Path_ = tuple[str | int, ...]
-Share = Annotated[float, msgspec.Meta(gt=0)]
-
-
-class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The entry point of a region's users, a load balancer (DNS name and hosted zone id) or addresses.
-
-    `capacity` is the most that the region can serve, in the unit of `routing.demand`, or as a share of everybody.
-    `bucket` is an S3 bucket in this region for the marks that evacuate other regions.
-    """
-
-    load_balancer: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9.-]+$")] | None = None
-    zone: str | None = None
-    addresses: tuple[str, ...] = ()
-    capacity: Share | None = None
-    bucket: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")] | None = None
 
 
 class PreferenceOverride(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

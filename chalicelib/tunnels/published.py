@@ -4,8 +4,26 @@ import msgspec
 
 from chalicelib.aws.store import Store
 from chalicelib.engine import state
-from chalicelib.engine.schema import Unreadable
-from chalicelib.tunnels.state import KEY, SCHEMA
+from chalicelib.engine.schema import Schema, Unreadable
+
+# Where the controller keeps its state, of which the rest concerns nobody else.
+KEY = ("tunnels", "state")
+
+
+class MemberPhase(msgspec.Struct, frozen=True):
+    """What others may know of a member."""
+
+    phase: str
+
+
+class PublishedState(msgspec.Struct, frozen=True):
+    """What others may know of the controller's state."""
+
+    at: float = 0
+    members: tuple[MemberPhase, ...] = ()
+
+
+SCHEMA = Schema(PublishedState, 1)
 
 
 class TunnelsSummary(msgspec.Struct, frozen=True):

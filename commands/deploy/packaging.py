@@ -70,10 +70,12 @@ def build(
         project = Path(staged)
         functions = _stage(product, root, project, stage, declared, compiled)
         _vendor(product, root, project / "vendor", machine, home / "wheels")
+        text = (root / "fleet.toml").read_text() + more
+        (project / "vendor" / fleet.PACKED).write_bytes(fleet.pack(text, stage))
         if more:
             told = project / "vendor" / "fleet.toml"
             told.unlink()
-            told.write_text((root / "fleet.toml").read_text() + more)
+            told.write_text(text)
         template = _chalice(project, stage)
         target, digest = _repack(project / "out", home, f"{declared.name}-{stage}-{machine.name}")
     _check_functions(template, functions)

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from chalicelib.config import durations, fleet
+from chalicelib.config import declared, durations
 
 # Where it stands in the product, and the copy beside a fleet.toml of one's own.
 FILE, COPY = "docs/fleet.schema.json", "fleet.schema.json"
@@ -31,7 +31,7 @@ def render(page: str) -> str:
 
 def schema(page: str) -> Schema:
     """The schema of fleet.toml as a value. `LookupError` names a key that `page` does not describe."""
-    known = inspect.type_info(fleet.Fleet)
+    known = inspect.type_info(declared.DeclaredFleet)
     definitions: dict[str, Schema] = {}
     for part in (_Definitions(page, definitions, ""), _Definitions(page, definitions, "Stage")):
         part.table(known, "")
@@ -54,7 +54,7 @@ class _Definitions:
         """A reference to the definition of the struct `kind`, which stands at `path` of the file."""
         if not isinstance(kind, inspect.StructType):
             raise TypeError(f"fleet.toml: {path or 'the file'} is no table but {kind}")
-        name, heading = self._prefix + kind.cls.__name__, _heading(path, many)
+        name, heading = self._prefix + kind.cls.__name__.removeprefix("Declared"), _heading(path, many)
         if self._known.setdefault(name, kind.cls) is not kind.cls:
             raise TypeError(f"fleet.toml: {path}: two types are called {name}. Rename one")
         if name not in self._into:

@@ -1,7 +1,7 @@
 """The facts about the databases that other capabilities may know."""
 
 from chalicelib.aws.store import Store
-from chalicelib.databases.state import PRIMARY, PRIMARY_KEY, PrimaryRecord
+from chalicelib.databases.published.primary import PRIMARY, PRIMARY_KEY, PrimaryRecord
 from chalicelib.engine import state
 from chalicelib.engine.schema import Unreadable
 
