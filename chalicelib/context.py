@@ -15,7 +15,8 @@ import msgspec
 from chalicelib.aws import client
 from chalicelib.aws.ports import AwsPorts, real_ports
 from chalicelib.aws.store import DynamoStore, ReplicatedStore, Store
-from chalicelib.config import fleet
+from chalicelib.config import declared
+from chalicelib.config.declared import Fleet
 
 # The zip's root in Lambda, the repository's elsewhere.
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,7 +48,7 @@ class RegionContext(msgspec.Struct, frozen=True):
 
     region: str
     stage: str
-    fleet: fleet.Fleet
+    fleet: Fleet
     shared_store: Store
     local_store: Store
     queues: Mapping[str, Queue]
@@ -73,18 +74,18 @@ def here() -> RegionContext:
     """The site that this Lambda's environment describes. Built once a process."""
     environment = os.environ
     region = environment["AWS_REGION"]
-    declared = fleet.unpack((ROOT / fleet.PACKED).read_bytes())
+    fleet = declared.unpack((ROOT / declared.PACKED).read_bytes())
     urls = msgspec.json.decode(environment["LAMP_QUEUES"], type=dict[str, str])
     return RegionContext(
         region=region,
         stage=environment["LAMP_STAGE"],
-        fleet=declared,
-        shared_store=_coordination(environment["LAMP_COORDINATION"], region, declared.coordination.regions),
+        fleet=fleet,
+        shared_store=_coordination(environment["LAMP_COORDINATION"], region, fleet.coordination.regions),
         local_store=DynamoStore(environment["LAMP_TABLE"], region),
         queues={name: client.SqsQueue(url, region) for name, url in urls.items()},
         alerts=client.SnsTopic(environment["LAMP_ALERTS"], region),
         account=environment["LAMP_ALERTS"].split(":")[4],
-        aws_regions={known.name: real_ports(known.name) for known in declared.regions},
+        aws_regions={known.name: real_ports(known.name) for known in fleet.regions},
     )
 
 

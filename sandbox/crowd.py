@@ -10,7 +10,7 @@ from typing import Self
 
 import msgspec
 
-from chalicelib.routing.records import geography
+from chalicelib import geography
 from sandbox.sample_app import HOSTNAME, PORT
 from sandbox.users import PATIENCE_SECONDS, Errand, Moment
 from sandbox.world import Sandbox

@@ -1,42 +1,113 @@
-"""The check of fleet.toml: every key of every capability, and what they must have to do with each other.
+"""All that fleet.toml declares, as typed values. docs/fleet.md describes every key.
 
-`fleet.parse` is the way in. A Lambda never imports this, because its package has the file as it was checked
-(`fleet.pack`), and each capability reads its own section alone.
+The file travels inside the Lambda zip, so that there is no configuration service to lose. It is there as `fleet.pack`
+made it, and `unpack` reads that. A section that only one capability needs has a module of its own in this package. It
+is imported when somebody asks for the section.
 """
 
-import re
-import tomllib
-from collections.abc import Iterator
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
-from chalicelib.config import overlay, workload
+from chalicelib.config.durations import Duration as Duration
 from chalicelib.config.durations import duration
-from chalicelib.config.fleet import (
-    LONGEST_NAME,
-    REGION_SETS,
-    SECTIONS,
-    Coordination,
-    Fleet,
-    FleetError,
-    HealthChecks,
-    Region,
+from chalicelib.config.workload import LAMBDA_SECONDS as LAMBDA_SECONDS
+from chalicelib.config.workload import RESERVE_SECONDS as RESERVE_SECONDS
+from chalicelib.config.workload import Ecs as Ecs
+from chalicelib.config.workload import Http as Http
+from chalicelib.config.workload import Name
+from chalicelib.config.workload import Queue as Queue
+from chalicelib.config.workload import Schedules as Schedules
+from chalicelib.config.workload import Ssm as Ssm
+from chalicelib.config.workload import Target as Target
+
+if TYPE_CHECKING:
+    from chalicelib.config.databases import Databases
+    from chalicelib.config.routing import Routing
+    from chalicelib.config.tunnels import Tunnels
+
+# The file's name in the package, as `pack` makes it.
+PACKED = "fleet.json"
+# The sections that not every Lambda needs, and the type of each in the module of its name.
+SECTIONS = {"routing": "Routing", "tunnels": "Tunnels", "databases": "Databases"}
+# AWS allows 64 characters for a Lambda's name, `<name>-<stage>-<function>`, and 80 for a queue's,
+# `<name>-<stage>-<queue>-dead.fifo`.
+LONGEST_NAME = 20
+
+# Sets of regions that may hold one strongly consistent global table; from "Multi-Region strong consistency" in the
+# DynamoDB developer guide.
+REGION_SETS = (
+    frozenset({"us-east-1", "us-east-2", "us-west-2"}),
+    frozenset({"eu-west-1", "eu-west-2", "eu-west-3", "eu-central-1"}),
+    frozenset({"ap-northeast-1", "ap-northeast-2", "ap-northeast-3"}),
 )
-from chalicelib.config.workload import Name, Path_, Queue, Schedules
-from chalicelib.databases import config as databases_declared
-from chalicelib.databases.config import Databases
-from chalicelib.routing import config
-from chalicelib.routing.config import Routing
-from chalicelib.tunnels import config as tunnel
-from chalicelib.tunnels.config import Tunnels
-
-_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
-_ADDRESS = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
 
 
-class DeclaredFleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All that fleet.toml declares."""
+class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The part of a VPC in which the Lambdas run that must reach tunnels and databases."""
+
+    subnets: Annotated[tuple[Annotated[str, msgspec.Meta(pattern=r"^subnet-[0-9a-f]{8,17}\Z")], ...],
+                       msgspec.Meta(min_length=1, max_length=16)]
+    security_groups: Annotated[tuple[Annotated[str, msgspec.Meta(pattern=r"^sg-[0-9a-f]{8,17}\Z")], ...],
+                               msgspec.Meta(min_length=1, max_length=5)]
+
+
+Share = Annotated[float, msgspec.Meta(gt=0)]
+
+
+class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The entry point of a region's users, a load balancer (DNS name and hosted zone id) or addresses.
+
+    `capacity` is the most that the region can serve, in the unit of `routing.demand`, or as a share of everybody.
+    `bucket` is an S3 bucket in this region for the marks that evacuate other regions.
+    """
+
+    load_balancer: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9.-]+$")] | None = None
+    zone: str | None = None
+    addresses: tuple[str, ...] = ()
+    capacity: Share | None = None
+    bucket: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")] | None = None
+
+
+class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An AWS region that runs the product. The first is home. The order is the order of taking over."""
+
+    name: str
+    endpoint: Endpoint | None = None
+    network: Network | None = None
+
+
+class Coordination(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The regions of the coordination table, either one region or three of one region set (strongly consistent)."""
+
+    regions: tuple[str, ...]
+
+    @property
+    def strong(self) -> bool:
+        """Whether the table survives the loss of any region."""
+        return len(self.regions) > 1
+
+
+class HealthChecks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the hosts of each region are probed from outside.
+
+    There are `fixed_checks` + `rotating_checks` Route 53 checks and a calculated one.
+    """
+
+    target_groups: tuple[str, ...]
+    protocol: Literal["http", "https"] = "http"
+    port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 80
+    path: Annotated[str, msgspec.Meta(pattern=r"^/\S{0,254}$")] = "/"
+    interval: Literal[10, 30] = 10
+    failures: Annotated[int, msgspec.Meta(ge=1, le=10)] = 3
+    fixed_checks: Annotated[int, msgspec.Meta(ge=3, le=100)] = 4
+    healthy_threshold: Annotated[int, msgspec.Meta(ge=2, le=99)] = 2
+    rotating_checks: Annotated[int, msgspec.Meta(ge=1, le=5)] = 2
+
+
+class Fleet(msgspec.Struct, frozen=True):
+    """All that fleet.toml declares. `sections` are the values of `SECTIONS`, each plain until somebody asks for it."""
 
     name: Name
     regions: tuple[Region, ...]
@@ -44,139 +115,50 @@ class DeclaredFleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     schedules: Schedules = Schedules()
     queues: tuple[Queue, ...] = ()
     health_checks: HealthChecks | None = None
-    routing: Routing | None = None
-    tunnels: Tunnels | None = None
-    databases: Databases | None = None
     alarm_email: str | None = None
+    sections: dict[str, Any] = {}
+
+    @property
+    def routing(self) -> "Routing | None":
+        """The table [routing]."""
+        found: Routing | None = self._section("routing")
+        return found
+
+    @property
+    def tunnels(self) -> "Tunnels | None":
+        """The table [tunnels]."""
+        found: Tunnels | None = self._section("tunnels")
+        return found
+
+    @property
+    def databases(self) -> "Databases | None":
+        """The table [databases]."""
+        found: Databases | None = self._section("databases")
+        return found
+
+    def _section(self, name: str) -> Any:
+        value = self.sections.get(name)
+        if isinstance(value, dict):
+            kind = getattr(import_module(f"chalicelib.config.{name}"), SECTIONS[name])
+            value = self.sections[name] = msgspec.convert(value, kind, dec_hook=duration)
+        return value
+
+    @property
+    def home(self) -> str:
+        """The region that starts jobs. The others wait."""
+        return self.regions[0].name
+
+    def rank(self, region: str) -> int:
+        """The number of regions before `region`. Home has 0."""
+        return [known.name for known in self.regions].index(region)
+
+    def dead_letters(self, queue: Queue) -> str:
+        """Name of the queue that takes what `queue` could not do."""
+        return queue.dead_letter or f"{queue.name}-dead"
 
 
-def parse(text: str, file: str, stage: str) -> Fleet:
-    """The fleet that `text` declares for `stage`. `file` is the name used in errors.
-
-    The table `[stages.NAME]` holds in that stage alone, over the tables above. They merge key by key, and lists of
-    tables by `name`.
-    """
-    if text.startswith("\ufeff"):
-        raise FleetError(f"{file}:1: begins with a byte order mark. Save it as UTF-8 without BOM")
-    own: Any = {}
-    try:
-        raw = tomllib.loads(text)
-        own = overlay.stage_section(raw.pop("stages", {}), stage)
-        whole = msgspec.convert(overlay.merged(raw, own), DeclaredFleet, dec_hook=duration)
-    except tomllib.TOMLDecodeError as error:
-        line = re.search(r"line (\d+)", str(error))
-        raise FleetError(f"{file}:{line[1] if line else 1}: not valid TOML ({error}). See docs/fleet.md") from None
-    except RecursionError:
-        raise FleetError(f"{file}:1: nested too deeply to be a fleet. See docs/fleet.md") from None
-    except msgspec.ValidationError as error:
-        raise FleetError(_explain(text, file, str(error), own, stage)) from None
-    fleet = _fleet(whole)
-    mistakes = [f"{file}:{_line(text, overlay.source_path(path, own, stage))}: {_key(path)}: {what}"
-                for path, what in _mistakes(fleet)]
-    if mistakes:
-        raise FleetError("\n".join(mistakes))
-    return fleet
-
-
-def _fleet(whole: DeclaredFleet) -> Fleet:
-    fields = {name: getattr(whole, name) for name in whole.__struct_fields__ if name not in SECTIONS}
-    return Fleet(**fields, sections={name: getattr(whole, name) for name in SECTIONS})
-
-
-def raw(text: str, stage: str) -> dict[str, Any]:
-    """What a file that `parse` has taken says for `stage`, as plain values."""
-    plain = tomllib.loads(text)
-    merged: dict[str, Any] = overlay.merged(plain, overlay.stage_section(plain.pop("stages", {}), stage))
-    return merged
-
-
-def _explain(text: str, file: str, error: str, own: dict[str, Any], stage: str) -> str:
-    what, _, where = error.partition(" - at `$")
-    path = tuple(int(part) if part.isdigit() else part for part in re.findall(r"[A-Za-z_][\w-]*|\d+", where))
-    unknown = re.search(r"unknown field `([^`]*)`", what)
-    missing = re.search(r"missing required field `([^`]*)`", what)
-    if unknown:
-        path, what = (*path, unknown[1]), "no such key. Remove it or see docs/fleet.md for the ones there are"
-    elif missing:
-        what = f"the key {missing[1]!r} is missing here. Add it, see docs/fleet.md"
-    else:
-        what = f"{what[:1].lower()}{what[1:]}; see docs/fleet.md"
-    return f"{file}:{_line(text, overlay.source_path(path, own, stage))}: {_key(path) or 'the file'}: {what}"
-
-
-def _key(path: Path_) -> str:
-    """`path` as an error names it, on one line, whatever characters a key holds."""
-    return ".".join(str(part) if str(part).isprintable() else repr(part) for part in path)
-
-
-def _line(text: str, path: Path_) -> int:
-    """The line (from 1) where the deepest known part of `path` begins, because tomllib keeps no positions."""
-    lines, at = text.split("\n"), 0
-    for depth, part in enumerate(path):
-        if isinstance(part, int):
-            continue
-        order = path[depth + 1] if depth + 1 < len(path) and isinstance(path[depth + 1], int) else 0
-        dotted = r"\.".join(re.escape(str(p)) for p in path[: depth + 1] if isinstance(p, str))
-        pattern = re.compile(rf"\s*(\[+\s*{dotted}\s*\]+|[\"']?{re.escape(part)}[\"']?\s*=|{dotted}\s*=)")
-        found = [number for number, line in enumerate(lines) if number >= at and pattern.match(line)]
-        if not found:
-            continue  # a table of a stage has its parents in its own heading
-        at = found[min(int(order), len(found) - 1)]
-    return at + 1
-
-
-def _mistakes(fleet: Fleet) -> Iterator[tuple[Path_, str]]:
-    yield from _names(fleet)
-    yield from _regions(fleet)
-    yield from _coordination(fleet.coordination)
-    yield from workload.mistakes(fleet.schedules, fleet.queues)
-    yield from _health_checks(fleet.health_checks)
-    yield from config.mistakes(fleet.routing, {region.name: region.endpoint for region in fleet.regions})
-    yield from tunnel.errors(fleet.tunnels, [region.name for region in fleet.regions])
-    yield from databases_declared.mistakes(
-        fleet.databases, [region.name for region in fleet.regions], fleet.tunnels.primary if fleet.tunnels else None)
-
-
-def _names(fleet: Fleet) -> Iterator[tuple[Path_, str]]:
-    if len(fleet.name) > LONGEST_NAME:
-        why = "Lambda's 64 also hold the stage and the function"
-        yield ("name",), f"{fleet.name!r} is longer than {LONGEST_NAME} characters: {why}. Shorten it"
-    if fleet.alarm_email is not None and not _ADDRESS.fullmatch(fleet.alarm_email):
-        yield ("alarm_email",), f"{fleet.alarm_email!r} is not a mail address. Write it as in ops@example.org"
-
-
-def _regions(fleet: Fleet) -> Iterator[tuple[Path_, str]]:
-    if not fleet.regions:
-        yield ("regions",), "a fleet needs at least one [[regions]]. The first is home"
-    for number, region in enumerate(fleet.regions):
-        if not _REGION.fullmatch(region.name):
-            yield ("regions", number, "name"), f"{region.name!r} is not an AWS region. Write it as in eu-west-1"
-    yield from workload.twice("regions", [region.name for region in fleet.regions])
-
-
-def _coordination(coordination: Coordination) -> Iterator[tuple[Path_, str]]:
-    regions = coordination.regions
-    for region in regions:
-        if not _REGION.fullmatch(region):
-            yield ("coordination", "regions"), f"{region!r} is not an AWS region. Write it as in eu-west-1"
-    one_set = any(set(regions) <= known for known in REGION_SETS)
-    if len(regions) not in (1, 3) or len(set(regions)) != len(regions) or (len(regions) == 3 and not one_set):
-        sets = "; or ".join(", ".join(sorted(known)) for known in REGION_SETS)
-        yield ("coordination", "regions"), f"name one region, or three different ones of one set ({sets})"
-
-
-def _health_checks(checks: HealthChecks | None) -> Iterator[tuple[Path_, str]]:
-    if checks is None:
-        return
-    if not checks.target_groups:
-        yield ("health_checks", "target_groups"), "name at least one target group. Its targets are the hosts"
-    if checks.healthy_threshold >= checks.fixed_checks:
-        what = "must be less than fixed_checks. A region may lose the difference at once"
-        yield ("health_checks", "healthy_threshold"), what
-    slot = -(-(60 + (checks.failures + 1) * checks.interval) // 60)
-    if 120 * checks.rotating_checks > 220 * slot:
-        # Each stop of a rover is two requests; 300 an hour also have to do for the fixed_checks.
-        most = 220 * slot // 120
-        yield ("health_checks", "rotating_checks"), f"at most {most} where each stays {slot} minutes with a host"
-
-
+def unpack(packed: bytes) -> Fleet:
+    """The fleet that `pack` was given. No section is read before somebody asks for it."""
+    plain = msgspec.json.decode(packed, type=dict[str, Any])
+    sections = {name: plain.pop(name) for name in SECTIONS if name in plain}
+    return msgspec.convert({**plain, "sections": sections}, Fleet, dec_hook=duration)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from chalicelib.config.fleet import Fleet, Schedules
+from chalicelib.config.declared import Fleet, Schedules
 from chalicelib.crontab import beanstalk, parser, python_jobs
 from chalicelib.crontab.diagnostics import Diagnostic, short
 from chalicelib.crontab.job import Job, Policy
@@ -177,7 +177,7 @@ def _paths(jobs: Sequence[Job]) -> Iterator[Diagnostic]:
 def _no_task(job: Job) -> str:
     """Why the message of `job` is no task. Empty if it is one."""
     # It brings boto3 along, for which a folder without such jobs need not wait.
-    from chalicelib.tasks.envelope import Malformed, decode
+    from chalicelib.envelope import Malformed, decode
 
     try:
         parts = decode(job.command).task.split(".")

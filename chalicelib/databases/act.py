@@ -25,7 +25,6 @@ from chalicelib.databases.state import (
     PrimaryRecord,
     Readiness,
     RegionReport,
-    ServerStatus,
 )
 from chalicelib.engine import state
 from chalicelib.engine.metrics import count
@@ -33,6 +32,7 @@ from chalicelib.engine.operation import Request
 from chalicelib.engine.plan import Action
 from chalicelib.engine.schema import Stored, Unreadable
 from chalicelib.mysql.connection import DatabaseError
+from chalicelib.mysql.status import ServerStatus
 
 
 def fence(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:

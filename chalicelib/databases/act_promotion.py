@@ -14,15 +14,7 @@ from chalicelib.databases.act import publish
 from chalicelib.databases.connect import Reach, look
 from chalicelib.databases.decide import alerts, steps
 from chalicelib.databases.decide.steps import AGAIN, OldPrimary, UnderWay, Verdict
-from chalicelib.databases.state import (
-    PRIMARY,
-    PRIMARY_KEY,
-    REPORT,
-    PrimaryRecord,
-    ServerError,
-    ServerStatus,
-    reported,
-)
+from chalicelib.databases.state import PRIMARY, PRIMARY_KEY, REPORT, PrimaryRecord, reported
 from chalicelib.engine import delivery, state
 from chalicelib.engine.metrics import count
 from chalicelib.engine.operation import Rejected, Request, RequeueAfter
@@ -31,6 +23,7 @@ from chalicelib.engine.schema import Stored
 from chalicelib.mysql.connection import DatabaseError
 from chalicelib.mysql.gtid import GtidSet
 from chalicelib.mysql.server import Server
+from chalicelib.mysql.status import ServerError, ServerStatus
 
 Wait = Callable[[float], None]
 

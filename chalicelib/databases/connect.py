@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from functools import cache
 
+from chalicelib.config.databases import Databases, address
 from chalicelib.context import RegionContext
-from chalicelib.databases.config import Databases, address
-from chalicelib.databases.secrets import Secrets
-from chalicelib.databases.state import Look
 from chalicelib.engine.operation import Rejected
 from chalicelib.mysql.connection import DatabaseError, Place
+from chalicelib.mysql.secrets import Secrets
 from chalicelib.mysql.server import Server, SqlServer
+from chalicelib.mysql.status import Look
 
 # Site, region of the server, and whether as the user that may change things.
 Reach = Callable[[RegionContext, str, bool], Server]

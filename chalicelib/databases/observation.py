@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 import msgspec
 
-from chalicelib.databases.config import Databases, Server
-from chalicelib.databases.state import Look, PrimaryRecord, RegionReport, RepairState, WatchState
+from chalicelib.config.databases import Databases, Server
+from chalicelib.databases.state import PrimaryRecord, RegionReport, RepairState, WatchState
 from chalicelib.engine.schema import Stored, Unreadable
+from chalicelib.mysql.status import Look
 
 # What the regional table says of the tunnels: up, of so many slots, at.
 Tunnels = tuple[int, int, float]

@@ -27,12 +27,12 @@ from chalicelib.databases.state import (
     WATCH,
     PrimaryRecord,
     RepairState,
-    ServerStatus,
     WatchState,
 )
 from chalicelib.engine import state
 from chalicelib.engine.operation import Request
 from chalicelib.engine.schema import Stored, Unreadable
+from chalicelib.mysql.status import ServerStatus
 from chalicelib.tunnels import published as tunnel
 
 

@@ -6,7 +6,7 @@ Type, RequestInterval and whether there is an IPAddress cannot change, so every 
 from collections.abc import Sequence
 from typing import Any
 
-from chalicelib.config.fleet import HealthChecks
+from chalicelib.config.declared import HealthChecks
 from chalicelib.health_checks.state import Host
 
 

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from chalicelib.aws import client
 from chalicelib.aws.route53 import HealthCheck
-from chalicelib.config.fleet import HealthChecks
+from chalicelib.config.declared import HealthChecks
 from chalicelib.context import RegionContext
 from chalicelib.engine import state
 from chalicelib.engine.metrics import logger

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from chalicelib.config.fleet import HealthChecks
+from chalicelib.config.declared import HealthChecks
 from chalicelib.engine.schema import Schema, State, Stored, Unreadable
 
 KEY = ("health-checks", "memory")

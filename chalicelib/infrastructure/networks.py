@@ -4,7 +4,7 @@ One template serves all regions, so what differs stands behind a condition for e
 """
 
 from chalicelib import registry
-from chalicelib.config.fleet import Fleet, Network
+from chalicelib.config.declared import Fleet, Network
 from chalicelib.infrastructure.parts import Json
 from chalicelib.tunnels.infrastructure import resources as tunnel_hosts
 

@@ -7,14 +7,14 @@ undeclared part of fleet.toml is empty, and a statement without a resource is le
 from collections.abc import Iterable
 from typing import Any
 
-from chalicelib.config.fleet import Fleet
+from chalicelib.config import tunnel_hosts as host
+from chalicelib.config import tunnels as config
+from chalicelib.config.declared import Fleet
 from chalicelib.engine.deployment import COORDINATION_TABLE, queue
 from chalicelib.engine.deployment import arn as _arn
 from chalicelib.infrastructure import networks, queues
 from chalicelib.infrastructure.parts import Json
 from chalicelib.routing import evacuation_flags
-from chalicelib.tunnels import config
-from chalicelib.tunnels import config_hosts as host
 
 
 def resources(fleet: Fleet) -> dict[str, Any]:

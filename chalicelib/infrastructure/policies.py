@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from chalicelib.config.fleet import Fleet
+from chalicelib.config.declared import Fleet
 from chalicelib.engine.deployment import Lambda, Permission, arn
 from chalicelib.infrastructure import placeholders
 from chalicelib.infrastructure.parts import Json

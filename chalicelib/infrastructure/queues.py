@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from chalicelib import registry
-from chalicelib.config.fleet import LAMBDA_SECONDS, RESERVE_SECONDS, Fleet, FleetError, Queue
+from chalicelib.config.declared import LAMBDA_SECONDS, RESERVE_SECONDS, Fleet, Queue
+from chalicelib.config.fleet import FleetError
 from chalicelib.engine.deployment import FleetQueues, Lambda, OwnQueue
 from chalicelib.infrastructure import alarms
 from chalicelib.infrastructure.parts import Json, attribute, logical, named, resource

@@ -1,6 +1,6 @@
 """The two tables, and the topic of alerts. Pure."""
 
-from chalicelib.config.fleet import Fleet
+from chalicelib.config.declared import Fleet
 from chalicelib.infrastructure.parts import Json, named, resource
 
 _KEPT: Json = {"DeletionPolicy": "RetainExceptOnCreate", "UpdateReplacePolicy": "Retain"}

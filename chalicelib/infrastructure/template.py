@@ -7,7 +7,7 @@ Names are made with the stack's own name, so the same template serves every stag
 
 from collections.abc import Sequence
 
-from chalicelib.config.fleet import Fleet
+from chalicelib.config.declared import Fleet
 from chalicelib.engine.deployment import Lambda
 from chalicelib.infrastructure import networks, queues, rules, tables
 from chalicelib.infrastructure.parts import Json, logical, named, resource

@@ -21,9 +21,9 @@ import pymysql
 from pymysql.connections import Connection
 from pymysql.cursors import DictCursor
 
-from chalicelib.databases.config import Databases
-from chalicelib.databases.secrets import Login
-from chalicelib.databases.state import ServerError
+from chalicelib.config.databases import Databases
+from chalicelib.mysql.secrets import Login
+from chalicelib.mysql.status import ServerError
 
 # How servers turn a client away before or at login; their text says which remedy. From both servers' error references.
 _DENIED = frozenset({1044, 1045, 1227, 1251, 1698, 1820, 1862})

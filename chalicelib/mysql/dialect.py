@@ -8,8 +8,8 @@ binary log (binlog) replication" in the user guide of Amazon RDS. Nothing here s
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chalicelib.databases.state import ReplicaStatus, ReplicaThread, ServerStatus
 from chalicelib.mysql.gtid import Engine, GtidSet, read
+from chalicelib.mysql.status import ReplicaStatus, ReplicaThread, ServerStatus
 
 # What a server is asked in one statement: names that it does not know are simply missing from its answer.
 VARIABLES = (

@@ -8,12 +8,12 @@ from typing import Protocol
 
 import msgspec
 
-from chalicelib.databases.config import Databases
-from chalicelib.databases.secrets import Login, SecretError
-from chalicelib.databases.state import ServerError, ServerStatus
+from chalicelib.config.databases import Databases
 from chalicelib.mysql import dialect
 from chalicelib.mysql.connection import DatabaseError, Place, Session, session
 from chalicelib.mysql.gtid import Engine
+from chalicelib.mysql.secrets import Login, SecretError
+from chalicelib.mysql.status import ServerError, ServerStatus
 
 # How long a statement that closes a server waits for those who hold locks (s), and how often it is tried.
 _LOCKS, _TRIES = 2, 4

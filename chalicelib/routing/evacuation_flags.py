@@ -6,7 +6,7 @@ Route 53's health checkers have no credentials, so everybody may read the marks,
 import json
 from typing import Any
 
-from chalicelib.config.fleet import Fleet
+from chalicelib.config.declared import Fleet
 
 SID = "LamplighterMarks"
 

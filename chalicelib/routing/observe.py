@@ -13,13 +13,13 @@ import msgspec
 
 from chalicelib.aws import client
 from chalicelib.aws.route53 import HealthCheck
+from chalicelib.config.routing import Endpoint, Routing
 from chalicelib.context import RegionContext
 from chalicelib.engine import state
 from chalicelib.engine.operation import Rejected, Request
 from chalicelib.engine.schema import Unreadable
 from chalicelib.health_checks import published
 from chalicelib.routing import evacuation_flags
-from chalicelib.routing.config import Endpoint, Routing
 from chalicelib.routing.records import build, checks
 from chalicelib.routing.records.compiler import alive
 from chalicelib.routing.state import (

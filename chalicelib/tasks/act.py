@@ -9,7 +9,7 @@ from typing import Any
 
 from chalicelib.aws.client import Unavailable
 from chalicelib.engine.plan import Action
-from chalicelib.tasks.envelope import MAX_BYTES
+from chalicelib.envelope import MAX_BYTES
 from chalicelib.tasks.queues import QueueConfig, QueueDirectory, Sqs, chunks, text_attributes
 from chalicelib.tasks.state import QueuedMessage
 

@@ -19,11 +19,11 @@ from chalicelib.aws.store import Store
 from chalicelib.engine import alert_text, delivery, state
 from chalicelib.engine.lease import Semaphore
 from chalicelib.engine.schema import Stored, Unreadable
+from chalicelib.envelope import Envelope, Malformed, decode
 from chalicelib.schedules.published import ALERTS
 from chalicelib.tasks import act, execution, metrics
 from chalicelib.tasks.decide import message as decide
 from chalicelib.tasks.decide.message import DeadLetter, Deferral, Message
-from chalicelib.tasks.envelope import Envelope, Malformed, decode
 from chalicelib.tasks.event import BadEvent, Batch, refusal
 from chalicelib.tasks.idempotency import IdempotentRunner, InProgress, StoreFailed, UnreadableKey
 from chalicelib.tasks.queues import Sqs

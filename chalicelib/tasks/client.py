@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from chalicelib.config import durations
+from chalicelib.envelope import Envelope, Malformed, encode
 from chalicelib.tasks import queues
-from chalicelib.tasks.envelope import Envelope, Malformed, encode
 from chalicelib.tasks.queues import Sqs, SqsAdapter
 from chalicelib.tasks.registry import REGISTRY, Registry
 

@@ -4,7 +4,7 @@ diagnostics come out."""
 from collections.abc import Iterator, Mapping
 
 from chalicelib.config import durations
-from chalicelib.config.fleet import LAMBDA_SECONDS, Fleet, Queue
+from chalicelib.config.declared import LAMBDA_SECONDS, Fleet, Queue
 from chalicelib.crontab.diagnostics import Diagnostic, Severity
 from chalicelib.tasks import backoff
 from chalicelib.tasks.decide.message import RESERVE_SECONDS

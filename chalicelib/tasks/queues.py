@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from chalicelib.aws import client
-from chalicelib.config.fleet import Fleet
+from chalicelib.config.declared import Fleet
 
 T = TypeVar("T")
 _BATCH = 10

@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from chalicelib.aws.client import AWS_ERRORS
+from chalicelib.config import tunnel_hosts
+from chalicelib.config.tunnels import Tunnels, managed_name
 from chalicelib.context import RegionContext
 from chalicelib.engine import effects, state
 from chalicelib.engine.alerts import Alert
 from chalicelib.engine.metrics import count
 from chalicelib.engine.operation import Handler, Request
 from chalicelib.engine.plan import Action, Results
-from chalicelib.tunnels import config_hosts
-from chalicelib.tunnels.config import Tunnels, managed_name
 from chalicelib.tunnels.state import (
     EFFECTS_PK,
     KEY,
@@ -55,7 +55,7 @@ def restart(context: RegionContext, request: Request, actions: Sequence[Action])
 def repoint(context: RegionContext, request: Request, actions: Sequence[Action]) -> Results:
     """The region's hosts are told where to go, and these take the route there once they have tried it."""
     first: RepairAction = actions[0].details
-    parameter = config_hosts.primary_region_parameter(f"{context.fleet.name}-{context.stage}")
+    parameter = tunnel_hosts.primary_region_parameter(f"{context.fleet.name}-{context.stage}")
     # A round connects all of them to one region.
     told = _once(context, request, f"{first.key}/parameter",
                  lambda: context.aws.ssm.put_parameter(parameter, first.primary_region))

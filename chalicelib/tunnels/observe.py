@@ -12,13 +12,13 @@ from msgspec.structs import replace
 
 from chalicelib.aws.client import AWS_ERRORS, BotoCoreError, ClientError
 from chalicelib.aws.ssm import FAILED
+from chalicelib.config.tunnels import Tunnels, managed_name
 from chalicelib.context import RegionContext
 from chalicelib.databases import published as databases
 from chalicelib.engine import effects, state
 from chalicelib.engine.metrics import logger
 from chalicelib.engine.operation import Rejected, Request
 from chalicelib.engine.schema import Stored, Unreadable
-from chalicelib.tunnels.config import Tunnels, managed_name
 from chalicelib.tunnels.decide.context import matches_primary
 from chalicelib.tunnels.probe.result import ProbeResult
 from chalicelib.tunnels.state import (

@@ -4,8 +4,8 @@ They cannot tell a primary that is down from tunnels that are all broken. Anothe
 tunnels that work. This one needs none.
 """
 
+from chalicelib.config.databases import Server
 from chalicelib.context import RegionContext
-from chalicelib.databases.config import Server
 from chalicelib.engine.operation import Operation, Request
 from chalicelib.engine.plan import Action, Plan
 from chalicelib.tunnels import act

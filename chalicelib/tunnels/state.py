@@ -8,9 +8,9 @@ from typing import Literal
 
 import msgspec
 
+from chalicelib.config.tunnels import Tunnels
 from chalicelib.engine.limits import Backoff, Budget, Cooldown, Spent
 from chalicelib.engine.schema import Schema, State, Stored, Unreadable
-from chalicelib.tunnels.config import Tunnels
 from chalicelib.tunnels.probe.result import FaultDomain, ProbeResult
 
 KEY = ("tunnels", "state")

@@ -10,33 +10,18 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from commands.bench.tunnels_report import Row
 from commands.errors import UsageError
 from commands.operate import show
 
 PARTS = ("rate", "blocks", "gaps", "faults")
-
-
-class Row(msgspec.Struct, frozen=True):
-    """One figure. `limit` is its bound, a lower or an upper one, or none if it is only reported."""
-
-    part: str
-    what: str
-    value: float
-    unit: str
-    bound: Literal["at least", "at most", ""] = ""
-    limit: float = 0.0
-
-    @property
-    def within(self) -> bool:
-        """Whether the limit is kept."""
-        return {"at least": self.value >= self.limit, "at most": self.value <= self.limit}.get(self.bound, True)
 
 
 def bench(

@@ -14,7 +14,7 @@ from contextlib import ExitStack, closing
 from rich.progress import Progress
 
 from chalicelib.tunnels.probe.sweep import PendingProbes, Target, sweep
-from commands.bench.tunnels import Row
+from commands.bench.tunnels_report import Row
 from testing.servers import mariadb, network, ssh
 from testing.servers.mariadb import MariaDB
 from testing.servers.process import Peer

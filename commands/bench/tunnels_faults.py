@@ -12,9 +12,8 @@ from contextlib import ExitStack
 from rich.progress import Progress
 
 from commands.bench import tunnels_report as figures
-from commands.bench.tunnels import Row
 from commands.bench.tunnels_region import BenchRegion, Draw, draws, opened
-from commands.bench.tunnels_report import Fault
+from commands.bench.tunnels_report import Fault, Row
 from commands.errors import UsageError
 from sandbox.hosts import programs
 

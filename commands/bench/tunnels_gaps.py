@@ -21,7 +21,7 @@ from contextlib import ExitStack, closing, contextmanager
 import msgspec
 from rich.progress import Progress
 
-from commands.bench.tunnels import Row
+from commands.bench.tunnels_report import Row
 from testing.servers import haproxy, health, mariadb, network, ssh
 from testing.servers.mariadb import MariaDB
 from testing.servers.process import Peer, family

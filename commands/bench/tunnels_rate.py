@@ -17,7 +17,7 @@ from rich.progress import Progress
 from chalicelib.tunnels.probe.result import ProbeResult
 from chalicelib.tunnels.probe.sweep import PendingProbes, Target, sweep
 from commands import roots
-from commands.bench.tunnels import Row
+from commands.bench.tunnels_report import Row
 from testing.servers.process import Peer
 
 _ROUND, _PATIENCE = 2.0, 1.5

@@ -19,10 +19,10 @@ import msgspec
 from msgspec.structs import replace
 
 from chalicelib.config import fleet
+from chalicelib.config.tunnels import managed_name
 from chalicelib.engine.limits import Cooldown
 from chalicelib.engine.metrics import logger
 from chalicelib.engine.schema import encode
-from chalicelib.tunnels.config import managed_name
 from chalicelib.tunnels.decide import guards
 from chalicelib.tunnels.state import KEY, SCHEMA, TunnelState
 from commands.bench import tunnels_aws_calls as asked

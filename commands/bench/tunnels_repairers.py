@@ -21,9 +21,9 @@ import msgspec
 
 from chalicelib.aws.ports import real_ports
 from chalicelib.aws.store import DynamoStore
-from chalicelib.config.fleet import Fleet
+from chalicelib.config.databases import Server
+from chalicelib.config.declared import Fleet
 from chalicelib.context import RegionContext
-from chalicelib.databases.config import Server
 from chalicelib.engine import run as engine
 from chalicelib.engine.operation import Operation, RunFailed
 from chalicelib.tunnels import peer_report

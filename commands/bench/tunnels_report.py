@@ -10,11 +10,26 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from chalicelib.tunnels.state import VERIFY_TIMEOUT_SECONDS
-from commands.bench.tunnels import Row
 
 How = Literal["restart", "replacement", "alone"]
 # Auto Scaling tells whole seconds.
 _BLUR = 1.0
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One figure. `limit` is its bound, a lower or an upper one, or none if it is only reported."""
+
+    part: str
+    what: str
+    value: float
+    unit: str
+    bound: Literal["at least", "at most", ""] = ""
+    limit: float = 0.0
+
+    @property
+    def within(self) -> bool:
+        """Whether the limit is kept."""
+        return {"at least": self.value >= self.limit, "at most": self.value <= self.limit}.get(self.bound, True)
 
 
 class Restart(NamedTuple):

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from chalicelib.config import fleet
-from chalicelib.config.fleet import Fleet
+from chalicelib.config.declared import Fleet
 from commands import roots
 from commands.demo import screen, stalls, tunnels, users
 from commands.demo.jobs import Jobs

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from chalicelib.config.fleet import Fleet
+from chalicelib.config.declared import Fleet
 from commands import roots
 
 STAGE, QUEUE, TASKS = "demo", "lamplighter-demo", "lamplighter_demo"

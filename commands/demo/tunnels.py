@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import msgspec
 from rich.text import Text
 
-from chalicelib.config.fleet import Fleet
-from chalicelib.tunnels.config import managed_name
+from chalicelib.config.declared import Fleet
+from chalicelib.config.tunnels import managed_name
 from chalicelib.tunnels.state import TunnelState
 from commands.demo.part import WENT_WRONG, Part, Section, patient
 from commands.demo.staged import STAGE

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
-from chalicelib.config.fleet import Fleet, Region
-from chalicelib.routing.records import geography
-from chalicelib.routing.records.geography import Order
+from chalicelib import geography
+from chalicelib.config.declared import Fleet, Region
+from chalicelib.geography import Order
 from commands.demo.part import LOOK_SECONDS, Outage, Part, Section, patient
 from commands.deploy.packaging import Package
 from commands.operate.show import plain_table

@@ -20,12 +20,12 @@ from typing import Any
 import msgspec
 
 from chalicelib.config import fleet
+from chalicelib.config.declared import PACKED, Fleet
 from chalicelib.infrastructure import policies, tables
 from chalicelib.infrastructure.parts import logical
 from chalicelib.infrastructure.template import merged
 from commands import roots
-from commands.deploy import dependencies
-from commands.develop import task_check
+from commands.deploy import dependencies, task_check
 from commands.errors import DeclaredMistake, UsageError
 
 STAGE = re.compile(r"[a-z][a-z0-9-]{0,15}")
@@ -38,7 +38,7 @@ _CHALICE = "import sys; from chalice.cli import main; sys.exit(main())"
 class Package(msgspec.Struct, frozen=True):
     """A package for any region, with the zip, its SHA-256, the two templates, and its warnings."""
 
-    fleet: fleet.Fleet
+    fleet: Fleet
     stage: str
     zip: Path
     digest: str
@@ -71,7 +71,7 @@ def build(
         functions = _stage(product, root, project, stage, declared, compiled)
         _vendor(product, root, project / "vendor", machine, home / "wheels")
         text = (root / "fleet.toml").read_text() + more
-        (project / "vendor" / fleet.PACKED).write_bytes(fleet.pack(text, stage))
+        (project / "vendor" / PACKED).write_bytes(fleet.pack(text, stage))
         if more:
             told = project / "vendor" / "fleet.toml"
             told.unlink()
@@ -83,7 +83,7 @@ def build(
     return Package(declared, stage, target, digest, template, tables.coordination(declared), tuple(warnings))
 
 
-def _declared(root: Path, stage: str, more: str) -> fleet.Fleet:
+def _declared(root: Path, stage: str, more: str) -> Fleet:
     declared = fleet.load(root / "fleet.toml", stage)
     return fleet.parse((root / "fleet.toml").read_text() + more, str(root / "fleet.toml"), stage) if more else declared
 
@@ -95,7 +95,7 @@ def check_stage(stage: str) -> None:
                          "prod")
 
 
-def schedules(root: Path, declared: fleet.Fleet) -> tuple[dict[str, bytes], list[str]]:
+def schedules(root: Path, declared: Fleet) -> tuple[dict[str, bytes], list[str]]:
     """timetable.bin and jobs.bin of the folder cron/, and the warnings. `DeclaredMistake` lists all that is wrong."""
     from chalicelib.crontab import diagnostics, job_file, loader, timetable
 
@@ -108,7 +108,7 @@ def schedules(root: Path, declared: fleet.Fleet) -> tuple[dict[str, bytes], list
 
 
 def _stage(
-    product: Path, root: Path, project: Path, stage: str, declared: fleet.Fleet, compiled: dict[str, bytes]
+    product: Path, root: Path, project: Path, stage: str, declared: Fleet, compiled: dict[str, bytes]
 ) -> Sequence[str]:
     """Lay out what Chalice reads. The names of the functions that .chalice/config.json knows."""
     for name in ("app.py", "chalicelib"):
@@ -150,7 +150,7 @@ def _certificates(root: Path, vendor: Path, name: str) -> None:
     (vendor / name).symlink_to((root / name).resolve())
 
 
-def _settings(source: Path, target: Path, stage: str, declared: fleet.Fleet) -> Sequence[str]:
+def _settings(source: Path, target: Path, stage: str, declared: Fleet) -> Sequence[str]:
     config = _json(source / "config.json")
     config["stages"] = {stage: config["stages"]["any"]}
     functions = list(config["stages"][stage]["lambda_functions"])

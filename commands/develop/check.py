@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from chalicelib.config import fleet, overlay
+from chalicelib.config.declared import Fleet
 from chalicelib.crontab import diagnostics as findings
 from chalicelib.infrastructure import files as generated
 from commands import roots
@@ -194,7 +195,7 @@ def _template(children: Children) -> Findings:
     return ok, [line.removeprefix(f"{folder}/") for line in lines]
 
 
-def _declared() -> fleet.Fleet | None:
+def _declared() -> Fleet | None:
     try:
         return fleet.load(roots.fleet() / "fleet.toml")
     except fleet.FleetError:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from chalicelib.config import declared, durations
+from chalicelib.config import durations, fleet
 
 # Where it stands in the product, and the copy beside a fleet.toml of one's own.
 FILE, COPY = "docs/fleet.schema.json", "fleet.schema.json"
@@ -31,7 +31,7 @@ def render(page: str) -> str:
 
 def schema(page: str) -> Schema:
     """The schema of fleet.toml as a value. `LookupError` names a key that `page` does not describe."""
-    known = inspect.type_info(declared.DeclaredFleet)
+    known = inspect.type_info(fleet.DeclaredFleet)
     definitions: dict[str, Schema] = {}
     for part in (_Definitions(page, definitions, ""), _Definitions(page, definitions, "Stage")):
         part.table(known, "")

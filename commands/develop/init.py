@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from chalicelib.config import fleet
+from chalicelib.config.declared import LONGEST_NAME
 from chalicelib.version import VERSION
 from commands import roots
 from commands.develop import fleet_schema
@@ -52,7 +53,7 @@ def contents(name: str) -> dict[str, str]:
     try:
         home = fleet.parse(declared).home
     except fleet.FleetError:
-        raise UsageError(f"--name {name!r} is wrong. A fleet's name has up to {fleet.LONGEST_NAME} small letters, "
+        raise UsageError(f"--name {name!r} is wrong. A fleet's name has up to {LONGEST_NAME} small letters, "
                          "digits and hyphens and begins with a letter. Give another") from None
     known = {"{name}": name, "{version}": VERSION, "{home}": home,
              "{python}": f"{sys.version_info.major}.{sys.version_info.minor}"}

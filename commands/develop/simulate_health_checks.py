@@ -68,7 +68,7 @@ def _quiet_worker() -> None:
 
 def _plots(hours: int, seed: int) -> Iterator["Plot"]:
     """Worlds of at most 250 hours, half with checks every 10 s, every third rough, some harsh, most with 20 hosts."""
-    from chalicelib.config.fleet import HealthChecks
+    from chalicelib.config.declared import HealthChecks
     from simulation.health_checks.checkers import MODELS
     from simulation.health_checks.world import Plot
 

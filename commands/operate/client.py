@@ -15,7 +15,8 @@ import msgspec
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, HTTPClientError
 
-from chalicelib.config.fleet import Fleet, load
+from chalicelib.config.declared import Fleet
+from chalicelib.config.fleet import load
 from commands import roots
 from commands.deploy import account
 from commands.errors import UsageError

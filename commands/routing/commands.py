@@ -15,9 +15,9 @@ from rich.table import Column, Table
 from commands.errors import UsageError
 
 if TYPE_CHECKING:
-    from chalicelib.config.fleet import Fleet
+    from chalicelib.config.declared import Fleet
+    from chalicelib.geography import Location
     from chalicelib.routing.records.build import Wanted
-    from chalicelib.routing.records.geography import Location
 
 FLEET = Path("fleet.toml")
 # Beside the fleet's own regions, `prove` takes the first so many of these.
@@ -128,7 +128,7 @@ def answers(made: "Wanted", place: "Location", dead: Sequence[str]) -> list[dict
 
 
 def _place(name: str) -> "Location":
-    from chalicelib.routing.records import geography
+    from chalicelib import geography
 
     if name not in geography.places():
         raise UsageError(f"{name!r} is no location of Route 53; {geography.hint(name)}")

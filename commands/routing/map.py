@@ -52,7 +52,7 @@ def draw(
 
 def serves(made: "Wanted", dead: Sequence[str]) -> Serves:
     """The region that gets most of each place's users."""
-    from chalicelib.routing.records.geography import places
+    from chalicelib.geography import places
     from chalicelib.routing.records.verify import expected
 
     alive = tuple(region for region in made.spec.targets if region not in dead)
@@ -112,7 +112,7 @@ def _land(axes: Any, by: Serves, colours: Mapping[str, str], width: float) -> No
 
 
 def _dots(axes: Any, by: Serves, colours: Mapping[str, str], size: float) -> None:
-    from chalicelib.routing.records.geography import places
+    from chalicelib.geography import places
 
     small = [place for place in places().values() if place.kind == "country" and place.name not in outlines()]
     points = [(place.point.longitude, place.point.latitude) for place in small if place.point]
@@ -121,7 +121,7 @@ def _dots(axes: Any, by: Serves, colours: Mapping[str, str], size: float) -> Non
 
 
 def _regions(axes: Any, made: "Wanted", dead: Sequence[str], colours: Mapping[str, str], large: bool) -> None:
-    from chalicelib.routing.records.geography import regions
+    from chalicelib.geography import regions
 
     for region in made.spec.targets:
         point = regions()[region]
@@ -138,7 +138,7 @@ def _regions(axes: Any, made: "Wanted", dead: Sequence[str], colours: Mapping[st
 
 def _side(regions_: Iterable[str], region: str) -> tuple[int, str]:
     """The side of a region's name beside its mark, away from a neighbour's."""
-    from chalicelib.routing.records.geography import regions
+    from chalicelib.geography import regions
 
     here = regions()[region]
     for other in (regions()[one] for one in regions_ if one != region):

@@ -3,7 +3,7 @@
 from typing import Any
 from xml.sax.saxutils import escape
 
-from sandbox.compute.actions import Answer, Handler, Parameters, added, handler, members, text
+from sandbox.compute.actions import Answer, Handler, Parameters, handler, members, text
 from sandbox.compute.instances import Record
 from sandbox.emulator_patches import Context, change
 
@@ -218,15 +218,3 @@ def stack_delete(original: Any, context: Context) -> Any:
 
     provisioners._RESOURCE_HANDLERS["AWS::AutoScaling::AutoScalingGroup"]["delete"] = deleted
     return deleted
-
-
-@added("autoscaling", "instances can be terminated, attached and detached, and target groups too")
-def more(context: Context) -> dict[str, Handler]:
-    from sandbox.compute.membership import Membership
-
-    own = Membership(context.hypervisor)
-    return {
-        "TerminateInstanceInAutoScalingGroup": own.terminate, "SetInstanceHealth": own.set_health,
-        "AttachInstances": own.attach, "DetachInstances": own.detach,
-        "AttachLoadBalancerTargetGroups": own.attach_groups, "DetachLoadBalancerTargetGroups": own.detach_groups,
-        "DescribeLoadBalancerTargetGroups": own.describe_groups}

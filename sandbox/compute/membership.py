@@ -1,10 +1,11 @@
 """Calls of Auto Scaling about the members of a group, which are instances and target groups."""
 
-from sandbox.compute.actions import Answer, Parameters, members, text
+from sandbox.compute.actions import Answer, Handler, Parameters, added, members, text
 from sandbox.compute.autoscaling import activity_xml, answer, error, group_named, unknown
 from sandbox.compute.groups import LIVE, note
 from sandbox.compute.instances import Record
 from sandbox.compute.reconciler import Hypervisor
+from sandbox.emulator_patches import Context
 
 
 class Membership:
@@ -128,3 +129,13 @@ def _shrink(group: Record, count: int) -> str:
                 "will violate group's min size constraint.")
     group["DesiredCapacity"] -= count
     return ""
+
+
+@added("autoscaling", "instances can be terminated, attached and detached, and target groups too")
+def more(context: Context) -> dict[str, Handler]:
+    own = Membership(context.hypervisor)
+    return {
+        "TerminateInstanceInAutoScalingGroup": own.terminate, "SetInstanceHealth": own.set_health,
+        "AttachInstances": own.attach, "DetachInstances": own.detach,
+        "AttachLoadBalancerTargetGroups": own.attach_groups, "DetachLoadBalancerTargetGroups": own.detach_groups,
+        "DescribeLoadBalancerTargetGroups": own.describe_groups}

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from chalicelib.tunnels import config_hosts as host
+from chalicelib.config import tunnel_hosts as host
 from sandbox.hosts import mariadb
 from sandbox.hosts.host_files import ROOT, Keyring, command
 from sandbox.hosts.programs import Programs

@@ -20,11 +20,11 @@ from typing import Any
 
 from chalicelib.aws.ports import ports_at
 from chalicelib.config import fleet
-from chalicelib.config.fleet import Fleet
+from chalicelib.config.declared import Fleet
+from chalicelib.config.tunnels import managed_name
 from chalicelib.context import RegionContext
 from chalicelib.engine import run as engine
 from chalicelib.engine.schema import ItemKey, Unreadable, decode
-from chalicelib.tunnels.config import managed_name
 from chalicelib.tunnels.infrastructure import resources as tunnel_resources
 from chalicelib.tunnels.keys.operation import ROTATE
 from chalicelib.tunnels.state import KEY, SCHEMA, TunnelState

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from random import Random
 from typing import Any, Literal
 
-from chalicelib.config.fleet import HealthChecks
+from chalicelib.config.declared import HealthChecks
 
 Model = Literal["carries over", "reset healthy", "reset unhealthy", "adversarial"]
 MODELS: tuple[Model, ...] = ("carries over", "reset healthy", "reset unhealthy", "adversarial")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from chalicelib.config.fleet import HealthChecks
+from chalicelib.config.declared import HealthChecks
 from simulation.health_checks.checkers import Checkers, settling_seconds
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ import msgspec
 from chalicelib.aws.client import Unavailable
 from chalicelib.aws.route53 import HealthCheck, ProbeReport
 from chalicelib.config import fleet
-from chalicelib.config.fleet import HealthChecks
+from chalicelib.config.declared import HealthChecks
 from chalicelib.context import RegionContext
 from chalicelib.engine import run as engine
 from chalicelib.engine.operation import RunFailed

@@ -14,7 +14,7 @@ import msgspec
 
 from chalicelib.aws.client import Message, Unavailable
 from chalicelib.aws.store import Item, ReplicatedStore
-from chalicelib.config.fleet import Fleet
+from chalicelib.config.declared import Fleet
 from chalicelib.context import RegionContext
 from chalicelib.crontab.dst import stamp
 from chalicelib.engine import delivery

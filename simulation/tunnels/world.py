@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from chalicelib.aws.client import Unavailable
 from chalicelib.aws.store import Item
 from chalicelib.config import fleet
-from chalicelib.config.fleet import Fleet
+from chalicelib.config.declared import Fleet
 from chalicelib.context import RegionContext
 from chalicelib.engine import run as engine
 from chalicelib.engine.operation import Operation, RunFailed

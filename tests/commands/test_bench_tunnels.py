@@ -11,7 +11,7 @@ import pytest
 from rich.progress import Progress
 
 from commands.bench import tunnels, tunnels_blocks, tunnels_gaps, tunnels_rate
-from commands.bench.tunnels import Row
+from commands.bench.tunnels_report import Row
 from commands.errors import UsageError
 from commands.roots import PRODUCT as ROOT
 from testing.eventually import SECONDS, eventually

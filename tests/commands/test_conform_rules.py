@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.routing.records import checks, geography, resolver
+from chalicelib import geography
+from chalicelib.routing.records import checks, resolver
 from commands.conformance.cases import CASES, CHECKS, CLIENTS, GROUPS, STATUSES, VALUES, Case, full_name, records
 from commands.conformance.zone import leaving
 from tests.routing.fleets import EIGHT, wanted

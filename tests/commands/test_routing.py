@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.routing.records.geography import places
+from chalicelib.geography import places
 from commands import cli
 from commands.routing import map
 from commands.routing.commands import KNOWN, example

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from chalicelib.config.fleet import load
-from commands.develop.task_check import warnings
+from commands.deploy.task_check import warnings
 from commands.errors import UsageError
 
 FLEET = """

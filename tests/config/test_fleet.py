@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.config import fleet
+from chalicelib.config.declared import LONGEST_NAME
 from commands.deploy import packaging
 from commands.roots import PRODUCT as ROOT
 from tests.config.harness import GOOD
@@ -148,7 +149,7 @@ def test_every_name_fits_what_aws_allows() -> None:
     config = json.loads((ROOT / ".chalice" / "config.json").read_text())
     stage = "s" * 16
     assert not packaging.STAGE.fullmatch(f"{stage}s"), "a stage has at most 16"
-    stack = len(f"{'n' * fleet.LONGEST_NAME}-{stage}-")
+    stack = len(f"{'n' * LONGEST_NAME}-{stage}-")
     assert max(stack + len(name) for name in config["stages"]["any"]["lambda_functions"]) <= 64
     assert stack + len(f"{'q' * 31}-dead.fifo") <= 80
 

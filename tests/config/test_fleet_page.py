@@ -6,33 +6,30 @@ import typing
 import msgspec
 import pytest
 
-from chalicelib.config import durations, fleet
-from chalicelib.databases import config as databases
-from chalicelib.routing import config
-from chalicelib.tunnels import config as tunnels
-from chalicelib.tunnels import config_hosts
+from chalicelib.config import databases, declared, durations, fleet, tunnel_hosts, tunnels, workload
+from chalicelib.config import routing as config
 from commands.roots import PRODUCT as ROOT
 
 DOCUMENTED: dict[str, type[msgspec.Struct]] = {
-    "the file": fleet.Fleet,
-    "[[regions]]": fleet.Region,
-    "[regions.network]": fleet.Network,
-    "[coordination]": fleet.Coordination,
-    "[schedules]": fleet.Schedules,
-    "[schedules.ecs]": fleet.Ecs,
-    "[schedules.ssm]": fleet.Ssm,
-    "[schedules.http]": fleet.Http,
-    "[[queues]]": fleet.Queue,
-    "[health_checks]": fleet.HealthChecks,
-    "[regions.endpoint]": config.Endpoint,
+    "the file": fleet.DeclaredFleet,
+    "[[regions]]": declared.Region,
+    "[regions.network]": declared.Network,
+    "[coordination]": declared.Coordination,
+    "[schedules]": declared.Schedules,
+    "[schedules.ecs]": workload.Ecs,
+    "[schedules.ssm]": workload.Ssm,
+    "[schedules.http]": workload.Http,
+    "[[queues]]": declared.Queue,
+    "[health_checks]": declared.HealthChecks,
+    "[regions.endpoint]": declared.Endpoint,
     "[routing]": config.Routing,
     "[[routing.preferences]]": config.PreferenceOverride,
     "[tunnels]": tunnels.Tunnels,
     "[databases]": databases.Databases,
     "[[databases.servers]]": databases.Server,
-    "[tunnels.hosts]": config_hosts.Hosts,
-    "[[tunnels.hosts.regions]]": config_hosts.HostRegion,
-    "[[tunnels.hosts.ways]]": config_hosts.PrimaryRoute,
+    "[tunnels.hosts]": tunnel_hosts.Hosts,
+    "[[tunnels.hosts.regions]]": tunnel_hosts.HostRegion,
+    "[[tunnels.hosts.ways]]": tunnel_hosts.PrimaryRoute,
 }
 
 
@@ -52,7 +49,7 @@ def default(field: msgspec.structs.FieldInfo) -> str:
     value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
     if value is None or isinstance(value, msgspec.Struct) or value in ((), {}):
         return "none"
-    if isinstance(value, fleet.Duration):
+    if isinstance(value, durations.Duration):
         value = durations.words(value)
     return f"`{msgspec.json.encode(value).decode()}`"
 
@@ -64,7 +61,7 @@ def test_the_page_tells_every_key_and_no_other(heading: str) -> None:
 
 
 def test_every_struct_of_the_fleet_is_on_the_page() -> None:
-    everything = [value for module in (fleet, config, tunnels, config_hosts, databases)
+    everything = [value for module in (declared, workload, config, tunnels, tunnel_hosts, databases)
                   for value in vars(module).values()]
     structs = {value for value in everything if isinstance(value, type) and issubclass(value, msgspec.Struct)}
     assert structs == set(DOCUMENTED.values())

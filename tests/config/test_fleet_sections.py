@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from chalicelib.config import fleet, overlay
-from chalicelib.routing import config
+from chalicelib.config import routing as config
 from tests.config.harness import GOOD
 
 CHECKS = '\n[health_checks]\ntarget_groups = ["web"]\n'

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from chalicelib.config import fleet
+from chalicelib.config.declared import Fleet
 from chalicelib.crontab import decorator, loader
 from chalicelib.crontab.decorator import job
 from chalicelib.crontab.job import Job, Policy
@@ -31,7 +32,7 @@ YAML = 'version: 1\ncron:\n  - name: a\n    url: /a\n    schedule: "@daily"\n'
 PYTHON = 'from lamplighter import job\n\n\n@job("@daily")\ndef a() -> None:\n    print("ran")\n'
 
 
-def load(folder: Path, files: dict[str, str | bytes], fleet: fleet.Fleet | None = None) -> Catalogue:
+def load(folder: Path, files: dict[str, str | bytes], fleet: Fleet | None = None) -> Catalogue:
     for name, text in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

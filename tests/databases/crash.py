@@ -8,8 +8,8 @@ import msgspec
 from chalicelib.aws.store import Item
 from chalicelib.context import RegionContext
 from chalicelib.databases.connect import Reach
-from chalicelib.databases.state import ServerStatus
 from chalicelib.mysql.server import Server
+from chalicelib.mysql.status import ServerStatus
 from testing.fakes import MemoryTable
 
 

@@ -13,15 +13,7 @@ from typing import Any
 from chalicelib.config import fleet
 from chalicelib.context import RegionContext
 from chalicelib.databases.operations import Databases
-from chalicelib.databases.state import (
-    PRIMARY,
-    PRIMARY_KEY,
-    PrimaryRecord,
-    ReplicaStatus,
-    ReplicaThread,
-    ServerError,
-    ServerStatus,
-)
+from chalicelib.databases.state import PRIMARY, PRIMARY_KEY, PrimaryRecord
 from chalicelib.engine import run as engine
 from chalicelib.engine import schema, state
 from chalicelib.engine.operation import RunFailed
@@ -29,6 +21,7 @@ from chalicelib.engine.schema import Stored
 from chalicelib.mysql.connection import DatabaseError
 from chalicelib.mysql.gtid import GtidSet, read
 from chalicelib.mysql.server import Server
+from chalicelib.mysql.status import ReplicaStatus, ReplicaThread, ServerError, ServerStatus
 from chalicelib.tunnels import state as tunnels
 from testing.fakes import MemoryTable, MemoryTopic
 from tests.databases.crash import Fuse

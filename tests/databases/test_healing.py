@@ -12,18 +12,11 @@ from chalicelib.databases import decide
 from chalicelib.databases.decide import repair
 from chalicelib.databases.details import ReplicationSource
 from chalicelib.databases.observation import FleetDatabases, RepairObservation, Tunnels
-from chalicelib.databases.state import (
-    PrimaryRecord,
-    Promotion,
-    RepairState,
-    ReplicaStatus,
-    ReplicaThread,
-    ServerError,
-    ServerStatus,
-)
+from chalicelib.databases.state import PrimaryRecord, Promotion, RepairState
 from chalicelib.engine.limits import Cooldown
 from chalicelib.engine.schema import Stored
 from chalicelib.mysql import gtid
+from chalicelib.mysql.status import ReplicaStatus, ReplicaThread, ServerError, ServerStatus
 from tests.databases.harness import AP, EU, REGIONS, US
 from tests.databases.test_watching import NOW, OFF, ON, around, replica
 

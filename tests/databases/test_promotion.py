@@ -9,17 +9,9 @@ from hypothesis import strategies as st
 
 from chalicelib.databases.decide import manual, promotion
 from chalicelib.databases.observation import PromotionObservation, ServerObservation
-from chalicelib.databases.state import (
-    Look,
-    PrimaryRecord,
-    Promotion,
-    RegionReport,
-    ReplicaStatus,
-    ReplicaThread,
-    ServerError,
-    ServerStatus,
-)
+from chalicelib.databases.state import PrimaryRecord, Promotion, RegionReport
 from chalicelib.mysql import gtid
+from chalicelib.mysql.status import Look, ReplicaStatus, ReplicaThread, ServerError, ServerStatus
 from tests.databases.harness import AP, EU, FLEET, REGIONS, US
 from tests.databases.test_watching import NOW, OFF, around
 

@@ -8,10 +8,11 @@ from botocore.exceptions import ClientError
 
 from chalicelib.aws import client
 from chalicelib.config import fleet
+from chalicelib.config.declared import Fleet
 from chalicelib.context import RegionContext
 from chalicelib.databases import connect, operations
-from chalicelib.databases.secrets import KEPT, Login, SecretError, Secrets
 from chalicelib.engine import run as engine
+from chalicelib.mysql.secrets import KEPT, Login, SecretError, Secrets
 from testing.fakes import MemoryTable, MemoryTopic
 
 BASE = """
@@ -34,7 +35,7 @@ SERVER
 """
 
 
-def parsed(more: str = "", server: str = "", base: str = BASE) -> fleet.Fleet:
+def parsed(more: str = "", server: str = "", base: str = BASE) -> Fleet:
     return fleet.parse(base.replace("MORE", more).replace("SERVER", server))
 
 
@@ -146,7 +147,7 @@ def test_a_secret_that_cannot_be_used_is_named_and_not_shown(
     assert "s3cret" not in str(error.value)
 
 
-def site(declared: fleet.Fleet, region: str = "eu-west-1") -> RegionContext:
+def site(declared: Fleet, region: str = "eu-west-1") -> RegionContext:
     return RegionContext(region, "test", declared, MemoryTable(), MemoryTable(), {}, MemoryTopic())
 
 

@@ -11,19 +11,11 @@ from chalicelib.databases import decide
 from chalicelib.databases.decide import conditions
 from chalicelib.databases.decide.lag import lag
 from chalicelib.databases.observation import FleetDatabases, WatchObservation
-from chalicelib.databases.state import (
-    PrimaryRecord,
-    Promotion,
-    RegionReport,
-    ReplicaStatus,
-    ReplicaThread,
-    ServerError,
-    ServerStatus,
-    WatchState,
-)
+from chalicelib.databases.state import PrimaryRecord, Promotion, RegionReport, WatchState
 from chalicelib.engine.plan import Plan
 from chalicelib.engine.schema import Stored
 from chalicelib.mysql import gtid
+from chalicelib.mysql.status import ReplicaStatus, ReplicaThread, ServerError, ServerStatus
 from tests.databases.harness import AP, EU, FLEET, REGIONS, US
 
 NOW = 1_800_000_000.0

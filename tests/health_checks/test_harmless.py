@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.config.fleet import HealthChecks
+from chalicelib.config.declared import HealthChecks
 from chalicelib.engine.schema import Stored
 from chalicelib.health_checks import decide, state
 from chalicelib.health_checks.decide import guards, sampling

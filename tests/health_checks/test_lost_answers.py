@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from chalicelib.aws.client import Unavailable
 from chalicelib.aws.route53 import HealthCheck, ProbeReport
-from chalicelib.config.fleet import HealthChecks
+from chalicelib.config.declared import HealthChecks
 from chalicelib.context import RegionContext
 from chalicelib.engine import run as engine
 from chalicelib.engine import state

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from chalicelib.aws import client
-from chalicelib.config.fleet import HealthChecks
+from chalicelib.config.declared import HealthChecks
 from chalicelib.engine import state
 from chalicelib.engine.operation import Request
 from chalicelib.engine.schema import Stored

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from chalicelib.config.fleet import HealthChecks
+from chalicelib.config.declared import HealthChecks
 from chalicelib.engine.schema import Stored
 from chalicelib.health_checks import decide
 from chalicelib.health_checks import state as records

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.config.fleet import HealthChecks
+from chalicelib.config.declared import HealthChecks
 from chalicelib.health_checks import check_config, decide
 from chalicelib.health_checks.decide import guards, sampling
 from commands import cli

@@ -8,7 +8,7 @@ import pytest
 
 from chalicelib import registry
 from chalicelib.config import fleet
-from chalicelib.config.fleet import Fleet
+from chalicelib.config.declared import Fleet
 from chalicelib.engine.deployment import Lambda, Schedule
 from chalicelib.infrastructure import files, parts, policies, template
 from commands.develop import check

@@ -19,11 +19,11 @@ from cryptography.x509.oid import NameOID
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from chalicelib.config.databases import Databases, Server
 from chalicelib.config.durations import Duration
-from chalicelib.databases.config import Databases, Server
-from chalicelib.databases.secrets import Login
-from chalicelib.databases.state import ServerError
 from chalicelib.mysql.connection import DatabaseError, Place, session
+from chalicelib.mysql.secrets import Login
+from chalicelib.mysql.status import ServerError
 from testing.servers import mariadb, process
 
 SETTINGS = Databases("mariadb", "eu-west-1", "watch", (Server("eu-west-1", "db"),), tls="off", timeout=Duration(1))

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.databases.state import ReplicaThread
 from chalicelib.mysql import dialect, gtid
+from chalicelib.mysql.status import ReplicaThread
 
 UUID = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
 # As MySQL 8.0 answers; the names are those of its reference manual, "SHOW REPLICA STATUS Statement".

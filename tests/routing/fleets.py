@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 
 from chalicelib.config import fleet
+from chalicelib.geography import Location
 from chalicelib.routing.records import build
-from chalicelib.routing.records.geography import Location
 from sandbox.route53 import answers
 
 EIGHT = ("eu-west-1", "us-east-1", "ap-southeast-1", "us-west-2", "eu-central-1", "ap-northeast-1", "sa-east-1",

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from chalicelib import geography
 from chalicelib.config import fleet
-from chalicelib.routing.records import build, capacity, geography, verify
+from chalicelib.geography import Order, places
+from chalicelib.routing.records import build, capacity, verify
 from chalicelib.routing.records.capacity import CapacityError
-from chalicelib.routing.records.geography import Order, places
 from sandbox.route53 import answers as twin
 from tests.routing.fleets import EIGHT, location, text
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.routing.records import compiler, geography, prefix_sharing, verify
-from chalicelib.routing.records.geography import places
+from chalicelib import geography
+from chalicelib.geography import places
+from chalicelib.routing.records import compiler, prefix_sharing, verify
 from chalicelib.routing.records.spec import Compiled
 from sandbox.route53 import answers as twin
 from tests.routing.fleets import EIGHT, location, wanted

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.aws.route53 import HealthCheck
+from chalicelib.geography import places
 from chalicelib.routing.records import diff
-from chalicelib.routing.records.geography import places
 from sandbox.route53 import answers as twin
 from testing.route53 import FakeRoute53
 from tests.routing.fleets import EIGHT, location, wanted

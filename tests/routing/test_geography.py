@@ -5,8 +5,8 @@ from collections import Counter
 import botocore.session
 import pytest
 
-from chalicelib.routing.records import geography
-from chalicelib.routing.records.geography import Point, places, regions
+from chalicelib import geography
+from chalicelib.geography import Point, places, regions
 from tests.routing.fleets import EIGHT
 
 

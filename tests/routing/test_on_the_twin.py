@@ -7,13 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from chalicelib import geography
 from chalicelib.aws.ports import AwsPorts
 from chalicelib.aws.route53 import AwsRoute53
 from chalicelib.config import fleet as fleets
 from chalicelib.context import RegionContext
 from chalicelib.engine import run as engine
 from chalicelib.routing import operations
-from chalicelib.routing.records import geography
 from sandbox.route53.answers import Query
 from sandbox.route53.probes import Result
 from sandbox.route53.service import Settings

@@ -7,6 +7,7 @@ from typing import Any
 from chalicelib.aws.client import Message
 from chalicelib.aws.store import Item
 from chalicelib.config import fleet
+from chalicelib.config.declared import Fleet
 from chalicelib.context import RegionContext
 from chalicelib.crontab import job_file, timetable
 from chalicelib.crontab.dst import stamp
@@ -52,14 +53,14 @@ def _lay(path: Path, content: bytes) -> None:
 class Place:
     """A fleet's regions over one coordination table, with a clock that tests set."""
 
-    def __init__(self, root: Path, jobs: Sequence[Job], declared: fleet.Fleet = FLEET) -> None:
+    def __init__(self, root: Path, jobs: Sequence[Job], declared: Fleet = FLEET) -> None:
         self.now = float(NOON * 60)
         self.coordination = MemoryTable()
         self.sites = {region.name: self._site(region.name, root, declared) for region in declared.regions}
         _lay(root / "timetable.bin", timetable.build(jobs))
         _lay(root / "jobs.bin", job_file.build(jobs))
 
-    def _site(self, region: str, root: Path, declared: fleet.Fleet) -> RegionContext:
+    def _site(self, region: str, root: Path, declared: Fleet) -> RegionContext:
         names = ("schedule-runs", "schedule-reconciles", "default", "orders")
         return RegionContext(
             region=region,

@@ -17,6 +17,7 @@ import pytest
 
 from chalicelib.aws import client
 from chalicelib.config import fleet
+from chalicelib.config.declared import Http
 from chalicelib.crontab.job import Job
 from chalicelib.schedules import operations
 from chalicelib.schedules.runners import OUTPUT_BYTES, Attempt, RemoteRun, Result, ecs, http, process, queue, ssm
@@ -122,7 +123,7 @@ def serving(status: int) -> Iterator[tuple[str, list[dict[str, str]]]]:
 
 
 def posting(tmp_path: Path, base: str) -> Any:
-    declared = msgspec.structs.replace(FLEET, schedules=msgspec.structs.replace(FLEET.schedules, http=fleet.Http(base)))
+    declared = msgspec.structs.replace(FLEET, schedules=msgspec.structs.replace(FLEET.schedules, http=Http(base)))
     return Place(tmp_path, [job()], declared).sites[HOME]
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.tasks.envelope import MAX_BYTES
+from chalicelib.envelope import MAX_BYTES
 from chalicelib.tasks.event import Batch
 from chalicelib.tasks.queues import QueueConfig, text_attributes
 from tests.tasks.fakes import URL, Context, place, record

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.tasks.envelope import MAX_BYTES, RESERVED_BYTES, Envelope, Malformed, decode, encode
+from chalicelib.envelope import MAX_BYTES, RESERVED_BYTES, Envelope, Malformed, decode, encode
 
 # A lone surrogate is no text: JSON cannot carry it.
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))

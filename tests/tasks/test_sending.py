@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 
 from chalicelib.aws import client
+from chalicelib.envelope import decode
 from chalicelib.tasks import client as sending
 from chalicelib.tasks.client import Call, Sender, SendError, send, send_many
-from chalicelib.tasks.envelope import decode
 from chalicelib.tasks.queues import SqsAdapter
 from chalicelib.tasks.registry import Registry, Task
 from tests.tasks.fakes import URL, SqsClient

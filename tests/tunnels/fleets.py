@@ -1,9 +1,9 @@
 """Fleets with tunnel hosts, for tests: a primary's region and two others."""
 
 from chalicelib.config import fleet
-from chalicelib.config.fleet import Fleet
-from chalicelib.tunnels.config import Tunnels
-from chalicelib.tunnels.config_hosts import Hosts
+from chalicelib.config.declared import Fleet
+from chalicelib.config.tunnel_hosts import Hosts
+from chalicelib.config.tunnels import Tunnels
 
 PRIMARY, NEAR, FAR = "us-east-1", "eu-west-1", "ap-southeast-1"
 HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from chalicelib.databases.config import Server
+from chalicelib.config.databases import Server
 from chalicelib.engine.interval import LAST_ROUND_SECONDS, LONGEST_SECONDS
 from chalicelib.engine.operation import RunFailed
 from chalicelib.tunnels import peer_report

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from chalicelib.config.tunnels import Tunnels
 from chalicelib.engine import schema
 from chalicelib.engine.limits import Cooldown
 from chalicelib.tunnels import state
-from chalicelib.tunnels.config import Tunnels
 from chalicelib.tunnels.decide import assign, guards, reconcile
 from chalicelib.tunnels.decide.context import DecisionContext
 from chalicelib.tunnels.probe.result import ProbeResult

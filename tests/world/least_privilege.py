@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.config.fleet import Fleet
+from chalicelib.config.declared import Fleet
 from chalicelib.engine import delivery
 from chalicelib.infrastructure import policies
 from chalicelib.schedules.state import minute_key

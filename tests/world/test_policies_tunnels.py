@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from chalicelib.config import tunnel_hosts
 from chalicelib.config.fleet import parse
 from chalicelib.databases import state as databases
 from chalicelib.engine import effects, schema
-from chalicelib.tunnels import config_hosts
 from chalicelib.tunnels.keys.openssh import Key, listed
 from chalicelib.tunnels.keys.state import KEY, SCHEMA, Command, RotationState
 from chalicelib.tunnels.state import ATTEMPTS_MAX, EFFECTS_PK, PEER_REPORT, PEER_REPORT_PK, PeerReport
@@ -192,7 +192,7 @@ def rotate(on: Lambdas) -> None:
 
 def _nothing_pending(on: Tunnels) -> None:
     """No key is on its way."""
-    secret, name = on.world.client("secretsmanager", HOME), config_hosts.private_key_secret(on.stack)
+    secret, name = on.world.client("secretsmanager", HOME), tunnel_hosts.private_key_secret(on.stack)
     for version, labels in secret.describe_secret(SecretId=name).get("VersionIdsToStages", {}).items():
         if "AWSPENDING" in labels:
             secret.update_secret_version_stage(SecretId=name, VersionStage="AWSPENDING", RemoveFromVersionId=version)
@@ -203,10 +203,10 @@ def _told_and_kept(on: Tunnels) -> Key:
     key = Key(bytes(32), str(uuid.uuid4()))
     for gateway in (PRIMARY, OTHER):
         on.world.client("ssm", gateway).put_parameter(
-            Name=config_hosts.public_keys_parameter(on.stack, HOME), Value=listed([key.line()]), Type="String",
+            Name=tunnel_hosts.public_keys_parameter(on.stack, HOME), Value=listed([key.line()]), Type="String",
                                                       Overwrite=True)
     on.world.client("secretsmanager", HOME).put_secret_value(
-        SecretId=config_hosts.private_key_secret(on.stack), ClientRequestToken=key.version, SecretString=key.private(),
+        SecretId=tunnel_hosts.private_key_secret(on.stack), ClientRequestToken=key.version, SecretString=key.private(),
         VersionStages=["AWSPENDING"])
     return key
 

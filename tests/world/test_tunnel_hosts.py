@@ -14,9 +14,9 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from chalicelib.config import tunnel_hosts as host
+from chalicelib.config.tunnels import managed_name
 from chalicelib.mysql.handshake import LONGEST, Handshake, HandshakeResult
-from chalicelib.tunnels import config_hosts as host
-from chalicelib.tunnels.config import managed_name
 from sandbox import processes
 from sandbox.hosts import programs
 from sandbox.hosts.primary_region import DATABASE, DATABASE_PORT, GATEWAY, GATEWAY_PORT, PULL

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.routing.records import geography
+from chalicelib import geography
 from commands.demo.users import settled
 from commands.deploy import dependencies, packaging, release
 from sandbox.crowd import COUNTRIES, Crowd

@@ -9,17 +9,9 @@ from chalicelib.databases import details
 from chalicelib.databases.decide import alerts, conditions, repair
 from chalicelib.databases.decide.lag import lag
 from chalicelib.databases.observation import FleetDatabases, RepairObservation, WatchObservation
-from chalicelib.databases.state import (
-    FRESH,
-    Readiness,
-    RegionReport,
-    RepairState,
-    ServerError,
-    ServerStatus,
-    WatchState,
-    reported,
-)
+from chalicelib.databases.state import FRESH, Readiness, RegionReport, RepairState, WatchState, reported
 from chalicelib.engine.plan import Action, Claim, Plan
+from chalicelib.mysql.status import ServerError, ServerStatus
 
 
 def watch(saw: WatchObservation, now: int) -> Plan:

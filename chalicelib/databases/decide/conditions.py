@@ -5,13 +5,14 @@ from collections.abc import Iterator
 
 import msgspec
 
-from chalicelib.databases.config import Databases, address
+from chalicelib.config.databases import Databases, address
 from chalicelib.databases.decide.lag import Lag, beating, lag
 from chalicelib.databases.observation import FleetDatabases
-from chalicelib.databases.state import FRESH, PrimaryRecord, RegionReport, ReplicaStatus, ServerError, ServerStatus
+from chalicelib.databases.state import FRESH, PrimaryRecord, RegionReport
 from chalicelib.engine.schema import Unreadable
 from chalicelib.mysql import gtid
 from chalicelib.mysql.gtid import GtidSet
+from chalicelib.mysql.status import ReplicaStatus, ServerError, ServerStatus
 
 # A promotion that has not ended by then (s) was interrupted.
 _UNFINISHED = 600

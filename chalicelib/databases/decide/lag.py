@@ -14,7 +14,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from chalicelib.databases.state import FRESH, RegionReport, ReplicaStatus, ServerStatus
+from chalicelib.databases.state import FRESH, RegionReport
+from chalicelib.mysql.status import ReplicaStatus, ServerStatus
 
 # Rows carry microseconds; what comes back through a float may be off by less than this (s).
 _SAME = 0.001

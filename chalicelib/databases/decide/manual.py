@@ -8,10 +8,11 @@ import msgspec
 from chalicelib.databases import details
 from chalicelib.databases.decide import conditions, promotion, repair
 from chalicelib.databases.observation import FleetDatabases, PromotionObservation, ServerObservation
-from chalicelib.databases.state import PRIMARY_KEY, ServerError, ServerStatus, body
+from chalicelib.databases.state import PRIMARY_KEY, body
 from chalicelib.engine import alert_text
 from chalicelib.engine.plan import Action, Plan
 from chalicelib.mysql import dialect, gtid
+from chalicelib.mysql.status import ServerError, ServerStatus
 
 _RDS = ("SQL cannot fence a server of Amazon RDS, since its read_only belongs to the parameter group. Promote with "
         "PromoteReadReplica of RDS, then name the region as primary in fleet.toml. See docs/databases.md")

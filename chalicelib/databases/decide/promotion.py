@@ -11,9 +11,10 @@ import msgspec
 
 from chalicelib.databases.details import FenceMethod
 from chalicelib.databases.observation import PromotionObservation
-from chalicelib.databases.state import FRESH, PrimaryRecord, Promotion, ServerError, ServerStatus
+from chalicelib.databases.state import FRESH, PrimaryRecord, Promotion
 from chalicelib.mysql import gtid
 from chalicelib.mysql.gtid import GtidSet
+from chalicelib.mysql.status import ServerError, ServerStatus
 
 
 class Refusal(Exception):

@@ -9,10 +9,11 @@ import msgspec
 
 from chalicelib.databases.decide import conditions
 from chalicelib.databases.observation import FleetDatabases, RepairObservation
-from chalicelib.databases.state import FRESH, RepairState, ServerError, ServerStatus
+from chalicelib.databases.state import FRESH, RepairState
 from chalicelib.engine.limits import Backoff, Budget
 from chalicelib.mysql import gtid
 from chalicelib.mysql.gtid import GtidSet
+from chalicelib.mysql.status import ServerError, ServerStatus
 
 RESTARTS = Budget(4, 600)
 # After each restart a wait that doubles, until replication has run for so long.

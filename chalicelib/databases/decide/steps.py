@@ -10,17 +10,11 @@ import msgspec
 
 from chalicelib.databases import details
 from chalicelib.databases.decide.promotion import gtids_after_promotion
-from chalicelib.databases.state import (
-    PrimaryRecord,
-    Promotion,
-    RegionReport,
-    ServerError,
-    ServerStatus,
-    Steps,
-)
+from chalicelib.databases.state import PrimaryRecord, Promotion, RegionReport, Steps
 from chalicelib.engine.schema import Stored, Unreadable
 from chalicelib.mysql import gtid
 from chalicelib.mysql.gtid import GtidSet
+from chalicelib.mysql.status import ServerError, ServerStatus
 
 AGAIN = "Run databases.promote again, it goes on from here"
 # How long a replica may take to fetch the rest from the old primary, and to apply what it has (s).

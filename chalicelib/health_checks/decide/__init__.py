@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.config.fleet import HealthChecks
+from chalicelib.config.declared import HealthChecks
 from chalicelib.engine.alerts import Alert
 from chalicelib.engine.plan import Action, Claim, Plan
 from chalicelib.engine.schema import Unreadable

@@ -6,7 +6,7 @@ the most harmful status. In the calculated check it might break the region's sta
 
 from collections.abc import Collection, Iterator, Mapping
 
-from chalicelib.config.fleet import HealthChecks
+from chalicelib.config.declared import HealthChecks
 from chalicelib.health_checks.state import PROPAGATION_SECONDS, CalculatedCheck, Check, Host, settling_seconds
 
 # A verdict about an anchor that was read longer ago counts for nothing.

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from chalicelib.config.fleet import HealthChecks
+from chalicelib.config.declared import HealthChecks
 from chalicelib.health_checks.decide import guards
 from chalicelib.health_checks.state import (
     PROPAGATION_SECONDS,

@@ -2,9 +2,11 @@
 
 from typing import NamedTuple
 
-from chalicelib.config.fleet import Fleet
-from chalicelib.routing import config, evacuation_flags
-from chalicelib.routing.records import capacity, checks, compiler, geography
+from chalicelib import geography
+from chalicelib.config import routing as config
+from chalicelib.config.declared import Fleet
+from chalicelib.routing import evacuation_flags
+from chalicelib.routing.records import capacity, checks, compiler
 from chalicelib.routing.records.spec import Compiled, RegionTarget, Spec
 
 

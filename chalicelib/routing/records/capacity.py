@@ -8,7 +8,7 @@ regions at once are not planned for. Their users go on to the next living region
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from chalicelib.routing.records.geography import Order, places
+from chalicelib.geography import Order, places
 from chalicelib.routing.records.spec import WeightedFailover
 
 # Route 53's largest weight; all weights of one order add up to it, so rounding moves less than 1/255 of its users.

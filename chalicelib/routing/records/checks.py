@@ -11,9 +11,9 @@ records themselves need both (see `compiler`).
 from collections.abc import Mapping
 from typing import Any
 
-from chalicelib.config.fleet import Fleet
+from chalicelib.config.declared import Fleet
+from chalicelib.config.routing import Endpoint, Routing
 from chalicelib.routing import evacuation_flags
-from chalicelib.routing.config import Endpoint, Routing
 from chalicelib.routing.records.compiler import alive, serving, unmarked
 
 Checks = dict[str, dict[str, Any]]

@@ -17,8 +17,8 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from chalicelib.geography import DEFAULT, Location, Order, around, places
 from chalicelib.routing.records import prefix_sharing
-from chalicelib.routing.records.geography import DEFAULT, Location, Order, around, places
 from chalicelib.routing.records.spec import Compiled, Record, Spec, WeightedFailover
 
 # "Geolocation records: 100 resource record sets that have the same name and type" (Route 53 quotas, for geolocation).

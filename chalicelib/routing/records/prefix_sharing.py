@@ -7,7 +7,7 @@ orders need is made once. Each list of two or more regions costs one pair, that 
 from collections.abc import Iterable, Mapping, Sequence
 from math import ceil, log2
 
-from chalicelib.routing.records.geography import Order
+from chalicelib.geography import Order
 
 # Every level of pairs is one alias for Route 53 to follow; three levels hold eight regions.
 LEVELS = 3

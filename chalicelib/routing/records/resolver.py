@@ -10,7 +10,7 @@ from fractions import Fraction
 
 import msgspec
 
-from chalicelib.routing.records.geography import Location, around, places
+from chalicelib.geography import Location, around, places
 from chalicelib.routing.records.spec import Record
 
 Healthy = Callable[[str], bool]

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.routing.records.geography import Order
+from chalicelib.geography import Order
 
 Record = dict[str, Any]
 

@@ -12,9 +12,9 @@ from itertools import combinations, product
 
 import msgspec
 
+from chalicelib.geography import Location, places
 from chalicelib.routing.records import checks as checking
 from chalicelib.routing.records.compiler import alive, serving, unmarked
-from chalicelib.routing.records.geography import Location, places
 from chalicelib.routing.records.resolver import Index, Path, Zone
 from chalicelib.routing.records.spec import Compiled, Record, Spec
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from chalicelib.config.fleet import RESERVE_SECONDS
+from chalicelib.config.declared import RESERVE_SECONDS
 from chalicelib.crontab.job import Job
 from chalicelib.schedules.decide.backoff import retry_delay
 from chalicelib.schedules.state import Lock, Run, RunRequest

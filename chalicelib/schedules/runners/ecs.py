@@ -7,7 +7,7 @@ group of its task definition.
 import shlex
 
 from chalicelib.aws import client
-from chalicelib.config.fleet import Ecs
+from chalicelib.config.declared import Ecs
 from chalicelib.context import RegionContext
 from chalicelib.crontab.job import Job
 from chalicelib.schedules.runners import Attempt, RemoteRun, Result, result

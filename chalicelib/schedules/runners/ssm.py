@@ -4,7 +4,7 @@ import hashlib
 import shlex
 
 from chalicelib.aws import client
-from chalicelib.config.fleet import Ssm
+from chalicelib.config.declared import Ssm
 from chalicelib.context import RegionContext
 from chalicelib.crontab.job import Job
 from chalicelib.schedules.runners import Attempt, RemoteRun, Result, result

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from chalicelib.tunnels.config import Tunnels
+from chalicelib.config.tunnels import Tunnels
 from chalicelib.tunnels.probe.result import ProbeResult
 from chalicelib.tunnels.state import Endpoint, Kind, Member, RepairAction, TunnelObservation, TunnelState
 

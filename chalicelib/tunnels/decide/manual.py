@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
-from chalicelib.tunnels.config import Tunnels
+from chalicelib.config.tunnels import Tunnels
 from chalicelib.tunnels.decide import assign, repair
 from chalicelib.tunnels.decide.context import DecisionContext, recovered, registered, up
 from chalicelib.tunnels.decide.guards import refusals, wrong_primary

@@ -17,10 +17,10 @@ from typing import Any
 
 import msgspec
 
+from chalicelib.config import tunnel_hosts as host
+from chalicelib.config.tunnel_hosts import Hosts
+from chalicelib.config.tunnels import Tunnels
 from chalicelib.context import ROOT
-from chalicelib.tunnels import config_hosts as host
-from chalicelib.tunnels.config import Tunnels
-from chalicelib.tunnels.config_hosts import Hosts
 
 # "16 KB, in raw form, before it is base64-encoded": user data, EC2 user guide.
 MOST_BYTES = 16_384

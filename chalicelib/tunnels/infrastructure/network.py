@@ -4,8 +4,8 @@ gateway and AWS."""
 import ipaddress
 from typing import Any
 
-from chalicelib.tunnels.config import Tunnels
-from chalicelib.tunnels.config_hosts import Hosts
+from chalicelib.config.tunnel_hosts import Hosts
+from chalicelib.config.tunnels import Tunnels
 
 Json = dict[str, Any]
 

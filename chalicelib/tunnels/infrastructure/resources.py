@@ -6,10 +6,11 @@ One template serves all regions. A mapping has the differences, and a condition 
 
 from typing import Any
 
-from chalicelib.config.fleet import Fleet, FleetError
-from chalicelib.tunnels import config_hosts as host
-from chalicelib.tunnels.config import Tunnels, managed_name
-from chalicelib.tunnels.config_hosts import HostRegion, Hosts
+from chalicelib.config import tunnel_hosts as host
+from chalicelib.config.declared import Fleet
+from chalicelib.config.fleet import FleetError
+from chalicelib.config.tunnel_hosts import HostRegion, Hosts
+from chalicelib.config.tunnels import Tunnels, managed_name
 from chalicelib.tunnels.infrastructure import host as tunnel_host
 from chalicelib.tunnels.infrastructure import network, role
 

@@ -6,7 +6,7 @@ It may not open a data channel, so nobody gets a shell on it through Session Man
 
 from typing import Any
 
-from chalicelib.tunnels import config_hosts as host
+from chalicelib.config import tunnel_hosts as host
 
 Json = dict[str, Any]
 

@@ -14,13 +14,13 @@ from msgspec.structs import replace
 from chalicelib.aws.client import ClientError
 from chalicelib.aws.ports import AwsPorts
 from chalicelib.aws.ssm import RUNNING, Invocation
+from chalicelib.config import tunnel_hosts
+from chalicelib.config.tunnels import managed_name
 from chalicelib.context import RegionContext
 from chalicelib.engine import state
 from chalicelib.engine.operation import Operation, Rejected, Request, StateItem
 from chalicelib.engine.plan import Action, Plan
 from chalicelib.engine.schema import Stored, Unreadable
-from chalicelib.tunnels import config_hosts
-from chalicelib.tunnels.config import managed_name
 from chalicelib.tunnels.keys import decide
 from chalicelib.tunnels.keys.openssh import Key, listed, published, shared
 from chalicelib.tunnels.keys.state import KEY, SCHEMA, CommandStatus, Host, RotationObservation, RotationState
@@ -100,7 +100,7 @@ def _gateways(context: RegionContext) -> list[AwsPorts]:
     if not tunnels.needs_tunnels(context.region):
         raise Rejected(f"{context.region} is the primary's region, which has no tunnel hosts. "
                        f"Ask one of {', '.join(place.name for place in tunnels.hosts.regions)}")
-    routes = config_hosts.primary_routes(tunnels.hosts, tunnels.primary)
+    routes = tunnel_hosts.primary_routes(tunnels.hosts, tunnels.primary)
     return [context.aws_regions[route.region] for route in routes]
 
 
@@ -211,11 +211,11 @@ def _stack(context: RegionContext) -> str:
 
 
 def _secret(context: RegionContext) -> str:
-    return config_hosts.private_key_secret(_stack(context))
+    return tunnel_hosts.private_key_secret(_stack(context))
 
 
 def _parameter(context: RegionContext) -> str:
-    return config_hosts.public_keys_parameter(_stack(context), context.region)
+    return tunnel_hosts.public_keys_parameter(_stack(context), context.region)
 
 
 ROTATE = operation()

@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from chalicelib.config import tunnel_hosts as host
 from chalicelib.config.durations import Duration
-from chalicelib.tunnels import config_hosts as host
-from chalicelib.tunnels.config_hosts import Hosts
+from chalicelib.config.tunnel_hosts import Hosts
 
 Path_ = tuple[str | int, ...]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]

@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.config.fleet import Fleet, load
+from chalicelib.config.declared import Fleet
+from chalicelib.config.fleet import load
 from chalicelib.crontab.diagnostics import Diagnostic, errors, render
 from chalicelib.infrastructure.parts import logical
 from commands import roots
@@ -41,7 +42,7 @@ def warnings(root: Path, stage: str, declared: Fleet, template: Mapping[str, Any
 
 
 def _ask(asked: Asked) -> list[Diagnostic]:
-    words = [sys.executable, "-P", "-m", "commands.develop.task_check"]
+    words = [sys.executable, "-P", "-m", "commands.deploy.task_check"]
     environment = {**os.environ, "PYTHONPATH": str(roots.PRODUCT), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(words, env=environment, input=msgspec.json.encode(asked), capture_output=True, cwd=asked.root)
     if done.returncode:

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from chalicelib import geography
+from chalicelib.config.declared import Endpoint as Endpoint
+from chalicelib.config.declared import Share
 from chalicelib.config.durations import Duration
-from chalicelib.config.fleet import Endpoint as Endpoint
-from chalicelib.config.fleet import Share
-from chalicelib.routing.records import geography
 
 Path_ = tuple[str | int, ...]
 
@@ -60,7 +60,7 @@ def _entrances(routing: Routing, entrances: Mapping[str, Endpoint | None]) -> It
             yield at[:2], f"{region} needs an endpoint, as there is a table [routing]. See docs/routing.md"
             continue
         if region not in geography.regions():
-            yield (*at[:2], "name"), f"the place of {region} is unknown. Add it to chalicelib/routing/regions.csv"
+            yield (*at[:2], "name"), f"the place of {region} is unknown. Add it to chalicelib/geography/regions.csv"
         yield from ((at, what) for what in _entrance(entrance, routing.ipv6))
         owners.update({entrance.load_balancer} if entrance.load_balancer else entrance.addresses)
         if any(owners[one] > 1 for one in (entrance.load_balancer or "", *entrance.addresses)):
