@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class Queue(Protocol):
-    """Where messages go. See `cloud.SqsQueue`."""
+    """The destination of messages. See `cloud.SqsQueue`."""
 
     def send(self, messages: Sequence[client.Message]) -> None:
         """All of `messages`, at least once each."""

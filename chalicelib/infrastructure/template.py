@@ -15,7 +15,7 @@ from chalicelib.tunnels.infrastructure import resources as tunnel_hosts
 
 
 def static(declared: Sequence[Lambda]) -> Json:
-    """What does not depend on a fleet."""
+    """The part that does not depend on a fleet."""
     return {"Description": "Lamplighter: crontabs and background tasks without a host", "Resources": {
         **tables.regional(), **tables.topic(), **queues.own(declared), **rules.resources(declared)}}
 

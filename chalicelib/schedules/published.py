@@ -1,4 +1,4 @@
-"""What other capabilities may know of schedules."""
+"""The facts about schedules that other capabilities may know."""
 
 # Under this name the runs of queues leave their alerts. The next tick of the region delivers them.
 ALERTS = "schedules"

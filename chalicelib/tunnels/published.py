@@ -11,13 +11,13 @@ KEY = ("tunnels", "state")
 
 
 class MemberPhase(msgspec.Struct, frozen=True):
-    """What others may know of a member."""
+    """A member, as others may know it."""
 
     phase: str
 
 
 class PublishedState(msgspec.Struct, frozen=True):
-    """What others may know of the controller's state."""
+    """The state of the controller, as others may know it."""
 
     at: float = 0
     members: tuple[MemberPhase, ...] = ()
