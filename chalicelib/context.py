@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class Queue(Protocol):
-    """The destination of messages. See `cloud.SqsQueue`."""
+    """The destination of messages. See `client.SqsQueue`."""
 
     def send(self, messages: Sequence[client.Message]) -> None:
         """All of `messages`, at least once each."""
@@ -33,7 +33,7 @@ class Queue(Protocol):
 
 
 class Topic(Protocol):
-    """The destination of alerts. See `cloud.SnsTopic`."""
+    """The destination of alerts. See `client.SnsTopic`."""
 
     def publish(self, subject: str, text: str) -> None:
         """One notice."""

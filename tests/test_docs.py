@@ -2,14 +2,18 @@
 lists what the code knows."""
 
 import ast
+import builtins
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
+from typing import get_args, get_type_hints
 
+import msgspec
 import pytest
 
+from chalicelib import registry
 from chalicelib.config import durations
+from chalicelib.config.fleet import DeclaredFleet
 from chalicelib.crontab import loader, parser, policy
 from chalicelib.crontab.fields import FIELDS
 from chalicelib.crontab.job import Overlap, Target
@@ -101,6 +105,47 @@ def test_commands_that_are_named_exist(page: Path) -> None:
         first, *second = words.split()
         families = {name.split()[0] for name in COMMANDS if " " in name}
         assert first in COMMANDS or " ".join([first, *second]) in COMMANDS or (first in families and not second), words
+
+
+def keys(kind: object, above: str = "") -> Iterator[str]:
+    """The keys of fleet.toml below a type, as in `schedules.http.base`."""
+    for one in (kind, *get_args(kind), *(inner for each in get_args(kind) for inner in get_args(each))):
+        if isinstance(one, type) and issubclass(one, msgspec.Struct):
+            for name, inner in get_type_hints(one).items():
+                yield f"{above}{name}"
+                yield from keys(inner, f"{above}{name}.")
+
+
+def test_a_key_of_fleet_toml_that_is_named_exists() -> None:
+    known = set(keys(DeclaredFleet))
+    tables = {key.partition(".")[0] for key in known if "." in key}
+    operations = {declared.name for declared in registry.lambdas()}
+    named = {(page.name, name) for page in PAGES for name in re.findall(r"`([a-z_]+\.[a-z_.]+)`", page.read_text())
+             if name.partition(".")[0] in tables and not name.endswith((".py", ".toml"))}
+    assert len(named) > 40 and {"schedules", "databases", "health_checks"} <= tables
+    assert [one for one in sorted(named) if one[1] not in known | operations] == []
+
+
+# Names of other people's: of AWS, boto3, Debian's cron, the servers.
+THEIRS = {"HealthCheckConfig", "ResourceRecordSet", "VpcConfig", "DeletionPolicy", "NoSuchKey", "HealthCheck",
+          "InvoicesDead", "InstanceState", "PublicAccessBlockConfiguration", "Origin", "Value", "GeoLocation", "RecordName",
+          "Weight", "Queues"}
+
+
+def test_a_class_that_a_docstring_names_exists() -> None:
+    files = [file for folder in ("chalicelib", "commands", "sandbox", "simulation", "testing", "lamplighter", "agent")
+             for file in sorted((ROOT / folder).rglob("*.py"))]
+    trees = {file: ast.parse(file.read_text()) for file in files}
+    known = {name for tree in trees.values() for node in ast.walk(tree) for name in (
+        getattr(node, "id", None), getattr(node, "attr", None), getattr(node, "name", None))}
+    known |= set(dir(builtins))
+    gone = []
+    for file, tree in trees.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                named = re.findall(r"`(?:\w+\.)*([A-Z][a-z]+(?:[A-Z][a-z]+)*)`", ast.get_docstring(node) or "")
+                gone += [f"{file.relative_to(ROOT)}: {name}" for name in named if name not in known | THEIRS]
+    assert gone == []
 
 
 def test_every_command_is_told_in_the_readme() -> None:

@@ -1,6 +1,6 @@
 """The only access to AWS, with one client per service and region, short time-outs, and the few calls that all share.
 
-`Unreachable` means that a region does not answer or answers with its own failure (5xx, throttling). The same call may
+`Unavailable` means that a region does not answer or answers with its own failure (5xx, throttling). The same call may
 succeed in another region, or later. Everything else that AWS refuses stays botocore's `ClientError`.
 """
 
@@ -78,7 +78,7 @@ def sdk() -> Any:
 
 
 def aws_call(region: str, call: Callable[[], T]) -> T:
-    """The answer of `call`. `Unreachable` when `region` gave none or failed by itself."""
+    """The answer of `call`. `Unavailable` when `region` gave none or failed by itself."""
     try:
         return call()
     except (ConnectionError, HTTPClientError) as error:
@@ -105,7 +105,7 @@ class SqsQueue:
         self.region = region
 
     def send(self, messages: Sequence[Message]) -> None:
-        """All of `messages`, at least once each. Raises `Unreachable` when any was not taken."""
+        """All of `messages`, at least once each. Raises `Unavailable` when any was not taken."""
         for batch in _batches(messages):
             self._send([message.entry(number) for number, message in enumerate(batch)])
 

@@ -35,7 +35,7 @@ class Item(msgspec.Struct, frozen=True):
 
 
 class Store(Protocol):
-    """Compare-and-set storage. Each method may raise `cloud.Unreachable`. A write may then have happened or not.
+    """Compare-and-set storage. Each method may raise `client.Unavailable`. A write may then have happened or not.
 
     `write_id` is the mark of one write. A repeated write with the same mark, in any replica, is the same write and
     gives the same answer. Without one each call is a write of its own.

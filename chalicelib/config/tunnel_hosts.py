@@ -63,8 +63,8 @@ class PrimaryRoute(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Hosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The shipped tunnel hosts, with a gateway in the primary's region, the database behind it, and the other regions.
 
-    `gateway` to `database_port` are as in `Way`, of the primary's region. `ways` are those of regions that may become
-    the primary's, to which the tunnels are pointed then.
+    `gateway` to `database_port` are as in `PrimaryRoute`, of the primary's region. `ways` are those of regions that may
+    become the primary's, to which the tunnels are pointed then.
     """
 
     gateway: Address
@@ -107,7 +107,7 @@ def known_hosts_parameter(stack: str) -> str:
 def primary_region_parameter(stack: str) -> str:
     """The name of the parameter that tells a region's hosts in which region the primary is now.
 
-    The controller writes it (`point`). As deployed it says `LAUNCHED`, which means the primary's region of fleet.toml
+    The controller writes it (`repoint`). As deployed it says `LAUNCHED`, which means the primary's region of fleet.toml
     at the launch of a host.
     """
     return f"/lamplighter/{stack}/tunnels/lead"

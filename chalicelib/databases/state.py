@@ -35,7 +35,7 @@ class RegionReport(State, frozen=True):
     """The observation of a region's watch at `at`, for other regions that may not reach the server.
 
     `term` is that of the primary that it knew, `fenced` whether it knew itself fenced. `skew` is the server's clock
-    minus the Lambda's. `beats` the heartbeats written there, by its clock. Of a server that is not `reachable` the rest
+    minus the Lambda's. `heartbeats` those written there, by its clock. Of a server that is not `reachable` the rest
     is what it said last.
     """
 

@@ -2,7 +2,7 @@
 
 A body is the value's own fields, beside two of the engine. `schema` is the number of its shape, and `run_id` the run
 that wrote it. A body that does not fit is an `Unreadable`. It names the item and the reason. So a caller goes on with
-the rest, never guesses, and raises one alert (`alerts.unreadable_alert`).
+the rest, never guesses, and raises one alert (`alert_text.unreadable_alert`).
 
     class TunnelState(State, frozen=True):
         members: tuple[Member, ...] = ()        # Member derives from State, too

@@ -1,4 +1,4 @@
-"""The only way to connect to a server. It is PyMySQL with bounded waits, and every failure is a `Trouble` with its
+"""The only way to connect to a server. It is PyMySQL with bounded waits, and every failure is a `ServerError` with its
 remedy.
 
 PyMySQL's own connect_timeout ends with the TCP connection. Only read_timeout bounds a server that accepts and stays

@@ -56,7 +56,7 @@ _UP = frozenset({1045, 1698, 1044, 4151, 3118, 1862, 1820, 3159, 1524, 1105})
 
 
 class HandshakeResult(NamedTuple):
-    """The result of a probe, with `side` and `why` as in `Verdict`. `said` quotes the server, printable characters
+    """The result of a probe, with `side` and `why` as in `ProbeResult`. `said` quotes the server, printable characters
     only."""
 
     side: str

@@ -16,7 +16,8 @@ class SecretError(Exception):
 
 
 class Login(msgspec.Struct, frozen=True):
-    """A user and its password. `version` is the secret's. `ca` certificates to trust (PEM), where the secret has some."""
+    """A user and its password. `version` is the secret's. `ca` certificates to trust (PEM), where the secret has some.
+    """
 
     user: str
     password: str

@@ -34,7 +34,9 @@ class ReplicaThread(msgspec.Struct, frozen=True):
 
 
 class ReplicaStatus(msgspec.Struct, frozen=True):
-    """A replica's side of it. `received` is what it has or has fetched. `behind` is Seconds_Behind (s).
+    """A replica's side of it. `retrieved_gtids` is what it has or has fetched.
+
+    `seconds_behind_source` is Seconds_Behind_Source (s).
 
     `source` is the id of the server of its last connection, because behind a load balancer the address does not tell.
     """
@@ -54,7 +56,8 @@ class ReplicaStatus(msgspec.Struct, frozen=True):
 class ServerStatus(msgspec.Struct, frozen=True):
     """The status of a server at `at`. `clock` is its own clock then. `id` its uuid, or its server_id.
 
-    `gtids` is what it has applied or written. `beats` the newest heartbeat row of each region, by that primary's clock.
+    `executed_gtids` is what it has applied or written. `heartbeats` has the newest heartbeat row of each region, by
+    that primary's clock.
     """
 
     region: str

@@ -30,7 +30,7 @@ class BucketObservation(msgspec.Struct, frozen=True):
 
 
 class ZoneObservation(msgspec.Struct, frozen=True):
-    """The wanted and the existing state of a zone. `there` is the whole hosted zone, everybody's records.
+    """The wanted and the existing state of a zone. `existing_records` is the whole hosted zone, everybody's records.
 
     `references` has the caller reference of each wanted check, which changes with the check's config. `verdicts` has
     the id of each check that the records carry and routing does not make. These are the calculated checks of the
@@ -94,7 +94,7 @@ class RegionObservation(msgspec.Struct, frozen=True):
 
 
 class FleetObservation(msgspec.Struct, frozen=True):
-    """All regions. `mine` are those whose mark this region keeps, `asked` the one that an operation is about."""
+    """All regions. `keeper_of` are those whose flag this region keeps, `asked` the one that an operation is about."""
 
     regions: Sequence[RegionObservation]
     hold: int

@@ -29,10 +29,10 @@ class PreviousMinute(msgspec.Struct, frozen=True):
 
 class TickObservation(msgspec.Struct, frozen=True):
     """The observation of the tick, with `slots` due now, `backlog` to catch up, and the number of the gap's slots that
-    are `lost`.
+    are lost (`missed_count`).
 
-    `never` names, on the first tick of a release, its jobs that will never run. `unreadable` are items that cannot be
-    read.
+    `never_due_jobs` names, on the first tick of a release, its jobs that will never run. `unreadable` are items that
+    cannot be read.
     """
 
     minute: int
@@ -51,9 +51,9 @@ class TickObservation(msgspec.Struct, frozen=True):
 class ReconcileObservation(msgspec.Struct, frozen=True):
     """The observation of the reconcile, with `record` as stored or as it is to be stored (`recorded` tells which).
 
-    `doubtful` are slots of a gap that are not caught up here, but may have been started by a standby until `judged`
-    (epoch seconds). Of `unreadable` items nothing is concluded. `unreadable_runs` are the slots whose run is one of
-    them. They are in none of the other fields.
+    `unconfirmed` are slots of a gap that are not caught up here, but may have been started by a standby until
+    `confirm_after` (epoch seconds). Of `unreadable` items nothing is concluded. `unreadable_runs` are the slots whose
+    run is one of them. They are in none of the other fields.
     """
 
     minute: int

@@ -124,7 +124,7 @@ def job(site: RegionContext, request: Request) -> JobSeen:
 
 
 def find(site: RegionContext, name: str) -> Job:
-    """The job of that name, or at that `file:line`. `Refused` tells of similar ones."""
+    """The job of that name, or at that `file:line`. `Rejected` tells of similar ones."""
     book = release.book(site.root)
     number = book.find(name)
     if number is not None:

@@ -37,7 +37,7 @@ Epoch = Annotated[int, msgspec.Meta(ge=0, lt=3_700_000_000)]
 class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """The message on queue `schedule-runs` to run job `job` for `slot`, which was due at `minute` (UTC, epoch minutes).
 
-    `handle` names work under way elsewhere (an ECS task, an SSM command) that is to be looked at again.
+    `remote_id` names work under way elsewhere (an ECS task, an SSM command) that is to be looked at again.
     """
 
     job: str
@@ -58,8 +58,8 @@ class MinuteRecord(State, frozen=True):
     """The record that `region` started the due jobs of a minute. `due` is the bitmap (hex) in the timetable with that
     digest.
 
-    `since` is the first of the minutes before this one that no region had started, or the minute itself. `marks` are
-    those of the due jobs, in order. They tell another release which of its jobs they are.
+    `since` is the first of the minutes before this one that no region had started, or the minute itself.
+    `job_fingerprints` are those of the due jobs, in order. They tell another release which of its jobs they are.
     """
 
     timetable: str

@@ -19,7 +19,7 @@ _LONGEST_ERROR = 2000
 def move_to_dlq(
     sqs: Sqs, place: QueueConfig, record: Mapping[str, Any], reason: str, why: str, account: Mapping[str, str]
 ) -> None:
-    """Copy `record` to the dead letters with the reason as message attributes. `Unreachable` if that did not work.
+    """Copy `record` to the dead letters with the reason as message attributes. `Unavailable` if that did not work.
 
     The body stays whole. The reason is attached as far as the queue's size allows, with `reason` first.
     """

@@ -49,7 +49,7 @@ class QueueDirectory(msgspec.Struct, frozen=True):
 
 
 class Sqs(Protocol):
-    """The calls. Each takes any number of entries. `Unreachable` and `ClientError` as in `cloud`."""
+    """The calls. Each takes any number of entries. `Unavailable` and `ClientError` as in `cloud`."""
 
     def send(self, url: str, entries: Sequence[dict[str, Any]]) -> dict[int, str]:
         """Send. The answer says which entries (by place) were not taken, and why."""

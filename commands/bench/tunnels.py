@@ -2,8 +2,8 @@
 measures how long replication stands still when tunnels die or hang, beside plain ssh and autossh in the same run. It
 also injects random faults while two controllers work at once.
 
-Each part has a module of its own. They are `bench_tunnels_rate`, `bench_tunnels_blocks`, `bench_tunnels_gaps`, and
-`bench_tunnels_faults`, which takes an hour and runs only on request.
+Each part has a module of its own. They are `tunnels_rate`, `tunnels_blocks`, `tunnels_gaps`, and
+`tunnels_faults`, which takes an hour and runs only on request.
 """
 
 import json

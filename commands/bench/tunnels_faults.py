@@ -1,6 +1,6 @@
 """Random faults of real tunnels while two controllers work at the same time, with nothing but the store between them.
 
-Each yard (`bench_tunnels_yard`) is a world of its own. Several of them take their faults from one list, for a fault is
+Each yard (`tunnels_region`) is a world of its own. Several of them take their faults from one list, for a fault is
 mostly waiting. Between two faults the controller's budgets and cooldowns are reset in its state, since 4 repairs in 10
 minutes would make days of 500 faults. The simulation proves that those hold.
 """

@@ -88,7 +88,8 @@ def check(living: Target) -> dict[str, Any]:
 
 
 def measure(calls: Calls, ask: Ask, id: str, living: Target, dead: Target) -> Moves:
-    """Moves the check there and back, in at most ten minutes. `Mistake` if an address is not as it was said to be."""
+    """Moves the check there and back, in at most ten minutes. `UsageError` if an address is not as it was said to be.
+    """
     _ready(calls, ask, id, living)
     there = _moved(calls, ask, id, dead, False)
     if there.ended:

@@ -42,7 +42,7 @@ class Left(msgspec.Struct, frozen=True):
 
 
 def find(calls: Calls, zone: str, hostname: str) -> Place:
-    """The place, if the check may be made there at all. `Mistake` otherwise."""
+    """The place, if the check may be made there at all. `UsageError` otherwise."""
     found = calls.call("get_hosted_zone", Id=zone)["HostedZone"]
     place = Place(found["Id"].rpartition("/")[2], hostname.lower().rstrip("."))
     name = found["Name"].rstrip(".")
@@ -55,7 +55,7 @@ def find(calls: Calls, zone: str, hostname: str) -> Place:
 
 
 def left(calls: Calls, place: Place) -> Left:
-    """The remains of an earlier run. `Mistake` if there is anything else at the hostname or below."""
+    """The remains of an earlier run. `UsageError` if there is anything else at the hostname or below."""
     there = list(calls.records(place.zone, place.hostname))
     foreign = [record for record in there if not _ours(record, place)]
     if foreign:

@@ -73,7 +73,7 @@ def first_day(text: str) -> int:
 
 
 def jobs_of(source: str) -> list[Job]:
-    """The jobs of the folder `source`, or of cron/ at that git revision. A `Mistake` tells what cannot be read.
+    """The jobs of the folder `source`, or of cron/ at that git revision. A `UsageError` tells what cannot be read.
 
     Jobs without a time zone of their own take that of the fleet.toml beside the folder, or else of the fleet's.
     """

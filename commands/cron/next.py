@@ -104,7 +104,7 @@ def _ceiling(when: datetime) -> int:
 
 
 def explain(file: Path, tz: str, span: Window, system: bool | None = None) -> Report:
-    """The fires of all lines of `file` within `span`. `Mistake` if the file or the zone is none."""
+    """The fires of all lines of `file` within `span`. `UsageError` if the file or the zone is none."""
     try:
         zones.zone(tz)
         jobs, findings = read(file, tz, system)

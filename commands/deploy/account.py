@@ -52,14 +52,14 @@ class Account:
 
 
 def number(target: Target, region: str) -> str:
-    """The account's twelve digits. `Mistake` when the credentials are missing or no good in `region`."""
+    """The account's twelve digits. `UsageError` when the credentials are missing or no good in `region`."""
     with spoken(region):
         return str(target.client("sts", region).get_caller_identity()["Account"])
 
 
 @contextmanager
 def spoken(region: str) -> Iterator[None]:
-    """An AWS error inside becomes a `Mistake` that says what to do."""
+    """An AWS error inside becomes a `UsageError` that says what to do."""
     try:
         yield
     except (ClientError, BotoCoreError) as error:

@@ -89,7 +89,7 @@ def _declared(root: Path, stage: str, more: str) -> Fleet:
 
 
 def check_stage(stage: str) -> None:
-    """`Mistake` if `stage` cannot be a part of every name in AWS."""
+    """`UsageError` if `stage` cannot be a part of every name in AWS."""
     if not STAGE.fullmatch(stage):
         raise UsageError(f"--stage {stage!r} is no stage, which is up to 16 small letters, digits and hyphens, as in "
                          "prod")

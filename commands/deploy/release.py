@@ -50,8 +50,8 @@ def release(
 ) -> list[Done]:
     """Deploy `package` to `regions`. The result of each stack, the coordination table's first.
 
-    Raises `Mistake` when a change set cannot be made. Then nothing was changed anywhere. A stack that fails is rolled
-    back and reported as `failed`, the others go on.
+    Raises `UsageError` when a change set cannot be made. Then nothing was changed anywhere. A stack that fails is
+    rolled back and reported as `failed`, the others go on.
     """
     over = threading.Event()
     pace = Pace(look_seconds, over=over.is_set)

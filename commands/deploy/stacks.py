@@ -61,7 +61,7 @@ class Pace(msgspec.Struct, frozen=True):
 def prepare(
     target: Target, stack: Stack, body: dict[str, Any], url: str | None, tags: dict[str, str], pace: Pace
 ) -> Prepared:
-    """A change set for `stack`. Clears away what an earlier, failed creation left. Raises `Mistake`."""
+    """A change set for `stack`. Clears away what an earlier, failed creation left. Raises `UsageError`."""
     with spoken(stack.region):
         new = _is_new(target, stack, pace)
         name = f"lamp-{time.time_ns()}"
@@ -88,7 +88,7 @@ def abandon(target: Target, prepared: Prepared) -> None:
 def execute(target: Target, prepared: Prepared, tell: Callable[[str, str], None], pace: Pace) -> None:
     """Carry the change set out. `tell(logical id, status)` as resources move on.
 
-    Raises `Mistake` naming the resource that failed and why, once the stack is back as it was.
+    Raises `UsageError` naming the resource that failed and why, once the stack is back as it was.
     """
     stack, since = prepared.stack, time.time() - 1
     with spoken(stack.region):
@@ -114,7 +114,7 @@ def remove(target: Target, stack: Stack, pace: Pace) -> None:
 
 
 def _is_new(target: Target, stack: Stack, pace: Pace) -> bool:
-    """Whether the stack is to be created. An obstacle to that, or to an update, is a `Mistake`."""
+    """Whether the stack is to be created. An obstacle to that, or to an update, is a `UsageError`."""
     found = _status(target, stack)
     if found is None or found[0] in ("REVIEW_IN_PROGRESS", "DELETE_COMPLETE"):
         return True

@@ -47,7 +47,7 @@ class OperationClient:
         self.place = place
 
     def invoke(self, operation: str, payload: dict[str, Any], region: str = "", *, tail: bool = True) -> Answer:
-        """Runs `operation` (as in `schedules.pause`) in `region` (default home). `Mistake` gives the reason of a
+        """Runs `operation` (as in `schedules.pause`) in `region` (default home). `UsageError` gives the reason of a
         failure."""
         region = region or self.fleet.home
         function = f"{self.fleet.name}-{self.stage}-{operation.replace('.', '_')}"
@@ -150,7 +150,9 @@ def _running() -> Running | None:
 
 @contextmanager
 def explained(where: str) -> Iterator[None]:
-    """Turns what boto3 raises into a `Mistake` that names `where` and the remedy. `Silence` if nobody answered."""
+    """Turns what boto3 raises into a `UsageError` that names `where` and the remedy. `RegionUnavailable` if nobody
+    answered.
+    """
     try:
         yield
     except (ClientError, BotoCoreError) as error:

@@ -39,7 +39,7 @@ def run(
 
 
 def read(text: str) -> dict[str, Any]:
-    """`text` as a JSON object, or a `Mistake` that says where it is none."""
+    """`text` as a JSON object, or a `UsageError` that says where it is none."""
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:

@@ -1,6 +1,6 @@
 """`./lamp routing map`, the world, with each place in the colour of its region, today and after each loss.
 
-Outlines of countries and US states (commands/outlines.json) are Natural Earth's, 1:110 million, public domain, by way
+Outlines of countries and US states (outlines.json) are Natural Earth's, 1:110 million, public domain, by way
 of the npm packages world-atlas 2.0.2 and us-atlas 3.0.1. Rings of longitude, latitude in tenths of a degree. Places
 too small for an outline are dots.
 """

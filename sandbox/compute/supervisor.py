@@ -1,7 +1,7 @@
 """The first process of an instance. It keeps its services running, answers `systemctl`, and runs the commands of
 Systems Manager.
 
-Started as `python -m sandbox.compute.supervisor` with one JSON object (`Boot`) as the first line of standard input.
+Started as `python -m sandbox.compute.supervisor` with one JSON object as the first line of standard input.
 On standard output `{"ready": true}`, then one line for each command that ended. When standard input closes, the server
 has gone, and everything of the instance goes too. The standard library only, so that an instance boots in no time.
 """

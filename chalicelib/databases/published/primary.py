@@ -12,8 +12,8 @@ Steps = Literal["claimed", "fenced", "drained", "opening", "opened", "pointed"]
 class Promotion(State, frozen=True):
     """A promotion in progress, with the new and the old primary's regions and the last finished step.
 
-    `final` has the transactions of the old primary when it was fenced, because it may be gone before anybody asks
-    again.
+    `old_primary_final_gtids` has the transactions of the old primary when it was fenced, because it may be gone before
+    anybody asks again.
     """
 
     to: str

@@ -29,8 +29,8 @@ class WeightedFailover(msgspec.Struct, frozen=True):
 class Spec(msgspec.Struct, frozen=True):
     """The input of the compiler, with `orders` by place, and `spreads` by order if a capacity forces users to spread.
 
-    `judged` means that the calculated check of a region's hosts gives its status. `marked` are the regions that an S3
-    object can evacuate.
+    `uses_host_checks` means that the calculated check of a region's hosts gives its status. `evacuable` are the regions
+    that an S3 object can evacuate.
     """
 
     hostname: str

@@ -1,7 +1,7 @@
 """The targets of a job's command, one module for each value of `on=`.
 
 Each has `start`, which runs the command to its end and gives a `Result`, or sets it going elsewhere and gives a
-`Started`. Those of the second sort also have `look`, which tells how a started one is doing, and `stop`.
+`RemoteRun`. Those of the second sort also have `poll`, which tells how a started one is doing, and `stop`.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,7 +27,7 @@ class Result(msgspec.Struct, frozen=True):
 
 
 class RemoteRun(msgspec.Struct, frozen=True):
-    """A command that is under way elsewhere, by the name under which `look` and `stop` find it."""
+    """A command that is under way elsewhere, by the name under which `poll` and `stop` find it."""
 
     handle: str
 

@@ -13,8 +13,9 @@ class ProbeResult(msgspec.Struct, frozen=True):
 
     `side` is one of four. The database answered (`up`), the tunnel is broken on our side (`local`), the tunnel works
     and its target does not (`far`), or there was no answer in time (`ambiguous`). `why` is one word for what was seen,
-    such as `refused`. `at` is when it was known (epoch seconds), `seconds` how long that took. `said` quotes the other
-    side, printable characters only. `leads` is the region to which the host says it leads, if it was asked and says so.
+    such as `refused`. `at` is when it was known (epoch seconds), `seconds` how long that took. `detail` quotes the
+    other side, printable characters only. `connected_region` is the region to which the host says it leads, if it was
+    asked and says so.
     """
 
     side: FaultDomain
