@@ -9,8 +9,13 @@ if not RETRY.wait_seconds(state.cooldown, now): state = replace(state, cooldown=
 """
 
 from collections.abc import Sequence
+from typing import Any, TypeVar, cast
+
+import msgspec
 
 from chalicelib.engine.schema import State
+
+T = TypeVar("T")
 
 # When something was spent (epoch seconds), and how much.
 Spent = tuple[tuple[float, int], ...]
@@ -21,6 +26,32 @@ class Cooldown(State, frozen=True):
 
     seconds: int = 0
     until: float = 0
+
+
+def not_ahead(value: T, now: float) -> T:
+    """`value`, a stored state, with every time (a float, epoch seconds) that is ahead of `now` set to `now`.
+
+    Such a time is of a run whose clock was ahead. Left as it is, it would count as fresh, as spent or as just done
+    until the clock has caught up. A `Cooldown` lies ahead by its nature, and lasts no longer than its wait.
+    """
+    return cast(T, _clamped(value, now))
+
+
+def _clamped(value: Any, now: float) -> Any:
+    if isinstance(value, float):
+        return min(value, now)
+    if isinstance(value, Cooldown):
+        return value if value.until <= now + value.seconds else Cooldown(value.seconds, now + value.seconds)
+    if isinstance(value, msgspec.Struct):
+        before = [getattr(value, name) for name in value.__struct_fields__]
+        after = [_clamped(one, now) for one in before]
+        if all(old is new for old, new in zip(before, after, strict=True)):
+            return value
+        return type(value)(**dict(zip(value.__struct_fields__, after, strict=True)))
+    if isinstance(value, tuple):
+        after = [_clamped(one, now) for one in value]
+        return value if all(old is new for old, new in zip(value, after, strict=True)) else tuple(after)
+    return value
 
 
 class Budget(State, frozen=True):

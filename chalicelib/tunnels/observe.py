@@ -16,6 +16,7 @@ from chalicelib.config.tunnels import Tunnels, managed_name
 from chalicelib.context import RegionContext
 from chalicelib.databases import published as databases
 from chalicelib.engine import effects, state
+from chalicelib.engine.limits import not_ahead
 from chalicelib.engine.metrics import logger
 from chalicelib.engine.operation import Rejected, Request
 from chalicelib.engine.schema import Stored, Unreadable
@@ -78,6 +79,7 @@ def observe(context: RegionContext, request: Request, probe: Probe) -> Observed:
         # Without it nobody knows what was done already: nothing is done until it can be read, or is deleted.
         seen = TunnelObservation(context.region, tunnels, unreadable=(stored,))
         return Observed(stored, seen, context.clock())
+    stored = replace(stored, value=not_ahead(stored.value, context.clock()))
     before = stored.value
     primary = _read_primary(context, tunnels, before)
     try:

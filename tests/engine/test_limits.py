@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.engine.limits import Backoff, Budget, Cooldown, Spent
+from chalicelib.engine.limits import Backoff, Budget, Cooldown, Spent, not_ahead
+from chalicelib.engine.schema import State
 
 STEPS = st.lists(st.tuples(st.floats(0, 400), st.integers(1, 3)), max_size=40)
 BUDGET = Budget(4, 600)
@@ -67,3 +68,23 @@ def test_wait_after_clock_went_back_is_no_longer_than_the_longest(jump: float) -
     cooldown = BACKOFF.settled(BACKOFF.failed(Cooldown(), 1_800_000_000 + jump), 1_800_000_000)
     assert 0 < BACKOFF.wait_seconds(cooldown, 1_800_000_000) <= 1800
     assert BACKOFF.wait_seconds(cooldown, 1_800_001_800) == 0
+
+
+class Seen(State, frozen=True):
+    """A state with times in all places."""
+
+    at: float
+    spent: Spent = ()
+    cooldown: Cooldown = Cooldown()
+    inner: "Seen | None" = None
+    name: str = ""
+    number: int = 0
+
+
+@given(st.floats(0, 4e9), st.floats(0, 4e9), st.integers(0, 4_000_000_000))
+def test_times_ahead_of_the_clock_become_now_wherever_they_are(now: float, at: float, number: int) -> None:
+    state = Seen(at, ((at, 3),), Cooldown(60, at), Seen(at, number=number), "name", number)
+    right = min(at, now)
+    expected = Seen(right, ((right, 3),), Cooldown(60, min(at, now + 60)), Seen(right, number=number), "name", number)
+    assert not_ahead(state, now) == expected
+    assert at > now or not_ahead(state, now) is state

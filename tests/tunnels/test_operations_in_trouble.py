@@ -6,9 +6,11 @@ import pytest
 from msgspec.structs import replace
 
 from chalicelib.aws.client import Unavailable
+from chalicelib.aws.store import Item
 from chalicelib.engine import run as engine
+from chalicelib.engine import schema
 from chalicelib.engine.operation import Operation
-from chalicelib.tunnels.state import EFFECTS_PK, KEY, PEER_REPORT_PK, Observed
+from chalicelib.tunnels.state import EFFECTS_PK, KEY, PEER_REPORT, PEER_REPORT_PK, REPAIRS, SCHEMA, Observed, PeerReport
 from testing.aws import denied
 from tests.tunnels.harness import GROUP, A, B, Yard, fails
 
@@ -205,3 +207,33 @@ def test_a_record_of_an_action_that_cannot_be_read_is_told_and_the_repair_goes_o
     fails(yard, 60)
     assert yard.names().count("ssm send_command") == 2
     assert [subject for subject in yard.told() if "Unreadable" in subject] == yard.told()[:1]
+
+
+def test_a_run_whose_clock_was_ahead_hides_no_broken_tunnel(yard: Yard) -> None:
+    right = yard.now
+    yard.now = right + 3600
+    yard.round()
+    yard.now = right + 2
+    yard.sides[A] = ("local", "refused")
+    yard.rounds(30)
+    assert ("elb deregister", A) in yard.changes()
+
+
+def test_repairs_counted_by_a_clock_that_was_ahead_end_with_the_window(yard: Yard) -> None:
+    item = yard.local.get(*KEY)
+    spent = ((yard.now + 6 * 3600, 1),) * REPAIRS.limit
+    assert isinstance(item, Item)
+    yard.local.compare_and_set(item, schema.encode(replace(yard.state, repairs=spent), SCHEMA))
+    yard.sides[A] = ("local", "refused")
+    yard.rounds(60)
+    assert "ssm send_command" not in yard.names()
+    yard.rounds(REPAIRS.window_seconds)
+    assert "ssm send_command" in yard.names()
+
+
+def test_a_report_from_the_future_does_not_show_that_the_primary_is_up(yard: Yard) -> None:
+    yard.shared.create(PEER_REPORT_PK, "ap-southeast-1", schema.encode(PeerReport(True, yard.now + 3600), PEER_REPORT))
+    for endpoint in yard.sides:
+        yard.sides[endpoint] = ("ambiguous", "hung")
+    yard.rounds(120)
+    assert "PrimaryUnreachable: eu-west-1" in [subject for subject, _ in yard.topic.told]

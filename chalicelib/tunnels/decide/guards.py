@@ -58,8 +58,8 @@ def refusals(context: DecisionContext, member: Member, kind: Kind) -> Iterator[s
 
 
 def recent(context: DecisionContext, report: PeerReport) -> bool:
-    """It is not older than anything else that is acted on."""
-    return context.now - report.at <= context.settings.stale
+    """It is not older than anything else that is acted on, and not from the future, which no correct clock has seen."""
+    return -CLOCK_SKEW_SECONDS <= context.now - report.at <= context.settings.stale
 
 
 def newer_than_outage(context: DecisionContext, report: PeerReport) -> bool:
@@ -96,7 +96,7 @@ def primary_confirmed_up(context: DecisionContext) -> bool:
 def primary_probably_up(context: DecisionContext) -> bool:
     """Whether a peer has seen the primary since we did not, be it that its report is too old to act on."""
     return any(report.up and newer_than_outage(context, report) and same_primary(context, report)
-               and context.now - report.at <= PEER_REPORT_SECONDS + context.settings.stale
+               and -CLOCK_SKEW_SECONDS <= context.now - report.at <= PEER_REPORT_SECONDS + context.settings.stale
                for report in context.observation.peer_reports)
 
 
