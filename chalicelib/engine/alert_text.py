@@ -11,6 +11,8 @@ from chalicelib.config import durations
 from chalicelib.engine.alerts import Alert, AlertGroup, Change, Notification
 from chalicelib.engine.schema import Unreadable
 
+# The end of the year 9999, the last one that a `datetime` can have.
+_LAST_TIME = 253_402_300_799.0
 _PREFIX: dict[Change, str] = {"firing": "", "repeat": "Still: ", "grown": "More: ", "recovered": "Recovered: "}
 
 
@@ -53,7 +55,7 @@ def _lines(change: Change, group: AlertGroup, now: float) -> Iterator[str]:
     if group.count > 1:
         more = f", and {group.count - len(group.names)} more" if group.count > len(group.names) else ""
         yield f"It concerns {group.count}: {', '.join(group.names)}{more}."
-    yield f"SINCE: {_time(group.since)} ({durations.words(max(0, int(now - group.since)))} ago)."
+    yield f"SINCE: {_since(group.since, now)}."
     if group.flaps:
         yield f"It has come and gone {group.flaps} times since the last notice."
     yield from ("", "WHAT HAS BEEN TRIED:")
@@ -67,7 +69,14 @@ def _lines(change: Change, group: AlertGroup, now: float) -> Iterator[str]:
 _STEPS = ("Look at `lamp status` and at the journal.",)
 
 
+def _since(at: float, now: float) -> str:
+    return f"{_time(at)} ({durations.words(max(0, int(now - at)))} ago)" if 0 <= at <= _LAST_TIME else _time(at)
+
+
 def _time(at: float) -> str:
+    """A stored time, which may be no time at all, for example when somebody has written milliseconds."""
+    if not 0 <= at <= _LAST_TIME:
+        return f"an unknown time (the record has {at:g})"
     return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 

@@ -81,15 +81,20 @@ def deliver(
     for item in items:
         # From here on the operation's own state has it.
         store.delete(item)
-    told: list[tuple[Notification, bool]] = []
+    delivered: list[str] = []
     failed: list[str] = []
+    unsettled: list[tuple[Notification, bool]] = []
     for notification in planned.notifications:
-        why = _published(topic, notification, now, origin)
-        told.append((notification, not why))
-        failed += [why] if why else []
-    if told:
-        _settle(store, operation, told, now, run_id)
-    return Delivery(tuple(alert_text.subject(one) for one, done in told if done), tuple(failed))
+        subject, why = _published(topic, notification, now, origin)
+        if why:
+            failed.append(why)
+        else:
+            delivered.append(subject)
+        # At once, so that a run that dies at a later notice does not repeat the earlier ones.
+        unsettled.append((notification, not why))
+        if _settle(store, operation, unsettled, now, run_id):
+            unsettled = []
+    return Delivery(tuple(delivered), tuple(failed))
 
 
 def report_event(store: Store, operation: str, alert: Alert, *, ttl: int) -> None:
@@ -140,29 +145,47 @@ def _load(store: Store, key: tuple[str, str]) -> tuple[Stored[AlertState], tuple
     return Stored(AlertState(), item.version), (lost,)
 
 
-def _published(topic: Topic, notification: Notification, now: float, origin: str) -> str:
-    """Nothing, or why the notice may not have gone out."""
-    subject = alert_text.subject(notification)
+def _published(topic: Topic, notification: Notification, now: float, origin: str) -> tuple[str, str]:
+    """The subject, and nothing or why the notice may not have gone out.
+
+    Raises nothing. Whatever is wrong with one notice, the others go out.
+    """
+    kind = notification.group.alert.kind
+    subject, text = _worded(notification, now, origin)
     try:
-        topic.publish(subject, alert_text.text(notification, now, origin=origin))
-    except AWS_ERRORS as error:
-        count("AlertUndelivered", kind=notification.group.alert.kind)
-        logger.error("an alert may not have gone out", subject=subject, error=str(error))
-        return f"{subject}: {error}"
-    count("Alert", kind=notification.group.alert.kind)
-    return ""
+        topic.publish(subject, text)
+    except Exception as error:
+        count("AlertUndelivered", kind=kind)
+        logger.error("an alert may not have gone out", subject=subject, error=f"{type(error).__name__}: {error}",
+                     exc_info=not isinstance(error, AWS_ERRORS))
+        return subject, f"{subject}: {error}"
+    count("Alert", kind=kind)
+    return subject, ""
+
+
+def _worded(notification: Notification, now: float, origin: str) -> tuple[str, str]:
+    """The subject and the text. An alert that cannot be worded is told all the same, as well as it can be."""
+    try:
+        return alert_text.subject(notification), alert_text.text(notification, now, origin=origin)
+    except Exception as error:
+        kind = notification.group.alert.kind
+        logger.exception("an alert cannot be put into words", key=notification.key)
+        return kind, (f"WHAT IS WRONG: {kind}. The alert cannot be put into words ({type(error).__name__}).\n\n"
+                      f"WHAT TO DO NOW:\n1. Look at `lamp status` and at the log of the Lambda.\n\nFrom {origin}.")
 
 
 def _settle(
     store: Store, operation: str, told: Sequence[tuple[Notification, bool]], now: float, run_id: str
-) -> None:
+) -> bool:
+    """Writes down what came of notices. Whether it is written."""
     def settled(before: AlertState, lost: Sequence[Alert]) -> AlertPlan:
         for notification, done in told:
             before = alerts.settle_delivery(before, notification, now, delivered=done)
         return AlertPlan(before)
 
     try:
-        _change(store, operation, settled, run_id)
+        return _change(store, operation, settled, run_id) is not None
     except AWS_ERRORS as error:
         # It is told again in some seconds: once too often, but not once too few.
         logger.warning("the run could not record that alerts went out", operation=operation, error=str(error))
+        return False

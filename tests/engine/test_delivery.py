@@ -3,12 +3,13 @@
 import contextlib
 from typing import Any
 
+import msgspec
 import pytest
 
 from chalicelib.aws.client import Unavailable
 from chalicelib.aws.store import Item
-from chalicelib.engine import delivery, state
-from chalicelib.engine.alerts import ATTEMPT_SECONDS, SCHEMA, Alert, AlertState
+from chalicelib.engine import alert_text, delivery, state
+from chalicelib.engine.alerts import ATTEMPT_SECONDS, SCHEMA, Alert, AlertGroup, AlertState, Notification
 from chalicelib.engine.schema import Stored
 from tests.engine.harness import NOW, When, World, number_of_calls
 
@@ -41,16 +42,17 @@ CALLS = number_of_calls(lambda world: run(world, DOWN, OTHER))
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("lost", range(1, CALLS + 1))
 def test_lost_answer_of_any_call_is_made_up_for_by_the_next_run(lost: int, when: When) -> None:
-    assert CALLS == 6
+    assert CALLS == 8
     world = World(lost, when)
     with contextlib.suppress(Unavailable):
         run(world, DOWN, OTHER)
     run(world, DOWN, OTHER, now=NOW + ATTEMPT_SECONDS)
     heard = world.subjects
     assert set(heard) == {"RegionUnhealthy: eu-west-1", "HostUnseen: i-1"}
-    # Told twice only what may not have been heard: its own answer, or the note that it was told, was lost.
-    twice = {(3, "after"): 1, (4, "after"): 1, (5, "before"): 2, (5, "after"): 2, (6, "before"): 2}
-    assert len(heard) == 2 + twice.get((lost, when), 0)
+    # Told twice only what may not have been heard: its own answer, or the last note that it was told, was lost. The
+    # note of the first notice (calls 4 and 5) is made up for by that of the second.
+    twice = {(3, "after"), (6, "after"), (7, "before"), (7, "after"), (8, "before")}
+    assert len(heard) == 2 + ((lost, when) in twice)
     assert {group.told for group in told(world).groups.values()} == {"firing"}
     assert run(world, DOWN, OTHER, now=NOW + 60) == delivery.Delivery()
 
@@ -153,3 +155,70 @@ def test_state_of_alerts_of_another_making_is_replaced() -> None:
     world.items.put(Item(delivery.PK, "lamps.light", -1, {}, "it has no number as its version"), "", None)
     assert set(run(world, DOWN).delivered) == {"RegionUnhealthy: eu-west-1", "UnreadableItem: alerts/lamps.light"}
     assert run(world, DOWN, now=NOW + 60) == delivery.Delivery()
+
+
+def test_time_out_of_the_calendar_holds_up_no_notice() -> None:
+    world = World()
+    milliseconds = msgspec.structs.replace(failed(1), since=NOW * 1000)
+    delivery.report_event(world.store, "lamps.light", milliseconds, ttl=int(NOW) + 99)
+    for minute in range(3):
+        run(world, DOWN, now=NOW + 60 * minute, events=True)
+    assert sorted(world.subjects) == ["Failed: job-001", "RegionUnhealthy: eu-west-1"]
+    [text] = [text for subject, text in world.topic.told if subject.startswith("Failed")]
+    assert "SINCE: an unknown time (the record has 1.8e+12)." in text
+
+
+@pytest.mark.parametrize("at", [-1e300, -1.0, 253_402_300_800.0, 1e300])
+@pytest.mark.parametrize("holds", [True, False])
+def test_notice_of_any_time_has_words(at: float, holds: bool) -> None:
+    group = AlertGroup(DOWN, at, ("eu-west-1",), 1, holds=holds, changed_at=at)
+    notice = Notification("x", "firing" if holds else "recovered", group)
+    assert "an unknown time" in alert_text.text(notice, NOW, origin="x")
+
+
+def test_notice_without_words_is_told_and_repeats_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, text = World(), alert_text.text
+
+    def wordless(notification: Notification, now: float, *, origin: str) -> str:
+        if notification.group.alert.kind == "HostUnseen":
+            raise ValueError("year 58000 is out of range")
+        return text(notification, now, origin=origin)
+
+    monkeypatch.setattr(alert_text, "text", wordless)
+    for minute in range(3):
+        run(world, DOWN, OTHER, now=NOW + 60 * minute)
+    assert sorted(world.subjects) == ["HostUnseen", "RegionUnhealthy: eu-west-1"]
+
+
+@pytest.mark.parametrize("error", [ValueError("a lone surrogate"), RecursionError("too deep")])
+def test_notice_that_the_topic_cannot_take_repeats_no_other(error: Exception) -> None:
+    world, heard = World(), list[str]()
+
+    class Picky:
+        def publish(self, subject: str, text: str) -> None:
+            if subject.startswith("HostUnseen"):
+                raise error
+            heard.append(subject)
+
+    for minute in range(3):
+        done = delivery.deliver(world.store, Picky(), "lamps.light", [OTHER, DOWN], NOW + 60 * minute, origin="x")
+        assert [why.partition(":")[0] for why in done.failed] == ["HostUnseen"]
+    assert heard == ["RegionUnhealthy: eu-west-1"]
+
+
+def test_run_that_dies_at_one_notice_does_not_repeat_those_before() -> None:
+    world, heard = World(), list[str]()
+
+    class Killed(BaseException):
+        """The end of the Lambda's time."""
+
+    class Slow:
+        def publish(self, subject: str, text: str) -> None:
+            if heard:
+                raise Killed
+            heard.append(subject)
+
+    with pytest.raises(Killed):
+        delivery.deliver(world.store, Slow(), "lamps.light", [OTHER, DOWN], NOW, origin="x")
+    run(world, OTHER, DOWN, now=NOW + 60)
+    assert sorted([*heard, *world.subjects]) == ["HostUnseen: i-1", "RegionUnhealthy: eu-west-1"]
