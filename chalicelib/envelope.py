@@ -13,6 +13,8 @@ from typing import Annotated, Any
 
 import msgspec
 
+from chalicelib import foreign
+
 # The size that every queue takes, whenever it was made; some of it is kept for the dead letter's own account of why.
 MAX_BYTES = 256 * 1024
 RESERVED_BYTES = 4 * 1024
@@ -33,15 +35,13 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     meta: dict[str, Any] = {}
 
 
-_decoder = msgspec.json.Decoder(Envelope)
-
-
 def decode(body: str) -> Envelope:
     """The envelope in `body`. `Malformed` names the field that is wrong."""
     try:
-        return _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
-        raise Malformed(f"the body is not a task's envelope ({_plain(error)}). See docs/tasks.md, 'From PHP'") from None
+        found: Envelope = foreign.decode(body, Envelope)
+    except foreign.Undecodable as error:
+        raise Malformed(f"the body is not a task's envelope ({error}). See docs/tasks.md, 'From PHP'") from None
+    return found
 
 
 def encode(envelope: Envelope) -> str:
@@ -59,12 +59,3 @@ def encode(envelope: Envelope) -> str:
             f"{envelope.task}: the message is {len(body):,} bytes long and a queue takes {room:,}. "
             "Put the data where the task can fetch it (S3, a table) and send its name")
     return body.decode()
-
-
-def _plain(error: Exception) -> str:
-    if isinstance(error, RecursionError):
-        return "it nests too deeply"
-    if isinstance(error, UnicodeEncodeError):
-        return "it holds half of a surrogate pair, which is not text"
-    text = str(error)
-    return text if text[1:2].isupper() else f"{text[:1].lower()}{text[1:]}"

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from chalicelib import foreign
 from chalicelib.aws import client
 
 T = TypeVar("T")
@@ -241,10 +242,10 @@ def _item(record: dict[str, Any]) -> Item:
     except (KeyError, TypeError, ValueError):
         return Item(pk, sk, -1, {}, "it has no number as its version, so Lamplighter did not write it")
     try:
-        body = msgspec.json.decode(record["body"]["S"], type=dict[str, Any])
+        body = foreign.decode(record["body"]["S"], dict[str, Any])
     except (KeyError, TypeError) as error:
         return Item(pk, sk, version, {}, f"its body is missing or no text ({type(error).__name__})")
-    except msgspec.DecodeError as error:
+    except foreign.Undecodable as error:
         return Item(pk, sk, version, {}, f"its body is no JSON object ({error})")
     return Item(pk, sk, version, body)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from chalicelib import foreign
 from chalicelib.aws.client import AWS_ERRORS, Unavailable
 from chalicelib.context import RegionContext
 from chalicelib.engine import alert_text, delivery, journal, state
@@ -211,8 +212,8 @@ def _message(operation: Operation[Any], context: RegionContext, record: Any) -> 
     try:
         body, id = record["body"], record["messageId"]
         received = int(record["attributes"]["ApproximateReceiveCount"])
-        said = msgspec.json.decode(body)
-    except (KeyError, TypeError, ValueError, msgspec.DecodeError) as error:
+        said = foreign.decode(body)
+    except (KeyError, TypeError, ValueError, foreign.Undecodable) as error:
         raise Rejected(f"{operation.name}: not a message of ours ({type(error).__name__}: {error}): "
                        f"{str(record)[:200]}") from None
     parameters = _parameters(operation, said)
@@ -223,7 +224,7 @@ def _message(operation: Operation[Any], context: RegionContext, record: Any) -> 
 def _parameters(operation: Operation[Any], said: object) -> Any:
     try:
         return msgspec.convert(said, operation.parameters)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, RecursionError) as error:
         fields = ", ".join(operation.parameters.__struct_fields__) or "no parameters"
         raise Rejected(f"{operation.name}: {error}. It takes: {fields}") from None
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from chalicelib import foreign
 from chalicelib.aws import client
 
 # Between two looks into Secrets Manager (s): each costs money, and a login that is denied looks at once.
@@ -16,8 +17,7 @@ class SecretError(Exception):
 
 
 class Login(msgspec.Struct, frozen=True):
-    """A user and its password. `version` is the secret's. `ca` certificates to trust (PEM), where the secret has some.
-    """
+    """A user and its password. `version` is the secret's. `ca` certificates to trust (PEM), where it has some."""
 
     user: str
     password: str
@@ -71,8 +71,8 @@ class Secrets:
             raise SecretError(f"{where}: {error.response.get('Error', {}).get('Code')}. Create it, and let this Lambda "
                               "call secretsmanager:GetSecretValue on it") from None
         try:
-            said = msgspec.json.decode(answer.get("SecretString", ""), type=_Said)
-        except msgspec.MsgspecError:
+            said: _Said = foreign.decode(answer.get("SecretString", ""), _Said)
+        except foreign.Undecodable:
             # The library's text quotes what it could not read.
             raise SecretError(f'{where}: not of the shape {{"username": "...", "password": "..."}}') from None
         return Login(said.username, said.password, said.ca, str(answer.get("VersionId", "")))

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
+from chalicelib import foreign
 from chalicelib.aws import client
 from chalicelib.aws.route53 import HealthCheck
 from chalicelib.config.routing import Endpoint, Routing
@@ -173,10 +174,10 @@ def _mark(site: RegionContext, name: str) -> tuple[EvacuationFlag | None, bool]:
     bucket = evacuation_flags.flag_bucket(site.fleet, away)
     try:
         body = site.aws_regions[away].s3.get_object(bucket, evacuation_flags.flag_key(name))
-        return (None if body is None else msgspec.json.decode(body, type=EvacuationFlag)), True
+        return (None if body is None else foreign.decode(body, EvacuationFlag)), True
     except client.Unavailable:
         return None, False
-    except msgspec.DecodeError as error:
+    except foreign.Undecodable as error:
         # An object of somebody's own making evacuates as well.
         return EvacuationFlag("hand", f"an object that Lamplighter did not write ({error})", 0), True
 

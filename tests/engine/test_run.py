@@ -169,7 +169,8 @@ def test_a_wrong_event_gets_one_clear_refusal(context: RegionContext, event: Any
     assert "lamps.light" in answer["message"]
 
 
-@pytest.mark.parametrize("record", [{}, None, 3, message("{"), message("[]"), message({"lump": 1})])
+@pytest.mark.parametrize("record", [{}, None, 3, message("{"), message("[]"), message({"lump": 1}),
+                                    message("[" * 100_000 + "]" * 100_000), message('{"lamp":"\ud800"}')])
 def test_a_foreign_message_is_refused_not_retried(context: RegionContext, record: Any) -> None:
     street = Street()
     assert run(street.operation, context, {"Records": [record]}) == {"batchItemFailures": []}

@@ -226,8 +226,9 @@ def test_a_break_in_the_quiet_time_begins_it_anew(world: World) -> None:
     assert world.marks() == {}
 
 
-def test_somebody_s_own_object_evacuates_as_well(world: World) -> None:
-    world.s3["us-east-1"].objects["marks-us-east-1", "evacuated/eu-west-1"] = b"stop"
+@pytest.mark.parametrize("body", [b"stop", b"", b"\xff\xfe", b'{"x":' + b"[" * 100_000, b'{"by": {}}'])
+def test_somebody_s_own_object_evacuates_as_well(world: World, body: bytes) -> None:
+    world.s3["us-east-1"].objects["marks-us-east-1", "evacuated/eu-west-1"] = body
     rows = world.ask(operations.STATUS)["plan"]["report"]["regions"]
     assert not rows[0]["serves"] and "did not write" in rows[0]["kept away"]
 

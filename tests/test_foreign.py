@@ -1,0 +1,34 @@
+"""Whatever others have written: it is read, or it is unreadable, and nothing else happens."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chalicelib import foreign
+
+DEEP = '{"of another":' + "[" * 100_000 + "]" * 100_000 + "}"
+
+
+class Flag(msgspec.Struct):
+    """A shape."""
+
+    reason: str
+
+
+@pytest.mark.parametrize(("text", "why"), [
+    (DEEP, "it nests too deeply"), (DEEP.encode(), "it nests too deeply"), ('"\ud800"', "half of a surrogate pair"),
+    (b'{"reason":"\xff"}', "(?i)utf-8"), ("{", "input data was truncated"), ("[]", "expected `object`, got `array`"),
+    ("{}", "object missing required field `reason`"), ("", "input data was truncated"),
+])
+def test_text_that_is_no_such_value_is_undecodable(text: str | bytes, why: str) -> None:
+    with pytest.raises(foreign.Undecodable, match=why):
+        foreign.decode(text, Flag)
+
+
+@given(st.recursive(st.none() | st.integers(-2**63, 2**63 - 1) | st.text(),
+                    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_what_json_can_hold_is_read_as_it_is(value: Any) -> None:
+    assert foreign.decode(msgspec.json.encode(value)) == value
