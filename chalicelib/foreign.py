@@ -1,7 +1,7 @@
 """JSON and text of foreign origin, which may be of any shape. Pure.
 
-Items that others wrote, messages, the output of jobs and the errors of servers come through here. `decode` never fails
-in any way but one.
+Items that others wrote, messages, the output of jobs and the errors of servers come through here. `decode` fails in one
+way only. `line`, `lines` and `plain` make of a text what a notice or a terminal may show.
 """
 
 from typing import Any, TypeVar
@@ -26,6 +26,34 @@ def decode(text: str | bytes, type: type[T] | Any = Any) -> T | Any:
         raise Undecodable("it holds half of a surrogate pair, which is not text") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Undecodable(_small(str(error))) from None
+
+
+def line(text: str) -> str:
+    """`text` as one line without control characters.
+
+    Line breaks and tabs become spaces. Anything else that is not printable is escaped, such as ESC as `\\x1b`.
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else " " if char.isspace() else _escaped(char) for char in text)
+
+
+def lines(text: str, margin: str = "  | ") -> list[str]:
+    """The lines of `text`, each behind a margin. So none of them can pass for a heading or a line of our own."""
+    return [margin + line(one) for one in text.splitlines()]
+
+
+def plain(value: Any) -> Any:
+    """A JSON value with each text in it as `line` has it."""
+    if isinstance(value, str):
+        return line(value)
+    if isinstance(value, dict):
+        return {plain(key): plain(inner) for key, inner in value.items()}
+    return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode()
 
 
 def _small(text: str) -> str:

@@ -172,7 +172,9 @@ def _complain(text: str) -> int:
     from rich.console import Console
     from rich.text import Text
 
+    from chalicelib import foreign
+
     console = Console(stderr=True, highlight=False)
-    for line in roots.spoken(text).splitlines():
+    for line in foreign.lines(roots.spoken(text), ""):
         console.print(Text.assemble(("error: ", "bold red"), line), soft_wrap=True)
     return 2

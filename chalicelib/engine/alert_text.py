@@ -1,12 +1,18 @@
 """The words of a notification, for a person who wakes up for it. They say what is wrong, since when, what was tried,
 and what to do. Pure.
 
+Parts of an alert are foreign, such as what a job printed. No word of them reaches a notice but through `_sentence`,
+`_paragraph` or `foreign.line`, so that they can neither forge a section nor steer a terminal.
+
 SNS takes 100 printable characters of subject. Mail programs show the first 60.
 """
 
+import json
+import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from chalicelib import foreign
 from chalicelib.config import durations
 from chalicelib.engine.alerts import Alert, AlertGroup, Change, Notification
 from chalicelib.engine.schema import Unreadable
@@ -39,22 +45,22 @@ def text(notification: Notification, now: float, *, origin: str) -> str:
 
 def _headline(group: AlertGroup) -> str:
     if group.count > 1:
-        return f"{group.alert.kind}: {group.count} x {group.alert.cause or group.alert.target}"
-    return f"{group.alert.kind}: {group.names[0] if group.names else group.alert.target}"
+        return foreign.line(f"{group.alert.kind}: {group.count} x {group.alert.cause or group.alert.target}")
+    return foreign.line(f"{group.alert.kind}: {group.names[0] if group.names else group.alert.target}")
 
 
 def _lines(change: Change, group: AlertGroup, now: float) -> Iterator[str]:
     alert = group.alert
     if change == "recovered":
-        yield f"RECOVERED: this is over. {_sentence(alert.problem)}"
+        yield from _paragraph("RECOVERED: this is over. ", alert.problem)
         yield f"It held from {_time(group.since)} to {_time(group.changed_at)}."
         if group.told == "unsure":
             yield "The notice of its beginning may not have reached you."
         return
-    yield f"WHAT IS WRONG: {_sentence(alert.problem)}"
+    yield from _paragraph("WHAT IS WRONG: ", alert.problem)
     if group.count > 1:
         more = f", and {group.count - len(group.names)} more" if group.count > len(group.names) else ""
-        yield f"It concerns {group.count}: {', '.join(group.names)}{more}."
+        yield f"It concerns {group.count}: {foreign.line(', '.join(group.names))}{more}."
     yield f"SINCE: {_since(group.since, now)}."
     if group.flaps:
         yield f"It has come and gone {group.flaps} times since the last notice."
@@ -63,7 +69,7 @@ def _lines(change: Change, group: AlertGroup, now: float) -> Iterator[str]:
     yield from ("", "WHAT TO DO NOW:")
     yield from (f"{number}. {_sentence(step)}" for number, step in enumerate(alert.steps or _STEPS, 1))
     if alert.read_more:
-        yield from ("", f"READ MORE: {alert.read_more}")
+        yield from ("", f"READ MORE: {foreign.line(alert.read_more)}")
 
 
 _STEPS = ("Look at `lamp status` and at the journal.",)
@@ -80,8 +86,15 @@ def _time(at: float) -> str:
     return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
+def _paragraph(heading: str, words: str) -> Iterator[str]:
+    """The first line as a sentence behind its heading, and any others behind a margin."""
+    first, _, rest = words.strip().partition("\n")
+    yield heading + _sentence(first)
+    yield from foreign.lines(rest)
+
+
 def _sentence(words: str) -> str:
-    words = words.strip()
+    words = foreign.line(words).strip()
     return words if words.endswith((".", "!", "?", "`", ":")) or not words else f"{words}."
 
 
@@ -99,8 +112,8 @@ def unreadable_alert(unreadable: Unreadable) -> Alert:
 
 
 def show_command(unreadable: Unreadable) -> str:
-    """The command of the AWS CLI that shows the item."""
+    """The command of the AWS CLI that shows the item. A shell takes whatever the key holds as one word."""
     table, _, region = unreadable.key.store.partition(" in ")
-    where = f" --region {region}" if region else ""
-    return (f"aws dynamodb get-item{where} --table-name {table} --key "
-            f"""'{{"pk":{{"S":"{unreadable.key.pk}"}},"sk":{{"S":"{unreadable.key.sk}"}}}}'""")
+    where = f" --region {shlex.quote(region)}" if region else ""
+    key = json.dumps({"pk": {"S": unreadable.key.pk}, "sk": {"S": unreadable.key.sk}}, separators=(",", ":"))
+    return f"aws dynamodb get-item{where} --table-name {shlex.quote(table)} --key {shlex.quote(key)}"

@@ -15,6 +15,7 @@ import msgspec
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, HTTPClientError
 
+from chalicelib import foreign
 from chalicelib.config.declared import Fleet
 from chalicelib.config.fleet import load
 from commands import roots
@@ -167,6 +168,7 @@ def _silent(error: ClientError | BotoCoreError) -> bool:
 
 
 def _error(body: Any) -> str:
+    """The error of a Lambda in one line."""
     if not isinstance(body, dict):
-        return str(body)
-    return f"{body.get('errorType', 'error')}: {body.get('errorMessage', body)}"
+        return foreign.line(str(body))
+    return foreign.line(f"{body.get('errorType', 'error')}: {body.get('errorMessage', body)}")

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from chalicelib import foreign
 from commands.errors import UsageError
 from commands.operate import client, show
 from commands.operate.run import Json, Region, Stage
@@ -31,12 +32,13 @@ def why(
 
 
 def _print(console: Console, answer: client.Answer) -> None:
-    said = answer.outcome.get("plan", {}).get("report")
-    if said:
+    report = answer.outcome.get("plan", {}).get("report")
+    if report:
+        said = foreign.plain(report)
         style = show.STYLES.get(said["answer"], "bold cyan")
         console.print(Text.assemble(said["job"], ("  " + said["minute"], "dim")))
         console.print(Text.assemble((said["answer"], style), f": {said['sentence']}"), soft_wrap=True)
-        for line in said["output"].splitlines():
+        for line in foreign.lines(report["output"], ""):
             console.print(Text.assemble(("  | ", "dim"), line), soft_wrap=True)
     else:
         show.outcome(console, answer.outcome | ({"status": "failed", "message": answer.error} if answer.error else {}))

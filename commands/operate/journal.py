@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from chalicelib import foreign
 from commands.errors import UsageError
 from commands.operate import client, show
 from commands.operate.run import Json, Stage
@@ -65,11 +66,12 @@ def _print(console: Console, entries: Sequence[Mapping[str, Any]], answers: Mapp
         if answer.get("left_out"):
             console.print(Text(f"{region} has older entries, which --limit shows", "dim"))
         if "error" in answer:
-            console.print(Text.assemble((f"{region}: ", "bold red"), answer["error"]), soft_wrap=True)
+            console.print(Text.assemble((f"{region}: ", "bold red"), foreign.line(answer["error"])), soft_wrap=True)
 
 
 def lines(entry: Mapping[str, Any]) -> Iterator[Text]:
     """An entry for people, with a headline, a line for each action with its reason, and the result."""
+    entry = foreign.plain(entry)
     if "unreadable" in entry:
         yield Text.assemble((entry["at"], "dim"), "  ", (entry["region"], "cyan"), "  ", (entry["unreadable"], "red"))
         return

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from chalicelib import foreign
 from commands.errors import UsageError
 from commands.operate import client, show
 
@@ -54,6 +55,6 @@ def _print(answer: client.Answer) -> None:
     for line in filter(None, map(show.log_line, answer.log)):
         console.print(line, style="dim", markup=False, soft_wrap=True)
     if answer.error:
-        console.print(f"broke in {answer.region}: {answer.error}", style="bold red", markup=False)
+        console.print(f"broke in {answer.region}: {foreign.line(answer.error)}", style="bold red", markup=False)
     else:
         show.outcome(console, answer.outcome)

@@ -8,6 +8,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from chalicelib import foreign
+
 STYLES = {
     "done": "green", "planned": "cyan", "later": "yellow", "superseded": "yellow",
     "refused": "bold red", "failed": "bold red",
@@ -18,6 +20,7 @@ STYLES = {
 
 def outcome(console: Console, said: Mapping[str, Any]) -> None:
     """An outcome, with its status and message, then the plan, and of a query only its report."""
+    said = foreign.plain(said)
     status, plan = str(said.get("status", "")), said.get("plan", {})
     if not plan.get("report"):
         console.print(Text.assemble((status, STYLES.get(status, "bold")), "  ", str(said.get("message", ""))))
@@ -37,11 +40,11 @@ def log_line(line: str) -> str:
     try:
         said = json.loads(line)
     except ValueError:
-        return line
+        return foreign.line(line)
     if not isinstance(said, dict) or "_aws" in said:
-        return "" if isinstance(said, dict) else line
+        return "" if isinstance(said, dict) else foreign.line(line)
     at = str(said.get("timestamp", ""))[11:19]
-    return f"{at} {said.get('level', '')} {said.get('message', line)}".strip()
+    return foreign.line(f"{at} {said.get('level', '')} {said.get('message', line)}".strip())
 
 
 def actions(planned: Sequence[Mapping[str, Any]]) -> Table:
@@ -85,8 +88,8 @@ def cell(value: object) -> Text:
         return Text("-", "dim")
     if isinstance(value, list | dict):
         parts = (f"{key}={item}" for key, item in value.items()) if isinstance(value, dict) else map(str, value)
-        return Text(", ".join(parts))
-    text = ("yes" if value else "no") if isinstance(value, bool) else str(value)
+        return Text(foreign.line(", ".join(parts)))
+    text = ("yes" if value else "no") if isinstance(value, bool) else foreign.line(str(value))
     return Text(text, STYLES.get(text, ""))
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from chalicelib import foreign
 from chalicelib.config.durations import words
 from commands.errors import UsageError
 from commands.operate import client, show
@@ -56,6 +57,7 @@ def _queues(way: client.OperationClient, regions: Sequence[str]) -> dict[str, An
 
 
 def _print(way: client.OperationClient, jobs: Mapping[str, Any], queues: Mapping[str, Any]) -> None:
+    jobs, queues = foreign.plain(jobs), foreign.plain(queues)
     console, timezone = Console(highlight=False), way.fleet.schedules.timezone
     console.print(Text.assemble((f"{way.fleet.name}-{way.stage}", "bold"), f" on {way.place}, ", _last(jobs)))
     console.print(Text(f"times of schedules are {timezone} unless another zone is named\n", "dim"))

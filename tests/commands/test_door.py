@@ -199,6 +199,8 @@ def test_run(
         ('{"level": "INFO", "message": "said", "timestamp": "2026-11-23 06:49:41,543+0000"}', "06:49:41 INFO said"),
         ('{"_aws": {}, "Refused": [1.0]}', ""),
         ("[1]", "[1]"),
+        ("\x1b[2Jgone", "\\x1b[2Jgone"),
+        ('{"level": "INFO", "message": "a\\nb\\u001b[2J"}', "INFO a b\\x1b[2J"),
     ],
 )
 def test_log_lines_for_people(line: str, shown: str) -> None:
@@ -266,3 +268,42 @@ def test_without_a_demo_a_stage_must_be_named(
     monkeypatch.delenv("LAMP_STAGE", raising=False)
     assert cli.main(["status"]) == 2
     assert "no sandbox is up on this machine for this fleet. Name the stage" in capsys.readouterr().err
+
+
+HOSTILE = "ok \x1b]0;owned\x07 \x9b1A\n2026-11-29  all is well"
+
+
+@pytest.mark.parametrize(
+    ("words", "operation", "report"),
+    [
+        (["explain", "jobs/one", "2026-03-29T02:30Z"], "schedules_why",
+         {"job": HOSTILE, "minute": HOSTILE, "answer": HOSTILE, "sentence": HOSTILE, "output": HOSTILE}),
+        (["journal", "--region", "eu-west-1"], "journal_read",
+         {"entries": [{"at": HOSTILE, "operation": HOSTILE, "region": HOSTILE, "trigger": HOSTILE, "results": [HOSTILE],
+                       "actions": [{"kind": HOSTILE, "target": HOSTILE, "reason": HOSTILE}]},
+                      {"at": HOSTILE, "region": HOSTILE, "unreadable": HOSTILE}]}),
+        (["run", "x.report"], "x_report", {HOSTILE: [{HOSTILE: HOSTILE}], "more": {HOSTILE: [HOSTILE]}}),
+    ],
+)  # fmt: skip
+def test_foreign_text_neither_steers_the_terminal_nor_begins_a_line(
+    words: list[str], operation: str, report: Any,
+    at: Callable[[client.OperationClient], None], capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    at(made(Lambdas({f"acme-prod-{operation}": lambda asked: planned(report)})))
+    assert cli.main(words) == 0
+    out = capsys.readouterr().out
+    assert "owned" in out and not set(out) & set("\x1b\x07\x9b")
+    assert not [line for line in out.splitlines() if line.startswith("2026-11-29")]
+
+
+def test_foreign_text_of_an_error_is_one_line(
+    at: Callable[[client.OperationClient], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = {"errorType": "KeyError", "errorMessage": HOSTILE}
+    at(made(Lambdas({"acme-prod-schedules_why": lambda asked: error}, broken=True)))
+    assert cli.main(["explain", "a", "2026-03-29T02:30Z"]) == 1
+    at(made(Lambdas({"acme-prod-schedules_status": lambda asked: {"message": f"no report {HOSTILE}"}})))
+    assert cli.main(["status"]) == 2
+    said = capsys.readouterr()
+    for text in (said.out, said.err):
+        assert "owned" in text and not set(text) & set("\x1b\x07\x9b")
