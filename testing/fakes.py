@@ -91,14 +91,14 @@ class MemoryTable:
         there = self.store.items.get((new.pk, new.sk))
         if there and write_id and there[1] == write_id:
             return new
-        if (there[0].version if there else None) != (old.version if old else None):
+        if not _same(there[0] if there else None, old):
             return None
         self.store.put(new, write_id, ttl)
         return new
 
     def _delete(self, old: Item) -> bool:
         there = self._get(old.pk, old.sk)
-        if there and there.version != old.version:
+        if there and not _same(there, old):
             return False
         if there:
             self.store.remove(old.pk, old.sk)
@@ -109,6 +109,13 @@ class MemoryTable:
         answer = effect()
         self._fault(name)
         return answer
+
+
+def _same(there: Item | None, old: Item | None) -> bool:
+    """Whether an item is still as it was read, by what a write compares."""
+    if there is None or old is None:
+        return there is old
+    return (there.version, there.raw_version) == (old.version, old.raw_version)
 
 
 class MemoryQueue:

@@ -24,8 +24,9 @@ _SHUNNED_SECONDS = 30
 class Item(msgspec.Struct, frozen=True):
     """One remembered thing. `version` grows by one with each write. The higher one is the later.
 
-    `problem` says why an item that lies in the table could not be taken apart. Its body is empty then, and its version
-    -1 if it has none. Such an item can be replaced and deleted like any other.
+    `problem` says why an item that lies in the table could not be taken apart. Its body is empty then. Its version is
+    -1 if it is no number of ours, and `raw_version` has the attribute as DynamoDB gave it, `None` if there is none.
+    Such an item can be replaced and deleted like any other.
     """
 
     pk: str
@@ -33,6 +34,7 @@ class Item(msgspec.Struct, frozen=True):
     version: int
     body: dict[str, Any]
     problem: str = ""
+    raw_version: dict[str, Any] | None = None
 
 
 class Store(Protocol):
@@ -228,19 +230,21 @@ def _key(pk: str, sk: str) -> dict[str, Any]:
 
 def _unchanged(old: Item) -> tuple[str, dict[str, Any]]:
     """The condition that an item is still as it was read, and its values."""
-    if old.version < 0:
+    if old.version >= 0:
+        return "version = :version", {":version": {"N": str(old.version)}}
+    if old.raw_version is None:
         return "attribute_not_exists(version)", {}
-    return "version = :version", {":version": {"N": str(old.version)}}
+    return "version = :version", {":version": old.raw_version}
 
 
 def _item(record: dict[str, Any]) -> Item:
     """The item of a record as DynamoDB gives it. An item of another making is an item, too, and must not stop its
     reader."""
     pk, sk = record["pk"]["S"], record["sk"]["S"]
-    try:
-        version = int(record["version"]["N"])
-    except (KeyError, TypeError, ValueError):
-        return Item(pk, sk, -1, {}, "it has no number as its version, so Lamplighter did not write it")
+    version = _version(record.get("version"))
+    if version < 0:
+        return Item(pk, sk, version, {}, "it has no number as its version, so Lamplighter did not write it",
+                    record.get("version"))
     try:
         body = foreign.decode(record["body"]["S"], dict[str, Any])
     except (KeyError, TypeError) as error:
@@ -248,6 +252,15 @@ def _item(record: dict[str, Any]) -> Item:
     except foreign.Undecodable as error:
         return Item(pk, sk, version, {}, f"its body is no JSON object ({error})")
     return Item(pk, sk, version, body)
+
+
+def _version(attribute: Any) -> int:
+    """The version, or -1 of an item of another making. Ours begin with 1."""
+    try:
+        version = int(attribute["N"])
+    except (KeyError, TypeError, ValueError):
+        return -1
+    return version if version > 0 else -1
 
 
 def _refused(error: client.ClientError) -> dict[str, Any]:

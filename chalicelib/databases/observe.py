@@ -71,7 +71,7 @@ def watch(site: RegionContext, request: Request, reach: Reach) -> WatchObservati
     stored = state.read(site.local_store, item, WATCH) if item else Stored(WatchState(0))
     unreadable = (stored,) if isinstance(stored, Unreadable) else ()
     if isinstance(stored, Unreadable):
-        stored = Stored(WatchState(0), item.version if item else 0)
+        stored = state.instead_of(item, WatchState(0)) if item else Stored(WatchState(0))
     seen = around(site, stored.value.primary or PrimaryRecord(settings_of(site).primary))
     if seen.server is None or conditions.minute_done(stored.value.minute, request.now, seen.at):
         return WatchObservation(seen, stored)

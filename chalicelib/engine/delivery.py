@@ -65,8 +65,9 @@ def deliver(
 ) -> Delivery:
     """Tells people what is due of `wanted` (see `alerts.plan_notifications`) and of what was not delivered before.
 
-    With `events` those of `report_event` are delivered, too. Raises the store's error if that does not answer. Without
-    it nobody knows the earlier notices, and the run has failed. A refusal by the topic is no error.
+    With `events` those of `report_event` are delivered, too. Raises the store's error if that does not answer, and
+    `Contended` if the state cannot be written. Without it nobody knows the earlier notices, and the run has failed. A
+    refusal by the topic is no error.
     """
     reported, items, bad = _reported(store, operation) if events else ([], [], ())
     everything = [*wanted, *reported, *map(alert_text.unreadable_alert, bad)]
@@ -76,8 +77,6 @@ def deliver(
         return alerts.plan_notifications(before, [*everything, *lost], now, not_judged=not_judged)
 
     planned = _change(store, operation, plan, run_id)
-    if planned is None:
-        return Delivery()
     for item in items:
         # From here on the operation's own state has it.
         store.delete(item)
@@ -115,8 +114,11 @@ def _reported(store: Store, operation: str) -> tuple[list[Alert], list[Item], tu
 
 def _change(
     store: Store, operation: str, change: Callable[[AlertState, Sequence[Alert]], AlertPlan], run_id: str
-) -> AlertPlan | None:
-    """Writes what `change` makes of the state, again from the start when another run was faster. `None` if always."""
+) -> AlertPlan:
+    """Writes what `change` makes of the state, again from the start when another run was faster.
+
+    Raises `Contended` if one always was.
+    """
     key = (PK, operation)
     for _ in range(_TRIES):
         before, lost = _load(store, key)
@@ -124,9 +126,7 @@ def _change(
         unchanged = planned.state is before.value or planned.state == before.value
         if unchanged or state.write(store, key, SCHEMA, before, planned.state, run_id=run_id):
             return planned
-    # So many others are at it that one of them tells people; what only this run knows, it finds again.
-    logger.warning("the next run sends the alerts, since their state changes all the time", operation=operation)
-    return None
+    raise state.Contended(f"the alerts of {operation}: their state changed {_TRIES} times before it could be written")
 
 
 def _load(store: Store, key: tuple[str, str]) -> tuple[Stored[AlertState], tuple[Alert, ...]]:
@@ -142,7 +142,7 @@ def _load(store: Store, key: tuple[str, str]) -> tuple[Stored[AlertState], tuple
     lost = replace(alert_text.unreadable_alert(found), event=True,
                    tried=("The run has replaced it and written its text to the log.",),
                    steps=("Expect alerts that you know already. They go out once more.",))
-    return Stored(AlertState(), item.version), (lost,)
+    return state.instead_of(item, AlertState()), (lost,)
 
 
 def _published(topic: Topic, notification: Notification, now: float, origin: str) -> tuple[str, str]:
@@ -184,8 +184,9 @@ def _settle(
         return AlertPlan(before)
 
     try:
-        return _change(store, operation, settled, run_id) is not None
+        _change(store, operation, settled, run_id)
     except AWS_ERRORS as error:
         # It is told again in some seconds: once too often, but not once too few.
         logger.warning("the run could not record that alerts went out", operation=operation, error=str(error))
         return False
+    return True

@@ -126,7 +126,7 @@ class LeaseHolder:
         if item and found and not self._is_free(item, found):
             return self._wait(found)
         # An unreadable lease that nobody has renewed for so long is overwritten.
-        before = Stored(Lease("", ""), item.version) if item and isinstance(found, Unreadable) else found
+        before = state.instead_of(item, Lease("", "")) if item and isinstance(found, Unreadable) else found
         if not isinstance(before, Unreadable) and self._take(before):
             return "held"
         self.why = "somebody else takes it at the same moment"

@@ -81,6 +81,8 @@ def _answer(operation: Operation[Any], context: RegionContext, ask: Callable[[],
         outcome = Outcome(operation.name, "later", str(later), requeue_after_seconds=later.requeue_after_seconds)
     except state.Superseded as superseded:
         outcome = Outcome(operation.name, "superseded", str(superseded))
+    except state.Contended as error:
+        outcome = Outcome(operation.name, "failed", f"{error}. The next run tries again")
     except Unavailable as error:
         outcome = Outcome(operation.name, "failed", f"AWS did not answer, so the next run tries again ({error})")
     level = {"failed": logger.error, "refused": logger.warning}.get(outcome.status, logger.info)

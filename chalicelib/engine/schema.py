@@ -66,7 +66,8 @@ class Stored(msgspec.Struct, Generic[T], frozen=True):
     """A value as it was read. `version` is what a compare-and-set asks for. 0 means that nothing is stored yet.
 
     `run_id` is the run that wrote it. `unknown` holds top-level fields of a newer release, which the next write keeps.
-    `note` says that another release wrote it. It is empty otherwise.
+    `note` says that another release wrote it. It is empty otherwise. `raw_version` is that of an item of another
+    making, as `chalicelib.aws.store.Item` has it.
     """
 
     value: T
@@ -75,6 +76,7 @@ class Stored(msgspec.Struct, Generic[T], frozen=True):
     schema: int = 0
     unknown: dict[str, Any] = {}
     note: str = ""
+    raw_version: dict[str, Any] | None = None
 
 
 def encode(value: Any, schema: Schema[Any], *, run_id: str = "", before: Stored[Any] | None = None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from chalicelib.aws.client import Unavailable
 from chalicelib.aws.store import Item, Store
 from chalicelib.engine.schema import ItemKey, Schema, Stored, Unreadable, decode, encode
 
@@ -24,6 +25,10 @@ Key = tuple[str, str]
 
 class Superseded(Exception):
     """Another run has replaced the state meanwhile. It has seen more, so this run does nothing more."""
+
+
+class Contended(Unavailable):
+    """A change lost against another one in each of its tries. Nothing was written. The next run tries again."""
 
 
 def load(store: Store, key: Key, schema: Schema[T], default: T) -> Stored[T] | Unreadable:
@@ -82,7 +87,8 @@ def write(
     digest = hashlib.sha256(msgspec.json.encode(body, order="deterministic")).hexdigest()[:16]
     write_id = f"{run_id}/{version}/{digest}"
     if version:
-        item = store.compare_and_set(Item(*key, version, {}), body, ttl=ttl, write_id=write_id)
+        old = Item(*key, version, {}, raw_version=before.raw_version if before else None)
+        item = store.compare_and_set(old, body, ttl=ttl, write_id=write_id)
     else:
         item = store.create(*key, body, ttl=ttl, write_id=write_id)
     if item is None:
@@ -120,7 +126,8 @@ def update(
 ) -> Stored[T] | Unreadable | None:
     """Replaces the value by the result of `change` (`None` means that there is none), again if another run was faster.
 
-    `change` gives `None` to leave it as it is. So does an answer of `None`. Nothing was written, even after lost races.
+    `change` gives `None` to leave it as it is, and then so does this. Raises `Contended` if another run was faster
+    each time.
     """
     for _ in range(tries):
         before = find(store, key, schema)
@@ -131,7 +138,7 @@ def update(
             return None
         if written := write(store, key, schema, before, after, run_id=run_id, ttl=ttl):
             return written
-    return None
+    raise Contended(f"{key[0]}/{key[1]}: the item changed {tries} times before it could be written")
 
 
 def publish(
@@ -149,8 +156,13 @@ def publish(
         return write(store, key, schema, None, value, run_id=run_id, ttl=ttl) is not None
     before = read(store, item, schema)
     if isinstance(before, Unreadable):
-        return write(store, key, schema, Stored(value, item.version), value, run_id=run_id, ttl=ttl) is not None
+        return write(store, key, schema, instead_of(item, value), value, run_id=run_id, ttl=ttl) is not None
     return replaces(before.value) and write(store, key, schema, before, value, run_id=run_id, ttl=ttl) is not None
+
+
+def instead_of(item: Item, value: T) -> Stored[T]:
+    """`value` with the version of an unreadable item, which a write is to replace."""
+    return Stored(value, item.version, raw_version=item.raw_version)
 
 
 def place(store: Any) -> str:

@@ -6,7 +6,11 @@ from typing import Any
 import pytest
 
 from chalicelib.aws import client
-from chalicelib.aws.store import DynamoStore, Item
+from chalicelib.aws.store import DynamoStore, Item, Store
+from chalicelib.engine import delivery, interval, state
+from chalicelib.engine.alerts import Alert
+from chalicelib.engine.schema import Schema, State
+from testing.fakes import MemoryTable, MemoryTopic
 
 DEEP = "[" * 100_000 + "]" * 100_000
 
@@ -76,3 +80,72 @@ def test_item_whose_body_cannot_be_read_stops_no_reader_and_can_be_replaced(
     assert good == Item("a", "2", 4, {"x": 1})
     assert bad.body == {} and bad.problem.startswith("its body is no JSON object (")
     assert store.compare_and_set(bad, {"x": 2}) == store.get("a", "1") == Item("a", "1", 4, {"x": 2})
+
+
+# What stands in the place of the version, and its number if it is one of ours.
+VERSIONS: list[dict[str, Any] | None] = [
+    None, {"S": "3"}, {"N": "1.5"}, {"N": "1E+3"}, {"N": "0"}, {"N": "-2"}, {"NULL": True}, {"L": []}, {"BOOL": False}]
+
+
+def foreign_stores(monkeypatch: pytest.MonkeyPatch, pk: str, sk: str, version: dict[str, Any] | None) -> list[Store]:
+    """The item pk/sk with such a version, in DynamoDB's shape and in memory."""
+    more = {"version": version} if version else {}
+    dynamo = Dynamo({"pk": {"S": pk}, "sk": {"S": sk}, "body": {"S": "{}"}} | more)
+    monkeypatch.setattr(client, "client", lambda service, region: dynamo)
+    memory = MemoryTable()
+    memory.store.put(Item(pk, sk, -1, {}, "it has no number as its version", version), "", None)
+    return [DynamoStore("lamp-test", "eu-west-1"), memory]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_item_with_a_version_of_another_making_can_be_replaced_and_deleted(
+    monkeypatch: pytest.MonkeyPatch, version: dict[str, Any] | None
+) -> None:
+    for store in foreign_stores(monkeypatch, "a", "1", version):
+        bad = store.get("a", "1")
+        assert bad and (bad.version, bad.body, bad.raw_version) == (-1, {}, version)
+        assert store.compare_and_set(bad, {"x": 2}) == store.get("a", "1") == Item("a", "1", 1, {"x": 2})
+        # It is no longer as it was read.
+        assert store.compare_and_set(bad, {"x": 3}) is None
+        assert not store.delete(bad)
+    for store in foreign_stores(monkeypatch, "a", "1", version):
+        bad = store.get("a", "1")
+        assert bad and store.delete(bad)
+        assert store.get("a", "1") is None
+
+
+def test_item_of_another_making_that_changed_meanwhile_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for store in foreign_stores(monkeypatch, "a", "1", {"S": "3"}):
+        for other in (None, {"S": "4"}):
+            assert store.compare_and_set(Item("a", "1", -1, {}, "old", other), {"x": 2}) is None
+            assert not store.delete(Item("a", "1", -1, {}, "old", other))
+
+
+def rounds(store: Store, key: tuple[str, str]) -> int:
+    """How many rounds five Lambdas, one after the other, come to."""
+    now, made = [1.8e9], list[float]()
+
+    def wait(seconds: float) -> None:
+        now[0] += seconds + 0.001
+
+    for _ in range(5):
+        interval.run_rounds(store, key, lambda at, token: made.append(at), capability="lamps", clock=lambda: now[0],
+                            wait=wait, holder="h")
+    return len(made)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_the_engine_replaces_it_replaces_whatever_its_version(
+    monkeypatch: pytest.MonkeyPatch, version: dict[str, Any] | None
+) -> None:
+    down = Alert("RegionUnhealthy", "eu-west-1", "No host answers")
+    for store in foreign_stores(monkeypatch, delivery.PK, "lamps.light", version):
+        topic = MemoryTopic()
+        for minute in range(2):
+            delivery.deliver(store, topic, "lamps.light", [down], 1.8e9 + 60 * minute, origin="x")
+        assert sorted(subject for subject, _ in topic.told) == [
+            "RegionUnhealthy: eu-west-1", "UnreadableItem: alerts/lamps.light"]
+    for store in foreign_stores(monkeypatch, "term", "eu-west-1", version):
+        assert state.publish(store, ("term", "eu-west-1"), Schema(State), State())
+    for store in foreign_stores(monkeypatch, "lamps", "lease", version):
+        assert rounds(store, ("lamps", "lease")) > 0

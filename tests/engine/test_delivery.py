@@ -11,6 +11,7 @@ from chalicelib.aws.store import Item
 from chalicelib.engine import alert_text, delivery, state
 from chalicelib.engine.alerts import ATTEMPT_SECONDS, SCHEMA, Alert, AlertGroup, AlertState, Notification
 from chalicelib.engine.schema import Stored
+from testing.fakes import MemoryTable
 from tests.engine.harness import NOW, When, World, number_of_calls
 
 DOWN = Alert("RegionUnhealthy", "eu-west-1", "No host answers")
@@ -222,3 +223,19 @@ def test_run_that_dies_at_one_notice_does_not_repeat_those_before() -> None:
         delivery.deliver(world.store, Slow(), "lamps.light", [OTHER, DOWN], NOW, origin="x")
     run(world, OTHER, DOWN, now=NOW + 60)
     assert sorted([*heard, *world.subjects]) == ["HostUnseen: i-1", "RegionUnhealthy: eu-west-1"]
+
+
+def test_state_that_can_never_be_written_is_no_silent_run() -> None:
+    class Stubborn(MemoryTable):
+        """Refuses each write."""
+
+        def compare_and_set(self, *args: Any, **options: Any) -> None:
+            return None
+
+        def create(self, *args: Any, **options: Any) -> None:
+            return None
+
+    world = World()
+    with pytest.raises(state.Contended, match=r"lamps\.light"):
+        delivery.deliver(Stubborn(), world.topic, "lamps.light", [DOWN], NOW, origin="x")
+    assert world.subjects == []

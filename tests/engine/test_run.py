@@ -14,6 +14,7 @@ from chalicelib.context import RegionContext
 from chalicelib.engine.operation import Operation, Rejected, Request, RequeueAfter, RunFailed
 from chalicelib.engine.plan import Action, Plan
 from chalicelib.engine.run import run
+from chalicelib.engine.state import Contended
 from testing.aws import denied
 from testing.fakes import MemoryQueue
 from tests.engine.harness import make_context
@@ -120,7 +121,8 @@ def test_what_stopped_in_the_middle_is_in_the_journal(context: RegionContext) ->
 
 
 @pytest.mark.parametrize(("error", "status"), [
-    (Rejected("no such lamp"), "refused"), (RequeueAfter("raining", 7), "later"), (Unavailable("dark"), "failed")])
+    (Rejected("no such lamp"), "refused"), (RequeueAfter("raining", 7), "later"), (Unavailable("dark"), "failed"),
+    (Contended("lamps/state: it changed"), "failed")])
 def test_by_hand_every_failure_is_an_answer(context: RegionContext, error: Exception, status: str) -> None:
     answer = run(Street(error).operation, context, {"apply": True})
     assert answer["status"] == status

@@ -131,6 +131,20 @@ def test_update_tries_again_when_another_run_is_faster() -> None:
     assert seen == [None, Lamps(10)]
 
 
+def test_update_that_loses_each_race_raises_and_has_written_nothing() -> None:
+    world = World()
+
+    def change(before: Lamps | None) -> Lamps:
+        found = state.find(world.store, KEY, LAMPS)
+        assert not isinstance(found, Unreadable)
+        state.write(world.store, KEY, LAMPS, found, Lamps((before or Lamps()).burning + 10), run_id="other")
+        return Lamps(1)
+
+    with pytest.raises(state.Contended, match="lamps/state: the item changed 3 times"):
+        state.update(world.store, KEY, LAMPS, change, run_id="a")
+    assert loaded(world).value == Lamps(30)
+
+
 def test_update_leaves_unreadable_items_and_unwanted_changes_alone() -> None:
     world = World()
     assert state.update(world.store, KEY, LAMPS, lambda before: None, run_id="a") is None
