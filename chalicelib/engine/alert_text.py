@@ -17,6 +17,8 @@ from chalicelib.config import durations
 from chalicelib.engine.alerts import Alert, AlertGroup, Change, Notification
 from chalicelib.engine.schema import Unreadable
 
+# The kind of the alert about items that cannot be read.
+UNREADABLE = "UnreadableItem"
 # The end of the year 9999, the last one that a `datetime` can have.
 _LAST_TIME = 253_402_300_799.0
 _PREFIX: dict[Change, str] = {"firing": "", "repeat": "Still: ", "grown": "More: ", "recovered": "Recovered: "}
@@ -102,7 +104,7 @@ def unreadable_alert(unreadable: Unreadable) -> Alert:
     """The alert about an item that cannot be read. Many of one kind in one table are one notification."""
     key = unreadable.key
     return Alert(
-        "UnreadableItem", f"{key.pk}/{key.sk}",
+        UNREADABLE, f"{key.pk}/{key.sk}",
         f"Lamplighter cannot read the item {key} ({unreadable.because}). It leaves alone what the item stands for.",
         tried=("The run has read all other items and acted on them.",),
         steps=(f"Look at it with {show_command(unreadable)}",

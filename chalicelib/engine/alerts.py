@@ -43,10 +43,14 @@ _SUMMARY_SECONDS = 60
 _MARKS = 500
 # An item holds 400 KB. With more groups than this, most of them keep only the beginning of their text.
 _GROUPS = 100
-_LONGEST_TEXT, _SHORT_TEXT = 1000, 100
+_LONGEST_TEXT, _SHORT_TEXT, _LONGEST_NAME = 1000, 100, 200
+# Beyond so many bytes the newest groups of a kind become one. What is left of the 400 KB is for these and new texts.
+_STATE_BYTES = 300_000
+# The causes of such groups, of conditions and of events.
+_MORE = {False: "more of this kind", True: "more events of this kind"}
 
 
-class Alert(State, frozen=True):
+class Alert(State, frozen=True, omit_defaults=True):
     """Something that people have to know. The texts are whole sentences of plain English.
 
     `target` is what it is about. `cause` groups alerts of one kind ("AccessDenied"). Without one each target is a group
@@ -70,10 +74,10 @@ class Alert(State, frozen=True):
     @property
     def group(self) -> str:
         """The key of its group."""
-        return f"{self.kind}/{self.cause}" if self.cause else f"{self.kind}//{self.target}"
+        return short_key(f"{self.kind}/{self.cause}" if self.cause else f"{self.kind}//{self.target}", 300)
 
 
-class AlertGroup(State, frozen=True):
+class AlertGroup(State, frozen=True, omit_defaults=True):
     """The state of the alerts of one cause, and of their notifications.
 
     `alert` is its first one, for the text. `names` are the first ten targets of `count`. `marks` tell events apart.
@@ -137,15 +141,17 @@ def plan_notifications(
     if not wanted and not state.groups:
         return AlertPlan(state)
     known = {key: _not_ahead(group, now) for key, group in state.groups.items()}
-    wanted, many = _merged(wanted)
+    wanted, many = _merged(_joined(wanted, known))
     groups = _updated(known, wanted, now, frozenset(not_judged), many)
-    due = [(key, change, group) for key, group in groups.items() if (change := _due(group, now))]
+    texts = {key: group.alert for key, group in groups.items()}
+    # A text that only says how long it has lasted is no reason to write. It is taken anew when it is sent.
+    groups = _bounded({key: replace(group, alert=known[key].alert) if key in known else group
+                       for key, group in groups.items()})
+    due = [(key, change, replace(group, alert=texts.get(key, group.alert)))
+           for key, group in groups.items() if (change := _due(group, now))]
     # What begins comes before what lasts or ends, and among equals what began first.
     due.sort(key=lambda one: (_ORDER.index(one[1]), one[2].since, one[0]))
     notifications = _limited(due, _room(state, now))
-    for key in groups.keys() & known.keys():
-        # A text that only says how long it has lasted is no reason to write; it is taken anew when it is sent.
-        groups[key] = replace(groups[key], alert=known[key].alert)
     for notification in notifications:
         for key, _, group in notification.parts:
             groups[key] = replace(group, attempted_at=now, told=group.told or "unsure")
@@ -172,6 +178,23 @@ def settle_delivery(state: AlertState, notification: Notification, now: float, *
 
 
 _ORDER: tuple[Change, ...] = ("firing", "grown", "recovered", "repeat")
+
+
+def short_key(text: str, longest: int) -> str:
+    """`text` if it has at most so many bytes, else its beginning with a digest of the whole."""
+    raw = text.encode(errors="replace")
+    if len(raw) <= longest:
+        return text
+    digest = hashlib.blake2b(raw, digest_size=8).hexdigest()
+    return f"{raw[:longest - 17].decode(errors='ignore')}#{digest}"
+
+
+def _joined(wanted: Sequence[Alert], known: dict[str, AlertGroup]) -> Sequence[Alert]:
+    """The alerts. What is new of a kind with too many groups joins the group of all others (see `_bounded`)."""
+    full = {(group.alert.kind, group.alert.event) for group in known.values()
+            if group.holds and group.alert.cause in _MORE.values()}
+    return [replace(alert, cause=_MORE[alert.event])
+            if (alert.kind, alert.event) in full and alert.group not in known else alert for alert in wanted]
 
 
 def _merged(wanted: Sequence[Alert]) -> tuple[Sequence[Alert], frozenset[str]]:
@@ -217,14 +240,15 @@ def _forgotten(group: AlertGroup, now: float) -> bool:
 
 
 def _with_conditions(before: AlertGroup | None, alerts: Sequence[Alert], now: float) -> AlertGroup:
-    names = tuple(dict.fromkeys(alert.target for alert in alerts))
+    count = len({alert.target for alert in alerts})
+    names = tuple(dict.fromkeys(_cut(alert.target, _LONGEST_NAME) for alert in alerts))[:NAMES]
     since = min((alert.since for alert in alerts if alert.since), default=0.0)
     if before is None:
-        return AlertGroup(_short(alerts[0]), since or now, names[:NAMES], len(names), changed_at=now)
+        return AlertGroup(_short(alerts[0]), since or now, names, count, changed_at=now)
     again = not before.holds
     # A condition that came back while people still believe in it has never been away for them.
     began = now if again and not before.told else before.since
-    return replace(before, alert=_short(alerts[0]), since=since or began, names=names[:NAMES], count=len(names),
+    return replace(before, alert=_short(alerts[0]), since=since or began, names=names, count=count,
                    holds=True, changed_at=now if again else before.changed_at, flaps=before.flaps + again)
 
 
@@ -238,8 +262,9 @@ def _with_events(before: AlertGroup | None, alerts: Sequence[Alert], now: float)
         count += 1
         if len(marks) < _MARKS:
             marks.append(mark)
-        if len(names) < NAMES and alert.target not in names:
-            names.append(alert.target)
+        name = _cut(alert.target, _LONGEST_NAME)
+        if len(names) < NAMES and name not in names:
+            names.append(name)
     changed = now if count > group.count else group.changed_at
     return replace(group, names=tuple(names), marks=tuple(marks), count=count, changed_at=changed)
 
@@ -282,17 +307,53 @@ def _limited(due: Sequence[tuple[str, Change, AlertGroup]], left: int) -> tuple[
 
 
 def _bounded(groups: dict[str, AlertGroup]) -> dict[str, AlertGroup]:
-    """Small enough for one item. No group is dropped, because a forgotten one that holds would be told anew."""
-    if len(groups) <= _GROUPS:
-        return groups
-    first = set(sorted(groups, key=lambda key: (groups[key].told == "firing", groups[key].since))[:_GROUPS // 2])
-    return {key: group if key in first else
-            replace(group, alert=_short(group.alert, _SHORT_TEXT), names=group.names[:1])
-            for key, group in groups.items()}
+    """Small enough for one item. No group is dropped, because a forgotten one that holds would be told anew.
+
+    Of too many groups most keep only the beginning of their text. If that is not enough, the newest of a kind become
+    one.
+    """
+    if len(groups) > _GROUPS:
+        first = set(sorted(groups, key=lambda key: (groups[key].told == "firing", groups[key].since))[:_GROUPS // 2])
+        groups = {key: group if key in first else
+                  replace(group, alert=_short(group.alert, _SHORT_TEXT), names=group.names[:1])
+                  for key, group in groups.items()}
+    sizes = {key: len(msgspec.json.encode({key: group})) for key, group in groups.items()}
+    size = sum(sizes.values())
+    # Some room is left, so that not every run has to do it again.
+    over = size - _STATE_BYTES * 4 // 5 if size > _STATE_BYTES else 0
+    folded: dict[str, list[str]] = {}
+    for key in sorted(groups, key=lambda key: (-groups[key].since, key)):
+        alert = groups[key].alert
+        if over > 0 and alert.cause != _MORE[alert.event]:
+            folded.setdefault(replace(alert, cause=_MORE[alert.event]).group, []).append(key)
+            over -= sizes[key]
+    result = dict(groups)
+    for more, keys in folded.items():
+        parts = [result.pop(key) for key in reversed(keys)]
+        result[more] = _one_group([result[more], *parts] if more in result else parts)
+    return result
+
+
+def _one_group(parts: Sequence[AlertGroup]) -> AlertGroup:
+    """Several groups of one kind as one. If people do not know all of them, the whole is told."""
+    told = {part.told for part in parts}
+    first = parts[0].alert
+    return AlertGroup(
+        replace(first, cause=_MORE[first.event]), min(part.since for part in parts),
+        tuple(dict.fromkeys(name for part in parts for name in part.names))[:NAMES], sum(part.count for part in parts),
+        any(part.holds for part in parts),
+        tuple(dict.fromkeys(mark for part in parts for mark in part.marks))[:_MARKS],
+        max(part.changed_at for part in parts), told.pop() if len(told) == 1 else "unsure",
+        max(part.told_at for part in parts), sum(part.told_count for part in parts),
+        max(part.attempted_at for part in parts))
 
 
 def _short(alert: Alert, longest: int = _LONGEST_TEXT) -> Alert:
     """An alert whose texts fit into the state, because a database's error message may have any length."""
+    names = (alert.target, alert.cause, alert.read_more, alert.occurrence)
+    if max(map(len, names)) > _LONGEST_NAME:
+        target, cause, read_more, occurrence = (_cut(name, _LONGEST_NAME) for name in names)
+        alert = replace(alert, target=target, cause=cause, read_more=read_more, occurrence=occurrence)
     texts = (alert.problem, *alert.tried, *alert.steps)
     if sum(map(len, texts)) <= longest:
         return alert

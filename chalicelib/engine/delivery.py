@@ -69,12 +69,14 @@ def deliver(
     `Contended` if the state cannot be written. Without it nobody knows the earlier notices, and the run has failed. A
     refusal by the topic is no error.
     """
-    reported, items, bad = _reported(store, operation) if events else ([], [], ())
+    reported, items, bad, all_read = _reported(store, operation) if events else ([], [], [], True)
     everything = [*wanted, *reported, *map(alert_text.unreadable_alert, bad)]
+    # An unreadable item that this run did not come to is not over.
+    unseen = {*not_judged, *(() if all_read else (alert_text.UNREADABLE,))}
     run_id = token_hex(16)
 
     def plan(before: AlertState, lost: Sequence[Alert]) -> AlertPlan:
-        return alerts.plan_notifications(before, [*everything, *lost], now, not_judged=not_judged)
+        return alerts.plan_notifications(before, [*everything, *lost], now, not_judged=unseen)
 
     planned = _change(store, operation, plan, run_id)
     for item in items:
@@ -101,15 +103,31 @@ def report_event(store: Store, operation: str, alert: Alert, *, ttl: int) -> Non
 
     For many Lambdas at once. Each has an item of its own, so that none has to wait for another.
     """
-    sk = f"{alert.group}/{alert.target}/{alert.occurrence}"[:1000]
+    # DynamoDB takes 1,024 bytes.
+    sk = alerts.short_key(f"{alert.group}/{alert.target}/{alert.occurrence}", 1000)
     state.write(store, (f"{EVENTS_PK}#{operation}", sk), EVENTS, None, Event(alert), run_id=alert.target, ttl=ttl)
 
 
-def _reported(store: Store, operation: str) -> tuple[list[Alert], list[Item], tuple[Unreadable, ...]]:
-    found = store.query(f"{EVENTS_PK}#{operation}", newest=False, limit=_EVENTS_AT_ONCE)
-    values, bad = state.read_all(store, found, EVENTS)
-    readable = [item for item in found if (item.pk, item.sk) in values]
-    return [values[item.pk, item.sk].value.alert for item in readable], readable, bad
+def _reported(store: Store, operation: str) -> tuple[list[Alert], list[Item], list[Unreadable], bool]:
+    """The events that wait, their items, the unreadable items on the way, and whether these were all that there are.
+
+    Nobody removes the unreadable ones. So they do not count, or the events behind them would wait for ever.
+    """
+    found: list[Alert] = []
+    items: list[Item] = []
+    bad: list[Unreadable] = []
+    after = ""
+    while len(items) < _EVENTS_AT_ONCE:
+        page = store.query(f"{EVENTS_PK}#{operation}", newest=False, limit=_EVENTS_AT_ONCE, after=after)
+        values, unreadable = state.read_all(store, page, EVENTS)
+        readable = [item for item in page if (item.pk, item.sk) in values]
+        found += [values[item.pk, item.sk].value.alert for item in readable]
+        items += readable
+        bad += unreadable
+        if len(page) < _EVENTS_AT_ONCE:
+            return found, items, bad, True
+        after = page[-1].sk
+    return found, items, bad, False
 
 
 def _change(

@@ -17,6 +17,7 @@ from chalicelib.engine.alerts import (
     Notification,
     plan_notifications,
     settle_delivery,
+    short_key,
 )
 from chalicelib.engine.schema import ItemKey, Unreadable
 from tests.engine.harness import NOW
@@ -275,3 +276,63 @@ def test_notices_are_few_whatever_comes_and_goes(runs: list[tuple[float, set[int
         people.look(*(KINDS[number] for number in sorted(numbers)), after=after)
     spans = 1 + (people.now - NOW) // FLAP_SECONDS
     assert len(people.heard) <= 3 * 2 * (spans + 1)
+
+
+def failures(minute: int, number: int = 20) -> list[Alert]:
+    """Jobs that fail, each for a reason of its own."""
+    return [Alert("Failed", f"job-{one}", "It exits with 1. " + "x" * 900, cause=f"KeyError: customer {minute}-{one}",
+                  event=True, occurrence=str(minute), since=NOW + 60 * minute, repeat_seconds=600)
+            for one in range(number)]
+
+
+def test_state_stays_small_however_many_causes_wait_and_all_of_them_are_told() -> None:
+    people = People()
+    for minute in range(60):
+        assert people.look(*failures(minute), DOWN, after=60, deaf=True) == []
+        assert len(msgspec.json.encode(people.state)) < 400_000
+    assert "Failed/more events of this kind" in people.state.groups
+    assert sum(group.count for group in people.state.groups.values()) == 60 * 20 + 1
+    # What began first is still told by itself. The last notice sums up the rest.
+    heard = people.look(DOWN, after=60)
+    assert len(heard) == NOTIFICATIONS.limit
+    assert heard[0] == "RegionUnhealthy: eu-west-1" and heard[1] == "Failed: job-0"
+    assert {group.told for group in people.state.groups.values()} == {"firing"}
+    # Once it is over, causes are told apart again.
+    assert people.look(DOWN, after=GROUP_SECONDS) == []
+    assert people.look(*failures(99, 1), DOWN, after=60) == ["Failed: job-0"]
+
+
+def test_conditions_of_too_many_causes_are_one_group_until_the_last_is_over() -> None:
+    people = People()
+    hosts = [Alert("HostUnseen", f"i-{number}", "x" * 900, cause=f"cause {number} {'y' * 150}", since=NOW - number)
+             for number in range(2000)]
+    people.look(*hosts)
+    more = people.state.groups["HostUnseen/more of this kind"]
+    assert len(msgspec.json.encode(people.state)) < 400_000
+    assert more.count + len(people.state.groups) - 1 == 2000 and len(people.state.groups) > 100
+    assert people.look(*hosts, after=60) == []
+    assert people.state.groups["HostUnseen/more of this kind"].count == more.count
+    folded = [host for host in hosts if host.group not in people.state.groups]
+    over = people.look(*folded[:1], after=60)
+    assert over and not [subject for subject in over if "more of this kind" in subject]
+    people.look(after=FLAP_SECONDS)
+    changes = {key: change for notice in people.notices for key, change, _ in notice.parts}
+    assert changes["HostUnseen/more of this kind"] == "recovered"
+    assert not [key for key, group in people.state.groups.items() if group.holds or group.told]
+
+
+@given(st.text(max_size=2000), st.text(max_size=2000), st.integers(1, 1000))
+def test_names_and_keys_of_any_length_fit(kind: str, target: str, times: int) -> None:
+    people = People()
+    alert = Alert(kind[:20], target * times, "It fails", cause=target * times, occurrence=target * times, event=True)
+    people.look(alert)
+    people.look(alert, after=60)
+    [group] = people.state.groups.values()
+    assert group.count == 1
+    assert len(msgspec.json.encode(people.state)) < 20_000
+
+
+def test_short_keys_of_long_texts_differ() -> None:
+    one, other = (short_key("ä" * 600 + end, 1000) for end in "ab")
+    assert one != other and one == short_key("ä" * 600 + "a", 1000)
+    assert len(one.encode()) <= 1000 and short_key("a" * 1000, 1000) == "a" * 1000

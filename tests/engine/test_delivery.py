@@ -239,3 +239,34 @@ def test_state_that_can_never_be_written_is_no_silent_run() -> None:
     with pytest.raises(state.Contended, match=r"lamps\.light"):
         delivery.deliver(Stubborn(), world.topic, "lamps.light", [DOWN], NOW, origin="x")
     assert world.subjects == []
+
+
+def test_unreadable_events_keep_none_behind_them_from_people() -> None:
+    world = World()
+    for number in range(1200):
+        world.store.create(f"{delivery.EVENTS_PK}#lamps.light", f"A/{number:04d}", {"text": "of another release"})
+    delivery.report_event(world.store, "lamps.light", failed(1), ttl=int(NOW) + 99)
+    told = run(world, events=True).delivered
+    assert told == ("Failed: job-001", "UnreadableItem: 1200 x alert-events in the store")
+    assert run(world, events=True, now=NOW + 60) == delivery.Delivery()
+
+
+def test_unreadable_events_that_a_run_does_not_come_to_are_not_over() -> None:
+    world = World()
+    world.store.create(f"{delivery.EVENTS_PK}#lamps.light", "Z", {"text": "of another release"})
+    assert run(world, events=True).delivered == ("UnreadableItem: alert-events#lamps.light/Z",)
+    for number in range(700):
+        delivery.report_event(world.store, "lamps.light", failed(number), ttl=int(NOW) + 99)
+    assert run(world, events=True, now=NOW + 60).delivered == ("Failed: 500 x exit 1",)
+    assert run(world, events=True, now=NOW + 120) == delivery.Delivery()
+    assert world.store.query(f"{delivery.EVENTS_PK}#lamps.light") == [
+        world.store.get(f"{delivery.EVENTS_PK}#lamps.light", "Z")]
+
+
+def test_events_of_long_names_are_told_apart() -> None:
+    world = World()
+    for end in "ab":
+        delivery.report_event(world.store, "lamps.light", Alert("Failed", "ö" * 900 + end, "It fails", event=True),
+                              ttl=int(NOW) + 99)
+    assert all(len(item.sk.encode()) <= 1024 for item in world.store.query(f"{delivery.EVENTS_PK}#lamps.light"))
+    assert len(run(world, events=True).delivered) == 2
