@@ -17,8 +17,8 @@ from msgspec.structs import replace
 
 from chalicelib.aws.client import AWS_ERRORS
 from chalicelib.aws.store import Item, Store
-from chalicelib.engine import alert_text, alerts, state
-from chalicelib.engine.alerts import SCHEMA, Alert, AlertPlan, AlertState, Notification
+from chalicelib.engine import alert_plan, alert_text, state
+from chalicelib.engine.alerts import SCHEMA, Alert, AlertPlan, AlertState, Notification, short_key
 from chalicelib.engine.metrics import count, logger
 from chalicelib.engine.schema import Schema, State, Stored, Unreadable
 
@@ -63,7 +63,7 @@ def deliver(
     store: Store, topic: Topic, operation: str, wanted: Sequence[Alert], now: float, *, origin: str,
     not_judged: Collection[str] = (), events: bool = False,
 ) -> Delivery:
-    """Tells people what is due of `wanted` (see `alerts.plan_notifications`) and of what was not delivered before.
+    """Tells people what is due of `wanted` (see `alert_plan`) and of what was not delivered before.
 
     With `events` those of `report_event` are delivered, too. Raises the store's error if that does not answer, and
     `Contended` if the state cannot be written. Without it nobody knows the earlier notices, and the run has failed. A
@@ -76,7 +76,7 @@ def deliver(
     run_id = token_hex(16)
 
     def plan(before: AlertState, lost: Sequence[Alert]) -> AlertPlan:
-        return alerts.plan_notifications(before, [*everything, *lost], now, not_judged=unseen)
+        return alert_plan.plan_notifications(before, [*everything, *lost], now, not_judged=unseen)
 
     planned = _change(store, operation, plan, run_id)
     for item in items:
@@ -104,7 +104,7 @@ def report_event(store: Store, operation: str, alert: Alert, *, ttl: int) -> Non
     For many Lambdas at once. Each has an item of its own, so that none has to wait for another.
     """
     # DynamoDB takes 1,024 bytes.
-    sk = alerts.short_key(f"{alert.group}/{alert.target}/{alert.occurrence}", 1000)
+    sk = short_key(f"{alert.group}/{alert.target}/{alert.occurrence}", 1000)
     state.write(store, (f"{EVENTS_PK}#{operation}", sk), EVENTS, None, Event(alert), run_id=alert.target, ttl=ttl)
 
 
@@ -198,7 +198,7 @@ def _settle(
     """Writes down what came of notices. Whether it is written."""
     def settled(before: AlertState, lost: Sequence[Alert]) -> AlertPlan:
         for notification, done in told:
-            before = alerts.settle_delivery(before, notification, now, delivered=done)
+            before = alert_plan.settle_delivery(before, notification, now, delivered=done)
         return AlertPlan(before)
 
     try:

@@ -9,7 +9,8 @@ import pytest
 from chalicelib.aws.client import Unavailable
 from chalicelib.aws.store import Item
 from chalicelib.engine import alert_text, delivery, state
-from chalicelib.engine.alerts import ATTEMPT_SECONDS, SCHEMA, Alert, AlertGroup, AlertState, Notification
+from chalicelib.engine.alert_plan import ATTEMPT_SECONDS
+from chalicelib.engine.alerts import SCHEMA, Alert, AlertGroup, AlertState, Notification
 from chalicelib.engine.schema import Stored
 from testing.fakes import MemoryTable
 from tests.engine.harness import NOW, When, World, number_of_calls

@@ -11,7 +11,8 @@ import pytest
 from chalicelib.aws.client import Unavailable
 from chalicelib.context import RegionContext
 from chalicelib.engine import state
-from chalicelib.engine.alerts import ATTEMPT_SECONDS, Alert
+from chalicelib.engine.alert_plan import ATTEMPT_SECONDS
+from chalicelib.engine.alerts import Alert
 from chalicelib.engine.operation import Operation, Request, RunFailed, StateItem
 from chalicelib.engine.plan import Action, Claim, Plan, Results
 from chalicelib.engine.run import run
