@@ -81,7 +81,9 @@ def test_expired_finds_only_what_is_past(table: Store) -> None:
 
 
 FOREIGN: dict[str, Any] = {
-    "no version": {"body": {"S": "{}"}}, "empty": {}, "no body": {"version": {"N": "3"}},
+    "no version": {"body": {"S": "{}"}}, "a version of text": {"version": {"S": "3"}, "body": {"S": "{}"}},
+    "a fraction": {"version": {"N": "1.5"}, "body": {"S": "{}"}}, "null": {"version": {"NULL": True}}, "empty": {},
+    "no body": {"version": {"N": "3"}},
     "an empty body": {"version": {"N": "3"}, "body": {"S": ""}}, "a list": {"version": {"N": "3"}, "body": {"S": "[]"}},
     "a number": {"version": {"N": "3"}, "body": {"N": "7"}}, "no JSON": {"version": {"N": "3"}, "body": {"S": "{"}}}
 
