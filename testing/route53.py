@@ -88,6 +88,12 @@ class FakeRoute53:
         self.buried.add(check.reference)
         self._end("delete_health_check")
 
+    def lose_health_check(self, id: str) -> None:
+        """Somebody deletes the check, whatever watches it: Route 53 does not prevent that."""
+        check = self.checks.pop(id)
+        del self.by_reference[check.reference]
+        self.buried.add(check.reference)
+
     def health_check(self, id: str) -> HealthCheck:
         self._begin("health_check")
         check = self._existing(id, "GetHealthCheck")

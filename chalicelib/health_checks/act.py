@@ -6,6 +6,8 @@ next run looks it up. No change is tried twice.
 
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from chalicelib.aws import client
 from chalicelib.aws.route53 import HealthCheck
 from chalicelib.context import RegionContext
@@ -14,12 +16,12 @@ from chalicelib.engine.metrics import logger
 from chalicelib.engine.operation import Request
 from chalicelib.engine.plan import Action
 from chalicelib.health_checks import published
-from chalicelib.health_checks.check_config import reference
+from chalicelib.health_checks.check_config import reference_name, reference_prefix
 from chalicelib.health_checks.published import RegionCheck
 from chalicelib.health_checks.state import KEY, SCHEMA, CheckChange, Publication, RotationState, confirmed
 
 # What a change can be denied with, and the next run gets over.
-_DENIALS_TO_LOOK_UP = frozenset({"HealthCheckVersionMismatch", "HealthCheckAlreadyExists"})
+_DENIALS_TO_LOOK_UP = frozenset({"HealthCheckVersionMismatch", "HealthCheckAlreadyExists", "NoSuchHealthCheck"})
 
 Pace = Callable[[RegionContext], None]
 Change = Callable[[CheckChange, RotationState], HealthCheck]
@@ -29,7 +31,8 @@ def create(context: RegionContext, request: Request, actions: Sequence[Action], 
     """Makes checks, also the calculated one. One that was made before, its answer lost, is found by its reference."""
 
     def make(change: CheckChange, memory: RotationState) -> HealthCheck:
-        name = reference(context.fleet.name, context.stage, context.region, memory.first_minute, change.number)
+        prefix = reference_prefix(context.fleet.name, context.stage, context.region, memory.first_minute)
+        name = prefix + reference_name(change.number, memory.deletions)
         return context.aws.route53.create_health_check(name, change.config)
 
     return _each(context, request, actions, pace, make)
@@ -70,6 +73,7 @@ def _each(
     context: RegionContext, request: Request, actions: Sequence[Action], pace: Pace, do: Change
 ) -> list[str]:
     results: list[str] = []
+    change = CheckChange(0, {})
     before = state.current(context.local_store, KEY, SCHEMA, run_id=request.run_id)
     memory = before.value
     try:
@@ -78,7 +82,7 @@ def _each(
                 # The move was weighed against a calculated check that is not the one there is.
                 return [*results, f"{action.target}: left, since Route 53 has not confirmed the calculated check"]
             pace(context)
-            change: CheckChange = action.details
+            change = action.details
             check = do(change, memory)
             memory = confirmed(memory, change.number, check.id, check.version, context.clock())
             results.append(f"{action.target}: version {check.version}")
@@ -86,8 +90,23 @@ def _each(
         if client.error_code(error) not in _DENIALS_TO_LOOK_UP:
             raise
         results.append(f"stopped, and the next minute looks again ({error})")
+        if client.error_code(error) == "HealthCheckAlreadyExists":
+            pace(context)
+            memory = _without_buried(context, memory, change.number)
     finally:
         # Whatever was confirmed; if another run has begun meanwhile, it looks up the rest itself.
         if memory is not before.value:
             state.write(context.local_store, KEY, SCHEMA, before, memory, run_id=request.run_id)
     return results
+
+
+def _without_buried(context: RegionContext, memory: RotationState, number: int) -> RotationState:
+    """The state without a new check whose reference is that of a deleted one. One that exists stays, to be looked up.
+    """
+    prefix = reference_prefix(context.fleet.name, context.stage, context.region, memory.first_minute)
+    name = prefix + reference_name(number, memory.deletions)
+    if any(check.reference == name for check in context.aws.route53.health_checks(prefix)):
+        return memory
+    checks = tuple(check for check in memory.checks if check.number != number)
+    return msgspec.structs.replace(memory, checks=checks, parent=memory.parent if number else None,
+                                   deletions=(*memory.deletions, (number, memory.minute)))

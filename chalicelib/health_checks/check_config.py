@@ -10,9 +10,18 @@ from chalicelib.config.declared import HealthChecks
 from chalicelib.health_checks.state import Host
 
 
-def reference(fleet: str, stage: str, region: str, born: int, number: int | str) -> str:
-    """The CallerReference by which a check, or the parent (0), is found again. Those of deleted checks stay taken."""
-    return f"{fleet}-{stage}/{region}/{born}/{number}"
+def reference_prefix(fleet: str, stage: str, region: str, first_minute: int) -> str:
+    """How the CallerReference of each check of this region's state begins."""
+    return f"{fleet}-{stage}/{region}/{first_minute}/"
+
+
+def reference_name(number: int, deletions: Sequence[tuple[int, int]]) -> str:
+    """The rest of the CallerReference by which check `number` is found again (0 is the calculated check).
+
+    The reference of a deleted check stays taken, so each deletion of the number gives another one.
+    """
+    times = sum(deleted == number for deleted, _ in deletions)
+    return f"{number}~{times}" if times else str(number)
 
 
 def config(settings: HealthChecks, host: Host) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The observation of a run, with the hosts of the region's target groups, and Route 53's facts about the requested
 checks."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from chalicelib.aws import client
@@ -13,10 +13,11 @@ from chalicelib.engine.metrics import logger
 from chalicelib.engine.operation import Rejected, Request
 from chalicelib.engine.schema import Unreadable
 from chalicelib.health_checks import published
-from chalicelib.health_checks.check_config import reference
+from chalicelib.health_checks.check_config import reference_name, reference_prefix
 from chalicelib.health_checks.decide import sampling
 from chalicelib.health_checks.state import (
     KEY,
+    NOTHING_YET,
     SCHEMA,
     CheckConfig,
     Host,
@@ -36,34 +37,38 @@ def rotation(
 ) -> RotationObservation:
     """Hosts first, then what is in doubt, then, if need be some seconds later, the results that matter now."""
     settings = settings_of(context)
-    before = state.load(context.local_store, KEY, SCHEMA, RotationState())
+    before = state.load(context.local_store, KEY, SCHEMA, NOTHING_YET)
     minute = request.now // 60
     if isinstance(before, Unreadable) or before.value.minute >= minute:
         return RotationObservation(context.region, settings, before, {}, context.clock())
     memory = before.value
     hosts_now = hosts(context, settings)
-    configs = dict(_unconfirmed(context, memory, pace))
-    look_at = sampling.observe_at(memory, settings, hosts_now, context.clock())
-    wait(max(0.0, look_at - context.clock()))
-    at = max(context.clock(), look_at)
+    to_look_up = sampling.to_look_up(memory, minute)
+    configs = dict(_configs(context, memory, to_look_up, pace))
+    observe_at = sampling.observe_at(memory, settings, hosts_now, context.clock())
+    wait(max(0.0, observe_at - context.clock()))
+    at = max(context.clock(), observe_at)
     statuses: dict[int, bool] = {}
-    numbers = set(sampling.checks_to_read(memory, settings, hosts_now, at, minute))
+    to_read = set(sampling.checks_to_read(memory, settings, hosts_now, at, minute))
     for check in memory.checks:
-        if check.number in numbers:
+        if check.number in to_read:
             pace(context)
-            reports = _existing(context, check.id, context.aws.route53.probe_reports)
-            passed = [one.passed for one in reports if one.checked_at is None or one.checked_at >= check.since]
-            healthy = sampling.is_healthy(passed)
+            reports = _unless_deleted(context.aws.route53.probe_reports, check.id)
+            if reports is None:
+                configs[check.number] = None
+                continue
+            healthy = sampling.is_healthy(
+                [one.passed for one in reports if one.checked_at is None or one.checked_at >= check.since])
             if healthy is not None:
                 statuses[check.number] = healthy
     return RotationObservation(context.region, settings, before, hosts_now, at, statuses, configs,
-                               len(numbers) + len(configs), _published_id(context, memory))
+                               len(to_read) + len(to_look_up), _published_id(context, memory))
 
 
 def known(context: RegionContext, request: Request) -> RotationObservation:
     """The facts of a report, which are the state and the hosts, without a call to Route 53."""
     settings = settings_of(context)
-    before = state.load(context.local_store, KEY, SCHEMA, RotationState())
+    before = state.load(context.local_store, KEY, SCHEMA, NOTHING_YET)
     return RotationObservation(context.region, settings, before, hosts(context, settings), context.clock())
 
 
@@ -87,35 +92,34 @@ def _published_id(context: RegionContext, memory: RotationState) -> str | None:
     return "" if found is None or isinstance(found, Unreadable) else found.value.id
 
 
-def _unconfirmed(
-    context: RegionContext, memory: RotationState, pace: Callable[[RegionContext], None]
+def _configs(
+    context: RegionContext, memory: RotationState, numbers: Sequence[int], pace: Callable[[RegionContext], None]
 ) -> Iterator[tuple[int, CheckConfig | None]]:
-    """The results of the unconfirmed changes. Of a creation, whether it ever happened."""
+    """What Route 53 has of the checks, or `None` for one that it does not have. Of a creation, whether it happened."""
     ids = {check.number: check.id for check in memory.checks} | ({0: memory.parent.id} if memory.parent else {})
-    unconfirmed = sampling.unconfirmed(memory)
-    for number in unconfirmed:
+    for number in numbers:
         if ids[number]:
             pace(context)
-            yield number, _config(_existing(context, ids[number], context.aws.route53.health_check))
-    unnamed = [number for number in unconfirmed if not ids[number]]
+            check = _unless_deleted(context.aws.route53.health_check, ids[number])
+            yield number, _config(check) if check else None
+    unnamed = [number for number in numbers if not ids[number]]
     if unnamed:
-        prefix = reference(context.fleet.name, context.stage, context.region, memory.first_minute, "")
+        prefix = reference_prefix(context.fleet.name, context.stage, context.region, memory.first_minute)
         pace(context)
         made = {check.reference.removeprefix(prefix): check for check in context.aws.route53.health_checks(prefix)}
         for number in unnamed:
-            check = made.get(str(number))
+            check = made.get(reference_name(number, memory.deletions))
             yield number, _config(check) if check else None
 
 
-def _existing(context: RegionContext, id: str, ask: Callable[[str], T]) -> T:
-    """The answer about a check that must exist."""
+def _unless_deleted(ask: Callable[[str], T], id: str) -> T | None:
+    """The answer about a check, or `None` if somebody deleted it."""
     try:
         return ask(id)
     except client.ClientError as error:
         if client.error_code(error) != "NoSuchHealthCheck":
             raise
-        raise Rejected(f"Route 53 has no health check {id} any more. To begin anew, delete the other checks of "
-                       f"{context.region} and the item {'/'.join(KEY)} of its regional table") from None
+        return None
 
 
 def _config(check: HealthCheck) -> CheckConfig:

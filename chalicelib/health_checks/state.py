@@ -38,18 +38,23 @@ class Host(msgspec.Struct, frozen=True):
 
 
 class Check(State, frozen=True):
-    """One Route 53 check and its target since `since` (as decided at `minute`). `healthy` was read at `read`."""
+    """One Route 53 check and its target since `since` (as decided at `minute`). `healthy` was read at `read`.
+
+    `deleted` means that somebody deleted it in Route 53. It has no target then, and is kept only as long as the
+    calculated check may still list it.
+    """
 
     number: int
-    id: str = ""
-    version: int = 0
-    host: str = ""
-    address: str = ""
-    since: float = 0
-    minute: int = 0
+    id: str
+    version: int
+    host: str
+    address: str
+    since: float
+    minute: int
     confirmed: bool = True
     healthy: bool | None = None
     read: float = 0
+    deleted: bool = False
 
 
 class CalculatedCheck(State, frozen=True):
@@ -72,19 +77,25 @@ class RotationState(State, frozen=True):
     `last_result_at` says when there was last a result about each host, or when the host came. `unreachable_since` has
     the hosts whose last result was bad, with the time of the first bad one in a row. `requests` counts the requests to
     Route 53 in each of the last minutes, the last of which is `minute`. Checks that were made for this state are found
-    again by `first_minute`.
+    again by `first_minute`, and by how often their number is in `deletions`. Those are the checks that somebody deleted
+    (0 is the calculated one), each with the minute in which that was seen.
+
+    `minute`, `checks` and `parent` have no defaults. A state without them is not one that has none, and nobody may make
+    all checks anew because of it.
     """
 
-    minute: int = 0
-    checks: tuple[Check, ...] = ()
-    parent: CalculatedCheck | None = None
+    minute: int
+    checks: tuple[Check, ...]
+    parent: CalculatedCheck | None
     last_result_at: dict[str, float] = msgspec.field(default_factory=dict)
     requests: tuple[int, ...] = ()
     first_minute: int = 0
     unreachable_since: dict[str, float] = msgspec.field(default_factory=dict)
+    deletions: tuple[tuple[int, int], ...] = ()
 
 
 SCHEMA = Schema(RotationState, 1)
+NOTHING_YET = RotationState(0, (), None)
 
 
 class CheckConfig(msgspec.Struct, frozen=True):
@@ -118,9 +129,10 @@ class RotationObservation(msgspec.Struct, frozen=True):
     """The observation of a run at `at`. `statuses` and `configs` are by the check's number. The calculated check is
     number 0.
 
-    `before` is the state as it was read. In `configs`, `None` means that Route 53 has no such check, because it was
-    never made. `calls` is how many requests to Route 53 it took to see it. `published_id` is the calculated check that
-    the coordination table has, "" if it has none that can be read, and `None` if the table did not answer.
+    `before` is the state as it was read. In `configs`, `None` means that Route 53 has no such check. One with an id was
+    deleted, and any other was never made. `calls` is how many requests to Route 53 it took to see it. `published_id` is
+    the calculated check that the coordination table has, "" if it has none that can be read, and `None` if the table
+    did not answer.
     """
 
     region: str
@@ -162,11 +174,13 @@ def observed(observation: RotationObservation) -> RotationState:
     before, configs, at = observation.state, observation.configs, observation.at
     if not observation.statuses and not configs:
         return before
-    existing = [check for check in before.checks if configs.get(check.number, check) is not None]
-    checks = tuple(_observed(check, observation) for check in existing)
-    parent = before.parent
+    # What has no id and is not in Route 53 was never made.
+    known = [check for check in before.checks if check.id or configs.get(check.number, check) is not None]
+    checks = tuple(_observed(check, observation) for check in known)
+    parent, deletions = before.parent, before.deletions
     if parent and 0 in configs:
         config = configs[0]
+        deletions += ((0, int(at // 60)),) if config is None and parent.id else ()
         parent = _observed_parent(parent, config, checks, at) if config else None
     unreachable = {id: since for id, since in before.unreachable_since.items() if id in observation.hosts}
     for check in checks:
@@ -174,11 +188,14 @@ def observed(observation: RotationObservation) -> RotationState:
             unreachable.setdefault(check.host, at)
         elif check.read == at:
             unreachable.pop(check.host, None)
-    return msgspec.structs.replace(before, checks=checks, parent=parent, unreachable_since=unreachable)
+    return msgspec.structs.replace(before, checks=checks, parent=parent, unreachable_since=unreachable,
+                                   deletions=deletions)
 
 
 def _observed(check: Check, observation: RotationObservation) -> Check:
     at = observation.at
+    if observation.configs.get(check.number, check) is None:
+        return Check(check.number, check.id, check.version, "", "", at, check.minute, confirmed=False, deleted=True)
     if config := observation.configs.get(check.number):
         return Check(check.number, config.id, config.version, config.host, config.address, at, check.minute)
     healthy = observation.statuses.get(check.number)
@@ -190,6 +207,8 @@ def _observed(check: Check, observation: RotationObservation) -> Check:
 def _observed_parent(
     parent: CalculatedCheck, config: CheckConfig, checks: tuple[Check, ...], at: float
 ) -> CalculatedCheck:
+    if parent.confirmed and config.version == parent.version:
+        return parent
     # Whichever of the two lists holds, the other may have held until now.
     numbers = {check.id: check.number for check in checks}
     children = tuple(numbers[id] for id in config.children if id in numbers)

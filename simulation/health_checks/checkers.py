@@ -75,10 +75,25 @@ class Checkers:
         self.later(self.now + (self._delay() if self.lists else 0), self._judged, (new, self._version))
         self.changed()
 
+    def deleted(self, number: int) -> None:
+        """A check is deleted. What a calculated check makes of it is not documented, so each model has its own idea."""
+        probe = self.probes[number]
+        probe.target, probe.flip, probe.wild = probe.target + 1, probe.flip + 1, 0.0
+        probe.address = probe.token = ""
+        if self.model != "carries over":
+            probe.status = self.model == "reset healthy"
+        self.changed()
+
+    def deleted_parent(self) -> None:
+        """The parent is deleted: there is no verdict until there is another one."""
+        self._version += 1
+        self.lists = []
+        self.changed()
+
     def touched(self, address: str) -> None:
         """The host that answers at `address` has changed."""
         for number, probe in self.probes.items():
-            if probe.address == address:
+            if probe.address == address and address:
                 self._follow(number, probe)
 
     def reads(self, number: int) -> bool:

@@ -62,6 +62,7 @@ class Verdict(msgspec.Struct, frozen=True):
     repointed_many: float
     drained: float
     calls: int
+    deleted: int = 0
 
 
 class Tally:
@@ -73,6 +74,7 @@ class Tally:
         self.allowed = settings.failures * settings.interval + 10
         self.recovery = (settings.failures + 1) * settings.interval + 10
         self.flips = self.missed = self.late = self.taken_in = self.outages = self.swaps = self.moves = self.calls = 0
+        self.deleted = 0
         self.detection = self.gap = self.gap_of_bound = self.repointed = self.repointed_many = self.drained = 0.0
         self.threshold = self._next = settings.healthy_threshold
         self._since: float | None = None
@@ -221,4 +223,4 @@ class Tally:
             plot.seed, plot.minutes / 60, plot.model, self.settings.interval, plot.hosts, plot.rough, self.flips,
             self.missed, self.late, self.taken_in, self.outages, self.swaps, self.moves, round(self.detection, 1),
             round(self.gap, 1), round(self.gap_of_bound, 3), round(self.repointed, 1),
-            round(self.repointed_many, 1), round(self.drained, 1), self.calls)
+            round(self.repointed_many, 1), round(self.drained, 1), self.calls, self.deleted)

@@ -25,12 +25,12 @@ from chalicelib.config.declared import HealthChecks
 from chalicelib.context import RegionContext
 from chalicelib.engine import run as engine
 from chalicelib.engine.operation import RunFailed
-from chalicelib.health_checks import operations
+from chalicelib.health_checks import operations, published
 from simulation.health_checks.checkers import Checkers, Model, settling_seconds
 from simulation.health_checks.tally import LATE, Tally, Verdict
 from simulation.quiet import quiet
 from simulation.scheduler import Scheduler
-from testing.aws import FakeAws, FakeInstance
+from testing.aws import FakeAws, FakeInstance, denied
 from testing.fakes import MemoryTable, MemoryTopic
 from testing.route53 import FakeRoute53
 
@@ -46,7 +46,13 @@ _START = 1_774_699_200
 _CHANGES = ("route53 create_health_check", "route53 update_health_check")
 # Of the changes that Route 53 is asked for in a rough world, so many give no answer: half of these take effect.
 _LOST_SHARE = 0.02
+# Creations are few, so more of their answers get lost. Somebody deletes half of the checks that nobody knows of then.
+_LOST_CREATION_SHARE = 0.15
+_FOREIGN_SHARE, _DOUBLED_SHARE = 0.08, 0.02
 _MINUTE = 60
+# In a rough world somebody deletes a check in so many of the troubles, most often one that rotates. In so many minutes
+# AWS refuses the target group, or the coordination table has lost what was published.
+_DELETED_SHARE, _REFUSED_SHARE, _UNPUBLISHED_SHARE = 0.05, 0.003, 0.02
 # Before a real outage may begin: every check and the parent must stand.
 _START_SECONDS = 1800
 
@@ -96,16 +102,19 @@ class World:
         self.aws = FakeAws(route53=self.route53)
         self.aws.target_groups["hosts"] = {}
         self.topic = MemoryTopic()
+        self.shared = MemoryTable(fault=self._coordination_fault)
         self.context = RegionContext(
             region=_REGION, stage="test", fleet=msgspec.structs.replace(_FLEET, health_checks=plot.settings),
-            shared_store=MemoryTable(fault=self._coordination_fault), local_store=MemoryTable(),
+            shared_store=self.shared, local_store=MemoryTable(),
             queues={}, alerts=self.topic, clock=self.clock,
             aws_regions={_REGION: self.aws.ports})
-        self.operation = operations.rotate(self.scheduler.wait, lambda context: None)
+        self.operation = operations.rotate(self.scheduler.wait, self.clock)
         self._losses: deque[float] = deque()
         self._names = count(1)
         self._numbers: dict[str, int] = {}
         self._is_stale = True
+        # The check whose creation the operation has not heard of, and how many there were before the last call.
+        self._unheard, self._count = "", 0
 
     @property
     def now(self) -> float:
@@ -171,7 +180,10 @@ class World:
     def _trouble(self) -> None:
         chance = self.chance
         kinds = (self._replace_one, self._burst, self._swell, self._fail)
-        chance.choices(kinds, (12, 4, 1, 1))[0]()
+        if self.plot.rough and chance.random() < _DELETED_SHARE:
+            self._delete_check()
+        else:
+            chance.choices(kinds, (12, 4, 1, 1))[0]()
         self._at(self.now + chance.expovariate(1 / 600), self._trouble)
 
     def _room(self) -> int:
@@ -256,6 +268,25 @@ class World:
         self._losses.extend([self.now + self.plot.repair] * self.settings.fixed_checks)
         self._at(self.now + self.tally.recovery, lambda: self.tally.judge(self.now))
 
+    def _delete_check(self) -> None:
+        """Somebody deletes a check in Route 53. A fixed one is lost as a host would be, and its status stays."""
+        if self.outage or self.tally.recovering or not self.route53.checks:
+            return
+        check = self.route53.checks[self.chance.choice(sorted(self.route53.checks))]
+        if check.config["Type"] == "CALCULATED":
+            if self.chance.random() < 0.5:
+                return
+            self.checkers.deleted_parent()
+        else:
+            if self.names[check.config["IPAddress"]] in self.tally.fixed_checks:
+                if self._room() <= 0:
+                    return
+                self._losses.append(self.now)
+            self.checkers.deleted(self._numbers[check.id])
+        self.tally.deleted += 1
+        self.route53.lose_health_check(check.id)
+        self._count = len(self.route53.checks)
+
     # The operation.
 
     def _minute(self) -> None:
@@ -265,6 +296,8 @@ class World:
             late = self.chance.uniform(0.5, 50)
         if not self.plot.rough or luck > 0.03:
             self._at(self.now + late, partial(self._begin, minute))
+            if self.plot.rough and self.chance.random() < _DOUBLED_SHARE:
+                self._at(self.now + late + self.chance.uniform(0, 5), partial(self._begin, minute))
         self._at(self.now + _MINUTE, self._minute)
 
     def _coordination_fault(self, call: str) -> None:
@@ -273,13 +306,33 @@ class World:
 
     def _foreign_change(self) -> None:
         """Somebody changes what does no harm, such as a name: the check has another version."""
-        id = self.chance.choice(sorted(self.route53.checks))
+        ids = sorted(self.route53.checks)
+        parents = [id for id in ids if self.route53.checks[id].config["Type"] == "CALCULATED"]
+        id = self.chance.choice(parents if parents and self.chance.random() < 0.5 else ids)
         before = self.route53.checks[id]
         self.route53.checks[id] = msgspec.structs.replace(before, version=before.version + 1)
 
-    def _begin(self, minute: int) -> None:
-        if self.plot.rough and self.route53.checks and self.chance.random() < _LOST_SHARE:
+    def _interfere(self) -> None:
+        """Others have their hands in the region just when a run begins."""
+        if self._unheard in self.route53.checks and self.chance.random() < 0.5:
+            if self.route53.checks[self._unheard].config["Type"] == "CALCULATED":
+                self.checkers.deleted_parent()
+            else:
+                self.checkers.deleted(self._numbers[self._unheard])
+            self.route53.lose_health_check(self._unheard)
+            self._count = len(self.route53.checks)
+        self._unheard = ""
+        if self.route53.checks and self.chance.random() < _FOREIGN_SHARE:
             self._foreign_change()
+        is_refused = self.chance.random() < _REFUSED_SHARE
+        self.aws.denials = {"elb targets": denied("TargetGroupNotFound")} if is_refused else {}
+        published_item = self.shared.store.items.get((published.PK, _REGION))
+        if published_item and self.chance.random() < _UNPUBLISHED_SHARE:
+            self.shared.store.remove(published.PK, _REGION)
+
+    def _begin(self, minute: int) -> None:
+        if self.plot.rough:
+            self._interfere()
         if minute % 3600 == 0:
             engine.run(operations.STATUS, self.context, {})
         if self._is_stale:
@@ -302,7 +355,12 @@ class World:
 
     def _fault(self, call: str) -> None:
         self.checkers.now = self.now
-        if self.plot.rough and call in _CHANGES and self.chance.random() < _LOST_SHARE:
+        if not self.plot.rough or call not in _CHANGES:
+            return
+        made = len(self.route53.checks) > self._count
+        self._count = len(self.route53.checks)
+        if self.chance.random() < (_LOST_SHARE if call == _CHANGES[1] else _LOST_CREATION_SHARE):
+            self._unheard = next(reversed(self.route53.checks)) if made else ""
             raise Unavailable(f"{call}: no answer")
 
     def _probe(self, check: HealthCheck) -> Sequence[ProbeReport]:
@@ -317,7 +375,7 @@ class World:
             children = (self.route53.checks[id].config["IPAddress"] for id in config["ChildHealthChecks"])
             self.tally.judged_by({self.names[address] for address in children}, config["HealthThreshold"], self.now)
         else:
-            number = self._numbers.setdefault(check.id, int(check.reference.rpartition("/")[2]))
+            number = self._numbers.setdefault(check.id, len(self._numbers) + 1)
             self.checkers.point(number, config["IPAddress"], config["SearchString"])
             self.tally.pointed(number, self.names[config["IPAddress"]], self.now)
 

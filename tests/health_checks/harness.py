@@ -1,6 +1,7 @@
 """One region with hosts, a target group and the twin of Route 53, on a clock that passes only when somebody waits."""
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,20 +9,21 @@ import msgspec
 from botocore.exceptions import ClientError
 
 from chalicelib.aws.client import Unavailable
-from chalicelib.aws.route53 import AwsRoute53
+from chalicelib.aws.route53 import AwsRoute53, HealthCheck, ProbeReport
 from chalicelib.config import fleet
 from chalicelib.context import RegionContext
 from chalicelib.engine import run as engine
 from chalicelib.engine import state
 from chalicelib.engine.schema import Unreadable
 from chalicelib.health_checks import operations
-from chalicelib.health_checks.state import KEY, SCHEMA, RotationState
+from chalicelib.health_checks.state import KEY, NOTHING_YET, SCHEMA, RotationState
 from sandbox.route53.checkers import Checkers
 from sandbox.route53.errors import Refusal
 from sandbox.route53.probes import Result
 from sandbox.route53.service import Service, Settings
 from testing.aws import FakeAws, FakeInstance
 from testing.fakes import MemoryTable, MemoryTopic
+from testing.route53 import FakeRoute53
 
 FLEET = fleet.parse("""
 name = "lamplighter"
@@ -30,6 +32,55 @@ coordination.regions = ["eu-west-1"]
 health_checks = {target_groups = ["web"], path = "/health"}
 """)
 NOON = 1_774_699_200  # 2026-03-28 12:00 UTC
+REGION = "eu-west-1"
+
+
+class Region:
+    """Ten hosts behind a target group. `dead`: none of them answers from outside."""
+
+    def __init__(self) -> None:
+        self.now, self.dead = float(NOON), False
+        self.route53 = FakeRoute53(probe=self._probe)
+        aws = FakeAws(route53=self.route53)
+        for number in range(1, 11):
+            id = f"i-{number:02d}"
+            aws.instances[id] = FakeInstance(id, public_address=f"192.0.2.{number}")
+        aws.target_groups["web"] = dict.fromkeys(aws.instances, "healthy")
+        self.topic = MemoryTopic()
+        self.local_store = MemoryTable()
+        self.context = RegionContext(
+            region=REGION, stage="test", fleet=FLEET, shared_store=MemoryTable(), local_store=self.local_store,
+            queues={}, alerts=self.topic, clock=lambda: self.now, aws_regions={REGION: aws.ports})
+        self.operation = operations.rotate(self._wait, lambda: self.now)
+
+    def run(self, context: RegionContext) -> None:
+        """The next minute's run."""
+        self.now = (self.now // 60 + 1) * 60 + 1
+        event = {"detail-type": "Scheduled Event", "time": datetime.fromtimestamp(self.now // 60 * 60, UTC).isoformat()}
+        engine.run(self.operation, context, event)
+
+    def delete(self, number: int) -> None:
+        """Somebody deletes a check in Route 53 (0 is the calculated check)."""
+        state = self.remembered()
+        parent = state.parent.id if state.parent else ""
+        ids = {0: parent} | {check.number: check.id for check in state.checks}
+        self.route53.lose_health_check(ids[number])
+
+    def subjects(self) -> list[str]:
+        """The alerts that people have got."""
+        return [subject for subject, _ in self.topic.told]
+
+    def remembered(self) -> RotationState:
+        """What the operation has written down."""
+        stored = state.load(self.context.local_store, KEY, SCHEMA, NOTHING_YET)
+        assert not isinstance(stored, Unreadable)
+        return stored.value
+
+    def _wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    def _probe(self, check: HealthCheck) -> Sequence[ProbeReport]:
+        return [ProbeReport(passed=not self.dead)] * 16
 
 
 class Street:
@@ -50,7 +101,7 @@ class Street:
         ports = msgspec.structs.replace(self.aws.ports, route53=route53)
         self.site = RegionContext("eu-west-1", "test", FLEET, MemoryTable(), self.table, {}, self.alerts,
                                   clock=lambda: self.now, aws_regions={"eu-west-1": ports})
-        self.operation = operations.rotate(self.wait, lambda context: None)
+        self.operation = operations.rotate(self.wait, lambda: self.now)
 
     def wait(self, seconds: float) -> None:
         """Time passes, and the checkers probe."""
@@ -85,7 +136,7 @@ class Street:
     @property
     def memory(self) -> RotationState:
         """What the region remembers."""
-        found = state.load(self.table, KEY, SCHEMA, RotationState())
+        found = state.load(self.table, KEY, SCHEMA, NOTHING_YET)
         assert not isinstance(found, Unreadable)
         return found.value
 

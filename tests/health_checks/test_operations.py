@@ -207,7 +207,8 @@ def test_at_most_five_requests_a_second_and_three_hundred_an_hour(street: Street
     assert street.verdict()
 
 
-def test_without_the_pause_the_twin_refuses() -> None:
+def test_without_the_pause_the_twin_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operations, "REQUESTS_PER_SECOND", 1e9)
     street = Street(10, pause_seconds=0)
     with pytest.raises(RunFailed):
         street.turns(30)
@@ -220,20 +221,31 @@ def test_no_hosts_is_told_once_an_hour_and_nothing_is_touched(street: Street) ->
     assert [subject for subject, _ in street.alerts.told] == ["NoHosts: eu-west-1"]
 
 
-def test_a_deleted_check_is_told_with_a_remedy_that_works(street: Street) -> None:
-    gone = street.memory.checks[0].id
-    street.service.call("DeleteHealthCheck", {"HealthCheckId": gone})
-    with pytest.raises(RunFailed, match=f"Route 53 has no health check {gone} any more. To begin anew, delete the "
-                                        "other checks"):
-        street.turns(6)
+@pytest.mark.parametrize("role", ["fixed", "rotating", "calculated"])
+def test_a_deleted_check_is_told_once_and_replaced_while_the_others_go_on(street: Street, role: str) -> None:
+    parent = street.memory.parent
+    assert parent
+    ids = {"fixed": [check.id for check in street.memory.checks if check.number in parent.children],
+           "rotating": [check.id for check in street.memory.checks if check.number not in parent.children],
+           "calculated": [parent.id]}
+    street.service.call("DeleteHealthCheck", {"HealthCheckId": ids[role][0]})
+    street.turns(16)
+    checks = street.service.account.checks
+    assert len(checks) == 7 and ids[role][0] not in checks
+    assert street.verdict() and len(street.fixed_checks()) == 4
+    assert all(check.id in checks and check.confirmed for check in street.memory.checks)
+    told = [subject.partition(" of ")[0] for subject, _ in street.alerts.told]
+    assert len(told) == 2 and told[0].startswith("HealthCheckDeleted: ") and told[1] == f"Recovered: {told[0]}"
+
+
+def test_all_checks_deleted_at_once_are_made_anew(street: Street) -> None:
     for id in list(street.service.account.checks):
         street.service.call("DeleteHealthCheck", {"HealthCheckId": id})
         street.wait(1)
-    item = street.table.get(*KEY)
-    assert item and street.table.delete(item)
     street.now = float(street.now // 60 * 60 + 60)
-    street.turns(BEGUN)
-    assert street.verdict() and len(street.service.account.checks) == 7
+    street.turns(30)
+    assert len(street.service.account.checks) == 7
+    assert street.verdict() and len(street.fixed_checks()) == 4
 
 
 def test_status_tells_who_judges_and_who_looks(street: Street) -> None:

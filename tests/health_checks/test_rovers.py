@@ -87,11 +87,11 @@ def test_an_idle_check_stays_where_it_is_when_nobody_waits() -> None:
 def test_what_is_waited_for_has_come_when_the_waiting_ends(changed: float) -> None:
     # `changed + 60 - changed` may be less than 60, which cost a minute. Seconds since 1970 are so large that it is not
     # before 2038; those of a simulation are small.
-    rover = Check(1, "c", 1, "i-1", "192.0.2.1", changed)
+    rover = Check(1, "c", 1, "i-1", "192.0.2.1", changed, 0)
     parent = CalculatedCheck((1,), 1, "p", 1, changed)
-    assert guards.change_propagated(parent, sampling.observe_at(RotationState(checks=(rover,), parent=parent), SETTINGS,
+    assert guards.change_propagated(parent, sampling.observe_at(RotationState(0, (rover,), parent), SETTINGS,
                                                               hosts(1), changed + 55))
-    assert guards.settled(rover, SETTINGS, sampling.observe_at(RotationState(checks=(rover,)), SETTINGS, hosts(1),
+    assert guards.settled(rover, SETTINGS, sampling.observe_at(RotationState(0, (rover,), None), SETTINGS, hosts(1),
                                                              changed + 95))
     assert records.is_reportable(rover, SETTINGS,
                                  changed + records.settling_seconds(SETTINGS) - records.TOLERANCE_SECONDS)

@@ -28,6 +28,8 @@ _PATIENCE_SECONDS = 900
 # What a check is worth where it is, the least first.
 _GONE, _DRAINS, _DOUBLE, _ALONE = range(4)
 _WHY_IDLE = ("is gone", "drains", "has another check")
+# A deletion is told for so many minutes at least.
+_TOLD_MINUTES = 10
 _READ_MORE = "docs/health-checks.md"
 
 
@@ -60,7 +62,9 @@ def reconcile(observation: RotationObservation, now: int) -> Plan:
     alerts: tuple[Alert, ...]
     not_judged: tuple[str, ...] = ()
     if any(host.state != "draining" for host in observation.hosts.values()):
-        decision = decide(observation, minute)
+        # Without the calculated check, this minute's reads are not those from which another could be made.
+        begun = state.observed(observation).parent is None and observation.state.parent is not None
+        decision = _nothing(observation, minute) if begun else decide(observation, minute)
         alerts = tuple(_alerts(decision.memory, observation))
     else:
         # Either the region is empty, or what is seen of it is wrong: nothing is touched.
@@ -83,7 +87,8 @@ def _publish(parent: CalculatedCheck | None, observation: RotationObservation) -
 
 def decide(observation: RotationObservation, minute: int) -> Decision:
     """The decision, as values."""
-    memory, settings, hosts, at = state.observed(observation), observation.settings, observation.hosts, observation.at
+    settings, hosts, at = observation.settings, observation.hosts, observation.at
+    memory = _forget_deleted(state.observed(observation), at)
     spent = state.requests_last_hour(memory, minute) + observation.calls
     parent = change_membership(memory, settings, hosts, at) if spent < REQUESTS_PER_HOUR_MAX else None
     stamps = queue_hosts(memory, settings, hosts, at)
@@ -193,7 +198,10 @@ def move_checks(
     for check in sorted(memory.checks, key=lambda check: (uses[check.number], check.minute, check.number)):
         use = uses[check.number]
         if use == _ALONE:
-            reason = f"{check.host} has been probed" if sampling.due(check, settings, at, minute) else ""
+            # Before there is a calculated check, whoever may become a fixed one waits for the others.
+            stays = memory.parent is None and check.healthy is True
+            is_due = not stays and sampling.due(check, settings, at, minute)
+            reason = f"{check.host} has been probed" if is_due else ""
         else:
             reason = f"{check.host} {_WHY_IDLE[use]}"
         if reason and check.confirmed and guards.may_retarget(check.number, memory.parent, checks, settings, hosts, at):
@@ -219,6 +227,17 @@ def _any(check: Check, stamps: Mapping[str, float], hosts: Mapping[str, Host]) -
     return "" if guards.target_unchanged(check, hosts) else min(stamps, default="")
 
 
+def _forget_deleted(memory: RotationState, at: float) -> RotationState:
+    """The state without the deleted checks that no list of the calculated check may have any more."""
+    listed = {number for children, _ in guards.possible_memberships(memory.parent, at) for number in children}
+    gone = [(check.number, int(at // 60)) for check in memory.checks
+            if check.deleted and check.number not in listed]
+    if not gone:
+        return memory
+    checks = tuple(check for check in memory.checks if not check.deleted or check.number in listed)
+    return msgspec.structs.replace(memory, checks=checks, deletions=(*memory.deletions, *gone))
+
+
 def _nothing(observation: RotationObservation, minute: int) -> Decision:
     memory = state.observed(observation)
     return Decision(_claimed(memory, minute, memory.last_result_at, (), observation, None))
@@ -236,7 +255,8 @@ def _created(
     taken = {check.host for check in memory.checks}
     order = sorted(stamps, key=lambda id: (id in taken, stamps[id], id))
     for count, new in enumerate(missing[:_CREATED_A_TURN]):
-        yield Move(Check(new), hosts[order[count % len(order)]], "there is to be a check of this number")
+        host = hosts[order[count % len(order)]]
+        yield Move(Check(new, "", 0, "", "", 0, 0), host, "there is to be a check of this number")
 
 
 def _claimed(
@@ -252,7 +272,7 @@ def _claimed(
     checks = [moved.pop(check.number, check) for check in memory.checks] + list(moved.values())
     requests = state.with_requests(memory, minute, observation.calls + len(moves) + bool(parent))
     return RotationState(minute, tuple(checks), memory.parent, stamps, requests, memory.first_minute or minute,
-                         memory.unreachable_since)
+                         memory.unreachable_since, memory.deletions)
 
 
 def _moved(move: Move, at: float, minute: int) -> Check:
@@ -308,6 +328,7 @@ def _alerts(memory: RotationState, observation: RotationObservation) -> Iterator
                 steps=("Look at the hosts with `lamp run health_checks.status`.",
                        "Repair or replace them. The checks follow by themselves."),
                 read_more=_READ_MORE)
+    yield from _deletion_alerts(memory, observation)
     for id, since in memory.unreachable_since.items():
         host = observation.hosts.get(id)
         if host and host.state == "healthy":
@@ -319,6 +340,26 @@ def _alerts(memory: RotationState, observation: RotationObservation) -> Iterator
                 steps=("Look at its security group and its public address.",
                        f"Ask it from outside. Its answer at {observation.settings.path} must contain {id}."),
                 read_more=_READ_MORE)
+
+
+def _deletion_alerts(memory: RotationState, observation: RotationObservation) -> Iterator[Alert]:
+    """Each deleted check, until another one stands in its place. Some minutes at least, so that a lost notice goes
+    out."""
+    region, total = observation.region, observation.settings.fixed_checks + observation.settings.rotating_checks
+    missing = set(range(total + 1)) - {check.number for check in memory.checks if check.id and not check.deleted}
+    if memory.parent and memory.parent.id:
+        missing.discard(0)
+    deleted = {check.number for check in memory.checks if check.deleted}
+    deleted |= {number for number, minute in memory.deletions
+                if number in missing or memory.minute - minute < _TOLD_MINUTES}
+    for number in sorted(deleted):
+        name = f"check {number} of {region}" if number else f"the calculated check of {region}"
+        attach = ("Attach the new one to the records: `lamp run routing.apply --apply`.",) if number == 0 else ()
+        yield Alert(
+            "HealthCheckDeleted", name, f"Somebody deleted {name} in Route 53",
+            tried=("All other checks go on. A new check takes its place as soon as that is safe.",),
+            steps=("Find out who deleted it: look for DeleteHealthCheck in CloudTrail.", *attach),
+            read_more=_READ_MORE)
 
 
 def status(observation: RotationObservation, now: int) -> Plan:

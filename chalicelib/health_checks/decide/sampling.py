@@ -20,6 +20,8 @@ from chalicelib.health_checks.state import (
 # Requests that are kept for what cannot wait when the hour's budget runs out.
 _KEPT_FOR_MOVES = 20
 _KEPT_FOR_FIXED_CHECKS = 40
+# So often the calculated check is looked up.
+_LOOK_UP_MINUTES = 10
 # Route 53 calls a check healthy when more than 18% of its checkers do.
 _HEALTHY_SHARE = 0.18
 
@@ -74,7 +76,15 @@ def observe_at(memory: RotationState, settings: HealthChecks, hosts: Mapping[str
 def unconfirmed(memory: RotationState) -> list[int]:
     """The checks (0 is the calculated one) whose last change is unconfirmed."""
     parent = [0] if memory.parent and not memory.parent.confirmed else []
-    return parent + [check.number for check in memory.checks if not check.confirmed]
+    return parent + [check.number for check in memory.checks if not check.confirmed and not check.deleted]
+
+
+def to_look_up(memory: RotationState, minute: int) -> list[int]:
+    """The unconfirmed checks, and now and then the calculated one, whose deletion nothing else would show."""
+    numbers = unconfirmed(memory)
+    # By the first run of each period that has decided anything.
+    is_time = minute // _LOOK_UP_MINUTES > memory.minute // _LOOK_UP_MINUTES
+    return [0, *numbers] if memory.parent and 0 not in numbers and is_time else numbers
 
 
 def checks_to_read(
