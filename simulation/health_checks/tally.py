@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 # Between these seconds of its minute a turn of a smooth world looks.
 LATE = (0.5, 3.0)
-# The longest that a terminated host's check stays with it: two minutes and what two turns may differ by.
+# The longest that a terminated host's check stays with it: two minutes and what two turns may differ by. The requests
+# of the second turn come on top, so many seconds each.
 _TWO_TURNS = 120 + LATE[1] - LATE[0]
+_REQUEST_SECONDS = 0.2
 # After an outage, until every anchor has been read again, the others are not known to hold the verdict.
 _DOUBT_SECONDS = 300
 # A result is good enough for a report so long before the check has settled.
@@ -142,8 +144,8 @@ class Tally:
             self._gone |= {other: (self._gone[other][0], max(self._gone[other][1], many)) for other in near}
             self._gone[id] = (now, many)
 
-    def pointed(self, number: int, host: str, now: float) -> None:
-        """A check has another target."""
+    def pointed(self, number: int, host: str, now: float, requests: int) -> None:
+        """A check has another target. The run has made so many `requests` by now."""
         self.moves += 1
         before, _ = self._under.get(number, ("", 0.0))
         self._under[number] = (host, now)
@@ -152,7 +154,8 @@ class Tally:
             if many < self.threshold:
                 self.repointed = max(self.repointed, took)
             self.repointed_many = max(self.repointed_many, took)
-            self.late += not self.rough and took > (120 if many < self.threshold else _TWO_TURNS)
+            bound = 120 if many < self.threshold else _TWO_TURNS + _REQUEST_SECONDS * requests
+            self.late += not self.rough and took > bound
 
     def judged_by(self, fixed_checks: set[str], threshold: int, now: float) -> None:
         """The parent has other children."""

@@ -377,7 +377,7 @@ class World:
         else:
             number = self._numbers.setdefault(check.id, len(self._numbers) + 1)
             self.checkers.point(number, config["IPAddress"], config["SearchString"])
-            self.tally.pointed(number, self.names[config["IPAddress"]], self.now)
+            self.tally.pointed(number, self.names[config["IPAddress"]], self.now, len(self.route53.requests))
 
 
 def _state(machine: Machine) -> str:

@@ -48,7 +48,8 @@ def test_pairs_of_anchors_may_be_lost_as_soon_as_the_last_are_replaced(model: Mo
     found = lived(model, interval, hosts, 16, harsh=True)
     assert (found.flips, found.missed, found.late, found.strangers) == (0, 0, 0, 0)
     assert found.calls <= 300 and found.outages > 5
-    assert found.repointed <= 120 < found.repointed_many <= 122.5 or found.repointed_many <= 120
+    # Two minutes, what two turns differ by, and the requests of a turn: `late` has each to the second.
+    assert found.repointed <= 120 and found.repointed_many <= 122.5 + 0.2 * 13
 
 
 @pytest.mark.parametrize("seed", [2, 13])
