@@ -11,7 +11,7 @@ from chalicelib.health_checks.state import Host
 
 
 def reference_prefix(fleet: str, stage: str, region: str, first_minute: int) -> str:
-    """How the CallerReference of each check of this region's state begins."""
+    """The beginning of the CallerReference of each check of this region's state."""
     return f"{fleet}-{stage}/{region}/{first_minute}/"
 
 

@@ -95,7 +95,7 @@ def _published_id(context: RegionContext, memory: RotationState) -> str | None:
 def _configs(
     context: RegionContext, memory: RotationState, numbers: Sequence[int], pace: Callable[[RegionContext], None]
 ) -> Iterator[tuple[int, CheckConfig | None]]:
-    """What Route 53 has of the checks, or `None` for one that it does not have. Of a creation, whether it happened."""
+    """Route 53's description of each check, or `None` for one that it does not have, such as one never made."""
     ids = {check.number: check.id for check in memory.checks} | ({0: memory.parent.id} if memory.parent else {})
     for number in numbers:
         if ids[number]:

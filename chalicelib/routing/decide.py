@@ -36,6 +36,13 @@ BAD_LOOKS = 2
 def plan(seen: ZoneObservation) -> Plan:
     """The next step towards the wanted state. It is checks, then, once these have settled, records, then unused checks.
     """
+    step = _next_step(seen)
+    away = tuple(f"the bucket {one.name} is unknown, since {one.region} does not answer"
+                 for one in seen.buckets if one.state == "away")
+    return msgspec.structs.replace(step, notes=(*step.notes, *away))
+
+
+def _next_step(seen: ZoneObservation) -> Plan:
     hostnames = diff.owned(seen.existing_records, seen.owner) | {seen.hostname}
     if refusal := _foreign(seen) or _shut(seen):
         return Plan(rejected_because=refusal)
@@ -59,9 +66,7 @@ def plan(seen: ZoneObservation) -> Plan:
     records = _records(seen, hostnames)
     if records.rejected_because:
         return records
-    away = tuple(f"the bucket {one.name} is unknown, since {one.region} does not answer"
-                 for one in seen.buckets if one.state == "away")
-    return msgspec.structs.replace(records, actions=(*opened, *records.actions), notes=(*records.notes, *away))
+    return msgspec.structs.replace(records, actions=(*opened, *records.actions))
 
 
 def drift(seen: ZoneObservation) -> Plan:
@@ -70,7 +75,10 @@ def drift(seen: ZoneObservation) -> Plan:
     summary = found.rejected_because or "; ".join(
         f"{action.kind} {action.target}: {action.reason}" for action in found.actions if not action.unaudited)
     if not summary and not found.requeue_after_seconds:
-        return Plan(notes=("Route 53 holds what fleet.toml wants",), unreadable=seen.unreadable)
+        # A bucket that nobody could look at may be the one that was told of before.
+        not_judged = ("RoutingDrift",) if any(one.state == "away" for one in seen.buckets) else ()
+        return Plan(notes=("Route 53 holds what fleet.toml wants", *found.notes), not_judged=not_judged,
+                    unreadable=seen.unreadable)
     text = summary or "; ".join(found.notes)
     alert = Alert("RoutingDrift", seen.hostname, f"Route 53 differs from fleet.toml: {text}",
                   tried=("Lamplighter changes nothing, it only reports drift.",),
@@ -92,7 +100,7 @@ def evacuate(seen: FleetObservation, now: int) -> Plan:
         return Plan(
             rejected_because=f"{region.name} is the last region that takes users. Restore or repair another one first"
         )
-    return Plan((_put(region.name, EvacuationFlag("hand", seen.reason, now), seen.reason),))
+    return Plan((_put(region.name, EvacuationFlag("hand", seen.reason, now), seen.reason),), _unknown_flags(seen))
 
 
 def restore(seen: FleetObservation) -> Plan:
@@ -117,7 +125,7 @@ def hold(seen: FleetObservation, now: int) -> Plan:
         if region.name in seen.keeper_of and region.flag_known:
             actions += _hold(seen, region, now)
     notes = tuple(f"the region of {item} stays as it is" for item in seen.unreadable)
-    return Plan(tuple(actions), notes, unreadable=seen.unreadable)
+    return Plan(tuple(actions), (*notes, *_unknown_flags(seen)), unreadable=seen.unreadable)
 
 
 def status(seen: FleetObservation) -> Plan:
@@ -151,6 +159,11 @@ def _hold(seen: FleetObservation, region: RegionObservation, now: int) -> list[A
 
 def _put(region: str, mark: EvacuationFlag, reason: str) -> Action:
     return Action("set-evacuation-flag", region, reason, mark)
+
+
+def _unknown_flags(seen: FleetObservation) -> tuple[str, ...]:
+    return tuple(f"the flag of {region.name} is unreadable now, so {region.name} counts as open, as for Route 53"
+                 for region in seen.regions if not region.flag_known)
 
 
 def _find(seen: FleetObservation, name: str) -> RegionObservation | None:

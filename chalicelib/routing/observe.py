@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import msgspec
 
@@ -36,6 +37,9 @@ from chalicelib.routing.state import (
 )
 
 _PROBE_SECONDS = 4
+# A flag whose region gives no answer so often in a row counts as not known. After a single lost answer an evacuated
+# region would count as open, and somebody could evacuate the last one that takes users.
+_FLAG_TRIES = 2
 # Route 53 asks from several regions of the world; three of these checkers tell enough of an endpoint.
 _REPORTS = 3
 
@@ -171,12 +175,15 @@ def _mark(site: RegionContext, name: str) -> tuple[EvacuationFlag | None, bool]:
     away = evacuation_flags.flag_region(site.fleet, name)
     if not away:
         return None, True
-    bucket = evacuation_flags.flag_bucket(site.fleet, away)
-    try:
-        body = site.aws_regions[away].s3.get_object(bucket, evacuation_flags.flag_key(name))
-        return (None if body is None else foreign.decode(body, EvacuationFlag)), True
-    except client.Unavailable:
+    bucket, s3 = evacuation_flags.flag_bucket(site.fleet, away), site.aws_regions[away].s3
+    for _ in range(_FLAG_TRIES):
+        with suppress(client.Unavailable):
+            body = s3.get_object(bucket, evacuation_flags.flag_key(name))
+            break
+    else:
         return None, False
+    try:
+        return (None if body is None else foreign.decode(body, EvacuationFlag)), True
     except foreign.Undecodable as error:
         # An object of somebody's own making evacuates as well.
         return EvacuationFlag("hand", f"an object that Lamplighter did not write ({error})", 0), True

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from chalicelib.aws.client import Unavailable
-from chalicelib.config.fleet import HealthChecks
+from chalicelib.config.declared import HealthChecks
 from chalicelib.context import RegionContext
 from chalicelib.engine import run as engine
 from chalicelib.engine.operation import RunFailed

@@ -3,6 +3,7 @@
 import json
 import socketserver
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,8 @@ class World:
             self.mend(region)
         self.shared = MemoryTable()
         self.tables = {region: MemoryTable() for region in THREE}
+        # Between an operation and its ports.
+        self.wrap: Callable[[RegionContext], RegionContext] = lambda site: site
 
     @property
     def records(self) -> list[dict[str, Any]]:
@@ -61,13 +64,13 @@ class World:
 
     def ask(self, operation: Any, at: str = THREE[0], more: str = "", **event: Any) -> dict[str, Any]:
         """The outcome by hand."""
-        return engine.run(operation, self.site(at, more), event)
+        return engine.run(operation, self.wrap(self.site(at, more)), event)
 
-    def apply(self, **event: Any) -> list[str]:
+    def apply(self, more: str = "", **event: Any) -> list[str]:
         """Applies until there is nothing left to do; the outcomes on the way."""
         said = []
         for _ in range(10):
-            outcome = self.ask(operations.APPLY, apply=True, **event)
+            outcome = self.ask(operations.APPLY, more=more, apply=True, **event)
             said.append(outcome["status"])
             if outcome.get("message") == "nothing to do":
                 return said
@@ -76,10 +79,14 @@ class World:
     def minute(self) -> None:
         """One minute of every region's hold."""
         self.now += 60
+        for region in THREE:
+            self.fire(operations.HOLD, region)
+
+    def fire(self, operation: Any, at: str = THREE[0]) -> None:
+        """The rule of `operation` fires."""
         # Exactly as the rule of EventBridge sends it.
         event = {"detail-type": "Scheduled Event", "time": datetime.fromtimestamp(self.now, UTC).isoformat()}
-        for region in THREE:
-            engine.run(operations.HOLD, self.site(region), event)
+        engine.run(operation, self.wrap(self.site(at)), event)
 
     def kill(self, region: str) -> None:
         """The region's entrance no longer answers."""
