@@ -8,14 +8,27 @@ from typing import Any
 import pytest
 
 from chalicelib.aws.client import Unavailable
+from chalicelib.config.fleet import Fleet
 from chalicelib.engine.operation import RunFailed
 from chalicelib.routing import observe, operations
+from chalicelib.routing.records import build
 from testing.lost_answers import Calls, check_every_lost_answer
 from tests.routing.harness import THREE, World
 
 SLOWER = "interval = 30\n"
 # us-east-1 keeps the flag of eu-west-1.
 KEEPER = THREE[1]
+
+
+WANTED: dict[str, build.Wanted] = {}
+
+
+def wanted_once(fleet: Fleet, stage: str, wanted: Callable[[Fleet, str], build.Wanted] = build.wanted) -> build.Wanted:
+    """Pure, and the same in hundreds of scenarios, so it is computed once."""
+    key = f"{fleet} {stage}"
+    if key not in WANTED:
+        WANTED[key] = wanted(fleet, stage)
+    return WANTED[key]
 
 
 class OneAfterAnother:
@@ -34,12 +47,13 @@ class OneAfterAnother:
         return map(do, names)
 
 
-class Fleet(World):
+class Endpoints(World):
     """Three regions whose endpoints need no sockets."""
 
     def __init__(self) -> None:
         self.dead: set[str] = set()
         super().__init__()
+        self.addresses, self.port = [f"192.0.2.{number}" for number in (1, 2, 3)], 443
 
     def mend(self, region: str) -> None:
         self.dead.discard(self.addresses[THREE.index(region)])
@@ -55,7 +69,7 @@ class Fleet(World):
 @contextlib.contextmanager
 def fleet(calls: Calls) -> Iterator[World]:
     """Three regions. In `calls.counted()` the answer of a port may get lost, and that of an endpoint as well."""
-    world = Fleet()
+    world = Endpoints()
     world.wrap = calls.wrap_context
 
     def asked(host: str, port: int) -> bool:
@@ -67,6 +81,7 @@ def fleet(calls: Calls) -> Iterator[World]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(observe, "_connects", asked)
         patch.setattr(observe, "ThreadPoolExecutor", OneAfterAnother)
+        patch.setattr(build, "wanted", wanted_once)
         yield world
 
 
