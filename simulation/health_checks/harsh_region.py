@@ -24,14 +24,14 @@ class HarshWorld(World):
             self._fail()
         elif luck < 0.07:
             self._swell()
-        elif self._room() >= 2 or luck < 0.2:
+        elif self.room() >= 2 or luck < 0.2:
             self._strike()
         self._at(self.now + self.chance.uniform(5, 120), self._trouble)
 
     def _strike(self) -> None:
         fate = self.chance.choice((self._vanish, self._drain, self._decay, self._decay_unseen))
-        for machine in self._anchored()[: max(0, self._room())]:
-            self._losses.append(self.now)
+        for machine in self._anchored()[: max(0, self.room())]:
+            self.losses.append(self.now)
             self._at(self.now + self.chance.uniform(1, 400), self._arrive)
             fate(machine)
 

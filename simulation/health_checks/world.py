@@ -25,12 +25,13 @@ from chalicelib.config.declared import HealthChecks
 from chalicelib.context import RegionContext
 from chalicelib.engine import run as engine
 from chalicelib.engine.operation import RunFailed
-from chalicelib.health_checks import operations, published
+from chalicelib.health_checks import operations
 from simulation.health_checks.checkers import Checkers, Model, settling_seconds
+from simulation.health_checks.others import Others
 from simulation.health_checks.tally import LATE, Tally, Verdict
 from simulation.quiet import quiet
 from simulation.scheduler import Scheduler
-from testing.aws import FakeAws, FakeInstance, denied
+from testing.aws import FakeAws, FakeInstance
 from testing.fakes import MemoryTable, MemoryTopic
 from testing.route53 import FakeRoute53
 
@@ -40,7 +41,7 @@ regions = [{name = "eu-west-1"}]
 coordination.regions = ["eu-west-1"]
 health_checks = {target_groups = ["hosts"]}
 """)
-_REGION = "eu-west-1"
+REGION = "eu-west-1"
 # 2026-03-28 12:00 UTC; worlds begin on a full minute.
 _START = 1_774_699_200
 _CHANGES = ("route53 create_health_check", "route53 update_health_check")
@@ -48,11 +49,10 @@ _CHANGES = ("route53 create_health_check", "route53 update_health_check")
 _LOST_SHARE = 0.02
 # Creations are few, so more of their answers get lost. Somebody deletes half of the checks that nobody knows of then.
 _LOST_CREATION_SHARE = 0.15
-_FOREIGN_SHARE, _DOUBLED_SHARE = 0.08, 0.02
+_DOUBLED_SHARE = 0.02
 _MINUTE = 60
-# In a rough world somebody deletes a check in so many of the troubles, most often one that rotates. In so many minutes
-# AWS refuses the target group, or the coordination table has lost what was published.
-_DELETED_SHARE, _REFUSED_SHARE, _UNPUBLISHED_SHARE = 0.05, 0.003, 0.02
+# In a rough world somebody deletes a check in so many of the troubles, most often one that rotates.
+_DELETED_SHARE = 0.05
 # Before a real outage may begin: every check and the parent must stand.
 _START_SECONDS = 1800
 
@@ -102,19 +102,20 @@ class World:
         self.aws = FakeAws(route53=self.route53)
         self.aws.target_groups["hosts"] = {}
         self.topic = MemoryTopic()
-        self.shared = MemoryTable(fault=self._coordination_fault)
+        self.shared, self.local = MemoryTable(fault=self._coordination_fault), MemoryTable()
         self.context = RegionContext(
-            region=_REGION, stage="test", fleet=msgspec.structs.replace(_FLEET, health_checks=plot.settings),
-            shared_store=self.shared, local_store=MemoryTable(),
+            region=REGION, stage="test", fleet=msgspec.structs.replace(_FLEET, health_checks=plot.settings),
+            shared_store=self.shared, local_store=self.local,
             queues={}, alerts=self.topic, clock=self.clock,
-            aws_regions={_REGION: self.aws.ports})
+            aws_regions={REGION: self.aws.ports})
         self.operation = operations.rotate(self.scheduler.wait, self.clock)
-        self._losses: deque[float] = deque()
+        self.losses: deque[float] = deque()
         self._names = count(1)
-        self._numbers: dict[str, int] = {}
+        self.numbers: dict[str, int] = {}
         self._is_stale = True
         # The check whose creation the operation has not heard of, and how many there were before the last call.
-        self._unheard, self._count = "", 0
+        self.unheard, self.count = "", 0
+        self.others = Others(self)
 
     @property
     def now(self) -> float:
@@ -172,7 +173,7 @@ class World:
         machine.alive = not self.outage
         if len([one for one in self.machines.values() if one.alive and not one.draining]) <= self.settings.fixed_checks:
             # Without a spare host an anchor is replaced only once there is one.
-            self._losses.append(self.now)
+            self.losses.append(self.now)
         self.machines[machine.id] = self.at_address[machine.address] = machine
         self.names[machine.address] = machine.id
         self._is_stale = True
@@ -181,19 +182,19 @@ class World:
         chance = self.chance
         kinds = (self._replace_one, self._burst, self._swell, self._fail)
         if self.plot.rough and chance.random() < _DELETED_SHARE:
-            self._delete_check()
+            self.others.delete_check()
         else:
             chance.choices(kinds, (12, 4, 1, 1))[0]()
         self._at(self.now + chance.expovariate(1 / 600), self._trouble)
 
-    def _room(self) -> int:
+    def room(self) -> int:
         """How many more hosts may be lost now."""
-        while self._losses and self._losses[0] < self.now - self.plot.repair:
-            self._losses.popleft()
+        while self.losses and self.losses[0] < self.now - self.plot.repair:
+            self.losses.popleft()
         spare = len([one for one in self.machines.values() if not one.draining and one.alive]) - 2
         if self.outage:
             return 0
-        return min(spare, self.settings.fixed_checks - self.settings.healthy_threshold - len(self._losses))
+        return min(spare, self.settings.fixed_checks - self.settings.healthy_threshold - len(self.losses))
 
     def _pick(self) -> Machine:
         """A host, preferably one that is an fixed check."""
@@ -202,9 +203,9 @@ class World:
         return self.chance.choice(living or [one for one in self.machines.values() if one.alive and not one.draining])
 
     def _replace_one(self) -> None:
-        if self._room() > 0:
+        if self.room() > 0:
             self._arrive()
-            self._losses.append(self.now)
+            self.losses.append(self.now)
             self._drain(self._pick())
 
     def _drain(self, machine: Machine) -> None:
@@ -213,10 +214,10 @@ class World:
         self._at(self.now + self.chance.uniform(120, 300), partial(self._vanish, machine))
 
     def _burst(self) -> None:
-        size = self._room()
+        size = self.room()
         for _ in range(self.chance.randint(1, size) if size > 0 else 0):
             machine = self._pick()
-            self._losses.append(self.now)
+            self.losses.append(self.now)
             self._at(self.now + self.chance.uniform(60, 600), self._arrive)
             # Gone at once; or dead, with the target group knowing it or not, until it is replaced.
             fate = self.chance.randrange(3)
@@ -265,27 +266,8 @@ class World:
             machine.alive = not machine.lost
             self.checkers.touched(machine.address)
         # After so much trouble the region is left alone until its checks are in order again.
-        self._losses.extend([self.now + self.plot.repair] * self.settings.fixed_checks)
+        self.losses.extend([self.now + self.plot.repair] * self.settings.fixed_checks)
         self._at(self.now + self.tally.recovery, lambda: self.tally.judge(self.now))
-
-    def _delete_check(self) -> None:
-        """Somebody deletes a check in Route 53. A fixed one is lost as a host would be, and its status stays."""
-        if self.outage or self.tally.recovering or not self.route53.checks:
-            return
-        check = self.route53.checks[self.chance.choice(sorted(self.route53.checks))]
-        if check.config["Type"] == "CALCULATED":
-            if self.chance.random() < 0.5:
-                return
-            self.checkers.deleted_parent()
-        else:
-            if self.names[check.config["IPAddress"]] in self.tally.fixed_checks:
-                if self._room() <= 0:
-                    return
-                self._losses.append(self.now)
-            self.checkers.deleted(self._numbers[check.id])
-        self.tally.deleted += 1
-        self.route53.lose_health_check(check.id)
-        self._count = len(self.route53.checks)
 
     # The operation.
 
@@ -304,42 +286,18 @@ class World:
         if self.plot.rough and self.chance.random() < _LOST_SHARE:
             raise Unavailable(f"{call}: the coordination table does not answer")
 
-    def _foreign_change(self) -> None:
-        """Somebody changes what does no harm, such as a name: the check has another version."""
-        ids = sorted(self.route53.checks)
-        parents = [id for id in ids if self.route53.checks[id].config["Type"] == "CALCULATED"]
-        id = self.chance.choice(parents if parents and self.chance.random() < 0.5 else ids)
-        before = self.route53.checks[id]
-        self.route53.checks[id] = msgspec.structs.replace(before, version=before.version + 1)
-
-    def _interfere(self) -> None:
-        """Others have their hands in the region just when a run begins."""
-        if self._unheard in self.route53.checks and self.chance.random() < 0.5:
-            if self.route53.checks[self._unheard].config["Type"] == "CALCULATED":
-                self.checkers.deleted_parent()
-            else:
-                self.checkers.deleted(self._numbers[self._unheard])
-            self.route53.lose_health_check(self._unheard)
-            self._count = len(self.route53.checks)
-        self._unheard = ""
-        if self.route53.checks and self.chance.random() < _FOREIGN_SHARE:
-            self._foreign_change()
-        is_refused = self.chance.random() < _REFUSED_SHARE
-        self.aws.denials = {"elb targets": denied("TargetGroupNotFound")} if is_refused else {}
-        published_item = self.shared.store.items.get((published.PK, _REGION))
-        if published_item and self.chance.random() < _UNPUBLISHED_SHARE:
-            self.shared.store.remove(published.PK, _REGION)
-
     def _begin(self, minute: int) -> None:
         if self.plot.rough:
-            self._interfere()
-        if minute % 3600 == 0:
-            engine.run(operations.STATUS, self.context, {})
+            self.others.interfere()
         if self._is_stale:
             self.aws.instances = {one.id: FakeInstance(one.id, public_address=one.address)
                                   for one in self.machines.values()}
             self.aws.target_groups["hosts"] = {one.id: _state(one) for one in self.machines.values()}
             self._is_stale = False
+        if self.plot.rough and self.others.hide_hosts():
+            self._is_stale = True
+        if minute % 3600 == 0 or self.others.is_state_hidden:
+            engine.run(operations.STATUS, self.context, {})
         hosts = {one.id: one.draining for one in self.machines.values()}
         targets = self.tally.targets()
         event = {"detail-type": "Scheduled Event", "time": datetime.fromtimestamp(minute, UTC).isoformat()}
@@ -347,35 +305,36 @@ class World:
         def ended(failure: BaseException | None) -> None:
             if failure is not None and not isinstance(failure, RunFailed):
                 raise failure
+            self.others.give_back_state()
             self.tally.requested(len(self.route53.requests), self.now)
             self.route53.requests.clear()
             self.tally.ran(hosts, targets, self.now)
 
-        self.scheduler.spawn(lambda: engine.run(self.operation, self.context, event, f"run-{minute}"), _REGION, ended)
+        self.scheduler.spawn(lambda: engine.run(self.operation, self.context, event, f"run-{minute}"), REGION, ended)
 
     def _fault(self, call: str) -> None:
         self.checkers.now = self.now
         if not self.plot.rough or call not in _CHANGES:
             return
-        made = len(self.route53.checks) > self._count
-        self._count = len(self.route53.checks)
+        made = len(self.route53.checks) > self.count
+        self.count = len(self.route53.checks)
         if self.chance.random() < (_LOST_SHARE if call == _CHANGES[1] else _LOST_CREATION_SHARE):
-            self._unheard = next(reversed(self.route53.checks)) if made else ""
+            self.unheard = next(reversed(self.route53.checks)) if made else ""
             raise Unavailable(f"{call}: no answer")
 
     def _probe(self, check: HealthCheck) -> Sequence[ProbeReport]:
-        return [ProbeReport(self.checkers.reads(self._numbers[check.id]))]
+        return [ProbeReport(self.checkers.reads(self.numbers[check.id]))]
 
     def _repoint(self, check: HealthCheck) -> None:
         self.checkers.now = self.now
         config = check.config
         if config["Type"] == "CALCULATED":
-            numbers = [self._numbers[id] for id in config["ChildHealthChecks"]]
+            numbers = [self.numbers[id] for id in config["ChildHealthChecks"]]
             self.checkers.judge_by(numbers, config["HealthThreshold"])
             children = (self.route53.checks[id].config["IPAddress"] for id in config["ChildHealthChecks"])
             self.tally.judged_by({self.names[address] for address in children}, config["HealthThreshold"], self.now)
         else:
-            number = self._numbers.setdefault(check.id, len(self._numbers) + 1)
+            number = self.numbers.setdefault(check.id, len(self.numbers) + 1)
             self.checkers.point(number, config["IPAddress"], config["SearchString"])
             self.tally.pointed(number, self.names[config["IPAddress"]], self.now, len(self.route53.requests))
 

@@ -6,14 +6,11 @@ from collections.abc import Callable
 import pytest
 
 from chalicelib.aws.client import Unavailable
-from chalicelib.config.declared import HealthChecks
 from chalicelib.context import RegionContext
 from chalicelib.engine import run as engine
 from chalicelib.engine.operation import RunFailed
 from chalicelib.health_checks import operations
 from chalicelib.health_checks.state import KEY
-from simulation.health_checks import world
-from testing.coverage import lines_executed
 from testing.fakes import MemoryTopic
 from testing.lost_answers import Calls, check_every_lost_answer
 from tests.health_checks.harness import REGION, Region
@@ -113,11 +110,3 @@ def test_a_state_that_cannot_be_read_is_told_once_and_nothing_is_done() -> None:
         region.run(region.context)
     assert region.route53.requests == []
     assert [subject.partition(":")[0] for subject in region.subjects()] == ["UnreadableItem"]
-
-
-def test_the_simulation_executes_the_operation() -> None:
-    modules = [f"chalicelib.health_checks.{name}" for name in ("operations", "observe", "act")]
-    plot = world.Plot(5, "adversarial", HealthChecks(target_groups=("hosts",)), 20, 1200, rough=True)
-    executed = lines_executed(lambda: world.World(plot).run(), modules)
-    shares = {name: (round(one.share, 2), one.missing) for name, one in executed.items()}
-    assert all(one.share > 0.9 for one in executed.values()), shares

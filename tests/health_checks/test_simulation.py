@@ -15,6 +15,10 @@ from commands.develop import simulate_health_checks
 from simulation.health_checks.checkers import MODELS, Checkers, Model
 from simulation.health_checks.tally import Tally, Verdict, longest_gap
 from simulation.health_checks.world import Plot
+from testing.coverage import lines_executed
+
+PRODUCT = [f"chalicelib.health_checks.{name}" for name in (
+    "act", "observe", "operations", "decide", "decide.guards", "decide.sampling")]
 
 
 def lived(model: Model = "adversarial", interval: Any = 10, hosts: int = 20, hours: int = 40, rough: bool = False,
@@ -92,6 +96,12 @@ def test_if_idle_checks_were_read_each_minute_anchors_would_be_lost_unseen(monke
 def test_an_outage_is_seen_within_a_hundred_seconds_by_checks_every_thirty() -> None:
     found = lived(interval=30, hours=60)
     assert found.outages > 3 and 40 < found.detection <= 100
+
+
+def test_the_product_itself_is_simulated() -> None:
+    executed = lines_executed(
+        lambda: [lived(hosts=hosts, hours=15, rough=True, seed=seed) for hosts in (3, 20) for seed in (5, 6)], PRODUCT)
+    assert {name: found.missing for name, found in executed.items() if found.share <= 0.9} == {}
 
 
 def test_the_same_seed_gives_the_same_world() -> None:
