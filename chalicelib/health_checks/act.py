@@ -18,10 +18,12 @@ from chalicelib.engine.plan import Action
 from chalicelib.health_checks import published
 from chalicelib.health_checks.check_config import reference_name, reference_prefix
 from chalicelib.health_checks.published import RegionCheck
-from chalicelib.health_checks.state import KEY, SCHEMA, CheckChange, Publication, RotationState, confirmed
+from chalicelib.health_checks.state import KEY, SCHEMA, CheckChange, Publication, RotationState, confirmed, deleted
 
 # What a change can be denied with, and the next run gets over.
 _DENIALS_TO_LOOK_UP = frozenset({"HealthCheckVersionMismatch", "HealthCheckAlreadyExists", "NoSuchHealthCheck"})
+# The denial of a list of children with one that somebody deleted, among other causes.
+_NO_SUCH_CHILD = "InvalidInput"
 
 Pace = Callable[[RegionContext], None]
 Change = Callable[[CheckChange, RotationState], HealthCheck]
@@ -87,10 +89,15 @@ def _each(
             memory = confirmed(memory, change.number, check.id, check.version, context.clock())
             results.append(f"{action.target}: version {check.version}")
     except client.ClientError as error:
-        if client.error_code(error) not in _DENIALS_TO_LOOK_UP:
+        code = client.error_code(error)
+        gone = _deleted_children(context, memory, change, pace) if code == _NO_SUCH_CHILD else frozenset()
+        if code not in _DENIALS_TO_LOOK_UP and not gone:
             raise
         results.append(f"stopped, and the next minute looks again ({error})")
-        if client.error_code(error) == "HealthCheckAlreadyExists":
+        if gone:
+            memory = msgspec.structs.replace(memory, checks=tuple(
+                deleted(check, context.clock()) if check.number in gone else check for check in memory.checks))
+        if code == "HealthCheckAlreadyExists":
             pace(context)
             memory = _without_buried(context, memory, change.number)
     finally:
@@ -98,6 +105,22 @@ def _each(
         if memory is not before.value:
             state.write(context.local_store, KEY, SCHEMA, before, memory, run_id=request.run_id)
     return results
+
+
+def _deleted_children(context: RegionContext, memory: RotationState, change: CheckChange, pace: Pace) -> frozenset[int]:
+    """The numbers of those children in a denied change of the calculated check that somebody deleted."""
+    ids = set(change.config.get("ChildHealthChecks", ()))
+    gone = set()
+    for check in memory.checks:
+        if check.id in ids:
+            pace(context)
+            try:
+                context.aws.route53.health_check(check.id)
+            except client.ClientError as error:
+                if client.error_code(error) != "NoSuchHealthCheck":
+                    raise
+                gone.add(check.number)
+    return frozenset(gone)
 
 
 def _without_buried(context: RegionContext, memory: RotationState, number: int) -> RotationState:

@@ -192,10 +192,15 @@ def observed(observation: RotationObservation) -> RotationState:
                                    deletions=deletions)
 
 
+def deleted(check: Check, at: float) -> Check:
+    """The check after somebody deleted it, as seen `at`."""
+    return Check(check.number, check.id, check.version, "", "", at, check.minute, confirmed=False, deleted=True)
+
+
 def _observed(check: Check, observation: RotationObservation) -> Check:
     at = observation.at
     if observation.configs.get(check.number, check) is None:
-        return Check(check.number, check.id, check.version, "", "", at, check.minute, confirmed=False, deleted=True)
+        return deleted(check, at)
     if config := observation.configs.get(check.number):
         return Check(check.number, config.id, config.version, config.host, config.address, at, check.minute)
     healthy = observation.statuses.get(check.number)

@@ -45,7 +45,7 @@ class Region:
         for number in range(1, 11):
             id = f"i-{number:02d}"
             aws.instances[id] = FakeInstance(id, public_address=f"192.0.2.{number}")
-        aws.target_groups["web"] = dict.fromkeys(aws.instances, "healthy")
+        self.targets = aws.target_groups["web"] = dict.fromkeys(aws.instances, "healthy")
         self.topic = MemoryTopic()
         self.local_store = MemoryTable()
         self.context = RegionContext(

@@ -64,6 +64,21 @@ def test_a_deleted_check_with_one_lost_answer_is_made_anew_once_and_heard_of(num
     scenario_after(9, lambda region: region.delete(number), "HealthCheckDeleted")
 
 
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_a_check_deleted_just_before_the_calculated_one_changes_is_made_anew_once_and_heard_of(number: int) -> None:
+    def happens(region: Region) -> None:
+        parent = region.remembered().parent
+        assert parent
+        deleted = parent.children[number - 1]
+        region.delete(deleted)
+        # Another fixed check loses its host, so its place in the calculated check is taken by a rotating one.
+        other = parent.children[number % 4]
+        [host] = [check.host for check in region.remembered().checks if check.number == other]
+        region.targets[host] = "draining"
+
+    scenario_after(9, happens, "HealthCheckDeleted")
+
+
 def test_status_with_one_lost_answer_fails_or_tells_and_changes_nothing() -> None:
     def scenario(calls: Calls) -> None:
         region = Region()
