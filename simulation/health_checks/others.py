@@ -18,7 +18,7 @@ _FOREIGN_SHARE, _REFUSED_SHARE, _EMPTY_SHARE, _UNPUBLISHED_SHARE, _UNREADABLE_SH
 
 
 class Others:
-    """What they do to `world`, by its chance."""
+    """Their acts on `world`, by its chance."""
 
     def __init__(self, world: "World") -> None:
         self.world = world
