@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from chalicelib.aws.client import Unavailable
-from chalicelib.config.fleet import Fleet
+from chalicelib.config.declared import Fleet
 from chalicelib.engine.operation import RunFailed
 from chalicelib.routing import observe, operations
 from chalicelib.routing.records import build
