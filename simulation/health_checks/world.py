@@ -52,7 +52,7 @@ _LOST_CREATION_SHARE = 0.15
 _DOUBLED_SHARE = 0.02
 _MINUTE = 60
 # In a rough world somebody deletes a check in so many of the troubles, most often one that rotates.
-_DELETED_SHARE = 0.05
+_DELETED_SHARE = 0.1
 # Before a real outage may begin: every check and the parent must stand.
 _START_SECONDS = 1800
 
@@ -182,9 +182,9 @@ class World:
         chance = self.chance
         kinds = (self._replace_one, self._burst, self._swell, self._fail)
         if self.plot.rough and chance.random() < _DELETED_SHARE:
+            # Just before another loss, so that the calculated check changes while nobody knows of it.
             self.others.delete_check()
-        else:
-            chance.choices(kinds, (12, 4, 1, 1))[0]()
+        chance.choices(kinds, (12, 4, 1, 1))[0]()
         self._at(self.now + chance.expovariate(1 / 600), self._trouble)
 
     def room(self) -> int:
