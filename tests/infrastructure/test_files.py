@@ -8,7 +8,6 @@ import pytest
 
 from chalicelib import registry
 from chalicelib.config import fleet
-from chalicelib.config.declared import Fleet
 from chalicelib.engine.deployment import Lambda, Schedule
 from chalicelib.infrastructure import files, parts, policies, template
 from commands.develop import check
@@ -77,7 +76,8 @@ def test_a_hand_edited_template_is_stale(folder: Path) -> None:
 
 def test_a_schedule_gives_its_rule_and_alarms_where_the_fleet_has_its_section() -> None:
     scheduled = {each.function: each.trigger for each in registry.lambdas() if isinstance(each.trigger, Schedule)}
-    assert {trigger.section.partition(".")[0] for trigger in scheduled.values()} <= {"", *Fleet.__struct_fields__}
+    sections = {trigger.section.partition(".")[0] for trigger in scheduled.values()}
+    assert sections <= {"", *fleet.DeclaredFleet.__struct_fields__}
     example = fleet.load(ROOT / "fleet.toml")
     made = template.merged(template.static(list(registry.lambdas())), example, "s", [])["Resources"]
     for function, trigger in scheduled.items():
