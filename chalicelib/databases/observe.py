@@ -30,6 +30,7 @@ from chalicelib.databases.state import (
     WatchState,
 )
 from chalicelib.engine import state
+from chalicelib.engine.limits import minute_done
 from chalicelib.engine.operation import Request
 from chalicelib.engine.schema import Stored, Unreadable
 from chalicelib.mysql.status import ServerStatus
@@ -73,7 +74,7 @@ def watch(site: RegionContext, request: Request, reach: Reach) -> WatchObservati
     if isinstance(stored, Unreadable):
         stored = state.instead_of(item, WatchState(0)) if item else Stored(WatchState(0))
     seen = around(site, stored.value.primary or PrimaryRecord(settings_of(site).primary))
-    if seen.server is None or conditions.minute_done(stored.value.minute, request.now, seen.at):
+    if seen.server is None or minute_done(stored.value.minute, request.now, seen.at):
         return WatchObservation(seen, stored)
     return WatchObservation(seen, stored, look(reach(site, site.region, False)), unreadable)
 
@@ -86,7 +87,7 @@ def sick(site: RegionContext, request: Request, reach: Reach) -> RepairObservati
         return RepairObservation(seen, Stored(RepairState(0)), unreadable=(stored,))
     tunnels = site.fleet.tunnels
     tunnelled = tunnels is not None and tunnels.mode != "off" and tunnels.needs_tunnels(site.region)
-    if seen.server is None or conditions.minute_done(stored.value.minute, request.now, seen.at):
+    if seen.server is None or minute_done(stored.value.minute, request.now, seen.at):
         return RepairObservation(seen, stored)
     # Where there are none any more, what was last said of them stands in the table for ever.
     verdict = _tunnels(site) if tunnelled else None

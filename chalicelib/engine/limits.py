@@ -16,6 +16,8 @@ import msgspec
 from chalicelib.engine.schema import State
 
 T = TypeVar("T")
+# A scheduled event is at most so far ahead of the clock (s), and clocks differ a little.
+_AHEAD = 120
 
 # When something was spent (epoch seconds), and how much.
 Spent = tuple[tuple[float, int], ...]
@@ -26,6 +28,14 @@ class Cooldown(State, frozen=True):
 
     seconds: int = 0
     until: float = 0
+
+
+def minute_done(minute: int, now: int, clock: float) -> bool:
+    """Whether a run has claimed the minute of `now` (epoch seconds) before, where `minute` is the last one claimed.
+
+    A minute that lies ahead of the clock is of a run whose clock was ahead, and holds nothing up.
+    """
+    return minute >= now // 60 and minute * 60 <= clock + _AHEAD
 
 
 def not_ahead(value: T, now: float) -> T:

@@ -9,6 +9,7 @@ from chalicelib.aws.route53 import HealthCheck
 from chalicelib.config.declared import HealthChecks
 from chalicelib.context import RegionContext
 from chalicelib.engine import state
+from chalicelib.engine.limits import minute_done
 from chalicelib.engine.metrics import logger
 from chalicelib.engine.operation import Rejected, Request
 from chalicelib.engine.schema import Unreadable
@@ -39,7 +40,7 @@ def rotation(
     settings = settings_of(context)
     before = state.load(context.local_store, KEY, SCHEMA, NOTHING_YET)
     minute = request.now // 60
-    if isinstance(before, Unreadable) or before.value.minute >= minute:
+    if isinstance(before, Unreadable) or minute_done(before.value.minute, request.now, context.clock()):
         return RotationObservation(context.region, settings, before, {}, context.clock())
     memory = before.value
     hosts_now = hosts(context, settings)

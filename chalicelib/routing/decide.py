@@ -119,7 +119,10 @@ def restore(seen: FleetObservation) -> Plan:
 
 
 def hold(seen: FleetObservation, now: int) -> Plan:
-    """After a region died by itself, keep users away until it has been quiet for the hold. Never from the last one."""
+    """After a region died by itself, keep users away until it has been quiet for the hold. Never from the last one.
+
+    A region that sees no other one may be cut off itself. It evacuates nobody then.
+    """
     actions: list[Action] = []
     for region in seen.regions:
         if region.name in seen.keeper_of and region.flag_known:
@@ -151,7 +154,8 @@ def _hold(seen: FleetObservation, region: RegionObservation, now: int) -> list[A
         actions.append(Action("clear-evacuation-flag", region.name, "nobody else takes users"))
     elif held and region.alive and now - good >= seen.hold:
         actions.append(Action("clear-evacuation-flag", region.name, f"has answered for {now - good} s without a break"))
-    elif region.mark is None and bad >= BAD_LOOKS and seen.hold and seen.others_serve(region.name):
+    elif (region.mark is None and bad >= BAD_LOOKS and seen.hold and seen.others_serve(region.name)
+          and seen.has_a_witness(region.name)):
         reason = f"died by itself. Comes back when it has answered for {seen.hold} s"
         actions.append(_put(region.name, EvacuationFlag("hold", reason, now), reason))
     return actions

@@ -106,7 +106,8 @@ def fleet(site: RegionContext, request: Request) -> FleetObservation:
     asked = getattr(request.parameters, "region", "")
     mine = [region.name for region in site.fleet.regions
             if evacuation_flags.flag_region(site.fleet, region.name) == site.region]
-    return FleetObservation(regions, routing.hold_down, mine, asked, getattr(request.parameters, "reason", ""))
+    return FleetObservation(regions, routing.hold_down, mine, asked, getattr(request.parameters, "reason", ""),
+                            site.region)
 
 
 def references_of(owner: str, wanted: checks.Checks) -> dict[str, str]:

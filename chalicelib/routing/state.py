@@ -94,13 +94,17 @@ class RegionObservation(msgspec.Struct, frozen=True):
 
 
 class FleetObservation(msgspec.Struct, frozen=True):
-    """All regions. `keeper_of` are those whose flag this region keeps, `asked` the one that an operation is about."""
+    """All regions. `keeper_of` are those whose flag this region keeps, `asked` the one that an operation is about.
+
+    `here` is the region that looks.
+    """
 
     regions: Sequence[RegionObservation]
     hold: int
     keeper_of: Sequence[str] = ()
     asked: str = ""
     reason: str = ""
+    here: str = ""
 
     @property
     def unreadable(self) -> tuple[Unreadable, ...]:
@@ -110,6 +114,14 @@ class FleetObservation(msgspec.Struct, frozen=True):
     def others_serve(self, region: str) -> bool:
         """Whether anybody else takes users."""
         return any(other.serves for other in self.regions if other.name != region)
+
+    def has_a_witness(self, region: str) -> bool:
+        """Whether this region sees any other one than `region`, so that it is not this region that is cut off.
+
+        Of two regions neither can tell.
+        """
+        return len(self.regions) < 3 or any(
+            other.alive for other in self.regions if other.name not in (region, self.here))
 
 
 class NewCheck(msgspec.Struct, frozen=True):

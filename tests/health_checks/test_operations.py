@@ -1,5 +1,6 @@
 """health_checks.rotate as in production, against the strict twin of Route 53."""
 
+import msgspec
 import pytest
 
 from chalicelib.engine import run as engine
@@ -252,3 +253,14 @@ def test_status_tells_who_judges_and_who_looks(street: Street) -> None:
     report = engine.run(operations.STATUS, street.site, {})["plan"]["report"]
     assert sorted(check["as"] for check in report["checks"]) == ["anchor"] * 4 + ["rover"] * 2
     assert (report["may_be_lost_at_once"], report["hosts"], report["bound"]) == (2, 10, 460)
+
+
+def test_a_run_whose_clock_was_ahead_holds_no_later_minute_up(street: Street) -> None:
+    right = street.site
+    street.site = msgspec.structs.replace(right, clock=lambda: street.now + 6 * 3600)
+    assert engine.run(street.operation, street.site, {"apply": True})["status"] == "done"
+    street.site = right
+    street.hosts = {id: (address, "unhealthy") for id, (address, _) in street.hosts.items()}
+    street.bodies = {}
+    street.turns(20)
+    assert "RegionUnhealthy: eu-west-1" in [subject for subject, _ in street.alerts.told]

@@ -185,6 +185,14 @@ def fleet(
     return FleetObservation(regions, hold, mine, asked, "because")
 
 
+def test_a_region_that_sees_no_other_evacuates_none() -> None:
+    alone = msgspec.structs.replace(
+        fleet(region("a", True), region("b", False, bad=9), region("c", False, bad=9), mine=("b", "c")), here="a")
+    assert [action.kind for action in decide.hold(alone, 1000).actions] == ["record", "record"]
+    seen = msgspec.structs.replace(alone, regions=(region("a", True), region("b", False, bad=9), region("c", True)))
+    assert ("set-evacuation-flag", "b") in [(action.kind, action.target) for action in decide.hold(seen, 1000).actions]
+
+
 HAND, HELD = EvacuationFlag("hand", "works", 1), EvacuationFlag("hold", "died", 1)
 
 

@@ -16,8 +16,6 @@ from chalicelib.mysql.status import ReplicaStatus, ServerError, ServerStatus
 
 # A promotion that has not ended by then (s) was interrupted.
 _UNFINISHED = 600
-# A scheduled event is at most so far ahead of the clock (s), and clocks differ a little.
-_AHEAD = 120
 
 
 class Ready(msgspec.Struct, frozen=True):
@@ -64,12 +62,6 @@ def must_fence(around: FleetDatabases, look: ServerStatus | ServerError) -> bool
         return False
     primary = around.primary
     return (primary.term > 0 or bool(primary.fenced)) and not primary.may_write(around.region)
-
-
-def minute_done(minute: int, now: int, clock: float) -> bool:
-    """Whether a run has claimed the minute of `now` before. A minute in the future comes from a clock that went back.
-    """
-    return minute >= now // 60 and minute * 60 <= clock + _AHEAD
 
 
 def fence_refused(primary: PrimaryRecord | Unreadable | None, region: str, term: int) -> str:

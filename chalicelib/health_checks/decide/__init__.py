@@ -7,6 +7,7 @@ import msgspec
 
 from chalicelib.config.declared import HealthChecks
 from chalicelib.engine.alerts import Alert
+from chalicelib.engine.limits import minute_done
 from chalicelib.engine.plan import Action, Claim, Plan
 from chalicelib.engine.schema import Unreadable
 from chalicelib.health_checks import check_config, state
@@ -57,7 +58,7 @@ def reconcile(observation: RotationObservation, now: int) -> Plan:
         note = f"no change, since {observation.before}"
         return Plan(notes=(note,), unreadable=(observation.before,), not_judged=("*",))
     minute = now // 60
-    if observation.state.minute >= minute:
+    if minute_done(observation.state.minute, now, observation.at):
         return Plan(notes=("another run has decided this minute",), not_judged=("*",))
     alerts: tuple[Alert, ...]
     not_judged: tuple[str, ...] = ()
