@@ -15,8 +15,19 @@ _STEPS: dict[str, tuple[str, ...]] = {
         "See whether the server runs, and whether its security group lets the Lambda in.",
         "If it is the primary and stays away, promote a replica with `lamp run databases.promote`."),
     "PrimaryReadOnly": ("Open it by `lamp run databases.promote` with this same region.",),
-    "PrimaryReplicates": ("Correct `primary` in fleet.toml, or run `lamp run databases.promote`.",),
-    "ReplicaWritable": ("Run SET GLOBAL read_only = 1 there, and set it in its configuration.",),
+    "PrimaryReplicates": (
+        "Check which of the two servers is the primary.",
+        "Stop the replication on the true primary, with STOP SLAVE and RESET SLAVE ALL."),
+    "ReplicaWritable": (
+        "Run `lamp run databases.fence --region REGION`, read the plan, and apply it.",
+        "Put read_only = 1 into its configuration."),
+    "ReplicaLag": (
+        "Look for a long transaction or a large import on the primary.",
+        "Check the load of the replica and of the tunnel hosts."),
+    "ReplicaStale": ("Look for an alert about the threads, the heartbeat or the tunnels, and follow that.",),
+    "WrongSource": (
+        "Wait some minutes. databases.heal changes its source if the new primary has all of its transactions.",
+        "Otherwise compare the two and rebuild the replica."),
     "NotReplicating": ("Make it a replica, see docs/databases.md.",),
     "IOThreadStopped": (_WAIT, _STATUS),
     "SQLThreadStopped": (_WAIT, _STATUS),

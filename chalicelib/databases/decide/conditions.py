@@ -136,8 +136,8 @@ def _of_primary(around: FleetDatabases, look: ServerStatus) -> Iterator[tuple[st
 
 def _of_replica(around: FleetDatabases, look: ServerStatus) -> Iterator[tuple[str, str]]:
     if not look.read_only and not must_fence(around, look):
-        yield "ReplicaWritable", (f"the replica in {around.region} takes writes; SET GLOBAL read_only = 1 there, and "
-                                  "in its configuration")
+        yield "ReplicaWritable", (f"the replica in {around.region} takes writes that no other server gets. Fence it, "
+                                  "and set read_only = 1 in its configuration")
     if look.replication is None:
         yield "NotReplicating", f"the server in {around.region} is no replica, so it gets nothing from the primary"
         return
