@@ -8,7 +8,7 @@ import msgspec
 from chalicelib.aws.client import Unavailable
 from chalicelib.context import RegionContext
 from chalicelib.databases.connect import Reach, look, settings_of
-from chalicelib.databases.decide import conditions, repair
+from chalicelib.databases.decide import repair
 from chalicelib.databases.observation import (
     FleetDatabases,
     PromotionObservation,
