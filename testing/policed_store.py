@@ -17,14 +17,14 @@ from botocore.exceptions import ClientError
 from chalicelib import registry
 from chalicelib.aws.store import Item, Store
 from chalicelib.context import RegionContext
-from chalicelib.engine.deployment import COORDINATION_TABLE, REGIONAL_TABLE, Json
+from chalicelib.engine.deployment import COORDINATION_TABLE, REGIONAL_TABLE
 
 
 class PolicedStore:
-    """`store`, as far as the Lambda `name` (`schedules.work`) may use the table `resource`."""
+    """`store`, as far as the Lambda `name` (`schedules.work`) may use the coordination table, or its regional one."""
 
-    def __init__(self, store: Store, name: str, resource: Json) -> None:
-        self.store, self._name, self._resource = store, name, resource
+    def __init__(self, store: Store, name: str, *, coordination: bool) -> None:
+        self.store, self._name, self._coordination = store, name, coordination
 
     def get(self, pk: str, sk: str) -> Item | None:
         """As `Store.get`."""
@@ -66,11 +66,8 @@ class PolicedStore:
         return getattr(self.store, name)
 
     def _allow(self, action: str, *keys: str) -> None:
-        for permission in _rows()[self._name]:
-            if f"dynamodb:{action}" in permission.actions.split() and permission.resource == self._resource and (
-                    not permission.keys or all(any(fnmatchcase(key, known) for known in permission.keys)
-                                               for key in keys)):
-                return
+        if all(_allowed(self._name, self._coordination, action, key) for key in keys or [""]):
+            return
         message = f"{self._name} is not authorized to perform: dynamodb:{action} on {', '.join(keys)}"
         raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": message},
                            "ResponseMetadata": {"HTTPStatusCode": 400}}, action)  # type: ignore[typeddict-item]
@@ -81,11 +78,21 @@ def _rows() -> dict[str, Any]:
     return {row.name: row.permissions for row in registry.lambdas()}
 
 
+@cache
+def _allowed(name: str, coordination: bool, action: str, key: str) -> bool:
+    """Whether one statement of the Lambda `name` allows `action` on the item with this partition key."""
+    # A placeholder stands for the coordination table where fleet.toml has the section that needs it.
+    resources = (COORDINATION_TABLE, "{throne}", "{verdicts}") if coordination else (REGIONAL_TABLE,)
+    return any(f"dynamodb:{action}" in permission.actions.split() and permission.resource in resources and (
+        not permission.keys or any(fnmatchcase(key, known) for known in permission.keys))
+        for permission in _rows()[name])
+
+
 def policed(context: RegionContext, name: str) -> RegionContext:
     """`context` with stores that deny what the Lambda `name` may not do. Operations of tests have no row, and no limit.
     """
     if name not in _rows() or isinstance(context.shared_store, PolicedStore):
         return context
     return msgspec.structs.replace(
-        context, shared_store=PolicedStore(context.shared_store, name, COORDINATION_TABLE),
-        local_store=PolicedStore(context.local_store, name, REGIONAL_TABLE))
+        context, shared_store=PolicedStore(context.shared_store, name, coordination=True),
+        local_store=PolicedStore(context.local_store, name, coordination=False))

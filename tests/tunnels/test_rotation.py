@@ -275,7 +275,7 @@ def test_without_hosts_of_ours_or_in_the_primary_s_region_it_is_refused() -> Non
     context = Ring().context
     primary = replace(context, region="us-east-1")
     assert "is the primary's region" in engine.run(operations.ROTATE, primary, {})["message"]
-    bare = replace(context, fleet=replace(parsed()[0], tunnels=None))
+    bare = replace(context, fleet=replace(parsed()[0], sections=parsed()[0].sections | {"tunnels": None}))
     assert "has no [tunnels.hosts]" in engine.run(operations.ROTATE, bare, {})["message"]
 
 
