@@ -206,7 +206,7 @@ class Checker:
 
     def alerts_written(self, body: Mapping[str, Any]) -> None:
         """The delivered alerts have changed."""
-        known = {key for key, group in body["groups"].items() if group["told"] == "firing"}
+        known = {key for key, group in body["groups"].items() if group.get("told") == "firing"}
         self._delivered = {key: self._delivered.get(key, self.region.now) for key in known}
 
     def _transitions(self, before: list[Any], after: list[Any], now: float) -> None:
