@@ -77,8 +77,7 @@ def observe(context: RegionContext, request: Request, probe: Probe) -> Observed:
     stored = state.load(context.local_store, KEY, SCHEMA, TunnelState())
     if isinstance(stored, Unreadable):
         # Without it nobody knows what was done already: nothing is done until it can be read, or is deleted.
-        seen = TunnelObservation(context.region, tunnels, unreadable=(stored,))
-        return Observed(stored, seen, context.clock())
+        return Observed(stored, TunnelObservation(context.region, tunnels, unreadable=(stored,)), context.clock())
     stored = replace(stored, value=not_ahead(stored.value, context.clock()))
     before = stored.value
     primary = _read_primary(context, tunnels, before)
