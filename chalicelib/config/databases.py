@@ -7,10 +7,9 @@ from typing import Annotated, Literal
 import msgspec
 
 from chalicelib.config.durations import Duration
+from chalicelib.config.workload import Path_, Port
 
-Path_ = tuple[str | int, ...]
 Host = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9.:-]+$", max_length=253)]
-Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
 # Beats are a minute apart, and missed after three: a shorter age would condemn replicas for a heart that stumbles.
 SHORTEST_STALE = 180
 

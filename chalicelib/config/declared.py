@@ -16,7 +16,7 @@ from chalicelib.config.workload import LAMBDA_SECONDS as LAMBDA_SECONDS
 from chalicelib.config.workload import RESERVE_SECONDS as RESERVE_SECONDS
 from chalicelib.config.workload import Ecs as Ecs
 from chalicelib.config.workload import Http as Http
-from chalicelib.config.workload import Name
+from chalicelib.config.workload import Name, Port
 from chalicelib.config.workload import Queue as Queue
 from chalicelib.config.workload import Schedules as Schedules
 from chalicelib.config.workload import Ssm as Ssm
@@ -97,7 +97,7 @@ class HealthChecks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     target_groups: tuple[str, ...]
     protocol: Literal["http", "https"] = "http"
-    port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 80
+    port: Port = 80
     path: Annotated[str, msgspec.Meta(pattern=r"^/\S{0,254}$")] = "/"
     interval: Literal[10, 30] = 10
     failures: Annotated[int, msgspec.Meta(ge=1, le=10)] = 3
@@ -106,8 +106,8 @@ class HealthChecks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rotating_checks: Annotated[int, msgspec.Meta(ge=1, le=5)] = 2
 
 
-class Fleet(msgspec.Struct, frozen=True):
-    """All that fleet.toml declares. `sections` are the values of `SECTIONS`, each plain until somebody asks for it."""
+class Basics(msgspec.Struct, frozen=True):
+    """The part of fleet.toml that many Lambdas need."""
 
     name: Name
     regions: tuple[Region, ...]
@@ -116,6 +116,11 @@ class Fleet(msgspec.Struct, frozen=True):
     queues: tuple[Queue, ...] = ()
     health_checks: HealthChecks | None = None
     alarm_email: str | None = None
+
+
+class Fleet(Basics, frozen=True):
+    """All that fleet.toml declares. `sections` are the values of `SECTIONS`, each plain until somebody asks for it."""
+
     sections: dict[str, Any] = {}
 
     @property

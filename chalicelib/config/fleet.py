@@ -23,15 +23,15 @@ from chalicelib.config.declared import (
     LONGEST_NAME,
     REGION_SETS,
     SECTIONS,
+    Basics,
     Coordination,
     Fleet,
     HealthChecks,
-    Region,
 )
 from chalicelib.config.durations import duration
 from chalicelib.config.routing import Routing
 from chalicelib.config.tunnels import Tunnels
-from chalicelib.config.workload import Name, Path_, Queue, Schedules
+from chalicelib.config.workload import Path_
 
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
 _ADDRESS = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
@@ -41,19 +41,12 @@ class FleetError(Exception):
     """fleet.toml cannot be used. The text names each mistake with its line and its remedy."""
 
 
-class DeclaredFleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All that fleet.toml declares."""
+class DeclaredFleet(Basics, frozen=True, forbid_unknown_fields=True):
+    """All that fleet.toml declares, as it is checked."""
 
-    name: Name
-    regions: tuple[Region, ...]
-    coordination: Coordination
-    schedules: Schedules = Schedules()
-    queues: tuple[Queue, ...] = ()
-    health_checks: HealthChecks | None = None
     routing: Routing | None = None
     tunnels: Tunnels | None = None
     databases: Databases | None = None
-    alarm_email: str | None = None
 
 
 @cache

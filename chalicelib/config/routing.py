@@ -11,8 +11,7 @@ from chalicelib import geography
 from chalicelib.config.declared import Endpoint as Endpoint
 from chalicelib.config.declared import Share
 from chalicelib.config.durations import Duration
-
-Path_ = tuple[str | int, ...]
+from chalicelib.config.workload import Path_
 
 
 class PreferenceOverride(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -12,8 +12,8 @@ from typing import Annotated
 
 import msgspec
 
-Path_ = tuple[str | int, ...]
-Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
+from chalicelib.config.workload import Path_, Port
+
 # A host name or an IPv4 address. It becomes a word of ssh's command line, so it never begins with a hyphen.
 Address = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?\Z")]
 User = Annotated[str, msgspec.Meta(pattern=r"^[a-z_][a-z0-9_-]{0,31}\Z")]

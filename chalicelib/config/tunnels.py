@@ -8,9 +8,8 @@ import msgspec
 from chalicelib.config import tunnel_hosts as host
 from chalicelib.config.durations import Duration
 from chalicelib.config.tunnel_hosts import Hosts
+from chalicelib.config.workload import Path_, Port
 
-Path_ = tuple[str | int, ...]
-Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
 # An Auto Scaling group, a target group (32 characters, AWS's own limit) and a document, by what AWS allows in each.
 Group = Annotated[str, msgspec.Meta(pattern=r"^[^\s:]{1,255}\Z")]
 TargetGroup = Annotated[str, msgspec.Meta(pattern=r"^(?!-)[A-Za-z0-9-]{1,32}(?<!-)\Z")]

@@ -10,6 +10,7 @@ from chalicelib.config import time_zones
 from chalicelib.config.durations import Duration
 
 Path_ = tuple[str | int, ...]
+Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
 Target = Literal["lambda", "ecs", "ssm", "queue", "http"]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,30}\Z")]
 
