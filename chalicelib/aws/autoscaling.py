@@ -31,12 +31,12 @@ class AwsAutoScaling:
         self.region, self._clients = region, clients
 
     def members(self, group: str) -> tuple[GroupMember, ...] | None:
-        answer = client.aws_call(self.region, lambda: self._client.describe_auto_scaling_groups(
-            AutoScalingGroupNames=[group]))
-        if not answer["AutoScalingGroups"]:
+        found = [one for page in client.region_pages(self.region, self._client, "describe_auto_scaling_groups",
+                                                     AutoScalingGroupNames=[group])
+                 for one in page["AutoScalingGroups"]]
+        if not found:
             return None
-        return tuple(GroupMember(member["InstanceId"], member["LifecycleState"])
-                     for member in answer["AutoScalingGroups"][0]["Instances"])
+        return tuple(GroupMember(member["InstanceId"], member["LifecycleState"]) for member in found[0]["Instances"])
 
     def terminate(self, instance: str) -> None:
         client.aws_call(self.region, lambda: self._client.terminate_instance_in_auto_scaling_group(

@@ -92,6 +92,22 @@ def aws_call(region: str, call: Callable[[], T]) -> T:
         raise
 
 
+def pages(api: Any, operation: str, **arguments: Any) -> Iterator[dict[str, Any]]:
+    """Every page of a list call of the client `api`, in the order of AWS. `operation` is boto3's name of the call.
+
+    A page may be empty and have successors. A list that is filtered by tags often begins with one, as with
+    DescribeInstanceInformation (aws/aws-cli issue 2626) and with EC2's filters (boto/boto3 issue 2888).
+    """
+    yield from api.get_paginator(operation).paginate(**arguments)
+
+
+def region_pages(region: str, api: Any, operation: str, **arguments: Any) -> Iterator[dict[str, Any]]:
+    """`pages`, each one by `aws_call`."""
+    rest = pages(api, operation, **arguments)
+    while (page := aws_call(region, lambda: next(rest, None))) is not None:
+        yield page
+
+
 def error_code(error: ClientError) -> str:
     """Why AWS denied a call, in its own word: `NoSuchKey`."""
     return str(error.response.get("Error", {}).get("Code", ""))
@@ -151,4 +167,4 @@ def _batches(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
 
 
 __all__ = ["BotoCoreError", "ClientError", "Message", "SnsTopic", "SqsQueue", "Throttled", "Unavailable", "aws_call",
-           "client", "error_code"]
+           "client", "error_code", "pages", "region_pages"]

@@ -61,11 +61,11 @@ class AwsEc2:
         client.aws_call(self.region, lambda: self._client.start_instances(InstanceIds=[instance]))
 
     def _described(self, name: str, values: Sequence[str]) -> dict[str, Instance]:
-        answer = client.aws_call(self.region, lambda: self._client.describe_instances(
-            Filters=[{"Name": name, "Values": list(values)}]))
+        pages = client.region_pages(self.region, self._client, "describe_instances",
+                                    Filters=[{"Name": name, "Values": list(values)}])
         return {one["InstanceId"]: Instance(one["InstanceId"], one["State"]["Name"], one.get("PrivateIpAddress", ""),
                                           one.get("PublicIpAddress", ""))
-                for reservation in answer["Reservations"] for one in reservation["Instances"]}
+                for page in pages for reservation in page["Reservations"] for one in reservation["Instances"]}
 
     @property
     def _client(self) -> Any:

@@ -49,8 +49,9 @@ class AwsElb:
         return self._arns.get(group) or self._look_up(group)
 
     def _look_up(self, group: str) -> str:
-        answer = client.aws_call(self.region, lambda: self._client.describe_target_groups(Names=[group]))
-        arn: str = answer["TargetGroups"][0]["TargetGroupArn"]
+        [arn] = [str(one["TargetGroupArn"])
+                 for page in client.region_pages(self.region, self._client, "describe_target_groups", Names=[group])
+                 for one in page["TargetGroups"]]
         self._arns[group] = arn
         return arn
 

@@ -4,7 +4,7 @@ Facts are from the Route 53 API reference (2013-04-01) as boto3 carries it.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -111,14 +111,8 @@ class AwsRoute53:
         return _check(self._call(lambda route53: route53.get_health_check(HealthCheckId=id))["HealthCheck"])
 
     def health_checks(self, prefix: str = "") -> Sequence[HealthCheck]:
-        checks: list[HealthCheck] = []
-        start: dict[str, str] = {}
-        while True:
-            page = self._call(lambda route53, start=start: route53.list_health_checks(**start))  # type: ignore[misc]
-            checks += [_check(one) for one in page["HealthChecks"] if one["CallerReference"].startswith(prefix)]
-            if not page.get("IsTruncated"):
-                return checks
-            start = {"Marker": page["NextMarker"]}
+        return [_check(one) for page in self._pages("list_health_checks") for one in page["HealthChecks"]
+                if one["CallerReference"].startswith(prefix)]
 
     def probe_reports(self, id: str) -> Sequence[ProbeReport]:
         answer = self._call(lambda route53: route53.get_health_check_status(HealthCheckId=id))
@@ -128,26 +122,28 @@ class AwsRoute53:
                             one["CheckedTime"].timestamp() if "CheckedTime" in one else None) for one in reports]
 
     def record_sets(self, zone: str) -> Sequence[dict[str, Any]]:
-        records: list[dict[str, Any]] = []
-        start: dict[str, str] = {}
-        while True:
-            page = self._call(lambda route53, start=start: route53.list_resource_record_sets(  # type: ignore[misc]
-                HostedZoneId=zone, **start))
-            records += page["ResourceRecordSets"]
-            if not page.get("IsTruncated"):
-                return records
-            following = {"StartRecordName": page.get("NextRecordName"), "StartRecordType": page.get("NextRecordType"),
-                         "StartRecordIdentifier": page.get("NextRecordIdentifier")}
-            start = {name: value for name, value in following.items() if value}
+        return [record for page in self._pages("list_resource_record_sets", HostedZoneId=zone)
+                for record in page["ResourceRecordSets"]]
 
     def change_record_sets(self, zone: str, changes: Sequence[Mapping[str, Any]], comment: str) -> str:
         batch = {"Comment": comment, "Changes": list(changes)}
         answer = self._call(lambda route53: route53.change_resource_record_sets(HostedZoneId=zone, ChangeBatch=batch))
         return str(answer["ChangeInfo"]["Status"])
 
+    def _pages(self, operation: str, **arguments: Any) -> Iterator[dict[str, Any]]:
+        self._pace.keep()
+        for page in client.region_pages(self.region, self._client, operation, **arguments):
+            yield page
+            if page.get("IsTruncated"):
+                self._pace.keep()
+
     def _call(self, request: Callable[[Any], Any]) -> Any:
         self._pace.keep()
-        return client.aws_call(self.region, lambda: request((self._clients or client.client)("route53", self.region)))
+        return client.aws_call(self.region, lambda: request(self._client))
+
+    @property
+    def _client(self) -> Any:
+        return (self._clients or client.client)("route53", self.region)
 
 
 def _check(answer: Mapping[str, Any]) -> HealthCheck:

@@ -33,11 +33,14 @@ def ages(region: str, urls: Mapping[str, str], now: int) -> dict[str, int]:
     names = list(urls)
     queries = [_age_query(number, urls[name]) for number, name in enumerate(names)]
     until = datetime.fromtimestamp(now, UTC)
-    answer = client.aws_call(region, lambda: client.client("cloudwatch", region).get_metric_data(
-        MetricDataQueries=queries, StartTime=until - timedelta(minutes=15), EndTime=until,
-        ScanBy="TimestampDescending"))
-    results = answer["MetricDataResults"]
-    return {names[int(result["Id"][1:])]: int(result["Values"][0]) for result in results if result["Values"]}
+    pages = client.region_pages(
+        region, client.client("cloudwatch", region), "get_metric_data", MetricDataQueries=queries,
+        StartTime=until - timedelta(minutes=15), EndTime=until, ScanBy="TimestampDescending")
+    found: dict[str, int] = {}
+    for result in (result for page in pages for result in page["MetricDataResults"] if result["Values"]):
+        # The newest value comes first, and a metric may go on over several pages.
+        found.setdefault(names[int(result["Id"][1:])], int(result["Values"][0]))
+    return found
 
 
 @contextmanager

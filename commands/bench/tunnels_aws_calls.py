@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
+from chalicelib.aws.client import pages
 from commands.bench.tunnels_report import Removal, Restart
 
 _ENDED = ("Success", "Failed", "TimedOut", "Cancelled")
@@ -13,7 +14,7 @@ _ENDED = ("Success", "Failed", "TimedOut", "Cancelled")
 
 def restarts(ssm: Any, since: float) -> Iterator[Restart]:
     """The commands since then that carry an act's key. One that has not ended yet ends now."""
-    for one in ssm.list_command_invocations()["CommandInvocations"]:
+    for one in (one for page in pages(ssm, "list_command_invocations") for one in page["CommandInvocations"]):
         at = one["RequestedDateTime"].timestamp()
         if at >= since and one["Comment"]:
             told = ssm.get_command_invocation(CommandId=one["CommandId"], InstanceId=one["InstanceId"])
@@ -29,7 +30,8 @@ def _ended(told: dict[str, Any], at: float) -> float:
 
 def removals(autoscaling: Any, group: str, since: float) -> Iterator[Removal]:
     """The hosts that somebody asked to terminate since then. A removal by the group itself is nobody's repair."""
-    told: list[dict[str, Any]] = autoscaling.describe_scaling_activities(AutoScalingGroupName=group)["Activities"]
+    told = [one for page in pages(autoscaling, "describe_scaling_activities", AutoScalingGroupName=group)
+            for one in page["Activities"]]
     moments = [(one["StartTime"].timestamp(), one) for one in told if one["StartTime"].timestamp() >= int(since)]
     launched = sorted(at for at, one in moments if one["Description"].startswith("Launching"))
     for at, one in moments:

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from chalicelib.aws.client import pages
 from chalicelib.crontab.job_file import JobFile
 from chalicelib.crontab.timetable import Timetable
 from chalicelib.engine.schema import ItemKey, Stored, decode
@@ -213,9 +214,10 @@ class Jobs(Part):
     def _log(self, function: str) -> Iterator[dict[str, Any]]:
         stopped = self._stopped()
         for region in (region for region in self.regions if region not in stopped):
-            pages = self.world.client("logs", region).get_paginator("filter_log_events").paginate(
-                logGroupName=f"/aws/lambda/{self.package.stack}-{function}", startTime=int(self._since * 1000))
-            for text in (event["message"].strip() for page in pages for event in page["events"]):
+            found = pages(
+                self.world.client("logs", region), "filter_log_events", startTime=int(self._since * 1000),
+                logGroupName=f"/aws/lambda/{self.package.stack}-{function}")
+            for text in (event["message"].strip() for page in found for event in page["events"]):
                 if text.startswith("{"):
                     yield json.loads(text)
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 from rich.text import Text
 
+from chalicelib.aws.client import pages
 from chalicelib.config.declared import Fleet
 from chalicelib.config.tunnels import managed_name
 from chalicelib.tunnels.state import TunnelState
@@ -201,7 +202,8 @@ class TunnelFaults(Part):
         gateway, ec2 = self._stage.far.gateway, self.world.client("ec2", self._stage.far.region)
 
         def stopped() -> bool:
-            [instance] = ec2.describe_instances(InstanceIds=[gateway])["Reservations"][0]["Instances"]
+            [instance] = [one for page in pages(ec2, "describe_instances", InstanceIds=[gateway])
+                          for reservation in page["Reservations"] for one in reservation["Instances"]]
             return bool(instance["State"]["Name"] == "stopped")
 
         self.world.power_off(gateway)

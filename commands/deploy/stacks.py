@@ -4,11 +4,13 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import takewhile
 from typing import Any
 
 import msgspec
 from botocore.exceptions import ClientError
 
+from chalicelib.aws.client import pages
 from commands.deploy.account import Target, spoken
 from commands.errors import UsageError
 
@@ -90,12 +92,12 @@ def execute(target: Target, prepared: Prepared, tell: Callable[[str, str], None]
 
     Raises `UsageError` naming the resource that failed and why, once the stack is back as it was.
     """
-    stack, since = prepared.stack, time.time() - 1
+    stack = prepared.stack
     with spoken(stack.region):
-        seen = _event_ids(target, stack)
+        newest = _newest_event(target, stack)
         _client(target, stack).execute_change_set(StackName=stack.name, ChangeSetName=prepared.change_set)
         reasons: list[str] = []
-        for event in _follow(target, stack, seen, since, pace):
+        for event in _follow(target, stack, newest, pace):
             tell(event["LogicalResourceId"], event["ResourceStatus"])
             if _is_cause(event):
                 reasons.append(f"{event['LogicalResourceId']} ({event['ResourceType']}): "
@@ -132,20 +134,16 @@ def _is_new(target: Target, stack: Stack, pace: Pace) -> bool:
 def _changes(target: Target, stack: Stack, name: str, pace: Pace) -> list[Change]:
     client, deadline = _client(target, stack), time.monotonic() + pace.most
     while True:
-        answer = client.describe_change_set(StackName=stack.name, ChangeSetName=name)
-        if answer["Status"] not in ("CREATE_PENDING", "CREATE_IN_PROGRESS"):
+        answers = list(pages(client, "describe_change_set", StackName=stack.name, ChangeSetName=name))
+        if answers[0]["Status"] not in ("CREATE_PENDING", "CREATE_IN_PROGRESS"):
             break
         _pause(stack, pace, deadline)
-    if answer["Status"] == "FAILED":
-        reason = answer.get("StatusReason", "")
+    if answers[0]["Status"] == "FAILED":
+        reason = answers[0].get("StatusReason", "")
         if any(sign in reason for sign in _EMPTY):
             return []
         raise UsageError(f"{stack}: CloudFormation refuses the template: {reason}")
-    found = [_change(change["ResourceChange"]) for change in answer.get("Changes", ())]
-    while "NextToken" in answer:
-        answer = client.describe_change_set(StackName=stack.name, ChangeSetName=name, NextToken=answer["NextToken"])
-        found += [_change(change["ResourceChange"]) for change in answer.get("Changes", ())]
-    return found
+    return [_change(change["ResourceChange"]) for answer in answers for change in answer.get("Changes", ())]
 
 
 def _change(said: dict[str, Any]) -> Change:
@@ -163,13 +161,13 @@ def _forget(target: Target, stack: Stack, name: str, *, new: bool) -> None:
         client.delete_stack(StackName=stack.name)
 
 
-def _follow(target: Target, stack: Stack, seen: set[str], since: float, pace: Pace) -> Iterator[dict[str, Any]]:
-    """The stack's events from now on, oldest first, until it rests."""
-    deadline = time.monotonic() + pace.most
+def _follow(target: Target, stack: Stack, newest: str, pace: Pace) -> Iterator[dict[str, Any]]:
+    """The stack's events after the one with id `newest`, oldest first, until it rests."""
+    deadline, seen = time.monotonic() + pace.most, {newest}
     while True:
         # The status first: what it rests on has its events by then.
         status = _status(target, stack)
-        for event in reversed(_events(target, stack, seen, since)):
+        for event in reversed(_events(target, stack, newest, seen)):
             seen.add(event["EventId"])
             yield event
         if status is None or not status[0].endswith("_IN_PROGRESS"):
@@ -177,20 +175,23 @@ def _follow(target: Target, stack: Stack, seen: set[str], since: float, pace: Pa
         _pause(stack, pace, deadline)
 
 
-def _events(target: Target, stack: Stack, seen: set[str], since: float) -> list[dict[str, Any]]:
+def _events(target: Target, stack: Stack, newest: str, seen: set[str]) -> list[dict[str, Any]]:
+    """Those after `newest` that were not `seen`, newest first. No clock decides: this machine's may differ from AWS's.
+    """
     found: list[dict[str, Any]] = []
-    for page in _client(target, stack).get_paginator("describe_stack_events").paginate(StackName=stack.name):
-        fresh = [event for event in page["StackEvents"]
-                 if event["EventId"] not in seen and event["Timestamp"].timestamp() >= since]
-        found += fresh
-        if len(fresh) < len(page["StackEvents"]):
+    for page in pages(_client(target, stack), "describe_stack_events", StackName=stack.name):
+        later = list(takewhile(lambda event: event["EventId"] != newest, page["StackEvents"]))
+        found += [event for event in later if event["EventId"] not in seen]
+        if any(event["EventId"] in seen for event in page["StackEvents"]):
             break
     return found
 
 
-def _event_ids(target: Target, stack: Stack) -> set[str]:
-    first = _client(target, stack).describe_stack_events(StackName=stack.name)
-    return {event["EventId"] for event in first["StackEvents"]}
+def _newest_event(target: Target, stack: Stack) -> str:
+    """The id of the stack's last event. Empty if it has none."""
+    return next((str(event["EventId"])
+                 for page in pages(_client(target, stack), "describe_stack_events", StackName=stack.name)
+                 for event in page["StackEvents"]), "")
 
 
 def _is_cause(event: dict[str, Any]) -> bool:
@@ -238,7 +239,8 @@ def _pause(stack: Stack, pace: Pace, deadline: float) -> None:
 def _status(target: Target, stack: Stack) -> tuple[str, str] | None:
     """The stack's status and id. `None` when there is no such stack."""
     try:
-        found = _client(target, stack).describe_stacks(StackName=stack.name)["Stacks"]
+        found = [one for page in pages(_client(target, stack), "describe_stacks", StackName=stack.name)
+                 for one in page["Stacks"]]
     except ClientError as error:
         if "does not exist" in error.response.get("Error", {}).get("Message", ""):
             return None

@@ -16,6 +16,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, HTTPClientError
 
 from chalicelib import foreign
+from chalicelib.aws.client import pages
 from chalicelib.config.declared import Fleet
 from chalicelib.config.fleet import load
 from commands import roots
@@ -82,8 +83,7 @@ class OperationClient:
     def operations(self, lambdas: Any) -> list[str]:
         """The operations that are deployed where the client `lambdas` looks."""
         prefix = f"{self.fleet.name}-{self.stage}-"
-        pages = lambdas.get_paginator("list_functions").paginate()
-        names = [function["FunctionName"] for page in pages for function in page["Functions"]]
+        names = [one["FunctionName"] for page in pages(lambdas, "list_functions") for one in page["Functions"]]
         return sorted(name.removeprefix(prefix).replace("_", ".", 1) for name in names if name.startswith(prefix))
 
     def _unknown(self, lambdas: Any, operation: str, region: str) -> str:
@@ -101,12 +101,13 @@ class OperationClient:
             return tail
         request = response["ResponseMetadata"]["RequestId"]
         try:
-            page = self.clients("logs", region).filter_log_events(
-                logGroupName=f"/aws/lambda/{function}", startTime=int(begin * 1000), filterPattern=f'"{request}"')
+            lines = [event["message"].rstrip() for page in pages(
+                self.clients("logs", region), "filter_log_events", logGroupName=f"/aws/lambda/{function}",
+                startTime=int(begin * 1000), filterPattern=f'"{request}"') for event in page["events"]]
         except ClientError:
             # The group may not be there yet, or not for these eyes: the tail is what there is.
             return tail
-        return [event["message"].rstrip() for event in page["events"]] or tail
+        return lines or tail
 
 
 class RegionUnavailable(UsageError):

@@ -4,7 +4,7 @@ import base64
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from chalicelib.config import fleet
 from commands import cli, roots
 from commands.errors import UsageError
 from commands.operate import client, show
+from testing.paging import EmptyFirstPage
 
 FLEET = fleet.parse(
     'name = "acme"\nregions = [{name = "eu-west-1"}, {name = "us-east-1"}]\ncoordination = {regions = ["eu-west-1"]}'
@@ -51,13 +52,8 @@ class Lambdas:
                 "ResponseMetadata": {"RequestId": "1"}}
         return said | ({"FunctionError": "Unhandled"} if self.broken else {})
 
-    def get_paginator(self, name: str) -> Any:
-        assert name == "list_functions"
-        return self
-
-    def paginate(self) -> Iterator[Any]:
-        for name in (*self.functions, "somebody-elses"):
-            yield {"Functions": [{"FunctionName": name}]}
+    def list_functions(self) -> Any:
+        return {"Functions": [{"FunctionName": name} for name in (*self.functions, "somebody-elses")]}
 
 
 class Logs:
@@ -82,7 +78,8 @@ class Silent:
 
 def made(home: Any, other: Any = None) -> client.OperationClient:
     clients = {("lambda", "eu-west-1"): home, ("lambda", "us-east-1"): other, ("logs", "eu-west-1"): Logs()}
-    return client.OperationClient(FLEET, "prod", lambda service, region: clients[service, region], "AWS")
+    return client.OperationClient(
+        FLEET, "prod", lambda service, region: EmptyFirstPage(service, clients[service, region]), "AWS")
 
 
 def planned(report: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What CloudFormation says, read as it is meant. Its answers are copied from AWS; the sandbox proves the whole way."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 from commands.deploy import account, stacks
 from commands.deploy.stacks import Change, Pace, Stack
 from commands.errors import UsageError
+from testing.paging import EmptyFirstPage
 
 STACK = Stack("eu-west-1", "f-prod")
 
@@ -24,9 +26,9 @@ class Answers:
     def __init__(self, status: str | None, *change_sets: dict[str, Any]) -> None:
         self.status, self.change_sets, self.asked = status, list(change_sets), list[str]()
 
-    def client(self, service: str, region: str) -> "Answers":
-        """Itself."""
-        return self
+    def client(self, service: str, region: str) -> EmptyFirstPage:
+        """Itself, with an empty page before each list."""
+        return EmptyFirstPage(service, self)
 
     def describe_stacks(self, StackName: str) -> Any:
         """The stack's status, or AWS's way to say that there is none."""
@@ -136,3 +138,33 @@ def test_refusals_say_where_and_what_to_do(error: Any, text: str) -> None:
     with pytest.raises(UsageError) as mistake, account.spoken("eu-west-1"):
         raise error
     assert str(mistake.value).startswith("eu-west-1: ") and text in str(mistake.value)
+
+
+class Executed(Answers):
+    """A CloudFormation that carries out a change set at once. Its clock says what it likes, as AWS's may."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__("UPDATE_COMPLETE")
+        self.events, self.after = [self.event(number) for number in range(before)], after
+
+    @staticmethod
+    def event(number: int) -> dict[str, Any]:
+        return {"EventId": f"e{number}", "LogicalResourceId": f"R{number}", "ResourceStatus": "UPDATE_COMPLETE",
+                "ResourceType": "T", "Timestamp": datetime(2001, 1, 1, tzinfo=UTC)}
+
+    def describe_stack_events(self, StackName: str, NextToken: str = "0") -> Any:
+        """Newest first, two a page."""
+        newest, start = self.events[::-1], int(NextToken)
+        more = {"NextToken": str(start + 2)} if start + 2 < len(newest) else {}
+        return {"StackEvents": newest[start:start + 2], **more}
+
+    def execute_change_set(self, **asked: str) -> None:
+        self.events += [self.event(number + len(self.events)) for number in range(self.after)]
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 3), (1, 1), (5, 4), (4, 7)])
+def test_the_events_of_a_deployment_are_those_after_the_last_one_before_it(before: int, after: int) -> None:
+    seen: list[str] = []
+    stacks.execute(Executed(before, after), stacks.Prepared(STACK, "c", False, ()),
+                   lambda resource, status: seen.append(resource), Pace(look=0))
+    assert seen == [f"R{number}" for number in range(before, before + after)]

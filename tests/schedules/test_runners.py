@@ -22,6 +22,7 @@ from chalicelib.crontab.job import Job
 from chalicelib.schedules import operations
 from chalicelib.schedules.runners import OUTPUT_BYTES, Attempt, RemoteRun, Result, ecs, http, process, queue, ssm
 from testing.eventually import eventually
+from testing.paging import EmptyFirstPage
 from tests.schedules.harness import FLEET, HOME, NOON, SLOT, Place, handle, job, tick
 
 
@@ -281,7 +282,7 @@ ssm = {tag = "role", value = "worker"}
 
 
 def distant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: Any, on: str) -> Place:
-    monkeypatch.setattr(client, "client", lambda service, region: fake)
+    monkeypatch.setattr(client, "client", lambda service, region: EmptyFirstPage(service, fake))
     return Place(tmp_path, [job(on=on, command="nightly --all", stdin="x", timeout=1200)], TARGETS)
 
 

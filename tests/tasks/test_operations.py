@@ -11,6 +11,7 @@ from chalicelib.context import RegionContext
 from chalicelib.engine import run as engine
 from chalicelib.tasks import operations
 from testing.fakes import MemoryTable
+from testing.paging import EmptyFirstPage
 from tests.tasks.fakes import URL, SqsClient
 
 FLEET = parse("""
@@ -36,7 +37,7 @@ class Topic:
 
 @pytest.fixture
 def sqs(monkeypatch: pytest.MonkeyPatch) -> SqsClient:
-    fake, metrics = SqsClient(), CloudWatch()
+    fake, metrics = SqsClient(), EmptyFirstPage("cloudwatch", CloudWatch())
     monkeypatch.setattr(client, "client", lambda service, region: metrics if service == "cloudwatch" else fake)
     monkeypatch.setenv("LAMP_QUEUES", json.dumps(URLS))
     return fake

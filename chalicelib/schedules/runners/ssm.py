@@ -50,10 +50,10 @@ def stop(site: RegionContext, job: Job, handle: str) -> None:
 
 
 def _instance(site: RegionContext, target: Ssm, attempt: Attempt) -> str | None:
-    known = client.aws_call(site.region, lambda: client.client("ssm", site.region).describe_instance_information(
-        Filters=[{"Key": f"tag:{target.tag}", "Values": [target.value]},
-                 {"Key": "PingStatus", "Values": ["Online"]}]))["InstanceInformationList"]
-    instances = sorted(str(instance["InstanceId"]) for instance in known)
+    pages = client.region_pages(
+        site.region, client.client("ssm", site.region), "describe_instance_information",
+        Filters=[{"Key": f"tag:{target.tag}", "Values": [target.value]}, {"Key": "PingStatus", "Values": ["Online"]}])
+    instances = sorted(str(instance["InstanceId"]) for page in pages for instance in page["InstanceInformationList"])
     # Spread the jobs over the instances, the same one for the same attempt.
     mark = int(hashlib.sha256(attempt.owner.encode()).hexdigest(), 16)
     return instances[mark % len(instances)] if instances else None
