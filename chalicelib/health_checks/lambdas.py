@@ -12,7 +12,7 @@ MAKE = Permission(
 TURN = Permission(
     "TurnChecks", "route53:GetHealthCheck route53:GetHealthCheckStatus route53:UpdateHealthCheck", "{checks}",
     "points its checks at other hosts", wildcard="Route 53 chooses the ids, and policies cannot go by a check's tags")
-PUBLISHED = coordination("Publish", "GetItem PutItem", "verdict", why="routing attaches the region's check")
+PUBLISHED = coordination("Publish", "GetItem PutItem", "region-check", why="routing attaches the region's check")
 MEMORY = regional("Remember", "GetItem PutItem", "health-checks", why="its own state, claimed before it acts")
 SEE_MEMORY = regional("ReadState", "GetItem", "health-checks", why="which check is on which host")
 

@@ -1,12 +1,11 @@
-"""The publication for other regions. Under `verdict`/`<region>` of the coordination table is the region's calculated
-check.
+"""The publication for other regions: `region-check`/`<region>` of the coordination table has the region's check.
 
 `health_checks.rotate` of each region writes it. Routing attaches that check to the region's records.
 """
 
 from chalicelib.engine.schema import Schema, State
 
-PK = "verdict"
+PK = "region-check"
 
 
 class RegionCheck(State, frozen=True):

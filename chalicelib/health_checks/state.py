@@ -14,7 +14,7 @@ import msgspec
 from chalicelib.config.declared import HealthChecks
 from chalicelib.engine.schema import Schema, State, Stored, Unreadable
 
-KEY = ("health-checks", "memory")
+KEY = ("health-checks", "state")
 # For so long Route 53 may still act on what a check, or its parent's list of children, said before.
 PROPAGATION_SECONDS = 60
 REQUESTS_PER_HOUR_MAX = 300

@@ -83,7 +83,7 @@ def _routing(fleet: Fleet) -> dict[str, Any]:
         "checks-any": "*" if routing or hosts else [], "hosts-any": "*" if hosts else [],
         "mark-buckets": [_global("s3", name) for name in buckets],
         "marks": [_global("s3", f"{name}/evacuated/*") for name in buckets],
-        "verdicts": [COORDINATION_TABLE] if routing and hosts else [],
+        "region-checks": [COORDINATION_TABLE] if routing and hosts else [],
     }
 
 
@@ -91,7 +91,7 @@ def _tunnels(fleet: Fleet) -> dict[str, Any]:
     tunnels = fleet.tunnels
     if tunnels is None:
         return {name: [] for name in (
-            "tunnels-any", "tunnel-group", "tunnel-group-any", "tunnel-targets", "tunnel-document", "throne",
+            "tunnels-any", "tunnel-group", "tunnel-group-any", "tunnel-targets", "tunnel-document", "primary-record",
             "tunnel-instances", "tunnel-machines", "tunnel-secret", "tunnel-keys", "tunnel-lead", "tunnel-hosts-any",
             "tunnel-hosts-document", "tunnel-hosts-instances")}
     stack = "${AWS::StackName}"
@@ -117,7 +117,7 @@ def _tunnels(fleet: Fleet) -> dict[str, Any]:
         "tunnel-hosts-any": "*" if hosts else [],
         "tunnel-hosts-document": [_arn("ssm", f"document/{shipped}")] if hosts else [],
         "tunnel-hosts-instances": [_arn("ec2", "instance/*")] if hosts else [],
-        "throne": [COORDINATION_TABLE] if fleet.databases else [],
+        "primary-record": [COORDINATION_TABLE] if fleet.databases else [],
     }
 
 

@@ -51,7 +51,7 @@ def _next_step(seen: ZoneObservation) -> Plan:
     missing = [name for name in seen.checks if name not in _ids(seen)]
     unsettled = [check.name for check in seen.existing_checks if check.name in seen.checks and not check.settled
                  and check.reference == seen.references[check.name] and check.id not in _attached(seen)]
-    if unjudged := [name for name, id in seen.verdicts.items() if not id]:
+    if unjudged := [name for name, id in seen.region_checks.items() if not id]:
         return Plan(notes=(f"health_checks.rotate has no status yet for {', '.join(unjudged)}",),
                     requeue_after_seconds=SETTLE_SECONDS)
     if missing:
@@ -94,13 +94,13 @@ def evacuate(seen: FleetObservation, now: int) -> Plan:
     region = _find(seen, seen.asked)
     if region is None:
         return Plan(rejected_because=_unknown(seen))
-    if region.mark and region.mark.by == "hand":
+    if region.mark and region.mark.by == "manual":
         return Plan(notes=(f"{region.name} is evacuated already: {region.mark.reason}",))
     if not seen.others_serve(region.name):
         return Plan(
             rejected_because=f"{region.name} is the last region that takes users. Restore or repair another one first"
         )
-    return Plan((_put(region.name, EvacuationFlag("hand", seen.reason, now), seen.reason),), _unknown_flags(seen))
+    return Plan((_put(region.name, EvacuationFlag("manual", seen.reason, now), seen.reason),), _unknown_flags(seen))
 
 
 def restore(seen: FleetObservation) -> Plan:
@@ -149,7 +149,7 @@ def _hold(seen: FleetObservation, region: RegionObservation, now: int) -> list[A
     if (after := RegionHealth(bad, good)) != before:
         actions.append(Action("record", region.name, "answers" if region.alive else "no answer",
                               HealthChange(region.before, after), unaudited=True))
-    held = region.mark is not None and region.mark.by == "hold"
+    held = region.mark is not None and region.mark.by == "hold_down"
     if held and region.alive and not seen.others_serve(region.name):
         actions.append(Action("clear-evacuation-flag", region.name, "nobody else takes users"))
     elif held and region.alive and now - good >= seen.hold:
@@ -157,7 +157,7 @@ def _hold(seen: FleetObservation, region: RegionObservation, now: int) -> list[A
     elif (region.mark is None and bad >= BAD_LOOKS and seen.hold and seen.others_serve(region.name)
           and seen.has_a_witness(region.name)):
         reason = f"died by itself. Comes back when it has answered for {seen.hold} s"
-        actions.append(_put(region.name, EvacuationFlag("hold", reason, now), reason))
+        actions.append(_put(region.name, EvacuationFlag("hold_down", reason, now), reason))
     return actions
 
 
@@ -182,7 +182,7 @@ def _unknown(seen: FleetObservation) -> str:
 def _ids(seen: ZoneObservation) -> dict[str, str]:
     """Route 53's ids of the checks that are wanted and there."""
     own = {check.name: check.id for check in seen.existing_checks if seen.references.get(check.name) == check.reference}
-    return {**seen.verdicts, **own}
+    return {**seen.region_checks, **own}
 
 
 def _attached(seen: ZoneObservation) -> set[str]:

@@ -19,7 +19,8 @@ SEE = (
     Permission("ListChecks", "route53:ListHealthChecks", "{checks-any}", "finds its checks by their references",
                wildcard="the list has no resource"),
     Permission("SeeBuckets", "s3:GetBucketPolicy s3:ListBucket", "{mark-buckets}", "flags must be public"),
-    Permission("SeeVerdicts", "dynamodb:GetItem", "{verdicts}", "the check of each region's hosts", keys=("verdict",)),
+    Permission("ReadRegionChecks", "dynamodb:GetItem", "{region-checks}", "the check of each region's hosts",
+               keys=("region-check",)),
 )
 CHANGE = (
     Permission("ChangeZone", "route53:ChangeResourceRecordSets", "{zone}", "writes the records"),
@@ -34,8 +35,8 @@ SEE_MARKS = Permission("SeeMarks", "s3:GetObject", "{marks}", "which regions are
 MISS_MARKS = Permission("MissMarks", "s3:ListBucket", "{mark-buckets}", "S3 says 'not there' to those who may list")
 SET_MARK = Permission("Mark", "s3:PutObject", "{marks}", "evacuates a region")
 DROP_MARK = Permission("Unmark", "s3:DeleteObject", "{marks}", "lets a region's users back")
-HEALTH = regional("Remember", "GetItem PutItem", "hold", why="how long each region has been healthy")
-SEE_HEALTH = regional("ReadState", "GetItem", "hold", why="how long each region has been healthy")
+HEALTH = regional("Remember", "GetItem PutItem", "region-health", why="how long each region has been healthy")
+SEE_HEALTH = regional("ReadState", "GetItem", "region-health", why="how long each region has been healthy")
 MARKS = (SEE_MARKS, MISS_MARKS)
 
 COMPARED = Schedule(expression="cron(23 * * * ? *)", section="routing", does="compare Route 53 with fleet.toml",

@@ -73,10 +73,10 @@ def zone(site: RegionContext, request: Request) -> ZoneObservation:
     spec, compiled = wanted.spec, wanted.compiled
     records = site.aws.route53.record_sets(spec.zone)
     known = site.aws.route53.health_checks()
-    verdicts, unreadable = _verdicts(site, known)
+    region_checks, unreadable = _region_checks(site, known)
     return ZoneObservation(
         spec.hostname, spec.zone, spec.owner, (*compiled.records, compiled.owner), wanted.checks, references, records,
-        _existing(site, known, spec.owner), verdicts, _buckets(site), asked.force, asked.adopt, unreadable)
+        _existing(site, known, spec.owner), region_checks, _buckets(site), asked.force, asked.adopt, unreadable)
 
 
 def _buckets(site: RegionContext) -> list[BucketObservation]:
@@ -143,22 +143,22 @@ def _existing(site: RegionContext, known: Sequence[HealthCheck], owner: str) -> 
     return checks_now
 
 
-def _verdicts(
+def _region_checks(
     site: RegionContext, known: Sequence[HealthCheck]
 ) -> tuple[dict[str, str], tuple[Unreadable, ...]]:
     """The calculated checks that `health_checks.rotate` of the regions published, if they still exist."""
     if site.fleet.health_checks is None:
         return {}, ()
     ids = {check.id for check in known}
-    verdicts: dict[str, str] = {}
+    region_checks: dict[str, str] = {}
     unreadable = []
     for region in site.fleet.regions:
         stored = state.find(site.shared_store, (published.PK, region.name), published.SCHEMA)
         if isinstance(stored, Unreadable):
             unreadable.append(stored)
         id = "" if stored is None or isinstance(stored, Unreadable) else stored.value.id
-        verdicts[alive(region.name)] = id if id in ids else ""
-    return verdicts, tuple(unreadable)
+        region_checks[alive(region.name)] = id if id in ids else ""
+    return region_checks, tuple(unreadable)
 
 
 def _routing(site: RegionContext) -> Routing:
@@ -190,7 +190,7 @@ def _mark(site: RegionContext, name: str) -> tuple[EvacuationFlag | None, bool]:
         return (None if body is None else foreign.decode(body, EvacuationFlag)), True
     except foreign.Undecodable as error:
         # An object of somebody's own making evacuates as well.
-        return EvacuationFlag("hand", f"an object that Lamplighter did not write ({error})", 0), True
+        return EvacuationFlag("manual", f"an object that Lamplighter did not write ({error})", 0), True
 
 
 def answers(routing: Routing, entrance: Endpoint) -> bool:

@@ -32,8 +32,8 @@ class BucketObservation(msgspec.Struct, frozen=True):
 class ZoneObservation(msgspec.Struct, frozen=True):
     """The wanted and the existing state of a zone. `existing_records` is the whole hosted zone, everybody's records.
 
-    `references` has the caller reference of each wanted check, which changes with the check's config. `verdicts` has
-    the id of each check that the records carry and routing does not make. These are the calculated checks of the
+    `references` has the caller reference of each wanted check, which changes with the check's config. `region_checks`
+    has the id of each check that the records carry and routing does not make. These are the calculated checks of the
     regions. The id is empty for one that does not exist yet.
     """
 
@@ -45,7 +45,7 @@ class ZoneObservation(msgspec.Struct, frozen=True):
     references: Mapping[str, str]
     existing_records: Sequence[Record]
     existing_checks: Sequence[CheckObservation]
-    verdicts: Mapping[str, str] = {}
+    region_checks: Mapping[str, str] = {}
     buckets: Sequence[BucketObservation] = ()
     force: bool = False
     adopt: bool = False
@@ -53,7 +53,7 @@ class ZoneObservation(msgspec.Struct, frozen=True):
 
 
 class EvacuationFlag(msgspec.Struct, frozen=True):
-    """The S3 object that keeps users away from a region, set by `hand` or by the `hold` after a failure."""
+    """The S3 object that keeps users away from a region, `manual` or set by `hold_down` after a failure."""
 
     by: str
     reason: str
@@ -61,7 +61,7 @@ class EvacuationFlag(msgspec.Struct, frozen=True):
 
 
 class RegionHealth(State, frozen=True):
-    """The state of `routing.hold_down` for a region, under `hold`/`<region>` of the regional table.
+    """The state of `routing.hold_down` for a region, under `region-health`/`<region>` of the regional table.
 
     It failed to answer so often in a row, or has answered since `healthy_since` (epoch seconds, 0: it does not).
     """
@@ -70,7 +70,7 @@ class RegionHealth(State, frozen=True):
     healthy_since: int = 0
 
 
-HEALTH_PK = "hold"
+HEALTH_PK = "region-health"
 HEALTH_SCHEMA = Schema(RegionHealth, 1)
 
 

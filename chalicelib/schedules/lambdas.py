@@ -20,7 +20,7 @@ SEE_RUNS = coordination("ReadRuns", "BatchGetItem", "run#*", why="which runs are
 SEE_RUN = coordination("ReadRun", "BatchGetItem", "lock", "paused", "run#*", why="the run, its job's lock and pause")
 RUNS = coordination("Runs", "GetItem PutItem", "lock", "run#*", why="claims the run, and the lock of its job")
 UNLOCK = coordination("Unlock", "DeleteItem", "lock", why="gives the job's lock back")
-TAKEN = coordination("Taken", "GetItem PutItem", "told", why="one region tells of what all see")
+TAKEN = coordination("Taken", "GetItem PutItem", "taken-alert", why="one region tells of what all see")
 HISTORY = coordination("ReadRuns", "Query", "minutes", "paused", "run#*", why="the last runs, minutes and pauses")
 ONE_MINUTE = coordination("ReadMinute", "GetItem", "minutes", "paused", why="whether the minute was started")
 LATER = coordination("ReadLater", "Query", "minutes", "run#*", why="the result of the minute")

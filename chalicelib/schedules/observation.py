@@ -79,7 +79,7 @@ class WorkObservation(msgspec.Struct, frozen=True):
     `unreadable` are the unreadable items of the run. Whether it may start is then unknown.
     """
 
-    errand: RunRequest
+    wanted: RunRequest
     job: Job | None
     run: Run | None
     lock: Lock | None

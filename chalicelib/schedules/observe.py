@@ -94,20 +94,20 @@ def sweep(site: RegionContext, request: Request) -> ReconcileObservation:
 
 def work(site: RegionContext, request: Request) -> WorkObservation:
     """The job of the run request in this release, its run, and whether it may run now."""
-    errand: RunRequest = request.parameters
+    wanted: RunRequest = request.parameters
     book = release.book(site.root)
-    number = book.find(errand.job)
+    number = book.find(wanted.job)
     job = book[number] if number is not None else None
-    own_key, own_pause, own_lock = run_key(errand.job, errand.slot), pause_key(errand.job), lock_key(errand.job)
+    own_key, own_pause, own_lock = run_key(wanted.job, wanted.slot), pause_key(wanted.job), lock_key(wanted.job)
     locks = job is not None and job.policy.overlap != "allow"
     items = {(item.pk, item.sk): item
              for item in site.shared_store.get_many([own_key, own_pause, *([own_lock] if locks else [])])}
     run = state.read(site.shared_store, items[own_key], RUN) if own_key in items else None
     lock = state.read(site.shared_store, items[own_lock], LOCK) if own_lock in items else None
-    held = lock.value if isinstance(lock, Stored) and not _ended(site, errand.job, lock.value) else None
+    held = lock.value if isinstance(lock, Stored) and not _ended(site, wanted.job, lock.value) else None
     return WorkObservation(
-        errand, job, run.value if isinstance(run, Stored) else None, held, request.receive_count,
-        own_pause in items, number is not None and _is_due(site, number, errand),
+        wanted, job, run.value if isinstance(run, Stored) else None, held, request.receive_count,
+        own_pause in items, number is not None and _is_due(site, number, wanted),
         tuple(item for item in (run, lock) if isinstance(item, Unreadable)), site.region)
 
 
@@ -154,9 +154,9 @@ def paused_jobs(site: RegionContext) -> tuple[frozenset[str], tuple[Unreadable, 
     return frozenset(item.sk for item in items), unreadable
 
 
-def _is_due(site: RegionContext, number: int, errand: RunRequest) -> bool:
-    parts = release.timetable(site.root).due(errand.minute).parts
-    return any(part.slot == errand.slot and part.bitmap >> number & 1 for part in parts)
+def _is_due(site: RegionContext, number: int, wanted: RunRequest) -> bool:
+    parts = release.timetable(site.root).due(wanted.minute).parts
+    return any(part.slot == wanted.slot and part.bitmap >> number & 1 for part in parts)
 
 
 def _never(site: RegionContext, minute: int, last: PreviousMinute | None) -> list[str]:

@@ -58,8 +58,8 @@ def _resume(saw: queries.JobSeen, request: Request) -> Plan:
 
 def _run(saw: queries.JobSeen, request: Request) -> Plan:
     # The slot is the second asked for: two invokes of one plan within it are one run.
-    slot = f"{stamp(request.now // 60)}:{request.now % 60:02d}Z#hand"
-    run = RunRequest(saw.job.name, slot, request.now // 60, "by hand")
+    slot = f"{stamp(request.now // 60)}:{request.now % 60:02d}Z#manual"
+    run = RunRequest(saw.job.name, slot, request.now // 60, "manual")
     return Plan((Action("enqueue", saw.job.name, saw.reason, observation.Enqueued(run)),))
 
 

@@ -20,7 +20,7 @@ from chalicelib.engine.schema import Schema, State
 # All others are final.
 RunState = Literal["running", "waiting", "retrying", "done", "failed", "timed-out", "interrupted", "replaced",
                 "overlapped", "coalesced", "paused"]
-RunReason = Literal["due", "late", "caught up", "retry", "by hand", "follow-up"]
+RunReason = Literal["due", "late", "caught up", "retry", "manual", "follow-up"]
 
 OPEN_STATES: frozenset[str] = frozenset({"running", "waiting", "retrying"})
 # What people are told about runs that end badly: state -> kind of alert.
@@ -182,4 +182,4 @@ def output_key(job: str, slot: str, attempt: int) -> tuple[str, str]:
 
 def taken_alert_key(key: str) -> tuple[str, str]:
     """Key of the mark of an alert."""
-    return "told", key
+    return "taken-alert", key

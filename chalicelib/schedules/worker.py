@@ -81,26 +81,26 @@ class Executor(msgspec.Struct, frozen=True):
             logger.exception("a runner broke", job=job.name, slot=attempt.slot)
             return Result("failed", detail=f"on={job.policy.on}: {type(error).__name__}: {error}")
 
-    def _look(self, site: RegionContext, request: Request, job: Job, errand: RunRequest) -> str:
-        run = _find_run(site, job, errand.slot)
-        if run is None or run.value.remote_id != errand.remote_id:
-            return f"{job.name} {errand.slot}: no longer under way as {errand.remote_id}"
+    def _look(self, site: RegionContext, request: Request, job: Job, wanted: RunRequest) -> str:
+        run = _find_run(site, job, wanted.slot)
+        if run is None or run.value.remote_id != wanted.remote_id:
+            return f"{job.name} {wanted.slot}: no longer under way as {wanted.remote_id}"
         runner = self.runners().distant[job.policy.on]
         try:
-            result = runner.poll(site, job, errand.remote_id)
+            result = runner.poll(site, job, wanted.remote_id)
         except ClientError as error:
             if not run.value.expired(site.clock()):
                 raise
             # Its lease has ended, and the place where it ran does not know it any more.
-            detail = f"nobody looked at {errand.remote_id} in time, and its end cannot be had: {error}"
+            detail = f"nobody looked at {wanted.remote_id} in time, and its end cannot be had: {error}"
             return _settle(site, request, job, run, "interrupted", Result("failed", detail=detail))
         if result is None and (end := execution.must_end(job, run.value, _displaced(site, job), site.clock())):
             result = Result(end[0], detail=end[1])
         if result is None:
-            _send(site, errand, _LOOK_SECONDS)
-            return f"{job.name} {errand.slot}: still under way as {errand.remote_id}"
+            _send(site, wanted, _LOOK_SECONDS)
+            return f"{job.name} {wanted.slot}: still under way as {wanted.remote_id}"
         if result.state in ("timed-out", "replaced"):
-            runner.stop(site, job, errand.remote_id)
+            runner.stop(site, job, wanted.remote_id)
         return _settle(site, request, job, run, result.state, result)
 
 
@@ -117,18 +117,18 @@ def _find_run(site: RegionContext, job: Job, slot: str) -> Stored[Run] | None:
     return None if isinstance(run, Unreadable) else run
 
 
-def _lock(site: RegionContext, request: Request, job: Job, errand: RunRequest, owner: str) -> None:
+def _lock(site: RegionContext, request: Request, job: Job, wanted: RunRequest, owner: str) -> None:
     """Takes the job's lock. `RequeueAfter` when somebody else took it first, or when it cannot be read."""
     key, now = lock_key(job.name), site.clock()
     held = state.find(site.shared_store, key, LOCK)
     if isinstance(held, Unreadable):
-        raise RequeueAfter(f"{job.name} {errand.slot}: its lock cannot be read: {held}", 60)
+        raise RequeueAfter(f"{job.name} {wanted.slot}: its lock cannot be read: {held}", 60)
     holder = _find_run(site, job, held.value.slot) if held else None
     lock = execution.taken_lock(held.value if held else None,
-                                Lock(errand.slot, errand.minute, owner, execution.lease_end(job, now)),
+                                Lock(wanted.slot, wanted.minute, owner, execution.lease_end(job, now)),
                                 holder.value if holder else None, now)
     if lock is None or not state.write(site.shared_store, key, LOCK, held, lock, run_id=request.run_id):
-        raise RequeueAfter(f"{job.name} {errand.slot}: another run took the lock", 5)
+        raise RequeueAfter(f"{job.name} {wanted.slot}: another run took the lock", 5)
 
 
 def _claim(site: RegionContext, request: Request, job: Job, asked: Execution, owner: str) -> Stored[Run] | None:
@@ -148,12 +148,12 @@ def _claim(site: RegionContext, request: Request, job: Job, asked: Execution, ow
 
 
 def _under_way(
-    site: RegionContext, request: Request, errand: RunRequest, claim: Stored[Run], started: RemoteRun
+    site: RegionContext, request: Request, wanted: RunRequest, claim: Stored[Run], started: RemoteRun
 ) -> str:
     run = msgspec.structs.replace(claim.value, remote_id=started.handle)
     state.write(site.shared_store, run_key(run.job, run.slot), RUN, claim, run, run_id=request.run_id, ttl=_ttl(site))
-    _send(site, msgspec.structs.replace(errand, remote_id=started.handle, why="follow-up"), _LOOK_SECONDS)
-    return f"{errand.job} {errand.slot}: under way as {started.handle}"
+    _send(site, msgspec.structs.replace(wanted, remote_id=started.handle, why="follow-up"), _LOOK_SECONDS)
+    return f"{wanted.job} {wanted.slot}: under way as {started.handle}"
 
 
 def _displaced(site: RegionContext, job: Job) -> bool:
@@ -210,22 +210,22 @@ def _unlock(site: RegionContext, job: Job, run: Run) -> None:
             return
 
 
-def _wait(site: RegionContext, request: Request, errand: RunRequest, job: Job) -> str:
+def _wait(site: RegionContext, request: Request, wanted: RunRequest, job: Job) -> str:
     key = lock_key(job.name)
     lock = state.find(site.shared_store, key, LOCK)
     if lock is None:
-        raise RequeueAfter(f"{job.name} {errand.slot}: the run before has just ended", 1)
+        raise RequeueAfter(f"{job.name} {wanted.slot}: the run before has just ended", 1)
     if isinstance(lock, Unreadable):
-        raise RequeueAfter(f"{job.name} {errand.slot}: its lock cannot be read: {lock}", 60)
-    run = execution.waiting(job, errand, site.region, request.id, site.clock())
-    state.write(site.shared_store, run_key(job.name, errand.slot), RUN, None, run, run_id=request.run_id,
+        raise RequeueAfter(f"{job.name} {wanted.slot}: its lock cannot be read: {lock}", 60)
+    run = execution.waiting(job, wanted, site.region, request.id, site.clock())
+    state.write(site.shared_store, run_key(job.name, wanted.slot), RUN, None, run, run_id=request.run_id,
                 ttl=_ttl(site))
-    behind = msgspec.structs.replace(lock.value, waiting=errand.slot, waiting_minute=errand.minute)
+    behind = msgspec.structs.replace(lock.value, waiting=wanted.slot, waiting_minute=wanted.minute)
     if state.write(site.shared_store, key, LOCK, lock, behind, run_id=request.run_id) is None:
-        raise RequeueAfter(f"{job.name} {errand.slot}: the lock changed hands", 1)
-    if lock.value.waiting and lock.value.waiting != errand.slot:
-        _coalesce(site, request, job, lock.value.waiting, errand.slot)
-    return f"{job.name} {errand.slot}: waits for {lock.value.slot}"
+        raise RequeueAfter(f"{job.name} {wanted.slot}: the lock changed hands", 1)
+    if lock.value.waiting and lock.value.waiting != wanted.slot:
+        _coalesce(site, request, job, lock.value.waiting, wanted.slot)
+    return f"{job.name} {wanted.slot}: waits for {lock.value.slot}"
 
 
 def _coalesce(site: RegionContext, request: Request, job: Job, slot: str, by: str) -> None:
@@ -237,8 +237,8 @@ def _coalesce(site: RegionContext, request: Request, job: Job, slot: str, by: st
         state.write(site.shared_store, run_key(job.name, slot), RUN, run, ended, run_id=request.run_id, ttl=_ttl(site))
 
 
-def _send(site: RegionContext, errand: RunRequest, delay: int) -> None:
-    site.queues["schedule-runs"].send([Message(msgspec.json.encode(errand).decode(), delay)])
+def _send(site: RegionContext, wanted: RunRequest, delay: int) -> None:
+    site.queues["schedule-runs"].send([Message(msgspec.json.encode(wanted).decode(), delay)])
 
 
 def _ttl(site: RegionContext) -> int:

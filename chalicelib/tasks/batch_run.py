@@ -31,7 +31,7 @@ from chalicelib.tasks.registry import Registry, Task
 from chalicelib.tasks.state import MESSAGE, MESSAGE_KEPT_SECONDS, MessageState, message_key
 
 _NO_ANSWER = (client.Unavailable, client.ClientError, StoreFailed)
-_PERMITS_PK = "task-slots#"
+_PERMITS_PK = "task-permits#"
 # The clocks of two Lambdas of a region may differ by so many seconds, generously.
 _SKEW_SECONDS = 5
 _ALERT_KEPT_SECONDS = 7 * 86_400

@@ -3,7 +3,7 @@
 from chalicelib.engine.deployment import JOURNAL, FleetQueues, Lambda, Permission, regional
 
 ONCE = regional("Once", "DeleteItem PutItem UpdateItem", "once#*", why="work with a key is done once")
-PERMITS = regional("Permits", "PutItem Query", "task-slots#*", why="tasks with a limit hold permits")
+PERMITS = regional("Permits", "PutItem Query", "task-permits#*", why="tasks with a limit hold permits")
 COUNTS = regional("Counts", "BatchGetItem PutItem", "task-message#*", why="how often a message was run, and waited")
 RECEIVE = Permission(
     "Receive", "sqs:ChangeMessageVisibility sqs:DeleteMessage sqs:GetQueueAttributes sqs:ReceiveMessage",

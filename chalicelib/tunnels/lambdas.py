@@ -10,8 +10,8 @@ SEE = (
                wildcard=_DESCRIBE),
     Permission("SeeTunnels", f"ec2:DescribeInstances {_BALANCER} ssm:GetCommandInvocation", "{tunnels-any}",
                "the members, their health, and what came of a command", wildcard=_DESCRIBE),
-    Permission("SeeThrone", "dynamodb:GetItem", "{throne}", "the region of the primary", keys=("primary",)),
-    coordination("Canaries", "BatchGetItem", "tunnel-reports", why="whether other regions reach the primary"),
+    Permission("ReadPrimary", "dynamodb:GetItem", "{primary-record}", "the region of the primary", keys=("primary",)),
+    coordination("PeerReports", "BatchGetItem", "tunnel-reports", why="whether other regions reach the primary"),
     regional("ReadActions", "BatchGetItem", "tunnel-actions", why="the result of a repair"),
 )
 DRAIN = Permission("Drain", "elasticloadbalancing:DeregisterTargets", "{tunnel-targets}", "out of the balancer",

@@ -20,8 +20,8 @@ _PROBING_SECONDS = 2.0
 
 
 def operation(network: Network, server: Server, version: str) -> Operation[tuple[str, ProbeResult]]:
-    """`tunnels.canary`, for the database `server`, whose version must contain `version`."""
-    return Operation("tunnels.canary", "tells the other regions whether the database answers",
+    """`tunnels.peer_report`, for the database `server`, whose version must contain `version`."""
+    return Operation("tunnels.peer_report", "tells the other regions whether the database answers",
                      lambda context, request: (context.region, probe(context, network, server, version)), _decide,
                      {"publish-report": act.publish_report})
 

@@ -203,7 +203,7 @@ class Users(Part):
 
     def _fixed(self) -> set[str]:
         report = self.invoke("health_checks_status", {}, self._replaced)["plan"]["report"]
-        return {check["host"] for check in report["checks"] if check["as"] == "anchor"}
+        return {check["host"] for check in report["checks"] if check["as"] == "fixed"}
 
     def _watch(self) -> None:
         """Counts how often Route 53 changes its mind about the region whose hosts are replaced."""

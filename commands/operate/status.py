@@ -137,5 +137,5 @@ def _short(time: str | None, today: str) -> str:
     """A slot or a minute for people. `2026-03-29T00:55Z` is `00:55` on that day, else `03-29 00:55`."""
     if not time:
         return "-"
-    day, _, of_day = time.removesuffix("#hand").removesuffix("Z").partition("T")
+    day, _, of_day = time.removesuffix("#manual").removesuffix("Z").partition("T")
     return of_day if day == today else f"{day[5:]} {of_day}"

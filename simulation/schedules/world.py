@@ -86,7 +86,7 @@ class World:
         """Lets all of it happen, waits for the dust to settle, and judges."""
         for number in range(100):
             # Marks of the past, for pruning. Each hour it takes some of them away.
-            self.store.put(Item("told", f"old-{number}", 1, {}), "", self.first * 60 - 86_400)
+            self.store.put(Item("taken-alert", f"old-{number}", 1, {}), "", self.first * 60 - 86_400)
         for region in self.regions:
             self._plan_ticks(region, self.first)
             self._plan_outage(region, self.first * 60)
@@ -303,7 +303,7 @@ class World:
         """
         book = release.book(self.root)
         for (name, slot), starts in self.starts.items():
-            if slot.endswith("#hand") or starts[0].minute >= self.last:
+            if slot.endswith("#manual") or starts[0].minute >= self.last:
                 continue
             number = book.find(name)
             policy = book[number].policy if number is not None else None

@@ -83,7 +83,7 @@ class Town:
 
     def hand(self, where: str, name: str, **event: Any) -> dict[str, Any]:
         """An invoke manually in a region."""
-        return engine.run(getattr(self.operations, name), self.sites[where], event, "hand")
+        return engine.run(getattr(self.operations, name), self.sites[where], event, "manual")
 
     def plan(self, where: str, **asked: Any) -> Plan:
         """The plan of a promotion from `region`."""

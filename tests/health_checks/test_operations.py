@@ -251,7 +251,7 @@ def test_all_checks_deleted_at_once_are_made_anew(street: Street) -> None:
 
 def test_status_tells_who_judges_and_who_looks(street: Street) -> None:
     report = engine.run(operations.STATUS, street.site, {})["plan"]["report"]
-    assert sorted(check["as"] for check in report["checks"]) == ["anchor"] * 4 + ["rover"] * 2
+    assert sorted(check["as"] for check in report["checks"]) == ["fixed"] * 4 + ["rotating"] * 2
     assert (report["may_be_lost_at_once"], report["hosts"], report["bound"]) == (2, 10, 460)
 
 

@@ -89,7 +89,7 @@ def parent_of(street: Street) -> str:
 
 def published(street: Street) -> str | None:
     """What routing would read."""
-    item = street.site.shared_store.get("verdict", "eu-west-1")
+    item = street.site.shared_store.get("region-check", "eu-west-1")
     return str(item.body["id"]) if item else None
 
 
@@ -103,7 +103,7 @@ def test_the_parent_is_published_once_and_journalled(street: Street) -> None:
     street.turns(BEGUN)
     assert published(street) == parent_of(street)
     street.turns(5)
-    item = street.site.shared_store.get("verdict", "eu-west-1")
+    item = street.site.shared_store.get("region-check", "eu-west-1")
     assert item and item.version == 1
     assert journal(street).count("publish") == 1
 
@@ -178,7 +178,7 @@ def test_without_the_coordination_table_the_checks_rotate_all_the_same(street: S
 @pytest.mark.parametrize("call", ["create", "compare_and_set"])
 def test_if_the_writing_fails_it_is_written_in_a_later_minute(street: Street, call: str) -> None:
     if call == "compare_and_set":
-        street.site.shared_store.create("verdict", "eu-west-1", {"id": "another", "schema": 1})
+        street.site.shared_store.create("region-check", "eu-west-1", {"id": "another", "schema": 1})
 
     def trouble() -> None:
         if asked[-1] == call:
@@ -198,7 +198,7 @@ def test_another_parent_takes_the_place_of_the_first(street: Street) -> None:
     for id in list(street.service.account.checks):
         street.service.call("DeleteHealthCheck", {"HealthCheckId": id})
         street.wait(1)
-    item = street.table.get("health-checks", "memory")
+    item = street.table.get("health-checks", "state")
     assert item and street.table.delete(item)
     street.now = float(street.now // 60 * 60 + 60)
     street.turns(BEGUN)
@@ -208,7 +208,7 @@ def test_another_parent_takes_the_place_of_the_first(street: Street) -> None:
 def planned(street: Street) -> tuple[Request, list[Any]]:
     """A turn that has been remembered, and is about to publish."""
     street.turns(BEGUN)
-    item = street.site.shared_store.get("verdict", "eu-west-1")
+    item = street.site.shared_store.get("region-check", "eu-west-1")
     assert item
     street.site.shared_store.compare_and_set(item, {"id": "another", "schema": 1})
     request = Request("schedule", int(street.now) + 60, None, apply=True, run_id="slow")
@@ -221,7 +221,7 @@ def planned(street: Street) -> tuple[Request, list[Any]]:
 
 def test_what_has_changed_since_it_was_seen_is_left_alone(street: Street) -> None:
     request, actions = planned(street)
-    item = street.site.shared_store.get("verdict", "eu-west-1")
+    item = street.site.shared_store.get("region-check", "eu-west-1")
     assert item
     street.site.shared_store.compare_and_set(item, {"id": "newer", "schema": 1})
     assert act.publish(street.site, request, actions) == ["another run was faster"]
@@ -230,7 +230,7 @@ def test_what_has_changed_since_it_was_seen_is_left_alone(street: Street) -> Non
 
 def test_a_turn_that_has_been_overtaken_publishes_nothing(street: Street) -> None:
     request, actions = planned(street)
-    item = street.table.get("health-checks", "memory")
+    item = street.table.get("health-checks", "state")
     assert item and street.table.compare_and_set(item, item.body | {"run_id": "faster"})
     with pytest.raises(state.Superseded):
         act.publish(street.site, request, actions)

@@ -61,27 +61,27 @@ def test_checks_come_first_and_settle_before_records_need_them() -> None:
     assert waiting.actions == () and waiting.requeue_after_seconds == 60
 
 
-VERDICTS = {f"alive-{region}": f"parent-{number}" for number, region in enumerate(EIGHT[:3])}
+REGION_CHECKS = {f"alive-{region}": f"parent-{number}" for number, region in enumerate(EIGHT[:3])}
 
 
 def test_records_wait_for_the_verdicts_of_the_hosts_checks() -> None:
-    waiting = decide.plan(zone(judged=True, verdicts=VERDICTS | {"alive-us-east-1": ""}))
+    waiting = decide.plan(zone(judged=True, region_checks=REGION_CHECKS | {"alive-us-east-1": ""}))
     assert waiting.actions == () and waiting.requeue_after_seconds == 60 and "alive-us-east-1" in waiting.notes[0]
     assert "health_checks.rotate" in waiting.notes[0]
 
 
 def test_records_carry_the_verdicts_of_the_hosts_checks_and_the_marks() -> None:
-    seen = zone(judged=True, verdicts=VERDICTS)
+    seen = zone(judged=True, region_checks=REGION_CHECKS)
     carried = [change["ResourceRecordSet"].get("HealthCheckId") for change in changes(seen)]
-    assert set(carried) - {None} == {*VERDICTS.values(), *(f"id-open-{region}" for region in EIGHT[:3])}
-    assert all(carried.count(parent) == 1 for parent in VERDICTS.values())
+    assert set(carried) - {None} == {*REGION_CHECKS.values(), *(f"id-open-{region}" for region in EIGHT[:3])}
+    assert all(carried.count(parent) == 1 for parent in REGION_CHECKS.values())
     assert changes(msgspec.structs.replace(seen, existing_records=after(seen))) == []
 
 
 @pytest.mark.parametrize("first", [True, False])
 def test_each_request_leaves_answers_when_verdicts_come_or_go(first: bool) -> None:
-    there = after(zone(judged=first, verdicts=VERDICTS))
-    then = zone(judged=not first, verdicts=VERDICTS if not first else {}, there=there, force=True)
+    there = after(zone(judged=first, region_checks=REGION_CHECKS))
+    then = zone(judged=not first, region_checks=REGION_CHECKS if not first else {}, there=there, force=True)
     names = {record["Name"] for record in after(then)}
     assert any("._region." in name for name in names) != first
     for change in changes(then):
@@ -193,7 +193,7 @@ def test_a_region_that_sees_no_other_evacuates_none() -> None:
     assert ("set-evacuation-flag", "b") in [(action.kind, action.target) for action in decide.hold(seen, 1000).actions]
 
 
-HAND, HELD = EvacuationFlag("hand", "works", 1), EvacuationFlag("hold", "died", 1)
+HAND, HELD = EvacuationFlag("manual", "works", 1), EvacuationFlag("hold_down", "died", 1)
 
 
 @pytest.mark.parametrize(("seen", "kinds", "said"), [

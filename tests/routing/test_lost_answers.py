@@ -230,9 +230,9 @@ def test_evacuate_with_one_lost_answer_evacuates_that_region_alone() -> None:
             with calls.counted():
                 outcome = world.ask(operations.EVACUATE, THREE[2], region=THREE[0], reason="works", apply=True)
             assert outcome["status"] == "done" or failed(outcome)
-            assert outcome["status"] != "done" or world.marks() == {THREE[0]: "hand"}
+            assert outcome["status"] != "done" or world.marks() == {THREE[0]: "manual"}
             assert world.ask(operations.EVACUATE, THREE[2], region=THREE[0], apply=True)["status"] == "done"
-            assert world.marks() == {THREE[0]: "hand"}
+            assert world.marks() == {THREE[0]: "manual"}
             assert journal_says(world, THREE[2], "set-evacuation-flag")
 
     check_every_lost_answer(scenario, least_calls=5)
@@ -248,7 +248,7 @@ def test_evacuate_of_the_last_region_with_one_lost_answer_is_refused() -> None:
                 outcome = world.ask(operations.EVACUATE, region=THREE[0], apply=True)
             world.mend(THREE[1])
             assert "last region" in outcome["message"] or failed(outcome)
-            assert world.marks() == {THREE[2]: "hand"}
+            assert world.marks() == {THREE[2]: "manual"}
 
     check_every_lost_answer(scenario, least_calls=5)
 
@@ -261,9 +261,9 @@ def test_restore_with_one_lost_answer_takes_that_flag_alone_away() -> None:
             with calls.counted():
                 outcome = world.ask(operations.RESTORE, THREE[2], region=THREE[0], apply=True)
             assert outcome["status"] == "done" or failed(outcome)
-            assert outcome["status"] != "done" or world.marks() == {THREE[1]: "hand"}
+            assert outcome["status"] != "done" or world.marks() == {THREE[1]: "manual"}
             assert world.ask(operations.RESTORE, THREE[2], region=THREE[0], apply=True)["status"] == "done"
-            assert world.marks() == {THREE[1]: "hand"}
+            assert world.marks() == {THREE[1]: "manual"}
             assert journal_says(world, THREE[2], "clear-evacuation-flag")
 
     check_every_lost_answer(scenario, least_calls=5)
@@ -279,7 +279,7 @@ def test_hold_with_one_lost_answer_keeps_users_away_a_minute_later_at_most() -> 
             with calls.counted(), contextlib.suppress(RunFailed, Unavailable):
                 world.fire(operations.HOLD, KEEPER)
             world.minute()
-            assert world.marks() == {THREE[0]: "hold"}
+            assert world.marks() == {THREE[0]: "hold_down"}
             assert journal_says(world, KEEPER, "set-evacuation-flag") and world.route53.requests == []
 
     check_every_lost_answer(scenario, least_calls=5)
@@ -294,7 +294,7 @@ def test_hold_with_one_lost_answer_gives_a_quiet_region_its_users_back() -> None
             world.mend(THREE[0])
             for _ in range(5):
                 world.minute()
-            assert world.marks() == {THREE[0]: "hold"}
+            assert world.marks() == {THREE[0]: "hold_down"}
             world.now += 60
             with calls.counted(), contextlib.suppress(RunFailed, Unavailable):
                 world.fire(operations.HOLD, KEEPER)

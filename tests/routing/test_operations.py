@@ -171,7 +171,7 @@ def test_evacuate_and_restore_never_call_route53(world: World) -> None:
     assert world.ask(operations.EVACUATE, THREE[2], region="eu-west-1", reason="works")["status"] == "planned"
     assert world.marks() == {}
     assert world.ask(operations.EVACUATE, THREE[2], region="eu-west-1", reason="works", apply=True)["status"] == "done"
-    assert world.marks() == {"eu-west-1": "hand"} and list(world.s3["us-east-1"].objects) == [
+    assert world.marks() == {"eu-west-1": "manual"} and list(world.s3["us-east-1"].objects) == [
         ("marks-us-east-1", "evacuated/eu-west-1")]
     rows = world.ask(operations.STATUS)["plan"]["report"]["regions"]
     assert [row["serves"] for row in rows] == [False, True, True] and rows[0]["kept away"] == "by hand: works"
@@ -200,11 +200,11 @@ def test_a_region_that_dies_comes_back_only_after_it_was_quiet(world: World) -> 
     world.minute()
     assert world.marks() == {}
     world.minute()
-    assert world.marks() == {"eu-west-1": "hold"}
+    assert world.marks() == {"eu-west-1": "hold_down"}
     world.mend("eu-west-1")
     for _ in range(5):
         world.minute()
-        assert world.marks() == {"eu-west-1": "hold"}
+        assert world.marks() == {"eu-west-1": "hold_down"}
     world.minute()
     assert world.marks() == {} and world.route53.requests == []
 
@@ -221,7 +221,7 @@ def test_a_break_in_the_quiet_time_begins_it_anew(world: World) -> None:
     world.mend("eu-west-1")
     for _ in range(5):
         world.minute()
-        assert world.marks() == {"eu-west-1": "hold"}
+        assert world.marks() == {"eu-west-1": "hold_down"}
     world.minute()
     assert world.marks() == {}
 

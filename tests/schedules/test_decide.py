@@ -57,10 +57,10 @@ def swept(runs: list[Run], now: int = NOW + 120, **more: Any) -> Plan:
 
 
 def worked(run: Run | None = None, lock: Lock | None = None, now: float = NOW, received: int = 1, paused: bool = False,
-           errand: RunRequest | None = None, known: bool = True, due: bool = True,
+           wanted: RunRequest | None = None, known: bool = True, due: bool = True,
            **policy: Any) -> Plan:
     there = job(**policy) if known else None
-    return decide.work(WorkObservation(errand or RunRequest("jobs/one", SLOT, NOON), there, run, lock, received,
+    return decide.work(WorkObservation(wanted or RunRequest("jobs/one", SLOT, NOON), there, run, lock, received,
                                        paused, due), now)
 
 
@@ -277,7 +277,7 @@ def test_a_slot_that_waits_already_stays_where_it_is() -> None:
 
 def test_a_paused_job_runs_only_by_hand() -> None:
     assert kinds(worked(paused=True)) == ["skip"]
-    assert kinds(worked(paused=True, errand=RunRequest("jobs/one", "12:00:01Z#hand", NOON, "by hand"))) == ["start"]
+    assert kinds(worked(paused=True, wanted=RunRequest("jobs/one", "12:00:01Z#manual", NOON, "manual"))) == ["start"]
 
 
 def test_an_unknown_job_waits_for_the_next_release_and_is_then_refused() -> None:
@@ -288,7 +288,7 @@ def test_an_unknown_job_waits_for_the_next_release_and_is_then_refused() -> None
 def test_a_slot_outside_the_timetable_runs_but_people_hear_of_it() -> None:
     plan = worked(due=False)
     assert (kinds(plan), alerts(plan)) == (["alert", "start"], ["JobNotInTimetable"])
-    assert kinds(worked(due=False, errand=RunRequest("jobs/one", "12:00:01Z#hand", NOON, "by hand"))) == ["start"]
+    assert kinds(worked(due=False, wanted=RunRequest("jobs/one", "12:00:01Z#manual", NOON, "manual"))) == ["start"]
 
 
 def test_jobs_that_never_run_are_told_of_by_the_first_tick_of_a_release() -> None:
@@ -299,7 +299,7 @@ def test_jobs_that_never_run_are_told_of_by_the_first_tick_of_a_release() -> Non
 
 def test_a_distant_run_is_looked_at_and_only_by_its_own_follow_up() -> None:
     run = a_run(remote_id="arn:task")
-    assert kinds(worked(run, errand=RunRequest("jobs/one", SLOT, NOON, "follow-up", "arn:task"))) == ["poll"]
+    assert kinds(worked(run, wanted=RunRequest("jobs/one", SLOT, NOON, "follow-up", "arn:task"))) == ["poll"]
     assert kinds(worked(run)) == []
 
 

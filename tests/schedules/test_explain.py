@@ -49,7 +49,7 @@ def known(*runs: Run, record: bool = True, gap_end: int | None = None, paused_si
     (job(catch_up="one"), known(record=False, gap_end=NOON + 30), "coalesced"),
     (job(), known(paused_since=NOON * 60 - 5), "paused"),
     (job(schedule="5 * * * *"), known(), "not due"),
-    (job(schedule="5 * * * *"), known(ran(why="by hand", slot="hand#1")), "by hand")])
+    (job(schedule="5 * * * *"), known(ran(why="manual", slot="manual#1")), "manual")])
 def test_the_answer(one: Job, what: Known, answer: str) -> None:
     assert why(one, NOON, what, LATER).answer == answer
 

@@ -19,7 +19,7 @@ TIMES = st.sampled_from(["2026-03-28T12:00:00Z", "0001-01-01T00:00:00+14:00", "9
 PLAIN = st.none() | st.booleans() | MINUTES | st.floats(allow_nan=False) | NAMES
 WORDS = st.fixed_dictionaries({}, optional={
     "job": NAMES | PLAIN, "slot": NAMES | PLAIN, "minute": MINUTES | PLAIN, "attempt": st.integers(-3, 10**9) | PLAIN,
-    "why": st.sampled_from(["due", "late", "by hand"]) | PLAIN, "remote_id": NAMES, "time": TIMES | PLAIN,
+    "why": st.sampled_from(["due", "late", "manual"]) | PLAIN, "remote_id": NAMES, "time": TIMES | PLAIN,
     "limit": MINUTES, "reason": NAMES, "apply": st.booleans() | NAMES,
     "detail-type": st.just("Scheduled Event") | PLAIN})
 ARN = "arn:aws:sqs:eu-west-1:1:lamplighter-test-schedule-runs"

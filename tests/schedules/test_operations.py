@@ -84,9 +84,9 @@ def test_after_an_outage_each_policy_catches_up_as_it_says(tmp_path: Path) -> No
     tick(place)
     counts: dict[str, int] = {}
     for message in place.sent("schedule-runs"):
-        errand = msgspec.json.decode(message.body)
-        if errand.get("why") == "caught up":
-            counts[errand["job"]] = counts.get(errand["job"], 0) + 1
+        message = msgspec.json.decode(message.body)
+        if message.get("why") == "caught up":
+            counts[message["job"]] = counts.get(message["job"], 0) + 1
     assert counts == {"jobs/usual": 5, "jobs/one": 1, "jobs/all": 30, "jobs/2m": 2}
     assert "runs are lost" in place.told()[-1][1]
     place.now += 1

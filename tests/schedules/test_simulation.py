@@ -58,12 +58,12 @@ def test_without_the_conditional_claim_slots_are_started_twice(monkeypatch: pyte
 
     original: Callable[..., Any] = MemoryTable.create
     monkeypatch.setattr(MemoryTable, "create", put)
-    monkeypatch.setattr(decide, "_running", lambda job, run, errand, now, region: decide._start(job, errand, None))
+    monkeypatch.setattr(decide, "_running", lambda job, run, wanted, now, region: decide._start(job, wanted, None))
     assert worst().twice > 0
 
 
 def test_if_a_lapsed_lease_meant_run_again_slots_would_be_started_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decide, "_running", lambda job, run, errand, now, region: decide._start(job, errand, run))
+    monkeypatch.setattr(decide, "_running", lambda job, run, wanted, now, region: decide._start(job, wanted, run))
     monkeypatch.setattr(Run, "expired", lambda self, now: True)
     assert worst().twice > 0
 
@@ -101,7 +101,7 @@ def test_the_product_itself_is_simulated() -> None:
 
 
 def test_without_the_lock_runs_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "_lock", lambda site, request, job, errand, owner: None)
+    monkeypatch.setattr(worker, "_lock", lambda site, request, job, wanted, owner: None)
     assert worst().overlaps > 0
 
 

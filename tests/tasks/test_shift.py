@@ -130,7 +130,7 @@ def test_with_time_for_all_all_run(shop: Workshop) -> None:
 
 def test_no_more_at_once_than_the_limit_and_those_wait_without_using_up_a_try(shop: Workshop) -> None:
     shop.task("t.one", shop.note, concurrency=1)
-    other = Semaphore(shop.table, "task-slots#", 5)
+    other = Semaphore(shop.table, "task-permits#", 5)
     assert other.acquire("t.one", 1, "other", now=NOW, until=NOW + 900)
     assert shop.work(record(body("t.one"), 1), record(body(), 2)) == ["m1"]
     assert shop.calls == [{}]
@@ -143,7 +143,7 @@ def test_no_more_at_once_than_the_limit_and_those_wait_without_using_up_a_try(sh
 def test_a_place_is_given_back_at_the_end_also_when_the_task_fails(shop: Workshop) -> None:
     shop.task("t.one", fail, concurrency=1)
     shop.work(record(body("t.one"), 1))
-    assert Semaphore(shop.table, "task-slots#", 5).acquire("t.one", 1, "next", now=NOW, until=NOW + 900)
+    assert Semaphore(shop.table, "task-permits#", 5).acquire("t.one", 1, "next", now=NOW, until=NOW + 900)
 
 
 def test_work_with_a_key_is_done_once(shop: Workshop) -> None:

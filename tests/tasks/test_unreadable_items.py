@@ -52,10 +52,10 @@ def test_once_the_counters_are_gone_the_message_runs(shop: Workshop) -> None:
 @bad_body
 def test_an_unreadable_permit_counts_as_taken_and_is_told(shop: Workshop, bad: dict[str, Any]) -> None:
     shop.task("t.one", shop.note, concurrency=1)
-    assert shop.table.create("task-slots#t.one", "0000", bad)
+    assert shop.table.create("task-permits#t.one", "0000", bad)
     assert shop.work(record(body("t.one"), 1), record(body(n=2), 2)) == ["m1"]
     assert shop.calls == [{"n": 2}]
-    assert [subject for subject, _ in told(shop)] == ["UnreadableItem: task-slots#t.one/0000"]
+    assert [subject for subject, _ in told(shop)] == ["UnreadableItem: task-permits#t.one/0000"]
 
 
 KEYS: dict[str, dict[str, Any]] = {

@@ -116,7 +116,7 @@ class Yard:
 
     def hand(self, name: str, context: RegionContext | None = None, **event: Any) -> dict[str, Any]:
         """An operation by hand."""
-        return engine.run(self.operations[f"tunnels.{name}"], context or self.context, event, "hand")
+        return engine.run(self.operations[f"tunnels.{name}"], context or self.context, event, "manual")
 
     @property
     def state(self) -> TunnelState:

@@ -89,7 +89,7 @@ def test_what_was_planned_by_hand_is_left_if_the_controller_was_faster(yard: Yar
         fails(yard)
         return seen
 
-    outcome = engine.run(replace(drain, observe=observe), yard.context, {"endpoint": A, "apply": True}, "hand")
+    outcome = engine.run(replace(drain, observe=observe), yard.context, {"endpoint": A, "apply": True}, "manual")
     assert "the controller has acted meanwhile" in outcome["results"][0]
 
 

@@ -62,9 +62,9 @@ HOUR, ticks = int(time.time()) // 3600 * 60, count()
 PAST = 29_400_000
 
 
-def errand(job: str) -> dict[str, Any]:
+def run_of(job: str) -> dict[str, Any]:
     """A message for `schedules.work`."""
-    return {"job": job, "slot": f"hand#{next(numbers)}", "minute": 1, "why": "by hand"}
+    return {"job": job, "slot": f"manual#{next(numbers)}", "minute": 1, "why": "manual"}
 
 
 def slot(minute: int) -> str:
@@ -102,17 +102,17 @@ def work(on: Lambdas) -> None:
     """Runs that fail, are tried again, lock, go by message, are of an unknown job or not due, and a dead worker's."""
     on.drop(*lock_key("single"))  # left behind when it might not be deleted
     jobs = ("fails", "retried", "single", "queued", "unknown")
-    not_due, dead = errand("fails") | {"why": "due"}, errand("fails") | {"why": "due", "slot": slot(next(numbers))}
+    not_due, dead = run_of("fails") | {"why": "due"}, run_of("fails") | {"why": "due", "slot": slot(next(numbers))}
     on.put("run#fails", dead["slot"], {
         "job": "fails", "slot": dead["slot"], "minute": 1, "state": "running", "why": "due", "region": HOME,
         "owner": "test", "attempt": 9, "started": 60, "lease": 120, "schema": 1})
-    on.invoke("schedules_work", on.records("schedule-runs", *map(errand, jobs), not_due, dead))
+    on.invoke("schedules_work", on.records("schedule-runs", *map(run_of, jobs), not_due, dead))
 
 
 def explain(on: Lambdas) -> None:
     """A minute whose run has printed something, and one without a run."""
     minute = PAST + next(numbers)
-    on.invoke("schedules_work", on.records("schedule-runs", errand("fails") | {"minute": minute, "slot": slot(minute)}))
+    on.invoke("schedules_work", on.records("schedule-runs", run_of("fails") | {"minute": minute, "slot": slot(minute)}))
     for asked in (slot(minute), "2026-01-01T00:00Z"):
         on.invoke("schedules_why", {"job": "fails", "time": asked})
 

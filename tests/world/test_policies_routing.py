@@ -164,7 +164,7 @@ def restore(on: Lambdas) -> None:
     """A region that is evacuated."""
     assert isinstance(on, Zone)
     on.unmark()
-    on.mark(HOME, '{"by": "hand", "reason": "test", "at": 1}')
+    on.mark(HOME, '{"by": "manual", "reason": "test", "at": 1}')
     on.invoke("routing_restore", {"region": HOME, "apply": True})
 
 
@@ -173,14 +173,14 @@ def hold(on: Lambdas) -> None:
     assert isinstance(on, Zone)
     on.unmark()
     on.doors.close(STANDBY)
-    on.remember("hold", STANDBY, {"schema": 1, "healthy_since": 0, "failures_in_a_row": 5})
+    on.remember("region-health", STANDBY, {"schema": 1, "healthy_since": 0, "failures_in_a_row": 5})
     on.invoke("routing_hold", {"apply": True})
     on.doors.open(STANDBY)
-    on.remember("hold", STANDBY, {"schema": 1, "healthy_since": 1, "failures_in_a_row": 0})
-    on.mark(STANDBY, '{"by": "hold", "reason": "test", "at": 1}')
+    on.remember("region-health", STANDBY, {"schema": 1, "healthy_since": 1, "failures_in_a_row": 0})
+    on.mark(STANDBY, '{"by": "hold_down", "reason": "test", "at": 1}')
     on.invoke("routing_hold", {"apply": True})
     # What cannot be read is told to people.
-    on.remember("hold", STANDBY, {})
+    on.remember("region-health", STANDBY, {})
     on.invoke("routing_hold", {"apply": True})
 
 
@@ -210,7 +210,7 @@ def lambdas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zone]:
         for region in (HOME, STANDBY, "ap-southeast-1"):
             parent = route53.create_health_check(CallerReference=f"parent-{region}", HealthCheckConfig={
                 "Type": "CALCULATED", "ChildHealthChecks": [], "HealthThreshold": 0})["HealthCheck"]["Id"]
-            found.put("verdict", region, {"schema": 1, "id": parent})
+            found.put("region-check", region, {"schema": 1, "id": parent})
         yield found
     for region in ENTRANCES:
         doors.close(region)

@@ -138,7 +138,7 @@ def test_no_more_run_at_once_than_the_task_says_and_all_get_their_turn(queues: Q
     assert sorted(queues.fate("done")) == sorted(ids)
     held = queues.world.client("dynamodb", queues.region).query(
         TableName=queues.stack, KeyConditionExpression="pk = :pk",
-        ExpressionAttributeValues={":pk": {"S": "task-slots#invoices.remind"}})
+        ExpressionAttributeValues={":pk": {"S": "task-permits#invoices.remind"}})
     # A permit that was given back has a lease that has ended.
     assert held["Items"] and all(json.loads(item["body"]["S"])["until"] == 0 for item in held["Items"])
 

@@ -370,7 +370,7 @@ def status(observation: RotationObservation, now: int) -> Plan:
             "region": observation.region, "unreadable": str(observation.before)})
     memory, settings, at = observation.state, observation.settings, observation.at
     anchored = memory.parent.children if memory.parent else ()
-    checks = [{"check": check.number, "id": check.id, "as": "anchor" if check.number in anchored else "rover",
+    checks = [{"check": check.number, "id": check.id, "as": "fixed" if check.number in anchored else "rotating",
                "host": check.host, "address": check.address, "healthy": check.healthy,
                "settled": guards.settled(check, settings, at)} for check in memory.checks]
     waits = {id: round(at - stamp) for id, stamp in memory.last_result_at.items()}
@@ -378,7 +378,7 @@ def status(observation: RotationObservation, now: int) -> Plan:
         "region": observation.region, "parent": memory.parent.id if memory.parent else None,
         "threshold": memory.parent.threshold if memory.parent else None,
         "may_be_lost_at_once": max(0, len(anchored) - memory.parent.threshold) if memory.parent else 0,
-        "hosts": len(observation.hosts), "longest_without_verdict": max(waits.values(), default=0),
+        "hosts": len(observation.hosts), "longest_without_result": max(waits.values(), default=0),
         "bound": state.max_staleness_seconds(settings, len(sampling.eligible(observation.hosts))),
         "requests_in_the_last_hour": state.requests_last_hour(memory, now // 60),
         "checks": checks}

@@ -71,82 +71,82 @@ def sweep(seen: ReconcileObservation, now: int) -> Plan:
 
 def work(seen: WorkObservation, now: float) -> Plan:
     """The one action for a run request. It starts it, takes it over, polls it, skips it, or does nothing."""
-    job, run, errand = seen.job, seen.run, seen.errand
+    job, run, wanted = seen.job, seen.run, seen.wanted
     if job is None:
-        return _unknown(errand, seen.received)
+        return _unknown(wanted, seen.received)
     if seen.unreadable:
         # Whether the slot has run, or another one is running, is not known. The sweep sends it again.
         return Plan(tuple(alerts.unreadable(seen.unreadable, now)),
-                    notes=(f"{job.name} {errand.slot}: not started, since {seen.unreadable[0]}",))
+                    notes=(f"{job.name} {wanted.slot}: not started, since {seen.unreadable[0]}",))
     if run and run.final:
         # Its worker has told people, unless an answer got lost then: the message has come back to see to it.
         return Plan(() if run.alerted else tuple(alerts.ended(job, run)),
-                    notes=(f"{job.name} {errand.slot}: already {run.state}",))
+                    notes=(f"{job.name} {wanted.slot}: already {run.state}",))
     if run and run.state == "running":
-        return _running(job, run, errand, now, seen.region)
-    if seen.paused and errand.why != "by hand":
-        return _aside(job, errand, "paused", "the job is paused")
+        return _running(job, run, wanted, now, seen.region)
+    if seen.paused and wanted.why != "manual":
+        return _aside(job, wanted, "paused", "the job is paused")
     if run and run.state == "retrying" and now < run.lease:
         return Plan(requeue_after_seconds=int(run.lease - now) + 1, notes=("its next attempt is not due yet",))
-    if job.policy.overlap != "allow" and seen.lock and seen.lock.slot != errand.slot and not seen.lock.expired(now):
-        return _overlap(job, errand, seen.lock)
-    plan = _start(job, errand, run)
-    if seen.due or errand.why == "by hand":
+    if job.policy.overlap != "allow" and seen.lock and seen.lock.slot != wanted.slot and not seen.lock.expired(now):
+        return _overlap(job, wanted, seen.lock)
+    plan = _start(job, wanted, run)
+    if seen.due or wanted.why == "manual":
         return plan
-    return Plan((alerts.not_in_timetable(job, errand.slot, now), *plan.actions))
+    return Plan((alerts.not_in_timetable(job, wanted.slot, now), *plan.actions))
 
 
-def _running(job: Job, run: Run, errand: RunRequest, now: float, region: str) -> Plan:
-    if errand.remote_id and errand.remote_id == run.remote_id:
-        return _one("poll", job, errand, f"under way as {run.remote_id}")
+def _running(job: Job, run: Run, wanted: RunRequest, now: float, region: str) -> Plan:
+    if wanted.remote_id and wanted.remote_id == run.remote_id:
+        return _one("poll", job, wanted, f"under way as {run.remote_id}")
     if not run.expired(now):
         return Plan(requeue_after_seconds=min(int(run.lease + SKEW_SECONDS - now) + 1, SQS_MAX_DELAY),
-                    notes=(f"{job.name} {errand.slot}: a worker in {run.region} holds it",))
+                    notes=(f"{job.name} {wanted.slot}: a worker in {run.region} holds it",))
     if run.remote_id and run.region == region:
         # Nobody has looked at it in time, since a message got lost or came late. It may have succeeded all the same.
-        late = msgspec.structs.replace(errand, remote_id=run.remote_id)
+        late = msgspec.structs.replace(wanted, remote_id=run.remote_id)
         return _one("poll", job, late, f"was under way as {run.remote_id} when its lease ended")
     if run.attempt > job.policy.retries:
-        return _one("interrupt", job, errand, f"the worker in {run.region} ended without a word, and no retry remains")
-    return _start(job, errand, run)
+        return _one("interrupt", job, wanted, f"the worker in {run.region} ended without a word, and no retry remains")
+    return _start(job, wanted, run)
 
 
-def _start(job: Job, errand: RunRequest, run: Run | None) -> Plan:
+def _start(job: Job, wanted: RunRequest, run: Run | None) -> Plan:
     attempt = run.attempt + 1 if run and run.state in ("running", "retrying") else 1
-    return _one("start", job, errand, f"attempt {attempt} of {job.policy.retries + 1}", attempt)
+    return _one("start", job, wanted, f"attempt {attempt} of {job.policy.retries + 1}", attempt)
 
 
-def _overlap(job: Job, errand: RunRequest, lock: Lock) -> Plan:
+def _overlap(job: Job, wanted: RunRequest, lock: Lock) -> Plan:
     if job.policy.overlap == "skip":
-        return _aside(job, errand, "overlapped", f"the run for {lock.slot} was still going")
-    if errand.minute < lock.minute:
-        return _aside(job, errand, "coalesced", f"the later run for {lock.slot} has begun")
-    if lock.waiting == errand.slot:
-        return Plan(notes=(f"{job.name} {errand.slot}: waits for the run for {lock.slot}",))
+        return _aside(job, wanted, "overlapped", f"the run for {lock.slot} was still going")
+    if wanted.minute < lock.minute:
+        return _aside(job, wanted, "coalesced", f"the later run for {lock.slot} has begun")
+    if lock.waiting == wanted.slot:
+        return Plan(notes=(f"{job.name} {wanted.slot}: waits for the run for {lock.slot}",))
     if job.policy.overlap == "queue-one" and lock.waiting:
-        return _aside(job, errand, "coalesced", f"the run for {lock.waiting} already waits for the one for {lock.slot}")
-    return _one("wait", job, errand, f"after the run for {lock.slot}")
+        return _aside(job, wanted, "coalesced", f"the run for {lock.waiting} already waits for the one for {lock.slot}")
+    return _one("wait", job, wanted, f"after the run for {lock.slot}")
 
 
-def _aside(job: Job, errand: RunRequest, state: RunState, reason: str) -> Plan:
-    return Plan((_skip(job.name, errand.slot, errand.minute, errand.why, state, reason),))
+def _aside(job: Job, wanted: RunRequest, state: RunState, reason: str) -> Plan:
+    return Plan((_skip(job.name, wanted.slot, wanted.minute, wanted.why, state, reason),))
 
 
 def _skip(job: str, slot: str, minute: int, why: RunReason, state: RunState, reason: str) -> Action:
     return Action("skip", job, reason, Settled(slot, minute, why, state), unaudited=True)
 
 
-def _one(kind: str, job: Job, errand: RunRequest, reason: str, attempt: int = 1) -> Plan:
+def _one(kind: str, job: Job, wanted: RunRequest, reason: str, attempt: int = 1) -> Plan:
     # The run's own record tells the story; only what nobody asked for is worth a line in the journal.
-    return Plan((Action(kind, job.name, reason, Execution(errand, attempt), unaudited=kind != "interrupt"),))
+    return Plan((Action(kind, job.name, reason, Execution(wanted, attempt), unaudited=kind != "interrupt"),))
 
 
-def _unknown(errand: RunRequest, received: int) -> Plan:
+def _unknown(wanted: RunRequest, received: int) -> Plan:
     if received < _UNKNOWN_TRIES:
         return Plan(requeue_after_seconds=60,
-                    notes=(f"this release does not have the job {errand.job}. Does a deployment run?",))
+                    notes=(f"this release does not have the job {wanted.job}. Does a deployment run?",))
     return Plan(
-        rejected_because=f"this release has no job {errand.job!r} (slot {errand.slot}). Does it have another name now?"
+        rejected_because=f"this release has no job {wanted.job!r} (slot {wanted.slot}). Does it have another name now?"
     )
 
 

@@ -10,7 +10,7 @@ from chalicelib.crontab.job import Job
 from chalicelib.engine.schema import Unreadable
 from chalicelib.schedules.state import MinuteRecord, Run
 
-Answer = Literal["ran", "late", "caught up", "by hand", "coalesced", "overlapped", "replaced", "interrupted", "failed",
+Answer = Literal["ran", "late", "caught up", "manual", "coalesced", "overlapped", "replaced", "interrupted", "failed",
                  "timed out", "running", "waiting", "retrying", "DST-moved", "DST-suppressed", "paused", "missed",
                  "not due", "to come", "unreadable"]
 
@@ -39,7 +39,7 @@ class Known(msgspec.Struct, frozen=True):
 def why(job: Job, minute: int, known: Known, now: int) -> Reason:
     """Why `job` did what it did at UTC minute `minute`. `now` in epoch seconds."""
     verdict = explain(job.expression, job.tz, minute)
-    by_hand = next((run for run in known.runs if run.why == "by hand" and run.minute == minute), None)
+    by_hand = next((run for run in known.runs if run.why == "manual" and run.minute == minute), None)
     if verdict.kind in ("not due", "suppressed"):
         return _of_run(job, by_hand, verdict) if by_hand else _not_due(job, minute, verdict)
     run = next((run for run in known.runs if run.slot == verdict.slot), None)
@@ -72,7 +72,7 @@ def _of_run(job: Job, run: Run, verdict: DueExplanation) -> Reason:
            + (f", took {run.ended - run.started:.1f} s" if run.ended else ""))
     if run.state != "done":
         return Reason(_ENDINGS[run.state], f"{ran}: {run.detail or run.state}")
-    if run.why in ("by hand", "caught up"):
+    if run.why in ("manual", "caught up"):
         return Reason(run.why, ran)
     if verdict.kind == "moved":
         return Reason("DST-moved", f"{ran}. The clock skipped {stamp(verdict.local).replace('T', ' ')} in {job.tz}")
