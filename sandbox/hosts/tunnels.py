@@ -175,7 +175,7 @@ class Tunnels:
         aws = {name: ports_at(name, self.world.client) for name in (known.name for known in self.fleet.regions)}
         context = RegionContext(region, self.stage, self.fleet, MemoryTable(), table, {}, MemoryTopic(),
                                 aws_regions=aws)
-        return engine.run(ROTATE, context, {"apply": True}, "by hand")
+        return engine.run(ROTATE, context, {"apply": True}, "manual")
 
     def endpoint(self, region: str) -> tuple[str, int]:
         """Address and port at which the balancer of `region` leads to the primary's database."""
