@@ -123,18 +123,35 @@ def hold(seen: FleetObservation, now: int) -> Plan:
 
     A region that sees no other one may be cut off itself. It evacuates nobody then.
     """
-    actions: list[Action] = []
-    for region in seen.regions:
-        if region.name in seen.keeper_of and region.flag_known:
-            actions += _hold(seen, region, now)
+    kept = [region for region in seen.regions if region.name in seen.keeper_of]
+    known = [region for region in kept if region.flag_known]
+    steps = {region.name: _hold(seen, region, now) for region in known}
     notes = tuple(f"the region of {item} stays as it is" for item in seen.unreadable)
-    return Plan(tuple(actions), (*notes, *_unknown_flags(seen)), unreadable=seen.unreadable)
+    return Plan(
+        tuple(action for row in steps.values() for action in row), (*notes, *_unknown_flags(seen)),
+        alerts=tuple(alert for region in known for alert in _held_down(region, steps[region.name])),
+        not_judged=("RegionHeldDown",) if len(known) < len(kept) else (), unreadable=seen.unreadable)
+
+
+def _held_down(region: RegionObservation, steps: Sequence[Action]) -> Sequence[Alert]:
+    """The alert of a region that Lamplighter itself keeps users away from, once these steps are done."""
+    kinds = {step.kind: step for step in steps}
+    flag = kinds["set-evacuation-flag"].details if "set-evacuation-flag" in kinds else region.mark
+    if flag is None or flag.by != "hold_down" or "clear-evacuation-flag" in kinds:
+        return ()
+    return (Alert("RegionHeldDown", region.name, f"{region.name} {flag.reason}", flag.at,
+                  tried=("Users are kept away from it. Route 53 sends them to the other regions.",),
+                  steps=("Look at what the region answers with `lamp run routing.status`.",
+                         "Repair the region. Users come back by themselves, once it has answered for a while.",
+                         "To let users back at once, call `lamp run routing.restore "
+                         f"'{json.dumps({'region': region.name})}' --apply`."),
+                  read_more="docs/runbook.md#regionhelddown"),)
 
 
 def status(seen: FleetObservation) -> Plan:
     """The living regions, the evacuated ones and the reasons."""
     rows = [{"region": region.name, "alive": region.alive, "serves": region.serves,
-             "kept away": f"by {region.mark.by}: {region.mark.reason}" if region.mark else
+             "kept away": f"{region.mark.by}: {region.mark.reason}" if region.mark else
              "" if region.flag_known else "not known"} for region in seen.regions]
     return Plan(report={"regions": rows})
 

@@ -36,6 +36,12 @@ def statement(bucket: str) -> dict[str, Any]:
             "Resource": f"arn:aws:s3:::{bucket}/evacuated/*"}
 
 
+def is_open(policy: str) -> bool:
+    """Whether a bucket with this policy lets health checkers see its flags. A single statement needs no list."""
+    statements = json.loads(policy).get("Statement", ())
+    return any(one.get("Sid") == SID for one in ([statements] if isinstance(statements, dict) else statements))
+
+
 def policy(bucket: str) -> str:
     """The policy of a bucket that is for marks alone."""
     return json.dumps({"Version": "2012-10-17", "Statement": [statement(bucket)]})

@@ -3,7 +3,6 @@ the flags in S3."""
 
 import hashlib
 import http.client
-import json
 import socket
 import ssl
 import threading
@@ -97,8 +96,7 @@ def _bucket(site: RegionContext, region: str, name: str) -> BucketObservation:
         return BucketObservation(region, name, "away")
     if policy is None:
         return BucketObservation(region, name, "closed")
-    statements = {one.get("Sid") for one in json.loads(policy).get("Statement", ())}
-    return BucketObservation(region, name, "open" if evacuation_flags.SID in statements else "own policy")
+    return BucketObservation(region, name, "open" if evacuation_flags.is_open(policy) else "own policy")
 
 
 def fleet(site: RegionContext, request: Request) -> FleetObservation:

@@ -116,12 +116,14 @@ class FleetObservation(msgspec.Struct, frozen=True):
         return any(other.serves for other in self.regions if other.name != region)
 
     def has_a_witness(self, region: str) -> bool:
-        """Whether this region sees any other one than `region`, so that it is not this region that is cut off.
+        """Whether this region reaches any other one than `region`, so that it is not this region that is cut off.
 
-        Of two regions neither can tell.
+        Of two regions, the other one's S3 is asked: it keeps the flag of this one. Without such a bucket neither can
+        tell.
         """
-        return len(self.regions) < 3 or any(
-            other.alive for other in self.regions if other.name not in (region, self.here))
+        if len(self.regions) < 3:
+            return all(known.flag_known for known in self.regions if known.name == self.here)
+        return any(other.alive for other in self.regions if other.name not in (region, self.here))
 
 
 class NewCheck(msgspec.Struct, frozen=True):

@@ -110,6 +110,11 @@ class World:
         return {key.removeprefix("evacuated/"): json.loads(body)["by"]
                 for s3 in self.s3.values() for (_, key), body in s3.objects.items()}
 
+    def kinds(self) -> list[str]:
+        """The alerts that people have got, by kind."""
+        return [subject.removeprefix("Recovered: ").partition(":")[0] + (" ended" if "Recovered" in subject else "")
+                for subject, _ in self.topic.told]
+
 
 class Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True

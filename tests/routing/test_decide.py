@@ -193,6 +193,36 @@ def test_a_region_that_sees_no_other_evacuates_none() -> None:
     assert ("set-evacuation-flag", "b") in [(action.kind, action.target) for action in decide.hold(seen, 1000).actions]
 
 
+UP = RegionObservation("b", True)
+
+
+@pytest.mark.parametrize(("s3_of_the_other", "kinds"), [
+    (True, ["record", "set-evacuation-flag"]), (False, ["record"])])
+def test_of_two_regions_one_that_is_cut_off_holds_nobody_down(s3_of_the_other: bool, kinds: list[str]) -> None:
+    """Each keeps the flag of the other. What cannot read its own flag there may be the one that is cut off."""
+    seen = msgspec.structs.replace(
+        fleet(region("a", True, good=1, flag_known=s3_of_the_other), region("b", False, bad=5), mine=("b",)), here="a")
+    assert [action.kind for action in decide.hold(seen, 1000).actions] == kinds
+
+
+@pytest.mark.parametrize(("observed", "told"), [
+    (region("a", False, bad=0), False),
+    (region("a", False, bad=1), True),
+    (region("a", False, EvacuationFlag("hold_down", "died", 1), bad=5), True),
+    (region("a", True, EvacuationFlag("hold_down", "died", 1), good=500), True),
+    (region("a", True, EvacuationFlag("hold_down", "died", 1), good=400), False),
+    (region("a", False, EvacuationFlag("manual", "works", 1), bad=5), False),
+])  # fmt: skip
+def test_people_are_told_of_a_region_that_is_held_down(observed: RegionObservation, told: bool) -> None:
+    plan = decide.hold(fleet(observed, UP), 1000)
+    assert [(alert.kind, alert.target) for alert in plan.alerts] == [("RegionHeldDown", "a")] * told
+    assert plan.not_judged == ()
+
+
+def test_without_the_flag_nobody_is_told_that_the_region_is_back() -> None:
+    assert decide.hold(fleet(region("a", False, bad=3, flag_known=False), UP), 1000).not_judged == ("RegionHeldDown",)
+
+
 HAND, HELD = EvacuationFlag("manual", "works", 1), EvacuationFlag("hold_down", "died", 1)
 
 
@@ -222,9 +252,6 @@ def test_evacuate(seen: FleetObservation, kinds: list[str], said: str) -> None:
 def test_restore(seen: FleetObservation, kinds: list[str], said: str) -> None:
     plan = decide.restore(seen)
     assert [action.kind for action in plan.actions] == kinds and said in plan.rejected_because
-
-
-UP = RegionObservation("b", True)
 
 
 @pytest.mark.parametrize(("observed", "others", "kinds"), [

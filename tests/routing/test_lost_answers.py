@@ -175,12 +175,6 @@ def test_plan_with_one_lost_answer_changes_nothing_and_says_what_it_has_not_seen
     check_every_lost_answer(scenario, least_calls=5)
 
 
-def kinds(world: World) -> list[str]:
-    """The alerts that people have got, by kind."""
-    return [subject.removeprefix("Recovered: ").partition(":")[0] + (" ended" if "Recovered" in subject else "")
-            for subject, _ in world.topic.told]
-
-
 def test_drift_with_one_lost_answer_is_heard_of_by_the_next_run_and_changes_nothing() -> None:
     def scenario(calls: Calls) -> None:
         with fleet(calls) as world:
@@ -192,7 +186,7 @@ def test_drift_with_one_lost_answer_is_heard_of_by_the_next_run_and_changes_noth
             world.now += 60
             world.fire(operations.DRIFT)
             # Delivery is at least once.
-            assert kinds(world) in (["RoutingDrift"], ["RoutingDrift"] * 2)
+            assert world.kinds() in (["RoutingDrift"], ["RoutingDrift"] * 2)
             assert outside(world) == before
 
     check_every_lost_answer(scenario, least_calls=5)
@@ -210,11 +204,11 @@ def test_drift_of_a_bucket_that_gives_no_answer_once_does_not_end() -> None:
                 world.fire(operations.DRIFT)
             world.now += 60
             world.fire(operations.DRIFT)
-            assert kinds(world) == ["RoutingDrift"]
+            assert world.kinds() == ["RoutingDrift"]
             world.s3[KEEPER].buckets[f"marks-{KEEPER}"] = policy
             world.now += 60
             world.fire(operations.DRIFT)
-            assert kinds(world) == ["RoutingDrift", "RoutingDrift ended"]
+            assert world.kinds() == ["RoutingDrift", "RoutingDrift ended"]
 
     check_every_lost_answer(scenario, least_calls=5)
 
@@ -317,7 +311,7 @@ def test_status_with_one_lost_answer_says_what_it_has_not_seen_and_changes_nothi
             with calls.counted():
                 outcome = world.ask(operations.STATUS)
             rows = {row["region"]: row for row in (outcome.get("plan") or {}).get("report", {}).get("regions", ())}
-            assert failed(outcome) or rows[THREE[0]]["kept away"] in ("by hand: works", "not known")
+            assert failed(outcome) or rows[THREE[0]]["kept away"] in ("manual: works", "not known")
             assert outside(world) == before
             assert {name: dict(table.store.items) for name, table in world.tables.items()} == items
 

@@ -75,6 +75,14 @@ def test_a_region_that_is_away_keeps_nobody_from_the_other_regions_records(world
     assert world.ask(operations.DRIFT)["message"] == "nothing to do"
 
 
+def test_a_policy_with_one_statement_needs_no_list(world: World) -> None:
+    world.apply()
+    for s3 in world.s3.values():
+        for name, policy in s3.buckets.items():
+            s3.buckets[name] = json.dumps({"Statement": json.loads(policy or "")["Statement"][0]})
+    assert world.ask(operations.PLAN)["message"] == "nothing to do"
+
+
 def test_an_account_that_blocks_public_policies_is_told_so(world: World) -> None:
     world.s3["us-east-1"].blocks_public_policies = True
     outcome = world.ask(operations.APPLY, apply=True)
@@ -174,7 +182,7 @@ def test_evacuate_and_restore_never_call_route53(world: World) -> None:
     assert world.marks() == {"eu-west-1": "manual"} and list(world.s3["us-east-1"].objects) == [
         ("marks-us-east-1", "evacuated/eu-west-1")]
     rows = world.ask(operations.STATUS)["plan"]["report"]["regions"]
-    assert [row["serves"] for row in rows] == [False, True, True] and rows[0]["kept away"] == "by hand: works"
+    assert [row["serves"] for row in rows] == [False, True, True] and rows[0]["kept away"] == "manual: works"
     assert world.ask(operations.RESTORE, region="eu-west-1", apply=True)["status"] == "done"
     assert world.marks() == {} and world.route53.requests == []
 
@@ -207,6 +215,20 @@ def test_a_region_that_dies_comes_back_only_after_it_was_quiet(world: World) -> 
         assert world.marks() == {"eu-west-1": "hold_down"}
     world.minute()
     assert world.marks() == {} and world.route53.requests == []
+
+
+def test_people_know_of_a_region_that_is_held_down(world: World) -> None:
+    world.kill("eu-west-1")
+    world.minute()
+    assert world.kinds() == []
+    world.minute()
+    assert world.kinds() == ["RegionHeldDown"]
+    world.mend("eu-west-1")
+    for _ in range(5):
+        world.minute()
+        assert world.kinds() == ["RegionHeldDown"]
+    world.minute()
+    assert world.kinds() == ["RegionHeldDown", "RegionHeldDown ended"]
 
 
 def test_a_break_in_the_quiet_time_begins_it_anew(world: World) -> None:
