@@ -9,7 +9,7 @@ nothing any more. So one polite probe a second (see handshake.py) goes through t
 number of requests. All requests get the last result. An unanswered probe stays the only one until it ends. Many of them
 would reach the database as errors when the tunnel thaws, and block the host.
 
-`GET /lead` gives the connected region of the tunnel. The unit of ssh writes it to a file as it starts.
+`GET /primary-region` gives the connected region of the tunnel. The unit of ssh writes it to a file as it starts.
 
 One file, with handshake.py beside it. Python 3.9 and its standard library, nothing else.
 """
@@ -155,15 +155,15 @@ class Port:
         method = head.split(b" ", 1)[0]
         if method not in (b"GET", b"HEAD"):
             return response(405, "GET or HEAD", with_body=True)
-        if head.split(b" ", 2)[1:2] == [b"/lead"]:
-            region = lead(self.way)
+        if head.split(b" ", 2)[1:2] == [b"/primary-region"]:
+            region = connected_region(self.way)
             return response(200 if region else 404, region or "not known", with_body=method == b"GET")
         verdict = self.health.verdict()
         text = " ".join(part for part in verdict if part)
         return response(200 if verdict.side == "up" else 503, text, with_body=method == b"GET")
 
 
-def lead(way: str) -> str:
+def connected_region(way: str) -> str:
     """The region in the environment file of the tunnel's last start. Nothing if there is none."""
     try:
         lines = Path(way).read_text().splitlines() if way else []

@@ -44,7 +44,7 @@ class Problem(Exception):
 def boot(settings: dict[str, str], folder: Path) -> str:
     """The gateway's host keys, the way and the current key are in place. The version of the key."""
     _write(folder / "known_hosts", _host_keys(settings))
-    _write(folder / "way.env", _way(settings, _lead(settings)))
+    _write(folder / "way.env", _way(settings, _primary(settings)))
     return _place(folder / "key", *_wanted(settings, "AWSCURRENT"))
 
 
@@ -55,10 +55,10 @@ def reload(settings: dict[str, str], folder: Path) -> str:
 
 def point(settings: dict[str, str], folder: Path, region: str) -> str:
     """As `reload`, by the route to the primary in another region. The caller then restarts the tunnel."""
-    lead = _lead(settings)
-    if region != lead:
-        raise Problem(f"the parameter {settings['LEAD']} says {lead} yet, not {region}", 3)
-    return _tried(settings, folder, _way(settings, lead))
+    primary = _primary(settings)
+    if region != primary:
+        raise Problem(f"the parameter {settings['PRIMARY_PARAMETER']} says {primary} yet, not {region}", 3)
+    return _tried(settings, folder, _way(settings, primary))
 
 
 def _tried(settings: dict[str, str], folder: Path, way: str) -> str:
@@ -76,12 +76,12 @@ def _tried(settings: dict[str, str], folder: Path, way: str) -> str:
     return version
 
 
-def _lead(settings: dict[str, str]) -> str:
-    """The region that the primary is in, as this host was launched for or as the controller has it since."""
-    if not settings.get("LEAD"):
+def _primary(settings: dict[str, str]) -> str:
+    """The region that the primary is in, as the controller has it, or as this host was launched for until it has."""
+    if not settings.get("PRIMARY_PARAMETER"):
         return settings["PRIMARY"]
-    said = str(_parameter(settings, settings["LEAD"]))
-    return settings["PRIMARY"] if said == "as-launched" else said
+    answer = _aws(settings, "ssm", "get-parameter", "--name", settings["PRIMARY_PARAMETER"], absent="ParameterNotFound")
+    return str(answer["Parameter"]["Value"]) if answer else settings["PRIMARY"]
 
 
 def _way(settings: dict[str, str], region: str) -> str:

@@ -21,8 +21,6 @@ Vpc = Annotated[str, msgspec.Meta(pattern=r"^vpc-[0-9a-f]{8,17}\Z")]
 Subnet = Annotated[str, msgspec.Meta(pattern=r"^subnet-[0-9a-f]{8,17}\Z")]
 Instance = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]*\.[a-z0-9-]+\Z")]
 
-# What `lead` says until the healer has written a region there.
-LAUNCHED = "as-launched"
 # Whatever a VPC may have inside: RFC 1918.
 _PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
 _KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
@@ -107,10 +105,11 @@ def known_hosts_parameter(stack: str) -> str:
 def primary_region_parameter(stack: str) -> str:
     """The name of the parameter that tells a region's hosts in which region the primary is now.
 
-    The controller writes it (`repoint`). As deployed it says `LAUNCHED`, which means the primary's region of fleet.toml
-    at the launch of a host.
+    The controller makes and writes it (`repoint`). Until then there is none, and a host leads to the primary's region
+    of its launch. It is no resource of the stack, since CloudFormation writes the template's value back when only a tag
+    of the stack changes (UpdateHandler of aws-cloudformation-resource-providers-ssm).
     """
-    return f"/lamplighter/{stack}/tunnels/lead"
+    return f"/lamplighter/{stack}/tunnels/primary-region"
 
 
 def public_keys_parameter(stack: str, region: str = "") -> str:

@@ -92,8 +92,8 @@ def _tunnels(fleet: Fleet) -> dict[str, Any]:
     if tunnels is None:
         return {name: [] for name in (
             "tunnels-any", "tunnel-group", "tunnel-group-any", "tunnel-targets", "tunnel-document", "primary-record",
-            "tunnel-instances", "tunnel-machines", "tunnel-secret", "tunnel-keys", "tunnel-lead", "tunnel-hosts-any",
-            "tunnel-hosts-document", "tunnel-hosts-instances")}
+            "tunnel-instances", "tunnel-machines", "tunnel-secret", "tunnel-keys", "tunnel-primary-region",
+            "tunnel-hosts-any", "tunnel-hosts-document", "tunnel-hosts-instances")}
     stack = "${AWS::StackName}"
     shipped = config.managed_name(stack)
     group, hosts = tunnels.group or shipped, tunnels.hosts is not None
@@ -112,7 +112,7 @@ def _tunnels(fleet: Fleet) -> dict[str, Any]:
         "tunnel-keys": [_arn("ssm", f"parameter{host.public_keys_parameter(stack, '${AWS::Region}')}", way.region)
                         for way in ways],
         # Where the hosts are to lead, if they know more than one way.
-        "tunnel-lead": [_arn("ssm", f"parameter{host.primary_region_parameter(stack)}")] if ways[1:] else [],
+        "tunnel-primary-region": [_arn("ssm", f"parameter{host.primary_region_parameter(stack)}")] if ways[1:] else [],
         # Keys are changed on the shipped hosts alone.
         "tunnel-hosts-any": "*" if hosts else [],
         "tunnel-hosts-document": [_arn("ssm", f"document/{shipped}")] if hosts else [],

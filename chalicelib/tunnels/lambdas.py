@@ -23,7 +23,7 @@ RESTART = (
     Permission("RestartThere", "ssm:SendCommand", "{tunnel-instances}", "restarts the tunnels of the fleet's hosts",
                {"StringEquals": {"ssm:resourceTag/{tunnel-tag}": "{tunnel-value}"}}, wildcard=_HOSTS),
 )
-LEAD = Permission("Lead", "ssm:PutParameter", "{tunnel-lead}", "tells new hosts where the primary is")
+POINT = Permission("Point", "ssm:PutParameter", "{tunnel-primary-region}", "tells new hosts where the primary is")
 REPLACE = Permission("Replace", "autoscaling:TerminateInstanceInAutoScalingGroup", "{tunnel-group}",
                      "replaces a host that a restart did not repair",
                      wildcard="AWS adds a random part to the ARN of a group")
@@ -55,7 +55,7 @@ ROTATED = Schedule(section="tunnels.hosts", condition="TunnelsHere", does="go on
 
 # name, seconds, MB, permissions
 LAMBDAS = (
-    Lambda("tunnels.heal", 320, 512, (*SEE, DRAIN, UNDRAIN, *RESTART, LEAD, REPLACE, POWER, REPORT, STATE, *ALERTING),
+    Lambda("tunnels.heal", 320, 512, (*SEE, DRAIN, UNDRAIN, *RESTART, POINT, REPLACE, POWER, REPORT, STATE, *ALERTING),
            trigger=HEALED, private_network=True, handler="controller:handle"),
     Lambda("tunnels.status", 30, 256, (*SEE, SEE_STATE), handler="controller:OTHERS"),
     Lambda("tunnels.drain", 30, 256, (*SEE, DRAIN, STATE, *ALERTING), private_network=True,

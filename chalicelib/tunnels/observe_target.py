@@ -1,4 +1,4 @@
-"""The connected region of each tunnel host, from `GET /lead` at its health port. See agent/tunnel_health.py."""
+"""The connected region of each tunnel host, as its health port says (`GET /primary-region`, agent/tunnel_health.py)."""
 
 import asyncio
 import re
@@ -26,7 +26,7 @@ async def _asked(address: str, port: int, seconds: float) -> str:
 async def _exchanged(address: str, port: int) -> str:
     reader, writer = await asyncio.open_connection(address, port, limit=_LONGEST)
     try:
-        writer.write(b"GET /lead HTTP/1.1\r\nHost: tunnel\r\nConnection: close\r\n\r\n")
+        writer.write(b"GET /primary-region HTTP/1.1\r\nHost: tunnel\r\nConnection: close\r\n\r\n")
         said = b""
         while len(said) < _LONGEST and (data := await reader.read(_LONGEST)):
             said += data

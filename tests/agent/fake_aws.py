@@ -13,7 +13,7 @@ import msgspec
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROGRAM = ROOT / "agent" / "tunnel_keys.py"
 HOST_KEYS = "lamplighter-gateway-us-east-1 ssh-ed25519 AAAA\n"
-LEAD = "/lead"
+PRIMARY_PARAMETER = "/primary-region"
 WAY = "ALIAS=lamplighter-gateway-eu-north-1\nGATEWAY=127.0.0.9\nGATEWAY_PORT=1\n"
 
 
@@ -37,10 +37,13 @@ class Host(msgspec.Struct):
                   "LAMPLIGHTER_SSH_CONFIG": str(ROOT / "agent" / "ssh_config")}
         return subprocess.run([python, "-I", program, *words], env=around, capture_output=True, text=True)
 
-    def answers(self, lead: str = "as-launched", **by_stage: str) -> None:
-        """The secret holds these keys by label, and the primary is there; any other is refused as AWS refuses it."""
+    def answers(self, primary: str = "", **by_stage: str) -> None:
+        """The secret holds these keys by label, and the parameter names the primary, if there is one."""
+        unknown = "An error occurred (ParameterNotFound) when calling the GetParameter operation: "
+        told = (f"printf %s {shlex.quote(json.dumps({'Parameter': {'Value': primary}}))}" if primary else
+                f"echo {shlex.quote(unknown)} >&2; exit 254")
         lines = ["#!/bin/sh", f'echo "$*" >>{shlex.quote(str(self.folder / "asked"))}', 'case "$*" in',
-                 f"*{LEAD}*) printf %s {shlex.quote(json.dumps({'Parameter': {'Value': lead}}))} ;;",
+                 f"*{PRIMARY_PARAMETER}*) {told} ;;",
                  f"*get-parameter*) printf %s {shlex.quote(json.dumps({'Parameter': {'Value': HOST_KEYS}}))} ;;"]
         for stage, key in by_stage.items():
             answer: dict[str, Any] = {"SecretString": key, "VersionId": f"version-of-{stage}"}
@@ -56,13 +59,16 @@ class Host(msgspec.Struct):
         path.chmod(0o755)
 
 
-def host(folder: Path, gateway: str = "127.0.0.1", port: int = 1, user: str = "tunnel", lead: str = LEAD) -> Host:
+def host(
+    folder: Path, gateway: str = "127.0.0.1", port: int = 1, user: str = "tunnel", parameter: str = PRIMARY_PARAMETER,
+) -> Host:
     """A host whose gateway is there, and which knows the way to one other."""
     (folder / "run").mkdir(mode=0o700)
     (folder / "ways").mkdir()
     (folder / "ways" / "eu-north-1.env").write_text(WAY)
-    values = {"REGION": "eu-west-1", "SECRET": "s", "KNOWN_HOSTS": "/k", "PRIMARY": "us-east-1", "LEAD": lead,
-              "ALIAS": "lamplighter-gateway-us-east-1", "GATEWAY": gateway, "GATEWAY_PORT": str(port),
+    values = {"REGION": "eu-west-1", "SECRET": "s", "KNOWN_HOSTS": "/k", "PRIMARY": "us-east-1",
+              "PRIMARY_PARAMETER": parameter, "ALIAS": "lamplighter-gateway-us-east-1", "GATEWAY": gateway,
+              "GATEWAY_PORT": str(port),
               "GATEWAY_USER": user, "DATABASE": "127.0.0.1", "DATABASE_PORT": "3306"}
     (folder / "tunnel.env").write_text("# settings\n" + "".join(f"{name}={value}\n" for name, value in values.items()))
     return Host(folder)

@@ -160,12 +160,12 @@ def test_it_probes_at_its_own_pace_however_many_ask() -> None:
 def test_it_tells_where_the_tunnel_was_last_started_to(tmp_path: Path) -> None:
     way = tmp_path / "way.env"
     with tunnel() as listener, served(listener, "--way", str(way)) as (near, _):
-        assert health.ask(near, path="/lead") == (404, "not known")
+        assert health.ask(near, path="/primary-region") == (404, "not known")
         for region in ("eu-west-1", "us-east-1"):
             way.write_text(f"PRIMARY={region}\nGATEWAY=10.0.0.9\n")
-            assert health.ask(near, path="/lead") == (200, region)
+            assert health.ask(near, path="/primary-region") == (200, region)
             assert asyncio.run(observe_target.connected_regions({"a": near[0]}, near[1], 30)) == {"a": region}
         assert health.ask(near)[0] == 503
     with tunnel() as listener, served(listener) as (near, _):
-        assert health.ask(near, path="/lead")[0] == 404 and asyncio.run(observe_target.connected_regions({"a": near[0]},
-                                                                                                  near[1], 30)) == {}
+        assert health.ask(near, path="/primary-region")[0] == 404
+        assert asyncio.run(observe_target.connected_regions({"a": near[0]}, near[1], 30)) == {}

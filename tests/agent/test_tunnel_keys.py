@@ -9,7 +9,7 @@ import pytest
 
 from chalicelib.tunnels.infrastructure import host as tunnel_host
 from chalicelib.tunnels.keys.openssh import Key
-from tests.agent.fake_aws import HOST_KEYS, LEAD, PROGRAM, WAY, Host, host
+from tests.agent.fake_aws import HOST_KEYS, PRIMARY_PARAMETER, PROGRAM, WAY, Host, host
 
 HERE = "PRIMARY=us-east-1\n"
 KEY = Key(bytes(32), "a" * 36).private()
@@ -85,16 +85,16 @@ def test_a_key_that_the_gateway_does_not_take_is_not_put_in_place(tmp_path: Path
 
 def test_at_boot_it_leads_to_where_the_primary_is_now(tmp_path: Path) -> None:
     made = host(tmp_path)
-    for lead, way in (("eu-north-1", f"PRIMARY=eu-north-1\n{WAY}"), ("us-east-1", HERE), ("as-launched", HERE)):
-        made.answers(lead, AWSCURRENT=KEY)
+    for primary, way in (("eu-north-1", f"PRIMARY=eu-north-1\n{WAY}"), ("us-east-1", HERE), ("", HERE)):
+        made.answers(primary, AWSCURRENT=KEY)
         assert made.keys("boot").returncode == 0
         assert (made.run / "way.env").read_text() == way
 
 
 def test_where_there_is_one_way_nobody_is_asked_for_it(tmp_path: Path) -> None:
-    made = host(tmp_path, lead="")
+    made = host(tmp_path, parameter="")
     made.answers(AWSCURRENT=KEY)
-    assert made.keys("boot").returncode == 0 and LEAD not in (tmp_path / "asked").read_text()
+    assert made.keys("boot").returncode == 0 and PRIMARY_PARAMETER not in (tmp_path / "asked").read_text()
 
 
 def test_a_way_that_is_not_known_leaves_what_is_there(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_whoever_is_to_lead_elsewhere_than_the_parameter_says_does_not(tmp_path:
     made = host(tmp_path)
     made.answers("us-east-1", AWSCURRENT=KEY)
     done = made.keys("point", "eu-north-1")
-    assert done.returncode == 3 and "/lead says us-east-1 yet, not eu-north-1" in done.stderr
+    assert done.returncode == 3 and "/primary-region says us-east-1 yet, not eu-north-1" in done.stderr
 
 
 @pytest.mark.parametrize("words", [[], ["restart"], ["boot", "reload"], ["point"], ["reload", "eu-west-1"]])

@@ -31,7 +31,7 @@ async def answering(address: str, *said: bytes, port: int = 0, stays: bool = Fal
     server = await asyncio.start_server(answer, address, port)
     async with server:
         yield int(server.sockets[0].getsockname()[1])
-    assert all(head.startswith(b"GET /lead HTTP/1.1\r\n") for head in asked)
+    assert all(head.startswith(b"GET /primary-region HTTP/1.1\r\n") for head in asked)
 
 
 @pytest.mark.parametrize(("said", "found"), [

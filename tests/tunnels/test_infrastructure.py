@@ -12,6 +12,7 @@ import pytest
 from chalicelib import registry
 from chalicelib.config import fleet
 from chalicelib.config.fleet import FleetError
+from chalicelib.infrastructure import policies
 from chalicelib.infrastructure.template import merged, static
 from chalicelib.tunnels.infrastructure import resources as tunnel_resources
 from chalicelib.tunnels.infrastructure import role as tunnel_role
@@ -19,6 +20,7 @@ from commands.deploy import packaging
 from tests.project import copy
 from tests.tunnels.fleets import FAR, HOST_KEY, NEAR, PRIMARY, TEXT, WAYS, parsed
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 Json = dict[str, Any]
 
 
@@ -82,10 +84,6 @@ def test_every_region_finds_its_own_network_and_its_own_way_to_the_gateway() -> 
 
 def test_with_more_ways_than_one_hosts_know_them_all_and_a_parameter_says_which_counts() -> None:
     made = template(WAYS)["Resources"]
-    assert made["TunnelsLead"]["Properties"] == {
-        "Name": {"Fn::Sub": "/lamplighter/${AWS::StackName}/tunnels/lead"}, "Type": "String", "Value": "as-launched",
-        "Description": "The region where the primary is now, written by the controller of the tunnels"}
-    assert "TunnelsLead" in made["TunnelsGroup"]["DependsOn"] and "TunnelsLead" not in template()["Resources"]
     key = HOST_KEY.split()[1]
     assert made["TunnelsKnownHosts"]["Properties"]["Value"].splitlines() == [
         f"lamplighter-gateway-{region} ssh-ed25519 {key}" for region in (PRIMARY, FAR)]
@@ -94,7 +92,20 @@ def test_with_more_ways_than_one_hosts_know_them_all_and_a_parameter_says_which_
     assert out == {(443, "0.0.0.0/0"), (22, "0.0.0.0/0"), (2222, "10.3.0.9/32")}
     (read,) = [one for one in made["TunnelsPolicy"]["Properties"]["PolicyDocument"]["Statement"]
                if one["Sid"] == "ReadHostKeys"]
-    assert [one["Fn::Sub"].rpartition("/")[2] for one in read["Resource"]] == ["known-hosts", "lead"]
+    assert [one["Fn::Sub"].rpartition("/")[2] for one in read["Resource"]] == ["known-hosts", "primary-region"]
+
+
+def test_what_an_operation_writes_is_no_value_of_the_stack() -> None:
+    """CloudFormation writes a template's value back whenever it updates the resource, and be it for a tag."""
+    fleet, _, _ = parsed(WAYS)
+    written = {resource["Fn::Sub"].rpartition(":parameter")[2]
+               for path in sorted((ROOT / ".chalice" / "policies").glob("*.json"))
+               for statement in policies.resolved(json.loads(path.read_text()), fleet)["Statement"]
+               if "ssm:PutParameter" in statement["Action"] for resource in statement["Resource"]}
+    valued = {part["Properties"]["Name"]["Fn::Sub"] for part in template(WAYS)["Resources"].values()
+              if part["Type"] == "AWS::SSM::Parameter"}
+    assert any(name.endswith("/primary-region") for name in written) and valued
+    assert not written & valued
 
 
 def test_ways_that_do_not_fit_onto_a_host_are_refused() -> None:

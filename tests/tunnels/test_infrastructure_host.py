@@ -62,8 +62,8 @@ def test_its_settings_are_those_of_the_fleet() -> None:
     lines = script().split("<<'SETTINGS'\n")[1].split("\nSETTINGS\n")[0].splitlines()
     assert dict(line.split("=", 1) for line in lines) == {
         "REGION": "${AWS::Region}", "SECRET": "${AWS::StackName}-tunnels-key",
-        "KNOWN_HOSTS": "/lamplighter/${AWS::StackName}/tunnels/known-hosts", "PRIMARY": "us-east-1", "LEAD": "",
-        "ALIAS": "lamplighter-gateway-us-east-1", "GATEWAY": "${Gateway}",
+        "KNOWN_HOSTS": "/lamplighter/${AWS::StackName}/tunnels/known-hosts", "PRIMARY": "us-east-1",
+        "PRIMARY_PARAMETER": "", "ALIAS": "lamplighter-gateway-us-east-1", "GATEWAY": "${Gateway}",
         "GATEWAY_PORT": "22", "GATEWAY_USER": "tunnel", "DATABASE": "db.internal", "DATABASE_PORT": "3306",
         "PORT": "3306", "HEALTH_PORT": "3307", "SERVER": "", "LISTEN": "0.0.0.0",  # noqa: S104
         "PROBE": "127.0.0.1"}
@@ -78,7 +78,7 @@ def test_the_ways_to_other_primaries_are_files_that_say_the_same_words() -> None
         "ALIAS": f"lamplighter-gateway-{FAR}", "GATEWAY": "10.3.0.9", "GATEWAY_PORT": "2222", "GATEWAY_USER": "tunnel",
         "DATABASE": "db.ap", "DATABASE_PORT": "3306"})
     assert way.keys() < {name.upper() for name in tunnel_host.Settings.__struct_fields__}
-    assert "LEAD=/lamplighter/${AWS::StackName}/tunnels/lead" in text
+    assert "PRIMARY_PARAMETER=/lamplighter/${AWS::StackName}/tunnels/primary-region" in text
     assert subprocess.run(["bash", "-n"], input=re.sub(r"\$\{[^}]*\}", "x", text), text=True,
                           capture_output=True).stderr == ""
 

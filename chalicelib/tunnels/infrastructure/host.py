@@ -63,7 +63,7 @@ class Settings(msgspec.Struct, frozen=True):
     secret: str
     known_hosts: str
     primary: str
-    lead: str
+    primary_parameter: str
     alias: str
     gateway: str
     gateway_port: int
@@ -85,7 +85,7 @@ def settings(tunnels: Tunnels, hosts: Hosts, stack: str) -> Settings:
         secret=host.private_key_secret(stack),
         known_hosts=host.known_hosts_parameter(stack),
         primary=tunnels.primary,
-        lead=host.primary_region_parameter(stack) if others else "",
+        primary_parameter=host.primary_region_parameter(stack) if others else "",
         alias=own.alias,
         gateway="${Gateway}",
         gateway_port=hosts.gateway_port,

@@ -83,7 +83,7 @@ def _mapping(tunnels: Tunnels, hosts: Hosts) -> Json:
 
 
 def _resources(tunnels: Tunnels, hosts: Hosts) -> Json:
-    ways, lead = host.primary_routes(hosts, tunnels.primary), {"TunnelsLead": _lead()} if hosts.ways else {}
+    ways = host.primary_routes(hosts, tunnels.primary)
     parts: Json = {
         "TunnelsKey": {"Type": "AWS::SecretsManager::Secret", "Properties": {
             "Name": {"Fn::Sub": host.private_key_secret("${AWS::StackName}")},
@@ -94,23 +94,9 @@ def _resources(tunnels: Tunnels, hosts: Hosts) -> Json:
             "Value": "".join(f"{way.alias} {' '.join(key.split()[:2])}\n" for way in ways for key in way.host_keys)}},
         "TunnelsDocument": _document(),
         "TunnelsBalancer": _balancer(), "TunnelsTargets": _targets(tunnels), "TunnelsListener": _listener(tunnels),
-        "TunnelsTemplate": _template(tunnels, hosts), "TunnelsGroup": _group(tunnels, list(lead)),
-        **lead, **role.resources(bool(lead)), **network.resources(tunnels, hosts, _find("Vpc"))}
+        "TunnelsTemplate": _template(tunnels, hosts), "TunnelsGroup": _group(tunnels),
+        **role.resources(bool(hosts.ways)), **network.resources(tunnels, hosts, _find("Vpc"))}
     return {id: {"Condition": CONDITION, **part} for id, part in parts.items()}
-
-
-def _lead() -> Json:
-    """It belongs to the controller from then on, because a deployment that does not change this text keeps the
-    controller's value."""
-    return {
-        "Type": "AWS::SSM::Parameter",
-        "Properties": {
-            "Name": {"Fn::Sub": host.primary_region_parameter("${AWS::StackName}")},
-            "Type": "String",
-            "Value": host.LAUNCHED,
-            "Description": "The region where the primary is now, written by the controller of the tunnels",
-        },
-    }
 
 
 def _document() -> Json:
@@ -183,12 +169,12 @@ def _template(tunnels: Tunnels, hosts: Hosts) -> Json:
         "UserData": {"Fn::Base64": {"Fn::Sub": [script, {"Gateway": _find("Gateway")}]}}}}}
 
 
-def _group(tunnels: Tunnels, lead: list[str]) -> Json:
+def _group(tunnels: Tunnels) -> Json:
     """Auto Scaling keeps the number and replaces what EC2 calls broken. A tunnel's trouble is the controller's alone.
     """
     return {"Type": "AWS::AutoScaling::AutoScalingGroup",
             # A host fetches its key and the host keys as it boots, and tells Systems Manager that it is there.
-            "DependsOn": ["TunnelsListener", "TunnelsKnownHosts", "TunnelsPolicy", *lead],
+            "DependsOn": ["TunnelsListener", "TunnelsKnownHosts", "TunnelsPolicy"],
             "Properties": {
                 "AutoScalingGroupName": _named(), "MinSize": str(tunnels.slots), "DesiredCapacity": str(tunnels.slots),
                 "MaxSize": str(tunnels.slots + 1), "HealthCheckType": "EC2", "HealthCheckGracePeriod": 60,
