@@ -53,6 +53,12 @@ class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                                msgspec.Meta(min_length=1, max_length=5)]
 
 
+class EcsNetwork(Network, frozen=True, forbid_unknown_fields=True):
+    """The part of a VPC in which the Fargate tasks of jobs run. In public subnets they need `assign_public_ip`."""
+
+    assign_public_ip: bool = False
+
+
 Share = Annotated[float, msgspec.Meta(gt=0)]
 
 
@@ -76,6 +82,14 @@ class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     endpoint: Endpoint | None = None
     network: Network | None = None
+    ecs: EcsNetwork | None = None
+
+    @property
+    def ecs_network(self) -> EcsNetwork | None:
+        """Where its Fargate tasks run: beside the Lambdas, unless `ecs` says otherwise."""
+        if self.ecs is None and self.network:
+            return EcsNetwork(self.network.subnets, self.network.security_groups)
+        return self.ecs
 
 
 class Coordination(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

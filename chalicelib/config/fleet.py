@@ -145,7 +145,8 @@ def _mistakes(fleet: Fleet) -> Iterator[tuple[Path_, str]]:
     yield from _names(fleet)
     yield from _regions(fleet)
     yield from _coordination(fleet.coordination)
-    yield from workload.mistakes(fleet.schedules, fleet.queues)
+    yield from workload.mistakes(
+        fleet.schedules, fleet.queues, [region.name for region in fleet.regions if not region.ecs_network])
     yield from _health_checks(fleet.health_checks)
     yield from config.mistakes(fleet.routing, {region.name: region.endpoint for region in fleet.regions})
     yield from tunnel.errors(fleet.tunnels, [region.name for region in fleet.regions])

@@ -23,13 +23,14 @@ _QUEUE = "default"
 
 
 class Ecs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The Fargate task of `on=ecs`, by RunTask with the job's command as override."""
+    """The Fargate task of `on=ecs`, by RunTask with the job's command as override.
 
-    cluster: str
-    task_definition: str
+    Each region looks up the names for itself, so none is an ARN. The subnets are those of the region.
+    """
+
+    cluster: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,255}\Z")]
+    task_definition: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,255}(:[0-9]{1,9})?\Z")]
     container: str
-    subnets: tuple[str, ...]
-    security_groups: tuple[str, ...] = ()
 
 
 class Ssm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,8 +71,17 @@ class Queue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dead_letter: Name | None = None
 
 
-def mistakes(schedules: Schedules, queues: Sequence[Queue]) -> Iterator[tuple[Path_, str]]:
-    """Everything wrong with `schedules` and `queues`, as key path and remedy."""
+def mistakes(
+    schedules: Schedules, queues: Sequence[Queue], without_ecs_network: Sequence[str] = ()
+) -> Iterator[tuple[Path_, str]]:
+    """Everything wrong with `schedules` and `queues`, as key path and remedy.
+
+    `without_ecs_network` are the regions that have no subnets for the tasks of `on=ecs`.
+    """
+    if schedules.ecs and without_ecs_network:
+        names = ", ".join(without_ecs_network)
+        yield ("schedules", "ecs"), (f"{names} has no subnets for its tasks, and any region may have to run a job. Add "
+                                     "a table [regions.ecs] to each")
     yield from _schedules(schedules, {queue.name for queue in queues})
     yield from twice("queues", [queue.name for queue in queues])
     yield from _queues(queues)

@@ -55,22 +55,14 @@ def _queue_arns(names: Iterable[str]) -> list[Json]:
 def _schedules(fleet: Fleet) -> dict[str, Any]:
     ecs, ssm = fleet.schedules.ecs, fleet.schedules.ssm
     return {
-        "ecs-definition": [_arn("ecs", f"task-definition/{_family(ecs.task_definition)}:*")] if ecs else [],
-        "ecs-tasks": [_arn("ecs", f"task/{_last(ecs.cluster)}/*")] if ecs else [],
+        "ecs-definition": [_arn("ecs", f"task-definition/{ecs.task_definition.partition(':')[0]}:*")] if ecs else [],
+        "ecs-tasks": [_arn("ecs", f"task/{ecs.cluster}/*")] if ecs else [],
         "ecs-roles": [{"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:role/*"}] if ecs else [],
         "ssm-document": [{"Fn::Sub": "arn:${AWS::Partition}:ssm:${AWS::Region}::document/AWS-RunShellScript"}]
         if ssm else [],
         "ssm-instances": [_arn("ec2", "instance/*"), _arn("ssm", "managed-instance/*")] if ssm else [],
         "ssm-any": "*" if ssm else [],
     }
-
-
-def _family(definition: str) -> str:
-    return _last(definition).partition(":")[0]
-
-
-def _last(arn: str) -> str:
-    return arn.rpartition("/")[2]
 
 
 def _routing(fleet: Fleet) -> dict[str, Any]:

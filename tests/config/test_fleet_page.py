@@ -14,6 +14,7 @@ DOCUMENTED: dict[str, type[msgspec.Struct]] = {
     "the file": fleet.DeclaredFleet,
     "[[regions]]": declared.Region,
     "[regions.network]": declared.Network,
+    "[regions.ecs]": declared.EcsNetwork,
     "[coordination]": declared.Coordination,
     "[schedules]": declared.Schedules,
     "[schedules.ecs]": workload.Ecs,

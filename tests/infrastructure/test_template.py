@@ -85,8 +85,8 @@ def test_an_unknown_placeholder_is_an_error() -> None:
 
 
 def test_ecs_and_ssm_are_allowed_only_where_they_are_declared() -> None:
-    ecs = ('[schedules.ecs]\ncluster = "arn:aws:ecs:eu-west-1:1:cluster/jobs"\ntask_definition = "cron:7"\n'
-           'container = "c"\nsubnets = ["s"]\n')
+    ecs = ('ecs = {subnets = ["subnet-00000001"], security_groups = ["sg-00000001"]}\n'
+           '[schedules.ecs]\ncluster = "jobs"\ntask_definition = "cron:7"\ncontainer = "c"\n')
     found = policies.resolved(policy("{ecs-definition}"), fleet.parse(HEAD + ecs))
     assert found["Statement"][0]["Resource"][0]["Fn::Sub"].endswith(":task-definition/cron:*")
     ssm = '[schedules.ssm]\ntag = "role"\nvalue = "cron"\n'

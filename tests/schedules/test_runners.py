@@ -273,10 +273,15 @@ class FakeClient:
 
 TARGETS = fleet.parse("""
 name = "lamplighter"
-regions = [{name = "eu-west-1"}]
 coordination.regions = ["eu-west-1"]
+[[regions]]
+name = "eu-west-1"
+ecs = {subnets = ["subnet-00000001"], security_groups = ["sg-00000001"], assign_public_ip = true}
+[[regions]]
+name = "us-east-1"
+network = {subnets = ["subnet-00000002"], security_groups = ["sg-00000002"]}
 [schedules]
-ecs = {cluster = "main", task_definition = "jobs:4", container = "app", subnets = ["subnet-1"]}
+ecs = {cluster = "main", task_definition = "jobs:4", container = "app"}
 ssm = {tag = "role", value = "worker"}
 """)
 
@@ -284,6 +289,19 @@ ssm = {tag = "role", value = "worker"}
 def distant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: Any, on: str) -> Place:
     monkeypatch.setattr(client, "client", lambda service, region: EmptyFirstPage(service, fake))
     return Place(tmp_path, [job(on=on, command="nightly --all", stdin="x", timeout=1200)], TARGETS)
+
+
+@pytest.mark.parametrize(("region", "network"), [
+    ("eu-west-1", {"subnets": ["subnet-00000001"], "securityGroups": ["sg-00000001"], "assignPublicIp": "ENABLED"}),
+    ("us-east-1", {"subnets": ["subnet-00000002"], "securityGroups": ["sg-00000002"], "assignPublicIp": "DISABLED"}),
+])  # fmt: skip
+def test_ecs_runs_a_task_in_the_network_of_the_region_that_runs_the_job(
+    region: str, network: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = FakeClient(run_task={"tasks": [{"taskArn": "arn:task"}]})
+    place = distant(tmp_path, monkeypatch, fake, "ecs")
+    ecs.start(place.sites[region], Attempt(job(on="ecs", command="nightly"), SLOT, NOON, 1, "owner", lambda: False))
+    assert fake.calls[0][1]["networkConfiguration"] == {"awsvpcConfiguration": network}
 
 
 def test_ecs_runs_the_command_as_override_and_is_followed_to_its_end(

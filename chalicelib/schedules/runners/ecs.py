@@ -18,11 +18,15 @@ def start(site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
     target = site.fleet.schedules.ecs
     if target is None:
         return Result("failed", detail="on=ecs needs a table [schedules.ecs] in fleet.toml. Add it")
+    network = next((region.ecs_network for region in site.fleet.regions if region.name == site.region), None)
+    if network is None:
+        return Result("failed", detail=f"on=ecs needs a table [regions.ecs] of {site.region} in fleet.toml. Add it")
     answer = client.aws_call(site.region, lambda: client.client("ecs", site.region).run_task(
         cluster=target.cluster, taskDefinition=target.task_definition, launchType="FARGATE", count=1,
         clientToken=attempt.owner[:64], startedBy="lamplighter", overrides=_overrides(target, attempt),
         networkConfiguration={"awsvpcConfiguration": {
-            "subnets": list(target.subnets), "securityGroups": list(target.security_groups)}}))
+            "subnets": list(network.subnets), "securityGroups": list(network.security_groups),
+            "assignPublicIp": "ENABLED" if network.assign_public_ip else "DISABLED"}}))
     for failure in answer.get("failures", ()):
         return Result("failed", detail=f"ECS refused: {failure.get('arn')}: {failure.get('reason')}")
     return RemoteRun(str(answer["tasks"][0]["taskArn"]))
