@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PURE = sorted([*ROOT.glob("chalicelib/*/decide.py"), *ROOT.glob("chalicelib/*/decide/**/*.py")])
+PURE = sorted([*ROOT.glob("chalicelib/**/decide.py"), *ROOT.glob("chalicelib/*/decide/**/*.py")])
 
 # How Python tells the time, makes up numbers, or looks at where it runs.
 IMPURE = {"now", "utcnow", "today", "time", "time_ns", "monotonic", "perf_counter", "getenv", "environ", "urandom",

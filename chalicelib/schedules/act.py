@@ -74,7 +74,7 @@ def alert(site: RegionContext, request: Request, actions: Sequence[Action]) -> S
     """
     results = []
     for action in actions:
-        taken: alerts.TakenAlert = action.details
+        taken: alerts.AlertToTake = action.details
         key = taken_alert_key(taken.key)
         if site.shared_store.get(*key):
             results.append(f"{action.target}: another region has taken it on before")

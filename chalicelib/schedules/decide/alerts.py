@@ -24,7 +24,7 @@ _CAUSE_CHARACTERS = 120
 _PAGE = "docs/schedules.md"
 
 
-class TakenAlert(msgspec.Struct, frozen=True, omit_defaults=True):
+class AlertToTake(msgspec.Struct, frozen=True, omit_defaults=True):
     """Payload of `alert`. `slot` names the run that is marked as alerted, where the alert is about its end."""
 
     alert: Alert
@@ -166,7 +166,7 @@ def _event(
 
 
 def _action(alert: Alert, key: str, slot: str = "") -> Action:
-    return Action("alert", alert.target, alert.problem, TakenAlert(alert, key, slot))
+    return Action("alert", alert.target, alert.problem, AlertToTake(alert, key, slot))
 
 
 def _cause(detail: str, output: str) -> str:
