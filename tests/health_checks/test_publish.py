@@ -1,4 +1,4 @@
-"""What the other regions are told: the parent's id, under `verdict`/`<region>` of the coordination table."""
+"""What the other regions are told: the parent's id, under `region-check`/`<region>` of the coordination table."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +10,7 @@ from chalicelib.aws import client
 from chalicelib.config.declared import HealthChecks
 from chalicelib.engine import state
 from chalicelib.engine.operation import Request
+from chalicelib.engine.plan import Action
 from chalicelib.engine.schema import Stored
 from chalicelib.health_checks import act, decide
 from chalicelib.health_checks.state import (
@@ -17,6 +18,7 @@ from chalicelib.health_checks.state import (
     SCHEMA,
     CalculatedCheck,
     Check,
+    CheckChange,
     Host,
     Publication,
     RotationObservation,
@@ -241,3 +243,24 @@ def test_one_that_has_not_been_overtaken_does(street: Street) -> None:
     request, actions = planned(street)
     assert act.publish(street.site, request, actions) == [f"published {parent_of(street)}"]
     assert published(street) == parent_of(street)
+
+
+@pytest.mark.parametrize(("confirmed", "moves"), [(True, True), (False, False)])
+def test_no_check_moves_while_route53_has_not_confirmed_the_calculated_one(
+    confirmed: bool, moves: bool, street: Street
+) -> None:
+    """The move was weighed against children that may not be those there are."""
+    street.turns(BEGUN)
+    before = state.load(street.table, KEY, SCHEMA, RotationState(0, (), None))
+    assert isinstance(before, Stored) and before.value.parent
+    memory = msgspec.structs.replace(
+        before.value, parent=msgspec.structs.replace(before.value.parent, confirmed=confirmed))
+    state.claim(street.table, KEY, SCHEMA, before, memory, run_id="slow")
+    check = before.value.checks[-1]
+    now = next(one for one in street.service.account.checks.values() if one.id == check.id)
+    change = CheckChange(check.number, {"IPAddress": now.config["IPAddress"]}, check.id, check.version)
+    request = Request("schedule", int(street.now), None, apply=True, run_id="slow")
+    results = act.update_checks(street.site, request, [Action("retarget-check", f"check {check.number}", "", change)],
+                                lambda context: None)
+    assert results == [f"check {check.number}: version {check.version + 1}" if moves else
+                       f"check {check.number}: left, since Route 53 has not confirmed the calculated check"]

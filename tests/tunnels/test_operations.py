@@ -203,3 +203,11 @@ def test_every_heal_is_in_the_journal_with_its_reason(yard: Yard) -> None:
     assert [action["kind"] for action in entry.body["actions"]] == ["drain", "restart"]
     assert entry.body["actions"][0]["reason"] == "i-0001 has failed 3 times in a row (local: refused)"
     assert entry.body["actions"][1]["details"]["instance"] == A
+
+
+@pytest.mark.parametrize("lifecycle", ["Terminating", "Terminating:Wait", "Detaching", "Detached"])
+def test_an_instance_that_leaves_its_group_is_not_repaired(yard: Yard, lifecycle: str) -> None:
+    """Auto Scaling has its own plans with it, and what is detached is nobody's host any more."""
+    yard.aws.instances[A].lifecycle = lifecycle
+    fails(yard, 6)
+    assert [one for one in yard.changes() if one[1] == A] == []
