@@ -2,16 +2,29 @@
 
 import json
 import tempfile
+import threading
+import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from chalicelib.aws import client
+from chalicelib.aws.ports import real_ports
+from chalicelib.aws.store import DynamoStore
 from chalicelib.config import fleet
+from chalicelib.config.databases import Server
+from chalicelib.context import RegionContext
 from chalicelib.databases import state as databases
+from chalicelib.engine import run as engine
+from chalicelib.engine.operation import Operation, RunFailed
+from chalicelib.tunnels import peer_report
+from chalicelib.tunnels.controller import Controller
+from chalicelib.tunnels.probe.network import SocketNetwork
 from chalicelib.tunnels.state import TunnelState
-from commands.bench.tunnels_repairers import Place, at_work, furnish
 from sandbox.hosts import programs
 from sandbox.hosts.host_files import Keyring
 from sandbox.hosts.primary_region import Far
@@ -19,6 +32,7 @@ from sandbox.hosts.programs import Programs
 from sandbox.hosts.tunnels import NAME, STACK, STAGE, Tunnels, image, remembered, tables
 from sandbox.world import Sandbox
 from testing.eventually import eventually
+from testing.fakes import MemoryTopic
 from tests.world.test_tunnel_hosts import ask, folder
 
 pytestmark = [pytest.mark.world, pytest.mark.slow]
@@ -42,8 +56,36 @@ class Town:
             + tables(world, self.home, keyring, [HERE, AWAY], "", self.away)
             + f'[databases]\nflavour = "mariadb"\nprimary = "{HOME}"\nsecret = "s"\n{servers}'), STAGE)
         self.tunnels.begin(HERE)
-        self.place = Place(self.tunnels.fleet, STAGE, HERE, HOME, NAME, COORDINATION, self.home.database_address)
-        furnish(world, self.place)
+        for table, region in ((NAME, HERE), (COORDINATION, HOME)):
+            world.client("dynamodb", region).create_table(
+                TableName=table, BillingMode="PAY_PER_REQUEST",
+                KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+                AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in ("pk", "sk")])
+
+    def context(self, region: str) -> RegionContext:
+        """A region as its Lambdas see it, but without alerts to people."""
+        return RegionContext(region, STAGE, self.tunnels.fleet, DynamoStore(COORDINATION, HOME),
+                             DynamoStore(NAME, HERE), {}, MemoryTopic(),
+                             aws_regions={name: real_ports(name) for name in (HOME, HERE, AWAY)})
+
+    @contextmanager
+    def healers(self) -> Iterator[None]:
+        """Two controllers at once, which no lease keeps apart, and the peer report of the first primary's region."""
+        ended = threading.Event()
+        reporting = peer_report.operation(SocketNetwork(), Server(HOME, self.home.database_address), "")
+        rounds: list[tuple[Operation[Any], str, float]] = [
+            *((Controller(self.context(HERE), SocketNetwork()).operation, HERE, every) for every in (2.0, 2.3)),
+            (reporting, HOME, peer_report.EVERY_SECONDS)]
+        threads = [threading.Thread(target=_repeat, args=(ended, operation, self.context(region), every))
+                   for operation, region, every in rounds]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            for thread in threads:
+                thread.join()
 
     def promote(self, region: str, *fenced: str) -> None:
         """What `databases.promote` leaves in the coordination table."""
@@ -62,13 +104,21 @@ class Town:
         return self.tunnels.sound(HERE, memory) and {slot.connected_region for slot in memory.members} == {region}
 
 
+def _repeat(ended: threading.Event, operation: Operation[Any], context: RegionContext, every_seconds: float) -> None:
+    while not ended.wait(every_seconds):
+        event = {"detail-type": "Round", "time": datetime.fromtimestamp(context.clock(), UTC).isoformat()}
+        with suppress(RunFailed):  # the next round takes over
+            engine.run(operation, context, event, uuid.uuid4().hex)
+
+
 @pytest.fixture
-def town() -> Iterator[Town]:
+def town(monkeypatch: pytest.MonkeyPatch) -> Iterator[Town]:
     """By the real programs, where they are found."""
     with Sandbox.start() as world, tempfile.TemporaryDirectory() as place:
+        monkeypatch.setattr(client, "client", world.client)
         world.pace(5)
         made = Town(world, Path(place), programs.found())
-        with at_work(made.place, "1", world.environment):
+        with made.healers():
             eventually(lambda: made.lead(HOME))
             yield made
 

@@ -1,0 +1,56 @@
+"""The figures of a benchmark and their limits. All benchmarks print them alike, and a broken limit ends in exit code 1.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import msgspec
+import typer
+from rich.console import Console
+
+from commands.operate import show
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """One figure. `limit` is its bound, a lower or an upper one, or none if it is only reported."""
+
+    name: str
+    value: float
+    unit: str = ""
+    bound: Literal["at least", "at most", ""] = ""
+    limit: float = 0.0
+
+    @property
+    def within(self) -> bool:
+        """Whether the limit is kept."""
+        return {"at least": self.value >= self.limit, "at most": self.value <= self.limit}.get(self.bound, True)
+
+
+def report(measured: Iterable[Figure], *, as_json: bool) -> None:
+    """Print the figures. Those that take long to measure name the last one meanwhile, on standard error."""
+    figures: list[Figure] = []
+    with Console(stderr=True).status("measuring ...") as status:
+        for figure in measured:
+            figures.append(figure)
+            status.update(f"measuring ... {figure.name}: {_short(figure.value)} {figure.unit}")
+    if as_json:
+        rows = [msgspec.to_builtins(figure) | {"within": figure.within} for figure in figures]
+        typer.echo(json.dumps(rows, indent=2))
+    else:
+        _print(figures)
+    if not all(figure.within for figure in figures):
+        raise typer.Exit(1)
+
+
+def _print(figures: Sequence[Figure]) -> None:
+    table = show.plain_table("figure", "measured", "", "limit")
+    for figure in figures:
+        style = "bold red" if not figure.within else "green" if figure.bound else "default"
+        limit = f"{figure.bound} {figure.limit:,g}" if figure.bound else ""
+        table.add_row(figure.name, f"[{style}]{_short(figure.value)}[/]", figure.unit, limit)
+    Console(highlight=False).print(table)
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"
