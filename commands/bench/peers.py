@@ -6,7 +6,9 @@ Lambda is asked about a minute with nothing in memory.
 
 import importlib.metadata
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from chalicelib.crontab.job import Job
@@ -14,86 +16,80 @@ from chalicelib.crontab.zones import zone
 
 # A question: the numbers of the jobs that are due at a UTC minute.
 Ask = Callable[[int], list[int]]
+# Whether one job is due, from the local times of the minute before and of the minute.
+Due = Callable[[datetime, datetime], bool]
+_EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def cronsim(jobs: Sequence[Job]) -> Ask:
+def ask(peer: str, jobs: Sequence[Job]) -> Ask:
+    """The question to `peer` about `jobs`."""
+    dues = [PEERS[peer](job) for job in jobs]
+    zones = {job.tz: zone(job.tz) for job in jobs}
+
+    def asked(minute: int) -> list[int]:
+        now = datetime.fromtimestamp(minute * 60, UTC)
+        clocks = {name: ((now - timedelta(minutes=1)).astimezone(info), now.astimezone(info))
+                  for name, info in zones.items()}
+        return [number for number, (job, due) in enumerate(zip(jobs, dues, strict=True)) if due(*clocks[job.tz])]
+
+    return asked
+
+
+def cronsim(job: Job) -> Due:
     """The next time after the minute before, from an iterator that is set back to it."""
     from cronsim import CronSim
 
-    epoch = datetime(2026, 1, 1, tzinfo=UTC)
-    iterators = [CronSim(job.schedule, epoch.astimezone(zone(job.tz))) for job in jobs]
+    iterator = CronSim(job.schedule, _EPOCH.astimezone(zone(job.tz)))
 
-    def ask(minute: int) -> list[int]:
-        clocks = _Clocks(minute)
-        found = []
-        for number, (job, iterator) in enumerate(zip(jobs, iterators, strict=True)):
-            before, now = clocks[job.tz]
-            # It goes by naive local time for jobs of fixed time.
-            iterator.dt = before.replace(tzinfo=None) if iterator.fixup_tz else before
-            if next(iterator) == now:
-                found.append(number)
-        return found
+    def due(before: datetime, now: datetime) -> bool:
+        # It goes by naive local time for jobs of fixed time.
+        iterator.dt = before.replace(tzinfo=None) if iterator.fixup_tz else before
+        return bool(next(iterator) == now)
 
-    return ask
+    return due
 
 
-def croniter(jobs: Sequence[Job]) -> Ask:
+def croniter(job: Job) -> Due:
     """The next time after the minute before, from an iterator that is set back to it."""
     from croniter import croniter as Croniter
 
-    epoch = datetime(2026, 1, 1, tzinfo=UTC)
-    iterators = [Croniter(job.schedule, epoch.astimezone(zone(job.tz)), ret_type=float) for job in jobs]
-
-    def ask(minute: int) -> list[int]:
-        clocks, now = _Clocks(minute), minute * 60.0
-        return [number for number, (job, iterator) in enumerate(zip(jobs, iterators, strict=True))
-                if iterator.get_next(float, start_time=clocks[job.tz][0]) == now]
-
-    return ask
+    iterator = Croniter(job.schedule, _EPOCH.astimezone(zone(job.tz)), ret_type=float)
+    return lambda before, now: bool(iterator.get_next(float, start_time=before) == now.timestamp())
 
 
-def apscheduler(jobs: Sequence[Job]) -> Ask:
+def apscheduler(job: Job) -> Due:
     """The next time from the minute on."""
     from apscheduler.triggers.cron import CronTrigger
 
-    triggers = [CronTrigger.from_crontab(job.schedule, timezone=zone(job.tz)) for job in jobs]
-
-    def ask(minute: int) -> list[int]:
-        clocks = _Clocks(minute)
-        return [number for number, (job, trigger) in enumerate(zip(jobs, triggers, strict=True))
-                if trigger.get_next_fire_time(None, now := clocks[job.tz][1]) == now]
-
-    return ask
+    trigger = CronTrigger.from_crontab(job.schedule, timezone=zone(job.tz))
+    return lambda before, now: bool(trigger.get_next_fire_time(None, now) == now)
 
 
-def celery(jobs: Sequence[Job]) -> Ask:
+def celery(job: Job) -> Due:
     """Whether it is due, having run the minute before."""
-    from celery import Celery
     from celery.schedules import crontab
 
-    clock: dict[str, datetime] = {}
-    apps = {tz: Celery(set_as_current=False) for tz in {job.tz for job in jobs}}
-    for tz, app in apps.items():
-        app.conf.timezone = ZoneInfo(tz)
-    schedules = [crontab.from_string(job.schedule) for job in jobs]
-    for job, schedule in zip(jobs, schedules, strict=True):
-        schedule.app, schedule.nowfun = apps[job.tz], lambda: clock["now"]
+    schedule = crontab.from_string(job.schedule)
+    schedule.app = _celery_app(job.tz)
 
-    def ask(minute: int) -> list[int]:
-        clocks = _Clocks(minute)
-        found = []
-        for number, (job, schedule) in enumerate(zip(jobs, schedules, strict=True)):
-            before, clock["now"] = clocks[job.tz]
-            if schedule.is_due(before).is_due:
-                found.append(number)
-        return found
+    def due(before: datetime, now: datetime) -> bool:
+        schedule.nowfun = lambda: now
+        return bool(schedule.is_due(before).is_due)
 
-    return ask
+    return due
 
 
-PEERS: dict[str, Callable[[Sequence[Job]], Ask]] = {
-    "cronsim": cronsim, "croniter": croniter, "APScheduler": apscheduler, "celery": celery,
-}  # fmt: skip
+@cache
+def _celery_app(timezone: str) -> Any:
+    from celery import Celery
+
+    app = Celery(set_as_current=False)
+    app.conf.timezone = ZoneInfo(timezone)
+    return app
+
+
+PEERS: dict[str, Callable[[Job], Due]] = {
+    "cronsim": cronsim, "croniter": croniter, "APScheduler": apscheduler, "celery": celery}
 
 
 def version(peer: str) -> str | None:
@@ -102,21 +98,3 @@ def version(peer: str) -> str | None:
         return importlib.metadata.version(peer)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-class _Clocks(dict[str, tuple[datetime, datetime]]):
-    """By zone name, the local time a minute before `minute`, and at it, computed once per zone."""
-
-    def __init__(self, minute: int) -> None:
-        super().__init__()
-        self._now = datetime.fromtimestamp(minute * 60, UTC)
-
-    def __missing__(self, name: str) -> tuple[datetime, datetime]:
-        info: tzinfo = zone(name)
-        times = (self._now - timedelta(minutes=1)).astimezone(info), self._now.astimezone(info)
-        return self.setdefault(name, times)
-
-
-def differing(ours: Sequence[int], theirs: Sequence[int]) -> int:
-    """How many jobs only one of two answers holds."""
-    return len(set(ours) ^ set(theirs))

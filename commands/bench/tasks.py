@@ -12,10 +12,10 @@ import json
 import statistics
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Annotated, Any
 
-import msgspec
 import typer
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 from aws_lambda_powertools.utilities.idempotency import DynamoDBPersistenceLayer, IdempotencyConfig, idempotent_function
@@ -26,41 +26,28 @@ from chalicelib.tasks.batch_run import Worker
 from chalicelib.tasks.idempotency import IdempotentRunner
 from chalicelib.tasks.queues import QueueConfig, SqsAdapter
 from chalicelib.tasks.registry import Registry, Task
-from commands.operate import show
+from commands.bench.figures import Figure, report
 
 LIMIT = 1.3
 ROUNDS = 9
 _BATCHES = 150
 _ARN = "arn:aws:sqs:eu-west-1:000000000000:lamplighter-bench-default"
 _PLACE = QueueConfig(
-    "default", "https://sqs/lamplighter-bench-default", "default-dead", "https://sqs/dead", False, 5, 60
-)
+    "default", "https://sqs/lamplighter-bench-default", "default-dead", "https://sqs/dead", False, 5, 60)
+# As much of Lambda's context as is looked at.
+_CONTEXT: Any = SimpleNamespace(aws_request_id="bench", get_remaining_time_in_millis=lambda: 900_000)
 
 Work = Callable[..., object]
 Side = Callable[[dict[str, Any]], object]
 
 
-class Row(msgspec.Struct, frozen=True):
-    """Medians of `rounds`, in microseconds of CPU per message."""
+def bench(as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False) -> None:
+    """Compare the CPU time per message of a task with that of the same function in a bare BatchProcessor.
 
-    function: str
-    idempotency: bool
-    bare: float
-    lamplighter: float
-    ratio: float
-    limit: float
-    within: bool
-
-
-def bench(as_json: Annotated[bool, typer.Option("--json", help="as JSON, for programs")] = False) -> None:
-    """Compare a task with the same function in a bare BatchProcessor."""
-    rows = [measure(function, once) for once in (False, True) for function in (nothing, render, digest)]
-    if as_json:
-        typer.echo(json.dumps({"rounds": ROUNDS, "batches": _BATCHES, "rows": msgspec.to_builtins(rows)}, indent=2))
-    else:
-        _print(rows)
-    if not all(row.within for row in rows):
-        raise typer.Exit(1)
+    Exits with 1 if a limit is not kept.
+    """
+    report((figure for once in (False, True) for function in (nothing, render, digest)
+            for figure in measure(function, once)), as_json=as_json)
 
 
 def nothing(number: int, text: str) -> None:
@@ -77,7 +64,7 @@ def digest(number: int, text: str) -> int:
     return zlib.crc32(f"{number}{text}".encode() * 3000)
 
 
-def measure(function: Work, once: bool) -> Row:
+def measure(function: Work, once: bool) -> Iterator[Figure]:
     """Both sides with `function`, batch by batch turn about, so that a busy machine slows both alike. The medians."""
     ours, bare = _ours(function, once), _bare(function, once)
     gc.collect()
@@ -87,9 +74,11 @@ def measure(function: Work, once: bool) -> Row:
         rounds = [_round(bare, ours, number * _BATCHES * 20) for number in range(ROUNDS + 1)][1:]
     finally:
         gc.enable()
-    theirs, mine = (statistics.median(spent) for spent in zip(*rounds, strict=True))
-    ratio = statistics.median(mine / theirs for theirs, mine in rounds)
-    return Row(function.__name__, once, round(theirs, 2), round(mine, 2), round(ratio, 3), LIMIT, ratio <= LIMIT)
+    name = f"{function.__name__}, with idempotency" if once else function.__name__
+    yield Figure(f"{name}: a bare BatchProcessor", statistics.median(bare for bare, _ in rounds), "us")
+    yield Figure(f"{name}: a task", statistics.median(ours for _, ours in rounds), "us")
+    ratio = statistics.median(ours / bare for bare, ours in rounds)
+    yield Figure(f"{name}: times as long", ratio, "", "at most", LIMIT)
 
 
 def _round(bare: Side, ours: Side, first: int) -> tuple[float, float]:
@@ -106,28 +95,11 @@ def _round(bare: Side, ours: Side, first: int) -> tuple[float, float]:
     return spent[bare] / (_BATCHES * 10) * 1e6, spent[ours] / (_BATCHES * 10) * 1e6
 
 
-class Context:
-    """As much of Lambda's context as is looked at."""
-
-    aws_request_id = "bench"
-
-    def get_remaining_time_in_millis(self) -> int:
-        """A fresh invocation's."""
-        return 900_000
-
-
-class Dynamo:
+class DynamoDb:
     """A DynamoDB client that accepts everything and returns nothing. On both sides the idempotency calls end here."""
 
-    class meta:
-        """Powertools registers itself with the client's events."""
-
-        class events:
-            """The place where a user agent would be set."""
-
-            @staticmethod
-            def register_last(*_: object) -> None:
-                """Nothing is sent, so there is none to set."""
+    # Powertools registers its user agent with the client's events.
+    meta = SimpleNamespace(events=SimpleNamespace(register_last=lambda *_: None))
 
     def put_item(self, **_: object) -> dict[str, object]:
         """Taken."""
@@ -141,15 +113,14 @@ def _ours(function: Work, once: bool) -> Side:
     registry.add(Task(
         "bench.task", function, "default", 5, 60, None, (lambda args: str(args["number"])) if once else None, 3600,
         frozenset({"number", "text"}), frozenset({"number", "text"}), "bench_tasks.py", 1))
-    memory = IdempotentRunner("bench", Dynamo())
+    memory = IdempotentRunner("bench", DynamoDb())
     worker = Worker(registry, SqsAdapter("eu-west-1"), DynamoStore("bench", "eu-west-1"), lambda: memory)
-    places, context = {_ARN.rsplit(":", 1)[1]: _PLACE}, Context()
-    return lambda event: worker.work(batch.read(event, places), context)
+    places = {_ARN.rsplit(":", 1)[1]: _PLACE}
+    return lambda event: worker.work(batch.read(event, places), _CONTEXT)
 
 
 def _bare(function: Work, once: bool) -> Side:
     processor, config = BatchProcessor(EventType.SQS), IdempotencyConfig()
-    context: Any = Context()
     functions = {"bench.task": function}
 
     def plain(record: Any) -> object:
@@ -159,17 +130,17 @@ def _bare(function: Work, once: bool) -> Side:
     def call(*, key: str, message: dict[str, Any]) -> None:
         functions[message["task"]](**message["args"])
 
-    client: Any = Dynamo()
+    client: Any = DynamoDb()
     layer = DynamoDBPersistenceLayer("bench", boto3_client=client)
     guarded = idempotent_function(
         call, data_keyword_argument="key", persistence_store=layer, config=config, key_prefix="bench.task")
 
     def keyed(record: Any) -> None:
         message = json.loads(record.body)
-        config.register_lambda_context(context)
+        config.register_lambda_context(_CONTEXT)
         guarded(key=str(message["args"]["number"]), message=message)
 
-    return lambda event: process_partial_response(event, keyed if once else plain, processor, context)
+    return lambda event: process_partial_response(event, keyed if once else plain, processor, _CONTEXT)
 
 
 def _event(first: int) -> dict[str, Any]:
@@ -185,15 +156,3 @@ def _record(number: int) -> dict[str, Any]:
                        "ApproximateFirstReceiveTimestamp": "1774745700001"},
         "messageAttributes": {}, "md5OfBody": "", "eventSource": "aws:sqs", "eventSourceARN": _ARN,
         "awsRegion": "eu-west-1"}
-
-
-def _print(rows: list[Row]) -> None:
-    from rich.console import Console
-
-    table = show.plain_table("function", "idempotency", "bare, us", "task, us", "ratio", "limit")
-    for row in rows:
-        table.add_row(row.function, "on" if row.idempotency else "off", f"{row.bare:.2f}", f"{row.lamplighter:.2f}",
-                      f"[{'green' if row.within else 'bold red'}]{row.ratio:.2f}x[/]", f"{row.limit}x")
-    console = Console(highlight=False)
-    console.print(f"CPU per message: medians of {ROUNDS} rounds of {_BATCHES} batches of ten, both sides turn about.\n")
-    console.print(table)

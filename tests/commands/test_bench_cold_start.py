@@ -1,22 +1,18 @@
-"""`lamp bench cold-start`: what it measures, and what it refuses."""
-
-import json
+"""`lamp bench cold-start`: what it measures."""
 
 import pytest
 
-from commands import cli
+from commands.bench import cold_start
+from commands.errors import UsageError
 
 
 @pytest.mark.slow
-def test_cold_start_of_one_lambda_stands_beside_hello_world(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["bench", "cold-start", "--rounds", "1", "--function", "schedules_tick", "--json"]) == 0
-    hello, tick = json.loads(capsys.readouterr().out)
-    assert (hello["function"], tick["function"]) == ("hello world", "schedules_tick")
+def test_cold_start_of_one_lambda_stands_beside_hello_world() -> None:
+    with cold_start.unpacked() as folder:
+        hello, tick = cold_start.measure(["schedules_tick"], folder, rounds=1)
+        with pytest.raises(UsageError, match="schedules_tock cannot be imported"):
+            cold_start.measure(["schedules_tock"], folder, rounds=1)
+    assert (hello.function, tick.function) == ("hello world", "schedules_tick")
     for start in (hello, tick):
-        assert start["own_ms"] > 0 and start["sdk_ms"] > 0
-        assert start["total_ms"] == pytest.approx(start["own_ms"] + start["sdk_ms"], abs=0.2)
-
-
-def test_cold_start_of_an_unknown_lambda_names_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["bench", "cold-start", "--function", "schedules_tock"]) == 2
-    assert "--function schedules_tock: no Lambda is called so. There are schedules_tick" in capsys.readouterr().err
+        assert start.own_ms > 0 and start.sdk_ms > 0
+        assert start.total_ms == pytest.approx(start.own_ms + start.sdk_ms, abs=0.2)
