@@ -16,6 +16,7 @@ from chalicelib.databases.decide import alerts, steps
 from chalicelib.databases.decide.steps import AGAIN, OldPrimary, UnderWay, Verdict
 from chalicelib.databases.state import PRIMARY, PRIMARY_KEY, REPORT, PrimaryRecord, reported
 from chalicelib.engine import delivery, state
+from chalicelib.engine.alert_text import Origin
 from chalicelib.engine.metrics import count
 from chalicelib.engine.operation import Rejected, Request, RequeueAfter
 from chalicelib.engine.plan import Action
@@ -24,6 +25,7 @@ from chalicelib.mysql.connection import DatabaseError
 from chalicelib.mysql.gtid import GtidSet
 from chalicelib.mysql.server import Server
 from chalicelib.mysql.status import ServerError, ServerStatus
+from chalicelib.version import VERSION
 
 Wait = Callable[[float], None]
 
@@ -206,7 +208,8 @@ def finish(site: RegionContext, request: Request, actions: Sequence[Action], rea
     try:
         # Under the watch's name, so that its next minute sends again what does not go out now.
         told = delivery.deliver(site.local_store, site.alerts, "databases.watch", [event], site.clock(),
-                                origin=f"databases.promote in {site.region}", not_judged=("*",))
+                                origin=Origin("databases.promote", site.region, site.stage, VERSION),
+                                not_judged=("*",))
         untold = "".join(f". The alert did not go out, and the next watch tries again ({why})" for why in told.failed)
     except AWS_ERRORS as error:
         # It is done: to run it again for the notice would move the primary on.

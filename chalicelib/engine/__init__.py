@@ -29,8 +29,7 @@ key, SCHEMA, report, replaces=lambda old: old.at < report.at)` publishes a fact 
 remembers nothing of what was told:
 
     Alert("TunnelDown", "slot a", "No tunnel of slot a answers", since=slot.out_of_service_since,
-          tried=("The tunnel was restarted twice.",), steps=("Call `lamp run tunnels.status`.",),
-          read_more="docs/tunnels.md")
+          tried=("The tunnel was restarted twice.",), steps=("Call `lamp run tunnels.status`.",))
 
 `run.run` calls `delivery.deliver` with them.
 

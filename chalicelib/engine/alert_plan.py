@@ -304,10 +304,10 @@ def _one_group(parts: Sequence[AlertGroup]) -> AlertGroup:
 
 def _short(alert: Alert, longest: int = _LONGEST_TEXT) -> Alert:
     """An alert whose texts fit into the state, because a database's error message may have any length."""
-    names = (alert.target, alert.cause, alert.read_more, alert.occurrence)
+    names = (alert.target, alert.cause, alert.occurrence)
     if max(map(len, names)) > _LONGEST_NAME:
-        target, cause, read_more, occurrence = (_cut(name, _LONGEST_NAME) for name in names)
-        alert = replace(alert, target=target, cause=cause, read_more=read_more, occurrence=occurrence)
+        target, cause, occurrence = (_cut(name, _LONGEST_NAME) for name in names)
+        alert = replace(alert, target=target, cause=cause, occurrence=occurrence)
     texts = (alert.problem, *alert.tried, *alert.steps)
     if sum(map(len, texts)) <= longest:
         return alert

@@ -8,6 +8,7 @@ SNS takes 100 printable characters of subject. Mail programs show the first 60.
 """
 
 import json
+import re
 import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -15,13 +16,35 @@ from datetime import UTC, datetime
 from chalicelib import foreign
 from chalicelib.config import durations
 from chalicelib.engine.alerts import Alert, AlertGroup, Change, Notification
-from chalicelib.engine.schema import Unreadable
+from chalicelib.engine.schema import State, Unreadable
 
 # The kind of the alert about items that cannot be read.
 UNREADABLE = "UnreadableItem"
+# What people call on a deployment. It acts on the sandbox unless it names a stage.
+_COMMAND = re.compile(r"`(lamp (?:run|status|explain|journal)\b[^`]*)`")
 # The end of the year 9999, the last one that a `datetime` can have.
 _LAST_TIME = 253_402_300_799.0
 _PREFIX: dict[Change, str] = {"firing": "", "repeat": "Still: ", "grown": "More: ", "recovered": "Recovered: "}
+
+
+class Origin(State, frozen=True):
+    """The run that tells, by operation, region, stage and version."""
+
+    operation: str
+    region: str
+    stage: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.operation} in {self.region}, stage {self.stage}, Lamplighter {self.version}"
+
+    def addressed(self, step: str) -> str:
+        """`step`, with the stage and the region in each command that does not name them."""
+        return _COMMAND.sub(lambda found: f"`{self._whole(found[1])}`", step)
+
+    def _whole(self, command: str) -> str:
+        given = (("stage", self.stage), ("region", self.region))
+        return " ".join([command, *(f"--{name} {value}" for name, value in given if f"--{name} " not in command)])
 
 
 def subject(notification: Notification) -> str:
@@ -31,27 +54,30 @@ def subject(notification: Notification) -> str:
     return _PREFIX[notification.change] + _headline(notification.group)
 
 
-def text(notification: Notification, now: float, *, origin: str) -> str:
-    """The whole notice. `origin` is the origin, such as `tunnels.repair in eu-west-1`."""
+def text(notification: Notification, now: float, *, origin: Origin) -> str:
+    """The whole notice."""
     if not notification.others:
-        return "\n".join([*_lines(notification.change, notification.group, now), "", f"From {origin}."])
+        return "\n".join([*_lines(notification.change, notification.group, now, origin), "", f"From {origin}."])
     parts = notification.parts
-    head = [f"{len(parts)} alerts came at once, too many to send one by one. The journal and `lamp status` have all.",
-            ""]
+    have_all = origin.addressed("The journal and `lamp status` have all.")
+    head = [f"{len(parts)} alerts came at once, too many to send one by one. {have_all}", ""]
     for _, change, group in parts[:50]:
         head.append(f"- {_PREFIX[change]}{_headline(group)}: {_sentence(group.alert.problem)}")
     more = [f"- and {len(parts) - 50} more"] if len(parts) > 50 else []
-    first = ["", "The first of them in full:", "", *_lines(notification.change, notification.group, now)]
+    first = ["", "The first of them in full:", "",
+             *_lines(notification.change, notification.group, now, origin)]
     return "\n".join([*head, *more, *first, "", f"From {origin}."])
 
 
 def _headline(group: AlertGroup) -> str:
+    first = group.names[0] if group.names else group.alert.target
     if group.count > 1:
-        return foreign.line(f"{group.alert.kind}: {group.count} x {group.alert.cause or group.alert.target}")
-    return foreign.line(f"{group.alert.kind}: {group.names[0] if group.names else group.alert.target}")
+        several = "first " if len(group.names) > 1 else ""
+        return foreign.line(f"{group.alert.kind}: {group.count} x, {several}{first}")
+    return foreign.line(f"{group.alert.kind}: {first}")
 
 
-def _lines(change: Change, group: AlertGroup, now: float) -> Iterator[str]:
+def _lines(change: Change, group: AlertGroup, now: float, origin: Origin) -> Iterator[str]:
     alert = group.alert
     if change == "recovered":
         yield from _paragraph("RECOVERED: this is over. ", alert.problem)
@@ -61,17 +87,25 @@ def _lines(change: Change, group: AlertGroup, now: float) -> Iterator[str]:
         return
     yield from _paragraph("WHAT IS WRONG: ", alert.problem)
     if group.count > 1:
-        more = f", and {group.count - len(group.names)} more" if group.count > len(group.names) else ""
-        yield f"It concerns {group.count}: {foreign.line(', '.join(group.names))}{more}."
+        yield _concerned(group)
     yield f"SINCE: {_since(group.since, now)}."
     if group.flaps:
         yield f"It has come and gone {group.flaps} times since the last notice."
     yield from ("", "WHAT HAS BEEN TRIED:")
     yield from (f"- {_sentence(one)}" for one in alert.tried or ("Lamplighter has no means against it.",))
     yield from ("", "WHAT TO DO NOW:")
-    yield from (f"{number}. {_sentence(step)}" for number, step in enumerate(alert.steps or _STEPS, 1))
-    if alert.read_more:
-        yield from ("", f"READ MORE: {foreign.line(alert.read_more)}")
+    yield from (f"{number}. {_sentence(step)}" for number, step in enumerate(
+        [origin.addressed(step) for step in alert.steps or _STEPS], 1))
+    yield from ("", f"READ MORE: docs/runbook.md#{foreign.line(alert.kind.lower())}")
+
+
+def _concerned(group: AlertGroup) -> str:
+    """The first targets. An event may have happened to one of them several times."""
+    names = foreign.line(", ".join(group.names))
+    if group.alert.event:
+        return f"It has happened {group.count} times. The first that it happened to: {names}."
+    more = f", and {group.count - len(group.names)} more" if group.count > len(group.names) else ""
+    return f"It concerns {group.count}: {names}{more}."
 
 
 _STEPS = ("Look at `lamp status` and at the journal.",)
@@ -110,7 +144,7 @@ def unreadable_alert(unreadable: Unreadable) -> Alert:
         steps=(f"Look at it with {show_command(unreadable)}",
                "If a newer release wrote it, deploy that release again.",
                "If nobody needs it, delete it. The next run begins anew without it."),
-        read_more="docs/runbook.md#unreadableitem", cause=f"{key.pk.split('#')[0]} in {key.store}")
+        cause=f"{key.pk.split('#')[0]} in {key.store}")
 
 
 def show_command(unreadable: Unreadable) -> str:

@@ -5,7 +5,7 @@ keeps one `AlertState` for each operation and compares (`alert_plan.py`). `alert
 `delivery.py` carries it out.
 
     Alert("TunnelDown", "slot a", "no tunnel of slot a answers", since=slot.out_of_service_since,
-          steps=("Look at `lamp run tunnels.status`.",), read_more="docs/tunnels.md")
+          steps=("Look at `lamp run tunnels.status`.",))
 
 Alerts with the same `kind` and `cause` are one group and one notification, with a count and the first ten names.
 """
@@ -36,7 +36,6 @@ class Alert(State, frozen=True, omit_defaults=True):
     since: float = 0
     tried: tuple[str, ...] = ()
     steps: tuple[str, ...] = ()
-    read_more: str = ""
     cause: str = ""
     event: bool = False
     repeat_seconds: int = 3600

@@ -1,7 +1,7 @@
 """Delivers alerts. They are written before they are published, marked afterwards, and published again until then.
 
     delivery.deliver(context.local_store, context.alerts, "tunnels.repair", plan.alerts, now,
-                     origin="tunnels.repair in eu-west-1")
+                     origin=Origin("tunnels.heal", "eu-west-1", "prod", VERSION))
 
 Each operation has one `AlertState` in the local store, under `alerts`/<operation>. It is read each time, also without a
 wanted alert. An undelivered alert is due again, and an ended one is reported as ended. Delivery is at least once. A
@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from chalicelib.aws.client import AWS_ERRORS
 from chalicelib.aws.store import Item, Store
 from chalicelib.engine import alert_plan, alert_text, state
+from chalicelib.engine.alert_text import Origin
 from chalicelib.engine.alerts import SCHEMA, Alert, AlertPlan, AlertState, Notification, short_key
 from chalicelib.engine.metrics import count, logger
 from chalicelib.engine.schema import Schema, State, Stored, Unreadable
@@ -60,7 +61,7 @@ EVENTS = Schema(Event, 1)
 
 
 def deliver(
-    store: Store, topic: Topic, operation: str, wanted: Sequence[Alert], now: float, *, origin: str,
+    store: Store, topic: Topic, operation: str, wanted: Sequence[Alert], now: float, *, origin: Origin,
     not_judged: Collection[str] = (), events: bool = False,
 ) -> Delivery:
     """Tells people what is due of `wanted` (see `alert_plan`) and of what was not delivered before.
@@ -163,7 +164,7 @@ def _load(store: Store, key: tuple[str, str]) -> tuple[Stored[AlertState], tuple
     return state.instead_of(item, AlertState()), (lost,)
 
 
-def _published(topic: Topic, notification: Notification, now: float, origin: str) -> tuple[str, str]:
+def _published(topic: Topic, notification: Notification, now: float, origin: Origin) -> tuple[str, str]:
     """The subject, and nothing or why the notice may not have gone out.
 
     Raises nothing. Whatever is wrong with one notice, the others go out.
@@ -181,15 +182,16 @@ def _published(topic: Topic, notification: Notification, now: float, origin: str
     return subject, ""
 
 
-def _worded(notification: Notification, now: float, origin: str) -> tuple[str, str]:
+def _worded(notification: Notification, now: float, origin: Origin) -> tuple[str, str]:
     """The subject and the text. An alert that cannot be worded is told all the same, as well as it can be."""
     try:
         return alert_text.subject(notification), alert_text.text(notification, now, origin=origin)
     except Exception as error:
         kind = notification.group.alert.kind
         logger.exception("an alert cannot be put into words", key=notification.key)
+        step = origin.addressed("Look at `lamp status` and at the log of the Lambda.")
         return kind, (f"WHAT IS WRONG: {kind}. The alert cannot be put into words ({type(error).__name__}).\n\n"
-                      f"WHAT TO DO NOW:\n1. Look at `lamp status` and at the log of the Lambda.\n\nFrom {origin}.")
+                      f"WHAT TO DO NOW:\n1. {step}\n\nFrom {origin}.")
 
 
 def _settle(

@@ -17,6 +17,7 @@ from chalicelib import foreign
 from chalicelib.aws.client import AWS_ERRORS, Unavailable
 from chalicelib.context import RegionContext
 from chalicelib.engine import alert_text, delivery, journal, state
+from chalicelib.engine.alert_text import Origin
 from chalicelib.engine.alerts import Alert
 from chalicelib.engine.metrics import count, logger
 from chalicelib.engine.operation import Operation, Outcome, Rejected, Request, RequeueAfter, RunFailed
@@ -174,7 +175,7 @@ def _tell(
     not_judged = ("*",) if request.trigger == "manual" else plan.not_judged
     told = delivery.deliver(
         store, context.alerts, operation.alert_name, alerts, now, not_judged=not_judged,
-        origin=f"{operation.name} in {context.region}, stage {context.stage}, Lamplighter {VERSION}",
+        origin=Origin(operation.name, context.region, context.stage, VERSION),
         events=operation.delivers_events and request.trigger == "schedule")
     return told.results
 

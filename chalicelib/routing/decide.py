@@ -84,8 +84,7 @@ def drift(seen: ZoneObservation) -> Plan:
                   tried=("Lamplighter changes nothing, it only reports drift.",),
                   steps=("Look at the changes with `lamp run routing.plan`.",
                          "Bring Route 53 to what fleet.toml wants: `lamp run routing.apply --apply`.",
-                         "If Route 53 is right, change fleet.toml and deploy it."),
-                  read_more="docs/routing.md")
+                         "If Route 53 is right, change fleet.toml and deploy it."))
     return Plan(report={"drift": text}, alerts=(alert,), unreadable=seen.unreadable)
 
 
@@ -144,8 +143,7 @@ def _held_down(region: RegionObservation, steps: Sequence[Action]) -> Sequence[A
                   steps=("Look at what the region answers with `lamp run routing.status`.",
                          "Repair the region. Users come back by themselves, once it has answered for a while.",
                          "To let users back at once, call `lamp run routing.restore "
-                         f"'{json.dumps({'region': region.name})}' --apply`."),
-                  read_more="docs/runbook.md#regionhelddown"),)
+                         f"'{json.dumps({'region': region.name})}' --apply`.")),)
 
 
 def status(seen: FleetObservation) -> Plan:

@@ -139,7 +139,6 @@ def _denied(context: RegionContext, action: Action, result: effects.EffectResult
         occurrence=str(int(context.clock()) // 3600),
         tried=("The controller tries it again as long as the tunnel needs it.",),
         steps=(_REMEDIES[action.kind],),
-        read_more="docs/tunnels.md",
     )
 
 

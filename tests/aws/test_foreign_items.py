@@ -10,6 +10,7 @@ from chalicelib.aws.store import DynamoStore, Item, Store
 from chalicelib.engine import delivery, interval, state
 from chalicelib.engine.alerts import Alert
 from chalicelib.engine.schema import Schema, State
+from testing.alerts import ORIGIN
 from testing.fakes import MemoryTable, MemoryTopic
 
 DEEP = "[" * 100_000 + "]" * 100_000
@@ -142,7 +143,7 @@ def test_what_the_engine_replaces_it_replaces_whatever_its_version(
     for store in foreign_stores(monkeypatch, delivery.PK, "lamps.light", version):
         topic = MemoryTopic()
         for minute in range(2):
-            delivery.deliver(store, topic, "lamps.light", [down], 1.8e9 + 60 * minute, origin="x")
+            delivery.deliver(store, topic, "lamps.light", [down], 1.8e9 + 60 * minute, origin=ORIGIN)
         assert sorted(subject for subject, _ in topic.told) == [
             "RegionUnhealthy: eu-west-1", "UnreadableItem: alerts/lamps.light"]
     for store in foreign_stores(monkeypatch, "term", "eu-west-1", version):

@@ -18,6 +18,7 @@ from chalicelib.engine.alert_plan import (
 )
 from chalicelib.engine.alerts import Alert, AlertState, Notification, short_key
 from chalicelib.engine.schema import ItemKey, Unreadable
+from testing.alerts import ORIGIN
 from tests.engine.harness import NOW
 
 DOWN = Alert("RegionUnhealthy", "eu-west-1", "No host answers", since=NOW - 30, steps=("Look at the load balancer",))
@@ -84,7 +85,7 @@ def test_run_that_died_between_writing_and_publishing_is_made_up_for() -> None:
     # And should it be over by then, people who may have heard of it hear that it is.
     [over] = plan_notifications(planned.state, [], NOW + ATTEMPT_SECONDS).notifications
     assert over.change == "recovered"
-    assert "may not have reached you" in alert_text.text(over, NOW + 60, origin="x")
+    assert "may not have reached you" in alert_text.text(over, NOW + 60, origin=ORIGIN)
 
 
 def test_what_comes_and_goes_is_told_once_each_way_within_the_window() -> None:
@@ -95,7 +96,7 @@ def test_what_comes_and_goes_is_told_once_each_way_within_the_window() -> None:
     for _ in range(10):
         people.look(DOWN, after=10)
     assert people.heard[2:] == ["RegionUnhealthy: eu-west-1"]
-    assert "has come and gone 27 times" in alert_text.text(people.notices[-1], people.now, origin="x")
+    assert "has come and gone 27 times" in alert_text.text(people.notices[-1], people.now, origin=ORIGIN)
 
 
 def test_kind_that_was_not_judged_is_not_over() -> None:
@@ -112,16 +113,16 @@ def test_200_jobs_that_fail_for_one_reason_within_ten_minutes_are_at_most_two_no
         people.look(failed(f"job-{number:03d}"), after=3)
     for _ in range(30):
         people.look(after=60)
-    assert people.heard == ["Failed: job-000", "More: Failed: 200 x exit 1"]
-    text = alert_text.text(people.notices[-1], people.now, origin="schedules.tick in eu-west-1")
-    assert "It concerns 200: job-000, job-001, " in text
-    assert "job-009, and 190 more." in text
+    assert people.heard == ["Failed: job-000", "More: Failed: 200 x, first job-000"]
+    text = alert_text.text(people.notices[-1], people.now, origin=ORIGIN)
+    assert "It has happened 200 times. The first that it happened to: job-000, job-001, " in text
+    assert "job-009." in text
     assert people.state.groups == {}
 
 
 def test_200_jobs_that_fail_at_once_are_one_notice() -> None:
     people = People()
-    assert people.look(*(failed(f"job-{number}") for number in range(200))) == ["Failed: 200 x exit 1"]
+    assert people.look(*(failed(f"job-{number}") for number in range(200))) == ["Failed: 200 x, first job-0"]
     assert [people.look(after=60) for _ in range(30)] == [[]] * 30
 
 
@@ -144,7 +145,7 @@ def test_group_tells_its_growth_and_is_over_with_its_last() -> None:
     hosts = [Alert("HostUnseen", name, "It does not answer", cause="timeout") for name in "abcd"]
     assert people.look(hosts[0]) == ["HostUnseen: a"]
     assert people.look(*hosts, after=60) == []
-    assert people.look(*hosts, after=GROUP_SECONDS) == ["More: HostUnseen: 4 x timeout"]
+    assert people.look(*hosts, after=GROUP_SECONDS) == ["More: HostUnseen: 4 x, first a"]
     assert people.look(hosts[3], after=60) == []
     assert people.look(after=60) == ["Recovered: HostUnseen: d"]
 
@@ -155,7 +156,7 @@ def test_more_than_anybody_would_read_is_summed_up() -> None:
     heard = people.look(*alerts)
     assert len(heard) == NOTIFICATIONS.limit
     assert heard[-1] == "281 alerts, the first of them Kind019: host"
-    text = alert_text.text(people.notices[-1], NOW, origin="x")
+    text = alert_text.text(people.notices[-1], NOW, origin=ORIGIN)
     assert text.count("\n- Kind") == 50
     assert "- and 231 more" in text
     # All of them are known now; nothing is repeated, and what is new is heard within a minute.
@@ -169,9 +170,9 @@ def test_mass_failure_is_one_notice_and_single_ones_that_were_told_are_not_over(
     people = People()
     hosts = [Alert("HostUnseen", f"host-{number:03d}", "It does not answer") for number in range(300)]
     assert people.look(hosts[0]) == ["HostUnseen: host-000"]
-    assert people.look(*hosts, after=60) == ["HostUnseen: 300 x more than 20 at once"]
+    assert people.look(*hosts, after=60) == ["HostUnseen: 300 x, first host-000"]
     assert people.look(*hosts, after=60) == []
-    assert people.look(hosts[0], after=60) == ["Recovered: HostUnseen: 300 x more than 20 at once"]
+    assert people.look(hosts[0], after=60) == ["Recovered: HostUnseen: 300 x, first host-000"]
     assert people.look(after=60) == ["Recovered: HostUnseen: host-000"]
     assert len(people.look(*hosts[50:50 + MANY], after=GROUP_SECONDS)) == MANY
 
@@ -202,10 +203,10 @@ def test_clock_that_went_back_silences_nothing() -> None:
 
 
 def test_text_says_what_since_when_what_was_tried_and_what_to_do_in_this_order() -> None:
-    alert = msgspec.structs.replace(DOWN, tried=("The region was taken out of DNS.",), read_more="docs/runbook.md",
+    alert = msgspec.structs.replace(DOWN, tried=("The region was taken out of DNS.",),
                                     steps=("Look at the load balancer", "Call `lamp status`."))
     [one] = plan_notifications(AlertState(), [alert], NOW).notifications
-    assert alert_text.text(one, NOW + 60, origin="health_checks.rotate in eu-west-1") == """\
+    assert alert_text.text(one, NOW + 60, origin=ORIGIN) == """\
 WHAT IS WRONG: No host answers.
 SINCE: 2027-01-15 07:59:30 UTC (1m30s ago).
 
@@ -214,19 +215,19 @@ WHAT HAS BEEN TRIED:
 
 WHAT TO DO NOW:
 1. Look at the load balancer.
-2. Call `lamp status`.
+2. Call `lamp status --stage test --region eu-west-1`.
 
-READ MORE: docs/runbook.md
+READ MORE: docs/runbook.md#regionunhealthy
 
-From health_checks.rotate in eu-west-1."""
+From lamps.light in eu-west-1, stage test, Lamplighter 0.0.0."""
 
 
 def test_alert_about_unreadable_items_names_them_and_how_to_look_at_them() -> None:
     people = People()
     bad = [Unreadable(ItemKey("lamp-test in eu-west-1", f"run#job-{number}", "12:00"), "its body is empty")
            for number in range(40)]
-    assert people.look(*map(alert_text.unreadable_alert, bad)) == ["UnreadableItem: 40 x run in lamp-test in eu-west-1"]
-    text = alert_text.text(people.notices[0], NOW, origin="x")
+    assert people.look(*map(alert_text.unreadable_alert, bad)) == ["UnreadableItem: 40 x, first run#job-0/12:00"]
+    text = alert_text.text(people.notices[0], NOW, origin=ORIGIN)
     assert "run#job-0/12:00 in lamp-test in eu-west-1 (its body is empty)" in text
     assert ("aws dynamodb get-item --region eu-west-1 --table-name lamp-test --key "
             """'{"pk":{"S":"run#job-0"},"sk":{"S":"12:00"}}'""") in text
@@ -342,12 +343,12 @@ def hosts(number: int, first: int = 0) -> list[Alert]:
 
 def test_mass_failure_that_wanes_is_no_news_until_it_holds_for_few() -> None:
     people = People()
-    assert people.look(*hosts(25)) == ["HostUnseen: 25 x more than 20 at once"]
+    assert people.look(*hosts(25)) == ["HostUnseen: 25 x, first host-000"]
     for number in (25, 20, 21, 20, 13, FEW):
         assert people.look(*hosts(number), after=60) == []
     # Those that are left are known already. One that is new is not.
-    assert people.look(*hosts(FEW - 1), after=60) == ["Recovered: HostUnseen: 5 x more than 20 at once"]
-    text = alert_text.text(people.notices[-1], people.now, origin="x")
+    assert people.look(*hosts(FEW - 1), after=60) == ["Recovered: HostUnseen: 5 x, first host-000"]
+    text = alert_text.text(people.notices[-1], people.now, origin=ORIGIN)
     assert ("A few are left: host-000, host-001, host-002, host-003. Each of them is told by itself from now on."
             in text)
     assert people.look(*hosts(FEW - 1), after=60) == []
@@ -363,7 +364,7 @@ def test_mass_failure_that_ends_at_once_is_one_recovery() -> None:
     people = People()
     people.look(*hosts(25))
     assert people.look(*hosts(20), after=60) == []
-    assert people.look(after=60) == ["Recovered: HostUnseen: 20 x more than 20 at once"]
+    assert people.look(after=60) == ["Recovered: HostUnseen: 20 x, first host-000"]
     assert people.look(after=60) == []
 
 
@@ -389,7 +390,7 @@ def test_mass_failure_stays_one_while_it_is_not_judged() -> None:
 def test_single_one_that_recovers_during_a_mass_failure_is_told() -> None:
     people = People()
     assert people.look(*hosts(1)) == ["HostUnseen: host-000"]
-    assert people.look(*hosts(30), after=60) == ["HostUnseen: 30 x more than 20 at once"]
+    assert people.look(*hosts(30), after=60) == ["HostUnseen: 30 x, first host-000"]
     assert people.look(*hosts(20, 1), after=60) == ["Recovered: HostUnseen: host-000"]
 
 

@@ -10,8 +10,10 @@ from chalicelib.aws.client import Unavailable
 from chalicelib.aws.store import Item
 from chalicelib.engine import alert_text, delivery, state
 from chalicelib.engine.alert_plan import ATTEMPT_SECONDS
+from chalicelib.engine.alert_text import Origin
 from chalicelib.engine.alerts import SCHEMA, Alert, AlertGroup, AlertState, Notification
 from chalicelib.engine.schema import Stored
+from testing.alerts import ORIGIN
 from testing.fakes import MemoryTable
 from tests.engine.harness import NOW, When, World, number_of_calls
 
@@ -20,7 +22,7 @@ OTHER = Alert("HostUnseen", "i-1", "It does not answer")
 
 
 def run(world: World, *wanted: Alert, now: float = NOW, **options: Any) -> delivery.Delivery:
-    return delivery.deliver(world.store, world.topic, "lamps.light", wanted, now, origin="lamps.light", **options)
+    return delivery.deliver(world.store, world.topic, "lamps.light", wanted, now, origin=ORIGIN, **options)
 
 
 def told(world: World) -> AlertState:
@@ -74,7 +76,7 @@ def test_topic_that_refuses_everything_stops_no_run() -> None:
             raise Unavailable("no topic")
 
     for number in range(5):
-        done = delivery.deliver(world.store, Deaf(), "lamps.light", [DOWN, OTHER], NOW + 2 * number, origin="x")
+        done = delivery.deliver(world.store, Deaf(), "lamps.light", [DOWN, OTHER], NOW + 2 * number, origin=ORIGIN)
         assert len(done.failed) == 2
     assert sorted(run(world, DOWN, OTHER, now=NOW + 10).delivered) == ["HostUnseen: i-1", "RegionUnhealthy: eu-west-1"]
 
@@ -95,7 +97,7 @@ def test_overlapping_runs_tell_people_once() -> None:
             second.append(run(world, DOWN, now=NOW + 1))
             world.topic.publish(subject, text)
 
-    delivery.deliver(world.store, Slow(), "lamps.light", [DOWN], NOW, origin="x")
+    delivery.deliver(world.store, Slow(), "lamps.light", [DOWN], NOW, origin=ORIGIN)
     assert second == [delivery.Delivery()]
     assert len(world.subjects) == 1
 
@@ -108,7 +110,7 @@ def test_events_of_200_lambdas_are_one_notice_and_their_items_are_gone() -> None
     world = World()
     for number in range(200):
         delivery.report_event(world.store, "lamps.light", failed(number), ttl=int(NOW) + 99)
-    assert run(world, events=True).delivered == ("Failed: 200 x exit 1",)
+    assert run(world, events=True).delivered == ("Failed: 200 x, first job-000",)
     assert world.store.query(f"{delivery.EVENTS_PK}#lamps.light") == []
     # One that is reported once more, since its reporter did not learn that it was, is not news.
     delivery.report_event(world.store, "lamps.light", failed(7), ttl=int(NOW) + 99)
@@ -140,7 +142,7 @@ def test_lost_answer_of_any_call_loses_no_event(lost: int, when: When) -> None:
             run(world, events=True, now=NOW + after)
         except Unavailable:
             continue
-    assert set(world.subjects) == {"Failed: 2 x exit 1"}
+    assert set(world.subjects) == {"Failed: 2 x, first job-000"}
     assert len(world.subjects) <= 2
     assert world.store.query(f"{delivery.EVENTS_PK}#lamps.light") == []
 
@@ -175,13 +177,13 @@ def test_time_out_of_the_calendar_holds_up_no_notice() -> None:
 def test_notice_of_any_time_has_words(at: float, holds: bool) -> None:
     group = AlertGroup(DOWN, at, ("eu-west-1",), 1, holds=holds, changed_at=at)
     notice = Notification("x", "firing" if holds else "recovered", group)
-    assert "an unknown time" in alert_text.text(notice, NOW, origin="x")
+    assert "an unknown time" in alert_text.text(notice, NOW, origin=ORIGIN)
 
 
 def test_notice_without_words_is_told_and_repeats_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     world, text = World(), alert_text.text
 
-    def wordless(notification: Notification, now: float, *, origin: str) -> str:
+    def wordless(notification: Notification, now: float, *, origin: Origin) -> str:
         if notification.group.alert.kind == "HostUnseen":
             raise ValueError("year 58000 is out of range")
         return text(notification, now, origin=origin)
@@ -203,7 +205,7 @@ def test_notice_that_the_topic_cannot_take_repeats_no_other(error: Exception) ->
             heard.append(subject)
 
     for minute in range(3):
-        done = delivery.deliver(world.store, Picky(), "lamps.light", [OTHER, DOWN], NOW + 60 * minute, origin="x")
+        done = delivery.deliver(world.store, Picky(), "lamps.light", [OTHER, DOWN], NOW + 60 * minute, origin=ORIGIN)
         assert [why.partition(":")[0] for why in done.failed] == ["HostUnseen"]
     assert heard == ["RegionUnhealthy: eu-west-1"]
 
@@ -221,7 +223,7 @@ def test_run_that_dies_at_one_notice_does_not_repeat_those_before() -> None:
             heard.append(subject)
 
     with pytest.raises(Killed):
-        delivery.deliver(world.store, Slow(), "lamps.light", [OTHER, DOWN], NOW, origin="x")
+        delivery.deliver(world.store, Slow(), "lamps.light", [OTHER, DOWN], NOW, origin=ORIGIN)
     run(world, OTHER, DOWN, now=NOW + 60)
     assert sorted([*heard, *world.subjects]) == ["HostUnseen: i-1", "RegionUnhealthy: eu-west-1"]
 
@@ -238,7 +240,7 @@ def test_state_that_can_never_be_written_is_no_silent_run() -> None:
 
     world = World()
     with pytest.raises(state.Contended, match=r"lamps\.light"):
-        delivery.deliver(Stubborn(), world.topic, "lamps.light", [DOWN], NOW, origin="x")
+        delivery.deliver(Stubborn(), world.topic, "lamps.light", [DOWN], NOW, origin=ORIGIN)
     assert world.subjects == []
 
 
@@ -248,7 +250,7 @@ def test_unreadable_events_keep_none_behind_them_from_people() -> None:
         world.store.create(f"{delivery.EVENTS_PK}#lamps.light", f"A/{number:04d}", {"text": "of another release"})
     delivery.report_event(world.store, "lamps.light", failed(1), ttl=int(NOW) + 99)
     told = run(world, events=True).delivered
-    assert told == ("Failed: job-001", "UnreadableItem: 1200 x alert-events in the store")
+    assert told == ("Failed: job-001", "UnreadableItem: 1200 x, first alert-events#lamps.light/A/0000")
     assert run(world, events=True, now=NOW + 60) == delivery.Delivery()
 
 
@@ -258,7 +260,7 @@ def test_unreadable_events_that_a_run_does_not_come_to_are_not_over() -> None:
     assert run(world, events=True).delivered == ("UnreadableItem: alert-events#lamps.light/Z",)
     for number in range(700):
         delivery.report_event(world.store, "lamps.light", failed(number), ttl=int(NOW) + 99)
-    assert run(world, events=True, now=NOW + 60).delivered == ("Failed: 500 x exit 1",)
+    assert run(world, events=True, now=NOW + 60).delivered == ("Failed: 500 x, first job-000",)
     assert run(world, events=True, now=NOW + 120) == delivery.Delivery()
     assert world.store.query(f"{delivery.EVENTS_PK}#lamps.light") == [
         world.store.get(f"{delivery.EVENTS_PK}#lamps.light", "Z")]

@@ -17,6 +17,7 @@ from chalicelib.engine import delivery
 from chalicelib.engine import run as engine
 from chalicelib.schedules import operations
 from chalicelib.schedules.published import ALERTS
+from testing.alerts import ORIGIN
 from testing.fakes import MemoryQueue, MemoryTable, MemoryTopic
 
 FLEET = fleet.parse("""
@@ -85,7 +86,7 @@ class Place:
     def told(self, region: str = "eu-west-1") -> list[tuple[str, str]]:
         """The notices of a region's topic, once its next tick has delivered what waits for it."""
         site = self.sites[region]
-        delivery.deliver(site.local_store, site.alerts, ALERTS, (), self.now, origin="a test", events=True)
+        delivery.deliver(site.local_store, site.alerts, ALERTS, (), self.now, origin=ORIGIN, events=True)
         topic = site.alerts
         assert isinstance(topic, MemoryTopic)
         return topic.told

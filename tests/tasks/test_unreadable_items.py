@@ -8,6 +8,7 @@ import pytest
 from chalicelib.engine import delivery
 from chalicelib.schedules.published import ALERTS
 from chalicelib.tasks.state import message_key
+from testing.alerts import ORIGIN
 from testing.fakes import MemoryTopic
 from tests.tasks.fakes import record
 from tests.tasks.harness import NOW, Workshop, body, fail
@@ -23,7 +24,7 @@ bad_body = pytest.mark.parametrize("bad", BODIES.values(), ids=BODIES.keys())
 def told(shop: Workshop) -> list[tuple[str, str]]:
     """The notices of the region's next tick, which delivers what the workers have left."""
     topic = MemoryTopic()
-    delivery.deliver(shop.table, topic, ALERTS, (), NOW, origin="a test", events=True)
+    delivery.deliver(shop.table, topic, ALERTS, (), NOW, origin=ORIGIN, events=True)
     return topic.told
 
 

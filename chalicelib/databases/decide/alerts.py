@@ -40,8 +40,7 @@ _STEPS: dict[str, tuple[str, ...]] = {
 def condition(kind: str, region: str, text: str) -> Alert:
     """Something that holds now about the database of a region. The engine says when it began and that it is over."""
     tried = "The watch closes the server each minute." if kind == "SplitBrain" else _LOOKED
-    return Alert(kind, f"database in {region}", text, tried=(tried,), steps=_STEPS.get(kind, (_STATUS,)),
-                 read_more="docs/databases.md")
+    return Alert(kind, f"database in {region}", text, tried=(tried,), steps=_STEPS.get(kind, (_STATUS,)))
 
 
 def loss(primary: PrimaryRecord) -> str:
@@ -55,4 +54,4 @@ def promoted(primary: PrimaryRecord, promotion: Promotion) -> Alert:
     return Alert("Promoted", f"{promotion.to} has the primary",
                  f"Term {primary.term}, before it {promotion.old}{loss(primary)}{forced}", event=True,
                  occurrence=str(primary.term), tried=("All steps of the promotion are done.",),
-                 steps=("See that the application writes to it.", _STATUS), read_more="docs/databases.md")
+                 steps=("See that the application writes to it.", _STATUS))

@@ -31,7 +31,6 @@ _GONE, _DRAINS, _DOUBLE, _ALONE = range(4)
 _WHY_IDLE = ("is gone", "drains", "has another check")
 # A deletion is told for so many minutes at least.
 _TOLD_MINUTES = 10
-_READ_MORE = "docs/health-checks.md"
 
 
 class Move(msgspec.Struct, frozen=True):
@@ -312,8 +311,7 @@ def _no_hosts(region: str) -> Alert:
         f"No target group of {region} has a host with a public address that is not draining",
         tried=("The health checks stay as they are.",),
         steps=("Look at the target groups of [health_checks] in the console of EC2.",
-               "If the region is empty on purpose, take its users away with `lamp run routing.evacuate`."),
-        read_more=_READ_MORE)
+               "If the region is empty on purpose, take its users away with `lamp run routing.evacuate`."))
 
 
 def _alerts(memory: RotationState, observation: RotationObservation) -> Iterator[Alert]:
@@ -327,8 +325,7 @@ def _alerts(memory: RotationState, observation: RotationObservation) -> Iterator
                 f"Too many fixed_checks of {observation.region} do not answer: {', '.join(sorted(lost))}",
                 tried=("Route 53 sends the region's users to their second nearest region.",),
                 steps=("Look at the hosts with `lamp run health_checks.status`.",
-                       "Repair or replace them. The checks follow by themselves."),
-                read_more=_READ_MORE)
+                       "Repair or replace them. The checks follow by themselves."))
     yield from _deletion_alerts(memory, observation)
     for id, since in memory.unreachable_since.items():
         host = observation.hosts.get(id)
@@ -339,8 +336,7 @@ def _alerts(memory: RotationState, observation: RotationObservation) -> Iterator
                 f"id at {observation.settings.path}",
                 since=since, tried=("A rotating check probes the host again in its turn.",),
                 steps=("Look at its security group and its public address.",
-                       f"Ask it from outside. Its answer at {observation.settings.path} must contain {id}."),
-                read_more=_READ_MORE)
+                       f"Ask it from outside. Its answer at {observation.settings.path} must contain {id}."))
 
 
 def _deletion_alerts(memory: RotationState, observation: RotationObservation) -> Iterator[Alert]:
@@ -359,8 +355,7 @@ def _deletion_alerts(memory: RotationState, observation: RotationObservation) ->
         yield Alert(
             "HealthCheckDeleted", name, f"Somebody deleted {name} in Route 53",
             tried=("All other checks go on. A new check takes its place as soon as that is safe.",),
-            steps=("Find out who deleted it: look for DeleteHealthCheck in CloudTrail.", *attach),
-            read_more=_READ_MORE)
+            steps=("Find out who deleted it: look for DeleteHealthCheck in CloudTrail.", *attach))
 
 
 def status(observation: RotationObservation, now: int) -> Plan:

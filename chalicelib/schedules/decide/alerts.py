@@ -21,7 +21,6 @@ from chalicelib.schedules.state import ALERT_KIND_BY_STATE, MinuteRecord, Run
 _REPEAT_SECONDS = 600
 _OUTPUT_CHARACTERS = 500
 _CAUSE_CHARACTERS = 120
-_PAGE = "docs/schedules.md"
 
 
 class AlertToTake(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -161,8 +160,8 @@ def _event(
     kind: str, target: str, problem: str, *, since: float, occurrence: str, cause: str = "",
     tried: tuple[str, ...] = (), steps: tuple[str, ...] = (),
 ) -> Alert:
-    return Alert(kind, target, problem, since=since, tried=tried, steps=steps,
-                 read_more=_PAGE, cause=cause, event=True, repeat_seconds=_REPEAT_SECONDS, occurrence=occurrence)
+    return Alert(kind, target, problem, since=since, tried=tried, steps=steps, cause=cause, event=True,
+                 repeat_seconds=_REPEAT_SECONDS, occurrence=occurrence)
 
 
 def _action(alert: Alert, key: str, slot: str = "") -> Action:

@@ -13,7 +13,6 @@ from chalicelib.tunnels.state import (
     Member,
 )
 
-_READ_MORE = "docs/tunnels.md"
 # What a fenced primary, and what blindness, leave unjudged: that these alerts are not wanted then does not end them.
 OF_MEMBERS = ("PrimaryUnreachable", "TunnelOutOfService", "TunnelRepairFailed", "TunnelsOnWrongPrimary")
 
@@ -24,7 +23,7 @@ def wanted(context: DecisionContext) -> Iterator[Alert]:
     if seen.unobservable:
         yield Alert("TunnelsUnobservable", seen.region,
                     f"AWS does not show the tunnels ({'; '.join(seen.unobservable)})",
-                    tried=("The controller leaves the tunnels alone meanwhile.",), read_more=_READ_MORE,
+                    tried=("The controller leaves the tunnels alone meanwhile.",),
                     steps=("Do what the message says.", "Look at the policy of the Lambda tunnels_heal.",
                            "Look at [tunnels] in fleet.toml."))
         return
@@ -67,7 +66,7 @@ def primary_unreachable(context: DecisionContext) -> Alert | None:
                  "reports it up", since=since,
                  tried=("The controller leaves the tunnels alone, since a repair would not help.",),
                  steps=(f"Look at the primary in {primary}.", "Look at the network of its region.",
-                        "If it is lost, promote a replica with `lamp run databases.promote`."), read_more=_READ_MORE)
+                        "If it is lost, promote a replica with `lamp run databases.promote`."))
 
 
 def _fenced(context: DecisionContext) -> Alert:
@@ -77,7 +76,7 @@ def _fenced(context: DecisionContext) -> Alert:
                  "go", tried=("All tunnels are out of the balancer, so that nobody reaches it.",),
                  steps=("Wait for the promotion to end. The tunnels then follow the new primary.",
                         "If it has ended, add [[tunnels.hosts.ways]] for the new primary, deploy, and replace the "
-                        "hosts.", "Or promote the former region again."), read_more=_READ_MORE)
+                        "hosts.", "Or promote the former region again."))
 
 
 def _wrong_primary(context: DecisionContext, late: list[Member]) -> Alert:
@@ -95,7 +94,6 @@ def _wrong_primary(context: DecisionContext, late: list[Member]) -> Alert:
             "`lamp run tunnels.rotate_keys`.",
             "Replace a host that knows no route there with `lamp run tunnels.replace`.",
         ),
-        read_more=_READ_MORE,
     )
 
 
@@ -104,11 +102,10 @@ def _repair_failed(member: Member) -> Alert:
     if not member.instance:
         return Alert(kind, target, "The instance is gone, and its group launched no new one in time",
                      since=member.since, tried=("The controller waits until an instance comes.",),
-                     steps=("Look at the activity history of the Auto Scaling group.",), read_more=_READ_MORE)
+                     steps=("Look at the activity history of the Auto Scaling group.",))
     return Alert(kind, target, f"The tunnel of {member.instance} does not work", since=member.since,
                  tried=("The controller has restarted and replaced it twice each, and leaves it alone now.",),
-                 steps=("Look at the instance and its journal.", "Call `lamp run tunnels.replace`."),
-                 read_more=_READ_MORE)
+                 steps=("Look at the instance and its journal.", "Call `lamp run tunnels.replace`."))
 
 
 def _out_of_service(context: DecisionContext, member: Member) -> Alert:
@@ -116,10 +113,10 @@ def _out_of_service(context: DecisionContext, member: Member) -> Alert:
     if member.drained_manually:
         return Alert("TunnelOutOfService", target, f"Somebody has drained {member.instance} manually",
                      since=since, tried=("The controller keeps it out until somebody undrains it.",),
-                     steps=("Call `lamp run tunnels.undrain`.",), read_more=_READ_MORE)
+                     steps=("Call `lamp run tunnels.undrain`.",))
     streak, span = member.streak, durations.words(int(context.now - since))
     last = f"its last probe was {streak.side}: {streak.why}" if streak else "no probe of it has ended yet"
     return Alert("TunnelOutOfService", target,
                  f"{member.instance or 'no instance'} has been out of service for {span} ({member.phase}); {last}",
                  since=since, tried=("Its repair is under way, or held back.",),
-                 steps=("Call `lamp run tunnels.status`.",), read_more=_READ_MORE)
+                 steps=("Call `lamp run tunnels.status`.",))

@@ -156,5 +156,4 @@ def _overdue(state: RotationState, step: RotationStep, now: float, region: str) 
             "Look at the named host, and at what Run Command says of it.",
             "Call `lamp run tunnels.rotate_keys` to see the next step.",
         ),
-        read_more="docs/tunnels-host.md",
     )
