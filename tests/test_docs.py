@@ -276,3 +276,16 @@ def test_the_examples_of_schedules_are_read_without_a_finding(tmp_path: Path) ->
     assert found.findings == []
     assert len(found.jobs) == 2 + len(examples)
     assert len(examples) > 1
+
+
+def test_the_runbook_has_a_section_for_each_alert() -> None:
+    """Each notice leads to the section of its kind."""
+    sections = set(re.findall(r"^### ([A-Z]\w+)$", (ROOT / "docs" / "runbook.md").read_text(), re.M))
+    kinds = {call.args[0].value for path in (ROOT / "chalicelib").rglob("*.py")
+             for call in ast.walk(ast.parse(path.read_text()))
+             if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
+             and call.func.id in ("Alert", "condition", "_event") and call.args
+             and isinstance(call.args[0], ast.Constant)}
+    assert len(kinds) >= 15 and kinds - sections == set()
+    texts = "".join(path.read_text() for path in (ROOT / "chalicelib").rglob("*.py"))
+    assert [section for section in sections if f'"{section}"' not in texts] == []
