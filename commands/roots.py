@@ -44,6 +44,15 @@ def fleet() -> Path:
     return PRODUCT
 
 
+def fleet_of(path: Path) -> Path:
+    """The fleet.toml that speaks for a file or folder of schedules, the nearest above it, else that of `fleet`.
+
+    `UsageError` if there is none.
+    """
+    above = path.resolve().parents
+    return next((folder / _FILE for folder in above if (folder / _FILE).is_file()), None) or fleet() / _FILE
+
+
 def published_sandbox() -> Path:
     """The file by which other terminals find the sandbox that runs this fleet."""
     return fleet() / ".world" / "state.json"

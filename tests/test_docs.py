@@ -17,6 +17,7 @@ from chalicelib.config.fleet import DeclaredFleet
 from chalicelib.crontab import loader, parser, policy
 from chalicelib.crontab.fields import FIELDS
 from chalicelib.crontab.job import Overlap, Target
+from chalicelib.engine.journal import JournalEntry
 from chalicelib.schedules.decide import explain
 from chalicelib.schedules.state import ALERT_KIND_BY_STATE
 from commands.cli import COMMANDS
@@ -146,6 +147,14 @@ def test_a_class_that_a_docstring_names_exists() -> None:
                 named = re.findall(r"`(?:\w+\.)*([A-Z][a-z]+(?:[A-Z][a-z]+)*)`", ast.get_docstring(node) or "")
                 gone += [f"{file.relative_to(ROOT)}: {name}" for name in named if name not in known | THEIRS]
     assert gone == []
+
+
+def test_no_page_says_that_the_journal_has_the_caller() -> None:
+    assert not {"caller", "user", "identity"} & set(JournalEntry.__struct_fields__)
+    for page in (ROOT / "SECURITY.md", *PAGES):
+        for paragraph in re.split(r"\n\s*\n|\n(?=- |\| )", page.read_text()):
+            if "journal" in paragraph and re.search(r"\bwho\b(?! can| may)|\bcallers?\b", paragraph):
+                assert "CloudTrail" in paragraph, f"{page.name}: {paragraph}"
 
 
 def test_every_command_is_told_in_the_readme() -> None:

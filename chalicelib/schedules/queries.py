@@ -1,6 +1,7 @@
 """The observations of the queries and manual operations, which are one job's history, all jobs at a glance, and a job
 to act on."""
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -123,17 +124,32 @@ def job(site: RegionContext, request: Request) -> JobSeen:
     return JobSeen(found, site.shared_store.get("paused", found.name) is not None, asked.reason)
 
 
+# A place as `cron lint`, `check` and `explain` print it. The column and what follows it say nothing about the job.
+_PLACE = re.compile(r"(?P<file>[^:]+):(?P<line>\d+)(?::.*)?", re.DOTALL)
+
+
+def _in_file(jobs: Sequence[Job], place: str) -> dict[str, int]:
+    """The jobs of the file that `place` names, each with its distance in lines. The file may have a path before it."""
+    if not (named := _PLACE.fullmatch(place.strip())):
+        return {}
+    file, line = f"/{named['file']}", int(named["line"])
+    return {job.name: abs(job.line - line) for job in jobs
+            if file == f"/{job.file}" or file.endswith(f"/cron/{job.file}")}
+
+
 def find(site: RegionContext, name: str) -> Job:
-    """The job of that name, or at that `file:line`. `Rejected` tells of similar ones."""
+    """The job of that name, or at that `file:line[:column]` as findings have it. `Rejected` tells of similar ones."""
     book = release.book(site.root)
     number = book.find(name)
     if number is not None:
         return book[number]
     jobs = [book[number] for number in range(len(book))]
-    there = [job for job in jobs if f"{job.file}:{job.line}" == name or job.name.rpartition("/")[2] == name]
+    beside = _in_file(jobs, name)
+    there = [job for job in jobs if beside.get(job.name) == 0 or job.name.rpartition("/")[2] == name]
     if len(there) == 1:
         return there[0]
     like = [job.name for job in there or jobs if there or name.lower() in job.name.lower()]
+    like = like or sorted(beside, key=lambda job: beside[job])
     hint = f"; did you mean {', '.join(like[:5])}?" if like else "; `lamp status` lists all"
     raise Rejected(f"{'several jobs are' if there else 'no job is'} called {name!r}{hint}")
 

@@ -75,12 +75,11 @@ def first_day(text: str) -> int:
 def jobs_of(source: str) -> list[Job]:
     """The jobs of the folder `source`, or of cron/ at that git revision. A `UsageError` tells what cannot be read.
 
-    Jobs without a time zone of their own take that of the fleet.toml beside the folder, or else of the fleet's.
+    Jobs without a time zone of their own take that of `roots.fleet_of`.
     """
     folder = Path(source)
     if folder.is_dir():
-        beside = folder.resolve().parent / "fleet.toml"
-        return _read(folder, source, beside if beside.is_file() else roots.fleet() / "fleet.toml")
+        return _read(folder, source, roots.fleet_of(folder))
     with checkout(source) as root:
         return _read(root / "cron", f"{source}:cron", root / "fleet.toml")
 

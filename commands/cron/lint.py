@@ -40,11 +40,9 @@ def lint(
 def _findings(path: Path) -> Iterator[Diagnostic]:
     try:
         if path.is_dir():
-            beside = path.resolve().parent / "fleet.toml"
-            declared = fleet.load(beside if beside.is_file() else roots.fleet() / "fleet.toml")
-            found: Sequence[Diagnostic] = loader.load(path, declared).findings
+            found: Sequence[Diagnostic] = loader.load(path, fleet.load(roots.fleet_of(path))).findings
         else:
-            _, found = next_.read(path, "UTC")
+            _, found = next_.read(path, next_.declared(path))
     except OSError as error:
         raise UsageError(f"cannot read {path} ({error.strerror}). Name a crontab, a cron.yaml, a .py file, or a "
                          "folder of them") from None

@@ -10,9 +10,12 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 import typer
 
-from chalicelib.crontab import beanstalk, dst, parser, python_jobs, zones
+from chalicelib.config import fleet
+from chalicelib.config.declared import Schedules
+from chalicelib.crontab import beanstalk, dst, loader, parser, python_jobs, zones
 from chalicelib.crontab.diagnostics import WHOLE_FILE, Diagnostic
 from chalicelib.crontab.job import Job
+from commands import roots
 from commands.errors import UsageError
 
 # The longest span of one call, in minutes: every minute of a line takes memory, and there may be many lines.
@@ -27,11 +30,17 @@ class Window(NamedTuple):
 
 
 class Line(msgspec.Struct, frozen=True):
-    """A line that is a job, and the UTC minutes (RFC 3339) at which it fires."""
+    """A line that is a job, its zone, and the UTC minutes (RFC 3339) at which it fires.
+
+    `next_utc` is the first time from `--from` on, also if that lies after `--to`. It is empty if there is none within
+    nine years.
+    """
 
     line: int
     schedule: str
+    tz: str
     fires_utc: list[str]
+    next_utc: str
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -43,10 +52,12 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Report(NamedTuple):
-    """`rows` in the order of lines. `findings` are those that `rows` do not already tell."""
+    """`rows` in the order of lines. `findings` are those that `rows` do not already tell. `tz` is the zone of lines
+    without `CRON_TZ`."""
 
     rows: list[Line | Failure]
     findings: list[Diagnostic]
+    tz: str
 
     @property
     def failed(self) -> bool:
@@ -56,7 +67,8 @@ class Report(NamedTuple):
 
 def fires(
     file: Annotated[Path, typer.Argument(help="a crontab, a cron.yaml or a Python file of jobs", show_default=False)],
-    tz: Annotated[str, typer.Option(help="the zone of lines without CRON_TZ", metavar="ZONE")] = "UTC",
+    tz: Annotated[str, typer.Option(help="the zone of lines without CRON_TZ, by default that of fleet.toml",
+                                    metavar="ZONE")] = "",
     start: Annotated[str, typer.Option("--from", help="first minute, now if not given", metavar="ISO")] = "",
     end: Annotated[str, typer.Option("--to", help="end, not included, a day later if not given", metavar="ISO")] = "",
     system: Annotated[
@@ -65,6 +77,9 @@ def fires(
     as_json: Annotated[bool, typer.Option("--json", help="as JSON, for programs")] = False,
 ) -> None:
     """Tell every minute at which each line fires, for 5 years at most. Status 1 if a line cannot be read.
+
+    Lines without CRON_TZ are in the zone of the fleet.toml above FILE, else of the fleet that is worked on. Without
+    any fleet they are in UTC.
 
     Faults for which Debian ignores a whole file of readable lines (no newline at its end, carriage returns, more than
     10,000 lines) go to stderr. The fires are listed all the same, and the status stays 0.
@@ -75,7 +90,7 @@ def fires(
     if as_json:
         typer.echo(as_text(report.rows))
     else:
-        _print(report.rows)
+        _print(report)
     if report.failed:
         raise typer.Exit(1)
 
@@ -105,10 +120,13 @@ def _ceiling(when: datetime) -> int:
 
 def explain(file: Path, tz: str, span: Window, system: bool | None = None) -> Report:
     """The fires of all lines of `file` within `span`. `UsageError` if the file or the zone is none."""
+    schedules = declared(file)
+    if tz:
+        schedules = msgspec.structs.replace(schedules, timezone=tz)
     try:
-        zones.zone(tz)
-        jobs, findings = read(file, tz, system)
-        lines = [Line(job.line, job.schedule, _stamps(job, span)) for job in jobs]
+        zones.zone(schedules.timezone)
+        jobs, findings = read(file, schedules, system)
+        lines = [_line(job, span) for job in jobs]
     except zones.UnknownZone as error:
         raise UsageError(f"--tz: {error}") from None
     except OSError as error:
@@ -119,17 +137,30 @@ def explain(file: Path, tz: str, span: Window, system: bool | None = None) -> Re
         raise UsageError(f"--from, --to: {error}. Name times within those years") from None
     failures, others = _divide(findings, {job.line for job in jobs})
     rows: list[Line | Failure] = [*lines, *failures]
-    return Report(sorted(rows, key=lambda row: row.line), others)
+    return Report(sorted(rows, key=lambda row: row.line), others, schedules.timezone)
 
 
-def read(file: Path, tz: str, system: bool | None = None) -> tuple[Sequence[Job], Sequence[Diagnostic]]:
+def declared(file: Path) -> Schedules:
+    """The settings that a single file of schedules takes from the fleet, or the defaults if there is no fleet."""
+    try:
+        place = roots.fleet_of(file)
+    except UsageError:
+        return loader.DEFAULTS
+    return fleet.load(place).schedules
+
+
+def read(
+    file: Path, schedules: Schedules, system: bool | None = None
+) -> tuple[Sequence[Job], Sequence[Diagnostic]]:
     """The jobs of a crontab, a cron.yaml or a Python file, and what is wrong with it."""
+    tz = schedules.timezone
     if file.suffix in (".yaml", ".yml"):
         return beanstalk.read(file.read_bytes(), str(file))
     if file.suffix == ".py":
         return python_jobs.read(file, str(file), tz)
     named = names_users(file) if system is None else system
-    read = parser.read(file.read_bytes(), parser.Source(str(file), named, file.name, tz))
+    source = parser.Source(str(file), named, file.name, tz, loader.policy(schedules))
+    read = parser.read(file.read_bytes(), source)
     return read.jobs, read.findings
 
 
@@ -152,8 +183,23 @@ def _divide(findings: Sequence[Diagnostic], jobs: set[int]) -> tuple[list[Failur
     return list(failures.values()), others
 
 
-def _stamps(job: Job, span: Window) -> list[str]:
-    return [f"{dst.stamp(minute)}:00Z" for minute in dst.fires(job.expression, job.tz, span.start, span.end)]
+def _line(job: Job, span: Window) -> Line:
+    minutes = dst.fires(job.expression, job.tz, span.start, span.end)
+    following = minutes[0] if minutes else _following(job, span.end)
+    return Line(job.line, job.schedule, job.tz, [_stamp(minute) for minute in minutes],
+                "" if following is None else _stamp(following))
+
+
+def _following(job: Job, minute: int) -> int | None:
+    """The first fire from UTC `minute` on. None if there is none within nine years, or before the year 9999."""
+    try:
+        return dst.next_fire(job.expression, job.tz, minute)
+    except ValueError:
+        return None
+
+
+def _stamp(minute: int) -> str:
+    return f"{dst.stamp(minute)}:00Z"
 
 
 def as_text(rows: Sequence[Line | Failure]) -> str:
@@ -162,16 +208,19 @@ def as_text(rows: Sequence[Line | Failure]) -> str:
     return f"[{body}]"
 
 
-def _print(rows: Sequence[Line | Failure], limit: int = 8) -> None:
+def _print(report: Report, limit: int = 8) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    console.print(Text(f"lines without CRON_TZ are in {report.tz}; the times below are UTC", "dim"))
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for title in ("line", "schedule", "fires", f"when (UTC, the first {limit})"):
         table.add_column(title, no_wrap=title == "line")
-    for row in rows:
+    for row in report.rows:
         table.add_row(*_cells(row, limit))
-    Console(highlight=False, soft_wrap=not sys.stdout.isatty()).print(table)
+    console.print(table)
 
 
 def _cells(row: Line | Failure, limit: int) -> tuple[Any, ...]:
@@ -180,7 +229,10 @@ def _cells(row: Line | Failure, limit: int) -> tuple[Any, ...]:
     if isinstance(row, Failure):
         return str(row.line), Text("-", "red"), "", Text(f"{row.error} (column {row.column})", "red")
     more = ", ..." if len(row.fires_utc) > limit else ""
-    return str(row.line), Text(row.schedule), str(len(row.fires_utc)), Text(_times(row.fires_utc[:limit]) + more)
+    times = _times(row.fires_utc[:limit]) + more
+    if not times:
+        times = f"next {_times([row.next_utc])}" if row.next_utc else "never within nine years"
+    return str(row.line), Text(row.schedule), str(len(row.fires_utc)), Text(times)
 
 
 def _times(stamps: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from chalicelib.config import fleet
-from chalicelib.config.declared import LONGEST_NAME
+from chalicelib.config.declared import LONGEST_NAME, Schedules
 from chalicelib.version import VERSION
 from commands import roots
 from commands.develop import fleet_schema
@@ -135,9 +135,10 @@ def _name(folder: Path) -> str:
 
 
 def _declared(example: str, name: str) -> str:
-    """The example's fleet.toml with a name and a schema of its own."""
+    """The example's fleet.toml with a name and a schema of its own, and the zone that most servers have."""
     text = re.sub(r"^#:schema .*\n", "", example, flags=re.M)
     named = re.sub(r"^name = .*$", lambda _: f'name = "{name}"', text, count=1, flags=re.M)
+    named = re.sub(r"^timezone = .*$", f'timezone = "{Schedules().timezone}"', named, count=1, flags=re.M)
     return f"#:schema ./{fleet_schema.COPY}\n{named}"
 
 

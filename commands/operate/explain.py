@@ -15,7 +15,8 @@ from commands.operate.run import Json, Region, Stage
 
 
 def why(
-    job: Annotated[str, typer.Argument(metavar="JOB", help="Its name, as ./lamp status shows it.")],
+    job: Annotated[str, typer.Argument(metavar="JOB", help="Its name, as ./lamp status shows it, or the FILE:LINE "
+                                                            "of a finding.")],
     time: Annotated[str, typer.Argument(metavar="TIME", help="As in 2026-03-29T02:30Z, in UTC without an offset.")],
     region: Region = "",
     stage: Stage = "",

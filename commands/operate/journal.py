@@ -75,9 +75,12 @@ def lines(entry: Mapping[str, Any]) -> Iterator[Text]:
     if "unreadable" in entry:
         yield Text.assemble((entry["at"], "dim"), "  ", (entry["region"], "cyan"), "  ", (entry["unreadable"], "red"))
         return
+    # A request by hand has an id, by which CloudTrail knows the caller.
+    request = f", request {entry['request']}" if entry.get("trigger") == "manual" and entry.get("request") else ""
     version = f", version {entry['version']}" if entry.get("version") else ""
+    cause = f"  by {entry.get('trigger', '?')}{request}{version}"
     yield Text.assemble((entry["at"], "dim"), "  ", (entry.get("region", ""), "cyan"), "  ",
-                        (entry.get("operation", ""), "bold"), (f"  by {entry.get('trigger', '?')}{version}", "dim"))
+                        (entry.get("operation", ""), "bold"), (cause, "dim"))
     for action in entry.get("actions", ()):
         yield Text.assemble("    ", (f"{action['kind']} ", show.STYLES.get(action["kind"], "yellow")),
                             f"{action['target']}: {action['reason']}")

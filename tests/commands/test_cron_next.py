@@ -9,22 +9,47 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chalicelib.config.fleet import load
+from chalicelib.crontab import loader
+from commands import roots
 from commands.cli import main
 from commands.cron.next import Window, explain, names_users, window
+from commands.develop import init
 from commands.errors import UsageError
 
 NOW = datetime(2026, 3, 29, 0, 59, 30, tzinfo=UTC)
 
 
+@pytest.fixture(autouse=True)
+def fleet(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A new fleet, whose zone is UTC, is the one that is worked on."""
+    folder = tmp_path_factory.mktemp("acme")
+    init.write(folder, init.contents("acme"))
+    monkeypatch.setenv("LAMP_FLEET", str(folder))
+    return folder
+
+
+def rezone(fleet: Path, zone: str) -> None:
+    """The zone of `fleet` is another one."""
+    declared = (fleet / "fleet.toml").read_text()
+    assert declared.count('timezone = "UTC"') == 1, "lamp init writes UTC"
+    (fleet / "fleet.toml").write_text(declared.replace('timezone = "UTC"', f'timezone = "{zone}"'))
+
+
+def bare(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """`rows` without the zone and the next time, which most tests do not ask for."""
+    return [{key: value for key, value in row.items() if key not in ("tz", "next_utc")} for row in rows]
+
+
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, list[dict[str, Any]], str]:
     status = main(["cron", "next", *words, "--json"])
     said = capsys.readouterr()
-    return status, json.loads(said.out), said.err
+    return status, bare(json.loads(said.out)), said.err
 
 
 def write(folder: Path, text: str, name: str = "crontab") -> str:
     path = folder / name
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(text.encode())
     return str(path)
 
@@ -204,3 +229,76 @@ def test_any_file_has_a_report(tmp_path_factory: pytest.TempPathFactory, data: b
     file.write_bytes(data)
     report = explain(file, "UTC", Window(29_000_000, 29_000_060))
     assert [row.line for row in report.rows] == sorted(row.line for row in report.rows)
+
+
+NEW_YEAR = ("--from", "2026-01-01", "--to", "2026-01-02")
+
+
+def test_a_line_without_a_zone_is_in_the_zone_of_the_fleet_as_status_has_it(
+    fleet: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rezone(fleet, "Asia/Tokyo")
+    files = [write(fleet / "cron", "0 9 * * * x\n", "crontabs/ann"),
+             write(fleet / "cron", 'from lamplighter import job\n\n\n@job("0 9 * * *")\ndef a(): ...\n', "b.py")]
+    loaded = {job.file: job.tz for job in loader.load(fleet / "cron", load(fleet / "fleet.toml")).jobs}
+    for file in files:
+        assert main(["cron", "next", file, *NEW_YEAR, "--json"]) == 0
+        [row] = json.loads(capsys.readouterr().out)
+        assert row["fires_utc"] == ["2026-01-01T00:00:00Z"]
+        assert row["tz"] == loaded[str(Path(file).relative_to(fleet / "cron"))] == "Asia/Tokyo"
+        assert main(["cron", "next", file, *NEW_YEAR]) == 0
+        assert "lines without CRON_TZ are in Asia/Tokyo" in capsys.readouterr().out
+
+
+def test_the_fleet_above_a_file_speaks_for_it_and_else_the_one_that_is_worked_on(
+    fleet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rezone(fleet, "Asia/Tokyo")
+    other = tmp_path / "other"
+    init.write(other, init.contents("other"))
+    rezone(other, "America/New_York")
+    for folder, hour in ((other / "cron", "14"), (tmp_path, "00")):
+        _, [row], _ = run(capsys, write(folder, "0 9 * * * x\n", "crontabs/ann"), *NEW_YEAR)
+        assert row["fires_utc"] == [f"2026-01-01T{hour}:00:00Z"]
+
+
+def test_without_a_fleet_the_zone_is_utc(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("LAMP_FLEET")
+    monkeypatch.setattr(roots, "installed", lambda: True)
+    monkeypatch.chdir(tmp_path)
+    _, [row], _ = run(capsys, write(tmp_path, "0 9 * * * x\n"), *NEW_YEAR)
+    assert row["fires_utc"] == ["2026-01-01T09:00:00Z"]
+
+
+def test_lint_and_diff_of_files_read_them_as_the_fleet_does(
+    fleet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rezone(fleet, "Europe/Stockholm")
+    # 02:30 is skipped in Stockholm in spring, and in UTC never.
+    before, after = (write(tmp_path / name, line, "crontabs/ann") for name, line in (
+        ("before", "30 2 * * * x\n"), ("after", "CRON_TZ=UTC\n30 1 * * * x\n")))
+    assert main(["cron", "diff", *(str(Path(file).parents[1]) for file in (before, after)), "--from", "2026-01-01",
+                 "--days", "3", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["gained"] == 0, "in winter both are 01:30 UTC"
+    main(["cron", "lint", before, "--json"])
+    by_itself = [one["code"] for one in json.loads(capsys.readouterr().out)]
+    main(["cron", "lint", str(Path(before).parents[1]), "--json"])
+    assert by_itself == [one["code"] for one in json.loads(capsys.readouterr().out)]
+
+
+@pytest.mark.parametrize(("schedule", "shown", "following"), [
+    ("0 6 * * 1", "next 2026-01-05 06:00", "2026-01-05T06:00:00Z"),
+    ("0 6 1 1 *", "2026-01-01 06:00", "2026-01-01T06:00:00Z"),
+    ("0 0 29 2 *", "next 2028-02-29 00:00", "2028-02-29T00:00:00Z"),
+    ("0 0 30 2 *", "never within nine years", ""),
+])
+def test_a_line_without_a_fire_in_the_window_tells_its_next_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], schedule: str, shown: str, following: str
+) -> None:
+    file = write(tmp_path, f"{schedule} x\n")
+    assert main(["cron", "next", file, *NEW_YEAR, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["next_utc"] == following
+    assert main(["cron", "next", file, *NEW_YEAR]) == 0
+    assert shown in " ".join(capsys.readouterr().out.split())

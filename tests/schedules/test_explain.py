@@ -1,14 +1,20 @@
 """`why`: one reason for each minute of a job, as a table."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from chalicelib.crontab import loader
 from chalicelib.crontab.dst import stamp
 from chalicelib.crontab.job import Job
+from chalicelib.engine.operation import Rejected
+from chalicelib.schedules import queries
 from chalicelib.schedules.decide.explain import Known, why
 from chalicelib.schedules.state import MinuteRecord, Run
-from tests.schedules.harness import NOON, job
+from commands import cli
+from tests.schedules.harness import HOME, NOON, Place, job
 
 LATER = NOON * 60 + 3600
 SLOT = "2026-03-28T12:00Z"
@@ -85,3 +91,28 @@ def test_what_the_clock_change_suppressed() -> None:
     night = job(schedule="30 2 * * *", tz="Europe/Stockholm")
     assert why(night, BACK - 30, known(ran(slot="2026-10-25T02:30", minute=BACK - 30)), LATER + 10**8).answer == "ran"
     assert why(night, BACK + 30, known(), LATER + 10**8).answer == "DST-suppressed"
+
+
+def test_every_place_that_a_finding_names_is_a_job_to_explain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crontab = tmp_path / "fleet" / "cron" / "cron.d" / "hello"
+    crontab.parent.mkdir(parents=True)
+    (tmp_path / "fleet" / "fleet.toml").write_text((cli.roots.PRODUCT / "fleet.toml").read_text())
+    crontab.write_text("# one\n5 2 31 2 * root true\n*/7 * * * fri-sun root true x\n0 4 30 2 * root true y\n")
+    site = Place(tmp_path, loader.load(tmp_path / "fleet" / "cron").jobs).sites[HOME]
+    places = []
+    for folder, words in ((tmp_path, ["fleet/cron"]), (tmp_path / "fleet", []), (tmp_path / "fleet" / "cron", [])):
+        monkeypatch.chdir(folder)
+        cli.main(["cron", "lint", *words])
+        places += [line.partition(": ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert len(places) > 5 and {place.split(":")[1] for place in places} >= {"2", "4"}
+    for place in places:
+        for text in (place, re.sub(r":\d+$", "", place), f"{place}: warning: never runs"):
+            assert f":{queries.find(site, text).line}" in place
+
+
+def test_a_line_without_a_job_names_the_jobs_of_the_file_nearest_first(tmp_path: Path) -> None:
+    site = Place(tmp_path, [job("a", line=3), job("b", line=9), job("c", file="cron.d/other")]).sites[HOME]
+    with pytest.raises(Rejected, match=r"did you mean b, a\?$"):
+        queries.find(site, "cron/cron.d/test:8:2")
