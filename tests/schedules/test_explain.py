@@ -13,7 +13,7 @@ from chalicelib.engine.operation import Rejected
 from chalicelib.schedules import queries
 from chalicelib.schedules.decide.explain import Known, why
 from chalicelib.schedules.state import MinuteRecord, Run
-from commands import cli
+from commands import cli, roots
 from tests.schedules.harness import HOME, NOON, Place, job
 
 LATER = NOON * 60 + 3600
@@ -98,7 +98,7 @@ def test_every_place_that_a_finding_names_is_a_job_to_explain(
 ) -> None:
     crontab = tmp_path / "fleet" / "cron" / "cron.d" / "hello"
     crontab.parent.mkdir(parents=True)
-    (tmp_path / "fleet" / "fleet.toml").write_text((cli.roots.PRODUCT / "fleet.toml").read_text())
+    (tmp_path / "fleet" / "fleet.toml").write_text((roots.PRODUCT / "fleet.toml").read_text())
     crontab.write_text("# one\n5 2 31 2 * root true\n*/7 * * * fri-sun root true x\n0 4 30 2 * root true y\n")
     site = Place(tmp_path, loader.load(tmp_path / "fleet" / "cron").jobs).sites[HOME]
     places = []
