@@ -23,6 +23,7 @@ from sandbox.route53.probes import Result
 from sandbox.route53.service import Service, Settings
 from testing.aws import FakeAws, FakeInstance
 from testing.fakes import MemoryTable, MemoryTopic
+from testing.paging import EmptyFirstPage
 from testing.route53 import FakeRoute53
 
 FLEET = fleet.parse("""
@@ -96,8 +97,8 @@ class Street:
         self.lose_answer_to = ""
         self.table, self.alerts = MemoryTable(), MemoryTopic()
         self.aws = FakeAws()
-        route53 = AwsRoute53("eu-west-1", lambda service, region: Client(self), pause_seconds=pause_seconds,
-                             clock=lambda: self.now, wait=self.wait)
+        route53 = AwsRoute53("eu-west-1", lambda service, region: EmptyFirstPage(service, Client(self)),
+                             pause_seconds=pause_seconds, clock=lambda: self.now, wait=self.wait)
         ports = msgspec.structs.replace(self.aws.ports, route53=route53)
         self.site = RegionContext("eu-west-1", "test", FLEET, MemoryTable(), self.table, {}, self.alerts,
                                   clock=lambda: self.now, aws_regions={"eu-west-1": ports})
