@@ -17,6 +17,7 @@ _CONNECT_SECONDS, _READ_SECONDS, _ATTEMPTS = 1.5, 5, 2
 _THROTTLING = frozenset({"Throttling", "ThrottlingException", "ProvisionedThroughputExceededException",
                          "RequestLimitExceeded", "PriorRequestNotComplete"})
 _PASSING = frozenset({"ReplicatedWriteConflictException", "InternalServerError", "ServiceUnavailable"})
+_SUBJECT_CHARACTERS = 99
 _SQS_BATCH = 10
 _SQS_BATCH_BYTES = 256 * 1024
 
@@ -148,8 +149,10 @@ class SnsTopic:
         self.region = region
 
     def publish(self, subject: str, text: str) -> None:
-        """One notice. SNS takes at most 100 printable characters of subject."""
-        plain = "".join(char if " " <= char <= "~" else " " for char in subject)[:100]
+        """One notice. SNS takes fewer than 100 printable characters of subject, and no space before them (API
+        reference, Publish).
+        """
+        plain = "".join(char if " " <= char <= "~" else " " for char in subject).lstrip()[:_SUBJECT_CHARACTERS]
         aws_call(self.region, lambda: client("sns", self.region).publish(
             TopicArn=self.arn, Subject=plain, Message=text[:200_000]))
 

@@ -34,6 +34,9 @@ SECTIONS = {"routing": "Routing", "tunnels": "Tunnels", "databases": "Databases"
 # AWS allows 64 characters for a Lambda's name, `<name>-<stage>-<function>`, and 80 for a queue's,
 # `<name>-<stage>-<queue>-dead.fifo`.
 LONGEST_NAME = 20
+# No load balancer's name begins with the first (API reference, CreateLoadBalancer), no document's with the next three
+# (API reference, CreateDocument), no bucket's with the last two ("Bucket naming rules", S3 user guide).
+RESERVED = ("internal-", "aws", "amazon", "amzn", "sthree-", "xn--")
 
 # Sets of regions that may hold one strongly consistent global table; from "Multi-Region strong consistency" in the
 # DynamoDB developer guide.

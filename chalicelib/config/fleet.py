@@ -22,6 +22,7 @@ from chalicelib.config.databases import Databases
 from chalicelib.config.declared import (
     LONGEST_NAME,
     REGION_SETS,
+    RESERVED,
     SECTIONS,
     Basics,
     Coordination,
@@ -155,6 +156,8 @@ def _mistakes(fleet: Fleet) -> Iterator[tuple[Path_, str]]:
 
 
 def _names(fleet: Fleet) -> Iterator[tuple[Path_, str]]:
+    if reserved := next((begin for begin in RESERVED if f"{fleet.name}-".startswith(begin)), ""):
+        yield ("name",), f"{fleet.name!r} begins with {reserved!r}, which AWS keeps for itself. Choose another"
     if len(fleet.name) > LONGEST_NAME:
         why = "Lambda's 64 also hold the stage and the function"
         yield ("name",), f"{fleet.name!r} is longer than {LONGEST_NAME} characters: {why}. Shorten it"

@@ -3,16 +3,26 @@
 Type, RequestInterval and whether there is an IPAddress cannot change, so every check has an address from the start.
 """
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
 from chalicelib.config.declared import HealthChecks
 from chalicelib.health_checks.state import Host
 
+# The longest reference (API reference, `create_health_check`), and the longest name of a check in it, `105~99999`.
+_REFERENCE_CHARACTERS, _NAME_CHARACTERS = 64, 9
+
 
 def reference_prefix(fleet: str, stage: str, region: str, first_minute: int) -> str:
-    """The beginning of the CallerReference of each check of this region's state."""
-    return f"{fleet}-{stage}/{region}/{first_minute}/"
+    """The beginning of the CallerReference of each check of this region's state.
+
+    It is a hash where long names would leave too little of Route 53's 64 characters for `reference_name`.
+    """
+    plain = f"{fleet}-{stage}/{region}/{first_minute}/"
+    if len(plain) + _NAME_CHARACTERS <= _REFERENCE_CHARACTERS:
+        return plain
+    return f"lamp-{hashlib.sha256(plain.encode()).hexdigest()[:40]}/"
 
 
 def reference_name(number: int, deletions: Sequence[tuple[int, int]]) -> str:

@@ -8,8 +8,9 @@ Names are made with the stack's own name, so the same template serves every stag
 from collections.abc import Sequence
 
 from chalicelib.config.declared import Fleet
+from chalicelib.config.fleet import FleetError
 from chalicelib.engine.deployment import Lambda
-from chalicelib.infrastructure import networks, queues, rules, tables
+from chalicelib.infrastructure import limits, networks, queues, rules, tables
 from chalicelib.infrastructure.parts import Json, logical, named, resource
 from chalicelib.tunnels.infrastructure import resources as tunnel_hosts
 
@@ -21,7 +22,10 @@ def static(declared: Sequence[Lambda]) -> Json:
 
 
 def merged(static: Json, fleet: Fleet, stage: str, functions: Sequence[str]) -> Json:
-    """`static` for `fleet`, with everything that it adds. To be merged into Chalice's template."""
+    """`static` for `fleet`, with everything that it adds. To be merged into Chalice's template.
+
+    `FleetError` names each value that would be too long for AWS.
+    """
     resources = {id: _stripped(part) for id, part in static["Resources"].items() if _wanted(part, fleet)}
     resources |= queues.of_fleet(fleet)
     if fleet.alarm_email:
@@ -34,7 +38,10 @@ def merged(static: Json, fleet: Fleet, stage: str, functions: Sequence[str]) -> 
                           "Value": queues.addresses(fleet)}}
     whole = {**static, **({"Conditions": conditions} if conditions else {}), "Resources": resources,
              "Outputs": {**static.get("Outputs", {}), **outputs}}
-    return tunnel_hosts.merged(whole, fleet, stage)
+    whole = tunnel_hosts.merged(whole, fleet)
+    if wrong := list(limits.mistakes(whole, f"{fleet.name}-{stage}", [region.name for region in fleet.regions])):
+        raise FleetError("\n".join(wrong))
+    return whole
 
 
 def _wanted(part: Json, fleet: Fleet) -> bool:

@@ -20,6 +20,7 @@ from rich.text import Text
 from chalicelib.aws.client import pages
 from chalicelib.config.declared import Fleet
 from chalicelib.config.tunnels import managed_name
+from chalicelib.infrastructure.limits import LIMITS
 from chalicelib.tunnels.state import TunnelState
 from commands.demo.part import WENT_WRONG, Part, Section, patient
 from commands.demo.staged import STAGE
@@ -43,8 +44,6 @@ _AWAY_SECONDS, _READY_SECONDS, _KEY_SECONDS = 30.0, 240.0, 240.0
 _BLIND_SECONDS = 8.0
 # What the controller does to a tunnel; the rest of its journal is what it tells people.
 _ACTS = frozenset({"drain", "undrain", "restart", "replace", "stop", "start"})
-# AWS's limit for a target group's name.
-_LONGEST = 32
 # What of [tunnels] names things that are there already, which the demo's tunnels are not.
 _OWN = ("group", "tag", "target_group", "document", "server")
 # max_connect_errors, as MariaDB has it by default.
@@ -71,7 +70,7 @@ def unfit(declared: Fleet) -> str:
         return f"fleet.toml has tunnels of its own ({', '.join(named)}), over which the demo cannot lay others"
     if declared.databases:
         return "fleet.toml has [databases] of its own, which are not on this machine"
-    if len(managed_name(f"{declared.name}-{STAGE}")) > _LONGEST:
+    if len(managed_name(f"{declared.name}-{STAGE}")) > LIMITS["AWS::ElasticLoadBalancingV2::TargetGroup", "Name"].most:
         return f"a target group cannot be called {managed_name(f'{declared.name}-{STAGE}')}: it is too long"
     return ""
 

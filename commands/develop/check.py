@@ -18,6 +18,7 @@ from chalicelib.config import fleet, overlay
 from chalicelib.config.declared import Fleet
 from chalicelib.crontab import diagnostics as findings
 from chalicelib.infrastructure import files as generated
+from chalicelib.infrastructure import limits
 from commands import roots
 from commands.develop import fleet_schema, groups
 from commands.errors import DeclaredMistake, UsageError
@@ -181,18 +182,24 @@ def _tasks(children: Children) -> Findings:
 def _template(children: Children) -> Findings:
     from commands.deploy import packaging
 
+    not_made = "not made: fleet.toml, cron/ or tasks/ has errors"
     try:
         package = packaging.build("check")
-    except (DeclaredMistake, fleet.FleetError):
-        return False, ["not made: fleet.toml, cron/ or tasks/ has errors"]
+    except DeclaredMistake:
+        return False, [not_made]
+    except fleet.FleetError as mistake:
+        # One that only the template shows, such as a name that is too long, is told here.
+        return False, str(mistake).splitlines() if _declared() else [not_made]
     regions = [region.name for region in package.fleet.regions]
+    too_long = [mistake for stage in overlay.stages(roots.fleet() / "fleet.toml")
+                for mistake in limits.mistakes(package.template, f"{package.fleet.name}-{stage}", regions)]
     with tempfile.TemporaryDirectory(prefix="lamp-check-") as folder:
         files = [Path(folder) / "template.json", Path(folder) / "coordination.json"]
         for file, template in zip(files, (package.template, package.coordination), strict=True):
             file.write_text(json.dumps(template, indent=1))
         words = ["-c", _CFN_LINT, "--format", "parseable", "--regions", *regions, "--", *map(str, files)]
         ok, lines = _program(*words)(children)
-    return ok, [line.removeprefix(f"{folder}/") for line in lines]
+    return ok and not too_long, [*too_long, *(line.removeprefix(f"{folder}/") for line in lines)]
 
 
 def _declared() -> Fleet | None:

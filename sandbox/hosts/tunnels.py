@@ -141,7 +141,7 @@ class Tunnels:
 
     def deploy(self, region: str) -> None:
         """The template's tunnels in `region`, without the rest of a package."""
-        template = tunnel_resources.merged({"AWSTemplateFormatVersion": "2010-09-09"}, self.fleet, self.stage)
+        template = tunnel_resources.merged({"AWSTemplateFormatVersion": "2010-09-09"}, self.fleet)
         stacks = self.world.client("cloudformation", region)
         stacks.create_stack(StackName=self.stack, TemplateBody=json.dumps(template), Capabilities=["CAPABILITY_IAM"])
 

@@ -19,8 +19,6 @@ Json = dict[str, Any]
 CONDITION = "TunnelsHere"
 _MAPPING = "Tunnels"
 _IMAGES = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-"
-# Of a target group's name, and of a balancer's.
-_LONGEST = 32
 # What CloudFormation may put into the user data: the stack's name thrice, a region, a gateway.
 _FILLED = 700
 # Answers of the health port: "HTTP 200" when a probe went through the tunnel to the database.
@@ -44,17 +42,11 @@ esac
 """
 
 
-def merged(template: Json, fleet: Fleet, stage: str) -> Json:
-    """`template` with the tunnel hosts of `fleet`, if it declares any. `FleetError` if its name is too long."""
+def merged(template: Json, fleet: Fleet) -> Json:
+    """`template` with the tunnel hosts of `fleet`, if it declares any."""
     tunnels = fleet.tunnels
     if tunnels is None or tunnels.hosts is None:
         return template
-    name = managed_name(f"{fleet.name}-{stage}")
-    if len(name) > _LONGEST:
-        raise FleetError(
-            f"the target group would have the name {name}, and AWS allows {_LONGEST} characters. Take a shorter "
-            "name in fleet.toml, or a shorter stage"
-        )
     parts = {
         "Mappings": {_MAPPING: _mapping(tunnels, tunnels.hosts)},
         "Conditions": {CONDITION: {"Fn::Not": [{"Fn::Equals": [{"Ref": "AWS::Region"}, tunnels.primary]}]},
