@@ -127,8 +127,8 @@ def _ready(calls: Calls, ask: Ask, id: str, living: Target) -> None:
 
 
 def _moved(calls: Calls, ask: Ask, id: str, to: Target, living: bool) -> Move:
-    version = calls.call("get_health_check", HealthCheckId=id)["HealthCheck"]["HealthCheckVersion"]
-    calls.call("update_health_check", HealthCheckId=id, HealthCheckVersion=version, **to.config)
+    version = calls.route53.get_health_check(HealthCheckId=id)["HealthCheck"]["HealthCheckVersion"]
+    calls.route53.update_health_check(HealthCheckId=id, HealthCheckVersion=version, **to.config)
     began = calls.pace.now()
     looks: list[Look] = []
     while not _over(looks, living):
@@ -157,6 +157,6 @@ def _over(looks: Sequence[Look], living: bool) -> bool:
 def _look(calls: Calls, ask: Ask, id: str, began: float) -> Look:
     healthy = ask(f"status-{NAME}", CLIENTS["SE"]) == "healthy"
     at = calls.pace.now() - began
-    told = calls.call("get_health_check_status", HealthCheckId=id)["HealthCheckObservations"]
+    told = calls.route53.get_health_check_status(HealthCheckId=id)["HealthCheckObservations"]
     reports = [one["StatusReport"]["Status"] for one in told if one.get("StatusReport", {}).get("Status")]
     return Look(round(at, 1), healthy, sum(report.startswith("Success") for report in reports), len(reports))

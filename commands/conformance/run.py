@@ -65,7 +65,7 @@ def conform(
     if bool(living) is not bool(dead):
         raise UsageError("--living and --dead belong together. The check moves from the one to the other")
     console = Console(stderr=as_json, highlight=False)
-    calls = Calls(Account().client("route53", REGION), PACE)
+    calls = Calls.slow(Account().client("route53", REGION), PACE)
     with spoken(""):
         wish = Wish(conform_zone.find(calls, zone, hostname), keep,
                     retarget.target(living, "--living") if living else None,
@@ -83,7 +83,8 @@ def _cleared(calls: Calls, wish: Wish, console: Console, yes: bool) -> dict[str,
         return {"removed": None}
     console.print(_left_words(left))
     _asked("Remove it?", yes)
-    return {"removed": _count(conform_zone.clear(calls, wish.place))}
+    gone = conform_zone.clear(calls, wish.place)
+    return {"removed": {"records": len(gone.records), "checks": len(gone.checks)}}
 
 
 def _tried(calls: Calls, wish: Wish, console: Console, yes: bool) -> dict[str, Any]:
@@ -102,7 +103,7 @@ def _tried(calls: Calls, wish: Wish, console: Console, yes: bool) -> dict[str, A
         moves = _moves(calls, ask, wish, ids, console)
     console.print(_ended(wish, results), soft_wrap=True)
     return {"zone": wish.place.zone, "hostname": wish.place.hostname, "asked": way,
-            "agrees": all(result.agrees or result.open for result in results),
+            "agrees": all(result.agrees for result in results),
             "rules": msgspec.to_builtins(results), "moves": msgspec.to_builtins(moves), "kept": wish.keep}
 
 
@@ -159,35 +160,22 @@ def _asked(question: str, yes: bool) -> None:
         raise UsageError("nothing was changed")
 
 
-def _count(left: Left) -> dict[str, int]:
-    return {"records": len(left.records), "checks": len(left.checks)}
-
-
 def _print(console: Console, results: Sequence[Result]) -> None:
     table = Table("rule", "question", "from", "expected", "got", "")
     for result in results:
-        word = "open" if result.open else "right" if result.agrees else "WRONG"
-        style = "bold red" if word == "WRONG" else ""
-        table.add_row(result.rule, result.says, result.client, _expected(result), _got(result), word, style=style)
+        expected = ", ".join(name if least == most else f"{name} {least} to {most} times"
+                             for name, (least, most) in result.expected.items())
+        got = ", ".join(f"{name} {times} times" if len(result.got) > 1 else name for name, times in result.got.items())
+        table.add_row(result.rule, result.says, result.client, expected,
+                      f"{got} (when asked again)" if result.again else got, "right" if result.agrees else "WRONG",
+                      style="" if result.agrees else "bold red")
     console.print(table)
 
 
-def _expected(result: Result) -> str:
-    return ", ".join(name if least == most else f"{name} {least} to {most} times"
-                     for name, (least, most) in result.expected.items())
-
-
-def _got(result: Result) -> str:
-    several = len(result.got) > 1
-    text = ", ".join(f"{name} {times} times" if several else name for name, times in result.got.items())
-    return f"{text} (when asked again)" if result.again else text
-
-
 def _ended(wish: Wish, results: Sequence[Result]) -> str:
-    wrong = [result for result in results if not result.agrees and not result.open]
+    wrong = [result for result in results if not result.agrees]
     kept = "all is still there. The next run, or one with --clear, removes it" if wish.keep else "all is removed again"
     if not wrong:
-        return f"Route 53 does what the records rely on: {sum(not result.open for result in results)} of " \
-               f"{sum(not result.open for result in results)} right; {kept}"
+        return f"Route 53 does what the records rely on: {len(results)} of {len(results)} right; {kept}"
     rules = ", ".join(dict.fromkeys(result.rule for result in wrong))
     return f"[bold red]{len(wrong)} answers are not what the records rely on[/] (rules {rules}); {kept}"

@@ -3,12 +3,13 @@
 import hashlib
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chalicelib.aws.client import pages
 from commands.conformance.cases import CHECKS, LABEL, MARK, Record, records
 from commands.conformance.client import Calls
 from commands.deploy import account
@@ -43,7 +44,7 @@ class Left(msgspec.Struct, frozen=True):
 
 def find(calls: Calls, zone: str, hostname: str) -> Place:
     """The place, if the check may be made there at all. `UsageError` otherwise."""
-    found = calls.call("get_hosted_zone", Id=zone)["HostedZone"]
+    found = calls.route53.get_hosted_zone(Id=zone)["HostedZone"]
     place = Place(found["Id"].rpartition("/")[2], hostname.lower().rstrip("."))
     name = found["Name"].rstrip(".")
     if found.get("Config", {}).get("PrivateZone"):
@@ -56,14 +57,31 @@ def find(calls: Calls, zone: str, hostname: str) -> Place:
 
 def left(calls: Calls, place: Place) -> Left:
     """The remains of an earlier run. `UsageError` if there is anything else at the hostname or below."""
-    there = list(calls.records(place.zone, place.hostname))
+    there = list(records_at(calls, place))
     foreign = [record for record in there if not _ours(record, place)]
     if foreign:
         named = ", ".join(dict.fromkeys(f"{record['Type']} {record['Name']}" for record in foreign[:5]))
         raise UsageError(f"{place.hostname} has records already ({named}{', ...' if len(foreign) > 5 else ''}). "
                       "Take a hostname that nobody uses")
     notes = [one["Value"] for record in there if record["Type"] == "TXT" for one in record["ResourceRecords"]]
-    return Left(tuple(there), tuple(calls.checks(place.prefix)), next(iter(notes), ""))
+    return Left(tuple(there), tuple(checks(calls, place)), next(iter(notes), ""))
+
+
+def records_at(calls: Calls, place: Place) -> Iterator[Record]:
+    """The record sets at the hostname and below. They come together, because the listing goes by name with labels
+    reversed."""
+    for page in pages(calls.route53, "list_resource_record_sets", HostedZoneId=place.zone,
+                      StartRecordName=f"{place.hostname}."):
+        for record in page["ResourceRecordSets"]:
+            if not f".{record['Name'].lower()}".endswith(f".{place.hostname}."):
+                return
+            yield record
+
+
+def checks(calls: Calls, place: Place) -> Iterator[Record]:
+    """The account's health checks that were made for this place."""
+    for page in pages(calls.route53, "list_health_checks"):
+        yield from (check for check in page["HealthChecks"] if check["CallerReference"].startswith(place.prefix))
 
 
 def _ours(record: Mapping[str, Any], place: Place) -> bool:
@@ -98,7 +116,7 @@ def _make(calls: Calls, place: Place, note: str, extra: Mapping[str, Record], id
             full["FullyQualifiedDomainName"] = place.hostname
         if "ChildHealthChecks" in config:
             full["ChildHealthChecks"] = [ids[child] for child in config["ChildHealthChecks"]]
-        ids[name] = calls.call("create_health_check", CallerReference=f"{place.prefix}{run}:{name}",
+        ids[name] = calls.route53.create_health_check(CallerReference=f"{place.prefix}{run}:{name}",
                                HealthCheckConfig=full)["HealthCheck"]["Id"]
     wanted = records(place.zone, place.hostname, ids, note, tuple(extra))
     _change(calls, place, [{"Action": "CREATE", "ResourceRecordSet": record} for record in wanted])
@@ -107,13 +125,13 @@ def _make(calls: Calls, place: Place, note: str, extra: Mapping[str, Record], id
 def _change(calls: Calls, place: Place, changes: list[dict[str, Any]]) -> None:
     """One request, which Route 53 carries out entirely or not at all. Waits until all its servers know."""
     batch = {"Comment": f"Lamplighter's conformance check of {place.hostname}", "Changes": changes}
-    info = calls.call("change_resource_record_sets", HostedZoneId=place.zone, ChangeBatch=batch)["ChangeInfo"]
+    info = calls.route53.change_resource_record_sets(HostedZoneId=place.zone, ChangeBatch=batch)["ChangeInfo"]
     until = calls.pace.now() + _SYNC_SECONDS
     while info["Status"] != "INSYNC":
         if calls.pace.now() > until:
             raise UsageError(f"{info['Id']} is {info['Status']} after {_SYNC_SECONDS} s. Try again later")
         calls.pace.sleep(_LOOK_SECONDS)
-        info = calls.call("get_change", Id=info["Id"])["ChangeInfo"]
+        info = calls.route53.get_change(Id=info["Id"])["ChangeInfo"]
 
 
 def clear(calls: Calls, place: Place, known: tuple[str, ...] = ()) -> Left:
@@ -123,7 +141,7 @@ def clear(calls: Calls, place: Place, known: tuple[str, ...] = ()) -> Left:
         changes = [{"Action": "DELETE", "ResourceRecordSet": record} for record in leaving(gone.records)]
         if changes:
             # Nothing depends on their being gone everywhere.
-            calls.call("change_resource_record_sets", HostedZoneId=place.zone, ChangeBatch={"Changes": changes})
+            calls.route53.change_resource_record_sets(HostedZoneId=place.zone, ChangeBatch={"Changes": changes})
         first = sorted(gone.checks, key=lambda check: check["HealthCheckConfig"]["Type"] != "CALCULATED")
         # Those that watch others were made last, and go first.
         for id in dict.fromkeys([*(check["Id"] for check in first), *reversed(known)]):
@@ -135,11 +153,8 @@ def clear(calls: Calls, place: Place, known: tuple[str, ...] = ()) -> Left:
 
 
 def _delete(calls: Calls, id: str) -> None:
-    try:
-        calls.call("delete_health_check", HealthCheckId=id)
-    except ClientError as error:
-        if error.response.get("Error", {}).get("Code") != "NoSuchHealthCheck":
-            raise
+    with suppress(calls.route53.exceptions.NoSuchHealthCheck):
+        calls.route53.delete_health_check(HealthCheckId=id)
 
 
 def leaving(there: tuple[Record, ...]) -> list[Record]:

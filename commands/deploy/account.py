@@ -18,7 +18,7 @@ from botocore.exceptions import (
 
 from commands.errors import UsageError
 
-_CONFIG = Config(connect_timeout=5, read_timeout=120, retries={"mode": "standard", "total_max_attempts": 5})
+CONFIG = Config(connect_timeout=5, read_timeout=120, retries={"mode": "standard", "total_max_attempts": 5})
 _UNKNOWN = {"InvalidClientTokenId", "UnrecognizedClientException", "InvalidAccessKeyId", "SignatureDoesNotMatch",
             "InvalidToken", "AuthFailure", "IncompleteSignature"}
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
@@ -47,7 +47,7 @@ class Account:
         with self._lock:  # a session is not made for several threads
             if (service, region) not in self._clients:
                 self._clients[service, region] = self._session.client(
-                    service, region_name=region, config=_CONFIG)
+                    service, region_name=region, config=CONFIG)
             return self._clients[service, region]
 
 

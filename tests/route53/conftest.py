@@ -24,11 +24,14 @@ class Clock:
         return self.now
 
 
-def client_of(twin: Twin) -> Any:
-    """boto3's own client, which asks once and does not try again."""
+ONCE = Config(retries={"total_max_attempts": 1})
+
+
+def client_of(twin: Twin, config: Config = ONCE) -> Any:
+    """boto3's own client, which by default asks once and does not try again."""
     return boto3.client(
         "route53", endpoint_url=twin.endpoint, region_name="us-east-1", aws_access_key_id="any",
-        aws_secret_access_key="any", config=Config(retries={"total_max_attempts": 1}))
+        aws_secret_access_key="any", config=config)
 
 
 @pytest.fixture
