@@ -16,7 +16,7 @@ from chalicelib.config import fleet
 from chalicelib.config.declared import LONGEST_NAME, Schedules
 from chalicelib.version import VERSION
 from commands import roots
-from commands.develop import fleet_schema
+from commands.develop import fleet_schema, source
 from commands.errors import UsageError
 
 _TEMPLATES = Path(__file__).with_name("new_fleet")
@@ -48,15 +48,17 @@ def init(
 
 def contents(name: str) -> dict[str, str]:
     """The files of a new fleet, by path. `UsageError` if `name` cannot be one."""
-    texts = {target: (_TEMPLATES / source).read_text() for source, target in WRITTEN.items()}
+    texts = {target: (_TEMPLATES / template).read_text() for template, target in WRITTEN.items()}
     declared = _declared((roots.PRODUCT / "fleet.toml").read_text(), name)
     try:
         home = fleet.parse(declared).home
     except fleet.FleetError:
         raise UsageError(f"--name {name!r} is wrong. A fleet's name has up to {LONGEST_NAME} small letters, "
                          "digits and hyphens and begins with a letter. Give another") from None
+    origin = source.find()
     known = {"{name}": name, "{version}": VERSION, "{home}": home,
-             "{python}": f"{sys.version_info.major}.{sys.version_info.minor}"}
+             "{python}": f"{sys.version_info.major}.{sys.version_info.minor}",
+             "{lamplighter}": origin.requirement, "{lamplighter_note}": source.comment(origin)}
     made = {path: _filled(text, known) for path, text in texts.items()}
     examples = {path: (roots.PRODUCT / path).read_text() for path in EXAMPLES}
     schema = (roots.PRODUCT / fleet_schema.FILE).read_text()

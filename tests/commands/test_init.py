@@ -10,8 +10,7 @@ import yaml
 
 from chalicelib.config import fleet
 from chalicelib.crontab import diagnostics, loader
-from chalicelib.version import VERSION
-from commands.develop import init
+from commands.develop import init, source
 from commands.errors import UsageError
 from commands.roots import PRODUCT as ROOT
 
@@ -43,7 +42,15 @@ def test_init_fills_every_placeholder() -> None:
     left = {path: found for path, text in init.contents("acme").items() if path in init.WRITTEN.values()
             and (found := re.findall(r"(?<!\$)\{\w+\}", text))}
     assert left == {}
-    assert f"lamplighter=={VERSION}\n" in init.contents("acme")["requirements-dev.txt"]
+
+
+def test_the_requirement_names_a_place_and_not_a_name_that_anybody_may_register() -> None:
+    written = init.contents("acme")["requirements-dev.txt"]
+    [line] = [line for line in written.splitlines() if line.startswith("lamplighter")]
+    assert line == source.of_checkout(ROOT).requirement and line.startswith("lamplighter @ git+"), line
+    # The README and both jobs of the workflow install that file.
+    for path, times in (("README.md", 1), (".github/workflows/lamplighter.yml", 2)):
+        assert init.contents("acme")[path].count("pip install -r requirements-dev.txt") == times
 
 
 def test_workflow_is_yaml_that_calls_commands_which_exist() -> None:

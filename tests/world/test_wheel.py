@@ -79,6 +79,27 @@ def test_new_fleet_passes_its_checks_and_its_jobs_are_told(installed: Installed,
     assert len(rows) == 2 and all(row["fires_utc"] for row in rows)
 
 
+def test_new_fleet_installs_what_it_was_made_with(installed: Installed, fleet: Path) -> None:
+    installed.run(installed.python, "-m", "pip", "--quiet", "install", "-r", "requirements-dev.txt", cwd=fleet)
+    assert installed.lamp("--version").strip() == f"lamplighter {VERSION}"
+
+
+def test_fleet_of_a_checkout_is_installed_in_an_empty_environment(tmp_path: Path) -> None:
+    clone, made = tmp_path / "clone", Installed(tmp_path)
+    subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(clone)], check=True)
+    subprocess.run([sys.executable, "-P", "-m", "commands", "init", str(tmp_path / "acme")], check=True, cwd=tmp_path,
+                   env={**made.environment, "PYTHONPATH": str(clone)}, capture_output=True)
+    venv.create(tmp_path / "venv", with_pip=True)
+    # What Lamplighter needs has a test of its own above, and takes a minute.
+    made.run(made.python, "-m", "pip", "--quiet", "install", "--no-deps", "-r", "requirements-dev.txt",
+             cwd=tmp_path / "acme")
+    noted = made.run(made.python, "-c", "import importlib.metadata as m; "
+                     "print(m.distribution('lamplighter').read_text('direct_url.json'))")
+    assert json.loads(noted)["url"] == clone.as_uri()
+    head = subprocess.run(["git", "-C", str(clone), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    assert json.loads(noted)["vcs_info"]["commit_id"] == head.stdout.strip()
+
+
 def test_mistake_in_the_fleet_is_named_with_its_place(installed: Installed, fleet: Path) -> None:
     declared = (fleet / "fleet.toml").read_text()
     try:
