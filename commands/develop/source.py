@@ -44,7 +44,7 @@ def of_installed(found: importlib.metadata.Distribution) -> Source:
     if "vcs_info" in told:
         vcs = told["vcs_info"]
         place = f"{vcs['vcs']}+{_public(url)}@{vcs['commit_id']}"
-        return Source(f"{NAME} @ {place}{_inside(told.get('subdirectory'))}", note)
+        return Source(_named(f"{place}{_inside(told.get('subdirectory'))}"), note)
     note = note if note == _HERE else "A wheel at a URL. A machine that installs it needs access to that server."
     hashes = told.get("archive_info", {}).get("hashes", {})
     pinned = f"#sha256={hashes['sha256']}" if "sha256" in hashes else ""
@@ -62,7 +62,7 @@ def of_checkout(folder: Path) -> Source:
     url = _git(folder, "remote", "get-url", remote) if remote else ""
     top = Path(_git(folder, "rev-parse", "--show-toplevel") or folder)
     place, note = (_as_url(url), _EVERYWHERE) if url and not _is_local(url) else (top.as_uri(), _HERE)
-    return Source(f"{NAME} @ git+{place}@{commit}{_inside(prefix)}", note)
+    return Source(_named(f"git+{place}@{commit}{_inside(prefix)}"), note)
 
 
 def comment(source: Source) -> str:
@@ -77,6 +77,11 @@ def _git(folder: Path, *words: str) -> str:
     except FileNotFoundError:
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _named(url: str) -> str:
+    # The pip that Python 3.11 brings along refuses a name before a URL without a host, other than `file:`.
+    return url if url.startswith("git+file:") else f"{NAME} @ {url}"
 
 
 def _is_local(url: str) -> bool:

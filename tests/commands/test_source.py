@@ -31,8 +31,8 @@ def checkout(tmp_path: Path) -> Path:
 
 def test_a_checkout_without_a_remote_is_its_own_source(checkout: Path) -> None:
     found = source.of_checkout(checkout)
-    assert found.requirement == f"lamplighter @ git+{checkout.as_uri()}@{git(checkout, 'rev-parse', 'HEAD')}"
-    assert Requirement(found.requirement).url and "Only this machine has it" in found.note
+    assert found.requirement == f"git+{checkout.as_uri()}@{git(checkout, 'rev-parse', 'HEAD')}"
+    assert "Only this machine has it" in found.note
     path = found.requirement.partition("git+")[2].rpartition("@")[0]
     assert subprocess.run(["git", "ls-remote", path], capture_output=True, check=False).returncode == 0
 
@@ -46,11 +46,11 @@ def test_a_checkout_without_a_remote_is_its_own_source(checkout: Path) -> None:
 def test_a_pushed_commit_is_taken_from_its_remote_without_a_secret(checkout: Path, remote: str, written: str) -> None:
     git(checkout, "remote", "add", "upstream", remote)
     before = source.of_checkout(checkout)
-    assert before.requirement.startswith("lamplighter @ git+file:"), "no remote has the commit yet"
+    assert before.requirement.startswith("git+file:"), "no remote has the commit yet"
     git(checkout, "update-ref", "refs/remotes/upstream/main", "HEAD")
     found = source.of_checkout(checkout)
     assert found.requirement == f"lamplighter @ git+{written}@{git(checkout, 'rev-parse', 'HEAD')}"
-    assert "Only this machine" not in found.note and Requirement(found.requirement)
+    assert "Only this machine" not in found.note and Requirement(found.requirement).url
 
 
 def test_a_remote_that_is_a_folder_is_not_for_other_machines(checkout: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_folder_without_git_is_its_own_source(tmp_path: Path) -> None:
     ({"url": "https://ann:token@git.example.com/l.git", "vcs_info": {"vcs": "git", "commit_id": COMMIT}},
      f"lamplighter @ git+https://git.example.com/l.git@{COMMIT}", "A git server has it"),
     ({"url": "file:///srv/l.git", "vcs_info": {"vcs": "git", "commit_id": COMMIT}, "subdirectory": "x"},
-     f"lamplighter @ git+file:///srv/l.git@{COMMIT}#subdirectory=x", "Only this machine"),
+     f"git+file:///srv/l.git@{COMMIT}#subdirectory=x", "Only this machine"),
     ({"url": "https://example.com/l.whl", "archive_info": {"hashes": {"sha256": "ab"}}},
      "lamplighter @ https://example.com/l.whl#sha256=ab", "A wheel at a URL"),
     ({"url": "file:///srv/l.whl", "archive_info": {}}, "lamplighter @ file:///srv/l.whl", "Only this machine"),
