@@ -35,31 +35,39 @@ def silent(function: str, schedule: Schedule) -> Json:
     """No run begins for two intervals, whatever the cause.
 
     A throttled invocation does not count as one ("Types of metrics for Lambda functions", developer guide), and a rule
-    that is disabled leaves no data at all.
+    that is disabled leaves no data at all. Without `FILL` an alarm judges older data points that lie in its evaluation
+    range in the place of missing ones ("Configuring how CloudWatch alarms treat missing data"). `FILL` also makes a
+    zero of the newest period whose data is not there yet, so the alarm needs one period more.
     """
+    of = [{"Name": "FunctionName", "Value": {"Ref": logical(function)}}]
+    metrics = [_metric("begun", "AWS/Lambda", "Invocations", of, "Sum", schedule.seconds),
+               {"Id": "runs", "Label": "runs", "ReturnData": True, "Expression": "FILL(begun, 0)"}]
     text = f"{function} does not run: {schedule.harm}."
     return _alarm(f"{_dashed(function)}-silent", text, run_section(function), {
-        **_of_lambda("Invocations", function), "Statistic": "Sum", "Period": schedule.seconds, "EvaluationPeriods": 2,
-        "DatapointsToAlarm": 2, "ComparisonOperator": "LessThanThreshold", "Threshold": 1,
-        "TreatMissingData": "breaching"})
+        "Metrics": metrics, "EvaluationPeriods": 3, "DatapointsToAlarm": 3, "ComparisonOperator": "LessThanThreshold",
+        "Threshold": 1, "TreatMissingData": "breaching"})
 
 
-def unserved(queue: str, id: str, function: str, harm: str) -> Json:
+def unserved(queue: str, id: str, function: str, harm: str, *, fifo: bool = False) -> Json:
     """For three minutes no invocation begins or runs, and messages wait or nobody polls the queue.
 
     A mapping polls without end. So an idle queue has empty receives in every minute, but none without its mapping.
     Messages wait without an invocation when every one is throttled. A mapping at its highest concurrency does
     not poll, but then invocations run.
+
+    Messages of a FIFO queue also wait for an earlier one of their group that will be tried again, and count as visible
+    (boto/boto3 issue 1372). So only the polls tell there, and `throttled` has the throttled invocations.
     """
+    idle = "FILL(empty, 0) < 1" if fifo else "(FILL(waiting, 0) > 0 OR FILL(empty, 0) < 1)"
     name = [{"Name": "QueueName", "Value": attribute(id, "QueueName")}]
     of = [{"Name": "FunctionName", "Value": {"Ref": logical(function)}}]
     metrics = [
-        _metric("waiting", "AWS/SQS", "ApproximateNumberOfMessagesVisible", name, "Maximum"),
+        *([] if fifo else [_metric("waiting", "AWS/SQS", "ApproximateNumberOfMessagesVisible", name, "Maximum")]),
         _metric("empty", "AWS/SQS", "NumberOfEmptyReceives", name, "Sum"),
         _metric("begun", "AWS/Lambda", "Invocations", of, "Sum"),
         _metric("running", "AWS/Lambda", "ConcurrentExecutions", of, "Maximum"),
         {"Id": "unserved", "Label": "unserved", "ReturnData": True, "Expression":
-            "IF((FILL(begun, 0) + FILL(running, 0) < 1) AND (FILL(waiting, 0) > 0 OR FILL(empty, 0) < 1), 1, 0)"}]
+            f"IF((FILL(begun, 0) + FILL(running, 0) < 1) AND {idle}, 1, 0)"}]
     return _alarm(f"{queue}-unserved", f"Nobody serves {queue}: {harm}.", unserved_section(function), {
         "Metrics": metrics, "EvaluationPeriods": 3, "DatapointsToAlarm": 3,
         "ComparisonOperator": "GreaterThanThreshold", "Threshold": 0, "TreatMissingData": "breaching"})
@@ -94,8 +102,8 @@ def _of_lambda(metric: str, function: str) -> Json:
             "Dimensions": [{"Name": "FunctionName", "Value": {"Ref": logical(function)}}]}
 
 
-def _metric(id: str, namespace: str, name: str, dimensions: Sequence[Any], statistic: str) -> Json:
-    return {"Id": id, "ReturnData": False, "MetricStat": {"Period": 60, "Stat": statistic, "Metric": {
+def _metric(id: str, namespace: str, name: str, dimensions: Sequence[Any], statistic: str, seconds: int = 60) -> Json:
+    return {"Id": id, "ReturnData": False, "MetricStat": {"Period": seconds, "Stat": statistic, "Metric": {
         "Namespace": namespace, "MetricName": name, "Dimensions": dimensions}}}
 
 

@@ -71,7 +71,7 @@ def _of_fleet(fleet: Fleet, queue: Queue) -> Json:
         parts[dead] = _sqs(dead_name(fleet, queue), queue.fifo, {})
         parts[f"{dead}Alarm"] = alarms.dead_letters(fleet.dead_letters(queue), dead)
     parts[f"{id}Source"] = _mapping(id, function, queue.batch, queue.concurrency)
-    parts[f"{id}Unserved"] = alarms.unserved(queue.name, id, function, harm)
+    parts[f"{id}Unserved"] = alarms.unserved(queue.name, id, function, harm, fifo=queue.fifo)
     return parts
 
 

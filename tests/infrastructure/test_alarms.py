@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def resources() -> dict[str, Any]:
     """The template of every section that .chalice/resources.json holds, and of a queue of fleet.toml."""
     whole = template.static(list(registry.lambdas()))["Resources"]
-    declared = fleet.parse(TEXT + '[[queues]]\nname = "mail"\n')
+    declared = fleet.parse(TEXT + '[[queues]]\nname = "mail"\n[[queues]]\nname = "orders"\nfifo = true\n')
     return {**template.merged({"Resources": {}}, declared, "s", [])["Resources"], **whole}
 
 
@@ -39,30 +39,35 @@ def metrics(alarm: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_every_target_of_a_rule_has_an_alarm_on_its_silence() -> None:
-    watched = {alarm["Dimensions"][0]["Value"]["Ref"]: alarm for alarm in silence().values()
-               if alarm.get("MetricName") == "Invocations"}
+    watched = {metrics(alarm)["Invocations"]["Ref"]: alarm for alarm in silence().values()
+               if metrics(alarm).keys() == {"Invocations"}}
     targets = {target["Arn"]["Fn::GetAtt"][0]: rule for rule in of_type("Events::Rule").values()
                for target in rule["Targets"]}
     assert len(targets) >= 9 and targets.keys() == watched.keys()
     for target, rule in targets.items():
         alarm, interval = watched[target], 60 if rule["ScheduleExpression"] == "cron(* * * * ? *)" else 3600
-        assert alarm["Namespace"] == "AWS/Lambda" and alarm["Statistic"] == "Sum"
+        begun, runs = alarm["Metrics"]
+        assert begun["MetricStat"]["Metric"]["Namespace"] == "AWS/Lambda" and begun["MetricStat"]["Stat"] == "Sum"
+        assert begun["MetricStat"]["Period"] == interval
+        # Without FILL older data points stand in for missing ones. The newest period is late, and so is one more.
+        assert (runs["Expression"], runs["ReturnData"]) == ("FILL(begun, 0)", True)
         assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("LessThanThreshold", 1)
-        assert alarm["Period"] == interval and alarm["DatapointsToAlarm"] == alarm["EvaluationPeriods"] <= 2
+        assert alarm["DatapointsToAlarm"] == alarm["EvaluationPeriods"] == 3
 
 
 def test_every_queue_that_is_served_has_an_alarm_on_its_consumers_silence() -> None:
     watched = {}
     for alarm in silence().values():
-        if found := metrics(alarm):
-            watched[found["ApproximateNumberOfMessagesVisible"]["Fn::GetAtt"][0]] = (alarm, found)
+        if "NumberOfEmptyReceives" in (found := metrics(alarm)):
+            watched[found["NumberOfEmptyReceives"]["Fn::GetAtt"][0]] = (alarm, found)
     mappings = of_type("Lambda::EventSourceMapping").values()
     served = {mapping["EventSourceArn"]["Fn::GetAtt"][0]: mapping["FunctionName"]["Ref"] for mapping in mappings}
     assert len(served) >= 3 and served.keys() == watched.keys()
     for queue, function in served.items():
         alarm, found = watched[queue]
         assert found["Invocations"] == found["ConcurrentExecutions"] == {"Ref": function}
-        assert found["NumberOfEmptyReceives"] == found["ApproximateNumberOfMessagesVisible"]
+        waiting = found.get("ApproximateNumberOfMessagesVisible")
+        assert waiting == (None if queue == "QueueOrders" else found["NumberOfEmptyReceives"])
         assert alarm["EvaluationPeriods"] * 60 <= 180
 
 
@@ -75,14 +80,30 @@ def test_every_queue_that_is_served_has_an_alarm_on_its_consumers_silence() -> N
 def test_a_minute_of_a_queue_is_silent_or_not(
     what: str, waiting: int, empty: int, begun: int, running: int, silent: bool
 ) -> None:
-    made = alarms.unserved("q", "Q", "tasks_work", "x")["Properties"]["Metrics"]
+    assert judged(waiting, empty, begun, running) is silent, what
+
+
+@pytest.mark.parametrize(("what", "waiting", "empty", "begun", "running", "silent"), [
+    ("idle and polled", 0, 15, 0, 0, False), ("busy", 9, 0, 40, 5, False),
+    ("successors of a message that will be tried again", 3, 15, 0, 0, False),
+    ("the mapping is disabled", 0, 0, 0, 0, True), ("disabled with a backlog", 3, 0, 0, 0, True)])
+def test_a_minute_of_a_fifo_queue_is_silent_or_not(
+    what: str, waiting: int, empty: int, begun: int, running: int, silent: bool
+) -> None:
+    assert judged(waiting, empty, begun, running, fifo=True) is silent, what
+
+
+def judged(waiting: int, empty: int, begun: int, running: int, *, fifo: bool = False) -> bool:
+    """Whether the alarm's expression calls a minute silence."""
+    made = alarms.unserved("q", "Q", "tasks_work", "x", fifo=fifo)["Properties"]["Metrics"]
     [expression] = [one["Expression"] for one in made if "Expression" in one]
     values = {"waiting": waiting, "empty": empty, "begun": begun, "running": running}
+    if fifo:
+        del values["waiting"]
     assert set(re.findall(r"FILL\((\w+), 0\)", expression)) == values.keys() == {
         one["Id"] for one in made if "MetricStat" in one}
     python = re.sub(r"FILL\((\w+), 0\)", r"\1", expression).replace(" AND ", " and ").replace(" OR ", " or ")
-    judged = eval(python, {"IF": lambda condition, yes, no: yes if condition else no}, values)  # noqa: S307 - our own
-    assert bool(judged) is silent, what
+    return bool(eval(python, {"IF": lambda condition, yes, no: yes if condition else no}, values))  # noqa: S307 - own
 
 
 def test_every_alarm_names_a_section_of_the_runbook_and_says_what_is_wrong() -> None:
