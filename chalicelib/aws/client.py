@@ -16,7 +16,10 @@ _CONNECT_SECONDS, _READ_SECONDS, _ATTEMPTS = 1.5, 5, 2
 # What a service answers that has too much to do, or still does what it was asked before.
 _THROTTLING = frozenset({"Throttling", "ThrottlingException", "ProvisionedThroughputExceededException",
                          "RequestLimitExceeded", "PriorRequestNotComplete"})
-_PASSING = frozenset({"ReplicatedWriteConflictException", "InternalServerError", "ServiceUnavailable"})
+_PASSING = frozenset({"InternalServerError", "ServiceUnavailable"})
+# Another replica's write of the same item was under way, so this one was not made ("Multi-Region strong consistency",
+# DynamoDB developer guide).
+_CONFLICT = "ReplicatedWriteConflictException"
 _SUBJECT_CHARACTERS = 99
 _SQS_BATCH = 10
 _SQS_BATCH_BYTES = 256 * 1024
@@ -32,6 +35,10 @@ class Unavailable(Exception):
 
 class Throttled(Unavailable):
     """The service has too much to do and did nothing of what it was asked."""
+
+
+class Conflicted(Unavailable):
+    """Another region wrote the same item at that moment. The service did nothing of what it was asked."""
 
 
 # Why a call may have come to nothing, for callers that go on without it.
@@ -88,6 +95,8 @@ def aws_call(region: str, call: Callable[[], T]) -> T:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if error_code(error) in _THROTTLING:
             raise Throttled(f"{region}: {error}") from error
+        if error_code(error) == _CONFLICT:
+            raise Conflicted(f"{region}: {error}") from error
         if status >= 500 or error_code(error) in _PASSING:
             raise Unavailable(f"{region}: {error}") from error
         raise

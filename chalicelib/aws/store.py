@@ -5,6 +5,7 @@ number that grows with each write and so serves as fencing token. `body` is JSON
 writing call, and the optional `ttl` the epoch seconds after which the item may go.
 """
 
+import random
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,8 @@ from chalicelib.aws import client
 T = TypeVar("T")
 
 _SHUNNED_SECONDS = 30
+# The pauses before a replica that lives, but refused once, is asked again.
+_PAUSES_SECONDS = (0.05, 0.2)
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -172,12 +175,14 @@ class ReplicatedStore:
     """A `Table` kept in several regions with strong consistency. Any replica that answers will do.
 
     A replica that gave no answer is passed over for half a minute, so that its loss costs one time-out, not one a call.
+    One that answers, but is throttled or has another region's write of the same item under way, is asked again.
     A write whose answer was lost on one replica is repeated on the next with the same mark, and so is one write.
     """
 
-    def __init__(self, tables: Sequence[Store], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, tables: Sequence[Store], clock: Callable[[], float] = time.monotonic,
+                 wait: Callable[[float], None] = time.sleep) -> None:
         self.replicas = list(tables)
-        self._clock = clock
+        self._clock, self._wait = clock, wait
         self._shunned_until = [0.0] * len(self.replicas)
 
     def get(self, pk: str, sk: str) -> Item | None:
@@ -217,11 +222,23 @@ class ReplicatedStore:
         last = client.Unavailable("the store has no replica")
         for number in sorted(range(len(self.replicas)), key=lambda n: self._shunned_until[n] > self._clock()):
             try:
-                return call(self.replicas[number])
+                return self._patiently(lambda number=number: call(self.replicas[number]))  # type: ignore[misc]
+            except (client.Throttled, client.Conflicted) as error:
+                # It lives. To pass it over would send everything to farther replicas.
+                last = error
             except client.Unavailable as error:
                 self._shunned_until[number] = self._clock() + _SHUNNED_SECONDS
                 last = error
         raise last
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        for pause in _PAUSES_SECONDS:
+            try:
+                return call()
+            except (client.Throttled, client.Conflicted):
+                # Two regions that met once must not meet again.
+                self._wait(pause * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
+        return call()
 
 
 def _key(pk: str, sk: str) -> dict[str, Any]:

@@ -46,6 +46,10 @@ REGION_SETS = (
     frozenset({"ap-northeast-1", "ap-northeast-2", "ap-northeast-3"}),
 )
 
+# How the regions of another partition than `aws` begin.
+_PARTITIONS = {"cn-": "aws-cn", "us-gov-": "aws-us-gov", "us-iso-": "aws-iso", "us-isob-": "aws-iso-b",
+               "us-isof-": "aws-iso-f", "eu-isoe-": "aws-iso-e", "eusc-": "aws-eusc"}
+
 
 class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The part of a VPC in which the Lambdas run that must reach tunnels and databases."""
@@ -177,6 +181,11 @@ class Fleet(Basics, frozen=True):
     def dead_letters(self, queue: Queue) -> str:
         """Name of the queue that takes what `queue` could not do."""
         return queue.dead_letter or f"{queue.name}-dead"
+
+
+def partition(region: str) -> str:
+    """The partition of AWS that `region` belongs to, as in its ARNs."""
+    return next((name for begin, name in _PARTITIONS.items() if region.startswith(begin)), "aws")
 
 
 def unpack(packed: bytes) -> Fleet:

@@ -54,7 +54,7 @@ def prepare_flag_buckets(site: RegionContext, request: Request, actions: Sequenc
             if bucket.state == "missing":
                 s3.create_bucket(bucket.name)
             s3.put_public_access_block(bucket.name, _PUBLIC_ACCESS)
-            s3.put_policy(bucket.name, evacuation_flags.policy(bucket.name))
+            s3.put_policy(bucket.name, evacuation_flags.policy(bucket.name, bucket.region))
         except client.ClientError as error:
             raise Rejected(f"the bucket {bucket.name} in {bucket.region} does not open for health checkers "
                            f"({error}). Does the account block public policies as a whole, or has somebody else that "

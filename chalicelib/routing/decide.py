@@ -227,7 +227,7 @@ def _shut(seen: ZoneObservation) -> str:
             return f"the bucket {one.name} of {one.region} is not yours, or it forbids s3:ListBucket. Name another"
         if one.state == "own policy":
             return (f"the bucket {one.name} of {one.region} has a policy of its own. Add this statement to it, or name "
-                    f"another bucket. {json.dumps(statement(one.name))}")
+                    f"another bucket. {json.dumps(statement(one.name, one.region))}")
     return ""
 
 

@@ -6,7 +6,7 @@ Route 53's health checkers have no credentials, so everybody may read the marks,
 import json
 from typing import Any
 
-from chalicelib.config.declared import Fleet
+from chalicelib.config.declared import Fleet, partition
 
 SID = "LamplighterMarks"
 
@@ -30,10 +30,10 @@ def flag_bucket(fleet: Fleet, region: str) -> str:
     return (entrance.bucket if entrance else None) or ""
 
 
-def statement(bucket: str) -> dict[str, Any]:
-    """The statement in the policy of `bucket` with which health checkers see its flags."""
+def statement(bucket: str, region: str) -> dict[str, Any]:
+    """The statement in the policy of `bucket` of `region` with which health checkers see its flags."""
     return {"Sid": SID, "Effect": "Allow", "Principal": "*", "Action": "s3:GetObject",
-            "Resource": f"arn:aws:s3:::{bucket}/evacuated/*"}
+            "Resource": f"arn:{partition(region)}:s3:::{bucket}/evacuated/*"}
 
 
 def is_open(policy: str) -> bool:
@@ -42,6 +42,6 @@ def is_open(policy: str) -> bool:
     return any(one.get("Sid") == SID for one in ([statements] if isinstance(statements, dict) else statements))
 
 
-def policy(bucket: str) -> str:
+def policy(bucket: str, region: str) -> str:
     """The policy of a bucket that is for marks alone."""
-    return json.dumps({"Version": "2012-10-17", "Statement": [statement(bucket)]})
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement(bucket, region)]})

@@ -4,6 +4,7 @@ import base64
 import difflib
 import json
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +25,9 @@ from commands.deploy import account
 from commands.errors import UsageError
 
 # An operation may take as long as Lambda lets it (15 min); invoking it twice instead of waiting would be worse.
-_CONFIG = Config(connect_timeout=3, read_timeout=910, retries={"total_max_attempts": 1})
+# Nothing is sent meanwhile, and a NAT gateway forgets a connection that is idle for 350 s. So TCP keeps it alive.
+_CONFIG = Config(connect_timeout=3, read_timeout=910, retries={"total_max_attempts": 1}, tcp_keepalive=True)
+_KEEPALIVE_SECONDS = 60
 
 Clients = Callable[[str, str], Any]
 
@@ -136,8 +139,21 @@ def find(stage: str = "") -> OperationClient:
         raise UsageError("no sandbox is up on this machine for this fleet. Name the stage, as in --stage prod, or "
                          "start ./lamp deploy --sandbox or ./lamp demo --stay")
     endpoint = running.endpoint if running else None
-    clients = cache(lambda service, region: session.client(service, region, endpoint_url=endpoint, config=_CONFIG))
+    clients = cache(lambda service, region: kept_alive(
+        session.client(service, region, endpoint_url=endpoint, config=_CONFIG)))
     return OperationClient(fleet, stage or (running.stage if running else ""), clients, place)
+
+
+def kept_alive(made: Any) -> Any:
+    """The client `made`, whose idle connections send a keep-alive each minute.
+
+    botocore only turns keep-alives on. Linux and macOS begin them after two hours, which is too late for any NAT.
+    """
+    options = made._endpoint.http_session._socket_options
+    for name in ("TCP_KEEPIDLE", "TCP_KEEPALIVE", "TCP_KEEPINTVL"):
+        if hasattr(socket, name):
+            options.append((socket.IPPROTO_TCP, getattr(socket, name), _KEEPALIVE_SECONDS))
+    return made
 
 
 def _running() -> Running | None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.aws.client import Unavailable
+from chalicelib.aws.client import ClientError, Conflicted, Throttled, Unavailable, aws_call
 from chalicelib.aws.store import Item, ReplicatedStore
 from testing.fakes import MemoryTable, Store
 
@@ -67,6 +67,49 @@ def test_when_no_replica_answers_the_last_ones_word_is_passed_on() -> None:
 
     with pytest.raises(Unavailable, match="eu-west-3"):
         ReplicatedStore([MemoryTable(fault=down)] * 3).get("a", "1")
+
+
+@pytest.mark.parametrize("refusal", [Throttled, Conflicted])
+def test_a_replica_that_refused_but_lives_is_asked_again_and_not_passed_over(refusal: type[Unavailable]) -> None:
+    refusals, calls, waited = [refusal("busy"), refusal("busy")], list[str](), list[float]()
+
+    def busy(call: str) -> None:
+        calls.append(call)
+        if refusals:
+            raise refusals.pop()
+
+    def far(call: str) -> None:
+        raise AssertionError("the near replica lives")
+
+    store = Store()
+    replicas = ReplicatedStore([MemoryTable(store, busy), MemoryTable(store, far)], wait=waited.append)
+    assert replicas.create("a", "1", {})
+    assert replicas.get("a", "1")
+    assert len(waited) == 2 and sum(waited) < 1
+
+
+def test_a_replica_that_stays_busy_leaves_the_call_to_the_next_one_but_is_first_again() -> None:
+    busy, store = [True], Store()
+
+    def throttled(call: str) -> None:
+        if busy[0]:
+            raise Throttled("busy")
+
+    def far(call: str) -> None:
+        assert busy[0]
+
+    replicas = ReplicatedStore([MemoryTable(store, throttled), MemoryTable(store, far)], wait=lambda seconds: None)
+    assert replicas.create("a", "1", {})
+    busy[0] = False
+    assert replicas.get("a", "1")
+
+
+def test_a_conflict_of_replicas_is_told_from_a_region_that_is_down() -> None:
+    def conflict() -> None:
+        raise ClientError({"Error": {"Code": "ReplicatedWriteConflictException", "Message": ""}}, "PutItem")
+
+    with pytest.raises(Conflicted, match="eu-west-1"):
+        aws_call("eu-west-1", conflict)
 
 
 SCRIPT = st.lists(st.booleans(), max_size=6)

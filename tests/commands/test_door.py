@@ -4,10 +4,12 @@ import base64
 import io
 import json
 import re
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, ProfileNotFound
 
@@ -95,6 +97,22 @@ def test_an_answer_comes_with_its_log() -> None:
 def test_a_log_that_is_cut_is_fetched_whole() -> None:
     lambdas = Lambdas({"acme-prod-schedules_why": lambda asked: {}}, tail="the end of a line\nEND RequestId: 1")
     assert made(lambdas).invoke("schedules.why", {}).log == ["line 0", "line 1", "line 2"]
+
+
+def test_a_connection_that_waits_for_a_long_operation_is_kept_alive() -> None:
+    """A NAT gateway drops what is idle for 350 s ("Troubleshoot NAT gateways", VPC user guide)."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        made = client.kept_alive(boto3.client("lambda", "eu-west-1", config=client._CONFIG, aws_access_key_id="k",
+                                              aws_secret_access_key="s"))
+        pools = made._endpoint.http_session._manager
+        pool = pools.connection_from_url(f"http://127.0.0.1:{server.getsockname()[1]}")
+        connection = pool._get_conn()
+        connection.connect()
+        with connection.sock as sock:
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            for option in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):
+                if hasattr(socket, option):
+                    assert sock.getsockopt(socket.IPPROTO_TCP, getattr(socket, option)) < 350
 
 
 def test_a_broken_operation_says_what_broke() -> None:

@@ -4,6 +4,7 @@ since nothing that runs here can start a Fargate task or reach an instance."""
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
@@ -323,6 +324,23 @@ def test_ecs_runs_the_command_as_override_and_is_followed_to_its_end(
     handle(place, operations.WORK, place.sent("schedule-runs")[0])
     run = place.run("jobs/one", SLOT)
     assert (run["state"], run["exit"]) == ("failed", 3)
+
+
+@pytest.mark.parametrize(("empty", "result"), [(1, None), (4, None), (5, "failed")])
+def test_a_task_is_gone_only_after_several_answers_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty: int, result: str | None
+) -> None:
+    answers: list[Any] = [{"tasks": []}] * empty + [{"tasks": [{"lastStatus": "RUNNING"}]}]
+    waited: list[float] = []
+
+    class Ecs:
+        def describe_tasks(self, **asked: Any) -> Any:
+            return answers.pop(0)
+
+    monkeypatch.setattr(time, "sleep", waited.append)
+    found = ecs.poll(distant(tmp_path, monkeypatch, Ecs(), "ecs").sites[HOME], job(on="ecs"), "arn:task")
+    assert (found.state if found else None) == result
+    assert len(waited) == min(empty, 4) and sum(waited) <= 15
 
 
 def test_ecs_is_stopped_when_its_time_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,12 +5,16 @@ group of its task definition.
 """
 
 import shlex
+import time
+from typing import Any
 
 from chalicelib.aws import client
 from chalicelib.config.declared import Ecs
 from chalicelib.context import RegionContext
 from chalicelib.crontab.job import Job
 from chalicelib.schedules.runners import Attempt, RemoteRun, Result, result
+
+_PAUSES_SECONDS = (1, 2, 4, 8)
 
 
 def start(site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
@@ -34,8 +38,7 @@ def start(site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
 
 def poll(site: RegionContext, job: Job, handle: str) -> Result | None:
     """The task's exit status once it has stopped. A task that ECS no longer knows is a failed run."""
-    tasks = client.aws_call(site.region, lambda: client.client("ecs", site.region).describe_tasks(
-        cluster=_cluster(site), tasks=[handle]))["tasks"]
+    tasks = _described(site, handle)
     if not tasks:
         return Result("failed", detail=f"ECS no longer knows the task {handle}")
     if tasks[0]["lastStatus"] != "STOPPED":
@@ -44,6 +47,20 @@ def poll(site: RegionContext, job: Job, handle: str) -> Result | None:
     if status is None:
         return Result("failed", detail=f"{handle}: {tasks[0].get('stoppedReason', 'stopped without an exit status')}")
     return result(int(status), f"output is in the log of {handle}")
+
+
+def _described(site: RegionContext, handle: str) -> list[dict[str, Any]]:
+    """The task, or nothing if ECS does not know it for 15 s.
+
+    ECS is eventually consistent, so that one answer may miss a task that runs (API reference, RunTask).
+    """
+    for pause in (*_PAUSES_SECONDS, None):
+        tasks: list[dict[str, Any]] = client.aws_call(site.region, lambda: client.client(
+            "ecs", site.region).describe_tasks(cluster=_cluster(site), tasks=[handle]))["tasks"]
+        if tasks or pause is None:
+            break
+        time.sleep(pause)
+    return tasks
 
 
 def stop(site: RegionContext, job: Job, handle: str) -> None:
