@@ -20,6 +20,7 @@ from chalicelib import foreign
 from chalicelib.aws.client import pages
 from chalicelib.config.declared import Fleet
 from chalicelib.config.fleet import load
+from chalicelib.registry import CAPABILITIES
 from commands import roots
 from commands.deploy import account
 from commands.errors import UsageError
@@ -28,6 +29,10 @@ from commands.errors import UsageError
 # Nothing is sent meanwhile, and a NAT gateway forgets a connection that is idle for 350 s. So TCP keeps it alive.
 _CONFIG = Config(connect_timeout=3, read_timeout=910, retries={"total_max_attempts": 1}, tcp_keepalive=True)
 _KEEPALIVE_SECONDS = 60
+
+# The stage of `deploy --sandbox`, unless it names another.
+SANDBOX_STAGE = "sandbox"
+_AWS = "AWS"
 
 Clients = Callable[[str, str], Any]
 
@@ -85,17 +90,32 @@ class OperationClient:
 
     def operations(self, lambdas: Any) -> list[str]:
         """The operations that are deployed where the client `lambdas` looks."""
-        prefix = f"{self.fleet.name}-{self.stage}-"
+        return sorted(name for stage, name in self._deployed(lambdas) if stage == self.stage)
+
+    def _deployed(self, lambdas: Any) -> list[tuple[str, str]]:
+        """The stage and the operation of each of the fleet's functions there."""
+        prefix = f"{self.fleet.name}-"
         names = [one["FunctionName"] for page in pages(lambdas, "list_functions") for one in page["Functions"]]
-        return sorted(name.removeprefix(prefix).replace("_", ".", 1) for name in names if name.startswith(prefix))
+        parts = [name.removeprefix(prefix).rpartition("-") for name in names if name.startswith(prefix)]
+        return [(stage, operation_name(function)) for stage, _, function in parts if stage]
 
     def _unknown(self, lambdas: Any, operation: str, region: str) -> str:
         known = self.operations(lambdas)
         if not known:
-            return f"{self.place}, {region}: stage {self.stage!r} is not deployed; ./lamp deploy --stage {self.stage}"
+            return f"{self.place}, {region}: stage {self.stage!r} is not deployed; {self._not_deployed(lambdas)}"
         close = difflib.get_close_matches(operation, known, 1)
         hint = f"did you mean {close[0]}? " if close else ""
         return f"{operation!r} is not an operation; {hint}There are: {', '.join(known)}"
+
+    def _not_deployed(self, lambdas: Any) -> str:
+        """The remedy, which is a deployment only where the stage's name is not a slip."""
+        if self.place != _AWS:
+            return "the sandbox has the regions that fleet.toml had at its start. End it, then ./lamp deploy --sandbox"
+        if self.stage == SANDBOX_STAGE:
+            return "that is the stage of a sandbox, and none is up on this machine. Start ./lamp deploy --sandbox"
+        if there := sorted({stage for stage, _ in self._deployed(lambdas)}):
+            return f"{self.fleet.name} has {', '.join(there)} there. Name one of them with --stage"
+        return f"no stage of {self.fleet.name} is. Is this the right AWS account? ./lamp deploy --stage {self.stage}"
 
     def _log(self, function: str, region: str, response: dict[str, Any], begin: float) -> list[str]:
         """The lines of this invocation's log, the answer's own last 4 KB, or all of CloudWatch if those are cut."""
@@ -113,6 +133,14 @@ class OperationClient:
         return lines or tail
 
 
+def operation_name(function: str) -> str:
+    """The operation of a Lambda, such as `health_checks.status` of `health_checks_status`."""
+    for capability in CAPABILITIES:
+        if function.startswith(f"{capability}_"):
+            return f"{capability}.{function.removeprefix(f'{capability}_')}"
+    return function
+
+
 class RegionUnavailable(UsageError):
     """A region did not answer."""
 
@@ -127,14 +155,18 @@ class Running(msgspec.Struct, frozen=True):
     stage: str
 
 
-def find(stage: str = "") -> OperationClient:
-    """The client of `stage`, in the running sandbox if `stage` is its own or not given, else in AWS."""
+def find(stage: str = "", region: str = "") -> OperationClient:
+    """The client of `stage`, in the running sandbox if `stage` is its own or not given, else in AWS.
+
+    `region` is what a user gave as `--region`, if anything. It must be one of fleet.toml.
+    """
     fleet = load(roots.fleet() / "fleet.toml")
+    check_region(fleet, region)
     running = _running()
     if running and stage in ("", running.stage):
         session, place = boto3.Session(running.access_key, running.secret_key), "the sandbox"
     elif stage:
-        session, running, place = boto3.Session(), None, "AWS"
+        session, running, place = boto3.Session(), None, _AWS
     else:
         raise UsageError("no sandbox is up on this machine for this fleet. Name the stage, as in --stage prod, or "
                          "start ./lamp deploy --sandbox or ./lamp demo --stay")
@@ -154,6 +186,15 @@ def kept_alive(made: Any) -> Any:
         if hasattr(socket, name):
             options.append((socket.IPPROTO_TCP, getattr(socket, name), _KEEPALIVE_SECONDS))
     return made
+
+
+def check_region(fleet: Fleet, region: str) -> None:
+    """A `UsageError` if `region` is given and none of the fleet's. Nothing is asked of a region that is none."""
+    known = [one.name for one in fleet.regions]
+    if region and region not in known:
+        close = difflib.get_close_matches(region, known, 1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise UsageError(f"--region {region!r} is not a region of fleet.toml; {hint}There are: {', '.join(known)}")
 
 
 def _running() -> Running | None:

@@ -24,7 +24,7 @@ def why(
 ) -> None:
     """The reason why JOB ran, or did not run, at TIME, with the facts behind it."""
     asked = {"job": job, "time": utc(time)}
-    answer = client.find(stage).ask("schedules.why", asked, region)
+    answer = client.find(stage, region).ask("schedules.why", asked, region)
     if as_json:
         print(json.dumps(answer._asdict(), indent=2))
     else:

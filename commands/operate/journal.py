@@ -28,7 +28,7 @@ def journal(
 
     The journal leaves out reads, and steps that go as planned every minute. lamp explain has those.
     """
-    way = client.find(stage)
+    way = client.find(stage, region)
     wanted = {"since": since, "operation": operation, "limit": limit}
     answers = _ask(way, [region] if region else [known.name for known in way.fleet.regions], wanted)
     entries = sorted((entry for answer in answers.values() for entry in answer.get("entries", ())),
@@ -45,7 +45,7 @@ def _ask(way: client.OperationClient, regions: Sequence[str], wanted: dict[str, 
     """Per region its report, or why there is none. `UsageError` if there is none at all."""
     def ask(region: str) -> Any:
         try:
-            return report(way.ask("journal.read", wanted, region))
+            return report("journal.read", way.ask("journal.read", wanted, region))
         except UsageError as silence:
             return {"error": str(silence)}
 

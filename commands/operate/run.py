@@ -31,7 +31,7 @@ def run(
     For example: ./lamp run schedules.pause '{"job": "backup/nightly", "reason": "moving house"}' --apply
     """
     payload = read(parameters) | ({"apply": True} if apply else {})
-    answer = client.find(stage).invoke(operation, payload, region)
+    answer = client.find(stage, region).invoke(operation, payload, region)
     if as_json:
         print(json.dumps(answer._asdict(), indent=2))
     else:

@@ -25,8 +25,8 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Jobs with last run, outcome and next fire. Each region's queues with depth and age. Dead letters."""
-    way = client.find(stage)
-    jobs = report(way.ask("schedules.status", {"job": job}, region))
+    way = client.find(stage, region)
+    jobs = report("schedules.status", way.ask("schedules.status", {"job": job}, region))
     queues = _queues(way, [region] if region else [known.name for known in way.fleet.regions])
     if as_json:
         print(json.dumps({"place": way.place, "stage": way.stage, "schedules": jobs, "queues": queues}, indent=2))
@@ -34,11 +34,11 @@ def status(
         _print(way, jobs, queues)
 
 
-def report(answer: client.Answer) -> dict[str, Any]:
-    """The report of a reading operation's answer. `UsageError` if there is none."""
+def report(operation: str, answer: client.Answer) -> dict[str, Any]:
+    """The report of what a reading `operation` answered. `UsageError` if there is none."""
     if answer.error or "plan" not in answer.outcome:
         what = answer.error or answer.outcome.get("message", "no report")
-        raise UsageError(f"{answer.region}: {what}; ./lamp run shows its log with --region {answer.region}")
+        raise UsageError(f"{answer.region}: {what}; its log: ./lamp run {operation} --region {answer.region}")
     report: dict[str, Any] = answer.outcome["plan"]["report"]
     return report
 
@@ -48,7 +48,7 @@ def _queues(way: client.OperationClient, regions: Sequence[str]) -> dict[str, An
 
     def ask(region: str) -> Any:
         try:
-            return report(way.ask("tasks.status", {}, region))["queues"]
+            return report("tasks.status", way.ask("tasks.status", {}, region))["queues"]
         except UsageError as silence:
             return {"error": str(silence)}
 

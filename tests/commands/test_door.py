@@ -1,6 +1,7 @@
 """`lamp run`, `why` and `status` against a Lambda service that answers as AWS does, byte for byte."""
 
 import base64
+import inspect
 import io
 import json
 import re
@@ -13,6 +14,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, ProfileNotFound
 
+from chalicelib import registry
 from chalicelib.config import fleet
 from commands import cli, roots
 from commands.errors import UsageError
@@ -123,15 +125,58 @@ def test_a_broken_operation_says_what_broke() -> None:
 
 
 def test_an_unknown_operation_lists_those_there_are() -> None:
-    lambdas = Lambdas({"acme-prod-schedules_why": dict, "acme-prod-tasks_peek": dict})
-    said = "'schedules.wy' is not an operation; did you mean schedules.why? There are: schedules.why, tasks.peek"
+    lambdas = Lambdas({"acme-prod-schedules_why": dict, "acme-prod-tasks_peek": dict, "acme-test-tasks_work": dict,
+                       "acme-prod-health_checks_rotate": dict})
+    said = ("'schedules.wy' is not an operation; did you mean schedules.why? There are: health_checks.rotate, "
+            "schedules.why, tasks.peek")
     with pytest.raises(UsageError, match=f"^{re.escape(said)}$"):
         made(lambdas).invoke("schedules.wy", {})
 
 
-def test_a_stage_that_is_not_deployed() -> None:
-    with pytest.raises(UsageError, match=r"eu-west-1: stage 'prod' is not deployed; ./lamp deploy --stage prod"):
-        made(Lambdas({})).invoke("schedules.why", {})
+def test_every_operation_has_its_name_in_the_list() -> None:
+    assert [declared.name for declared in registry.lambdas() if client.operation_name(declared.function)
+            != declared.name] == []
+
+
+@pytest.mark.parametrize(("functions", "stage", "place", "said"), [
+    ({}, "prod", "AWS", "no stage of acme is. Is this the right AWS account? ./lamp deploy --stage prod"),
+    ({"acme-prod-schedules_why": dict, "acme-test-2-tasks_peek": dict}, "prdo", "AWS",
+     "acme has prod, test-2 there. Name one of them with --stage"),
+    ({}, "sandbox", "AWS", "none is up on this machine. Start ./lamp deploy --sandbox"),
+    ({}, "prod", "the sandbox", "the sandbox has the regions that fleet.toml had at its start. End it, then"),
+])
+def test_a_stage_that_is_not_deployed_has_a_remedy_that_does_no_harm(
+    functions: dict[str, Any], stage: str, place: str, said: str
+) -> None:
+    way = made(Lambdas(functions))
+    way.stage, way.place = stage, place
+    with pytest.raises(UsageError) as caught:
+        way.invoke("schedules.why", {})
+    assert f"{place}, eu-west-1: stage {stage!r} is not deployed; " in str(caught.value)
+    assert str(caught.value).endswith(said) or said in str(caught.value)
+    assert ("deploy --stage" in str(caught.value)) is (not functions and stage == "prod" and place == "AWS")
+
+
+TAKING_A_REGION = {"run": ["tasks.status"], "explain": ["a", "2026-03-28T12:00Z"], "status": [], "journal": []}
+
+
+def test_every_command_that_takes_one_region_is_tried_below() -> None:
+    taking = {name for name, command in cli.COMMANDS.items()
+              if "region" in inspect.signature(cli._function(command.place)).parameters}
+    # `deploy` takes several, and tells of a wrong one after it has packaged.
+    assert taking == {*TAKING_A_REGION, "deploy"}
+
+
+@pytest.mark.parametrize("name", TAKING_A_REGION)
+def test_a_region_that_fleet_toml_lacks_is_asked_nothing(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "fleet.toml").write_text((roots.PRODUCT / "fleet.toml").read_text())
+    monkeypatch.setenv("LAMP_FLEET", str(tmp_path))
+    monkeypatch.setattr(client.boto3, "Session", lambda *words: pytest.fail("asked AWS"))
+    assert cli.main([name, *TAKING_A_REGION[name], "--stage", "prod", "--region", "eu-west1"]) == 2
+    assert ("--region 'eu-west1' is not a region of fleet.toml; did you mean eu-west-1? There are: eu-west-1, "
+            in " ".join(capsys.readouterr().err.split()))
 
 
 DENIED = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "not you"}}, "Invoke")
@@ -176,7 +221,7 @@ def test_all_regions_silent() -> None:
 def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[client.OperationClient], None]:
     """Lets the commands find this door."""
     monkeypatch.setenv("COLUMNS", "130")
-    return lambda way: monkeypatch.setattr(client, "find", lambda stage: way)
+    return lambda way: monkeypatch.setattr(client, "find", lambda stage, region: way)
 
 
 PLAN = {"actions": [{"kind": "pause", "target": "backup", "reason": "moving house"}], "notes": ["it runs now"]}
