@@ -173,7 +173,7 @@ def test_a_region_that_fleet_toml_lacks_is_asked_nothing(
 ) -> None:
     (tmp_path / "fleet.toml").write_text((roots.PRODUCT / "fleet.toml").read_text())
     monkeypatch.setenv("LAMP_FLEET", str(tmp_path))
-    monkeypatch.setattr(client.boto3, "Session", lambda *words: pytest.fail("asked AWS"))
+    monkeypatch.setattr("boto3.Session", lambda *words: pytest.fail("asked AWS"))
     assert cli.main([name, *TAKING_A_REGION[name], "--stage", "prod", "--region", "eu-west1"]) == 2
     assert ("--region 'eu-west1' is not a region of fleet.toml; did you mean eu-west-1? There are: eu-west-1, "
             in " ".join(capsys.readouterr().err.split()))
