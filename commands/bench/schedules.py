@@ -29,7 +29,7 @@ _TIMES = {"cronsim": 500.0}
 
 
 def bench(as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False) -> None:
-    """Measure the timetable with 10,000 and 100,000 jobs in 40 time zones, and its peers with 10,000.
+    """Measure the CPU time of the timetable with 10,000 and 100,000 jobs in 40 time zones, and its peers with 10,000.
 
     Exits with 1 if a limit is not kept.
     """
@@ -92,7 +92,7 @@ def _ids(table: Timetable, minute: int) -> list[int]:
 
 
 def _median(work: Callable[[], object], rounds: int = 7) -> float:
-    """Milliseconds, after one run to warm up."""
+    """Milliseconds of CPU, after one run to warm up."""
     work()
     return statistics.median(_spent(work) for _ in range(rounds))
 
@@ -102,9 +102,10 @@ def _minute(ask: Callable[[int], object], minutes: Sequence[int]) -> float:
 
 
 def _spent(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
+    # Of CPU: whatever else runs on the machine must not break a limit.
+    began = time.process_time()
     work()
-    return (time.perf_counter() - began) * 1000
+    return (time.process_time() - began) * 1000
 
 
 def _limited(name: str, milliseconds: float, limit: float) -> Figure:

@@ -29,17 +29,17 @@ _NAMES = {address: name for name, address in VALUES.items()}
 Ask = Callable[[str, str], str]
 
 
-class Result(msgspec.Struct, frozen=True):
-    """The result of a case, with the count of each answer, whether that is as expected, and the number of `again`."""
+class Result(Case, frozen=True, kw_only=True):
+    """A case and the count of each answer that it got. `again` is the number of the repetition."""
 
-    rule: str
-    name: str
-    client: str
-    says: str
-    expected: Mapping[str, tuple[int, int]]
     got: Mapping[str, int]
-    agrees: bool
     again: int = 0
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the answers are as expected."""
+        return self.got.keys() <= self.expected.keys() and all(
+            least <= self.got.get(name, 0) <= most for name, (least, most) in self.expected.items())
 
 
 def by_tool(calls: Calls, place: Place) -> Ask:
@@ -112,6 +112,4 @@ def results(calls: Calls, ask: Ask) -> list[Result]:
 
 def _judged(case: Case, ask: Ask, again: int = 0) -> Result:
     got = Counter(ask(case.group, CLIENTS[case.client]) for _ in range(case.times))
-    agrees = got.keys() <= case.expected.keys() and all(
-        least <= got[name] <= most for name, (least, most) in case.expected.items())
-    return Result(case.rule, case.group, case.client, case.says, case.expected, dict(got), agrees, again)
+    return Result(**msgspec.structs.asdict(case), got=dict(got), again=again)

@@ -104,7 +104,8 @@ def _tried(calls: Calls, wish: Wish, console: Console, yes: bool) -> dict[str, A
     console.print(_ended(wish, results), soft_wrap=True)
     return {"zone": wish.place.zone, "hostname": wish.place.hostname, "asked": way,
             "agrees": all(result.agrees for result in results),
-            "rules": msgspec.to_builtins(results), "moves": msgspec.to_builtins(moves), "kept": wish.keep}
+            "rules": [msgspec.to_builtins(result) | {"agrees": result.agrees} for result in results],
+            "moves": msgspec.to_builtins(moves), "kept": wish.keep}
 
 
 def _way(calls: Calls, place: Place, console: Console) -> tuple[Ask, str]:
