@@ -29,6 +29,8 @@ def deploy(
     region: Annotated[list[str] | None, typer.Option(help="Only this region of the fleet. May be repeated.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before changing anything.")] = False,
     sandbox: Annotated[bool, typer.Option("--sandbox", help="Into an AWS on this machine, until Ctrl-C.")] = False,
+    drop_messages: Annotated[bool, typer.Option(
+        "--drop-messages", help="Also delete or replace queues that still hold messages.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON. Needs --yes.")] = False,
 ) -> None:
     """Package the project and deploy it to every region of fleet.toml, one CloudFormation stack each.
@@ -51,7 +53,8 @@ def deploy(
     for warning in package.warnings:
         console.print(warning, style="yellow", soft_wrap=True, markup=False)
     with Screen(console) as screen:
-        results = release(Account(), package, _regions(package, region), screen, lambda: yes or screen.ask())
+        results = release(Account(), package, _regions(package, region), screen, lambda: yes or screen.ask(),
+                          drop_messages=drop_messages)
     if as_json:
         typer.echo(json.dumps(plain(results)))
     raise typer.Exit(conclude(console, results))

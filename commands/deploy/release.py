@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import msgspec
 
 from chalicelib.version import VERSION
-from commands.deploy import account, bucket, stacks
+from commands.deploy import account, bucket, queues, stacks
 from commands.deploy.account import Target
 from commands.deploy.packaging import Package
 from commands.deploy.stacks import Pace, Prepared, Stack
@@ -46,29 +46,34 @@ class Show(Protocol):
 
 def release(
     target: Target, package: Package, regions: Sequence[str], show: Show, agree: Callable[[], bool],
-    look_seconds: float = 1.5,
+    look_seconds: float = 1.5, *, drop_messages: bool = False,
 ) -> list[Done]:
     """Deploy `package` to `regions`. The result of each stack, the coordination table's first.
 
-    Raises `UsageError` when a change set cannot be made. Then nothing was changed anywhere. A stack that fails is
+    Raises `UsageError` when a change set cannot be made, or would delete messages without `drop_messages`. Then nothing
+    was changed anywhere. A stack that fails is
     rolled back and reported as `failed`, the others go on.
     """
     over = threading.Event()
     pace = Pace(look_seconds, over=over.is_set)
     with ThreadPoolExecutor(max_workers=max(4, len(regions) + 1)) as pool:
         try:
-            return _release(target, package, regions, show, agree, pace, pool)
+            owner = account.number(target, package.fleet.home)
+            plans = _prepare_all(target, package, regions, owner, pace, pool)
+            show.prepared(plans)
+            if not drop_messages and (lost := [line for found in pool.map(
+                    lambda plan: queues.lost_messages(target, plan), plans) for line in found]):
+                list(pool.map(lambda plan: stacks.abandon(target, plan), plans))
+                raise UsageError("\n".join([*lost, queues.REMEDY]))
+            return _release(target, plans, show, agree, pace, pool)
         finally:
             over.set()  # after Ctrl-C nobody waits any longer
 
 
 def _release(
-    target: Target, package: Package, regions: Sequence[str], show: Show, agree: Callable[[], bool], pace: Pace,
+    target: Target, plans: Sequence[Prepared], show: Show, agree: Callable[[], bool], pace: Pace,
     pool: ThreadPoolExecutor,
 ) -> list[Done]:
-    owner = account.number(target, package.fleet.home)
-    plans = _prepare_all(target, package, regions, owner, pace, pool)
-    show.prepared(plans)
     if not any(plan.changes for plan in plans):
         return [_unchanged(plan) for plan in plans]
     if not agree():

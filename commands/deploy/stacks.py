@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -40,12 +40,16 @@ class Stack(msgspec.Struct, frozen=True):
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """A change set that waits to be executed. Without changes there is none."""
+    """A change set that waits to be executed. Without changes there is none.
+
+    `lost_queues` has the URL of each SQS queue that it deletes or replaces, by logical id.
+    """
 
     stack: Stack
     change_set: str
     new: bool
     changes: tuple[Change, ...]
+    lost_queues: dict[str, str] = {}
 
     def count(self) -> dict[str, int]:
         """How many resources would be added, modified, replaced, removed."""
@@ -71,13 +75,13 @@ def prepare(
         _client(target, stack).create_change_set(
             StackName=stack.name, ChangeSetName=name, ChangeSetType="CREATE" if new else "UPDATE",
             Capabilities=_CAPABILITIES, Tags=[{"Key": key, "Value": value} for key, value in tags.items()], **source)
-        changes: list[Change] = []
+        said: list[dict[str, Any]] = []
         try:
-            changes = _changes(target, stack, name, pace)
+            said = _changes(target, stack, name, pace)
         finally:
-            if not changes:
+            if not said:
                 _forget(target, stack, name, new=new)
-        return Prepared(stack, name if changes else "", new, tuple(sorted(changes)))
+        return Prepared(stack, name if said else "", new, tuple(sorted(map(_change, said))), _lost_queues(said))
 
 
 def abandon(target: Target, prepared: Prepared) -> None:
@@ -131,7 +135,7 @@ def _is_new(target: Target, stack: Stack, pace: Pace) -> bool:
     return False
 
 
-def _changes(target: Target, stack: Stack, name: str, pace: Pace) -> list[Change]:
+def _changes(target: Target, stack: Stack, name: str, pace: Pace) -> list[dict[str, Any]]:
     client, deadline = _client(target, stack), time.monotonic() + pace.most
     while True:
         answers = list(pages(client, "describe_change_set", StackName=stack.name, ChangeSetName=name))
@@ -143,7 +147,7 @@ def _changes(target: Target, stack: Stack, name: str, pace: Pace) -> list[Change
         if any(sign in reason for sign in _EMPTY):
             return []
         raise UsageError(f"{stack}: CloudFormation refuses the template: {reason}")
-    return [_change(change["ResourceChange"]) for answer in answers for change in answer.get("Changes", ())]
+    return [change["ResourceChange"] for answer in answers for change in answer.get("Changes", ())]
 
 
 def _change(said: dict[str, Any]) -> Change:
@@ -151,6 +155,13 @@ def _change(said: dict[str, Any]) -> Change:
     if action == "modify" and said.get("Replacement") == "True":
         action = "replace"
     return Change(action, said["ResourceType"], said["LogicalResourceId"])
+
+
+def _lost_queues(said: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """The queues that go with their messages. The physical id of a queue is its URL."""
+    return {one["LogicalResourceId"]: one["PhysicalResourceId"] for one in said
+            if one["ResourceType"] == "AWS::SQS::Queue" and one.get("PhysicalResourceId")
+            and _change(one).action in ("remove", "replace") and "Retain" not in one.get("PolicyAction", "")}
 
 
 def _forget(target: Target, stack: Stack, name: str, *, new: bool) -> None:
