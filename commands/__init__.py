@@ -1,1 +1,1 @@
-"""What `lamp` does. Never shipped to Lambda."""
+"""The commands of `lamp`. Never shipped to Lambda."""

@@ -3,6 +3,8 @@
 One template serves all regions, so what differs stands behind a condition for each region.
 """
 
+from collections.abc import Iterator
+
 from chalicelib import registry
 from chalicelib.config.declared import Fleet, Network
 from chalicelib.infrastructure.parts import Json
@@ -34,6 +36,20 @@ def conditions(fleet: Fleet) -> Json:
     """The conditions that `config` stands on."""
     return {_condition(region.name): {"Fn::Equals": [{"Ref": "AWS::Region"}, region.name]}
             for region in fleet.regions if region.network}
+
+
+def warnings(fleet: Fleet) -> Iterator[str]:
+    """A line for each region whose Lambdas may have no exit.
+
+    A Lambda in a public subnet has no exit, because it gets no public address ("Giving Lambda functions access to
+    resources in an Amazon VPC", developer guide). The file does not tell whether a subnet is public.
+    """
+    for region in fleet.regions:
+        if region.network:
+            continue
+        if fleet.tunnels and fleet.tunnels.hosts and fleet.tunnels.hosts.place(region.name):
+            yield (f"fleet.toml: {region.name}: Lambdas run in the subnets of its tunnel hosts, and have no exit there "
+                   "if the subnets are public. Then put private ones in [regions.network], see docs/tunnels-host.md")
 
 
 def _hosts(fleet: Fleet) -> bool:

@@ -18,7 +18,7 @@ from chalicelib.config import fleet, overlay
 from chalicelib.config.declared import Fleet
 from chalicelib.crontab import diagnostics as findings
 from chalicelib.infrastructure import files as generated
-from chalicelib.infrastructure import limits
+from chalicelib.infrastructure import limits, networks
 from commands import roots
 from commands.develop import fleet_schema, groups
 from commands.errors import DeclaredMistake, UsageError
@@ -131,9 +131,8 @@ def _imports(children: Children) -> Findings:
 
 def _fleet(children: Children) -> Findings:
     declared = roots.fleet() / "fleet.toml"
-    for stage in ("", *overlay.stages(declared)):
-        fleet.load(declared, stage)
-    return True, []
+    loaded = [fleet.load(declared, stage) for stage in ("", *overlay.stages(declared))]
+    return True, list(dict.fromkeys(warning for one in loaded for warning in networks.warnings(one)))
 
 
 def _schema_file() -> Path:

@@ -7,7 +7,8 @@ import pytest
 
 from chalicelib.config import fleet
 from chalicelib.config.fleet import FleetError
-from chalicelib.infrastructure import parts, policies, tables, template
+from chalicelib.infrastructure import networks, parts, policies, tables, template
+from tests.tunnels.fleets import FAR, NEAR, TEXT
 
 HEAD = 'name = "f"\ncoordination = { regions = ["eu-west-1"] }\n[[regions]]\nname = "eu-west-1"\n'
 STATIC = {"Resources": {"Alerts": {"Type": "AWS::SNS::Topic"}}}
@@ -105,3 +106,12 @@ def test_two_names_that_the_stack_could_not_tell_apart_are_refused() -> None:
     with pytest.raises(FleetError, match="'mail-1' and 'mail1' would both be QueueMail1"):
         merged(both.format("mail1"))
     assert {"QueueMail1", "QueueMail11"} <= merged(both.format("mail11")).keys()
+
+
+def test_a_region_whose_lambdas_run_beside_its_tunnel_hosts_is_asked_for_private_subnets() -> None:
+    near, far = networks.warnings(fleet.parse(TEXT))
+    assert f"{NEAR}: Lambdas run in the subnets" in near and FAR in far and "[regions.network]" in far
+    network = 'network = {subnets = ["subnet-0123456789abcdef0"], security_groups = ["sg-0123456789abcdef0"]}'
+    private = TEXT.replace(f'[[regions]]\nname = "{NEAR}"', f'[[regions]]\nname = "{NEAR}"\n{network}')
+    assert list(networks.warnings(fleet.parse(private))) == [far]
+    assert list(networks.warnings(fleet.parse(HEAD))) == []
