@@ -56,6 +56,8 @@ COMMANDS = {
                                   "exactly once, through crashes and lost regions"),
     "simulate tunnels": Command("develop.simulate_tunnels:simulate",
                                 "a controller that never does harm, whatever happens"),
+    "simulate databases": Command("develop.simulate_databases:simulate",
+                                  "promotions that lose no row and make no two primaries"),
     "simulate health-checks": Command("develop.simulate_health_checks:simulate",
                                       "rotation never flips a region's status"),
 }

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 
 import msgspec
-from aws_lambda_powertools import single_metric
-from aws_lambda_powertools.metrics import MetricUnit
 
 from chalicelib.aws.client import Unavailable
 from chalicelib.context import RegionContext
@@ -27,7 +25,7 @@ from chalicelib.databases.state import (
     RegionReport,
 )
 from chalicelib.engine import state
-from chalicelib.engine.metrics import count
+from chalicelib.engine.metrics import count, gauge
 from chalicelib.engine.operation import Request
 from chalicelib.engine.plan import Action
 from chalicelib.engine.schema import Stored, Unreadable
@@ -43,7 +41,7 @@ def fence(site: RegionContext, request: Request, actions: Sequence[Action], reac
     [action] = actions
     decided: details.Fence = action.details
     region = site.region
-    if why := conditions.fence_refused(_primary(site), region, decided.term):
+    if why := conditions.fence_refused(_primary(site), region, decided):
         return [why]
     server = reach(site, region, True)
     try:
@@ -58,9 +56,8 @@ def fence(site: RegionContext, request: Request, actions: Sequence[Action], reac
     return [f"{region} is read-only now, {cut} connections cut off"]
 
 
-def _primary(site: RegionContext) -> PrimaryRecord | Unreadable | None:
-    stored = state.find(site.shared_store, PRIMARY_KEY, PRIMARY)
-    return stored.value if isinstance(stored, Stored) else stored
+def _primary(site: RegionContext) -> Stored[PrimaryRecord] | Unreadable | None:
+    return state.find(site.shared_store, PRIMARY_KEY, PRIMARY)
 
 
 def rejoin(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
@@ -101,7 +98,7 @@ def report(site: RegionContext, request: Request, actions: Sequence[Action], rea
                         msgspec.structs.replace(stored.value, heartbeats=heartbeats), run_id=request.run_id)
             results.append("heartbeat written")
     for name, value in wanted.gauges.items():
-        gauge(name, value, site.region)
+        gauge(name, value, region=site.region)
     return [*results, publish(site, request, msgspec.structs.replace(wanted.report, heartbeats=heartbeats))]
 
 
@@ -114,12 +111,6 @@ def publish(site: RegionContext, request: Request, report: RegionReport) -> str:
         count("ReportFailed", region=site.region)
         return f"not reported: {error}"
     return "reported" if done else "not reported: another run has reported meanwhile"
-
-
-def gauge(name: str, value: float, region: str) -> None:
-    """A number in CloudWatch (by a log line)."""
-    with single_metric(name, MetricUnit.NoUnit, value, namespace="Lamplighter") as one:
-        one.add_dimension("region", region)
 
 
 def restart(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:

@@ -61,8 +61,9 @@ def fence_writers(site: RegionContext, request: Request, actions: Sequence[Actio
         verdict = _closed(site, action, step, reach)
         results.append(f"{action.target}: {_obeyed(verdict)}")
         final = verdict.gtids if action.target == current.promotion.old else final
-    current = _current(site, actions[0].details)
-    _record(site, request, current, steps.advanced(current, "fenced", final=final))
+    step = actions[0].details
+    current = _current(site, step)
+    _record(site, request, current, steps.advanced(current, "fenced", forced=step.forced, final=final))
     return results
 
 
@@ -108,7 +109,7 @@ def apply_relay_log(
     verdict = steps.drained(status, old, step)
     text = _obeyed(verdict)
     current = _current(site, step)
-    _record(site, request, current, steps.advanced(current, "drained", lost=verdict.gtids))
+    _record(site, request, current, steps.advanced(current, "drained", forced=step.forced, lost=verdict.gtids))
     return [text]
 
 
@@ -168,7 +169,7 @@ def open_primary(site: RegionContext, request: Request, actions: Sequence[Action
     except DatabaseError as error:
         raise RequeueAfter(f"{error}; {AGAIN}", 10) from None
     current = _current(site, step)
-    _record(site, request, current, steps.advanced(current, "opened"))
+    _record(site, request, current, steps.advanced(current, "opened", forced=step.forced))
     return [f"{step.to} takes writes, from {position or 'nothing'} on"]
 
 
@@ -183,8 +184,9 @@ def change_sources(site: RegionContext, request: Request, actions: Sequence[Acti
             results.append(f"{action.target}: {_change_source(reach(site, action.target, True), step, current)}")
         except DatabaseError as error:
             results.append(f"{action.target}: left for databases.heal there: {error}")
-    current = _current(site, actions[0].details)
-    _record(site, request, current, steps.advanced(current, "pointed"))
+    step = actions[0].details
+    current = _current(site, step)
+    _record(site, request, current, steps.advanced(current, "pointed", forced=step.forced))
     return results
 
 

@@ -11,9 +11,10 @@ FenceMethod = Literal["set-read-only", "proof", "forced"]
 
 
 class Fence(msgspec.Struct, frozen=True):
-    """The server takes writes that belong elsewhere, by the primary's record of this term."""
+    """The server takes writes that belong elsewhere, by the primary's record of this term and version of the item."""
 
     term: int
+    version: int = 0
 
 
 class Rejoin(msgspec.Struct, frozen=True):

@@ -24,6 +24,7 @@ SET_PRIMARY = coordination("WritePrimary", "PutItem", "primary", why="the term a
 REPORT = coordination("Report", "GetItem PutItem", "databases", why="tells the other regions of its server")
 OLD_REPORT = coordination("ReadOldReport", "GetItem", "databases", why="the last transactions of a dead primary")
 MEMORY = regional("Remember", "GetItem PutItem", "databases", why="its own state, claimed before it acts")
+NEWEST_TERM = regional("Recall", "GetItem", "databases", why="the newest term that this region has seen")
 READINESS = regional("Readiness", "GetItem PutItem", "readiness", why="whether this region may serve")
 TUNNELS = regional("ReadTunnels", "GetItem", "tunnels", why="whether the tunnels or the server are to blame")
 
@@ -37,9 +38,10 @@ LAMBDAS = (
     Lambda("databases.watch", 60, 256, (*LOGIN, *SEE, SET_PRIMARY, REPORT, MEMORY, READINESS, *ALERTING),
            trigger=WATCHED, private_network=True),
     Lambda("databases.heal", 90, 256, (*LOGIN, *SEE, MEMORY, TUNNELS, *ALERTING), trigger=HEALED, private_network=True),
-    Lambda("databases.tune", 120, 256, (*LOGIN, *SEE, JOURNAL), private_network=True),
-    Lambda("databases.fence", 300, 256, (*LOGIN, *SEE, SET_PRIMARY, REPORT, JOURNAL), private_network=True),
-    Lambda("databases.promote", 900, 256, (*LOGIN, *SEE, SET_PRIMARY, OLD_REPORT, *ALERTING),
+    Lambda("databases.tune", 120, 256, (*LOGIN, *SEE, NEWEST_TERM, JOURNAL), private_network=True),
+    Lambda("databases.fence", 300, 256, (*LOGIN, *SEE, SET_PRIMARY, REPORT, NEWEST_TERM, JOURNAL),
            private_network=True),
-    Lambda("databases.status", 30, 256, (WATCHER, *SEE), private_network=True),
+    Lambda("databases.promote", 900, 256, (*LOGIN, *SEE, SET_PRIMARY, OLD_REPORT, NEWEST_TERM, *ALERTING),
+           private_network=True),
+    Lambda("databases.status", 30, 256, (WATCHER, *SEE, NEWEST_TERM), private_network=True),
 )

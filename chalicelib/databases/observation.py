@@ -16,9 +16,13 @@ Tunnels = tuple[int, int, float]
 class FleetDatabases(msgspec.Struct, frozen=True):
     """The observation of every operation, with its region, the declared facts and the coordination table's.
 
-    `sure` means that the table answered. Otherwise `primary` is the last one read. `version` is the item's, 0 if there
-    is none. `order` is the fleet's regions. An item that cannot be read is in `unreadable`. Its report is missing then,
-    and an unreadable primary item is as good as no answer.
+    `sure` means that the table answered with a record that may be believed. Otherwise `primary` is the last one read.
+    `version` is the item's, 0 if there is none. `order` is the fleet's regions. An item that cannot be read is in
+    `unreadable`. Its report is missing then, and an unreadable primary item is as good as no answer.
+
+    `believed_version` is that of the item that `primary` was read from. `newest_term` is the highest term that this
+    region or a report has seen. A record that is earlier than the newest one `went_back`, as that of a restored table
+    does.
     """
 
     region: str
@@ -27,9 +31,12 @@ class FleetDatabases(msgspec.Struct, frozen=True):
     at: float
     primary: PrimaryRecord
     version: int = 0
+    believed_version: int = 0
     sure: bool = True
     reports: Mapping[str, RegionReport] = {}
     unreadable: tuple[Unreadable, ...] = ()
+    newest_term: int = 0
+    went_back: bool = False
 
     @property
     def server(self) -> Server | None:

@@ -1,6 +1,7 @@
 """The observations of the operations. The coordination table comes first, then the servers, each within its time-outs.
 """
 
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -8,7 +9,7 @@ import msgspec
 from chalicelib.aws.client import Unavailable
 from chalicelib.context import RegionContext
 from chalicelib.databases.connect import Reach, look, settings_of
-from chalicelib.databases.decide import repair
+from chalicelib.databases.decide import conditions, repair
 from chalicelib.databases.observation import (
     FleetDatabases,
     PromotionObservation,
@@ -30,11 +31,14 @@ from chalicelib.databases.state import (
     WatchState,
 )
 from chalicelib.engine import state
-from chalicelib.engine.limits import minute_done
+from chalicelib.engine.limits import decided_at, minute_done
 from chalicelib.engine.operation import Request
 from chalicelib.engine.schema import Stored, Unreadable
-from chalicelib.mysql.status import ServerStatus
+from chalicelib.mysql.status import Look, ServerStatus
 from chalicelib.tunnels import published as tunnel
+
+# Asks several servers, in the order of the regions.
+AskAll = Callable[[Callable[[str], Look], Sequence[str]], list[Look]]
 
 
 class RegionAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,25 +49,42 @@ class RegionAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     force: str = ""
 
 
-def around(site: RegionContext, known: PrimaryRecord | None = None) -> FleetDatabases:
-    """The declared and the agreed facts. With `known`, a table that does not answer is no error, and that is then the
-    primary."""
+def around(site: RegionContext, remembered: WatchState | None, *, may_be_silent: bool = False) -> FleetDatabases:
+    """The declared and the agreed facts. `remembered` has the record that this region has believed last.
+
+    A record in the table that cannot be read, or is an earlier one, is not believed, and that one counts. If it
+    `may_be_silent`, the same holds for a table that does not answer.
+    """
     settings = settings_of(site)
-    order, first = tuple(region.name for region in site.fleet.regions), PrimaryRecord(settings.primary)
+    known = Stored(PrimaryRecord(settings.primary))
+    if remembered and remembered.primary:
+        known = Stored(remembered.primary, remembered.primary_version)
+    fleet = FleetDatabases(site.region, settings, tuple(region.name for region in site.fleet.regions), site.clock(),
+                           known.value, sure=False, believed_version=known.version)
     try:
-        primary = state.find(site.shared_store, PRIMARY_KEY, PRIMARY)
+        # The reports come first: then no report can know of a later term than the record.
         stored, unreadable = state.load_many(
             site.shared_store, [("databases", server.region) for server in settings.servers], REPORT)
+        primary = state.find(site.shared_store, PRIMARY_KEY, PRIMARY)
     except Unavailable:
-        if known is None:
+        if not may_be_silent:
             raise
-        return FleetDatabases(site.region, settings, order, site.clock(), known, sure=False)
+        return fleet
     reports = {region: report.value for (_, region), report in stored.items()}
     if isinstance(primary, Unreadable):
-        return FleetDatabases(site.region, settings, order, site.clock(), known or first, sure=False, reports=reports,
-                              unreadable=(primary, *unreadable))
-    return FleetDatabases(site.region, settings, order, site.clock(), primary.value if primary else first,
-                          primary.version if primary else 0, True, reports, unreadable)
+        return msgspec.structs.replace(fleet, reports=reports, unreadable=(primary, *unreadable))
+    found = primary or Stored(PrimaryRecord(settings.primary))
+    here, newest = conditions.position(found), conditions.newest_seen(known, reports)
+    believed = known if here < conditions.position(known) else found
+    return msgspec.structs.replace(
+        fleet, primary=believed.value, believed_version=believed.version, version=found.version, sure=here >= newest,
+        reports=reports, unreadable=unreadable, newest_term=max(newest, here)[0], went_back=here < newest)
+
+
+def _remembered(site: RegionContext) -> WatchState | None:
+    """The last state that this region's watch has stored, if that can be read."""
+    stored = state.find(site.local_store, MEMORY, WATCH)
+    return stored.value if isinstance(stored, Stored) else None
 
 
 def watch(site: RegionContext, request: Request, reach: Reach) -> WatchObservation:
@@ -73,8 +94,8 @@ def watch(site: RegionContext, request: Request, reach: Reach) -> WatchObservati
     unreadable = (stored,) if isinstance(stored, Unreadable) else ()
     if isinstance(stored, Unreadable):
         stored = state.instead_of(item, WatchState(0)) if item else Stored(WatchState(0))
-    seen = around(site, stored.value.primary or PrimaryRecord(settings_of(site).primary))
-    if seen.server is None or minute_done(stored.value.minute, request.now, seen.at):
+    seen = around(site, stored.value, may_be_silent=True)
+    if seen.server is None or minute_done(stored.value.minute, decided_at(request.now, seen.at), seen.at):
         return WatchObservation(seen, stored)
     return WatchObservation(seen, stored, look(reach(site, site.region, False)), unreadable)
 
@@ -82,12 +103,12 @@ def watch(site: RegionContext, request: Request, reach: Reach) -> WatchObservati
 def sick(site: RegionContext, request: Request, reach: Reach) -> RepairObservation:
     """One minute of healing."""
     stored = state.load(site.local_store, REPAIRS, REPAIR, RepairState(0))
-    seen = around(site, PrimaryRecord(settings_of(site).primary))
+    seen = around(site, _remembered(site), may_be_silent=True)
     if isinstance(stored, Unreadable):
         return RepairObservation(seen, Stored(RepairState(0)), unreadable=(stored,))
     tunnels = site.fleet.tunnels
     tunnelled = tunnels is not None and tunnels.mode != "off" and tunnels.needs_tunnels(site.region)
-    if seen.server is None or minute_done(stored.value.minute, request.now, seen.at):
+    if seen.server is None or minute_done(stored.value.minute, decided_at(request.now, seen.at), seen.at):
         return RepairObservation(seen, stored)
     # Where there are none any more, what was last said of them stands in the table for ever.
     verdict = _tunnels(site) if tunnelled else None
@@ -110,14 +131,19 @@ def _tunnels(site: RegionContext) -> Tunnels | None:
 
 def one(site: RegionContext, request: Request, reach: Reach) -> ServerObservation:
     """This region's server, for what is done manually."""
-    seen = around(site)
+    seen = around(site, _remembered(site))
     return ServerObservation(seen, look(reach(site, site.region, False)) if seen.server else None)
 
 
-def throne(site: RegionContext, request: Request, reach: Reach) -> PromotionObservation:
-    """Every server, asked in parallel, because one that hangs must not delay the others."""
-    seen, asked = around(site), request.parameters
-    regions = [server.region for server in seen.settings.servers]
+def in_parallel(ask: Callable[[str], Look], regions: Sequence[str]) -> list[Look]:
+    """The answers of all servers, because one that hangs must not delay the others."""
     with ThreadPoolExecutor(max_workers=len(regions)) as pool:
-        looks = dict(zip(regions, pool.map(lambda region: look(reach(site, region, False)), regions), strict=True))
-    return PromotionObservation(seen, looks, asked.region, asked.force)
+        return list(pool.map(ask, regions))
+
+
+def throne(site: RegionContext, request: Request, reach: Reach, ask_all: AskAll) -> PromotionObservation:
+    """Every server, asked at the same time."""
+    seen, asked = around(site, _remembered(site)), request.parameters
+    regions = [server.region for server in seen.settings.servers]
+    looks = ask_all(lambda region: look(reach(site, region, False)), regions)
+    return PromotionObservation(seen, dict(zip(regions, looks, strict=True)), asked.region, asked.force)

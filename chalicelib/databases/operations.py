@@ -18,6 +18,7 @@ from chalicelib.databases.observation import (
     WatchObservation,
 )
 from chalicelib.databases.state import MEMORY, REPAIR, REPAIRS, WATCH
+from chalicelib.engine.limits import decided_at
 from chalicelib.engine.operation import Handler, Operation, Request, StateItem
 from chalicelib.engine.plan import Action, Plan
 
@@ -25,11 +26,11 @@ Reaching = Callable[[RegionContext, Request, Sequence[Action], Reach], list[str]
 
 
 def _watch(saw: WatchObservation, request: Request) -> Plan:
-    return decide.watch(saw, request.now)
+    return decide.watch(saw, decided_at(request.now, saw.around.at))
 
 
 def _heal(saw: RepairObservation, request: Request) -> Plan:
-    return decide.heal(saw, request.now)
+    return decide.heal(saw, decided_at(request.now, saw.around.at))
 
 
 def _promote(saw: PromotionObservation, request: Request) -> Plan:
@@ -49,9 +50,11 @@ def _status(saw: ServerObservation, request: Request) -> Plan:
 
 
 class Databases:
-    """The operations with this way to the servers and this way to wait."""
+    """The operations with this way to the servers, this way to wait, and this way to ask several servers."""
 
-    def __init__(self, reach: Reach, wait: Callable[[float], None]) -> None:
+    def __init__(
+        self, reach: Reach, wait: Callable[[float], None], ask_all: observe.AskAll = observe.in_parallel
+    ) -> None:
         self._reach, self._wait = reach, wait
         use = self._using
         self.watch = self._operation(
@@ -79,7 +82,7 @@ class Databases:
         self.promote: Operation[PromotionObservation] = Operation(
             "databases.promote",
             "makes a replica the primary, and sure that there is no other",
-            lambda site, request: observe.throne(site, request, reach),
+            lambda site, request: observe.throne(site, request, reach, ask_all),
             _promote,
             {
                 "claim": act_promotion.claim,

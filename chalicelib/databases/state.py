@@ -34,9 +34,9 @@ T = TypeVar("T")
 class RegionReport(State, frozen=True):
     """The observation of a region's watch at `at`, for other regions that may not reach the server.
 
-    `term` is that of the primary that it knew, `fenced` whether it knew itself fenced. `skew` is the server's clock
-    minus the Lambda's. `heartbeats` those written there, by its clock. Of a server that is not `reachable` the rest
-    is what it said last.
+    `term` is that of the primary that it knew, and `primary_version` the version of that record's item. `fenced` is
+    whether it knew itself fenced. `skew` is the server's clock minus the Lambda's. `heartbeats` has those written
+    there, by its clock. Of a server that is not `reachable` the rest is what it said last.
     """
 
     at: float
@@ -49,24 +49,27 @@ class RegionReport(State, frozen=True):
     skew: float = 0.0
     heartbeats: tuple[float, ...] = ()
     id: str = ""
+    primary_version: int = 0
 
 
-def reported(look: ServerStatus, term: int, fenced: bool) -> RegionReport:
+def reported(look: ServerStatus, term: int, fenced: bool, *, primary_version: int = 0) -> RegionReport:
     """The facts about a server that answers, for other regions."""
     skew = look.clock - look.at
     return RegionReport(look.at, True, look.read_only, term, fenced, look.executed_gtids, look.retrieved_gtids, skew,
-                        id=look.id)
+                        id=look.id, primary_version=primary_version)
 
 
 class WatchState(State, frozen=True):
     """The state that the watch stores for the next minute.
 
-    `minute` is the last one that a run has claimed. `primary` is the last one read, because the table may be away.
+    `minute` is the last one that a run has claimed. `primary` is the last one that was believed, and `primary_version`
+    its item's, because the table may be away, or may be restored to an earlier one.
     """
 
     minute: int
     heartbeats: tuple[float, ...] = ()
     primary: PrimaryRecord | None = None
+    primary_version: int = 0
 
 
 class RepairState(State, frozen=True):

@@ -8,7 +8,8 @@ delivered only once it was. Until then each run finds it due again.
 - An `event` (something happened, such as a failed job) has no end: it is told once and has no recovery.
 - A group that has doubled is told again, but not within `GROUP_SECONDS` of the last time. So N failures of one cause
   within ten minutes are at most two notifications.
-- What comes and goes is told once each way, and then not again within `FLAP_SECONDS`.
+- What comes and goes is told once each way, and then not again within `FLAP_SECONDS`. An alert that
+  has come back by then is told once a run sees it, and not while nobody can judge it.
 - Above `NOTIFICATIONS` within their window, one notification a minute sums up all others.
 """
 
@@ -63,8 +64,9 @@ def plan_notifications(
     # A text that only says how long it has lasted is no reason to write. It is taken anew when it is sent.
     groups = _bounded({key: replace(group, alert=known[key].alert) if key in known else group
                        for key, group in groups.items()})
+    seen = {alert.group for alert in (*merged, *joined)}
     due = [(key, change, replace(group, alert=texts.get(key, group.alert)))
-           for key, group in groups.items() if (change := _due(group, now))]
+           for key, group in groups.items() if (change := _due(group, now, seen=key in seen or group.alert.event))]
     # What begins comes before what lasts or ends, and among equals what began first.
     due.sort(key=lambda one: (_ORDER.index(one[1]), one[2].since, one[0]))
     notifications = _limited(due, _room(state, now))
@@ -223,14 +225,18 @@ def _with_events(before: AlertGroup | None, alerts: Sequence[Alert], now: float)
     return replace(group, names=tuple(names), marks=tuple(marks), count=count, changed_at=changed)
 
 
-def _due(group: AlertGroup, now: float) -> Change | None:
-    """The current news of the group for people, if any."""
-    if group.attempted_at and 0 <= now - group.attempted_at < ATTEMPT_SECONDS:
+def _due(group: AlertGroup, now: float, *, seen: bool) -> Change | None:
+    """The current news of the group for people, if any. `seen` means that it was seen to hold by this very run."""
+    # The clocks of two Lambdas differ, so the attempt of another run may lie a little in the future.
+    if group.attempted_at and abs(now - group.attempted_at) < ATTEMPT_SECONDS:
         return None
     quiet = now - group.told_at if group.told_at else float("inf")
     if not group.holds:
         return "recovered" if group.told else None
     if group.told != "firing":
+        if not group.told and group.told_at and not seen:
+            # It came back and waited. What it has been since then nobody knows.
+            return None
         # After a recovery that was told, what comes back waits; what may have been lost does not.
         return "firing" if group.told == "unsure" or not 0 <= quiet < FLAP_SECONDS else None
     doubled = group.count >= 2 * group.told_count or quiet >= (group.alert.repeat_seconds or FLAP_SECONDS)

@@ -38,6 +38,15 @@ def minute_done(minute: int, now: int, clock: float) -> bool:
     return minute >= now // 60 and minute * 60 <= clock + _AHEAD
 
 
+def decided_at(now: int, clock: float) -> int:
+    """The time (epoch seconds) by which an operation of each minute decides, for an event of `now`.
+
+    An event that came late sees the world of this minute by the `clock`. What it did at its own time would be long over
+    for the next run, which would do it again at once.
+    """
+    return max(now, int(clock) // 60 * 60)
+
+
 def not_ahead(value: T, now: float) -> T:
     """`value`, a stored state, with every time (a float, epoch seconds) that is ahead of `now` set to `now`.
 

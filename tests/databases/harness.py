@@ -231,9 +231,9 @@ class World:
         stored = state.find(self.fuse.site(self.site(EU)).shared_store, PRIMARY_KEY, PRIMARY)
         return stored.value if isinstance(stored, Stored) else PrimaryRecord(EU)
 
-    def scheduled(self, region: str, name: str) -> None:
-        """A minute's run in a region; `Failed` is one that Lambda would count."""
-        event = {"detail-type": "Scheduled Event", "time": _stamp(self.now)}
+    def scheduled(self, region: str, name: str, late: float = 0) -> None:
+        """A minute's run in a region, whose event is so late (s). `Failed` is one that Lambda would count."""
+        event = {"detail-type": "Scheduled Event", "time": _stamp(self.now - late)}
         try:
             engine.run(getattr(self.operations, name), self.site(region), event, f"{region} {self.now}")
         except RunFailed as failure:

@@ -265,7 +265,7 @@ GUARDS: dict[str, tuple[Callable[[], bool], list[tuple[ModuleType, str, Callable
     "restarts cool down": (started(just_restarted), [(repair, "budget_exhausted", lambda *_: "")]),
     "the heart beats on the primary alone": (beats_on_a_replica, [(decide, "beats", lambda *_: True)]),
     "the table is read again before a fence": (
-        the_new_primary_is_fenced, [(act, "_primary", lambda site: PrimaryRecord("nobody", 1))]),
+        the_new_primary_is_fenced, [(act, "_primary", lambda site: Stored(PrimaryRecord("nobody", 1), 9))]),
     "one run of a minute restarts": (restarted_twice, [(state, "claim", unconditional), (state, "current", believed)]),
     "a table that was restored closes no writer": (restored_table_closes, [
         (conditions, "fence_refused", lambda *_: "")]),

@@ -189,6 +189,24 @@ def test_a_replica_of_an_old_primary_follows_the_new_primary_unless_it_has_more(
         assert plan.actions[0].details == ReplicationSource("ap", 3306) and plan.claim
 
 
+@pytest.mark.parametrize("mode", ["observe", "full"])
+def test_a_broken_replica_that_is_left_at_the_old_primary_is_told(mode: str) -> None:
+    view = msgspec.structs.replace(modes(mode), primary=PrimaryRecord(AP, 1), reports={AP: around().reports[EU]})
+    more: dict[str, Any] = {"executed_gtids": gtid.read("mariadb", "0-1-11")} if mode == "full" else {}
+    plan = decide.heal(sick(replica(5, ON, error(1062), **more), view, RepairState(0, healthy_since=5)), int(NOW))
+    assert [alert.kind for alert in plan.alerts] == ["ReplicationBroken"] and plan.actions == ()
+    assert plan.claim and plan.claim.after.healthy_since == 0 and len(plan.notes) == 2
+    plan = decide.heal(sick(replica(**more), view), int(NOW))
+    assert (plan.alerts, plan.not_judged) == ((), ())
+
+
+def test_whether_a_new_source_repairs_a_broken_replica_is_judged_afterwards() -> None:
+    view = around(US, PrimaryRecord(AP, 1), reports={AP: around().reports[EU]})
+    plan = decide.heal(sick(replica(5, error(1236)), view), int(NOW))
+    assert [one.kind for one in plan.actions] == ["change-source"]
+    assert (plan.alerts, plan.not_judged) == ((), ("ReplicationBroken",))
+
+
 @pytest.mark.parametrize("region", REGIONS)
 def test_nothing_to_do_changes_nothing(region: str) -> None:
     plan = decide.heal(sick(replica(region=region), around(region)), int(NOW))

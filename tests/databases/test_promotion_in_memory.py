@@ -53,6 +53,22 @@ def test_forcing_is_kept_for_the_run_that_goes_on() -> None:
     assert "forced: burnt down" in found.alerts[US].told[-1][1]
 
 
+def test_a_force_that_is_given_later_than_the_claim_is_recorded_and_told() -> None:
+    found = in_step()
+    found.fuse.after(1)
+    with pytest.raises(Crash):
+        found.promote(US, region=US)
+    found.fuse.after(10_000)
+    found.models[EU].alive, found.forced = False, True
+    assert found.promote(US)["status"] == "refused"
+    recorded = list[str]()
+    found.fuse.meanwhile = lambda: recorded.append(found.primary.promotion.forced if found.primary.promotion else "")
+    assert found.promote(US, force="burnt down")["status"] == "done"
+    # From its first step on, so that also another run goes on with it.
+    assert recorded[0] == "" and set(recorded[1:-1]) <= {"burnt down", ""} and recorded[1] == "burnt down"
+    assert "forced: burnt down" in found.alerts[US].told[-1][1]
+
+
 def test_the_item_that_healers_obey() -> None:
     found = in_step()
     found.fuse.after(1)
@@ -66,6 +82,46 @@ def test_the_item_that_healers_obey() -> None:
     item = found.fuse.site(found.site(US)).shared_store.get(*PRIMARY_KEY)
     assert item and {key: item.body[key] for key in ("region", "term", "fenced", "since")} == {
         "region": US, "term": 1, "fenced": (EU,), "since": int(found.now)}
+
+
+@pytest.mark.parametrize("earlier", ["nothing", "another term", "another step of the term"])
+def test_a_record_that_went_back_closes_no_writer_and_only_a_force_goes_on(earlier: str) -> None:
+    found = in_step()
+    shared = found.fuse.site(found.site(US)).shared_store
+    if earlier != "nothing":
+        assert found.promote(AP, region=AP)["status"] == "done"
+    if earlier == "another step of the term":
+        found.fuse.after(3)
+        with pytest.raises(Crash):
+            found.promote(US, region=US)
+        found.fuse.after(10_000)
+    old = shared.get(*PRIMARY_KEY)
+    assert found.promote(US, region=US, force="as in a drill")["status"] == "done"
+    found.forced = True
+    term = found.primary.term
+    minute(found)
+    items = found.fuse._table.store
+    items.remove(*PRIMARY_KEY)
+    if old:
+        items.put(old, "", None)
+    for _ in range(2):
+        minute(found)
+    assert [region for region in (EU, US, AP) if not found.models[region].read_only] == [US]
+    for region in (EU, US, AP):
+        assert [subject for subject, _ in found.alerts[region].told].count(
+            f"PrimaryRecordWentBack: database in {region}") == 1
+    assert found.promote(AP, region=US)["status"] == "refused"
+    assert found.promote(AP, region=US, force="the table was restored")["status"] == "done"
+    assert (found.primary.region, found.primary.term) == (US, term + 1) and not found.models[US].read_only
+    minute(found)
+    assert found.alerts[EU].told[-1][0].startswith(("Recovered: PrimaryRecordWentBack", "NotReplicating"))
+
+
+def minute(found: World) -> None:
+    """A minute of the watch in each region."""
+    found.wait(60)
+    for region in (EU, US, AP):
+        found.scheduled(region, "watch")
 
 
 def test_an_old_primary_that_rejoins_is_healed_like_any_other() -> None:
@@ -169,3 +225,16 @@ def test_where_there_are_tunnels_their_verdict_in_the_ledger_decides(
         found.judged(region, *verdict)
     found.scheduled(region, "heal")
     assert (found.models[region].sql == "running") == starts
+
+
+def test_restart_by_an_event_that_came_late_is_not_repeated_by_the_next_event() -> None:
+    found = in_step()
+    model = found.models[US]
+    for late in (3600, 0, 0):
+        model.io = "stopped"
+        found.scheduled(US, "heal", late)
+        assert model.io == ("running" if late else "stopped")
+        found.wait(20)
+    found.wait(30)
+    found.scheduled(US, "heal")
+    assert model.io == "running" and found.violations == []

@@ -13,7 +13,7 @@ from chalicelib.databases.decide.lag import lag
 from chalicelib.databases.observation import FleetDatabases, WatchObservation
 from chalicelib.databases.state import PrimaryRecord, Promotion, RegionReport, WatchState
 from chalicelib.engine.plan import Plan
-from chalicelib.engine.schema import Stored
+from chalicelib.engine.schema import ItemKey, Stored, Unreadable
 from chalicelib.mysql import gtid
 from chalicelib.mysql.status import ReplicaStatus, ReplicaThread, ServerError, ServerStatus
 from tests.databases.harness import AP, EU, FLEET, REGIONS, US
@@ -157,6 +157,19 @@ DUPLICATE = ReplicaThread("stopped", 1062, "Duplicate entry '1'")
             ["PromotionUnfinished"],
         ),
         (around(US, PrimaryRecord(EU, 1, promotion=Promotion(US, EU, "fenced", int(NOW) - 599))), replica(), []),
+        (around(US, PrimaryRecord(EU, 1, promotion=Promotion(US, EU, "drained", int(NOW) - 9))), replica(5, OFF, OFF),
+         []),
+        (around(US, PrimaryRecord(EU, 1, promotion=Promotion(US, EU, "drained", int(NOW) - 9))),
+         replica(replication=None), []),
+        (around(US, PrimaryRecord(EU, 1, promotion=Promotion(AP, EU, "drained", int(NOW) - 9))), replica(5, OFF),
+         ["IOThreadStopped"]),
+        (around(US, PrimaryRecord(EU, 1, promotion=Promotion(US, EU, "drained", int(NOW) - 601))), replica(5, OFF),
+         ["PromotionUnfinished", "IOThreadStopped"]),
+        (around(sure=False), replica(read_only=False), []),
+        (around(sure=False), replica(read_only=False, replication=None), []),
+        (around(sure=False), replica(5, OFF), ["IOThreadStopped"]),
+        (around(EU, sure=False), replica(region=EU, replication=None), ["PrimaryReadOnly"]),
+        (around(sure=False, went_back=True, newest_term=3), replica(), ["PrimaryRecordWentBack"]),
     ],
 )
 def test_what_people_are_told(view: FleetDatabases, look: ServerStatus | ServerError, kinds: list[str]) -> None:
@@ -231,6 +244,30 @@ def watched(look: ServerStatus | ServerError | None) -> Plan:
 def test_watch_wants_an_alert_for_each_condition_for_as_long_as_it_holds() -> None:
     assert [alert.kind for alert in watched(replica(5, sql=OFF)).alerts] == ["SQLThreadStopped"]
     assert watched(replica()).alerts == () and watched(replica()).not_judged == ()
+
+
+OF_SERVER = {"IOThreadStopped", "SQLThreadStopped", "NotReplicating", "SplitBrain", "WrongSource"}
+BAD_REPORT = Unreadable(ItemKey("coordination", "databases", EU), "no JSON")
+
+
+@pytest.mark.parametrize("view, look, unjudged, judged", [
+    (around(), replica(), set(), {*OF_SERVER, "PrimaryRecordWentBack", "DatabaseUnreachable"}),
+    (around(), ServerError("silent", "us", ""), OF_SERVER, {"DatabaseUnreachable", "PrimaryRecordWentBack"}),
+    (around(sure=False), replica(), {*OF_SERVER, "PromotionUnfinished", "PrimaryRecordWentBack"},
+     {"DatabaseUnreachable"}),
+    (around(sure=False, went_back=True), replica(), {*OF_SERVER, "PromotionUnfinished"}, {"PrimaryRecordWentBack"}),
+    (around(reports={}, unreadable=(BAD_REPORT,)), replica(), {"WrongSource", "NoHeartbeat", "ReplicaLag"},
+     {"IOThreadStopped"}),
+    (around(US, PrimaryRecord(EU, 1, promotion=Promotion(US, EU, "drained", int(NOW) - 9))), replica(),
+     {"IOThreadStopped", "SQLThreadStopped", "NotReplicating"}, {"SplitBrain", "ReplicaLag"}),
+    (around(US, PrimaryRecord(EU, 1, promotion=Promotion(US, EU, "drained", int(NOW) - 601))), replica(), set(),
+     {"IOThreadStopped"}),
+])
+def test_what_a_watch_cannot_judge_is_not_said_to_be_over(
+    view: FleetDatabases, look: ServerStatus | ServerError, unjudged: set[str], judged: set[str]
+) -> None:
+    found = set(decide.watch(WatchObservation(view, Stored(WatchState(0)), look), int(NOW)).not_judged)
+    assert unjudged <= found and not judged & found
 
 
 def test_watch_of_a_minute_that_is_done_does_not_say_that_anything_is_over() -> None:

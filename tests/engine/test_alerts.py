@@ -88,6 +88,28 @@ def test_run_that_died_between_writing_and_publishing_is_made_up_for() -> None:
     assert "may not have reached you" in alert_text.text(over, NOW + 60, origin=ORIGIN)
 
 
+def test_overlapping_run_whose_clock_is_behind_does_not_publish_the_same_notice() -> None:
+    planned = plan_notifications(AlertState(), [DOWN], NOW)
+    for behind in (0.5, ATTEMPT_SECONDS - 1):
+        assert plan_notifications(planned.state, [DOWN], NOW - behind).notifications == ()
+    assert len(plan_notifications(planned.state, [DOWN], NOW - ATTEMPT_SECONDS).notifications) == 1
+
+
+def test_what_came_back_within_the_window_is_not_told_while_nobody_can_judge_it() -> None:
+    people, unseen = People(), ("RegionUnhealthy",)
+    people.look(DOWN)
+    people.look(after=60)
+    assert people.look(DOWN, after=60) == []
+    assert people.look(after=FLAP_SECONDS, not_judged=unseen) == people.look(after=60, not_judged=unseen) == []
+    assert people.look(DOWN, after=60) == ["RegionUnhealthy: eu-west-1"]
+
+
+def test_what_was_never_told_is_told_also_while_nobody_can_judge_it() -> None:
+    people = People()
+    assert people.look(DOWN, deaf=True) == []
+    assert people.look(after=60, not_judged=("RegionUnhealthy",)) == ["RegionUnhealthy: eu-west-1"]
+
+
 def test_what_comes_and_goes_is_told_once_each_way_within_the_window() -> None:
     people = People()
     for number in range(55):

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.engine.limits import Backoff, Budget, Cooldown, Spent, not_ahead
+from chalicelib.engine.limits import Backoff, Budget, Cooldown, Spent, decided_at, minute_done, not_ahead
 from chalicelib.engine.schema import State
 
 STEPS = st.lists(st.tuples(st.floats(0, 400), st.integers(1, 3)), max_size=40)
@@ -88,3 +88,10 @@ def test_times_ahead_of_the_clock_become_now_wherever_they_are(now: float, at: f
     expected = Seen(right, ((right, 3),), Cooldown(60, min(at, now + 60)), Seen(right, number=number), "name", number)
     assert not_ahead(state, now) == expected
     assert at > now or not_ahead(state, now) is state
+
+
+def test_event_that_came_late_decides_by_the_minute_of_the_clock_and_counts_as_that_minute() -> None:
+    minute = 1_800_000_000 // 60 * 60
+    assert decided_at(minute, minute + 59.9) == decided_at(minute, minute - 1.0) == minute
+    assert decided_at(minute - 86_000, minute + 2.5) == minute
+    assert minute_done(minute // 60, decided_at(minute - 180, minute + 2.5), minute + 2.5)

@@ -89,7 +89,10 @@ class Servers(Lambdas):
         for name, (user, _) in LOGINS.items():
             secrets.put_secret_value(SecretId=SECRETS[name], SecretString=json.dumps(
                 {"username": user, "password": password}))
-        self.drop(*PRIMARY_KEY)
+        # A record that is gone is one that went back, unless nobody has seen it.
+        self.remember(*MEMORY, body(WatchState(0)))
+        for key in (PRIMARY_KEY, ("databases", HOME), ("databases", STANDBY)):
+            self.drop(*key)
 
     def shut_out(self) -> None:
         """The primary knows another password than the secrets, so that it does not answer any more."""

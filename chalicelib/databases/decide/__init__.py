@@ -24,16 +24,18 @@ def watch(saw: WatchObservation, now: int) -> Plan:
     found = dict(conditions.conditions(around, look, now))
     return Plan(
         (*_fence(around, look), *_rejoin(around, look), _ready(around, look), *_report(around, look)),
-        claim=Claim(saw.stored, WatchState(now // 60, saw.stored.value.heartbeats, around.primary)),
+        claim=Claim(saw.stored, WatchState(now // 60, saw.stored.value.heartbeats, around.primary,
+                                           around.believed_version)),
         notes=tuple(found.values()),
         alerts=tuple(alerts.condition(kind, around.region, text) for kind, text in found.items()),
+        not_judged=conditions.not_judged(around, look, now),
         unreadable=(*saw.unreadable, *around.unreadable))
 
 
 def _fence(around: FleetDatabases, look: ServerStatus | ServerError) -> Iterator[Action]:
     if conditions.must_fence(around, look) and around.settings.admin_secret:
         yield Action("fence", around.region, f"{around.primary.region} has the primary, term {around.primary.term}",
-                     details.Fence(around.primary.term))
+                     details.Fence(around.primary.term, around.version))
 
 
 def _rejoin(around: FleetDatabases, look: ServerStatus | ServerError) -> Iterator[Action]:
@@ -56,7 +58,8 @@ def _report(around: FleetDatabases, look: ServerStatus | ServerError) -> Iterato
     term = around.primary.term
     if isinstance(look, ServerStatus):
         fenced = around.region in around.primary.fenced
-        publish = details.PublishReport(reported(look, term, fenced), beats(around, look), _gauges(around, look))
+        facts = reported(look, term, fenced, primary_version=around.believed_version)
+        publish = details.PublishReport(facts, beats(around, look), _gauges(around, look))
     elif any(item.key.sk == around.region for item in around.unreadable):
         # The last report may say what the server had: it is not written over by one that does not know.
         return
@@ -64,7 +67,8 @@ def _report(around: FleetDatabases, look: ServerStatus | ServerError) -> Iterato
         # What it had when it last answered is all that others may ever learn of it.
         last = around.reports.get(around.region) or RegionReport(around.at, False)
         publish = details.PublishReport(
-            msgspec.structs.replace(last, at=around.at, reachable=False, term=term, fenced=False))
+            msgspec.structs.replace(last, at=around.at, reachable=False, term=term, fenced=False,
+                                    primary_version=around.believed_version))
     yield Action("publish-report", around.region, "what other regions are to know", publish, unaudited=True)
 
 
@@ -102,7 +106,7 @@ def heal(sick: RepairObservation, now: int) -> Plan:
         return _follow(sick, look, now)
     verdict = repair.judge(sick, look, now)
     if verdict.told:
-        return _tell(sick, verdict.told, now)
+        return _tell(sick, now, verdict.told)
     if not verdict.threads:
         return _rest(sick, look, verdict.why, now)
     return _mend(sick, Action("restart", around.region, verdict.why, details.Restart(verdict.threads)), now)
@@ -115,23 +119,29 @@ def _mend(sick: RepairObservation, action: Action, now: int) -> Plan:
 
 
 def _follow(sick: RepairObservation, look: ServerStatus, now: int) -> Plan:
-    around = sick.around
+    """A replica of a server that is not the primary. One that is left there may have broken threads all the same."""
+    around, broken = sick.around, "; ".join(repair.permanent_errors(look))
     reasons = (repair.repair_forbidden(around), repair.may_follow(around, look), repair.tunnels(sick),
                repair.budget_exhausted(sick.stored.value, now))
     if why := next(filter(None, reasons), ""):
-        return Plan(notes=(f"still replicates from a server that is not the primary, and is left there: {why}",))
+        note = f"still replicates from a server that is not the primary, and is left there: {why}"
+        return _tell(sick, now, broken, note) if broken else Plan(notes=(note,))
     source = details.ReplicationSource(*conditions.source_of(around.settings, around.region, around.primary.region))
-    return _mend(sick, Action("change-source", around.region, f"{around.primary.region} has become the primary",
+    plan = _mend(sick, Action("change-source", around.region, f"{around.primary.region} has become the primary",
                               source), now)
+    if plan.actions:
+        # Whether the new source repairs it is seen in the next minute.
+        return msgspec.structs.replace(plan, not_judged=("ReplicationBroken",))
+    return _tell(sick, now, broken, *plan.notes) if broken else plan
 
 
-def _tell(sick: RepairObservation, text: str, now: int) -> Plan:
+def _tell(sick: RepairObservation, now: int, text: str, *notes: str) -> Plan:
     """Only people can help. The replica is not healthy from now on."""
-    alert = alerts.condition("ReplicationBroken", sick.around.region, text)
+    plan = Plan(notes=(*notes, text), alerts=(alerts.condition("ReplicationBroken", sick.around.region, text),))
     if not sick.stored.value.healthy_since:
-        return Plan(notes=(text,), alerts=(alert,))
+        return plan
     broken = msgspec.structs.replace(sick.stored.value, healthy_since=0)
-    return Plan(claim=_claim(sick, broken, now), notes=(text,), alerts=(alert,))
+    return msgspec.structs.replace(plan, claim=_claim(sick, broken, now))
 
 
 def _rest(sick: RepairObservation, look: ServerStatus, why: str, now: int) -> Plan:

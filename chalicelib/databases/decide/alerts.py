@@ -10,6 +10,9 @@ _DATA = ("Compare its data with the primary's, or make the replica anew.",
          "Lamplighter never skips anything by itself.")
 _STEPS: dict[str, tuple[str, ...]] = {
     "PromotionUnfinished": ("Run `lamp run databases.promote` again. It goes on from there.",),
+    "PrimaryRecordWentBack": (
+        "See which server takes writes with `lamp run databases.status`.",
+        'Promote that same region and say why: `lamp run databases.promote \'{"region": ..., "force": ...}\'`.'),
     "SplitBrain": ("See that the application in this region writes to the primary.", *_DATA),
     "DatabaseUnreachable": (
         "See whether the server runs, and whether its security group lets the Lambda in.",

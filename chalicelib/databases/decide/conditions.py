@@ -1,19 +1,31 @@
 """The conclusions of the watch in one minute, which are the readiness of the region's database and the conditions for
 people. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
 from chalicelib.config.databases import Databases, address
+from chalicelib.databases import details
 from chalicelib.databases.decide.lag import Lag, beating, lag
 from chalicelib.databases.observation import FleetDatabases
 from chalicelib.databases.state import FRESH, PrimaryRecord, RegionReport
-from chalicelib.engine.schema import Unreadable
+from chalicelib.engine.schema import Stored, Unreadable
 from chalicelib.mysql import gtid
 from chalicelib.mysql.gtid import GtidSet
 from chalicelib.mysql.status import ReplicaStatus, ServerError, ServerStatus
 
+# What a watch cannot judge without an answer of its server, and without a primary's record that it may believe.
+_OF_SERVER = ("SplitBrain", "HeartbeatMissing", "PrimaryReadOnly", "PrimaryReplicates", "ReplicaWritable",
+              "NotReplicating", "IOThreadStopped", "SQLThreadStopped", "WrongSource", "NoHeartbeat", "ReplicaLag",
+              "ReplicaStale")
+_OF_RECORD = (*_OF_SERVER, "PromotionUnfinished")
+# And without a report of the primary's region.
+_OF_REPORT = ("WrongSource", "NoHeartbeat", "ReplicaLag", "ReplicaStale")
+# What a promotion does to its candidate itself, when it stops its threads and resets its replication.
+_OF_PROMOTION = ("NotReplicating", "IOThreadStopped", "SQLThreadStopped")
+# What only a replica must not do. People would close or remake a server for it, so who the primary is must be sure.
+_OF_REPLICA = ("ReplicaWritable", "NotReplicating")
 # A promotion that has not ended by then (s) was interrupted.
 _UNFINISHED = 600
 
@@ -64,21 +76,56 @@ def must_fence(around: FleetDatabases, look: ServerStatus | ServerError) -> bool
     return (primary.term > 0 or bool(primary.fenced)) and not primary.may_write(around.region)
 
 
-def fence_refused(primary: PrimaryRecord | Unreadable | None, region: str, term: int) -> str:
+def newest_seen(known: Stored[PrimaryRecord], reports: Mapping[str, RegionReport]) -> tuple[int, int]:
+    """The term and version of the newest record that was ever seen, by this region or by one that has reported.
+
+    Terms and versions only grow, so an earlier record is that of a restored table. A higher term may have any version,
+    because a restored table goes on from the versions that it has.
+    """
+    return max([position(known), *((report.term, report.primary_version) for report in reports.values())])
+
+
+def position(record: Stored[PrimaryRecord]) -> tuple[int, int]:
+    """The place of a record among all that there were, its term first and then the version of its item."""
+    return record.value.term, record.version
+
+
+def not_judged(around: FleetDatabases, look: ServerStatus | ServerError, now: int) -> tuple[str, ...]:
+    """The kinds of conditions that this minute cannot judge. That they are not found does not mean that they are over.
+    """
+    kinds = set(_OF_SERVER) if isinstance(look, ServerError) else set[str]()
+    kinds |= set() if around.sure else set(_OF_RECORD)
+    kinds |= set(_OF_REPORT) if _report_unreadable(around) else set()
+    kinds |= set(_OF_PROMOTION) if _in_promotion(around, now) else set()
+    kinds |= {"PrimaryRecordWentBack"} if not around.sure and not around.went_back else set()
+    return tuple(sorted(kinds))
+
+
+def _in_promotion(around: FleetDatabases, now: int) -> bool:
+    """Whether this region's server is becoming the primary. A promotion that was interrupted excuses nothing."""
+    promotion = around.primary.promotion
+    return bool(promotion and promotion.to == around.region and now - promotion.began <= _UNFINISHED)
+
+
+def _report_unreadable(around: FleetDatabases) -> bool:
+    return any((item.key.pk, item.key.sk) == ("databases", around.primary.region) for item in around.unreadable)
+
+
+def fence_refused(found: Stored[PrimaryRecord] | Unreadable | None, region: str, decided: details.Fence) -> str:
     """The reason not to fence the server of `region` any more, by the record as it is now, if so.
 
-    A record that is gone or of an earlier term than the decision's is a restored table. It closes no writer.
+    A record that is gone or earlier than the decision's is a restored table. It closes no writer.
     """
-    if isinstance(primary, Unreadable):
-        return f"{region}: not fenced, who the primary is cannot be read: {primary}"
-    if primary is None or primary.term < term:
-        return f"{region}: not fenced, the primary's record was of term {term}, and has gone back"
-    return f"{region}: has become the primary meanwhile" if primary.may_write(region) else ""
+    if isinstance(found, Unreadable):
+        return f"{region}: not fenced, who the primary is cannot be read: {found}"
+    if found is None or position(found) < (decided.term, decided.version):
+        return f"{region}: not fenced, the primary's record was of term {decided.term}, and has gone back"
+    return f"{region}: has become the primary meanwhile" if found.value.may_write(region) else ""
 
 
-def became_primary(primary: PrimaryRecord | Unreadable | None, region: str) -> bool:
+def became_primary(found: Stored[PrimaryRecord] | Unreadable | None, region: str) -> bool:
     """Whether a server that was just fenced is to be opened again, because it is the one to be written to."""
-    return isinstance(primary, PrimaryRecord) and primary.may_write(region)
+    return isinstance(found, Stored) and found.value.may_write(region)
 
 
 def without_fence(primary: PrimaryRecord, region: str) -> PrimaryRecord:
@@ -111,6 +158,11 @@ def conditions(around: FleetDatabases, look: ServerStatus | ServerError, now: in
     if promotion and now - promotion.began > _UNFINISHED:
         yield "PromotionUnfinished", (f"the promotion of {promotion.to} has got to {promotion.step!r} and no further. "
                                       f"Run databases.promote again, it goes on from there")
+    if around.went_back:
+        yield "PrimaryRecordWentBack", (
+            f"a record of the primary of term {around.newest_term} was seen, and the table has an earlier one, as a "
+            f"restored table has. Nothing is fenced, repaired or promoted. {around.primary.region} had the "
+            f"primary by what {around.region} has seen last")
     if must_fence(around, look) and isinstance(look, ServerStatus):
         done = "the watch fences it at once" if around.settings.admin_secret else "run SET GLOBAL read_only = 1 there"
         yield "SplitBrain", (f"{around.region} takes writes that belong to {around.primary.region} (term "
@@ -120,7 +172,8 @@ def conditions(around: FleetDatabases, look: ServerStatus | ServerError, now: in
     elif around.region == around.primary.region:
         yield from _of_primary(around, look)
     else:
-        yield from _of_replica(around, look)
+        excused = (_OF_PROMOTION if _in_promotion(around, now) else ()) + (() if around.sure else _OF_REPLICA)
+        yield from (found for found in _of_replica(around, look) if found[0] not in excused)
 
 
 def _of_primary(around: FleetDatabases, look: ServerStatus) -> Iterator[tuple[str, str]]:
@@ -139,7 +192,9 @@ def _of_replica(around: FleetDatabases, look: ServerStatus) -> Iterator[tuple[st
         yield "ReplicaWritable", (f"the replica in {around.region} takes writes that no other server gets. Fence it, "
                                   "and set read_only = 1 in its configuration")
     if look.replication is None:
-        yield "NotReplicating", f"the server in {around.region} is no replica, so it gets nothing from the primary"
+        # Told here as well as with the split brain, which is over within the minute and may not have got through.
+        yield "NotReplicating", (f"the server in {around.region} is no replica, so it gets nothing from the primary"
+                                 f"{divergence(around.primary, look)}")
         return
     yield from stopped(around.region, look.replication)
     if where := wrong_source(around, look):
@@ -148,7 +203,8 @@ def _of_replica(around: FleetDatabases, look: ServerStatus) -> Iterator[tuple[st
     report = around.reports.get(around.primary.region)
     if look.heartbeat_error:
         yield "HeartbeatMissing", look.heartbeat_error
-    elif around.sure and (report is None or not beating(report, around.at + report.skew)):
+    elif around.sure and not _report_unreadable(around) and (
+            report is None or not beating(report, around.at + report.skew)):
         yield "NoHeartbeat", (f"{around.primary.region} has written no heartbeat for {FRESH} s or more. Look at "
                               "databases.watch there. Lag stays unknown until the next heartbeat")
     yield from _late(around.settings, lag(look, around.primary.region, report), look.replication)

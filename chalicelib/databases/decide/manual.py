@@ -76,7 +76,7 @@ def promote(throne: PromotionObservation) -> Plan:
     if throne.around.settings.flavour == "rds" or not throne.around.settings.admin_secret:
         return Plan(rejected_because=_RDS if throne.around.settings.flavour == "rds" else
                     "databases.promote needs admin_secret in fleet.toml, see docs/databases.md")
-    if why := _primary_unknown(throne.around) or _report_unknown(throne):
+    if why := _primary_unknown(throne.around, throne.force) or _report_unknown(throne):
         return Plan(rejected_because=why)
     try:
         choice = promotion.choose(throne)
@@ -85,8 +85,12 @@ def promote(throne: PromotionObservation) -> Plan:
     return Plan(tuple(_steps(throne, choice)), notes=choice.notes, report=_positions(throne))
 
 
-def _primary_unknown(around: FleetDatabases) -> str:
+def _primary_unknown(around: FleetDatabases, force: str = "") -> str:
     """Why nobody may change who the primary is, if so."""
+    if around.went_back and not force:
+        return (f"a record of the primary of term {around.newest_term} was seen, and the table has an earlier one. See "
+                "which server takes writes (databases.status). Then promote the region that has the primary, and say "
+                'why: {"region": "...", "force": "the table was restored"}')
     return next((f"the record of the primary is unreadable ({item}). Look at it with {alert_text.show_command(item)}"
                  for item in around.unreadable if (item.key.pk, item.key.sk) == PRIMARY_KEY), "")
 

@@ -209,5 +209,7 @@ def _claim(
     """The item to write. Its times are put in when it is, so that they do not change the plan's digest."""
     primary = throne.around.primary
     fenced = tuple(sorted({*primary.fenced, *close, *({old} - {to})}))
-    return PrimaryRecord(primary.region, primary.term + 1, 0, fenced, Promotion(to, old, "claimed", 0, forced),
+    # A record that went back does not count the terms that were seen since.
+    term = max(primary.term, throne.around.newest_term) + 1
+    return PrimaryRecord(primary.region, term, 0, fenced, Promotion(to, old, "claimed", 0, forced),
                   primary.position, primary.lost)

@@ -72,7 +72,8 @@ def permanent_errors(look: ServerStatus) -> Iterator[str]:
 def repair_forbidden(around: FleetDatabases) -> str:
     """Why nobody may touch replication now, if so."""
     if not around.sure:
-        return "the primary is unknown, since the coordination table does not answer, or its item is unreadable"
+        return ("the primary is unknown, since the coordination table does not answer, or its item is unreadable or "
+                "has gone back to an earlier term")
     if around.primary.promotion:
         return f"{around.primary.promotion.to} goes through a promotion, which stops and starts threads itself"
     if around.region in around.primary.fenced:

@@ -146,12 +146,16 @@ def drained(status: ServerStatus, old: OldPrimary, step: details.ApplyRelayLog) 
         f"; lost: {lost}, {lost.count} transactions" if lost else ", all of it"), gtids=lost)
 
 
-def advanced(current: UnderWay, step: Steps, *, final: GtidSet = _NONE, lost: GtidSet | None = None) -> PrimaryRecord:
+def advanced(
+    current: UnderWay, step: Steps, *, forced: str, final: GtidSet = _NONE, lost: GtidSet | None = None
+) -> PrimaryRecord:
     """The record once `step` is done, with what the old primary had at last. A run behind another one changes no step.
+
+    A force that was given later than the claim counts from then on, as that of a claim does.
     """
     later = _ORDER.index(step) > _ORDER.index(current.promotion.step)
     promotion = msgspec.structs.replace(
-        current.promotion, step=step if later else current.promotion.step,
+        current.promotion, step=step if later else current.promotion.step, forced=forced or current.promotion.forced,
         old_primary_final_gtids=gtid.union(current.promotion.old_primary_final_gtids, final))
     new = msgspec.structs.replace(current.primary, promotion=promotion)
     return msgspec.structs.replace(new, lost=lost) if later and lost is not None else new
