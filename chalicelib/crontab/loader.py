@@ -16,8 +16,8 @@ from typing import NamedTuple
 import msgspec
 
 from chalicelib.config.declared import Fleet, Schedules
-from chalicelib.crontab import beanstalk, parser, python_jobs
-from chalicelib.crontab.diagnostics import Diagnostic, short
+from chalicelib.crontab import beanstalk, parser, programs, python_jobs
+from chalicelib.crontab.diagnostics import Diagnostic, LineDiagnostic, short
 from chalicelib.crontab.job import Job, Policy
 
 # Debian's cron reads no other names in cron.d (database.c, valid_name): backups and package leftovers have a dot.
@@ -48,7 +48,7 @@ def load(folder: Path, fleet: Fleet | None = None) -> Catalogue:
             named |= part.named
     jobs, doubles = _unique(jobs, named)
     needs = _needs(jobs, fleet) if fleet else ()
-    return Catalogue(jobs, sorted([*findings, *doubles, *needs, *_messages(jobs), *_paths(jobs)]))
+    return Catalogue(jobs, sorted([*findings, *doubles, *needs, *_messages(jobs), *_paths(jobs), *lacking(jobs)]))
 
 
 def read_file(path: Path, file: str, schedules: Schedules = DEFAULTS) -> parser.Crontab:
@@ -172,6 +172,17 @@ def _paths(jobs: Sequence[Job]) -> Iterator[Diagnostic]:
         if job.kind == "crontab" and job.policy.on == "http" and not beanstalk.PATH.fullmatch(job.command):
             remedy = "write a path that begins with /, without blanks, as in /reports/nightly"
             yield _finding(job, "no-path", f"on=http posts to a path, and {short(job.command)} is none", remedy)
+
+
+def lacking(jobs: Sequence[Job]) -> Iterator[Diagnostic]:
+    """Crontab lines for the Lambda that begin programs, or change to folders, which it does not have."""
+    for job in jobs:
+        if job.kind == "crontab" and job.policy.on == "lambda" and (without := programs.missing(job.command, job.env)):
+            message = f"a Lambda (Amazon Linux 2023) has no {', no '.join(without)}"
+            remedy = "write `# lamp: on=ssm` above the line to run it on your server, or on=ecs for a container"
+            if all(programs.PYTHON.fullmatch(program) for program in without):
+                remedy = f"write PATH={programs.PYTHON_FOLDER}:/usr/bin:/bin above the line, or a Python job"
+            yield LineDiagnostic(1, "no-program", message, remedy).at(job.file, job.line)
 
 
 def _no_task(job: Job) -> str:

@@ -42,7 +42,8 @@ def _findings(path: Path) -> Iterator[Diagnostic]:
         if path.is_dir():
             found: Sequence[Diagnostic] = loader.load(path, fleet.load(roots.fleet_of(path))).findings
         else:
-            _, found = next_.read(path, next_.declared(path))
+            jobs, wrong = next_.read(path, next_.declared(path))
+            found = sorted([*wrong, *loader.lacking(jobs)])
     except OSError as error:
         raise UsageError(f"cannot read {path} ({error.strerror}). Name a crontab, a cron.yaml, a .py file, or a "
                          "folder of them") from None

@@ -14,7 +14,7 @@ def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A fleet with one crontab that is good."""
     (tmp_path / "cron" / "crontabs").mkdir(parents=True)
     (tmp_path / "fleet.toml").write_text((PRODUCT / "fleet.toml").read_text())
-    (tmp_path / "cron" / "crontabs" / "deploy").write_text("5 2 * * * x\n")
+    (tmp_path / "cron" / "crontabs" / "deploy").write_text("5 2 * * * true\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LAMP_FLEET", raising=False)
     return tmp_path
@@ -45,7 +45,7 @@ def test_lint_names_file_line_and_column(
 
 def test_lint_of_a_folder_finds_names_that_stand_twice(fleet: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("a", "b"):
-        (fleet / "cron" / "crontabs" / name).write_text("# lamp: name=one\n5 2 * * * x\n")
+        (fleet / "cron" / "crontabs" / name).write_text("# lamp: name=one\n5 2 * * * true\n")
     assert cli.main(["cron", "lint", "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert {one["severity"] for one in found} == {"error"} and "one" in found[0]["message"]
@@ -54,3 +54,14 @@ def test_lint_of_a_folder_finds_names_that_stand_twice(fleet: Path, capsys: pyte
 def test_lint_of_what_is_not_there_is_refused(fleet: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["cron", "lint", "nothing"]) == 2
     assert "nothing (No such file" in capsys.readouterr().err
+
+
+def test_lint_warns_of_each_line_that_cannot_work_in_a_lambda(fleet: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = ["0 1 * * * mysqldump shop > /tmp/shop.sql", "# lamp: on=ssm", "0 2 * * * mysqldump shop", "0 3 * * * echo a",
+             "0 4 * * * cd /srv/shop && php artisan"]
+    (fleet / "cron" / "crontabs" / "deploy").write_text("\n".join([*lines, ""]))
+    for words in ([], ["cron/crontabs/deploy"]):
+        assert cli.main(["cron", "lint", *words, "--json"]) in (0, 1)
+        told = {one["line"]: one for one in json.loads(capsys.readouterr().out) if one["code"] == "no-program"}
+        assert set(told) == {1, 5} and {one["severity"] for one in told.values()} == {"warning"}
+        assert told[5]["message"].endswith("has no folder /srv/shop, no php") and "on=ssm" in told[1]["remedy"]

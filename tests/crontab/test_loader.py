@@ -73,14 +73,14 @@ def test_each_sample_runs(job: Job) -> None:
 
 def test_the_folder_tells_the_format(tmp_path: Path) -> None:
     found = load(tmp_path, {
-        "cron.d/app": "* * * * * root x\n", "crontabs/www-data": "* * * * * y\n", "cron.yaml": YAML,
+        "cron.d/app": "* * * * * root true\n", "crontabs/www-data": "* * * * * date\n", "cron.yaml": YAML,
         "house.py": PYTHON, ".hidden": "?", "cron.d/.placeholder": "", "README.md": "words", "__pycache__/a.pyc": b"\0",
     })  # fmt: skip
     assert found.findings == []
     assert [(job.file, job.kind, job.user, job.command) for job in found.jobs] == [
-        ("cron.d/app", "crontab", "root", "x"),
+        ("cron.d/app", "crontab", "root", "true"),
         ("cron.yaml", "beanstalk", "", "/a"),
-        ("crontabs/www-data", "crontab", "www-data", "y"),
+        ("crontabs/www-data", "crontab", "www-data", "date"),
         ("house.py", "python", "", "cron.house:a"),
     ]
 
@@ -108,7 +108,7 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path, kind: str) -> 
 
 
 def test_a_link_within_the_folder_is_followed(tmp_path: Path) -> None:
-    load(tmp_path / "real", {"crontabs/a": "* * * * * x\n"})
+    load(tmp_path / "real", {"crontabs/a": "* * * * * true\n"})
     (tmp_path / "real" / "crontabs" / "b").symlink_to("a")
     (tmp_path / "cron").symlink_to("real")
     found = loader.load(tmp_path / "cron")
@@ -160,7 +160,7 @@ def test_equal_jobs_get_numbers(tmp_path: Path) -> None:
 
 
 def test_equal_chosen_names_are_an_error(tmp_path: Path) -> None:
-    line = "# lamp: name=a\n* * * * * x\n"
+    line = "# lamp: name=a\n* * * * * true\n"
     found = load(tmp_path, {"crontabs/a": line, "crontabs/b": line})
     assert codes(found) == ["crontabs/b:2 error double-name"]
 

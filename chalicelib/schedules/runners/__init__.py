@@ -80,9 +80,15 @@ def default() -> Runners:
                    {"ecs": ecs, "ssm": ssm})
 
 
-def result(exit: int, output: str) -> Result:
-    """The meaning of an exit status."""
+# What a shell says of a program that it cannot start (POSIX, Shell Command Language, 2.8.2).
+_NOT_STARTED = {126: "found the program and may not run it", 127: "has no such program"}
+
+
+def result(exit: int, output: str, target: str) -> Result:
+    """The meaning of the exit status of a command that ran on `target`, a value of `on=`."""
     if exit == 0:
         return Result("done", output, exit=0)
     how = f"ended by signal {-exit}" if exit < 0 else f"exit status {exit}"
+    if exit in _NOT_STARTED:
+        how += f", which mostly means that on={target} {_NOT_STARTED[exit]}"
     return Result("failed", output, how, exit)

@@ -46,7 +46,7 @@ def poll(site: RegionContext, job: Job, handle: str) -> Result | None:
     status = tasks[0]["containers"][0].get("exitCode")
     if status is None:
         return Result("failed", detail=f"{handle}: {tasks[0].get('stoppedReason', 'stopped without an exit status')}")
-    return result(int(status), f"output is in the log of {handle}")
+    return result(int(status), f"output is in the log of {handle}", "ecs")
 
 
 def _described(site: RegionContext, handle: str) -> list[dict[str, Any]]:

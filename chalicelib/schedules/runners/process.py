@@ -101,7 +101,7 @@ def _watch(process: "subprocess.Popen[bytes]", attempt: Attempt) -> Result:
                     feed = _feed(selector, process, feed)
                 else:
                     streams = _drain(selector, key.fd, output)
-    return result(process.wait(), output.text())
+    return result(process.wait(), output.text(), "lambda")
 
 
 def _register(selector: selectors.BaseSelector, process: "subprocess.Popen[bytes]", feeding: bool) -> bool:

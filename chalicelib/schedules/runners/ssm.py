@@ -39,7 +39,7 @@ def poll(site: RegionContext, job: Job, handle: str) -> Result | None:
         return Result("timed-out", output, f"{instance}: ended, since it still ran after {job.policy.timeout} s")
     if answer["Status"] not in ("Success", "Failed"):
         return Result("failed", output, f"{instance}: {answer['Status']}: {answer.get('StatusDetails')}")
-    return result(int(answer["ResponseCode"]), output)
+    return result(int(answer["ResponseCode"]), output, "ssm")
 
 
 def stop(site: RegionContext, job: Job, handle: str) -> None:
