@@ -133,12 +133,23 @@ def _call(name: str, words: list[str]) -> int:
         words = sorted(words, key=lambda word: word not in command.own)
         words.insert(sum(word in command.own for word in words), "--")
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
-    app.command(context_settings={"help_option_names": ["-h", "--help"]})(_function(command.place))
+    function = _function(command.place)
+    app.command(context_settings={"help_option_names": ["-h", "--help"]}, help=_plain(function.__doc__))(function)
+    built = typer.main.get_command(app)
+    for parameter in built.params:
+        parameter.help = _plain(getattr(parameter, "help", None))  # type: ignore[attr-defined]
     try:
-        app(words, prog_name=roots.spoken(f"./lamp {name}"))
+        built(words, prog_name=roots.spoken(f"./lamp {name}"))
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     return 0
+
+
+def _plain(text: str | None) -> str:
+    """A help text as rich shows it unchanged, with one line a paragraph, so that it fits any terminal."""
+    from rich.markup import escape
+
+    return escape("\n\n".join(" ".join(part.split()) for part in (text or "").split("\n\n")))
 
 
 def _function(place: str) -> Callable[..., Any]:

@@ -30,7 +30,7 @@ _INDEX = ("It came from a package index. If that is not PyPI, write the line `--
 
 
 def find() -> Source:
-    """Where this copy came from, be it a checkout or an installed wheel."""
+    """The place that this copy came from, be it a checkout or an installed wheel."""
     return of_installed(importlib.metadata.distribution(NAME)) if roots.installed() else of_checkout(roots.PRODUCT)
 
 
@@ -71,7 +71,7 @@ def comment(source: Source) -> str:
 
 
 def _git(folder: Path, *words: str) -> str:
-    """What git says of `folder`. Empty if there is no git, no repository, or no answer."""
+    """The answer of git about `folder`. Empty if there is no git, no repository, or no answer."""
     try:
         done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=False)
     except FileNotFoundError:

@@ -3,9 +3,11 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -251,3 +253,26 @@ def test_fast_leaves_out_the_sandbox_and_full_keeps_a_file_on_one_worker() -> No
     assert "not world and not slow" in pytest_words([], fast=True)
     full = pytest_words(["-x"], fast=False)
     assert "-m" not in full[3:] and full[-3:] == ["--dist", "loadfile", "-x"]
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_the_help_has_every_word_of_the_docstring_and_of_the_options(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERMINAL_WIDTH", "80")
+    function = cli._function(cli.COMMANDS[name].place)
+    assert cli.main([*name.split(), "--help"]) == 0
+    out = capsys.readouterr().out
+    shown = " ".join(re.sub("[\u2500-\u257f]", " ", out).split())
+    lines = [line.rstrip() for line in out.splitlines()]
+    assert max(map(len, lines)) <= 80
+    for paragraph in (function.__doc__ or "").split("\n\n"):
+        assert " ".join(paragraph.split()) in shown
+        # A line ends where the next word does not fit, not where it ended in the source.
+        if len(" ".join(paragraph.split())) < 76:
+            assert any(" ".join(paragraph.split()) in line for line in lines)
+    for hint in typing.get_type_hints(function, include_extras=True).values():
+        for option in getattr(hint, "__metadata__", ()):
+            for word in re.findall(r"\[\S+\]", option.help or ""):
+                assert word in shown

@@ -57,8 +57,8 @@ def test_lint_of_what_is_not_there_is_refused(fleet: Path, capsys: pytest.Captur
 
 
 def test_lint_warns_of_each_line_that_cannot_work_in_a_lambda(fleet: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    lines = ["0 1 * * * mysqldump shop > /tmp/shop.sql", "# lamp: on=ssm", "0 2 * * * mysqldump shop", "0 3 * * * echo a",
-             "0 4 * * * cd /srv/shop && php artisan"]
+    lines = ["0 1 * * * mysqldump shop > /tmp/shop.sql", "# lamp: on=ssm", "0 2 * * * mysqldump shop",
+             "0 3 * * * echo a", "0 4 * * * cd /srv/shop && php artisan"]
     (fleet / "cron" / "crontabs" / "deploy").write_text("\n".join([*lines, ""]))
     for words in ([], ["cron/crontabs/deploy"]):
         assert cli.main(["cron", "lint", *words, "--json"]) in (0, 1)
