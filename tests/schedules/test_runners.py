@@ -55,7 +55,7 @@ def test_a_command_sees_none_of_the_lambdas_secrets(place: Place, monkeypatch: p
 @pytest.mark.parametrize(("command", "state", "detail"), [
     ("exit 7", "failed", "exit status 7"),
     ("no-such", "failed", "exit status 127, which mostly means that on=lambda has no such program"),
-    ("/etc/passwd", "failed", "exit status 126, which mostly means that on=lambda found the program and may not run it"),
+    ("/etc/passwd", "failed", "exit status 126, which mostly means that on=lambda may not run that program"),
     ("kill -9 $$", "failed", "ended by signal 9"), ("true", "done", "")])
 def test_how_it_ends(place: Place, command: str, state: str, detail: str) -> None:
     result = run(place, job(command=command))

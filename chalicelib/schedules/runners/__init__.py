@@ -81,7 +81,7 @@ def default() -> Runners:
 
 
 # What a shell says of a program that it cannot start (POSIX, Shell Command Language, 2.8.2).
-_NOT_STARTED = {126: "found the program and may not run it", 127: "has no such program"}
+_NOT_STARTED = {126: "may not run that program", 127: "has no such program"}
 
 
 def result(exit: int, output: str, target: str) -> Result:
