@@ -148,12 +148,11 @@ def listing(changes: Sequence[Change]) -> Iterator[str]:
 
 
 def _show(console: Console, changes: Sequence[Change], window: Window, before: int, after: int) -> None:
-    table = show.plain_table("job", "was", "is", "gained", "lost", "first")
-    table.columns[0].overflow, table.columns[5].no_wrap = "fold", True
+    table = show.Rows("job", "was", "is", "gained", "lost", "first")
     for change in changes[:_SHOWN]:
-        table.add_row(*_row(change))
+        table.add(*_row(change))
     if changes:
-        console.print(table)
+        console.print(table, crop=False)
     if len(changes) > _SHOWN:
         console.print(Text(f"... and {len(changes) - _SHOWN} more jobs: --json has them all", "dim"))
     gained, lost = (sum(map(len, side)) for side in ([c.gained for c in changes], [c.lost for c in changes]))

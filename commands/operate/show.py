@@ -1,14 +1,20 @@
 """How outcomes and reports look on a terminal."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
 from chalicelib import foreign
+
+# A text of so many words may wrap within its column, which has at least so many cells.
+_SENTENCE, _NARROWEST = 5, 24
+# The blanks between two columns of `plain_table`.
+_GAP = 2
 
 STYLES = {
     "done": "green", "planned": "cyan", "later": "yellow", "superseded": "yellow",
@@ -27,10 +33,10 @@ def outcome(console: Console, said: Mapping[str, Any]) -> None:
     for note in plan.get("notes", ()):
         console.print(Text.assemble(("note: ", "dim"), note))
     if plan.get("actions"):
-        console.print(actions(plan["actions"]))
+        console.print(actions(plan["actions"]), crop=False)
     for result in said.get("results", ()):
         console.print(Text(f"  {result}"))
-    console.print(report(plan.get("report", {})), end="")
+    console.print(report(plan.get("report", {})), end="", crop=False)
     if status == "planned" and plan.get("actions"):
         console.print(Text(f"this is only the plan {said['digest']}. Add --apply to do it", "dim"))
 
@@ -47,11 +53,66 @@ def log_line(line: str) -> str:
     return foreign.line(f"{at} {said.get('level', '')} {said.get('message', line)}".strip())
 
 
-def actions(planned: Sequence[Mapping[str, Any]]) -> Table:
+class Rows:
+    """A table while it fits, and else one block of `key: value` for each row, so that no name or id is ever cut.
+
+    A column of sentences may wrap, but not within a word. All other columns have each value on one line.
+    """
+
+    def __init__(self, *columns: str, title: str = "") -> None:
+        self.columns = columns
+        self.title = title
+        self.right: frozenset[str] = frozenset()
+        self._rows: list[tuple[list[Text], str]] = []
+
+    def add(self, *cells: str | Text, style: str = "") -> None:
+        """One row, which has a cell for each column."""
+        self._rows.append(([Text(cell) if isinstance(cell, str) else cell for cell in cells], style))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        needs = [self._needs(number) for number in range(len(self.columns))]
+        if sum(needs) + _GAP * (len(needs) - 1) <= options.max_width:
+            yield self._table(needs)
+        else:
+            yield from self._blocks()
+
+    def _cells(self, number: int) -> Iterator[str]:
+        yield self.columns[number]
+        yield from (line for cells, _ in self._rows for line in cells[number].plain.splitlines())
+
+    def _needs(self, number: int) -> int:
+        """The cells that a column needs at least."""
+        texts = list(self._cells(number))
+        whole = max(map(cell_len, texts))
+        words = max((cell_len(word) for text in texts for word in text.split()), default=0)
+        sentences = any(len(text.split()) >= _SENTENCE for text in texts)
+        return min(whole, max(words, _NARROWEST)) if sentences else whole
+
+    def _table(self, needs: Sequence[int]) -> Table:
+        table = plain_table(*self.columns, title=self.title)
+        for column, title, least in zip(table.columns, self.columns, needs, strict=True):
+            column.min_width = least
+            column.justify = "right" if title in self.right else "left"
+        for cells, style in self._rows:
+            table.add_row(*cells, style=style)
+        return table
+
+    def _blocks(self) -> Iterator[Text]:
+        if self.title:
+            yield Text(self.title, "bold", no_wrap=True, overflow="ignore")
+        for cells, style in self._rows:
+            for number, (title, cell) in enumerate(zip(self.columns, cells, strict=True)):
+                value = Text(" ").join(cell.split("\n"))
+                line = Text.assemble("  " if number else "", (f"{title}: ", "dim"), value, style=style)
+                line.no_wrap, line.overflow = True, "ignore"
+                yield line
+
+
+def actions(planned: Sequence[Mapping[str, Any]]) -> Rows:
     """One row an action, with its reason."""
-    table = plain_table("act", "on", "because")
+    table = Rows("act", "on", "because")
     for action in planned:
-        table.add_row(action["kind"], action["target"], action["reason"])
+        table.add(action["kind"], action["target"], action["reason"])
     return table
 
 
@@ -62,16 +123,16 @@ def report(said: Mapping[str, Any]) -> RenderableType:
         if isinstance(value, list) and value and all(isinstance(row, Mapping) for row in value):
             parts.append(rows(key, value))
         else:
-            parts.append(Text.assemble((f"{words(key)}: ", "dim"), cell(value)))
+            parts.append(Text.assemble((f"{words(key)}: ", "dim"), cell(value), no_wrap=True, overflow="ignore"))
     return Group(*parts)
 
 
-def rows(title: str, values: Sequence[Mapping[str, Any]]) -> Table:
+def rows(title: str, values: Sequence[Mapping[str, Any]]) -> Rows:
     """Equal objects as one table, a column for each key that any of them has."""
     columns = list(dict.fromkeys(key for value in values for key in value))
-    table = plain_table(*map(words, columns), title=words(title))
+    table = Rows(*map(words, columns), title=words(title))
     for value in values:
-        table.add_row(*(cell(value.get(column)) for column in columns))
+        table.add(*(cell(value.get(column)) for column in columns))
     return table
 
 

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from chalicelib import foreign
@@ -62,13 +61,13 @@ def _print(way: client.OperationClient, jobs: Mapping[str, Any], queues: Mapping
     console.print(Text.assemble((f"{way.fleet.name}-{way.stage}", "bold"), f" on {way.place}, ", _last(jobs)))
     console.print(Text(f"times of schedules are {timezone} unless another zone is named\n", "dim"))
     if jobs["jobs"]:
-        console.print(jobs_table(jobs["jobs"], jobs["home"], timezone, f"{datetime.now(UTC):%Y-%m-%d}"))
+        console.print(jobs_table(jobs["jobs"], jobs["home"], timezone, f"{datetime.now(UTC):%Y-%m-%d}"), crop=False)
     else:
         console.print("no jobs yet. Put a crontab into cron/", style="dim")
     if jobs["left_out"]:
         console.print(f"... and {jobs['left_out']} more: name some with --job", style="dim")
     console.print()
-    console.print(queues_table(queues))
+    console.print(queues_table(queues), crop=False)
     for region, told in queues.items():
         if "error" in told:
             console.print(Text.assemble((f"{region}: ", "bold red"), told["error"]), soft_wrap=True)
@@ -83,19 +82,17 @@ def _last(jobs: Mapping[str, Any]) -> Text:
     return Text(told, "yellow" if away else "")
 
 
-def jobs_table(jobs: Sequence[Mapping[str, Any]], home: str, timezone: str, today: str) -> Table:
+def jobs_table(jobs: Sequence[Mapping[str, Any]], home: str, timezone: str, today: str) -> show.Rows:
     """One row a job, with its schedule, its last run (by its slot), and its next time.
 
     A zone that is not `timezone`, and a day that is not `today`, are written out.
     """
-    table = show.plain_table("job", "schedule", "last run", "outcome", "took", "next (UTC)")
-    table.columns[0].overflow = "fold"
-    table.columns[1].no_wrap = True
+    table = show.Rows("job", "schedule", "last run", "outcome", "took", "next (UTC)")
     for job in jobs:
         last = job["last"] or {}
         following = show.cell("paused") if job["paused"] else Text(_short(job["next"], today))
-        table.add_row(job["job"], _schedule(job, timezone), _short(last.get("slot"), today), _outcome(job, last, home),
-                      _took(last), following)
+        table.add(job["job"], _schedule(job, timezone), _short(last.get("slot"), today), _outcome(job, last, home),
+                  _took(last), following)
     return table
 
 
@@ -114,16 +111,15 @@ def _took(last: Mapping[str, Any]) -> str:
     return "" if last.get("seconds") is None else f"{last['seconds']:.1f} s"
 
 
-def queues_table(queues: Mapping[str, Any]) -> Table:
+def queues_table(queues: Mapping[str, Any]) -> show.Rows:
     """One row a queue and region. A queue of dead letters is shown when it holds any."""
-    table = show.plain_table("region", "queue", "waiting", "at work", "delayed", "oldest")
-    for column in table.columns[2:]:
-        column.justify = "right"
+    table = show.Rows("region", "queue", "waiting", "at work", "delayed", "oldest")
+    table.right = frozenset(table.columns[2:])
     for region, queue in _rows(queues):
         style = "bold red" if queue["dead_letters"] else ""
         age = words(queue["oldest"]) if queue["oldest"] else "-"
-        table.add_row(region, queue["name"], str(queue["waiting"]), str(queue["at_work"]), str(queue["delayed"]), age,
-                      style=style)
+        table.add(region, queue["name"], str(queue["waiting"]), str(queue["at_work"]), str(queue["delayed"]), age,
+                  style=style)
     return table
 
 
