@@ -19,6 +19,9 @@ T = TypeVar("T")
 # A scheduled event is at most so far ahead of the clock (s), and clocks differ a little.
 _AHEAD = 120
 
+# What has no time within.
+_PLAIN = frozenset({str, int, bool, type(None)})
+
 # When something was spent (epoch seconds), and how much.
 Spent = tuple[tuple[float, int], ...]
 
@@ -62,15 +65,19 @@ def _clamped(value: Any, now: float) -> Any:
     if isinstance(value, Cooldown):
         return value if value.until <= now + value.seconds else Cooldown(value.seconds, now + value.seconds)
     if isinstance(value, msgspec.Struct):
-        before = [getattr(value, name) for name in value.__struct_fields__]
-        after = [_clamped(one, now) for one in before]
-        if all(old is new for old, new in zip(before, after, strict=True)):
-            return value
-        return type(value)(**dict(zip(value.__struct_fields__, after, strict=True)))
-    if isinstance(value, tuple):
-        after = [_clamped(one, now) for one in value]
-        return value if all(old is new for old, new in zip(value, after, strict=True)) else tuple(after)
-    return value
+        parts = msgspec.structs.astuple(value)
+    elif isinstance(value, tuple):
+        parts = value
+    else:
+        return value
+    # Most parts are no times, and most times are not ahead. Each round of the tunnels asks this of its whole state.
+    changed = {number: new for number, part in enumerate(parts)
+               if type(part) not in _PLAIN and (new := _clamped(part, now)) is not part}
+    if not changed:
+        return value
+    after = [changed.get(number, part) for number, part in enumerate(parts)]
+    return tuple(after) if isinstance(value, tuple) else type(value)(
+        **dict(zip(value.__struct_fields__, after, strict=True)))
 
 
 class Budget(State, frozen=True):

@@ -22,6 +22,7 @@ from chalicelib.engine import run as engine
 from chalicelib.engine.operation import Operation, RunFailed
 from chalicelib.engine.schema import ItemKey, Stored, decode
 from chalicelib.schedules import operations, release
+from chalicelib.schedules.lambdas import MINUTES_QUEUE, RUNS_QUEUE
 from chalicelib.schedules.runners import Attempt, Runners
 from chalicelib.schedules.state import ALERT_KIND_BY_STATE, RUN, Run
 from chalicelib.schedules.worker import Executor
@@ -30,7 +31,7 @@ from simulation.schedules.options import Chances, Start, Verdict
 from simulation.schedules.runners import SimulatedRemoteRunner, SimulatedRunner
 from testing.fakes import MemoryQueue, MemoryTable, MemoryTopic, Store
 
-_VISIBILITY = {"schedule-runs": 960.0, "schedule-reconciles": 120.0}
+_VISIBILITY = {queue.name: float(queue.visibility_seconds) for queue in (RUNS_QUEUE, MINUTES_QUEUE)}
 _DRAIN_SECONDS = 3 * 3600
 # Minutes before the end of all.
 _LAST_TICKS = (20, 15, 10)

@@ -9,6 +9,7 @@ from typing import Any
 
 from chalicelib.aws.ssm import Invocation
 from chalicelib.aws.store import Item
+from chalicelib.config.tunnel_hosts import primary_region_parameter
 from simulation.scheduler import Scheduler
 from testing.aws import FakeAws, FakeInstance
 from testing.fakes import Store
@@ -16,7 +17,7 @@ from testing.fakes import Store
 NEVER = float("inf")
 HERE, PRIMARIES, PEER = "eu-west-1", ("us-east-1", "ap-southeast-1"), "sa-east-1"
 GROUP = "f-sim-tunnels"
-PRIMARY_PARAMETER = "/lamplighter/f-sim/tunnels/lead"
+PRIMARY_PARAMETER = primary_region_parameter("f-sim")
 PEER_REPORT_PK, PRIMARY_KEY = "tunnel-reports", ("primary", "current")
 
 # A probe's answer: the side of the fault, and one word for what was seen.
@@ -69,7 +70,6 @@ class SimulatedRegion:
         self.no_capacity_until = 0.0
         self._launched = 0
         aws.groups[GROUP], aws.target_groups[GROUP] = [], {}
-        aws.parameters[PRIMARY_PARAMETER] = PRIMARIES[0]
         for _ in range(hosts):
             self._launch(scheduler.now)
 
@@ -227,9 +227,15 @@ class SimulatedRegion:
         known = self.chance.uniform(30, 90) if self.chance.random() < 0.1 else self.chance.uniform(1, 6)
         self._ends(command, known, "Success")
 
+    @property
+    def _primary_region(self) -> str:
+        """Where a host leads that asks now. Until the controller has made the parameter, that is where it was launched
+        for."""
+        return self.aws.parameters.get(PRIMARY_PARAMETER, PRIMARIES[0])
+
     def _connects(self, host: Host) -> bool:
         """It takes the way that the parameter says, if that leads to a database."""
-        region, primary = self.aws.parameters[PRIMARY_PARAMETER], self.primary
+        region, primary = self._primary_region, self.primary
         good = (primary.up if region == primary.region else primary.former_up) and self.chance.random() < 0.95
         if good:
             self._ceases(host)
@@ -258,7 +264,7 @@ class SimulatedRegion:
     def _launch(self, ready_at: float) -> Host:
         self._launched += 1
         machine = FakeInstance(f"i-{self._launched:04d}", f"10.0.0.{self._launched % 250}", tags={"role": "tunnel"})
-        host = Host(machine, ready_at, self.aws.parameters[PRIMARY_PARAMETER])
+        host = Host(machine, ready_at, self._primary_region)
         self.hosts[host.id] = host
         self.aws.instances[host.id] = machine
         self.aws.groups[GROUP].append(host.id)
@@ -267,7 +273,7 @@ class SimulatedRegion:
         return host
 
     def _boots(self, host: Host) -> None:
-        host.region, host.connected_at = self.aws.parameters[PRIMARY_PARAMETER], self.now
+        host.region, host.connected_at = self._primary_region, self.now
 
 
 class PeerRegion:
