@@ -98,6 +98,7 @@ def test_a_command_in_backquotes_can_be_typed(place: str) -> None:
         operation, said = context.params["operation"], context.params["parameters"]
         shape = parameters(operation)
         if said not in ("{}", FILLED) and shape is not None:
+            said = re.sub(r"(?<=: )\.\.\.", '"..."', said)  # a value that the reader knows
             assert set(json.loads(said)) <= set(shape.__struct_fields__), QUOTED[place]
 
 
