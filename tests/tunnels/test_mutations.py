@@ -30,24 +30,29 @@ GUARDS = {
 }
 
 
-def harms(what: str, **more: Any) -> bool:
+# Where the harm has been seen before. It is looked for there first, since a timeline takes a second or two.
+SEEN_AT = {"mode": 8, "wrong primary": 13, "stale": 44, "replacements": 7, "newer than outage": 9}
+
+
+def harms(what: str, seen_at: int = 1, **more: Any) -> bool:
     """Whether any of the timelines complains of it."""
     with quiet():
-        return any(what in line for seed in SEEDS for line in World(replace(scenario(seed), **more)).run().harm)
+        return any(what in line for seed in (seen_at, *SEEDS)
+                   for line in World(replace(scenario(seed), **more)).run().harm)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [guard.name for guard in guards.GUARDS])
 def test_without_a_guard_its_harm_is_done(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guards, "GUARDS", tuple(guard for guard in guards.GUARDS if guard.name != name))
-    assert harms(GUARDS[name])
+    assert harms(GUARDS[name], SEEN_AT.get(name, 1))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(guards.PEER_RULES))
 def test_a_peer_that_is_believed_too_easily_does_harm(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(guards.PEER_RULES, name)
-    assert harms("the primary")
+    assert harms("the primary", SEEN_AT.get(name, 1))
 
 
 @pytest.mark.slow
