@@ -229,8 +229,10 @@ class SimulatedRegion:
 
     @property
     def _primary_region(self) -> str:
-        """Where a host leads that asks now. Until the controller has made the parameter, that is where it was launched
-        for."""
+        """The region to which a host leads that asks now.
+
+        Until the controller has made the parameter, it is the one that the host was launched for.
+        """
         return self.aws.parameters.get(PRIMARY_PARAMETER, PRIMARIES[0])
 
     def _connects(self, host: Host) -> bool:
