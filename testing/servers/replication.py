@@ -27,7 +27,7 @@ from chalicelib.config import fleet
 from chalicelib.context import RegionContext
 from chalicelib.databases import connect, operations
 from chalicelib.databases.observe import RegionAsked
-from chalicelib.databases.state import PRIMARY_KEY, READINESS, PrimaryRecord, read
+from chalicelib.databases.state import MEMORY, PRIMARY_KEY, READINESS, REPAIRS, PrimaryRecord, read
 from chalicelib.engine import run as engine
 from chalicelib.engine.operation import Request
 from chalicelib.engine.plan import Action, Plan
@@ -66,9 +66,7 @@ class Town:
         self.alerts = {region: MemoryTopic() for region in servers}
         self.tables = {region: MemoryTable() for region in servers}
         self.sites = {region: self._site(region) for region in servers}
-        # Each run has a minute of its own. A scheduled event may be a day old, but not ahead of the clock. So the
-        # minutes of a whole test are past ones.
-        self._minute = itertools.count(int(time.time()) // 60 - 1000)
+        self._run_ids = itertools.count()
         self.operations = operations.Databases(connect.reach, time.sleep)
 
     def _site(self, region: str) -> RegionContext:
@@ -76,10 +74,14 @@ class Town:
                              self.alerts[region])
 
     def run(self, region: str, name: str) -> dict[str, Any]:
-        """A scheduled run of `watch` or `heal`, each in a minute of its own."""
-        at = datetime.fromtimestamp(next(self._minute) * 60, UTC).isoformat()
-        event = {"detail-type": "Scheduled Event", "time": at}
-        return engine.run(getattr(self.operations, name), self.sites[region], event, f"{region} {at}")
+        """A scheduled run of `watch` or `heal`. It is the first of its minute, however little time has passed."""
+        table = self.tables[region]
+        for key in (MEMORY, REPAIRS):
+            if item := table.get(*key):
+                table.compare_and_set(item, {**item.body, "minute": 0})
+        event = {"detail-type": "Scheduled Event", "time": datetime.now(UTC).isoformat()}
+        return engine.run(getattr(self.operations, name), self.sites[region], event,
+                          f"{region} {next(self._run_ids)}")
 
     def hand(self, where: str, name: str, **event: Any) -> dict[str, Any]:
         """An invoke manually in a region."""
