@@ -9,7 +9,7 @@ from tests.tasks.harness import NOW, Workshop, body
 
 def held(shop: Workshop) -> list[dict[str, Any]]:
     return [item.body for (pk, _), (item, _, _) in shop.table.store.items.items()
-            if pk.startswith("task-slots") and item.body["until"]]
+            if pk.startswith("task-permits#") and item.body["until"]]
 
 
 def test_no_alarm_is_left_running(shop: Workshop) -> None:
