@@ -17,6 +17,7 @@ from chalicelib.engine import delivery
 from chalicelib.engine import run as engine
 from chalicelib.schedules import operations
 from chalicelib.schedules.published import ALERTS
+from chalicelib.schedules.runners import Attempt
 from testing.alerts import ORIGIN
 from testing.fakes import MemoryQueue, MemoryTable, MemoryTopic
 
@@ -128,3 +129,8 @@ def ask(place: Place, operation: Any, **event: Any) -> dict[str, Any]:
 def why(place: Place, name: str, minute: int) -> tuple[str, str]:
     report = ask(place, operations.WHY, job=name, time=f"{stamp(minute)}Z")["plan"]["report"]
     return report["answer"], report["sentence"]
+
+
+def attempt(one: Job, replaced: bool = False) -> Attempt:
+    """An attempt of the job, the third of its slot."""
+    return Attempt(one, SLOT, NOON, 3, "0123456789abcdef", lambda: replaced)
