@@ -76,6 +76,21 @@ def is_subset(one: GtidSet, other: GtidSet) -> bool:
     return not subtract(one, other)
 
 
+def diverged(primary: GtidSet, server_id: str, replica: GtidSet) -> GtidSet:
+    """Of MariaDB's the transactions of a replica by which it is of another history than the primary `server_id`.
+
+    A primary gets no transactions of others any more, so a replica cannot have such ones that the primary lacks. If it
+    has, equal numbers of their domain are not equal transactions. Then `subtract` may miss what the replica lacks. The
+    sets of MySQL always tell.
+    """
+    ranges = {}
+    for origin, rest in subtract(primary, replica).ranges.items():
+        domain, _, server = origin.partition("-")
+        if domain in primary.heads and server != server_id:
+            ranges[origin] = rest
+    return GtidSet(ranges, {origin.partition("-")[0]: rest[-1][1] for origin, rest in ranges.items()})
+
+
 def most_advanced(candidates: Mapping[str, GtidSet]) -> list[str]:
     """The servers that have all transactions of every other one. There is none if two servers each lack some of the
     other's."""

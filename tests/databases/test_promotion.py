@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.databases.decide import manual, promotion
+from chalicelib.databases import details
+from chalicelib.databases.decide import manual, promotion, steps
 from chalicelib.databases.observation import PromotionObservation, ServerObservation
 from chalicelib.databases.state import PrimaryRecord, Promotion, RegionReport
+from chalicelib.engine.schema import Stored
 from chalicelib.mysql import gtid
 from chalicelib.mysql.status import Look, ReplicaStatus, ReplicaThread, ServerError, ServerStatus
 from tests.databases.harness import AP, EU, FLEET, REGIONS, US
@@ -91,6 +93,43 @@ def test_what_is_refused(view: PromotionObservation, why: str) -> None:
         promotion.choose(view)
     assert why in str(refusal.value)
     assert manual.promote(view).rejected_because == str(refusal.value)
+
+
+HISTORY = gtid.read("mariadb", "0-1-79,0-2-92")
+# What follows server 1 although server 2 has become the primary.
+LEFT_BEHIND = server(AP, 154)
+NEW_PRIMARY = server(EU, 1, id="2", executed_gtids=HISTORY)
+LATER = PrimaryRecord(EU, 2, position=gtid.read("mariadb", "0-1-79"))
+
+
+@pytest.mark.parametrize("eu, reports, primary", [
+    (NEW_PRIMARY, {}, PrimaryRecord(EU, 2)),
+    (DEAD, seen(EU, 1, executed_gtids=HISTORY, retrieved_gtids=HISTORY, id="2"),
+     msgspec.structs.replace(LATER, fenced=(EU,))),
+])
+def test_replica_of_another_history_is_promoted_by_force_only(
+    eu: Look, reports: dict[str, RegionReport], primary: PrimaryRecord
+) -> None:
+    reports = {region: msgspec.structs.replace(report, term=primary.term) for region, report in reports.items()}
+    view = throne(eu, server(US, 1, 79), LEFT_BEHIND, AP, primary=primary, reports=reports)
+    with pytest.raises(promotion.Refusal, match=r"ap-southeast-1 has 0-1-80..154 .* which eu-west-1 never had. The two "
+                                                "have diverged"):
+        promotion.choose(view)
+    forced = promotion.choose(msgspec.structs.replace(view, force="burnt"))
+    assert any("have diverged" in note and "lost, as forced" in note for note in forced.notes)
+
+
+def test_replica_of_another_history_is_not_the_best() -> None:
+    assert promotion.choose(throne(NEW_PRIMARY, server(US, 1, 79), LEFT_BEHIND)).to == US
+
+
+def test_old_primary_that_answers_at_last_shows_another_history_before_anything_is_opened() -> None:
+    step = details.ApplyRelayLog(AP, 2, "", EU)
+    under_way = Promotion(AP, EU, "fenced", 0)
+    current = steps.UnderWay(Stored(PrimaryRecord(EU, 2, promotion=under_way)), under_way)
+    old = steps.old_primary(msgspec.structs.replace(NEW_PRIMARY, read_only=True), None, current, step)
+    assert "have diverged" in steps.drained(LEFT_BEHIND, old, step).rejected
+    assert not steps.drained(LEFT_BEHIND, old, msgspec.structs.replace(step, forced="burnt")).rejected
 
 
 def test_two_with_each_something_else_are_left_to_people() -> None:

@@ -77,6 +77,27 @@ def test_what_a_mariadb_lacks(has: str, wants: str, text: str) -> None:
     assert str(gtid.subtract(gtid.read("mariadb", has), gtid.read("mariadb", wants))) == text
 
 
+@pytest.mark.parametrize("primary, replica, text", [
+    ("0-1-79,0-2-92", "0-1-154", "0-1-80..154"),     # it went on with server 1 when server 2 became the primary
+    ("0-1-79,0-2-92", "0-1-79,0-2-99", ""),          # the primary was asked earlier
+    ("0-1-79,0-2-92", "0-1-79,0-2-80,0-3-99", "0-3-93..99"),
+    ("0-1-79,0-2-92", "0-1-60", ""),
+    ("0-2-92", "0-1-92", ""),                        # made from a copy
+    ("0-1-79,0-2-92", "0-1-79,7-3-5", ""),           # another domain leaves no doubt about this one
+    ("", "0-1-79", ""),
+])
+def test_replica_that_has_of_others_what_its_primary_lacks_is_of_another_history(
+    primary: str, replica: str, text: str
+) -> None:
+    found = gtid.diverged(gtid.read("mariadb", primary), "2", gtid.read("mariadb", replica))
+    assert str(found) == text
+
+
+def test_transactions_of_mysql_always_tell_what_a_replica_lacks() -> None:
+    one, other = (gtid.read("mysql", f"0000000{number}-0000-0000-0000-000000000000:1-9") for number in (1, 2))
+    assert not gtid.diverged(one, "1", other) and gtid.subtract(one, other) == other
+
+
 def test_two_that_each_have_something_are_incomparable() -> None:
     candidates = {"one": gtid.read("mariadb", "0-1-9,1-1-1"), "two": gtid.read("mariadb", "0-1-8,1-1-2")}
     assert gtid.most_advanced(candidates) == []

@@ -49,6 +49,7 @@ def choose(throne: PromotionObservation) -> Choice:
     notes = list(_notes(throne, chosen, to, old, close))
     if not resumed:
         notes += _stuck(chosen, forced)
+        notes += _other_history(throne, chosen, old, forced)
         notes += _ahead(throne, chosen, old, forced)
     follow = tuple(region for region, look in throne.looks.items()
                    if region not in (to, old) and isinstance(look, ServerStatus) and look.replication)
@@ -64,7 +65,8 @@ def best(throne: PromotionObservation, old: str) -> str:
         said = "; ".join(f"{region}: {look if isinstance(look, ServerError) else promotion_blocker(look)}"
                          for region, look in throne.looks.items() if region != old)
         raise Refusal(f"no replica can become the primary ({said or 'there is none'})")
-    first = gtid.most_advanced(fit_ones)
+    of_one_history = {region: gtids for region, gtids in fit_ones.items() if not _diverged(throne, gtids, old)}
+    first = gtid.most_advanced(of_one_history or fit_ones)
     if not first:
         raise Refusal(f"each of {', '.join(fit_ones)} has transactions that another lacks: look at them, then name the "
                       'region to keep, {"region": "...", "force": "why"}')
@@ -142,6 +144,33 @@ def _stuck(chosen: ServerStatus, forced: str) -> Iterator[str]:
     if not forced:
         raise Refusal(f'{text}. Mend that first, or accept the loss: {{"force": "why"}}')
     yield f"{text}. That is lost, as forced"
+
+
+def _diverged(throne: PromotionObservation, gtids: GtidSet, old: str) -> GtidSet:
+    """The transactions by which a replica with these is of another history than the old primary, as far as known."""
+    look, report, opened = throne.looks.get(old), throne.around.reports.get(old), throne.around.primary.position
+    if isinstance(look, ServerStatus):
+        return gtid.diverged(look.executed_gtids, look.id, gtids)
+    if report is None or not opened:
+        return GtidSet()
+    # It got nothing from others since it was opened.
+    return gtid.diverged(gtid.union(opened, report.executed_gtids), report.id, gtids)
+
+
+def diverged_text(to: str, more: GtidSet, old: str) -> str:
+    """The reason not to promote a replica of another history."""
+    return (f"{to} has {more} ({more.count} transactions), which {old} never had. The two have diverged, so that GTIDs "
+            f"do not show what {to} lacks")
+
+
+def _other_history(throne: PromotionObservation, chosen: ServerStatus, old: str, forced: str) -> Iterator[str]:
+    """The reason to refuse a replica that followed another server when the old primary became one."""
+    more = _diverged(throne, chosen.retrieved_gtids, old) if chosen.region != old else GtidSet()
+    if more and not forced:
+        raise Refusal(f"{diverged_text(chosen.region, more, old)}. Make it anew from {old}, choose another region, or "
+                      'accept the loss: {"force": "why"}')
+    if more:
+        yield f"{diverged_text(chosen.region, more, old)}. That is lost, as forced"
 
 
 def _ahead(throne: PromotionObservation, chosen: ServerStatus, old: str, forced: str) -> Iterator[str]:

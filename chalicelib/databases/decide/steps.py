@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import msgspec
 
 from chalicelib.databases import details
-from chalicelib.databases.decide.promotion import gtids_after_promotion
+from chalicelib.databases.decide.promotion import diverged_text, gtids_after_promotion
 from chalicelib.databases.state import PrimaryRecord, Promotion, RegionReport, Steps
 from chalicelib.engine.schema import Stored, Unreadable
 from chalicelib.mysql import gtid
@@ -51,11 +51,15 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class OldPrimary(msgspec.Struct, frozen=True):
-    """The final transactions of the old primary as far as they are known, and whether it still gives them."""
+    """The final transactions of the old primary as far as they are known, and whether it still gives them.
+
+    `id` is that of a server that answers.
+    """
 
     gtids: GtidSet = _NONE
     answers: bool = True
     rejected: str = ""
+    id: str = ""
 
 
 def claimed(primary: PrimaryRecord, now: int) -> PrimaryRecord:
@@ -99,8 +103,8 @@ def old_primary(
     final = current.promotion.old_primary_final_gtids
     if isinstance(old, ServerStatus):
         opened = not old.read_only and not step.forced
-        return OldPrimary(old.executed_gtids,
-                          rejected=f"{step.old} takes writes again: something opens it; {AGAIN}" if opened else "")
+        again = f"{step.old} takes writes again: something opens it; {AGAIN}" if opened else ""
+        return OldPrimary(old.executed_gtids, rejected=again, id=old.id)
     if isinstance(report, Unreadable):
         # What it had when it was closed is all that it had, if that is known.
         unknown = (f"{step.old} does not answer, and what it had cannot be read: {report}. Mend that first, or accept "
@@ -137,6 +141,10 @@ def next_move(status: ServerStatus, old: OldPrimary, waited_seconds: float, made
 
 def drained(status: ServerStatus, old: OldPrimary, step: details.ApplyRelayLog) -> Verdict:
     """The transactions that are lost with the candidate as it is now. Nothing is, unless a person has accepted it."""
+    more = gtid.diverged(old.gtids, old.id, status.retrieved_gtids) if old.id else _NONE
+    if more and not step.forced:
+        return Verdict(rejected=f"{diverged_text(step.to, more, step.old)}. To go back, promote {step.old}; to accept "
+                                'the loss, say why: {"force": "..."}')
     lost = gtid.subtract(status.executed_gtids, gtid.union(old.gtids, status.retrieved_gtids))
     if lost and not step.forced:
         return Verdict(rejected=(
