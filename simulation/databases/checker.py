@@ -53,6 +53,8 @@ class Checker:
             "schema": 1, "run_id": "", "region": world.regions[0], "term": 0, "fenced": (), "promotion": None})]
         self._confused_until = 0.0
         self._disturbed: dict[str, float] = {}
+        # When disturbances of a region began and end.
+        self._disturbances: dict[str, list[tuple[float, float]]] = {region: [] for region in world.regions}
         self._acknowledged: dict[int, int] = {}
         # Servers that take writes though they must not, each with the seconds that its watch could have closed it.
         self._loose: dict[str, float] = {}
@@ -61,6 +63,8 @@ class Checker:
         self._request: tuple[Invocation, FakeServer] | None = None
         self.notices = NoticeChecker(self)
         self._began: dict[Invocation, tuple[float, int, int, Mapping[str, Any]]] = {}
+        # How many records there were when an invocation began.
+        self._records_before: dict[Invocation, int] = {}
 
     def wrong(self, what: str) -> None:
         """Harm was done."""
@@ -85,6 +89,8 @@ class Checker:
 
     def up(self, server: FakeServer) -> None:
         """A server gives answers again. From now on its watch judges whether it may take writes."""
+        # What changes now is asked by nobody.
+        self._request = None
         if not server.configured and server.region != self.true_record["region"]:
             self._loose.setdefault(server.region, 0)
         if not server.configured and self.true_record["promotion"]:
@@ -106,10 +112,15 @@ class Checker:
     def disturbed(self, region: str, seconds: float) -> None:
         """The Lambdas of a region cannot do all of their work for so long."""
         self._disturbed[region] = max(self._disturbed.get(region, 0), self.world.now + seconds)
+        self._disturbances[region].append((self.world.now, self.world.now + seconds))
 
     def disturbed_until(self, region: str) -> float:
         """The end of what disturbs, or has disturbed, the Lambdas of a region."""
         return self._disturbed.get(region, 0)
+
+    def is_disturbed_between(self, region: str, begin: float, end: float) -> bool:
+        """Whether the Lambdas of a region could not do all of their work at any time between these."""
+        return any(since <= end and until >= begin for since, until in self._disturbances[region])
 
     def forgot(self, region: str, seconds: float, key: tuple[str, str]) -> None:
         """An item is no longer what the product wrote. It stays so for `seconds`, or until the product replaces it."""
@@ -130,6 +141,7 @@ class Checker:
         """An invocation begins."""
         server = self.world.servers.servers[invocation.region]
         self._began[invocation] = (self.world.now, server.sql_errno, server.io_errno, self.true_record)
+        self._records_before[invocation] = len(self.records)
 
     def ended(self, invocation: "Invocation", failure: BaseException | None, status: str) -> None:
         """An invocation has ended with this status of its answer, or has failed."""
@@ -224,8 +236,16 @@ class Checker:
         promotion = record["promotion"] or {}
         others = [one for one in self.world.servers.servers.values()
                   if one is not server and one.alive and not one.read_only]
-        if invocation.operation == "watch":
+        known = [item.body for item in self.records[self._records_before[invocation] - 1:]]
+        if invocation.operation != "promote":
+            # It closed the server, and has read that this was wrong.
+            if not any(body["region"] == server.region and server.region not in body["fenced"] for body in known):
+                self.wrong(f"{invocation.operation} opens {server.region}, which is not the primary")
+            elif not self._may_write(server.region):
+                self._loose.setdefault(server.region, 0)
             return
+        if not any(body["promotion"] and body["promotion"]["to"] == server.region for body in known):
+            self.wrong(f"{server.region} is opened without a promotion")
         if promotion.get("to") != server.region or record["region"] != server.region:
             # Another promotion was claimed in that very moment: it is closed again at once, or by its watch.
             self._loose.setdefault(server.region, 0)
@@ -251,11 +271,14 @@ class Checker:
 
     # What is written and told.
 
-    def written(self, item: Item) -> None:
-        """The product has written an item."""
+    def written(self, item: Item, replaced: Item | None) -> None:
+        """The product has written an item in the place of another one."""
         if (item.pk, item.sk) != _PRIMARY_KEY:
             return
         before, body = self.true_record, item.body
+        if (replaced.body if replaced else self.records[0].body) != before and not (
+                body["promotion"] and body["promotion"]["forced"]):
+            self.wrong(f"term {body['term']} is written over a record that is not the last one")
         if body["term"] < before["term"]:
             self.wrong(f"term {before['term']} is followed by {body['term']}")
         if body["promotion"] and body["term"] != before["term"]:

@@ -20,6 +20,8 @@ _TOLD_SECONDS = 190
 _QUIET_SECONDS, _REPEAT_SECONDS = 600, 3500
 # A notice may be so old: a look at the server, an invocation that stands still, the moment in between.
 _NEWS_SECONDS = 130
+# So long after a notice (s) its run has written that it went out.
+_SETTLED_SECONDS = 30
 # What a promotion does to its own candidate, and for how long (s) that is nobody's business but the promotion's.
 _OF_PROMOTION, _UNFINISHED_SECONDS = ("IOThreadStopped", "SQLThreadStopped", "NotReplicating"), 600
 _TOLD_BY = {"databases.watch": ("DatabaseUnreachable", *_OF_PROMOTION), "databases.heal": ("ReplicationBroken",)}
@@ -116,8 +118,10 @@ class NoticeChecker:
         is_known = self._seen.get((region, _TELLS[kind]), 0) > condition.last_held
         if not condition.holds and is_known and now - condition.last_held > _NEWS_SECONDS:
             self._checker.wrong(f"{subject} in {region}, which has not held for {now - condition.last_held:.0f} s")
-        calm = self._checker.disturbed_until(region) < condition.told_at
-        if condition.believed and calm and now - condition.told_at < _REPEAT_SECONDS:
+        # A run that is disturbed right after it has told may not know that it has.
+        told_at = condition.told_at
+        is_sure = not self._checker.is_disturbed_between(region, told_at, told_at + _SETTLED_SECONDS)
+        if condition.believed and is_sure and now - condition.told_at < _REPEAT_SECONDS:
             self._checker.wrong(f"{subject} in {region} is told twice within {now - condition.told_at:.0f} s")
         condition.believed, condition.told_at = True, now
 

@@ -129,7 +129,7 @@ class _WatchedStore(MemoryTable):
         before = self.store.items.get((new.pk, new.sk))
         item = super()._put(old, new, write_id, ttl)
         if item and (before is None or before[0] is not item):
-            self._world.checker.written(new)
+            self._world.checker.written(new, before[0] if before else None)
         return item
 
 

@@ -47,7 +47,7 @@ class Story:
         """Somebody claims a promotion."""
         promotion = {"to": to, "old": EU, "step": "claimed", "began": self.world.now, "forced": ""}
         self.checker.written(Item("primary", "current", 1, {
-            "schema": 1, "run_id": "x", "region": EU, "term": 1, "fenced": (EU, US), "promotion": promotion}))
+            "schema": 1, "run_id": "x", "region": EU, "term": 1, "fenced": (EU, US), "promotion": promotion}), None)
 
     def unreadable(self, seconds: float) -> None:
         """Nobody can read the primary's record."""
@@ -191,3 +191,30 @@ def test_unreadable_item_that_nobody_hears_of_is_harm(story: Story) -> None:
             story.tell("UnreadableItem: databases/heal")
         story.wait(240)
         assert story.harm == ([] if told else ["UnreadableItem: databases/heal in us-east-1 is never told"])
+
+
+def test_record_that_is_built_on_an_earlier_one_is_harm_unless_forced(story: Story) -> None:
+    story.promote()
+    first, good = story.checker.records
+    for forced, harm in (("", ["term 2 is written over a record that is not the last one"]), ("it was restored", [])):
+        story.checker.harm.clear()
+        del story.checker.records[2:]
+        promotion = good.body["promotion"] | {"forced": forced}
+        body = dict(good.body) | {"term": 2, "promotion": promotion}
+        story.checker.written(Item("primary", "current", 2, body), first)
+        assert story.harm == harm
+
+
+def test_same_notice_again_because_its_run_was_disturbed_is_no_harm(story: Story) -> None:
+    story.replica.stop("IO")
+    story.wait(60)
+    story.tell()
+    story.checker.disturbed(US, 62)
+    story.wait(120)
+    story.tell()
+    assert story.harm == []
+    story.wait(60)
+    story.checker.disturbed(US, 62)
+    story.wait(120)
+    story.tell()
+    assert len(story.harm) == 1 and "is told twice within" in story.harm[0]

@@ -46,6 +46,7 @@ MUTATIONS: dict[str, Mutation] = {
     "an event that fails is not tried again": ([(repair, "permanent_errors", nothing)], "would fail again"),
     "restarts cool down and have a budget": ([(repair, "budget_exhausted", no_reason)], "is more than 4 within"),
     "no restart without a tunnel": ([(repair, "tunnels", no_reason)], "without a tunnel"),
+    "a thread that stands still is started": ([(repair, "stopped", lambda _: ())], "is left alone"),
     "a server that takes writes that belong elsewhere is closed": (
         [(conditions, "must_fence", lambda *_: False)], "is not closed"),
     "a record that went back is not believed": (
