@@ -106,7 +106,7 @@ def apply_relay_log(
         status = _catch_up(site, reach(site, step.to, True), old, wait)
     except DatabaseError as error:
         raise RequeueAfter(f"{error}; {AGAIN}", 10) from None
-    verdict = steps.drained(status, old, step)
+    verdict = steps.drained(status, old, current, step)
     text = _obeyed(verdict)
     current = _current(site, step)
     _record(site, request, current, steps.advanced(current, "drained", forced=step.forced, lost=verdict.gtids))

@@ -1,6 +1,6 @@
 """Who becomes the primary, by tables: the choice, what refuses it, what could be lost, and the plan."""
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from chalicelib.databases import details
 from chalicelib.databases.decide import manual, promotion, steps
 from chalicelib.databases.observation import PromotionObservation, ServerObservation
-from chalicelib.databases.state import PrimaryRecord, Promotion, RegionReport
+from chalicelib.databases.state import PrimaryRecord, Promotion, RegionReport, Steps
 from chalicelib.engine.schema import Stored
 from chalicelib.mysql import gtid
 from chalicelib.mysql.status import Look, ReplicaStatus, ReplicaThread, ServerError, ServerStatus
@@ -128,8 +128,20 @@ def test_old_primary_that_answers_at_last_shows_another_history_before_anything_
     under_way = Promotion(AP, EU, "fenced", 0)
     current = steps.UnderWay(Stored(PrimaryRecord(EU, 2, promotion=under_way)), under_way)
     old = steps.old_primary(msgspec.structs.replace(NEW_PRIMARY, read_only=True), None, current, step)
-    assert "have diverged" in steps.drained(LEFT_BEHIND, old, step).rejected
-    assert not steps.drained(LEFT_BEHIND, old, msgspec.structs.replace(step, forced="burnt")).rejected
+    assert "have diverged" in steps.drained(LEFT_BEHIND, old, current, step).rejected
+    assert not steps.drained(LEFT_BEHIND, old, current, msgspec.structs.replace(step, forced="burnt")).rejected
+
+
+def test_candidate_that_was_opened_before_a_crash_has_no_other_history_by_its_own_writes() -> None:
+    step = details.ApplyRelayLog(AP, 2, "", EU)
+    old = steps.OldPrimary(HISTORY, id="2")
+    has = gtid.union(HISTORY, gtid.read("mariadb", "0-3-154"))
+    opened = server(AP, 1, id="3", executed_gtids=has, replication=None)
+    for reached in get_args(Steps):
+        under_way = Promotion(AP, EU, reached, 0)
+        current = steps.UnderWay(Stored(PrimaryRecord(EU, 2, promotion=under_way)), under_way)
+        rejected = steps.drained(opened, old, current, step).rejected
+        assert bool(rejected) is (reached in ("claimed", "fenced")), (reached, rejected)
 
 
 def test_two_with_each_something_else_are_left_to_people() -> None:

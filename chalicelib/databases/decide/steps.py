@@ -139,9 +139,11 @@ def next_move(status: ServerStatus, old: OldPrimary, waited_seconds: float, made
     return "wait" if waited_seconds < APPLY_SECONDS else "later"
 
 
-def drained(status: ServerStatus, old: OldPrimary, step: details.ApplyRelayLog) -> Verdict:
+def drained(status: ServerStatus, old: OldPrimary, current: UnderWay, step: details.ApplyRelayLog) -> Verdict:
     """The transactions that are lost with the candidate as it is now. Nothing is, unless a person has accepted it."""
-    more = gtid.diverged(old.gtids, old.id, status.retrieved_gtids) if old.id else _NONE
+    # A candidate that has drained before may be open already, with transactions of its own since.
+    is_first = _ORDER.index(current.promotion.step) < _ORDER.index("drained")
+    more = gtid.diverged(old.gtids, old.id, status.retrieved_gtids) if old.id and is_first else _NONE
     if more and not step.forced:
         return Verdict(rejected=f"{diverged_text(step.to, more, step.old)}. To go back, promote {step.old}; to accept "
                                 'the loss, say why: {"force": "..."}')
