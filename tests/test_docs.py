@@ -21,7 +21,7 @@ from chalicelib.engine.journal import JournalEntry
 from chalicelib.schedules.decide import explain
 from chalicelib.schedules.state import ALERT_KIND_BY_STATE
 from commands.cli import COMMANDS
-from commands.conformance.cases import CHECKS, records
+from commands.conformance.cases import TABLE, records
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -74,10 +74,10 @@ def test_what_else_is_said_of_the_cost_of_health_checks() -> None:
 
 def test_what_the_conformance_check_makes_and_costs_is_told() -> None:
     page = " ".join((ROOT / "docs" / "routing.md").read_text().split())
-    many = len(records("Z", "lamp-test.example.com", dict.fromkeys(CHECKS, ""), ""))
-    price = sum(0.50 if config["Type"] == "CALCULATED" else 0.75 for config in CHECKS.values())
+    many = len(records("Z", "lamp-test.example.com", dict.fromkeys(TABLE.checks, "")))
+    price = sum(0.50 if config["Type"] == "CALCULATED" else 0.75 for config in TABLE.checks.values())
     assert f"highest cost (${price:.2f}), and asks. It makes {many} record sets" in page
-    assert len(CHECKS) == 5 and "and five health checks" in page
+    assert len(TABLE.checks) == 5 and "and five health checks" in page
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -55,3 +55,13 @@ def test_app_only_binds() -> None:
 def test_modules_stay_short(folder: str) -> None:
     paths = [ROOT / folder] if folder.endswith(".py") else (ROOT / folder).rglob("*.py")
     assert [str(path) for path in paths if path.read_text().count("\n") > 400] == []
+
+
+# What serves the repository rather than its users may not outgrow what it serves: lines of Python for each folder.
+MOST_LINES = {"commands/conformance": 500}
+
+
+@pytest.mark.parametrize("folder", MOST_LINES)
+def test_rooms_keep_to_their_size(folder: str) -> None:
+    lines = sum(path.read_text().count("\n") for path in (ROOT / folder).rglob("*.py"))
+    assert 0 < lines <= MOST_LINES[folder]

@@ -2,169 +2,122 @@
 
 import hashlib
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, NamedTuple
 
-import msgspec
-from botocore.exceptions import BotoCoreError, ClientError
-
-from chalicelib.aws.client import pages
-from commands.conformance.cases import CHECKS, LABEL, MARK, Record, records
-from commands.conformance.client import Calls
+from chalicelib.aws.client import AWS_ERRORS
+from chalicelib.aws.route53 import AwsRoute53, HealthCheck, Pace
+from commands.conformance.cases import LABEL, MARK, Record, in_order, records
 from commands.deploy import account
 from commands.errors import UsageError
 
-_SYNC_SECONDS = 300
+# Route 53's API is served from there, whatever region asks.
+REGION = "us-east-1"
+# Route 53 takes five requests a second from an account, and others need some, too.
+_PAUSE_SECONDS = 0.25
 _LOOK_SECONDS = 5
 
 
-class Place(msgspec.Struct, frozen=True):
-    """A hosted zone by its id, and the hostname in it, in small letters without the last dot."""
+class Place:
+    """A hostname in a hosted zone, with Route 53 at the pace that it allows.
 
-    zone: str
-    hostname: str
+    `client` is boto3's, for the calls that no operation needs and `route53` does not have. `UsageError` if the check
+    may not be made there.
+    """
 
-    @property
-    def prefix(self) -> str:
-        """How the caller references of all health checks begin that were ever made for this place."""
-        return f"{MARK}:{hashlib.sha256(f'{self.zone} {self.hostname}'.encode()).hexdigest()[:8]}:"
+    def __init__(self, client: Any, zone: str, hostname: str, *,
+                 clock: Callable[[], float], wait: Callable[[float], None]) -> None:
+        pace = Pace(_PAUSE_SECONDS, clock, wait)
+        client.meta.events.register("before-call", lambda **_: pace.keep(), unique_id="conformance")
+        self.client, self.clock, self.wait = client, clock, wait
+        self.route53 = AwsRoute53(REGION, lambda service, region: client, pause_seconds=0)
+        found = client.get_hosted_zone(Id=zone)
+        self.zone, self.hostname = found["HostedZone"]["Id"].rpartition("/")[2], hostname.lower().rstrip(".")
+        self.name_servers: Sequence[str] = found.get("DelegationSet", {}).get("NameServers", [])
+        name = found["HostedZone"]["Name"].rstrip(".")
+        if found["HostedZone"].get("Config", {}).get("PrivateZone"):
+            raise UsageError(f"{zone} is a private hosted zone. TestDNSAnswer knows public ones only, so name one of "
+                             "those")
+        if not self.hostname.endswith(f".{name}"):
+            raise UsageError(f"{hostname} does not lie within {name}, the hosted zone {zone}. Take one such as "
+                             f"lamp-test.{name}")
+        # How the caller references of all health checks begin that were ever made for this place.
+        self.prefix = f"{MARK}:{hashlib.sha256(f'{self.zone} {self.hostname}'.encode()).hexdigest()[:8]}:"
+
+    def until(self, done: Callable[[], bool], seconds: float) -> bool:
+        """Whether it is `done` within `seconds`. Asked every five."""
+        deadline = self.clock() + seconds
+        while not done():
+            if self.clock() > deadline:
+                return False
+            self.wait(_LOOK_SECONDS)
+        return True
 
 
-class Left(msgspec.Struct, frozen=True):
-    """The remains of an earlier run in a place. `note` is its mark."""
+class Remains(NamedTuple):
+    """The resources of an earlier run in a place."""
 
-    records: tuple[Record, ...] = ()
-    checks: tuple[Record, ...] = ()
-    note: str = ""
-
-    def __bool__(self) -> bool:
-        return bool(self.records or self.checks)
+    records: Sequence[Record]
+    checks: Sequence[HealthCheck]
 
 
-def find(calls: Calls, zone: str, hostname: str) -> Place:
-    """The place, if the check may be made there at all. `UsageError` otherwise."""
-    found = calls.route53.get_hosted_zone(Id=zone)["HostedZone"]
-    place = Place(found["Id"].rpartition("/")[2], hostname.lower().rstrip("."))
-    name = found["Name"].rstrip(".")
-    if found.get("Config", {}).get("PrivateZone"):
-        raise UsageError(f"{zone} is a private hosted zone. TestDNSAnswer knows public ones only, so name one of those")
-    if not place.hostname.endswith(f".{name}"):
-        raise UsageError(f"{hostname} does not lie within {name}, the hosted zone {zone}. Take one such as "
-                      f"lamp-test.{name}")
-    return place
-
-
-def left(calls: Calls, place: Place) -> Left:
-    """The remains of an earlier run. `UsageError` if there is anything else at the hostname or below."""
-    there = list(records_at(calls, place))
-    foreign = [record for record in there if not _ours(record, place)]
+def remains(place: Place) -> Remains:
+    """The resources of an earlier run. `UsageError` if there is anything else at the hostname or below."""
+    there = [record for record in place.route53.record_sets(place.zone)
+             if f".{record['Name'].lower()}".endswith(f".{place.hostname}.")]
+    foreign = [f"{record['Type']} {record['Name']}" for record in there if not (
+        record["Name"].lower().endswith(f".{LABEL}.{place.hostname}.")
+        and record.get("SetIdentifier", "").startswith(f"{MARK}:"))]
     if foreign:
-        named = ", ".join(dict.fromkeys(f"{record['Type']} {record['Name']}" for record in foreign[:5]))
+        named = ", ".join(dict.fromkeys(foreign[:5]))
         raise UsageError(f"{place.hostname} has records already ({named}{', ...' if len(foreign) > 5 else ''}). "
-                      "Take a hostname that nobody uses")
-    notes = [one["Value"] for record in there if record["Type"] == "TXT" for one in record["ResourceRecords"]]
-    return Left(tuple(there), tuple(checks(calls, place)), next(iter(notes), ""))
-
-
-def records_at(calls: Calls, place: Place) -> Iterator[Record]:
-    """The record sets at the hostname and below. They come together, because the listing goes by name with labels
-    reversed."""
-    for page in pages(calls.route53, "list_resource_record_sets", HostedZoneId=place.zone,
-                      StartRecordName=f"{place.hostname}."):
-        for record in page["ResourceRecordSets"]:
-            if not f".{record['Name'].lower()}".endswith(f".{place.hostname}."):
-                return
-            yield record
-
-
-def checks(calls: Calls, place: Place) -> Iterator[Record]:
-    """The account's health checks that were made for this place."""
-    for page in pages(calls.route53, "list_health_checks"):
-        yield from (check for check in page["HealthChecks"] if check["CallerReference"].startswith(place.prefix))
-
-
-def _ours(record: Mapping[str, Any], place: Place) -> bool:
-    name, base = record["Name"].lower(), f"{LABEL}.{place.hostname}."
-    if record["Type"] == "TXT":
-        return bool(name == base and all(f",{MARK}=" in one["Value"] for one in record["ResourceRecords"]))
-    return bool(name.endswith(f".{base}") and record.get("SetIdentifier", "").startswith(f"{MARK}:"))
+                         "Take a hostname that nobody uses")
+    return Remains(there, place.route53.health_checks(place.prefix))
 
 
 @contextmanager
-def made(calls: Calls, place: Place, note: str, keep: bool, extra: Mapping[str, Record]) -> Iterator[dict[str, str]]:
+def made(place: Place, checks: Mapping[str, Record], keep: bool) -> Iterator[dict[str, str]]:
     """All records and health checks for the length of the block. Gives the checks' ids by name.
 
     They are removed at its end, also after an error or Ctrl-C, unless `keep`. Removal covers stored and found
     resources, because a request without an answer may have made one.
     """
     ids: dict[str, str] = {}
+    run = secrets.token_hex(4)
     try:
-        _make(calls, place, note, extra, ids)
+        for name, declared in checks.items():
+            config = dict(declared)
+            if config["Type"] == "HTTP":
+                config["FullyQualifiedDomainName"] = place.hostname
+            if "ChildHealthChecks" in config:
+                config["ChildHealthChecks"] = [ids[child] for child in config["ChildHealthChecks"]]
+            ids[name] = place.route53.create_health_check(f"{place.prefix}{run}:{name}", config).id
+        _change(place, "CREATE", records(place.zone, place.hostname, ids))
         yield ids
     finally:
         if not keep:
-            clear(calls, place, tuple(ids.values()))
+            clear(place, ids.values())
 
 
-def _make(calls: Calls, place: Place, note: str, extra: Mapping[str, Record], ids: dict[str, str]) -> None:
-    """Fills `ids` as it goes."""
-    run = secrets.token_hex(4)
-    for name, config in {**CHECKS, **extra}.items():
-        full = {**config}
-        if config["Type"] == "HTTP":
-            full["FullyQualifiedDomainName"] = place.hostname
-        if "ChildHealthChecks" in config:
-            full["ChildHealthChecks"] = [ids[child] for child in config["ChildHealthChecks"]]
-        ids[name] = calls.route53.create_health_check(CallerReference=f"{place.prefix}{run}:{name}",
-                               HealthCheckConfig=full)["HealthCheck"]["Id"]
-    wanted = records(place.zone, place.hostname, ids, note, tuple(extra))
-    _change(calls, place, [{"Action": "CREATE", "ResourceRecordSet": record} for record in wanted])
-
-
-def _change(calls: Calls, place: Place, changes: list[dict[str, Any]]) -> None:
-    """One request, which Route 53 carries out entirely or not at all. Waits until all its servers know."""
-    batch = {"Comment": f"Lamplighter's conformance check of {place.hostname}", "Changes": changes}
-    info = calls.route53.change_resource_record_sets(HostedZoneId=place.zone, ChangeBatch=batch)["ChangeInfo"]
-    until = calls.pace.now() + _SYNC_SECONDS
-    while info["Status"] != "INSYNC":
-        if calls.pace.now() > until:
-            raise UsageError(f"{info['Id']} is {info['Status']} after {_SYNC_SECONDS} s. Try again later")
-        calls.pace.sleep(_LOOK_SECONDS)
-        info = calls.route53.get_change(Id=info["Id"])["ChangeInfo"]
-
-
-def clear(calls: Calls, place: Place, known: tuple[str, ...] = ()) -> Left:
+def clear(place: Place, known: Collection[str] = ()) -> Remains:
     """Removes all that any run made in this place, and says what that was. Also the health checks `known` by id."""
     try:
-        gone = left(calls, place)
-        changes = [{"Action": "DELETE", "ResourceRecordSet": record} for record in leaving(gone.records)]
-        if changes:
-            # Nothing depends on their being gone everywhere.
-            calls.route53.change_resource_record_sets(HostedZoneId=place.zone, ChangeBatch={"Changes": changes})
-        first = sorted(gone.checks, key=lambda check: check["HealthCheckConfig"]["Type"] != "CALCULATED")
-        # Those that watch others were made last, and go first.
-        for id in dict.fromkeys([*(check["Id"] for check in first), *reversed(known)]):
-            _delete(calls, id)
+        gone = remains(place)
+        if gone.records:
+            _change(place, "DELETE", in_order(gone.records)[::-1])
+        # Calculated checks go before those that they watch, and were made after them.
+        listed = sorted(gone.checks, key=lambda check: check.config["Type"] != "CALCULATED")
+        for id in dict.fromkeys([*(check.id for check in listed), *reversed([*known])]):
+            with suppress(place.client.exceptions.NoSuchHealthCheck):
+                place.route53.delete_health_check(id)
         return gone
-    except (ClientError, BotoCoreError) as error:
+    except AWS_ERRORS as error:
         raise UsageError(f"{account.explain(error, '')}\nnot all that was made is removed: run ./lamp routing "
-                      f"conformance --zone {place.zone} --hostname {place.hostname} --clear") from error
+                         f"conformance --zone {place.zone} --hostname {place.hostname} --clear") from error
 
 
-def _delete(calls: Calls, id: str) -> None:
-    with suppress(calls.route53.exceptions.NoSuchHealthCheck):
-        calls.route53.delete_health_check(HealthCheckId=id)
-
-
-def leaving(there: tuple[Record, ...]) -> list[Record]:
-    """Record sets in an order for deletion, each alias before its target."""
-    rest, found = list(there), list[Record]()
-    while rest:
-        aims = {record["AliasTarget"]["DNSName"].lower() for record in rest if "AliasTarget" in record}
-        free = [record for record in rest if record["Name"].lower() not in aims]
-        if not free:
-            return [*found, *rest]
-        found += free
-        rest = [record for record in rest if record["Name"].lower() in aims]
-    return found
+def _change(place: Place, action: str, several: Sequence[Record]) -> None:
+    """One request, which Route 53 carries out entirely or not at all."""
+    changes = [{"Action": action, "ResourceRecordSet": record} for record in several]
+    place.route53.change_record_sets(place.zone, changes, f"Lamplighter's conformance check of {place.hostname}")

@@ -16,6 +16,7 @@ from botocore.exceptions import (
     ProfileNotFound,
 )
 
+from chalicelib.aws.client import AWS_ERRORS, Unavailable
 from commands.errors import UsageError
 
 CONFIG = Config(connect_timeout=5, read_timeout=120, retries={"mode": "standard", "total_max_attempts": 5})
@@ -62,12 +63,12 @@ def spoken(region: str) -> Iterator[None]:
     """An AWS error inside becomes a `UsageError` that says what to do."""
     try:
         yield
-    except (ClientError, BotoCoreError) as error:
+    except AWS_ERRORS as error:
         raise UsageError(explain(error, region)) from None
 
 
-def explain(error: ClientError | BotoCoreError, region: str) -> str:
-    """An error of boto3 as one line, with the denied call, the place, and the remedy."""
+def explain(error: Unavailable | ClientError | BotoCoreError, region: str) -> str:
+    """An error of AWS as one line, with the denied call, the place, and the remedy."""
     place = f"{region}: " if region else ""
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
         return f"{place}no AWS credentials found. Sign in (aws sso login, aws configure) or set AWS_PROFILE"

@@ -16,8 +16,6 @@ from chalicelib.aws.autoscaling import GroupMember
 from chalicelib.aws.ports import ports_at
 from chalicelib.aws.store import DynamoStore
 from chalicelib.tasks import observe
-from commands.conformance import zone
-from commands.conformance.client import Calls, Pace
 from testing.paging import EmptyFirstPage
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -151,13 +149,3 @@ def test_a_query_and_a_scan_of_the_store_go_on_after_an_empty_page(monkeypatch: 
     store = DynamoStore("t", "eu-west-1")
     assert [item.sk for item in store.query("p")] == ["s"]
     assert [item.sk for item in store.scan_expired(0)] == ["s"]
-
-
-def test_the_conformance_check_reads_on_after_an_empty_page() -> None:
-    place = zone.Place("Z", "example.com")
-    check = {**CHECK, "CallerReference": f"{place.prefix}1:up"}
-    calls = Calls(EmptyFirstPage("route53", Answers(
-        list_health_checks={"HealthChecks": [CHECK, check], "IsTruncated": False},
-        list_resource_record_sets={"ResourceRecordSets": [RECORD], "IsTruncated": False})), Pace())
-    assert list(zone.checks(calls, place)) == [check]
-    assert list(zone.records_at(calls, place)) == [RECORD]

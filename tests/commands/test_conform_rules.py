@@ -3,18 +3,19 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
+from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 
 from chalicelib import geography
 from chalicelib.routing.records import checks, resolver
-from commands.conformance.cases import CASES, CHECKS, CLIENTS, GROUPS, STATUSES, VALUES, Case, full_name, records
-from commands.conformance.zone import leaving
+from commands.conformance.cases import NOTHING, TABLE, Case, Table, full_name, in_order, records
 from tests.routing.fleets import EIGHT, wanted
 
 HOSTNAME = "lamp-test.example.com"
-MADE = records("ZONE", HOSTNAME, {name: name for name in CHECKS}, "now")
+MADE = records("ZONE", HOSTNAME, {name: name for name in TABLE.checks})
 CAPACITY = dict.fromkeys(EIGHT[:6], 0.4)
 Shape = tuple[str, str, bool, bool]
 
@@ -52,50 +53,53 @@ def test_regions_of_one_weighted_record_are_tried(shape: Shape) -> None:
 def test_every_type_of_check_that_the_compiler_makes_is_tried() -> None:
     made = wanted(EIGHT[:3]).checks.values()
     assert {(config["Type"] == "CALCULATED", bool(config.get("Inverted"))) for config in made} <= {
-        (config["Type"] == "CALCULATED", bool(config.get("Inverted"))) for config in CHECKS.values()}
+        (config["Type"] == "CALCULATED", bool(config.get("Inverted"))) for config in TABLE.checks.values()}
 
 
 def test_every_rule_that_is_relied_on_has_a_question() -> None:
-    assert {case.rule for case in (*STATUSES, *CASES)} == {
+    assert {case.rule for case in TABLE.cases} == {
         "R1", "R2", "R3", "R4", "R5", "R7", "R8", "R12", "H4", "H6", "H7"}
 
 
 def healthy(check: str) -> bool:
     """What a check of the table should say: one that is disabled counts as if its endpoint answered."""
-    return checks.healthy(CHECKS, check, {"up": True, "down": True})
+    return checks.healthy(TABLE.checks, check, {"up": True, "down": True})
 
 
 def test_the_statuses_are_those_of_our_own_arithmetic() -> None:
-    assert {case.group: [*case.expected] for case in STATUSES} == {
-        f"status-{check}": ["healthy" if healthy(check) else "unhealthy"] for check in CHECKS}
+    assert {case.group: [*case.expected] for case in TABLE.statuses} == {
+        f"status-{check}": ["healthy" if healthy(check) else "unhealthy"] for check in TABLE.checks}
 
 
 # Our evaluator takes geolocation records as healthy, since the compiler's are, and knows no weight of zero.
 BEYOND = {"entry-evaluates", "places-unhealthy", "places-dead", "weights-zero", "weights-last"}
 
 
-@pytest.mark.parametrize("case", [case for case in (*STATUSES, *CASES) if case.group not in BEYOND],
+@pytest.mark.parametrize("case", [case for case in TABLE.cases if case.group not in BEYOND],
                          ids=lambda case: f"{case.rule} {case.group} {case.client}")
 def test_the_table_says_what_our_own_evaluator_says(case: Case) -> None:
-    zone = resolver.Zone(resolver.Index(record for record in MADE[1:]), healthy)
+    zone = resolver.Zone(resolver.Index(record for record in MADE), healthy)
     place = geography.places()[{"AU": "AU", "US-NY": "US-NY"}.get(case.client, case.client)]
     paths = zone.answers(full_name(case.group, HOSTNAME), "A", place)
-    names = {address: name for name, address in VALUES.items()}
+    names = {address: name for name, address in TABLE.values.items()}
     shares: dict[str, Fraction] = {}
     for path in paths:
         name = names[path.values[0]]
         shares[name] = shares.get(name, Fraction(0)) + path.share
-    assert set(shares) == set(case.expected) - {"nothing"}
+    assert set(shares) == set(case.expected) - {NOTHING}
     for name, share in shares.items():
         least, most = case.expected[name]
         assert least <= share * case.times <= most
 
 
 def test_all_that_is_asked_is_there_and_all_that_is_there_is_of_use() -> None:
-    asked = {case.group for case in (*STATUSES, *CASES)}
-    led = {record["AliasTarget"]["DNSName"] for group in GROUPS.values() for record in group if "AliasTarget" in record}
-    assert asked | led == set(GROUPS)
-    assert {case.client for case in CASES} == set(CLIENTS)
+    asked = {full_name(case.group, HOSTNAME) for case in TABLE.cases}
+    led = {record["AliasTarget"]["DNSName"] for record in MADE if "AliasTarget" in record}
+    assert asked | led == {record["Name"] for record in MADE}
+    assert {case.client for case in TABLE.cases} == set(TABLE.clients)
+    answers = {value["Value"] for record in MADE for value in record.get("ResourceRecords", ())}
+    assert answers == set(TABLE.values.values())
+    assert {name for case in TABLE.cases for name in case.expected} <= {*TABLE.values, NOTHING}
 
 
 def test_it_fits_into_one_request() -> None:
@@ -104,9 +108,20 @@ def test_it_fits_into_one_request() -> None:
     assert all(len(record["Name"]) < 255 - len(HOSTNAME) for record in MADE)
 
 
-def test_it_leaves_aliases_before_what_they_lead_to() -> None:
-    left = leaving(tuple(MADE))
-    assert sorted(map(str, left)) == sorted(map(str, MADE))
-    for number, record in enumerate(left):
-        gone = {other["Name"] for other in left[:number]}
-        assert record.get("AliasTarget", {}).get("DNSName") not in gone
+@pytest.mark.parametrize("seed", range(3))
+def test_aliases_come_after_all_that_they_lead_to(seed: int) -> None:
+    mixed = Random(seed).sample(MADE, len(MADE))
+    ordered = in_order(mixed)
+    assert sorted(map(str, ordered)) == sorted(map(str, MADE))
+    for number, record in enumerate(ordered):
+        assert record.get("AliasTarget", {}).get("DNSName") not in {other["Name"] for other in ordered[number:]}
+
+
+@pytest.mark.parametrize(("wrong", "place"), [
+    ({"cases": [["R1", "half", "SE", "first"]]}, r"\$.cases\[0\]"),
+    ({"failover": {"half": [{"value": "first"}]}}, r"\$.failover\[...\]"),
+    ({"weighted": {"all": [{"valve": "first"}]}}, r"unknown field `valve` - at `\$.weighted"),
+    ({"group": {}}, r"unknown field `group`")])
+def test_a_table_that_is_not_as_declared_is_refused(wrong: dict[str, Any], place: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=place):
+        msgspec.convert({**msgspec.to_builtins(TABLE), **wrong}, Table)
