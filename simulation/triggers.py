@@ -4,6 +4,8 @@ A rule fires within its minute, not at its second (Amazon EventBridge User Guide
 schedule': several seconds to a minute late, and now and then more than once).
 """
 
+import itertools
+from collections.abc import Sequence
 from random import Random
 from typing import Literal
 
@@ -49,3 +51,20 @@ MODELS = {
     "doubled": TriggerModel("jumping", doubled=0.3),
     "all": TriggerModel("jumping", late=0.1, missed=0.05, missed_in_a_row=2, doubled=0.2),
 }
+
+
+class Watched(msgspec.Struct, frozen=True):
+    """How well a controller watches: the share of the time, and the longest time (s) between two of its looks."""
+
+    share: float
+    longest_gap: float
+
+
+def watched(looks: Sequence[float], until: float, round_seconds: float) -> Watched:
+    """The result of these looks (epoch seconds, in order), from the first one until the end of all.
+
+    A gap of more than a quarter beyond the length of a round is time in which nobody watches, all of it.
+    """
+    gaps = [later - earlier for earlier, later in itertools.pairwise((*looks, until))]
+    unwatched = sum(gap for gap in gaps if gap > 1.25 * round_seconds)
+    return Watched(1 - unwatched / (until - looks[0]), max(gaps))

@@ -102,11 +102,21 @@ class LeaseHolder:
 
     def release(self) -> None:
         """Lets the next holder begin at once. The item stays, so that the token never falls."""
-        try:
-            if self.held:
-                self._write(self.held, Lease("", self.held.value.successor))
-        except Unavailable as error:
-            logger.warning("the run could not give the lease back, and it will run out", error=str(error))
+        held = self.held
+        for _ in range(_TRIES):
+            try:
+                if held is None or self._write(held, Lease("", held.value.successor)):
+                    return
+                # Another one has asked for the lease meanwhile. It would wait until the lease runs out.
+                held = self._own()
+            except Unavailable as error:
+                logger.warning("the run could not give the lease back, and it runs out unless a try succeeds",
+                               error=str(error))
+
+    def _own(self) -> Stored[Lease] | None:
+        item = self.store.get(*self.key)
+        found = state.read(self.store, item, LEASE) if item else None
+        return found if isinstance(found, Stored) and found.value.holder == self.holder else None
 
     def _lasts(self) -> bool:
         return self.clock() + self.least_seconds < self._until

@@ -69,7 +69,8 @@ class Scenario(msgspec.Struct, frozen=True):
     controller goes wrong.
 
     `tagged` hosts have no Auto Scaling group, nor routes to another primary. With `rewound` the
-    state item is now and then what it was a moment ago."""
+    state item is now and then what it was a moment ago. `triggers` says when the rule fires. Without it, that depends
+    on `rough`."""
 
     seed: int
     members: int = 2
@@ -80,6 +81,7 @@ class Scenario(msgspec.Struct, frozen=True):
     rough: float = 0.01
     tagged: bool = False
     rewound: bool = False
+    triggers: TriggerModel | None = None
 
 
 def simulate(seed: int) -> SimulationResult:
@@ -112,6 +114,7 @@ class Invocation:
 
     def __init__(self, name: str, skew: float, manual: str = "") -> None:
         self.name, self.skew, self.shown, self.share = name, skew, Shown(manual), 0.0
+        self.is_running = True
 
 
 class _WatchedAws(FakeAws):
@@ -174,6 +177,9 @@ class World:
                       for (name, every), _ in zip(((PEER, 30), (PRIMARIES[0], 5)), range(scenario.peers), strict=False)]
         self.faults = FaultInjector(self)
         self.absent_until = 0.0
+        # When the hosts were probed (epoch seconds), and how many of the rule's Lambdas have run at once at most.
+        self.looks: list[float] = []
+        self.concurrency = 0
         self._triggered_ones: list[Invocation] = []
         self.crashes = 0
         self._most = max(0.1, 4 * scenario.rough)
@@ -199,6 +205,8 @@ class World:
     def _triggers(self) -> TriggerModel:
         """Once for the timeline, or each minute, another offset. In a rough world also late, twice, or two not at all.
         """
+        if self.scenario.triggers:
+            return self.scenario.triggers
         rough = self.scenario.rough
         return TriggerModel("jumping" if rough else "uniform", late=rough, missed=rough, missed_in_a_row=2,
                             doubled=2 * rough)
@@ -208,7 +216,8 @@ class World:
         if now < self.absent_until:
             return
         invocation = self._invocation("rule")
-        self._triggered_ones.append(invocation)
+        self._triggered_ones = [one for one in self._triggered_ones if one.is_running] + [invocation]
+        self.concurrency = max(self.concurrency, len(self._triggered_ones))
         event = {"detail-type": "Scheduled Event", "time": datetime.fromtimestamp(now // 60 * 60, UTC).isoformat()}
         self._spawn(invocation, lambda: self.controller(invocation).handle(event, invocation.name))
         if self.chance.random() < 4 * self.scenario.rough:
@@ -270,10 +279,11 @@ class World:
         return Invocation(f"{name}-{self._requests}", self.chance.uniform(-1, 1), manual)
 
     def _spawn(self, invocation: Invocation, work: Callable[[], object]) -> None:
-        self.scheduler.spawn(work, invocation, self._ended)
+        self.scheduler.spawn(work, invocation, partial(self._ended, invocation))
 
-    def _ended(self, failure: BaseException | None) -> None:
+    def _ended(self, invocation: Invocation, failure: BaseException | None) -> None:
         """A process that failed for no simulated reason is a mistake of the product, and kept."""
+        invocation.is_running = False
         if failure and not isinstance(failure, Crash | RunFailed):
             self.broken.append(failure)
 
@@ -287,6 +297,7 @@ class World:
 
     def _probe(self, invocation: Invocation, targets: Sequence[Target]) -> Mapping[str, ProbeResult]:
         """The probes' answers. Old ones while they are frozen."""
+        self.looks.append(self.scheduler.now)
         self.scheduler.wait(self.chance.uniform(0.01, 0.2))
         until, old = self._frozen
         now, skew = self.scheduler.now, invocation.skew

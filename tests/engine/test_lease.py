@@ -135,6 +135,39 @@ def test_successor_that_is_overtaken_is_lost_and_the_newest_follows() -> None:
     assert third.hold() == "held"
 
 
+def test_lease_that_is_asked_for_while_it_is_given_back_is_free_at_once() -> None:
+    world, clock = World(), Clock()
+    first, second, third = (holder(world, name, clock) for name in ("first", "second", "third"))
+    assert [one.hold() for one in (first, second, first, third)] == ["held", "waiting", "held", "waiting"]
+    # It has not seen that the third one asks, so its next write meets another version.
+    assert first.successor == "second"
+    first.release()
+    assert (second.hold(), third.hold()) == ("lost", "held")
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_lease_is_given_back_though_an_answer_is_lost(lost: int, when: When) -> None:
+    world, clock = World(0, when), Clock()
+    first, second, third = (holder(world, name, clock) for name in ("first", "second", "third"))
+    assert [one.hold() for one in (first, second, first, third)] == ["held", "waiting", "held", "waiting"]
+    # The write that meets the third one's, the look, and the write once more.
+    world.loss.lost = world.loss.calls + lost
+    first.release()
+    assert world.loss.lost == 0
+    assert third.hold() == "held"
+
+
+def test_lease_that_another_one_has_taken_is_not_given_back() -> None:
+    world, clock = World(), Clock()
+    first, second = holder(world, "first", clock), holder(world, "second", clock)
+    assert [first.hold(), second.hold()] == ["held", "waiting"]
+    clock.now += 17
+    assert second.hold() == "held"
+    first.release()
+    assert second.hold() == "held"
+
+
 def test_successor_that_died_is_followed_by_the_next_one() -> None:
     world, clock = World(), Clock()
     first, second, third = (holder(world, name, clock) for name in ("first", "second", "third"))
