@@ -50,6 +50,15 @@ def decided_at(now: int, clock: float) -> int:
     return max(now, int(clock) // 60 * 60)
 
 
+def counted_at(now: int, clock: float) -> int:
+    """The time (epoch seconds) by which an operation counts seconds, for an event of `now`.
+
+    An event has the minute of its rule, and its run begins anywhere within that minute, or later. Between two runs lie
+    0 to 119 s, although their events are 60 s apart.
+    """
+    return max(now, int(clock))
+
+
 def not_ahead(value: T, now: float) -> T:
     """`value`, a stored state, with every time (a float, epoch seconds) that is ahead of `now` set to `now`.
 

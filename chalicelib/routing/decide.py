@@ -31,6 +31,10 @@ FEW_RECORDS = 10
 SETTLE_SECONDS = 60
 # Looks in a row without an answer after which a region counts as dead, as in Route 53's own threshold.
 BAD_LOOKS = 2
+# Failures sooner after one another (s) are one: rules fire anywhere within their minutes, and now and then twice.
+_APART_SECONDS = 30
+# So many seconds earlier than the last run a run may begin though its rule fires at the same second.
+_JITTER_SECONDS = 5
 
 
 def plan(seen: ZoneObservation) -> Plan:
@@ -158,22 +162,34 @@ def _hold(seen: FleetObservation, region: RegionObservation, now: int) -> list[A
     if isinstance(region.before, Unreadable):
         return []
     before = region.before.value
-    good = (before.healthy_since or now) if region.alive else 0
-    bad = 0 if region.alive else before.failures_in_a_row + 1
+    after = _health(before, region.alive, now)
+    good, bad = after.healthy_since, after.failures_in_a_row
     actions = []
-    if (after := RegionHealth(bad, good)) != before:
+    if after != before:
         actions.append(Action("record", region.name, "answers" if region.alive else "no answer",
                               HealthChange(region.before, after), unaudited=True))
     held = region.mark is not None and region.mark.by == "hold_down"
     if held and region.alive and not seen.others_serve(region.name):
         actions.append(Action("clear-evacuation-flag", region.name, "nobody else takes users"))
-    elif held and region.alive and now - good >= seen.hold:
+    elif held and region.alive and now - good >= seen.hold - _JITTER_SECONDS:
         actions.append(Action("clear-evacuation-flag", region.name, f"has answered for {now - good} s without a break"))
     elif (region.mark is None and bad >= BAD_LOOKS and seen.hold and seen.others_serve(region.name)
           and seen.has_a_witness(region.name)):
         reason = f"died by itself. Comes back when it has answered for {seen.hold} s"
         actions.append(_put(region.name, EvacuationFlag("hold_down", reason, now), reason))
     return actions
+
+
+def _health(before: RegionHealth, alive: bool, now: int) -> RegionHealth:
+    """The health after one more look. Two looks of one moment, as of a doubled event, are one.
+
+    A time ahead of the clock is of a run whose clock was ahead, and counts as now.
+    """
+    if alive:
+        return RegionHealth(healthy_since=min(before.healthy_since or now, now))
+    if before.failures_in_a_row and 0 <= now - before.failed_at < _APART_SECONDS:
+        return before
+    return RegionHealth(before.failures_in_a_row + 1, failed_at=now)
 
 
 def _put(region: str, mark: EvacuationFlag, reason: str) -> Action:

@@ -108,7 +108,7 @@ def fleet(site: RegionContext, request: Request) -> FleetObservation:
     mine = [region.name for region in site.fleet.regions
             if evacuation_flags.flag_region(site.fleet, region.name) == site.region]
     return FleetObservation(regions, routing.hold_down, mine, asked, getattr(request.parameters, "reason", ""),
-                            site.region)
+                            site.region, site.clock())
 
 
 def references_of(owner: str, wanted: checks.Checks) -> dict[str, str]:

@@ -9,6 +9,7 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 from chalicelib.aws.client import Throttled
+from chalicelib.engine.limits import counted_at
 from chalicelib.engine.operation import Operation, Request, RequeueAfter
 from chalicelib.engine.plan import Plan
 from chalicelib.routing import act, decide, observe
@@ -68,7 +69,7 @@ def _restore(saw: FleetObservation, request: Request) -> Plan:
 
 
 def _hold(saw: FleetObservation, request: Request) -> Plan:
-    return decide.hold(saw, request.now)
+    return decide.hold(saw, counted_at(request.now, saw.at))
 
 
 def _status(saw: FleetObservation, request: Request) -> Plan:

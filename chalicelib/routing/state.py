@@ -63,11 +63,13 @@ class EvacuationFlag(msgspec.Struct, frozen=True):
 class RegionHealth(State, frozen=True):
     """The state of `routing.hold_down` for a region, under `region-health`/`<region>` of the regional table.
 
-    It failed to answer so often in a row, or has answered since `healthy_since` (epoch seconds, 0: it does not).
+    It failed to answer so often in a row, the last time at `failed_at`, or has answered since `healthy_since` (epoch
+    seconds, 0: it does not).
     """
 
     failures_in_a_row: int = 0
     healthy_since: int = 0
+    failed_at: int = 0
 
 
 HEALTH_PK = "region-health"
@@ -96,7 +98,7 @@ class RegionObservation(msgspec.Struct, frozen=True):
 class FleetObservation(msgspec.Struct, frozen=True):
     """All regions. `keeper_of` are those whose flag this region keeps, `asked` the one that an operation is about.
 
-    `here` is the region that looks.
+    `here` is the region that looks, and `at` the time there once all have been asked.
     """
 
     regions: Sequence[RegionObservation]
@@ -105,6 +107,7 @@ class FleetObservation(msgspec.Struct, frozen=True):
     asked: str = ""
     reason: str = ""
     here: str = ""
+    at: float = 0
 
     @property
     def unreadable(self) -> tuple[Unreadable, ...]:

@@ -76,16 +76,16 @@ class World:
                 return said
         raise AssertionError(f"it never ends: {said}")
 
-    def minute(self) -> None:
-        """One minute of every region's hold."""
-        self.now += 60
+    def minute(self, *, after: float = 60, late: float = 0) -> None:
+        """One run of every region's hold, so many seconds after the last one, for an event that is so late."""
+        self.now += after
         for region in THREE:
-            self.fire(operations.HOLD, region)
+            self.fire(operations.HOLD, region, late)
 
-    def fire(self, operation: Any, at: str = THREE[0]) -> None:
-        """The rule of `operation` fires."""
+    def fire(self, operation: Any, at: str = THREE[0], late: float = 0) -> None:
+        """The rule of `operation` has fired so many seconds ago."""
         # Exactly as the rule of EventBridge sends it.
-        event = {"detail-type": "Scheduled Event", "time": datetime.fromtimestamp(self.now, UTC).isoformat()}
+        event = {"detail-type": "Scheduled Event", "time": datetime.fromtimestamp(self.now - late, UTC).isoformat()}
         engine.run(operation, self.wrap(self.site(at)), event)
 
     def kill(self, region: str) -> None:

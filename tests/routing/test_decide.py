@@ -276,6 +276,19 @@ def test_hold(observed: RegionObservation, others: RegionObservation, kinds: lis
     assert [action.kind for action in decide.hold(fleet(observed, others), 1000).actions] == kinds
 
 
+@pytest.mark.parametrize(("apart", "counted"), [(0, 1), (2, 1), (29, 1), (30, 2), (60, 2), (119, 2), (-7200, 2)])
+def test_two_looks_of_one_moment_are_one_failure(apart: int, counted: int) -> None:
+    """As of a doubled event, or of a rule that fires late in one minute and early in the next."""
+    observed = RegionObservation("a", False, before=Stored(RegionHealth(1, failed_at=10_000), 1))
+    plan = decide.hold(fleet(observed, UP), 10_000 + apart)
+    assert [action.kind for action in plan.actions] == ["record", "set-evacuation-flag"] * (counted == 2)
+
+
+def test_a_quiet_time_that_began_ahead_of_the_clock_counts_from_now() -> None:
+    [record] = decide.hold(fleet(region("a", True, HELD, good=999_999), UP), 1000).actions
+    assert record.details.after == RegionHealth(healthy_since=1000)
+
+
 def test_hold_leaves_regions_alone_whose_mark_another_keeps() -> None:
     assert decide.hold(fleet(region("a", False, bad=9), UP, mine=()), 1000).actions == ()
 
@@ -289,14 +302,15 @@ def test_no_hold_no_mark() -> None:
 def test_on_any_day_the_hold_never_keeps_the_only_living_region_away_and_gives_back_what_is_quiet(
     looks: list[tuple[bool, bool]], hold: int
 ) -> None:
-    mark, bad, good, quiet = None, 0, 0, 0
+    mark, health, quiet = None, RegionHealth(), 0
     for minute, (alive, other) in enumerate([*looks, *[(True, True)] * (hold // 60 + 2)]):
         now = 60_000 + minute * 60
-        seen = fleet(region("a", alive, mark, bad=bad, good=good), RegionObservation("b", other), hold=hold)
+        observed = RegionObservation("a", alive, mark, before=Stored(health, 1))
+        seen = fleet(observed, RegionObservation("b", other), hold=hold)
         for action in decide.hold(seen, now).actions:
             match action.kind:
                 case "record":
-                    bad, good = action.details.after.failures_in_a_row, action.details.after.healthy_since
+                    health = action.details.after
                 case "set-evacuation-flag":
                     assert not alive and other
                     mark = action.details

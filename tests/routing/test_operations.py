@@ -217,6 +217,26 @@ def test_a_region_that_dies_comes_back_only_after_it_was_quiet(world: World) -> 
     assert world.marks() == {} and world.route53.requests == []
 
 
+def test_a_doubled_event_is_no_second_failure(world: World) -> None:
+    world.kill("eu-west-1")
+    world.minute()
+    world.minute(after=0)
+    world.minute(after=2)
+    assert world.marks() == {}
+    world.minute(after=58)
+    assert world.marks() == {"eu-west-1": "hold_down"}
+
+
+def test_an_event_that_comes_late_does_not_shorten_the_quiet_time(world: World) -> None:
+    world.kill("eu-west-1")
+    world.minute()
+    world.minute()
+    world.mend("eu-west-1")
+    world.minute(late=3600)
+    world.minute()
+    assert world.marks() == {"eu-west-1": "hold_down"}
+
+
 def test_people_know_of_a_region_that_is_held_down(world: World) -> None:
     world.kill("eu-west-1")
     world.minute()
