@@ -7,7 +7,8 @@ import hashlib
 import re
 from collections.abc import Iterator
 
-from chalicelib.crontab.diagnostics import LineDiagnostic
+from chalicelib.crontab import percent, programs
+from chalicelib.crontab.diagnostics import LineDiagnostic, short
 
 MAX_COMMAND = 1000  # cron.h; a command of 999 bytes or more counts as cut off and is refused
 
@@ -26,6 +27,11 @@ def split(raw: str) -> tuple[str, str]:
             return "".join(command), _stdin(raw[piece.end() :])
         command.append(piece[1] if piece[1] and piece[1] in "%\\" else piece[0])
     return "".join(command), ""
+
+
+def first_percent(raw: str) -> int | None:
+    """The index of the `%` that ends the command, or None."""
+    return next((piece.start() for piece in _PIECES.finditer(raw) if piece[0] == "%"), None)
 
 
 def _stdin(raw: str) -> str:
@@ -68,19 +74,22 @@ def slug(command: str, limit: int = 32) -> str:
     return "-".join(words)[:limit]
 
 
-# Programs that nobody's user is called after.
-_PROGRAMS = frozenset(
-    {"php", "python", "python3", "perl", "ruby", "node", "java", "sh", "bash", "curl", "wget", "rsync", "find", "cd"}
-    | {"test", "echo", "nice", "flock", "env", "docker", "make", "tar", "aws", "sleep", "date", "touch", "true"}
-)
-_USERS = frozenset({"root", "www-data", "nobody", "ubuntu", "ec2-user", "admin", "postgres", "nginx", "apache"})
+_PROGRAMS = programs.INSTALLED | programs.BUILTINS | programs.ELSEWHERE | {"if", "for", "while", "until", "case"}
+# Programs after which users are called, too.
+_ACCOUNTS = frozenset({"sync", "mail", "install", "git", "mysql", "mariadb", "node", "ansible", "sendmail", "composer"})
+_USERS = frozenset({"root", "www-data", "nobody", "ubuntu", "ec2-user", "admin", "postgres", "nginx", "apache",
+                    "debian", "centos", "vagrant", "httpd", "jenkins", "gitlab-runner", "webapp"})
+# A command cannot begin so: an option, a redirection, or an operator.
+_NO_COMMAND = re.compile(r"-|[0-9]?>|&[&>]|\||;")
+_SUFFIX = re.compile(r".*\.(?:sh|py|php|pl|rb|js|jar|bash)")
 
 
 def wrong_format(system: bool, user: str, raw: str, column: int) -> Iterator[LineDiagnostic]:
     """Signs that the file lies in the folder of the other format. `raw` is the command. Both begin at `column`."""
-    first, _, rest = raw.partition(" ")
-    if system and user in _PROGRAMS:
-        message = f"{user!r} counts as the user, because files in cron.d name one before the command"
+    command = raw.lstrip(" \t")
+    first, _, rest = command.partition(" ")
+    if system and (why := _no_user(user, command)):
+        message = f"{user!r} counts as the user, because files in cron.d name one before the command. {why}"
         yield LineDiagnostic(column, "user-column", message,
                              "write the user's name before it, or move the file to crontabs/")
     if not system and rest and (first in _USERS or first == user):
@@ -88,22 +97,25 @@ def wrong_format(system: bool, user: str, raw: str, column: int) -> Iterator[Lin
         yield LineDiagnostic(column, "user-column", message, "remove it, or move the file to cron.d/")
 
 
+def _no_user(user: str, command: str) -> str:
+    """Why `user` is rather a program. Empty if it is not."""
+    first = command.split()[0] if command.strip() else ""
+    ambiguous = user in _ACCOUNTS and (first in _PROGRAMS or not re.fullmatch(r"[\w:-]+", first))
+    if (user in _PROGRAMS and not ambiguous) or _SUFFIX.fullmatch(user):
+        return "That is a program's name"
+    return f"No command begins with {short(first, 20)}" if _NO_COMMAND.match(command) else ""
+
+
 def surprises(raw: str, column: int) -> Iterator[LineDiagnostic]:
     """The probable mistakes in a command field. `raw` is the field as written."""
-    command, _ = split(raw)
+    command, stdin = split(raw)
     if not command.strip():
         yield LineDiagnostic(column, "empty-command", "there is no command, so nothing runs",
                              "write one or remove the line")
-    elif "%" in raw and _cuts_open(command) and re.search(r"(?<!\\)%", raw):
+    elif (at := first_percent(raw)) is not None and percent.accident(command, raw, at, stdin):
         message = "the first % ends the command and begins its standard input"
-        at = column + len(re.split(r"(?<!\\)%", raw, maxsplit=1)[0])
-        yield LineDiagnostic(at, "percent", message, "write \\% where a percent sign is meant")
+        yield LineDiagnostic(column + at, "percent", message, "write \\% where a percent sign is meant")
     if raw.endswith("\\"):
         message = "a backslash at the end does not continue the line. Cron knows no continuation"
         yield LineDiagnostic(column + len(raw) - 1, "continuation", message, "write the command on one line")
 
-
-def _cuts_open(command: str) -> bool:
-    """Whether the `%` fell inside quotes, a substitution or a date format."""
-    quotes = command.count('"') % 2 or command.count("'") % 2 or command.count("`") % 2
-    return bool(quotes) or command.count("$(") > command.count(")") or bool(re.search(r"\bdate\b.*\+\S*$", command))

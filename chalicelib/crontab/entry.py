@@ -7,7 +7,7 @@ import msgspec
 
 from chalicelib.crontab import command, lint
 from chalicelib.crontab.diagnostics import LineDiagnostic, short
-from chalicelib.crontab.expression import ExpressionError, Reading
+from chalicelib.crontab.expression import ExpressionError, Reading, Reboot
 from chalicelib.crontab.expression import read as read_schedule
 
 # Names that a passwd file of Debian may hold.
@@ -25,7 +25,7 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Refusal(Exception):
-    """A line that Debian refuses, and with it the whole file."""
+    """A line that is no job. An error is what Debian refuses, and with it the whole file."""
 
     def __init__(self, found: LineDiagnostic) -> None:
         super().__init__(found.message)
@@ -38,26 +38,32 @@ def read(line: str, owner: str | None, last: bool) -> Entry:
     `owner` is whose file it is, None if each line names a user. `last` means that no blank follows in the file. Debian
     reads a user's name to the next blank, on any line.
     """
-    reading = _schedule(line)
-    rest, column = line[reading.end :], reading.end + 1
-    if owner is None:
-        user = _user(rest, column, last)
-        column += len(user) + 1
-        return Entry(reading, user, _command(rest[len(user) + 1 :], column), column)
-    if rest.startswith("*"):
-        remedy = "cron has five fields of time, none for seconds or years. A command cannot begin with *"
-        raise Refusal(LineDiagnostic(column, "bad-command", "bad command", remedy, "error"))
-    return Entry(reading, owner, _command(rest, column), column)
-
-
-def _schedule(line: str) -> Reading:
     try:
-        return read_schedule(line)
+        reading = read_schedule(line)
+    except Reboot as error:
+        _rest(line, error.end, owner, last)
+        left_out = msgspec.structs.replace(lint.error_for(error, line), severity="warning",
+                                           message="@reboot names no time, so the line is left out")
+        raise Refusal(left_out) from None
     except ExpressionError as error:
         raise Refusal(lint.error_for(error, line)) from None
+    return Entry(reading, *_rest(line, reading.end, owner, last))
 
 
-def _user(rest: str, column: int, last: bool) -> str:
+def _rest(line: str, end: int, owner: str | None, last: bool) -> tuple[str, str, int]:
+    """The user, the command field and its column, of the part of `line` behind its schedule."""
+    rest, column = line[end:], end + 1
+    if owner is None:
+        user = _user(line, rest, column, last)
+        column += len(user) + 1
+        return user, _command(rest[len(user) + 1 :], column), column
+    if rest.startswith("*"):
+        remedy = lint.six_fields(line) or "a command cannot begin with *, and cron has five fields of time"
+        raise Refusal(LineDiagnostic(column, "bad-command", "bad command", remedy, "error"))
+    return owner, _command(rest, column), column
+
+
+def _user(line: str, rest: str, column: int, last: bool) -> str:
     found = _ENDS.search(rest)
     if found and _USER.fullmatch(rest[: found.start()]):
         return rest[: found.start()]
@@ -65,6 +71,7 @@ def _user(rest: str, column: int, last: bool) -> str:
     where = "files in cron.d name a user before the command"
     what = f"{short(rest[: found.start()])} is no user" if found else "no command follows a user here"
     remedy = f"{what}: {where}, as in `0 3 * * * root date`. Move the file to crontabs/ if it names none"
+    remedy = lint.six_fields(line) or remedy
     raise Refusal(LineDiagnostic(column, message.replace(" ", "-"), message, remedy, "error"))
 
 

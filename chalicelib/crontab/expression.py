@@ -83,7 +83,11 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 class Reboot(ExpressionError):
-    """`@reboot`. Debian accepts it, but no machine boots here."""
+    """`@reboot`. Debian accepts it, but no machine boots here. `end` is that of `Reading`."""
+
+    def __init__(self, column: int, end: int) -> None:
+        super().__init__("time specifier", column, "@reboot names no time")
+        self.end = end
 
 
 def read(line: str) -> Reading:
@@ -123,7 +127,7 @@ def _read_special(line: str, start: int) -> Reading:
     found = _NONBLANKS.match(line, start)
     word = found[0] if found else ""
     if word == "@reboot":
-        raise Reboot("time specifier", start + 1, "@reboot names no time")
+        raise Reboot(start + 1, _skip(line, start + len(word)))
     if word[1:] not in SPECIALS:
         raise ExpressionError("time specifier", start + 1, "bad time specifier")
     return Reading(SPECIALS[word[1:]], word, (), (start + 1,), _skip(line, start + len(word)))

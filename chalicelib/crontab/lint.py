@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from chalicelib.crontab.diagnostics import LineDiagnostic, short
 from chalicelib.crontab.expression import Expression, ExpressionError, Reading, Reboot
-from chalicelib.crontab.fields import DAYS, FIELDS, MONTHS, WEEK, read_field
+from chalicelib.crontab.fields import DAYS, FIELDS, MONTHS, WEEK, Refused, read_field
 
 # Days that each month can have, by its number; February's 29th comes every few years.
 _LONGEST = (0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
@@ -122,10 +122,10 @@ def _cure(error: ExpressionError, line: str) -> str:
     found = re.compile(r"[^ \t\r\n]*").match(line, error.column - 1)
     token = found[0] if found else ""
     if error.field == "command":
-        return "write a schedule alone, five fields without a command"
+        return six_fields(line) or "write a schedule alone, five fields without a command"
     if error.field == "time specifier":
         return _specifier(token)
-    return _whole_line(error, line, token) or _token(error.field, token)
+    return _whole_line(error, line, token) or six_fields(line) or _token(error.field, token)
 
 
 def _specifier(word: str) -> str:
@@ -161,3 +161,43 @@ def _token(field: str, token: str) -> str:
     if _FOREIGN.fullmatch(token):
         return f"{word} is of another scheduler's language. Cron takes numbers, *, lists, ranges and steps"
     return f"{word} is not a {field}. Write {_RANGES[field]}, *, or lists, ranges and steps of them"
+
+
+# A field of time of any scheduler: digits and signs, or names of days and months.
+_WORD = rf"(?:{'|'.join((*DAYS, *MONTHS))})[a-z]*"
+_TIME = re.compile(rf"(?=[^-/]*[0-9*?L]|l$)[0-9*?,/LWC#-]+|{_WORD}(?:[-,/#]{_WORD}|[-,/#][0-9]+)*L?", re.I)
+_YEAR = re.compile(r"\*(?:/[0-9]+)?|(?:19|20)[0-9]{2}(?:[-,/][0-9]+)*")
+
+
+def six_fields(line: str) -> str:
+    """The correction of a line that begins with six fields of time. Empty if it does not."""
+    fields = re.split(r"[ \t]+", line.strip(" \t"))[:6]
+    if len(fields) < 6 or not all(map(_TIME.fullmatch, fields)):
+        return ""
+    # AWS has `?` in the fields of days of `minute hour day month day year`, Quartz one field further on.
+    aws = "?" in (fields[2], fields[4])
+    plain = [field.replace("?", "*") for field in fields]
+    choices = []
+    if not aws and _readable(plain[1:]):
+        choices.append(f"`{' '.join(plain[1:])}` if the first field is seconds")
+    if _YEAR.fullmatch(plain[5]) and _readable(plain[:5]):
+        choices.append(f"`{' '.join(plain[:5])}` if the last field is the year")
+    if plain[1:] == plain[:5]:
+        choices = [f"`{' '.join(plain[:5])}`"]
+    return f"this line has six fields of time, and cron has five. Write {', or '.join(choices) or 'five'}"
+
+
+def _readable(fields: list[str]) -> bool:
+    try:
+        for index, field in enumerate(fields):
+            read_field(index, field)
+    except Refused:
+        return False
+    return True
+
+
+def sixth(reading: Reading, line: str) -> Iterator[LineDiagnostic]:
+    """A sixth field of time in a line that Debian accepts."""
+    if reading.tokens and (remedy := six_fields(line)):
+        message = f"{short(line[reading.end :].split()[0])} does not count as a time, but as the word after it"
+        yield LineDiagnostic(reading.end + 1, "six-fields", message, remedy)

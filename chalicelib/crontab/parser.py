@@ -160,7 +160,7 @@ class _Reader:
         except entry.Refusal as refusal:
             self.add(number, refusal.found)
             return
-        self._surprises(number, found)
+        self._surprises(number, line, found)
         if self._tz is None:
             message = f"the zone of this line is unknown (CRON_TZ in line {self._tz_at})"
             column = len(line) - len(line.lstrip(" \t")) + 1
@@ -168,12 +168,13 @@ class _Reader:
             return
         self._append(number, found, wish, at)
 
-    def _surprises(self, number: int, found: entry.Entry) -> None:
-        for one in lint.warnings(found.reading):
-            self.add(number, one)
-        for one in command.wrong_format(self.source.system, found.user, found.raw, found.column):
-            self.add(number, one)
-        for one in command.surprises(found.raw, found.column):
+    def _surprises(self, number: int, line: str, found: entry.Entry) -> None:
+        for one in (
+            *lint.warnings(found.reading),
+            *lint.sixth(found.reading, line),
+            *command.wrong_format(self.source.system, found.user, found.raw, found.column),
+            *command.surprises(found.raw, found.column),
+        ):
             self.add(number, one)
 
     def _append(self, number: int, found: entry.Entry, wish: policy.PolicyOverrides, at: tuple[int, int]) -> None:

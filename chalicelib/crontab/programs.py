@@ -35,6 +35,17 @@ zdump zic gpg gpg2 gpgv gpg-agent gpgconf microdnf rpm rpmkeys rpmdb alternative
 update-ca-trust
 """)
 BUILTINS, INSTALLED = frozenset(_BUILTINS.split()), frozenset((_COREUTILS + _OTHERS).split())
+# Programs of crontabs in public, which a Lambda does not have.
+_ELSEWHERE = ("""
+7z ansible ansible-playbook apt apt-get aptitude artisan autossh aws borg bundle bzip2 certbot composer cpulimit crontab
+dnf docker docker-compose dpkg drush expect find flock fetchmail freshclam gcloud git gsutil gunzip gzip hwclock ionice
+ip iptables java journalctl kill killall kubectl lftp logger logrotate mailq make mariadb mariadb-dump mongo mongodump
+msmtp mutt mysql mysqladmin mysqlcheck mysqldump nc nmap node npm npx ntpdate openssl perl pg_dump pg_dumpall pgrep php
+ping pkill poweroff ps psql python python2 python3 rails rake rclone reboot redis-cli restic rkhunter rsync ruby
+run-parts s3cmd scp sendmail service setsid sh shutdown sqlite3 ssh start-stop-daemon su sudo svn systemctl tar updatedb
+uptime wget which wp xargs xz yarn yum zcat zip
+""")
+ELSEWHERE = frozenset(_ELSEWHERE.split())
 # Python lies outside of the PATH that cron gives to a line.
 PYTHON = re.compile(r"(python(3(\.\d+)?)?|pip(3(\.\d+)?)?)")
 PYTHON_FOLDER = "/var/lang/bin"

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,7 +31,9 @@ class Window(NamedTuple):
 
 
 class Line(msgspec.Struct, frozen=True):
-    """A line that is a job, its zone, and the UTC minutes (RFC 3339) at which it fires.
+    """A line that is a job, its zone, and the UTC minutes (RFC 3339) of its runs, one for each slot.
+
+    A fixed-time job runs once for each minute that the clock skips, and all of these at the moment of the change.
 
     `next_utc` is the first time from `--from` on, also if that lies after `--to`. It is empty if there is none within
     nine years.
@@ -77,6 +80,8 @@ def fires(
     as_json: Annotated[bool, typer.Option("--json", help="as JSON, for programs")] = False,
 ) -> None:
     """Tell every minute at which each line fires, for 5 years at most. Status 1 if a line cannot be read.
+
+    A minute stands there once for each run: a fixed-time job runs for each minute that the clock skips.
 
     Lines without CRON_TZ are in the zone of the fleet.toml above FILE, else of the fleet that is worked on. Without
     any fleet they are in UTC.
@@ -184,7 +189,8 @@ def _divide(findings: Sequence[Diagnostic], jobs: set[int]) -> tuple[list[Failur
 
 
 def _line(job: Job, span: Window) -> Line:
-    minutes = dst.fires(job.expression, job.tz, span.start, span.end)
+    slots = {slot.name: slot.minute for slot in dst.slots(job.expression, job.tz, span.start, span.end)}
+    minutes = list(slots.values())
     following = minutes[0] if minutes else _following(job, span.end)
     return Line(job.line, job.schedule, job.tz, [_stamp(minute) for minute in minutes],
                 "" if following is None else _stamp(following))
@@ -228,17 +234,19 @@ def _cells(row: Line | Failure, limit: int) -> tuple[Any, ...]:
 
     if isinstance(row, Failure):
         return str(row.line), Text("-", "red"), "", Text(f"{row.error} (column {row.column})", "red")
-    more = ", ..." if len(row.fires_utc) > limit else ""
-    times = _times(row.fires_utc[:limit]) + more
+    shown = list(dict.fromkeys(row.fires_utc))[:limit]
+    more = ", ..." if shown and shown[-1] != row.fires_utc[-1] else ""
+    times = _times([stamp for stamp in row.fires_utc if stamp in shown]) + more
     if not times:
         times = f"next {_times([row.next_utc])}" if row.next_utc else "never within nine years"
     return str(row.line), Text(row.schedule), str(len(row.fires_utc)), Text(times)
 
 
 def _times(stamps: Sequence[str]) -> str:
-    """`2026-11-23 06:38, 06:39`, with the date where it changes."""
-    days = ["", *(stamp[:10] for stamp in stamps)]
+    """`2026-11-23 06:38, 06:39 (3 runs)`, with the date where it changes."""
+    runs = Counter(stamps)
+    days = ["", *(stamp[:10] for stamp in runs)]
     return ", ".join(
-        stamp[11:16] if day == before else f"{day} {stamp[11:16]}"
-        for stamp, day, before in zip(stamps, days[1:], days, strict=False)
+        (stamp[11:16] if day == before else f"{day} {stamp[11:16]}") + (f" ({count} runs)" if count > 1 else "")
+        for (stamp, count), day, before in zip(runs.items(), days[1:], days, strict=False)
     )

@@ -1,6 +1,7 @@
 """`./lamp cron next`: the list that it prints, its exit status, and what it says on stderr."""
 
 import json
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.config.fleet import load
-from chalicelib.crontab import loader
+from chalicelib.crontab import loader, parser
+from chalicelib.crontab.dst import stamp
+from chalicelib.crontab.timetable import Timetable, build
 from commands import roots
 from commands.cli import main
-from commands.cron.next import Window, explain, names_users, window
+from commands.cron.next import Line, Window, explain, names_users, window
 from commands.develop import init
 from commands.errors import UsageError
+from tests.crontab.strategies import minutes, schedules, tzs
 
 NOW = datetime(2026, 3, 29, 0, 59, 30, tzinfo=UTC)
 
@@ -69,12 +73,14 @@ def test_every_minute_of_every_line(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_lines_that_cannot_be_read_are_on_the_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = write(tmp_path, "0 0 1 1 * x\nCRON_TZ=Mars/Olympus\nCRON_TZ=UTC\n  61 * * * * x\n@reboot x\n0 0 1 1 * x\n")
     status, rows, err = run(capsys, file, "--from", "2026-03-01", "--to", "2026-03-02")
-    assert (status, err) == (1, "")
+    assert status == 1
+    assert err.splitlines() == [f"{file}:5:1: warning: @reboot names no time, so the line is left out; give it a "
+                                "schedule, since nothing here reboots. A step after a release belongs to the release "
+                                "[reboot]"]
     assert rows == [
         {"line": 1, "schedule": "0 0 1 1 *", "fires_utc": []},
         {"line": 2, "column": 9, "error": "unknown time zone 'Mars/Olympus'"},
         {"line": 4, "column": 3, "error": "bad minute"},
-        {"line": 5, "column": 1, "error": "@reboot names no time"},
         {"line": 6, "schedule": "0 0 1 1 *", "fires_utc": []},
     ]
 
@@ -122,6 +128,36 @@ def test_zones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # Stockholm's clock skips 02:30 on that day: a job of fixed time runs when it has gone forward.
     assert [row["fires_utc"] for row in rows] == [
         ["2026-03-29T01:00:00Z"], ["2026-03-29T06:30:00Z"], ["2026-03-29T02:30:00Z"]]  # fmt: skip
+
+
+SKIPPED = "CRON_TZ=Europe/Stockholm\n0,20,40 2 * * * x\n*/20 2 * * * y\n10 2,3 * * * z\n"
+SPRING = ("--from", "2026-03-29T00:59Z", "--to", "2026-03-29T02:00Z")
+
+
+def test_a_minute_stands_there_once_for_each_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(tmp_path, SKIPPED)
+    _, rows, _ = run(capsys, file, *SPRING)
+    assert [row["fires_utc"] for row in rows] == [
+        ["2026-03-29T01:00:00Z"] * 3, [], ["2026-03-29T01:00:00Z", "2026-03-29T01:10:00Z"]]
+    main(["cron", "next", file, *SPRING])
+    told = capsys.readouterr().out
+    assert "3      2026-03-29 01:00 (3 runs)" in told and "2      2026-03-29 01:00, 01:10" in told
+
+
+@given(st.lists(schedules, min_size=1, max_size=3), tzs, st.data())
+def test_there_are_as_many_runs_as_the_timetable_starts(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str], tz: str, data: st.DataObject
+) -> None:
+    start = data.draw(minutes(tz, before=100))
+    file = tmp_path_factory.getbasetemp() / "runs"
+    file.write_text("".join(f"{line} x\n" for line in [f"CRON_TZ={tz}\n30 2 * * *", "0-59 1-3 * * *", *lines]))
+    rows = [row for row in explain(file, "UTC", Window(start, start + 200)).rows if isinstance(row, Line)]
+    table = Timetable.load(build(parser.read(file.read_bytes(), parser.Source("runs", False)).jobs))
+    due = [Counter[str]() for _ in rows]
+    for minute in range(start, start + 200):
+        for fire in table.due(minute).fires():
+            due[fire.job][f"{stamp(minute)}:00Z"] += 1
+    assert [Counter(row.fires_utc) for row in rows] == due
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,17 @@ def test_debians_own_verdicts(name: str, cases: int) -> None:
     assert disagreed == ({key: set(late) for key, late in DRAINED.items()} if name == "dst_fires.jsonl.gz" else {})
 
 
+def test_debians_own_repeats_are_slots_of_their_own() -> None:
+    """Where the daemon was recorded to run a job more than once in a minute, there are as many slots."""
+    rows = [row for name in ("dst_fires.jsonl.gz", "dst_odd_zones.jsonl.gz") for row in golden(name)]
+    repeated = [row for row in rows if len(row["fires_utc_min"]) > len(set(row["fires_utc_min"]))
+                and (row["tz"], row["expr"]) not in DRAINED]
+    assert len(repeated) > 70
+    for row in repeated:
+        slots = dst.slots(parse(row["expr"]), row["tz"], row["start_utc_min"] + 1, row["end_utc_min"])
+        assert sorted({slot.name: slot.minute for slot in slots}.values()) == sorted(row["fires_utc_min"]), row
+
+
 @settings(max_examples=80)
 @given(st.data(), tzs, expressions, st.integers(1, 2500))
 def test_fires_are_those_of_the_loop_minute_by_minute(

@@ -165,7 +165,7 @@ LINES = [
     ("* * * * * " + "x" * 999, "1:11 error command-too-long"),
     ("* * * * * " + "é" * 500, "1:11 error command-too-long"),
     # what cannot be honoured
-    ("@reboot x", "1:1 error reboot"),
+    ("@reboot x", "1:1 warning reboot"),
     ("CRON_TZ=Eurpe/Paris", "1:9 error unknown-zone"),
     ("CRON_TZ=europe/paris", "1:9 error unknown-zone"),
     # variables
