@@ -4,12 +4,14 @@ checks."""
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
+from msgspec.structs import replace
+
 from chalicelib.aws import client
 from chalicelib.aws.route53 import HealthCheck
 from chalicelib.config.declared import HealthChecks
 from chalicelib.context import RegionContext
 from chalicelib.engine import state
-from chalicelib.engine.limits import minute_done
+from chalicelib.engine.limits import decided_at, minute_done, not_ahead
 from chalicelib.engine.metrics import logger
 from chalicelib.engine.operation import Rejected, Request
 from chalicelib.engine.schema import Unreadable
@@ -39,9 +41,11 @@ def rotation(
     """Hosts first, then what is in doubt, then, if need be some seconds later, the results that matter now."""
     settings = settings_of(context)
     before = state.load(context.local_store, KEY, SCHEMA, NOTHING_YET)
-    minute = request.now // 60
-    if isinstance(before, Unreadable) or minute_done(before.value.minute, request.now, context.clock()):
-        return RotationObservation(context.region, settings, before, {}, context.clock())
+    began = context.clock()
+    now = decided_at(request.now, began)
+    if isinstance(before, Unreadable) or minute_done(before.value.minute, now, began):
+        return RotationObservation(context.region, settings, before, {}, began, began=began)
+    before, minute = replace(before, value=not_ahead(before.value, began)), now // 60
     memory = before.value
     hosts_now = hosts(context, settings)
     to_look_up = sampling.to_look_up(memory, minute)
@@ -63,7 +67,7 @@ def rotation(
             if healthy is not None:
                 statuses[check.number] = healthy
     return RotationObservation(context.region, settings, before, hosts_now, at, statuses, configs,
-                               len(to_read) + len(to_look_up), _published_id(context, memory))
+                               len(to_read) + len(to_look_up), _published_id(context, memory), began)
 
 
 def known(context: RegionContext, request: Request) -> RotationObservation:

@@ -7,6 +7,7 @@ from typing import Any
 
 from chalicelib.aws.route53 import REQUESTS_PER_SECOND, Pace
 from chalicelib.context import RegionContext
+from chalicelib.engine.limits import decided_at
 from chalicelib.engine.operation import Operation, Request, StateItem
 from chalicelib.engine.plan import Plan
 from chalicelib.health_checks import act, decide, observe
@@ -14,7 +15,7 @@ from chalicelib.health_checks.state import KEY, SCHEMA, RotationObservation
 
 
 def _decide(observation: RotationObservation, request: Request) -> Plan:
-    return decide.reconcile(observation, request.now)
+    return decide.reconcile(observation, decided_at(request.now, observation.began))
 
 
 def _status(observation: RotationObservation, request: Request) -> Plan:

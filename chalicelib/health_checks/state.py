@@ -126,8 +126,8 @@ class Publication(msgspec.Struct, frozen=True):
 
 
 class RotationObservation(msgspec.Struct, frozen=True):
-    """The observation of a run at `at`. `statuses` and `configs` are by the check's number. The calculated check is
-    number 0.
+    """The observation at `at` of a run that began at `began`. `statuses` and `configs` are by the check's number. The
+    calculated check is number 0.
 
     `before` is the state as it was read. In `configs`, `None` means that Route 53 has no such check. One with an id was
     deleted, and any other was never made. `calls` is how many requests to Route 53 it took to see it. `published_id` is
@@ -144,6 +144,7 @@ class RotationObservation(msgspec.Struct, frozen=True):
     configs: Mapping[int, CheckConfig | None] = {}
     calls: int = 0
     published_id: str | None = None
+    began: float = 0
 
     @property
     def state(self) -> RotationState:

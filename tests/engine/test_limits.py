@@ -1,9 +1,10 @@
 """Budgets and waits, whatever the times."""
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.engine.limits import Backoff, Budget, Cooldown, Spent, decided_at, minute_done, not_ahead
+from chalicelib.engine.limits import Backoff, Budget, Cooldown, Spent, counted_at, decided_at, minute_done, not_ahead
 from chalicelib.engine.schema import State
 
 STEPS = st.lists(st.tuples(st.floats(0, 400), st.integers(1, 3)), max_size=40)
@@ -79,13 +80,15 @@ class Seen(State, frozen=True):
     inner: "Seen | None" = None
     name: str = ""
     number: int = 0
+    by_name: dict[str, float] = msgspec.field(default_factory=dict)
 
 
 @given(st.floats(0, 4e9), st.floats(0, 4e9), st.integers(0, 4_000_000_000))
 def test_times_ahead_of_the_clock_become_now_wherever_they_are(now: float, at: float, number: int) -> None:
-    state = Seen(at, ((at, 3),), Cooldown(60, at), Seen(at, number=number), "name", number)
+    state = Seen(at, ((at, 3),), Cooldown(60, at), Seen(at, number=number), "name", number, {"a": at})
     right = min(at, now)
-    expected = Seen(right, ((right, 3),), Cooldown(60, min(at, now + 60)), Seen(right, number=number), "name", number)
+    expected = Seen(right, ((right, 3),), Cooldown(60, min(at, now + 60)), Seen(right, number=number), "name", number,
+                    {"a": right})
     assert not_ahead(state, now) == expected
     assert at > now or not_ahead(state, now) is state
 
@@ -95,3 +98,8 @@ def test_event_that_came_late_decides_by_the_minute_of_the_clock_and_counts_as_t
     assert decided_at(minute, minute + 59.9) == decided_at(minute, minute - 1.0) == minute
     assert decided_at(minute - 86_000, minute + 2.5) == minute
     assert minute_done(minute // 60, decided_at(minute - 180, minute + 2.5), minute + 2.5)
+
+
+def test_event_counts_seconds_by_the_clock_unless_that_is_behind() -> None:
+    assert counted_at(1_800_000_000, 1_800_000_041.7) == 1_800_000_041
+    assert counted_at(1_800_000_000, 1_799_999_990.2) == 1_800_000_000

@@ -1,5 +1,7 @@
 """health_checks.rotate as in production, against the strict twin of Route 53."""
 
+from datetime import UTC, datetime
+
 import msgspec
 import pytest
 
@@ -264,3 +266,31 @@ def test_a_run_whose_clock_was_ahead_holds_no_later_minute_up(street: Street) ->
     street.bodies = {}
     street.turns(20)
     assert "RegionUnhealthy: eu-west-1" in [subject for subject, _ in street.alerts.told]
+
+
+def test_a_run_whose_clock_was_ahead_does_not_stop_the_rotation(street: Street) -> None:
+    street.turns(12)
+    right = street.site
+    street.site = msgspec.structs.replace(right, clock=lambda: street.now + 6 * 3600)
+    assert engine.run(street.operation, street.site, {"apply": True})["status"] == "done"
+    street.site = right
+    street.turns(1)
+    before = {check.number: check.host for check in street.memory.checks}
+    street.turns(20)
+    parent = street.memory.parent
+    assert parent
+    rotating = [check for check in street.memory.checks if check.number not in parent.children]
+    assert all(check.host != before[check.number] for check in rotating)
+    assert all(check.since <= street.now for check in street.memory.checks)
+
+
+@pytest.mark.parametrize("late_seconds", [70, 3540, 86_000])
+def test_an_event_that_came_late_counts_as_the_minute_in_which_it_came(street: Street, late_seconds: int) -> None:
+    """Its requests to Route 53 fall into the hour's budget of now, and the turn of this minute is taken."""
+    street.turns(2)
+    event = {"detail-type": "Scheduled Event",
+             "time": datetime.fromtimestamp((street.now - late_seconds) // 60 * 60, UTC).isoformat()}
+    engine.run(street.operation, street.site, event)
+    assert street.memory.minute == street.now // 60
+    again = engine.run(street.operation, street.site, event)
+    assert again["message"] == "nothing to do" and "another run has decided this minute" in again["plan"]["notes"]

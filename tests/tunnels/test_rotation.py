@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from msgspec.structs import replace
 from chalicelib.aws.client import Unavailable
 from chalicelib.aws.ssm import Invocation
 from chalicelib.engine import run as engine
+from chalicelib.engine import schema
 from chalicelib.engine.operation import Operation
 from chalicelib.engine.plan import Plan
 from chalicelib.engine.schema import Stored
@@ -98,6 +100,26 @@ def test_a_schedule_goes_on_and_never_begins() -> None:
     before = ring.state
     assert ring.run(event)["status"] == "done"  # `later` would count as a failure
     assert ring.state.command and before.command is None
+
+
+def test_a_scheduled_step_counts_its_seconds_by_the_clock_not_from_the_minute_of_its_event() -> None:
+    ring = Ring()
+    ring.run()
+    while not (command := ring.state.command):
+        ring.wait(60)
+        # The rule has fired at second 59 of its minute.
+        ring.run({"detail-type": "Scheduled Event", "time": datetime.fromtimestamp(ring.now - 59, UTC).isoformat()})
+    assert command.at == ring.now
+
+
+def test_a_time_ahead_of_the_clock_holds_no_step_up() -> None:
+    ring = Ring()
+    ring.run()
+    ahead = replace(ring.state, failed_at=ring.now + 86_400, failure="a host whose clock was ahead")
+    item = ring.local.get(*state.KEY)
+    assert item and ring.local.compare_and_set(item, schema.encode(ahead, state.SCHEMA))
+    ring.wait(60)
+    finish(ring)
 
 
 def test_a_private_key_is_in_the_secret_and_nowhere_else() -> None:

@@ -52,8 +52,12 @@ def missing_members(memory: RotationState, settings: HealthChecks, hosts: Mappin
 
 
 def due(check: Check, settings: HealthChecks, at: float, minute: int) -> bool:
-    """Whether a rotating check has been with its host for a whole slot, and long enough for a result."""
-    return minute - check.minute >= dwell_minutes(settings) and is_reportable(check, settings, at)
+    """Whether a rotating check has been with its host for a whole slot, and long enough for a result.
+
+    A minute ahead is of a run whose clock was ahead, and holds nothing up.
+    """
+    stays = 0 <= minute - check.minute < dwell_minutes(settings)
+    return not stays and is_reportable(check, settings, at)
 
 
 def _lately(check: Check, settings: HealthChecks, at: float) -> bool:

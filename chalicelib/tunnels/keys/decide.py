@@ -16,6 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from chalicelib.engine.alerts import Alert
+from chalicelib.engine.limits import not_ahead
 from chalicelib.engine.plan import Action, Claim, Plan
 from chalicelib.engine.schema import Stored
 from chalicelib.tunnels.keys.state import (
@@ -49,7 +50,7 @@ def decide(
     stored: Stored[RotationState], seen: RotationObservation, now: float, *, start: bool, region: str = ""
 ) -> Plan:
     """The plan of one run. Only with `start` is a new key made when none is on its way."""
-    state = settled(stored.value, seen, now)
+    state = settled(not_ahead(stored.value, now), seen, now)
     step = _next(seen, state, now, start)
     after = _after(state, step, seen.new_version, now)
     actions = (Action(step.kind, step.target, step.reason, step.details),) if step.kind else ()

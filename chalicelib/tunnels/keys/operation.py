@@ -18,6 +18,7 @@ from chalicelib.config import tunnel_hosts
 from chalicelib.config.tunnels import managed_name
 from chalicelib.context import RegionContext
 from chalicelib.engine import state
+from chalicelib.engine.limits import counted_at
 from chalicelib.engine.operation import Operation, Rejected, Request, StateItem
 from chalicelib.engine.plan import Action, Plan
 from chalicelib.engine.schema import Stored, Unreadable
@@ -37,12 +38,13 @@ class RotationParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 
 
 class Observed(msgspec.Struct, frozen=True):
-    """The state as it was read (or the reason why not), the observation of a run (`None` without one), and the place.
-    """
+    """The state as it was read (or the reason why not), the observation of a run (`None` without one), the place, and
+    the time there (epoch seconds)."""
 
     stored: Stored[RotationState] | Unreadable
     seen: RotationObservation | None
     region: str
+    at: float
 
 
 def operation(random: Callable[[int], bytes] = secrets.token_bytes) -> Operation[Observed]:
@@ -63,7 +65,7 @@ def observe(context: RegionContext, request: Request) -> Observed:
     _gateways(context)
     stored = state.load(context.local_store, KEY, SCHEMA, RotationState(done=True))
     if isinstance(stored, Unreadable) or (request.trigger == "schedule" and stored.value.done):
-        return Observed(stored, None, context.region)
+        return Observed(stored, None, context.region, context.clock())
     current, pending = _versions(context)
     command = stored.value.command
     command_status = status(context, command.id, command.instance) if command and command.id else None
@@ -71,7 +73,7 @@ def observe(context: RegionContext, request: Request) -> Observed:
                                     for aws in _gateways(context)])
     seen = RotationObservation(current, pending, everywhere, _hosts(context), command_status, scattered,
                                new_version=str(uuid.uuid4()))
-    return Observed(stored, seen, context.region)
+    return Observed(stored, seen, context.region, context.clock())
 
 
 def _decide(observed: Observed, request: Request) -> Plan:
@@ -80,11 +82,12 @@ def _decide(observed: Observed, request: Request) -> Plan:
                     unreadable=(observed.stored,), not_judged=("*",))
     if observed.seen is None:
         return Plan(notes=("no change of key is under way",))
+    now = counted_at(request.now, observed.at)
     if request.trigger == "manual":
-        return decide.decide(observed.stored, observed.seen, request.now, start=request.parameters.start,
+        return decide.decide(observed.stored, observed.seen, now, start=request.parameters.start,
                              region=observed.region)
     # A schedule comes back by itself; `requeue_after_seconds` would have Lambda count a failure.
-    plan = decide.decide(observed.stored, observed.seen, request.now, start=False, region=observed.region)
+    plan = decide.decide(observed.stored, observed.seen, now, start=False, region=observed.region)
     return replace(plan, requeue_after_seconds=0)
 
 
