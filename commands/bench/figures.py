@@ -2,7 +2,8 @@
 """
 
 import json
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import msgspec
@@ -25,6 +26,13 @@ class Figure(msgspec.Struct, frozen=True):
     def within(self) -> bool:
         """Whether the limit is kept."""
         return {"at least": self.value >= self.limit, "at most": self.value <= self.limit}.get(self.bound, True)
+
+
+def cpu_ms(work: Callable[[], object]) -> float:
+    """Milliseconds of CPU that `work` takes. Whatever else runs on the machine must not break a limit."""
+    began = time.process_time()
+    work()
+    return (time.process_time() - began) * 1000
 
 
 def report(measured: Iterable[Figure], *, as_json: bool) -> None:

@@ -4,7 +4,6 @@ All have their schedules read beforehand. Keeping every job's next time in memor
 Lambda is asked about a minute with nothing in memory.
 """
 
-import importlib.metadata
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -90,11 +89,3 @@ def _celery_app(timezone: str) -> Any:
 
 PEERS: dict[str, Callable[[Job], Due]] = {
     "cronsim": cronsim, "croniter": croniter, "APScheduler": apscheduler, "celery": celery}
-
-
-def version(peer: str) -> str | None:
-    """The release of `peer` that is installed. None if it is not."""
-    try:
-        return importlib.metadata.version(peer)
-    except importlib.metadata.PackageNotFoundError:
-        return None

@@ -1,9 +1,10 @@
 """`lamp bench schedules`, the cost of the timetable, and of its peers in the same run."""
 
+import importlib.metadata
 import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -16,16 +17,16 @@ from chalicelib.crontab.job_file import JobFile
 from chalicelib.crontab.timetable import Timetable
 from chalicelib.schedules.decide.backlog import plan_backlog
 from commands.bench import peers
-from commands.bench.figures import Figure, report
-from commands.bench.schedules_generate import crowd
+from commands.bench.figures import Figure, cpu_ms, report
 from commands.develop import groups
 from commands.errors import UsageError
+from testing.jobs import crowd
 
 # Minutes asked about in one round: primes apart, so that all minutes of the hour and hours of the day come up.
 _MINUTES = range(29_720_160, 29_720_160 + 211 * 60, 211)
 _NOW, _DAY = _MINUTES[0], 1440
-# The times as long that a peer must take at least for the same answers.
-_TIMES = {"cronsim": 500.0}
+# How many times as long cronsim must take at least for the same answers.
+_CRONSIM_TIMES = 500.0
 
 
 def bench(as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False) -> None:
@@ -46,14 +47,14 @@ def _measure() -> Iterator[Figure]:
     yield from _index(large, 5)
     yield from _long_work(small)
     yield crontab(100_000)
-    for name in peers.PEERS:
-        yield from _peer(name, small)
+    for name in () if groups.lacking("bench") else peers.PEERS:
+        yield from _peer(f"{name} {importlib.metadata.version(name)}", peers.ask(name, small), _ask(small))
 
 
 def _index(jobs: Sequence[Job], limit: float) -> Iterator[Figure]:
     table, book = timetable.build(jobs), job_file.build(jobs)
-    loaded, count = Timetable.load(table), f"{len(jobs):,} jobs"
-    yield _limited(f"{count}: due at a minute", _minute(lambda minute: _ids(loaded, minute), _MINUTES), limit)
+    count = f"{len(jobs):,} jobs"
+    yield _limited(f"{count}: due at a minute", _minute(_ask(jobs), _MINUTES), limit)
     yield _limited(f"{count}: load both files", _median(lambda: (Timetable.load(table), JobFile.load(book))), 1)
 
 
@@ -73,39 +74,30 @@ def crontab(lines: int) -> Figure:
     return _limited(f"read a crontab of {lines:,} lines", _median(lambda: parser.read(text, source), 3), 10_000)
 
 
-def _peer(name: str, jobs: Sequence[Job]) -> Iterator[Figure]:
-    if not (version := peers.version(name)):
-        return  # `bench` has said so
-    table, ask = Timetable.load(timetable.build(jobs)), peers.ask(name, jobs)
+def _peer(peer: str, theirs: peers.Ask, ours: peers.Ask) -> Iterator[Figure]:
     minutes = _MINUTES[:: len(_MINUTES) // 7]
-    differing = sum(len(set(_ids(table, minute)) ^ set(ask(minute))) for minute in minutes[:2])
-    seconds = _minute(ask, minutes)
-    times = seconds / _minute(lambda minute: _ids(table, minute), _MINUTES)
-    yield Figure(f"{name} {version}: due at a minute", seconds, "ms")
-    at_least = _TIMES.get(name)
-    yield Figure(f"{name} {version}: times as long", times, "", "at least" if at_least else "", at_least or 0)
-    yield Figure(f"{name} {version}: answers that differ", differing, "", "at most", 0)
+    differing = sum(len(set(ours(minute)) ^ set(theirs(minute))) for minute in minutes[:2])
+    spent = _minute(theirs, minutes)
+    yield Figure(f"{peer}: due at a minute", spent, "ms")
+    limit = ("at least", _CRONSIM_TIMES) if peer.startswith("cronsim") else ()
+    yield Figure(f"{peer}: times as long", spent / _minute(ours, _MINUTES), "", *limit)
+    yield Figure(f"{peer}: answers that differ", differing, "", "at most", 0)
 
 
-def _ids(table: Timetable, minute: int) -> list[int]:
-    return list(bits(table.due(minute).bitmap))
+def _ask(jobs: Sequence[Job]) -> peers.Ask:
+    """The same question to the timetable."""
+    table = Timetable.load(timetable.build(jobs))
+    return lambda minute: list(bits(table.due(minute).bitmap))
 
 
 def _median(work: Callable[[], object], rounds: int = 7) -> float:
     """Milliseconds of CPU, after one run to warm up."""
     work()
-    return statistics.median(_spent(work) for _ in range(rounds))
+    return statistics.median(cpu_ms(work) for _ in range(rounds))
 
 
-def _minute(ask: Callable[[int], object], minutes: Sequence[int]) -> float:
-    return statistics.median(_spent(lambda minute=minute: ask(minute)) for minute in minutes)  # type: ignore[misc]
-
-
-def _spent(work: Callable[[], object]) -> float:
-    # Of CPU: whatever else runs on the machine must not break a limit.
-    began = time.process_time()
-    work()
-    return (time.process_time() - began) * 1000
+def _minute(ask: peers.Ask, minutes: Sequence[int]) -> float:
+    return statistics.median(cpu_ms(partial(ask, minute)) for minute in minutes)
 
 
 def _limited(name: str, milliseconds: float, limit: float) -> Figure:

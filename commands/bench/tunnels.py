@@ -2,20 +2,28 @@
 replication stands still when tunnels die or hang."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
-from commands.bench import figures, tunnels_blocks, tunnels_gaps, tunnels_rate
+from commands.bench import tunnels_gaps, tunnels_probes
+from commands.bench.figures import Figure, report
 from commands.errors import UsageError
+from testing.servers import tunnelled
 from testing.servers.process import DEBIAN, missing
 
-PARTS: dict[str, Callable[[], Iterator[figures.Figure]]] = {
-    "rate": tunnels_rate.measure, "blocks": tunnels_blocks.measure, "gaps": tunnels_gaps.measure}
-_PROGRAMS: dict[str, tuple[str, ...]] = {
-    "rate": (), "blocks": tunnels_blocks.PROGRAMS, "gaps": tunnels_gaps.PROGRAMS}
+
+class Part(NamedTuple):
+    """A part of the benchmark, and the programs that it needs. A part with programs also needs root."""
+
+    measure: Callable[[], Iterator[Figure]]
+    programs: Sequence[str] = ()
+
+
+PARTS = {"rate": Part(tunnels_probes.rate), "blocks": Part(tunnels_probes.blocks, tunnels_probes.PROGRAMS),
+         "gaps": Part(tunnels_gaps.measure, tunnelled.PROGRAMS)}
 
 
 def bench(
@@ -29,10 +37,10 @@ def bench(
     """
     if only and only not in PARTS:
         raise UsageError(f"--only {only} is no part. Name one of {', '.join(PARTS)}")
-    parts = [only] if only else list(PARTS)
+    parts = [PARTS[only]] if only else list(PARTS.values())
     # What a part needs and is not there is told before the first one takes its time.
-    need(*(program for part in parts for program in _PROGRAMS[part]))
-    figures.report(chain.from_iterable(PARTS[part]() for part in parts), as_json=as_json)
+    need(*(program for part in parts for program in part.programs))
+    report(chain.from_iterable(part.measure() for part in parts), as_json=as_json)
 
 
 def need(*programs: str) -> None:

@@ -34,7 +34,7 @@ class Case(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
 
 
 class Lead(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a record set leads to: a value of its own, or another group. `check` is the name of its health check."""
+    """The target of a record set, a value of its own or another group. `check` is the name of its health check."""
 
     value: str = ""
     alias: str = ""

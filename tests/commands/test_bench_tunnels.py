@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from commands import cli
-from commands.bench import tunnels, tunnels_blocks, tunnels_gaps, tunnels_rate
+from commands.bench import tunnels, tunnels_gaps, tunnels_probes
 from commands.bench.figures import Figure
 from commands.errors import UsageError
 from commands.roots import PRODUCT as ROOT
 from testing.eventually import SECONDS, eventually
-from testing.servers import process
+from testing.servers import process, tunnelled
 
 
 def values(found: Iterable[Figure]) -> dict[str, float]:
@@ -34,10 +34,10 @@ def test_missing_programs_are_named_with_the_remedy() -> None:
 
 
 def test_the_rate_is_that_of_right_results() -> None:
-    found = list(tunnels_rate.measure(endpoints=100, rounds=1))
+    found = list(tunnels_probes.rate(endpoints=100, rounds=1))
     assert values(found)["wrong results of probes"] == 0
     # The hung ones cost the first sweep its whole patience, and the second one nothing.
-    assert found[0].value >= tunnels_rate.PATIENCE_SECONDS > found[1].value
+    assert found[0].value >= tunnels_probes.PATIENCE_SECONDS > found[1].value
 
 
 def test_of_ours_alone_a_limit_is_asked() -> None:
@@ -50,8 +50,8 @@ def test_of_ours_alone_a_limit_is_asked() -> None:
 
 @pytest.mark.world
 def test_some_thousand_probes_of_a_real_database_are_not_held_against_anybody() -> None:
-    process.need(*tunnels_blocks.PROGRAMS, root=True)
-    found = list(tunnels_blocks.measure(9_000))
+    process.need(*tunnels_probes.PROGRAMS, root=True)
+    found = list(tunnels_probes.blocks(9_000))
     assert [figure.name for figure in found if not figure.within] == []
     assert values(found)["hangs and thaws of ssh, sshd and the database meanwhile"] >= 1
     assert values(found)["connections that the database counted"] >= 9_000
@@ -60,16 +60,16 @@ def test_some_thousand_probes_of_a_real_database_are_not_held_against_anybody() 
 @pytest.mark.world
 @pytest.mark.slow
 def test_replication_through_our_tunnels_survives_each_fault() -> None:
-    process.need(*tunnels_gaps.PROGRAMS, root=True)
+    process.need(*tunnelled.PROGRAMS, root=True)
     gaps = tunnels_gaps.gaps(tunnels_gaps.SETUPS[0], 1, threading.Event())
     assert list(gaps) == list(tunnels_gaps.FAULTS)
-    assert all(0 < gap < tunnels_gaps.LIMIT_SECONDS for (gap,) in gaps.values())
+    assert all(0 < gap < tunnelled.LIMIT_SECONDS for (gap,) in gaps.values())
 
 
 @pytest.mark.world
 @pytest.mark.parametrize("part", ["blocks", "gaps"])
 def test_ctrl_c_leaves_nothing_behind(part: str, tmp_path: Path) -> None:
-    process.need(*tunnels_gaps.PROGRAMS, root=True)
+    process.need(*tunnelled.PROGRAMS, root=True)
     words = [sys.executable, "-P", "-m", "commands", "bench", "tunnels", "--only", part]
     environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
     running = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -9,7 +9,7 @@ from chalicelib.crontab import dst
 from chalicelib.crontab.diff import Change, Window, compare, firings
 from chalicelib.crontab.expression import Expression, parse
 from chalicelib.crontab.job import Job, Policy
-from commands.bench.schedules_generate import crowd
+from testing.jobs import crowd
 from tests.crontab import oracle
 from tests.crontab.strategies import expressions, jobs, minutes, tzs
 

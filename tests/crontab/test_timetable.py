@@ -16,7 +16,7 @@ from chalicelib.crontab.expression import parse
 from chalicelib.crontab.job import Job, Policy
 from chalicelib.crontab.job_file import JobFile
 from chalicelib.crontab.timetable import Timetable
-from commands.bench.schedules_generate import crowd
+from testing.jobs import crowd
 from tests.crontab import oracle, strategies
 
 

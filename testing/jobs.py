@@ -1,4 +1,4 @@
-"""Generated fleets of jobs, always the same for one number, for the benchmark of schedules."""
+"""Generated fleets of jobs, always the same for one number, for tests and benchmarks."""
 
 import random
 
@@ -26,7 +26,7 @@ _CATCH_UP = {"5m": 80, "one": 8, "skip": 6, "2h": 5, "all": 1}
 
 def crowd(count: int, seed: int = 1) -> list[Job]:
     """`count` jobs as they might stand on a large fleet's servers, in 40 zones, with policies of all kinds."""
-    chance = random.Random(seed)  # noqa: S311 - made-up schedules, no secrets
+    chance = random.Random(seed)
     return [_job(number, chance) for number in range(count)]
 
 
