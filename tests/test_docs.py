@@ -250,7 +250,7 @@ def made_of_words() -> set[str]:
 
 
 # Where the code and the severity stand among the arguments of what makes a finding.
-_MAKERS = {"LineDiagnostic": (1, 4), "_finding": (1, None), "_file_finding": (2, 1)}
+_MAKERS = {"LineDiagnostic": (1, 4), "_finding": (1, None), "_file_finding": (2, 1), "Need": (0, 9)}
 
 
 def _codes(node: ast.AST) -> Iterator[tuple[str, str]]:

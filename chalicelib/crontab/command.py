@@ -7,8 +7,9 @@ import hashlib
 import re
 from collections.abc import Iterator
 
-from chalicelib.crontab import percent, programs
+from chalicelib.crontab import percent
 from chalicelib.crontab.diagnostics import LineDiagnostic, short
+from chalicelib.crontab.lambda_image import BUILTINS, ELSEWHERE, INSTALLED
 
 MAX_COMMAND = 1000  # cron.h; a command of 999 bytes or more counts as cut off and is refused
 
@@ -74,7 +75,7 @@ def slug(command: str, limit: int = 32) -> str:
     return "-".join(words)[:limit]
 
 
-_PROGRAMS = programs.INSTALLED | programs.BUILTINS | programs.ELSEWHERE | {"if", "for", "while", "until", "case"}
+_PROGRAMS = INSTALLED | BUILTINS | ELSEWHERE | {"if", "for", "while", "until", "case"}
 # Programs after which users are called, too.
 _ACCOUNTS = frozenset({"sync", "mail", "install", "git", "mysql", "mariadb", "node", "ansible", "sendmail", "composer"})
 _USERS = frozenset({"root", "www-data", "nobody", "ubuntu", "ec2-user", "admin", "postgres", "nginx", "apache",

@@ -8,6 +8,10 @@ import msgspec
 # Errors for which Debian ignores the file although each of its lines can be read.
 WHOLE_FILE = frozenset({"no-newline", "too-many-lines", "crlf"})
 
+# Findings that many lines of one file have alike, such as all those that need a server.
+GROUPED = frozenset({"no-program", "no-file", "guard", "sudo", "home", "read-only", "lock", "background", "long-sleep"})
+_LINES = 12
+
 Severity = Literal["error", "warning"]
 
 
@@ -47,11 +51,28 @@ def errors(findings: Sequence[Diagnostic]) -> list[Diagnostic]:
 
 
 def render(findings: Sequence[Diagnostic], limit: int = 20) -> Iterator[str]:
-    """One line of text per finding, errors first, and one that counts those beyond `limit`."""
-    ordered = sorted(findings, key=lambda finding: (finding.severity, finding))
+    """One line of text per finding, errors first, and one that counts those beyond `limit`.
+
+    Findings of `GROUPED` are one line for each file and code, with the numbers of the other lines.
+    """
+    ordered = sorted(_grouped(findings), key=lambda finding: (finding.severity, finding))
     yield from map(str, ordered[:limit])
     if len(ordered) > limit:
         yield f"... and {len(ordered) - limit} more"
+
+
+def _grouped(findings: Sequence[Diagnostic]) -> Iterator[Diagnostic]:
+    groups: dict[tuple[str, str], list[Diagnostic]] = {}
+    for finding in sorted(findings):
+        if finding.code in GROUPED:
+            groups.setdefault((finding.file, finding.code), []).append(finding)
+        else:
+            yield finding
+    for first, *others in groups.values():
+        lines = list(dict.fromkeys(other.line for other in others))
+        told = ", ".join(map(str, lines[:_LINES])) + (", ..." if len(lines) > _LINES else "")
+        more = f" (and {len(lines)} more {'lines' if len(lines) > 1 else 'line'} alike: {told})" if lines else ""
+        yield msgspec.structs.replace(first, message=f"{first.message}{more}")
 
 
 def short(text: str, limit: int = 40) -> str:

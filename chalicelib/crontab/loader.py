@@ -16,7 +16,7 @@ from typing import NamedTuple
 import msgspec
 
 from chalicelib.config.declared import Fleet, Schedules
-from chalicelib.crontab import beanstalk, parser, programs, python_jobs
+from chalicelib.crontab import beanstalk, needs, parser, python_jobs
 from chalicelib.crontab.diagnostics import Diagnostic, LineDiagnostic, short
 from chalicelib.crontab.job import Job, Policy
 
@@ -47,8 +47,8 @@ def load(folder: Path, fleet: Fleet | None = None) -> Catalogue:
             findings += part.findings
             named |= part.named
     jobs, doubles = _unique(jobs, named)
-    needs = _needs(jobs, fleet) if fleet else ()
-    return Catalogue(jobs, sorted([*findings, *doubles, *needs, *_messages(jobs), *_paths(jobs), *lacking(jobs)]))
+    undeclared = _needs(jobs, fleet) if fleet else ()
+    return Catalogue(jobs, sorted([*findings, *doubles, *undeclared, *_messages(jobs), *_paths(jobs), *lacking(jobs)]))
 
 
 def read_file(path: Path, file: str, schedules: Schedules = DEFAULTS) -> parser.Crontab:
@@ -175,14 +175,10 @@ def _paths(jobs: Sequence[Job]) -> Iterator[Diagnostic]:
 
 
 def lacking(jobs: Sequence[Job]) -> Iterator[Diagnostic]:
-    """Crontab lines for the Lambda that begin programs, or change to folders, which it does not have."""
+    """The needs of crontab lines that the place where they run does not meet."""
     for job in jobs:
-        if job.kind == "crontab" and job.policy.on == "lambda" and (without := programs.missing(job.command, job.env)):
-            message = f"a Lambda (Amazon Linux 2023) has no {', no '.join(without)}"
-            remedy = "write `# lamp: on=ssm` above the line to run it on your server, or on=ecs for a container"
-            if all(programs.PYTHON.fullmatch(program) for program in without):
-                remedy = f"write PATH={programs.PYTHON_FOLDER}:/usr/bin:/bin above the line, or a Python job"
-            yield LineDiagnostic(1, "no-program", message, remedy).at(job.file, job.line)
+        for need in needs.of(job):
+            yield LineDiagnostic(1, need.code, need.message, need.remedy).at(job.file, job.line)
 
 
 def _no_task(job: Job) -> str:

@@ -6,6 +6,8 @@ only a run can tell, and `HOME` for a home folder.
 """
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 # A part of a word that an expansion or a pattern makes.
@@ -18,6 +20,7 @@ _DEEPEST = 40
 _OPERATOR = re.compile(r";;&|;;|;&|&&|\|\||\|&|[;|&\n]")
 _REDIRECTION = re.compile(r"\d*(?:<<<|<<-?|>>|>&|<&|>\||<>|>|<)(?!\()|&>>?")
 _ENDS_WORD = frozenset(" \t\n;|&()<>")
+_PLAIN_VALUE = re.compile(r"[\w./:@%+,-]*")
 _VARIABLE = re.compile(r"\$(?:[A-Za-z_]\w*|[0-9@*#?$!-])")
 # The words that begin and end the condition of `if`, `while` and `until`.
 _TESTS, _ENDS_TEST = frozenset({"if", "elif", "while", "until"}), frozenset({"then", "do"})
@@ -47,16 +50,18 @@ class Script(NamedTuple):
     unclosed: str = ""
 
 
-def read(text: str) -> Script:
-    """The commands of `text`. Nothing in it raises an exception."""
-    reader = _Reader(text)
+def read(text: str, variables: Mapping[str, str] = MappingProxyType({})) -> Script:
+    """The commands of `text`, which knows these `variables`. Nothing in it raises an exception."""
+    known = {name: value for name, value in variables.items()
+             if _PLAIN_VALUE.fullmatch(value) and not re.search(rf"\b{re.escape(name)}=", text)}
+    reader = _Reader(text, known)
     reader.script("", 0)
     return Script(_with_conditions(reader.commands), reader.unclosed)
 
 
 def shown(word: str) -> str:
     """`word` for people."""
-    return word.replace(HOME, "~").replace(UNKNOWN, "...")
+    return word.replace(HOME, "~").replace(UNKNOWN, "*")
 
 
 def _with_conditions(commands: list[Command]) -> list[Command]:
@@ -74,8 +79,9 @@ def _with_conditions(commands: list[Command]) -> list[Command]:
 class _Reader:
     """Goes through the text once. `at` is the next character."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, variables: Mapping[str, str]) -> None:
         self.text = text
+        self.variables: dict[str, str] = {"HOME": HOME, **variables}
         self.at = 0
         self.commands: list[Command] = []
         self.unclosed = ""
@@ -92,6 +98,8 @@ class _Reader:
             if words or redirections:
                 self.commands.append(
                     Command(tuple(words), tuple(raw), tuple(redirections), before, operator, level))
+            elif operator == "&" and self.commands:  # of the whole `( ... )` before it
+                self.commands[-1] = self.commands[-1]._replace(after="&")
             words.clear()
             raw.clear()
             redirections.clear()
@@ -155,7 +163,7 @@ class _Reader:
                 break
             elif char == "~" and self.at == start:
                 self.at += 1
-                pieces.append(HOME)
+                pieces.append(self.variables["HOME"])
             elif char in "*?":
                 self.at += 1
                 pieces.append(UNKNOWN)
@@ -188,7 +196,7 @@ class _Reader:
             return self._braced()
         elif found := _VARIABLE.match(self.text, self.at):
             self.at = found.end()
-            return HOME if found[0] == "$HOME" else UNKNOWN
+            return self.variables.get(found[0][1:], UNKNOWN)
         else:
             self.at += 1
             return "" if following == "'" else "$"
@@ -201,7 +209,7 @@ class _Reader:
             self.script(end, depth + 1)
 
     def _backquoted(self, depth: int) -> str:
-        inner = _Reader(re.sub(r"\\([$`\\])", r"\1", self._until("`", escapes=True)))
+        inner = _Reader(re.sub(r"\\([$`\\])", r"\1", self._until("`", escapes=True)), self.variables)
         if depth < _DEEPEST:
             inner.script("", depth + 1)
         self.commands += inner.commands
@@ -244,7 +252,7 @@ class _Reader:
             self.at += 1 + (char == "\\")
             depth += (char == "{") - (char == "}")
             if not depth and char == "}":
-                return HOME if self.text[start:self.at] == "${HOME}" else UNKNOWN
+                return self.variables.get(self.text[start + 2 : self.at - 1], UNKNOWN)
         self.at = len(self.text)
         self.unclosed = self.unclosed or "${"
         return UNKNOWN

@@ -65,3 +65,23 @@ def test_lint_warns_of_each_line_that_cannot_work_in_a_lambda(fleet: Path, capsy
         told = {one["line"]: one for one in json.loads(capsys.readouterr().out) if one["code"] == "no-program"}
         assert set(told) == {1, 5} and {one["severity"] for one in told.values()} == {"warning"}
         assert told[5]["message"].endswith("has no folder /srv/shop, no php") and "on=ssm" in told[1]["remedy"]
+
+
+def test_fix_writes_the_comments_of_a_folder_and_says_where(fleet: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = fleet / "cron" / "cron.d" / "shop"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("MAILTO=x@y.z\n0 1 * * * root flock -n /tmp/l php x\n0 2 * * * root date\n")
+    others = {path: path.read_bytes() for path in (fleet / "cron").rglob("*") if path.is_file() and path != file}
+    cli.main(["cron", "lint", "--fix", "--on", "ecs"])
+    assert "wrote a comment above what was line 2" in " ".join(capsys.readouterr().err.split())
+    fixed = "MAILTO=x@y.z\n# lamp: on=ecs overlap=skip\n0 1 * * * root flock -n /tmp/l php x\n0 2 * * * root date\n"
+    assert file.read_text() == fixed
+    assert {path: path.read_bytes() for path in others} == others
+    cli.main(["cron", "lint", "--fix"])
+    assert file.read_text() == fixed and "wrote" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--fix", "--on", "moon"], ["--on", "ssm"]])
+def test_fix_with_another_target_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["cron", "lint", *words]) == 2
+    assert "write --fix --on ssm" in " ".join(capsys.readouterr().err.split())

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.crontab import loader
+from chalicelib.crontab.lambda_image import INSTALLED
 from chalicelib.crontab.parser import DEFAULTS
-from chalicelib.crontab.programs import INSTALLED, missing
+from chalicelib.crontab.programs import missing
 
 
 @pytest.mark.parametrize(("command", "without"), [
