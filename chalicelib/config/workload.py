@@ -41,9 +41,13 @@ class Ssm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The address of `on=http`. The job's url is relative to it."""
+    """The address of `on=http`. The job's url is relative to it.
+
+    `retries` holds for entries of a cron.yaml, as a worker environment of Elastic Beanstalk has it.
+    """
 
     base: Annotated[str, msgspec.Meta(pattern=r"^https?://[^/\s]+\Z")]
+    retries: Annotated[int, msgspec.Meta(ge=0, le=10)] = 10
 
 
 class Schedules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

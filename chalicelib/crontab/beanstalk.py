@@ -7,30 +7,46 @@
         schedule: "0 3 * * *"
 
 Read at package time only, with line numbers. The facts are from "Elastic Beanstalk worker environments", periodic
-tasks. A `# lamp:` comment right above an entry sets its policy. With `on=queue` the address names a task and its
-arguments. `/invoices/render?customer=7` sends `invoices.render` with customer 7.
+tasks, and from the daemon, sqsd, which reads these keys alone. Its schedules are in sqsd.py. A `# lamp:` comment right
+above an entry sets its policy. With `on=queue` the address names a task and its arguments.
+`/invoices/render?customer=7` sends `invoices.render` with customer 7.
 """
 
 import json
 import re
-from collections.abc import Iterator
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 import yaml
 
-from chalicelib.crontab import command, lint, policy
+from chalicelib.crontab import command, lint, policy, sqsd
 from chalicelib.crontab.diagnostics import Diagnostic, LineDiagnostic, short
-from chalicelib.crontab.expression import ExpressionError, Reading, whole
+from chalicelib.crontab.expression import ExpressionError, Reading
 from chalicelib.crontab.job import Job, Policy
 
-HTTP = Policy(on="http")
+# The daemon posts again after an answer other than 200, by default ten times (MaxRetries of a worker environment).
+HTTP = Policy(on="http", retries=10)
 _KEYS = ("name", "url", "schedule")
 _EXAMPLE = "see docs/schedules.md for an example"
 # What can be posted to: a path as HTTP writes it.
 PATH = re.compile(r"/[!-~]*")
 # A cron.yaml is three deep. PyYAML follows brackets down to Python's limit of recursion, in time cubic in the depth.
 _DEEPEST = 20
+
+
+_OF_BEANSTALK = ('write `version: 1`, and for each entry a name, a url such as /reports, and a schedule such as '
+                 '"0 3 * * *"')
+_TYPOGRAPHIC_DASH = re.compile(r"\s*([\u2010-\u2015\u2022\u2212\u00b7])\s*\w+\s*:")
+_TYPOGRAPHIC_QUOTES = tuple("\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb")
+_LANGUAGES = (
+    (re.compile(r"every\b|(?:[0-9]+(?:st|nd|rd|th)|first|second|third|fourth|fifth)\b", re.I), "App Engine's language"),
+    (re.compile(r"(?:rate|cron|at)\(", re.I), "EventBridge's language"),
+)
+# Keys that other programs' files have, at the top and in entries of `cron`.
+_FORMATS = ((frozenset({"apiVersion", "kind"}), "Kubernetes"), (frozenset({"on", "jobs"}), "GitHub Actions"),
+            (frozenset({"functions", "provider"}), "the Serverless Framework"),
+            (frozenset({"services", "crons"}), "Vercel or Docker Compose"))
+_APP_ENGINE = frozenset({"description", "target", "timezone", "retry_parameters"})
 
 
 class Broken(Exception):
@@ -98,10 +114,18 @@ class _Reader:
         self.findings.append(found.at(self.file, line))
 
     def document(self, text: str) -> None:
+        for number, line in enumerate(self.lines, 1):
+            if typed := _TYPOGRAPHIC_DASH.match(line):
+                message = f"{typed[1]} (U+{ord(typed[1]):04X}) is no -, which begins an entry"
+                found = LineDiagnostic(typed.start(1) + 1, "cron-yaml", message, "write - in its place", "error")
+                return self.add(number, found)
         root = yaml.compose(text, Loader=_Loader)
         if root is None:
             return self.add(1, LineDiagnostic(1, "cron-yaml", "the file is empty", _EXAMPLE, "error"))
-        parts = dict(_mapping(root, ("version", "cron")))
+        unversioned = isinstance(root, yaml.MappingNode) and "version" not in _keys(root)
+        if unversioned and (other := _other_format(root)):
+            raise Broken(root.start_mark, f"this is a file of {other}, not of Elastic Beanstalk", _OF_BEANSTALK)
+        parts = self._mapping(root, ("version", "cron")) if not unversioned else {}
         version = parts.get("version")
         if version is None or _text(version) != "1":
             raise Broken((version or root).start_mark, "the version is not 1", "write `version: 1` at the beginning")
@@ -112,10 +136,14 @@ class _Reader:
                 self.add(error.line + 1, error.found)
 
     def _entry(self, node: yaml.Node) -> None:
-        parts = dict(_mapping(node, _KEYS))
+        parts = self._mapping(node, _KEYS)
         for key in _KEYS:
             if key not in parts:
                 raise Broken(node.start_mark, f"the entry has no {key}", f"add `{key}:`; {_EXAMPLE}")
+        for key in _KEYS:
+            if _text(parts[key])[:1] in _TYPOGRAPHIC_QUOTES:
+                message = f"{short(_text(parts[key]))} begins with a typographic quote, which YAML takes for a letter"
+                raise Broken(parts[key].start_mark, message, 'write straight quotes, as in "0 3 * * *"')
         name, url = _text(parts["name"]), _text(parts["url"])
         if name in self._names or not re.fullmatch(r"[ -~]{1,100}", name):
             raise Broken(
@@ -133,10 +161,17 @@ class _Reader:
         text, mark = _text(node), node.start_mark
         column = mark.column + (getattr(node, "style", None) in ("'", '"'))
         try:
-            reading = whole(text)
+            reading = sqsd.read(text)
         except ExpressionError as error:
-            self.add(mark.line + 1, _shift(lint.error_for(error, text), column))
+            found = lint.error_for(error, text)
+            if other := next((name for pattern, name in _LANGUAGES if pattern.match(text)), ""):
+                remedy = f"this is {other}. Cron's has five fields, as in \"0 3 * * *\""
+                found = msgspec.structs.replace(found, remedy=remedy)
+            self.add(mark.line + 1, _shift(found, column))
             return None
+        if sixth := sqsd.sixth(text):
+            message = "Elastic Beanstalk ignores a sixth field"
+            self.add(mark.line + 1, LineDiagnostic(sixth + column, "six-fields", message, f"write {reading.text!r}"))
         for one in lint.warnings(reading):
             self.add(mark.line + 1, _shift(one, column))
         return reading
@@ -162,6 +197,8 @@ class _Reader:
                 LineDiagnostic(wish.columns["name"], "bad-policy", "name= has no meaning here", remedy, "error"),
             )
         how = wish.over(self.defaults)
+        if how.on != "http" and "retries" not in wish.values:
+            how = msgspec.structs.replace(how, retries=0)  # the default is that of posts alone
         for key, error in policy.conflicts(how, "beanstalk"):
             place = (at[key], wish.columns[key]) if key in at else (line + 1, 1)
             self.add(place[0], LineDiagnostic(place[1], "bad-policy", error.message, error.remedy, "error"))
@@ -175,6 +212,23 @@ class _Reader:
                     line.index("#") + 1, "orphan-policy", "no entry stands below this policy", remedy, "error"
                 )
                 self.add(number + 1, found)
+
+    def _mapping(self, node: yaml.Node, keys: tuple[str, ...]) -> dict[str, yaml.Node]:
+        """The values of `keys` in a mapping. Others are ignored, as the daemon does, with a warning."""
+        if not isinstance(node, yaml.MappingNode):
+            raise Broken(node.start_mark, f"only {', '.join(keys)} may stand here", _EXAMPLE)
+        found: dict[str, yaml.Node] = {}
+        for key, value in node.value:
+            name, mark = _text(key), key.start_mark
+            if name in found:
+                raise Broken(mark, f"{short(name)} stands here twice", f"write {', '.join(keys)}, each once")
+            if name in keys:
+                found[name] = value
+            else:
+                message = f"the key {short(name)} is ignored, as Elastic Beanstalk does"
+                remedy = f"write {', '.join(keys)}, or remove it"
+                self.add(mark.line + 1, LineDiagnostic(mark.column + 1, "extra-key", message, remedy))
+        return found
 
     def _append(self, name: str, url: str, reading: Reading, how: Policy, line: int) -> None:
         self.jobs.append(
@@ -209,17 +263,19 @@ def _shift(found: LineDiagnostic, columns: int) -> LineDiagnostic:
     return msgspec.structs.replace(found, column=found.column + columns)
 
 
-def _mapping(node: yaml.Node, keys: tuple[str, ...]) -> Iterator[tuple[str, yaml.Node]]:
-    if not isinstance(node, yaml.MappingNode):
-        raise Broken(node.start_mark, f"only {', '.join(keys)} may stand here", _EXAMPLE)
-    seen: set[str] = set()
-    for key, value in node.value:
-        name = _text(key)
-        if name not in keys or name in seen:
-            what = f"{short(name)} stands here twice" if name in seen else f"unknown key {short(name)}"
-            raise Broken(key.start_mark, what, f"write {', '.join(keys)}, each once")
-        seen.add(name)
-        yield name, value
+def _keys(node: yaml.Node) -> set[str]:
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    return {key.value for key, _ in pairs if isinstance(key, yaml.ScalarNode)}
+
+
+def _other_format(root: yaml.Node) -> str:
+    """The name of the program that the file seems to be of. Empty if it may be of Elastic Beanstalk."""
+    pairs = root.value if isinstance(root, yaml.MappingNode) else []
+    entries: list[yaml.Node] = next((value.value for key, value in pairs if key.value == "cron" and
+                    isinstance(value, yaml.SequenceNode)), [])
+    if any("url" in _keys(entry) and (_keys(entry) & _APP_ENGINE or "name" not in _keys(entry)) for entry in entries):
+        return "App Engine"
+    return next((name for keys, name in _FORMATS if keys & _keys(root)), "")
 
 
 def _sequence(node: yaml.Node | None, root: yaml.Node) -> list[yaml.Node]:

@@ -89,11 +89,16 @@ def _days(reading: Reading) -> Iterator[LineDiagnostic]:
     all_dom, all_dow = expression.dom == FIELDS[_DOM].full, expression.dow == WEEK
     column = reading.columns[_DOM]
     dom, dow = short(reading.tokens[_DOM]), short(reading.tokens[_DOW])
+    starred = reading.tokens[_DOM].startswith("*") or reading.tokens[_DOW].startswith("*")
     if expression.both_days and not all_dom and not all_dow:
         message = f"runs only on days that are both {dom} and {dow}, for one of the two begins with *"
         yield LineDiagnostic(column, "both-days", message, "write it without * if either is enough, as in 1-31/2")
     elif not expression.both_days and all_dom != all_dow:
-        message = f"runs every day. With {dom} and {dow} one match is enough, for neither begins with *"
+        why = "neither is * alone" if starred else "neither begins with *"
+        message = f"runs every day. With {dom} and {dow} one match is enough, for {why}"
+        yield LineDiagnostic(column, "either-day", message, "write * for the field that is to match always")
+    elif not expression.both_days and starred and not all_dom:
+        message = f"runs on {dom} and also on {dow}. In a cron.yaml one match is enough, other than under cron"
         yield LineDiagnostic(column, "either-day", message, "write * for the field that is to match always")
     elif not expression.both_days and expression.dom in _WEEKS and expression.dow.bit_count() == 1:
         message = f"runs on {dom} and also on every {dow}. One match is enough"
@@ -196,8 +201,8 @@ def _readable(fields: list[str]) -> bool:
     return True
 
 
-def sixth(reading: Reading, line: str) -> Iterator[LineDiagnostic]:
-    """A sixth field of time in a line that Debian accepts."""
+def sixth(reading: Reading, line: str, system: bool) -> Iterator[LineDiagnostic]:
+    """A sixth field of time in a line that Debian accepts. It stands where a `system` file names the user."""
     if reading.tokens and (remedy := six_fields(line)):
-        message = f"{short(line[reading.end :].split()[0])} does not count as a time, but as the word after it"
+        message = f"{short(line[reading.end :].split()[0])} counts as the {'user' if system else 'command'}"
         yield LineDiagnostic(reading.end + 1, "six-fields", message, remedy)

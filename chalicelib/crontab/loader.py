@@ -107,7 +107,10 @@ def _user(path: Path, file: str, schedules: Schedules) -> parser.Crontab:
 
 
 def _beanstalk(path: Path, file: str, schedules: Schedules) -> parser.Crontab:
-    jobs, findings = beanstalk.read(path.read_bytes(), file)
+    posts = beanstalk.HTTP
+    if schedules.http:
+        posts = msgspec.structs.replace(posts, retries=schedules.http.retries)
+    jobs, findings = beanstalk.read(path.read_bytes(), file, posts)
     return parser.Crontab(jobs, findings, {job.name for job in jobs})
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from chalicelib.config import durations
-from chalicelib.crontab import lambda_image, programs, shell, sleeps
+from chalicelib.crontab import lambda_image, lint, programs, shell, sleeps
 from chalicelib.crontab.diagnostics import short
 from chalicelib.crontab.job import Job
 from chalicelib.crontab.policy import JITTER_LONGEST, LAMBDA_LONGEST, LONGEST
@@ -45,6 +45,8 @@ def of(job: Job) -> list[Need]:
     """The unmet needs of a job of a crontab that runs on a Lambda, a container or a server. Empty for others."""
     if job.kind != "crontab" or job.policy.on not in ("lambda", "ecs", "ssm"):
         return []
+    if job.command.startswith("-") or lint.six_fields(f"{job.schedule} {job.command}"):
+        return []  # the command is none, which other findings tell
     started = programs.started(job.command, job.env)
     found = list(_of_lambda(job, started)) if job.policy.on == "lambda" else []
     return [*found, *_lock(job, started), *_background(job, started), *_sleep(job, started)]

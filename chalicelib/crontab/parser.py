@@ -171,7 +171,7 @@ class _Reader:
     def _surprises(self, number: int, line: str, found: entry.Entry) -> None:
         for one in (
             *lint.warnings(found.reading),
-            *lint.sixth(found.reading, line),
+            *lint.sixth(found.reading, line, self.source.system),
             *command.wrong_format(self.source.system, found.user, found.raw, found.column),
             *command.surprises(found.raw, found.column),
         ):

@@ -63,7 +63,8 @@ class Executor(msgspec.Struct, frozen=True):
         if claim is None:
             return f"{job.name} {slot}: another worker was faster"
         logger.info("claimed", job=job.name, slot=slot, token=claim.version)
-        attempt = Attempt(job, slot, asked.request.minute, claim.version, owner, lambda: _displaced(site, job))
+        attempt = Attempt(job, slot, asked.request.minute, claim.version, owner, lambda: _displaced(site, job),
+                          asked.attempt)
         result = self._run(site, attempt)
         if isinstance(result, RemoteRun):
             return _under_way(site, request, asked.request, claim, result)

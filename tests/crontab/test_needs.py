@@ -63,6 +63,9 @@ LINES = [
     ("sleep ${RANDOM:0:2}m", ["long-sleep"]),
     ("sleep `expr $RANDOM / 20`", ["long-sleep"]),
     ("/var/lang/bin/python3 -c 'import random,time;time.sleep(random.randint(0,3600))'", ["long-sleep"]),
+    # no command at all, as other findings tell
+    ("--mode=seats", []),
+    ("2026 /usr/bin/php x", []),
     # nothing is wrong
     ("curl -fsS -m 10 --retry 5 -o /dev/null https://example.com/x", []),
     ("date > /tmp/x 2>&1; cat < /tmp/x", []),

@@ -312,3 +312,4 @@ def test_jitter_is_within_bounds_and_repeatable(slot: str, spread: int) -> None:
 
 def test_retries_back_off() -> None:
     assert [retry_delay(attempt) for attempt in (1, 2, 3, 6, 20)] == [30, 60, 120, 900, 900]
+    assert [retry_delay(attempt, "http") for attempt in (1, 2, 10)] == [2, 2, 2]

@@ -1,6 +1,7 @@
 """Where commands run: real processes and a real HTTP server; ECS and SSM by hand-written stand-ins for their clients,
 since nothing that runs here can start a Fargate task or reach an instance."""
 
+import re
 import socket
 import threading
 from collections.abc import Iterable, Iterator
@@ -15,10 +16,12 @@ import msgspec
 import pytest
 
 from chalicelib.config.declared import Http
+from chalicelib.crontab import beanstalk
 from chalicelib.crontab.job import Job
+from chalicelib.schedules import operations
 from chalicelib.schedules.runners import OUTPUT_BYTES, Result, http, process, queue
 from testing.eventually import eventually
-from tests.schedules.harness import FLEET, HOME, SLOT, Place, attempt, job
+from tests.schedules.harness import FLEET, HOME, SLOT, Place, attempt, handle, job, tick
 
 
 @pytest.fixture
@@ -91,12 +94,13 @@ class Site(BaseHTTPRequestHandler):
     """Remembers what was posted, and answers as it is told to."""
 
     status: ClassVar[int]
+    first: ClassVar[list[int]]
     seen: ClassVar[list[dict[str, str]]]
 
     def do_POST(self) -> None:
         self.seen.append({"path": self.path, **self.headers})
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.send_response(self.status)
+        self.send_response(self.first.pop(0) if self.first else self.status)
         self.end_headers()
         self.wfile.write(b"thanks")
 
@@ -105,8 +109,9 @@ class Site(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(status: int) -> Iterator[tuple[str, list[dict[str, str]]]]:
-    handler = type("Handler", (Site,), {"status": status, "seen": []})
+def serving(status: int, *first: int) -> Iterator[tuple[str, list[dict[str, str]]]]:
+    """A server that answers with the statuses `first`, one by one, and then with `status`."""
+    handler = type("Handler", (Site,), {"status": status, "first": list(first), "seen": []})
     with HTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))  # how often it asks whether to end
         thread.start()
@@ -130,9 +135,65 @@ def test_http_posts_as_sqsd_does_and_only_200_is_success(tmp_path: Path, status:
     assert isinstance(result, Result)
     assert (result.state, result.exit) == (state, status)
     assert seen[0]["path"] == "/tasks/nightly"
-    assert seen[0]["X-Aws-Sqsd-Taskname"] == "nightly"
-    assert seen[0]["X-Aws-Sqsd-Scheduled-At"] == "2026-03-28T12:00:00Z"
-    assert seen[0]["X-Aws-Sqsd-Sender-Id"] == "123456789012"
+    sent = {name.lower(): value for name, value in seen[0].items()}
+    assert re.fullmatch(r"[0-9a-f-]{36}", sent.pop("x-aws-sqsd-msgid"))
+    assert sent.pop("host") in base and sent.pop("accept-encoding") == "identity"
+    assert sent == {
+        "path": "/tasks/nightly", "content-length": "0", "content-type": "application/json",
+        "user-agent": "aws-sqsd/3.0.4", "x-aws-sqsd-queue": "lamplighter-test-schedule-runs",
+        "x-aws-sqsd-path": "/tasks/nightly", "x-aws-sqsd-receive-count": "1", "x-aws-sqsd-taskname": "nightly",
+        "x-aws-sqsd-first-received-at": "2026-03-28T12:00:00Z", "x-aws-sqsd-sent-at": "2026-03-28T12:00:00Z",
+        "x-aws-sqsd-scheduled-at": "2026-03-28T12:00:00Z", "x-aws-sqsd-sender-id": "123456789012"}
+
+
+@pytest.mark.parametrize("name", ["nightly", "reports/nightly", "import:feed --file=/srv/in.csv", "a/b/c", "/x", "x/"])
+def test_the_task_name_is_the_whole_name_of_the_entry(tmp_path: Path, name: str) -> None:
+    entry = f'version: 1\ncron:\n - name: "{name}"\n   url: /x\n   schedule: "0 3 * * *"\n'
+    [one], findings = beanstalk.read(entry.encode(), "cron.yaml")
+    assert findings == []
+    assert http.headers(posting(tmp_path, "http://127.0.0.1:9"), attempt(one))["X-Aws-Sqsd-Taskname"] == name
+
+
+def test_the_message_id_is_that_of_the_slot(tmp_path: Path) -> None:
+    site = posting(tmp_path, "http://127.0.0.1:9")
+    first, again, other, later = (http.headers(site, one) for one in (
+        attempt(job()), msgspec.structs.replace(attempt(job()), number=2, token=9), attempt(job("jobs/two")),
+        msgspec.structs.replace(attempt(job()), slot="2026-03-28T12:01Z")))
+    assert first["X-Aws-Sqsd-Msgid"] == again["X-Aws-Sqsd-Msgid"]
+    assert len({one["X-Aws-Sqsd-Msgid"] for one in (first, other, later)}) == 3
+    assert (first["X-Aws-Sqsd-Receive-Count"], again["X-Aws-Sqsd-Receive-Count"]) == ("1", "2")
+
+
+def posted(tmp_path: Path, policy: str, *statuses: int) -> tuple[list[str], dict[str, Any], int]:
+    """The receive counts of all posts of an entry with that policy, its run, and the notices."""
+    text = f"version: 1\ncron:\n{policy}- name: nightly\n  url: /x\n  schedule: '* * * * *'\n"
+    [one], _ = beanstalk.read(text.encode(), "cron.yaml")
+    with serving(200, *statuses) as (base, seen):
+        declared = msgspec.structs.replace(FLEET, schedules=msgspec.structs.replace(FLEET.schedules, http=Http(base)))
+        place = Place(tmp_path, [one], declared)
+        tick(place)
+        while messages := place.sent("schedule-runs"):
+            for message in messages:
+                handle(place, operations.WORK, message)
+            place.now += 2
+    return [post["X-Aws-Sqsd-Receive-Count"] for post in seen], place.run(one.name, SLOT), len(place.told())
+
+
+@pytest.mark.parametrize(("policy", "statuses", "posts", "state", "told"), [
+    ("", [], 1, "done", 0),
+    ("", [503], 2, "done", 0),
+    ("", [503, 404, 302], 4, "done", 0),
+    ("", [500] * 10, 11, "done", 0),
+    ("", [500] * 11, 11, "failed", 1),
+    ("# lamp: retries=0\n", [503], 1, "failed", 1),
+    ("# lamp: retries=2\n", [503] * 3, 3, "failed", 1),
+])
+def test_an_entry_is_posted_again_every_two_seconds_as_by_sqsd(
+    tmp_path: Path, policy: str, statuses: list[int], posts: int, state: str, told: int
+) -> None:
+    counts, run, notices = posted(tmp_path, policy, *statuses)
+    assert counts == [str(number + 1) for number in range(posts)]
+    assert (run["state"], notices) == (state, told)
 
 
 def test_http_that_nobody_answers_is_a_clear_failure(tmp_path: Path) -> None:

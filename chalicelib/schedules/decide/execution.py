@@ -60,7 +60,7 @@ def after_attempt(job: Job, run: Run, end: EndState, detail: str, exit: int | No
     """
     again = end in ("failed", "timed-out") and run.attempt <= job.policy.retries
     return replace(run, state="retrying" if again else end, ended=now, exit=exit, detail=detail,
-                   lease=now + retry_delay(run.attempt) if again else run.lease,
+                   lease=now + retry_delay(run.attempt, job.policy.on) if again else run.lease,
                    alerted=not again and job.mailto == "")
 
 

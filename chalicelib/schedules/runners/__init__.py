@@ -36,7 +36,7 @@ class Attempt(msgspec.Struct, frozen=True):
     """One attempt of a job for a slot. `token` grows with every attempt of the slot. It is a fencing token for the
     command.
 
-    `replaced` tells whether a later run wants this one out of its way.
+    `replaced` tells whether a later run wants this one out of its way. `number` counts the attempts from 1.
     """
 
     job: Job
@@ -45,6 +45,7 @@ class Attempt(msgspec.Struct, frozen=True):
     token: int
     owner: str
     replaced: Callable[[], bool]
+    number: int = 1
 
 
 class Runner(Protocol):

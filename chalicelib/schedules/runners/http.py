@@ -1,13 +1,14 @@
 """For `on=http` the job is a POST as Elastic Beanstalk's sqsd sends it for cron.yaml. Only status 200 is success.
 
-"Elastic Beanstalk worker environments" in its developer guide defines the headers X-Aws-Sqsd-Taskname,
-X-Aws-Sqsd-Scheduled-At and X-Aws-Sqsd-Sender-Id. A crontab line's command is the path to post to, its stdin the body.
+"Elastic Beanstalk worker environments" in its developer guide defines the headers, and sqsd 2 and 3 send two more, Path
+and Sent-At. The body of a periodic task is empty. A crontab line's command is the path to post to, its stdin the body.
 """
 
 import http.client
 import io
 import socket
 import time
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +19,8 @@ from chalicelib.schedules.runners import OUTPUT_BYTES, Attempt, RemoteRun, Resul
 
 # The longest wait for a connection, for each address of the host.
 _CONNECT_SECONDS = 10.0
+# Applications tell the daemon's posts by the name before the slash.
+_USER_AGENT = "aws-sqsd/3.0.4"
 # How often an answer under way is asked whether the run is to make way.
 _ASK_SECONDS = 2.0
 
@@ -126,11 +129,23 @@ class _Line(io.RawIOBase):
 
 
 def headers(site: RegionContext, attempt: Attempt) -> dict[str, str]:
-    """The headers that tell the application its job."""
-    scheduled = datetime.fromtimestamp(attempt.minute * 60, UTC)
+    """The headers that tell the application its job, as sqsd 3 sends them.
+
+    The id is that of the slot, so all posts of one slot have it. The times are that of the slot.
+    """
+    job, stack = attempt.job, f"{site.fleet.name}-{site.stage}"
+    scheduled = f"{datetime.fromtimestamp(attempt.minute * 60, UTC):%Y-%m-%dT%H:%M:%SZ}"
     return {
-        "X-Aws-Sqsd-Taskname": attempt.job.name.rpartition("/")[2],
-        "X-Aws-Sqsd-Scheduled-At": f"{scheduled:%Y-%m-%dT%H:%M:%SZ}",
+        "Content-Type": "application/json",
+        "User-Agent": _USER_AGENT,
+        "X-Aws-Sqsd-Msgid": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{stack}/{job.name}/{attempt.slot}")),
+        "X-Aws-Sqsd-Queue": f"{stack}-schedule-runs",
+        "X-Aws-Sqsd-Path": job.url or job.command,
+        "X-Aws-Sqsd-Receive-Count": str(attempt.number),
+        "X-Aws-Sqsd-First-Received-At": scheduled,
+        "X-Aws-Sqsd-Sent-At": scheduled,
+        # An entry's name follows the name of its file, which has no slash. It may have some itself.
+        "X-Aws-Sqsd-Taskname": job.name.partition("/")[2] if job.kind == "beanstalk" else job.name,
+        "X-Aws-Sqsd-Scheduled-At": scheduled,
         "X-Aws-Sqsd-Sender-Id": site.account,
-        "User-Agent": "lamplighter",
     }
