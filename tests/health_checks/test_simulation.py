@@ -39,7 +39,7 @@ def test_no_flip_no_outage_missed_nothing_late(model: Model, interval: int, host
 
 
 def test_twenty_hosts_are_all_seen_within_eighteen_minutes() -> None:
-    found = lived(hours=60)
+    found = lived(hours=30)
     assert 900 < found.gap <= 18 * 60 == longest_gap(HealthChecks(target_groups=("a",)), 20) + 20
     assert found.outages > 3 and 0 < found.detection <= 40
     assert 0 < found.repointed <= 120
@@ -111,14 +111,14 @@ def test_the_same_seed_gives_the_same_world() -> None:
 @pytest.mark.slow
 def test_if_anchors_were_moved_like_others_the_verdict_would_flip(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guards, "may_retarget", lambda *_: True)
-    assert lived("reset unhealthy").flips > 0 and lived("adversarial").flips > 0
-    assert lived("reset healthy").missed + lived("reset healthy", hours=100, hosts=5).missed > 0
+    assert lived("reset unhealthy", hours=8).flips > 0 and lived("adversarial", hours=8).flips > 0
+    assert lived("reset healthy", hours=20, hosts=5).missed > 0
 
 
 @pytest.mark.slow
 def test_if_a_host_could_count_twice_its_loss_would_flip_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guards, "distinct", lambda checks: True)
-    assert sum(lived(interval=30, hosts=4, hours=100, seed=seed).flips for seed in (3, 4, 5)) > 0
+    assert all(lived(interval=30, hosts=4, hours=10, seed=seed).flips > 0 for seed in (3, 5, 6))
 
 
 def test_without_the_token_strangers_would_be_taken_for_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
