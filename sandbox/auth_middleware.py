@@ -5,8 +5,9 @@ The emulator behind the gate runs code for whoever asks and takes any key. So a 
 - carries no `Origin` (every cross-site request of a browser does) and names a loopback host (DNS rebinding does not),
 - is signed with a key that this run gave out. The ids are random. The emulator then checks the signature itself.
 
-`/_world/` is the control API, with the run's secret in a header instead of a signature. Below `/_public/` any client
-but a web page may read objects that S3 lets everybody read, because a health check has no keys.
+`/_world/` is the control API, with the run's secret in a header instead of a signature. Any client but a web page may
+read objects that S3 lets everybody read, because a health check has no keys. They are at `/BUCKET/KEY`, as in S3, and
+below `/_public/REGION/`.
 """
 
 import hmac
@@ -34,6 +35,7 @@ _CREDENTIAL = re.compile(r"AWS4-HMAC-SHA256 Credential=([^/,\s]+)/\d{8}/([a-z0-9
 _HOME_OF_ROUTE53 = "us-east-1"
 
 
+_OBJECT = re.compile(r"/(?P<bucket>[a-z0-9.-]{3,63})/.+")
 _PUBLIC = re.compile(r"/_public/(?P<region>[a-z0-9-]+)(?P<path>/[a-z0-9.-]+/.+)")
 
 
@@ -43,12 +45,17 @@ def public(region: str, bucket: str, path: str) -> str:
 
 
 class AuthMiddleware:
-    """An ASGI application in front of `app`. `known` tells whether an access key id is one of this run's."""
+    """An ASGI application in front of `app`.
 
-    def __init__(self, app: App, secret: str, known: Callable[[str], bool], faults: Faults, commands: Commands) -> None:
+    `known` tells whether an access key id is one of this run's. `home` is the region of a bucket, "" if there is none.
+    """
+
+    def __init__(self, app: App, secret: str, known: Callable[[str], bool], home: Callable[[str], str], faults: Faults,
+                 commands: Commands) -> None:
         self._app = app
         self._secret = secret
         self._known = known
+        self._home = home
         self._faults = faults
         self._commands = commands
 
@@ -67,6 +74,9 @@ class AuthMiddleware:
             await self._control(scope["path"].removeprefix("/_world/"), headers, receive, send)
         elif found := _PUBLIC.fullmatch(scope["path"]):
             await self._object(found["region"], found["path"], scope, receive, send)
+        elif "authorization" not in headers and (found := _OBJECT.fullmatch(scope["path"])) and (
+                region := self._home(found["bucket"])):
+            await self._object(region, scope["path"], scope, receive, send)
         else:
             await self._aws(scope, headers, receive, send)
 

@@ -101,7 +101,8 @@ async def _serve(
     loop.add_signal_handler(signal.SIGTERM, over.set)
     threading.Thread(target=_watch_parent, args=(loop, over), daemon=True).start()
     commands = auth_middleware.fault_commands(faults) | _region_commands(faults, hypervisor) | more
-    door = auth_middleware.AuthMiddleware(app.app, order.control, lambda key: _known(key, order), faults, commands)
+    door = auth_middleware.AuthMiddleware(
+        app.app, order.control, lambda key: _known(key, order), lambda bucket: _home(bucket, order), faults, commands)
     loop.call_later(0, _announce, port)
     serving = asyncio.create_task(serve(door, config, shutdown_trigger=asyncio.Event().wait))  # type: ignore[arg-type]
     ended = asyncio.create_task(over.wait())
@@ -132,6 +133,14 @@ def _known(key: str, order: Order) -> bool:
     from ministack.services import sts
 
     return key == order.access_key or key in sts._sessions
+
+
+def _home(bucket: str, order: Order) -> str:
+    from ministack.core.responses import request_scope
+    from ministack.services import s3
+
+    with request_scope(order.account, "us-east-1"):
+        return str(s3._buckets[bucket].get("region", "us-east-1")) if bucket in s3._buckets else ""
 
 
 def _region_commands(faults: Faults, hypervisor: Hypervisor) -> auth_middleware.Commands:

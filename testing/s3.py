@@ -19,7 +19,7 @@ class FakeS3:
     """`chalicelib.aws.s3.S3`. `buckets` has the policy of each bucket (`None`: it has none).
 
     `owners` names the account of those that are not ours. With `blocks_public_policies` the account allows no policy
-    that is public.
+    that is public. With `hides_objects` nobody reads objects without credentials, as with a KMS key.
     """
 
     def __init__(self, fault: Fault = lambda call: None) -> None:
@@ -29,12 +29,19 @@ class FakeS3:
         self.public_access: dict[str, dict[str, bool]] = {}
         self.objects: dict[tuple[str, str], bytes] = {}
         self.blocks_public_policies = False
+        self.hides_objects = False
 
     def get_object(self, bucket: str, key: str) -> bytes | None:
         self.fault("s3 get_object")
         body = self.objects.get((bucket, key))
         self.fault("s3 get_object")
         return body
+
+    def is_public(self, bucket: str, key: str) -> bool:
+        self.fault("s3 is_public")
+        is_public = (bucket, key) in self.objects and not self.hides_objects
+        self.fault("s3 is_public")
+        return is_public
 
     def put_object(self, bucket: str, key: str, body: bytes, content_type: str) -> None:
         self.fault("s3 put_object")

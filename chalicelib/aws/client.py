@@ -67,10 +67,22 @@ class Message(msgspec.Struct, frozen=True):
 @cache
 def client(service: str, region: str) -> Any:
     """The process's one client for `service` in `region` (building one costs 20 to 100 ms of CPU)."""
+    return _client(service, region)
+
+
+@cache
+def anonymous(service: str, region: str) -> Any:
+    """The same for calls without credentials."""
+    from botocore import UNSIGNED
+
+    return _client(service, region, signature_version=UNSIGNED)
+
+
+def _client(service: str, region: str, **more: Any) -> Any:
     from botocore.config import Config
 
     config = Config(connect_timeout=_CONNECT_SECONDS, read_timeout=_READ_SECONDS,
-                    retries={"total_max_attempts": _ATTEMPTS, "mode": "standard"})
+                    retries={"total_max_attempts": _ATTEMPTS, "mode": "standard"}, **more)
     return sdk().create_client(service, region_name=region, config=config)
 
 

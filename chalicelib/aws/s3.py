@@ -15,6 +15,9 @@ class S3(Protocol):
     def get_object(self, bucket: str, key: str) -> bytes | None:
         """The object's body, or `None` if there is no such object."""
 
+    def is_public(self, bucket: str, key: str) -> bool:
+        """Whether S3 gives the object to somebody without credentials, as the health checkers of Route 53 are."""
+
     def put_object(self, bucket: str, key: str, body: bytes, content_type: str) -> None:
         """Write the object."""
 
@@ -52,6 +55,13 @@ class AwsS3:
                 raise
             return None
         return body
+
+    def is_public(self, bucket: str, key: str) -> bool:
+        try:
+            self._call(lambda s3: s3.get_object(Bucket=bucket, Key=key), client.anonymous)
+        except client.ClientError:
+            return False
+        return True
 
     def put_object(self, bucket: str, key: str, body: bytes, content_type: str) -> None:
         self._call(lambda s3: s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type))
@@ -92,8 +102,9 @@ class AwsS3:
     def put_policy(self, bucket: str, policy: str) -> None:
         self._call(lambda s3: s3.put_bucket_policy(Bucket=bucket, Policy=policy))
 
-    def _call(self, request: Callable[[Any], Any]) -> Any:
-        return client.aws_call(self.region, lambda: request((self._clients or client.client)("s3", self.region)))
+    def _call(self, request: Callable[[Any], Any], clients: Clients | None = None) -> Any:
+        api = (clients or self._clients or client.client)("s3", self.region)
+        return client.aws_call(self.region, lambda: request(api))
 
 
 _OWNERSHIP: Mapping[str, Ownership] = {"404": "missing", "403": "foreign"}

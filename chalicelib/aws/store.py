@@ -5,6 +5,7 @@ number that grows with each write and so serves as fencing token. `body` is JSON
 writing call, and the optional `ttl` the epoch seconds after which the item may go.
 """
 
+import logging
 import random
 import time
 import uuid
@@ -18,6 +19,9 @@ from chalicelib import foreign
 from chalicelib.aws import client
 
 T = TypeVar("T")
+
+# The engine's log takes these as well.
+_logger = logging.getLogger("lamplighter")
 
 _SHUNNED_SECONDS = 30
 # The pauses before a replica that lives, but refused once, is asked again.
@@ -176,6 +180,7 @@ class ReplicatedStore:
 
     A replica that gave no answer is passed over for half a minute, so that its loss costs one time-out, not one a call.
     One that answers, but is throttled or has another region's write of the same item under way, is asked again.
+    One that refuses (it was deleted, or its key cannot be used) is passed over, too, if another one does not.
     A write whose answer was lost on one replica is repeated on the next with the same mark, and so is one write.
     """
 
@@ -219,17 +224,29 @@ class ReplicatedStore:
         return chain(first, rest)
 
     def _first(self, call: Callable[[Store], T]) -> T:
-        last = client.Unavailable("the store has no replica")
+        silent: client.Unavailable | None = None
+        refusals: dict[int, client.ClientError] = {}
         for number in sorted(range(len(self.replicas)), key=lambda n: self._shunned_until[n] > self._clock()):
             try:
-                return self._patiently(lambda number=number: call(self.replicas[number]))  # type: ignore[misc]
+                found = self._patiently(lambda number=number: call(self.replicas[number]))  # type: ignore[misc]
             except (client.Throttled, client.Conflicted) as error:
                 # It lives. To pass it over would send everything to farther replicas.
-                last = error
+                silent = error
             except client.Unavailable as error:
-                self._shunned_until[number] = self._clock() + _SHUNNED_SECONDS
-                last = error
-        raise last
+                self._shun(number)
+                silent = error
+            except client.ClientError as error:
+                refusals[number] = error
+            else:
+                for refused, refusal in refusals.items():
+                    _logger.warning("one replica refuses what another one does: %s", refusal)
+                    self._shun(refused)
+                return found
+        # One that was silent may have done it all the same. What all refuse is the fault of the request.
+        raise silent or next(iter(refusals.values()), client.Unavailable("the store has no replica"))
+
+    def _shun(self, number: int) -> None:
+        self._shunned_until[number] = self._clock() + _SHUNNED_SECONDS
 
     def _patiently(self, call: Callable[[], T]) -> T:
         for pause in _PAUSES_SECONDS:

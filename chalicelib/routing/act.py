@@ -91,12 +91,21 @@ def change(site: RegionContext, request: Request, actions: Sequence[Action]) -> 
 
 
 def set_flag(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
-    """Puts the object that makes Route 53 keep users away. It takes effect when its checkers see it."""
+    """Puts the object that makes Route 53 keep users away, once its checkers see it.
+
+    They have no credentials. An object that they cannot read does nothing, so it is taken away again and told.
+    """
     for action in actions:
         region = evacuation_flags.flag_region(site.fleet, action.target)
-        site.aws_regions[region].s3.put_object(
-            evacuation_flags.flag_bucket(site.fleet, region), evacuation_flags.flag_key(action.target),
-            msgspec.json.encode(action.details), "application/json")
+        s3, key = site.aws_regions[region].s3, evacuation_flags.flag_key(action.target)
+        bucket = evacuation_flags.flag_bucket(site.fleet, region)
+        s3.put_object(bucket, key, msgspec.json.encode(action.details), "application/json")
+        if not s3.is_public(bucket, key):
+            s3.delete_object(bucket, key)
+            raise Rejected(
+                f"{action.target} still gets users: s3://{bucket}/{key} cannot be read without credentials, so Route "
+                "53 does not see it. Look at the encryption of the bucket (a KMS key hides it) and at its public "
+                f"access (aws s3api get-public-access-block --bucket {bucket}). Then run routing.apply, and try again")
     return [f"{action.target}: users stay away" for action in actions]
 
 

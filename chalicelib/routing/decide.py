@@ -98,12 +98,12 @@ def evacuate(seen: FleetObservation, now: int) -> Plan:
     if region is None:
         return Plan(rejected_because=_unknown(seen))
     if region.mark and region.mark.by == "manual":
-        return Plan(notes=(f"{region.name} is evacuated already: {region.mark.reason}",))
+        return Plan(notes=(f"{region.name} is evacuated already: {region.mark.why}",))
     if not seen.others_serve(region.name):
         return Plan(
             rejected_because=f"{region.name} is the last region that takes users. Restore or repair another one first"
         )
-    return Plan((_put(region.name, EvacuationFlag("manual", seen.reason, now), seen.reason),), _unknown_flags(seen))
+    return Plan((_put(region.name, EvacuationFlag("manual", now), seen.reason),), _unknown_flags(seen))
 
 
 def restore(seen: FleetObservation) -> Plan:
@@ -132,17 +132,18 @@ def hold(seen: FleetObservation, now: int) -> Plan:
     notes = tuple(f"the region of {item} stays as it is" for item in seen.unreadable)
     return Plan(
         tuple(action for row in steps.values() for action in row), (*notes, *_unknown_flags(seen)),
-        alerts=tuple(alert for region in known for alert in _held_down(region, steps[region.name])),
+        alerts=tuple(alert for region in known for alert in _held_down(region, steps[region.name], seen.hold)),
         not_judged=("RegionHeldDown",) if len(known) < len(kept) else (), unreadable=seen.unreadable)
 
 
-def _held_down(region: RegionObservation, steps: Sequence[Action]) -> Sequence[Alert]:
+def _held_down(region: RegionObservation, steps: Sequence[Action], hold_seconds: int) -> Sequence[Alert]:
     """The alert of a region that Lamplighter itself keeps users away from, once these steps are done."""
     kinds = {step.kind: step for step in steps}
     flag = kinds["set-evacuation-flag"].details if "set-evacuation-flag" in kinds else region.mark
     if flag is None or flag.by != "hold_down" or "clear-evacuation-flag" in kinds:
         return ()
-    return (Alert("RegionHeldDown", region.name, f"{region.name} {flag.reason}", flag.at,
+    text = f"{region.name} died by itself. It comes back when it has answered for {hold_seconds} s"
+    return (Alert("RegionHeldDown", region.name, text, flag.at,
                   tried=("Users are kept away from it. Route 53 sends them to the other regions.",),
                   steps=("Look at what the region answers with `lamp run routing.status`.",
                          "Repair the region. Users come back by themselves, once it has answered for a while.",
@@ -153,7 +154,7 @@ def _held_down(region: RegionObservation, steps: Sequence[Action]) -> Sequence[A
 def status(seen: FleetObservation) -> Plan:
     """The living regions, the evacuated ones and the reasons."""
     rows = [{"region": region.name, "alive": region.alive, "serves": region.serves,
-             "kept away": f"{region.mark.by}: {region.mark.reason}" if region.mark else
+             "kept away": region.mark.why.removeprefix("kept away ") if region.mark else
              "" if region.flag_known else "not known"} for region in seen.regions]
     return Plan(report={"regions": rows})
 
@@ -176,7 +177,7 @@ def _hold(seen: FleetObservation, region: RegionObservation, now: int) -> list[A
     elif (region.mark is None and bad >= BAD_LOOKS and seen.hold and seen.others_serve(region.name)
           and seen.has_a_witness(region.name)):
         reason = f"died by itself. Comes back when it has answered for {seen.hold} s"
-        actions.append(_put(region.name, EvacuationFlag("hold_down", reason, now), reason))
+        actions.append(_put(region.name, EvacuationFlag("hold_down", now), reason))
     return actions
 
 

@@ -35,6 +35,7 @@ SEE_MARKS = Permission("SeeMarks", "s3:GetObject", "{marks}", "which regions are
 MISS_MARKS = Permission("MissMarks", "s3:ListBucket", "{mark-buckets}", "S3 says 'not there' to those who may list")
 SET_MARK = Permission("Mark", "s3:PutObject", "{marks}", "evacuates a region")
 DROP_MARK = Permission("Unmark", "s3:DeleteObject", "{marks}", "lets a region's users back")
+TAKE_BACK = Permission("Unmark", "s3:DeleteObject", "{marks}", "takes a flag back that health checkers cannot read")
 HEALTH = regional("Remember", "GetItem PutItem", "region-health", why="how long each region has been healthy")
 SEE_HEALTH = regional("ReadState", "GetItem", "region-health", why="how long each region has been healthy")
 MARKS = (SEE_MARKS, MISS_MARKS)
@@ -49,7 +50,7 @@ LAMBDAS = (
     Lambda("routing.plan", 60, 512, SEE),
     Lambda("routing.apply", 300, 512, (*SEE, *CHANGE, JOURNAL)),
     Lambda("routing.drift", 120, 512, (*SEE, PUBLISH, ALERTS), trigger=COMPARED),
-    Lambda("routing.evacuate", 30, 256, (*MARKS, SET_MARK, SEE_HEALTH, JOURNAL)),
+    Lambda("routing.evacuate", 30, 256, (*MARKS, SET_MARK, TAKE_BACK, SEE_HEALTH, JOURNAL)),
     Lambda("routing.restore", 30, 256, (*MARKS, DROP_MARK, SEE_HEALTH, JOURNAL)),
     Lambda("routing.hold", 30, 256, (*MARKS, SET_MARK, DROP_MARK, HEALTH, *ALERTING), trigger=HELD),
     Lambda("routing.status", 30, 256, (*MARKS, SEE_HEALTH)),

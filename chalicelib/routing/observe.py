@@ -188,7 +188,7 @@ def _mark(site: RegionContext, name: str) -> tuple[EvacuationFlag | None, bool]:
         return (None if body is None else foreign.decode(body, EvacuationFlag)), True
     except foreign.Undecodable as error:
         # An object of somebody's own making evacuates as well.
-        return EvacuationFlag("manual", f"an object that Lamplighter did not write ({error})", 0), True
+        return EvacuationFlag("manual", 0, str(error)), True
 
 
 def answers(routing: Routing, entrance: Endpoint) -> bool:

@@ -1,7 +1,8 @@
 """The observations of routing's operations, as frozen values."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -52,12 +53,25 @@ class ZoneObservation(msgspec.Struct, frozen=True):
     unreadable: tuple[Unreadable, ...] = ()
 
 
-class EvacuationFlag(msgspec.Struct, frozen=True):
-    """The S3 object that keeps users away from a region, `manual` or set by `hold_down` after a failure."""
+class EvacuationFlag(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The S3 object that keeps users away from a region, `manual` or set by `hold_down` after a failure.
 
-    by: str
-    reason: str
-    at: int
+    Everybody may read it, so the reason that a person gave is in the journal alone. `problem` is that of an object of
+    another making, and is never written.
+    """
+
+    by: Literal["manual", "hold_down"]
+    # Up to the year 2242.
+    at: Annotated[int, msgspec.Meta(ge=0, lt=1 << 33)]
+    problem: str = ""
+
+    @property
+    def why(self) -> str:
+        """The reason for people."""
+        if self.problem:
+            return f"kept away by an object that Lamplighter did not write ({self.problem})"
+        return (f"kept away {'by hand' if self.by == 'manual' else 'since it died by itself'}, from "
+                f"{datetime.fromtimestamp(self.at, UTC):%Y-%m-%d %H:%MZ} on")
 
 
 class RegionHealth(State, frozen=True):

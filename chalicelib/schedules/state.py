@@ -14,6 +14,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from chalicelib.config.workload import RESERVE_SECONDS
+from chalicelib.crontab import policy
 from chalicelib.engine.schema import Schema, State
 
 # running: a worker holds the lease. waiting: for the end of an overlapping run. retrying: for its next attempt.
@@ -28,6 +30,13 @@ ALERT_KIND_BY_STATE: dict[str, str] = {"failed": "Failed", "timed-out": "JobTime
 
 # Regions' clocks are trusted to differ by no more than this when a lease is judged.
 SKEW_SECONDS = 90
+# No lease lasts longer. One that ends later is of a worker whose clock was wrong, and holds nothing.
+_LONGEST_LEASE_SECONDS = policy.LONGEST + RESERVE_SECONDS + SKEW_SECONDS
+
+
+def is_over(lease: float, now: float) -> bool:
+    """Whether the worker with this lease (epoch seconds) must be gone, whatever the clocks say."""
+    return not lease - _LONGEST_LEASE_SECONDS <= now <= lease + SKEW_SECONDS
 
 
 # Any minute of the years 1970 to 8999.
@@ -101,7 +110,7 @@ class Run(State, frozen=True, omit_defaults=True):
 
     def expired(self, now: float) -> bool:
         """Whether the worker that holds the run must be gone, whatever the clocks say."""
-        return self.state == "running" and now > self.lease + SKEW_SECONDS
+        return self.state == "running" and is_over(self.lease, now)
 
 
 class Lock(State, frozen=True, omit_defaults=True):
@@ -119,7 +128,7 @@ class Lock(State, frozen=True, omit_defaults=True):
 
     def expired(self, now: float) -> bool:
         """Whether the worker that holds the lock must be gone, whatever the clocks say."""
-        return now > self.lease + SKEW_SECONDS
+        return is_over(self.lease, now)
 
 
 class Pause(State, frozen=True):

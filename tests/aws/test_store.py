@@ -69,6 +69,34 @@ def test_when_no_replica_answers_the_last_ones_word_is_passed_on() -> None:
         ReplicatedStore([MemoryTable(fault=down)] * 3).get("a", "1")
 
 
+def test_a_replica_that_was_deleted_is_passed_over_while_another_one_answers(caplog: pytest.LogCaptureFixture) -> None:
+    calls: list[str] = []
+
+    def deleted(call: str) -> None:
+        calls.append(call)
+        raise ClientError({"Error": {"Code": "ResourceNotFoundException", "Message": "no such table"}}, call)
+
+    replicas = ReplicatedStore([MemoryTable(fault=deleted), MemoryTable(Store())])
+    assert replicas.create("a", "1", {"n": 1})
+    assert replicas.get("a", "1")
+    assert len(calls) == 1 and "no such table" in caplog.text
+
+
+def test_what_all_replicas_refuse_is_the_fault_of_the_request_unless_one_was_silent() -> None:
+    def refused(call: str) -> None:
+        raise ClientError({"Error": {"Code": "ValidationException", "Message": "too large"}}, call)
+
+    def silent(call: str) -> None:
+        raise Unavailable("eu-west-3: no answer")
+
+    replicas = ReplicatedStore([MemoryTable(fault=refused)] * 3)
+    for _ in range(2):
+        with pytest.raises(ClientError, match="too large"):
+            replicas.create("a", "1", {})
+    with pytest.raises(Unavailable, match="eu-west-3"):  # it may have written
+        ReplicatedStore([MemoryTable(fault=refused), MemoryTable(fault=silent)]).create("a", "1", {})
+
+
 @pytest.mark.parametrize("refusal", [Throttled, Conflicted])
 def test_a_replica_that_refused_but_lives_is_asked_again_and_not_passed_over(refusal: type[Unavailable]) -> None:
     refusals, calls, waited = [refusal("busy"), refusal("busy")], list[str](), list[float]()

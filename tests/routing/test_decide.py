@@ -208,10 +208,10 @@ def test_of_two_regions_one_that_is_cut_off_holds_nobody_down(s3_of_the_other: b
 @pytest.mark.parametrize(("observed", "told"), [
     (region("a", False, bad=0), False),
     (region("a", False, bad=1), True),
-    (region("a", False, EvacuationFlag("hold_down", "died", 1), bad=5), True),
-    (region("a", True, EvacuationFlag("hold_down", "died", 1), good=500), True),
-    (region("a", True, EvacuationFlag("hold_down", "died", 1), good=400), False),
-    (region("a", False, EvacuationFlag("manual", "works", 1), bad=5), False),
+    (region("a", False, EvacuationFlag("hold_down", 1), bad=5), True),
+    (region("a", True, EvacuationFlag("hold_down", 1), good=500), True),
+    (region("a", True, EvacuationFlag("hold_down", 1), good=400), False),
+    (region("a", False, EvacuationFlag("manual", 1), bad=5), False),
 ])  # fmt: skip
 def test_people_are_told_of_a_region_that_is_held_down(observed: RegionObservation, told: bool) -> None:
     plan = decide.hold(fleet(observed, UP), 1000)
@@ -223,7 +223,7 @@ def test_without_the_flag_nobody_is_told_that_the_region_is_back() -> None:
     assert decide.hold(fleet(region("a", False, bad=3, flag_known=False), UP), 1000).not_judged == ("RegionHeldDown",)
 
 
-HAND, HELD = EvacuationFlag("manual", "works", 1), EvacuationFlag("hold_down", "died", 1)
+HAND, HELD = EvacuationFlag("manual", 1), EvacuationFlag("hold_down", 1)
 
 
 @pytest.mark.parametrize(("seen", "kinds", "said"), [

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chalicelib.config.workload import RESERVE_SECONDS
+from chalicelib.crontab import policy
 from chalicelib.engine.plan import Plan
 from chalicelib.schedules import decide
 from chalicelib.schedules.decide.backoff import jitter, retry_delay
@@ -262,6 +264,26 @@ def test_overlap(overlap: str, lock: Lock | None, kind: str, state: str | None) 
     plan = worked(lock=lock, overlap=overlap)
     assert kinds(plan) == [kind]
     assert getattr(plan.actions[0].details, "state", None) == state
+
+
+AHEAD = [NOW * 1000.0, NOW + 3 * 86_400.0, 1e300, float("inf")]
+
+
+@pytest.mark.parametrize("lease", AHEAD)
+def test_lease_that_no_worker_can_have_holds_nothing(lease: float) -> None:
+    """One in milliseconds, or of a clock that was days ahead, would hold a job back for ever."""
+    assert kinds(worked(lock=Lock("2026-03-28T11:59Z", NOON - 1, "other", lease), overlap="skip")) == ["start"]
+    assert kinds(worked(a_run(lease=lease))) == ["interrupt"]
+    assert kinds(worked(a_run(lease=lease), retries=1)) == ["start"]
+    assert kinds(worked(a_run("retrying", lease=lease), retries=1)) == ["start"]
+    assert "enqueue" in kinds(swept([a_run(lease=lease)]))
+    assert "enqueue" in kinds(swept([a_run("retrying", lease=lease)]))
+
+
+def test_lease_of_the_longest_time_out_still_holds() -> None:
+    lease = NOW + policy.LONGEST + RESERVE_SECONDS
+    assert kinds(worked(lock=Lock("2026-03-28T11:59Z", NOON - 1, "other", lease), overlap="skip")) == ["skip"]
+    assert worked(a_run(lease=lease), on="ecs", timeout=policy.LONGEST).actions == ()
 
 
 @pytest.mark.parametrize("overlap", ["queue-one", "replace"])

@@ -1,11 +1,14 @@
 """The permissions of routing's Lambdas: none missing, none superfluous."""
 
+import json
 import socket
+import urllib.request
 from collections.abc import Iterator
 
 import pytest
 
 from chalicelib.config.fleet import parse
+from chalicelib.routing import evacuation_flags
 from chalicelib.routing.observe import prefix
 from chalicelib.routing.records import diff
 from commands import roots
@@ -120,14 +123,29 @@ class Zone(Lambdas):
         self.world.client("s3", HOME).put_object(Bucket=BUCKETS[other], Key=f"evacuated/{region}", Body=body.encode())
 
     def unmark(self) -> None:
-        """Both buckets are there, and no mark."""
+        """Both buckets are there, without a mark. Nobody may read marks but by a permission."""
         s3 = self.world.client("s3", HOME)
         for region, bucket in BUCKETS.items():
             if bucket not in {one["Name"] for one in s3.list_buckets()["Buckets"]}:
                 where = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
-                s3.create_bucket(Bucket=bucket, **where)
+                self.world.client("s3", region).create_bucket(Bucket=bucket, **where)
+            s3.delete_bucket_policy(Bucket=bucket)
             for one in s3.list_objects_v2(Bucket=bucket).get("Contents", ()):
                 s3.delete_object(Bucket=bucket, Key=one["Key"])
+
+    def open_buckets(self) -> None:
+        """Everybody may read flags."""
+        s3 = self.world.client("s3", HOME)
+        for region, bucket in BUCKETS.items():
+            s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration={
+                "BlockPublicPolicy": False, "RestrictPublicBuckets": False})
+            s3.put_bucket_policy(Bucket=bucket, Policy=evacuation_flags.policy(bucket, region))
+
+    def flags(self) -> set[str]:
+        """All flags."""
+        s3 = self.world.client("s3", HOME)
+        return {one["Key"] for bucket in BUCKETS.values()
+                for one in s3.list_objects_v2(Bucket=bucket).get("Contents", ())}
 
 
 def read(function: str) -> Exercise:
@@ -153,7 +171,7 @@ def apply(on: Lambdas) -> None:
 
 
 def evacuate(on: Lambdas) -> None:
-    """A region that is not evacuated."""
+    """A region that is not evacuated, with a bucket that hides its flags."""
     assert isinstance(on, Zone)
     on.unmark()
     on.doors.open(STANDBY)
@@ -169,13 +187,14 @@ def restore(on: Lambdas) -> None:
 
 
 def hold(on: Lambdas) -> None:
-    """A region that has died, and comes back after its quiet time."""
+    """A region that comes back after its quiet time, and one that has died."""
     assert isinstance(on, Zone)
     on.unmark()
     on.doors.close(STANDBY)
     on.remember("region-health", STANDBY, {"schema": 1, "healthy_since": 0, "failures_in_a_row": 5})
     on.invoke("routing_hold", {"apply": True})
     on.doors.open(STANDBY)
+    on.remember("region-health", "ap-southeast-1", {"schema": 1, "healthy_since": 0, "failures_in_a_row": 5})
     on.remember("region-health", STANDBY, {"schema": 1, "healthy_since": 1, "failures_in_a_row": 0})
     on.mark(STANDBY, '{"by": "hold_down", "reason": "test", "at": 1}')
     on.invoke("routing_hold", {"apply": True})
@@ -220,3 +239,19 @@ class TestRouting(LeastPrivilege):
     prefixes = ("routing_",)
     exercises = EXERCISES
     fleet = parse(written(), stage="policy")
+
+
+def test_a_flag_that_health_checkers_cannot_read_is_taken_back_and_told(lambdas: Zone) -> None:
+    lambdas.unmark()
+    lambdas.doors.open(STANDBY)
+    event = {"region": HOME, "reason": "ACME's data", "apply": True}
+    answer = json.loads(lambdas.invoke("routing_evacuate", event))
+    assert answer["status"] == "refused" and "cannot be read without credentials" in answer["message"]
+    assert lambdas.flags() == set()
+    lambdas.open_buckets()
+    answer = json.loads(lambdas.invoke("routing_evacuate", event))
+    assert answer["status"] == "done" and lambdas.flags() == {f"evacuated/{HOME}"}
+    flag = f"{lambdas.world.endpoint}/{BUCKETS[STANDBY]}/evacuated/{HOME}"
+    with urllib.request.urlopen(flag, timeout=10) as shown:  # noqa: S310
+        assert "ACME" not in shown.read().decode()
+    lambdas.unmark()

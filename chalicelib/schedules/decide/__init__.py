@@ -22,7 +22,7 @@ from chalicelib.schedules.observation import (
     TickObservation,
     WorkObservation,
 )
-from chalicelib.schedules.state import SKEW_SECONDS, Lock, MinuteRecord, Run, RunReason, RunRequest, RunState
+from chalicelib.schedules.state import SKEW_SECONDS, Lock, MinuteRecord, Run, RunReason, RunRequest, RunState, is_over
 
 # How long a slot that nobody can settle is looked after before it is given up (and has long been alerted).
 GIVE_UP_SECONDS = 86_400
@@ -86,8 +86,9 @@ def work(seen: WorkObservation, now: float) -> Plan:
         return _running(job, run, wanted, now, seen.region)
     if seen.paused and wanted.why != "manual":
         return _aside(job, wanted, "paused", "the job is paused")
-    if run and run.state == "retrying" and now < run.lease:
-        return Plan(requeue_after_seconds=int(run.lease - now) + 1, notes=("its next attempt is not due yet",))
+    if run and run.state == "retrying" and now < run.lease and not is_over(run.lease, now):
+        return Plan(requeue_after_seconds=min(int(run.lease - now) + 1, SQS_MAX_DELAY),
+                    notes=("its next attempt is not due yet",))
     if job.policy.overlap != "allow" and seen.lock and seen.lock.slot != wanted.slot and not seen.lock.expired(now):
         return _overlap(job, wanted, seen.lock)
     plan = _start(job, wanted, run)
@@ -195,7 +196,7 @@ def _again(seen: ReconcileObservation, slots: Iterable[DueRun], now: int) -> Ite
             continue
         if run is None:
             yield msgspec.structs.replace(slot, why="late" if slot.why == "due" else slot.why)
-        elif run.expired(now) or run.state == "waiting" or (run.state == "retrying" and now > run.lease + SKEW_SECONDS):
+        elif run.expired(now) or run.state == "waiting" or (run.state == "retrying" and is_over(run.lease, now)):
             yield msgspec.structs.replace(slot, why="retry")
 
 
