@@ -107,9 +107,10 @@ def _schedules(schedules: Schedules, queues: set[str]) -> Iterator[tuple[Path_, 
     if schedules.queue != _QUEUE and schedules.queue not in queues:
         there = ", ".join(sorted(queues)) or "none yet"
         yield ("schedules", "queue"), f"there is no queue {schedules.queue!r}. Declare it, or write one of {there}"
-    if not 30 <= schedules.takeover_delay <= 300:
-        # Every standby's delayed message must fit SQS's 15 minutes.
-        yield ("schedules", "takeover_delay"), "must lie between 30s and 5m"
+    if not 90 <= schedules.takeover_delay <= 300:
+        # Every standby's delayed message must fit SQS's 15 minutes. Home's rule fires anywhere within the minute, and
+        # then its jobs have half a minute to start.
+        yield ("schedules", "takeover_delay"), "must lie between 90s and 5m"
     if not 15 * _DAY <= schedules.retention <= 400 * _DAY:
         # A claim that is gone while its message still lies in SQS would let the job run a second time.
         yield ("schedules", "retention"), "must lie between 15d and 400d, which is longer than SQS keeps messages"

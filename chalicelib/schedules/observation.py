@@ -32,7 +32,7 @@ class TickObservation(msgspec.Struct, frozen=True):
     are lost (`missed_count`).
 
     `never_due_jobs` names, on the first tick of a release, its jobs that will never run. `unreadable` are items that
-    cannot be read.
+    cannot be read. `at` is the region's time (epoch seconds).
     """
 
     minute: int
@@ -46,6 +46,7 @@ class TickObservation(msgspec.Struct, frozen=True):
     paused: frozenset[str] = frozenset()
     never_due_jobs: Sequence[str] = ()
     unreadable: tuple[Unreadable, ...] = ()
+    at: float = 0
 
 
 class ReconcileObservation(msgspec.Struct, frozen=True):

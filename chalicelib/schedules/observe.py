@@ -44,7 +44,8 @@ def tick(site: RegionContext, request: Request) -> TickObservation:
     """A standby reads nothing and only sends itself a reminder."""
     minute, patience = request.now // 60, site.fleet.schedules.takeover_delay
     if site.rank:
-        return TickObservation(minute, site.region, site.rank, patience, MinuteRecord("", "", site.region, minute), ())
+        return TickObservation(minute, site.region, site.rank, patience, MinuteRecord("", "", site.region, minute), (),
+                               at=site.clock())
     last, unreadable = before(site, minute)
     record = _new_record(site, minute, last)
     backlog = _backlog(site, record, minute)
@@ -54,7 +55,7 @@ def tick(site: RegionContext, request: Request) -> TickObservation:
         paused, unreadable_pauses = paused_jobs(site)
         unreadable += unreadable_pauses
     return TickObservation(minute, site.region, 0, patience, record, slots, backlog.occasions, backlog.lost, paused,
-                           _never(site, minute, last), unreadable)
+                           _never(site, minute, last), unreadable, site.clock())
 
 
 def sweep(site: RegionContext, request: Request) -> ReconcileObservation:

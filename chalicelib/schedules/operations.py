@@ -3,6 +3,7 @@
 from typing import Any
 
 from chalicelib.crontab.dst import stamp
+from chalicelib.engine.limits import counted_at
 from chalicelib.engine.operation import Operation, Request
 from chalicelib.engine.plan import Action, Plan
 from chalicelib.schedules import act, decide, observation, observe, queries
@@ -22,7 +23,7 @@ _STARTING = {
 
 
 def _tick(saw: observation.TickObservation, request: Request) -> Plan:
-    return decide.tick(saw, request.now)
+    return decide.tick(saw, counted_at(request.now, saw.at))
 
 
 def _sweep(saw: observation.ReconcileObservation, request: Request) -> Plan:

@@ -2,6 +2,8 @@
 
 import msgspec
 
+from testing.triggers import TriggerModel
+
 
 class Chances(msgspec.Struct, frozen=True):
     """The frequency of faults, each a probability, except `skew` (seconds) and `outages` (per region and day).
@@ -21,6 +23,11 @@ class Chances(msgspec.Struct, frozen=True):
     people: float = 0.05
     home_away: tuple[int, int] | None = None
 
+    @property
+    def triggers(self) -> TriggerModel:
+        """When the rules of the ticks fire. A late one may come after the next one."""
+        return TriggerModel(late=self.tick_late, late_seconds=90, missed=self.tick_lost, doubled=self.tick_twice)
+
 
 class Start(msgspec.Struct, frozen=True):
     """One start of a job's command, with its region, its true time (s), and its minute."""
@@ -35,7 +42,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
     `idle` counts slots that made way for a run that was not going. `silent` counts runs that ended badly without an
     alert, and alerts that were not delivered. `takeover` is the longest wait (s) beyond the patience of the region
-    whose turn it was.
+    whose turn it was, or beyond the minute of home's rule.
     """
 
     slots: int

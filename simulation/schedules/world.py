@@ -30,13 +30,15 @@ from simulation.scheduler import Crash, Scheduler
 from simulation.schedules.options import Chances, Start, Verdict
 from simulation.schedules.runners import SimulatedRemoteRunner, SimulatedRunner
 from testing.fakes import MemoryQueue, MemoryTable, MemoryTopic, Store
+from testing.triggers import RuleTriggers, TriggerModel
 
 _VISIBILITY = {queue.name: float(queue.visibility_seconds) for queue in (RUNS_QUEUE, MINUTES_QUEUE)}
 _DRAIN_SECONDS = 3 * 3600
 # Minutes before the end of all.
 _LAST_TICKS = (20, 15, 10)
-# Beyond its patience a region may take this long to start what another has left undone.
-_TAKEOVER_SECONDS = 60
+# Home's rule fires anywhere within the minute. A standby looks after its patience, wherever its own rule fires. From
+# then on either may take this long to start what is due.
+_HOME_SECONDS, _START_SECONDS = 60, 30
 # Two standbys' patience and their work.
 _NEXT_TRY_SECONDS = 360
 
@@ -89,9 +91,9 @@ class World:
             # Marks of the past, for pruning. Each hour it takes some of them away.
             self.store.put(Item("taken-alert", f"old-{number}", 1, {}), "", self.first * 60 - 86_400)
         for region in self.regions:
-            self._plan_ticks(region, self.first)
+            self._plan_ticks(region, RuleTriggers(self.chances.triggers, self.hub.chance), self.first)
             self._plan_outage(region, self.first * 60)
-            self._plan_prune(region, self.first)
+            self._plan_prune(region, RuleTriggers(TriggerModel(), self.hub.chance), self.first)
         if self.chances.people:
             self._plan_people(self.first)
         if self.chances.home_away:
@@ -146,17 +148,14 @@ class World:
         self.hub.spawn(lambda: answer.update(engine.run(operation, region.site, {"Records": [record]})),
                        region.name, ended)
 
-    def _plan_ticks(self, region: Region, minute: int) -> None:
+    def _plan_ticks(self, region: Region, rule: RuleTriggers, minute: int) -> None:
         if minute >= self.last:
             return
-        chance = self.hub.chance
-        late = chance.uniform(0, 90) if chance.random() < self.chances.tick_late else chance.uniform(0, 2)
-        times = 0 if chance.random() < self.chances.tick_lost else 2 if chance.random() < self.chances.tick_twice else 1
         # The region's scheduler goes by the region's clock.
         due = minute * 60 - region.skew
-        for _ in range(times):
-            self.hub.at(due + late, lambda: self._tick(region, minute, 0))
-        self.hub.at(due, lambda: self._plan_ticks(region, minute + 1))
+        for at in rule.of_minute(due):
+            self.hub.at(at, lambda: self._tick(region, minute, 0))
+        self.hub.at(due, lambda: self._plan_ticks(region, rule, minute + 1))
 
     def _tick_at(self, region: Region, minute: int) -> None:
         self.hub.at(minute * 60 - region.skew, lambda: self._tick(region, minute, 0))
@@ -183,7 +182,7 @@ class World:
         """A command of the job has ended."""
         self.going[job] -= 1
 
-    def _plan_prune(self, region: Region, minute: int) -> None:
+    def _plan_prune(self, region: Region, rule: RuleTriggers, minute: int) -> None:
         def ended(failure: BaseException | None) -> None:
             self._note(failure)
 
@@ -192,8 +191,9 @@ class World:
                 self.hub.spawn(lambda: engine.run(operations.PRUNE, region.site, _event(minute)), region.name, ended)
 
         if minute < self.last:
-            self.hub.at(minute * 60 - region.skew, prune)
-            self.hub.at(minute * 60, lambda: self._plan_prune(region, minute + 60))
+            for at in rule.of_minute(minute * 60 - region.skew):
+                self.hub.at(at, prune)
+            self.hub.at(minute * 60, lambda: self._plan_prune(region, rule, minute + 60))
 
     def _plan_people(self, minute: int) -> None:
         """Now and then a person pauses, resumes or runs a job, or asks about it. A pause ends within an hour."""
@@ -241,7 +241,10 @@ class World:
             self.hub.at(begin, lambda: self._outage(region))
 
     def _outage(self, region: Region) -> None:
-        if region.alive and sum(other.alive for other in self.regions) > 1:
+        # While home is away for certain, no other region goes: somebody must live.
+        begin, end = self.chances.home_away or (0, 0)
+        is_home_away = (self.first + begin) * 60 - 3 * 3600 < self.hub.now < (self.first + end) * 60
+        if not (end and is_home_away) and region.alive and sum(other.alive for other in self.regions) > 1:
             back = self.hub.now + self.hub.chance.uniform(30, 3 * 3600)
             self._away(region, back)
             self._plan_outage(region, back)
@@ -266,7 +269,7 @@ class World:
         taken_over = sum(starts[0].region != self.fleet.home for starts in self.starts.values())
         idle = sum(self._idle())
         return Verdict(len(due), twice, len(lost), self.overlaps, idle, self._silent(),
-                       sum(wait > _TAKEOVER_SECONDS for wait in waits),
+                       sum(wait > _START_SECONDS for wait in waits),
                        states["interrupted"], self.outages, taken_over, round(max(waits, default=0), 1),
                        dict(sorted(self.crashes.items())))
 
@@ -300,7 +303,7 @@ class World:
     def _waits(self) -> Iterator[float]:
         """For each slot, how long (s) beyond its patience the first region that lived all the while let it wait.
 
-        Jobs that queue behind others are left out. A home that lives has no takeover delay and starts at once.
+        Jobs that queue behind others are left out. Of a home that lives the patience is the minute of its rule.
         """
         book = release.book(self.root)
         for (name, slot), starts in self.starts.items():
@@ -313,9 +316,9 @@ class World:
 
     def _wait(self, start: Start, jitter: int) -> Iterator[float]:
         for rank, region in enumerate(self.regions):
-            patience = rank * self.fleet.schedules.takeover_delay
+            patience = rank * self.fleet.schedules.takeover_delay or _HOME_SECONDS
             due = start.minute * 60 - region.skew
-            if not any(begin < due + patience + _TAKEOVER_SECONDS and end > due - 1 for begin, end in region.down):
+            if not any(begin < due + patience + _START_SECONDS and end > due - 1 for begin, end in region.down):
                 yield start.at - due - patience - jitter
                 return
 

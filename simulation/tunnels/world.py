@@ -26,7 +26,7 @@ from chalicelib.tunnels.probe.pending import Target
 from chalicelib.tunnels.probe.result import ProbeResult
 from simulation.quiet import quiet
 from simulation.scheduler import Crash, Scheduler
-from simulation.triggers import TriggerModel
+from testing.triggers import TriggerModel
 from simulation.tunnels.checker import Checker, Shown, SimulationResult
 from simulation.tunnels.faults import FaultInjector
 from simulation.tunnels.region import HERE, PEER, PRIMARIES, PeerRegion, SimulatedRegion

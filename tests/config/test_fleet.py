@@ -41,7 +41,7 @@ MISTAKES = [
      "fleet.toml:10: coordination.regions: name one"),
     ("one region three times", '["eu-west-1"]', '["eu-west-1", "eu-west-1", "eu-west-2"]',
      "fleet.toml:10: coordination.regions: name"),
-    ("too impatient", '"2m"', '"10s"', "fleet.toml:14: schedules.takeover_delay: must lie between 30s and 5m"),
+    ("too impatient", '"2m"', '"10s"', "fleet.toml:14: schedules.takeover_delay: must lie between 90s and 5m"),
     ("regions without a network for tasks", 'takeover_delay = "2m"',
      'ecs = {cluster = "c", task_definition = "t", container = "a"}',
      "fleet.toml:14: schedules.ecs: eu-west-1, us-east-1 has no subnets for its tasks"),

@@ -13,7 +13,7 @@ from chalicelib.engine.interval import IntervalResult
 from chalicelib.engine.lease import LEASE, Lease
 from chalicelib.engine.schema import encode
 from simulation.scheduler import Crash, Scheduler
-from simulation.triggers import MODELS, TriggerModel
+from testing.triggers import MODELS, TriggerModel
 from testing.fakes import MemoryTable, Store
 
 START = 1_800_000_000.0  # a whole minute

@@ -43,11 +43,11 @@ def a_run(state: str = "running", **more: Any) -> Run:
     return Run(**facts)
 
 
-def ticked(rank: int = 0, **more: Any) -> Plan:
+def ticked(rank: int = 0, now: int = NOW, **more: Any) -> Plan:
     facts: dict[str, Any] = {
         "minute": NOON, "region": HOME, "rank": rank, "patience": 120, "record": MinuteRecord("t", "1", HOME, NOON),
         "slots": [DueRun(job(), SLOT, NOON)]} | more
-    return decide.tick(TickObservation(**facts), NOW)
+    return decide.tick(TickObservation(**facts), now)
 
 
 def swept(runs: list[Run], now: int = NOW + 120, **more: Any) -> Plan:
@@ -77,6 +77,24 @@ def test_a_standby_only_reminds_itself_after_its_patience(rank: int, delay: int)
     plan = ticked(rank)
     assert kinds(plan) == ["schedule-reconcile"]
     assert plan.actions[0].details.delay == delay
+
+
+@pytest.mark.parametrize(("rank", "patience", "after", "delay"), [
+    (1, 90, 0, 90), (1, 90, 59, 31), (1, 90, 89, 1), (1, 90, 3600, 0), (2, 120, 41, 199), (4, 300, 10, 900)])
+def test_a_standby_looks_so_long_after_the_minute_wherever_in_it_its_own_rule_fires(
+    rank: int, patience: int, after: int, delay: int
+) -> None:
+    [remind] = ticked(rank, now=NOW + after, patience=patience).actions
+    assert remind.details.delay == delay
+
+
+@pytest.mark.parametrize("after", [0, 41, 59, 3600])
+def test_jitter_counts_from_the_minute_wherever_in_it_the_rule_fires(after: int) -> None:
+    spread = job(jitter=300)
+    moment = jitter(spread, SLOT)
+    assert moment > 60
+    plan = ticked(now=NOW + after, slots=[DueRun(spread, SLOT, NOON)])
+    assert plan.actions[2].details.delay == max(0, moment - after)
 
 
 def test_a_minute_without_due_jobs_costs_one_write_and_one_message() -> None:

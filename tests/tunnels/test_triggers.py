@@ -7,7 +7,7 @@ Each timeline is printed with the share of the time that is watched, and the lon
 import pytest
 
 from simulation.quiet import quiet
-from simulation.triggers import MODELS, TriggerModel, Watched, watched
+from testing.triggers import MODELS, TriggerModel, Watched, watched
 from simulation.tunnels.world import Scenario, World
 
 ROUND_SECONDS = 2.0

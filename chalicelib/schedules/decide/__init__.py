@@ -34,11 +34,15 @@ _UNKNOWN_TRIES = 5
 
 
 def tick(seen: TickObservation, now: int) -> Plan:
-    """Home starts what is due and sends itself a reminder. A standby only sends itself a reminder, for later."""
-    # Of all acts the reminder is the first: whatever stops the others, somebody looks again.
-    remind = _remind(seen.minute, seen.rank * seen.patience or seen.patience // 2)
+    """Home starts what is due and sends itself a reminder. A standby only sends itself a reminder, for later.
+
+    The standby looks so long after the beginning of the minute, wherever within the minute its own rule has fired.
+    """
     if seen.rank:
-        return Plan((remind,))
+        look_at = seen.minute * 60 + seen.rank * seen.patience
+        return Plan((_remind(seen.minute, min(SQS_MAX_DELAY, max(0, look_at - now))),))
+    # Of all acts the reminder is the first: whatever stops the others, somebody looks again.
+    remind = _remind(seen.minute, seen.patience // 2)
     return Plan((
         remind,
         _record(seen.minute, seen.record),
