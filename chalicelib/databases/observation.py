@@ -62,7 +62,7 @@ class RepairObservation(msgspec.Struct, frozen=True):
     tunnels are declared.
 
     `stored` is repair's own state. While that is `unreadable` nothing is repaired, because it holds the budget of
-    restarts.
+    restarts. With `was_ahead` times of it were ahead of the clock, and count as now.
 
     `primary` is what the primary itself says just now. Only asked where a restart could lose something.
     """
@@ -73,6 +73,7 @@ class RepairObservation(msgspec.Struct, frozen=True):
     tunnels: Tunnels | None = None
     tunnelled: bool = False
     primary: Look | None = None
+    was_ahead: bool = False
     unreadable: tuple[Unreadable, ...] = ()
 
 

@@ -31,7 +31,7 @@ from chalicelib.databases.state import (
     WatchState,
 )
 from chalicelib.engine import state
-from chalicelib.engine.limits import decided_at, minute_done
+from chalicelib.engine.limits import decided_at, minute_done, not_ahead
 from chalicelib.engine.operation import Request
 from chalicelib.engine.schema import Stored, Unreadable
 from chalicelib.mysql.status import Look, ServerStatus
@@ -110,12 +110,13 @@ def sick(site: RegionContext, request: Request, reach: Reach) -> RepairObservati
     tunnelled = tunnels is not None and tunnels.mode != "off" and tunnels.needs_tunnels(site.region)
     if seen.server is None or minute_done(stored.value.minute, decided_at(request.now, seen.at), seen.at):
         return RepairObservation(seen, stored)
+    read, stored = stored, msgspec.structs.replace(stored, value=not_ahead(stored.value, seen.at))
     # Where there are none any more, what was last said of them stands in the table for ever.
     verdict = _tunnels(site) if tunnelled else None
     own = look(reach(site, site.region, False))
     asked = isinstance(own, ServerStatus) and bool(repair.unapplied_gtids(own))
     primary = look(reach(site, seen.primary.region, False)) if asked else None
-    return RepairObservation(seen, stored, own, verdict, tunnelled, primary)
+    return RepairObservation(seen, stored, own, verdict, tunnelled, primary, was_ahead=stored.value != read.value)
 
 
 def _tunnels(site: RegionContext) -> Tunnels | None:

@@ -7,20 +7,23 @@ capability, carried out by `state.update`. `has_lapsed` tells it when the former
 
 import uuid
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 from chalicelib.aws.client import Unavailable
 from chalicelib.aws.store import Item, Store
 from chalicelib.engine import state
 from chalicelib.engine.metrics import logger
-from chalicelib.engine.schema import Schema, State, Stored, Unreadable
+from chalicelib.engine.schema import ItemKey, Schema, State, Stored, Unreadable
 
 Standing = Literal["held", "waiting", "lost", "unknown"]
 
 _TRIES = 3
 _PLACES = 1000
 _PLACE_KEPT_SECONDS = 86_400
+# No clock that anybody trusts is wrong by more (s). A place that ends later than that is cut to the longest run of a
+# Lambda (AWS Lambda quotas, function timeout).
+_IMPOSSIBLE_SECONDS, _LONGEST_RUN_SECONDS = 86_400, 900
 # Two clocks count the same seconds to within this share, and a call takes its time.
 _DRIFT_SECONDS = 1.0
 
@@ -188,7 +191,7 @@ class Semaphore:
     """A limit on concurrent work, as leased places under one pk. This one holds at most one place.
 
     A place is never renewed. Its lease ends with its invocation, even if that dies. `unreadable` are the places of the
-    last `acquire` that cannot be read, for an alert.
+    last `acquire` that cannot be read, for an alert, and those that ended in the far future.
     """
 
     def __init__(self, store: Store, pk_prefix: str, skew_seconds: float) -> None:
@@ -206,7 +209,8 @@ class Semaphore:
             return True
         self.release()
         items = {item.sk: item for item in self._store.query(pk, newest=False, limit=_PLACES)}
-        values, self.unreadable = state.read_all(self._store, items.values(), PLACE)
+        values, unreadable = state.read_all(self._store, items.values(), PLACE)
+        self.unreadable = (*unreadable, *self._cut(values, now))
         lapsed = {sk: values[pk, sk] for sk in items
                   if (pk, sk) in values and has_lapsed(values[pk, sk].value.until, now, self._skew)}
         taken = items.keys() - lapsed.keys()
@@ -222,6 +226,18 @@ class Semaphore:
                 self.held = (pk, sk, place)
                 return True
         return False
+
+    def _cut(self, values: Mapping[state.Key, Stored[Place]], now: float) -> Iterator[Unreadable]:
+        """Bounds the places that would be taken for ever. Until their new end they count as taken, as any other."""
+        for key, place in values.items():
+            if place.value.until <= now + _IMPOSSIBLE_SECONDS:
+                continue
+            until = now + _LONGEST_RUN_SECONDS
+            cut = state.write(self._store, key, PLACE, place, Place(place.value.holder, until),
+                              run_id=f"cut/{uuid.uuid4().hex}", ttl=int(until) + _PLACE_KEPT_SECONDS)
+            if cut:
+                yield Unreadable(ItemKey(state.place(self._store), *key), f"its lease ended at {place.value.until:.0f} "
+                                 f"s since 1970, which no run can hold. It was cut to {until:.0f}")
 
     def release(self) -> None:
         """Gives the place back, if one is held."""

@@ -33,6 +33,7 @@ from simulation.quiet import quiet
 from simulation.scheduler import Crash, Scheduler
 from testing.databases import FakeFleet, FakeServer
 from testing.fakes import MemoryTable, MemoryTopic, Store
+from testing.triggers import RuleTriggers, TriggerModel
 
 REGIONS = ("eu-west-1", "us-east-1", "ap-southeast-1", "sa-east-1")
 # 2026-03-28 12:00 UTC. Timelines begin on a full minute.
@@ -204,6 +205,12 @@ class World:
         self.operations = Databases(lambda site, region, admin: self._reach(region), self.scheduler.wait,
                                     lambda ask, regions: [ask(region) for region in regions])
         self.faults = FaultInjector(self)
+        # A second for each rule of its own, or in a rough world another one each minute, twice, or not at all.
+        rough = scenario.rough
+        triggers = TriggerModel("jumping" if rough and self.chance.random() < 0.5 else "uniform", missed=rough,
+                                doubled=2 * rough)
+        self.rules = {(region, operation): RuleTriggers(triggers, self.chance)
+                      for region in self.regions for operation in ("watch", "heal")}
         self.crashes = self.runs = 0
         self.broken: list[BaseException] = []
         self._most = max(0.1, 4 * scenario.rough)
@@ -273,19 +280,21 @@ class World:
         # The primary's region watches first, so that it has written a heartbeat when the others look for one.
         for region in self.regions if self.now > _BEGAN else self.regions[:1]:
             for operation in ("watch", "heal"):
-                luck = self.chance.random()
-                if self.now < self.absent.get(region, 0) or luck < self.scenario.rough:
+                times = self.rules[region, operation].of_minute(self.now)
+                if not times:
                     self.checker.missed(region)
-                    continue
-                self._scheduled(operation, region, self.chance.uniform(0.3, 2))
-                if luck > 1 - 2 * self.scenario.rough:
-                    self._scheduled(operation, region, self.chance.uniform(0.3, 30))  # the event comes twice
-                elif luck > 1 - 3 * self.scenario.rough:
-                    self._scheduled(operation, region, self.chance.uniform(60, 400))  # and once more, much later
+                if self.chance.random() < self.scenario.rough:
+                    times.append(self.now + self.chance.uniform(60, 400))  # once more, much later
+                event = {"detail-type": "Scheduled Event", "time": datetime.fromtimestamp(self.now, UTC).isoformat()}
+                for at in times:
+                    # A Lambda takes its time to start.
+                    self.scheduler.at(at + self.chance.uniform(0.3, 2), partial(self._fire, operation, region, event))
 
-    def _scheduled(self, operation: str, region: str, delay: float) -> None:
-        event = {"detail-type": "Scheduled Event", "time": datetime.fromtimestamp(self.now, UTC).isoformat()}
-        self.scheduler.at(self.now + delay, partial(self.invoke, operation, region, event))
+    def _fire(self, operation: str, region: str, event: Mapping[str, Any]) -> None:
+        if self.now < self.absent.get(region, 0):
+            self.checker.missed(region)
+        else:
+            self.invoke(operation, region, event)
 
     def invoke(self, operation: str, region: str, event: Mapping[str, Any],
                ended: Callable[[Mapping[str, Any] | None], None] = lambda answer: None) -> None:

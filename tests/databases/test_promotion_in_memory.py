@@ -238,3 +238,21 @@ def test_restart_by_an_event_that_came_late_is_not_repeated_by_the_next_event() 
     found.wait(30)
     found.scheduled(US, "heal")
     assert model.io == "running" and found.violations == []
+
+
+def test_a_restart_by_a_clock_that_was_ahead_holds_up_no_other_beyond_its_wait() -> None:
+    found = in_step()
+    model, ahead = found.models[US], 6 * 3600
+    model.io = "stopped"
+    found.now += ahead
+    # The event has the right time, and the clock takes it for a late one.
+    found.scheduled(US, "heal", late=ahead)
+    assert model.io == "running"
+    found.now -= ahead
+    model.io, minutes = "stopped", 0
+    while model.io == "stopped":
+        assert minutes < 4
+        found.wait(60)
+        found.scheduled(US, "heal")
+        minutes += 1
+    assert found.violations == []

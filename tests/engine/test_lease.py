@@ -1,11 +1,14 @@
 """Places for at most so many: never one more, whatever is lost; a place of the dead comes back."""
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.aws.client import Unavailable
-from chalicelib.engine.lease import LEASE, Lease, LeaseHolder, Semaphore, has_lapsed
+from chalicelib.aws.store import Item
+from chalicelib.engine.lease import LEASE, PLACE, Lease, LeaseHolder, Place, Semaphore, has_lapsed
 from chalicelib.engine.schema import encode
 from tests.engine.harness import NOW, When, World
 
@@ -41,6 +44,35 @@ def test_place_of_the_dead_is_free_after_its_lease_and_the_skew_of_clocks() -> N
     assert not acquire(world, "b", limit=1, now=NOW + 105)
     assert acquire(world, "b", limit=1, now=NOW + 106)
     assert not has_lapsed(NOW, NOW + 5, 5)
+
+
+def test_place_that_ends_in_the_far_future_is_cut_to_a_run_and_told_once() -> None:
+    """As of a clock in 2099. A clock that is an hour wrong is borne, because a place ends by itself."""
+    world = World()
+    far, hour = 4_070_908_800.0, NOW + 3700
+    world.store.create("places#render", "0000", encode(Place("dead", far), PLACE))
+    world.store.create("places#render", "0001", encode(Place("ahead", hour), PLACE))
+    one = Semaphore(world.store, "places#", 5)
+    assert not one.acquire("render", 2, "a", now=NOW, until=NOW + 60)
+    [told] = one.unreadable
+    assert told.key.sk == "0000" and f"ended at {far:.0f} s since 1970" in told.because
+    assert not one.acquire("render", 2, "a", now=NOW + 900, until=NOW + 960) and one.unreadable == ()
+    assert one.acquire("render", 2, "a", now=NOW + 906, until=NOW + 960)
+    other = Semaphore(world.store, "places#", 5)
+    assert not other.acquire("render", 2, "b", now=NOW + 906, until=NOW + 960)
+    assert other.acquire("render", 2, "b", now=hour + 6, until=hour + 60)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("lost", [1, 2])
+def test_cut_of_a_place_with_a_lost_answer_frees_nothing(lost: int, when: When) -> None:
+    world = World(lost, when)
+    world.items.put(Item("places#render", "0000", 1, encode(Place("dead", 4e9), PLACE)), "", None)
+    one = Semaphore(world.store, "places#", 5)
+    with contextlib.suppress(Unavailable):
+        assert not one.acquire("render", 1, "a", now=NOW, until=NOW + 60)
+    assert not acquire(world, "b", limit=1, now=NOW + 60)
+    assert acquire(world, "b", limit=1, now=NOW + 1000)
 
 
 def test_place_that_cannot_be_read_counts_as_taken() -> None:

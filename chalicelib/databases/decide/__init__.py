@@ -102,6 +102,15 @@ def heal(sick: RepairObservation, now: int) -> Plan:
         return Plan(notes=("another run has decided this minute",), not_judged=("*",))
     if isinstance(look, ServerError):
         return Plan(notes=(str(look),), not_judged=("ReplicationBroken",))
+    plan = _repair(sick, look, now)
+    if sick.was_ahead and plan.claim is None:
+        # Or they would count as now in each minute, until the clock has caught up.
+        return msgspec.structs.replace(plan, claim=_claim(sick, sick.stored.value, now))
+    return plan
+
+
+def _repair(sick: RepairObservation, look: ServerStatus, now: int) -> Plan:
+    around = sick.around
     if conditions.wrong_source(around, look):
         return _follow(sick, look, now)
     verdict = repair.judge(sick, look, now)
