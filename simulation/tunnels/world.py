@@ -26,13 +26,13 @@ from chalicelib.tunnels.probe.pending import Target
 from chalicelib.tunnels.probe.result import ProbeResult
 from simulation.quiet import quiet
 from simulation.scheduler import Crash, Scheduler
-from testing.triggers import TriggerModel
 from simulation.tunnels.checker import Checker, Shown, SimulationResult
 from simulation.tunnels.faults import FaultInjector
 from simulation.tunnels.region import HERE, PEER, PRIMARIES, PeerRegion, SimulatedRegion
 from testing.aws import FakeAws, denied
 from testing.fakes import MemoryTable, MemoryTopic, Store
 from testing.network import FakeNetwork
+from testing.triggers import TriggerModel
 
 _BEGAN = 1_774_699_200.0  # the first second of a minute
 _STATE_KEY, _ALERTS_KEY = ("tunnels", "state"), ("alerts", "tunnels.heal")

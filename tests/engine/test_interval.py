@@ -13,8 +13,8 @@ from chalicelib.engine.interval import IntervalResult
 from chalicelib.engine.lease import LEASE, Lease
 from chalicelib.engine.schema import encode
 from simulation.scheduler import Crash, Scheduler
-from testing.triggers import MODELS, TriggerModel
 from testing.fakes import MemoryTable, Store
+from testing.triggers import MODELS, TriggerModel
 
 START = 1_800_000_000.0  # a whole minute
 KEY = ("lamps", "lease")

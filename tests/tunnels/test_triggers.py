@@ -7,8 +7,8 @@ Each timeline is printed with the share of the time that is watched, and the lon
 import pytest
 
 from simulation.quiet import quiet
-from testing.triggers import MODELS, TriggerModel, Watched, watched
 from simulation.tunnels.world import Scenario, World
+from testing.triggers import MODELS, TriggerModel, Watched, watched
 
 ROUND_SECONDS = 2.0
 MINUTES = 12
