@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,12 +12,69 @@ from typing import Self
 import msgspec
 
 from chalicelib import geography
+from chalicelib.geography import Order
 from sandbox.sample_app import HOSTNAME, PORT
 from sandbox.users import PATIENCE_SECONDS, Errand, Moment
 from sandbox.world import Sandbox
 
 _PRODUCT = Path(__file__).resolve().parents[1]
 COUNTRIES = ("SE", "DE", "GB", "FR", "ZA", "US", "CA", "BR", "JP", "SG", "AU", "IN")
+
+
+def orders(regions: Sequence[str]) -> dict[str, Order]:
+    """The order of `regions` that Route 53 is to follow for each user."""
+    known = geography.orders(regions)
+    return {who: known[who] for who in COUNTRIES}
+
+
+def settled(now: Mapping[str, str], wanted: Mapping[str, Order], away: Iterable[str] = ()) -> bool:
+    """Whether there are users, and each is answered by the first region of its order that is not away."""
+    gone = set(away)
+    return bool(wanted) and all(now.get(who) == next(region for region in order if region not in gone)
+                                for who, order in wanted.items())
+
+
+class Outage(msgspec.Struct):
+    """The death of a region, once it is `allowed`, and its return. Times are epoch seconds, 0 before."""
+
+    region: str
+    allowed: bool = False
+    died: float = 0.0
+    returned: float = 0.0
+
+
+class Fate(msgspec.Struct, frozen=True):
+    """The results of one user. They are the seconds without answers after the death, until its own region had it back,
+    and in all other time, and the number of failed requests."""
+
+    who: str
+    nearest: str
+    second: str
+    down_seconds: float
+    back_after: float | None
+    otherwise_down: float
+    sent: int
+    failed: int
+
+
+def fates(moments: Sequence[Moment], orders: Mapping[str, Order], outage: Outage, end: float) -> list[Fate]:
+    """Every user's who asked anything, by its order of regions. `end` is the time of the last look at them."""
+    asked = {who: [moment for moment in moments if moment.who == who] for who in orders}
+    return [_fate(own, orders[who], outage, end) for who, own in asked.items() if own]
+
+
+def _fate(own: Sequence[Moment], order: Order, outage: Outage, end: float) -> Fate:
+    spans = [(moment.at, later, moment.region) for moment, later in zip(
+        own, [*(moment.at for moment in own[1:]), end], strict=True)]
+    down = [(start, stop) for start, stop, region in spans if not region]
+    # Requests go out every 100 ms, so the first that failed may have been sent that much after the death.
+    after = sum(stop - start for start, stop in down if outage.died - 1 <= start < outage.returned)
+    back = [start for start, _, region in spans if region == order[0] and start >= outage.returned]
+    mine = order[0] == outage.region
+    return Fate(own[0].who, order[0], order[1], round(after, 1) if mine else 0.0,
+                round(min(back) - outage.returned, 1) if mine and back else None,
+                round(sum(stop - start for start, stop in down) - (after if mine else 0.0), 1),
+                own[-1].sent, own[-1].failed)
 
 
 class Crowd:

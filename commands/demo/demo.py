@@ -4,8 +4,8 @@ import contextlib
 import io
 import re
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -17,13 +17,16 @@ from rich.text import Text
 from chalicelib.config import fleet
 from chalicelib.config.declared import Fleet
 from commands import roots
-from commands.demo import screen, stalls, tunnels, users
+from commands.demo import screen, tunnels
 from commands.demo.jobs import Jobs
-from commands.demo.part import WENT_WRONG, Outage, Part, Section
+from commands.demo.part import WENT_WRONG, Part, Section
 from commands.demo.staged import STAGE, staged
+from commands.demo.users import Users
 from commands.deploy import dependencies, packaging, release, sandbox
 from commands.deploy.deploy import Bars
 from commands.errors import UsageError
+from sandbox.crowd import Outage
+from sandbox.stalls import Stalls
 from sandbox.world import Sandbox
 
 
@@ -43,39 +46,63 @@ def demo(
     declared = _fit(fleet.load(roots.fleet() / "fleet.toml", STAGE))
     began = time.monotonic()
     with ExitStack() as held:
-        parts, skipped = held.enter_context(_deployed(console, declared, held, stay))
-        watch = held.enter_context(stalls.Watch(lambda: parts.jobs.world.control("stopped"), WENT_WRONG))
-        _play(console, parts)
-        sections = {name: part.section() for name, part in parts.all.items()}
-        status, last = stalls.verdict([one for part in sections.values() for one in part.failures], watch.found())
-        _report(console, sections, skipped, (status, last, watch.found()))
+        regions = [region.name for region in declared.regions]
+        console.print(f"[bold]Lamplighter[/]: {len(regions)} regions on this machine, one of which will die.\n")
+        with console.status("starting the embedded AWS"):
+            # Other terminals find this world, unless they find one of this fleet that runs already.
+            there = None if stay else Sandbox.find(roots.published_sandbox())
+            world = held.enter_context(Sandbox.start(
+                publish=None if there else roots.published_sandbox(), stage=STAGE, regions=regions))
+        outage = Outage(declared.home)
+        jobs, crowd = Jobs(world, declared, outage), Users(world, declared, outage)
+        parts: dict[str, Part] = {"jobs": jobs, "users": crowd}
+        if not (skipped := tunnels.unfit(declared)):
+            parts["tunnels"] = tunnels.TunnelFaults(world, declared, outage)
+        package = _deploy(console, world, parts, held)
+        console.print(f"\nAll {len(regions)} regions are deployed, {time.monotonic() - began:.1f} s after the start.\n")
+        stalls = Stalls()
+        held.enter_context(stalls.watching(lambda: world.control("stopped"), *WENT_WRONG))
+        _play(console, parts, jobs, crowd)
+        sections = {name: part.section() for name, part in parts.items()}
+        status, last = verdict([one for part in sections.values() for one in part.failures], stalls)
+        _report(console, sections, skipped, status, last)
         if svg:
             picture = Console(record=True, file=io.StringIO(), width=100, force_terminal=True, highlight=False)
             with contextlib.suppress(*WENT_WRONG):
-                picture.print(_picture(parts))
-            _report(picture, sections, skipped, (status, last, watch.found()))
+                picture.print(_picture(parts, jobs, crowd))
+            _report(picture, sections, skipped, status, last)
             # The picture stands alone: it takes whatever monospaced font there is.
             plain = re.sub(r"@font-face \{.*?\}", "", picture.export_svg(title="./lamp demo"), flags=re.DOTALL)
             svg.write_text(plain.replace("Fira Code", "DejaVu Sans Mono"))
         if file:
             told = {"status": status, "verdict": last, "seconds": round(time.monotonic() - began, 1),
-                    "stalls": watch.found(), "not_shown": skipped, "parts": {
+                    "stalls": {"seconds": stalls.seconds, "each": stalls.each}, "not_shown": skipped, "parts": {
                         name: {"figures": one.figures, "failures": one.failures} for name, one in sections.items()}}
             file.write_bytes(msgspec.json.format(msgspec.json.encode(told)) + b"\n")
         if stay:
             console.print("\nThe world stays up until Ctrl-C.")
-            console.print(sandbox.hints(parts.jobs.package, "lamplighter-demo/lamps"), markup=False, soft_wrap=True)
+            console.print(sandbox.hints(package, "lamplighter-demo/lamps"), markup=False, soft_wrap=True)
             while True:
                 time.sleep(3600)
     raise typer.Exit(status)
 
 
+def verdict(failures: Sequence[str], stalls: Stalls) -> tuple[int, str]:
+    """The status of the command, and its last line: 0 if all held, 1 if not, 3 if the machine was too slow to tell."""
+    if not failures:
+        return 0, f"All of it held. {stalls.said()}"
+    if stalls.slow:
+        return 3, f"This machine was too slow to tell. {stalls.said()} Run the demo again when less else runs here."
+    many = f"{len(failures)} failure{'s' if len(failures) > 1 else ''}"
+    return 1, f"It did not hold: {many}, listed above. {stalls.said()}"
+
+
 def _fit(declared: Fleet) -> Fleet:
     """The fleet, if it can outlive its home. `UsageError` says what to declare."""
-    home, rest = declared.home, [place for place in declared.coordination.regions if place != declared.home]
+    home = declared.home
     if len(declared.regions) < 2:
         raise UsageError("fleet.toml: the demo needs two regions or more, so that one can die; add a [[regions]]")
-    if not rest:
+    if {home} >= {*declared.coordination.regions}:
         raise UsageError(f"fleet.toml: coordination.regions: the demo kills {home}, which has the only coordination "
                          f"table; name the three regions of one set, for the demo alone below [stages.{STAGE}]")
     if declared.routing and (declared.routing.demand or any(
@@ -85,85 +112,42 @@ def _fit(declared: Fleet) -> Fleet:
     return declared
 
 
-class _Parts:
-    """The parts of the demo by name."""
-
-    def __init__(self, jobs: Jobs, users: users.Users, tunnels: Part | None, outage: Outage) -> None:
-        self.jobs, self.users, self.outage = jobs, users, outage
-        self.all: dict[str, Part] = {"jobs": jobs, "users": users, **({"tunnels": tunnels} if tunnels else {})}
-
-
-@contextmanager
-def _deployed(console: Console, declared: Fleet, held: ExitStack, stay: bool) -> Iterator[tuple[_Parts, str]]:
-    """The parts, not begun, in a world to which the fleet is deployed, and why the tunnels are not among them."""
-    began = time.monotonic()
-    regions = [region.name for region in declared.regions]
-    console.print(f"[bold]Lamplighter[/]: {len(regions)} regions on this machine, one of which will die.\n")
-    with console.status("starting the embedded AWS"):
-        world = held.enter_context(_world(console, regions, stay))
-    product = users.product(world, regions)
-    stage, skipped = None, tunnels.unfit(declared)
+def _deploy(console: Console, world: Sandbox, parts: Mapping[str, Part], held: ExitStack) -> packaging.Package:
+    """The fleet, deployed with what the parts add to it. They have begun then."""
+    declared = parts["jobs"].fleet
     with console.status("starting the product's web hosts and database, which are not Lamplighter's"):
-        product.build()
-        if not skipped:
-            stage = held.enter_context(tunnels.stage(world, declared))
-    if skipped:
-        console.print(Text(f"The tunnels are not shown: {skipped}.\n"))
-    more = users.declared(declared, product) + (stage.declared if stage else "")
+        more = "".join(part.prepare(held) for part in parts.values())
     with console.status("packaging"):
         folder = held.enter_context(staged(declared, more))
         package = packaging.build(STAGE, root=folder, machine=dependencies.here())
     with Bars(console) as bars:
-        done = release.release(world, package, regions, bars, lambda: True, look_seconds=0.2)
+        done = release.release(world, package, parts["jobs"].regions, bars, lambda: True, look_seconds=0.2)
     if failed := [one.error for one in done if one.error]:
         raise UsageError("\n".join(failed))
-    console.print(f"\nAll {len(regions)} regions are deployed, {time.monotonic() - began:.1f} s after the start.\n")
-    outage = Outage(world, regions[0])
-    crowd = users.Users(world, package, product, outage)
-    yield _Parts(Jobs(world, package, outage, crowd.ready), crowd,
-                 tunnels.TunnelFaults(world, package, stage) if stage else None, outage), skipped
+    for part in parts.values():
+        part.start(package)
+    return package
 
 
-def _world(console: Console, regions: list[str], stay: bool) -> contextlib.AbstractContextManager[Sandbox]:
-    """A world of this demo's own. Other terminals find it, unless they find one of this fleet that runs already."""
-    publish = roots.published_sandbox()
-    if not stay and Sandbox.find(publish) is not None:
-        console.print("Another sandbox of this fleet runs. [bold]lamp status[/] and its like show that one.\n")
-        return Sandbox.start()
-    return Sandbox.start(publish=publish, stage=STAGE, regions=regions)
-
-
-def _play(console: Console, parts: _Parts) -> None:
-    for part in parts.all.values():
-        part.start()
-    with screen.Show(console) as show:
-        while not all(part.over.is_set() for part in parts.all.values()):
-            _show(show, parts)
+def _play(console: Console, parts: Mapping[str, Part], jobs: Jobs, crowd: Users) -> None:
+    with screen.shown(console) as show:
+        running = True
+        while running:
+            running = not all(part.over for part in parts.values())
+            with contextlib.suppress(*WENT_WRONG):  # a world that has no time for the picture may have it later
+                show(_picture(parts, jobs, crowd))
             time.sleep(1)
-        _show(show, parts)
 
 
-def _show(show: screen.Show, parts: _Parts) -> None:
-    with contextlib.suppress(*WENT_WRONG):  # a world that has no time for the picture may have it later
-        show.update(_picture(parts))
+def _picture(parts: Mapping[str, Part], jobs: Jobs, crowd: Users) -> screen.Picture:
+    down = jobs.outage.region if jobs.outage.died > jobs.outage.returned else ""
+    return screen.Picture({name: part.note for name, part in parts.items()}, jobs.regions, down,
+                          range(jobs.first, jobs.end), jobs.slots(), crowd.crowd.now())
 
 
-def _picture(parts: _Parts) -> screen.Picture:
-    jobs, outage = parts.jobs, parts.outage
-    down = outage.region if outage.killed.is_set() and not outage.revived.is_set() else ""
-    return screen.Picture({name: part.note for name, part in parts.all.items()}, jobs.regions, down,
-                          range(jobs.first, jobs.end), jobs.slots(), parts.users.crowd.now())
-
-
-def _report(
-    console: Console, sections: dict[str, Section], skipped: str, end: tuple[int, str, stalls.Stalls]
-) -> None:
+def _report(console: Console, sections: Mapping[str, Section], skipped: str, status: int, last: str) -> None:
     for section in sections.values():
         screen.conclude(console, section)
-    status, last, found = end
-    console.print()
-    if found.each and status != 3:
-        console.print(Text(found.said(), "dim"))
     if skipped:
-        console.print(Text(f"The tunnels were not shown: {skipped}.", "yellow"))
-    console.print(Text(last, {0: "bold green", 1: "bold red"}.get(status, "bold yellow")))
+        console.print(Text(f"\nThe tunnels were not shown: {skipped}.", "yellow"))
+    console.print(Text(f"\n{last}", {0: "bold green", 1: "bold red"}.get(status, "bold yellow")))

@@ -1,21 +1,26 @@
 """The shared pieces of the demo's parts. Each part runs in a thread of its own and reports what did not hold."""
 
-import json
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import RenderableType
 
+from chalicelib.config.declared import Fleet
+from commands.demo.staged import STAGE
 from commands.deploy.packaging import Package
+from commands.errors import UsageError
+from commands.operate.client import OperationClient
+from sandbox.crowd import Outage
 from sandbox.world import Sandbox, WorldError
 
-LOOK_SECONDS = 0.5
+LOOK_SECONDS, DEADLINE_SECONDS = 0.5, 600.0
 # How a world that refuses, or is too busy to answer, shows itself to the one who asks it.
-WENT_WRONG = (RuntimeError, WorldError, ClientError, BotoCoreError)
+WENT_WRONG = (RuntimeError, UsageError, WorldError, ClientError, BotoCoreError)
 
 
 class Section(msgspec.Struct, frozen=True):
@@ -28,91 +33,70 @@ class Section(msgspec.Struct, frozen=True):
     failures: list[str]
 
 
-class Outage:
-    """The death of a region, and its return. Times are epoch seconds, 0 before."""
-
-    def __init__(self, world: Sandbox, region: str) -> None:
-        self._world, self.region = world, region
-        self.killed, self.revived = threading.Event(), threading.Event()
-        self.died = self.returned = 0.0
-
-    def kill(self) -> None:
-        """The region dies."""
-        self.died = time.time()
-        self._world.stop_region(self.region)
-        self.killed.set()
-
-    def revive(self) -> None:
-        """The region is there again."""
-        self._world.start_region(self.region)
-        self.returned = time.time()
-        self.revived.set()
-
-
 class Part:
-    """One part. `_run` runs it, `note` gives its progress, and `over` is set at its end."""
+    """One part. `prepare` comes before the deployment, and `_run` after it. `note` gives the progress."""
 
-    def __init__(self, world: Sandbox, package: Package, note: str) -> None:
-        self.world, self.package, self.note = world, package, note
-        self.over = threading.Event()
-        self.failures: list[str] = []
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._guarded, daemon=True)
+    def __init__(self, world: Sandbox, fleet: Fleet, outage: Outage) -> None:
+        self.world, self.outage, self.stack = world, outage, f"{fleet.name}-{STAGE}"
+        self._lambdas = OperationClient(fleet, STAGE, world.client, "the demo")
+        self.regions = [region.name for region in fleet.regions]
+        self.fleet, self.note, self.failures = fleet, "it begins", list[str]()
 
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
+    def prepare(self, held: ExitStack) -> str:
+        """Makes what the deployment finds, until `held` is closed. The text that comes below fleet.toml."""
+        return ""
+
+    def start(self, package: Package) -> None:
+        """Begin, in a world to which `package` is deployed."""
+        self.fleet = package.fleet
+        self._thread = self.beside(self._run)
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return not self._thread.is_alive()
 
     def section(self) -> Section:
-        """Waits for the end. An error in the part itself is raised here."""
+        """Waits for the end, and reports it."""
         self._thread.join()
-        if self._error:
-            raise self._error
         try:
             return self._section()
         except WENT_WRONG as error:
-            lost = f"what became of it could not be read: {error}"
-            return Section(type(self).__name__, None, [], None, [*self.failures, lost])
+            self.failures.append(f"what became of it could not be read: {error}")
+            return Section(type(self).__name__, None, [], None, self.failures)
 
     def _run(self) -> None:
         raise NotImplementedError
 
     def _section(self) -> Section:
-        return Section(type(self).__name__, None, [], None, self.failures)
-
-    def _guarded(self) -> None:
-        try:
-            self._run()
-        except WENT_WRONG as error:
-            # Something was refused, or not done in time: that is the part's end, not the demo's.
-            self.failures.append(str(error))
-        except BaseException as error:  # raised by `section`, in the thread that asks
-            self._error = error
-        finally:
-            self.over.set()
+        raise NotImplementedError
 
     def beside(self, work: Callable[[], None]) -> threading.Thread:
         """`work` in a thread of its own. Its error is in the report, because its observations are missing."""
         def guarded() -> None:
             try:
                 work()
+            except WENT_WRONG as error:  # something was refused, or not done in time
+                self.failures.append(str(error))
             except Exception as error:
-                self.failures.append(f"{work.__name__.strip('_')} ended: {type(error).__name__}: {error}")
+                self.failures.append(f"{work.__qualname__} broke: {type(error).__name__}: {error}")
 
         thread = threading.Thread(target=guarded, daemon=True)
         thread.start()
         return thread
 
-    def invoke(self, function: str, event: dict[str, Any], region: str) -> dict[str, Any]:
-        """The answer of a packaged Lambda. RuntimeError if it broke, or did not do what it was told to apply."""
-        answer = self.world.client("lambda", region).invoke(
-            FunctionName=f"{self.package.stack}-{function}", Payload=json.dumps(event))
-        found: dict[str, Any] = json.loads(answer["Payload"].read())
-        if "errorMessage" in found:
-            raise RuntimeError(f"{function}: {found['errorMessage']}")
-        if found["status"] in ("refused", "failed"):
-            raise RuntimeError(f"{function} in {region}: {found['status']}: {found['message']}")
-        return found
+    def wait(self, done: Callable[[], bool], otherwise: str, seconds: float = DEADLINE_SECONDS,
+             look: float = LOOK_SECONDS) -> None:
+        """Waits until it is `done`. RuntimeError says what is so `otherwise`."""
+        if not patient(done, seconds, look):
+            raise RuntimeError(f"{otherwise} after {seconds:.0f} s")
+
+    def invoke(self, operation: str, event: dict[str, Any], region: str) -> dict[str, Any]:
+        """The outcome of a deployed operation. RuntimeError if it broke, or did not do what it was told to apply."""
+        answer = self._lambdas.ask(operation, event, region)
+        if answer.error or answer.outcome["status"] in ("refused", "failed"):
+            raise RuntimeError(f"{operation} in {region}: {answer.error or answer.outcome['message']}")
+        return answer.outcome
 
 
 def patient(done: Callable[[], bool], seconds: float, look: float = LOOK_SECONDS) -> bool:

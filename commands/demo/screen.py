@@ -1,18 +1,17 @@
 """The demo's picture, a lamp for every slot of every job, in the colour of the region that ran it, and its report."""
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple, Self
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from chalicelib.crontab.dst import stamp
-from commands.demo.jobs import Slot
 from commands.demo.part import Section
 from commands.operate.show import plain_table
+from sandbox.ran import Slot
 
 COLOURS = ("yellow", "cyan", "magenta", "green", "blue")
 _OPEN = {"running": "◐", "retrying": "◐", "waiting": "◌", "not run": "·"}
@@ -29,71 +28,49 @@ class Picture(NamedTuple):
     users: Mapping[str, str]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        marks = [(f"  {'✖' if region == self.down else '●'} {region}{' is dead' if region == self.down else ''} ",
-                  "red" if region == self.down else self._colour(region)) for region in self.regions]
-        yield Text.assemble(*marks)
-        yield self.table()
+        for region in self.regions:
+            dead = region == self.down
+            yield Text(f"  {'✖' if dead else '●'} {region}{' is dead' if dead else ''}",
+                       "red" if dead else self._colour(region), end="")
+        table = plain_table("job")
+        for minute in self.minutes:
+            table.add_column(stamp(minute)[11:], justify="center", no_wrap=True)
+        for job in dict.fromkeys(slot.job for slot in self.slots):
+            lamps = (Text(" ").join(self._lamp(slot) for slot in self.slots if (slot.job, slot.minute) == (job, minute))
+                     for minute in self.minutes)
+            table.add_row(Text(job, overflow="ellipsis", no_wrap=True), *lamps)
+        yield Text()
+        yield table
         yield Text.assemble("  users ", *((f" {who} ", self._colour(region) if region else "bold red strike")
                                           for who, region in self.users.items()))
         for name, note in self.notes.items():
             yield Text(f"  {name}: {note}", style="italic")
 
-    def line(self) -> str:
-        """The moment in one line."""
-        ran = Counter(slot.region for slot in self.slots if slot.state == "done")
-        slots = ", ".join(f"{count} in {region}" for region, count in sorted(ran.items())) or "none yet"
-        served = ", ".join(f"{who} {region or 'NOBODY'}" for who, region in self.users.items())
-        notes = "; ".join(f"{name}: {note}" for name, note in self.notes.items())
-        return f"{notes}; slots done: {slots}{'; users: ' if served else ''}{served}"
-
-    def table(self) -> Table:
-        """A lamp for each slot."""
-        table = plain_table("job")
-        for minute in self.minutes:
-            table.add_column(stamp(minute)[11:], justify="center", no_wrap=True)
-        for job in dict.fromkeys(slot.job for slot in self.slots):
-            table.add_row(Text(job, overflow="ellipsis", no_wrap=True), *self._lamps(job))
-        return table
-
-    def _lamps(self, job: str) -> Iterator[Text]:
-        for minute in self.minutes:
-            yield Text(" ").join(self._lamp(slot) for slot in self.slots if (slot.job, slot.minute) == (job, minute))
-
     def _lamp(self, slot: Slot) -> Text:
         if slot.state in _OPEN:
             return Text(_OPEN[slot.state], style="dim")
-        if slot.state != "done":
-            return Text("✖", style="bold red")
-        return Text("●", style=self._colour(slot.region))
+        return Text("●", self._colour(slot.region)) if slot.state == "done" else Text("✖", "bold red")
 
     def _colour(self, region: str) -> str:
         return COLOURS[list(self.regions).index(region) % len(COLOURS)]
 
 
-class Show:
-    """The picture, renewed in place. Without a terminal, a line for each change."""
+@contextmanager
+def shown(console: Console) -> Iterator[Callable[[Picture], None]]:
+    """A function that renews the picture in place. Without a terminal, it prints a line for each new note."""
+    if console.is_terminal:
+        with Live(console=console, auto_refresh=False) as live:
+            yield lambda picture: live.update(picture, refresh=True)
+        return
+    last: dict[str, str] = {}
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
-        self._last = ""
+    def update(picture: Picture) -> None:
+        for name, note in picture.notes.items():
+            if last.get(name) != note:
+                console.print(f"{name}: {note}", markup=False, soft_wrap=True)
+        last.update(picture.notes)
 
-    def __enter__(self) -> Self:
-        if self._live:
-            self._live.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._live:
-            self._live.stop()
-
-    def update(self, picture: Picture) -> None:
-        """Shows the moment."""
-        if self._live:
-            self._live.update(picture, refresh=True)
-        elif picture.line() != self._last:
-            self._last = picture.line()
-            self._console.print(self._last, markup=False, soft_wrap=True)
+    yield update
 
 
 def conclude(console: Console, section: Section) -> None:

@@ -4,37 +4,26 @@ The home region, which dies in the middle, is no part of it. The primary is in t
 suffer are in the second. Its controller is the packaged Lambda, and nobody helps it.
 """
 
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from datetime import datetime
-from pathlib import Path
-from typing import Any, NamedTuple
+from contextlib import ExitStack, suppress
 
 import msgspec
 from rich.text import Text
 
-from chalicelib.aws.client import pages
 from chalicelib.config.declared import Fleet
 from chalicelib.config.tunnels import managed_name
 from chalicelib.infrastructure.limits import LIMITS
 from chalicelib.tunnels.state import TunnelState
 from commands.demo.part import WENT_WRONG, Part, Section, patient
 from commands.demo.staged import STAGE
-from commands.deploy.packaging import Package
 from commands.operate.show import plain_table
-from sandbox.hosts import programs
-from sandbox.hosts.connections import carrier
-from sandbox.hosts.host_files import Keyring
-from sandbox.hosts.primary_region import Far
-from sandbox.hosts.programs import Programs
+from sandbox.hosts.deeds import Deed, deeds
 from sandbox.hosts.replica import Replica
 from sandbox.hosts.traffic import Count, Greetings, Replication, longest
-from sandbox.hosts.tunnels import PORT, TUNNEL, Tunnels, image, remembered, tables
-from sandbox.world import Sandbox
+from sandbox.hosts.tunnels import TUNNEL, Tunnels, primary_region, remembered, tables
 
 FAR = "the gateway away"
 # A fault is over by then, or will not be: a replacement takes longest (s).
@@ -50,18 +39,6 @@ _OWN = ("group", "tag", "target_group", "document", "server")
 _MOST_ERRORS = 100
 
 
-class Stage(NamedTuple):
-    """The resources from before the deployment. `declared` is put below fleet.toml."""
-
-    declared: str
-    far: Far
-    keyring: Keyring
-    programs: Programs
-    region: str
-    regions: list[str]
-    replica: Replica | None
-
-
 def unfit(declared: Fleet) -> str:
     """Why a fleet cannot have this part. Nothing if it can."""
     if len(declared.regions) < 3:
@@ -75,33 +52,8 @@ def unfit(declared: Fleet) -> str:
     return ""
 
 
-@contextmanager
-def stage(world: Sandbox, declared: Fleet, used: Programs | None = None) -> Iterator[Stage]:
-    """Database, gateway and replica, with the programs of this machine, or our own in their place."""
-    used = used or programs.found()
-    regions = [region.name for region in declared.regions]
-    with tempfile.TemporaryDirectory(prefix="lamp-demo-") as folder:
-        keyring = Keyring(Path(folder), world, used)
-        far = Far(world, regions[-1], f"{declared.name}-{STAGE}", keyring, used, _MOST_ERRORS)
-        image(world, keyring)
-        replica = Replica(world, regions[1], far, used) if used.mariadbd else None
-        text = tables(world, far, keyring, regions[:-1], STAGE)
-        yield Stage(text, far, keyring, used, regions[1], regions[:-1], replica)
-
-
-class Deed(msgspec.Struct, frozen=True):
-    """One thing that the controller did, `after` so many seconds from the fault, and why, in its journal's words."""
-
-    after: int
-    kind: str
-    why: str
-
-
 class Fault(msgspec.Struct, frozen=True):
-    """One fault, with its time without traffic, the time of full recovery (s), and the controller's actions.
-
-    `well_after` is `None` without a repair, and the part ends there.
-    """
+    """One fault, with its time without traffic, that of full recovery (`None` ends the part), and what was done."""
 
     name: str
     nothing_seconds: float
@@ -120,52 +72,32 @@ class Outcome(msgspec.Struct, frozen=True):
     lost: int | None
 
 
-def deeds(entries: Iterable[Mapping[str, Any]], since: float) -> list[Deed]:
-    """The controller's actions since the fault began, by the journal's entries, oldest first.
-
-    An entry's time is its round's, a whole second.
-    """
-    made = []
-    for entry in entries:
-        at = datetime.fromisoformat(entry["at"]).timestamp()
-        if at >= int(since):
-            made += [_deed(round(max(0.0, at - since)), action, entry.get("results", ()))
-                     for action in entry.get("actions", ())]
-    return sorted(made, key=lambda deed: deed.after)
-
-
-def _deed(after: int, action: Mapping[str, Any], results: Iterable[str]) -> Deed:
-    came = [line for line in results if line.startswith(f"{action['target']}: {action['kind']} of ")]
-    # What was not done after all says so itself.
-    return Deed(after, action["kind"], "; ".join([action["reason"], *(
-        line for line in came if not line.endswith(": done"))]))
-
-
 class TunnelFaults(Part):
-    """The part of the tunnels."""
+    """The part of the tunnels, which suffer in the second region."""
 
-    def __init__(self, world: Sandbox, package: Package, stage: Stage) -> None:
-        super().__init__(world, package, "the tunnel hosts get their keys")
-        self._stage, self._region = stage, stage.region
-        self._tunnels = Tunnels(world, stage.far, stage.keyring, package.fleet, package.stage)
-        self._traffic: Replication | Greetings | None = None
+    def prepare(self, held: ExitStack) -> str:
+        self._region = self.regions[1]
+        self._far = held.enter_context(primary_region(self.world, self.regions[-1], self.stack, most=_MOST_ERRORS))
+        real = self._far.programs
+        self._replica = Replica(self.world, self._region, self._far, real) if real.mariadbd else None
         self._faults: list[Fault] = []
-        self._count: Count | None = None
-        self._began = 0.0
+        self._count = Count(None, None)
+        return tables(self.world, self._far, self._far.keyring, self.regions[:-1], STAGE)
 
     def _run(self) -> None:
-        for region in self._stage.regions:
+        self.note = "the tunnel hosts get their keys"
+        self._tunnels = Tunnels(self.world, self._far, self._far.keyring, self.fleet, STAGE)
+        for region in self.regions[:-1]:
             if region != self._region:  # its hosts are idle, and the region may die before they have a key
                 threading.Thread(target=self._idle_key, args=(region,), daemon=True).start()
         self._key(self._region)
         self.note = "the tunnels come up, and the controller gets to know them"
-        entrance, replica = self._tunnels.endpoint(self._region), self._stage.replica
-        self._traffic = Replication(self._stage.far, replica, entrance) if replica else Greetings(entrance)
+        endpoint = self._tunnels.endpoint(self._region)
+        self._traffic = Replication(self._far, self._replica, endpoint) if self._replica else Greetings(endpoint)
         try:
             self._traffic.start()
-            if not patient(lambda: self._well(0.0), _READY_SECONDS):
-                self.failures.append(f"the tunnels of {self._region} were not ready after {_READY_SECONDS:.0f} s")
-            elif all(self._suffer(name, act) for name, act in self._acts()):
+            self.wait(lambda: self._well(0.0), f"the tunnels of {self._region} were not ready", _READY_SECONDS)
+            if all(self._suffer(name, act) for name, act in self._acts()):
                 self._count = self._traffic.count()
                 self.note = "all tunnels are well"
         finally:
@@ -178,78 +110,54 @@ class TunnelFaults(Part):
     def _key(self, region: str) -> None:
         """The first key, by the package's own operation."""
         self._tunnels.identify(region)
-        if not patient(lambda: self.invoke("tunnels_rotate_keys", {"apply": True}, region)["status"] == "done",
-                       _KEY_SECONDS):
-            raise RuntimeError(f"tunnels.rotate_keys in {region} has not ended after {_KEY_SECONDS:.0f} s")
+        self.wait(lambda: bool(self.invoke("tunnels.rotate_keys", {"apply": True}, region)["status"] == "done"),
+                  f"tunnels.rotate_keys in {region} has not ended", _KEY_SECONDS)
 
-    def _acts(self) -> Iterator[tuple[str, Callable[[], str]]]:
-        """The events, one after the other. Each returns the host that must be gone for all to be well."""
-        yield "one ssh killed", lambda: self._each(self.world.kill, self._carrier())
-        yield "one ssh hung", lambda: self._each(self.world.hang, self._carrier())
-        yield "both killed", lambda: self._each(self.world.kill, *self._tunnels.hosts(self._region))
-        yield FAR, self._take_far
-        yield "a host destroyed", self._destroy
+    def _acts(self) -> Iterator[tuple[str, Callable[[], object]]]:
+        """The faults, one after the other. Of a destroyed host, which must be gone for all to be well, its id."""
+        def each(do: Callable[[str, str], None], *hosts: str) -> None:
+            with ThreadPoolExecutor(len(hosts)) as pool:
+                list(pool.map(lambda one: do(one, TUNNEL), hosts))
 
-    def _each(self, do: Callable[[str, str], None], *hosts: str) -> str:
-        """To all at once."""
-        with ThreadPoolExecutor(len(hosts)) as pool:
-            list(pool.map(lambda one: do(one, TUNNEL), hosts))
-        return ""
+        def destroy() -> str:
+            world.destroy(victim := tunnels.carrier(region))
+            return victim
 
-    def _take_far(self) -> str:
-        """The gateway loses its power, and gets it back."""
-        gateway, ec2 = self._stage.far.gateway, self.world.client("ec2", self._stage.far.region)
+        world, tunnels, region = self.world, self._tunnels, self._region
+        yield "one ssh killed", lambda: each(world.kill, tunnels.carrier(region))
+        yield "one ssh hung", lambda: each(world.hang, tunnels.carrier(region))
+        yield "both killed", lambda: each(world.kill, *tunnels.hosts(region))
+        began = time.time()
+        yield FAR, lambda: self._far.power_cycle(
+            lambda: patient(lambda: self._memory().at > began + _AWAY_SECONDS, HEALED_SECONDS))
+        yield "a host destroyed", destroy
 
-        def stopped() -> bool:
-            [instance] = [one for page in pages(ec2, "describe_instances", InstanceIds=[gateway])
-                          for reservation in page["Reservations"] for one in reservation["Instances"]]
-            return bool(instance["State"]["Name"] == "stopped")
-
-        self.world.power_off(gateway)
-        patient(lambda: self._memory().at > self._began + _AWAY_SECONDS, HEALED_SECONDS)
-        ec2.stop_instances(InstanceIds=[gateway])
-        patient(stopped, HEALED_SECONDS)
-        ec2.start_instances(InstanceIds=[gateway])
-        return ""
-
-    def _destroy(self) -> str:
-        self.world.destroy(victim := self._carrier())
-        return victim
-
-    def _carrier(self) -> str:
-        """The host through which the replica is connected now. Any where nobody stays connected."""
-        hosts = {self._tunnels.address(self._region, one): one for one in self._tunnels.hosts(self._region)}
-        return hosts[carrier(list(hosts), PORT)]
-
-    def _suffer(self, name: str, act: Callable[[], str]) -> bool:
+    def _suffer(self, name: str, act: Callable[[], object]) -> bool:
         """One fault, from its beginning until all is well. Whether it is."""
         self.note = f"{name}; nobody helps the controller of {self._region}"
-        self._began = began = time.time()
+        began = time.time()
         gone, done = act(), time.time()
         well = patient(lambda: self._well(done, gone), HEALED_SECONDS)
         ended = time.time()
-        nothing = longest(tuple(self._traffic.marks if self._traffic else ()), began, ended)
         wanted = {"operation": "tunnels", "since": f"{round(ended - began) + 2}s", "limit": 100}
-        entries = self.invoke("journal_read", wanted, self._region)["plan"]["report"]["entries"]
-        self._faults.append(Fault(name, round(nothing, 1), round(ended - began, 1) if well else None,
-                                  deeds(entries, began)))
+        entries = self.invoke("journal.read", wanted, self._region)["plan"]["report"]["entries"]
+        self._faults.append(Fault(name, round(longest(tuple(self._traffic.marks), began, ended), 1),
+                                  round(ended - began, 1) if well else None, deeds(entries, began)))
         return well
 
-    def _well(self, since: float, gone: str = "") -> bool:
+    def _well(self, since: float, gone: object = None) -> bool:
         """Whether both tunnels carry, by the balancer and by what the controller has seen well after `since`."""
         memory = self._memory()
         if gone in self._tunnels.hosts(self._region) or memory.at < since + _BLIND_SECONDS:
             return False
-        flows = self._traffic is not None and any(mark > since for mark in self._traffic.marks[-1:])
-        return flows and self._tunnels.sound(self._region, memory)
+        return any(mark > since for mark in self._traffic.marks[-1:]) and self._tunnels.sound(self._region, memory)
 
     def _memory(self) -> TunnelState:
-        return remembered(self.world, self._region, self.package.stack)[0]
+        return remembered(self.world, self._region, self.stack)[0]
 
     def _section(self) -> Section:
-        count = self._count or Count(None, None)
-        found = Outcome(self._stage.far.region, self._region, "replication" if self._stage.replica else "greetings",
-                        self._faults, *count)
+        found = Outcome(self._far.region, self._region, "replication" if self._replica else "greetings", self._faults,
+                        *self._count)
         table = plain_table("what happened", f"no {found.measured}", "well after", "the controller did")
         for fault in found.faults:
             well = "never" if fault.well_after is None else f"{fault.well_after:.0f} s"
@@ -258,7 +166,7 @@ class TunnelFaults(Part):
             table.add_row(fault.name, f"{fault.nothing_seconds:.1f} s", well,
                           Text("\n").join(done or [Text(f"nothing: {why}", "dim")]))
         return Section(f"The tunnels from {found.region} to the database in {found.primary}", table,
-                       [f"{self._stage.programs.said()}.", counted(found)], found, [*self.failures, *wrong(found)])
+                       [f"{self._far.programs.said()}.", counted(found)], found, [*self.failures, *wrong(found)])
 
 
 def counted(found: Outcome) -> str:

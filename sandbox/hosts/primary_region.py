@@ -50,7 +50,7 @@ class Far:
         self, world: Sandbox, region: str, stack: str, keyring: Keyring, programs: Programs, most: int
     ) -> None:
         self._world, self.region, self._stack = world, region, stack
-        self._keyring, self._programs = keyring, programs
+        self.keyring, self.programs = keyring, programs
         # An sshd of this machine logs in whoever started it.
         self.user = getpass.getuser() if programs.sshd else "tunnel"
         self.account = mariadb.Account(keyring.folder)
@@ -62,15 +62,24 @@ class Far:
         world.image(gateway, {GATEWAY: self._gateway(), PULL: self._pull()})
         self.gateway, self.gateway_address = launch(world, region, gateway)
 
+    def power_cycle(self, over: Callable[[], object]) -> None:
+        """The gateway loses its power until `over` returns, and boots again."""
+        ec2, ids = self._world.client("ec2", self.region), [self.gateway]
+        self._world.power_off(self.gateway)
+        over()
+        ec2.stop_instances(InstanceIds=ids)
+        ec2.get_waiter("instance_stopped").wait(InstanceIds=ids, WaiterConfig={"Delay": 1, "MaxAttempts": 150})
+        ec2.start_instances(InstanceIds=ids)
+
     def _database(self, most: int) -> str:
-        if not self._programs.mariadbd:
+        if not self.programs.mariadbd:
             return command("sandbox.hosts.database", str(DATABASE_PORT), str(most))
-        return mariadb.service(self._programs, self.account, 1, f"--max-connect-errors={most}")
+        return mariadb.service(self.programs, self.account, 1, f"--max-connect-errors={most}")
 
     def _gateway(self) -> str:
         # $PWD is the shell's: the line comes from here, the folder from the instance.
-        line = command("sandbox.hosts.gateway", self.user, str(GATEWAY_PORT), str(self._keyring.host_key))
-        sshd = f" {shlex.quote(self._programs.sshd)}" if self._programs.sshd else ""
+        line = command("sandbox.hosts.gateway", self.user, str(GATEWAY_PORT), str(self.keyring.host_key))
+        sshd = f" {shlex.quote(self.programs.sshd)}" if self.programs.sshd else ""
         return f'touch authorized_keys; {line} "$PWD/authorized_keys"{sshd}'
 
     def _pull(self) -> str:
@@ -79,7 +88,7 @@ class Far:
                   "PERMIT": f"{self.database_address}:{DATABASE_PORT}"}
         words = " ".join(f"{name}={shlex.quote(value)}" for name, value in values.items())
         script = shlex.quote(str(ROOT / "agent/lamplighter-authorized-keys"))
-        path = shlex.quote(str(self._keyring.folder / "bin"))
+        path = shlex.quote(str(self.keyring.folder / "bin"))
         return (f'while :; do env PATH={path}:"$PATH" FILE="$PWD/authorized_keys" {words} sh {script}; sleep 1; done')
 
     def _role(self) -> str:

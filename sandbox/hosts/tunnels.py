@@ -5,8 +5,8 @@
         world.hang(tunnels.hosts("eu-west-1")[0], TUNNEL)
 
 The hosts come from the template of a deployment, their key from `tunnels.rotate_keys`, and they run their user data.
-They use the programs of this machine, or our own in their place. A caller that deploys a whole package makes `Far` and
-`image`, adds `tables` to its fleet.toml, deploys, and then `identify`s and `rotate`s each region.
+They use the programs of this machine, or our own in their place. A caller that deploys a whole package makes the
+`primary_region`, adds `tables` to its fleet.toml, deploys, and then `identify`s and `rotate`s each region.
 """
 
 import json
@@ -29,6 +29,7 @@ from chalicelib.tunnels.infrastructure import resources as tunnel_resources
 from chalicelib.tunnels.keys.operation import ROTATE
 from chalicelib.tunnels.state import KEY, SCHEMA, TunnelState
 from sandbox.hosts import programs as program
+from sandbox.hosts.connections import carrier
 from sandbox.hosts.host_files import Keyring, command
 from sandbox.hosts.primary_region import DATABASE_PORT, GATEWAY_PORT, Far, eventually
 from sandbox.hosts.programs import Programs
@@ -52,15 +53,24 @@ def product(
 
     `most` is the database's max_connect_errors. `programs` the ones to use instead of those that are found.
     """
-    with tempfile.TemporaryDirectory(prefix="lamp-tunnels-") as folder:
-        used = program.found() if programs is None else programs
-        keyring = Keyring(Path(folder), world, used)
-        far = Far(world, primary, STACK, keyring, used, most)
-        image(world, keyring)
-        tunnels = Tunnels(world, far, keyring, _declared(world, far, keyring, regions), STAGE)
+    with primary_region(world, primary, STACK, most=most, programs=programs) as far:
+        tunnels = Tunnels(world, far, far.keyring, _declared(world, far, far.keyring, regions), STAGE)
         with ThreadPoolExecutor(len(regions)) as pool:
             list(pool.map(tunnels.begin, regions))
         yield tunnels
+
+
+@contextmanager
+def primary_region(
+    world: Sandbox, region: str, stack: str, *, most: int = 100, programs: Programs | None = None
+) -> Iterator[Far]:
+    """A database and its gateway in `region`, for the tunnels of `stack`, whose hosts can run once it is deployed."""
+    with tempfile.TemporaryDirectory(prefix="lamp-tunnels-") as folder:
+        used = program.found() if programs is None else programs
+        keyring = Keyring(Path(folder), world, used)
+        far = Far(world, region, stack, keyring, used, most)
+        image(world, keyring)
+        yield far
 
 
 def image(world: Sandbox, keyring: Keyring) -> None:
@@ -194,6 +204,11 @@ class Tunnels:
         """The address of a host."""
         found = self.world.client("ec2", region).describe_instances(InstanceIds=[instance])
         return str(found["Reservations"][0]["Instances"][0]["PrivateIpAddress"])
+
+    def carrier(self, region: str) -> str:
+        """The host of `region` through which a client stays connected. Any where nobody does."""
+        hosts = {self.address(region, one): one for one in self.hosts(region)}
+        return hosts[carrier(list(hosts), PORT)]
 
     def healthy(self, region: str) -> set[str]:
         """The hosts of `region` that the balancer sends to."""

@@ -5,45 +5,58 @@ from typing import Any
 
 import pytest
 
-from commands.demo.part import Part, patient
-from testing.eventually import SECONDS
+from commands.demo.part import Part, Section, patient
+from sandbox.crowd import Outage
+from sandbox.world import WorldError
 
 
 class Told(Part):
     """A part that raises `error`, if any."""
 
-    def __init__(self, error: BaseException | None = None, world: Any = None) -> None:
-        super().__init__(world, SimpleNamespace(stack="demo"), "it begins")  # type: ignore[arg-type]
-        self.raised = error
+    def __init__(self, error: BaseException | None = None, lost: BaseException | None = None) -> None:
+        declared: Any = SimpleNamespace(name="acme", regions=[], home="eu")
+        super().__init__(SimpleNamespace(client=None), declared, Outage("eu"))  # type: ignore[arg-type]
+        self.raised, self.lost = error, lost
 
     def _run(self) -> None:
         if self.raised:
             raise self.raised
 
+    def _section(self) -> Section:
+        if self.lost:
+            raise self.lost
+        return Section("told", None, [], None, self.failures)
 
-def ended(error: BaseException | None = None) -> Told:
-    part = Told(error)
-    part.start()
-    assert part.over.wait(SECONDS)
-    return part
+
+def ended(error: BaseException | None = None, lost: BaseException | None = None) -> list[str]:
+    """The failures of a part that ends so."""
+    part = Told(error, lost)
+    part.start(SimpleNamespace(fleet=part.fleet))  # type: ignore[arg-type]
+    failures = part.section().failures
+    assert part.over
+    return failures
 
 
 def test_what_was_refused_is_a_failure_of_the_report_and_not_the_demos_end() -> None:
-    part = ended(RuntimeError("routing.apply: refused"))
-    part.section()
-    assert part.failures == ["routing.apply: refused"]
+    assert ended(RuntimeError("routing.apply: refused")) == ["routing.apply: refused"]
 
 
-def test_what_broke_is_raised_where_the_end_is_asked_for() -> None:
-    part = ended(ValueError("broken"))
-    with pytest.raises(ValueError, match="broken"):
-        part.section()
+def test_what_broke_is_a_failure_that_names_where() -> None:
+    assert ended(ValueError("broken")) == ["Told._run broke: ValueError: broken"]
 
 
 def test_what_ends_by_itself_has_no_failure() -> None:
-    part = ended()
-    part.section()
-    assert part.failures == []
+    assert ended() == []
+
+
+def test_what_cannot_be_read_at_the_end_is_a_failure_beside_the_others() -> None:
+    assert ended(RuntimeError("refused"), WorldError("no answer")) == [
+        "refused", "what became of it could not be read: no answer"]
+
+
+def test_what_is_not_done_in_time_is_told() -> None:
+    with pytest.raises(RuntimeError, match="not every user has moved after 0 s"):
+        Told().wait(lambda: False, "not every user has moved", 0.0)
 
 
 def test_what_watches_beside_a_part_does_not_end_unseen() -> None:
@@ -53,7 +66,7 @@ def test_what_watches_beside_a_part_does_not_end_unseen() -> None:
         raise OSError("the table is gone")
 
     part.beside(_watch).join()
-    assert part.failures == ["watch ended: OSError: the table is gone"]
+    assert part.failures == [f"{_watch.__qualname__} broke: OSError: the table is gone"]
 
 
 @pytest.mark.parametrize(("answers", "seconds", "wanted"), [([True], 0.0, True), ([False], 0.0, False),

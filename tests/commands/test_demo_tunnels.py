@@ -9,10 +9,11 @@ import msgspec
 import pytest
 
 from chalicelib.config import fleet
-from commands.demo.tunnels import FAR, Deed, Fault, Outcome, counted, deeds, unfit, wrong
+from commands.demo.tunnels import FAR, Fault, Outcome, counted, unfit, wrong
 from commands.roots import PRODUCT as ROOT
 from sandbox.hosts import connections, traffic
 from sandbox.hosts.database import Database
+from sandbox.hosts.deeds import Deed, deeds
 from sandbox.hosts.traffic import Count, Replication, greeted, longest
 from sandbox.hosts.tunnels import tables
 

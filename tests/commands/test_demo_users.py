@@ -9,10 +9,9 @@ import pytest
 
 from chalicelib.config import fleet
 from commands.demo import users
-from commands.demo.part import Outage
-from commands.demo.users import Fate, Outcome, fates, settled, wrong
+from commands.demo.users import Outcome, wrong
 from commands.roots import PRODUCT
-from sandbox.crowd import COUNTRIES
+from sandbox.crowd import COUNTRIES, Fate, Outage, fates, settled
 from sandbox.users import Moment
 from tests.routing import fleets
 
@@ -36,8 +35,7 @@ def moments(who: str, *told: tuple[float, str]) -> list[Moment]:
     (moments("US", (0, "us")), Fate("US", "us", "eu", 0.0, None, 0.0, 10, 1)),
     (moments("US", (0, "us"), (101, ""), (103, "us")), Fate("US", "us", "eu", 0.0, None, 2.0, 30, 3))])
 def test_a_users_fate(told: Sequence[Moment], found: Fate) -> None:
-    outage = Outage(SimpleNamespace(), "eu")  # type: ignore[arg-type]
-    outage.died, outage.returned = DIED, REVIVED
+    outage = Outage("eu", True, DIED, REVIVED)
     assert fates(told, ORDERS, outage, END) == [found]  # and the other, of whom nothing is known, has none
 
 
@@ -58,7 +56,9 @@ def test_the_demos_hosts_and_checks_are_laid_over_any_fleet_for_its_stage_alone(
     assert fleet.parse(text + more, stage="prod") == declared
     found = fleet.parse(text + more, stage="demo")
     assert found.routing and found.health_checks
-    assert (found.routing.hold_down, found.health_checks.healthy_threshold) == (users.HOLD, users.THRESHOLD)
+    assert (found.routing.hold_down, found.health_checks.healthy_threshold) == (60, 2)
+    # Each newcomer is probed before an old host leaves.
+    assert found.health_checks.fixed_checks + found.health_checks.rotating_checks == users.REPLACED_HOSTS
 
 
 def test_settled_without_any_user_is_not_settled() -> None:

@@ -11,32 +11,41 @@ from rich.console import Console
 from chalicelib.config import fleet
 from commands import cli, roots
 from commands.demo import screen, staged
-from commands.demo.jobs import Outcome, Slot, Tasks, wrong
+from commands.demo.demo import verdict
+from commands.demo.jobs import Outcome, wrong
 from commands.demo.part import Section
-from commands.demo.stalls import Stalls, Watch, verdict
 from commands.deploy import packaging
 from commands.develop import init
+from sandbox.ran import Slot, Tasks
+from sandbox.stalls import Stalls
 from testing.eventually import eventually
 
-QUICK, SLOW = Stalls(500.0, (0.6, 0.7)), Stalls(500.0, (4.0,) * 30)
+
+def stalls(seconds: float, *each: float) -> Stalls:
+    found = Stalls()
+    found.seconds, found.each = seconds, list(each)
+    return found
+
+
+QUICK, SLOW = stalls(500.0, 0.6, 0.7), stalls(500.0, *[4.0] * 30)
 RAN = Slot("a", "2026-11-29T02:00Z", 100, "done", "eu", 3.0, 1, 1)
 GOOD = Outcome("eu", "us", (103, 104), 120.0, [RAN, msgspec.structs.replace(RAN, minute=103, region="us", late=62.0)],
                Tasks(1000, 997, 3, 50, 0))
 
 
-@pytest.mark.parametrize(("failures", "stalls", "status", "said"), [
+@pytest.mark.parametrize(("failures", "found", "status", "said"), [
     ([], QUICK, 0, "All of it held."),
     ([], SLOW, 0, "All of it held."),
     (["x"], QUICK, 1, "It did not hold: 1 failure, listed above."),
-    (["x", "y"], Stalls(500.0, ()), 1, "It did not hold: 2 failures, listed above."),
+    (["x", "y"], stalls(500.0), 1, "It did not hold: 2 failures, listed above."),
     (["x"], SLOW, 3, "This machine was too slow to tell. This machine stood still for 120 of 500 s, in"),
-    (["x"], Stalls(536.2, (3.7, *[1.44] * 37)), 1, "It did not hold: 1 failure"),  # two quiet cores
-    (["x"], Stalls(500.0, (11.0,)), 3, "This machine was too slow to tell.")])
+    (["x"], stalls(536.2, 3.7, *[1.44] * 37), 1, "It did not hold: 1 failure"),  # two quiet cores
+    (["x"], stalls(500.0, 11.0), 3, "This machine was too slow to tell.")])
 def test_the_verdict_is_computed_from_all_failures_and_the_stalls(
-    failures: list[str], stalls: Stalls, status: int, said: str
+    failures: list[str], found: Stalls, status: int, said: str
 ) -> None:
-    found, line = verdict(failures, stalls)
-    assert found == status and line.startswith(said)
+    ended, line = verdict(failures, found)
+    assert ended == status and line.startswith(said) and found.said() in line
 
 
 def test_a_world_that_answers_late_is_a_stall() -> None:
@@ -47,9 +56,10 @@ def test_a_world_that_answers_late_is_a_stall() -> None:
 
         time.sleep(next(clock, 0.0))  # the machine that stands still
 
-    with Watch(ask) as watch:
-        each = eventually(lambda: watch.found().each)
-    assert len(each) == 1 and each[0] >= 0.6
+    found = Stalls()
+    with found.watching(ask):
+        eventually(lambda: found.each)
+    assert len(found.each) == 1 and found.each[0] >= 0.6 and found.seconds >= 0.6
 
 
 @pytest.mark.parametrize(("change", "said"), [

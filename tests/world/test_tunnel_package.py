@@ -1,15 +1,12 @@
 """A whole package with `[tunnels.hosts]`, deployed as `./lamp deploy` does it: hosts that run behind a balancer."""
 
-import tempfile
 from pathlib import Path
 
 import pytest
 
 from commands.deploy import dependencies, packaging, release
-from sandbox.hosts.host_files import Keyring
-from sandbox.hosts.primary_region import Far
 from sandbox.hosts.programs import Programs
-from sandbox.hosts.tunnels import Tunnels, image, tables
+from sandbox.hosts.tunnels import Tunnels, primary_region, tables
 from sandbox.world import Sandbox
 from testing.eventually import eventually
 from tests.project import copy
@@ -32,16 +29,14 @@ timeout = "2m"
 
 def test_it_brings_hosts_to_every_region_but_the_primaries(tmp_path: Path) -> None:
     project = copy(tmp_path)
-    with Sandbox.start() as world, tempfile.TemporaryDirectory() as folder:
+    with Sandbox.start() as world, \
+            primary_region(world, PRIMARY, "shop-test", most=10, programs=Programs()) as far:
         world.pace(10)
-        keyring = Keyring(Path(folder), world, Programs())
-        far = Far(world, PRIMARY, "shop-test", keyring, Programs(), most=10)
-        image(world, keyring)
-        (project / "fleet.toml").write_text(FLEET + tables(world, far, keyring, [HERE]))
+        (project / "fleet.toml").write_text(FLEET + tables(world, far, far.keyring, [HERE]))
         package = packaging.build("test", root=project, product=project, machine=dependencies.here())
         done = release.release(world, package, [HERE, PRIMARY], release.Quiet(), lambda: True, look_seconds=0.1)
         assert [one.error for one in done] == ["", "", ""]
-        tunnels = Tunnels(world, far, keyring, package.fleet, "test")
+        tunnels = Tunnels(world, far, far.keyring, package.fleet, "test")
         tunnels.identify(HERE)
         tunnels.rotate(HERE)
         eventually(lambda: len(tunnels.healthy(HERE)) == 2)

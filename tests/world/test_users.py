@@ -10,17 +10,15 @@ from typing import Any
 
 import pytest
 
-from chalicelib import geography
-from commands.demo.users import settled
 from commands.deploy import dependencies, packaging, release
-from sandbox.crowd import COUNTRIES, Crowd
+from sandbox.crowd import Crowd, orders, settled
 from sandbox.sample_app import HOSTNAME, PORT, Product
 from sandbox.world import Sandbox
 from testing.eventually import eventually
 
 pytestmark = pytest.mark.world
 HOME, SECOND, THIRD = "eu-west-1", "us-east-1", "ap-southeast-1"
-ORDERS = {who: geography.orders([HOME, SECOND, THIRD])[who] for who in COUNTRIES}
+ORDERS = orders([HOME, SECOND, THIRD])
 # The time until a checker asks again.
 CHECK_SECONDS = 10
 
