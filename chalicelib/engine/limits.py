@@ -18,6 +18,8 @@ from chalicelib.engine.schema import State
 T = TypeVar("T")
 # A scheduled event is at most so far ahead of the clock (s), and clocks differ a little.
 _AHEAD = 120
+# A run that begins so long after the minute of its event (s) began is late: its rule fired on time at most 60 s after.
+_LATE = 120
 
 # What has no time within.
 _PLAIN = frozenset({str, int, bool, type(None)})
@@ -44,10 +46,14 @@ def minute_done(minute: int, now: int, clock: float) -> bool:
 def decided_at(now: int, clock: float) -> int:
     """The time (epoch seconds) by which an operation of each minute decides, for an event of `now`.
 
-    An event that came late sees the world of this minute by the `clock`. What it did at its own time would be long over
-    for the next run, which would do it again at once.
+    A rule fires anywhere within its minute, and a run may begin in the next one. It decides its own minute all the
+    same, at its end. Otherwise it would take the minute of the next event, and every other one would find nothing to
+    do. An event that came later sees the world of this minute by the `clock`. What it did at its own time would be
+    long over for the next run, which would do it again at once.
     """
-    return max(now, int(clock) // 60 * 60)
+    if clock < now + 60:
+        return now
+    return now + 59 if clock < now + _LATE else int(clock) // 60 * 60
 
 
 def counted_at(now: int, clock: float) -> int:

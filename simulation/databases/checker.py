@@ -187,8 +187,7 @@ class Checker:
         if self._is_tunnelled(server.region) and self.world.has_no_tunnel(server.region, began):
             self.wrong(f"{who} without a tunnel")
         # A run counts in minutes. Which one it is in it sees at some time between its begin and its look.
-        begun, looked = (max(invocation.minute, int(at + invocation.skew) // 60 * 60)
-                         for at in (began, invocation.looked_at))
+        begun, looked = (_counted_at(invocation.minute, at + invocation.skew) for at in (began, invocation.looked_at))
         starts = self._starts[server.region]
         if starts and looked - starts[-1] < _PAUSE:
             self.wrong(f"{who} {looked - starts[-1]} s after the last one")
@@ -333,3 +332,9 @@ class Checker:
         if self._standing[region] > _LEFT_ALONE_SECONDS:
             self.wrong(f"replication of {region} is left alone")
             self._standing[region] = 0
+
+
+def _counted_at(minute: int, clock: float) -> int:
+    """The time of a run in its own books. That of an event up to two minutes old lies within the event's minute."""
+    late = clock - minute
+    return int(clock) // 60 * 60 if late >= 120 else minute + (59 if late >= 60 else 0)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from simulation.health_checks.world import Plot
 
 
-# Between these seconds of its minute a turn of a smooth world looks.
+# So many seconds after its rule fires a turn looks. In a smooth world the rule always fires at the same second.
 LATE = (0.5, 3.0)
 # The longest that a terminated host's check stays with it: two minutes and what two turns may differ by. The requests
 # of the second turn come on top, so many seconds each.

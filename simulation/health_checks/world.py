@@ -34,6 +34,7 @@ from simulation.scheduler import Scheduler
 from testing.aws import FakeAws, FakeInstance
 from testing.fakes import MemoryTable, MemoryTopic
 from testing.route53 import FakeRoute53
+from testing.triggers import RuleTriggers, TriggerModel
 
 _FLEET = fleet.parse("""
 name = "sim"
@@ -49,7 +50,8 @@ _CHANGES = ("route53 create_health_check", "route53 update_health_check")
 _LOST_SHARE = 0.02
 # Creations are few, so more of their answers get lost. Somebody deletes half of the checks that nobody knows of then.
 _LOST_CREATION_SHARE = 0.15
-_DOUBLED_SHARE = 0.02
+# Of the triggers in a rough world. Each comes at another second of its minute.
+_MISSED_SHARE, _DOUBLED_SHARE = 0.03, 0.02
 _MINUTE = 60
 # In a rough world somebody deletes a check in so many of the troubles, most often one that rotates.
 _DELETED_SHARE = 0.1
@@ -68,6 +70,11 @@ class Plot(msgspec.Struct, frozen=True):
     minutes: int
     rough: bool
     harsh: bool = False
+
+    @property
+    def triggers(self) -> TriggerModel:
+        """When the rule fires: at a second of its own, or in a rough world at any."""
+        return TriggerModel("jumping", missed=_MISSED_SHARE, doubled=_DOUBLED_SHARE) if self.rough else TriggerModel()
 
     @property
     def repair(self) -> int:
@@ -91,6 +98,7 @@ class World:
         self.plot, self.settings = plot, plot.settings
         self.scheduler = Scheduler(plot.seed, float(_START))
         self.chance = Random(plot.seed)  # noqa: S311 - chance here must be repeatable
+        self.rule = RuleTriggers(plot.triggers, self.chance)
         self.end = _START + plot.minutes * _MINUTE
         self.checkers = Checkers(plot.model, plot.settings, self.chance, self.later, self._answers, self._changed)
         self.tally = Tally(plot.settings, plot.hosts, plot.rough, self.checkers)
@@ -273,13 +281,8 @@ class World:
 
     def _minute(self) -> None:
         minute = int(self.now)
-        luck, late = self.chance.random(), self.chance.uniform(*LATE)
-        if self.plot.rough:
-            late = self.chance.uniform(0.5, 50)
-        if not self.plot.rough or luck > 0.03:
-            self._at(self.now + late, partial(self._begin, minute))
-            if self.plot.rough and self.chance.random() < _DOUBLED_SHARE:
-                self._at(self.now + late + self.chance.uniform(0, 5), partial(self._begin, minute))
+        for at in self.rule.of_minute(self.now):
+            self._at(at + self.chance.uniform(*LATE), partial(self._begin, minute))
         self._at(self.now + _MINUTE, self._minute)
 
     def _coordination_fault(self, call: str) -> None:

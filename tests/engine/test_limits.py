@@ -1,6 +1,7 @@
 """Budgets and waits, whatever the times."""
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -97,7 +98,21 @@ def test_event_that_came_late_decides_by_the_minute_of_the_clock_and_counts_as_t
     minute = 1_800_000_000 // 60 * 60
     assert decided_at(minute, minute + 59.9) == decided_at(minute, minute - 1.0) == minute
     assert decided_at(minute - 86_000, minute + 2.5) == minute
+    assert decided_at(minute - 120, minute + 2.5) == minute
     assert minute_done(minute // 60, decided_at(minute - 180, minute + 2.5), minute + 2.5)
+
+
+@pytest.mark.parametrize("offset", [0.0, 30.0, 58.0, 59.5, 59.99])
+def test_each_event_has_a_minute_of_its_own_wherever_its_rule_fires_and_however_its_run_is_delayed(
+    offset: float
+) -> None:
+    minute, done = 30_000_000, 0
+    for number in range(20):
+        now, clock = (minute + number) * 60, (minute + number) * 60 + offset + (number % 4) * 0.7
+        decided = decided_at(now, clock)
+        assert not minute_done(done, decided, clock) and decided // 60 == minute + number
+        assert clock - decided <= 62
+        done = decided // 60
 
 
 def test_event_counts_seconds_by_the_clock_unless_that_is_behind() -> None:
