@@ -24,6 +24,7 @@ def job(
     catch_up: str | None = None,
     retries: int | None = None,
     jitter: str | None = None,
+    alarm_on: Literal["failure", "output"] | None = None,
 ) -> Callable[[_Job], _Job]:
     """Run the function below at each `schedule`: five fields as in a crontab, or `@daily` and the like.
 

@@ -56,6 +56,7 @@ class Schedules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timezone: str = "UTC"
     on: Target = "lambda"
     queue: str = _QUEUE
+    alarm_on: Literal["failure", "output"] | None = None
     takeover_delay: Duration = Duration(120)
     retention: Duration = Duration(15 * _DAY)
     ecs: Ecs | None = None

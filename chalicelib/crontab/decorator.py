@@ -33,6 +33,7 @@ def job(
     catch_up: str | None = None,
     retries: int | None = None,
     jitter: str | None = None,
+    alarm_on: str | None = None,
 ) -> Callable[[Function], Function]:
     """Runs the function below at each `schedule` (five fields, or `@daily` and the like).
 
@@ -49,6 +50,7 @@ def job(
         "catch_up": catch_up,
         "retries": retries,
         "jitter": jitter,
+        "alarm_on": alarm_on,
     }
     options = {key: str(value) for key, value in wishes.items() if value is not None}
 

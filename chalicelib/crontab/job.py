@@ -9,6 +9,7 @@ from chalicelib.crontab.expression import Expression
 
 Overlap = Literal["allow", "skip", "queue-one", "replace"]
 Target = Literal["lambda", "ecs", "ssm", "queue", "http"]
+AlarmOn = Literal["failure", "output"]
 Kind = Literal["crontab", "beanstalk", "python"]
 
 
@@ -18,7 +19,8 @@ class Policy(msgspec.Struct, frozen=True):
     `overlap` is the action if the previous run has not ended. `timeout` and `jitter` are seconds. `catch_up` selects
     the slots that run late after an outage. `skip` runs none, `one` the last, `all` all, and a span such as `5m` those
     that are not older. That is as far back as the daemon goes. `retries` is the number of tries after a failed run.
-    `on` is the target of the command, and `queue` the queue for `on=queue` (empty means the fleet's).
+    `on` is the target of the command, and `queue` the queue for `on=queue` (empty means the fleet's). With
+    `alarm_on=output` all output raises an alert, as cron mails it, and not only failures.
     """
 
     overlap: Overlap = "allow"
@@ -28,6 +30,7 @@ class Policy(msgspec.Struct, frozen=True):
     jitter: int = 0
     on: Target = "lambda"
     queue: str = ""
+    alarm_on: AlarmOn = "failure"
 
     @property
     def catch_up_seconds(self) -> int | None:

@@ -98,11 +98,12 @@ def _hidden(file: str) -> bool:
 
 
 def _system(path: Path, file: str, schedules: Schedules) -> parser.Crontab:
-    return parser.read(path.read_bytes(), parser.Source(file, True, "", schedules.timezone, policy(schedules)))
+    return parser.read(path.read_bytes(), parser.Source(file, True, "", schedules.timezone, policy(schedules),
+                                                         schedules.alarm_on))
 
 
 def _user(path: Path, file: str, schedules: Schedules) -> parser.Crontab:
-    source = parser.Source(file, False, path.name, schedules.timezone, policy(schedules))
+    source = parser.Source(file, False, path.name, schedules.timezone, policy(schedules), schedules.alarm_on)
     return parser.read(path.read_bytes(), source)
 
 
@@ -115,7 +116,7 @@ def _beanstalk(path: Path, file: str, schedules: Schedules) -> parser.Crontab:
 
 
 def _python(path: Path, file: str, schedules: Schedules) -> parser.Crontab:
-    jobs, findings = python_jobs.read(path, file, schedules.timezone)
+    jobs, findings = python_jobs.read(path, file, schedules.timezone, alarm_on=schedules.alarm_on)
     return parser.Crontab(jobs, findings, {job.name for job in jobs})
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from chalicelib.crontab import command, entry, environment, lint, policy
 from chalicelib.crontab.diagnostics import Diagnostic, LineDiagnostic
-from chalicelib.crontab.job import Job, Policy
+from chalicelib.crontab.job import AlarmOn, Job, Policy
 
 # cron.h: MAX_TAB_LINES, plus what user.c adds for the header that crontab(1) writes. The first variable or job on a
 # line beyond this makes the daemon ignore the file.
@@ -26,7 +26,7 @@ _UNDECODED = re.compile(r"[\udc80-\udcff]")
 class Source(msgspec.Struct, frozen=True):
     """The file and its format. `system` files name a user before the command, the others belong to `user`.
 
-    `tz` holds until a CRON_TZ line. `defaults` is the policy of jobs that say nothing.
+    `tz` holds until a CRON_TZ line. `defaults` is the policy of jobs that say nothing. `alarm_on` is the fleet's.
     """
 
     file: str
@@ -34,6 +34,7 @@ class Source(msgspec.Struct, frozen=True):
     user: str = ""
     tz: str = "UTC"
     defaults: Policy = Policy()
+    alarm_on: AlarmOn | None = None
 
 
 class Crontab(msgspec.Struct, frozen=True):
@@ -179,7 +180,8 @@ class _Reader:
 
     def _append(self, number: int, found: entry.Entry, wish: policy.PolicyOverrides, at: tuple[int, int]) -> None:
         run, stdin = command.split(found.raw.lstrip(" \t"))
-        how = wish.over(self.source.defaults)
+        mailto = self._variables.get("MAILTO")
+        how = policy.alarm_on(wish.over(self.source.defaults), "alarm_on" in wish.values, self.source.alarm_on, mailto)
         for key, error in policy.conflicts(how, "crontab"):
             line, column = (at[0], wish.columns[key]) if key in wish.columns else (number, 1)
             self.add(line, LineDiagnostic(column, "bad-policy", error.message, error.remedy, "error"))
@@ -196,7 +198,7 @@ class _Reader:
                 stdin=stdin,
                 env=self._environment(found.user),
                 user=found.user,
-                mailto=self._variables.get("MAILTO"),
+                mailto=mailto,
                 policy=how,
                 file=self.source.file,
                 line=number,

@@ -13,7 +13,7 @@ import msgspec
 
 from chalicelib.config import durations
 from chalicelib.crontab.diagnostics import LineDiagnostic, short
-from chalicelib.crontab.job import Kind, Overlap, Policy, Target
+from chalicelib.crontab.job import AlarmOn, Kind, Overlap, Policy, Target
 
 # Longest time-outs, in seconds: a Lambda ends after 15 minutes, and its worker keeps one of them to write down how the
 # run ended; Systems Manager's Run Command ends after 48 hours.
@@ -23,7 +23,8 @@ JITTER_LONGEST = 15 * 60  # the longest delay that SQS knows
 
 _ENOUGH = 5  # mistakes of one comment that are worth telling
 _COMMENT = re.compile(r"[ \t]*#[ \t]*lamp:(.*)", re.DOTALL)
-_ALMOST = re.compile(r"[ \t]*#[ \t]*lamp\b.{0,3}\b(?:overlap|timeout|catch_up|retries|jitter|on|name|queue)=", re.I)
+_ALMOST = re.compile(r"[ \t]*#[ \t]*lamp\b.{0,3}\b"
+                     r"(?:overlap|timeout|catch_up|retries|jitter|alarm_on|on|name|queue)=", re.I)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
 _QUEUE = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
@@ -111,6 +112,7 @@ READERS: Mapping[str, Callable[[str], str | int]] = {
     "catch_up": _catch_up,
     "retries": partial(_count, 10),
     "jitter": partial(_span, 0, JITTER_LONGEST),
+    "alarm_on": partial(_choice, get_args(AlarmOn)),
     "on": partial(_choice, get_args(Target)),
     "queue": partial(_pattern, _QUEUE, "write a queue of fleet.toml, in small letters, digits and -"),
     "name": partial(_pattern, _NAME, "write up to 100 letters, digits and . _ - /, beginning with a letter or digit"),
@@ -166,6 +168,16 @@ def value(key: str, text: str) -> str | int:
         raise PolicyError(f"{key}: {error.message}", error.remedy) from None
 
 
+def alarm_on(how: Policy, given: bool, fleets: AlarmOn | None, mailto: str | None = None) -> Policy:
+    """`how` with the alarm that holds where the job has none of its own, which is the fleet's, or else cron's.
+
+    Cron mails output to MAILTO. Commands of `lambda` and `ssm` have output. An HTTP answer is none.
+    """
+    if given or how.on not in ("lambda", "ssm"):
+        return how
+    return msgspec.structs.replace(how, alarm_on=fleets or ("output" if mailto else "failure"))
+
+
 def conflicts(policy: Policy, kind: Kind) -> list[tuple[str, PolicyError]]:
     """The combinations that exclude each other, each with the key at fault."""
     found = []
@@ -178,6 +190,9 @@ def conflicts(policy: Policy, kind: Kind) -> list[tuple[str, PolicyError]]:
     if policy.on == "queue" and policy.overlap != "allow":
         message = f"overlap={policy.overlap} cannot be kept with on=queue: a run ends when its message is sent"
         found.append(("overlap", PolicyError(message, "remove it, or limit the queue's concurrency in fleet.toml")))
+    if policy.alarm_on == "output" and policy.on in ("ecs", "queue"):
+        message = f"alarm_on=output has no meaning with on={policy.on}, which gives no output"
+        found.append(("alarm_on", PolicyError(message, "remove it, or write alarm_on=failure")))
     if policy.queue and policy.on != "queue":
         message = f"queue={policy.queue} has no meaning with on={policy.on}"
         found.append(("queue", PolicyError(message, "write on=queue or remove it")))

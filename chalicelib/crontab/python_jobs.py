@@ -13,11 +13,11 @@ from chalicelib.crontab import decorator, environment, lint, policy
 from chalicelib.crontab.command import prefix
 from chalicelib.crontab.diagnostics import Diagnostic, LineDiagnostic
 from chalicelib.crontab.expression import ExpressionError, Reading, whole
-from chalicelib.crontab.job import Job, Policy
+from chalicelib.crontab.job import AlarmOn, Job, Policy
 
 
 def read(
-    path: Path, file: str, tz: str = "UTC", defaults: Policy = policy.DEFAULTS
+    path: Path, file: str, tz: str = "UTC", defaults: Policy = policy.DEFAULTS, *, alarm_on: AlarmOn | None = None
 ) -> tuple[list[Job], list[Diagnostic]]:
     """The jobs of `path`, called `file` in findings. The file is imported as `cron.<stem>`, as it is in the Lambda."""
     if not path.stem.isidentifier():
@@ -26,7 +26,7 @@ def read(
     found, wrong = _import(path)
     if wrong:
         return [], [wrong[1].at(file, wrong[0])]
-    reader = _Reader(file, path.stem, tz, defaults)
+    reader = _Reader(file, path.stem, tz, defaults, alarm_on)
     for one in found:
         reader.take(one)
     return reader.jobs, sorted(reader.findings)
@@ -72,7 +72,8 @@ def _line(error: BaseException, path: Path) -> int:
 
 
 class _Reader:
-    def __init__(self, file: str, module: str, tz: str, defaults: Policy) -> None:
+    def __init__(self, file: str, module: str, tz: str, defaults: Policy, alarm_on: AlarmOn | None) -> None:
+        self.alarm_on = alarm_on
         self.file, self.module, self.tz, self.defaults = file, module, tz, defaults
         self.jobs: list[Job] = []
         self.findings: list[Diagnostic] = []
@@ -110,6 +111,7 @@ class _Reader:
                 wrong.append(error)
         # Wherever the fleet runs its crontab lines, a function of this package runs in the worker Lambda.
         how = policy.PolicyOverrides(values | {"on": "lambda"}, {}).over(self.defaults)
+        how = policy.alarm_on(how, "alarm_on" in values, self.alarm_on)
         wrong += [error for _, error in policy.conflicts(how, "python")]
         return how, [LineDiagnostic(1, "bad-policy", error.message, error.remedy, "error") for error in wrong]
 

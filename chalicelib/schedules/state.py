@@ -85,7 +85,10 @@ class MinuteRecord(State, frozen=True):
 
 
 class Run(State, frozen=True, omit_defaults=True):
-    """One run of a job for a slot. Times are epoch seconds of the worker's clock. `owner` marks one attempt."""
+    """One run of a job for a slot. Times are epoch seconds of the worker's clock. `owner` marks one attempt.
+
+    `printed` means that a job of `alarm_on=output` is done and had output, which raises an alert.
+    """
 
     job: str
     slot: str
@@ -102,6 +105,7 @@ class Run(State, frozen=True, omit_defaults=True):
     detail: str = ""
     remote_id: str = ""
     alerted: bool = False
+    printed: bool = False
 
     @property
     def final(self) -> bool:

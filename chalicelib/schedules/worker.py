@@ -172,7 +172,8 @@ def _settle(
 
     The reconcile makes up for everything that gets lost after the end is written.
     """
-    run = execution.after_attempt(job, before.value, end, result.detail, result.exit, now=site.clock())
+    run = execution.after_attempt(job, before.value, end, result.detail, result.exit, now=site.clock(),
+                                 output=result.output)
     key = run_key(job.name, run.slot)
     if state.write(site.shared_store, key, RUN, before, run, run_id=request.run_id, ttl=_ttl(site)) is None:
         return f"{job.name} {run.slot}: superseded meanwhile. Its end counts for nothing"

@@ -162,9 +162,9 @@ def read(
     if file.suffix in (".yaml", ".yml"):
         return beanstalk.read(file.read_bytes(), str(file))
     if file.suffix == ".py":
-        return python_jobs.read(file, str(file), tz)
+        return python_jobs.read(file, str(file), tz, alarm_on=schedules.alarm_on)
     named = names_users(file) if system is None else system
-    source = parser.Source(str(file), named, file.name, tz, loader.policy(schedules))
+    source = parser.Source(str(file), named, file.name, tz, loader.policy(schedules), schedules.alarm_on)
     read = parser.read(file.read_bytes(), source)
     return read.jobs, read.findings
 

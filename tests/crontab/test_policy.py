@@ -4,7 +4,7 @@ import pytest
 
 from chalicelib.crontab import parser, policy
 from chalicelib.crontab.diagnostics import Diagnostic
-from chalicelib.crontab.job import Policy
+from chalicelib.crontab.job import AlarmOn, Policy
 from chalicelib.crontab.parser import Source
 
 
@@ -113,3 +113,32 @@ def test_how_far_back(text: str, seconds: int | None) -> None:
 
 def test_every_key_is_described_by_the_policy() -> None:
     assert set(policy.READERS) - {"name"} == set(Policy.__struct_fields__)
+
+
+MAILTO = "MAILTO=ops@example.com\n"
+
+
+@pytest.mark.parametrize(("above", "fleets", "alarm"), [
+    ("", None, "failure"),
+    (MAILTO, None, "output"),
+    ('MAILTO=""\n', None, "failure"),
+    (MAILTO, "failure", "failure"),
+    ("", "output", "output"),
+    (f"{MAILTO}# lamp: alarm_on=failure\n", None, "failure"),
+    ("# lamp: alarm_on=output\n", "failure", "output"),
+    (f"{MAILTO}# lamp: on=ssm\n", None, "output"),
+    (f"{MAILTO}# lamp: on=ecs\n", "output", "failure"),
+    (f"{MAILTO}# lamp: on=http\n", "output", "failure"),
+    ("# lamp: on=http alarm_on=output\n", None, "output"),
+])
+def test_the_alarm_is_the_jobs_or_the_fleets_or_that_of_cron(above: str, fleets: AlarmOn | None, alarm: str) -> None:
+    source = Source("crontabs/ann", False, "ann", alarm_on=fleets)
+    found = parser.read(f"{above}0 3 * * * /x\n".encode(), source)
+    assert [job.policy.alarm_on for job in found.jobs] == [alarm]
+    assert found.findings == []
+
+
+@pytest.mark.parametrize("on", ["ecs", "queue"])
+def test_output_is_no_alarm_where_there_is_none(on: str) -> None:
+    found = parser.read(f"# lamp: on={on} alarm_on=output\n0 3 * * * /x\n".encode(), Source("c/a", False))
+    assert [(finding.code, finding.column) for finding in found.findings] == [("bad-policy", 13 + len(on))]

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from chalicelib.aws.client import Unavailable
-from chalicelib.schedules import operations
+from chalicelib.schedules import operations, worker
 from chalicelib.schedules.runners import Runners, process
 from chalicelib.schedules.state import SKEW_SECONDS
 from chalicelib.schedules.worker import Executor
@@ -117,6 +117,55 @@ def test_a_failure_is_told_with_its_output_unless_mailto_is_empty(tmp_path: Path
     assert place.run("jobs/loud", SLOT)["alerted"]
     assert why(place, "jobs/quiet", NOON) == ("failed", f"for {SLOT} in {HOME}, started 0 s after its minute, "
                                               "attempt 1, took 0.0 s: exit status 3")
+
+
+@pytest.mark.parametrize(("command", "more", "subject"), [
+    ("false || echo backup failed", {"alarm_on": "output"}, "JobOutput: jobs/one"),
+    ("echo backup failed; exit 3", {"alarm_on": "output"}, "Failed: jobs/one"),
+    ("true", {"alarm_on": "output"}, ""),
+    ("printf '\\n \\n'", {"alarm_on": "output"}, ""),
+    ("echo backup failed", {"alarm_on": "output", "mailto": ""}, ""),
+    ("echo backup failed", {"alarm_on": "failure", "mailto": "ops@example.com"}, ""),
+    ("echo backup failed >&2", {"alarm_on": "output", "mailto": "ops@example.com"}, "JobOutput: jobs/one"),
+])
+def test_output_is_told_whatever_the_status_if_it_is_the_alarm(
+    tmp_path: Path, command: str, more: dict[str, Any], subject: str
+) -> None:
+    place = Place(tmp_path, [job(command=command, **more)])
+    tick(place)
+    work(place)
+    assert [told for told, _ in place.told()] == ([subject] if subject else [])
+    assert all("backup failed" in text and "cron.d/test:3" in text for _, text in place.told())
+    assert place.run("jobs/one", SLOT).get("alerted", False) is (bool(subject) or more.get("mailto") == "")
+
+
+def test_output_of_a_job_that_talks_every_minute_is_told_when_it_has_doubled_and_not_whole(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job(command="seq 1 2000", alarm_on="output")])
+    notices = []
+    for minute in range(NOON, NOON + 121):
+        place.now = minute * 60.0
+        tick(place, minute)
+        work(place)
+        notices = place.told()
+    more = [f"More: JobOutput: {count} x, jobs/one" for count in (10, 20, 40, 80)]
+    assert [subject for subject, _ in notices] == ["JobOutput: jobs/one", *more]
+    assert all(len(text) < 3000 for _, text in notices) and "1999" in notices[0][1]
+
+
+def test_output_whose_alert_was_lost_is_told_by_the_reconcile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place(tmp_path, [job(command="echo x", alarm_on="output")])
+    tick(place)
+    with monkeypatch.context() as dying:
+        dying.setattr(worker, "leave_alert", lambda *_: None)
+        dying.setattr(worker, "mark_alerted", lambda *_: None)
+        work(place)
+    assert place.told() == [] and place.run("jobs/one", SLOT)["state"] == "done"
+    place.now += 120
+    sweep(place)
+    [(subject, text)] = place.told()
+    assert subject == "JobOutput: jobs/one" and "lamp explain jobs/one" in text
 
 
 def test_a_failed_run_is_tried_again_and_told_only_at_the_end(tmp_path: Path) -> None:

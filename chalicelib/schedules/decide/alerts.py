@@ -20,6 +20,7 @@ from chalicelib.schedules.state import ALERT_KIND_BY_STATE, MinuteRecord, Run
 # A failure that joins others of its cause is told after so many seconds at the latest.
 _REPEAT_SECONDS = 600
 _OUTPUT_CHARACTERS = 500
+_OUTPUT_REPEAT_SECONDS = 3600
 _CAUSE_CHARACTERS = 120
 
 
@@ -32,14 +33,17 @@ class AlertToTake(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def run_ended(job: Job, run: Run, output: str = "") -> Alert | None:
-    """That a run ended badly. `None` if it did not, or if the job's MAILTO is empty.
+    """That a run ended badly, or had output that people want. `None` otherwise, or if the job's MAILTO is empty.
 
     Runs that failed for one reason are one group. They have the same ending, and the same last line of output but for
     numbers.
     """
+    tail = output[-_OUTPUT_CHARACTERS:].strip()
+    if run.printed and job.mailto != "":
+        return _printed(job, run, tail)
     if run.state not in ALERT_KIND_BY_STATE or job.mailto == "":
         return None
-    kind, tail = ALERT_KIND_BY_STATE[run.state], output[-_OUTPUT_CHARACTERS:].strip()
+    kind = ALERT_KIND_BY_STATE[run.state]
     tried = (f"Workers started it {run.attempt} times." if run.attempt > 1 else
              "A worker started it once, without retries.")
     problem = (f"{job.name} for {run.slot} in {run.region} ended as {run.state}: {run.detail or 'no detail'} "
@@ -50,6 +54,20 @@ def run_ended(job: Job, run: Run, output: str = "") -> Alert | None:
         steps=(f"Read its output: `lamp explain {job.name} {run.slot.partition('#')[0]}`.",
                "Repair the command, or what it needs.",
                f"""Run it again if it must run: `lamp run schedules.run '{{"job": "{job.name}"}}' --apply`."""))
+
+
+def _printed(job: Job, run: Run, tail: str) -> Alert:
+    """That a run had output, which is cron's own alarm. Each job is a group, told again when it has doubled."""
+    problem = (f"{job.name} for {run.slot} in {run.region} had output, and ended as done "
+               f"({job.file}:{job.line}, {job.schedule})")
+    alert = _event(
+        "JobOutput", job.name, f"{problem}. It ends with: {tail}" if tail else problem,
+        since=run.ended or run.started, occurrence=run.slot, tried=("The command ran to its end, with status 0.",),
+        steps=(f"Read all of it: `lamp explain {job.name} {run.slot.partition('#')[0]}`.",
+               "If something is wrong, repair it, and run the job again.",
+               "If the output is of no interest, let the command print nothing, or write `# lamp: alarm_on=failure` "
+               "above its line."))
+    return msgspec.structs.replace(alert, repeat_seconds=_OUTPUT_REPEAT_SECONDS)
 
 
 def missed(job: Job, slot: str, region: str, now: float) -> Action:

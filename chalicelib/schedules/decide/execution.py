@@ -53,7 +53,8 @@ def must_end(job: Job, run: Run, displaced: bool, now: float) -> tuple[_Cut, str
     return ("replaced", "ended to make way for the next run") if displaced else None
 
 
-def after_attempt(job: Job, run: Run, end: EndState, detail: str, exit: int | None, *, now: float) -> Run:
+def after_attempt(job: Job, run: Run, end: EndState, detail: str, exit: int | None, *, now: float,
+                  output: str = "") -> Run:
     """The run after an attempt that ended as `end`, `retrying` while there are retries left, final otherwise.
 
     Of a run that is to be tried again `lease` is when its next attempt is due.
@@ -61,7 +62,8 @@ def after_attempt(job: Job, run: Run, end: EndState, detail: str, exit: int | No
     again = end in ("failed", "timed-out") and run.attempt <= job.policy.retries
     return replace(run, state="retrying" if again else end, ended=now, exit=exit, detail=detail,
                    lease=now + retry_delay(run.attempt, job.policy.on) if again else run.lease,
-                   alerted=not again and job.mailto == "")
+                   alerted=not again and job.mailto == "",
+                   printed=end == "done" and job.policy.alarm_on == "output" and bool(output.strip()))
 
 
 def waiting(job: Job, request: RunRequest, region: str, owner: str, now: float) -> Run:
