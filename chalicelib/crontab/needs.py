@@ -29,7 +29,7 @@ _OF_TEXTS = frozenset({"echo", "printf", "expr", "tr", "logger", "seq", "basenam
 _OF_PATTERNS = frozenset({"grep", "egrep", "fgrep", "sed", "awk", "gawk"})
 _INTERPRETERS = frozenset({"sh", "bash", ".", "source"})
 _OF_PACKAGE = re.compile(lambda_image.PYTHON.pattern + r"|(?!/|folder )[\w.-]*/[\w./-]+")
-_PATH = re.compile(r"(?:-{1,2}[\w-]+=|[A-Za-z_]\w*=)?(/[^\s'\"]*)")
+_PATH = re.compile(r"(?:-{1,2}[\w-]+=|[A-Za-z_]\w*=)?(/[^\s'\":]*)")
 
 
 class Need(NamedTuple):
@@ -57,7 +57,7 @@ def _of_lambda(job: Job, started: Sequence[Started]) -> Iterator[Need]:
         yield guard
     elif lacking := _lacking(job, started):
         yield lacking
-    if any(one.name in _USERS for one in started):
+    if any(_base(one.name) in _USERS for one in started):
         message = "a Lambda knows no other users, and has no program to become one"
         yield Need("sudo", message, f"remove it, or {_TO_HOST}", {"on": HOST})
     if _in_words(started, shell.HOME):
@@ -72,7 +72,7 @@ def _of_lambda(job: Job, started: Sequence[Started]) -> Iterator[Need]:
 def _lacking(job: Job, started: Sequence[Started]) -> Need | None:
     """The programs and files that a Lambda does not have, or nothing."""
     apart = _USERS | (_LOCKS if job.policy.overlap == "allow" else frozenset())
-    without = [one for one in programs.missing(job.command, job.env) if one not in apart]
+    without = [one for one in programs.missing(job.command, job.env) if _base(one) not in apart]
     here = job.env.get("SHELL", "/bin/sh").rpartition("/")[2] in ("sh", "bash")
     files = list(dict.fromkeys(_files(started))) if here else []
     files = [file for file in files if file not in without and f"folder {file}" not in without]
@@ -93,10 +93,10 @@ def _lacking(job: Job, started: Sequence[Started]) -> Need | None:
 def _files(started: Sequence[Started]) -> Iterator[str]:
     """The files and folders among the words of programs, and behind `<`, that a Lambda does not have."""
     for one in started:
-        words = one.words[1:]
-        if one.name in _OF_TEXTS or one.name in ("cd", "pushd"):
-            words = ()
-        elif one.name.rpartition("/")[2] in _OF_PATTERNS:
+        words, name = one.words[1:], _base(one.name)
+        if name in _OF_TEXTS or name in _LOCKS or name in ("cd", "pushd"):
+            words = ()  # the command behind a lock stands for itself
+        elif name in _OF_PATTERNS:
             words = tuple(word for word in words if not word.startswith("-"))[1:]
         for word in words:
             found = _PATH.fullmatch(word)
@@ -106,9 +106,13 @@ def _files(started: Sequence[Started]) -> Iterator[str]:
             if operator.endswith("<") and target.startswith("/") and programs.lacks(target):
                 yield target
         script = next((word for word in words if not word.startswith("-")), "")
-        interpreter = one.name in _INTERPRETERS or lambda_image.PYTHON.fullmatch(one.name.rpartition("/")[2])
+        interpreter = name in _INTERPRETERS or lambda_image.PYTHON.fullmatch(name)
         if interpreter and script and not one.after_cd and not {"-c", "-m"} & set(words) and _is_relative(script):
             yield script
+
+
+def _base(program: str) -> str:
+    return program.rpartition("/")[2]
 
 
 def _is_relative(word: str) -> bool:
@@ -167,7 +171,7 @@ def _tested(words: Sequence[str], job: Job) -> str:
 
 
 def _lock(job: Job, started: Sequence[Started]) -> Iterator[Need]:
-    lock = next((one.name for one in started if one.name.rpartition("/")[2] in _LOCKS), "")
+    lock = next((_base(one.name) for one in started if _base(one.name) in _LOCKS), "")
     if lock and job.policy.overlap == "allow":
         where = {"lambda": "across Lambdas", "ecs": "across containers", "ssm": "across servers"}[job.policy.on]
         on = {"on": HOST} if job.policy.on == "lambda" else {}
@@ -183,7 +187,7 @@ def _background(job: Job, started: Sequence[Started]) -> Iterator[Need]:
 
 
 def _sleep(job: Job, started: Sequence[Started]) -> Iterator[Need]:
-    longest = sum(sleeps.longest(one.name.rpartition("/")[2], one.words, one.command.raw) for one in started
+    longest = sum(sleeps.longest(_base(one.name), one.words, one.command.raw) for one in started
                   if one.command.after != "&")
     if longest < job.policy.timeout:
         return

@@ -16,6 +16,7 @@ _EXPR = re.compile(r"(?:\$\(|`)[ \t]*expr[ \t]+(?P<expr>[^)`]*)(?:\)|`)(?P<unit>
 _DIGITS = re.compile(r"\$\{RANDOM:[0-9]+:([0-9]+)\}([smhd]?)")
 _RAND = re.compile(r"sleep\s*\(?\s*(?:int\s*\(?\s*)?(?:rand|random\.randint|random\.uniform|random\.randrange)\s*"
                    r"\(?\s*(?:[0-9.]+\s*,\s*)?([0-9.]+)")
+_FACTOR = re.compile(r"(?:random\.random|rand)\s*\(\s*\)\s*\*\s*([0-9.]+)")
 _FIXED = re.compile(r"\bsleep\s*\(?\s*([0-9.]+)\b")
 _OPERATORS: dict[type[ast.operator], Callable[[float, float], float]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.FloorDiv: operator.floordiv,
@@ -28,7 +29,8 @@ def longest(program: str, words: Sequence[str], raw: Sequence[str]) -> float:
         return sum(_seconds(word) for word in raw[-(len(words) - 1):]) if len(words) > 1 else 0
     if re.fullmatch(r"perl|python[0-9.]*|ruby|php", program):
         script = " ".join(words[1:])
-        return sum(float(one) for one in (*_RAND.findall(script), *_FIXED.findall(script)) if one.count(".") < 2)
+        times = [time for pattern in (_RAND, _FACTOR, _FIXED) for time in pattern.findall(script)]
+        return sum(float(time) for time in times if time.count(".") < 2 and time != ".")
     return 0
 
 

@@ -44,6 +44,9 @@ LINES = [
     ("flock -n /tmp/l curl -s https://example.com/", ["lock"]),
     ("flock -n /tmp/l /srv/app/run", ["no-program", "lock"]),
     ("flock -w 5 /tmp/l -c 'php x'", ["no-program", "lock"]),
+    ("/usr/bin/flock -xn /var/lock/x.lock -c '/bin/bash up.sh'", ["no-file", "lock"]),
+    ("/usr/bin/sudo -u app date", ["sudo"]),
+    ("export PATH=/usr/local/bin:$PATH && date", []),
     ("sudo -u app date", ["sudo"]),
     ("su - app -c '/srv/run'", ["no-program", "sudo"]),
     ("sudo -u app /srv/app/run >> /var/log/app.log 2>&1", ["no-program", "sudo", "read-only"]),
@@ -66,6 +69,7 @@ LINES = [
     # no command at all, as other findings tell
     ("--mode=seats", []),
     ("2026 /usr/bin/php x", []),
+    ("/var/lang/bin/python3 -c 'import random,time;time.sleep(random.random() * 3600)'", ["long-sleep"]),
     # nothing is wrong
     ("curl -fsS -m 10 --retry 5 -o /dev/null https://example.com/x", []),
     ("date > /tmp/x 2>&1; cat < /tmp/x", []),
