@@ -53,15 +53,16 @@ def errors(findings: Sequence[Diagnostic]) -> list[Diagnostic]:
 def render(findings: Sequence[Diagnostic], limit: int = 20) -> Iterator[str]:
     """One line of text per finding, errors first, and one that counts those beyond `limit`.
 
-    Findings of `GROUPED` are one line for each file and code, with the numbers of the other lines.
+    Those that many lines of a file have alike are one line, with the numbers of the other lines.
     """
-    ordered = sorted(_grouped(findings), key=lambda finding: (finding.severity, finding))
+    ordered = sorted(grouped(findings), key=lambda finding: (finding.severity, finding))
     yield from map(str, ordered[:limit])
     if len(ordered) > limit:
         yield f"... and {len(ordered) - limit} more"
 
 
-def _grouped(findings: Sequence[Diagnostic]) -> Iterator[Diagnostic]:
+def grouped(findings: Sequence[Diagnostic]) -> Iterator[Diagnostic]:
+    """The findings, with those of `GROUPED` as one for each file and code."""
     groups: dict[tuple[str, str], list[Diagnostic]] = {}
     for finding in sorted(findings):
         if finding.code in GROUPED:

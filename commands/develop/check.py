@@ -164,7 +164,7 @@ def _cron(children: Children) -> Findings:
     from chalicelib.crontab import loader
 
     found = loader.load(roots.fleet() / "cron", _declared()).findings
-    return not findings.errors(found), [f"cron/{finding}" for finding in found]
+    return not findings.errors(found), [f"cron/{finding}" for finding in sorted(findings.grouped(found))]
 
 
 def _tasks(children: Children) -> Findings:

@@ -110,6 +110,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("fleet.toml", "fleet.toml", "nam = 1\n", "fleet.toml:1: nam: no such key"),
         ("cron/", "cron/cron.d/app", "61 * * * * root true\n", "cron/cron.d/app:1:1: error: bad minute"),
         ("cron/", "cron/cron.d/app", "0 0 30 2 * root true\n", "cron/cron.d/app:1:"),
+        ("cron/", "cron/cron.d/app", "1 1 * * * root php a\n2 1 * * * root php b\n",
+         "cron/cron.d/app:1:1: warning: a Lambda (Amazon Linux 2023) has no php (and 1 more line alike: 2); write"),
         ("tasks/", "tasks/odd.py", "import no_such_thing\n", "tasks/odd.py:1:1: error: "),
     ],
 )
