@@ -7,7 +7,6 @@ name of the moved symbol, instead of behaving a little differently.
 import hashlib
 import inspect
 import json
-import math
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import version
@@ -19,11 +18,13 @@ from sandbox.route53.twin import Twin
 
 if TYPE_CHECKING:
     from sandbox.compute.reconciler import Hypervisor
+    from sandbox.triggers import Triggers
 
 VERSION = "1.5.33"
 # Where the changes are; each of these registers its own when it is imported.
-MODULES = ("lambdas", "replication", "batches", "conditions", "embedded_metrics", "item_keys", "dns", "compute.ec2",
-           "compute.elb", "compute.ssm", "compute.autoscaling", "compute.membership", "compute.authorization")
+MODULES = ("lambdas", "triggers", "replication", "batches", "conditions", "embedded_metrics", "item_keys", "dns",
+           "compute.ec2", "compute.elb", "compute.ssm", "compute.autoscaling", "compute.membership",
+           "compute.authorization")
 
 Build = Callable[[Any, "Context"], Any]
 
@@ -36,9 +37,11 @@ class Context:
     """The facts of the run for the changes."""
 
     def __init__(
-        self, faults: Faults, secret: str, mark: str, runtime: str, twin: Twin, hypervisor: "Hypervisor"
+        self, faults: Faults, secret: str, mark: str, runtime: str, twin: Twin, hypervisor: "Hypervisor",
+        triggers: "Triggers",
     ) -> None:
         self.faults = faults
+        self.triggers = triggers
         self.twin = twin
         self.secret = secret
         self.mark = mark
@@ -133,22 +136,6 @@ def names(original: Any, context: Context) -> Any:
         return f"{front}-{own if how.get('lowercase') else own.upper()}"
 
     return name
-
-
-@change("services.eventbridge", "_invoke_target", "target event rule view",
-        "a scheduled event carries its minute as AWS does, not the moment of the tick, and a stopped region fires "
-        "nothing")
-def align(original: Any, context: Context) -> Any:
-    from ministack.services import eventbridge
-
-    def invoke(target: Any, event: Any, rule: Any, view: Any = None) -> None:
-        if eventbridge.get_region() in context.faults.stopped:
-            return
-        if event.get("DetailType") == "Scheduled Event":
-            event, view = event | {"Time": math.floor(event["Time"] / 60) * 60}, None
-        original(target, event, rule, view)
-
-    return invoke
 
 
 @change("services.lambda_svc", "_iter_all_esms", "", "a stopped region polls no queue")

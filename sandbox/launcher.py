@@ -22,13 +22,16 @@ from sandbox import auth_middleware, dns, emulator_patches, processes
 from sandbox.compute.reconciler import Hypervisor
 from sandbox.dns import EmbeddedTwin
 from sandbox.faults import Faults
+from sandbox.triggers import Triggers
+from testing.triggers import TriggerModel
 
-# A home for what ministack writes, rules that fire within half a second of their minute, no listener but ours.
+# A home for what ministack writes, no listener but ours.
 _SETTINGS = {
     "AUTH": "true", "BIND_HOST": "127.0.0.1", "IOT_MTLS_ENABLED": "0", "SFTP_ENABLED": "0", "LOG_LEVEL": "WARNING",
     "LAMBDA_EXECUTOR": "local", "MINISTACK_HOST": "127.0.0.1", "LAMBDA_WARM_TTL_SECONDS": "90",
     "MINISTACK_WORKER_THREADS": "64",
 }
+# So often rules are looked at: they fire within half a second of their time.
 _TICK_SECONDS = 0.5
 
 
@@ -53,9 +56,11 @@ def main() -> int:
     faults = Faults()
     hypervisor = Hypervisor(order.mark, Path(order.folder), faults)
     twin = EmbeddedTwin(port)
+    triggers = Triggers(order.mark)
     runtime = str(Path(order.folder) / "runtime")
     try:
-        emulator_patches.apply(emulator_patches.Context(faults, order.control, order.mark, runtime, twin, hypervisor))
+        emulator_patches.apply(emulator_patches.Context(
+            faults, order.control, order.mark, runtime, twin, hypervisor, triggers))
         _prepare(order)
         emulator_patches.verify()
     except emulator_patches.Moved as moved:
@@ -63,7 +68,8 @@ def main() -> int:
         return 3
     try:
         with twin:
-            asyncio.run(_serve(listener, port, order, faults, hypervisor.commands() | dns.commands(twin), hypervisor))
+            commands = hypervisor.commands() | dns.commands(twin) | _trigger_commands(triggers)
+            asyncio.run(_serve(listener, port, order, faults, commands, hypervisor))
     finally:
         _tidy(order)
     return 0
@@ -150,6 +156,10 @@ def _region_commands(faults: Faults, hypervisor: Hypervisor) -> auth_middleware.
 
     return {"stop": stop, "start": lambda asked: faults.start(asked["region"]),
             "stopped": lambda asked: sorted(faults.stopped)}
+
+
+def _trigger_commands(triggers: Triggers) -> auth_middleware.Commands:
+    return {"triggers": lambda asked: triggers.use(msgspec.convert(asked, TriggerModel))}
 
 
 def _tidy(order: Order) -> None:

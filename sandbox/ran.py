@@ -36,6 +36,11 @@ class Slot(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.state in _RAN and 1 <= self.claims <= self.attempts
 
     @property
+    def started(self) -> float:
+        """When (epoch seconds) it started, if it has."""
+        return self.minute * 60 + self.late
+
+    @property
     def settled(self) -> bool:
         """Whether it ran once, or was set aside by the policy of its job (as `overlap=skip` does) without a claim."""
         return self.once or (self.state in _SET_ASIDE and not self.claims)

@@ -25,6 +25,7 @@ from botocore.config import Config
 from sandbox import auth_middleware
 from sandbox.faults import UNAVAILABLE
 from sandbox.server import ACCOUNT, State, WorldError, server
+from testing.triggers import TriggerModel
 
 __all__ = ["ACCOUNT", "Address", "Sandbox", "State", "WorldError"]
 
@@ -118,6 +119,10 @@ class Sandbox:
     def lag(self, seconds: float) -> None:
         """Copies of plain global tables (not strongly consistent ones) arrive `seconds` late."""
         self.control("lag", seconds=seconds)
+
+    def triggers(self, model: TriggerModel) -> None:
+        """Rules fire by this model from their next minute on. At first each has an offset of its own in the minute."""
+        self.control("triggers", **msgspec.structs.asdict(model))
 
     def image(self, image_id: str, services: Mapping[str, str]) -> None:
         """The services of instances of `image_id` that boot from now on, as service name -> command line for /bin/sh.

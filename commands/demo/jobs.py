@@ -18,17 +18,18 @@ from sandbox.ran import Ran, Slot, Tasks
 
 # Minutes with all regions, without home, and with home back. The first are more if the users' part needs them.
 _TOGETHER, _ALONE, _AGAIN = 3, 2, 1
-# Home dies this long before the first minute that it is to miss, and comes back as long before the last.
-_LEAD_SECONDS, _SETTLE_SECONDS = 5, 90
+# Home dies so long before the first minute that it is to miss, once it is quiet, and is back so long before the last.
+_LEAD_SECONDS, _SETTLE_SECONDS, _TAKEOVER_SECONDS = 5, 150, 30
 _TASKS, _POISON, _FAIL_ONCE_EVERY = 1000, 3, 20
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """The fates of slots and tasks. `home` was dead in the minutes `alone`, and `standby` took over."""
+    """The fates of slots and tasks. `home` was dead in the minutes `alone`, surely between the times of `dead`."""
 
     home: str
     standby: str
     alone: tuple[int, ...]
+    dead: tuple[float, float]
     takeover_limit_seconds: float
     slots: list[Slot]
     tasks: Tasks
@@ -67,6 +68,7 @@ class Jobs(Part):
         while not self.outage.allowed:
             self.alone += 1
             _sleep_until(self.alone * 60 - _LEAD_SECONDS)
+        patient(lambda: self._quiet(self.alone), 60 - _LEAD_SECONDS, 0.5)
         self.outage.died = time.time()
         self.world.stop_region(home)
         self.note = f"{home} is dead; {standby} waits {delay} s, then does its work"
@@ -76,17 +78,16 @@ class Jobs(Part):
         self.note = f"{home} is back and starts the next minute"
         _sleep_until(self.end * 60 - 45)
         self.note = "waiting until everything is settled"
-        patient(self._settled, _SETTLE_SECONDS, 1.0)
-        self.note = "everything is settled"
+        patient(lambda: self._quiet(self.end) and self._ran.tasks(self._ids).add_up, _SETTLE_SECONDS, 1.0)
 
-    def _settled(self) -> bool:
-        done = all(slot.state not in {*OPEN_STATES, "not run"} for slot in self.slots())
-        return done and self._ran.tasks(self._ids).add_up
+    def _quiet(self, minute: int) -> bool:
+        return all(slot.state not in {*OPEN_STATES, "not run"} for slot in self.slots() if slot.minute < minute)
 
     def _section(self) -> Section:
         delay = self.fleet.schedules.takeover_delay
-        found = Outcome(self.regions[0], self.regions[1], tuple(range(self.alone, self.alone + _ALONE)), delay + 60,
-                        self.slots(logs=True), self._ran.tasks(self._ids))
+        found = Outcome(self.regions[0], self.regions[1], tuple(range(self.alone, self.alone + _ALONE)),
+                        (self.outage.died + _LEAD_SECONDS, self.outage.returned - _LEAD_SECONDS),
+                        delay + _TAKEOVER_SECONDS, self.slots(logs=True), self._ran.tasks(self._ids))
         slots, tasks = found.slots, found.tasks
         ran = Counter(slot.region for slot in slots if slot.once)
         where = ", ".join(f"{count} in {region}" for region, count in ran.most_common())
@@ -133,7 +134,7 @@ def wrong(found: Outcome) -> Iterator[str]:
     for slot in found.slots:
         if not slot.settled:
             yield f"{slot.job} for {slot.slot}: {slot.state}, claimed {slot.claims} times"
-        if slot.minute in found.alone and slot.region == found.home:
+        if slot.region == found.home and found.dead[0] < slot.started < found.dead[1]:
             yield f"{slot.job} for {slot.slot} ran in {found.home}, which was dead"
     if found.takeover_seconds > found.takeover_limit_seconds:
         yield (f"a slot was taken over only after {found.takeover_seconds} s; "

@@ -29,7 +29,7 @@ FAR = "the gateway away"
 # A fault is over by then, or will not be: a replacement takes longest (s).
 HEALED_SECONDS = 150.0
 _AWAY_SECONDS, _READY_SECONDS, _KEY_SECONDS = 30.0, 240.0, 240.0
-# So long after a fault no controller can have seen it yet: between two minutes its rounds pause for six seconds.
+# A controller that has looked so long after a fault has seen it: two of its looks are 5 s apart at most.
 _BLIND_SECONDS = 8.0
 # What the controller does to a tunnel; the rest of its journal is what it tells people.
 _ACTS = frozenset({"drain", "undrain", "restart", "replace", "stop", "start"})

@@ -29,8 +29,8 @@ def stalls(seconds: float, *each: float) -> Stalls:
 
 QUICK, SLOW = stalls(500.0, 0.6, 0.7), stalls(500.0, *[4.0] * 30)
 RAN = Slot("a", "2026-11-29T02:00Z", 100, "done", "eu", 3.0, 1, 1)
-GOOD = Outcome("eu", "us", (103, 104), 120.0, [RAN, msgspec.structs.replace(RAN, minute=103, region="us", late=62.0)],
-               Tasks(1000, 997, 3, 50, 0))
+GOOD = Outcome("eu", "us", (103, 104), (103 * 60, 105 * 60), 120.0,
+               [RAN, msgspec.structs.replace(RAN, minute=103, region="us", late=62.0)], Tasks(1000, 997, 3, 50, 0))
 
 
 @pytest.mark.parametrize(("failures", "found", "status", "said"), [
@@ -75,6 +75,10 @@ def test_a_world_that_answers_late_is_a_stall() -> None:
     ({"slots": [*GOOD.slots, msgspec.structs.replace(RAN, state="overlapped")]}, ["a for 2026-11-29T02:00Z: over"]),
     ({"slots": [*GOOD.slots, msgspec.structs.replace(RAN, state="interrupted")]}, ["a for 2026-11-29T02:00Z: inter"]),
     ({"slots": [*GOOD.slots, msgspec.structs.replace(RAN, minute=104)]}, ["a for 2026-11-29T02:00Z ran in eu, which"]),
+    # Home's rule has fired late in the last minute before its death, or again right after it.
+    ({"slots": [*GOOD.slots, msgspec.structs.replace(RAN, minute=102, late=59.0)]}, []),
+    ({"slots": [*GOOD.slots, msgspec.structs.replace(RAN, minute=102, late=61.0)]}, ["a for 2026-11-29T02:00Z ran in"]),
+    ({"slots": [*GOOD.slots, msgspec.structs.replace(RAN, minute=104, late=61.0)]}, []),
     ({"takeover_limit_seconds": 60.0}, ["a slot was taken over only after 62.0 s; 60 s is the limit"])])
 def test_what_did_not_hold_for_the_jobs_is_told(change: dict[str, Any], said: list[str]) -> None:
     lines = list(wrong(msgspec.structs.replace(GOOD, **change)))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sandbox import embedded_metrics, emulator_patches, item_keys, replication
+from sandbox import embedded_metrics, emulator_patches, item_keys, replication, triggers
 from sandbox.compute.reconciler import Hypervisor
 from sandbox.dns import EmbeddedTwin
 from sandbox.faults import Faults
@@ -21,7 +21,8 @@ def context(faults: Faults | None = None) -> emulator_patches.Context:
     """A run for changes that are tried alone."""
     found = faults or Faults()
     hypervisor = Hypervisor("mark", Path("/nowhere"), found)
-    return emulator_patches.Context(found, "secret", "mark", "/runtime", EmbeddedTwin(0), hypervisor)
+    return emulator_patches.Context(
+        found, "secret", "mark", "/runtime", EmbeddedTwin(0), hypervisor, triggers.Triggers("mark"))
 
 
 @pytest.mark.parametrize("change", emulator_patches.CHANGES, ids=lambda change: f"{change.module}.{change.symbol}")
@@ -45,19 +46,10 @@ def test_a_change_that_was_not_made_is_noticed() -> None:
         change.verify()
 
 
-def test_a_scheduled_event_carries_its_minute() -> None:
-    seen: list[Any] = []
-    invoke = emulator_patches.align(lambda target, event, rule, view: seen.append((event, view)), context())
-    invoke({}, {"DetailType": "Scheduled Event", "Time": 1_790_000_000.7}, {}, "a view made for the old time")
-    invoke({}, {"DetailType": "mine", "Time": 1_790_000_000.7}, {}, "view")
-    assert seen == [({"DetailType": "Scheduled Event", "Time": 1_789_999_980}, None),
-                    ({"DetailType": "mine", "Time": 1_790_000_000.7}, "view")]
-
-
 def test_a_stopped_region_fires_no_rule_and_runs_no_lambda() -> None:
     faults, ran = Faults(), []
     faults.stop("us-east-1")  # ministack's own default region, as no request is under way here
-    emulator_patches.align(lambda *arguments: ran.append(arguments), context(faults))({}, {"DetailType": "mine"}, {})
+    triggers.spread(lambda *arguments: ran.append(arguments), context(faults))({}, {"DetailType": "mine"}, {})
     arn = "arn:aws:lambda:us-east-1:111122223333:function:f"
     answer = emulator_patches.executions(lambda *arguments: ran.append(arguments), context(faults))(
         {"config": {"FunctionArn": arn}}, {})
