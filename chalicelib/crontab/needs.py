@@ -23,6 +23,8 @@ _LOCKS = frozenset({"flock", "lockrun", "lockf", "setlock", "lockfile", "run-one
 _USERS = frozenset({"sudo", "su", "doas", "runuser"})
 _TESTS = frozenset({"[", "test", "[["})
 _FILE_TESTS = frozenset(f"-{letter}" for letter in "xefdsrwLhSpbcOG")
+_BEFORE_TEST = frozenset({"if", "elif", "while", "then", "do", "{"})
+_EXITS = (("exit",), ("return",), ("break",), ("continue",))
 _LOOKUPS = frozenset({"command", "which", "type", "hash"})
 # Programs whose words are texts, and those whose first word is one.
 _OF_TEXTS = frozenset({"echo", "printf", "expr", "tr", "logger", "seq", "basename", "dirname", *_TESTS})
@@ -134,25 +136,46 @@ def _in_words(started: Sequence[Started], mark: str) -> bool:
 
 
 def _guard(job: Job) -> Need | None:
-    """A test for a file or a program that a Lambda never has, which leaves out the rest of the command."""
+    """A test for a file or a program that a Lambda never has, which leaves out a part of the command."""
     commands = shell.read(job.command, job.env).commands
     for number, command in enumerate(commands):
         words = list(command.words)
-        while words and words[0] in ("if", "elif", "while", "{"):
+        while words and words[0] in _BEFORE_TEST:
             words.pop(0)
         without = _tested(words, job)
-        following = commands[number + 1].words[:1] if number + 1 < len(commands) else ()
-        if not without:
-            continue
-        if command.condition or (command.after == "||" and following[:1] in (("exit",), ("true",), (":",))):
-            end = "ends as done"
-        elif command.after == "&&":
-            end = "ends as done" if any(later.after == "||" for later in commands[number:]) else "fails"
-        else:
-            continue
-        message = f"a Lambda has no {shell.shown(without)}, so each run {end} and does nothing"
-        return Need("guard", message, _TO_HOST, {"on": HOST})
+        effect = _effect(command, commands[number + 1:]) if without else ""
+        if effect:
+            return Need("guard", f"a Lambda has no {shell.shown(without)}, so {effect}", _TO_HOST, {"on": HOST})
     return None
+
+
+def _effect(test: shell.Command, rest: Sequence[shell.Command]) -> str:
+    """The effect of a test that always fails, by what follows it. Empty if it only leaves out an `exit`."""
+    following = _program(rest[0]) if rest else ()
+    if test.condition:
+        end = next((number for number, command in enumerate(rest) if command.words[:1] == ("fi",)), len(rest))
+        goes_on = any(command.words[:1] in (("else",), ("elif",)) for command in rest[:end]) or len(rest) > end + 1
+        whole = "what follows `then` never runs" if goes_on else "each run ends as done and does nothing"
+        return "" if following[:1] in _EXITS else whole
+    if test.after == "||" and following[:1] in _EXITS:
+        return f"each run {'ends as done' if following[1:] == ('0',) else 'fails'} and does nothing"
+    if test.after != "&&" or following[:1] in _EXITS:
+        return ""
+    left_out = next((number for number, command in enumerate(rest) if command.after not in ("&&", "|")), len(rest) - 1)
+    remaining = rest[left_out + 1:]
+    if not remaining:
+        return "each run fails and does nothing"
+    harmless = _program(remaining[0]) in (("true",), (":",), ("exit", "0")) and len(remaining) == 1
+    if rest[left_out].after == "||" and harmless:
+        return "each run ends as done and does nothing"
+    return "what follows `&&` never runs"
+
+
+def _program(command: shell.Command) -> tuple[str, ...]:
+    words = command.words
+    while words and words[0] in _BEFORE_TEST:
+        words = words[1:]
+    return words
 
 
 def _tested(words: Sequence[str], job: Job) -> str:

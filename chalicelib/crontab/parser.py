@@ -98,6 +98,9 @@ class _Reader:
             self.orphan()
         elif self._readable(number, line):
             self._statement(number, line)
+        else:
+            # The policy above was meant for this line, and not for the next one.
+            self._wish, self._wished_at = policy.NOTHING, (0, 0)
 
     def _readable(self, number: int, line: str) -> bool:
         if "\0" in line:

@@ -37,7 +37,8 @@ def accident(command: str, raw: str, at: int, stdin: str) -> bool:
         return True
     if _STRFTIME.match(raw, at) and (before.endswith(tuple("-_.+:=/")) or len(_STRFTIME.findall(raw, at)) > 1):
         return True
-    if _ENCODED.match(raw, at) and re.search("[=/?:]", before):
+    argument = last is not None and len(last.words) > 1
+    if argument and _ENCODED.match(raw, at) and re.search("[=/?:]", before):
         return True
     if last and last.redirections and not command.endswith((" ", "\t")) and command.endswith(last.redirections[-1][1]):
         return last.redirections[-1][0].startswith((">", "1>", "2>", "&>")) and program != "cat"

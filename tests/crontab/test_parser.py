@@ -337,3 +337,9 @@ def test_names_outlive_edits_around_the_line() -> None:
 )
 def test_slugs(command: str, words: str) -> None:
     assert slug(command) == words
+
+
+@pytest.mark.parametrize("line", [b"* * * * * \xe5", b"* * * * * a\0b", b"61 * * * * x"])
+def test_the_policy_of_a_line_that_is_no_job_does_not_pass_to_the_next(line: bytes) -> None:
+    [job] = read(b"# lamp: timeout=1m\n" + line + b"\n* * * * * x\n").jobs
+    assert job.policy == Policy()
