@@ -5,7 +5,7 @@
 
 from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 from zlib import crc32
 
@@ -34,6 +34,12 @@ class Store:
         if (item.pk, item.sk) not in self.items:
             insort(self.sorted[item.pk], item.sk)
         self.items[item.pk, item.sk] = (item, write_id, ttl)
+
+    def restore(self, backup: "Mapping[tuple[str, str], tuple[Item, str, int | None]]") -> None:
+        """The table is again as it was when `items` was copied."""
+        self.items, self.sorted = {}, defaultdict(list)
+        for item, write_id, ttl in backup.values():
+            self.put(item, write_id, ttl)
 
     def remove(self, pk: str, sk: str) -> None:
         """Forget an item."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.aws.client import Message
+from chalicelib.aws.client import AWS_ERRORS, Message
 from chalicelib.context import RegionContext
 from chalicelib.engine import delivery, state
 from chalicelib.engine.alerts import Alert
@@ -17,9 +17,12 @@ from chalicelib.schedules.observation import Enqueued, Recorded, Reminder, Settl
 from chalicelib.schedules.published import ALERTS
 from chalicelib.schedules.state import (
     MINUTE,
+    NEWEST,
+    NEWEST_KEY,
     PAUSE,
     RUN,
     TAKEN_ALERT,
+    NewestMinute,
     Pause,
     ReconcileRequest,
     Run,
@@ -53,6 +56,18 @@ def record(site: RegionContext, request: Request, actions: Sequence[Action]) -> 
                            ttl=_ttl(site, request))
         results.append(f"{action.target}: {'recorded' if made else 'was recorded before'}")
     return results
+
+
+def remember(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
+    """Notes in the region's own table which minutes were started. Its loss holds nothing up."""
+    [action] = actions
+    new, clock = NewestMinute(action.details.minute), site.clock()
+    try:
+        state.publish(site.local_store, NEWEST_KEY, NEWEST, new, run_id=request.run_id,
+                      replaces=lambda old: old.minute < new.minute or old.minute * 60 > clock)
+    except AWS_ERRORS as error:
+        return [f"{action.target}: not remembered ({error})"]
+    return [f"{action.target}: remembered"]
 
 
 def enqueue(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:

@@ -30,6 +30,7 @@ UNPAUSE = coordination("Resume", "DeleteItem", "paused", why="ends the pause")
 DROP_OLD = coordination("Prune", "DeleteItem Scan", why="every item ends one day, and a scan has no partition key")
 OUTPUT = regional("Output", "PutItem", "output#*", why="the end of a run's output")
 SEE_OUTPUT = regional("ReadOutput", "Query", "output#*", why="the end of a run's output")
+REMEMBER = regional("Remember", "GetItem PutItem", "schedules", why="sees that the coordination table was restored")
 TELL = regional("Tell", "PutItem", "alert-events#schedules", why="the tick tells what runs report")
 TOLD = regional("Told", "DeleteItem PutItem Query", "alert-events#schedules", why="delivers what runs reported")
 
@@ -70,9 +71,10 @@ MINUTES_QUEUE = OwnQueue(name="schedule-reconciles", batch=10, visibility_second
 
 # name, seconds, MB, permissions
 LAMBDAS = (
-    Lambda("schedules.tick", 55, 512, (RECORD, SEE_PAUSES, SKIPS, TAKEN, START, TOLD, *ALERTING), trigger=TICKED),
+    Lambda("schedules.tick", 55, 512, (RECORD, SEE_PAUSES, SKIPS, TAKEN, START, REMEMBER, TOLD, *ALERTING),
+           trigger=TICKED),
     Lambda("schedules.reconcile", 55, 512,
-           (RECORD, SEE_MINUTE, SEE_PAUSES, SKIPS, SEE_RUNS, TAKEN, START, RECEIVE_MINUTES, TELL, JOURNAL),
+           (RECORD, SEE_MINUTE, SEE_PAUSES, SKIPS, SEE_RUNS, TAKEN, START, RECEIVE_MINUTES, REMEMBER, TELL, JOURNAL),
            trigger=MINUTES_QUEUE),
     Lambda("schedules.work", 900, 1024,
            (SEE_RUN, RUNS, UNLOCK, TAKEN, RUN_NOW, RECEIVE_RUNS, OUTPUT, TELL, JOURNAL, ON_QUEUE, *ON_ECS, *ON_SSM),

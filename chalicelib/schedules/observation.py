@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from chalicelib.crontab.job import Job
-from chalicelib.engine.schema import Unreadable
-from chalicelib.schedules.state import Lock, MinuteRecord, Run, RunReason, RunRequest, RunState
+from chalicelib.engine.schema import Stored, Unreadable
+from chalicelib.schedules.state import Lock, MinuteRecord, NewestMinute, Run, RunReason, RunRequest, RunState
 
 
 class DueRun(msgspec.Struct, frozen=True):
@@ -25,6 +25,17 @@ class PreviousMinute(msgspec.Struct, frozen=True):
 
     minute: int
     record: MinuteRecord | None
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """The region's own `newest` minute that it has seen started, if its table `has_answered`.
+
+    Records are `gone` from the first to the last of these minutes, both included. A restored table lacks them.
+    """
+
+    has_answered: bool = True
+    newest: Stored[NewestMinute] | Unreadable | None = None
+    gone: tuple[int, int] | None = None
 
 
 class TickObservation(msgspec.Struct, frozen=True):
@@ -47,6 +58,7 @@ class TickObservation(msgspec.Struct, frozen=True):
     never_due_jobs: Sequence[str] = ()
     unreadable: tuple[Unreadable, ...] = ()
     at: float = 0
+    memory: Memory = Memory()
 
 
 class ReconcileObservation(msgspec.Struct, frozen=True):
@@ -72,6 +84,7 @@ class ReconcileObservation(msgspec.Struct, frozen=True):
     never_due_jobs: Sequence[str] = ()
     unreadable: tuple[Unreadable, ...] = ()
     unreadable_runs: Sequence[DueRun] = ()
+    memory: Memory = Memory()
 
 
 class WorkObservation(msgspec.Struct, frozen=True):
@@ -104,6 +117,12 @@ class Reminder(msgspec.Struct, frozen=True):
     minute: int
     delay: int
     attempt: int = 0
+
+
+class Remembered(msgspec.Struct, frozen=True):
+    """Payload of `remember`, the newest minute that was started."""
+
+    minute: int
 
 
 class Recorded(msgspec.Struct, frozen=True):

@@ -3,6 +3,9 @@
 
 from collections.abc import Sequence
 
+import msgspec
+
+from chalicelib.aws.client import AWS_ERRORS
 from chalicelib.context import RegionContext
 from chalicelib.crontab import dst
 from chalicelib.crontab.calendar import bits
@@ -13,6 +16,7 @@ from chalicelib.schedules import release
 from chalicelib.schedules.decide.backlog import Backlog, plan_backlog
 from chalicelib.schedules.observation import (
     DueRun,
+    Memory,
     PreviousMinute,
     ReconcileObservation,
     TickObservation,
@@ -21,6 +25,8 @@ from chalicelib.schedules.observation import (
 from chalicelib.schedules.state import (
     LOCK,
     MINUTE,
+    NEWEST,
+    NEWEST_KEY,
     PAUSE,
     RUN,
     Lock,
@@ -46,7 +52,9 @@ def tick(site: RegionContext, request: Request) -> TickObservation:
     if site.rank:
         return TickObservation(minute, site.region, site.rank, patience, MinuteRecord("", "", site.region, minute), (),
                                at=site.clock())
+    memory = _memory(site)
     last, unreadable = before(site, minute)
+    memory, last = _compared(memory, last, minute, site.clock())
     record = _new_record(site, minute, last)
     backlog = _backlog(site, record, minute)
     slots = due(site, minute)
@@ -55,7 +63,7 @@ def tick(site: RegionContext, request: Request) -> TickObservation:
         paused, unreadable_pauses = paused_jobs(site)
         unreadable += unreadable_pauses
     return TickObservation(minute, site.region, 0, patience, record, slots, backlog.occasions, backlog.lost, paused,
-                           _never(site, minute, last), unreadable, site.clock())
+                           _never(site, minute, last), unreadable, site.clock(), memory)
 
 
 def sweep(site: RegionContext, request: Request) -> ReconcileObservation:
@@ -66,15 +74,20 @@ def sweep(site: RegionContext, request: Request) -> ReconcileObservation:
     """
     asked: ReconcileRequest = request.parameters
     minute, unreadable = asked.minute, tuple[Unreadable, ...]()
+    memory = _memory(site)
     stored = state.find(site.shared_store, minute_key(minute), MINUTE)
-    previous: PreviousMinute | None = None
+    previous, record = None, None
     if isinstance(stored, Unreadable):
-        record, unreadable = None, (stored,)
+        unreadable = (stored,)
     elif stored:
         record = stored.value
     else:
         previous, unreadable = before(site, minute)
-        record = _new_record(site, minute, previous)
+        later = _after(site, minute)
+        if later is None:
+            memory, previous = _compared(memory, previous, int(site.clock()) // 60 + 1, site.clock())
+        if not _is_gone(minute, later, memory):
+            record = _new_record(site, minute, previous)
     backlog = _backlog(site, record, minute) if record else Backlog()
     slots = [*due(site, minute), *backlog.occasions]
     if record and record.timetable != release.timetable(site.root).digest:
@@ -90,7 +103,7 @@ def sweep(site: RegionContext, request: Request) -> ReconcileObservation:
     return ReconcileObservation(
         minute, asked.attempt, site.region, record, stored is not None, previous, slots, known, doubtful,
         (minute + _turns(site)) * 60, backlog.lost, paused, () if stored else _never(site, minute, previous),
-        (*unreadable, *bad, *bad_pauses), unreadable_runs)
+        (*unreadable, *bad, *bad_pauses), unreadable_runs, memory)
 
 
 def work(site: RegionContext, request: Request) -> WorkObservation:
@@ -146,6 +159,52 @@ def runs(
     """The runs that exist for `slots`, by job and slot, and those that cannot be read."""
     found, unreadable = state.load_many(site.shared_store, [run_key(slot.job.name, slot.slot) for slot in slots], RUN)
     return {(pk.removeprefix("run#"), sk): stored.value for (pk, sk), stored in found.items()}, unreadable
+
+
+def _after(site: RegionContext, minute: int) -> PreviousMinute | None:
+    """The first minute after `minute` that any region started."""
+    pk, sk = minute_key(minute)
+    next_ones = site.shared_store.query(pk, newest=False, limit=1, after=sk)
+    if not next_ones:
+        return None
+    record = state.read(site.shared_store, next_ones[0], MINUTE)
+    return PreviousMinute(int(next_ones[0].sk), record.value if isinstance(record, Stored) else None)
+
+
+def _memory(site: RegionContext) -> Memory:
+    """What the region remembers. It is read before the coordination table, whose records were written before it."""
+    try:
+        return Memory(True, state.find(site.local_store, NEWEST_KEY, NEWEST))
+    except AWS_ERRORS:
+        return Memory(False)
+
+
+def _compared(
+    memory: Memory, last: PreviousMinute | None, before: int, clock: float
+) -> tuple[Memory, PreviousMinute | None]:
+    """The minutes that have gone, and the last one that was started.
+
+    `last` is the last minute before `before` that has a record. A minute from there on was noted by an earlier run for
+    the same event. One ahead of the clock is of a run whose clock was ahead.
+    """
+    seen = memory.newest.value.minute if isinstance(memory.newest, Stored) else 0
+    known = last.minute if last else 0
+    if seen <= known or seen * 60 > clock:
+        return memory, last
+    if seen >= before:
+        return memory, PreviousMinute(before - 1, None)
+    gone = (known + 1 if last else seen, seen)
+    return msgspec.structs.replace(memory, gone=gone), PreviousMinute(seen, None)
+
+
+def _is_gone(minute: int, later: PreviousMinute | None, memory: Memory) -> bool:
+    """Whether a minute without a record was started all the same, so that nothing of it is started again.
+
+    The first record after a minute that nobody started has it in its gap.
+    """
+    if later:
+        return later.record is None or later.record.since > minute
+    return memory.gone is not None and memory.gone[1] >= minute
 
 
 def paused_jobs(site: RegionContext) -> tuple[frozenset[str], tuple[Unreadable, ...]]:

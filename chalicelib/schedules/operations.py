@@ -16,6 +16,7 @@ from chalicelib.schedules.worker import Executor
 _STARTING = {
     "schedule-reconcile": act.schedule_reconcile,
     "record": act.record,
+    "remember": act.remember,
     "enqueue": act.enqueue,
     "skip": act.skip,
     "alert": act.alert,

@@ -3,8 +3,8 @@
 The coordination table has five kinds of items. `minutes`/`<minute>` says that a region started the jobs of that minute.
 `run#<job>`/`<slot>` is the claim and the history of one run. `lock`/`<job>` blocks overlapping runs. `paused`/`<job>`
 pauses a job. `told`/`<key>` marks an alert that some region has taken on. In the regional table
-`output#<job>`/`<slot>#<attempt>` is the output of a run, and `alert-events#schedules` holds alerts for the next tick to
-deliver.
+`output#<job>`/`<slot>#<attempt>` is the output of a run, `alert-events#schedules` holds alerts for the next tick to
+deliver, and `schedules`/`newest-minute` is the newest minute that the region has seen started.
 
 Each is read through its `Schema`. An item that does not fit is an `Unreadable`, and costs only its own run or job.
 """
@@ -135,6 +135,12 @@ class Lock(State, frozen=True, omit_defaults=True):
         return is_over(self.lease, now)
 
 
+class NewestMinute(State, frozen=True):
+    """The newest minute that a region has seen started. A coordination table that ends before it has been restored."""
+
+    minute: int = 0
+
+
 class Pause(State, frozen=True):
     """A job that does not run until it is resumed."""
 
@@ -161,6 +167,8 @@ LOCK = Schema(Lock, 1)
 PAUSE = Schema(Pause, 1)
 OUTPUT = Schema(Output, 1)
 TAKEN_ALERT = Schema(TakenAlert, 1)
+NEWEST = Schema(NewestMinute, 1)
+NEWEST_KEY = ("schedules", "newest-minute")
 
 
 def fingerprint(job: str) -> str:

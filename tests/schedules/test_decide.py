@@ -10,22 +10,26 @@ from hypothesis import strategies as st
 from chalicelib.config.workload import RESERVE_SECONDS
 from chalicelib.crontab import policy
 from chalicelib.engine.plan import Plan
+from chalicelib.engine.schema import Stored
 from chalicelib.schedules import decide
 from chalicelib.schedules.decide.backoff import jitter, retry_delay
 from chalicelib.schedules.observation import (
     DueRun,
+    Memory,
     PreviousMinute,
     ReconcileObservation,
     Reminder,
     TickObservation,
     WorkObservation,
 )
-from chalicelib.schedules.state import SKEW_SECONDS, Lock, MinuteRecord, Run, RunRequest
+from chalicelib.schedules.state import SKEW_SECONDS, Lock, MinuteRecord, NewestMinute, Run, RunRequest
 from tests.schedules.harness import NOON, job
 
 NOW = NOON * 60
 SLOT = "2026-03-28T12:00Z"
 HOME, STANDBY = "eu-west-1", "us-east-1"
+# A region that has noted this minute already.
+KNOWN = Memory(True, Stored(NewestMinute(NOON)))
 
 
 def alerts(plan: Plan) -> list[str]:
@@ -46,7 +50,7 @@ def a_run(state: str = "running", **more: Any) -> Run:
 def ticked(rank: int = 0, now: int = NOW, **more: Any) -> Plan:
     facts: dict[str, Any] = {
         "minute": NOON, "region": HOME, "rank": rank, "patience": 120, "record": MinuteRecord("t", "1", HOME, NOON),
-        "slots": [DueRun(job(), SLOT, NOON)]} | more
+        "slots": [DueRun(job(), SLOT, NOON)], "memory": KNOWN} | more
     return decide.tick(TickObservation(**facts), now)
 
 
@@ -54,7 +58,8 @@ def swept(runs: list[Run], now: int = NOW + 120, **more: Any) -> Plan:
     facts: dict[str, Any] = {
         "minute": NOON, "attempt": 0, "region": STANDBY,
         "record": MinuteRecord("t", "1", HOME, NOON), "recorded": True, "previous": None,
-        "slots": [DueRun(job(), SLOT, NOON)], "runs": {(run.job, run.slot): run for run in runs}} | more
+        "slots": [DueRun(job(), SLOT, NOON)], "runs": {(run.job, run.slot): run for run in runs},
+        "memory": KNOWN} | more
     return decide.sweep(ReconcileObservation(**facts), now)
 
 
@@ -70,6 +75,16 @@ def test_home_reminds_itself_before_it_does_anything_else() -> None:
     plan = ticked()
     assert kinds(plan) == ["schedule-reconcile", "record", "enqueue"]
     assert plan.actions[0].details.delay == 60
+
+
+@pytest.mark.parametrize(("memory", "is_noted"), [
+    (Memory(), True), (Memory(True, Stored(NewestMinute(NOON - 1))), True), (KNOWN, False),
+    # Of a clock that was ahead.
+    (Memory(True, Stored(NewestMinute(NOON + 60))), True), (Memory(False), False)])
+def test_a_region_notes_the_newest_minute_that_was_started(memory: Memory, is_noted: bool) -> None:
+    assert ("remember" in kinds(ticked(memory=memory))) is is_noted
+    assert ("remember" in kinds(swept([a_run("done")], memory=memory))) is is_noted
+    assert "remember" not in kinds(swept([], record=None, slots=[], memory=memory))
 
 
 @pytest.mark.parametrize(("rank", "delay"), [(1, 120), (2, 240)])

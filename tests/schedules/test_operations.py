@@ -1,5 +1,6 @@
 """Tick, sweep, work and the rest, joined as in production, over tables and queues in memory and real processes."""
 
+import copy
 import json
 from datetime import datetime
 from pathlib import Path
@@ -8,11 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.aws.client import Message
+from chalicelib.aws.client import Message, Unavailable
 from chalicelib.engine import run as engine
 from chalicelib.engine.operation import RunFailed
 from chalicelib.schedules import operations
 from chalicelib.schedules.state import minute_key
+from testing.fakes import MemoryTable
 from tests.schedules.harness import FLEET, HOME, NOON, SLOT, STANDBY, Place, ask, handle, job, sweep, tick, why, work
 
 
@@ -92,6 +94,91 @@ def test_after_an_outage_each_policy_catches_up_as_it_says(tmp_path: Path) -> No
     place.now += 1
     assert why(place, "jobs/skip", NOON - 10)[0] == "missed"
     assert why(place, "jobs/one", NOON - 10)[0] == "coalesced"
+
+
+def hours(place: Place, minutes: range, *, standby: bool = True) -> None:
+    """The minutes as home's tick, its workers and, two minutes later, the standby live them."""
+    for minute in minutes:
+        place.now = minute * 60.0 + 1
+        tick(place, minute)
+        work(place)
+        place.now += 1
+        tick(place, minute, STANDBY)
+        if standby:
+            sweep(place, STANDBY)
+            work(place, STANDBY)
+            sweep(place)
+            work(place)
+
+
+def starts(place: Place) -> dict[str, int]:
+    """How often each run of the table was started, by slot."""
+    return {sk: item.body["attempt"] for (pk, sk), (item, _, _) in place.coordination.store.items.items()
+            if pk.startswith("run#")}
+
+
+def test_what_ran_does_not_run_again_after_the_coordination_table_was_restored(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job("jobs/all", "*/5 * * * *", catch_up="all"),
+                             job("jobs/one", "*/5 * * * *", catch_up="one")])
+    hours(place, range(NOON, NOON + 11))
+    backup = copy.deepcopy(place.coordination.store.items)
+    hours(place, range(NOON + 11, NOON + 60))
+    # The reminders of these minutes are still under way when the table goes back.
+    hours(place, range(NOON + 60, NOON + 62), standby=False)
+    late = {region: place.sent("schedule-reconciles", region) for region in (HOME, STANDBY)}
+    assert all(late.values())
+    place.coordination.store.restore(backup)
+    before = starts(place)
+    assert place.told() == []
+
+    for message in late[HOME]:
+        handle(place, operations.SWEEP, message)
+    hours(place, range(NOON + 62, NOON + 64), standby=False)
+    # The standby has not seen the last minutes itself, but the record of home's first tick says that they were started.
+    for message in late[STANDBY]:
+        handle(place, operations.SWEEP, message, STANDBY)
+    assert place.sent("schedule-runs", HOME) == place.sent("schedule-runs", STANDBY) == []
+    assert starts(place) == before
+    assert [subject for subject, _ in place.told()] == ["ScheduleRecordsGone: records from 2026-03-28 12:11 on"]
+    hours(place, range(NOON + 64, NOON + 66))
+    assert starts(place) == before | {"2026-03-28T13:05Z": 1}
+    assert len(place.told()) == 1
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_gap_in_which_nobody_ran_is_caught_up_whatever_a_region_remembers(
+    tmp_path: Path, answers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place(tmp_path, [job("jobs/all", "*/5 * * * *", catch_up="all")])
+    hours(place, range(NOON, NOON + 11))
+    local = place.sites[HOME].local_store
+    assert isinstance(local, MemoryTable)
+    if not answers:
+        once = iter([Unavailable("the region's own table does not answer")])
+
+        def away(call: str) -> None:
+            for error in once:
+                raise error
+
+        monkeypatch.setattr(local, "_fault", away)
+    place.now = (NOON + 30) * 60 + 1.0
+    tick(place, NOON + 30)
+    work(place)
+    assert {"2026-03-28T12:15Z", "2026-03-28T12:20Z", "2026-03-28T12:25Z", "2026-03-28T12:30Z"} <= set(starts(place))
+    assert place.told() == []
+
+
+def test_a_standby_that_takes_minutes_over_in_another_order_starts_each(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job("jobs/each", "* * * * *", catch_up="skip")])
+    hours(place, range(NOON, NOON + 3))
+    for minute in range(NOON + 3, NOON + 8):  # home is dead
+        place.now = minute * 60.0 + 2
+        tick(place, minute, STANDBY)
+    place.now += 200
+    for message in reversed(place.sent("schedule-reconciles", STANDBY)):
+        handle(place, operations.SWEEP, message, STANDBY)
+        work(place, STANDBY)
+    assert {f"2026-03-28T12:{minute:02}Z" for minute in range(3, 8)} <= set(starts(place))
 
 
 def test_what_a_standby_may_still_start_is_not_called_missed(tmp_path: Path) -> None:

@@ -82,10 +82,10 @@ class Lambdas:
         pk, sk = minute_key(minute)
         self.put(pk, sk, {"timetable": "", "due": "0", "region": HOME, "since": minute, "schema": 1})
 
-    def drop(self, pk: str, sk: str) -> None:
-        """Delete an item of the coordination table."""
+    def drop(self, pk: str, sk: str, table: str = "-coordination") -> None:
+        """Delete an item of the coordination table, or of home's own one (`table` is empty)."""
         self.world.client("dynamodb", HOME).delete_item(
-            TableName=f"{self.stack}-coordination", Key={"pk": {"S": pk}, "sk": {"S": sk}})
+            TableName=f"{self.stack}{table}", Key={"pk": {"S": pk}, "sk": {"S": sk}})
 
     def dead_letter(self) -> None:
         """One more message in the dead letters."""

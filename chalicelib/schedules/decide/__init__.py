@@ -9,14 +9,17 @@ import msgspec
 
 from chalicelib.crontab.job import Job
 from chalicelib.engine.plan import Action, Plan
+from chalicelib.engine.schema import Stored
 from chalicelib.schedules.decide import alerts
 from chalicelib.schedules.decide.backoff import SQS_MAX_DELAY, jitter
 from chalicelib.schedules.observation import (
     DueRun,
     Enqueued,
     Execution,
+    Memory,
     ReconcileObservation,
     Recorded,
+    Remembered,
     Reminder,
     Settled,
     TickObservation,
@@ -47,6 +50,8 @@ def tick(seen: TickObservation, now: int) -> Plan:
         remind,
         _record(seen.minute, seen.record),
         *_starts((*seen.slots, *seen.backlog), seen.paused, now),
+        *alerts.records_gone(seen.memory.gone, seen.region, now),
+        *_remember(seen.memory, seen.minute, now),
         *alerts.gap(seen.minute, seen.record, seen.missed_count),
         *alerts.never_due(seen.record, seen.never_due_jobs, now),
         *alerts.unreadable(seen.unreadable, now),
@@ -57,6 +62,8 @@ def sweep(seen: ReconcileObservation, now: int) -> Plan:
     """Start what has not started, pass on what was left half done, tell of what went wrong, and come back if needed."""
     open_slots = [slot for slot in seen.slots if not _settled(seen, slot)]
     actions = [*_takeover(seen, now), *_starts(_again(seen, open_slots, now), seen.paused, now),
+               *alerts.records_gone(seen.memory.gone, seen.region, now),
+               *(_remember(seen.memory, seen.minute, now) if seen.record else ()),
                *_alerts(seen, open_slots, now), *alerts.unreadable(seen.unreadable, now)]
     age = now - seen.minute * 60
     doubtful = [slot for slot in seen.unconfirmed if (slot.job.name, slot.slot) not in seen.runs]
@@ -170,6 +177,15 @@ def _enqueue(slot: DueRun, now: int) -> Action:
 def _remind(minute: int, delay: int, attempt: int = 0, because: str = "") -> Action:
     return Action("schedule-reconcile", alerts.utc(minute), f"{because}look again in {delay} s",
                   Reminder(minute, delay, attempt), unaudited=True)
+
+
+def _remember(memory: Memory, minute: int, now: int) -> list[Action]:
+    """The region's own note of the newest minute that was started, once in each. A minute ahead of the clock goes."""
+    before = memory.newest
+    known = isinstance(before, Stored) and minute <= before.value.minute <= now // 60
+    if known or not memory.has_answered:
+        return []
+    return [Action("remember", alerts.utc(minute), "was started", Remembered(minute), unaudited=True)]
 
 
 def _record(minute: int, record: MinuteRecord) -> Action:

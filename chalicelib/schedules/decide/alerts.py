@@ -108,6 +108,21 @@ def gap(minute: int, record: MinuteRecord, lost: int) -> list[Action]:
         tried=("Each job has got the runs that its catch_up allows.",), steps=_AFTER_A_GAP), f"gap#{record.since}")]
 
 
+def records_gone(gone: tuple[int, int] | None, region: str, now: float) -> list[Action]:
+    """The coordination table no longer has the records of minutes that were started."""
+    if gone is None:
+        return []
+    first, last = gone
+    return [_action(_event(
+        "ScheduleRecordsGone", f"records from {utc(first)} on",
+        f"The coordination table has no records from {utc(first)} until {utc(last)} UTC, in which {region} has seen "
+        "jobs start. Was it restored from a backup?", since=now, occurrence=f"{last}",
+        tried=("Nothing of that time is started again. The jobs go on from now.",),
+        steps=("If the table was restored, look whether other state has gone back, too: `lamp status`.",
+               "Runs of that time are missing in `lamp explain`. Their output is in the log of `schedules_work`.",
+               "Run what must run again with `lamp run schedules.run`.")), f"gone#{last}")]
+
+
 def left_out(minute: int, since: int, slots: Sequence[tuple[str, str]]) -> Action:
     """Slots (job, slot) of a gap that no standby has made up for in its turn."""
     names = ", ".join(sorted({f"{job} for {slot}" for job, slot in slots})[:10])
