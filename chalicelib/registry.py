@@ -28,9 +28,10 @@ def handlers() -> dict[str, LambdaHandler]:
     here = os.environ.get("_HANDLER", "").removeprefix("app.")
     if not here:
         return {each.function: _late(each.function) for each in lambdas()}
-    from chalicelib.aws import client
+    if _declared(here).permissions:
+        from chalicelib.aws import client
 
-    client.sdk()
+        client.sdk()
     return {here: handler(here)}
 
 

@@ -14,6 +14,7 @@ import zipfile
 from pathlib import Path
 from typing import Any, Self
 
+from sandbox import powers
 from sandbox.emulator_patches import Context, Moved, change
 
 
@@ -23,7 +24,10 @@ def isolate(original: Any, context: Context) -> Any:
     shim.__dict__.update({name: getattr(original, name) for name in ("PIPE", "STDOUT", "DEVNULL", "TimeoutExpired")})
 
     def start(words: list[str], env: dict[str, str], **how: Any) -> subprocess.Popen[str]:
-        return subprocess.Popen([words[0], "-S", "-P", *words[1:]], env=_scrubbed(env, context), **how)
+        scrubbed = _scrubbed(env, context)
+        # Also in the words, which everybody can read: a Lambda's environment is closed.
+        mark = f"LAMPLIGHTER_WORLD={scrubbed['LAMPLIGHTER_WORLD']}"
+        return subprocess.Popen([words[0], "-S", "-P", *words[1:], mark], env=scrubbed, **how)
 
     shim.__dict__["Popen"] = start
     return shim
@@ -45,11 +49,16 @@ _LOG_END = "\x1elamplighter: end of the invocation's log"
 _LOG_SECONDS = 5.0
 
 
+# Its first line of imports. What it does before is to define functions.
+_MAIN = "import sys, json, importlib, traceback, os, time\n"
+
+
 class Script(str):
     """A program's text that can carry the mark of its change."""
 
 
-@change("core.lambda_runtime", "_PYTHON_WORKER_SCRIPT", "", "an invocation's log has an end to wait for")
+@change("core.lambda_runtime", "_PYTHON_WORKER_SCRIPT", "",
+        "an invocation's log has an end to wait for, and a Lambda has neither root's powers nor a look at others")
 def script(original: str, context: Context) -> Script:
     answers = [f'            _real_stdout.write(json.dumps({{"status": {rest}' for rest in (
         '"ok", "result": result', '"error", "error": str(e), "trace"')]
@@ -57,7 +66,28 @@ def script(original: str, context: Context) -> Script:
         if original.count(answer) != 1:
             raise Moved(f"ministack's worker does not answer by {answer.strip()!r}")
         original = original.replace(answer, f"            print({_LOG_END!r}, file=sys.stderr, flush=True)\n{answer}")
-    return Script(original)
+    if original.count(_MAIN) != 1:
+        raise Moved(f"ministack's worker does not begin with {_MAIN.strip()!r}")
+    return Script(original.replace(_MAIN, f"{_MAIN}{Path(powers.__file__).read_text()}\ngive_up()\nclose()\n"))
+
+
+@change("services.lambda_svc", "_execute_function_warm", "func event request_id",
+        "a runtime that ends by itself is told in the words of AWS")
+def exits(original: Any, context: Context) -> Any:
+    def execute(func: dict[str, Any], event: Any, request_id: str) -> Any:
+        answer = original(func, event, request_id)
+        body = answer.get("body")
+        if answer.get("error") and isinstance(body, dict) and body.get("errorMessage") in _ENDED:
+            answer["body"] = {"errorType": "Runtime.ExitError",
+                              "errorMessage": f"RequestId: {request_id} Error: {_EXITED}"}
+        return answer
+
+    return execute
+
+
+_EXITED = "Runtime exited without providing a reason"
+# How ministack calls it.
+_ENDED = frozenset({"Worker process died", "Worker returned no response"})
 
 
 @change("core.lambda_runtime", "Worker", "func_name config code_zip",

@@ -1,9 +1,10 @@
 """Finding and ending the processes of a run.
 
 Every Lambda carries `LAMPLIGHTER_WORLD=<mark>/<region>` in its environment, every instance's service
-`<mark>/<region>/<instance>/<service>/`. A child may drop that and make itself a session of its own, as a job's command
-does, so it ends descendants too. Those whose Lambda is gone already have been adopted by the server (`adopt`). If the
-system shows none of this (macOS), `end` finds nothing.
+`<mark>/<region>/<instance>/<service>/`. A Lambda closes its environment, so it carries that as its last argument, too.
+A child may drop it and make itself a session of its own, as a job's command does, so it ends descendants too. Those
+whose Lambda is gone already have been adopted by the server (`adopt`). If the system shows none of this (macOS), `end`
+finds nothing.
 """
 
 import ctypes
@@ -158,8 +159,17 @@ def _with_descendants(roots: set[int], family: defaultdict[int, list[int]]) -> s
 def _environment(number: int) -> bytes:
     try:
         return (_PROC / str(number) / "environ").read_bytes()
+    except PermissionError:
+        return _words(number)
     except OSError:
         return b""  # gone meanwhile, or another user's
+
+
+def _words(number: int) -> bytes:
+    try:
+        return (_PROC / str(number) / "cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def _kill(number: int) -> None:

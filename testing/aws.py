@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 
 from chalicelib.aws.autoscaling import GroupMember
 from chalicelib.aws.ec2 import Instance, InstanceState
+from chalicelib.aws.functions import Invocation as FunctionInvocation
 from chalicelib.aws.ports import AwsPorts
 from chalicelib.aws.ssm import Invocation
 from testing.route53 import FakeRoute53
@@ -62,7 +63,8 @@ class FakeCommand(msgspec.Struct):
 
 class FakeAws:
     """`groups` has the instance ids of each Auto Scaling group, `target_groups` the state of each target, `secrets` the
-    labels of each secret, `commands` all that were sent, by id. `changes` is what was asked for, except for reads.
+    labels of each secret, `commands` all that were sent, by id, `functions` the code of each Lambda. `changes` is what
+    was asked for, except for reads.
 
     `s3` is this region's. `route53` is the account's, which several regions may share.
 
@@ -80,11 +82,12 @@ class FakeAws:
         self.parameters: dict[str, str] = {}
         self.secrets: dict[str, dict[str, str]] = {}
         self.secret_values: dict[str, str] = {}
+        self.functions: dict[str, Callable[[bytes], FunctionInvocation]] = {}
         self.changes: list[tuple[str, str]] = []
         self.denials: dict[str, Exception] = {}
         self.numbers = count(1)
         self.ports = AwsPorts(FakeEc2(self), FakeElb(self), FakeAutoScaling(self), FakeSsm(self), FakeSecrets(self),
-                              self.s3, self.route53)
+                              self.s3, self.route53, FakeFunctions(self))
 
     def before(self, call: str, subject: str = "", details: Mapping[str, str] | None = None) -> None:
         """A call begins. One with a `subject` is to change it."""
@@ -99,6 +102,21 @@ class FakeAws:
         if change:
             self.on_change(change, subject)
         self.fault(call)
+
+
+class FakeFunctions:
+    """`chalicelib.aws.functions.Functions`."""
+
+    def __init__(self, aws: FakeAws) -> None:
+        self._aws = aws
+
+    def invoke(self, function: str, payload: bytes, *, wait_seconds: float) -> FunctionInvocation:
+        self._aws.before("lambda invoke", function)
+        if function not in self._aws.functions:
+            raise denied("ResourceNotFoundException", "Invoke", 404)
+        ended = self._aws.functions[function](payload)
+        self._aws.after("lambda invoke", "invoked", function)
+        return ended
 
 
 class FakeEc2:

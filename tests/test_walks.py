@@ -71,7 +71,7 @@ def on_the_way(frame: FrameType | None) -> list[str]:
     return files
 
 
-def test_a_job_goes_through_fourteen_files_at_most(tmp_path: Path) -> None:
+def test_a_job_goes_through_fifteen_files_at_most(tmp_path: Path) -> None:
     place = Place(tmp_path, [job(command="echo hello")])
     walk = Walk(Timetable.due, schedules.tick, MemoryQueue.send, schedules.work, MemoryTable.create,
                 MemoryTable.compare_and_set, subprocess.Popen.__init__)
@@ -79,8 +79,8 @@ def test_a_job_goes_through_fourteen_files_at_most(tmp_path: Path) -> None:
         harness.tick(place)
         harness.work(place)
     assert place.run("jobs/one", harness.SLOT)["state"] == "done"
-    walk.short("a job", 14, "chalicelib/aws/store.py", "chalicelib/aws/client.py")
-    assert "chalicelib/schedules/runners/process.py" in walk.files
+    walk.short("a job", 15, "chalicelib/aws/store.py", "chalicelib/aws/client.py")
+    assert "chalicelib/schedules/runners/function.py" in walk.files
 
 
 def test_a_tunnel_repair_goes_through_ten_files_at_most() -> None:

@@ -4,6 +4,7 @@
 succeed in another region, or later. Everything else that AWS refuses stays botocore's `ClientError`.
 """
 
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any, TypeVar
@@ -15,12 +16,15 @@ from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTT
 _CONNECT_SECONDS, _READ_SECONDS, _ATTEMPTS = 1.5, 5, 2
 # What a service answers that has too much to do, or still does what it was asked before.
 _THROTTLING = frozenset({"Throttling", "ThrottlingException", "ProvisionedThroughputExceededException",
-                         "RequestLimitExceeded", "PriorRequestNotComplete"})
+                         "RequestLimitExceeded", "PriorRequestNotComplete", "TooManyRequestsException"})
 _PASSING = frozenset({"InternalServerError", "ServiceUnavailable"})
 # Another replica's write of the same item was under way, so this one was not made ("Multi-Region strong consistency",
 # DynamoDB developer guide).
 _CONFLICT = "ReplicatedWriteConflictException"
 _SUBJECT_CHARACTERS = 99
+# Networks forget a connection on which nothing has come for 350 s or so, and Invoke's answer may take longer than that
+# (API reference, Invoke: "configure your HTTP client ... with timeout or keep-alive settings").
+_KEEP_ALIVE_SECONDS = 60
 _SQS_BATCH = 10
 _SQS_BATCH_BYTES = 256 * 1024
 
@@ -83,6 +87,32 @@ def _client(service: str, region: str, **more: Any) -> Any:
 
     config = Config(connect_timeout=_CONNECT_SECONDS, read_timeout=_READ_SECONDS,
                     retries={"total_max_attempts": _ATTEMPTS, "mode": "standard"}, **more)
+    return sdk().create_client(service, region_name=region, config=config)
+
+
+def waiting_client(service: str, region: str, seconds: float) -> Any:
+    """The process's client for a call whose answer may take `seconds`. It makes each call once, whatever happens.
+
+    The client is for the next call only, because each has its own time.
+    """
+    from botocore.httpsession import URLLib3Session
+
+    api = _single_try_client(service, region)
+    options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    if hasattr(socket, "TCP_KEEPIDLE"):
+        # botocore's own `tcp_keepalive` leaves the time to the system, which waits two hours.
+        options += [(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEP_ALIVE_SECONDS),
+                    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEP_ALIVE_SECONDS)]
+    session: Any = URLLib3Session  # its type stubs know neither of the two
+    api._endpoint.http_session = session(timeout=(_CONNECT_SECONDS, seconds), socket_options=options)
+    return api
+
+
+@cache
+def _single_try_client(service: str, region: str) -> Any:
+    from botocore.config import Config
+
+    config = Config(retries={"total_max_attempts": 1, "mode": "standard"})
     return sdk().create_client(service, region_name=region, config=config)
 
 
@@ -191,4 +221,4 @@ def _batches(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
 
 
 __all__ = ["BotoCoreError", "ClientError", "Message", "SnsTopic", "SqsQueue", "Throttled", "Unavailable", "aws_call",
-           "client", "error_code", "pages", "region_pages"]
+           "client", "error_code", "pages", "region_pages", "waiting_client"]

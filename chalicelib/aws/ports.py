@@ -8,6 +8,7 @@ from chalicelib.aws.autoscaling import AutoScaling, AwsAutoScaling
 from chalicelib.aws.client import Clients
 from chalicelib.aws.ec2 import AwsEc2, Ec2
 from chalicelib.aws.elb import AwsElb, Elb
+from chalicelib.aws.functions import AwsFunctions, Functions
 from chalicelib.aws.route53 import AwsRoute53, Route53
 from chalicelib.aws.s3 import S3, AwsS3
 from chalicelib.aws.secrets import AwsSecrets, Secrets
@@ -24,6 +25,7 @@ class AwsPorts(msgspec.Struct, frozen=True):
     secrets: Secrets
     s3: S3
     route53: Route53
+    functions: Functions
 
 
 @cache
@@ -36,4 +38,4 @@ def ports_at(region: str, clients: Clients | None = None) -> AwsPorts:
     """The services of `region` by these boto3 clients, the process's own unless others are given."""
     return AwsPorts(AwsEc2(region, clients), AwsElb(region, clients), AwsAutoScaling(region, clients),
                     AwsSsm(region, clients), AwsSecrets(region, clients),
-                    AwsS3(region, clients), AwsRoute53(region, clients))
+                    AwsS3(region, clients), AwsRoute53(region, clients), AwsFunctions(region, clients))

@@ -14,10 +14,12 @@ from chalicelib.config.durations import Duration as Duration
 from chalicelib.config.durations import duration
 from chalicelib.config.workload import LAMBDA_SECONDS as LAMBDA_SECONDS
 from chalicelib.config.workload import RESERVE_SECONDS as RESERVE_SECONDS
+from chalicelib.config.workload import RUNNER_JOB_SECONDS as RUNNER_JOB_SECONDS
 from chalicelib.config.workload import Ecs as Ecs
 from chalicelib.config.workload import Http as Http
 from chalicelib.config.workload import Name, Port
 from chalicelib.config.workload import Queue as Queue
+from chalicelib.config.workload import Runners as Runners
 from chalicelib.config.workload import Schedules as Schedules
 from chalicelib.config.workload import Ssm as Ssm
 from chalicelib.config.workload import Target as Target
@@ -134,6 +136,7 @@ class Basics(msgspec.Struct, frozen=True):
     regions: tuple[Region, ...]
     coordination: Coordination
     schedules: Schedules = Schedules()
+    runners: Runners = Runners()
     queues: tuple[Queue, ...] = ()
     health_checks: HealthChecks | None = None
     alarm_email: str | None = None

@@ -17,6 +17,9 @@ Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,30}\Z")]
 # Lambda's own ceiling, and the room that the workers keep for writing down how a run ended.
 LAMBDA_SECONDS = 900
 RESERVE_SECONDS = 60
+# The longest time-out of a job with on=lambda. Its worker claims, waits for the runner, and records, all within one
+# Lambda, so that it needs the reserve twice.
+RUNNER_JOB_SECONDS = LAMBDA_SECONDS - 2 * RESERVE_SECONDS
 
 _DAY = 86_400
 _QUEUE = "default"
@@ -62,6 +65,16 @@ class Schedules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ecs: Ecs | None = None
     ssm: Ssm | None = None
     http: Http | None = None
+
+
+class Runners(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The Lambda that runs commands and Python jobs.
+
+    `policy` is a file of the project with the policy document of its role. Without it the role may only write its log.
+    """
+
+    policy: Annotated[str, msgspec.Meta(min_length=1)] | None = None
+    memory_mb: Annotated[int, msgspec.Meta(ge=256, le=10_240)] = 1024
 
 
 class Queue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

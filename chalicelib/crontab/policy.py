@@ -12,12 +12,13 @@ from typing import get_args
 import msgspec
 
 from chalicelib.config import durations
+from chalicelib.config.workload import LAMBDA_SECONDS, RESERVE_SECONDS, RUNNER_JOB_SECONDS
 from chalicelib.crontab.diagnostics import LineDiagnostic, short
 from chalicelib.crontab.job import AlarmOn, Kind, Overlap, Policy, Target
 
-# Longest time-outs, in seconds: a Lambda ends after 15 minutes, and its worker keeps one of them to write down how the
-# run ended; Systems Manager's Run Command ends after 48 hours.
-LAMBDA_LONGEST = 14 * 60
+# Longest time-outs, in seconds: a Lambda ends after 15 minutes. The worker that posts keeps one of them to write down
+# how the run ended, the one that waits for a runner two. Systems Manager's Run Command ends after 48 hours.
+LAMBDA_LONGEST, HTTP_LONGEST = RUNNER_JOB_SECONDS, LAMBDA_SECONDS - RESERVE_SECONDS
 LONGEST = 48 * 3600
 JITTER_LONGEST = 15 * 60  # the longest delay that SQS knows
 
@@ -184,9 +185,15 @@ def conflicts(policy: Policy, kind: Kind) -> list[tuple[str, PolicyError]]:
     if policy.on not in TARGETS[kind]:
         remedy = f"write on={' or on='.join(TARGETS[kind])}"
         found.append(("on", PolicyError(f"on={policy.on} cannot run a job of this kind ({kind})", remedy)))
-    if policy.on in ("lambda", "http") and policy.timeout > LAMBDA_LONGEST:
+    longest = {"lambda": LAMBDA_LONGEST, "http": HTTP_LONGEST}.get(policy.on, LONGEST)
+    if policy.timeout > longest:
         message = f"timeout={durations.words(policy.timeout)} is longer than a Lambda lives (on={policy.on})"
-        found.append(("timeout", PolicyError(message, "write at most 14m, or on=ecs or on=ssm")))
+        remedy = f"write at most {durations.words(longest)}, or on=ecs or on=ssm"
+        found.append(("timeout", PolicyError(message, remedy)))
+    if policy.on == "lambda" and policy.overlap == "replace":
+        message = "overlap=replace cannot be kept with on=lambda: nobody can stop a command in a runner Lambda"
+        remedy = "write on=ecs or on=ssm" if kind == "crontab" else "write a crontab line with on=ecs or on=ssm"
+        found.append(("overlap", PolicyError(message, f"{remedy}, or overlap=queue-one with a shorter timeout")))
     if policy.on == "queue" and policy.overlap != "allow":
         message = f"overlap={policy.overlap} cannot be kept with on=queue: a run ends when its message is sent"
         found.append(("overlap", PolicyError(message, "remove it, or limit the queue's concurrency in fleet.toml")))

@@ -109,7 +109,7 @@ class _Reader:
                 values[key] = policy.value(key, text)
             except policy.PolicyError as error:
                 wrong.append(error)
-        # Wherever the fleet runs its crontab lines, a function of this package runs in the worker Lambda.
+        # Wherever the fleet runs its crontab lines, a function of this package runs in the runner Lambda.
         how = policy.PolicyOverrides(values | {"on": "lambda"}, {}).over(self.defaults)
         how = policy.alarm_on(how, "alarm_on" in values, self.alarm_on)
         wrong += [error for _, error in policy.conflicts(how, "python")]

@@ -74,7 +74,13 @@ class FleetQueues(msgspec.Struct, frozen=True):
     harm: str
 
 
-Trigger = Schedule | OwnQueue | FleetQueues
+class Invoked(msgspec.Struct, frozen=True):
+    """Other Lambdas of the stack invoke it, and wait for its answer. They tell how it fails. An alarm tells when
+    it does not begin.
+    """
+
+
+Trigger = Schedule | OwnQueue | FleetQueues | Invoked
 
 
 class Lambda(msgspec.Struct, frozen=True):
@@ -102,6 +108,11 @@ class Lambda(msgspec.Struct, frozen=True):
 def arn(service: str, resource: str, region: str = "${AWS::Region}") -> Json:
     """An ARN of the stack's account."""
     return {"Fn::Sub": f"arn:${{AWS::Partition}}:{service}:{region}:${{AWS::AccountId}}:{resource}"}
+
+
+def function(name: str) -> Json:
+    """The ARN of one of the stack's own Lambdas."""
+    return arn("lambda", f"function:${{AWS::StackName}}-{name}")
 
 
 def queue(name: str) -> Json:

@@ -23,6 +23,11 @@ def unserved_section(function: str) -> str:
     return f"{function}-does-not-serve-its-queue"
 
 
+def throttled_section(function: str) -> str:
+    """The section of the runbook for a Lambda that others invoke, and that does not begin."""
+    return f"{function}-is-throttled"
+
+
 def failing(function: str, schedule: Schedule) -> Json:
     """Two of three runs end with an error."""
     return _alarm(f"{_dashed(function)}-failing", f"{function} fails: {schedule.harm}.", run_section(function), {
@@ -83,10 +88,10 @@ def dead_letters(queue: str, id: str) -> Json:
         "Threshold": 0, "TreatMissingData": "notBreaching"})
 
 
-def throttled(function: str) -> Json:
+def throttled(function: str, section: str = "") -> Json:
     """Each of three minutes refused invocations: some wait, though others may run."""
     text = f"{function} is throttled: raise the account's Lambda concurrency in this region."
-    return _alarm(f"{_dashed(function)}-throttled", text, unserved_section(function), {
+    return _alarm(f"{_dashed(function)}-throttled", text, section or unserved_section(function), {
         **_of_lambda("Throttles", function), "Statistic": "Sum", "Period": 60, "EvaluationPeriods": 3,
         "DatapointsToAlarm": 3, "ComparisonOperator": "GreaterThanThreshold", "Threshold": 0,
         "TreatMissingData": "notBreaching"})

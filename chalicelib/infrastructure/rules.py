@@ -1,18 +1,21 @@
-"""The rules, permissions and alarms of scheduled Lambdas, as their capabilities declare them. Pure."""
+"""The rules, permissions and alarms of scheduled and invoked Lambdas, as their capabilities declare them. Pure."""
 
 from collections.abc import Sequence
 
-from chalicelib.engine.deployment import Lambda, Schedule
+from chalicelib.engine.deployment import Invoked, Lambda, Schedule
 from chalicelib.infrastructure import alarms
 from chalicelib.infrastructure.parts import Json, attribute, logical, named, resource
 
 
 def resources(declared: Sequence[Lambda]) -> Json:
-    """The parts of the template for every schedule. `Metadata` of each names the section that fleet.toml must have."""
+    """The parts of the template for every such trigger. `Metadata` names the section that fleet.toml must have."""
     parts: Json = {}
     for each in declared:
         if isinstance(each.trigger, Schedule):
             parts |= {id: _placed(part, each.trigger) for id, part in _parts(each.function, each.trigger).items()}
+        elif isinstance(each.trigger, Invoked):
+            parts[f"{logical(each.function)}Throttled"] = alarms.throttled(
+                each.function, alarms.throttled_section(each.function))
     return parts
 
 

@@ -12,6 +12,7 @@ from chalicelib.config.fleet import FleetError
 from chalicelib.engine.deployment import Lambda
 from chalicelib.infrastructure import limits, networks, queues, rules, tables
 from chalicelib.infrastructure.parts import Json, logical, named, resource
+from chalicelib.schedules.lambdas import RUNNER
 from chalicelib.tunnels.infrastructure import resources as tunnel_hosts
 
 
@@ -58,6 +59,8 @@ def _stripped(part: Json) -> Json:
 
 def _function(fleet: Fleet, stage: str, function: str) -> Json:
     more: Json = {"Timeout": queues.work_seconds(fleet)} if function == queues.server() else {}
+    if function == RUNNER:
+        more["MemorySize"] = fleet.runners.memory_mb
     if networks.private(function):
         more |= networks.config(fleet)
     return {"FunctionName": named(function), "Environment": {"Variables": {

@@ -1,13 +1,16 @@
 """The Lambdas of schedules, one row each, and all that they may do."""
 
+from chalicelib.config.workload import RESERVE_SECONDS, RUNNER_JOB_SECONDS
 from chalicelib.engine.deployment import (
     ALERTING,
     JOURNAL,
+    Invoked,
     Lambda,
     OwnQueue,
     Permission,
     Schedule,
     coordination,
+    function,
     queue,
     regional,
 )
@@ -42,6 +45,9 @@ RECEIVE_MINUTES = Permission("Receive", _RECEIVE, queue("schedule-reconciles"), 
 RECEIVE_RUNS = Permission("Receive", f"sqs:ChangeMessageVisibility {_RECEIVE}", queue("schedule-runs"),
                           "the mapping polls as the Lambda, and a run that waits comes back later")
 
+# The Lambda in which users' code runs. fleet.toml declares what its role may do.
+RUNNER = "schedules_runner"
+ON_LAMBDA = Permission("OnLambda", "lambda:InvokeFunction", function(RUNNER), "jobs with on=lambda run in the runner")
 ON_QUEUE = Permission("OnQueue", "sqs:SendMessage", "{task-queues}", "jobs with on=queue")
 ON_ECS = (
     Permission("OnEcs", "ecs:RunTask", "{ecs-definition}", "jobs with on=ecs",
@@ -76,9 +82,12 @@ LAMBDAS = (
     Lambda("schedules.reconcile", 55, 512,
            (RECORD, SEE_MINUTE, SEE_PAUSES, SKIPS, SEE_RUNS, TAKEN, START, RECEIVE_MINUTES, REMEMBER, TELL, JOURNAL),
            trigger=MINUTES_QUEUE),
-    Lambda("schedules.work", 900, 1024,
-           (SEE_RUN, RUNS, UNLOCK, TAKEN, RUN_NOW, RECEIVE_RUNS, OUTPUT, TELL, JOURNAL, ON_QUEUE, *ON_ECS, *ON_SSM),
+    Lambda("schedules.work", 900, 256,
+           (SEE_RUN, RUNS, UNLOCK, TAKEN, RUN_NOW, RECEIVE_RUNS, OUTPUT, TELL, JOURNAL, ON_LAMBDA, ON_QUEUE, *ON_ECS,
+            *ON_SSM),
            trigger=RUNS_QUEUE),
+    Lambda("schedules.runner", RUNNER_JOB_SECONDS + RESERVE_SECONDS, 1024, (), trigger=Invoked(),
+           handler="child.handler:handle"),
     Lambda("schedules.status", 30, 256, (HISTORY,)),
     Lambda("schedules.why", 30, 256, (ONE_MINUTE, LATER, SEE_OUTPUT)),
     Lambda("schedules.pause", 30, 256, (SEE_PAUSE, PAUSE, JOURNAL)),

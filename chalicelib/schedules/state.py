@@ -88,6 +88,7 @@ class Run(State, frozen=True, omit_defaults=True):
     """One run of a job for a slot. Times are epoch seconds of the worker's clock. `owner` marks one attempt.
 
     `printed` means that a job of `alarm_on=output` is done and had output, which raises an alert.
+    `throttled_since` is when the runner first refused the present attempt for want of concurrency.
     """
 
     job: str
@@ -106,6 +107,7 @@ class Run(State, frozen=True, omit_defaults=True):
     remote_id: str = ""
     alerted: bool = False
     printed: bool = False
+    throttled_since: float = 0
 
     @property
     def final(self) -> bool:
@@ -162,7 +164,7 @@ class TakenAlert(State, frozen=True):
 
 
 MINUTE = Schema(MinuteRecord, 1)
-RUN = Schema(Run, 1)
+RUN = Schema(Run, 3)
 LOCK = Schema(Lock, 1)
 PAUSE = Schema(Pause, 1)
 OUTPUT = Schema(Output, 1)

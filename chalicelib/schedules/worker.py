@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from chalicelib.aws.client import ClientError, Message, Unavailable
+from chalicelib.aws.client import ClientError, Message, Throttled, Unavailable
 from chalicelib.context import RegionContext
 from chalicelib.crontab.job import Job
 from chalicelib.engine import state
@@ -68,15 +68,22 @@ class Executor(msgspec.Struct, frozen=True):
         result = self._run(site, attempt)
         if isinstance(result, RemoteRun):
             return _under_way(site, request, asked.request, claim, result)
+        if isinstance(result, Throttled):
+            return _give_back(site, request, asked.request, job, claim, result)
         return _settle(site, request, job, claim, result.state, result)
 
-    def _run(self, site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
+    def _run(self, site: RegionContext, attempt: Attempt) -> Result | RemoteRun | Throttled:
         """The result of the runner. Any exception is the run's own failure, and goes out at once and not at the end of
-        a lease."""
+        a lease. `RequeueAfter` if the command may go on, and no other run of the job may begin beside it."""
         job = attempt.job
         try:
             return self.runners().all[job.policy.on].start(site, attempt)
         except Unavailable as error:
+            if job.policy.on == "lambda" and isinstance(error, Throttled):
+                return error
+            if job.policy.on == "lambda" and job.policy.overlap != "allow":
+                # The lease outlives its time-out. Until then it keeps the lock.
+                raise RequeueAfter(f"{job.name} {attempt.slot}: no answer, it may be going on: {error}", 60) from error
             return Result("failed", detail=f"on={job.policy.on}: no answer, it may have begun all the same: {error}")
         except Exception as error:
             logger.exception("a runner broke", job=job.name, slot=attempt.slot)
@@ -145,6 +152,7 @@ def _claim(site: RegionContext, request: Request, job: Job, asked: Execution, ow
         before = state.find(site.shared_store, key, RUN)
     if before is None or isinstance(before, Unreadable) or not execution.may_claim(before.value, asked.attempt, now):
         return None
+    run = msgspec.structs.replace(run, throttled_since=before.value.throttled_since)
     return state.write(site.shared_store, key, RUN, before, run, run_id=request.run_id, ttl=ttl)
 
 
@@ -155,6 +163,25 @@ def _under_way(
     state.write(site.shared_store, run_key(run.job, run.slot), RUN, claim, run, run_id=request.run_id, ttl=_ttl(site))
     _send(site, msgspec.structs.replace(wanted, remote_id=started.handle, why="follow-up"), _LOOK_SECONDS)
     return f"{wanted.job} {wanted.slot}: under way as {started.handle}"
+
+
+def _give_back(
+    site: RegionContext, request: Request, wanted: RunRequest, job: Job, claim: Stored[Run], refused: Throttled
+) -> str:
+    """The run waits for its turn, because nothing of it has begun. After a while of that it has failed."""
+    run, now = claim.value, site.clock()
+    pause = execution.throttled_pause(run)
+    again = execution.given_back(run, now, pause, str(refused))
+    if again is None:
+        detail = (f"no room for it for {execution.THROTTLED_SECONDS // 60} min: {refused}. Raise the concurrency of "
+                  "Lambda in this account and region")
+        return _settle(site, request, job, claim, "failed", Result("failed", detail=detail))
+    key = run_key(job.name, run.slot)
+    if state.write(site.shared_store, key, RUN, claim, again, run_id=request.run_id, ttl=_ttl(site)) is None:
+        return f"{job.name} {run.slot}: superseded meanwhile. It has not begun here"
+    _unlock(site, job, again)
+    _send(site, msgspec.structs.replace(wanted, why=run.why), pause)
+    return f"{job.name} {run.slot}: {again.detail}"
 
 
 def _displaced(site: RegionContext, job: Job) -> bool:

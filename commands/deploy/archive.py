@@ -22,6 +22,8 @@ _UNCHECKED = (0b01).to_bytes(4, "little")
 _MARSHAL = 2
 # What only a deployment needs: chalicelib/infrastructure/, and the folder or module of that name of a capability.
 _DEPLOYMENT = re.compile(r"chalicelib/(\w+/)?infrastructure(/|\.py$)")
+# The pages of an API that no Lambda here has: half a megabyte of scripts for browsers.
+_PAGES = re.compile(r"aws_lambda_powertools/event_handler/openapi/swagger_ui/[^/]+\.(js|css)$")
 _LEFT_OUT = ("bin/", ".pyc", "/RECORD", "/INSTALLER", "/REQUESTED", "/direct_url.json")
 
 
@@ -30,7 +32,9 @@ def repack(source: Path, target: Path, cache: Path) -> None:
     cache.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as new:
         for name in sorted(set(old.namelist())):
-            if name.endswith(("/", *_LEFT_OUT[1:])) or name.startswith(_LEFT_OUT[0]) or _DEPLOYMENT.match(name):
+            if name.endswith(("/", *_LEFT_OUT[1:])) or name.startswith(_LEFT_OUT[0]):
+                continue
+            if _DEPLOYMENT.match(name) or _PAGES.match(name):
                 continue
             content = old.read(name)
             _write(new, name, content)

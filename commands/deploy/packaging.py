@@ -24,8 +24,9 @@ from chalicelib.config.declared import PACKED, Fleet
 from chalicelib.infrastructure import policies, tables
 from chalicelib.infrastructure.parts import logical
 from chalicelib.infrastructure.template import merged
+from chalicelib.schedules.lambdas import RUNNER
 from commands import roots
-from commands.deploy import dependencies, task_check
+from commands.deploy import dependencies, runner_policy, task_check
 from commands.errors import DeclaredMistake, UsageError
 
 STAGE = re.compile(r"[a-z][a-z0-9-]{0,15}")
@@ -124,7 +125,7 @@ def _stage(
         (vendor / name).write_bytes(content)
     if declared.databases and declared.databases.ca:
         _certificates(root, vendor, declared.databases.ca)
-    return _settings(product / ".chalice", project / ".chalice", stage, declared)
+    return _settings(root, product / ".chalice", project / ".chalice", stage, declared)
 
 
 def _vendor(product: Path, root: Path, vendor: Path, machine: dependencies.Machine, cache: Path) -> None:
@@ -150,7 +151,7 @@ def _certificates(root: Path, vendor: Path, name: str) -> None:
     (vendor / name).symlink_to((root / name).resolve())
 
 
-def _settings(source: Path, target: Path, stage: str, declared: Fleet) -> Sequence[str]:
+def _settings(root: Path, source: Path, target: Path, stage: str, declared: Fleet) -> Sequence[str]:
     config = _json(source / "config.json")
     config["stages"] = {stage: config["stages"]["any"]}
     functions = list(config["stages"][stage]["lambda_functions"])
@@ -160,6 +161,10 @@ def _settings(source: Path, target: Path, stage: str, declared: Fleet) -> Sequen
     (target / f"policy-{stage}.json").write_text('{"Version": "2012-10-17", "Statement": []}')
     for path in sorted((source / "policies").glob("*.json")):
         (target / "policies" / path.name).write_text(json.dumps(policies.resolved(_json(path), declared)))
+    if own := runner_policy.statements(root, declared):
+        path = target / "policies" / f"policy-{RUNNER}.json"
+        policy = _json(path)
+        path.write_text(json.dumps({**policy, "Statement": [*policy["Statement"], *own]}))
     whole = merged(_json(source / "resources.json"), declared, stage, functions)
     (target / "merge.json").write_text(json.dumps(whole))
     return functions

@@ -151,7 +151,7 @@ def _jobs() -> Iterator["Job"]:
     zones = ("UTC", "Europe/Stockholm", "America/New_York", "Australia/Lord_Howe")
     for number in range(40):
         schedule, policy = shapes[number % len(shapes)]
-        if number in elsewhere:
+        if number in elsewhere or policy.overlap == "replace":
             policy = msgspec.structs.replace(policy, on="ssm")
         yield Job(f"sim/{number}", parse(schedule), schedule, zones[number // len(shapes)], "true", "", {}, "root",
                   None, policy, "sim", number + 1, "crontab")

@@ -1,4 +1,4 @@
-"""Runners without commands. One runs to its end in the worker, the other goes on elsewhere, as `on=ssm` does."""
+"""Runners without commands. One answers when it has ended, the other goes on elsewhere, as `on=ssm` does."""
 
 from contextlib import suppress
 from itertools import count
@@ -6,9 +6,11 @@ from typing import Protocol
 
 import msgspec
 
-from chalicelib.aws.client import Unavailable
+from chalicelib.aws.client import Throttled, Unavailable
+from chalicelib.aws.functions import Invocation
 from chalicelib.context import RegionContext
 from chalicelib.crontab.job import Job
+from chalicelib.schedules.command import Command
 from chalicelib.schedules.runners import Attempt, RemoteRun, Result
 from simulation.scheduler import Scheduler
 
@@ -18,7 +20,7 @@ class Watched(Protocol):
 
     hub: Scheduler
 
-    def begins(self, site: RegionContext, attempt: Attempt) -> None:
+    def begins(self, region: str, job: str, slot: str) -> None:
         """A command begins now."""
 
     def ends(self, job: str) -> None:
@@ -38,28 +40,39 @@ def _result(hub: Scheduler) -> Result:
     return Result("done", exit=0)
 
 
-class SimulatedRunner:
-    """`on=lambda` without a command. It takes a while, and some attempts fail or break."""
+# How the runner ends without a result, as Lambda tells it.
+_KILLED = b'{"errorType": "Runtime.ExitError", "errorMessage": "signal: killed"}'
+_BROKEN = Invocation(_KILLED, "Unhandled", "simulated log")
 
-    def __init__(self, world: Watched) -> None:
-        self._world = world
 
-    def start(self, site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
-        """Lets time pass in the worker."""
+class SimulatedFunctions:
+    """The runner Lambda of `region` without a command. It goes on when its worker has died or gets no answer any more.
+
+    Some invocations are refused for want of concurrency, some runners die, and some answers get lost, also long before
+    the command has ended.
+    """
+
+    def __init__(self, world: Watched, region: str) -> None:
+        self._world, self._region = world, region
+
+    def invoke(self, function: str, payload: bytes, *, wait_seconds: float) -> Invocation:
+        """Lets a command begin, and waits for its end."""
         world, hub = self._world, self._world.hub
-        world.begins(site, attempt)
-        try:
-            left = _seconds(hub)
-            while left > 0:
-                hub.wait(min(left, 10))
-                left -= 10
-                if attempt.replaced():
-                    return Result("replaced")
-            if hub.chance.random() < 0.002:
-                raise ValueError("a runner that breaks")
-            return _result(hub)
-        finally:
-            world.ends(attempt.job.name)
+        world.fault("runner invoke")
+        command = msgspec.json.decode(payload, type=Command)
+        luck = hub.chance.random()
+        if luck < 0.02:
+            raise Throttled("simulated: Rate Exceeded")
+        job, slot = command.environment["LAMP_JOB"], command.environment["LAMP_SLOT"]
+        world.begins(self._region, job, slot)
+        seconds = min(_seconds(hub), command.seconds)
+        hub.at(hub.now + seconds, lambda: world.ends(job))
+        if luck < 0.023:
+            hub.wait(seconds * hub.chance.random())
+            raise Unavailable("simulated: the connection broke")
+        hub.wait(seconds)
+        world.fault("runner answer")
+        return _BROKEN if luck < 0.025 else Invocation(msgspec.json.encode(_result(hub)))
 
 
 class _Command(msgspec.Struct):
@@ -85,7 +98,7 @@ class SimulatedRemoteRunner:
         """Sets a command going."""
         world, hub = self._world, self._world.hub
         world.fault("runner start")
-        world.begins(site, attempt)
+        world.begins(site.region, attempt.job.name, attempt.slot)
         # Now and then one never ends by itself.
         seconds = 1e9 if hub.chance.random() < 0.002 else _seconds(hub)
         command = _Command(attempt.job.name, hub.now + seconds, _result(hub))

@@ -23,12 +23,13 @@ from chalicelib.engine.operation import Operation, RunFailed
 from chalicelib.engine.schema import ItemKey, Stored, decode
 from chalicelib.schedules import operations, release
 from chalicelib.schedules.lambdas import MINUTES_QUEUE, RUNS_QUEUE
-from chalicelib.schedules.runners import Attempt, Runners
+from chalicelib.schedules.runners import Runners, function
 from chalicelib.schedules.state import ALERT_KIND_BY_STATE, RUN, Run
 from chalicelib.schedules.worker import Executor
 from simulation.scheduler import Crash, Scheduler
 from simulation.schedules.options import Chances, Start, Verdict
-from simulation.schedules.runners import SimulatedRemoteRunner, SimulatedRunner
+from simulation.schedules.runners import SimulatedFunctions, SimulatedRemoteRunner
+from testing.aws import FakeAws
 from testing.fakes import MemoryQueue, MemoryTable, MemoryTopic, Store
 from testing.triggers import RuleTriggers, TriggerModel
 
@@ -55,6 +56,7 @@ class Region:
         self.site = self._site(world)
 
     def _site(self, world: "World") -> RegionContext:
+        functions = SimulatedFunctions(world, self.name)
         queues = {name: MemoryQueue(lambda message, name=name: world.deliver(self, name, message),  # type: ignore[misc]
                                     lambda call: world.fault(f"sqs {call}")) for name in _VISIBILITY}
         replicas = [MemoryTable(world.store, lambda call: world.fault(f"ledger {call}")) for _ in range(3)]
@@ -62,7 +64,8 @@ class Region:
             region=self.name, stage="sim", fleet=world.fleet, root=world.root, queues=queues,
             shared_store=ReplicatedStore(replicas, clock=lambda: world.hub.now),
             local_store=MemoryTable(self.local, lambda call: world.fault(f"regional {call}")),
-            alerts=MemoryTopic(lambda call: world.fault(f"sns {call}")), clock=lambda: world.hub.now + self.skew)
+            alerts=MemoryTopic(lambda call: world.fault(f"sns {call}")), clock=lambda: world.hub.now + self.skew,
+            aws_regions={self.name: msgspec.structs.replace(FakeAws().ports, functions=functions)})
 
 
 class World:
@@ -80,7 +83,7 @@ class World:
         self.crashes: Counter[str] = Counter()
         self.broken: list[BaseException] = []
         remote = SimulatedRemoteRunner(self)
-        runners = Runners({"lambda": SimulatedRunner(self), "ssm": remote}, {"ssm": remote})
+        runners = Runners({"lambda": function, "ssm": remote}, {"ssm": remote})
         self.work = operations.work(Executor(lambda: runners))
         skews = [self.hub.chance.uniform(-chances.skew, chances.skew) for _ in fleet.regions]
         self.regions = [Region(self, known.name, skew) for known, skew in zip(fleet.regions, skews, strict=True)]
@@ -170,12 +173,13 @@ class World:
 
         self.hub.spawn(lambda: engine.run(operations.TICK, region.site, _event(minute)), region.name, ended)
 
-    def begins(self, site: RegionContext, attempt: Attempt) -> None:
+    def begins(self, region: str, job: str, slot: str) -> None:
         """A command begins. Notes whether another run of a job that must not overlap is going."""
-        job = attempt.job
-        self.starts[job.name, attempt.slot].append(Start(site.region, self.hub.now, attempt.minute))
-        self.going[job.name] += 1
-        if job.policy.overlap != "allow" and self.going[job.name] > 1:
+        claim = _run(self.store.items[f"run#{job}", slot][0])
+        self.starts[job, slot].append(Start(region, self.hub.now, claim.minute))
+        self.going[job] += 1
+        number = release.book(self.root).find(job)
+        if number is not None and release.book(self.root)[number].policy.overlap != "allow" and self.going[job] > 1:
             self.overlaps += 1
 
     def ends(self, job: str) -> None:

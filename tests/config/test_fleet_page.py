@@ -20,6 +20,7 @@ DOCUMENTED: dict[str, type[msgspec.Struct]] = {
     "[schedules.ecs]": workload.Ecs,
     "[schedules.ssm]": workload.Ssm,
     "[schedules.http]": workload.Http,
+    "[runners]": declared.Runners,
     "[[queues]]": declared.Queue,
     "[health_checks]": declared.HealthChecks,
     "[regions.endpoint]": declared.Endpoint,

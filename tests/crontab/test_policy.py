@@ -19,8 +19,9 @@ def read(text: str, **defaults: object) -> tuple[Policy | None, list[Diagnostic]
     [
         ("# lamp: overlap=skip", Policy(overlap="skip")),
         ("#lamp:overlap=queue-one", Policy(overlap="queue-one")),
-        ("\t#  lamp:  overlap=replace\tretries=2 ", Policy(overlap="replace", retries=2)),
-        ("# lamp: timeout=14m", Policy(timeout=840)),
+        ("\t#  lamp:  overlap=replace\tretries=2 on=ssm ", Policy(overlap="replace", retries=2, on="ssm")),
+        ("# lamp: timeout=13m", Policy(timeout=780)),
+        ("# lamp: timeout=14m on=http", Policy(timeout=840, on="http")),
         ("# lamp: timeout=1h30m on=ecs", Policy(timeout=5400, on="ecs")),
         ("# lamp: jitter=15m", Policy(jitter=900)),
         ("# lamp: on=queue queue=letters", Policy(on="queue", queue="letters")),
@@ -59,7 +60,9 @@ def test_what_can_be_said(comment: str, expected: Policy) -> None:
         ("# lamp: queue=Letters on=queue", "1:9", "fleet.toml"),
         # what Lambda cannot hold
         ("# lamp: timeout=15m", "1:9", "on=ecs"),
-        ("# lamp: on=lambda timeout=841s", "1:19", "at most 14m"),
+        ("# lamp: on=lambda timeout=781s", "1:19", "at most 13m"),
+        ("# lamp: on=lambda overlap=replace", "1:19", "on=ecs or on=ssm"),
+        ("# lamp: overlap=replace", "1:9", "on=ecs or on=ssm"),
         ("# lamp: on=http timeout=20m", "1:17", "at most 14m"),
         # what cannot be had together
         ("# lamp: on=queue overlap=skip", "1:18", "remove it"),

@@ -8,7 +8,7 @@ import pytest
 
 from chalicelib import registry
 from chalicelib.config import fleet
-from chalicelib.engine.deployment import Schedule
+from chalicelib.engine.deployment import Invoked, Schedule
 from chalicelib.infrastructure import alarms, parts, template
 from tests.tunnels.fleets import TEXT
 
@@ -119,9 +119,10 @@ def test_every_alarm_names_a_section_of_the_runbook_and_says_what_is_wrong() -> 
 
 def test_the_runbook_has_no_section_of_a_lambda_that_does_not_alarm() -> None:
     text = (ROOT / "docs" / "runbook.md").read_text()
-    told = re.findall(r"^### (\w+_\w+) (fails or does not run|does not serve its queue)$", text, re.M)
-    wanted = {(each.function, "fails or does not run" if isinstance(each.trigger, Schedule) else
-               "does not serve its queue") for each in registry.lambdas() if each.trigger}
+    told = re.findall(r"^### (\w+_\w+) (fails or does not run|does not serve its queue|is throttled)$", text, re.M)
+    titles = {Schedule: "fails or does not run", Invoked: "is throttled"}
+    wanted = {(each.function, titles.get(type(each.trigger), "does not serve its queue"))
+              for each in registry.lambdas() if each.trigger}
     assert set(told) == wanted and len(told) == len(wanted)
 
 

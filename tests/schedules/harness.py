@@ -1,10 +1,16 @@
 """A site in memory with a release of a few jobs, and the triggers of its operations. The tests of schedules use it."""
 
+import os
+import signal
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from chalicelib.aws.client import Message
+from chalicelib.aws.functions import Invocation
 from chalicelib.aws.store import Item
 from chalicelib.config import fleet
 from chalicelib.config.declared import Fleet
@@ -16,9 +22,12 @@ from chalicelib.crontab.job import Job, Policy
 from chalicelib.engine import delivery
 from chalicelib.engine import run as engine
 from chalicelib.schedules import operations
+from chalicelib.schedules.command import Command, Result, result
+from chalicelib.schedules.lambdas import RUNNER
 from chalicelib.schedules.published import ALERTS
 from chalicelib.schedules.runners import Attempt
 from testing.alerts import ORIGIN
+from testing.aws import FakeAws
 from testing.fakes import MemoryQueue, MemoryTable, MemoryTopic
 
 FLEET = fleet.parse("""
@@ -30,6 +39,7 @@ schedules.http.base = "http://127.0.0.1:9"
 """)
 SLOT = "2026-03-28T12:00Z"
 HOME, STANDBY = "eu-west-1", "us-east-1"
+RUNNER_NAME = f"lamplighter-test-{RUNNER}"
 NOON = 29_578_320  # 2026-03-28 12:00 UTC, a Saturday, in minutes since the epoch
 
 
@@ -52,12 +62,31 @@ def _lay(path: Path, content: bytes) -> None:
         _lying[path] = content
 
 
+def runner(payload: bytes) -> Invocation:
+    """The runner Lambda as far as most tests need it: a shell. `test_child` has the real one."""
+    command = msgspec.json.decode(payload, type=Command)
+    with subprocess.Popen(["/bin/sh", "-c", command.words], env=command.environment, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, start_new_session=True,
+                          cwd=command.environment.get("HOME", "/")) as process:
+        try:
+            found = result(process.wait(command.seconds), "", "lambda")
+        except subprocess.TimeoutExpired:
+            found = Result("timed-out", detail=f"ended, since it still ran after {command.seconds} s")
+            os.killpg(process.pid, signal.SIGKILL)
+        output = process.stdout.read() if process.stdout else ""
+    return Invocation(msgspec.json.encode(msgspec.structs.replace(found, output=output)))
+
+
 class Place:
-    """A fleet's regions over one coordination table, with a clock that tests set."""
+    """A fleet's regions over one coordination table, with a clock that tests set. `aws` has what each region reaches.
+    """
 
     def __init__(self, root: Path, jobs: Sequence[Job], declared: Fleet = FLEET) -> None:
         self.now = float(NOON * 60)
         self.coordination = MemoryTable()
+        self.aws = {region.name: FakeAws() for region in declared.regions}
+        for aws in self.aws.values():
+            aws.functions[RUNNER_NAME] = runner
         self.sites = {region.name: self._site(region.name, root, declared) for region in declared.regions}
         _lay(root / "timetable.bin", timetable.build(jobs))
         _lay(root / "jobs.bin", job_file.build(jobs))
@@ -75,6 +104,7 @@ class Place:
             account="123456789012",
             root=root,
             clock=lambda: self.now,
+            aws_regions={name: aws.ports for name, aws in self.aws.items()},
         )
 
     def sent(self, queue: str, region: str = "eu-west-1") -> list[Any]:

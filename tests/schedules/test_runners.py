@@ -1,5 +1,5 @@
-"""Where commands run: real processes and a real HTTP server; ECS and SSM by hand-written stand-ins for their clients,
-since nothing that runs here can start a Fargate task or reach an instance."""
+"""Where commands run: a real HTTP server, and queues. `test_child` has the runner Lambda, `test_distant_runners` the
+services."""
 
 import re
 import socket
@@ -17,77 +17,14 @@ import pytest
 
 from chalicelib.config.declared import Http
 from chalicelib.crontab import beanstalk
-from chalicelib.crontab.job import Job
 from chalicelib.schedules import operations
-from chalicelib.schedules.runners import OUTPUT_BYTES, Result, http, process, queue
-from testing.eventually import eventually
+from chalicelib.schedules.runners import Result, http, queue
 from tests.schedules.harness import FLEET, HOME, SLOT, Place, attempt, handle, job, tick
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     return Place(tmp_path, [job()])
-
-
-def run(place: Place, one: Job) -> Result:
-    result = process.start(place.sites[HOME], attempt(one))
-    assert isinstance(result, Result)
-    return result
-
-
-def test_standard_input_shell_and_fencing_token(place: Place) -> None:
-    result = run(place, job(command="cat; echo $0 $LAMP_TOKEN", stdin="a\nb\n", env={"SHELL": "/bin/bash"}))
-    assert (result.state, result.output) == ("done", "a\nb\n/bin/bash 3\n")
-
-
-def test_a_command_sees_none_of_the_lambdas_secrets(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
-    assert "hush" not in run(place, job(command="env")).output
-
-
-@pytest.mark.parametrize(("command", "state", "detail"), [
-    ("exit 7", "failed", "exit status 7"),
-    ("no-such", "failed", "exit status 127, which mostly means that on=lambda has no such program"),
-    ("/etc/passwd", "failed", "exit status 126, which mostly means that on=lambda may not run that program"),
-    ("kill -9 $$", "failed", "ended by signal 9"), ("true", "done", "")])
-def test_how_it_ends(place: Place, command: str, state: str, detail: str) -> None:
-    result = run(place, job(command=command))
-    assert (result.state, result.detail) == (state, detail)
-
-
-def test_a_missing_shell_is_named(place: Place) -> None:
-    assert "/no/shell" in run(place, job(env={"SHELL": "/no/shell"})).detail
-
-
-def test_long_output_is_cut_and_the_rest_goes_to_the_log(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    result = run(place, job(command="head -c 40000 /dev/zero | tr '\\0' x"))
-    assert result.output == "x" * OUTPUT_BYTES + f"\n[{40000 - OUTPUT_BYTES} more bytes are in the log]"
-    assert capsys.readouterr().out == "x" * (40000 - OUTPUT_BYTES)
-
-
-def test_a_large_standard_input_that_is_not_read_does_no_harm(place: Place) -> None:
-    assert run(place, job(command="true", stdin="x" * 1_000_000)).state == "done"
-
-
-def test_what_a_command_leaves_behind_is_ended_with_it(place: Place, tmp_path: Path) -> None:
-    result = run(place, job(command=f"sleep 600 & echo $! > {tmp_path}/pid"))
-    assert result.state == "done"
-    pid = (tmp_path / "pid").read_text().strip()
-    assert eventually(lambda: _gone(pid))
-
-
-def _gone(pid: str) -> bool:
-    # A signal is on its way when kill returns; whoever adopts an orphan may leave it as a zombie.
-    try:
-        return "Z (zombie)" in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
-        return True
-
-
-def test_a_python_job_runs_its_function(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(Path(__file__).parents[2])
-    result = run(place, job(kind="python", command="cron.reports:lamps"))
-    assert result.output == f"{SLOT}: mean brightness 0.85\n"
 
 
 class Site(BaseHTTPRequestHandler):

@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.aws.client import Unavailable
+from chalicelib.aws.client import Throttled, Unavailable
 from chalicelib.schedules import operations, worker
-from chalicelib.schedules.runners import Runners, process
+from chalicelib.schedules.runners import Attempt, Result, Runners
 from chalicelib.schedules.state import SKEW_SECONDS
 from chalicelib.schedules.worker import Executor
 from testing.fakes import MemoryTable, no_fault
@@ -223,25 +223,94 @@ def test_the_waiting_run_starts_when_the_one_before_ends(tmp_path: Path) -> None
     assert place.coordination.get("lock", "jobs/one") is None
 
 
-def test_a_replaced_run_makes_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "_ASK_SECONDS", 0.05)
-    fifo = tmp_path / "told"
-    place = Place(tmp_path, [job(command=f"echo > {fifo}; sleep 600", overlap="replace")])
+def test_a_replaced_run_makes_way(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job(on="http", overlap="replace")])
     tick(place)
     [first] = place.sent("schedule-runs")
     tick(place, NOON + 1)
     [second] = place.sent("schedule-runs")
-    # The first run's worker asks now and then whether it is to make way: let the second ask it to beforehand.
-    real = place.coordination.create
+    asked = list[bool]()
 
-    def create(pk: str, sk: str, body: dict[str, Any], **more: Any) -> Any:
-        item = real(pk, sk, body, **more)
-        if pk == "run#jobs/one" and sk == SLOT:
+    class Posting:
+        def start(self, site: Any, attempt: Attempt) -> Result:
+            asked.append(attempt.replaced())
+            # While the first is under way, the second asks it to make way.
             handle(place, operations.WORK, second)
-        return item
+            asked.append(attempt.replaced())
+            return Result("replaced")
 
-    place.coordination.create = create  # type: ignore[method-assign]
-    handle(place, operations.WORK, first)
+    handle(place, operations.work(Executor(lambda: Runners({"http": Posting()}, {}))), first)
+    assert asked == [False, True]
     assert place.run("jobs/one", SLOT)["state"] == "replaced"
     [follow_up] = place.sent("schedule-runs")
     assert msgspec.json.decode(follow_up.body)["slot"] == "2026-03-28T12:01Z"
+
+
+def refusing(place: Place, error: Exception) -> None:
+    """The runner of home ends each call in this way."""
+    place.aws[HOME].denials["lambda invoke"] = error
+
+
+def test_a_run_for_which_no_runner_is_free_waits_and_counts_no_attempt(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job(overlap="skip", command="echo $LAMP_TOKEN")])
+    refusing(place, Throttled("Rate Exceeded"))
+    tick(place)
+    work(place)
+    run = place.run("jobs/one", SLOT)
+    assert (run["state"], run["attempt"]) == ("retrying", 0)
+    assert "Rate Exceeded" in run["detail"] and place.told() == []
+    assert place.coordination.get("lock", "jobs/one") is None
+    [message] = place.sent("schedule-runs")
+    assert 5 <= message.delay <= 20
+    place.aws[HOME].denials.clear()
+    place.now += message.delay + 1
+    handle(place, operations.WORK, message)
+    run = place.run("jobs/one", SLOT)
+    assert (run["state"], run["attempt"], run.get("throttled_since", 0)) == ("done", 1, 0)
+
+
+def test_a_run_for_which_no_runner_is_ever_free_fails_after_a_quarter_of_an_hour(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job()])
+    refusing(place, Throttled("Rate Exceeded"))
+    tick(place)
+    tries = 0
+    while messages := place.sent("schedule-runs"):
+        for message in messages:
+            place.now += message.delay + 1
+            handle(place, operations.WORK, message)
+            tries += 1
+    assert 40 < tries < 200
+    run = place.run("jobs/one", SLOT)
+    assert run["state"] == "failed"
+    assert "no room for it for 15 min: Rate Exceeded. Raise the concurrency of Lambda" in run["detail"]
+    assert [subject for subject, _ in place.told()] == ["Failed: jobs/one"]
+
+
+def test_a_runner_that_gives_no_answer_fails_its_run_at_once(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job()])
+    refusing(place, Unavailable("read timed out"))
+    tick(place)
+    work(place)
+    run = place.run("jobs/one", SLOT)
+    assert (run["state"], run["detail"]) == (
+        "failed", "on=lambda: no answer, it may have begun all the same: read timed out")
+
+
+def test_a_runner_that_gives_no_answer_keeps_the_lock_until_its_command_is_over(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job(overlap="skip", timeout=60)])
+    refusing(place, Unavailable("read timed out"))
+    tick(place)
+    [message] = place.sent("schedule-runs")
+    answer = handle(place, operations.WORK, message)
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "m"}]}
+    place.aws[HOME].denials.clear()
+    place.now += 60
+    tick(place, NOON + 1)
+    work(place)
+    assert place.run("jobs/one", "2026-03-28T12:01Z")["state"] == "overlapped"
+    place.now += 60 + SKEW_SECONDS + 1
+    handle(place, operations.WORK, message, received=2)
+    assert place.run("jobs/one", SLOT)["state"] == "interrupted"
+    tick(place, NOON + 4)
+    work(place)
+    assert place.run("jobs/one", "2026-03-28T12:04Z")["state"] == "done"

@@ -165,6 +165,9 @@ EXERCISES: dict[str, Exercise] = {
     "schedules_status": lambda on: on.invoke("schedules_status", {}),
     "schedules_why": explain,
     "schedules_run": lambda on: on.invoke("schedules_run", {"job": "fails", "apply": True}),
+    # It asks for nothing. `test_hostile_jobs` has what its commands ask for.
+    "schedules_runner": lambda on: on.invoke("schedules_runner", {
+        "kind": "shell", "words": "true", "stdin": "", "environment": {}, "seconds": 9}),
     "tasks_status": lambda on: on.invoke("tasks_status", {}),
     "journal_read": lambda on: on.invoke("journal_read", {}),
 }

@@ -10,7 +10,10 @@ from msgspec.structs import replace
 from chalicelib.config.declared import RESERVE_SECONDS
 from chalicelib.crontab.job import Job
 from chalicelib.schedules.decide.backoff import retry_delay
-from chalicelib.schedules.state import Lock, Run, RunRequest
+from chalicelib.schedules.state import Lock, Run, RunRequest, fingerprint
+
+# For so long a run that finds no runner free is tried again.
+THROTTLED_SECONDS = 900
 
 EndState = Literal["done", "failed", "timed-out", "replaced", "interrupted"]
 _Cut = Literal["timed-out", "replaced"]
@@ -60,10 +63,26 @@ def after_attempt(job: Job, run: Run, end: EndState, detail: str, exit: int | No
     Of a run that is to be tried again `lease` is when its next attempt is due.
     """
     again = end in ("failed", "timed-out") and run.attempt <= job.policy.retries
-    return replace(run, state="retrying" if again else end, ended=now, exit=exit, detail=detail,
+    return replace(run, state="retrying" if again else end, ended=now, exit=exit, detail=detail, throttled_since=0,
                    lease=now + retry_delay(run.attempt, job.policy.on) if again else run.lease,
                    alerted=not again and job.mailto == "",
                    printed=end == "done" and job.policy.alarm_on == "output" and bool(output.strip()))
+
+
+def throttled_pause(run: Run) -> int:
+    """The seconds until a refused run is tried again, other ones for each. So many that were refused at once do not
+    come back at once."""
+    return 5 + int(fingerprint(f"{run.job} {run.slot}"), 16) % 16
+
+
+def given_back(run: Run, now: float, pause: int, reason: str) -> Run | None:
+    """The run whose attempt has not begun for want of a free runner, so that it does not count. `None` if it has
+    waited long enough."""
+    since = run.throttled_since or now
+    if now - since > THROTTLED_SECONDS:
+        return None
+    return replace(run, state="retrying", attempt=run.attempt - 1, ended=now, lease=now + pause, throttled_since=since,
+                   detail=f"no runner was free, and it is tried again: {reason}")
 
 
 def waiting(job: Job, request: RunRequest, region: str, owner: str, now: float) -> Run:

@@ -6,24 +6,15 @@ Each has `start`, which runs the command to its end and gives a `Result`, or set
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Literal, Protocol
+from typing import Protocol
 
 import msgspec
 
 from chalicelib.context import RegionContext
 from chalicelib.crontab.job import Job
-
-# What is kept of a run's output in its record; the rest goes to the log.
-OUTPUT_BYTES = 32 * 1024
-
-
-class Result(msgspec.Struct, frozen=True):
-    """The end of a command. `exit` is its status if it has one, and `detail` says in words why it is not done."""
-
-    state: Literal["done", "failed", "timed-out", "replaced"]
-    output: str = ""
-    detail: str = ""
-    exit: int | None = None
+from chalicelib.schedules.command import OUTPUT_BYTES as OUTPUT_BYTES
+from chalicelib.schedules.command import Result as Result
+from chalicelib.schedules.command import result as result
 
 
 class RemoteRun(msgspec.Struct, frozen=True):
@@ -75,21 +66,7 @@ class Runners(msgspec.Struct, frozen=True):
 @cache
 def default() -> Runners:
     """The runners of production. Loaded when first asked for, to keep the other Lambdas' cold starts short."""
-    from chalicelib.schedules.runners import ecs, http, process, queue, ssm
+    from chalicelib.schedules.runners import ecs, function, http, queue, ssm
 
-    return Runners({"lambda": process, "ecs": ecs, "ssm": ssm, "queue": queue, "http": http},
+    return Runners({"lambda": function, "ecs": ecs, "ssm": ssm, "queue": queue, "http": http},
                    {"ecs": ecs, "ssm": ssm})
-
-
-# What a shell says of a program that it cannot start (POSIX, Shell Command Language, 2.8.2).
-_NOT_STARTED = {126: "may not run that program", 127: "has no such program"}
-
-
-def result(exit: int, output: str, target: str) -> Result:
-    """The meaning of the exit status of a command that ran on `target`, a value of `on=`."""
-    if exit == 0:
-        return Result("done", output, exit=0)
-    how = f"ended by signal {-exit}" if exit < 0 else f"exit status {exit}"
-    if exit in _NOT_STARTED:
-        how += f", which mostly means that on={target} {_NOT_STARTED[exit]}"
-    return Result("failed", output, how, exit)

@@ -1,8 +1,8 @@
-"""For `on=lambda` the command runs in the worker Lambda, in a process group of its own that never outlives the run.
+"""One command in processes of its own, none of which outlives the run.
 
 As under cron, a crontab line sees only a few variables, which are those of its file, and LAMP_JOB, LAMP_SLOT and
-LAMP_TOKEN. It does not see the Lambda's credentials. A Python job is code of the package and sees all that the Lambda
-sees.
+LAMP_TOKEN. It does not see the Lambda's credentials. A Python job sees the environment of the runner Lambda, with the
+credentials of the role that fleet.toml declares.
 """
 
 import os
@@ -15,46 +15,42 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from chalicelib.context import RegionContext
-from chalicelib.crontab.job import Job
-from chalicelib.schedules.runners import OUTPUT_BYTES, Attempt, RemoteRun, Result, result
+from chalicelib.schedules.child import descendants
+from chalicelib.schedules.command import ENDING_SECONDS, GRACE_SECONDS, OUTPUT_BYTES, Command, Result, result
 
-# How often a running command's worker asks whether the run is to make way.
-_ASK_SECONDS = 2.0
-# From the polite signal to the one that cannot be refused.
-_GRACE_SECONDS = 5.0
+# The Lambda's own line to AWS, by which it gets events and answers them ("Lambda runtime API", developer guide).
+_RUNTIME = frozenset({"AWS_LAMBDA_RUNTIME_API", "AWS_LAMBDA_METADATA_API", "AWS_LAMBDA_METADATA_TOKEN", "_HANDLER",
+                      "_X_AMZN_TRACE_ID"})
 
 
-def start(site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
-    """Runs the command to its end, its time-out, or until it is replaced."""
-    job = attempt.job
-    environment = _environment(site, attempt)
+def run(command: Command) -> Result:
+    """Runs the command to its end or its time-out. `Survivors` if a process of it cannot be ended."""
+    environment = _environment(command)
     home = Path(environment.get("HOME", ""))
     try:
         process = subprocess.Popen(
-            _words(job, environment), env=environment, cwd=home if home.is_dir() else "/tmp",  # noqa: S108
+            _words(command, environment), env=environment, cwd=home if home.is_dir() else "/tmp",  # noqa: S108
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
     except OSError as error:
         return Result("failed", detail=f"cannot be started: {error}. Is SHELL={environment.get('SHELL')} there?")
     with process:
         try:
-            return _watch(process, attempt)
+            return _watch(process, command)
         finally:
             _end(process)
 
 
-def _words(job: Job, environment: Mapping[str, str]) -> Sequence[str]:
-    if job.kind == "python":
-        return [sys.executable, "-m", "chalicelib.crontab.run_python_job", job.command]
-    return [environment.get("SHELL", "/bin/sh"), "-c", job.command]
+def _words(command: Command, environment: Mapping[str, str]) -> Sequence[str]:
+    if command.kind == "python":
+        return [sys.executable, "-m", "chalicelib.crontab.run_python_job", command.words]
+    return [environment.get("SHELL", "/bin/sh"), "-c", command.words]
 
 
-def _environment(site: RegionContext, attempt: Attempt) -> dict[str, str]:
-    ours = {"LAMP_JOB": attempt.job.name, "LAMP_SLOT": attempt.slot, "LAMP_TOKEN": str(attempt.token),
-            "LAMP_REGION": site.region}
-    if attempt.job.kind == "python":
-        return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), **ours}
-    return {"HOME": "/tmp", **attempt.job.env, **ours}  # noqa: S108 - the one folder that a Lambda may write to
+def _environment(command: Command) -> dict[str, str]:
+    if command.kind == "python":
+        inherited = {name: value for name, value in os.environ.items() if name not in _RUNTIME}
+        return {**inherited, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), **command.environment}
+    return {"HOME": "/tmp", **command.environment}  # noqa: S108 - the one folder that a Lambda may write to
 
 
 class _Output:
@@ -79,23 +75,17 @@ class _Output:
         return f"{head}\n[{more} more bytes are in the log]" if more else head
 
 
-def _watch(process: "subprocess.Popen[bytes]", attempt: Attempt) -> Result:
-    output, deadline = _Output(), time.monotonic() + attempt.job.policy.timeout
-    ask_at = time.monotonic() + _ASK_SECONDS
+def _watch(process: "subprocess.Popen[bytes]", command: Command) -> Result:
+    output, deadline = _Output(), time.monotonic() + command.seconds
     with selectors.DefaultSelector() as selector:
-        feed = memoryview(attempt.job.stdin.encode())
+        feed = memoryview(command.stdin.encode())
         streams = _register(selector, process, bool(feed))
         while streams or process.poll() is None:
             now = time.monotonic()
             if now > deadline:
-                return Result("timed-out", output.text(), "ended, since it still ran after "
-                                                          f"{attempt.job.policy.timeout} s")
-            if now > ask_at:
-                if attempt.replaced():
-                    return Result("replaced", output.text(), "ended to make way for the next run")
-                ask_at = now + _ASK_SECONDS
+                return Result("timed-out", output.text(), f"ended, since it still ran after {command.seconds} s")
             if process.poll() is not None and not selector.select(0):
-                break  # children that it left behind still hold the pipe: they are ended with the group
+                break  # children that it left behind still hold the pipe: they are ended with it
             for key, _ in selector.select(min(0.05 if not streams else 0.5, deadline - now)):
                 if key.data == "in":
                     feed = _feed(selector, process, feed)
@@ -143,13 +133,11 @@ def _drain(selector: selectors.BaseSelector, fd: int, output: _Output) -> bool:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Ends the whole group, politely first. The group lives on as long as any child of the command does."""
-    for number, patience in ((signal.SIGTERM, _GRACE_SECONDS), (signal.SIGKILL, 1.0)):
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            return
-        try:
-            process.wait(patience)
-        except subprocess.TimeoutExpired:
-            continue
+    """Ends the command and all that it started, its own group politely first."""
+    try:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(GRACE_SECONDS)
+        os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, subprocess.TimeoutExpired):
+        pass  # the group has ended, or what follows does not ask
+    descendants.end_all(process.wait, ENDING_SECONDS)
