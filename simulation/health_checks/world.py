@@ -50,8 +50,8 @@ _CHANGES = ("route53 create_health_check", "route53 update_health_check")
 _LOST_SHARE = 0.02
 # Creations are few, so more of their answers get lost. Somebody deletes half of the checks that nobody knows of then.
 _LOST_CREATION_SHARE = 0.15
-# Of the triggers in a rough world. Each comes at another second of its minute.
-_MISSED_SHARE, _DOUBLED_SHARE = 0.03, 0.02
+# In a rough world each trigger comes at another second of its minute, if at all. In a smooth one the rule keeps one.
+_ROUGH = TriggerModel("jumping", missed=0.03, doubled=0.02)
 _MINUTE = 60
 # In a rough world somebody deletes a check in so many of the troubles, most often one that rotates.
 _DELETED_SHARE = 0.1
@@ -61,7 +61,8 @@ _START_SECONDS = 1800
 
 class Plot(msgspec.Struct, frozen=True):
     """One world with its set-up. In a `rough` one runs get lost and calls fail. In a `harsh` one as many fixed checks
-    as allowed get lost at once, as often as allowed."""
+    as allowed get lost at once, as often as allowed. `triggers` says when the rule fires. Without it, that depends on
+    `rough`."""
 
     seed: int
     model: Model
@@ -70,11 +71,7 @@ class Plot(msgspec.Struct, frozen=True):
     minutes: int
     rough: bool
     harsh: bool = False
-
-    @property
-    def triggers(self) -> TriggerModel:
-        """When the rule fires: at a second of its own, or in a rough world at any."""
-        return TriggerModel("jumping", missed=_MISSED_SHARE, doubled=_DOUBLED_SHARE) if self.rough else TriggerModel()
+    triggers: TriggerModel | None = None
 
     @property
     def repair(self) -> int:
@@ -98,7 +95,7 @@ class World:
         self.plot, self.settings = plot, plot.settings
         self.scheduler = Scheduler(plot.seed, float(_START))
         self.chance = Random(plot.seed)  # noqa: S311 - chance here must be repeatable
-        self.rule = RuleTriggers(plot.triggers, self.chance)
+        self.rule = RuleTriggers(plot.triggers or (_ROUGH if plot.rough else TriggerModel()), self.chance)
         self.end = _START + plot.minutes * _MINUTE
         self.checkers = Checkers(plot.model, plot.settings, self.chance, self.later, self._answers, self._changed)
         self.tally = Tally(plot.settings, plot.hosts, plot.rough, self.checkers)

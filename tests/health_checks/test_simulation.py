@@ -16,6 +16,7 @@ from simulation.health_checks.checkers import MODELS, Checkers, Model
 from simulation.health_checks.tally import Tally, Verdict, longest_gap
 from simulation.health_checks.world import Plot
 from testing.coverage import lines_executed
+from testing.triggers import MODELS as TRIGGERS
 
 PRODUCT = [f"chalicelib.health_checks.{name}" for name in (
     "act", "observe", "operations", "decide", "decide.guards", "decide.sampling")]
@@ -36,6 +37,19 @@ def test_no_flip_no_outage_missed_nothing_late(model: Model, interval: int, host
     assert (found.flips, found.missed, found.late, found.strangers) == (0, 0, 0, 0)
     assert found.calls <= 300
     assert found.swaps > 10 and found.moves > 50
+
+
+@pytest.mark.parametrize("triggers", ["jumping", "late", "missed", "doubled", "all"])
+@pytest.mark.parametrize("hosts", [3, 20])
+def test_wherever_in_its_minutes_the_rule_fires_no_outage_is_missed_or_made_up(hosts: int, triggers: str) -> None:
+    settings = HealthChecks(target_groups=("hosts",))
+    plot = Plot(11, "adversarial", settings, hosts, 12 * 60, False, triggers=TRIGGERS[triggers])
+    found = simulate_health_checks.simulated(plot)
+    assert (found.flips, found.missed, found.strangers) == (0, 0, 0) and found.calls <= 300
+    assert found.swaps > 10 and found.moves > 50
+    if not TRIGGERS[triggers].missed:
+        # Two turns lie up to a minute further apart, which each end of a gap may cost.
+        assert found.gap <= longest_gap(settings, hosts) + 2 * 60 + 2.5
 
 
 def test_twenty_hosts_are_all_seen_within_eighteen_minutes() -> None:
