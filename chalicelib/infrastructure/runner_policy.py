@@ -105,7 +105,7 @@ def _substituted(value: Any) -> Any:
 
 
 def _denied() -> Json:
-    """What no declaration can give: the control plane's own tables, queues, Lambdas, alerts and roles."""
+    """The statement that no declaration can widen: nothing of the control plane itself is allowed."""
     tables = [part for table in (REGIONAL_TABLE, COORDINATION_TABLE) for part in (table, _below(table))]
     own = [queue(name) for name in sorted(queues.own_names())]
     roles = {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:role/${AWS::StackName}-*"}

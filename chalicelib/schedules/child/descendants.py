@@ -23,7 +23,7 @@ class Survivors(Exception):
 def adopt() -> None:
     """Makes this process the parent of every orphan below it, and closes its memory and environment to all of them.
 
-    Who may not be dumped shows neither in /proc, also to processes of the same user (ptrace(2), access mode checking).
+    Linux shows neither in /proc of a process that may not be dumped, also not to its own user (ptrace(2)).
     """
     if sys.platform == "linux":
         _control(_SET_CHILD_SUBREAPER, 1)
