@@ -9,12 +9,11 @@ import msgspec
 from chalicelib.schedules.child import descendants, process
 from chalicelib.schedules.command import Command
 
-# Before any command runs here.
-descendants.adopt()
-
 
 def handle(event: object, context: Any) -> Any:
     """Runs the command of `event` (`Command`) to its end, and gives a `Result`."""
+    # Not on import, since tests and tools import this, too.
+    descendants.adopt()
     command = msgspec.convert(event, Command)
     try:
         return msgspec.to_builtins(process.run(command))
