@@ -145,13 +145,13 @@ class Users(Part):
         sentences = [
             f"After the death of its region a user may have no answer for {found.down_allowed:.0f} s, and must have "
             f"its own region back {found.back_allowed:.0f} s after that returns. Otherwise it always has an answer.",
-            f"{found.hosts} of {found.replaced}'s hosts were replaced, one by one. Route 53's status of it changed "
-            f"{found.verdict_changes} times."]
+            f"{found.hosts} hosts of {found.replaced} were replaced. Its status changed {found.verdict_changes} times."]
         if found.evacuated_after is not None:
-            sentences.insert(1, f"{found.evacuated} was evacuated manually. All its users were elsewhere after "
-                                f"{found.evacuated_after:.0f} s.")
-        return Section("The users, a request every 100 ms", show.rows("", msgspec.to_builtins(found.users)), sentences,
-                       found, [*self.failures, *wrong(found)])
+            sentences.insert(1, f"All users of {found.evacuated} had left after {found.evacuated_after:.0f} s.")
+        rows = [{"user": one.who, "nearest": one.nearest, "second": one.second, "down, s": one.down_seconds, "back, s":
+                 one.back_after, "else, s": one.otherwise_down, "failed": one.failed} for one in found.users]
+        title = "The users, a request every 100 ms"
+        return Section(title, show.rows("", rows), sentences, found, [*self.failures, *wrong(found)])
 
 
 def wrong(found: Outcome) -> Iterator[str]:
