@@ -4,12 +4,15 @@ import json
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from chalicelib import registry
-from chalicelib.engine.deployment import Lambda
+from chalicelib.engine.deployment import ALERTS, Lambda, Schedule
+from chalicelib.engine.operation import Operation
 
 ROOT = Path(__file__).resolve().parent.parent
 ALL = {declared.function: declared for declared in registry.lambdas()}
@@ -50,6 +53,23 @@ def test_lambda_started_imports_neither_boto3_nor_the_mysql_client() -> None:
 @pytest.mark.parametrize("function", ALL)
 def test_lambda_declared_has_code(function: str) -> None:
     assert callable(registry.handler(function))
+
+
+def operations(declared: Lambda) -> list[Operation[Any]]:
+    """The operation of a Lambda that is one."""
+    module, _, name = declared.handler.partition(":")
+    there = getattr(import_module(f"chalicelib.{declared.name.partition('.')[0]}.{module}"), name)
+    several = there if isinstance(there, tuple | list) else [there]
+    return [one for one in several if isinstance(one, Operation) and one.name == declared.name]
+
+
+def test_operations_that_raise_alerts_are_those_whose_lambda_may_remember_them() -> None:
+    # One that looks for what it told before, and may not, fails once a rule starts it.
+    plain = [declared for declared in ALL.values() if isinstance(declared.trigger, Schedule | None)]
+    known = {declared.name: operations(declared) for declared in plain}
+    assert sum(map(len, known.values())) > 20
+    assert {name: one.raises_alerts for name, several in known.items() for one in several} == {
+        declared.name: ALERTS in declared.permissions for declared in plain if known[declared.name]}
 
 
 def test_lambdas_declared_have_names_of_their_own_capability() -> None:

@@ -102,7 +102,9 @@ class Databases:
         self, name: str, does: str, see: Callable[[RegionContext, Request, Reach], Any],
         decide: Callable[[Any, Request], Plan], acts: dict[str, Handler], state: StateItem | None = None,
     ) -> Operation[Any]:
-        return Operation(name, does, lambda site, request: see(site, request, self._reach), decide, acts, state=state)
+        # Those without a state are for people, who see what comes of it.
+        return Operation(name, does, lambda site, request: see(site, request, self._reach), decide, acts, state=state,
+                         raises_alerts=state is not None)
 
     def _using(self, do: Reaching) -> Handler:
         return lambda site, request, actions: do(site, request, actions, self._reach)

@@ -77,20 +77,24 @@ def _status(saw: FleetObservation, request: Request) -> Plan:
 
 
 PLAN: Operation[ZoneObservation] = Operation(
-    "routing.plan", "the changes that Route 53 would get", _zone, _plan, parameters=observe.ZoneAsked)
+    "routing.plan", "the changes that Route 53 would get", _zone, _plan, parameters=observe.ZoneAsked,
+    raises_alerts=False)
 APPLY: Operation[ZoneObservation] = Operation(
     "routing.apply", "brings Route 53 to what fleet.toml wants, step by step", _zone, _apply, _CHANGING,
-    observe.ZoneAsked)
+    observe.ZoneAsked, raises_alerts=False)
 DRIFT: Operation[ZoneObservation] = Operation(
     "routing.drift", "tells people if Route 53 does not hold what fleet.toml wants", _zone, _drift,
     parameters=observe.ZoneAsked)
 EVACUATE: Operation[FleetObservation] = Operation(
-    "routing.evacuate", "keeps users away from a region", observe.fleet, _evacuate, _MARKING, observe.RegionAsked)
+    "routing.evacuate", "keeps users away from a region", observe.fleet, _evacuate, _MARKING, observe.RegionAsked,
+    raises_alerts=False)
 RESTORE: Operation[FleetObservation] = Operation(
-    "routing.restore", "lets users come back to a region", observe.fleet, _restore, _MARKING, observe.RegionAsked)
+    "routing.restore", "lets users come back to a region", observe.fleet, _restore, _MARKING, observe.RegionAsked,
+    raises_alerts=False)
 HOLD: Operation[FleetObservation] = Operation(
     "routing.hold", "keeps users away from a region that died until it has been quiet", observe.fleet, _hold, _MARKING)
 STATUS: Operation[FleetObservation] = Operation(
-    "routing.status", "the regions that live, and those that users stay away from", observe.fleet, _status)
+    "routing.status", "the regions that live, and those that users stay away from", observe.fleet, _status,
+    raises_alerts=False)
 
 ALL: tuple[Operation[Any], ...] = (PLAN, APPLY, DRIFT, EVACUATE, RESTORE, HOLD, STATUS)

@@ -99,13 +99,15 @@ SWEEP: Operation[observation.ReconcileObservation] = Operation(
 )
 WORK = work(Executor(default))
 STATUS = Operation("schedules.status", "all jobs with their last run, outcome and next time", queries.status, _status,
-                   parameters=queries.StatusAsked)
-WHY = Operation("schedules.why", "one reason for one minute of a job", queries.why, _why, parameters=queries.WhyAsked)
+                   parameters=queries.StatusAsked, raises_alerts=False)
+WHY = Operation("schedules.why", "one reason for one minute of a job", queries.why, _why, parameters=queries.WhyAsked,
+                raises_alerts=False)
 PAUSE = Operation("schedules.pause", "keeps a job from running until somebody resumes it", queries.job, _pause,
-                  {"pause": act.pause}, queries.JobAsked)
+                  {"pause": act.pause}, queries.JobAsked, raises_alerts=False)
 RESUME = Operation("schedules.resume", "lets a paused job run again", queries.job, _resume, {"resume": act.resume},
-                   queries.JobAsked)
-RUN = Operation("schedules.run", "runs a job now", queries.job, _run, {"enqueue": act.enqueue}, queries.JobAsked)
+                   queries.JobAsked, raises_alerts=False)
+RUN = Operation("schedules.run", "runs a job now", queries.job, _run, {"enqueue": act.enqueue}, queries.JobAsked,
+                raises_alerts=False)
 PRUNE = Operation("schedules.prune", "deletes what the coordination table no longer needs", queries.prune, _prune,
                   {"prune": act.prune}, raises_alerts=False)
 

@@ -71,9 +71,9 @@ def _decide_redrive(seen: QueueSample, request: Request) -> Plan:
 
 ALL: tuple[Operation[Any], ...] = (
     Operation("tasks.status", "queues with depth and age, dead letters", _see_status, _decide_status,
-              parameters=NoParameters),
+              parameters=NoParameters, raises_alerts=False),
     Operation("tasks.peek", "the messages in the dead letters, or in another queue", _see_letters, _decide_peek,
-              parameters=MessageFilter),
+              parameters=MessageFilter, raises_alerts=False),
     Operation("tasks.redrive", "brings dead letters back, all, one, or by error", _see_dead, _decide_redrive,
-              {"redrive": _revive}, Redrive),
+              {"redrive": _revive}, Redrive, raises_alerts=False),
 )

@@ -74,7 +74,7 @@ _MANUAL: tuple[tuple[manual.ManualAction, str], ...] = (
 
 STATUS: Operation[Observed] = Operation(
     "tunnels.status", "the state of each tunnel, and the rest of the budgets", observe.observe_known,
-    decide.status_plan)
+    decide.status_plan, raises_alerts=False)
 
 
 def every(probe: Probe) -> tuple[Operation[Any], ...]:

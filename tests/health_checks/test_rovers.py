@@ -5,6 +5,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -140,3 +141,26 @@ def test_a_walk_is_routine_and_a_loss_is_not() -> None:
     acts = [action for action in decide.reconcile(seen, MINUTE * 60).actions if action.kind == "retarget-check"]
     assert [(action.target, action.unaudited) for action in acts] == [
         ("check 7", False), ("check 6", True), ("check 5", True)]
+
+
+def changing(present: set[int], previous: tuple[int, ...]) -> RotationState:
+    """The calculated check changed ten seconds ago, so that its `previous` children may count still."""
+    whole = memory(check(5, 5, 50), check(6, 6, 50))
+    parent = CalculatedCheck((1, 2, 3, 4), 2, "p", 9, AT - 10, previous, 2)
+    return msgspec.structs.replace(
+        whole, checks=tuple(one for one in whole.checks if one.number in present), parent=parent)
+
+
+@pytest.mark.parametrize(("previous", "may_move"), [((1, 2, 3, 5), True), ((1, 2, 5, 9), False)])
+def test_a_child_that_somebody_deleted_may_count_as_anything(previous: tuple[int, ...], may_move: bool) -> None:
+    there = changing(set(range(1, 7)), previous)
+    checks = {one.number: one for one in (msgspec.structs.replace(one, read=AT) for one in there.checks)}
+    assert guards.may_retarget(5, there.parent, checks, SETTINGS, hosts(1, 2, 3, 4, 5, 6), AT) is may_move
+
+
+@given(st.sets(st.integers(1, 6)), st.lists(st.integers(1, 9), max_size=6, unique=True))
+@example({1, 3, 4, 5, 6}, [1, 2, 5])
+def test_children_without_a_record_stop_nothing(present: set[int], previous: list[int]) -> None:
+    seen = RotationObservation("eu-west-1", SETTINGS, Stored(changing(present, tuple(previous))),
+                               hosts(1, 2, 3, 4, 5, 6, 7), AT)
+    assert decide.reconcile(seen, int(AT)).claim

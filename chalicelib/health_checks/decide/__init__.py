@@ -318,7 +318,8 @@ def _alerts(memory: RotationState, observation: RotationObservation) -> Iterator
     """What holds now. The engine knows what of it people have been told."""
     parent, checks = memory.parent, {check.number: check for check in memory.checks}
     if parent:
-        lost = [checks[number].host for number in parent.children if checks[number].healthy is False]
+        lost = [checks[number].host for number in parent.children
+                if number in checks and checks[number].healthy is False]
         if len(parent.children) - len(lost) < parent.threshold:
             yield Alert(
                 "RegionUnhealthy", observation.region,

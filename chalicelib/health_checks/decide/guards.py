@@ -109,8 +109,10 @@ def may_retarget(
 
 def _bearable(number: int, children: tuple[int, ...], threshold: int, checks: Checks, settings: HealthChecks,
               hosts: Hosts, at: float) -> bool:
-    others = [checks[child] for child in children if child != number]
-    unsettled = 1 + sum(not settled(check, settings, at) for check in others)
+    others = [checks[child] for child in children if child != number and child in checks]
+    # A child that somebody has deleted has no record any more. What Route 53 makes of it is not known.
+    gone = sum(child not in checks for child in children)
+    unsettled = 1 + gone + sum(not settled(check, settings, at) for check in others)
     return meets_threshold(others, threshold, settings, hosts, at) and cannot_mask_outage(unsettled, threshold)
 
 
@@ -126,7 +128,7 @@ def preserves_status(
     """Whether a change of the calculated check keeps its status. It is healthy under the old list and the new one, or
     the threshold stays and no child leaves that surely counts."""
     new = [checks[number] for number in children]
-    old = [checks[number] for number in parent.children]
+    old = [checks[number] for number in parent.children if number in checks]
     if not new or not distinct([check for check in new if target_in_service(check, hosts)]):
         return False
     if meets_threshold(old, parent.threshold, settings, hosts, at) and meets_threshold(
