@@ -11,7 +11,8 @@ from commands.develop import check, groups, install_servers
 from commands.errors import UsageError
 from commands.processes import Children
 
-WORKERS = "2"
+# On two cores a third one works while the others wait for real servers.
+WORKERS = "3"
 
 
 def test(

@@ -96,6 +96,7 @@ def test_the_product_itself_is_simulated() -> None:
     executed = lines_executed(
         lambda: [simulated(world) for world in (
             World(2, chaos=False, minutes=90), World(9, chaos=True, minutes=90), World(10, chaos=True, minutes=90),
+            World(12, chaos=True, minutes=90), World(13, chaos=True, minutes=90),
             World(3, chaos=True, minutes=90, home_away=(20, 60)))], PRODUCT)
     assert {name: found.missing for name, found in executed.items() if found.share <= 0.9} == {}
 

@@ -22,6 +22,4 @@ def retry_delay(attempt: int, on: Target = "lambda") -> int:
 
     A job of `on=http` is posted again after the 2 s that a worker environment of Elastic Beanstalk waits by default.
     """
-    if on == "http":
-        return _POST_AGAIN_SECONDS
-    return int(min(SQS_MAX_DELAY, 30 * 2 ** (attempt - 1)))
+    return _POST_AGAIN_SECONDS if on == "http" else int(min(SQS_MAX_DELAY, 30 * 2 ** (attempt - 1)))
