@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 from zlib import crc32
 
+import msgspec
+
 from chalicelib.aws.client import Message
 from chalicelib.aws.store import Item
 
@@ -96,9 +98,10 @@ class MemoryTable:
     def _put(self, old: Item | None, new: Item, write_id: str, ttl: int | None) -> Item | None:
         there = self.store.items.get((new.pk, new.sk))
         if there and write_id and there[1] == write_id:
-            return new
+            return msgspec.structs.replace(new, write_id=write_id)
         if not _same(there[0] if there else None, old):
             return None
+        new = msgspec.structs.replace(new, write_id=write_id)
         self.store.put(new, write_id, ttl)
         return new
 
@@ -121,7 +124,8 @@ def _same(there: Item | None, old: Item | None) -> bool:
     """Whether an item is still as it was read, by what a write compares."""
     if there is None or old is None:
         return there is old
-    return (there.version, there.raw_version) == (old.version, old.raw_version)
+    same_life = not old.write_id or there.write_id == old.write_id
+    return same_life and (there.version, there.raw_version) == (old.version, old.raw_version)
 
 
 class MemoryQueue:

@@ -34,6 +34,9 @@ class Item(msgspec.Struct, frozen=True):
     `problem` says why an item that lies in the table could not be taken apart. Its body is empty then. Its version is
     -1 if it is no number of ours, and `raw_version` has the attribute as DynamoDB gave it, `None` if there is none.
     Such an item can be replaced and deleted like any other.
+
+    `write_id` is the mark of its last write. An item that was deleted and made anew begins at version 1 again, so that
+    only the mark tells it from the one before.
     """
 
     pk: str
@@ -42,6 +45,7 @@ class Item(msgspec.Struct, frozen=True):
     body: dict[str, Any]
     problem: str = ""
     raw_version: dict[str, Any] | None = None
+    write_id: str = ""
 
 
 class Store(Protocol):
@@ -151,6 +155,7 @@ class DynamoStore:
 
     def _put(self, item: Item, ttl: int | None, write_id: str, condition: str, values: dict[str, Any]) -> Item | None:
         mark = write_id or uuid.uuid4().hex
+        item = msgspec.structs.replace(item, write_id=mark)
         record = _key(item.pk, item.sk) | {
             "version": {"N": str(item.version)},
             "write_id": {"S": mark},
@@ -264,6 +269,9 @@ def _key(pk: str, sk: str) -> dict[str, Any]:
 
 def _unchanged(old: Item) -> tuple[str, dict[str, Any]]:
     """The condition that an item is still as it was read, and its values."""
+    if old.version >= 0 and old.write_id:
+        return "version = :version AND write_id = :write_id", {
+            ":version": {"N": str(old.version)}, ":write_id": {"S": old.write_id}}
     if old.version >= 0:
         return "version = :version", {":version": {"N": str(old.version)}}
     if old.raw_version is None:
@@ -285,7 +293,7 @@ def _item(record: dict[str, Any]) -> Item:
         return Item(pk, sk, version, {}, f"its body is missing or no text ({type(error).__name__})")
     except foreign.Undecodable as error:
         return Item(pk, sk, version, {}, f"its body is no JSON object ({error})")
-    return Item(pk, sk, version, body)
+    return Item(pk, sk, version, body, write_id=str(record.get("write_id", {}).get("S", "")))
 
 
 def _version(attribute: Any) -> int:

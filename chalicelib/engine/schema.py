@@ -67,7 +67,7 @@ class Stored(msgspec.Struct, Generic[T], frozen=True):
 
     `run_id` is the run that wrote it. `unknown` holds top-level fields of a newer release, which the next write keeps.
     `note` says that another release wrote it. It is empty otherwise. `raw_version` is that of an item of another
-    making, as `chalicelib.aws.store.Item` has it.
+    making, and `write_id` the mark of the last write, as `chalicelib.aws.store.Item` has them.
     """
 
     value: T
@@ -77,6 +77,7 @@ class Stored(msgspec.Struct, Generic[T], frozen=True):
     unknown: dict[str, Any] = {}
     note: str = ""
     raw_version: dict[str, Any] | None = None
+    write_id: str = ""
 
 
 def encode(value: Any, schema: Schema[Any], *, run_id: str = "", before: Stored[Any] | None = None) -> dict[str, Any]:

@@ -46,7 +46,10 @@ def find(store: Store, key: Key, schema: Schema[T]) -> Stored[T] | Unreadable | 
 def read(store: Store, item: Item, schema: Schema[T]) -> Stored[T] | Unreadable:
     """The value of an item that was got, queried or created."""
     key = ItemKey(place(store), item.pk, item.sk)
-    return Unreadable(key, item.problem) if item.problem else decode(item.body, schema, key, version=item.version)
+    if item.problem:
+        return Unreadable(key, item.problem)
+    found = decode(item.body, schema, key, version=item.version)
+    return found if isinstance(found, Unreadable) else msgspec.structs.replace(found, write_id=item.write_id)
 
 
 def read_all(
@@ -87,13 +90,15 @@ def write(
     digest = hashlib.sha256(msgspec.json.encode(body, order="deterministic")).hexdigest()[:16]
     write_id = f"{run_id}/{version}/{digest}"
     if version:
-        old = Item(*key, version, {}, raw_version=before.raw_version if before else None)
+        old = Item(*key, version, {}, raw_version=before.raw_version if before else None,
+                   write_id=before.write_id if before else "")
         item = store.compare_and_set(old, body, ttl=ttl, write_id=write_id)
     else:
         item = store.create(*key, body, ttl=ttl, write_id=write_id)
     if item is None:
         return None
-    return Stored(value, item.version, run_id, body["schema"], before.unknown if before else {})
+    return Stored(value, item.version, run_id, body["schema"], before.unknown if before else {},
+                  write_id=item.write_id)
 
 
 def claim(

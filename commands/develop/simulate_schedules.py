@@ -147,12 +147,14 @@ def _jobs() -> Iterator["Job"]:
               ("* * * * *", Policy(overlap="queue-one")), ("*/2 * * * *", Policy(overlap="replace")),
               ("0-59/4 1,2,3 * * *", Policy(jitter=20)), ("@hourly", Policy(catch_up="all"))]
     # Some commands run elsewhere, and their worker only looks at them now and then.
-    elsewhere = {11, 15, 22, 26, 27, 35}
+    elsewhere, posted = {11, 15, 22, 26, 27, 35}, {2, 32}
     zones = ("UTC", "Europe/Stockholm", "America/New_York", "Australia/Lord_Howe")
     for number in range(40):
         schedule, policy = shapes[number % len(shapes)]
         if number in elsewhere or policy.overlap == "replace":
             policy = msgspec.structs.replace(policy, on="ssm")
+        elif number in posted:
+            policy = msgspec.structs.replace(policy, on="http")
         yield Job(f"sim/{number}", parse(schedule), schedule, zones[number // len(shapes)], "true", "", {}, "root",
                   None, policy, "sim", number + 1, "crontab")
 

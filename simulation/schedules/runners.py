@@ -1,4 +1,4 @@
-"""Runners without commands. One answers when it has ended, the other goes on elsewhere, as `on=ssm` does."""
+"""Runners without commands. Two answer when it has ended, the third goes on elsewhere, as `on=ssm` does."""
 
 from contextlib import suppress
 from itertools import count
@@ -73,6 +73,24 @@ class SimulatedFunctions:
         hub.wait(seconds)
         world.fault("runner answer")
         return _BROKEN if luck < 0.025 else Invocation(msgspec.json.encode(_result(hub)))
+
+
+class SimulatedPosts:
+    """`on=http` without an application. It goes on when its worker has died."""
+
+    def __init__(self, world: Watched) -> None:
+        self._world = world
+
+    def start(self, site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
+        """Posts, and waits for the answer."""
+        world, hub, job = self._world, self._world.hub, attempt.job.name
+        world.fault("post")
+        world.begins(site.region, job, attempt.slot)
+        seconds = min(_seconds(hub), attempt.job.policy.timeout)
+        hub.at(hub.now + seconds, lambda: world.ends(job))
+        hub.wait(seconds)
+        world.fault("posted")
+        return _result(hub)
 
 
 class _Command(msgspec.Struct):

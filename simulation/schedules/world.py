@@ -28,7 +28,7 @@ from chalicelib.schedules.state import ALERT_KIND_BY_STATE, RUN, Run
 from chalicelib.schedules.worker import Executor
 from simulation.scheduler import Crash, Scheduler
 from simulation.schedules.options import Chances, Start, Verdict
-from simulation.schedules.runners import SimulatedFunctions, SimulatedRemoteRunner
+from simulation.schedules.runners import SimulatedFunctions, SimulatedPosts, SimulatedRemoteRunner
 from testing.aws import FakeAws
 from testing.fakes import MemoryQueue, MemoryTable, MemoryTopic, Store
 from testing.triggers import RuleTriggers, TriggerModel
@@ -83,7 +83,7 @@ class World:
         self.crashes: Counter[str] = Counter()
         self.broken: list[BaseException] = []
         remote = SimulatedRemoteRunner(self)
-        runners = Runners({"lambda": function, "ssm": remote}, {"ssm": remote})
+        runners = Runners({"lambda": function, "http": SimulatedPosts(self), "ssm": remote}, {"ssm": remote})
         self.work = operations.work(Executor(lambda: runners))
         skews = [self.hub.chance.uniform(-chances.skew, chances.skew) for _ in fleet.regions]
         self.regions = [Region(self, known.name, skew) for known, skew in zip(fleet.regions, skews, strict=True)]

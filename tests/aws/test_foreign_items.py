@@ -3,16 +3,23 @@
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from chalicelib.aws import client
 from chalicelib.aws.store import DynamoStore, Item, Store
 from chalicelib.engine import delivery, interval, state
 from chalicelib.engine.alerts import Alert
-from chalicelib.engine.schema import Schema, State
+from chalicelib.engine.schema import Schema, State, Stored
 from testing.alerts import ORIGIN
 from testing.fakes import MemoryTable, MemoryTopic
 
+
+class Slot(State, frozen=True):
+    slot: str = "12:44"
+
+
+SLOT = Schema(Slot)
 DEEP = "[" * 100_000 + "]" * 100_000
 
 
@@ -45,10 +52,13 @@ class Dynamo:
         ExpressionAttributeValues: dict[str, Any] | None = None, **_: Any,
     ) -> None:
         version, values = (there or {}).get("version"), ExpressionAttributeValues or {}
+        same = version is not None and self._equal(version, values.get(":version", {}))
         holds = {
             "attribute_not_exists(pk)": there is None,
             "attribute_not_exists(version)": version is None,
-            "version = :version": version is not None and self._equal(version, values.get(":version", {})),
+            "version = :version": same,
+            "version = :version AND write_id = :write_id":
+                same and (there or {}).get("write_id") == values.get(":write_id"),
         }[ConditionExpression]
         if not holds:
             answer: Any = {"Error": {"Code": "ConditionalCheckFailedException"}, "Item": there or {}}
@@ -80,7 +90,13 @@ def test_item_whose_body_cannot_be_read_stops_no_reader_and_can_be_replaced(
     bad, good = store.query("a")
     assert good == Item("a", "2", 4, {"x": 1})
     assert bad.body == {} and bad.problem.startswith("its body is no JSON object (")
-    assert store.compare_and_set(bad, {"x": 2}) == store.get("a", "1") == Item("a", "1", 4, {"x": 2})
+    assert written(store.compare_and_set(bad, {"x": 2}), store) == Item("a", "1", 4, {"x": 2})
+
+
+def written(item: Item | None, store: Store) -> Item:
+    """An item as it was written and lies there, without the mark of its write."""
+    assert item and item == store.get(item.pk, item.sk)
+    return msgspec.structs.replace(item, write_id="")
 
 
 # What stands in the place of the version, and its number if it is one of ours.
@@ -105,7 +121,7 @@ def test_item_with_a_version_of_another_making_can_be_replaced_and_deleted(
     for store in foreign_stores(monkeypatch, "a", "1", version):
         bad = store.get("a", "1")
         assert bad and (bad.version, bad.body, bad.raw_version) == (-1, {}, version)
-        assert store.compare_and_set(bad, {"x": 2}) == store.get("a", "1") == Item("a", "1", 1, {"x": 2})
+        assert written(store.compare_and_set(bad, {"x": 2}), store) == Item("a", "1", 1, {"x": 2})
         # It is no longer as it was read.
         assert store.compare_and_set(bad, {"x": 3}) is None
         assert not store.delete(bad)
@@ -120,6 +136,22 @@ def test_item_of_another_making_that_changed_meanwhile_is_left_alone(monkeypatch
         for other in (None, {"S": "4"}):
             assert store.compare_and_set(Item("a", "1", -1, {}, "old", other), {"x": 2}) is None
             assert not store.delete(Item("a", "1", -1, {}, "old", other))
+
+
+def test_an_item_that_was_deleted_and_made_anew_is_not_taken_for_the_one_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dynamo = Dynamo()
+    monkeypatch.setattr(client, "client", lambda service, region: dynamo)
+    for store in (DynamoStore("lamp-test", "eu-west-1"), MemoryTable()):
+        old = store.create("lock", "job", {"slot": "12:43"}, write_id="a worker")
+        assert old and store.delete(old)
+        new = store.create("lock", "job", {"slot": "12:45"}, write_id="another worker")
+        assert new and new.version == old.version
+        assert store.compare_and_set(old, {"slot": "12:44"}) is None and not store.delete(old)
+        assert state.write(store, ("lock", "job"), SLOT, Stored(Slot(), old.version, write_id=old.write_id), Slot(),
+                           run_id="r") is None
+        assert store.get("lock", "job") == new
 
 
 def rounds(store: Store, key: tuple[str, str]) -> int:

@@ -39,17 +39,26 @@ def table(request: pytest.FixtureRequest, dynamo: DynamoStore) -> Store:
 
 
 def test_create_swap_and_delete_are_conditional(table: Store) -> None:
-    first = table.create("a", "1", {"x": [1, {"y": None}]})
-    assert first == Item("a", "1", 1, {"x": [1, {"y": None}]})
+    first = table.create("a", "1", {"x": [1, {"y": None}]}, write_id="first")
+    assert first == Item("a", "1", 1, {"x": [1, {"y": None}]}, write_id="first")
     assert table.get("a", "1") == first
     assert table.create("a", "1", {}) is None
-    second = table.compare_and_set(first, {"x": 2})
-    assert second == Item("a", "1", 2, {"x": 2})
+    second = table.compare_and_set(first, {"x": 2}, write_id="second")
+    assert second == Item("a", "1", 2, {"x": 2}, write_id="second")
     assert table.compare_and_set(first, {"x": 3}) is None
     assert table.delete(first) is False
     assert table.delete(second) is True
     assert table.get("a", "1") is None
     assert table.delete(second) is True
+
+
+def test_an_item_that_was_made_anew_is_not_the_one_before(table: Store) -> None:
+    old = table.create("anew", "1", {"x": 1}, write_id="one")
+    assert old and table.delete(old)
+    new = table.create("anew", "1", {"x": 2}, write_id="another")
+    assert new and new.version == old.version
+    assert table.compare_and_set(old, {"x": 3}) is None and table.delete(old) is False
+    assert table.get("anew", "1") == new
 
 
 def test_a_write_repeated_with_its_mark_is_one_write(table: Store) -> None:
@@ -125,8 +134,8 @@ def test_a_region_that_does_not_answer_is_unreachable_and_its_replica_is_asked(
         with pytest.raises(client.Unavailable, match=REGION):
             dynamo.get("a", "1")
         memory = MemoryTable()
-        assert ReplicatedStore([dynamo, memory]).create("r", "1", {"x": 1}) == Item("r", "1", 1, {"x": 1})
-        assert memory.get("r", "1") is not None
+        made = ReplicatedStore([dynamo, memory]).create("r", "1", {"x": 1})
+        assert made and made.body == {"x": 1} and memory.get("r", "1") == made
     finally:
         empty.start_region(REGION)
 
