@@ -3,11 +3,13 @@
 The emulator behind the gate runs code for whoever asks and takes any key. So a request passes only if it
 
 - carries no `Origin` (every cross-site request of a browser does) and names a loopback host (DNS rebinding does not),
-- is signed with a key that this run gave out. The ids are random. The emulator then checks the signature itself.
+- is signed with a key that this run gave out. The ids are random. The emulator then checks the signature itself,
+- asks for a path of an AWS API, and not for one of the emulator's own (`/_...`).
 
-`/_world/` is the control API, with the run's secret in a header instead of a signature. Any client but a web page may
-read objects that S3 lets everybody read, because a health check has no keys. They are at `/BUCKET/KEY`, as in S3, and
-below `/_public/REGION/`.
+Without a signature there are three routes, `UNSIGNED`, and no other. `/_world/` is the control API, with the run's
+secret in a header. Any client but a web page may read objects that S3 lets everybody read, because a health check has
+no keys. They are at `/BUCKET/KEY`, as in S3, and below `/_public/REGION/`. Only buckets that exist are asked for.
+`sandbox.routes` closes what the emulator would answer before it checks a signature.
 """
 
 import hmac
@@ -35,8 +37,15 @@ _CREDENTIAL = re.compile(r"AWS4-HMAC-SHA256 Credential=([^/,\s]+)/\d{8}/([a-z0-9
 _HOME_OF_ROUTE53 = "us-east-1"
 
 
-_OBJECT = re.compile(r"/(?P<bucket>[a-z0-9.-]{3,63})/.+")
-_PUBLIC = re.compile(r"/_public/(?P<region>[a-z0-9-]+)(?P<path>/[a-z0-9.-]+/.+)")
+_BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+# Each route that needs no signature.
+UNSIGNED = {
+    "control": re.compile(r"/_world/(?P<command>[^/]+)"),
+    "public": re.compile(rf"/_public/(?P<region>[a-z0-9-]+)(?P<path>/(?P<bucket>{_BUCKET})/.+)"),
+    "object": re.compile(rf"(?P<path>/(?P<bucket>{_BUCKET})/.+)"),
+}
+# What begins so is the emulator's own, and no API of AWS.
+_OWN = "/_"
 
 
 def public(region: str, bucket: str, path: str) -> str:
@@ -70,13 +79,14 @@ class AuthMiddleware:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         if "origin" in headers or not _HOST.fullmatch(headers.get("host", "")):
             await _answer(send, 403, {"__type": "AccessDenied", "message": "web pages may not talk to this sandbox"})
-        elif scope["path"].startswith("/_world/"):
-            await self._control(scope["path"].removeprefix("/_world/"), headers, receive, send)
-        elif found := _PUBLIC.fullmatch(scope["path"]):
-            await self._object(found["region"], found["path"], scope, receive, send)
-        elif "authorization" not in headers and (found := _OBJECT.fullmatch(scope["path"])) and (
-                region := self._home(found["bucket"])):
-            await self._object(region, scope["path"], scope, receive, send)
+        elif found := UNSIGNED["control"].fullmatch(scope["path"]):
+            await self._control(found["command"], headers, receive, send)
+        elif found := UNSIGNED["public"].fullmatch(scope["path"]):
+            await self._object(found["region"], found, scope, receive, send)
+        elif scope["path"].startswith(_OWN):
+            await _refuse(send, 403, "AccessDenied", "this path is the emulator's own, and closed", headers)
+        elif "authorization" not in headers and (found := UNSIGNED["object"].fullmatch(scope["path"])):
+            await self._object(self._home(found["bucket"]), found, scope, receive, send)
         else:
             await self._aws(scope, headers, receive, send)
 
@@ -90,8 +100,11 @@ class AuthMiddleware:
         else:
             await self._app(scope, receive, send)
 
-    async def _object(self, region: str, path: str, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] not in ("GET", "HEAD") or scope["query_string"]:
+    async def _object(self, region: str, found: re.Match[str], scope: Scope, receive: Receive, send: Send) -> None:
+        path = found["path"]
+        if not region or self._home(found["bucket"]) != region:
+            await _send(send, 403, "text/xml", xml_error("AccessDenied", "no such bucket is shown here"))
+        elif scope["method"] not in ("GET", "HEAD") or scope["query_string"]:
             await _send(send, 405, "text/xml", xml_error("MethodNotAllowed", "this address only reads objects"))
         elif region in self._faults.stopped:
             await _send(send, 503, "text/xml", xml_error("ServiceUnavailable", f"{region} is stopped"))
