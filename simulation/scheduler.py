@@ -35,6 +35,7 @@ class Scheduler:
         self._order = count()
         self._queue: list[tuple[float, int, Callable[[], object]]] = []
         self._alive: set[SimulatedProcess] = set()
+        self._stopped = False
 
     def at(self, when: float, call: Callable[[], object]) -> None:
         """Call `call` at `when`. At once if that is over."""
@@ -72,14 +73,20 @@ class Scheduler:
             process.gone = True
             process.throw(Crash)
 
+    def stop(self) -> None:
+        """Time stands still after what happens now."""
+        self._stopped = True
+
     def run(self, until: float) -> None:
-        """Let time pass until `until`."""
+        """Let time pass until `until`, or until somebody calls `stop`."""
         queue = self._queue
         self.at(until, lambda: None)  # no process waits beyond the end unnoticed
         while queue and queue[0][0] <= until:
             when, _, call = heapq.heappop(queue)
             self.now = max(self.now, when)
             call()
+            if self._stopped:
+                return
         self.now = until
 
     def _begin(self, process: SimulatedProcess, ended: Callable[[BaseException | None], None]) -> None:

@@ -12,7 +12,7 @@ import importlib
 import inspect
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import CodeType, FrameType
 from typing import Any
 
@@ -36,16 +36,40 @@ class Executed(msgspec.Struct, frozen=True):
 
 def lines_executed(work: Callable[[], object], modules: Sequence[str]) -> dict[str, Executed]:
     """Runs `work`. The executed lines of each of `modules`, by their names. Work in other threads is not seen."""
+    return lines_executed_by([work], modules, enough=1.0)
+
+
+def lines_executed_by(works: Iterable[Callable[[], object]], modules: Sequence[str], enough: float
+                      ) -> dict[str, Executed]:
+    """As `lines_executed`, of one work after another, until the share of each module is over `enough`."""
     files = {str(importlib.import_module(name).__file__): name for name in modules}
     hits: dict[str, set[int]] = {file: set() for file in files}
+    bodies = {file: _body(file) for file in files}
+    for work in works:
+        _traced(work, hits)
+        if all(len(lines & hits[file]) > enough * len(lines) for file, lines in bodies.items()):
+            break
+    return {name: Executed(name, bodies[file] & hits[file], tuple(sorted(bodies[file] - hits[file])))
+            for file, name in files.items()}
+
+
+def _traced(work: Callable[[], object], hits: Mapping[str, set[int]]) -> None:
+    # The lines of each function that have not been seen. A function without any runs at its own speed.
+    unseen: dict[CodeType, set[int]] = {}
 
     def local(frame: FrameType, event: str, argument: object) -> Any:
         if event == "line":
             hits[frame.f_code.co_filename].add(frame.f_lineno)
+            unseen[frame.f_code].discard(frame.f_lineno)
         return local
 
     def begin(frame: FrameType, event: str, argument: object) -> Any:
-        return local if frame.f_code.co_filename in hits else None
+        code = frame.f_code
+        if code.co_filename not in hits:
+            return None
+        if code not in unseen:
+            unseen[code] = set(_lines(code)) - hits[code.co_filename]
+        return local if unseen[code] else None
 
     def switched(event: str, arguments: object) -> None:
         # Each greenlet has a trace function of its own.
@@ -62,14 +86,12 @@ def lines_executed(work: Callable[[], object], modules: Sequence[str]) -> dict[s
         sys.settrace(before)
         greenlet.settrace(before_switch)
         threading.settrace(None)
-    return {name: _executed(name, file, hits[file]) for file, name in files.items()}
 
 
-def _executed(module: str, file: str, hits: set[int]) -> Executed:
+def _body(file: str) -> frozenset[int]:
     with open(file, encoding="utf-8") as source:  # noqa: PTH123 - the very name that frames have
         code = compile(source.read(), file, "exec")
-    lines = frozenset(line for function in _functions(code) for line in _lines(function))
-    return Executed(module, lines & hits, tuple(sorted(lines - hits)))
+    return frozenset(line for function in _functions(code) for line in _lines(function))
 
 
 def _functions(code: CodeType) -> Iterator[CodeType]:

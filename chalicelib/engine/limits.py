@@ -80,8 +80,9 @@ def _clamped(value: Any, now: float) -> Any:
     if isinstance(value, Cooldown):
         return value if value.until <= now + value.seconds else Cooldown(value.seconds, now + value.seconds)
     if isinstance(value, dict):
-        after_each = {key: _clamped(part, now) for key, part in value.items()}
-        return after_each if any(after_each[key] is not part for key, part in value.items()) else value
+        ahead = {key: new for key, part in value.items()
+                 if type(part) not in _PLAIN and (new := _clamped(part, now)) is not part}
+        return value | ahead if ahead else value
     if isinstance(value, msgspec.Struct):
         parts = msgspec.structs.astuple(value)
     elif isinstance(value, tuple):

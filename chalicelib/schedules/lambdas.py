@@ -78,10 +78,10 @@ MINUTES_QUEUE = OwnQueue(name="schedule-reconciles", batch=10, visibility_second
 # name, seconds, MB, permissions
 LAMBDAS = (
     Lambda("schedules.tick", 55, 512, (RECORD, SEE_PAUSES, SKIPS, TAKEN, START, REMEMBER, TOLD, *ALERTING),
-           trigger=TICKED),
+           trigger=TICKED, handler="starting:ALL"),
     Lambda("schedules.reconcile", 55, 512,
            (RECORD, SEE_MINUTE, SEE_PAUSES, SKIPS, SEE_RUNS, TAKEN, START, RECEIVE_MINUTES, REMEMBER, TELL, JOURNAL),
-           trigger=MINUTES_QUEUE),
+           trigger=MINUTES_QUEUE, handler="starting:ALL"),
     Lambda("schedules.work", 900, 256,
            (SEE_RUN, RUNS, UNLOCK, TAKEN, RUN_NOW, RECEIVE_RUNS, OUTPUT, TELL, JOURNAL, ON_LAMBDA, ON_QUEUE, *ON_ECS,
             *ON_SSM),

@@ -146,3 +146,18 @@ class Execution(msgspec.Struct, frozen=True, omit_defaults=True):
 
     request: RunRequest
     attempt: int = 1
+
+
+class JobSeen(msgspec.Struct, frozen=True):
+    """A job to act on, and whether it is paused."""
+
+    job: Job
+    paused: bool
+    reason: str
+
+
+class PruneSeen(msgspec.Struct, frozen=True):
+    """Which of how many regions this is."""
+
+    rank: int
+    regions: int

@@ -16,6 +16,7 @@ from chalicelib.engine.operation import Rejected, Request
 from chalicelib.engine.schema import Stored, Unreadable
 from chalicelib.schedules import release
 from chalicelib.schedules.decide.explain import Known
+from chalicelib.schedules.observation import JobSeen, PruneSeen
 from chalicelib.schedules.observe import before, paused_jobs
 from chalicelib.schedules.state import MINUTE, OUTPUT, PAUSE, RUN, MinuteRecord, Run, minute_key, pause_key
 
@@ -59,21 +60,6 @@ class StatusSeen(msgspec.Struct, frozen=True):
     """All that `schedules.status` tells, ready to print."""
 
     report: dict[str, Any]
-
-
-class JobSeen(msgspec.Struct, frozen=True):
-    """A job to act on, and whether it is paused."""
-
-    job: Job
-    paused: bool
-    reason: str
-
-
-class PruneSeen(msgspec.Struct, frozen=True):
-    """Which of how many regions this is."""
-
-    rank: int
-    regions: int
 
 
 def prune(site: RegionContext, request: Request) -> PruneSeen:

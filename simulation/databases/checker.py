@@ -62,14 +62,17 @@ class Checker:
         self._standing: Counter[str] = Counter()
         self._request: tuple[Invocation, FakeServer] | None = None
         self.notices = NoticeChecker(self)
+        self.looked_for: str | None = None
         self._began: dict[Invocation, tuple[float, int, int, Mapping[str, Any]]] = {}
         # How many records there were when an invocation began.
         self._records_before: dict[Invocation, int] = {}
 
     def wrong(self, what: str) -> None:
-        """Harm was done."""
+        """Harm was done. The timeline ends with it if it is the one that is looked for."""
         if len(self.harm) < 20:
             self.harm.append(f"{self.world.now - 1_774_699_200:.1f}: {what}")
+            if self.looked_for is not None and self.looked_for in what:
+                self.world.scheduler.stop()
 
     @property
     def true_record(self) -> Mapping[str, Any]:

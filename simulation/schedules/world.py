@@ -21,7 +21,7 @@ from chalicelib.engine import delivery
 from chalicelib.engine import run as engine
 from chalicelib.engine.operation import Operation, RunFailed
 from chalicelib.engine.schema import ItemKey, Stored, decode
-from chalicelib.schedules import operations, release
+from chalicelib.schedules import operations, release, starting
 from chalicelib.schedules.lambdas import MINUTES_QUEUE, RUNS_QUEUE
 from chalicelib.schedules.runners import Runners, function
 from chalicelib.schedules.state import ALERT_KIND_BY_STATE, RUN, Run
@@ -139,7 +139,7 @@ class World:
             return
         record = {"body": body, "messageId": "m", "receiptHandle": "r", "eventSourceARN": f"arn:::{self.prefix}{queue}",
                   "attributes": {"ApproximateReceiveCount": str(received)}}
-        operation = self.work if queue == "schedule-runs" else operations.SWEEP
+        operation = self.work if queue == "schedule-runs" else starting.SWEEP
         answer: dict[str, Any] = {}
 
         def ended(failure: BaseException | None) -> None:
@@ -171,7 +171,7 @@ class World:
             if self._note(failure):
                 self.hub.at(self.hub.now + 60, lambda: self._tick(region, minute, tries + 1))
 
-        self.hub.spawn(lambda: engine.run(operations.TICK, region.site, _event(minute)), region.name, ended)
+        self.hub.spawn(lambda: engine.run(starting.TICK, region.site, _event(minute)), region.name, ended)
 
     def begins(self, region: str, job: str, slot: str) -> None:
         """A command begins. Notes whether another run of a job that must not overlap is going."""

@@ -94,12 +94,15 @@ class Checker:
         self._delivered: dict[str, float] = {}
         self._nothing_up_told = self._fenced_told = False
         self._nothing_up_told_at = 0.0
+        self.looked_for: str | None = None
         self._brief: tuple[float, float] = (0.0, 0.0)
 
     def wrong(self, what: str) -> None:
-        """Harm was done."""
+        """Harm was done. The timeline ends with it if it is the one that is looked for."""
         if len(self.harm) < 20 and what.startswith(self._only):
             self.harm.append(f"{self.region.now:.1f}: {what}")
+            if self.looked_for is not None and self.looked_for in what:
+                self.region.scheduler.stop()
 
     def brief(self, seconds: float) -> None:
         """Several fail at once, for so long (0 ends it), while all others are well."""

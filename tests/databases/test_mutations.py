@@ -59,8 +59,15 @@ MUTATIONS: dict[str, Mutation] = {
 
 def harms(what: str, more: dict[str, Any]) -> bool:
     """Whether any of the timelines complains of it."""
+    return any(what in line for seed in SEEDS for line in until_harm(seed, what, more))
+
+
+def until_harm(seed: int, what: str, more: dict[str, Any]) -> tuple[str, ...]:
+    """The harm of a timeline, up to the one that is looked for."""
+    world = World(replace(scenario(seed), **more))
+    world.checker.looked_for = what
     with quiet():
-        return any(what in line for seed in SEEDS for line in World(replace(scenario(seed), **more)).run().harm)
+        return world.run().harm
 
 
 @pytest.mark.slow

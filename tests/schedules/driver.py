@@ -12,7 +12,7 @@ from chalicelib.crontab.dst import stamp
 from chalicelib.crontab.job import Job
 from chalicelib.engine import run as engine
 from chalicelib.engine.operation import Operation, RunFailed
-from chalicelib.schedules import operations
+from chalicelib.schedules import operations, starting
 from chalicelib.schedules.runners import Attempt, RemoteRun, Result, Runners
 from chalicelib.schedules.worker import Executor
 from testing.fakes import MemoryQueue, MemoryTopic
@@ -92,7 +92,7 @@ class Regions:
         event = {"detail-type": "Scheduled Event", "time": f"{stamp(self.minute_number)}:00Z"}
         for context in (wrapped or site, site, site):
             try:
-                engine.run(operations.TICK, context, event)
+                engine.run(starting.TICK, context, event)
             except RunFailed:
                 continue
             return
@@ -131,7 +131,7 @@ class Regions:
         record = {"body": letter.body, "messageId": "m", "receiptHandle": "r",
                   "eventSourceARN": f"arn:aws:sqs:{letter.region}:1:lamplighter-test-{letter.queue}",
                   "attributes": {"ApproximateReceiveCount": str(letter.received)}}
-        operation: Operation[Any] = self.work if letter.queue == "schedule-runs" else operations.SWEEP
+        operation: Operation[Any] = self.work if letter.queue == "schedule-runs" else starting.SWEEP
         memory.hidden.clear()
         answer = engine.run(operation, wrapped or site, {"Records": [record]})
         if answer["batchItemFailures"]:

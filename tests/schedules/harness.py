@@ -21,7 +21,7 @@ from chalicelib.crontab.expression import parse
 from chalicelib.crontab.job import Job, Policy
 from chalicelib.engine import delivery
 from chalicelib.engine import run as engine
-from chalicelib.schedules import operations
+from chalicelib.schedules import operations, starting
 from chalicelib.schedules.command import Command, Result, result
 from chalicelib.schedules.lambdas import RUNNER
 from chalicelib.schedules.published import ALERTS
@@ -131,7 +131,7 @@ class Place:
 
 def tick(place: Place, minute: int = NOON, region: str = HOME) -> dict[str, Any]:
     event = {"detail-type": "Scheduled Event", "time": f"{stamp(minute)}:00Z"}
-    return engine.run(operations.TICK, place.sites[region], event)
+    return engine.run(starting.TICK, place.sites[region], event)
 
 
 def handle(place: Place, operation: Any, message: Message, region: str = HOME, received: int = 1) -> Any:
@@ -149,7 +149,7 @@ def work(place: Place, region: str = HOME) -> None:
 
 def sweep(place: Place, region: str = HOME) -> None:
     for message in place.sent("schedule-reconciles", region):
-        handle(place, operations.SWEEP, message, region)
+        handle(place, starting.SWEEP, message, region)
 
 
 def ask(place: Place, operation: Any, **event: Any) -> dict[str, Any]:

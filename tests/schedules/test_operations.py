@@ -12,7 +12,7 @@ import pytest
 from chalicelib.aws.client import Message, Unavailable
 from chalicelib.engine import run as engine
 from chalicelib.engine.operation import RunFailed
-from chalicelib.schedules import operations
+from chalicelib.schedules import operations, starting
 from chalicelib.schedules.state import minute_key
 from testing.fakes import MemoryTable
 from tests.schedules.harness import FLEET, HOME, NOON, SLOT, STANDBY, Place, ask, handle, job, sweep, tick, why, work
@@ -38,7 +38,7 @@ def test_a_minute_without_due_work_costs_one_write_and_one_message_a_region(tmp_
     for region in place.sites:
         tick(place, region=region)
         [message] = place.sent("schedule-reconciles", region)
-        handle(place, operations.SWEEP, message, region)
+        handle(place, starting.SWEEP, message, region)
         assert place.sent("schedule-reconciles", region) == place.sent("schedule-runs", region) == []
     writes = [call for call in calls if call not in ("get", "get_many", "query")]
     assert writes == ["create", "create"]  # one call, told before and after
@@ -132,11 +132,11 @@ def test_what_ran_does_not_run_again_after_the_coordination_table_was_restored(t
     assert place.told() == []
 
     for message in late[HOME]:
-        handle(place, operations.SWEEP, message)
+        handle(place, starting.SWEEP, message)
     hours(place, range(NOON + 62, NOON + 64), standby=False)
     # The standby has not seen the last minutes itself, but the record of home's first tick says that they were started.
     for message in late[STANDBY]:
-        handle(place, operations.SWEEP, message, STANDBY)
+        handle(place, starting.SWEEP, message, STANDBY)
     assert place.sent("schedule-runs", HOME) == place.sent("schedule-runs", STANDBY) == []
     assert starts(place) == before
     assert [subject for subject, _ in place.told()] == ["ScheduleRecordsGone: records from 2026-03-28 12:11 on"]
@@ -176,7 +176,7 @@ def test_a_standby_that_takes_minutes_over_in_another_order_starts_each(tmp_path
         tick(place, minute, STANDBY)
     place.now += 200
     for message in reversed(place.sent("schedule-reconciles", STANDBY)):
-        handle(place, operations.SWEEP, message, STANDBY)
+        handle(place, starting.SWEEP, message, STANDBY)
         work(place, STANDBY)
     assert {f"2026-03-28T12:{minute:02}Z" for minute in range(3, 8)} <= set(starts(place))
 
@@ -212,7 +212,7 @@ def test_a_job_renamed_by_a_release_does_not_run_again_for_a_minute_that_was_sta
     item = old.coordination.get(*minute_key(NOON))
     assert item is not None
     new.coordination.create(item.pk, item.sk, item.body)
-    handle(new, operations.SWEEP, Message(json.dumps({"minute": NOON})), STANDBY)
+    handle(new, starting.SWEEP, Message(json.dumps({"minute": NOON})), STANDBY)
     assert [json.loads(message.body)["job"] for message in new.sent("schedule-runs", STANDBY)] == ["jobs/same"]
 
 

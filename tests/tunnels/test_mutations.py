@@ -37,9 +37,15 @@ SEEN_AT = {"mode": 8, "wrong primary": 13, "stale": 44, "replacements": 7, "newe
 
 def harms(what: str, seen_at: int = 1, **more: Any) -> bool:
     """Whether any of the timelines complains of it."""
+    return any(what in line for seed in (seen_at, *SEEDS) for line in until_harm(seed, what, **more))
+
+
+def until_harm(seed: int, what: str, **more: Any) -> tuple[str, ...]:
+    """The harm of a timeline, up to the one that is looked for."""
+    world = World(replace(scenario(seed), **more))
+    world.checker.looked_for = what
     with quiet():
-        return any(what in line for seed in (seen_at, *SEEDS)
-                   for line in World(replace(scenario(seed), **more)).run().harm)
+        return world.run().harm
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ What runs is the product: a test fails if its operations, what they observe, dec
 """
 
 import json
+from functools import partial
 
 import msgspec
 import pytest
@@ -13,27 +14,23 @@ from commands.develop import simulate_tunnels
 from simulation.quiet import quiet
 from simulation.tunnels.checker import SimulationResult
 from simulation.tunnels.world import Scenario, World, simulate
-from testing.coverage import lines_executed
+from testing.coverage import lines_executed_by
 from tests.tunnels.test_mutations import SEEN_AT
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(1, 101, 25))
-def test_no_harm_and_nothing_broken_unsaid(first: int) -> None:
-    assert [(seed, harm) for seed in range(first, first + 25) if (harm := simulate(seed).harm)] == []
+def test_no_harm_and_nothing_broken_unsaid_though_much_is_done(first: int) -> None:
+    some = [simulate(seed) for seed in range(first, first + 25)]
+    assert [(one.seed, one.harm) for one in some if one.harm] == []
+    actions = simulate_tunnels.summary(some)["actions"]
+    assert all(actions[kind] > 16 for kind in ("drain", "undrain", "restart", "replace"))
+    assert sum(one.repaired for one in some) > 41 and sum(one.crashes for one in some) > 41
 
 
 @pytest.mark.slow
 def test_no_harm_where_the_lack_of_a_guard_does_some() -> None:
     assert [(seed, harm) for seed in SEEN_AT.values() if (harm := simulate(seed).harm)] == []
-
-
-def test_a_timeline_without_harm_is_no_timeline_without_actions() -> None:
-    some = [simulate(seed) for seed in range(1, 31)]
-    actions = simulate_tunnels.summary(some)["actions"]
-    assert all(actions[kind] > 20 for kind in ("drain", "undrain", "restart", "replace"))
-    assert sum(one.repaired for one in some) > 50 and sum(one.crashes for one in some) > 50
-    assert not any(one.harm for one in some)
 
 
 PRODUCT = [f"chalicelib.tunnels.{name}" for name in (
@@ -57,8 +54,10 @@ def test_people_who_race_with_the_controller_do_no_harm() -> None:
 
 @pytest.mark.slow
 def test_the_product_itself_is_simulated() -> None:
-    executed = lines_executed(
-        lambda: ([simulate(seed) for seed in range(1, 25)], [busy(seed) for seed in range(1, 9)]), PRODUCT)
+    # Those first that together executed most of it when they were chosen.
+    timelines = [*(partial(busy, seed) for seed in (3, 1, 2)), *(partial(simulate, seed) for seed in (7, 14, 6, 12)),
+                 *(partial(busy, seed) for seed in range(4, 9)), *(partial(simulate, seed) for seed in range(1, 25))]
+    executed = lines_executed_by(timelines, PRODUCT, enough=0.9)
     assert {name: found.missing for name, found in executed.items() if found.share <= 0.9} == {}
 
 
