@@ -1,13 +1,15 @@
-"""The part of a journal that is asked for, as a report. Pure."""
+"""The part of a journal that is asked for, and the alerts that are not over, as reports. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 
 from chalicelib.config import durations
+from chalicelib.engine.alerts import AlertGroup, AlertState
 from chalicelib.engine.plan import Plan
+from chalicelib.engine.schema import Unreadable
 
 # As long as the journal is kept.
 KEPT_DAYS = 90
@@ -65,3 +67,28 @@ def _plain(region: str, entry: Entry) -> dict[str, Any]:
     if entry.unreadable:
         return {"at": entry.at, "region": region, "unreadable": entry.unreadable}
     return {"at": entry.at, **entry.fields}
+
+
+def standing(region: str, states: Mapping[str, AlertState], unreadable: Sequence[Unreadable]) -> Plan:
+    """The alerts of conditions that hold, the oldest first. Events have no end, and are in the journal and in `status`.
+
+    `told` is when people were told, or `None` while no notice has come through.
+    """
+    groups = [(operation, group) for operation, one in states.items() for group in one.groups.values()
+              if group.holds and not group.alert.event]
+    groups.sort(key=lambda one: (one[1].since, one[1].alert.kind, one[1].alert.target))
+    return Plan(report={
+        "region": region, "alerts": [_alert(region, operation, group) for operation, group in groups],
+        "unreadable": [str(item) for item in unreadable]})
+
+
+def _alert(region: str, operation: str, group: AlertGroup) -> dict[str, Any]:
+    alert = group.alert
+    return {
+        "region": region, "operation": operation, "alert": alert.kind, "targets": list(group.names),
+        "count": group.count, "since": _time(group.since), "told": _time(group.told_at) if group.told else None,
+        "problem": alert.problem, "tried": list(alert.tried), "steps": list(alert.steps)}
+
+
+def _time(at: float) -> str | None:
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}" if at else None

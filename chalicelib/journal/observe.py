@@ -1,4 +1,4 @@
-"""Reads entries of this region's journal, page by page, newest first."""
+"""Reads entries of this region's journal, page by page, newest first, and the alerts that its operations keep."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -6,7 +6,9 @@ from datetime import datetime
 import msgspec
 
 from chalicelib.aws.store import Item, Store
-from chalicelib.engine import state
+from chalicelib.engine import delivery, state
+from chalicelib.engine.alerts import SCHEMA as ALERTS
+from chalicelib.engine.alerts import AlertState
 from chalicelib.engine.journal import SCHEMA
 from chalicelib.engine.schema import Unreadable
 from chalicelib.journal import decide
@@ -25,6 +27,12 @@ def entries(store: Store, wanted: JournalFilter, window: Window) -> tuple[list[E
             return found, True
         found.append(_read(store, item, at))
     return found, False
+
+
+def alerts(store: Store) -> tuple[dict[str, AlertState], tuple[Unreadable, ...]]:
+    """The alerts of each operation, by its name, and those that cannot be read."""
+    values, unreadable = state.read_all(store, store.query(delivery.PK), ALERTS)
+    return {operation: stored.value for (_, operation), stored in sorted(values.items())}, unreadable
 
 
 def _read(store: Store, item: Item, at: str) -> Entry:

@@ -1,4 +1,4 @@
-"""`lamp status`, all jobs and queues at a glance."""
+"""`lamp status`, all alerts, jobs and queues at a glance."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,14 +23,17 @@ def status(
     stage: Stage = "",
     as_json: Json = False,
 ) -> None:
-    """Jobs with last run, outcome and next fire. Each region's queues with depth and age. Dead letters."""
+    """Alerts that are not over. Jobs with last run, outcome and next fire. Each region's queues and dead letters."""
     way = client.find(stage, region)
     jobs = report("schedules.status", way.ask("schedules.status", {"job": job}, region))
-    queues = _queues(way, [region] if region else [known.name for known in way.fleet.regions])
+    regions = [region] if region else [known.name for known in way.fleet.regions]
+    alerts = _of_each(way, regions, "journal.alerts")
+    queues = {name: told.get("queues", told) for name, told in _of_each(way, regions, "tasks.status").items()}
     if as_json:
-        print(json.dumps({"place": way.place, "stage": way.stage, "schedules": jobs, "queues": queues}, indent=2))
+        print(json.dumps({"place": way.place, "stage": way.stage, "alerts": alerts, "schedules": jobs,
+                          "queues": queues}, indent=2))
     else:
-        _print(way, jobs, queues)
+        _print(way, alerts, jobs, queues)
 
 
 def report(operation: str, answer: client.Answer) -> dict[str, Any]:
@@ -42,12 +45,12 @@ def report(operation: str, answer: client.Answer) -> dict[str, Any]:
     return report
 
 
-def _queues(way: client.OperationClient, regions: Sequence[str]) -> dict[str, Any]:
-    """Per region what `tasks.status` tells, or why it tells nothing."""
+def _of_each(way: client.OperationClient, regions: Sequence[str], operation: str) -> dict[str, Any]:
+    """Per region what the reading `operation` tells, or why it tells nothing."""
 
     def ask(region: str) -> Any:
         try:
-            return report("tasks.status", way.ask("tasks.status", {}, region))["queues"]
+            return report(operation, way.ask(operation, {}, region))
         except UsageError as silence:
             return {"error": str(silence)}
 
@@ -55,13 +58,18 @@ def _queues(way: client.OperationClient, regions: Sequence[str]) -> dict[str, An
         return dict(zip(regions, pool.map(ask, regions), strict=True))
 
 
-def _print(way: client.OperationClient, jobs: Mapping[str, Any], queues: Mapping[str, Any]) -> None:
-    jobs, queues = foreign.plain(jobs), foreign.plain(queues)
+def _print(
+    way: client.OperationClient, alerts: Mapping[str, Any], jobs: Mapping[str, Any], queues: Mapping[str, Any]
+) -> None:
+    alerts, jobs, queues = foreign.plain(alerts), foreign.plain(jobs), foreign.plain(queues)
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
     console, timezone = Console(highlight=False), way.fleet.schedules.timezone
     console.print(Text.assemble((f"{way.fleet.name}-{way.stage}", "bold"), f" on {way.place}, ", _last(jobs)))
+    for line in alert_lines(alerts, today):
+        console.print(line, soft_wrap=True)
     console.print(Text(f"times of schedules are {timezone} unless another zone is named\n", "dim"))
     if jobs["jobs"]:
-        console.print(jobs_table(jobs["jobs"], jobs["home"], timezone, f"{datetime.now(UTC):%Y-%m-%d}"), crop=False)
+        console.print(jobs_table(jobs["jobs"], jobs["home"], timezone, today), crop=False)
     else:
         console.print("no jobs yet. Put a crontab into cron/", style="dim")
     if jobs["left_out"]:
@@ -69,7 +77,7 @@ def _print(way: client.OperationClient, jobs: Mapping[str, Any], queues: Mapping
     console.print()
     console.print(queues_table(queues), crop=False)
     for region, told in queues.items():
-        if "error" in told:
+        if "error" in told and "error" not in alerts[region]:
             console.print(Text.assemble((f"{region}: ", "bold red"), told["error"]), soft_wrap=True)
 
 
@@ -80,6 +88,23 @@ def _last(jobs: Mapping[str, Any]) -> Text:
     away = "" if last["region"] == jobs["home"] else f", standing in for {jobs['home']}"
     told = f"last minute started: {last['minute']} by {last['region']}{away}"
     return Text(told, "yellow" if away else "")
+
+
+def alert_lines(alerts: Mapping[str, Any], today: str) -> Iterator[Text]:
+    """Each alert that is not over, with what to do about it. What could not be read is told as well."""
+    standing = [alert for told in alerts.values() for alert in told.get("alerts", ())]
+    for alert in sorted(standing, key=lambda one: str(one["since"])):
+        more = f" and {alert['count'] - len(alert['targets'])} more" if alert["count"] > len(alert["targets"]) else ""
+        told = f"people were told at {_short(alert['told'], today)}" if alert["told"] else "no notice has gone out yet"
+        yield Text.assemble((f"{alert['alert']}: {', '.join(alert['targets'])}{more}", "bold red"),
+                            f" in {alert['region']} since {_short(alert['since'], today)}, ", (told, "dim"))
+        yield Text(f"  {alert['problem']}")
+        yield from (Text(f"  {number}. {step}", "dim") for number, step in enumerate(alert["steps"], 1))
+    for region, told in alerts.items():
+        for problem in (*told.get("unreadable", ()), *([told["error"]] if "error" in told else ())):
+            yield Text.assemble((f"{region}: ", "bold red"), problem)
+    if not standing and all("error" not in told for told in alerts.values()):
+        yield Text("no alert stands", "dim")
 
 
 def jobs_table(jobs: Sequence[Mapping[str, Any]], home: str, timezone: str, today: str) -> show.Rows:

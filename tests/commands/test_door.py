@@ -300,9 +300,17 @@ def queue(name: str, waiting: int) -> dict[str, Any]:
             "dead_letters": name.endswith("-dead")}  # fmt: skip
 
 
+ALERT = {"region": "eu-west-1", "operation": "tunnels.heal", "alert": "TunnelDown", "targets": ["slot a", "slot b"],
+         "count": 3, "since": "2026-11-23T06:20:00Z", "told": None, "problem": "no tunnel answers", "tried": [],
+         "steps": ["Look at the host."]}  # fmt: skip
+ALERTS = {"region": "eu-west-1", "alerts": [ALERT, ALERT | {"since": "2026-11-23T06:10:00Z", "targets": ["slot c"],
+          "count": 1, "told": "2026-11-23T06:11:00Z"}], "unreadable": ["regional alerts/x: its body is empty"]}
+
+
 def test_status(at: Callable[[client.OperationClient], None], capsys: pytest.CaptureFixture[str]) -> None:
     queues = {"queues": [queue("default", 7), queue("default-dead", 3), queue("schedule-runs-dead", 0)]}
     home = Lambdas({"acme-prod-schedules_status": lambda asked: planned(JOBS),
+                    "acme-prod-journal_alerts": lambda asked: planned(ALERTS),
                     "acme-prod-tasks_status": lambda asked: planned(queues)})  # fmt: skip
     at(made(home, Silent(GONE)))
     assert cli.main(["status", "--job", "b"]) == 0
@@ -310,14 +318,32 @@ def test_status(at: Callable[[client.OperationClient], None], capsys: pytest.Cap
     assert home.asked[0] == {"job": "b"}
     for part in ("last minute started: 2026-11-23T06:35Z by us-east-1, standing in for eu-west-1", "and 2 more",
                  "cron.d/app/backup-12ab", "11-23 06:30 failed 3 in us-east-1 2.2 s 11-23 06:40", "paused",
-                 "eu-west-1 default 7 0 0 1m30s", "default-dead 3", "us-east-1: AWS, us-east-1"):  # fmt: skip
+                 "eu-west-1 default 7 0 0 1m30s", "default-dead 3", "us-east-1: AWS, us-east-1",
+                 "TunnelDown: slot c in eu-west-1 since 11-23 06:10:00, people were told at 11-23 06:11:00 no tunnel",
+                 "TunnelDown: slot a, slot b and 1 more in eu-west-1 since 11-23 06:20:00, no notice has gone out yet",
+                 "1. Look at the host.", "eu-west-1: regional alerts/x: its body is empty"):  # fmt: skip
         assert part in out, part
+    assert out.index("slot c") < out.index("slot a") and "no alert stands" not in out
+    assert out.count("us-east-1: AWS, us-east-1") == 1
     assert "schedule-runs-dead" not in out, "empty ones are left out"
     assert cli.main(["status", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["schedules"] == JOBS
+    assert told["alerts"]["eu-west-1"] == ALERTS and "Could not connect" in told["alerts"]["us-east-1"]["error"]
     assert told["queues"]["eu-west-1"] == queues["queues"]
     assert "Could not connect" in told["queues"]["us-east-1"]["error"]
+
+
+def test_status_says_that_no_alert_stands_if_every_region_said_so(
+    at: Callable[[client.OperationClient], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    quiet = Lambdas({"acme-prod-schedules_status": lambda asked: planned(JOBS),
+                     "acme-prod-journal_alerts": lambda asked: planned({"alerts": [], "unreadable": []}),
+                     "acme-prod-tasks_status": lambda asked: planned({"queues": []})})  # fmt: skip
+    for ways, said in (((quiet, quiet), True), ((quiet, Silent(GONE)), False)):
+        at(made(*ways))
+        assert cli.main(["status"]) == 0
+        assert ("no alert stands" in capsys.readouterr().out) is said
 
 
 def test_without_a_demo_a_stage_must_be_named(

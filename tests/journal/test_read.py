@@ -11,7 +11,7 @@ from chalicelib.journal.decide import JournalFilter
 from chalicelib.journal.operations import ALL
 from tests.journal.harness import NOW, Journal
 
-[READ] = ALL
+READ = ALL[0]
 
 
 def asked(of: Journal, **wanted: Any) -> dict[str, Any]:

@@ -170,6 +170,7 @@ EXERCISES: dict[str, Exercise] = {
         "kind": "shell", "words": "true", "stdin": "", "environment": {}, "seconds": 9}),
     "tasks_status": lambda on: on.invoke("tasks_status", {}),
     "journal_read": lambda on: on.invoke("journal_read", {}),
+    "journal_alerts": lambda on: on.invoke("journal_alerts", {}),
 }
 
 
