@@ -159,15 +159,16 @@ def _function(place: str) -> Callable[..., Any]:
 
 
 def _list(commands: dict[str, Command]) -> int:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from commands.terminal import Console
 
     table = Table.grid(padding=(0, 3, 0, 0))
     table.add_column(style="bold yellow", no_wrap=True)
     for name, command in commands.items():
         table.add_row(f"  {name}", command.line)
-    console = Console(highlight=False)
+    console = Console()
     console.print(Text.assemble(("Lamplighter", "bold"), " runs your crontabs and background tasks without a host.\n"))
     console.print(table)
     more = "\n  ./lamp COMMAND --help tells more. ./lamp -C DIR COMMAND works on the fleet in DIR."
@@ -182,12 +183,12 @@ def _mistakes() -> tuple[type[Exception], ...]:
 
 
 def _complain(text: str) -> int:
-    from rich.console import Console
     from rich.text import Text
 
     from chalicelib import foreign
+    from commands.terminal import Console
 
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True)
     for line in foreign.lines(roots.spoken(text), ""):
         console.print(Text.assemble(("error: ", "bold red"), line), soft_wrap=True)
     return 2

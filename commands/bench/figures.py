@@ -1,16 +1,16 @@
 """The figures of a benchmark and their limits. All benchmarks print them alike, and a broken limit ends in exit code 1.
 """
 
-import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import msgspec
 import typer
-from rich.console import Console
+from rich.text import Text
 
 from commands.operate import show
+from commands.terminal import Console, line, write_json
 
 
 class Figure(msgspec.Struct, frozen=True):
@@ -44,7 +44,7 @@ def report(measured: Iterable[Figure], *, as_json: bool) -> None:
             status.update(f"measuring ... {figure.name}: {_short(figure.value)} {figure.unit}")
     if as_json:
         rows = [msgspec.to_builtins(figure) | {"within": figure.within} for figure in figures]
-        typer.echo(json.dumps(rows, indent=2))
+        write_json(rows)
     else:
         _print(figures)
     if not all(figure.within for figure in figures):
@@ -56,8 +56,8 @@ def _print(figures: Sequence[Figure]) -> None:
     for figure in figures:
         style = "bold red" if not figure.within else "green" if figure.bound else "default"
         limit = f"{figure.bound} {figure.limit:,g}" if figure.bound else ""
-        table.add_row(figure.name, f"[{style}]{_short(figure.value)}[/]", figure.unit, limit)
-    Console(highlight=False).print(table)
+        table.add_row(line(figure.name), Text(_short(figure.value), style), line(figure.unit), limit)
+    Console().print(table)
 
 
 def _short(value: float) -> str:

@@ -1,14 +1,13 @@
 """`./lamp routing conformance`, whether the real Route 53 follows the rules behind the records, tried in your own
 hosted zone."""
 
-import json
 import sys
 import time
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.text import Text
 
 from commands.conformance import queries
 from commands.conformance import zone as conform_zone
@@ -18,6 +17,7 @@ from commands.conformance.zone import Place, Remains
 from commands.deploy.account import Account, spoken
 from commands.errors import UsageError
 from commands.operate import show
+from commands.terminal import Console, line, write_json
 
 CLOCK, WAIT = time.monotonic, time.sleep
 # List prices of a whole month in US dollars (docs/routing.md): an endpoint outside of AWS, and what is calculated.
@@ -41,14 +41,14 @@ def conform(
     """
     if not yes and (as_json or not sys.stdin.isatty()):
         raise UsageError("nobody can answer here. Add --yes to begin without asking")
-    console = Console(stderr=as_json, highlight=False)
+    console = Console(stderr=as_json)
     client = Account().client("route53", conform_zone.REGION)
     with spoken(""):
         place = Place(client, zone, hostname, clock=CLOCK, wait=WAIT)
         left = conform_zone.remains(place)
         report = _clear(place, left, console, yes) if clear else _try(place, left, console, keep=keep, yes=yes)
     if as_json:
-        print(json.dumps(report, indent=2))
+        write_json(report)
     raise typer.Exit(int(report.get("agrees") is False))
 
 
@@ -123,10 +123,11 @@ def _table(results: Sequence[Result]) -> show.Rows:
     return table
 
 
-def _conclusion(results: Sequence[Result], keep: bool) -> str:
+def _conclusion(results: Sequence[Result], keep: bool) -> str | Text:
     wrong = [result for result in results if not result.agrees]
     kept = "all is still there. The next run, or one with --clear, removes it" if keep else "all is removed again"
     if not wrong:
         return f"Route 53 does what the records rely on: {len(results)} of {len(results)} right; {kept}"
-    rules = ", ".join(dict.fromkeys(result.case.rule for result in wrong))
-    return f"[bold red]{len(wrong)} answers are not what the records rely on[/] (rules {rules}); {kept}"
+    rules = line(", ".join(dict.fromkeys(result.case.rule for result in wrong)))
+    return Text.assemble((f"{len(wrong)} answers are not what the records rely on", "bold red"),
+                         f" (rules {rules}); {kept}")

@@ -11,9 +11,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from chalicelib.config import fleet
@@ -24,6 +22,7 @@ from chalicelib.crontab.job import Job
 from commands import roots
 from commands.errors import UsageError
 from commands.operate import show
+from commands.terminal import Console, line, write, write_json
 
 _SHOWN = 40
 _EPOCH = date(1970, 1, 1)
@@ -50,13 +49,12 @@ def diff(
     before, after = jobs_of(a), jobs_of(b)
     changes = compare(before, after, window)
     if as_json:
-        answer = msgspec.json.encode(report(changes, window, len(before), len(after), every))
-        print(msgspec.json.format(answer, indent=2).decode())
+        write_json(report(changes, window, len(before), len(after), every))
     elif every:
         for line in listing(changes):
-            print(line)
+            write(line)
     else:
-        _show(Console(highlight=False), changes, window, len(before), len(after))
+        _show(Console(), changes, window, len(before), len(after))
 
 
 def first_day(text: str) -> int:
@@ -166,7 +164,7 @@ def _row(change: Change) -> tuple[Text, ...]:
     first = Text("\n").join([Text(f"+ {_utc(minute)}", "green") for minute in gained]
                             + [Text(f"- {_utc(minute)}", "red") for minute in lost])
     numbers = (Text(f"{len(change.gained):,}", "green"), Text(f"{len(change.lost):,}", "red"))
-    return Text(change.name), show.cell(change.before), show.cell(change.after), *numbers, first
+    return Text(line(change.name)), show.cell(change.before), show.cell(change.after), *numbers, first
 
 
 def _day(day: int) -> str:

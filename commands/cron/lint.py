@@ -15,6 +15,8 @@ from commands import roots
 from commands.cron import fix
 from commands.cron import next as next_
 from commands.errors import UsageError
+from commands.terminal import write as say
+from commands.terminal import write_json
 
 
 def lint(
@@ -38,11 +40,11 @@ def lint(
         _fix(path, on)
     found = [finding for path in places for finding in _findings(path)]
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+        write_json(msgspec.to_builtins(found))
     else:
         for line in diagnostics.render(found):
-            typer.echo(line)
-        typer.echo(_count(found), err=True)
+            say(line)
+        say(_count(found), to_stderr=True)
     raise typer.Exit(int(bool(diagnostics.errors(found))))
 
 
@@ -62,7 +64,7 @@ def _fix(path: Path, on: str) -> None:
             if fixed.written:
                 file.write_bytes(fixed.data)
                 lines = ", ".join(str(line) for line, _ in fixed.written)
-                typer.echo(f"{file}: wrote a comment above what was line {lines}", err=True)
+                say(f"{file}: wrote a comment above what was line {lines}", to_stderr=True)
     except OSError as error:
         raise UsageError(f"cannot write the comments to {path} ({error.strerror}). See to its rights") from None
 

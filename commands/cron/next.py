@@ -18,6 +18,7 @@ from chalicelib.crontab.diagnostics import WHOLE_FILE, Diagnostic
 from chalicelib.crontab.job import Job
 from commands import roots
 from commands.errors import UsageError
+from commands.terminal import line, write
 
 # The longest span of one call, in minutes: every minute of a line takes memory, and there may be many lines.
 LONGEST = 5 * 366 * 24 * 60
@@ -91,9 +92,9 @@ def fires(
     """
     report = explain(file, tz, window(start, end, datetime.now(UTC)), system)
     for finding in report.findings:
-        typer.echo(str(finding), err=True)
+        write(str(finding), to_stderr=True)
     if as_json:
-        typer.echo(as_text(report.rows))
+        write(as_text(report.rows))
     else:
         _print(report)
     if report.failed:
@@ -210,17 +211,18 @@ def _stamp(minute: int) -> str:
 
 def as_text(rows: Sequence[Line | Failure]) -> str:
     """`rows` as a JSON list, one row a line."""
-    body = ",\n ".join(json.dumps(msgspec.to_builtins(row), ensure_ascii=False) for row in rows)
+    body = ",\n ".join(json.dumps(msgspec.to_builtins(row)) for row in rows)
     return f"[{body}]"
 
 
 def _print(report: Report, limit: int = 8) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-    console.print(Text(f"lines without CRON_TZ are in {report.tz}; the times below are UTC", "dim"))
+    from commands.terminal import Console
+
+    console = Console(soft_wrap=not sys.stdout.isatty())
+    console.print(Text(line(f"lines without CRON_TZ are in {report.tz}; the times below are UTC"), "dim"))
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for title in ("line", "schedule", "fires", f"when (UTC, the first {limit})"):
         table.add_column(title, no_wrap=title == "line")
@@ -233,13 +235,13 @@ def _cells(row: Line | Failure, limit: int) -> tuple[Any, ...]:
     from rich.text import Text
 
     if isinstance(row, Failure):
-        return str(row.line), Text("-", "red"), "", Text(f"{row.error} (column {row.column})", "red")
+        return str(row.line), Text("-", "red"), "", Text(line(f"{row.error} (column {row.column})"), "red")
     shown = list(dict.fromkeys(row.fires_utc))[:limit]
     more = ", ..." if shown and shown[-1] != row.fires_utc[-1] else ""
     times = _times([stamp for stamp in row.fires_utc if stamp in shown]) + more
     if not times:
         times = f"next {_times([row.next_utc])}" if row.next_utc else "never within nine years"
-    return str(row.line), Text(row.schedule), str(len(row.fires_utc)), Text(times)
+    return str(row.line), Text(line(row.schedule)), str(len(row.fires_utc)), Text(times)
 
 
 def _times(stamps: Sequence[str]) -> str:

@@ -11,7 +11,6 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from chalicelib.config import fleet
@@ -25,6 +24,7 @@ from commands.demo.users import Users
 from commands.deploy import dependencies, packaging, release, sandbox
 from commands.deploy.deploy import Bars
 from commands.errors import UsageError
+from commands.terminal import Console
 from sandbox.crowd import Outage
 from sandbox.stalls import Stalls
 from sandbox.world import Sandbox
@@ -42,12 +42,12 @@ def demo(
     but for the time that health checks and DNS may take. Every tunnel must be repaired, and no row lost. Exits with 1
     if anything of that did not hold, and with 3 if this machine was too slow to tell.
     """
-    console = Console(highlight=False)
+    console = Console()
     declared = _fit(fleet.load(roots.fleet() / "fleet.toml", STAGE))
     began = time.monotonic()
     with ExitStack() as held:
         regions = [region.name for region in declared.regions]
-        console.print(f"[bold]Lamplighter[/]: {len(regions)} regions on this machine, one of which will die.\n")
+        console.print(f"Lamplighter: {len(regions)} regions on this machine, one of which will die.\n", style="bold")
         with console.status("starting the embedded AWS"):
             # Other terminals find this world, unless they find one of this fleet that runs already.
             there = None if stay else Sandbox.find(roots.published_sandbox())
@@ -67,7 +67,7 @@ def demo(
         status, last = verdict([one for part in sections.values() for one in part.failures], stalls)
         _report(console, sections, skipped, status, last)
         if svg:
-            picture = Console(record=True, file=io.StringIO(), width=100, force_terminal=True, highlight=False)
+            picture = Console(record=True, file=io.StringIO(), width=100, force_terminal=True)
             with contextlib.suppress(*WENT_WRONG):
                 picture.print(_picture(parts, jobs, crowd))
             _report(picture, sections, skipped, status, last)
@@ -81,7 +81,7 @@ def demo(
             file.write_bytes(msgspec.json.format(msgspec.json.encode(told)) + b"\n")
         if stay:
             console.print("\nThe world stays up until Ctrl-C.")
-            console.print(sandbox.hints(package, "lamplighter-demo/lamps"), markup=False, soft_wrap=True)
+            console.print(sandbox.hints(package, "lamplighter-demo/lamps"), soft_wrap=True)
             while True:
                 time.sleep(3600)
     raise typer.Exit(status)

@@ -11,6 +11,7 @@ from rich.text import Text
 from chalicelib.crontab.dst import stamp
 from commands.demo.part import Section
 from commands.operate.show import plain_table
+from commands.terminal import line
 from sandbox.ran import Slot
 
 COLOURS = ("yellow", "cyan", "magenta", "green", "blue")
@@ -30,7 +31,7 @@ class Picture(NamedTuple):
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for region in self.regions:
             dead = region == self.down
-            yield Text(f"  {'✖' if dead else '●'} {region}{' is dead' if dead else ''}",
+            yield Text(line(f"  {'✖' if dead else '●'} {region}{' is dead' if dead else ''}"),
                        "red" if dead else self._colour(region), end="")
         table = plain_table("job")
         for minute in self.minutes:
@@ -38,13 +39,13 @@ class Picture(NamedTuple):
         for job in dict.fromkeys(slot.job for slot in self.slots):
             lamps = (Text(" ").join(self._lamp(slot) for slot in self.slots if (slot.job, slot.minute) == (job, minute))
                      for minute in self.minutes)
-            table.add_row(Text(job, overflow="ellipsis", no_wrap=True), *lamps)
+            table.add_row(Text(line(job), overflow="ellipsis", no_wrap=True), *lamps)
         yield Text()
         yield table
-        yield Text.assemble("  users ", *((f" {who} ", self._colour(region) if region else "bold red strike")
+        yield Text.assemble("  users ", *((line(f" {who} "), self._colour(region) if region else "bold red strike")
                                           for who, region in self.users.items()))
         for name, note in self.notes.items():
-            yield Text(f"  {name}: {note}", style="italic")
+            yield Text(line(f"  {name}: {note}"), style="italic")
 
     def _lamp(self, slot: Slot) -> Text:
         if slot.state in _OPEN:
@@ -67,7 +68,7 @@ def shown(console: Console) -> Iterator[Callable[[Picture], None]]:
     def update(picture: Picture) -> None:
         for name, note in picture.notes.items():
             if last.get(name) != note:
-                console.print(f"{name}: {note}", markup=False, soft_wrap=True)
+                console.print(line(f"{name}: {note}"), soft_wrap=True)
         last.update(picture.notes)
 
     yield update
@@ -75,10 +76,9 @@ def shown(console: Console) -> Iterator[Callable[[Picture], None]]:
 
 def conclude(console: Console, section: Section) -> None:
     """The end of one part, in numbers, and what did not hold."""
-    console.print(Text(f"\n{section.title}", "bold"))
+    console.print(Text(f"\n{line(section.title)}", "bold"))
     if section.table:
         console.print(section.table)
-    for sentence in section.sentences:
-        console.print(Text(f"  {sentence}"))
-    for failure in section.failures:
-        console.print(Text(f"  ✖ {failure}", "red"))
+    told = [Text(line(f"  {sentence}")) for sentence in section.sentences]
+    for text in [*told, *(Text(line(f"  ✖ {failure}"), "red") for failure in section.failures)]:
+        console.print(text)

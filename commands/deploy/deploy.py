@@ -1,21 +1,21 @@
 """`./lamp deploy`, the fleet in AWS, every region at once, the change set shown first."""
 
 import importlib
-import json
 import sys
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from commands.deploy import packaging
 from commands.deploy.account import Account
 from commands.deploy.release import Done, plain, release
 from commands.deploy.stacks import Prepared, Stack
 from commands.errors import UsageError
+from commands.terminal import Console, line, write_json
 
 _COLOURS = {"add": "green", "modify": "yellow", "replace": "bold red", "remove": "red", "import": "cyan"}
 _ENDED = ("deployed", "unchanged")
@@ -39,7 +39,7 @@ def deploy(
     then all regions at once. CloudFormation rolls back a failed stack. Deploying again without a change changes
     nothing.
     """
-    console = Console(stderr=as_json, highlight=False)
+    console = Console(stderr=as_json)
     if sandbox:
         # Only here: what deploys to AWS has no embedded one.
         importlib.import_module("commands.deploy.sandbox").run(console, stage or "sandbox")
@@ -51,12 +51,12 @@ def deploy(
     with console.status("packaging"):
         package = packaging.build(stage)
     for warning in package.warnings:
-        console.print(warning, style="yellow", soft_wrap=True, markup=False)
+        console.print(line(warning), style="yellow", soft_wrap=True)
     with Screen(console) as screen:
         results = release(Account(), package, _regions(package, region), screen, lambda: yes or screen.ask(),
                           drop_messages=drop_messages)
     if as_json:
-        typer.echo(json.dumps(plain(results)))
+        write_json(plain(results), indent=None)
     raise typer.Exit(conclude(console, results))
 
 
@@ -64,11 +64,12 @@ def conclude(console: Console, results: Sequence[Done]) -> int:
     """Say how it ended. The exit status."""
     for done in results:
         if done.error:
-            console.print(f"[bold red]failed:[/] {done.error}", soft_wrap=True)
+            console.print(Text.assemble(("failed: ", "bold red"), line(done.error)), soft_wrap=True)
     if all(done.status == "unchanged" for done in results):
         console.print("Everything is as declared, so there is nothing to deploy.")
     elif all(done.status in _ENDED for done in results):
-        console.print(f"[green]Deployed:[/] {', '.join(dict.fromkeys(done.region for done in results))}.")
+        console.print(Text.assemble(("Deployed: ", "green"), ", ".join(dict.fromkeys(done.region for done in results)),
+                                    "."))
     elif not any(done.error for done in results):
         console.print("Nothing was changed.")
     return int(any(done.status == "failed" for done in results))
@@ -88,8 +89,8 @@ class Screen:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._bars = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-            TextColumn("{task.fields[last]}", style="dim"), console=console)
+            TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+            TextColumn("{task.fields[last]}", style="dim", markup=False), console=console)
         self._tasks: dict[Stack, TaskID] = {}
         self._through: dict[Stack, set[str]] = {}
 
@@ -115,13 +116,14 @@ class Screen:
         """A bar for the stack."""
         self._bars.start()
         self._through[plan.stack] = set()
-        self._tasks[plan.stack] = self._bars.add_task(str(plan.stack), total=len(plan.changes), last="")
+        self._tasks[plan.stack] = self._bars.add_task(line(str(plan.stack)), total=len(plan.changes), last="")
 
     def moved(self, stack: Stack, resource: str, status: str) -> None:
         """The stack's bar, one further for each resource that is through."""
         if status.endswith("_COMPLETE") and resource != stack.name:
             self._through[stack].add(resource)
-        self._bars.update(self._tasks[stack], completed=len(self._through[stack]), last=f"{resource} {status}")
+        last = line(f"{resource} {status}")
+        self._bars.update(self._tasks[stack], completed=len(self._through[stack]), last=last)
 
     def end(self, done: Done) -> None:
         """The stack's bar, full if it went well."""
@@ -129,7 +131,7 @@ class Screen:
         if done.status == "deployed":
             self._bars.update(task, completed=sum(done.changes.values()), last="done")
         else:
-            self._bars.update(task, last=done.status)
+            self._bars.update(task, last=line(done.status))
 
 
 class Bars(Screen):
@@ -144,13 +146,14 @@ class Bars(Screen):
 def _table(group: Sequence[Prepared]) -> Table:
     plan = group[0]
     places = ", ".join(one.stack.region for one in group)
-    table = Table(title=f"{plan.stack.name} in {places}", title_justify="left", title_style="bold")
+    table = Table(title=line(f"{plan.stack.name} in {places}"), title_justify="left", title_style="bold")
     for heading in ("", "resource", "kind"):
         table.add_column(heading)
     if not plan.changes:
         table.add_row("", "no changes", "")
     for change in plan.changes[:_LISTED]:
-        table.add_row(f"[{_COLOURS.get(change.action, 'white')}]{change.action}[/]", change.id, change.kind)
+        words = map(line, (change.action, change.id, change.kind))
+        table.add_row(*(Text(word, _COLOURS.get(word, "")) for word in words))
     if len(plan.changes) > _LISTED:
         table.add_row("", f"and {len(plan.changes) - _LISTED} more", "")
     return table

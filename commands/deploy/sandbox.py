@@ -5,13 +5,12 @@ import time
 import zipfile
 from contextlib import ExitStack
 
-from rich.console import Console
-
 from chalicelib.crontab.job_file import JobFile
 from commands import roots
 from commands.deploy import dependencies, packaging, release
 from commands.deploy.deploy import Bars
 from commands.errors import UsageError
+from commands.terminal import Console, line
 from sandbox.world import Sandbox
 
 
@@ -35,7 +34,7 @@ def run(console: Console, stage: str) -> None:
     with console.status("packaging"):
         package = packaging.build(stage, machine=dependencies.here())
     for warning in package.warnings:
-        console.print(warning, style="yellow", soft_wrap=True, markup=False)
+        console.print(line(warning), style="yellow", soft_wrap=True)
     regions = [region.name for region in package.fleet.regions]
     began = time.monotonic()
     with ExitStack() as held:
@@ -47,6 +46,6 @@ def run(console: Console, stage: str) -> None:
             raise UsageError("\n".join(failed))
         console.print(f"\n{package.stack} runs in {len(regions)} regions on this machine, "
                       f"{time.monotonic() - began:.0f} s after the start. It stays until Ctrl-C.")
-        console.print(hints(package, first_job(package)), markup=False, soft_wrap=True)
+        console.print(hints(package, first_job(package)), soft_wrap=True)
         while True:
             time.sleep(3600)

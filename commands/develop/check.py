@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -23,6 +22,7 @@ from commands import roots
 from commands.develop import fleet_schema, groups
 from commands.errors import DeclaredMistake, UsageError
 from commands.processes import Children
+from commands.terminal import Console, line, write_json
 
 # Two at a time: the heavy ones are single-threaded programs, and CI has two cores.
 WORKERS = 2
@@ -56,7 +56,7 @@ def check(
     checks = chosen()
     verdicts = gather(checks) if as_json else report(checks)
     if as_json:
-        print(json.dumps([verdict._asdict() for verdict in verdicts], indent=2))
+        write_json([verdict._asdict() for verdict in verdicts])
     raise typer.Exit(not all(verdict.ok for verdict in verdicts))
 
 
@@ -69,13 +69,13 @@ def chosen() -> dict[str, Check]:
 
 def report(checks: dict[str, Check]) -> list[Verdict]:
     """Runs `checks` and prints what they found, then one table."""
-    console = Console(highlight=False)
+    console = Console()
     with Console(stderr=True).status(f"checking: {', '.join(checks)}"):
         verdicts = gather(checks)
     for verdict in verdicts:
         colour = "yellow" if verdict.ok else "red"
         for finding in verdict.findings:
-            console.print(Text.assemble((f"{verdict.check}: ", colour), finding), soft_wrap=True)
+            console.print(Text.assemble((line(f"{verdict.check}: "), colour), line(finding)), soft_wrap=True)
     console.print(_table(verdicts))
     return verdicts
 
@@ -108,7 +108,7 @@ def _table(verdicts: Sequence[Verdict]) -> Table:
     table.add_column("seconds", justify="right")
     for verdict in verdicts:
         result = Text("ok", "green") if verdict.ok else Text("failed", "bold red")
-        table.add_row(verdict.check, result, str(len(verdict.findings) or ""), f"{verdict.seconds:.1f}")
+        table.add_row(line(verdict.check), result, str(len(verdict.findings) or ""), f"{verdict.seconds:.1f}")
     return table
 
 

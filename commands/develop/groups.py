@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from commands import roots
 from commands.errors import UsageError
 from commands.exclusive import exclusive
+from commands.terminal import write
 
 _FOLDER = roots.PRODUCT / "requirements"
 
@@ -39,7 +40,7 @@ def need(*groups: str) -> None:
 
 
 def _fetch(missing: list[str]) -> None:
-    print(f"lamp: fetching what this command needs, once: {', '.join(missing)}", file=sys.stderr)
+    write(f"lamp: fetching what this command needs, once: {', '.join(missing)}", to_stderr=True)
     files = [word for group in missing for word in ("-r", str(_FOLDER / f"{group}.txt"))]
     words = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input",
              "--no-compile", "--no-deps", "--require-hashes", *files]

@@ -10,7 +10,6 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from chalicelib.config import fleet
 from chalicelib.config.declared import LONGEST_NAME, Schedules
@@ -18,6 +17,7 @@ from chalicelib.version import VERSION
 from commands import roots
 from commands.develop import fleet_schema, source
 from commands.errors import UsageError
+from commands.terminal import Console
 
 _TEMPLATES = Path(__file__).with_name("new_fleet")
 # What the new fleet takes over from the example: where it stands there and here.
@@ -39,11 +39,11 @@ def init(
     """
     files = contents(name or _name(folder))
     write(folder, files)
-    console = Console(highlight=False)
+    console = Console()
     for path in files:
-        console.print(f"  {folder / path}", style="dim", markup=False, soft_wrap=True)
+        console.print(f"  {folder / path}", style="dim", soft_wrap=True)
     following = f"cd {folder}; lamp check" if roots.installed() else f"./lamp -C {folder} check"
-    console.print(f"\nNext: {following}", markup=False, soft_wrap=True)
+    console.print(f"\nNext: {following}", soft_wrap=True)
 
 
 def contents(name: str) -> dict[str, str]:

@@ -3,10 +3,10 @@
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 from commands.exclusive import exclusive
+from commands.terminal import write
 
 # What is looked for, and the package that brings it.
 PROGRAMS = {"sshd": "openssh-server", "ssh": "openssh-client", "mariadbd": "mariadb-server", "haproxy": "haproxy",
@@ -28,7 +28,7 @@ def install() -> None:
     if not packages:
         return
     if os.geteuid() or not shutil.which("apt-get"):
-        print(f"lamp: not here, so tests that need them are skipped: {', '.join(packages)}", file=sys.stderr)
+        write(f"lamp: not here, so tests that need them are skipped: {', '.join(packages)}", to_stderr=True)
         return
     with exclusive(_LOCK, "installing packages"):
         _install(missing())
@@ -37,11 +37,11 @@ def install() -> None:
 def _install(packages: list[str]) -> None:
     if not packages:
         return  # another command has brought them meanwhile
-    print(f"lamp: installing what tests talk to: {', '.join(packages)}", file=sys.stderr)
+    write(f"lamp: installing what tests talk to: {', '.join(packages)}", to_stderr=True)
     quiet = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     install = ["apt-get", "install", "-y", "-qq", "-o", "DPkg::Lock::Timeout=600", *packages]
     for words in (["apt-get", "update", "-qq"], install):
         if subprocess.run(words, env=quiet, stdout=subprocess.DEVNULL).returncode:
-            print(f"lamp: {' '.join(words[:2])} failed, see above: tests that need {', '.join(missing())} are skipped",
-                  file=sys.stderr)
+            write(f"lamp: {' '.join(words[:2])} failed, see above: tests that need {', '.join(missing())} are skipped",
+                  to_stderr=True)
             return

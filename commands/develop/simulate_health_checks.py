@@ -1,6 +1,5 @@
 """`./lamp simulate health-checks`, rotation never changes a region's status, and never hides an outage."""
 
-import json
 import os
 import signal
 import time
@@ -10,9 +9,10 @@ from multiprocessing import Pool
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+
+from commands.terminal import Console, write_json
 
 if TYPE_CHECKING:
     from simulation.health_checks.tally import Verdict
@@ -36,7 +36,7 @@ def simulate(
     verdicts = run(hours, seed, Console(stderr=True))
     rows = summary(verdicts)
     if as_json:
-        print(json.dumps({"models": rows, "seconds": round(time.monotonic() - began, 1)}, indent=2))
+        write_json({"models": rows, "seconds": round(time.monotonic() - began, 1)})
     else:
         _print(rows)
     raise typer.Exit(int(any(row[key] for row in rows for key in _MUST_BE_ZERO)))

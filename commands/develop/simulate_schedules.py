@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import json
 import os
 import signal
 import tempfile
@@ -15,9 +14,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+
+from commands.terminal import Console, write_json
 
 if TYPE_CHECKING:
     from chalicelib.crontab.job import Job
@@ -53,7 +53,7 @@ def simulate(
     verdicts = run(slots, seed, Console(stderr=True))
     report = summary(verdicts) | {"seconds": round(time.monotonic() - began, 1)}
     if as_json:
-        print(json.dumps(report, indent=2))
+        write_json(report)
     else:
         _print(report)
     bad = any(report[key] for key in ("twice", "lost", "overlaps", "idle", "silent", "takeovers_too_late"))

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from commands.develop.timelines import run_all, show, totals
+from commands.terminal import Console
 
 if TYPE_CHECKING:
     from simulation.tunnels.checker import SimulationResult

@@ -10,6 +10,7 @@ from commands import roots
 from commands.develop import check, groups, install_servers
 from commands.errors import UsageError
 from commands.processes import Children
+from commands.terminal import write
 
 # On two cores a third one works while the others wait for real servers.
 WORKERS = "3"
@@ -37,7 +38,7 @@ def test(
     with tempfile.TemporaryDirectory(prefix="lamp-test-") as folder, Children() as children:
         status, _ = children.run(pytest_words(chosen, fast), folder=folder)
     if failed:
-        print(f"lamp: these checks failed, see above: {', '.join(failed)}", file=sys.stderr)
+        write(f"lamp: these checks failed, see above: {', '.join(failed)}", to_stderr=True)
     raise typer.Exit(status or bool(failed))
 
 

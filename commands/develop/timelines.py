@@ -1,6 +1,5 @@
 """Many simulated timelines at once, one a core, and their figures as a table or as JSON."""
 
-import json
 import os
 import signal
 import time
@@ -9,9 +8,10 @@ from collections.abc import Callable, Sequence
 from multiprocessing import Pool
 from typing import Any, Protocol, TypeVar
 
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+
+from commands.terminal import Console, line, write_json
 
 
 class Timeline(Protocol):
@@ -66,7 +66,7 @@ def show(figures: dict[str, Any], *, began: float, title: str, as_json: bool) ->
     """Prints the figures with the seconds since `began` (monotonic). The exit code, which is 1 if there was harm."""
     figures = figures | {"seconds": round(time.monotonic() - began, 1)}
     if as_json:
-        print(json.dumps(figures, indent=2))
+        write_json(figures)
     else:
         _print(figures, title)
     return int(bool(figures["harm"]))
@@ -84,4 +84,4 @@ def _print(figures: dict[str, Any], title: str) -> None:
     console = Console()
     console.print(table)
     for one in figures["harm"]:
-        console.print(f"seed {one['seed']}: {'; '.join(one['what'])}", style="bold red", highlight=False)
+        console.print(line(f"seed {one['seed']}: {'; '.join(one['what'])}"), style="bold red")

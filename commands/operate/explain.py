@@ -1,17 +1,16 @@
 """`lamp explain`, one reason for one minute of a job."""
 
-import json
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from chalicelib import foreign
 from commands.errors import UsageError
 from commands.operate import client, show
 from commands.operate.run import Json, Region, Stage
+from commands.terminal import Console, write_json
 
 
 def why(
@@ -26,9 +25,9 @@ def why(
     asked = {"job": job, "time": utc(time)}
     answer = client.find(stage, region).ask("schedules.why", asked, region)
     if as_json:
-        print(json.dumps(answer._asdict(), indent=2))
+        write_json(answer._asdict())
     else:
-        _print(Console(highlight=False), answer)
+        _print(Console(), answer)
     raise typer.Exit(0 if answer.outcome.get("status") in ("done", "planned") else 1)
 
 

@@ -1,12 +1,10 @@
 """`lamp journal`, the actions with their times, operations and reasons."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from chalicelib import foreign
@@ -14,6 +12,7 @@ from commands.errors import UsageError
 from commands.operate import client, show
 from commands.operate.run import Json, Stage
 from commands.operate.status import report
+from commands.terminal import Console, write_json
 
 
 def journal(
@@ -36,9 +35,9 @@ def journal(
     if as_json:
         silent = {name: answer["error"] for name, answer in answers.items() if "error" in answer}
         more = [name for name, answer in answers.items() if answer.get("left_out")]
-        print(json.dumps({"entries": entries, "older_in": more, "silent": silent}, indent=2))
+        write_json({"entries": entries, "older_in": more, "silent": silent})
     else:
-        _print(Console(highlight=False), entries, answers)
+        _print(Console(), entries, answers)
 
 
 def _ask(way: client.OperationClient, regions: Sequence[str], wanted: dict[str, Any]) -> dict[str, Any]:

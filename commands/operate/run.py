@@ -4,11 +4,10 @@ import json
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
-from chalicelib import foreign
 from commands.errors import UsageError
 from commands.operate import client, show
+from commands.terminal import Console, line, write_json
 
 Stage = Annotated[str, typer.Option(envvar="LAMP_STAGE", help="By default the demo that is up on this machine.")]
 Region = Annotated[str, typer.Option(help="By default the fleet's home region.")]
@@ -33,7 +32,7 @@ def run(
     payload = read(parameters) | ({"apply": True} if apply else {})
     answer = client.find(stage, region).invoke(operation, payload, region)
     if as_json:
-        print(json.dumps(answer._asdict(), indent=2))
+        write_json(answer._asdict())
     else:
         _print(answer)
     raise typer.Exit(0 if answer.outcome.get("status") in _GOOD else 1)
@@ -51,10 +50,10 @@ def read(text: str) -> dict[str, Any]:
 
 
 def _print(answer: client.Answer) -> None:
-    console = Console(highlight=False)
-    for line in filter(None, map(show.log_line, answer.log)):
-        console.print(line, style="dim", markup=False, soft_wrap=True)
+    console = Console()
+    for said in filter(None, map(show.log_line, answer.log)):
+        console.print(said, style="dim", soft_wrap=True)
     if answer.error:
-        console.print(f"broke in {answer.region}: {foreign.line(answer.error)}", style="bold red", markup=False)
+        console.print(line(f"broke in {answer.region}: {answer.error}"), style="bold red")
     else:
         show.outcome(console, answer.outcome)

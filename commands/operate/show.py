@@ -67,7 +67,7 @@ class Rows:
 
     def add(self, *cells: str | Text, style: str = "") -> None:
         """One row, which has a cell for each column."""
-        self._rows.append(([Text(cell) if isinstance(cell, str) else cell for cell in cells], style))
+        self._rows.append(([Text(foreign.line(cell)) if isinstance(cell, str) else cell for cell in cells], style))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         needs = [self._needs(number) for number in range(len(self.columns))]

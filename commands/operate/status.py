@@ -1,13 +1,11 @@
 """`lamp status`, all alerts, jobs and queues at a glance."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from chalicelib import foreign
@@ -15,6 +13,7 @@ from chalicelib.config.durations import words
 from commands.errors import UsageError
 from commands.operate import client, show
 from commands.operate.run import Json, Region, Stage
+from commands.terminal import Console, write_json
 
 
 def status(
@@ -30,8 +29,7 @@ def status(
     alerts = _of_each(way, regions, "journal.alerts")
     queues = {name: told.get("queues", told) for name, told in _of_each(way, regions, "tasks.status").items()}
     if as_json:
-        print(json.dumps({"place": way.place, "stage": way.stage, "alerts": alerts, "schedules": jobs,
-                          "queues": queues}, indent=2))
+        write_json({"place": way.place, "stage": way.stage, "alerts": alerts, "schedules": jobs, "queues": queues})
     else:
         _print(way, alerts, jobs, queues)
 
@@ -63,7 +61,7 @@ def _print(
 ) -> None:
     alerts, jobs, queues = foreign.plain(alerts), foreign.plain(jobs), foreign.plain(queues)
     today = f"{datetime.now(UTC):%Y-%m-%d}"
-    console, timezone = Console(highlight=False), way.fleet.schedules.timezone
+    console, timezone = Console(), way.fleet.schedules.timezone
     console.print(Text.assemble((f"{way.fleet.name}-{way.stage}", "bold"), f" on {way.place}, ", _last(jobs)))
     for line in alert_lines(alerts, today):
         console.print(line, soft_wrap=True)

@@ -1,7 +1,5 @@
 """`./lamp routing ...`, the record sets of fleet.toml, the answers to users, and the proof of it."""
 
-import json
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -9,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Column, Table
+from rich.text import Text
 
 from commands.errors import UsageError
+from commands.terminal import Console, write, write_json
 
 if TYPE_CHECKING:
     from chalicelib.config.declared import Fleet
@@ -36,7 +35,7 @@ def compile_(fleet: FleetOption = FLEET, as_json: JsonOption = False) -> None:
     made = wanted(fleet)
     records = [*made.compiled.records, made.compiled.owner]
     if as_json:
-        print(json.dumps({"ResourceRecordSets": records, "HealthChecks": made.checks}, indent=2))
+        write_json({"ResourceRecordSets": records, "HealthChecks": made.checks})
         return
     table = Table("name", "type", "which", "leads to")
     for record in records:
@@ -54,14 +53,15 @@ def answer(
     made = wanted(fleet)
     report = {"from": _place(place).name, "dead": dead or [], "answers": answers(made, _place(place), dead or [])}
     if as_json:
-        print(json.dumps(report, indent=2))
+        write_json(report)
         return
-    console = Console(highlight=False)
+    console = Console()
     for one in answers(made, _place(place), dead or []):
         share = "" if one["share"] == 1 else f"{one['share']:.0%} "
-        console.print(f"{share}{one['region']}  {', '.join(one['values'])}  [dim]({one['type']})[/dim]")
+        values = ", ".join(one["values"])
+        console.print(Text.assemble(f"{share}{one['region']}  {values}  ", (f"({one['type']})", "dim")))
         for name, which in one["hops"]:
-            console.print(f"    {name} [dim]{which}[/dim]")
+            console.print(Text.assemble(f"    {name} ", (which, "dim")))
 
 
 def prove(
@@ -82,7 +82,7 @@ def prove(
         proof = proving.prove(made.spec, made.compiled, made.checks)
         rows.append({"fleet": name, **msgspec.to_builtins(proof), "seconds": round(time.monotonic() - began, 2)})
     if as_json:
-        print(json.dumps(rows, indent=2))
+        write_json(rows)
     else:
         _print_proofs(rows)
     raise typer.Exit(int(any(row["wrong_answers"] for row in rows)))
@@ -95,7 +95,7 @@ def wanted(path: Path) -> "Wanted":
 
     declared = fleet.load(path)
     if declared.routing is None:
-        print(f"{path} has no table [routing]. This is for app.example.com, a made-up one", file=sys.stderr)
+        write(f"{path} has no table [routing]. This is for app.example.com, a made-up one", to_stderr=True)
         declared = example([region.name for region in declared.regions])
     try:
         return build.wanted(declared)

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from commands.errors import UsageError
 from commands.routing.commands import FLEET, FleetOption, wanted
+from commands.terminal import Console
 
 if TYPE_CHECKING:
     from chalicelib.routing.records.build import Wanted
@@ -47,7 +47,7 @@ def draw(
         picture(made, dead or []).savefig(out, dpi=110, metadata={"Date": None} if out.suffix == ".svg" else {})
     except OSError as error:
         raise UsageError(f"{out}: cannot be written ({error.strerror}). Choose another --out") from None
-    Console(highlight=False).print(f"{out}: who goes where, today and if one of {len(made.spec.targets)} regions dies")
+    Console().print(f"{out}: who goes where, today and if one of {len(made.spec.targets)} regions dies")
 
 
 def serves(made: "Wanted", dead: Sequence[str]) -> Serves:
