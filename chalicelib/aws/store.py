@@ -85,11 +85,12 @@ class Store(Protocol):
 
 
 class DynamoStore:
-    """A `Table` in one region's DynamoDB."""
+    """A `Table` in one region's DynamoDB. `clients` are those of other credentials than the process's own."""
 
-    def __init__(self, name: str, region: str) -> None:
+    def __init__(self, name: str, region: str, clients: Callable[[str, str], Any] | None = None) -> None:
         self.name = name
         self.region = region
+        self._clients = clients or client.client
 
     def get(self, pk: str, sk: str) -> Item | None:
         answer = self._call("get_item", Key=_key(pk, sk), ConsistentRead=True)
@@ -176,7 +177,7 @@ class DynamoStore:
     def _call(self, method: str, *, table: bool = True, **arguments: Any) -> Any:
         if table:
             arguments["TableName"] = self.name
-        return client.aws_call(self.region, lambda: getattr(client.client("dynamodb", self.region),
+        return client.aws_call(self.region, lambda: getattr(self._clients("dynamodb", self.region),
                                                             method)(**arguments))
 
 

@@ -155,7 +155,7 @@ class _Reader:
         line = node.start_mark.line
         how = self._policy(line)
         if reading := self._schedule(parts["schedule"]):
-            self._append(f"{command.prefix(self.file)}/{name}", url, reading, how, line + 1)
+            self._append(name, url, reading, how, line + 1)
 
     def _schedule(self, node: yaml.Node) -> Reading | None:
         text, mark = _text(node), node.start_mark
@@ -233,7 +233,7 @@ class _Reader:
     def _append(self, name: str, url: str, reading: Reading, how: Policy, line: int) -> None:
         self.jobs.append(
             Job(
-                name=name,
+                name=f"{command.prefix(self.file)}/{name}",
                 expression=reading.expression,
                 schedule=reading.text,
                 tz="UTC",
@@ -247,6 +247,7 @@ class _Reader:
                 line=line,
                 kind="beanstalk",
                 url=url,
+                chosen=name,
             )
         )
 

@@ -3,7 +3,6 @@
 `split` follows do_command.c of Debian's cron. The first `%` ends the command and begins its standard input.
 """
 
-import hashlib
 import re
 from collections.abc import Iterator
 
@@ -55,10 +54,9 @@ def too_long(raw: str) -> bool:
     return len(raw) * 4 >= MAX_COMMAND and len(raw.encode()) >= MAX_COMMAND - 1
 
 
-def name(file: str, command: str, stdin: str, user: str) -> str:
-    """A job's name. It comes from the content and never from the position, so it survives edits around it."""
-    digest = hashlib.sha256(f"{command}{stdin}{user}".encode()).hexdigest()[:4]
-    return f"{prefix(file)}/{slug(command)}-{digest}"
+def name(file: str, command: str) -> str:
+    """The name of a new job that nobody has named. Several jobs may have it, which identity.py numbers."""
+    return f"{prefix(file)}/{slug(command)}"
 
 
 def prefix(file: str) -> str:

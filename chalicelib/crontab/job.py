@@ -43,7 +43,9 @@ class Policy(msgspec.Struct, frozen=True):
 class Job(msgspec.Struct, frozen=True):
     """One job of the fleet.
 
-    `name` is stable across deployments. `schedule` is the text as written, `tz` an IANA zone name. `command` and
+    `name` is stable across deployments, as identity.py has it. `chosen` is what its owner gave for it: `name=`, the
+    name of the entry, or that of the function. `former` are names that it had before its owner changed them, the last
+    one first. `schedule` is the text as written, `tz` an IANA zone name. `command` and
     `stdin` are what cron would give to the shell after it has resolved `%`. A Python job's command is
     `<module>:<function>`. `env` holds what the file sets plus cron's defaults (SHELL, PATH, LOGNAME). `mailto` None
     means the default alarm topic, "" none. `file` is relative to the folder of schedules, `line` counts from 1.
@@ -63,3 +65,5 @@ class Job(msgspec.Struct, frozen=True):
     line: int
     kind: Kind
     url: str = ""
+    chosen: str = ""
+    former: tuple[str, ...] = ()

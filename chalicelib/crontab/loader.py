@@ -8,7 +8,6 @@ NAME.py           Python functions under @job
 
 import os
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +15,7 @@ from typing import NamedTuple
 import msgspec
 
 from chalicelib.config.declared import Fleet, Schedules
-from chalicelib.crontab import beanstalk, needs, parser, python_jobs
+from chalicelib.crontab import beanstalk, identity, needs, parser, python_jobs
 from chalicelib.crontab.diagnostics import Diagnostic, LineDiagnostic, short
 from chalicelib.crontab.job import Job, Policy
 
@@ -38,15 +37,16 @@ def load(folder: Path, fleet: Fleet | None = None) -> Catalogue:
         remedy = "make it, or name another one"
         return Catalogue([], [_file_finding(str(folder), "error", "no-folder", "there is no such folder", remedy)])
     schedules = fleet.schedules if fleet else DEFAULTS
-    jobs, findings, named = [], [], set()
+    jobs: list[Job] = []
+    findings: list[Diagnostic] = []
     for path in sorted(folder.rglob("*")):
         file = path.relative_to(folder).as_posix()
         if (path.is_file() or path.is_symlink()) and not _hidden(file):
             part = read_file(path, file, schedules) if _within(path, folder) else _outside(file)
             jobs += part.jobs
             findings += part.findings
-            named |= part.named
-    jobs, doubles = _unique(jobs, named)
+    doubles = list(_doubles(jobs))
+    jobs = list(identity.named(jobs).jobs)
     undeclared = _needs(jobs, fleet) if fleet else ()
     return Catalogue(jobs, sorted([*findings, *doubles, *undeclared, *_messages(jobs), *_paths(jobs), *lacking(jobs)]))
 
@@ -56,12 +56,12 @@ def read_file(path: Path, file: str, schedules: Schedules = DEFAULTS) -> parser.
     read = _reader(file)
     if isinstance(read, str):
         remedy = "rename or remove it"
-        return parser.Crontab([], [_file_finding(file, "warning", "ignored-file", read, remedy)], set())
+        return parser.Crontab([], [_file_finding(file, "warning", "ignored-file", read, remedy)])
     try:
         return read(path, file, schedules)
     except OSError as error:
         message = f"cannot be read ({error.strerror})"
-        return parser.Crontab([], [_file_finding(file, "error", "unreadable", message, "see to its rights")], set())
+        return parser.Crontab([], [_file_finding(file, "error", "unreadable", message, "see to its rights")])
 
 
 def _within(path: Path, folder: Path) -> bool:
@@ -72,7 +72,7 @@ def _within(path: Path, folder: Path) -> bool:
 def _outside(file: str) -> parser.Crontab:
     """A link out of the folder. Its target is not in the repository, and differs from machine to machine."""
     message, remedy = "a symbolic link that leads out of the folder does not count", "put the file itself here"
-    return parser.Crontab([], [_file_finding(file, "error", "link-outside", message, remedy)], set())
+    return parser.Crontab([], [_file_finding(file, "error", "link-outside", message, remedy)])
 
 
 Reader = Callable[[Path, str, Schedules], parser.Crontab]
@@ -112,12 +112,12 @@ def _beanstalk(path: Path, file: str, schedules: Schedules) -> parser.Crontab:
     if schedules.http:
         posts = msgspec.structs.replace(posts, retries=schedules.http.retries)
     jobs, findings = beanstalk.read(path.read_bytes(), file, posts)
-    return parser.Crontab(jobs, findings, {job.name for job in jobs})
+    return parser.Crontab(jobs, findings)
 
 
 def _python(path: Path, file: str, schedules: Schedules) -> parser.Crontab:
     jobs, findings = python_jobs.read(path, file, schedules.timezone, alarm_on=schedules.alarm_on)
-    return parser.Crontab(jobs, findings, {job.name for job in jobs})
+    return parser.Crontab(jobs, findings)
 
 
 def policy(schedules: Schedules) -> Policy:
@@ -125,20 +125,14 @@ def policy(schedules: Schedules) -> Policy:
     return Policy(on=schedules.on)
 
 
-def _unique(jobs: Iterable[Job], named: set[str]) -> tuple[list[Job], list[Diagnostic]]:
-    """Gives `-2`, `-3` to equal names that were made here. Equal names that people chose are errors."""
-    kept: list[Job] = []
-    doubles = []
-    counts: Counter[str] = Counter()
+def _doubles(jobs: Iterable[Job]) -> Iterator[Diagnostic]:
+    """Equal names that people chose."""
+    seen: set[str] = set()
     for job in jobs:
-        counts[job.name] += 1
-        if counts[job.name] > 1 and job.name in named:
-            doubles.append(
-                _finding(job, "double-name", f"another job has the name {job.name!r}", "choose another name"))
-        elif counts[job.name] > 1:
-            job = msgspec.structs.replace(job, name=f"{job.name}-{counts[job.name]}")
-        kept.append(job)
-    return kept, doubles
+        if job.chosen and job.name in seen:
+            yield _finding(job, "double-name", f"another job has the name {job.name!r}", "choose another name")
+        if job.chosen:
+            seen.add(job.name)
 
 
 def _needs(jobs: Sequence[Job], fleet: Fleet) -> Iterator[Diagnostic]:

@@ -38,11 +38,10 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class Crontab(msgspec.Struct, frozen=True):
-    """The content of a file, in the order of its lines. `named` are the jobs whose name its owner chose."""
+    """The content of a file, in the order of its lines. Jobs that nobody has named are told apart by identity.py."""
 
     jobs: list[Job]
     findings: list[Diagnostic]
-    named: set[str]
 
 
 def read(data: bytes, source: Source) -> Crontab:
@@ -59,7 +58,7 @@ def read(data: bytes, source: Source) -> Crontab:
     for number, line in enumerate(lines, 1):
         reader.line(number, line)
     reader.orphan()
-    return Crontab(reader.jobs, sorted(reader.findings), reader.named)
+    return Crontab(reader.jobs, sorted(reader.findings))
 
 
 class _Reader:
@@ -67,7 +66,6 @@ class _Reader:
         self.source = source
         self.jobs: list[Job] = []
         self.findings: list[Diagnostic] = []
-        self.named: set[str] = set()
         self._reported: set[str] = set()
         self._variables: dict[str, str] = {}
         self._environments: dict[str, dict[str, str]] = {}
@@ -188,12 +186,9 @@ class _Reader:
         for key, error in policy.conflicts(how, "crontab"):
             line, column = (at[0], wish.columns[key]) if key in wish.columns else (number, 1)
             self.add(line, LineDiagnostic(column, "bad-policy", error.message, error.remedy, "error"))
-        name = wish.name or command.name(self.source.file, run, stdin, found.user)
-        if wish.name:
-            self.named.add(name)
         self.jobs.append(
             Job(
-                name=name,
+                name=wish.name or command.name(self.source.file, run),
                 expression=found.reading.expression,
                 schedule=found.reading.text,
                 tz=self._tz or "UTC",
@@ -206,6 +201,7 @@ class _Reader:
                 file=self.source.file,
                 line=number,
                 kind="crontab",
+                chosen=wish.name or "",
             )
         )
 

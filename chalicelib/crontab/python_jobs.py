@@ -132,6 +132,7 @@ class _Reader:
                 file=self.file,
                 line=one.line,
                 kind="python",
+                chosen=one.options.get("name") or name,
             )
         )
 

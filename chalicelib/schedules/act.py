@@ -12,6 +12,7 @@ from chalicelib.engine.alerts import Alert
 from chalicelib.engine.operation import Request
 from chalicelib.engine.plan import Action
 from chalicelib.engine.schema import Stored, Unreadable
+from chalicelib.schedules import release
 from chalicelib.schedules.decide import alerts
 from chalicelib.schedules.observation import Enqueued, Recorded, Reminder, Settled
 from chalicelib.schedules.published import ALERTS
@@ -124,11 +125,16 @@ def pause(site: RegionContext, request: Request, actions: Sequence[Action]) -> S
 
 
 def resume(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
-    """Lets paused jobs run again, from the next minute on."""
-    results = []
+    """Lets paused jobs run again, from the next minute on.
+
+    A pause under a former name goes as well, or the next deployment would bring it along.
+    """
+    results, book = [], release.book(site.root)
     for action in actions:
-        item = site.shared_store.get(*pause_key(action.target))
-        gone = item is None or site.shared_store.delete(item)
+        number = book.find(action.target)
+        former = book[number].former if number is not None else ()
+        items = [site.shared_store.get(*pause_key(name)) for name in (action.target, *former)]
+        gone = all([item is None or site.shared_store.delete(item) for item in items])
         results.append(f"{action.target}: {'resumed' if gone else 'changed meanwhile: try again'}")
     return results
 

@@ -13,7 +13,7 @@ from chalicelib.engine import state
 from chalicelib.engine.operation import Request
 from chalicelib.engine.schema import Stored, Unreadable
 from chalicelib.schedules import release
-from chalicelib.schedules.decide.backlog import Backlog, plan_backlog
+from chalicelib.schedules.decide.backlog import CATCH_UP_MINUTES, Backlog, plan_backlog
 from chalicelib.schedules.observation import (
     DueRun,
     Memory,
@@ -41,8 +41,6 @@ from chalicelib.schedules.state import (
     run_key,
 )
 
-# A gap longer than this is caught up for its last day only: nobody wants last week's jobs.
-CATCH_UP_MINUTES = 1440
 _PAUSES = 1000
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from chalicelib.aws.store import Item
 from chalicelib.context import RegionContext
 from chalicelib.crontab import dst
 from chalicelib.crontab.job import Job
@@ -73,16 +74,19 @@ def why(site: RegionContext, request: Request) -> WhySeen:
     job, minute = find(site, asked.job), _minute(asked.time)
     # Slots of fixed times are local: a day to either side holds every zone.
     after, until = dst.stamp(minute - 1560), dst.stamp(minute + 1560)
-    items = site.shared_store.query(f"run#{job.name}", limit=_RUNS, after=after, before=until)
+    items = [item for name in (job.name, *job.former)
+             for item in site.shared_store.query(f"run#{name}", limit=_RUNS, after=after, before=until)]
     stored, bad_runs = state.read_all(site.shared_store, items, RUN)
     runs = [stored[item.pk, item.sk].value for item in items if (item.pk, item.sk) in stored]
-    record, gap_end, bad_minutes = _record(site, minute)
+    record, gap_end, later, bad_minutes = _record(site, minute)
     pause = state.find(site.shared_store, pause_key(job.name), PAUSE)
     since = pause.value.since if isinstance(pause, Stored) else None
     output, bad_output = _output(site, job, minute, runs)
     bad_pauses = (pause,) if isinstance(pause, Unreadable) else ()
     unreadable = (*(run for run in bad_runs if _may_be_of(run, job, minute)), *bad_minutes, *bad_pauses)
-    return WhySeen(job, minute, Known(runs, record, gap_end, since, unreadable), output,
+    known = Known(runs, record, gap_end, since, tuple(region.name for region in site.fleet.regions),
+                  site.fleet.schedules.takeover_delay, later, unreadable)
+    return WhySeen(job, minute, known, output,
                    (*bad_runs, *bad_minutes, *bad_pauses, *bad_output))
 
 
@@ -124,14 +128,18 @@ def _in_file(jobs: Sequence[Job], place: str) -> dict[str, int]:
 
 
 def find(site: RegionContext, name: str) -> Job:
-    """The job of that name, or at that `file:line[:column]` as findings have it. `Rejected` tells of similar ones."""
+    """The job that has or had that name, or is at that `file:line[:column]` as findings have it.
+
+    `Rejected` tells of similar ones.
+    """
     book = release.book(site.root)
     number = book.find(name)
     if number is not None:
         return book[number]
     jobs = [book[number] for number in range(len(book))]
     beside = _in_file(jobs, name)
-    there = [job for job in jobs if beside.get(job.name) == 0 or job.name.rpartition("/")[2] == name]
+    there = [job for job in jobs if name in job.former] or [
+        job for job in jobs if beside.get(job.name) == 0 or job.name.rpartition("/")[2] == name]
     if len(there) == 1:
         return there[0]
     like = [job.name for job in there or jobs if there or name.lower() in job.name.lower()]
@@ -141,7 +149,9 @@ def find(site: RegionContext, name: str) -> Job:
 
 
 def _glance(site: RegionContext, job: Job, paused: bool, now: int) -> tuple[dict[str, Any], tuple[Unreadable, ...]]:
-    newest = site.shared_store.query(f"run#{job.name}", limit=_LAST)
+    newest: Sequence[Item] = ()
+    for name in (job.name, *job.former):
+        newest = newest or site.shared_store.query(f"run#{name}", limit=_LAST)
     stored, unreadable = state.read_all(site.shared_store, newest, RUN)
     run = max((one.value for one in stored.values()), key=lambda run: run.started, default=None)
     following = dst.next_fire(job.expression, job.tz, now // 60 + 1)
@@ -158,22 +168,23 @@ def _output(site: RegionContext, job: Job, minute: int, runs: Sequence[Run]) -> 
     """The output of the last attempt of the minute's runs, as far as it is kept here."""
     for run in runs:
         if run.minute == minute and run.region == site.region:
-            newest = site.local_store.query(f"output#{job.name}", limit=1, after=f"{run.slot}#", before=f"{run.slot}$")
+            newest = site.local_store.query(f"output#{run.job}", limit=1, after=f"{run.slot}#", before=f"{run.slot}$")
             stored, unreadable = state.read_all(site.local_store, newest, OUTPUT)
             return next((kept.value.output for kept in stored.values()), ""), unreadable
     return "", ()
 
 
-def _record(site: RegionContext, minute: int) -> tuple[MinuteRecord | None, int | None, tuple[Unreadable, ...]]:
-    """The minute's own record. Or, if it lies in a gap, the minute at which the gap ended."""
+def _record(site: RegionContext, minute: int) -> tuple[MinuteRecord | None, int | None, bool, tuple[Unreadable, ...]]:
+    """The minute's own record. Or, if it lies in a gap, the minute at which the gap ended, and whether any has begun
+    since."""
     pk, sk = minute_key(minute)
     record = state.find(site.shared_store, (pk, sk), MINUTE)
     if record is not None:
-        return (None, None, (record,)) if isinstance(record, Unreadable) else (record.value, None, ())
+        return (None, None, False, (record,)) if isinstance(record, Unreadable) else (record.value, None, False, ())
     later = site.shared_store.query(pk, newest=False, limit=_PAGE, after=sk)
     stored, unreadable = state.read_all(site.shared_store, later, MINUTE)
     over = [int(sk) for (_, sk), one in stored.items() if one.value.since <= minute]
-    return None, min(over, default=None), unreadable
+    return None, min(over, default=None), bool(later), unreadable
 
 
 def _may_be_of(run: Unreadable, job: Job, minute: int) -> bool:

@@ -15,7 +15,7 @@ import typer
 from rich.text import Text
 
 from chalicelib.config import fleet
-from chalicelib.crontab import diagnostics, loader
+from chalicelib.crontab import diagnostics, identity, loader
 from chalicelib.crontab.diff import Change, Window, compare
 from chalicelib.crontab.dst import stamp
 from chalicelib.crontab.job import Job
@@ -46,7 +46,8 @@ def diff(
     For example: ./lamp cron diff HEAD~1 cron/ --days 30
     """
     window = Window(first_day(start), days)
-    before, after = jobs_of(a), jobs_of(b)
+    before = jobs_of(a)
+    after = list(identity.named(jobs_of(b), before).jobs)
     changes = compare(before, after, window)
     if as_json:
         write_json(report(changes, window, len(before), len(after), every))

@@ -10,7 +10,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from commands.deploy import packaging
+from chalicelib.config import fleet
+from chalicelib.config.declared import Fleet
+from commands import roots
+from commands.deploy import deployed, packaging
 from commands.deploy.account import Account
 from commands.deploy.release import Done, plain, release
 from commands.deploy.stacks import Prepared, Stack
@@ -31,13 +34,17 @@ def deploy(
     sandbox: Annotated[bool, typer.Option("--sandbox", help="Into an AWS on this machine, until Ctrl-C.")] = False,
     drop_messages: Annotated[bool, typer.Option(
         "--drop-messages", help="Also delete or replace queues that still hold messages.")] = False,
+    drop_pauses: Annotated[bool, typer.Option(
+        "--drop-pauses", help="Also delete the pauses of jobs that are no longer there.")] = False,
+    new_names: Annotated[bool, typer.Option(
+        "--new-names", help="Name all jobs as in a first deployment, if what is deployed cannot be read.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON. Needs --yes.")] = False,
 ) -> None:
     """Package the project and deploy it to every region of fleet.toml, one CloudFormation stack each.
 
-    Uses your AWS credentials as the AWS CLI does. Shows what would change and asks. Deploys the coordination table,
-    then all regions at once. CloudFormation rolls back a failed stack. Deploying again without a change changes
-    nothing.
+    Uses your AWS credentials as the AWS CLI does. Shows what would change, jobs first, and asks. A job that was edited
+    keeps its name, and with it its history and its pause. Deploys the coordination table, then all regions at once.
+    CloudFormation rolls back a failed stack. Deploying again without a change changes nothing.
     """
     console = Console(stderr=as_json)
     if sandbox:
@@ -48,13 +55,20 @@ def deploy(
     packaging.check_stage(stage)
     if not yes and (as_json or not sys.stdin.isatty()):
         raise UsageError("nobody can answer here. Add --yes to deploy without asking")
+    declared = fleet.load(roots.fleet() / "fleet.toml", stage)
+    regions, account = _regions(declared, region), Account()
+
+    def warn(text: str) -> None:
+        console.print(line(text), style="yellow", soft_wrap=True)
+
     with console.status("packaging"):
-        package = packaging.build(stage)
+        before = [] if new_names else deployed.jobs(account, declared, stage, warn)
+        package = packaging.build(stage, deployed=before)
     for warning in package.warnings:
-        console.print(line(warning), style="yellow", soft_wrap=True)
+        warn(warning)
     with Screen(console) as screen:
-        results = release(Account(), package, _regions(package, region), screen, lambda: yes or screen.ask(),
-                          drop_messages=drop_messages)
+        results = release(account, package, regions, screen, lambda: yes or screen.ask(),
+                          drop_messages=drop_messages, drop_pauses=drop_pauses)
     if as_json:
         write_json(plain(results), indent=None)
     raise typer.Exit(conclude(console, results))
@@ -75,8 +89,8 @@ def conclude(console: Console, results: Sequence[Done]) -> int:
     return int(any(done.status == "failed" for done in results))
 
 
-def _regions(package: packaging.Package, wanted: Sequence[str] | None) -> list[str]:
-    known = [region.name for region in package.fleet.regions]
+def _regions(declared: Fleet, wanted: Sequence[str] | None) -> list[str]:
+    known = [region.name for region in declared.regions]
     for name in wanted or ():
         if name not in known:
             raise UsageError(f"--region {name}: not a region of fleet.toml. There are {', '.join(known)}")
@@ -103,6 +117,16 @@ class Screen:
     def ask(self) -> bool:
         """Whether the user wants what was shown."""
         return typer.confirm("Deploy this?", default=False)
+
+    def jobs(self, told: Sequence[tuple[str, str]]) -> None:
+        """A line for each job that is not as it was, and for each paused one."""
+        table = Table(title="jobs", title_justify="left", title_style="bold")
+        for heading in ("", "job"):
+            table.add_column(heading, overflow="fold")
+        for word, name in told:
+            table.add_row(Text(line(word), _COLOURS.get(word, "yellow")), line(name))
+        if told:
+            self._console.print(table)
 
     def prepared(self, plans: Sequence[Prepared]) -> None:
         """The changes of every stack. Stacks that would change alike are shown once."""
@@ -136,6 +160,9 @@ class Screen:
 
 class Bars(Screen):
     """A release that shows only its progress, because everything in it is new."""
+
+    def jobs(self, told: Sequence[tuple[str, str]]) -> None:
+        """Nothing, because all of them are new."""
 
     def prepared(self, plans: Sequence[Prepared]) -> None:
         """How much each stack holds."""

@@ -21,6 +21,8 @@ import msgspec
 
 from chalicelib.config import fleet
 from chalicelib.config.declared import PACKED, Fleet
+from chalicelib.crontab.identity import Changes, Named
+from chalicelib.crontab.job import Job
 from chalicelib.infrastructure import policies, tables
 from chalicelib.infrastructure.parts import logical
 from chalicelib.infrastructure.template import merged
@@ -37,7 +39,8 @@ _CHALICE = "import sys; from chalice.cli import main; sys.exit(main())"
 
 
 class Package(msgspec.Struct, frozen=True):
-    """A package for any region, with the zip, its SHA-256, the two templates, and its warnings."""
+    """A package for any region, with the zip, its SHA-256, the two templates, its warnings, and the names of its jobs.
+    """
 
     fleet: Fleet
     stage: str
@@ -46,6 +49,7 @@ class Package(msgspec.Struct, frozen=True):
     template: dict[str, Any]
     coordination: dict[str, Any]
     warnings: tuple[str, ...]
+    names: Named = Named((), Changes())
 
     @property
     def stack(self) -> str:
@@ -55,16 +59,17 @@ class Package(msgspec.Struct, frozen=True):
 
 def build(
     stage: str, *, root: Path | None = None, product: Path = roots.PRODUCT,
-    machine: dependencies.Machine = dependencies.LAMBDA, more: str = "",
+    machine: dependencies.Machine = dependencies.LAMBDA, more: str = "", deployed: Sequence[Sequence[Job]] = (),
 ) -> Package:
     """Package `product` with the fleet in `root` (by default the one that is worked on) for `stage`.
 
-    `more` is put below what fleet.toml says. Raises `UsageError` or `FleetError` with every mistake in one text.
+    `more` is put below what fleet.toml says. `deployed` are the jobs of the releases that this one follows, whose names
+    its jobs keep. Raises `UsageError` or `FleetError` with every mistake in one text.
     """
     check_stage(stage)
     root = root or roots.fleet()
     declared = _declared(root, stage, more)
-    compiled, warnings = schedules(root, declared)
+    compiled, names, warnings = schedules(root, declared, deployed)
     home = root / ".build"
     home.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home, prefix=f"{stage}-") as staged:
@@ -81,7 +86,7 @@ def build(
         target, digest = _repack(project / "out", home, f"{declared.name}-{stage}-{machine.name}")
     _check_functions(template, functions)
     warnings += task_check.warnings(root, stage, declared, template)
-    return Package(declared, stage, target, digest, template, tables.coordination(declared), tuple(warnings))
+    return Package(declared, stage, target, digest, template, tables.coordination(declared), tuple(warnings), names)
 
 
 def _declared(root: Path, stage: str, more: str) -> Fleet:
@@ -96,16 +101,22 @@ def check_stage(stage: str) -> None:
                          "prod")
 
 
-def schedules(root: Path, declared: Fleet) -> tuple[dict[str, bytes], list[str]]:
-    """timetable.bin and jobs.bin of the folder cron/, and the warnings. `DeclaredMistake` lists all that is wrong."""
-    from chalicelib.crontab import diagnostics, job_file, loader, timetable
+def schedules(
+    root: Path, declared: Fleet, deployed: Sequence[Sequence[Job]] = ()
+) -> tuple[dict[str, bytes], Named, list[str]]:
+    """timetable.bin and jobs.bin of the folder cron/, its jobs with the names that they keep, and the warnings.
+
+    `DeclaredMistake` lists all that is wrong.
+    """
+    from chalicelib.crontab import diagnostics, identity, job_file, loader, timetable
 
     jobs, found = loader.load(root / "cron", declared)
     wrong = diagnostics.errors(found)
     if wrong:
         raise DeclaredMistake("\n".join(diagnostics.render(wrong)))
     told = list(diagnostics.render([finding for finding in found if finding.severity != "error"]))
-    return {"timetable.bin": timetable.build(jobs), "jobs.bin": job_file.build(jobs)}, told
+    names = identity.named(jobs, *deployed)
+    return {"timetable.bin": timetable.build(names.jobs), "jobs.bin": job_file.build(names.jobs)}, names, told
 
 
 def _stage(

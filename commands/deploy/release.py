@@ -10,9 +10,10 @@ from typing import Any, Protocol
 import msgspec
 
 from chalicelib.version import VERSION
-from commands.deploy import account, bucket, queues, stacks
+from commands.deploy import account, bucket, pauses, queues, stacks
 from commands.deploy.account import Target
 from commands.deploy.packaging import Package
+from commands.deploy.pauses import Pauses
 from commands.deploy.stacks import Pace, Prepared, Stack
 from commands.errors import UsageError
 
@@ -31,6 +32,9 @@ class Done(msgspec.Struct, frozen=True):
 class Show(Protocol):
     """The display of a release."""
 
+    def jobs(self, told: Sequence[tuple[str, str]]) -> None:
+        """The effect of the release on the jobs, as pairs of a word and a name, and the paused jobs."""
+
     def prepared(self, plans: Sequence[Prepared]) -> None:
         """All change sets, before anything is changed."""
 
@@ -46,39 +50,48 @@ class Show(Protocol):
 
 def release(
     target: Target, package: Package, regions: Sequence[str], show: Show, agree: Callable[[], bool],
-    look_seconds: float = 1.5, *, drop_messages: bool = False,
+    look_seconds: float = 1.5, *, drop_messages: bool = False, drop_pauses: bool = False,
 ) -> list[Done]:
     """Deploy `package` to `regions`. The result of each stack, the coordination table's first.
 
-    Raises `UsageError` when a change set cannot be made, or would delete messages without `drop_messages`. Then nothing
-    was changed anywhere. A stack that fails is
-    rolled back and reported as `failed`, the others go on.
+    Raises `UsageError` when a change set cannot be made, would delete messages without `drop_messages`, or would lose
+    the pause of a job without `drop_pauses`. Then nothing was changed anywhere. A stack that fails is rolled back and
+    reported as `failed`, the others go on.
     """
     over = threading.Event()
     pace = Pace(look_seconds, over=over.is_set)
     with ThreadPoolExecutor(max_workers=max(4, len(regions) + 1)) as pool:
         try:
             owner = account.number(target, package.fleet.home)
+            held = Pauses(target, package)
+            if not drop_pauses:
+                pauses.refuse(held.lost())
             plans = _prepare_all(target, package, regions, owner, pace, pool)
             show.prepared(plans)
+            show.jobs(list(pauses.told(package.names, held.held)))
             if not drop_messages and (lost := [line for found in pool.map(
                     lambda plan: queues.lost_messages(target, plan), plans) for line in found]):
                 list(pool.map(lambda plan: stacks.abandon(target, plan), plans))
                 raise UsageError("\n".join([*lost, queues.REMEDY]))
-            return _release(target, plans, show, agree, pace, pool)
+            done = _release(target, plans, show, agree, pace, pool, held)
+            everywhere = set(regions) >= {region.name for region in package.fleet.regions}
+            if everywhere and all(one.status in ("deployed", "unchanged") for one in done):
+                held.clear()
+            return done
         finally:
             over.set()  # after Ctrl-C nobody waits any longer
 
 
 def _release(
     target: Target, plans: Sequence[Prepared], show: Show, agree: Callable[[], bool], pace: Pace,
-    pool: ThreadPoolExecutor,
+    pool: ThreadPoolExecutor, held: Pauses,
 ) -> list[Done]:
     if not any(plan.changes for plan in plans):
         return [_unchanged(plan) for plan in plans]
     if not agree():
         list(pool.map(lambda plan: stacks.abandon(target, plan), plans))
         return [msgspec.structs.replace(_unchanged(plan), status="declined") for plan in plans]
+    held.carry()
     first = _execute(target, plans[0], show, pace)
     if first.status == "failed":
         list(pool.map(lambda plan: stacks.abandon(target, plan), plans[1:]))
@@ -133,6 +146,9 @@ def _unchanged(plan: Prepared) -> Done:
 
 class Quiet:
     """Shows nothing."""
+
+    def jobs(self, told: Sequence[tuple[str, str]]) -> None:
+        """Nothing."""
 
     def prepared(self, plans: Sequence[Prepared]) -> None:
         """Nothing."""

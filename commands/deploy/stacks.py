@@ -84,6 +84,17 @@ def prepare(
         return Prepared(stack, name if said else "", new, tuple(sorted(map(_change, said))), _lost_queues(said))
 
 
+def template(target: Target, stack: Stack) -> dict[str, Any] | None:
+    """The template that the stack runs. `None` where nothing was deployed yet."""
+    found = _status(target, stack)
+    if found is None or found[0] in ("REVIEW_IN_PROGRESS", "CREATE_IN_PROGRESS", "DELETE_COMPLETE", *_DEAD):
+        return None
+    answer = _client(target, stack).get_template(StackName=stack.name, TemplateStage="Original")
+    body: Any = answer["TemplateBody"]
+    parsed: dict[str, Any] = json.loads(body) if isinstance(body, str) else body
+    return parsed
+
+
 def abandon(target: Target, prepared: Prepared) -> None:
     """Take the change set back, and the empty stack that a first one brings along."""
     if prepared.change_set:

@@ -134,7 +134,7 @@ def test_any_fleet_has_a_job_and_a_task_to_show(empty: bool, tmp_path: Path, mon
         declared = fleet.load(folder / "fleet.toml", staged.STAGE)
         assert staged.QUEUE in [queue.name for queue in declared.queues]
         assert staged.QUEUE not in [queue.name for queue in fleet.load(folder / "fleet.toml", "prod").queues]
-        compiled, warnings = packaging.schedules(folder, declared)
+        compiled, _, warnings = packaging.schedules(folder, declared)
         assert b"lamplighter-demo/lamps" in compiled["jobs.bin"] and not warnings
         own = {path.name for path in (folder / "tasks").glob("*.py")}
     assert own == {f"{staged.TASKS}.py"} | (set() if empty else {"invoices.py"})

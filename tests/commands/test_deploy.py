@@ -1,5 +1,7 @@
 """`lamp deploy`: what it refuses before it has done anything."""
 
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +9,11 @@ import pytest
 from botocore.exceptions import ClientError
 
 from chalicelib.config import fleet
+from chalicelib.crontab import parser
+from chalicelib.crontab.identity import Changes, Named, named
+from chalicelib.crontab.job import Job
 from commands.cli import main
-from commands.deploy import bucket, packaging, release
+from commands.deploy import bucket, packaging, pauses, release, stacks
 from commands.errors import UsageError
 from testing.paging import EmptyFirstPage
 
@@ -26,6 +31,7 @@ def test_the_stage_is_looked_at_before_anybody_is_asked(
     assert said in " ".join(capsys.readouterr().err.split())
 
 
+NONE = Named((), Changes())
 QUEUE = "https://sqs.eu-west-1.amazonaws.com/1/f-prod-"
 
 
@@ -37,11 +43,13 @@ def changed(action: str, id: str, replacement: str = "False", kind: str = "AWS::
 class Aws:
     """One region with a stack whose change set has `changes`, and with queues of so many messages."""
 
-    def __init__(self, changes: list[Any], depths: dict[str, int]) -> None:
-        self.changes, self.depths, self.done = changes, depths, list[str]()
+    def __init__(self, changes: list[Any], depths: dict[str, int], paused: Sequence[str] = ()) -> None:
+        self.changes, self.depths, self.done, self.paused = changes, depths, list[str](), list(paused)
+        self.clients = dict[tuple[str, int], EmptyFirstPage]()
 
     def client(self, service: str, region: str) -> Any:
-        return EmptyFirstPage(service, self)
+        # A page belongs to the thread that has asked for it.
+        return self.clients.setdefault((service, threading.get_ident()), EmptyFirstPage(service, self))
 
     def describe_stacks(self, StackName: str) -> Any:
         return {"Stacks": [{"StackStatus": "UPDATE_COMPLETE", "StackId": "arn"}]}
@@ -52,6 +60,17 @@ class Aws:
 
     def describe_stack_events(self, **asked: str) -> Any:
         return {"StackEvents": []}
+
+    def query(self, TableName: str, **asked: Any) -> Any:
+        return {"Items": [{"pk": {"S": "paused"}, "sk": {"S": name}, "version": {"N": "1"}, "write_id": {"S": "w"},
+                           "body": {"S": '{"since": 60, "reason": "moving", "schema": 1}'}} for name in self.paused]}
+
+    def put_item(self, Item: Any, **asked: Any) -> None:
+        self.done.append(f"paused {Item['sk']['S']}")
+        self.paused.append(Item["sk"]["S"])
+
+    def delete_item(self, Key: Any, **asked: Any) -> None:
+        self.done.append(f"deleted {Key['sk']['S']}")
 
     def get_caller_identity(self) -> Any:
         return {"Account": "123456789012"}
@@ -71,11 +90,13 @@ class Aws:
         self.done.append("executed")
 
 
-def released(aws: Aws, monkeypatch: pytest.MonkeyPatch, *, drop_messages: bool = False) -> list[str]:
+def released(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch, *, names: Named = NONE, agree: bool = True, **drop: bool
+) -> list[str]:
     declared = fleet.parse('name = "f"\nregions = [{name = "eu-west-1"}]\ncoordination = {regions = ["eu-west-1"]}\n')
     monkeypatch.setattr(bucket, "upload", lambda *asked: ({}, None))
-    package = packaging.Package(declared, "prod", Path(), "digest", {}, {}, ())
-    done = release.release(aws, package, ["eu-west-1"], release.Quiet(), lambda: True, 0.0, drop_messages=drop_messages)
+    package = packaging.Package(declared, "prod", Path(), "digest", {}, {}, (), names)
+    done = release.release(aws, package, ["eu-west-1"], release.Quiet(), lambda: agree, 0.0, **drop)
     return [one.status for one in done]
 
 
@@ -99,3 +120,55 @@ def test_a_change_that_loses_no_message_is_carried_out(
     change: Any, depths: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert released(Aws([change], depths), monkeypatch) == ["unchanged", "deployed"]
+
+
+def crontab(text: str) -> list[Job]:
+    return parser.read(text.encode(), parser.Source("crontabs/app", False, "app")).jobs
+
+
+A, B = "0 1 * * * close-day\n", "0 2 * * * bill --all\n"
+OTHER = changed("Modify", "other")
+
+
+def test_a_pause_of_a_job_that_goes_is_not_lost_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = named(crontab(B), named(crontab(A + B)).jobs)
+    aws = Aws([OTHER], {}, ["app/close-day", "app/bill-all"])
+    with pytest.raises(UsageError) as told:
+        released(aws, monkeypatch, names=names)
+    first, remedy = str(told.value).splitlines()
+    assert first == ("app/close-day is paused (since 1970-01-01T00:01Z: moving), and this release has no such job")
+    assert "# lamp: name=NAME" in remedy and "schedules.resume" in remedy and "--drop-pauses" in remedy
+    assert aws.done == []
+    assert released(aws, monkeypatch, names=names, drop_pauses=True) == ["unchanged", "deployed"]
+    assert aws.done[-1] == "deleted app/close-day"
+
+
+def test_a_pause_goes_along_with_a_job_that_gets_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = named(crontab(f"# lamp: name=closing\n{A}"), named(crontab(A)).jobs)
+    aws = Aws([OTHER], {}, ["app/close-day"])
+    assert released(aws, monkeypatch, names=names, agree=False) == ["declined", "declined"]
+    assert not [one for one in aws.done if "close-day" in one or "closing" in one]
+    aws.done.clear()
+    assert released(aws, monkeypatch, names=names) == ["unchanged", "deployed"]
+    assert [one for one in aws.done if one not in ("prepared", "abandoned")] == [
+        "paused closing", "executed", "deleted app/close-day"]
+
+
+def test_a_pause_under_the_former_name_stays_until_all_regions_have_the_release(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = named(crontab(f"# lamp: name=closing\n{A}"), named(crontab(A)).jobs)
+    aws = Aws([OTHER], {}, ["app/close-day"])
+    monkeypatch.setattr(stacks, "execute", lambda *asked: (_ for _ in ()).throw(UsageError("rolled back")))
+    assert released(aws, monkeypatch, names=names) == ["unchanged", "failed"]
+    assert "paused closing" in aws.done and not [one for one in aws.done if one.startswith("deleted")]
+
+
+def test_what_becomes_of_the_jobs_is_told_one_by_one() -> None:
+    before = named(crontab(A + B)).jobs
+    names = named(crontab(f"# lamp: name=closing\n{A}" + B.replace("all", "all -v") + "* * * * * new\n"), before)
+    assert list(pauses.told(names, {"app/close-day": "since then: why"})) == [
+        ("rename", "app/close-day -> closing"), ("edit", "app/bill-all"), ("add", "app/new"),
+        ("paused", "closing (since then: why)")]
+    many = named(crontab("".join(f"* * * * * job {number}\n" for number in range(50))))
+    assert list(pauses.told(many, {}))[-1] == ("add", "and 30 more")

@@ -52,6 +52,13 @@ def test_the_list_has_every_fire(sides: list[str], capsys: pytest.CaptureFixture
     assert sum(len(job["gained_utc"] + job["lost_utc"]) for job in said["jobs"]) == len(lines)
 
 
+def test_a_job_with_another_command_is_the_same_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sides = [str(folder(tmp_path, f"30 2 * * * root save {words}", name=name))
+             for name, words in (("before", ""), ("after", "--all"))]
+    assert cli.main(["cron", "diff", *sides, *SPRING, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["jobs"] == []
+
+
 def test_the_table_sums_it_up(sides: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["cron", "diff", *sides, *SPRING]) == 0
     told = " ".join(capsys.readouterr().out.split())

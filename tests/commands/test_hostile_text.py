@@ -88,6 +88,7 @@ def _prepared(console: Any, value: Any) -> None:
     plan = Prepared(stack, "set", True, (Change(value["action"], value["kind"], value["id"]),))
     shown = deploy.Screen(console)
     with shown:
+        shown.jobs([(value["word"], value["job"])])
         shown.prepared([plan])
         shown.begin(plan)
         shown.moved(stack, value["id"], value["action"])
@@ -125,7 +126,8 @@ RENDERED: dict[str, Rendered] = {
         value["region"], value["stack"], "failed", {}, 1.0, value["error"])]),
         {"region": "eu-west-1", "stack": "acme-prod", "error": "Role: no"}),
     "changes": Rendered(deploy, _prepared, {"region": "eu-west-1", "stack": "acme-prod", "action": "add",
-                                            "kind": "AWS::SQS::Queue", "id": "Queue"}),
+                                            "kind": "AWS::SQS::Queue", "id": "Queue",
+                                            "word": "paused", "job": "a/b (since then: moving)"}),
     "check": Rendered(check, _verdicts, {"check": "fleet", "findings": ["cron/x:1:1: error: no"]}),
     "cron diff": Rendered(diff, lambda console, value: diff._show(console, [JobChange(
         value["name"], value["before"], value["after"], Firings(Window(0, 1)), Firings(Window(0, 1)))], Window(0, 1),

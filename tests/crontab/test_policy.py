@@ -106,7 +106,7 @@ def test_a_conflict_with_a_default_is_told_at_the_job() -> None:
 def test_a_chosen_name() -> None:
     found = parser.read(b"# lamp: name=night/audit\n0 3 * * * x\n", Source("crontabs/a", False, "a"))
     assert [job.name for job in found.jobs] == ["night/audit"]
-    assert found.named == {"night/audit"}
+    assert [job.chosen for job in found.jobs] == ["night/audit"]
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("skip", 0), ("one", None), ("all", None), ("5m", 300), ("2h", 7200)])

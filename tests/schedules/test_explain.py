@@ -14,7 +14,8 @@ from chalicelib.schedules import queries
 from chalicelib.schedules.decide.explain import Known, why
 from chalicelib.schedules.state import MinuteRecord, Run
 from commands import cli, roots
-from tests.schedules.harness import HOME, NOON, Place, job
+from tests.schedules.harness import HOME, NOON, STANDBY, Place, job, sweep, tick, work
+from tests.schedules.harness import why as explained
 
 LATER = NOON * 60 + 3600
 SLOT = "2026-03-28T12:00Z"
@@ -29,8 +30,14 @@ def ran(
     return Run(**facts)
 
 
-def known(*runs: Run, record: bool = True, gap_end: int | None = None, paused_since: int | None = None) -> Known:
-    return Known(runs, MinuteRecord("t", "1", "eu-west-1", NOON) if record else None, gap_end, paused_since)
+REGIONS, DELAY = ("eu-west-1", "us-east-1", "ap-southeast-1"), 120
+
+
+def known(
+    *runs: Run, record: bool = True, gap_end: int | None = None, paused_since: int | None = None, later: bool = False
+) -> Known:
+    found = MinuteRecord("t", "1", "eu-west-1", NOON) if record else None
+    return Known(runs, found, gap_end, paused_since, REGIONS, DELAY, later)
 
 
 @pytest.mark.parametrize(("one", "what", "answer"), [
@@ -51,7 +58,10 @@ def known(*runs: Run, record: bool = True, gap_end: int | None = None, paused_si
     (job(), known(ran("replaced")), "replaced"),
     (job(), known(), "missed"),
     (job(), known(record=False), "missed"),
+    (job(catch_up="2h"), known(record=False), "not yet"),
+    (job(catch_up="2h"), known(record=False, later=True), "missed"),
     (job(), known(record=False, gap_end=NOON + 30), "missed"),
+    (job(catch_up="all"), known(record=False, gap_end=NOON + 30), "missed"),
     (job(catch_up="one"), known(record=False, gap_end=NOON + 30), "coalesced"),
     (job(), known(paused_since=NOON * 60 - 5), "paused"),
     (job(schedule="5 * * * *"), known(), "not due"),
@@ -71,6 +81,53 @@ def test_not_due_names_the_field_that_differs(schedule: str, field: str) -> None
 
 def test_a_minute_to_come_is_not_missed() -> None:
     assert why(job(), NOON, known(), NOON * 60 - 1).answer == "to come"
+
+
+@pytest.mark.parametrize(("seconds", "what", "answer", "sentence"), [
+    (0, known(record=False), "not yet", "us-east-1 will look at 12:02:00Z"),
+    (119, known(record=False), "not yet", "us-east-1 will look at 12:02:00Z"),
+    (120, known(record=False), "not yet", "ap-southeast-1 will look at 12:04:00Z"),
+    (240, known(record=False), "not yet", "ap-southeast-1 looks now, and may start it until 12:05:00Z"),
+    (300, known(record=False), "not yet", "no region has started a minute since. The next one that does will catch it "
+                                          "up (catch_up=5m)"),
+    (301, known(record=False, later=True), "missed", "no region started any job at that minute"),
+    (361, known(record=False), "missed", "no region started any job at that minute"),
+    # Somebody has started the minute, and no worker has claimed the run yet.
+    (5, known(), "not yet", "us-east-1 will look at 12:02:00Z"),
+    (300, known(), "missed", "eu-west-1 started that minute's jobs"),
+    # The gap has just ended, so that its slots are on their way.
+    (180, known(record=False, gap_end=NOON + 3), "not yet", "us-east-1 will look at 12:05:00Z"),
+    (180 + 300, known(record=False, gap_end=NOON + 3), "missed", "no worker has claimed it"),
+    (1800, known(record=False, gap_end=NOON + 30), "missed", "catch_up=5m left it out"),
+])
+def test_nothing_is_missed_before_the_last_region_has_looked(
+    seconds: int, what: Known, answer: str, sentence: str
+) -> None:
+    reason = why(job(), NOON, what, NOON * 60 + seconds)
+    assert reason.answer == answer and sentence in reason.sentence
+
+
+def test_a_job_that_starts_late_by_itself_is_not_missed_before() -> None:
+    late = job(jitter=600)
+    assert why(late, NOON, known(), NOON * 60 + 300 + 599).answer == "not yet"
+    assert why(late, NOON, known(), NOON * 60 + 300 + 600).answer == "missed"
+
+
+def test_a_minute_that_a_standby_starts_is_missed_at_no_moment_before(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job()])
+    tick(place, NOON - 1)
+    work(place)
+    # Home dies. Each standby has its own rule, and only its reminder acts.
+    said = []
+    tick(place, NOON, STANDBY)
+    for second in range(0, 120, 7):
+        place.now = NOON * 60 + second
+        said.append(explained(place, "jobs/one", NOON))
+    place.now = NOON * 60 + 121
+    sweep(place, STANDBY)
+    work(place, STANDBY)
+    assert set(said) == {("not yet", "us-east-1 will look at 12:02:00Z")}
+    assert explained(place, "jobs/one", NOON)[0] == "late"
 
 
 # Stockholm's clock goes from 02:00 to 03:00 on 2026-03-29 at 01:00 UTC, and from 03:00 to 02:00 on 2026-10-25.

@@ -9,6 +9,9 @@ from chalicelib.crontab.missed import MissedRuns
 from chalicelib.crontab.timetable import Timetable
 from chalicelib.schedules.observation import DueRun
 
+# A gap longer than this is caught up for its last day only: nobody wants last week's jobs.
+CATCH_UP_MINUTES = 1440
+
 
 class Backlog(msgspec.Struct, frozen=True):
     """`occasions` to run now, and `doubtful` ones that are not to be run from here but may have been started elsewhere.
