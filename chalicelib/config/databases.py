@@ -9,7 +9,7 @@ import msgspec
 from chalicelib.config.durations import Duration
 from chalicelib.config.workload import Path_, Port
 
-Host = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9.:-]+$", max_length=253)]
+Host = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9.:-]+\Z", max_length=253)]
 # Beats are a minute apart, and missed after three: a shorter age would condemn replicas for a heart that stumbles.
 SHORTEST_STALE = 180
 
@@ -43,7 +43,7 @@ class Databases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     servers: tuple[Server, ...]
     admin_secret: str | None = None
     repair: Literal["off", "observe", "full"] = "observe"
-    heartbeat: Annotated[str, msgspec.Meta(pattern=r"^\w{1,64}\.\w{1,64}$")] = "lamplighter.heartbeat"
+    heartbeat: Annotated[str, msgspec.Meta(pattern=r"^\w{1,64}\.\w{1,64}\Z")] = "lamplighter.heartbeat"
     lag_alarm: Duration = Duration(60)
     stale: Duration = Duration(300)
     tls: Literal["required", "preferred", "off"] = "required"

@@ -78,11 +78,11 @@ class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `bucket` is an S3 bucket in this region for the marks that evacuate other regions.
     """
 
-    load_balancer: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9.-]+$")] | None = None
+    load_balancer: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9.-]+\Z")] | None = None
     zone: str | None = None
     addresses: tuple[str, ...] = ()
     capacity: Share | None = None
-    bucket: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")] | None = None
+    bucket: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")] | None = None
 
 
 class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -121,7 +121,7 @@ class HealthChecks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     target_groups: tuple[str, ...]
     protocol: Literal["http", "https"] = "http"
     port: Port = 80
-    path: Annotated[str, msgspec.Meta(pattern=r"^/\S{0,254}$")] = "/"
+    path: Annotated[str, msgspec.Meta(pattern=r"^/\S{0,254}\Z")] = "/"
     interval: Literal[10, 30] = 10
     failures: Annotated[int, msgspec.Meta(ge=1, le=10)] = 3
     fixed_checks: Annotated[int, msgspec.Meta(ge=3, le=100)] = 4

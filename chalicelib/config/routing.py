@@ -24,13 +24,13 @@ class PreferenceOverride(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 class Routing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The hostname whose users are led to the nearest living region."""
 
-    hostname: Annotated[str, msgspec.Meta(pattern=r"^(?!-)[a-z0-9-]+(\.[a-z0-9-]+)+$")]
-    zone: Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9]+$")]
+    hostname: Annotated[str, msgspec.Meta(pattern=r"^(?!-)[a-z0-9-]+(\.[a-z0-9-]+)+\Z")]
+    zone: Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9]+\Z")]
     ipv6: bool = False
     ttl: Duration = Duration(10)
     check: Literal["https", "http", "tcp"] = "https"
     port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 443
-    path: Annotated[str, msgspec.Meta(pattern=r"^/[!-~]*$", max_length=255)] = "/"
+    path: Annotated[str, msgspec.Meta(pattern=r"^/[!-~]*\Z", max_length=255)] = "/"
     interval: Literal[10, 30] = 10
     failures: Annotated[int, msgspec.Meta(ge=1, le=10)] = 3
     hold_down: Duration = Duration(600)

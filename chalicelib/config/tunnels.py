@@ -13,6 +13,8 @@ from chalicelib.config.workload import Path_, Port
 # An Auto Scaling group, a target group (32 characters, AWS's own limit) and a document, by what AWS allows in each.
 Group = Annotated[str, msgspec.Meta(pattern=r"^[^\s:]{1,255}\Z")]
 TargetGroup = Annotated[str, msgspec.Meta(pattern=r"^(?!-)[A-Za-z0-9-]{1,32}(?<!-)\Z")]
+# Text within the version that a server tells in its handshake. It becomes a word on a host's command line.
+Version = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._+~:()-]{1,60}\Z")]
 Document = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{3,128}\Z")]
 Tag = Annotated[str, msgspec.Meta(pattern=r"^[^=\s]{1,128}=\S{1,256}\Z")]
 
@@ -31,7 +33,7 @@ class Tunnels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mode: Literal["off", "observe", "drain", "full"] = "full"
     port: Port = 3306
     health_port: Port = 3307
-    server: Annotated[str, msgspec.Meta(min_length=1, max_length=60)] | None = None
+    server: Version | None = None
     every: Duration = Duration(2)
     fall: Annotated[int, msgspec.Meta(ge=2, le=10)] = 3
     rise: Annotated[int, msgspec.Meta(ge=2, le=20)] = 5

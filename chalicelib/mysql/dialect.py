@@ -8,6 +8,7 @@ binary log (binlog) replication" in the user guide of Amazon RDS. Nothing here s
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from chalicelib import escape
 from chalicelib.mysql.gtid import Engine, GtidSet, read
 from chalicelib.mysql.status import ReplicaStatus, ReplicaThread, ServerStatus
 
@@ -105,7 +106,7 @@ def beats(table: str) -> str:
 
 def quoted(table: str) -> str:
     """`database.table` with both names quoted."""
-    return ".".join(f"`{part}`" for part in table.split("."))
+    return ".".join(map(escape.identifier, table.split(".")))
 
 
 def writers(rows: Sequence[Mapping[str, Any]], own: int) -> list[int]:

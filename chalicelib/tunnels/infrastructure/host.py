@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from chalicelib import escape
 from chalicelib.config import tunnel_hosts as host
 from chalicelib.config.tunnel_hosts import Hosts
 from chalicelib.config.tunnels import Tunnels
@@ -149,16 +150,12 @@ def _docstrings(tree: ast.AST) -> Iterator[tuple[int, int, str]]:
 
 def user_data(tunnels: Tunnels, hosts: Hosts, files: Mapping[str, bytes], stack: str = "${AWS::StackName}") -> str:
     """The script that makes a host of a fresh Amazon Linux 2023, for Fn::Sub. Equal files give an equal text."""
-    others = "".join(f"cat >/etc/lamplighter/ways/{region}.env <<'WAY'\n{_lines(way)}\nWAY\n"
+    others = "".join(f"cat >/etc/lamplighter/ways/{region}.env <<'WAY'\n{escape.environment(way)}\nWAY\n"
                      for region, way in ways(tunnels, hosts).items())
     packed = base64.b64encode(_packed(files)).decode()
     wrapped = "\n".join(packed[at:at + 120] for at in range(0, len(packed), 120))
-    own = _lines(msgspec.to_builtins(settings(tunnels, hosts, stack)))
+    own = escape.environment(msgspec.to_builtins(settings(tunnels, hosts, stack)))
     return _SCRIPT.format(settings=own, ways=others, files=wrapped, units=" ".join(UNITS))
-
-
-def _lines(values: Mapping[str, Any]) -> str:
-    return "\n".join(f"{name.upper()}={value}" for name, value in values.items())
 
 
 def _packed(files: Mapping[str, bytes]) -> bytes:

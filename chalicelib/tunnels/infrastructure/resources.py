@@ -6,6 +6,7 @@ One template serves all regions. A mapping has the differences, and a condition 
 
 from typing import Any
 
+from chalicelib import escape
 from chalicelib.config import tunnel_hosts as host
 from chalicelib.config.declared import Fleet
 from chalicelib.config.fleet import FleetError
@@ -83,7 +84,7 @@ def _resources(tunnels: Tunnels, hosts: Hosts) -> Json:
         "TunnelsKnownHosts": {"Type": "AWS::SSM::Parameter", "Properties": {
             "Name": {"Fn::Sub": host.known_hosts_parameter("${AWS::StackName}")}, "Type": "String",
             "Description": "Host keys of the gateways, as lines of a known_hosts file",
-            "Value": "".join(f"{way.alias} {' '.join(key.split()[:2])}\n" for way in ways for key in way.host_keys)}},
+            "Value": "".join(escape.known_host(way.alias, key) for way in ways for key in way.host_keys)}},
         "TunnelsDocument": _document(),
         "TunnelsBalancer": _balancer(), "TunnelsTargets": _targets(tunnels), "TunnelsListener": _listener(tunnels),
         "TunnelsTemplate": _template(tunnels, hosts), "TunnelsGroup": _group(tunnels),
