@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from sandbox import recursion
 from sandbox.emulator_patches import Context, change
 
 
@@ -39,8 +40,11 @@ def run_batch(original: Any, context: Context) -> Any:
     from ministack.services import lambda_svc, sqs
 
     def run(esm: Any, func_rec: Any, event: Any, batch: Any, queue_url: str, queue_name: str) -> None:
-        result = lambda_svc._execute_function(func_rec, event)
         ids = [message["id"] for message in batch]
+        if recursion.stopped(esm["FunctionName"], func_rec, batch):
+            result: Any = {"error": True}
+        else:
+            result = lambda_svc._execute_function(func_rec, event)
         if result.get("error"):
             # The messages stay hidden for their visibility timeout, as on AWS; the poller rests a moment.
             lambda_svc._esm_backoff_until[esm["UUID"]] = time.time() + lambda_svc._ESM_BACKOFF_SECONDS

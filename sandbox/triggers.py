@@ -64,7 +64,7 @@ class Triggers:
         "a rule fires somewhere within its minute, its event carries that minute as on AWS, and a stopped region fires "
         "nothing")
 def spread(original: Any, context: Context) -> Any:
-    from ministack.services import eventbridge
+    from ministack.services import eventbridge, lambda_svc
 
     def invoke(target: Any, event: Any, rule: Any, view: Any = None) -> None:
         if event.get("DetailType") != "Scheduled Event":
@@ -74,6 +74,7 @@ def spread(original: Any, context: Context) -> Any:
         minute = math.floor(event["Time"] / 60) * 60
 
         def start() -> None:
+            lambda_svc._invoke_depth.set(1)  # the rule's Lambda is the first of its chain
             if eventbridge.get_region() not in context.faults.stopped and _is_enabled(rule["Arn"]):
                 original(target, event | {"Time": minute}, rule, None)
 

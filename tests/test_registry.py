@@ -11,13 +11,16 @@ from typing import Any
 import pytest
 
 from chalicelib import registry
-from chalicelib.engine.deployment import ALERTS, Lambda, Schedule
+from chalicelib.engine.deployment import ALERTS, FleetQueues, Lambda, OwnQueue, Schedule
 from chalicelib.engine.operation import Operation
 
 ROOT = Path(__file__).resolve().parent.parent
 ALL = {declared.function: declared for declared in registry.lambdas()}
 # One Lambda for each module that some Lambda starts from: the others import the same.
 STARTS = {(each.name.partition(".")[0], each.handler): each for each in ALL.values()}
+
+# A task that sends a task has no limit of ours, so AWS's own stays.
+TASKS_IN_A_CHAIN = {"tasks_work"}
 
 STARTED = """\
 import json, sys
@@ -92,3 +95,30 @@ def test_handlers_where_packaged_are_all_and_import_no_capability() -> None:
 def test_handler_of_an_unknown_lambda_names_it_and_the_remedy() -> None:
     with pytest.raises(LookupError, match=r"'schedules_tock'. Add it to the module lambdas"):
         registry.handler("schedules_tock")
+
+
+def _sends_to(declared: Lambda) -> set[str]:
+    """The functions that the Lambda starts, by a message or at once."""
+    served = {each.trigger.name: each.function for each in ALL.values() if isinstance(each.trigger, OwnQueue)}
+    of_fleet = {each.function for each in ALL.values() if isinstance(each.trigger, FleetQueues)}
+    found: set[str] = set()
+    for permission in declared.permissions:
+        resource = json.dumps(permission.resource)
+        if "sqs:SendMessage" in permission.actions.split():
+            found |= {function for name, function in served.items() if f"-{name}\"" in resource}
+            found |= of_fleet if "{task-queues}" in resource else set()
+        if "lambda:InvokeFunction" in permission.actions.split():
+            found |= {name for name in ALL if f"-{name}\"" in resource}
+    return found
+
+
+def test_each_lambda_in_a_loop_says_what_ends_it_since_aws_would_stop_it() -> None:
+    after = {name: _sends_to(each) for name, each in ALL.items()}
+    reached = dict(after)
+    for _ in ALL:
+        reached = {name: found.union(*(after[one] for one in found)) for name, found in reached.items()}
+    loops = {name for name, found in reached.items() if name in found}
+    assert {"schedules_work", "schedules_reconcile"} <= loops
+    started_by_them = loops.union(*(after[name] for name in loops))
+    told = {name for name, each in ALL.items() if each.loops_until}
+    assert started_by_them - told == TASKS_IN_A_CHAIN and told <= started_by_them

@@ -89,6 +89,9 @@ class Lambda(msgspec.Struct, frozen=True):
     `handler` is `module:name` within the capability. The name stands for a function of event and context, for an
     operation, or for several of which the one with this name is taken. With `private_network` it runs in the VPC that
     fleet.toml gives, because it must reach tunnels or databases. Without a `trigger` only people invoke it.
+
+    AWS stops a chain of messages when it has invoked a function about 16 times. `loops_until` says what ends the chains
+    of this one, which AWS then does not stop.
     """
 
     name: str
@@ -98,6 +101,7 @@ class Lambda(msgspec.Struct, frozen=True):
     trigger: Trigger | None = None
     private_network: bool = False
     handler: str = "operations:ALL"
+    loops_until: str = ""
 
     @property
     def function(self) -> str:

@@ -7,6 +7,7 @@ Names are made with the stack's own name, so the same template serves every stag
 
 from collections.abc import Sequence
 
+from chalicelib import registry
 from chalicelib.config.declared import Fleet
 from chalicelib.config.fleet import FleetError
 from chalicelib.engine.deployment import Lambda
@@ -57,10 +58,16 @@ def _stripped(part: Json) -> Json:
     return {name: value for name, value in part.items() if name != "Metadata"}
 
 
+# AWS would stop the chains of these, which end by a limit of their own.
+_LOOPING = frozenset(each.function for each in registry.lambdas() if each.loops_until)
+
+
 def _function(fleet: Fleet, stage: str, function: str) -> Json:
     more: Json = {"Timeout": queues.work_seconds(fleet)} if function == queues.server() else {}
     if function == RUNNER:
         more["MemorySize"] = fleet.runners.memory_mb
+    if function in _LOOPING:
+        more["RecursiveLoop"] = "Allow"
     if networks.private(function):
         more |= networks.config(fleet)
     return {"FunctionName": named(function), "Environment": {"Variables": {

@@ -89,7 +89,7 @@ def _last(jobs: Mapping[str, Any]) -> Text:
 
 
 def alert_lines(alerts: Mapping[str, Any], today: str) -> Iterator[Text]:
-    """Each alert that is not over, with what to do about it. What could not be read is told as well."""
+    """Each alert that is not over, with what to do about it. Then what could not be read."""
     standing = [alert for told in alerts.values() for alert in told.get("alerts", ())]
     for alert in sorted(standing, key=lambda one: str(one["since"])):
         more = f" and {alert['count'] - len(alert['targets'])} more" if alert["count"] > len(alert["targets"]) else ""

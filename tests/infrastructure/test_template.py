@@ -25,6 +25,12 @@ def policy(resource: Any, **more: Any) -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": [{"Action": ["a:B"], "Resource": resource, **more}]}
 
 
+def test_lambdas_whose_chains_have_a_limit_of_their_own_are_not_stopped_by_aws() -> None:
+    made = template.merged(STATIC, fleet.parse(HEAD), "s", ["schedules_work", "schedules_tick"])["Resources"]
+    assert made["SchedulesWork"]["Properties"]["RecursiveLoop"] == "Allow"
+    assert "RecursiveLoop" not in made["SchedulesTick"]["Properties"]
+
+
 def test_a_queue_brings_its_dead_letters_mapping_and_alarm() -> None:
     found = merged('[[queues]]\nname = "mail"\nbatch = 5\nconcurrency = 3\ntimeout = "2m"\n')
     assert {"QueueMail", "QueueMailDead", "QueueMailSource", "QueueMailDeadAlarm", "QueueMailUnserved"} <= found.keys()
