@@ -1,7 +1,7 @@
 """The one place that writes to the terminal, so that text of others is shown there and never obeyed.
 
-Names, reasons, output of jobs, dead letters and errors come from outside. Whatever they hold, no escape sequence, no
-markup of rich and no emoji code takes effect here. A field of a report goes through `line`, which also keeps it on its
+Names, reasons, output of jobs, dead letters and errors come from outside. No escape sequence, no markup of rich and no
+emoji code in them takes effect here. A field of a report goes through `line`, which also keeps it on its
 line. `Console` escapes what is left.
 """
 
