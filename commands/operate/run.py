@@ -51,7 +51,7 @@ def read(text: str) -> dict[str, Any]:
 
 def _print(answer: client.Answer) -> None:
     console = Console()
-    for said in filter(None, map(show.log_line, answer.log)):
+    for said in filter(None, (show.log_line(one, answer.outcome) for one in answer.log)):
         console.print(said, style="dim", soft_wrap=True)
     if answer.error:
         console.print(line(f"broke in {answer.region}: {answer.error}"), style="bold red")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from rich.cells import cell_len
@@ -41,14 +42,19 @@ def outcome(console: Console, said: Mapping[str, Any]) -> None:
         console.print(Text(f"this is only the plan {said['digest']}. Add --apply to do it", "dim"))
 
 
-def log_line(line: str) -> str:
-    """A line of a Lambda's log for people. Powertools' JSON becomes time, level and message, without metrics."""
+def log_line(line: str, outcome: Mapping[str, Any] = MappingProxyType({})) -> str:
+    """A line of a Lambda's log for people. Powertools' JSON becomes time, level and message, without metrics.
+
+    It is empty for what the `outcome` says anyway.
+    """
     try:
         said = json.loads(line)
     except ValueError:
         return foreign.line(line)
     if not isinstance(said, dict) or "_aws" in said:
         return "" if isinstance(said, dict) else foreign.line(line)
+    if said.get("message") and said["message"] in (outcome.get("message"), outcome.get("status")):
+        return ""
     at = str(said.get("timestamp", ""))[11:19]
     return foreign.line(f"{at} {said.get('level', '')} {said.get('message', line)}".strip())
 

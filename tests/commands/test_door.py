@@ -267,6 +267,14 @@ def test_log_lines_for_people(line: str, shown: str) -> None:
     assert show.log_line(line) == shown
 
 
+def test_what_the_outcome_says_is_not_said_by_the_log_again() -> None:
+    outcome = {"status": "done", "message": "2 actions"}
+    logged = [json.dumps({"level": "INFO", "timestamp": "2026-03-29 01:00:00", "message": message})
+              for message in ("2 actions", "done", "looked twice")]
+    assert [show.log_line(line, outcome) for line in logged] == ["", "", "01:00:00 INFO looked twice"]
+    assert "" not in [show.log_line(line) for line in logged]
+
+
 def test_run_of_what_breaks_exits_with_1(
     at: Callable[[client.OperationClient], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
