@@ -58,17 +58,26 @@ class Script(str):
 
 
 @change("core.lambda_runtime", "_PYTHON_WORKER_SCRIPT", "",
-        "an invocation's log has an end to wait for, and a Lambda has neither root's powers nor a look at others")
+        "an invocation's log has an end to wait for, a handler that raises stays warm, and a Lambda has neither root's "
+        "powers nor a look at others")
 def script(original: str, context: Context) -> Script:
-    answers = [f'            _real_stdout.write(json.dumps({{"status": {rest}' for rest in (
-        '"ok", "result": result', '"error", "error": str(e), "trace"')]
-    for answer in answers:
+    for answer, instead in _ANSWERS.items():
         if original.count(answer) != 1:
             raise Moved(f"ministack's worker does not answer by {answer.strip()!r}")
-        original = original.replace(answer, f"            print({_LOG_END!r}, file=sys.stderr, flush=True)\n{answer}")
+        end = f"            print({_LOG_END!r}, file=sys.stderr, flush=True)\n"
+        original = original.replace(answer, f"{end}{instead}")
     if original.count(_MAIN) != 1:
         raise Moved(f"ministack's worker does not begin with {_MAIN.strip()!r}")
     return Script(original.replace(_MAIN, f"{_MAIN}{Path(powers.__file__).read_text()}\ngive_up()\nclose()\n"))
+
+
+# The worker's answer of a handler that returned, and of one that raised, each with what the worker is to say instead.
+# By "error" ministack ends the process. Lambda goes on with it, as the runtime itself is well ("Function errors" beside
+# "Invoke phase", developer guide), so what was raised travels as an answer, and `logs` makes an error of it again.
+_ANSWERS = {
+    f'            _real_stdout.write(json.dumps({{"status": {status}': f'            _real_stdout.write(json.dumps({{{kept}'
+    for status, kept in (('"ok", "result": result', '"status": "ok", "result": result'),
+                         ('"error", "error": str(e), "trace"', '"status": "ok", "raised": str(e), "trace"'))}
 
 
 @change("services.lambda_svc", "_execute_function_warm", "func event request_id",
@@ -91,7 +100,7 @@ _ENDED = frozenset({"Worker process died", "Worker returned no response"})
 
 
 @change("core.lambda_runtime", "Worker", "func_name config code_zip",
-        "an invocation's log keeps every line when the machine is busy")
+        "an invocation's log keeps every line when the machine is busy, and what a handler raised is an error")
 def logs(original: Any, context: Context) -> Any:
     bounded = original._drain_stderr_bounded
 
@@ -104,7 +113,15 @@ def logs(original: Any, context: Context) -> Any:
                 lines.append(line)
         return "\n".join(lines)
 
-    original._drain_stderr_bounded = whole
+    invoke = original.invoke
+
+    def invoked(self: Any, *words: Any, **named: Any) -> dict[str, Any]:
+        response: dict[str, Any] = invoke(self, *words, **named)
+        if "raised" in response:
+            response |= {"status": "error", "error": response.pop("raised")}
+        return response
+
+    original._drain_stderr_bounded, original.invoke = whole, invoked
     return original
 
 

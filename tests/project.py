@@ -8,8 +8,11 @@ from commands import roots
 _PARTS = ("app.py", "chalicelib", "lamplighter", ".chalice", "requirements", "fleet.toml", "cron", "tasks")
 
 
-def copy(folder: Path, root: Path = roots.PRODUCT) -> Path:
-    """All that is packaged of `root`, below `folder`; the packages that were fetched are shared."""
+def copy(folder: Path, root: Path = roots.PRODUCT, *, compiled: bool = True) -> Path:
+    """All that is packaged of `root`, below `folder`. The packages that were fetched are shared.
+
+    So are modules that were `compiled`. They are kept by their content.
+    """
     project = folder / "project"
     project.mkdir()
     for name in _PARTS:
@@ -18,8 +21,9 @@ def copy(folder: Path, root: Path = roots.PRODUCT) -> Path:
             shutil.copytree(source, project / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, project / name)
-    wheels = roots.PRODUCT / ".build" / "wheels"
-    wheels.mkdir(parents=True, exist_ok=True)
     (project / ".build").mkdir()
-    (project / ".build" / "wheels").symlink_to(wheels)
+    for name in ("wheels", "compiled") if compiled else ("wheels",):
+        shared = roots.PRODUCT / ".build" / name
+        shared.mkdir(parents=True, exist_ok=True)
+        (project / ".build" / name).symlink_to(shared)
     return project

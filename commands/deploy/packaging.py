@@ -34,8 +34,10 @@ from commands.errors import DeclaredMistake, UsageError
 STAGE = re.compile(r"[a-z][a-z0-9-]{0,15}")
 # How long a package is kept whose stage has been packaged anew: it may still be on its way to a region.
 _KEPT_SECONDS = 86_400
-# What `chalice` runs, without its start-up script: that one carries a path of the machine that installed it.
-_CHALICE = "import sys; from chalice.cli import main; sys.exit(main())"
+# What `chalice` runs, without its start-up script: that one carries a path of the machine that installed it. Its zip is
+# not compressed (0 is ZIP_STORED), because `archive` reads it at once and compresses what it keeps.
+_CHALICE = ("import sys; from chalice.cli import main; from chalice.utils import OSUtils; OSUtils.ZIP_DEFLATED = 0; "
+            "sys.exit(main())")
 
 
 class Package(msgspec.Struct, frozen=True):

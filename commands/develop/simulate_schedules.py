@@ -31,13 +31,15 @@ _MINUTES = 1200
 class World(msgspec.Struct, frozen=True):
     """One world to simulate, with the seed, and whether it has other faults than the loss of regions.
 
-    `home_away` are the minutes, from the first, in which the home region is away for certain.
+    `home_away` are the minutes, from the first, in which the home region is away for certain. With `to_first_harm` it
+    ends at the first slot that starts twice, and at the first overlap.
     """
 
     seed: int
     chaos: bool
     minutes: int
     home_away: tuple[int, int] | None = None
+    to_first_harm: bool = False
 
 
 def simulate(
@@ -101,7 +103,8 @@ def simulated(world: World, home: str | None = None) -> tuple[World, "Verdict"]:
         (root / "timetable.bin").write_bytes(timetable.build(jobs))
         (root / "jobs.bin").write_bytes(job_file.build(jobs))
         declared = fleet.parse(_FLEET, "the simulation's fleet")
-        made = simulation.World(declared, root, world.seed, _FIRST, world.minutes, _chances(world))
+        made = simulation.World(declared, root, world.seed, _FIRST, world.minutes, _chances(world),
+                                to_first_harm=world.to_first_harm)
         with _hush():
             return world, made.run()
 

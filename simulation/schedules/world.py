@@ -69,10 +69,14 @@ class Region:
 
 
 class World:
-    """One simulated fleet. `root` is a folder with timetable.bin and jobs.bin."""
+    """One simulated fleet. `root` is a folder with timetable.bin and jobs.bin.
 
-    def __init__(self, fleet: Fleet, root: Path, seed: int, first: int, minutes: int, chances: Chances) -> None:
-        self.fleet, self.root, self.chances = fleet, root, chances
+    With `to_first_harm` it ends at the first slot that starts twice, and at the first overlap.
+    """
+
+    def __init__(self, fleet: Fleet, root: Path, seed: int, first: int, minutes: int, chances: Chances,
+                 *, to_first_harm: bool = False) -> None:
+        self.fleet, self.root, self.chances, self.to_first_harm = fleet, root, chances, to_first_harm
         self.first, self.last = first, first + minutes
         self.prefix = f"{fleet.name}-sim-"
         self.hub = Scheduler(seed, first * 60 - 600)
@@ -181,6 +185,8 @@ class World:
         number = release.book(self.root).find(job)
         if number is not None and release.book(self.root)[number].policy.overlap != "allow" and self.going[job] > 1:
             self.overlaps += 1
+        if self.to_first_harm and (self.overlaps or self._is_twice(job, slot)):
+            self.hub.stop()
 
     def ends(self, job: str) -> None:
         """A command of the job has ended."""
@@ -266,7 +272,7 @@ class World:
         """Compares what the timetable asked for with what was started."""
         due = [(release.book(self.root)[missed.job], slot) for missed in release.timetable(self.root).missed(
             self.first, self.last) for slot in missed.slots()]
-        twice = sum(len(starts) > 1 for (job, _), starts in self.starts.items() if not self._retries(job))
+        twice = sum(self._is_twice(job, slot) for job, slot in self.starts)
         lost = [slot for job, slot in due if not self._settled(job.name, slot.name)]
         states = Counter(item.body.get("state") for item, _, _ in self.store.items.values())
         waits = list(self._waits())
@@ -325,6 +331,9 @@ class World:
             if not any(begin < due + patience + _START_SECONDS and end > due - 1 for begin, end in region.down):
                 yield start.at - due - patience - jitter
                 return
+
+    def _is_twice(self, job: str, slot: str) -> bool:
+        return len(self.starts[job, slot]) > 1 and not self._retries(job)
 
     def _retries(self, job: str) -> int:
         number = release.book(self.root).find(job)
