@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 from types import TracebackType
@@ -22,6 +23,15 @@ def take_interrupts() -> None:
     end neither the command nor its children. To be called from the main thread.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def keep_compiled_modules() -> None:
+    """Let this process and the Pythons that it starts keep what they compile, whatever PYTHONDONTWRITEBYTECODE says.
+
+    The tests start hundreds of Pythons, and each would compile the product anew.
+    """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
 
 
 class Children:

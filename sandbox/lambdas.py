@@ -61,23 +61,23 @@ class Script(str):
         "an invocation's log has an end to wait for, a handler that raises stays warm, and a Lambda has neither root's "
         "powers nor a look at others")
 def script(original: str, context: Context) -> Script:
-    for answer, instead in _ANSWERS.items():
+    # A result that is not JSON raises before the log ends, or it would have two ends.
+    for answer, instead, before in ((_RETURNED, _RETURNED, "            json.dumps(result)\n"), (_RAISED, _STAYS, "")):
         if original.count(answer) != 1:
             raise Moved(f"ministack's worker does not answer by {answer.strip()!r}")
         end = f"            print({_LOG_END!r}, file=sys.stderr, flush=True)\n"
-        original = original.replace(answer, f"{end}{instead}")
+        original = original.replace(answer, f"{before}{end}{instead}")
     if original.count(_MAIN) != 1:
         raise Moved(f"ministack's worker does not begin with {_MAIN.strip()!r}")
     return Script(original.replace(_MAIN, f"{_MAIN}{Path(powers.__file__).read_text()}\ngive_up()\nclose()\n"))
 
 
-# The worker's answer of a handler that returned, and of one that raised, each with what the worker is to say instead.
-# By "error" ministack ends the process. Lambda goes on with it, as the runtime itself is well ("Function errors" beside
-# "Invoke phase", developer guide), so what was raised travels as an answer, and `logs` makes an error of it again.
-_ANSWERS = {
-    f'            _real_stdout.write(json.dumps({{"status": {status}': f'            _real_stdout.write(json.dumps({{{kept}'
-    for status, kept in (('"ok", "result": result', '"status": "ok", "result": result'),
-                         ('"error", "error": str(e), "trace"', '"status": "ok", "raised": str(e), "trace"'))}
+# The worker's answer of a handler that returned, and of one that raised. By "error" ministack ends the process. Lambda
+# goes on with it, as the runtime itself is well ("Invoke phase" and "Function errors", developer guide). So what was
+# raised travels as an answer, and `logs` makes an error of it again.
+_ANSWER = '            _real_stdout.write(json.dumps({"status": '
+_RETURNED = f'{_ANSWER}"ok", "result": result'
+_RAISED, _STAYS = f'{_ANSWER}"error", "error": str(e), "trace"', f'{_ANSWER}"ok", "raised": str(e), "trace"'
 
 
 @change("services.lambda_svc", "_execute_function_warm", "func event request_id",

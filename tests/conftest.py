@@ -6,11 +6,13 @@ import pytest
 from hypothesis import settings
 
 from chalicelib.engine import run as engine
-from commands.processes import take_interrupts
+from commands.processes import keep_compiled_modules, take_interrupts
 from testing.policed_store import policed
+from tests.spreading import spread
 
 # Tests send SIGINT to what they start, also when the run itself was started in the background, where it is ignored.
 take_interrupts()
+keep_compiled_modules()
 
 # These make assertions for tests: pytest is to say as much of them.
 pytest.register_assert_rewrite("tests.fuzzing", "tests.world.least_privilege")
@@ -28,6 +30,13 @@ def _within_its_permissions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         engine, "_carry_out",
         lambda operation, context, request: carry_out(operation, policed(context, operation.name), request))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Before pytest-xdist reads the groups of a full run."""
+    if getattr(config.option, "loadgroup", False):
+        items[:] = spread(items)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -18,7 +18,7 @@ def copy(folder: Path, root: Path = roots.PRODUCT, *, compiled: bool = True) -> 
     for name in _PARTS:
         source = root / name
         if source.is_dir():
-            shutil.copytree(source, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, project / name)
         else:
             shutil.copy(source, project / name)
     (project / ".build").mkdir()

@@ -9,7 +9,7 @@ import typer
 from commands import roots
 from commands.develop import check, groups, install_servers
 from commands.errors import UsageError
-from commands.processes import Children
+from commands.processes import Children, keep_compiled_modules
 from commands.terminal import write
 
 # On two cores a third one works while the others wait for real servers.
@@ -28,6 +28,7 @@ def test(
     """
     if roots.installed():
         raise UsageError("the tests of Lamplighter come with its checkout. In your fleet, run pytest on your own tests")
+    keep_compiled_modules()
     groups.need("check", "test")
     chosen = arguments or []
     if not (fast or chosen):
@@ -44,7 +45,7 @@ def test(
 
 def pytest_words(chosen: list[str], fast: bool) -> list[str]:
     """The command line of pytest. `chosen` comes last, so that it may overrule the rest."""
-    # The sandbox's tests share a world per file, so a file stays on one worker.
+    # Tests that share a world stay on one worker, in the order of tests/spreading.py.
     quick = ["-m", "not world and not slow", "--dist", "worksteal", "--hypothesis-profile=fast"]
-    spread = quick if fast else ["--dist", "loadfile"]
+    spread = quick if fast else ["--dist", "loadgroup", "--no-loadscope-reorder"]
     return [sys.executable, "-m", "pytest", "-q", "-n", WORKERS, *spread, *chosen]

@@ -84,7 +84,8 @@ def test_the_template_that_is_linted_is_the_packaged_one(monkeypatch: pytest.Mon
     monkeypatch.setattr(packaging, "build", lambda stage: package)
     with Children() as children:
         assert check._template(children) == (True, [])
-        package.template["Resources"] |= wrong["Resources"]
+        package.template.clear()
+        package.template.update(wrong)
         ok, found = check._template(children)
     assert not ok
     assert any("template.json:" in line and "VisibilityTimeOut" in line for line in found)

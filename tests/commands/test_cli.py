@@ -247,12 +247,12 @@ def test_a_suite_started_with_sigint_ignored_passes_its_ctrl_c_tests() -> None:
     assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout
 
 
-def test_fast_leaves_out_the_sandbox_and_full_keeps_a_file_on_one_worker() -> None:
+def test_fast_leaves_out_the_sandbox_and_full_keeps_a_world_on_one_worker() -> None:
     from commands.develop.test import pytest_words
 
     assert "not world and not slow" in pytest_words([], fast=True)
     full = pytest_words(["-x"], fast=False)
-    assert "-m" not in full[3:] and full[-3:] == ["--dist", "loadfile", "-x"]
+    assert "-m" not in full[3:] and full[-4:] == ["--dist", "loadgroup", "--no-loadscope-reorder", "-x"]
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)

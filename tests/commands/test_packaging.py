@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cfnlint.api
 import pytest
 
 from chalicelib.config.fleet import FleetError
 from chalicelib.infrastructure import queues as stack_queues
 from commands.deploy import dependencies, packaging
 from commands.errors import UsageError
+from tests.lint import findings
 from tests.project import copy
 
 
@@ -74,8 +74,7 @@ def of_type(parts: dict[str, Any], kind: str) -> Iterator[tuple[str, dict[str, A
 @pytest.mark.slow
 def test_it_passes_cfn_lint_in_every_region(package: packaging.Package) -> None:
     for template in (package.template, package.coordination):
-        found = cfnlint.api.lint(json.dumps(template), regions=[region.name for region in package.fleet.regions])
-        assert [f"{match.rule.id} {match.path}: {match.message}" for match in found] == []
+        assert findings(template, [region.name for region in package.fleet.regions]) == []
 
 
 def test_every_queue_that_a_lambda_serves_reports_partial_failures(parts: dict[str, Any]) -> None:

@@ -6,8 +6,9 @@ from botocore.session import Session
 from chalicelib.config.declared import partition
 from chalicelib.routing.evacuation_flags import statement
 
-REGIONS = [(region, name) for name in Session().get_available_partitions()
-           for region in Session().get_available_regions("s3", name)]
+AWS = Session()
+REGIONS = [(region, name) for name in AWS.get_available_partitions()
+           for region in AWS.get_available_regions("s3", name)]
 
 
 @pytest.mark.parametrize(("region", "name"), REGIONS)

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from botocore.session import Session
-from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
 
 from chalicelib import registry
 from chalicelib.aws import client
@@ -19,6 +18,7 @@ from chalicelib.health_checks.check_config import reference_name, reference_pref
 from chalicelib.infrastructure import limits, tables, template
 from chalicelib.infrastructure.files import files
 from commands.deploy.packaging import STAGE
+from tests.lint import registered
 
 NAME, STAGE_NAME, REGIONS = "n" * LONGEST_NAME, "s" * 16, ("ap-southeast-1", "ap-northeast-1")
 FUNCTIONS = [each.function for each in registry.lambdas()]
@@ -67,7 +67,7 @@ def refusals(found: dict[str, Any], stack: str) -> list[str]:
     known, wrong = limits.pseudo_parameters(stack, REGIONS), list[str]()
     for id, part in found["Resources"].items():
         kind = str(part["Type"]).replace("Serverless::Function", "Lambda::Function")
-        schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", kind).schema["properties"]
+        schema = registered(kind)
         for name, value in part["Properties"].items():
             text, said = limits.resolved(value, found["Resources"], known), schema.get(name, {})
             if not isinstance(text, str) or "${" in text:
@@ -154,7 +154,7 @@ def test_the_limits_are_those_of_the_registrys_schemas() -> None:
     for (kind, name), limit in limits.LIMITS.items():
         if "Serverless" in kind:
             continue
-        said = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", kind).schema["properties"][name]
+        said = registered(kind)[name]
         if "maxLength" in said:
             checked += 1
             assert limit.most <= said["maxLength"], (kind, name)

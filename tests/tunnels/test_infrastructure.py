@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cfnlint.api
 import pytest
 
 from chalicelib import registry
@@ -17,6 +16,7 @@ from chalicelib.infrastructure.template import merged, static
 from chalicelib.tunnels.infrastructure import resources as tunnel_resources
 from chalicelib.tunnels.infrastructure import role as tunnel_role
 from commands.deploy import packaging
+from tests.lint import findings
 from tests.project import copy
 from tests.tunnels.fleets import FAR, HOST_KEY, NEAR, PRIMARY, TEXT, WAYS, parsed
 
@@ -51,8 +51,7 @@ def rules(way: str, group: str) -> Iterator[tuple[int, str]]:
 @pytest.mark.slow
 def test_it_passes_cfn_lint_in_every_region() -> None:
     for text in (TEXT, WAYS, TEXT.replace('database = "db.internal"', 'database = "10.0.0.9"\ninstance = "t3.micro"')):
-        found = cfnlint.api.lint(json.dumps(template(text)), regions=[PRIMARY, NEAR, FAR])
-        assert [f"{match.rule.id} {match.path}: {match.message}" for match in found] == []
+        assert findings(template(text), [PRIMARY, NEAR, FAR]) == []
 
 
 def test_a_fleet_with_hosts_of_its_own_gets_none_of_this() -> None:
@@ -258,5 +257,4 @@ def test_a_whole_package_with_tunnel_hosts_is_a_template_that_cfn_lint_likes(tmp
     package = packaging.build("prod", root=project, product=project)
     assert package.template["Resources"]["TunnelsGroup"]["Condition"] == tunnel_resources.CONDITION
     assert len(json.dumps(package.template)) < 1_000_000  # of a template in a bucket: CloudFormation's quotas
-    found = cfnlint.api.lint(json.dumps(package.template), regions=[PRIMARY, NEAR, FAR])
-    assert [f"{match.rule.id} {match.path}: {match.message}" for match in found] == []
+    assert findings(package.template, [PRIMARY, NEAR, FAR]) == []

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -354,3 +355,29 @@ def test_no_line_of_a_lambdas_log_is_lost_or_belongs_to_another_invocation(empty
         lines = [line for line in base64.b64decode(tail).decode().splitlines() if line[:1].isdigit()]
         assert lines == [f"{n} {number}" for number in range(200)][-len(lines):]
         assert len(lines) > 150
+
+
+RAISES = """
+invocations = 0
+def handler(event, context):
+    global invocations
+    invocations += 1
+    print("invocation", invocations)
+    if event == "raise":
+        raise ValueError("no")
+    return {1} if event == "set" else invocations
+"""
+
+
+def test_a_handler_that_raises_stays_warm_and_its_log_is_its_own(empty: Sandbox) -> None:
+    make_lambda(empty, HOME, "raises", RAISES)
+    answers = [empty.client("lambda", HOME).invoke(FunctionName="raises", Payload=json.dumps(event), LogType="Tail")
+               for event in ("raise", "set", "")]
+    errors = [json.loads(answer["Payload"].read()) for answer in answers]
+    assert [answer.get("FunctionError") for answer in answers] == ["Unhandled", "Unhandled", None]
+    assert errors[0]["errorMessage"] == "no" and "not JSON serializable" in errors[1]["errorMessage"]
+    assert errors[2] == 3, "it was started anew"
+    for number, answer in enumerate(answers, 1):
+        log = base64.b64decode(answer["LogResult"]).decode()
+        assert re.findall(r"invocation \d", log) == [f"invocation {number}"]
+        assert ("Traceback" in log) == (number < 3)
