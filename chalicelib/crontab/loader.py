@@ -31,8 +31,11 @@ class Catalogue(NamedTuple):
     findings: list[Diagnostic]
 
 
-def load(folder: Path, fleet: Fleet | None = None) -> Catalogue:
-    """All that `folder` holds. With a `fleet`, jobs take its time zone and target, and what they need must be in it."""
+def load(folder: Path, fleet: Fleet | None = None, python: "Reader | None" = None) -> Catalogue:
+    """All that `folder` holds. With a `fleet`, jobs take its time zone and target, and what they need must be in it.
+
+    Python files are imported, unless another reader of theirs is given as `python`.
+    """
     if not folder.is_dir():
         remedy = "make it, or name another one"
         return Catalogue([], [_file_finding(str(folder), "error", "no-folder", "there is no such folder", remedy)])
@@ -42,7 +45,7 @@ def load(folder: Path, fleet: Fleet | None = None) -> Catalogue:
     for path in sorted(folder.rglob("*")):
         file = path.relative_to(folder).as_posix()
         if (path.is_file() or path.is_symlink()) and not _hidden(file):
-            part = read_file(path, file, schedules) if _within(path, folder) else _outside(file)
+            part = read_file(path, file, schedules, python) if _within(path, folder) else _outside(file)
             jobs += part.jobs
             findings += part.findings
     doubles = list(_doubles(jobs))
@@ -51,14 +54,16 @@ def load(folder: Path, fleet: Fleet | None = None) -> Catalogue:
     return Catalogue(jobs, sorted([*findings, *doubles, *undeclared, *_messages(jobs), *_paths(jobs), *lacking(jobs)]))
 
 
-def read_file(path: Path, file: str, schedules: Schedules = DEFAULTS) -> parser.Crontab:
+def read_file(
+    path: Path, file: str, schedules: Schedules = DEFAULTS, python: "Reader | None" = None
+) -> parser.Crontab:
     """One file. `file` is its path within the folder, which tells its format. Files that cron ignores are empty."""
     read = _reader(file)
     if isinstance(read, str):
         remedy = "rename or remove it"
         return parser.Crontab([], [_file_finding(file, "warning", "ignored-file", read, remedy)])
     try:
-        return read(path, file, schedules)
+        return (python if python and read is _python else read)(path, file, schedules)
     except OSError as error:
         message = f"cannot be read ({error.strerror})"
         return parser.Crontab([], [_file_finding(file, "error", "unreadable", message, "see to its rights")])

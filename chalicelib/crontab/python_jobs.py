@@ -4,6 +4,7 @@ import importlib.util
 import inspect
 import sys
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
@@ -26,7 +27,15 @@ def read(
     found, wrong = _import(path)
     if wrong:
         return [], [wrong[1].at(file, wrong[0])]
-    reader = _Reader(file, path.stem, tz, defaults, alarm_on)
+    return of_declarations(found, file, path.stem, tz, defaults, alarm_on=alarm_on)
+
+
+def of_declarations(
+    found: Iterable[decorator.Declared], file: str, module: str, tz: str, defaults: Policy = policy.DEFAULTS, *,
+    alarm_on: AlarmOn | None = None,
+) -> tuple[list[Job], list[Diagnostic]]:
+    """The jobs of what `@job` has noted in the file that is called `file` in findings."""
+    reader = _Reader(file, module, tz, defaults, alarm_on)
     for one in found:
         reader.take(one)
     return reader.jobs, sorted(reader.findings)

@@ -20,6 +20,7 @@ from chalicelib.crontab.diff import Change, Window, compare
 from chalicelib.crontab.dst import stamp
 from chalicelib.crontab.job import Job
 from commands import roots
+from commands.cron import unimported
 from commands.errors import UsageError
 from commands.operate import show
 from commands.terminal import Console, line, write, write_json
@@ -72,7 +73,9 @@ def first_day(text: str) -> int:
 
 
 def jobs_of(source: str) -> list[Job]:
-    """The jobs of the folder `source`, or of cron/ at that git revision. A `UsageError` tells what cannot be read.
+    """The jobs of the folder `source`, or of cron/ at that git revision, of which no Python runs.
+
+    A `UsageError` tells what cannot be read.
 
     Jobs without a time zone of their own take that of `roots.fleet_of`.
     """
@@ -80,11 +83,11 @@ def jobs_of(source: str) -> list[Job]:
     if folder.is_dir():
         return _read(folder, source, roots.fleet_of(folder))
     with checkout(source) as root:
-        return _read(root / "cron", f"{source}:cron", root / "fleet.toml")
+        return _read(root / "cron", f"{source}:cron", root / "fleet.toml", unimported.read)
 
 
-def _read(folder: Path, source: str, declared: Path) -> list[Job]:
-    jobs, found = loader.load(folder, fleet.load(declared))
+def _read(folder: Path, source: str, declared: Path, python: loader.Reader | None = None) -> list[Job]:
+    jobs, found = loader.load(folder, fleet.load(declared), python)
     if wrong := [finding for finding in diagnostics.errors(found) if finding.code != _NO_TARGET]:
         raise UsageError("\n".join(f"{source}: {line}" for line in diagnostics.render(wrong)))
     return jobs

@@ -36,10 +36,17 @@ def repack(source: Path, target: Path, cache: Path) -> None:
                 continue
             if _DEPLOYMENT.match(name) or _PAGES.match(name):
                 continue
+            if not _within(name):
+                raise SystemExit(f"{source}: the entry {name!r} would lie outside of the package")
             content = old.read(name)
             _write(new, name, content)
             if name.endswith(".py") and "tzdata/" not in name:
                 _write(new, _compiled_name(name), _compiled(name, content, cache))
+
+
+def _within(name: str) -> bool:
+    """Whether the entry is a plain path below the package's folder, on every system."""
+    return name.isprintable() and not re.search(r"\\|:|^/|//|(^|/)\.\.?(/|$)", name)
 
 
 def _write(archive: zipfile.ZipFile, name: str, content: bytes) -> None:

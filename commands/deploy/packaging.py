@@ -28,7 +28,7 @@ from chalicelib.infrastructure.parts import logical
 from chalicelib.infrastructure.template import merged
 from chalicelib.schedules.lambdas import RUNNER
 from commands import roots
-from commands.deploy import dependencies, runner_policy, task_check
+from commands.deploy import dependencies, runner_policy, staging, task_check
 from commands.errors import DeclaredMistake, UsageError
 
 STAGE = re.compile(r"[a-z][a-z0-9-]{0,15}")
@@ -77,6 +77,7 @@ def build(
     with tempfile.TemporaryDirectory(dir=home, prefix=f"{stage}-") as staged:
         project = Path(staged)
         functions = _stage(product, root, project, stage, declared, compiled)
+        staging.check(project, (project, product, root))
         _vendor(product, root, project / "vendor", machine, home / "wheels")
         text = (root / "fleet.toml").read_text() + more
         (project / "vendor" / PACKED).write_bytes(fleet.pack(text, stage))
