@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pymysql
@@ -29,9 +29,36 @@ from chalicelib.mysql.status import ServerError
 _DENIED = frozenset({1044, 1045, 1227, 1251, 1698, 1820, 1862})
 _REFUSED = {1040: "raise max_connections or find who holds the connections", 1053: "it is shutting down",
             1129: "FLUSH HOSTS there, and find what connects without logging in", 1130: "create the user for this host"}
+# Plugins that give the password away: as it is, or as a hash of 1998 from which it can be computed.
+_REVEALING = (b"mysql_clear_password", b"dialog", b"mysql_old_password")
 # What PyMySQL raises, besides its own errors, on bytes that are no MySQL.
 _GARBLED = (struct.error, ValueError, IndexError, TypeError, KeyError, AttributeError, RuntimeError, AssertionError,
             NameError, NotImplementedError, MemoryError)
+
+
+class _Unverified(Exception):
+    """The server asks for the password in a form for which its identity must be verified. The text is the plugin."""
+
+
+class _Guarded(Connection["DictCursor"] if TYPE_CHECKING else Connection):  # type: ignore[misc]
+    """PyMySQL's connection, which gives the password in clear text to `verified` servers alone.
+
+    LOCAL INFILE stays off, as is the library's default: it raises when a server asks for a file.
+    """
+
+    verified = False
+
+    def _process_auth(self, plugin_name: bytes, auth_packet: Any, handler: Any = None) -> Any:
+        if plugin_name in _REVEALING and not self.verified:
+            raise _Unverified(plugin_name.decode())
+        return super()._process_auth(plugin_name, auth_packet, handler)
+
+    def write_packet(self, payload: bytes) -> None:
+        """Sends a packet of the login. SHA-256 plugins put the password itself into one where there is any TLS."""
+        clear = self.password + b"\0"
+        if self.password and not self.verified and (payload == clear or bytes([len(clear) % 256]) + clear in payload):
+            raise _Unverified("sha256_password or caching_sha2_password")
+        super().write_packet(payload)
 
 
 class DatabaseError(Exception):
@@ -88,10 +115,11 @@ def session(
 def _open(
     place: Place, login: Login, settings: Databases, root: Path, wait: float, deadline: "_Deadline"
 ) -> "Connection[DictCursor]":
-    connection: Connection[DictCursor] = pymysql.connect(
+    connection = _Guarded(
         host=place.tls_name or place.host, port=place.port, user=login.user, password=login.password.encode(),
         connect_timeout=wait, read_timeout=wait, write_timeout=wait, autocommit=True, cursorclass=DictCursor,
         program_name="lamplighter", defer_connect=True, **_tls(place, login, settings, root))
+    connection.verified = settings.tls == "required"
     try:
         sock = socket.create_connection((place.host, place.port), float(settings.timeout))
     except OSError as error:
@@ -163,6 +191,10 @@ def _told(place: Place, deadline: _Deadline) -> Iterator[None]:
         yield
     except DatabaseError:
         raise
+    except _Unverified as asked:
+        raise DatabaseError(ServerError(
+            "tls", str(place), f"the server asks for the password in clear text ({asked}), and TLS is not verified. "
+            'Write tls = "required" in [databases], with ca if the authority is your own')) from None
     except pymysql.MySQLError as error:
         raise DatabaseError(_trouble(place, error, deadline)) from None
     except (OSError, *_GARBLED) as error:
