@@ -5,7 +5,8 @@ from pathlib import Path
 
 from commands import roots
 
-_PARTS = ("app.py", "chalicelib", "lamplighter", ".chalice", "requirements", "fleet.toml", "cron", "tasks")
+_PARTS = ("app.py", "chalicelib", "lamplighter", ".chalice", "requirements", "fleet.toml", "runner-policy.json",
+          "cron", "tasks")
 
 
 def copy(folder: Path, root: Path = roots.PRODUCT, *, compiled: bool = True) -> Path:

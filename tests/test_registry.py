@@ -20,7 +20,7 @@ ALL = {declared.function: declared for declared in registry.lambdas()}
 STARTS = {(each.name.partition(".")[0], each.handler): each for each in ALL.values()}
 
 # A task that sends a task has no limit of ours, so AWS's own stays.
-TASKS_IN_A_CHAIN = {"tasks_work"}
+TASKS_IN_A_CHAIN = {"tasks_work", "tasks_runner"}
 
 STARTED = """\
 import json, sys
@@ -106,9 +106,10 @@ def _sends_to(declared: Lambda) -> set[str]:
         resource = json.dumps(permission.resource)
         if "sqs:SendMessage" in permission.actions.split():
             found |= {function for name, function in served.items() if f"-{name}\"" in resource}
-            found |= of_fleet if "{task-queues}" in resource else set()
+            found |= of_fleet if "task-queues}" in resource else set()
         if "lambda:InvokeFunction" in permission.actions.split():
             found |= {name for name in ALL if f"-{name}\"" in resource}
+            found |= {"tasks_runner"} if "{task-runner}" in resource else set()
     return found
 
 

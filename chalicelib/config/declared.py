@@ -23,6 +23,7 @@ from chalicelib.config.workload import Runners as Runners
 from chalicelib.config.workload import Schedules as Schedules
 from chalicelib.config.workload import Ssm as Ssm
 from chalicelib.config.workload import Target as Target
+from chalicelib.config.workload import Tasks as Tasks
 
 if TYPE_CHECKING:
     from chalicelib.config.databases import Databases
@@ -137,6 +138,7 @@ class Basics(msgspec.Struct, frozen=True):
     coordination: Coordination
     schedules: Schedules = Schedules()
     runners: Runners = Runners()
+    tasks: Tasks = Tasks()
     queues: tuple[Queue, ...] = ()
     health_checks: HealthChecks | None = None
     alarm_email: str | None = None

@@ -147,7 +147,8 @@ def _mistakes(fleet: Fleet) -> Iterator[tuple[Path_, str]]:
     yield from _regions(fleet)
     yield from _coordination(fleet.coordination)
     yield from workload.mistakes(
-        fleet.schedules, fleet.queues, [region.name for region in fleet.regions if not region.ecs_network])
+        fleet.schedules, fleet.queues, fleet.tasks,
+        [region.name for region in fleet.regions if not region.ecs_network])
     yield from _health_checks(fleet.health_checks)
     yield from config.mistakes(fleet.routing, {region.name: region.endpoint for region in fleet.regions})
     yield from tunnel.errors(fleet.tunnels, [region.name for region in fleet.regions])

@@ -68,13 +68,24 @@ class Schedules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Runners(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The Lambda that runs commands and Python jobs.
+    """The Lambdas that run commands, Python jobs, and tasks that are isolated.
 
-    `policy` is a file of the project with the policy document of its role. Without it the role may only write its log.
+    `policy` is a file of the project with the policy document of their roles. Without it they may only write their log.
     """
 
     policy: Annotated[str, msgspec.Meta(min_length=1)] | None = None
     memory_mb: Annotated[int, msgspec.Meta(ge=256, le=10_240)] = 1024
+
+
+class Tasks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the functions of tasks/ run: `isolated` in a runner, or `shared` in the worker, with its authority."""
+
+    isolation: Literal["isolated", "shared"] = "isolated"
+
+    @property
+    def longest_seconds(self) -> int:
+        """The longest time-out of a queue. A worker that waits for a runner needs the reserve twice."""
+        return RUNNER_JOB_SECONDS if self.isolation == "isolated" else LAMBDA_SECONDS - RESERVE_SECONDS
 
 
 class Queue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,7 +101,7 @@ class Queue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def mistakes(
-    schedules: Schedules, queues: Sequence[Queue], without_ecs_network: Sequence[str] = ()
+    schedules: Schedules, queues: Sequence[Queue], tasks: Tasks, without_ecs_network: Sequence[str] = ()
 ) -> Iterator[tuple[Path_, str]]:
     """Everything wrong with `schedules` and `queues`, as key path and remedy.
 
@@ -102,7 +113,7 @@ def mistakes(
                                      "a table [regions.ecs] to each")
     yield from _schedules(schedules, {queue.name for queue in queues})
     yield from twice("queues", [queue.name for queue in queues])
-    yield from _queues(queues)
+    yield from _queues(queues, tasks)
     yield from _dead_letters(queues)
     yield from _circles(queues)
 
@@ -133,10 +144,13 @@ def _schedules(schedules: Schedules, queues: set[str]) -> Iterator[tuple[Path_, 
             yield ("schedules", "on"), f"{target!r} needs a table [schedules.{target}]. Add it, see docs/fleet.md"
 
 
-def _queues(queues: Sequence[Queue]) -> Iterator[tuple[Path_, str]]:
+def _queues(queues: Sequence[Queue], tasks: Tasks) -> Iterator[tuple[Path_, str]]:
+    longest = tasks.longest_seconds
+    why = ("a Lambda ends after 15 minutes" if tasks.isolation == "shared" else
+           'a Lambda ends after 15 minutes, and waits for the runner. With tasks.isolation = "shared" it is 14m')
     for number, queue in enumerate(queues):
-        if not 1 <= queue.timeout <= LAMBDA_SECONDS - RESERVE_SECONDS:
-            yield ("queues", number, "timeout"), "must lie between 1s and 14m, since a Lambda ends after 15 minutes"
+        if not 1 <= queue.timeout <= longest:
+            yield ("queues", number, "timeout"), f"must lie between 1s and {longest // 60}m, since {why}"
         if queue.name.startswith("schedule-") or queue.name.endswith("-dead"):
             yield ("queues", number, "name"), f"{queue.name!r} belongs to Lamplighter's own queues. Choose another"
 

@@ -10,11 +10,12 @@ from typing import Any
 from chalicelib.config import tunnel_hosts as host
 from chalicelib.config import tunnels as config
 from chalicelib.config.declared import Fleet
-from chalicelib.engine.deployment import COORDINATION_TABLE, queue
+from chalicelib.engine.deployment import COORDINATION_TABLE, function, queue
 from chalicelib.engine.deployment import arn as _arn
 from chalicelib.infrastructure import networks, queues
 from chalicelib.infrastructure.parts import Json
 from chalicelib.routing import evacuation_flags
+from chalicelib.tasks.lambdas import RUNNER as TASK_RUNNER
 
 
 def resources(fleet: Fleet) -> dict[str, Any]:
@@ -41,7 +42,10 @@ def _queues(fleet: Fleet) -> dict[str, Any]:
     dead = {queues.dead_name(fleet, queue) for queue in fleet.queues}
     own = set(queues.own_names())
     own_dead = {name for name in own if name.endswith("-dead")}
+    is_shared = fleet.tasks.isolation == "shared"
     return {
+        "task-runner": [] if is_shared else [function(TASK_RUNNER)],
+        "shared-task-queues": _queue_arns(tasks) if is_shared else [],
         "task-queues": _queue_arns(tasks), "task-dead": _queue_arns(dead),
         "all-live": _queue_arns(tasks | own - own_dead), "all-dead": _queue_arns(dead | own_dead),
         "all-queues": _queue_arns(tasks | dead | own),

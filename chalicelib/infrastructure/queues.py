@@ -88,8 +88,9 @@ def _served() -> tuple[str, str]:
 
 
 def work_seconds(fleet: Fleet) -> int:
-    """The time-out of that Lambda, the longest of its queues', and time to record the end."""
-    return min(LAMBDA_SECONDS, max((queue.timeout for queue in fleet.queues), default=60) + RESERVE_SECONDS)
+    """The time-out of that Lambda, the longest of its queues', and time to record the end, and to reach the runner."""
+    reserve = RESERVE_SECONDS if fleet.tasks.isolation == "shared" else 2 * RESERVE_SECONDS
+    return min(LAMBDA_SECONDS, max((queue.timeout for queue in fleet.queues), default=60) + reserve)
 
 
 def every(fleet: Fleet) -> dict[str, str]:

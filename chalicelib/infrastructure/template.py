@@ -13,8 +13,13 @@ from chalicelib.config.fleet import FleetError
 from chalicelib.engine.deployment import Lambda
 from chalicelib.infrastructure import limits, networks, queues, rules, tables
 from chalicelib.infrastructure.parts import Json, logical, named, resource
-from chalicelib.schedules.lambdas import RUNNER
+from chalicelib.schedules.lambdas import RUNNER as JOB_RUNNER
+from chalicelib.tasks.lambdas import RUNNER as TASK_RUNNER
+from chalicelib.tasks.lambdas import RUNNER_MARGIN_SECONDS
 from chalicelib.tunnels.infrastructure import resources as tunnel_hosts
+
+# The memory of a worker of tasks that waits for the runner. Tasks that share its Lambda have what its row says.
+_WAITING_MB = 256
 
 
 def static(declared: Sequence[Lambda]) -> Json:
@@ -64,7 +69,11 @@ _LOOPING = frozenset(each.function for each in registry.lambdas() if each.loops_
 
 def _function(fleet: Fleet, stage: str, function: str) -> Json:
     more: Json = {"Timeout": queues.work_seconds(fleet)} if function == queues.server() else {}
-    if function == RUNNER:
+    if function == queues.server() and fleet.tasks.isolation == "isolated":
+        more["MemorySize"] = _WAITING_MB
+    if function == TASK_RUNNER:
+        more["Timeout"] = queues.work_seconds(fleet) - RUNNER_MARGIN_SECONDS
+    if function in (JOB_RUNNER, TASK_RUNNER):
         more["MemorySize"] = fleet.runners.memory_mb
     if function in _LOOPING:
         more["RecursiveLoop"] = "Allow"

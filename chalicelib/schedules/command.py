@@ -6,8 +6,6 @@ import msgspec
 
 # What is kept of a run's output in its record; the rest goes to the log.
 OUTPUT_BYTES = 32 * 1024
-# From the polite signal to the one that cannot be refused, and the time in which all processes are to end after it.
-GRACE_SECONDS, ENDING_SECONDS = 5.0, 5.0
 
 
 class Command(msgspec.Struct, frozen=True):

@@ -31,9 +31,9 @@ from chalicelib.tasks.registry import Registry, Task
 from chalicelib.tasks.state import MESSAGE, MESSAGE_KEPT_SECONDS, MessageState, message_key
 
 _NO_ANSWER = (client.Unavailable, client.ClientError, StoreFailed)
-_PERMITS_PK = "task-permits#"
+PERMITS_PK = "task-permits#"
 # The clocks of two Lambdas of a region may differ by so many seconds, generously.
-_SKEW_SECONDS = 5
+SKEW_SECONDS = 5
 _ALERT_KEPT_SECONDS = 7 * 86_400
 
 logger = Logger()
@@ -87,7 +87,7 @@ class BatchRun:
 
     def __init__(self, worker: Worker, batch: Batch, context: Any) -> None:
         self.worker, self.queue, self.context = worker, batch.place, context
-        self.permits = Semaphore(worker.table, _PERMITS_PK, _SKEW_SECONDS)
+        self.permits = Semaphore(worker.table, PERMITS_PK, SKEW_SECONDS)
         self.metrics = metrics.BatchMetrics(self.queue.name)
         self._tasks = worker.registry.tasks
         self._done = self.metrics.ids["Done"].append
@@ -116,13 +116,17 @@ class BatchRun:
             self._process(raw)
         except ReturnToQueue:
             raise
-        except _NO_ANSWER as error:
-            self._note(raw, decide.no_answer(error))
-            raise ReturnToQueue(str(error)) from error
         except Exception as error:
-            logger.exception("the worker itself failed; the message comes back", message_id=raw["messageId"])
-            self._note(raw, Deferral(decide.NO_ANSWER_SECONDS, f"the worker itself failed: {error}", attempt=True))
+            self._stumbled(raw, error)
             raise
+
+    def _stumbled(self, raw: dict[str, Any], error: Exception) -> None:
+        """Notes a record whose way was cut short by `error` as one that comes again."""
+        if isinstance(error, _NO_ANSWER):
+            self._note(raw, decide.no_answer(error))
+            return
+        logger.exception("the worker itself failed; the message comes back", message_id=raw["messageId"])
+        self._note(raw, Deferral(decide.NO_ANSWER_SECONDS, f"the worker itself failed: {error}", attempt=True))
 
     def _process(self, raw: dict[str, Any]) -> None:
         if self._alone:
@@ -139,6 +143,8 @@ class BatchRun:
             message = self._message(raw)
             if dead := decide.used_up(message, self._retries(task)):
                 return self._bury(raw, dead, _account(envelope, message.starts))
+        if message and message.is_suspect:
+            self._before_suspect(raw)
         end = time.monotonic() + (task.timeout or self.queue.timeout)
         if end > self._until or task.concurrency or self.permits.held:
             end = self._admitted(raw, task)
@@ -146,6 +152,9 @@ class BatchRun:
             self._isolate(raw, message)
         self._is_first = False
         return self._try(raw, envelope, task, end)
+
+    def _before_suspect(self, raw: dict[str, Any]) -> None:
+        """Brings all earlier records to an end. Here each of them has one already."""
 
     def _load(self, again: Sequence[Mapping[str, Any]]) -> None:
         """Reads the counters of the messages that come again, in one call."""
@@ -196,13 +205,17 @@ class BatchRun:
         elif task.concurrency is None:
             self.permits.release()
         else:
-            message, clock = self._message(raw), self.worker.clock()
-            lease_end = clock + self._until - now + decide.RESERVE_SECONDS
-            admitted = self.permits.acquire(task.name, task.concurrency, message.id, now=clock, until=lease_end)
-            self._unreadable |= {str(item.key): item for item in self.permits.unreadable}
-            if not admitted:
-                self._return(raw, decide.at_concurrency_limit(message, task))
+            self._permit(raw, task, task.concurrency, self.permits)
         return now + seconds
+
+    def _permit(self, raw: dict[str, Any], task: Task, limit: int, permits: Semaphore) -> None:
+        """Takes one of the permits of a task until the end of this invocation. Without it, the record goes back."""
+        message, now = self._message(raw), self.worker.clock()
+        until = now + self.context.get_remaining_time_in_millis() / 1000
+        admitted = permits.acquire(task.name, limit, message.id, now=now, until=until)
+        self._unreadable |= {str(item.key): item for item in permits.unreadable}
+        if not admitted:
+            self._return(raw, decide.at_concurrency_limit(message, task))
 
     def _isolate(self, raw: dict[str, Any], message: Message) -> None:
         """Counts the run of a suspect. Before it begins, all others are settled, so that it can harm none of them."""
@@ -288,11 +301,15 @@ class BatchRun:
             if raw["messageId"] in returned and raw["receiptHandle"] not in self._returned:
                 # Not even looked at: an earlier one of its group goes first.
                 self._note(raw, decide.behind("behind another of its group"))
-        self._surely(self.permits.release)
+        self._release()
         self._settle()
         for item in self._unreadable.values():
             self._surely(lambda item=item: self._report(item))  # type: ignore[misc]
         metrics.write(self.metrics)
+
+    def _release(self) -> None:
+        """Gives the permits back."""
+        self._surely(self.permits.release)
 
     def _settle(self) -> None:
         """Writes the counters of the messages that go back, then hides them. So no other worker takes one before."""

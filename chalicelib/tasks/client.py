@@ -15,7 +15,7 @@ import msgspec
 
 from chalicelib.config import durations
 from chalicelib.envelope import Envelope, Malformed, encode
-from chalicelib.tasks import queues
+from chalicelib.tasks import manifest, queues
 from chalicelib.tasks.queues import Sqs, SqsAdapter
 from chalicelib.tasks.registry import REGISTRY, Registry
 
@@ -104,8 +104,12 @@ def _options(number: int, call: Call, fifo: bool, id: str) -> dict[str, Any]:
 
 @cache
 def sender() -> Sender:
-    """The process's own sender, with queues from LAMP_QUEUES and the region from AWS_REGION."""
-    return Sender(queues.urls(), SqsAdapter(os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION", "")))
+    """The process's own sender, with queues from LAMP_QUEUES and the region from AWS_REGION.
+
+    In a package it knows all tasks by their declarations. Elsewhere it knows those whose modules are imported.
+    """
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION", "")
+    return Sender(queues.urls(), SqsAdapter(region), manifest.packaged() or REGISTRY)
 
 
 def send(

@@ -1,6 +1,7 @@
 """The Lambdas of tasks, one row each, and all that they may do."""
 
-from chalicelib.engine.deployment import JOURNAL, FleetQueues, Lambda, Permission, regional
+from chalicelib.config.workload import LAMBDA_SECONDS
+from chalicelib.engine.deployment import JOURNAL, FleetQueues, Invoked, Lambda, Permission, regional
 
 ONCE = regional("Once", "DeleteItem PutItem UpdateItem", "once#*", why="work with a key is done once")
 PERMITS = regional("Permits", "PutItem Query", "task-permits#*", why="tasks with a limit hold permits")
@@ -8,7 +9,8 @@ COUNTS = regional("Counts", "BatchGetItem PutItem", "task-message#*", why="how o
 RECEIVE = Permission(
     "Receive", "sqs:ChangeMessageVisibility sqs:DeleteMessage sqs:GetQueueAttributes sqs:ReceiveMessage",
     "{task-queues}", "the mapping polls as the Lambda, and a message that waits comes back later")
-SEND = Permission("Send", "sqs:SendMessage", "{task-queues}", "tasks send tasks")
+SEND = Permission("Send", "sqs:SendMessage", "{shared-task-queues}", "tasks that run here send tasks")
+RUN = Permission("Run", "lambda:InvokeFunction", "{task-runner}", "tasks that are isolated run in the runner")
 BURY = Permission("Bury", "sqs:SendMessage", "{task-dead}", "a task without retries left is a dead letter")
 DEPTH = Permission("Read", "sqs:GetQueueAttributes", "{all-queues}", "the depth of each queue")
 AGE = Permission("Age", "cloudwatch:GetMetricData", "*", "the age of the oldest message",
@@ -18,12 +20,19 @@ TAKE = Permission("Take", "sqs:ChangeMessageVisibility sqs:DeleteMessage sqs:Rec
                   "takes dead letters out, once they are sent again")
 SEND_BACK = Permission("Send", "sqs:SendMessage", "{all-live}", "brings dead letters back")
 
+# The Lambda in which users' tasks run, unless fleet.toml shares the worker's. fleet.toml declares what it may do.
+RUNNER = "tasks_runner"
+# So much sooner than its worker it ends, if nothing else has ended it.
+RUNNER_MARGIN_SECONDS = 15
+
 SERVED = FleetQueues(harm="its tasks do not run")
 
 # name, seconds, MB, permissions
 LAMBDAS = (
-    Lambda("tasks.work", 900, 512, (ONCE, PERMITS, COUNTS, RECEIVE, SEND, BURY), trigger=SERVED,
+    Lambda("tasks.work", 900, 512, (ONCE, PERMITS, COUNTS, RECEIVE, SEND, RUN, BURY), trigger=SERVED,
            handler="worker:handle"),
+    Lambda("tasks.runner", LAMBDA_SECONDS - RUNNER_MARGIN_SECONDS, 1024, (), trigger=Invoked(),
+           handler="child.handler:handle"),
     Lambda("tasks.status", 30, 256, (DEPTH, AGE)),
     Lambda("tasks.peek", 30, 256, (LOOK,)),
     Lambda("tasks.redrive", 30, 256, (TAKE, SEND_BACK, JOURNAL)),

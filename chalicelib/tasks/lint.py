@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from chalicelib.config import durations
 from chalicelib.config.declared import LAMBDA_SECONDS, Fleet, Queue
 from chalicelib.crontab.diagnostics import Diagnostic, Severity
+from chalicelib.runner.times import AROUND_SECONDS
 from chalicelib.tasks import backoff
 from chalicelib.tasks.decide.message import RESERVE_SECONDS
 from chalicelib.tasks.registry import Registry, Task
@@ -31,8 +32,13 @@ def check(
     found = [*_modules(registry), *_visibility(fleet, hidden, function)]
     queues = {queue.name: queue for queue in fleet.queues}
     for task in registry.tasks.values():
-        found += _task(task, queues, function)
+        found += _task(task, queues, function, kept_seconds(fleet))
     return sorted(found)
+
+
+def kept_seconds(fleet: Fleet) -> int:
+    """The seconds of the worker's Lambda in which no task runs."""
+    return RESERVE_SECONDS + (0 if fleet.tasks.isolation == "shared" else int(AROUND_SECONDS))
 
 
 def _modules(registry: Registry) -> Iterator[Diagnostic]:
@@ -52,16 +58,16 @@ def _visibility(fleet: Fleet, visibility: Mapping[str, int], function: int) -> I
                 f"set the queue's VisibilityTimeout above {function}")
 
 
-def _task(task: Task, queues: Mapping[str, Queue], function: int) -> Iterator[Diagnostic]:
+def _task(task: Task, queues: Mapping[str, Queue], function: int, kept: int) -> Iterator[Diagnostic]:
     queue = queues.get(task.queue)
     if queue is None:
         yield _at(task, "error", "task-queue", f"{task.name}: there is no queue {task.queue!r}",
                   f"declare it in fleet.toml as [[queues]], or use one of {', '.join(sorted(queues)) or 'none yet'}")
         return
     timeout = task.timeout or queue.timeout
-    room = function - RESERVE_SECONDS
+    room = function - kept
     if timeout > room:
-        yield _too_long(task, timeout, room)
+        yield _too_long(task, timeout, room, LAMBDA_SECONDS - kept)
     elif task.timeout and timeout * queue.batch > room:
         fits = max(1, room // timeout)
         yield _at(task, "warning", "task-batch", f"{task.name}: {queue.batch} of {durations.words(timeout)} each do "
@@ -70,8 +76,8 @@ def _task(task: Task, queues: Mapping[str, Queue], function: int) -> Iterator[Di
     yield from _patience(task, queue)
 
 
-def _too_long(task: Task, timeout: int, room: int) -> Diagnostic:
-    asked, most = durations.words(timeout), LAMBDA_SECONDS - RESERVE_SECONDS
+def _too_long(task: Task, timeout: int, room: int, most: int) -> Diagnostic:
+    asked = durations.words(timeout)
     if timeout > most:
         return _at(task, "error", "task-timeout", f"{task.name}: a time-out of {asked} is longer than any Lambda can "
                    f"work ({durations.words(most)})",

@@ -30,7 +30,10 @@ class TaskError(Exception):
 
 
 class Task(msgspec.Struct, frozen=True):
-    """One declared task. `retries` and `timeout` (seconds) are `None` where the queue's own hold."""
+    """One declared task. `retries` and `timeout` (seconds) are `None` where the queue's own hold.
+
+    `key_arguments` are the names of the arguments that `key` is made of. Without them it is a function of the user's.
+    """
 
     name: str
     function: Callable[..., Any]
@@ -44,6 +47,7 @@ class Task(msgspec.Struct, frozen=True):
     allowed: frozenset[str] | None
     file: str
     line: int
+    key_arguments: tuple[str, ...] = ()
 
     def accepts(self, args: Mapping[str, Any]) -> bool:
         """Whether the task can be called with `args`."""
@@ -130,7 +134,7 @@ def load(folder: Path, registry: Registry = REGISTRY) -> Registry:
         try:
             importlib.import_module(f"{folder.name}.{name}")
         except Exception as error:
-            registry.broken[name] = _import_failure(error, f"{folder.name}/{name.replace('.', '/')}.py")
+            registry.broken[name] = import_failure(error, f"{folder.name}/{name.replace('.', '/')}.py")
     return registry
 
 
@@ -141,7 +145,8 @@ def _modules(folder: Path) -> Iterator[str]:
             yield ".".join(parts)
 
 
-def _import_failure(error: Exception, file: str) -> str:
+def import_failure(error: Exception, file: str) -> str:
+    """Why the module `file` of tasks/ cannot be imported, with its line and the remedy."""
     line = error.lineno if isinstance(error, SyntaxError) else None
     for frame in traceback.extract_tb(error.__traceback__):
         if frame.filename.endswith(file):
@@ -199,7 +204,7 @@ def _task(
         name=f"{module}.{function.__qualname__}", function=function, queue=queue, retries=retries, timeout=timeout,
         concurrency=concurrency, key=_key(key, allowed, where), remember=remember,
         required=frozenset(p.name for p in named if p.default is p.empty), allowed=None if open_ended else allowed,
-        file=place[0], line=place[1])
+        file=place[0], line=place[1], key_arguments=_named_key(key))
 
 
 def _key(key: KeyFrom, allowed: frozenset[str], where: str) -> Key | None:
@@ -208,7 +213,18 @@ def _key(key: KeyFrom, allowed: frozenset[str], where: str) -> Key | None:
     if callable(key):
         make = key
         return lambda args: str(make(**args))
-    names = (key,) if isinstance(key, str) else tuple(key)
+    names = _named_key(key)
     if unknown := set(names) - allowed:
         raise TaskError(f"{where}: key={key!r}: the function has no argument {', '.join(sorted(unknown))}")
+    return key_of(names)
+
+
+def _named_key(key: KeyFrom) -> tuple[str, ...]:
+    if key is None or callable(key):
+        return ()
+    return (key,) if isinstance(key, str) else tuple(key)
+
+
+def key_of(names: tuple[str, ...]) -> Key:
+    """The function that makes the key of a message from these arguments."""
     return lambda args: msgspec.json.encode([args.get(name) for name in names]).decode()

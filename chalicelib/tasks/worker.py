@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from chalicelib import context as site
 from chalicelib.aws import client
 from chalicelib.tasks import event as batch
-from chalicelib.tasks import queues, registry
+from chalicelib.tasks import manifest, queues, registry
+from chalicelib.tasks.lambdas import RUNNER
 
 if TYPE_CHECKING:
     from chalicelib.tasks.batch_run import Worker
@@ -31,8 +32,15 @@ def _cold_start() -> tuple[Worker, dict[str, queues.QueueConfig]]:
     from chalicelib.tasks.idempotency import IdempotentRunner
 
     here = site.here()
-    tasks = registry.load(site.ROOT / "tasks")
     once = cache(lambda: IdempotentRunner(os.environ["LAMP_TABLE"], client.client("dynamodb", here.region)))
     known = queues.places(here.fleet, queues.urls())
     by_arn = {place.url.rsplit("/", 1)[-1]: place for place in known.values()}
-    return Worker(tasks, queues.SqsAdapter(here.region), here.local_store, once, here.clock), by_arn
+    sqs = queues.SqsAdapter(here.region)
+    if here.fleet.tasks.isolation == "shared":
+        tasks = registry.load(site.ROOT / "tasks")
+        return Worker(tasks, sqs, here.local_store, once, here.clock), by_arn
+    from chalicelib.tasks.isolated_batch import IsolatedWorker, TaskRunner
+
+    runner = TaskRunner(here.aws.functions, f"{here.fleet.name}-{here.stage}-{RUNNER}", here.fleet.runners.memory_mb)
+    tasks = manifest.load((here.root / manifest.FILE).read_bytes())
+    return IsolatedWorker(runner, tasks, sqs, here.local_store, once, here.clock), by_arn

@@ -1,5 +1,7 @@
 """The cost of a task beside the same function in a bare Powertools BatchProcessor, as CPU time per message.
 
+Tasks whose `isolation` is `shared` are compared. The cost of an isolated one stands beside them, without a limit.
+
 Both sides take the same batches of ten, in the same process and run, turn about. Both sides have the same fake in place
 of the network, the boto3 client. The bare side does the least work. It decodes JSON, looks the function up, and calls
 it.
@@ -25,6 +27,7 @@ from chalicelib.tasks.batch_run import Worker
 from chalicelib.tasks.idempotency import IdempotentRunner
 from chalicelib.tasks.queues import QueueConfig, SqsAdapter
 from chalicelib.tasks.registry import Registry, Task
+from commands.bench import tasks_isolated
 from commands.bench.figures import Figure, cpu_ms, report
 
 LIMIT = 1.3
@@ -33,6 +36,7 @@ _BATCHES = 150
 _ARN = "arn:aws:sqs:eu-west-1:000000000000:lamplighter-bench-default"
 _PLACE = QueueConfig(
     "default", "https://sqs/lamplighter-bench-default", "default-dead", "https://sqs/dead", False, 5, 60)
+_PLACES = {_ARN.rsplit(":", 1)[1]: _PLACE}
 # As much of Lambda's context as is looked at.
 _CONTEXT: Any = SimpleNamespace(aws_request_id="bench", get_remaining_time_in_millis=lambda: 900_000)
 # A DynamoDB client that accepts everything and returns nothing. On both sides the idempotency calls end here.
@@ -49,7 +53,13 @@ def bench(as_json: Annotated[bool, typer.Option("--json", help="Print the figure
 
     Exits with 1 if a limit is not kept.
     """
-    report((figure for once in (False, True) for figure in measure(once)), as_json=as_json)
+    report(_all(), as_json=as_json)
+
+
+def _all() -> Iterator[Figure]:
+    for once in (False, True):
+        yield from measure(once)
+    yield from tasks_isolated.measure(_registry(nothing, once=False), _PLACES, _CONTEXT, _event)
 
 
 def nothing(number: int, text: str) -> None:
@@ -85,15 +95,19 @@ def _round(bare: Side, ours: Side, first: int) -> tuple[float, float]:
     return spent[bare] / (_BATCHES * 10) * 1000, spent[ours] / (_BATCHES * 10) * 1000
 
 
-def _ours(function: Work, once: bool) -> Side:
+def _registry(function: Work, once: bool) -> Registry:
     registry = Registry()
     registry.add(Task(
         "bench.task", function, "default", 5, 60, None, (lambda args: str(args["number"])) if once else None, 3600,
         frozenset({"number", "text"}), frozenset({"number", "text"}), "bench_tasks.py", 1))
+    return registry
+
+
+def _ours(function: Work, once: bool) -> Side:
+    registry = _registry(function, once)
     memory = IdempotentRunner("bench", _DYNAMO)
     worker = Worker(registry, SqsAdapter("eu-west-1"), DynamoStore("bench", "eu-west-1"), lambda: memory)
-    places = {_ARN.rsplit(":", 1)[1]: _PLACE}
-    return lambda event: worker.work(batch.read(event, places), _CONTEXT)
+    return lambda event: worker.work(batch.read(event, _PLACES), _CONTEXT)
 
 
 def _bare(function: Work, once: bool) -> Side:

@@ -26,7 +26,9 @@ from chalicelib.crontab.job import Job
 from chalicelib.infrastructure import policies, tables
 from chalicelib.infrastructure.parts import logical
 from chalicelib.infrastructure.template import merged
-from chalicelib.schedules.lambdas import RUNNER
+from chalicelib.schedules.lambdas import RUNNER as JOB_RUNNER
+from chalicelib.tasks import manifest
+from chalicelib.tasks.lambdas import RUNNER as TASK_RUNNER
 from commands import roots
 from commands.deploy import dependencies, runner_policy, staging, task_check
 from commands.errors import DeclaredMistake, UsageError
@@ -72,6 +74,7 @@ def build(
     root = root or roots.fleet()
     declared = _declared(root, stage, more)
     compiled, names, warnings = schedules(root, declared, deployed)
+    compiled[manifest.FILE] = task_check.compiled(root)
     home = root / ".build"
     home.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home, prefix=f"{stage}-") as staged:
@@ -175,8 +178,9 @@ def _settings(root: Path, source: Path, target: Path, stage: str, declared: Flee
     (target / f"policy-{stage}.json").write_text('{"Version": "2012-10-17", "Statement": []}')
     for path in sorted((source / "policies").glob("*.json")):
         (target / "policies" / path.name).write_text(json.dumps(policies.resolved(_json(path), declared)))
-    if own := runner_policy.statements(root, declared):
-        path = target / "policies" / f"policy-{RUNNER}.json"
+    own = runner_policy.statements(root, declared)
+    for runner in (JOB_RUNNER, TASK_RUNNER) if own else ():
+        path = target / "policies" / f"policy-{runner}.json"
         policy = _json(path)
         path.write_text(json.dumps({**policy, "Statement": [*policy["Statement"], *own]}))
     whole = merged(_json(source / "resources.json"), declared, stage, functions)

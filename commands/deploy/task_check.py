@@ -20,6 +20,8 @@ from chalicelib.infrastructure.parts import logical
 from commands import roots
 from commands.errors import DeclaredMistake, UsageError
 
+_COMPILE = "--compile"
+
 
 class Asked(msgspec.Struct, frozen=True):
     """The process's input, with the project, the stage, the Lambda's time-out and each queue's visibility time-out."""
@@ -28,6 +30,11 @@ class Asked(msgspec.Struct, frozen=True):
     stage: str
     function: int
     visibility: dict[str, int]
+
+
+def compiled(root: Path) -> bytes:
+    """The declarations of tasks/ in `root`, as the package holds them. Modules that cannot be imported have none."""
+    return _python(str(root), [_COMPILE], str(root).encode())
 
 
 def warnings(root: Path, stage: str, declared: Fleet, template: Mapping[str, Any]) -> list[str]:
@@ -42,13 +49,17 @@ def warnings(root: Path, stage: str, declared: Fleet, template: Mapping[str, Any
 
 
 def _ask(asked: Asked) -> list[Diagnostic]:
-    words = [sys.executable, "-P", "-m", "commands.deploy.task_check"]
+    return msgspec.json.decode(_python(asked.root, [], msgspec.json.encode(asked)), type=list[Diagnostic])
+
+
+def _python(root: str, arguments: list[str], question: bytes) -> bytes:
+    words = [sys.executable, "-P", "-m", "commands.deploy.task_check", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(roots.PRODUCT), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(words, env=environment, input=msgspec.json.encode(asked), capture_output=True, cwd=asked.root)
+    done = subprocess.run(words, env=environment, input=question, capture_output=True, cwd=root)
     if done.returncode:
         last = done.stderr.decode(errors="replace").strip().splitlines()
         raise UsageError(f"tasks/: cannot be imported: {last[-1] if last else f'it ended with {done.returncode}'}")
-    return msgspec.json.decode(done.stdout, type=list[Diagnostic])
+    return done.stdout
 
 
 def answer(asked: Asked) -> list[Diagnostic]:
@@ -61,9 +72,19 @@ def answer(asked: Asked) -> list[Diagnostic]:
     return check(load(root / "fleet.toml", asked.stage), registry, asked.function, asked.visibility)
 
 
+def _compile(root: Path) -> bytes:
+    from chalicelib.tasks import manifest
+    from chalicelib.tasks.registry import load as load_tasks
+
+    return manifest.build(load_tasks(root / "tasks"))
+
+
 if __name__ == "__main__":
-    question = msgspec.json.decode(sys.stdin.buffer.read(), type=Asked)
+    question = sys.stdin.buffer.read()
     # What a task's module prints while it is imported is not the answer.
     with contextlib.redirect_stdout(sys.stderr):
-        found = answer(question)
-    sys.stdout.buffer.write(msgspec.json.encode(found))
+        if sys.argv[1:] == [_COMPILE]:
+            found = _compile(Path(question.decode()))
+        else:
+            found = msgspec.json.encode(answer(msgspec.json.decode(question, type=Asked)))
+    sys.stdout.buffer.write(found)

@@ -21,7 +21,7 @@ from commands.terminal import Console
 
 _TEMPLATES = Path(__file__).with_name("new_fleet")
 # What the new fleet takes over from the example: where it stands there and here.
-EXAMPLES = ("cron/reports.py", "cron/crontabs/deploy", "tasks/invoices.py")
+EXAMPLES = ("cron/reports.py", "cron/crontabs/deploy", "runner-policy.json", "tasks/invoices.py")
 # Template -> where it goes.
 WRITTEN = {"README.md": "README.md", "gitignore": ".gitignore", "requirements.txt": "requirements.txt",
            "requirements-dev.txt": "requirements-dev.txt",

@@ -28,7 +28,8 @@ def test_init_of_a_new_folder_writes_a_fleet_that_is_read_without_a_mistake(tmp_
     assert declared.name == "acme-lamps" and jobs and not diagnostics.errors(found)
     assert set(tree(new)) == {
         "fleet.toml", "fleet.schema.json", "README.md", ".gitignore", "requirements.txt", "requirements-dev.txt",
-        ".github/workflows/lamplighter.yml", "cron/reports.py", "cron/crontabs/deploy", "tasks/invoices.py"}
+        ".github/workflows/lamplighter.yml", "cron/reports.py", "cron/crontabs/deploy", "runner-policy.json",
+        "tasks/invoices.py"}
 
 
 def test_init_points_the_editor_at_the_schema_beside_the_fleet() -> None:

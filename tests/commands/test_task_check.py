@@ -16,7 +16,7 @@ queues = [{name = "default"}]
 TASK = "from lamplighter import task\n\n@task(%s)\ndef work() -> None: ...\n"
 
 
-def template(function: int = 120, visibility: int = 180) -> dict[str, Any]:
+def template(function: int = 180, visibility: int = 240) -> dict[str, Any]:
     return {"Resources": {"TasksWork": {"Properties": {"Timeout": function}},
                           "QueueDefault": {"Properties": {"VisibilityTimeout": visibility}}}}
 
@@ -34,7 +34,7 @@ def test_a_sound_project_has_nothing_to_say(tmp_path: Path) -> None:
 
 def test_a_warning_does_not_refuse(tmp_path: Path) -> None:
     only, = told(tmp_path, TASK % 'timeout="30s"')
-    assert only.startswith("tasks/lamps.py:3:1: warning: lamps.work: 10 of 30s each do not fit into 1m55s")
+    assert only.startswith("tasks/lamps.py:3:1: warning: lamps.work: 10 of 30s each do not fit into 2m20s")
 
 
 @pytest.mark.parametrize(("text", "times", "says"), [

@@ -53,7 +53,7 @@ MISTAKES = [
     ("unknown target", 'takeover_delay = "2m"', 'on = "cloud"',
      "fleet.toml:14: schedules.on: invalid enum value 'cloud'"),
     ("longer than a Lambda", '"60s"', '"20m"',
-     "fleet.toml:18: queues.0.timeout: must lie between 1s and 14m, since a Lambda ends"),
+     "fleet.toml:18: queues.0.timeout: must lie between 1s and 13m, since a Lambda ends"),
     ("a name of ours", '"invoices"', '"schedule-runs"',
      "fleet.toml:21: queues.1.name: 'schedule-runs' belongs to Lamplighter"),
     ("out of range", 'timeout = "60s"', "batch = 11", "fleet.toml:18: queues.0.batch: expected `int` <= 10"),
@@ -103,6 +103,16 @@ def test_a_mistake_is_named_with_its_line_and_its_remedy(before: str, after: str
         fleet.parse(GOOD.replace(before, after))
     assert str(caught.value).startswith(line)
     assert "\n" not in str(caught.value)
+
+
+def test_tasks_that_share_the_worker_may_take_a_minute_longer() -> None:
+    longest = GOOD.replace('"60s"', '"14m"')
+    with pytest.raises(fleet.FleetError, match=r'With tasks\.isolation = "shared" it is 14m'):
+        fleet.parse(longest)
+    shared = fleet.parse(longest + '\n[tasks]\nisolation = "shared"\n')
+    assert (shared.tasks.isolation, shared.queues[0].timeout) == ("shared", 840)
+    with pytest.raises(fleet.FleetError, match="must lie between 1s and 14m"):
+        fleet.parse(GOOD.replace('"60s"', '"20m"') + '\n[tasks]\nisolation = "shared"\n')
 
 
 def test_the_good_one_is_good() -> None:

@@ -21,6 +21,7 @@ DOCUMENTED: dict[str, type[msgspec.Struct]] = {
     "[schedules.ssm]": workload.Ssm,
     "[schedules.http]": workload.Http,
     "[runners]": declared.Runners,
+    "[tasks]": declared.Tasks,
     "[[queues]]": declared.Queue,
     "[health_checks]": declared.HealthChecks,
     "[regions.endpoint]": declared.Endpoint,

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
-from chalicelib.config import fleet
+from chalicelib.config import durations, fleet
 from chalicelib.config.fleet import FleetError
 from chalicelib.infrastructure import networks, parts, policies, tables, template
+from chalicelib.runner.times import AROUND_SECONDS, ENDING_SECONDS, GRACE_SECONDS
+from chalicelib.tasks.decide.message import RESERVE_SECONDS
 from tests.tunnels.fleets import FAR, NEAR, TEXT
 
 HEAD = 'name = "f"\ncoordination = { regions = ["eu-west-1"] }\n[[regions]]\nname = "eu-west-1"\n'
@@ -16,7 +18,8 @@ STATIC = {"Resources": {"Alerts": {"Type": "AWS::SNS::Topic"}}}
 
 def merged(more: str) -> dict[str, Any]:
     """The resources for a fleet with `more` declared."""
-    found: dict[str, Any] = template.merged(STATIC, fleet.parse(HEAD + more), "s", ["tasks_work"])["Resources"]
+    found: dict[str, Any] = template.merged(STATIC, fleet.parse(HEAD + more), "s", ["tasks_work", "tasks_runner"])[
+        "Resources"]
     return found
 
 
@@ -36,15 +39,32 @@ def test_a_queue_brings_its_dead_letters_mapping_and_alarm() -> None:
     assert {"QueueMail", "QueueMailDead", "QueueMailSource", "QueueMailDeadAlarm", "QueueMailUnserved"} <= found.keys()
     assert found["QueueMailSource"]["Properties"]["BatchSize"] == 5
     assert found["QueueMailSource"]["Properties"]["ScalingConfig"] == {"MaximumConcurrency": 3}
-    assert found["TasksWork"]["Properties"]["Timeout"] == 180
-    assert found["QueueMail"]["Properties"]["VisibilityTimeout"] == 240
+    assert found["TasksWork"]["Properties"]["Timeout"] == 240
+    assert found["QueueMail"]["Properties"]["VisibilityTimeout"] == 300
     assert "FifoQueue" not in found["QueueMail"]["Properties"]
 
 
 def test_the_longest_queue_sets_the_workers_time_out_and_all_queues_hide_longer() -> None:
-    found = merged('[[queues]]\nname = "a"\ntimeout = "10s"\n[[queues]]\nname = "b"\ntimeout = "14m"\n')
+    found = merged('[[queues]]\nname = "a"\ntimeout = "10s"\n[[queues]]\nname = "b"\ntimeout = "13m"\n')
     assert found["TasksWork"]["Properties"]["Timeout"] == 900
     assert found["QueueA"]["Properties"]["VisibilityTimeout"] > 900
+
+
+@pytest.mark.parametrize("timeout", ["1s", "2m", "13m"])
+def test_a_runner_of_tasks_ends_before_its_worker_and_after_its_longest_task(timeout: str) -> None:
+    found = merged(f'[runners]\nmemory_mb = 2048\n[[queues]]\nname = "a"\ntimeout = "{timeout}"\n')
+    worker, runner = found["TasksWork"]["Properties"], found["TasksRunner"]["Properties"]
+    assert (worker["MemorySize"], runner["MemorySize"]) == (256, 2048)
+    # The worker hands over so much time at most, and the runner ends its processes after it.
+    handed_over = worker["Timeout"] - RESERVE_SECONDS - AROUND_SECONDS
+    assert durations.seconds(timeout) <= handed_over
+    assert handed_over + GRACE_SECONDS + ENDING_SECONDS < runner["Timeout"] < worker["Timeout"]
+
+
+def test_tasks_that_share_the_worker_have_its_memory_and_a_minute_more() -> None:
+    found = merged('[tasks]\nisolation = "shared"\n[[queues]]\nname = "a"\ntimeout = "14m"\n')
+    assert found["TasksWork"]["Properties"]["Timeout"] == 900
+    assert "MemorySize" not in found["TasksWork"]["Properties"]
 
 
 def test_a_fifo_queue_is_named_as_sqs_wants_it_with_its_dead_letters() -> None:

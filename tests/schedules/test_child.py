@@ -166,7 +166,7 @@ def test_a_command_that_kills_its_runner_leaves_no_answer() -> None:
 @linux
 def test_a_process_that_cannot_be_ended_takes_the_runner_with_it(tmp_path: Path) -> None:
     # Nothing here withstands SIGKILL, so that the runner is made to see one that does.
-    program = LAMBDA.replace("answer,", "from chalicelib.schedules.child import descendants\n"
+    program = LAMBDA.replace("answer,", "from chalicelib.runner import descendants\n"
                              "descendants._living = lambda root: {2**22 + 1}\nanswer,", 1)
     done = subprocess.run([sys.executable, "-P", "-c", program], env={**os.environ, "PYTHONPATH": str(ROOT)},
                           input=f"{msgspec.json.encode(command('true')).decode()}\n", capture_output=True, text=True)

@@ -1,7 +1,9 @@
 from typing import Any
 
+import msgspec
 import pytest
 
+from chalicelib.config.declared import Tasks
 from chalicelib.config.fleet import parse
 from chalicelib.tasks.lint import FUNCTION_SECONDS, VISIBILITY_SECONDS, check
 from chalicelib.tasks.registry import Registry, Task
@@ -31,9 +33,9 @@ def test_an_ordinary_task_has_no_findings() -> None:
 @pytest.mark.parametrize(("said", "severity", "says"), [
     ({"queue": "nowhere"}, "error", "there is no queue 'nowhere'; declare it in fleet.toml as [[queues]], or "
                             "use one of default, slow"),
-    ({"timeout": 1000}, "error", "a time-out of 16m40s is longer than any Lambda can work (14m55s); split the work"),
-    ({"timeout": 896, "queue": "slow"}, "error", "on=ecs"),
-    ({"timeout": 120}, "warning", "10 of 2m each do not fit into 14m55s. Those that have no time left go back "
+    ({"timeout": 1000}, "error", "a time-out of 16m40s is longer than any Lambda can work (14m20s); split the work"),
+    ({"timeout": 861, "queue": "slow"}, "error", "on=ecs"),
+    ({"timeout": 120}, "warning", "10 of 2m each do not fit into 14m20s. Those that have no time left go back "
                                   "untouched; set batch = 7"),
     ({"retries": 100}, "warning", "100 retries can take"),
 ])
@@ -45,13 +47,19 @@ def test_findings_name_place_and_remedy(said: dict[str, Any], severity: str, say
 
 def test_a_time_out_beyond_the_fleet_s_own_is_refused_with_the_key_to_change() -> None:
     finding, = check(FLEET, registry(timeout=120), 120)
-    assert "is longer than the Lambda of the task queues works (1m55s)" in finding.message
+    assert "is longer than the Lambda of the task queues works (1m20s)" in finding.message
     assert finding.remedy.startswith("set timeout = \"2m\" for the queue 'default' in fleet.toml")
 
 
-@pytest.mark.parametrize(("timeout", "queue"), [(895, "slow"), (89, "default")])
+@pytest.mark.parametrize(("timeout", "queue"), [(860, "slow"), (86, "default")])
 def test_just_fitting_is_fine(timeout: int, queue: str) -> None:
     assert check(FLEET, registry(timeout=timeout, queue=queue)) == []
+
+
+def test_tasks_that_share_the_worker_need_no_time_for_a_runner() -> None:
+    shared = msgspec.structs.replace(FLEET, tasks=Tasks("shared"))
+    assert check(shared, registry(timeout=895, queue="slow")) == []
+    assert "(14m55s)" in check(shared, registry(timeout=896, queue="slow"))[0].message
 
 
 @pytest.mark.parametrize(("visibility", "wrong"), [(899, True), (900, True), (901, False)])

@@ -20,6 +20,7 @@ name = "lamp"
 regions = [{name = "eu-west-1"}]
 coordination = {regions = ["eu-west-1"]}
 queues = [{name = "default"}, {name = "orders", fifo = true}]
+tasks = {isolation = "shared"}
 """)
 URLS = {"default": f"{URL}default", "default-dead": f"{URL}default-dead", "orders": f"{URL}orders.fifo",
         "orders-dead": f"{URL}orders-dead.fifo"}

@@ -53,10 +53,11 @@ class Lambdas:
     def records(self, queue: str, *bodies: Any, received: int = 1, region: str = HOME) -> dict[str, Any]:
         """A batch as a mapping hands it over."""
         return {"Records": [{
-            "messageId": f"m-{next(numbers)}", "receiptHandle": "r", "body": json.dumps(body), "messageAttributes": {},
+            "messageId": f"m-{number}", "receiptHandle": f"r-{number}", "messageAttributes": {},
+            "body": json.dumps(body),
             "attributes": {"ApproximateReceiveCount": str(received), "SentTimestamp": "1790000000000"},
             "eventSource": "aws:sqs", "eventSourceARN": f"arn:aws:sqs:{region}:111122223333:{self.stack}-{queue}",
-            "awsRegion": region} for body in bodies]}
+            "awsRegion": region} for number, body in zip(numbers, bodies, strict=False)]}
 
     def put(self, pk: str, sk: str, body: Any, ttl: int = 0, table: str = "-coordination") -> None:
         """An item in the coordination table, written by the operator."""

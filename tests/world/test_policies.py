@@ -168,6 +168,10 @@ EXERCISES: dict[str, Exercise] = {
     # It asks for nothing. `test_hostile_jobs` has what its commands ask for.
     "schedules_runner": lambda on: on.invoke("schedules_runner", {
         "kind": "shell", "words": "true", "stdin": "", "environment": {}, "seconds": 9}),
+    # So does the runner of tasks. `test_hostile_tasks` has what its tasks ask for.
+    "tasks_runner": lambda on: on.invoke("tasks_runner", {"seconds": 60, "may_cut": True, "calls": [
+        {"task": "fine.quiet", "body": '{"task": "fine.quiet"}', "id": "m", "attempt": 1, "queue": "default",
+         "seconds": 9}]}),
     "tasks_status": lambda on: on.invoke("tasks_status", {}),
     "journal_read": lambda on: on.invoke("journal_read", {}),
     "journal_alerts": lambda on: on.invoke("journal_alerts", {}),

@@ -1,12 +1,12 @@
 """The entry point of the runner Lambda."""
 
-import os
-import sys
 from typing import Any
 
 import msgspec
 
-from chalicelib.schedules.child import descendants, process
+from chalicelib.runner import descendants
+from chalicelib.runner.process import end_environment
+from chalicelib.schedules.child import process
 from chalicelib.schedules.command import Command
 
 
@@ -18,7 +18,4 @@ def handle(event: object, context: Any) -> Any:
     try:
         return msgspec.to_builtins(process.run(command))
     except descendants.Survivors as error:
-        # The next run must not find them here. Lambda discards the environment of a runtime that ends.
-        sys.stdout.write(f"{error}: this environment ends with them\n")
-        sys.stdout.flush()
-        os._exit(1)
+        end_environment(error)

@@ -7,7 +7,6 @@ credentials of the role that fleet.toml declares.
 
 import os
 import selectors
-import signal
 import subprocess
 import sys
 import time
@@ -15,12 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from chalicelib.schedules.child import descendants
-from chalicelib.schedules.command import ENDING_SECONDS, GRACE_SECONDS, OUTPUT_BYTES, Command, Result, result
-
-# The Lambda's own line to AWS, by which it gets events and answers them ("Lambda runtime API", developer guide).
-_RUNTIME = frozenset({"AWS_LAMBDA_RUNTIME_API", "AWS_LAMBDA_METADATA_API", "AWS_LAMBDA_METADATA_TOKEN", "_HANDLER",
-                      "_X_AMZN_TRACE_ID"})
+from chalicelib.runner.process import end, python_environment
+from chalicelib.schedules.command import OUTPUT_BYTES, Command, Result, result
 
 
 def run(command: Command) -> Result:
@@ -37,7 +32,7 @@ def run(command: Command) -> Result:
         try:
             return _watch(process, command)
         finally:
-            _end(process)
+            end(process)
 
 
 def _words(command: Command, environment: Mapping[str, str]) -> Sequence[str]:
@@ -48,8 +43,7 @@ def _words(command: Command, environment: Mapping[str, str]) -> Sequence[str]:
 
 def _environment(command: Command) -> dict[str, str]:
     if command.kind == "python":
-        inherited = {name: value for name, value in os.environ.items() if name not in _RUNTIME}
-        return {**inherited, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), **command.environment}
+        return {**python_environment(), **command.environment}
     return {"HOME": "/tmp", **command.environment}  # noqa: S108 - the one folder that a Lambda may write to
 
 
@@ -130,14 +124,3 @@ def _drain(selector: selectors.BaseSelector, fd: int, output: _Output) -> bool:
     if not chunk:
         selector.unregister(fd)
     return bool(chunk)
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Ends the command and all that it started, its own group politely first."""
-    try:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(GRACE_SECONDS)
-        os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, subprocess.TimeoutExpired):
-        pass  # the group has ended, or what follows does not ask
-    descendants.end_all(process.wait, ENDING_SECONDS)

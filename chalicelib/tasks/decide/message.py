@@ -26,11 +26,18 @@ Kind = Literal["malformed", "unknown-task", "wrong-arguments", "refused", "faile
 
 
 class Deferral(msgspec.Struct, frozen=True):
-    """The message goes back to its queue for `seconds`. `attempt` tells whether it had its try."""
+    """The message goes back to its queue for `seconds`. `attempt` tells whether it had its try.
+
+    A run that was counted has not begun all the same, if `has_begun` is false. Of one whose end is not known nothing is
+    written down, so that the message is a suspect. One that `stays_apart` is a suspect as well, with a known end.
+    """
 
     seconds: int
     why: str
     attempt: bool
+    has_begun: bool = True
+    is_end_known: bool = True
+    stays_apart: bool = False
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -84,7 +91,16 @@ def started(message: Message) -> MessageState:
 
 
 def returned(message: Message, deferral: Deferral, *, has_started: bool) -> MessageState | None:
-    """The record of a message that goes back in order. `None` for a suspect that has not run, since it remains one."""
+    """The record of a message that goes back in order. `None` leaves the record as it is.
+
+    That is so for a suspect that has not run, since it remains one, and for a message whose end is not known.
+    """
+    if not deferral.is_end_known:
+        return None
+    if has_started and not deferral.has_begun:
+        return MessageState(message.starts, message.receives - 1 - message.unsettled, message.is_open)
+    if deferral.stays_apart:
+        return MessageState(message.attempt, message.receives, is_open=True)
     if deferral.attempt or has_started:
         return MessageState(message.attempt, message.receives)
     return None if message.is_suspect else MessageState(message.starts, message.receives)
@@ -110,7 +126,7 @@ def used_up(message: Message, retries: int) -> DeadLetter | None:
     )
 
 
-def time_allowed(timeout: int, remaining: float, first: bool) -> float | None:
+def time_allowed(timeout: float, remaining: float, first: bool) -> float | None:
     """Seconds that a run may take with `remaining` left in this invocation. `None` means to return the message
     untouched.
 
@@ -134,6 +150,33 @@ def behind(other: str) -> Deferral:
 def no_answer(error: object) -> Deferral:
     """AWS did not do what the worker asked for."""
     return Deferral(NO_ANSWER_SECONDS, f"AWS did not do what was asked: {error}", attempt=False)
+
+
+def not_begun(why: str, seconds: int = 0) -> Deferral:
+    """The runner has not begun it, for want of time, or because an earlier one of its group goes first."""
+    return Deferral(seconds, why, attempt=False, has_begun=False)
+
+
+def throttled(message: Message, error: object) -> Deferral:
+    """No runner was free. Nothing has begun, so this is no try."""
+    seconds = backoff.busy(message.age, message.id, message.receives)
+    return Deferral(seconds, f"no runner is free: {error}", attempt=False, has_begun=False)
+
+
+def no_runner(error: object) -> Deferral:
+    """AWS did not let the worker invoke the runner. Nothing has begun."""
+    return Deferral(NO_ANSWER_SECONDS, f"the runner cannot be invoked: {error}", attempt=False, has_begun=False)
+
+
+def answer_lost(error: object, seconds: int) -> Deferral:
+    """The runner may have begun, and may go on for `seconds`. Then the message runs alone."""
+    why = f"the answer of its runner is lost, and its run may be going on: {error}"
+    return Deferral(seconds, why, attempt=False, is_end_known=False)
+
+
+def runner_broke(why: str) -> Deferral:
+    """The runner has ended with several messages. Nobody knows which of them did it, so each runs alone."""
+    return Deferral(0, f"it was in a batch whose runner ended: {why}", attempt=False, is_end_known=False)
 
 
 def unreadable(item: Unreadable) -> Deferral:
@@ -162,4 +205,4 @@ def failed(message: Message, retries: int, kind: Kind, why: str) -> Deferral | D
         return DeadLetter(kind, f"{why} (try {message.attempt} of {retries + 1})")
     seconds = backoff.retry(message.attempt, message.id)
     told = f"{why} (try {message.attempt} of {retries + 1}. Next in {durations.words(seconds)})"
-    return Deferral(seconds, told, attempt=True)
+    return Deferral(seconds, told, attempt=True, stays_apart=kind == "crashed")
