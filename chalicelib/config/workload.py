@@ -13,6 +13,8 @@ Path_ = tuple[str | int, ...]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
 Target = Literal["lambda", "ecs", "ssm", "queue", "http"]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,30}\Z")]
+# The name of a role, behind its path if it has one. IAM's own characters.
+Role = Annotated[str, msgspec.Meta(pattern=r"^([A-Za-z0-9_+=,.@-]{1,64}/){0,8}[A-Za-z0-9_+=,.@-]{1,64}\Z")]
 
 # Lambda's own ceiling, and the room that the workers keep for writing down how a run ended.
 LAMBDA_SECONDS = 900
@@ -28,12 +30,14 @@ _QUEUE = "default"
 class Ecs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The Fargate task of `on=ecs`, by RunTask with the job's command as override.
 
-    Each region looks up the names for itself, so none is an ARN. The subnets are those of the region.
+    Each region looks up the names for itself, so none is an ARN. The subnets are those of the region. `roles` are the
+    task role and the execution role of the definition. The worker may pass these, and no other role.
     """
 
     cluster: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,255}\Z")]
     task_definition: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,255}(:[0-9]{1,9})?\Z")]
     container: str
+    roles: Annotated[tuple[Role, ...], msgspec.Meta(min_length=1, max_length=2)]
 
 
 class Ssm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -126,6 +126,7 @@ def queue(name: str) -> Json:
 
 REGIONAL_TABLE = arn("dynamodb", "table/${AWS::StackName}")
 # In any region: the replica of the own region answers first, and another one when that does not.
+ANY_REPLICA = "one table, whose replica in any region may be the one that answers"
 COORDINATION_TABLE = arn("dynamodb", "table/${AWS::StackName}-coordination", region="*")
 
 
@@ -136,7 +137,7 @@ def regional(sid: str, actions: str, *keys: str, why: str) -> Permission:
 
 def coordination(sid: str, actions: str, *keys: str, why: str) -> Permission:
     """The same of the coordination table."""
-    return Permission(sid, _of_dynamodb(actions), COORDINATION_TABLE, why, keys=keys)
+    return Permission(sid, _of_dynamodb(actions), COORDINATION_TABLE, why, keys=keys, wildcard=ANY_REPLICA)
 
 
 def _of_dynamodb(actions: str) -> str:

@@ -61,7 +61,8 @@ def _schedules(fleet: Fleet) -> dict[str, Any]:
     return {
         "ecs-definition": [_arn("ecs", f"task-definition/{ecs.task_definition.partition(':')[0]}:*")] if ecs else [],
         "ecs-tasks": [_arn("ecs", f"task/{ecs.cluster}/*")] if ecs else [],
-        "ecs-roles": [{"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:role/*"}] if ecs else [],
+        "ecs-roles": [{"Fn::Sub": f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:role/{role}"}
+                      for role in ecs.roles] if ecs else [],
         "ssm-document": [{"Fn::Sub": "arn:${AWS::Partition}:ssm:${AWS::Region}::document/AWS-RunShellScript"}]
         if ssm else [],
         "ssm-instances": [_arn("ec2", "instance/*"), _arn("ssm", "managed-instance/*")] if ssm else [],

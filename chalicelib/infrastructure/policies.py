@@ -51,7 +51,8 @@ def _fill(statement: Json, fleet: Fleet) -> Json:
         return statement
     text = json.dumps(statement)
     for place, (key, value) in placeholders.tags(fleet).items():
-        text = text.replace(f"{{{place}-tag}}", key).replace(f'"{{{place}-value}}"', json.dumps(value))
+        text = text.replace(f"{{{place}-tag}}", json.dumps(key)[1:-1])
+        text = text.replace(f'"{{{place}-value}}"', json.dumps(value))
     filled: Json = json.loads(text)
     return filled
 

@@ -3,6 +3,7 @@
 from chalicelib.engine.deployment import (
     ALERTING,
     ALERTS,
+    ANY_REPLICA,
     JOURNAL,
     PUBLISH,
     Lambda,
@@ -12,6 +13,7 @@ from chalicelib.engine.deployment import (
 )
 
 _NO_TAGS = "Route 53 chooses the ids of checks, and policies cannot go by a check's tags"
+_FLAGS = "one flag for each region lies in this folder, and nothing else does"
 SEE = (
     Permission("SeeZone", "route53:ListResourceRecordSets", "{zone}", "compares the records with fleet.toml"),
     Permission("SeeChecks", "route53:GetHealthCheckStatus", "{checks}", "refuses to lead users to a dead region",
@@ -20,7 +22,7 @@ SEE = (
                wildcard="the list has no resource"),
     Permission("SeeBuckets", "s3:GetBucketPolicy s3:ListBucket", "{mark-buckets}", "flags must be public"),
     Permission("ReadRegionChecks", "dynamodb:GetItem", "{region-checks}", "the check of each region's hosts",
-               keys=("region-check",)),
+               keys=("region-check",), wildcard=ANY_REPLICA),
 )
 CHANGE = (
     Permission("ChangeZone", "route53:ChangeResourceRecordSets", "{zone}", "writes the records"),
@@ -31,11 +33,12 @@ CHANGE = (
     Permission("OpenBuckets", "s3:CreateBucket s3:PutBucketPolicy s3:PutBucketPublicAccessBlock", "{mark-buckets}",
                "health checkers read flags without credentials"),
 )
-SEE_MARKS = Permission("SeeMarks", "s3:GetObject", "{marks}", "which regions are evacuated")
+SEE_MARKS = Permission("SeeMarks", "s3:GetObject", "{marks}", "which regions are evacuated", wildcard=_FLAGS)
 MISS_MARKS = Permission("MissMarks", "s3:ListBucket", "{mark-buckets}", "S3 says 'not there' to those who may list")
-SET_MARK = Permission("Mark", "s3:PutObject", "{marks}", "evacuates a region")
-DROP_MARK = Permission("Unmark", "s3:DeleteObject", "{marks}", "lets a region's users back")
-TAKE_BACK = Permission("Unmark", "s3:DeleteObject", "{marks}", "takes a flag back that health checkers cannot read")
+SET_MARK = Permission("Mark", "s3:PutObject", "{marks}", "evacuates a region", wildcard=_FLAGS)
+DROP_MARK = Permission("Unmark", "s3:DeleteObject", "{marks}", "lets a region's users back", wildcard=_FLAGS)
+TAKE_BACK = Permission("Unmark", "s3:DeleteObject", "{marks}", "takes a flag back that health checkers cannot read",
+                       wildcard=_FLAGS)
 HEALTH = regional("Remember", "GetItem PutItem", "region-health", why="how long each region has been healthy")
 SEE_HEALTH = regional("ReadState", "GetItem", "region-health", why="how long each region has been healthy")
 MARKS = (SEE_MARKS, MISS_MARKS)

@@ -1,6 +1,6 @@
 """The Lambdas of tunnels, one row each, and all that they may do."""
 
-from chalicelib.engine.deployment import ALERTING, Lambda, Permission, Schedule, coordination, regional
+from chalicelib.engine.deployment import ALERTING, ANY_REPLICA, Lambda, Permission, Schedule, coordination, regional
 
 _DESCRIBE = "calls that describe have no resource"
 _HOSTS = "hosts come and go, and the condition limits them to those of the fleet"
@@ -10,7 +10,8 @@ SEE = (
                wildcard=_DESCRIBE),
     Permission("SeeTunnels", f"ec2:DescribeInstances {_BALANCER} ssm:GetCommandInvocation", "{tunnels-any}",
                "the members, their health, and what came of a command", wildcard=_DESCRIBE),
-    Permission("ReadPrimary", "dynamodb:GetItem", "{primary-record}", "the region of the primary", keys=("primary",)),
+    Permission("ReadPrimary", "dynamodb:GetItem", "{primary-record}", "the region of the primary", keys=("primary",),
+               wildcard=ANY_REPLICA),
     coordination("PeerReports", "BatchGetItem", "tunnel-reports", why="whether other regions reach the primary"),
     regional("ReadActions", "BatchGetItem", "tunnel-actions", why="the result of a repair"),
 )

@@ -113,7 +113,8 @@ def test_an_unknown_placeholder_is_an_error() -> None:
 
 def test_ecs_and_ssm_are_allowed_only_where_they_are_declared() -> None:
     ecs = ('ecs = {subnets = ["subnet-00000001"], security_groups = ["sg-00000001"]}\n'
-           '[schedules.ecs]\ncluster = "jobs"\ntask_definition = "cron:7"\ncontainer = "c"\n')
+           '[schedules.ecs]\ncluster = "jobs"\ntask_definition = "cron:7"\ncontainer = "c"\n'
+           'roles = ["task", "path/execution"]\n')
     found = policies.resolved(policy("{ecs-definition}"), fleet.parse(HEAD + ecs))
     assert found["Statement"][0]["Resource"][0]["Fn::Sub"].endswith(":task-definition/cron:*")
     ssm = '[schedules.ssm]\ntag = "role"\nvalue = "cron"\n'

@@ -40,7 +40,7 @@ ecs = {subnets = ["subnet-00000001"], security_groups = ["sg-00000001"], assign_
 name = "us-east-1"
 network = {subnets = ["subnet-00000002"], security_groups = ["sg-00000002"]}
 [schedules]
-ecs = {cluster = "main", task_definition = "jobs:4", container = "app"}
+ecs = {cluster = "main", task_definition = "jobs:4", container = "app", roles = ["jobs"]}
 ssm = {tag = "role", value = "worker"}
 """)
 
