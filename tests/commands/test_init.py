@@ -17,7 +17,8 @@ from commands.roots import PRODUCT as ROOT
 
 def tree(folder: Path) -> dict[str, bytes]:
     """Every file below `folder`, by path."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts}
 
 
 def test_init_of_a_new_folder_writes_a_fleet_that_is_read_without_a_mistake(tmp_path: Path) -> None:
