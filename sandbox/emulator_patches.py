@@ -175,7 +175,8 @@ def dispatch(original: Any, context: Context) -> Any:
         else:
             answer = await original(method, path, headers, body, query, request_id)
         principal = _principal(app.extract_access_key_id(headers, query))
-        context.faults.count(principal, region, action, denied=_denied(action, answer))
+        context.faults.count(principal, region, action, denied=_denied(action, answer),
+                             found=_found(action, path, body, answer))
         return answer
 
     return handle
@@ -187,6 +188,25 @@ def _denied(action: str, answer: Any) -> bool:
         # S3 does not say what was missing, and to HEAD nothing at all.
         return status == 403 and (not body or b"<Code>AccessDenied</Code>" in body)
     return status in (400, 403) and isinstance(body, bytes) and b"is not authorized to perform" in body
+
+
+def _found(action: str, path: str, asked: bytes, answer: Any) -> set[str]:
+    """What a read has found: `table/partition key` of each item, the path of an object, the queue of a message."""
+    status, _, body = answer
+    if status != 200 or not isinstance(body, bytes):
+        return set()
+    if action == "s3:GetObject":
+        return {path}
+    if action not in ("dynamodb:GetItem", "dynamodb:Query", "dynamodb:Scan", "dynamodb:BatchGetItem",
+                      "sqs:ReceiveMessage") or not body.startswith(b"{"):
+        return set()
+    said = json.loads(body)
+    if action == "sqs:ReceiveMessage":
+        return {json.loads(asked).get("QueueUrl", "").rpartition("/")[2]} if said.get("Messages") else set()
+    if action == "dynamodb:BatchGetItem":
+        return {f"{table}/{item['pk']['S']}" for table, items in said["Responses"].items() for item in items}
+    items = [said["Item"]] if said.get("Item") else said.get("Items", ())
+    return {f"{json.loads(asked)['TableName']}/{item['pk']['S']}" for item in items if "pk" in item}
 
 
 def _action(

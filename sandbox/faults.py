@@ -5,7 +5,8 @@ One `Faults` lives in the server's process. `sandbox.auth_middleware` changes it
 
 import re
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -13,6 +14,8 @@ import msgspec
 THROTTLED = "throttled"
 UNAVAILABLE = "unavailable"
 REFUSED = "refused"
+# So many finds of one caller and action are remembered.
+_FOUND = 1000
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,6 +38,7 @@ class Faults:
         self._lock = threading.Lock()
         self._calls: Counter[tuple[str, str, str]] = Counter()
         self._denied: Counter[tuple[str, str, str]] = Counter()
+        self._found: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
 
     def stop(self, region: str) -> None:
         """Region `region` answers nobody from now on, and nothing runs in it."""
@@ -67,23 +71,33 @@ class Faults:
                     return str(rule.kind)
         return ""
 
-    def count(self, principal: str, region: str, action: str, *, denied: bool) -> None:
-        """Remember that `principal` called `action` in `region`, which is the use of a policy as it happens."""
+    def count(
+        self, principal: str, region: str, action: str, *, denied: bool, found: Collection[str] = ()
+    ) -> None:
+        """Remember that `principal` called `action` in `region`, which is the use of a policy as it happens.
+
+        `found` is what the answer of a read held: `table/partition key` of items, the place of an object or a message.
+        """
         with self._lock:
             self._calls[principal, region, action] += 1
             self._denied[principal, region, action] += denied
+            known = self._found[principal, region, action]
+            known.update(list(found)[:_FOUND - len(known)] if len(known) < _FOUND else ())
 
     def seen(self) -> list[dict[str, Any]]:
-        """Every (principal, region, action) asked for so far, how often, and how often it was not authorized."""
+        """Every (principal, region, action) asked for so far, how often, how often not authorized, and what it found.
+        """
         with self._lock:
             return [{"principal": key[0], "region": key[1], "action": key[2], "count": count,
-                     "denied": self._denied[key]} for key, count in sorted(self._calls.items())]
+                     "denied": self._denied[key], "found": sorted(self._found[key])}
+                    for key, count in sorted(self._calls.items())]
 
     def forget(self) -> None:
         """Count calls from zero again."""
         with self._lock:
             self._calls.clear()
             self._denied.clear()
+            self._found.clear()
 
 
 def _matches(pattern: str, action: str) -> bool:

@@ -195,7 +195,8 @@ class Sandbox:
         self.control("route53_mend")
 
     def calls(self) -> list[dict[str, Any]]:
-        """The calls of each principal (a Lambda's name, or `operator`), with region, IAM action, count, denied."""
+        """The calls of each principal (a Lambda's name, or `operator`), with region, IAM action, count, denied, found.
+        """
         found: list[dict[str, Any]] = self.control("calls")
         return found
 

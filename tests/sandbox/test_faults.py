@@ -35,6 +35,7 @@ def test_calls_are_counted_by_principal_region_and_action() -> None:
     faults = Faults()
     faults.count("tick", "r", "a:B", denied=False)
     faults.count("tick", "r", "a:B", denied=True)
-    assert faults.seen() == [{"principal": "tick", "region": "r", "action": "a:B", "count": 2, "denied": 1}]
+    assert faults.seen() == [{"principal": "tick", "region": "r", "action": "a:B", "count": 2, "denied": 1,
+                               "found": []}]
     faults.forget()
     assert faults.seen() == []

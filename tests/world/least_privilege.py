@@ -8,6 +8,7 @@ import contextlib
 import itertools
 import json
 from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ POLICIES = roots.PRODUCT / ".chalice" / "policies"
 _BEHIND = {"logs:CreateLogStream", "logs:PutLogEvents"}
 # By Sid: what the poller of a queue does, what makes S3 say "not there" instead of "denied", and the network interfaces
 # that Lambda makes for a function in a VPC by the function's own role ("Lambda execution role", developer guide).
+_READS = {"dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:Scan"}
 _UNSEEN = {"Receive": {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
            "MissMarks": {"s3:ListBucket"},
            "Network": {"ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface", "ec2:DescribeNetworkInterfaces"}}
@@ -101,6 +103,11 @@ class Lambdas:
                 found[call["action"]] = found.get(call["action"], 0) + call["denied"]
         return found
 
+    def found(self, function: str) -> set[str]:
+        """What the reads of a Lambda have found since the last `forget`: `table/partition key`, as policies say it."""
+        return {found for call in self.world.calls() if call["principal"] == f"{self.stack}-{function}"
+                for found in call["found"]}
+
 
 Exercise = Callable[[Lambdas], object]
 
@@ -130,6 +137,22 @@ def granted(function: str, fleet: Fleet) -> list[tuple[str, str]]:
         behind = _BEHIND | _UNSEEN.get(statement["Sid"], set())
         found += [(statement["Sid"], action) for action in statement["Action"] if action not in behind]
     return found
+
+
+def unfound(lambdas: Lambdas, function: str) -> list[str]:
+    """The items that the policy of `function` lets it read, of which the last exercise has found none.
+
+    A read that finds nothing takes no further step, and shows nothing of what the Lambda would do then.
+    """
+    found = lambdas.found(function)
+    policy = policies.resolved(json.loads((POLICIES / f"policy-{function}.json").read_text()), lambdas.fleet)
+    wanted = set()
+    for statement in policy["Statement"]:
+        if not _READS.isdisjoint(statement["Action"]):
+            table = f"{lambdas.stack}{'-coordination' if '-coordination' in json.dumps(statement['Resource']) else ''}"
+            [keys] = [one["dynamodb:LeadingKeys"] for one in statement.get("Condition", {}).values()] or [["*"]]
+            wanted |= {f"{table}/{key}" for key in keys}
+    return sorted(one for one in wanted if not any(fnmatchcase(it, one) for it in found))
 
 
 class LeastPrivilege:
@@ -164,13 +187,16 @@ def functions(*prefixes: str) -> set[str]:
 
 
 def nothing_is_missing(lambdas: Lambdas, function: str, exercise: Exercise) -> None:
-    """With all that is granted nothing is denied, and all of it is asked for."""
+    """With all that is granted nothing is denied, and all of it is asked for, in a world that has each thing it reads.
+    """
     lambdas.nobody_was_told()
     lambdas.world.forget_calls()
     exercise(lambdas)
     seen = lambdas.seen(function)
     assert {action: denied for action, denied in seen.items() if denied} == {}
     assert seen.keys() == {action for _, action in granted(function, lambdas.fleet)}
+    missing = unfound(lambdas, function)
+    assert not missing, f"the exercise finds nothing under {missing}, so that it is tested on an empty world"
 
 
 def it_is_needed(lambdas: Lambdas, function: str, sid: str, action: str, exercise: Exercise) -> None:

@@ -9,7 +9,20 @@ from typing import Any
 import pytest
 
 from chalicelib.config.fleet import parse
-from chalicelib.schedules.state import NEWEST_KEY, lock_key
+from chalicelib.engine import delivery, schema
+from chalicelib.engine.alerts import SCHEMA as ALERTS
+from chalicelib.engine.alerts import Alert, AlertGroup, AlertState
+from chalicelib.engine.lease import PLACE, Place
+from chalicelib.schedules.state import (
+    NEWEST,
+    NEWEST_KEY,
+    TAKEN_ALERT,
+    NewestMinute,
+    TakenAlert,
+    lock_key,
+    minute_key,
+)
+from chalicelib.tasks.state import MESSAGE, MessageState, message_key
 from commands import roots
 from sandbox.world import Sandbox
 from tests.project import copy
@@ -60,6 +73,7 @@ FAR = 40_000_020
 HOUR, ticks = int(time.time()) // 3600 * 60, count()
 # A minute long ago.
 PAST = 29_400_000
+PAUSED = {"since": 1, "reason": "test", "schema": 1}
 
 
 def run_of(job: str) -> dict[str, Any]:
@@ -74,29 +88,33 @@ def slot(minute: int) -> str:
 
 def held(on: Lambdas, minute: int) -> None:
     """The job `held` is paused, and its run of the minute waits, so that it is not only to be left out but ended."""
-    on.put("paused", "held", {"since": 1, "reason": "test", "schema": 1})
+    on.put("paused", "held", PAUSED)
     on.put("run#held", slot(minute), {
         "job": "held", "slot": slot(minute), "minute": minute, "state": "waiting", "why": "due", "region": HOME,
         "owner": "test", "attempt": 0, "started": minute * 60, "lease": 0, "schema": 1})
 
 
 def tick(on: Lambdas) -> None:
-    """A minute with jobs due, after a gap in which runs were lost. A rule's event is believed for a day."""
+    """A minute with jobs due, after a gap in which runs were lost, twice. A rule's event is believed for a day."""
     minute = HOUR - 60 * next(ticks)
-    on.drop(*NEWEST_KEY, table="")  # each minute here lies before the one of the last exercise
     on.started(minute - 50)
     held(on, minute)
     at = datetime.fromtimestamp(minute * 60, UTC).isoformat()
-    on.invoke("schedules_tick", {"detail-type": "Scheduled Event", "time": at})
+    for _ in range(2):  # of the second one people know already
+        on.drop(*minute_key(minute))
+        on.remember(*NEWEST_KEY, schema.encode(NewestMinute(minute - 50), NEWEST))
+        on.invoke("schedules_tick", {"detail-type": "Scheduled Event", "time": at})
 
 
 def sweep(on: Lambdas) -> None:
-    """A standby finds a minute that home has not started, after one that it had."""
+    """A standby finds a minute that home has not started, after one that it had, twice."""
     minute = FAR + 1440 * next(numbers)
     on.started(minute - 720)
     held(on, minute)
-    batch = on.records("schedule-reconciles", {"minute": minute}, region=STANDBY)
-    on.invoke("schedules_reconcile", batch, STANDBY)
+    for _ in range(2):  # of the second one people know already
+        on.drop(*minute_key(minute))
+        batch = on.records("schedule-reconciles", {"minute": minute}, region=STANDBY)
+        on.invoke("schedules_reconcile", batch, STANDBY)
 
 
 def work(on: Lambdas) -> None:
@@ -107,11 +125,17 @@ def work(on: Lambdas) -> None:
     on.put("run#fails", dead["slot"], {
         "job": "fails", "slot": dead["slot"], "minute": 1, "state": "running", "why": "due", "region": HOME,
         "owner": "test", "attempt": 9, "started": 60, "lease": 120, "schema": 1})
-    on.invoke("schedules_work", on.records("schedule-runs", *map(run_of, jobs), not_due, dead))
+    told = run_of("fails") | {"why": "due"}
+    kind = "JobNotInTimetable"
+    on.put("taken-alert", f"{kind}#fails#{told['slot']}", schema.encode(TakenAlert(kind, "fails"), TAKEN_ALERT))
+    on.put("paused", "held", PAUSED)
+    on.invoke("schedules_work", on.records("schedule-runs", *map(run_of, jobs), not_due, dead, told,
+                                           run_of("held") | {"why": "due"}))
 
 
 def explain(on: Lambdas) -> None:
-    """A minute whose run has printed something, and one without a run."""
+    """A minute whose run has printed something, and one without a run. The job is paused."""
+    on.put("paused", "fails", PAUSED)
     minute = PAST + next(numbers)
     on.invoke("schedules_work", on.records("schedule-runs", run_of("fails") | {"minute": minute, "slot": slot(minute)}))
     for asked in (slot(minute), "2026-01-01T00:00Z"):
@@ -119,14 +143,43 @@ def explain(on: Lambdas) -> None:
 
 
 def pause(on: Lambdas) -> None:
-    """A job that is not paused."""
+    """A job that is not paused, and then is."""
+    on.drop("paused", "fails")
+    for _ in range(2):
+        on.invoke("schedules_pause", {"job": "fails", "apply": True})
+
+
+def run(on: Lambdas) -> None:
+    """A job that is paused."""
+    on.put("paused", "fails", PAUSED)
+    on.invoke("schedules_run", {"job": "fails", "apply": True})
+
+
+def status(on: Lambdas) -> None:
+    """A job that is paused, another that has run, and a minute that home has started."""
+    on.put("paused", "fails", PAUSED)
+    on.started(PAST)
+    held(on, PAST)
+    on.invoke("schedules_status", {})
+
+
+def read_journal(on: Lambdas) -> None:
+    """An entry of today."""
     on.drop("paused", "fails")
     on.invoke("schedules_pause", {"job": "fails", "apply": True})
+    on.invoke("journal_read", {})
+
+
+def read_alerts(on: Lambdas) -> None:
+    """An alert that is not over."""
+    group = AlertGroup(Alert("Missed", "held", "it was not run"), 60)
+    on.remember(delivery.PK, "schedules", schema.encode(AlertState({"Missed//held": group}), ALERTS))
+    on.invoke("journal_alerts", {})
 
 
 def resume(on: Lambdas) -> None:
     """A job that is paused."""
-    on.put("paused", "fails", {"since": 1, "reason": "test", "schema": 1})
+    on.put("paused", "fails", PAUSED)
     on.invoke("schedules_resume", {"job": "fails", "apply": True})
 
 
@@ -139,10 +192,13 @@ def prune(on: Lambdas) -> None:
 def tasks_work(on: Lambdas) -> None:
     """Tasks with a place, with a key, tasks that fail once or for good, and one that sends another."""
     number = next(numbers)
+    on.remember("task-permits#fine.placed", "0", schema.encode(Place("somebody", time.time() + 600), PLACE))
     for task, args in (("placed", {}), ("once", {"number": number}), ("once", {"number": number}),
                        ("fails", {"number": number}), ("dies", {}), ("sends", {})):
         on.invoke("tasks_work", on.records("default", {"task": f"fine.{task}", "args": args}))
-    on.invoke("tasks_work", on.records("default", {"task": "fine.quiet", "args": {}}, received=2))
+    again = on.records("default", {"task": "fine.quiet", "args": {}}, received=2)
+    on.remember(*message_key(again["Records"][0]["messageId"]), schema.encode(MessageState(1, 1), MESSAGE))
+    on.invoke("tasks_work", again)
 
 
 def peek(on: Lambdas) -> None:
@@ -162,9 +218,9 @@ EXERCISES: dict[str, Exercise] = {
     "schedules_tick": tick, "schedules_reconcile": sweep, "schedules_work": work, "schedules_pause": pause,
     "schedules_resume": resume, "schedules_prune": prune, "tasks_work": tasks_work, "tasks_peek": peek,
     "tasks_redrive": redrive,
-    "schedules_status": lambda on: on.invoke("schedules_status", {}),
+    "schedules_status": status,
     "schedules_why": explain,
-    "schedules_run": lambda on: on.invoke("schedules_run", {"job": "fails", "apply": True}),
+    "schedules_run": run,
     # It asks for nothing. `test_hostile_jobs` has what its commands ask for.
     "schedules_runner": lambda on: on.invoke("schedules_runner", {
         "kind": "shell", "words": "true", "stdin": "", "environment": {}, "seconds": 9}),
@@ -173,8 +229,7 @@ EXERCISES: dict[str, Exercise] = {
         {"task": "fine.quiet", "body": '{"task": "fine.quiet"}', "id": "m", "attempt": 1, "queue": "default",
          "seconds": 9}]}),
     "tasks_status": lambda on: on.invoke("tasks_status", {}),
-    "journal_read": lambda on: on.invoke("journal_read", {}),
-    "journal_alerts": lambda on: on.invoke("journal_alerts", {}),
+    "journal_read": read_journal, "journal_alerts": read_alerts,
 }
 
 

@@ -94,6 +94,11 @@ class Servers(Lambdas):
         for key in (PRIMARY_KEY, ("databases", HOME), ("databases", STANDBY)):
             self.drop(*key)
 
+    def agreed(self) -> None:
+        """All regions know who the primary is, and the other one has told of its server."""
+        self.put(*PRIMARY_KEY, body(PrimaryRecord(STANDBY, term=1)))
+        self.put("databases", STANDBY, body(RegionReport(time.time(), True, id=PRIMARY_ID)))
+
     def shut_out(self) -> None:
         """The primary knows another password than the secrets, so that it does not answer any more."""
         self.primary.sql("SET SESSION sql_log_bin = 0", *(
@@ -137,6 +142,7 @@ def heal(on: Lambdas) -> None:
     """A replica that stands still, then one whose error stays: it is told to replicate from itself."""
     assert isinstance(on, Servers)
     on.renewed()
+    on.agreed()
     on.follow(on.primary, start=False)
     on.remember(*TUNNELS_KEY, schema.encode(TunnelState(time.time(), (Member("1", phase="healthy"),)), TUNNELS))
     on.remember(*REPAIRS, body(RepairState(0)))
@@ -151,6 +157,7 @@ def tune(on: Lambdas) -> None:
     """A replica that waits too long for its primary."""
     assert isinstance(on, Servers)
     on.renewed()
+    on.agreed()
     on.in_step()
     on.replica.sql("SET GLOBAL slave_net_timeout = 60")
     on.invoke("databases_tune", {"apply": True})
@@ -160,6 +167,7 @@ def fence(on: Lambdas) -> None:
     """A server that takes writes."""
     assert isinstance(on, Servers)
     on.renewed()
+    on.agreed()
     on.replica.sql("SET GLOBAL read_only = 0")
     on.invoke("databases_fence", {"apply": True})
 
@@ -169,6 +177,7 @@ def promote(on: Lambdas) -> None:
     assert isinstance(on, Servers)
     for asked in ({}, {"region": HOME, "force": "test"}):
         on.renewed()
+        on.agreed()
         on.in_step()
         if asked:
             on.shut_out()
@@ -179,6 +188,7 @@ def status(on: Lambdas) -> None:
     """A look."""
     assert isinstance(on, Servers)
     on.renewed()
+    on.agreed()
     on.invoke("databases_status", {})
 
 

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 import pytest
 
 from chalicelib.config.fleet import parse
+from chalicelib.engine import schema
 from chalicelib.routing import evacuation_flags
 from chalicelib.routing.observe import prefix
 from chalicelib.routing.records import diff
+from chalicelib.routing.state import HEALTH_PK, HEALTH_SCHEMA, RegionHealth
 from commands import roots
 from sandbox.world import Sandbox
 from testing.eventually import eventually
@@ -133,6 +135,11 @@ class Zone(Lambdas):
             for one in s3.list_objects_v2(Bucket=bucket).get("Contents", ()):
                 s3.delete_object(Bucket=bucket, Key=one["Key"])
 
+    def known(self) -> None:
+        """Each region has answered for long, as far as is remembered."""
+        for region in (HOME, STANDBY, "ap-southeast-1"):
+            self.remember(HEALTH_PK, region, schema.encode(RegionHealth(healthy_since=1), HEALTH_SCHEMA))
+
     def open_buckets(self) -> None:
         """Everybody may read flags."""
         s3 = self.world.client("s3", HOME)
@@ -175,6 +182,7 @@ def evacuate(on: Lambdas) -> None:
     assert isinstance(on, Zone)
     on.unmark()
     on.doors.open(STANDBY)
+    on.known()
     on.invoke("routing_evacuate", {"region": HOME, "apply": True})
 
 
@@ -183,6 +191,7 @@ def restore(on: Lambdas) -> None:
     assert isinstance(on, Zone)
     on.unmark()
     on.mark(HOME, '{"by": "manual", "reason": "test", "at": 1}')
+    on.known()
     on.invoke("routing_restore", {"region": HOME, "apply": True})
 
 
@@ -204,9 +213,11 @@ def hold(on: Lambdas) -> None:
 
 
 def status(on: Lambdas) -> None:
-    """A look at regions and marks."""
+    """A look at a region that is evacuated, and at one that is not."""
     assert isinstance(on, Zone)
     on.unmark()
+    on.mark(HOME, '{"by": "manual", "reason": "test", "at": 1}')
+    on.known()
     on.invoke("routing_status", {})
 
 

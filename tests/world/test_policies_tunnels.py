@@ -88,9 +88,15 @@ FLEETS = {stage: parse(WRITTEN + _NOWHERE, stage=stage) for stage in ("policy", 
 # What the Lambdas go through.
 
 
+def forgotten(on: Tunnels) -> None:
+    """Nothing has been done yet, and all regions know who the primary is."""
+    on.forgotten()
+    on.put(*databases.PRIMARY_KEY, schema.encode(databases.PrimaryRecord(PRIMARY, 1), databases.PRIMARY))
+
+
 def ordinary(on: Tunnels) -> list[str]:
     """One endpoint serves, one has failed for long, one answers again and is still out; their ids."""
-    on.forgotten()
+    forgotten(on)
     serving, failing, back = seats = on.seats()
     on.powered(*seats)
     on.balanced(serving, failing)
@@ -102,7 +108,7 @@ def ordinary(on: Tunnels) -> list[str]:
 
 def restarting(on: Tunnels) -> None:
     """Nothing answers, and one endpoint is being restarted."""
-    on.forgotten()
+    forgotten(on)
     _, one, *_ = seats = on.seats()
     key = f"2/{one}/1/1/restart"
     on.known(slot(1, seats[0], "healthy", None), slot(2, one, "restarting", False, last_action=key),
@@ -113,7 +119,7 @@ def restarting(on: Tunnels) -> None:
 
 def dark(on: Tunnels) -> None:
     """Nothing answers but another region, and an endpoint was restarted in vain; a stopped one waits to be started."""
-    on.forgotten()
+    forgotten(on)
     serving, failing, stopped = on.seats()
     if on.tagged:
         on.powered(serving, failing, stopped=stopped)
