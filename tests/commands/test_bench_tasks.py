@@ -17,6 +17,7 @@ def test_both_sides_call_the_function_for_every_message(side: Any, once: bool) -
     assert calls == list(range(20))
 
 
+@pytest.mark.slow
 def test_both_sides_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks, "_BATCHES", 3)
     monkeypatch.setattr(tasks, "ROUNDS", 5)

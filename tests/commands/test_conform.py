@@ -106,6 +106,7 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.mark.slow
 def test_the_twin_keeps_every_rule_and_nothing_stays(world: World) -> None:
     report = world.run()
     assert [one for one in report["rules"] if not one["agrees"]] == []
@@ -114,12 +115,14 @@ def test_the_twin_keeps_every_rule_and_nothing_stays(world: World) -> None:
     assert world.clean()
 
 
+@pytest.mark.slow
 def test_it_stays_below_five_requests_a_second(world: World) -> None:
     # This client makes no second try, so a refusal would end it.
     assert world.run()["agrees"]
     assert sum(world.twin.service.calls.values()) > 150
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [
     pytest.param(rule, marks=[] if rule in ("R2", "R8 group of one", "H7") else pytest.mark.slow)
     for rule in broken.RULES])
@@ -129,11 +132,13 @@ def test_a_route53_that_is_wrong_in_one_rule_is_found(
     assert rule.split()[0] in world.wrong()
 
 
+@pytest.mark.slow
 def test_an_address_that_is_somewhere_else_is_found(world: World) -> None:
     world.twin.resolver._places = Places({**PLACES, "171.67.68.0/24": Location("SA", "BR")})
     assert world.wrong() == {"R4"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [Settings(local=False, tool_sees_health=False)], indirect=True)
 def test_if_the_tool_does_not_see_health_the_name_servers_are_asked(world: World) -> None:
     report = world.run()
@@ -141,6 +146,7 @@ def test_if_the_tool_does_not_see_health_the_name_servers_are_asked(world: World
     assert world.clean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("operation", "after"), [
     ("CreateHealthCheck", 3), ("ChangeResourceRecordSets", 0), ("TestDNSAnswer", 100),
     *(pytest.param(operation, 0, marks=pytest.mark.slow) for operation in (
@@ -161,12 +167,14 @@ def test_ctrl_c_removes_all(world: World, monkeypatch: pytest.MonkeyPatch) -> No
     assert world.clean()
 
 
+@pytest.mark.slow
 def test_checks_that_a_lagging_list_does_not_show_yet_go_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(AwsRoute53, "health_checks", lambda self, prefix="": [])
     world.run()
     assert world.clean()
 
 
+@pytest.mark.slow
 def test_throttling_is_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
     world.api = client_of(world.twin, account.CONFIG)
@@ -177,6 +185,7 @@ def test_throttling_is_waited_for(world: World, monkeypatch: pytest.MonkeyPatch)
     assert world.clean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("operation", "after"), [
     pytest.param("CreateHealthCheck", 2, marks=pytest.mark.slow),
     pytest.param("ChangeResourceRecordSets", 0, marks=pytest.mark.slow), ("TestDNSAnswer", 20)])
@@ -213,6 +222,7 @@ def test_what_could_not_be_removed_is_told(world: World) -> None:
     assert world.run("--clear") == {"removed": None}
 
 
+@pytest.mark.slow
 def test_keep_keeps(world: World) -> None:
     assert world.run("--keep")["kept"]
     assert not world.clean()
@@ -265,6 +275,7 @@ def test_it_asks_before_it_begins(world: World, monkeypatch: pytest.MonkeyPatch,
     assert world.clean()
 
 
+@pytest.mark.slow
 def test_the_table_says_what_was_expected_and_what_came(world: World, monkeypatch: pytest.MonkeyPatch,
                                                          capsys: pytest.CaptureFixture[str]) -> None:
     broken.break_rule(monkeypatch, "R2")

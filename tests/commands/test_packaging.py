@@ -262,6 +262,7 @@ servers = [{region = "eu-west-1", host = "db"}]
 """
 
 
+@pytest.mark.slow
 def test_the_certificates_that_fleet_toml_names_go_along(tmp_path: Path) -> None:
     mine = copy(tmp_path)
     (mine / "fleet.toml").write_text((mine / "fleet.toml").read_text() + DATABASE)
@@ -280,6 +281,7 @@ def test_a_wrong_schedule_is_refused_at_its_place(project: Path, tmp_path: Path)
         packaging.build("prod", root=changed, product=changed)
 
 
+@pytest.mark.slow
 def test_an_app_that_cannot_be_imported_is_told_in_one_line(project: Path, tmp_path: Path) -> None:
     changed = copy(tmp_path, project)
     (changed / "app.py").write_text("import nothing_of_that_name\n")
@@ -298,6 +300,7 @@ def test_a_lambda_missing_in_the_config_is_told(project: Path, tmp_path: Path) -
         packaging.build("prod", root=changed, product=changed)
 
 
+@pytest.mark.slow
 def test_packages_that_cannot_be_fetched_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     path = tmp_path / "requirements.txt"

@@ -49,6 +49,7 @@ def fleets(draw: st.DrawFn) -> tuple[list[Job], int]:
     return [draw(strategies.jobs(number, among)) for number in range(count)], draw(strategies.minutes(among[0], 150))
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(fleets())
 def test_due_is_what_asking_every_job_gives(fleet: tuple[list[Job], int]) -> None:
@@ -62,6 +63,7 @@ def test_due_is_what_asking_every_job_gives(fleet: tuple[list[Job], int]) -> Non
         assert set(bits(answer.bitmap)) == {number for number, _, _ in due}
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(fleets(), st.integers(1, 4000))
 def test_missed_is_all_that_was_due_in_between(fleet: tuple[list[Job], int], length: int) -> None:

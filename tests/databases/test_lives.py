@@ -23,6 +23,7 @@ def quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", range(0, 150, 30))
 def test_nothing_is_lost_and_one_server_takes_writes(start: int, capsys: pytest.CaptureFixture[str]) -> None:
     promoted = 0
@@ -38,6 +39,7 @@ def test_the_same_for_a_thousand_lives(capsys: pytest.CaptureFixture[str]) -> No
     assert [seed for seed in range(1000, 2000) if live(seed).violations] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", range(0, 90, 30))
 def test_when_the_primary_is_gone_what_any_replica_has_and_can_apply_is_kept(
     start: int, capsys: pytest.CaptureFixture[str]
@@ -61,6 +63,7 @@ def usable(model: Model) -> list[Row]:
     return model.log + (model.relay if kept else [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module, guard, without", [
     (promotion, "proven", lambda *_: True),
     (conditions, "must_fence", lambda *_: False),

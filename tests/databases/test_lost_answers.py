@@ -129,6 +129,7 @@ class Regions:
         return [subject for subject in subjects if about in subject and "DatabaseUnreachable" not in subject]
 
 
+@pytest.mark.slow
 def test_watch_of_the_primary_goes_on_with_the_heartbeat() -> None:
     def scenario(calls: Calls) -> None:
         found = Regions(calls)
@@ -143,6 +144,7 @@ def test_watch_of_the_primary_goes_on_with_the_heartbeat() -> None:
     assert len(check(scenario)) >= 20
 
 
+@pytest.mark.slow
 def test_watch_fences_an_old_primary_and_nothing_opens_it() -> None:
     def scenario(calls: Calls) -> None:
         found = Regions(calls)
@@ -159,6 +161,7 @@ def test_watch_fences_an_old_primary_and_nothing_opens_it() -> None:
     assert len(check(scenario)) >= 30
 
 
+@pytest.mark.slow
 def test_watch_lets_a_server_rejoin_once() -> None:
     def scenario(calls: Calls) -> None:
         found = Regions(calls)
@@ -172,6 +175,7 @@ def test_watch_lets_a_server_rejoin_once() -> None:
     assert len(check(scenario)) >= 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("thread", ["IO", "SQL"])
 def test_heal_starts_a_thread_once(thread: str) -> None:
     def scenario(calls: Calls) -> None:
@@ -185,6 +189,7 @@ def test_heal_starts_a_thread_once(thread: str) -> None:
     assert len(check(scenario)) >= 20
 
 
+@pytest.mark.slow
 def test_heal_follows_a_new_primary_once() -> None:
     def scenario(calls: Calls) -> None:
         found = Regions(calls)
@@ -203,6 +208,7 @@ def test_heal_follows_a_new_primary_once() -> None:
     assert len(check(scenario)) >= 20
 
 
+@pytest.mark.slow
 def test_heal_tells_people_that_only_they_can_help() -> None:
     def scenario(calls: Calls) -> None:
         found = Regions(calls)
@@ -222,6 +228,7 @@ def is_over(found: Regions) -> bool:
     return found.primary.region == US and found.primary.promotion is None
 
 
+@pytest.mark.slow
 def test_promotion_that_somebody_goes_on_with_ends_once_and_loses_nothing() -> None:
     def scenario(calls: Calls) -> None:
         found = Regions(calls)

@@ -54,10 +54,12 @@ def test_a_later_run_with_one_lost_answer_moves_no_check_twice() -> None:
     scenario_after(8, nothing)
 
 
+@pytest.mark.slow
 def test_an_unhealthy_region_with_one_lost_answer_is_heard_of() -> None:
     scenario_after(8, lambda region: setattr(region, "dead", True), "RegionUnhealthy")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(7))
 def test_a_deleted_check_with_one_lost_answer_is_made_anew_once_and_heard_of(number: int) -> None:
     # The tenth run looks the calculated check up.

@@ -132,6 +132,7 @@ def test_by_hand_an_empty_event_changes_nothing(street: Street) -> None:
     assert len([name for name, _ in street.asked if name.startswith("Update")]) == changes
 
 
+@pytest.mark.slow
 def test_a_minute_is_decided_once(street: Street) -> None:
     street.wait(1380)
     event = {"detail-type": "Scheduled Event", "time": "2026-03-28T12:30:00Z"}
@@ -176,6 +177,7 @@ def test_a_lost_answer_is_looked_up_and_nothing_is_done_twice(street: Street, ca
         (check.id, check.version, check.config["SearchString"]) for check in there}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", range(7))
 def test_a_lost_answer_to_a_creation_makes_no_second_check(after: int) -> None:
     street = Street(10)
@@ -201,6 +203,7 @@ def test_throttling_is_passed_over(street: Street) -> None:
     assert street.verdict() and all(check.confirmed for check in street.memory.checks)
 
 
+@pytest.mark.slow
 def test_at_most_five_requests_a_second_and_three_hundred_an_hour(street: Street) -> None:
     street.turns(10)
     street.asked.clear()
@@ -241,6 +244,7 @@ def test_a_deleted_check_is_told_once_and_replaced_while_the_others_go_on(street
     assert len(told) == 2 and told[0].startswith("HealthCheckDeleted: ") and told[1] == f"Recovered: {told[0]}"
 
 
+@pytest.mark.slow
 def test_all_checks_deleted_at_once_are_made_anew(street: Street) -> None:
     for id in list(street.service.account.checks):
         street.service.call("DeleteHealthCheck", {"HealthCheckId": id})

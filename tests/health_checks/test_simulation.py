@@ -28,6 +28,7 @@ def lived(model: Model = "adversarial", interval: Any = 10, hosts: int = 20, hou
     return simulate_health_checks.simulated(Plot(seed, model, settings, hosts, hours * 60, rough, harsh))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rough", [False, True], ids=["smooth", "rough"])
 @pytest.mark.parametrize("hosts", [3, 5, 20])
 @pytest.mark.parametrize("interval", [10, 30])
@@ -52,6 +53,7 @@ def test_wherever_in_its_minutes_the_rule_fires_no_outage_is_missed_or_made_up(h
         assert found.gap <= longest_gap(settings, hosts) + 2 * 60 + 2.5
 
 
+@pytest.mark.slow
 def test_twenty_hosts_are_all_seen_within_eighteen_minutes() -> None:
     found = lived(hours=30)
     assert 900 < found.gap <= 18 * 60 == longest_gap(HealthChecks(target_groups=("a",)), 20) + 20
@@ -59,6 +61,7 @@ def test_twenty_hosts_are_all_seen_within_eighteen_minutes() -> None:
     assert 0 < found.repointed <= 120
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hosts", [6, 20])
 @pytest.mark.parametrize("interval", [10, 30])
 @pytest.mark.parametrize("model", MODELS)
@@ -70,6 +73,7 @@ def test_pairs_of_anchors_may_be_lost_as_soon_as_the_last_are_replaced(model: Mo
     assert found.repointed <= 120 and found.repointed_many <= 122.5 + 0.2 * 13
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [2, 13])
 def test_a_small_region_has_no_gap_that_is_too_long(seed: int) -> None:
     # A rover that waited to become an anchor, though it could not, made it 9% too long in these.
@@ -95,23 +99,27 @@ def test_gap_beyond_its_bound_is_late_unless_the_region_failed_meanwhile(outages
     assert tally.late == late
 
 
+@pytest.mark.slow
 def test_if_all_could_be_re_pointed_at_once_an_outage_would_be_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guards, "cannot_mask_outage", lambda *_: True)
     found = lived(hours=30, seed=0, harsh=True)
     assert found.missed > 0 and found.detection > 40
 
 
+@pytest.mark.slow
 def test_if_idle_checks_were_read_each_minute_anchors_would_be_lost_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lived(interval=30, hosts=6, hours=30, seed=3, harsh=True).flips == 0
     monkeypatch.setattr(sampling, "_lately", lambda *_: False)
     assert lived(interval=30, hosts=6, hours=30, seed=3, harsh=True).flips > 0
 
 
+@pytest.mark.slow
 def test_an_outage_is_seen_within_a_hundred_seconds_by_checks_every_thirty() -> None:
     found = lived(interval=30, hours=60)
     assert found.outages > 3 and 40 < found.detection <= 100
 
 
+@pytest.mark.slow
 def test_the_product_itself_is_simulated() -> None:
     executed = lines_executed(
         lambda: [lived(hosts=hosts, hours=15, rough=True, seed=seed) for hosts in (3, 20) for seed in (5, 6)], PRODUCT)
@@ -140,6 +148,7 @@ def test_without_the_token_strangers_would_be_taken_for_hosts(monkeypatch: pytes
     assert lived(hours=10).strangers > 0
 
 
+@pytest.mark.slow
 def test_if_draining_hosts_were_kept_their_checks_would_lag(monkeypatch: pytest.MonkeyPatch) -> None:
     usual = lived(hours=40).drained
     monkeypatch.setattr(guards, "target_in_service", guards.target_unchanged)
@@ -158,6 +167,7 @@ def test_without_a_budget_there_would_be_too_many_requests(monkeypatch: pytest.M
     assert lived(hours=10).calls > 300
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_figures(capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["simulate", "health-checks", "--hours", "8", "--json"]) == 0
     rows = json.loads(capfd.readouterr().out)["models"]

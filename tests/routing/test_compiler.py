@@ -34,6 +34,7 @@ def test_all_places_and_all_subsets_are_right(size: int) -> None:
     assert proof.records <= MOST.get(size, math.inf)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 3, 4, 6, pytest.param(8, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("addresses", [True, False])
 def test_it_is_right_also_where_a_region_s_life_is_the_verdict_of_its_hosts(size: int, addresses: bool) -> None:
@@ -44,6 +45,7 @@ def test_it_is_right_also_where_a_region_s_life_is_the_verdict_of_its_hosts(size
     assert proof.most_aliases <= 5 and proof.records <= MOST.get(size, math.inf)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", [
     {"HealthCheckId": "alive-eu-west-1"}, {"HealthCheckId": "open-us-east-1"}, {"HealthCheckId": "other"}])
 def test_the_proof_finds_a_record_that_carries_the_wrong_check(broken: dict[str, Any]) -> None:
@@ -90,6 +92,7 @@ def test_the_twin_of_route53_gives_the_same_answers(size: int) -> None:
         assert len(answer.hops) <= 5  # groups visited: one more than aliases followed
 
 
+@pytest.mark.slow
 @settings(max_examples=12)
 @given(st.lists(st.sampled_from(ALL_REGIONS), min_size=1, max_size=5, unique=True), st.data())
 def test_any_regions_and_any_own_orders_are_right(regions: list[str], data: st.DataObject) -> None:
@@ -132,6 +135,7 @@ def test_records_are_as_route53_wants_them() -> None:
         assert sum(key in record for key in ("Failover", "GeoLocation", "Weight")) == 1
 
 
+@pytest.mark.slow
 def test_many_regions_have_short_enough_names_and_two_more_hops_at_most() -> None:
     made = wanted(ALL_REGIONS[:14])
     alive = {"serving-" + region for region in ALL_REGIONS[:14:3]}

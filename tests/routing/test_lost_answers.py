@@ -129,6 +129,7 @@ def deleted_checks(world: World) -> None:
     lose_two_checks(world)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [first_step, second_step, deleted_checks])
 def test_apply_with_one_lost_answer_makes_all_of_it_once(before: Callable[[World], None]) -> None:
     def scenario(calls: Calls) -> None:
@@ -144,6 +145,7 @@ def test_apply_with_one_lost_answer_makes_all_of_it_once(before: Callable[[World
     check_every_lost_answer(scenario, least_calls=5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [0, 1, 2])
 def test_apply_of_other_checks_with_one_lost_answer_ends_with_those_alone(steps: int) -> None:
     """The new checks are made, then the records changed, then the old checks deleted."""
@@ -175,6 +177,7 @@ def test_plan_with_one_lost_answer_changes_nothing_and_says_what_it_has_not_seen
     check_every_lost_answer(scenario, least_calls=5)
 
 
+@pytest.mark.slow
 def test_drift_with_one_lost_answer_is_heard_of_by_the_next_run_and_changes_nothing() -> None:
     def scenario(calls: Calls) -> None:
         with fleet(calls) as world:
@@ -192,6 +195,7 @@ def test_drift_with_one_lost_answer_is_heard_of_by_the_next_run_and_changes_noth
     check_every_lost_answer(scenario, least_calls=5)
 
 
+@pytest.mark.slow
 def test_drift_of_a_bucket_that_gives_no_answer_once_does_not_end() -> None:
     def scenario(calls: Calls) -> None:
         with fleet(calls) as world:
@@ -263,6 +267,7 @@ def test_restore_with_one_lost_answer_takes_that_flag_alone_away() -> None:
     check_every_lost_answer(scenario, least_calls=5)
 
 
+@pytest.mark.slow
 def test_hold_with_one_lost_answer_keeps_users_away_a_minute_later_at_most() -> None:
     def scenario(calls: Calls) -> None:
         with fleet(calls) as world:
@@ -279,6 +284,7 @@ def test_hold_with_one_lost_answer_keeps_users_away_a_minute_later_at_most() -> 
     check_every_lost_answer(scenario, least_calls=5)
 
 
+@pytest.mark.slow
 def test_hold_with_one_lost_answer_gives_a_quiet_region_its_users_back() -> None:
     def scenario(calls: Calls) -> None:
         with fleet(calls) as world:

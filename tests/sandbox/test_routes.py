@@ -63,6 +63,7 @@ def signed(key: str) -> dict[str, str]:
     return {"authorization": f"AWS4-HMAC-SHA256 Credential={key}/20260101/eu-west-1/sqs/aws4_request, Signature=0"}
 
 
+@pytest.mark.slow
 def test_no_route_passes_unsigned_and_none_of_the_emulators_own_passes_signed() -> None:
     gate, found = Gate(), sorted(set(routes()))
     assert len(found) > 300 and {"/_ministack/reset", "/iceberg", "/oauth2/token"} <= set(found)

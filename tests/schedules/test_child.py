@@ -129,6 +129,7 @@ ESCAPES = {
 }
 
 
+@pytest.mark.slow
 @linux
 @pytest.mark.parametrize("way", ESCAPES)
 @pytest.mark.parametrize("end", ["exit 0", "sleep 600"])

@@ -43,6 +43,7 @@ def check_ends(regions: Regions, name: str, *, starts: int = 1, states: tuple[st
         assert not told.keys() & set(BAD.values()), told
 
 
+@pytest.mark.slow
 def test_tick_starts_each_slot_once(tmp_path: Path) -> None:
     def scenario(calls: Calls) -> None:
         regions = Regions(tmp_path, [job("jobs/a"), job("jobs/b", schedule="*/2 * * * *")])
@@ -74,6 +75,7 @@ def test_tick_tells_what_the_workers_have_left_for_it(tmp_path: Path) -> None:
     assert len(check_every_lost_answer(scenario)) >= 16
 
 
+@pytest.mark.slow
 def test_tick_after_a_gap_tells_what_is_missed(tmp_path: Path) -> None:
     def scenario(calls: Calls) -> None:
         regions = Regions(tmp_path, [job(catch_up="2m")])
@@ -90,6 +92,7 @@ def test_tick_after_a_gap_tells_what_is_missed(tmp_path: Path) -> None:
     check_every_lost_answer(scenario, least_calls=8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_home_dead", [True, False], ids=["standby", "home"])
 def test_reconcile_starts_what_was_left_undone_once(tmp_path: Path, is_home_dead: bool) -> None:
     def scenario(calls: Calls) -> None:
@@ -136,6 +139,7 @@ def work(regions: Regions, calls: Calls) -> None:
         regions.receive(letter, calls.wrap_context(regions.home))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overlap", ["allow", "skip", "queue-one"])
 def test_work_runs_once_or_is_interrupted_and_told(tmp_path: Path, overlap: str) -> None:
     def scenario(calls: Calls) -> None:
@@ -147,6 +151,7 @@ def test_work_runs_once_or_is_interrupted_and_told(tmp_path: Path, overlap: str)
     check_every_lost_answer(scenario, least_calls=3)
 
 
+@pytest.mark.slow
 def test_work_tells_once_that_a_run_has_failed(tmp_path: Path) -> None:
     def scenario(calls: Calls) -> None:
         regions = begun(tmp_path, job(schedule=ONCE, overlap="skip"))
@@ -158,6 +163,7 @@ def test_work_tells_once_that_a_run_has_failed(tmp_path: Path) -> None:
     assert len(check_every_lost_answer(scenario)) >= 14
 
 
+@pytest.mark.slow
 def test_work_tries_a_failed_run_again(tmp_path: Path) -> None:
     def scenario(calls: Calls) -> None:
         regions = begun(tmp_path, job(schedule=ONCE, retries=2))
@@ -174,6 +180,7 @@ def test_work_tries_a_failed_run_again(tmp_path: Path) -> None:
     check_every_lost_answer(scenario, least_calls=5)
 
 
+@pytest.mark.slow
 def test_work_of_the_second_attempt_ends_it(tmp_path: Path) -> None:
     def scenario(calls: Calls) -> None:
         regions = begun(tmp_path, job(schedule=ONCE, retries=1))
@@ -198,6 +205,7 @@ def overlapping(tmp_path: Path, overlap: str) -> tuple[Regions, Any]:
     return regions, look
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overlap", ["skip", "queue-one", "replace"])
 def test_work_for_a_slot_that_overlaps(tmp_path: Path, overlap: str) -> None:
     def scenario(calls: Calls) -> None:
@@ -226,6 +234,7 @@ def finish(regions: Regions, minutes: int = 45) -> None:
         regions.minute()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overlap", ["queue-one", "replace"])
 def test_work_at_the_end_of_a_run_starts_the_one_that_waits(tmp_path: Path, overlap: str) -> None:
     def scenario(calls: Calls) -> None:
@@ -247,6 +256,7 @@ def test_work_at_the_end_of_a_run_starts_the_one_that_waits(tmp_path: Path, over
     check_every_lost_answer(scenario, least_calls=6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["going on", "done", "failed", "too long"])
 def test_work_of_a_distant_run_is_looked_at_until_it_ends(tmp_path: Path, end: str) -> None:
     def scenario(calls: Calls) -> None:
@@ -272,6 +282,7 @@ def test_work_of_a_distant_run_is_looked_at_until_it_ends(tmp_path: Path, end: s
     check_every_lost_answer(scenario, least_calls=2)
 
 
+@pytest.mark.slow
 def test_work_starts_a_distant_run_once(tmp_path: Path) -> None:
     def scenario(calls: Calls) -> None:
         regions = begun(tmp_path, job(schedule=ONCE, on="ssm", timeout=300))
@@ -284,6 +295,7 @@ def test_work_starts_a_distant_run_once(tmp_path: Path) -> None:
     check_every_lost_answer(scenario, least_calls=4)
 
 
+@pytest.mark.slow
 def test_work_reports_a_vanished_worker_once(tmp_path: Path) -> None:
     def scenario(calls: Calls) -> None:
         regions = begun(tmp_path, job(schedule=ONCE))

@@ -37,6 +37,7 @@ def test_a_lost_region_is_stood_in_for_within_patience_and_a_minute(seed: int, m
     assert verdict.taken_over > minutes / 6
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_world() -> None:
     assert simulated(World(9, chaos=True, minutes=60)) == simulated(World(9, chaos=True, minutes=60))
 
@@ -68,6 +69,7 @@ def test_if_a_lapsed_lease_meant_run_again_slots_would_be_started_twice(monkeypa
     assert worst(10).twice > 0
 
 
+@pytest.mark.slow
 def test_without_the_sweep_slots_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decide, "_again", lambda seen, slots, now: [])
     # What the sweep makes up for is a region that is away, so that no luck with the seed is needed.
@@ -75,12 +77,14 @@ def test_without_the_sweep_slots_are_lost(monkeypatch: pytest.MonkeyPatch) -> No
     assert verdict.lost > 0
 
 
+@pytest.mark.slow
 def test_with_the_sweep_the_same_world_loses_nothing() -> None:
     _, verdict = simulated(World(1, chaos=True, minutes=60, home_away=(10, 30)))
     assert (verdict.twice, verdict.lost, verdict.overlaps, verdict.silent) == (0, 0, 0, 0)
     assert verdict.taken_over > 200
 
 
+@pytest.mark.slow
 def test_without_alerts_of_the_worker_and_the_sweep_runs_fail_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alerts, "run_ended", lambda job, run, output="": None)
     _, verdict = simulated(World(1, chaos=True, minutes=60))

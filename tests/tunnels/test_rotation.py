@@ -323,6 +323,7 @@ def test_a_state_that_cannot_be_read_stops_the_change_and_is_told(body: dict[str
     assert len(ring.topic.told) == 1 and "tunnels/keys" in ring.topic.told[0][1]
 
 
+@pytest.mark.slow
 def test_one_lost_answer_of_any_call_leaves_nobody_out_and_the_change_comes_to_its_end() -> None:
     def scenario(calls: Calls) -> None:
         ring = Ring()
