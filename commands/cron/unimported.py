@@ -1,6 +1,6 @@
 """The jobs of a Python file, read from its syntax tree. None of its code runs.
 
-`lamp cron diff REVISION` reads files that nobody has looked at yet, such as those of a pull request. So arguments of
+A comparison of revisions reads files that nobody has looked at yet, such as those of a pull request. So arguments of
 `@job` must be literals there, or names of the file that are assigned one literal. Anything else is a finding.
 """
 
