@@ -66,6 +66,8 @@ class FakeAws:
     labels of each secret, `commands` all that were sent, by id, `functions` the code of each Lambda. `changes` is what
     was asked for, except for reads.
 
+    A target that is registered is at once `registered_as`. A real one is `initial` until its first checks have ended.
+
     `s3` is this region's. `route53` is the account's, which several regions may share.
 
     A call in `denials` raises that error instead, as in `{"elb register": denied("AccessDenied")}`.
@@ -78,6 +80,7 @@ class FakeAws:
         self.instances: dict[str, FakeInstance] = {}
         self.groups: dict[str, list[str]] = {}
         self.target_groups: dict[str, dict[str, str]] = {}
+        self.registered_as = "healthy"
         self.commands: dict[str, FakeCommand] = {}
         self.parameters: dict[str, str] = {}
         self.secrets: dict[str, dict[str, str]] = {}
@@ -179,7 +182,7 @@ class FakeElb:
         targets, machine = self._group(group, "RegisterTargets"), self._aws.instances.get(instance)
         if machine is None or machine.state != "running":
             raise denied("InvalidTarget", "RegisterTargets")
-        targets[instance] = "healthy"
+        targets.setdefault(instance, self._aws.registered_as)
         self._aws.after("elb register", "registered", instance)
 
     def deregister(self, group: str, instance: str) -> None:

@@ -6,7 +6,7 @@ left aside, and people are told.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from msgspec.structs import replace
 
@@ -101,6 +101,11 @@ def observe(context: RegionContext, request: Request, probe: Probe) -> Observed:
     return Observed(stored, seen, context.clock())
 
 
+# The states of a target that is in the group. Of all others the balancer sends to none.
+_TARGETS: Mapping[str, Literal["registered", "draining"]] = {
+    "healthy": "registered", "unavailable": "registered", "draining": "draining"}
+
+
 def read_endpoints(context: RegionContext, tunnels: Tunnels) -> dict[str, Endpoint]:
     """The region's endpoints by instance id. Raises `Unobservable` if AWS refuses to say."""
     aws, name = context.aws, managed_name(f"{context.fleet.name}-{context.stage}")
@@ -124,7 +129,7 @@ def read_endpoints(context: RegionContext, tunnels: Tunnels) -> dict[str, Endpoi
         raise Unobservable(f"{context.region}: {error}. Look at the Lambda's policy and at [tunnels] in fleet.toml"
                            ) from error
     return {id: Endpoint(id, one.address, "shutting-down" if leaving.get(id) else one.state,
-                         "absent" if id not in targets else "draining" if targets[id] == "draining" else "registered")
+                         _TARGETS.get(targets[id], "waiting") if id in targets else "absent")
             for id, one in instances.items() if one.state != "terminated"}
 
 

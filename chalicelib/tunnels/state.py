@@ -46,12 +46,16 @@ PRIMARY_REFRESH_SECONDS = 30
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """An instance that holds a tunnel. `target` is what the balancer's target group says of it."""
+    """An instance that holds a tunnel. `target` is what the balancer's target group says of it.
+
+    One that is `registered` gets connections. One that is `waiting` is in the group as well and gets none, for its
+    first checks have not ended or fail. A Network Load Balancer takes minutes for the first ones.
+    """
 
     id: str
     address: str
     state: Literal["pending", "running", "stopping", "stopped", "shutting-down", "terminated"] = "running"
-    target: Literal["registered", "draining", "absent"] = "registered"
+    target: Literal["registered", "waiting", "draining", "absent"] = "registered"
 
 
 class PeerReport(State, frozen=True):

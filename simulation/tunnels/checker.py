@@ -189,7 +189,7 @@ class Checker:
                 host.region != primary.region or region.now - host.connected_at < _UNKNOWN):
             return
         others = (one for one in region.hosts.values() if one is not host and self._served(one))
-        if not any(region.registered(one) or region.now - one.drained_at < _UNKNOWN for one in others):
+        if not any(region.in_service(one) or region.now - one.drained_at < _UNKNOWN for one in others):
             self.wrong(f"drain of {host.id}, and nothing else serves")
 
     def _served(self, host: Host) -> bool:
@@ -291,8 +291,9 @@ class Checker:
             if seen.leaked == _LEAK_ROUNDS and self.mode != "observe":
                 self.wrong(f"member {member['name']} ({member['phase']}) is healthy and not let in")
             looked = member["streak"] is not None and now - member["streak"]["at"] < _UNKNOWN
-            seen.served = seen.served + looked if serves and inside else 0
-            if serves and inside:
+            used = serves and host is not None and region.in_service(host)
+            seen.served = seen.served + looked if used else 0
+            if used:
                 # What people know of is news again once it has been well for some time.
                 again = seen.out < _KNOWN or (seen.served > _WELL_ROUNDS and not member["drained_manually"])
                 seen.out = 0.0 if again else seen.out

@@ -32,7 +32,8 @@ class Host:
 
     `ready_at` is when its service next is up. A `fault` lasts until `fault_until`, or until a restart if it is not
     `deep`. It began at `broke_at`. `served_until` is when it last ceased to serve, `drained_at` when the balancer last
-    let go of it, `boots_at` when it first says where it goes. `keys` are those that its document has run.
+    let go of it, `boots_at` when it first says where it goes. `keys` are those that its document has run, and
+    `checks` how often the balancer has begun to check it.
     """
 
     def __init__(self, machine: FakeInstance, ready_at: float, region: str) -> None:
@@ -41,6 +42,7 @@ class Host:
         self.connected_at = self.served_until = self.drained_at = -NEVER
         self.fault, self.fault_until, self.deep, self.broke_at = "", 0.0, False, 0.0
         self.keys: set[str] = set()
+        self.checks = 0
 
     @property
     def running(self) -> bool:
@@ -68,6 +70,8 @@ class SimulatedRegion:
         self.primary = SimulatedPrimary()
         self.hosts: dict[str, Host] = {}
         self.no_capacity_until = 0.0
+        self.began = scheduler.now
+        aws.registered_as = "initial"
         self._launched = 0
         aws.groups[GROUP], aws.target_groups[GROUP] = [], {}
         for _ in range(hosts):
@@ -105,8 +109,12 @@ class SimulatedRegion:
                 and host.region == primary.region and not primary.fenced)
 
     def registered(self, host: Host) -> bool:
-        """Whether the balancer sends connections to it."""
+        """Whether the balancer has it."""
         return host.id in self.aws.target_groups[GROUP]
+
+    def in_service(self, host: Host) -> bool:
+        """Whether the balancer sends connections to it."""
+        return self.aws.target_groups[GROUP].get(host.id) == "healthy"
 
     # What happens to hosts and to the primary.
 
@@ -175,12 +183,29 @@ class SimulatedRegion:
             host = self.hosts[subject]
             host.machine.state = "running"  # it served until now
             self.lose_host(host)
+        elif change == "registered":
+            self._checks_begin(self.hosts[subject])
         elif change == "deregistered":
             self.hosts[subject].drained_at = self.now
         elif change == "stopping":
             self._stops(self.hosts[subject])
         elif change == "started":
             self.hosts[subject].ready_at = self.now + self.chance.uniform(10, 50)
+
+    def _checks_begin(self, host: Host) -> None:
+        """The balancer's first checks of a target. It sends nothing before they have ended, which takes minutes."""
+        if self.now == self.began:
+            self.aws.target_groups[GROUP][host.id] = "healthy"
+            return
+        targets = self.aws.target_groups[GROUP]
+        host.checks += 1
+        number, ends = host.checks, max(self.now, host.ready_at) + self.chance.uniform(10, 200)
+
+        def end() -> None:
+            if targets.get(host.id) == "initial" and host.checks == number:
+                targets[host.id] = "healthy"
+
+        self.scheduler.at(ends, end)
 
     def _stops(self, host: Host) -> None:
         """It starts on other hardware, which mostly helps."""
@@ -270,7 +295,8 @@ class SimulatedRegion:
         self.hosts[host.id] = host
         self.aws.instances[host.id] = machine
         self.aws.groups[GROUP].append(host.id)
-        self.aws.target_groups[GROUP][host.id] = "healthy"  # the group registers what it launches
+        self.aws.target_groups[GROUP][host.id] = "initial"  # the group registers what it launches
+        self._checks_begin(host)
         self.scheduler.at(ready_at, partial(self._boots, host))
         return host
 

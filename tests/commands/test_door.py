@@ -163,7 +163,7 @@ TAKING_A_REGION = {"run": ["tasks.status"], "explain": ["a", "2026-03-28T12:00Z"
 def test_every_command_that_takes_one_region_is_tried_below() -> None:
     taking = {name for name, command in cli.COMMANDS.items()
               if "region" in inspect.signature(cli._function(command.place)).parameters}
-    # `deploy` takes several, and tells of a wrong one after it has packaged.
+    # `deploy` takes several.
     assert taking == {*TAKING_A_REGION, "deploy"}
 
 

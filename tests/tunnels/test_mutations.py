@@ -3,6 +3,7 @@
 That with all of them there is none is what test_simulation.py shows for the seeds at which it was seen.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from msgspec.structs import replace
 
 from chalicelib.engine import effects, state
 from chalicelib.engine.schema import Stored
+from chalicelib.tunnels import observe
 from chalicelib.tunnels.decide import context, guards, primary, repair
 from chalicelib.tunnels.state import EFFECTS_PK, KEY
 from simulation.quiet import quiet
@@ -139,3 +141,12 @@ def _rewound(seed: int) -> tuple[str, ...]:
 def test_if_what_was_drained_did_not_come_back_it_would_leak(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(repair, "COMES_BACK", ("joining",))
     assert harms("not let in")
+
+
+@pytest.mark.slow
+def test_if_the_balancer_was_taken_to_send_to_whatever_it_has_the_last_one_would_be_drained(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    everything = defaultdict(lambda: "registered", {"draining": "draining"})
+    monkeypatch.setattr(observe, "_TARGETS", mock.Mock(get=lambda state, instead: everything[state]))
+    assert harms("and nothing else serves")

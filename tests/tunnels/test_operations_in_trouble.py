@@ -237,3 +237,22 @@ def test_a_report_from_the_future_does_not_show_that_the_primary_is_up(yard: Yar
         yard.sides[endpoint] = ("ambiguous", "hung")
     yard.rounds(120)
     assert "PrimaryUnreachable: eu-west-1" in [subject for subject, _ in yard.topic.told]
+
+
+@pytest.mark.parametrize("waiting", ["initial", "unhealthy", "unused"])
+def test_one_to_which_the_balancer_sends_nothing_takes_no_load_so_what_fails_is_repaired_where_it_is(
+    yard: Yard, waiting: str
+) -> None:
+    yard.aws.target_groups[GROUP][B] = waiting
+    fails(yard)
+    assert yard.changes() == [("ssm send_command", A)]
+    yard.aws.target_groups[GROUP][B] = "healthy"
+    yard.rounds(6)
+    assert yard.names().count("elb deregister") == 1 and yard.target(A) == "absent"
+
+
+def test_a_host_to_which_the_balancer_never_sends_is_told(yard: Yard) -> None:
+    yard.aws.target_groups[GROUP][B] = "unhealthy"
+    yard.rounds(460)
+    assert yard.told() == ["TunnelOutOfService: member 2"] and yard.changes() == []
+    assert f"The balancer has sent {B} no connections for 15m" in yard.topic.told[-1][1]

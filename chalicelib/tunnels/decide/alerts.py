@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from chalicelib.config import durations
 from chalicelib.engine.alerts import Alert
-from chalicelib.tunnels.decide.context import DecisionContext
+from chalicelib.tunnels.decide.context import DecisionContext, in_service, registered
 from chalicelib.tunnels.decide.guards import primary_confirmed_up, primary_probably_up
 from chalicelib.tunnels.state import (
     ALL_DOWN_ALERT_SECONDS,
@@ -116,6 +116,11 @@ def _out_of_service(context: DecisionContext, member: Member) -> Alert:
                      steps=("Call `lamp run tunnels.undrain`.",))
     streak, span = member.streak, durations.words(int(context.now - since))
     last = f"its last probe was {streak.side}: {streak.why}" if streak else "no probe of it has ended yet"
+    if member.phase == "healthy" and registered(context, member) and not in_service(context, member):
+        return Alert("TunnelOutOfService", target,
+                     f"The balancer has sent {member.instance} no connections for {span}; {last}", since=since,
+                     tried=("The tunnel is whole, so the controller leaves it alone.",),
+                     steps=("Look at the health checks of the target group, and at the port that they ask.",))
     return Alert("TunnelOutOfService", target,
                  f"{member.instance or 'no instance'} has been out of service for {span} ({member.phase}); {last}",
                  since=since, tried=("Its repair is under way, or held back.",),

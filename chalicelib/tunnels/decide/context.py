@@ -67,6 +67,9 @@ class DecisionContext(msgspec.Struct, frozen=True):
         return replace(context, actions=(*self.actions, action))
 
 
+IN_GROUP = ("registered", "waiting")
+
+
 def fresh(context: DecisionContext, member: Member) -> bool:
     """Whether it was seen recently enough to act on."""
     return member.streak is not None and context.now - member.streak.at <= context.settings.stale
@@ -93,14 +96,21 @@ def recovered(context: DecisionContext, member: Member) -> bool:
 
 
 def registered(context: DecisionContext, member: Member) -> bool:
-    """Whether the balancer sends connections to it."""
+    """Whether it is in the balancer's target group."""
+    endpoint = context.endpoint(member)
+    return endpoint is not None and endpoint.target in IN_GROUP
+
+
+def in_service(context: DecisionContext, member: Member) -> bool:
+    """Whether the balancer sends connections to it. That begins some minutes after it was registered."""
     endpoint = context.endpoint(member)
     return endpoint is not None and endpoint.target == "registered"
 
 
 def can_take_load(context: DecisionContext, member: Member) -> bool:
-    """Whether it can carry the others' load. It must stay in the balancer, and have answered for some time."""
-    return (member.phase == "healthy" and registered(context, member) and up(context, member)
+    """Whether it can carry the others' load. The balancer must send to it, and it must have answered for some
+    time."""
+    return (member.phase == "healthy" and in_service(context, member) and up(context, member)
             and recovered(context, member))
 
 

@@ -8,6 +8,7 @@ that cannot be connected there is replaced in the end, as far as the guards allo
 from msgspec.structs import replace
 
 from chalicelib.tunnels.decide.context import (
+    IN_GROUP,
     DecisionContext,
     failing,
     fresh_result,
@@ -40,7 +41,7 @@ def drain_wrong_primary(context: DecisionContext) -> DecisionContext:
     # There may be more hosts than members, and the balancer has them all.
     extra = sorted(seen.endpoints.keys() - {member.instance for member in context.members})
     drains = tuple(RepairAction("drain", "", id, int(now) // RETRY_SECONDS, 0, reason) for id in extra
-                   if seen.endpoints[id].target == "registered" and (fenced or reports_wrong_primary(id, seen, now)))
+                   if seen.endpoints[id].target in IN_GROUP and (fenced or reports_wrong_primary(id, seen, now)))
     return replace(context, actions=(*context.actions, *drains)) if drains else context
 
 

@@ -16,11 +16,12 @@ from chalicelib.tunnels.decide.context import (
     any_up,
     failing,
     has_wrong_primary,
+    in_service,
     recovered,
     registered,
     up,
 )
-from chalicelib.tunnels.decide.guards import newer_than_outage, recent, refusal, same_primary
+from chalicelib.tunnels.decide.guards import last_healthy, newer_than_outage, recent, refusal, same_primary
 from chalicelib.tunnels.state import (
     ATTEMPTS_MAX,
     COOLDOWN,
@@ -103,14 +104,14 @@ def _advanced(context: DecisionContext, member: Member) -> Member:
 def _in_service(context: DecisionContext, member: Member) -> Member:
     """With the time since which it has been out of service. One of which nothing is known is out, too."""
     now, since = context.now, member.out_of_service_since
-    serving = member.phase == "healthy" and up(context, member) and registered(context, member)
+    serving = member.phase == "healthy" and up(context, member) and in_service(context, member)
     if serving:
         return replace(member, out_of_service_since=0.0) if since and recovered(context, member) else member
     if since and alerts.primary_unreachable(context):
         # People know already that nothing is up; the member's own clock stands still.
         return replace(member, out_of_service_since=min(now, since + now - context.before.at))
     streak = member.streak
-    if since or (streak and not failing(context, member) and member.phase == "healthy" and registered(context, member)
+    if since or (streak and not failing(context, member) and member.phase == "healthy" and in_service(context, member)
                  and now - streak.at <= context.settings.stale):
         return member
     return replace(member, out_of_service_since=min(streak.since if failing(context, member) and streak else now, now))
@@ -200,10 +201,9 @@ def incident_opened(context: DecisionContext, member: Member) -> dict[str, Any]:
 def repair_next(context: DecisionContext) -> DecisionContext:
     """The next repair of one member. Restarts come first, so that none waits for another's replacement only to be
     restarted."""
-    all_down = not any_up(context)
     waiting = [(next_repair(context, member), member) for member in context.each()
                if not member.drained_manually and failing(context, member)
-               and (member.phase == "drained" or (member.phase == "healthy" and all_down))]
+               and (member.phase == "drained" or (member.phase == "healthy" and not _may_leave(context, member)))]
     for kind, member in sorted(waiting, key=lambda one: (_ORDER.index(one[0]), one[1].since)):
         if because := refusal(context, member, kind):
             context = context.with_note(member, kind, because)
@@ -212,6 +212,11 @@ def repair_next(context: DecisionContext) -> DecisionContext:
         else:
             return with_repair(context, member, kind, failure(member))
     return context
+
+
+def _may_leave(context: DecisionContext, member: Member) -> bool:
+    """Whether another one could carry its load. One that never can must be repaired where it is."""
+    return any_up(context) and not last_healthy(context, member, "drain")
 
 
 _ORDER: tuple[Kind, ...] = ("restart", "replace", "stop", "quarantine")
