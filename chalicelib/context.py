@@ -1,6 +1,6 @@
 """The place of an operation, with its region, the fleet file, and the services that it reaches from there.
 
-A site is a plain value made of small parts, so a simulation or a test builds one from parts of its own.
+A context is a plain value made of small parts, so a simulation or a test builds one from parts of its own.
 """
 
 import os
@@ -71,7 +71,7 @@ class RegionContext(msgspec.Struct, frozen=True):
 
 @cache
 def here() -> RegionContext:
-    """The site that this Lambda's environment describes. Built once a process."""
+    """The context that this Lambda's environment describes. Built once a process."""
     environment = os.environ
     region = environment["AWS_REGION"]
     fleet = declared.unpack((ROOT / declared.PACKED).read_bytes())

@@ -33,20 +33,20 @@ from chalicelib.mysql.connection import DatabaseError
 from chalicelib.mysql.status import ServerStatus
 
 
-def fence(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
+def fence(context: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
     """Closes this region's server, which takes writes that belong elsewhere.
 
     The primary's record is read again before and after, because a promotion of this very region must not be reverted.
     """
     [action] = actions
     decided: details.Fence = action.details
-    region = site.region
-    if why := conditions.fence_refused(_primary(site), region, decided):
+    region = context.region
+    if why := conditions.fence_refused(_primary(context), region, decided):
         return [why]
-    server = reach(site, region, True)
+    server = reach(context, region, True)
     try:
         cut = server.set_read_only()
-        if conditions.became_primary(_primary(site), region):
+        if conditions.became_primary(_primary(context), region):
             server.set_writable()
             return [f"{region} became the primary meanwhile, and takes writes again"]
     except DatabaseError as error:
@@ -56,90 +56,90 @@ def fence(site: RegionContext, request: Request, actions: Sequence[Action], reac
     return [f"{region} is read-only now, {cut} connections cut off"]
 
 
-def _primary(site: RegionContext) -> Stored[PrimaryRecord] | Unreadable | None:
-    return state.find(site.shared_store, PRIMARY_KEY, PRIMARY)
+def _primary(context: RegionContext) -> Stored[PrimaryRecord] | Unreadable | None:
+    return state.find(context.shared_store, PRIMARY_KEY, PRIMARY)
 
 
-def rejoin(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
+def rejoin(context: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
     """Takes this region's fence out of the table, if that is still as it was seen."""
     [action] = actions
     seen: details.Rejoin = action.details
-    stored = state.find(site.shared_store, PRIMARY_KEY, PRIMARY)
+    stored = state.find(context.shared_store, PRIMARY_KEY, PRIMARY)
     if not isinstance(stored, Stored) or stored.version != seen.version:
         return ["another run was faster"]
-    new = conditions.without_fence(stored.value, site.region)
-    done = state.write(site.shared_store, PRIMARY_KEY, PRIMARY, stored, new, run_id=request.run_id)
-    return [f"{site.region}: no longer fenced" if done else "another run was faster"]
+    new = conditions.without_fence(stored.value, context.region)
+    done = state.write(context.shared_store, PRIMARY_KEY, PRIMARY, stored, new, run_id=request.run_id)
+    return [f"{context.region}: no longer fenced" if done else "another run was faster"]
 
 
-def ready(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
+def ready(context: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
     """Publishes the readiness item that the application and routing read. Good for three minutes."""
     [action] = actions
     readiness: Readiness = action.details
-    state.publish(site.local_store, READINESS, READY, readiness, run_id=request.run_id)
+    state.publish(context.local_store, READINESS, READY, readiness, run_id=request.run_id)
     return ["ready" if readiness.ready else f"not ready: {readiness.why}"]
 
 
-def report(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
+def report(context: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
     """Writes the heartbeat where it belongs, and for other regions what was seen here."""
     [action] = actions
     wanted: details.PublishReport = action.details
-    stored = state.current(site.local_store, MEMORY, WATCH, run_id=request.run_id)
+    stored = state.current(context.local_store, MEMORY, WATCH, run_id=request.run_id)
     heartbeats, results = stored.value.heartbeats, []
     if wanted.beat:
         try:
-            beat = reach(site, site.region, False).write_heartbeat(site.region)
+            beat = reach(context, context.region, False).write_heartbeat(context.region)
         except DatabaseError as error:
-            count("HeartbeatFailed", region=site.region)
+            count("HeartbeatFailed", region=context.region)
             results.append(f"no heartbeat: {error}")
         else:
             heartbeats = (*heartbeats, beat)[-BEATS:]
-            state.claim(site.local_store, MEMORY, WATCH, stored,
+            state.claim(context.local_store, MEMORY, WATCH, stored,
                         msgspec.structs.replace(stored.value, heartbeats=heartbeats), run_id=request.run_id)
             results.append("heartbeat written")
     for name, value in wanted.gauges.items():
-        gauge(name, value, region=site.region)
-    return [*results, publish(site, request, msgspec.structs.replace(wanted.report, heartbeats=heartbeats))]
+        gauge(name, value, region=context.region)
+    return [*results, publish(context, request, msgspec.structs.replace(wanted.report, heartbeats=heartbeats))]
 
 
-def publish(site: RegionContext, request: Request, report: RegionReport) -> str:
+def publish(context: RegionContext, request: Request, report: RegionReport) -> str:
     """Writes the report of this region into the coordination table. Without it a region goes on alone."""
     try:
-        done = state.publish(site.shared_store, ("databases", site.region), REPORT, report, run_id=request.run_id,
+        done = state.publish(context.shared_store, ("databases", context.region), REPORT, report, run_id=request.run_id,
                              replaces=lambda old: conditions.report_replaces(report, old))
     except Unavailable as error:
-        count("ReportFailed", region=site.region)
+        count("ReportFailed", region=context.region)
         return f"not reported: {error}"
     return "reported" if done else "not reported: another run has reported meanwhile"
 
 
-def restart(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
+def restart(context: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
     """Starts threads again. Nothing is skipped. The result is checked once at once, and again in a minute."""
     [action] = actions
     wanted: details.Restart = action.details
-    state.current(site.local_store, REPAIRS, REPAIR, run_id=request.run_id)
-    server = reach(site, site.region, True)
+    state.current(context.local_store, REPAIRS, REPAIR, run_id=request.run_id)
+    server = reach(context, context.region, True)
     try:
         server.start(wanted.threads)
         after = server.read_status()
     except DatabaseError as error:
-        count("HealFailed", region=site.region)
+        count("HealFailed", region=context.region)
         return [f"not started: {error}"]
-    count("ReplicationRestarted", region=site.region)
+    count("ReplicationRestarted", region=context.region)
     return [f"{' and '.join(wanted.threads)} started; {_threads(after)}"]
 
 
-def follow(site: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
+def follow(context: RegionContext, request: Request, actions: Sequence[Action], reach: Reach) -> list[str]:
     """Points this region's replica at the new primary."""
     [action] = actions
     source: details.ReplicationSource = action.details
-    state.current(site.local_store, REPAIRS, REPAIR, run_id=request.run_id)
-    server = reach(site, site.region, True)
+    state.current(context.local_store, REPAIRS, REPAIR, run_id=request.run_id)
+    server = reach(context, context.region, True)
     try:
         server.change_source(source.host, source.port)
         return [f"replicates from {source.host}:{source.port}; {_threads(server.read_status())}"]
     except DatabaseError as error:
-        count("HealFailed", region=site.region)
+        count("HealFailed", region=context.region)
         return [f"not pointed: {error}"]
 
 

@@ -15,11 +15,11 @@ from chalicelib.mysql.status import Look
 Reach = Callable[[RegionContext, str, bool], Server]
 
 
-def settings_of(site: RegionContext) -> Databases:
+def settings_of(context: RegionContext) -> Databases:
     """The fleet's settings. Refused if it has none."""
-    if site.fleet.databases is None:
+    if context.fleet.databases is None:
         raise Rejected("fleet.toml has no [databases]. Add it, see docs/fleet.md")
-    return site.fleet.databases
+    return context.fleet.databases
 
 
 @cache
@@ -27,19 +27,20 @@ def _secrets(region: str) -> Secrets:
     return Secrets(region)
 
 
-def reach(site: RegionContext, region: str, admin: bool) -> Server:
+def reach(context: RegionContext, region: str, admin: bool) -> Server:
     """The server of `region` as it is reached from here. Logins come from this region's Secrets Manager, because
     another's may be gone with it."""
-    settings = settings_of(site)
+    settings = settings_of(context)
     server = settings.server(region)
     name = settings.admin_secret if admin else settings.secret
     if server is None or name is None:
         raise Rejected(f"{region}: fleet.toml has no [[databases.servers]]" if server is None else
                       "fleet.toml has no admin_secret, so this Lambda may change nothing. See docs/databases.md")
-    host, port = address(server.remote_address) if server.remote_address and region != site.region else (server.host,
+    host, port = address(server.remote_address) if server.remote_address and region != context.region else (server.host,
                                                                                                          server.port)
     place = Place(region, host, port, server.tls_name or "")
-    return SqlServer(place, settings, lambda denied: _secrets(site.region).login(name, denied), site.root, site.clock)
+    return SqlServer(place, settings, lambda denied: _secrets(context.region).login(name, denied), context.root,
+                     context.clock)
 
 
 def look(server: Server) -> Look:

@@ -71,7 +71,7 @@ class Databases:
             StateItem(MEMORY, WATCH),
         )
         self.heal = self._operation(
-            "databases.heal", "starts replication that stands still, without ever skipping an event", observe.sick,
+            "databases.heal", "starts replication that stands still, without ever skipping an event", observe.heal,
             _heal, {"restart": use(act.restart), "change-source": use(act.follow)}, StateItem(REPAIRS, REPAIR))
         self.tune = self._operation(
             "databases.tune", "sets what makes replication recover fast", observe.one, _tune,
@@ -82,7 +82,7 @@ class Databases:
         self.promote: Operation[PromotionObservation] = Operation(
             "databases.promote",
             "makes a replica the primary, and sure that there is no other",
-            lambda site, request: observe.throne(site, request, reach, ask_all),
+            lambda context, request: observe.promote(context, request, reach, ask_all),
             _promote,
             {
                 "claim": act_promotion.claim,
@@ -103,14 +103,15 @@ class Databases:
         decide: Callable[[Any, Request], Plan], acts: dict[str, Handler], state: StateItem | None = None,
     ) -> Operation[Any]:
         # Those without a state are for people, who see what comes of it.
-        return Operation(name, does, lambda site, request: see(site, request, self._reach), decide, acts, state=state,
+        return Operation(name, does, lambda context, request: see(context, request, self._reach), decide, acts,
+                         state=state,
                          raises_alerts=state is not None)
 
     def _using(self, do: Reaching) -> Handler:
-        return lambda site, request, actions: do(site, request, actions, self._reach)
+        return lambda context, request, actions: do(context, request, actions, self._reach)
 
-    def _drain(self, site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
-        return act_promotion.apply_relay_log(site, request, actions, self._reach, self._wait)
+    def _drain(self, context: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
+        return act_promotion.apply_relay_log(context, request, actions, self._reach, self._wait)
 
 
 ALL: tuple[Operation[Any], ...] = Databases(reach, time.sleep).all

@@ -19,7 +19,7 @@ _PUBLIC_ACCESS = {"BlockPublicAcls": True, "IgnorePublicAcls": True,
                   "BlockPublicPolicy": False, "RestrictPublicBuckets": False}
 
 
-def create_checks(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
+def create_checks(context: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
     """Creates checks, children before those that watch them. Asked twice, Route 53 gives back the same one."""
     ids: dict[str, str] = {}
     results = []
@@ -29,7 +29,7 @@ def create_checks(site: RegionContext, request: Request, actions: Sequence[Actio
         config = dict(new.config)
         if "ChildHealthChecks" in config:
             config["ChildHealthChecks"] = [ids[child] for child in config["ChildHealthChecks"]]
-        ids[action.target] = _create(site.aws.route53, new.reference, config, request.now)
+        ids[action.target] = _create(context.aws.route53, new.reference, config, request.now)
         results.append(f"{action.target}: created as {ids[action.target]}")
     return results
 
@@ -44,12 +44,12 @@ def _create(route53: Route53, reference: str, config: dict[str, object], now: in
         return route53.create_health_check(renewed_reference(reference, now), config).id
 
 
-def prepare_flag_buckets(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
+def prepare_flag_buckets(context: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
     """Makes the buckets for flags, and lets health checkers read those. Rejected if the account forbids that."""
     results = []
     for action in actions:
         bucket: BucketObservation = action.details
-        s3 = site.aws_regions[bucket.region].s3
+        s3 = context.aws_regions[bucket.region].s3
         try:
             if bucket.state == "missing":
                 s3.create_bucket(bucket.name)
@@ -63,42 +63,42 @@ def prepare_flag_buckets(site: RegionContext, request: Request, actions: Sequenc
     return results
 
 
-def delete_checks(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
+def delete_checks(context: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
     """Deletes checks, those that watch others first. One that is gone already is deleted."""
     watchers_first = sorted(actions, key=lambda action: not action.target.startswith("serving-"))
     for action in watchers_first:
         try:
-            site.aws.route53.delete_health_check(action.details)
+            context.aws.route53.delete_health_check(action.details)
         except client.ClientError as error:
             if client.error_code(error) != "NoSuchHealthCheck":
                 raise
     return [f"{action.target}: deleted" for action in watchers_first]
 
 
-def summarize(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
+def summarize(context: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
     """Only for the journal, because the batches that follow are too long for it."""
     return [f"{action.target}: {action.reason}" for action in actions]
 
 
-def change(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
+def change(context: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
     """One request for each batch. Route 53 carries out all of a batch or nothing."""
     results = []
     for action in actions:
         batch: RecordBatch = action.details
-        status = site.aws.route53.change_record_sets(batch.zone, batch.changes, f"Lamplighter {action.target}")
+        status = context.aws.route53.change_record_sets(batch.zone, batch.changes, f"Lamplighter {action.target}")
         results.append(f"batch {action.target}: {action.reason}, {status.lower()}")
     return results
 
 
-def set_flag(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
+def set_flag(context: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
     """Puts the object that makes Route 53 keep users away, once its checkers see it.
 
     They have no credentials. An object that they cannot read does nothing, so it is taken away again and told.
     """
     for action in actions:
-        region = evacuation_flags.flag_region(site.fleet, action.target)
-        s3, key = site.aws_regions[region].s3, evacuation_flags.flag_key(action.target)
-        bucket = evacuation_flags.flag_bucket(site.fleet, region)
+        region = evacuation_flags.flag_region(context.fleet, action.target)
+        s3, key = context.aws_regions[region].s3, evacuation_flags.flag_key(action.target)
+        bucket = evacuation_flags.flag_bucket(context.fleet, region)
         s3.put_object(bucket, key, msgspec.json.encode(action.details), "application/json")
         if not s3.is_public(bucket, key):
             s3.delete_object(bucket, key)
@@ -109,19 +109,19 @@ def set_flag(site: RegionContext, request: Request, actions: Sequence[Action]) -
     return [f"{action.target}: users stay away" for action in actions]
 
 
-def clear_flag(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
+def clear_flag(context: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
     """Removes that object."""
     for action in actions:
-        region = evacuation_flags.flag_region(site.fleet, action.target)
-        site.aws_regions[region].s3.delete_object(
-            evacuation_flags.flag_bucket(site.fleet, region), evacuation_flags.flag_key(action.target))
+        region = evacuation_flags.flag_region(context.fleet, action.target)
+        context.aws_regions[region].s3.delete_object(
+            evacuation_flags.flag_bucket(context.fleet, region), evacuation_flags.flag_key(action.target))
     return [f"{action.target}: users may come back" for action in actions]
 
 
-def record_region(site: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
+def record_region(context: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
     """Notes since when a region answers, or how often it did not. If another run was faster, that one's note stays."""
     for action in actions:
         change: HealthChange = action.details
-        state.write(site.local_store, (HEALTH_PK, action.target), HEALTH_SCHEMA, change.before, change.after,
+        state.write(context.local_store, (HEALTH_PK, action.target), HEALTH_SCHEMA, change.before, change.after,
                     run_id=request.run_id)
     return []

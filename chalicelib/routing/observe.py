@@ -61,37 +61,37 @@ class RegionAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: str = "by hand"
 
 
-def zone(site: RegionContext, request: Request) -> ZoneObservation:
+def zone(context: RegionContext, request: Request) -> ZoneObservation:
     """The wanted state, and the whole content of the hosted zone and of the account's health checks."""
     try:
-        wanted = build.wanted(site.fleet, site.stage)
+        wanted = build.wanted(context.fleet, context.stage)
     except build.RoutingError as error:
         raise Rejected(str(error)) from None
     asked: ZoneAsked = request.parameters
     references = references_of(wanted.spec.owner, wanted.checks)
     spec, compiled = wanted.spec, wanted.compiled
-    records = site.aws.route53.record_sets(spec.zone)
-    known = site.aws.route53.health_checks()
-    region_checks, unreadable = _region_checks(site, known)
+    records = context.aws.route53.record_sets(spec.zone)
+    known = context.aws.route53.health_checks()
+    region_checks, unreadable = _region_checks(context, known)
     return ZoneObservation(
         spec.hostname, spec.zone, spec.owner, (*compiled.records, compiled.owner), wanted.checks, references, records,
-        _existing(site, known, spec.owner), region_checks, _buckets(site), asked.force, asked.adopt, unreadable)
+        _existing(context, known, spec.owner), region_checks, _buckets(context), asked.force, asked.adopt, unreadable)
 
 
-def _buckets(site: RegionContext) -> list[BucketObservation]:
-    named = [(region.name, region.endpoint.bucket) for region in site.fleet.regions
+def _buckets(context: RegionContext) -> list[BucketObservation]:
+    named = [(region.name, region.endpoint.bucket) for region in context.fleet.regions
              if region.endpoint and region.endpoint.bucket]
-    return [_bucket(site, region, name) for region, name in named]
+    return [_bucket(context, region, name) for region, name in named]
 
 
-def _bucket(site: RegionContext, region: str, name: str) -> BucketObservation:
+def _bucket(context: RegionContext, region: str, name: str) -> BucketObservation:
     """The state of the bucket `name`. A region that does not answer is no reason not to look at the others."""
-    s3 = site.aws_regions[region].s3
+    s3 = context.aws_regions[region].s3
     try:
-        ownership = s3.ownership(name, site.account)
+        ownership = s3.ownership(name, context.account)
         if ownership != "own":
             return BucketObservation(region, name, ownership)
-        policy = s3.policy(name, site.account)
+        policy = s3.policy(name, context.account)
     except client.Unavailable:
         return BucketObservation(region, name, "away")
     if policy is None:
@@ -99,16 +99,16 @@ def _bucket(site: RegionContext, region: str, name: str) -> BucketObservation:
     return BucketObservation(region, name, "open" if evacuation_flags.is_open(policy) else "own policy")
 
 
-def fleet(site: RegionContext, request: Request) -> FleetObservation:
+def fleet(context: RegionContext, request: Request) -> FleetObservation:
     """All regions, each asked as Route 53 asks it, all at the same time."""
-    routing = _routing(site)
-    with ThreadPoolExecutor(len(site.fleet.regions)) as pool:
-        regions = list(pool.map(lambda region: _region(site, routing, region.name), site.fleet.regions))
+    routing = _routing(context)
+    with ThreadPoolExecutor(len(context.fleet.regions)) as pool:
+        regions = list(pool.map(lambda region: _region(context, routing, region.name), context.fleet.regions))
     asked = getattr(request.parameters, "region", "")
-    mine = [region.name for region in site.fleet.regions
-            if evacuation_flags.flag_region(site.fleet, region.name) == site.region]
+    mine = [region.name for region in context.fleet.regions
+            if evacuation_flags.flag_region(context.fleet, region.name) == context.region]
     return FleetObservation(regions, routing.hold_down, mine, asked, getattr(request.parameters, "reason", ""),
-                            site.region, site.clock())
+                            context.region, context.clock())
 
 
 def references_of(owner: str, wanted: checks.Checks) -> dict[str, str]:
@@ -129,29 +129,29 @@ def prefix(owner: str) -> str:
     return f"lamp:{hashlib.sha256(owner.encode()).hexdigest()[:8]}:"
 
 
-def _existing(site: RegionContext, known: Sequence[HealthCheck], owner: str) -> list[CheckObservation]:
+def _existing(context: RegionContext, known: Sequence[HealthCheck], owner: str) -> list[CheckObservation]:
     checks_now = []
     for check in known:
         if check.reference.startswith(prefix(owner)):
             reference = checks.original_reference(check.reference)
             _, _, name, _ = reference.split(":")
             settled = (check.config["Type"] == "CALCULATED"
-                       or len(site.aws.route53.probe_reports(check.id)) >= _REPORTS)
+                       or len(context.aws.route53.probe_reports(check.id)) >= _REPORTS)
             checks_now.append(CheckObservation(check.id, name, reference, settled))
     return checks_now
 
 
 def _region_checks(
-    site: RegionContext, known: Sequence[HealthCheck]
+    context: RegionContext, known: Sequence[HealthCheck]
 ) -> tuple[dict[str, str], tuple[Unreadable, ...]]:
     """The calculated checks that `health_checks.rotate` of the regions published, if they still exist."""
-    if site.fleet.health_checks is None:
+    if context.fleet.health_checks is None:
         return {}, ()
     ids = {check.id for check in known}
     region_checks: dict[str, str] = {}
     unreadable = []
-    for region in site.fleet.regions:
-        stored = state.find(site.shared_store, (published.PK, region.name), published.SCHEMA)
+    for region in context.fleet.regions:
+        stored = state.find(context.shared_store, (published.PK, region.name), published.SCHEMA)
         if isinstance(stored, Unreadable):
             unreadable.append(stored)
         id = "" if stored is None or isinstance(stored, Unreadable) else stored.value.id
@@ -159,25 +159,25 @@ def _region_checks(
     return region_checks, tuple(unreadable)
 
 
-def _routing(site: RegionContext) -> Routing:
-    if site.fleet.routing is None:
+def _routing(context: RegionContext) -> Routing:
+    if context.fleet.routing is None:
         raise Rejected("fleet.toml has no table [routing]. See docs/routing.md for how to write one")
-    return site.fleet.routing
+    return context.fleet.routing
 
 
-def _region(site: RegionContext, routing: Routing, name: str) -> RegionObservation:
-    entrance = next(region.endpoint for region in site.fleet.regions if region.name == name)
-    before = state.load(site.local_store, (HEALTH_PK, name), HEALTH_SCHEMA, RegionHealth())
-    mark, readable = _mark(site, name)
+def _region(context: RegionContext, routing: Routing, name: str) -> RegionObservation:
+    entrance = next(region.endpoint for region in context.fleet.regions if region.name == name)
+    before = state.load(context.local_store, (HEALTH_PK, name), HEALTH_SCHEMA, RegionHealth())
+    mark, readable = _mark(context, name)
     return RegionObservation(name, entrance is not None and answers(routing, entrance), mark, readable, before)
 
 
-def _mark(site: RegionContext, name: str) -> tuple[EvacuationFlag | None, bool]:
+def _mark(context: RegionContext, name: str) -> tuple[EvacuationFlag | None, bool]:
     """The mark that evacuates a region, and whether it could be looked for."""
-    away = evacuation_flags.flag_region(site.fleet, name)
+    away = evacuation_flags.flag_region(context.fleet, name)
     if not away:
         return None, True
-    bucket, s3 = evacuation_flags.flag_bucket(site.fleet, away), site.aws_regions[away].s3
+    bucket, s3 = evacuation_flags.flag_bucket(context.fleet, away), context.aws_regions[away].s3
     for _ in range(_FLAG_TRIES):
         with suppress(*client.AWS_ERRORS):
             body = s3.get_object(bucket, evacuation_flags.flag_key(name))

@@ -44,27 +44,28 @@ from chalicelib.schedules.state import (
 _PAUSES = 1000
 
 
-def tick(site: RegionContext, request: Request) -> TickObservation:
+def tick(context: RegionContext, request: Request) -> TickObservation:
     """A standby reads nothing and only sends itself a reminder."""
-    minute, patience = request.now // 60, site.fleet.schedules.takeover_delay
-    if site.rank:
-        return TickObservation(minute, site.region, site.rank, patience, MinuteRecord("", "", site.region, minute), (),
-                               at=site.clock())
-    memory = _memory(site)
-    last, unreadable = before(site, minute)
-    memory, last = _compared(memory, last, minute, site.clock())
-    record = _new_record(site, minute, last)
-    backlog = _backlog(site, record, minute)
-    slots = due(site, minute)
+    minute, patience = request.now // 60, context.fleet.schedules.takeover_delay
+    if context.rank:
+        return TickObservation(minute, context.region, context.rank, patience,
+                               MinuteRecord("", "", context.region, minute), (),
+                               at=context.clock())
+    memory = _memory(context)
+    last, unreadable = before(context, minute)
+    memory, last = _compared(memory, last, minute, context.clock())
+    record = _new_record(context, minute, last)
+    backlog = _backlog(context, record, minute)
+    slots = due(context, minute)
     paused: frozenset[str] = frozenset()
     if slots or backlog.occasions:
-        paused, unreadable_pauses = paused_jobs(site)
+        paused, unreadable_pauses = paused_jobs(context)
         unreadable += unreadable_pauses
-    return TickObservation(minute, site.region, 0, patience, record, slots, backlog.occasions, backlog.lost, paused,
-                           _never(site, minute, last), unreadable, site.clock(), memory)
+    return TickObservation(minute, context.region, 0, patience, record, slots, backlog.occasions, backlog.lost, paused,
+                           _never(context, minute, last), unreadable, context.clock(), memory)
 
 
-def sweep(site: RegionContext, request: Request) -> ReconcileObservation:
+def sweep(context: RegionContext, request: Request) -> ReconcileObservation:
     """The minute's record, or the one to write if there is none, and the run of every slot that was due.
 
     Of a minute with an unreadable record only slots with a run are looked after, because the other due slots are
@@ -72,107 +73,108 @@ def sweep(site: RegionContext, request: Request) -> ReconcileObservation:
     """
     asked: ReconcileRequest = request.parameters
     minute, unreadable = asked.minute, tuple[Unreadable, ...]()
-    memory = _memory(site)
-    stored = state.find(site.shared_store, minute_key(minute), MINUTE)
+    memory = _memory(context)
+    stored = state.find(context.shared_store, minute_key(minute), MINUTE)
     previous, record = None, None
     if isinstance(stored, Unreadable):
         unreadable = (stored,)
     elif stored:
         record = stored.value
     else:
-        previous, unreadable = before(site, minute)
-        later = _after(site, minute)
+        previous, unreadable = before(context, minute)
+        later = _after(context, minute)
         if later is None:
-            memory, previous = _compared(memory, previous, int(site.clock()) // 60 + 1, site.clock())
+            memory, previous = _compared(memory, previous, int(context.clock()) // 60 + 1, context.clock())
         if not _is_gone(minute, later, memory):
-            record = _new_record(site, minute, previous)
-    backlog = _backlog(site, record, minute) if record else Backlog()
-    slots = [*due(site, minute), *backlog.occasions]
-    if record and record.timetable != release.timetable(site.root).digest:
+            record = _new_record(context, minute, previous)
+    backlog = _backlog(context, record, minute) if record else Backlog()
+    slots = [*due(context, minute), *backlog.occasions]
+    if record and record.timetable != release.timetable(context.root).digest:
         # Another release has started that minute: what it did not have due is not ours to start.
         slots, backlog = [slot for slot in slots if record.has(slot.job.name)], Backlog()
-    known, bad = runs(site, [*slots, *backlog.doubtful])
+    known, bad = runs(context, [*slots, *backlog.doubtful])
     bad_keys = {(item.key.pk, item.key.sk) for item in bad}
     unreadable_runs = [slot for slot in (*slots, *backlog.doubtful) if run_key(slot.job.name, slot.slot) in bad_keys]
     slots, doubtful = ([slot for slot in some if slot not in unreadable_runs] for some in (slots, backlog.doubtful))
     if record is None:
         slots = [slot for slot in slots if (slot.job.name, slot.slot) in known]
-    paused, bad_pauses = paused_jobs(site) if slots or doubtful else (frozenset[str](), ())
+    paused, bad_pauses = paused_jobs(context) if slots or doubtful else (frozenset[str](), ())
     return ReconcileObservation(
-        minute, asked.attempt, site.region, record, stored is not None, previous, slots, known, doubtful,
-        (minute + _turns(site)) * 60, backlog.lost, paused, () if stored else _never(site, minute, previous),
+        minute, asked.attempt, context.region, record, stored is not None, previous, slots, known, doubtful,
+        (minute + _turns(context)) * 60, backlog.lost, paused, () if stored else _never(context, minute, previous),
         (*unreadable, *bad, *bad_pauses), unreadable_runs, memory)
 
 
-def work(site: RegionContext, request: Request) -> WorkObservation:
+def work(context: RegionContext, request: Request) -> WorkObservation:
     """The job of the run request in this release, its run, and whether it may run now."""
     wanted: RunRequest = request.parameters
-    book = release.book(site.root)
+    book = release.book(context.root)
     number = book.find(wanted.job)
     job = book[number] if number is not None else None
     own_key, own_pause, own_lock = run_key(wanted.job, wanted.slot), pause_key(wanted.job), lock_key(wanted.job)
     locks = job is not None and job.policy.overlap != "allow"
     items = {(item.pk, item.sk): item
-             for item in site.shared_store.get_many([own_key, own_pause, *([own_lock] if locks else [])])}
-    run = state.read(site.shared_store, items[own_key], RUN) if own_key in items else None
-    lock = state.read(site.shared_store, items[own_lock], LOCK) if own_lock in items else None
-    held = lock.value if isinstance(lock, Stored) and not _ended(site, wanted.job, lock.value) else None
+             for item in context.shared_store.get_many([own_key, own_pause, *([own_lock] if locks else [])])}
+    run = state.read(context.shared_store, items[own_key], RUN) if own_key in items else None
+    lock = state.read(context.shared_store, items[own_lock], LOCK) if own_lock in items else None
+    held = lock.value if isinstance(lock, Stored) and not _ended(context, wanted.job, lock.value) else None
     return WorkObservation(
         wanted, job, run.value if isinstance(run, Stored) else None, held, request.receive_count,
-        own_pause in items, number is not None and _is_due(site, number, wanted),
-        tuple(item for item in (run, lock) if isinstance(item, Unreadable)), site.region)
+        own_pause in items, number is not None and _is_due(context, number, wanted),
+        tuple(item for item in (run, lock) if isinstance(item, Unreadable)), context.region)
 
 
-def _ended(site: RegionContext, job: str, lock: Lock) -> bool:
+def _ended(context: RegionContext, job: str, lock: Lock) -> bool:
     """Whether the run that holds a lock is known to have ended, so that its lock counts no more."""
-    holder = state.find(site.shared_store, run_key(job, lock.slot), RUN)
+    holder = state.find(context.shared_store, run_key(job, lock.slot), RUN)
     return isinstance(holder, Stored) and holder.value.final
 
 
-def due(site: RegionContext, minute: int) -> list[DueRun]:
+def due(context: RegionContext, minute: int) -> list[DueRun]:
     """The slots that this release's timetable has at `minute`."""
-    book = release.book(site.root)
+    book = release.book(context.root)
     return [DueRun(book[fire.job], fire.slot, minute, moved=fire.moved)
-            for fire in release.timetable(site.root).due(minute).fires()]
+            for fire in release.timetable(context.root).due(minute).fires()]
 
 
-def before(site: RegionContext, minute: int) -> tuple[PreviousMinute | None, tuple[Unreadable, ...]]:
+def before(context: RegionContext, minute: int) -> tuple[PreviousMinute | None, tuple[Unreadable, ...]]:
     """The last minute before `minute` that any region started, and its record if that cannot be read.
 
     That the minute was started its key says already.
     """
     pk, sk = minute_key(minute)
-    newest = site.shared_store.query(pk, limit=1, before=sk)
+    newest = context.shared_store.query(pk, limit=1, before=sk)
     if not newest:
         return None, ()
-    record = state.read(site.shared_store, newest[0], MINUTE)
+    record = state.read(context.shared_store, newest[0], MINUTE)
     if isinstance(record, Unreadable):
         return PreviousMinute(int(newest[0].sk), None), (record,)
     return PreviousMinute(int(newest[0].sk), record.value), ()
 
 
 def runs(
-    site: RegionContext, slots: Sequence[DueRun]
+    context: RegionContext, slots: Sequence[DueRun]
 ) -> tuple[dict[tuple[str, str], Run], tuple[Unreadable, ...]]:
     """The runs that exist for `slots`, by job and slot, and those that cannot be read."""
-    found, unreadable = state.load_many(site.shared_store, [run_key(slot.job.name, slot.slot) for slot in slots], RUN)
+    keys = [run_key(slot.job.name, slot.slot) for slot in slots]
+    found, unreadable = state.load_many(context.shared_store, keys, RUN)
     return {(pk.removeprefix("run#"), sk): stored.value for (pk, sk), stored in found.items()}, unreadable
 
 
-def _after(site: RegionContext, minute: int) -> PreviousMinute | None:
+def _after(context: RegionContext, minute: int) -> PreviousMinute | None:
     """The first minute after `minute` that any region started."""
     pk, sk = minute_key(minute)
-    next_ones = site.shared_store.query(pk, newest=False, limit=1, after=sk)
+    next_ones = context.shared_store.query(pk, newest=False, limit=1, after=sk)
     if not next_ones:
         return None
-    record = state.read(site.shared_store, next_ones[0], MINUTE)
+    record = state.read(context.shared_store, next_ones[0], MINUTE)
     return PreviousMinute(int(next_ones[0].sk), record.value if isinstance(record, Stored) else None)
 
 
-def _memory(site: RegionContext) -> Memory:
+def _memory(context: RegionContext) -> Memory:
     """What the region remembers. It is read before the coordination table, whose records were written before it."""
     try:
-        return Memory(True, state.find(site.local_store, NEWEST_KEY, NEWEST))
+        return Memory(True, state.find(context.local_store, NEWEST_KEY, NEWEST))
     except AWS_ERRORS:
         return Memory(False)
 
@@ -205,42 +207,42 @@ def _is_gone(minute: int, later: PreviousMinute | None, memory: Memory) -> bool:
     return memory.gone is not None and memory.gone[1] >= minute
 
 
-def paused_jobs(site: RegionContext) -> tuple[frozenset[str], tuple[Unreadable, ...]]:
+def paused_jobs(context: RegionContext) -> tuple[frozenset[str], tuple[Unreadable, ...]]:
     """The names of all paused jobs, and the unreadable pauses, which hold the job all the same."""
-    items = site.shared_store.query("paused", limit=_PAUSES)
-    _, unreadable = state.read_all(site.shared_store, items, PAUSE)
+    items = context.shared_store.query("paused", limit=_PAUSES)
+    _, unreadable = state.read_all(context.shared_store, items, PAUSE)
     return frozenset(item.sk for item in items), unreadable
 
 
-def _is_due(site: RegionContext, number: int, wanted: RunRequest) -> bool:
-    parts = release.timetable(site.root).due(wanted.minute).parts
+def _is_due(context: RegionContext, number: int, wanted: RunRequest) -> bool:
+    parts = release.timetable(context.root).due(wanted.minute).parts
     return any(part.slot == wanted.slot and part.bitmap >> number & 1 for part in parts)
 
 
-def _never(site: RegionContext, minute: int, last: PreviousMinute | None) -> list[str]:
+def _never(context: RegionContext, minute: int, last: PreviousMinute | None) -> list[str]:
     """On the first minute of a release, its jobs that will never run."""
-    if last and (last.record is None or last.record.timetable == release.timetable(site.root).digest):
+    if last and (last.record is None or last.record.timetable == release.timetable(context.root).digest):
         return []
-    book = release.book(site.root)
+    book = release.book(context.root)
     jobs = (book[number] for number in range(len(book)))
     return [job.name for job in jobs if dst.next_fire(job.expression, job.tz, minute) is None]
 
 
-def _new_record(site: RegionContext, minute: int, last: PreviousMinute | None) -> MinuteRecord:
-    table = release.timetable(site.root)
+def _new_record(context: RegionContext, minute: int, last: PreviousMinute | None) -> MinuteRecord:
+    table = release.timetable(context.root)
     since = max(last.minute + 1, minute - CATCH_UP_MINUTES) if last else minute
-    due_now, book = table.due(minute), release.book(site.root)
+    due_now, book = table.due(minute), release.book(context.root)
     marks = "".join(fingerprint(book[number].name) for number in bits(due_now.bitmap))
-    return MinuteRecord(table.digest, f"{due_now.bitmap:x}", site.region, min(since, minute), marks)
+    return MinuteRecord(table.digest, f"{due_now.bitmap:x}", context.region, min(since, minute), marks)
 
 
-def _backlog(site: RegionContext, record: MinuteRecord, minute: int) -> Backlog:
+def _backlog(context: RegionContext, record: MinuteRecord, minute: int) -> Backlog:
     if record.since >= minute:
         return Backlog()
     since = max(record.since, minute - CATCH_UP_MINUTES)
-    return plan_backlog(release.timetable(site.root), release.book(site.root), since, minute, _turns(site))
+    return plan_backlog(release.timetable(context.root), release.book(context.root), since, minute, _turns(context))
 
 
-def _turns(site: RegionContext) -> int:
+def _turns(context: RegionContext) -> int:
     """Minutes until the last standby has acted, which are its takeover delay and up to a minute for its work."""
-    return (len(site.fleet.regions) - 1) * site.fleet.schedules.takeover_delay // 60 + 1
+    return (len(context.fleet.regions) - 1) * context.fleet.schedules.takeover_delay // 60 + 1

@@ -63,55 +63,55 @@ class StatusSeen(msgspec.Struct, frozen=True):
     report: dict[str, Any]
 
 
-def prune(site: RegionContext, request: Request) -> PruneSeen:
+def prune(context: RegionContext, request: Request) -> PruneSeen:
     """For whose turn it is."""
-    return PruneSeen(site.rank, len(site.fleet.regions))
+    return PruneSeen(context.rank, len(context.fleet.regions))
 
 
-def why(site: RegionContext, request: Request) -> WhySeen:
+def why(context: RegionContext, request: Request) -> WhySeen:
     """Reads the runs and the minute's record for `schedules.why`."""
     asked: WhyAsked = request.parameters
-    job, minute = find(site, asked.job), _minute(asked.time)
+    job, minute = find(context, asked.job), _minute(asked.time)
     # Slots of fixed times are local: a day to either side holds every zone.
     after, until = dst.stamp(minute - 1560), dst.stamp(minute + 1560)
     items = [item for name in (job.name, *job.former)
-             for item in site.shared_store.query(f"run#{name}", limit=_RUNS, after=after, before=until)]
-    stored, bad_runs = state.read_all(site.shared_store, items, RUN)
+             for item in context.shared_store.query(f"run#{name}", limit=_RUNS, after=after, before=until)]
+    stored, bad_runs = state.read_all(context.shared_store, items, RUN)
     runs = [stored[item.pk, item.sk].value for item in items if (item.pk, item.sk) in stored]
-    record, gap_end, later, bad_minutes = _record(site, minute)
-    pause = state.find(site.shared_store, pause_key(job.name), PAUSE)
+    record, gap_end, later, bad_minutes = _record(context, minute)
+    pause = state.find(context.shared_store, pause_key(job.name), PAUSE)
     since = pause.value.since if isinstance(pause, Stored) else None
-    output, bad_output = _output(site, job, minute, runs)
+    output, bad_output = _output(context, job, minute, runs)
     bad_pauses = (pause,) if isinstance(pause, Unreadable) else ()
     unreadable = (*(run for run in bad_runs if _may_be_of(run, job, minute)), *bad_minutes, *bad_pauses)
-    known = Known(runs, record, gap_end, since, tuple(region.name for region in site.fleet.regions),
-                  site.fleet.schedules.takeover_delay, later, unreadable)
+    known = Known(runs, record, gap_end, since, tuple(region.name for region in context.fleet.regions),
+                  context.fleet.schedules.takeover_delay, later, unreadable)
     return WhySeen(job, minute, known, output,
                    (*bad_runs, *bad_minutes, *bad_pauses, *bad_output))
 
 
-def status(site: RegionContext, request: Request) -> StatusSeen:
+def status(context: RegionContext, request: Request) -> StatusSeen:
     """Each job with its last run, outcome and next fire. And the last minute that a region started."""
     asked: StatusAsked = request.parameters
-    book, (paused, bad_pauses) = release.book(site.root), paused_jobs(site)
+    book, (paused, bad_pauses) = release.book(context.root), paused_jobs(context)
     jobs = [job for job in (book[number] for number in range(len(book))) if asked.job in job.name]
-    last, bad_minutes = before(site, request.now // 60 + 1)
-    shown = [_glance(site, job, job.name in paused, request.now) for job in jobs[: asked.limit]]
+    last, bad_minutes = before(context, request.now // 60 + 1)
+    shown = [_glance(context, job, job.name in paused, request.now) for job in jobs[: asked.limit]]
     unreadable = [*bad_pauses, *bad_minutes, *(item for _, bad in shown for item in bad)]
     return StatusSeen({
-        "region": site.region, "home": site.fleet.home, "timetable": release.timetable(site.root).digest,
-        "coordination": "strong" if site.fleet.coordination.strong else "one region",
+        "region": context.region, "home": context.fleet.home, "timetable": release.timetable(context.root).digest,
+        "coordination": "strong" if context.fleet.coordination.strong else "one region",
         "last_minute": {"minute": f"{dst.stamp(last.minute)}Z", "region": last.record.region if last.record else None}
         if last else None,
         "jobs": [one for one, _ in shown], "left_out": max(0, len(jobs) - asked.limit),
         "unreadable": [str(item) for item in unreadable]})
 
 
-def job(site: RegionContext, request: Request) -> JobSeen:
+def job(context: RegionContext, request: Request) -> JobSeen:
     """The job that somebody wants paused, resumed or run."""
     asked: JobAsked = request.parameters
-    found = find(site, asked.job)
-    return JobSeen(found, site.shared_store.get("paused", found.name) is not None, asked.reason)
+    found = find(context, asked.job)
+    return JobSeen(found, context.shared_store.get("paused", found.name) is not None, asked.reason)
 
 
 # A place as `cron lint`, `check` and `explain` print it. The column and what follows it say nothing about the job.
@@ -127,12 +127,12 @@ def _in_file(jobs: Sequence[Job], place: str) -> dict[str, int]:
             if file == f"/{job.file}" or file.endswith(f"/cron/{job.file}")}
 
 
-def find(site: RegionContext, name: str) -> Job:
+def find(context: RegionContext, name: str) -> Job:
     """The job that has or had that name, or is at that `file:line[:column]` as findings have it.
 
     `Rejected` tells of similar ones.
     """
-    book = release.book(site.root)
+    book = release.book(context.root)
     number = book.find(name)
     if number is not None:
         return book[number]
@@ -148,11 +148,11 @@ def find(site: RegionContext, name: str) -> Job:
     raise Rejected(f"{'several jobs are' if there else 'no job is'} called {name!r}{hint}")
 
 
-def _glance(site: RegionContext, job: Job, paused: bool, now: int) -> tuple[dict[str, Any], tuple[Unreadable, ...]]:
+def _glance(context: RegionContext, job: Job, paused: bool, now: int) -> tuple[dict[str, Any], tuple[Unreadable, ...]]:
     newest: Sequence[Item] = ()
     for name in (job.name, *job.former):
-        newest = newest or site.shared_store.query(f"run#{name}", limit=_LAST)
-    stored, unreadable = state.read_all(site.shared_store, newest, RUN)
+        newest = newest or context.shared_store.query(f"run#{name}", limit=_LAST)
+    stored, unreadable = state.read_all(context.shared_store, newest, RUN)
     run = max((one.value for one in stored.values()), key=lambda run: run.started, default=None)
     following = dst.next_fire(job.expression, job.tz, now // 60 + 1)
     return {
@@ -164,25 +164,28 @@ def _glance(site: RegionContext, job: Job, paused: bool, now: int) -> tuple[dict
             "exit": run.exit, "detail": run.detail}}, unreadable
 
 
-def _output(site: RegionContext, job: Job, minute: int, runs: Sequence[Run]) -> tuple[str, tuple[Unreadable, ...]]:
+def _output(context: RegionContext, job: Job, minute: int, runs: Sequence[Run]) -> tuple[str, tuple[Unreadable, ...]]:
     """The output of the last attempt of the minute's runs, as far as it is kept here."""
     for run in runs:
-        if run.minute == minute and run.region == site.region:
-            newest = site.local_store.query(f"output#{run.job}", limit=1, after=f"{run.slot}#", before=f"{run.slot}$")
-            stored, unreadable = state.read_all(site.local_store, newest, OUTPUT)
+        if run.minute == minute and run.region == context.region:
+            newest = context.local_store.query(f"output#{run.job}", limit=1, after=f"{run.slot}#",
+                                               before=f"{run.slot}$")
+            stored, unreadable = state.read_all(context.local_store, newest, OUTPUT)
             return next((kept.value.output for kept in stored.values()), ""), unreadable
     return "", ()
 
 
-def _record(site: RegionContext, minute: int) -> tuple[MinuteRecord | None, int | None, bool, tuple[Unreadable, ...]]:
+def _record(
+    context: RegionContext, minute: int
+) -> tuple[MinuteRecord | None, int | None, bool, tuple[Unreadable, ...]]:
     """The minute's own record. Or, if it lies in a gap, the minute at which the gap ended, and whether any has begun
     since."""
     pk, sk = minute_key(minute)
-    record = state.find(site.shared_store, (pk, sk), MINUTE)
+    record = state.find(context.shared_store, (pk, sk), MINUTE)
     if record is not None:
         return (None, None, False, (record,)) if isinstance(record, Unreadable) else (record.value, None, False, ())
-    later = site.shared_store.query(pk, newest=False, limit=_PAGE, after=sk)
-    stored, unreadable = state.read_all(site.shared_store, later, MINUTE)
+    later = context.shared_store.query(pk, newest=False, limit=_PAGE, after=sk)
+    stored, unreadable = state.read_all(context.shared_store, later, MINUTE)
     over = [int(sk) for (_, sk), one in stored.items() if one.value.since <= minute]
     return None, min(over, default=None), bool(later), unreadable
 

@@ -13,35 +13,35 @@ from chalicelib.tasks.queues import QueueDirectory, SqsAdapter
 from chalicelib.tasks.state import QueueDepth, QueueSample
 
 
-def _see_status(site: RegionContext, request: Request) -> list[QueueDepth]:
-    known = _known(site)
-    return observe.depths(SqsAdapter(site.region), known, observe.ages(site.region, known.urls, request.now))
+def _see_status(context: RegionContext, request: Request) -> list[QueueDepth]:
+    known = _known(context)
+    return observe.depths(SqsAdapter(context.region), known, observe.ages(context.region, known.urls, request.now))
 
 
-def _see_letters(site: RegionContext, request: Request) -> QueueSample:
-    known, wanted = _known(site), request.parameters
+def _see_letters(context: RegionContext, request: Request) -> QueueSample:
+    known, wanted = _known(context), request.parameters
     if wanted.queue and wanted.queue not in known.urls:
         raise Rejected(f"there is no queue {wanted.queue!r}. There are {', '.join(sorted(known.urls))}")
     names = [wanted.queue] if wanted.queue else sorted(known.origins)
-    return observe.look(SqsAdapter(site.region), known, names, wanted.limit, observe.deadline())
+    return observe.look(SqsAdapter(context.region), known, names, wanted.limit, observe.deadline())
 
 
-def _see_dead(site: RegionContext, request: Request) -> QueueSample:
-    known, wanted = _known(site), request.parameters
+def _see_dead(context: RegionContext, request: Request) -> QueueSample:
+    known, wanted = _known(context), request.parameters
     # The schedules' own dead letters stay: a job of the past must not run because somebody mended a task.
-    ours = sorted(dead for dead, origin in known.origins.items() if origin in _names(site))
+    ours = sorted(dead for dead, origin in known.origins.items() if origin in _names(context))
     if wanted.queue and wanted.queue not in ours:
         raise Rejected(f"{wanted.queue!r} holds no dead letters of tasks. Name one of {', '.join(ours)}")
     names = [wanted.queue] if wanted.queue else ours
-    return observe.look(SqsAdapter(site.region), known, names, wanted.limit, observe.deadline())
+    return observe.look(SqsAdapter(context.region), known, names, wanted.limit, observe.deadline())
 
 
-def _names(site: RegionContext) -> set[str]:
-    return {queue.name for queue in site.fleet.queues}
+def _names(context: RegionContext) -> set[str]:
+    return {queue.name for queue in context.fleet.queues}
 
 
-def _revive(site: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
-    known, sqs = _known(site), SqsAdapter(site.region)
+def _revive(context: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
+    known, sqs = _known(context), SqsAdapter(context.region)
     results: list[str] = []
     until = observe.deadline()
     for queue, some in groupby(actions, key=lambda action: str(action.details["queue"])):
@@ -50,9 +50,9 @@ def _revive(site: RegionContext, request: Request, actions: Sequence[Action]) ->
     return results
 
 
-def _known(site: RegionContext) -> QueueDirectory:
+def _known(context: RegionContext) -> QueueDirectory:
     try:
-        return queues.known(site.fleet)
+        return queues.known(context.fleet)
     except queues.QueueError as error:
         raise Rejected(str(error)) from None
 

@@ -6,7 +6,7 @@ import os
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from chalicelib import context as site
+from chalicelib import context as context
 from chalicelib.aws import client
 from chalicelib.tasks import event as batch
 from chalicelib.tasks import manifest, queues, registry
@@ -31,13 +31,13 @@ def _cold_start() -> tuple[Worker, dict[str, queues.QueueConfig]]:
     from chalicelib.tasks.batch_run import Worker
     from chalicelib.tasks.idempotency import IdempotentRunner
 
-    here = site.here()
+    here = context.here()
     once = cache(lambda: IdempotentRunner(os.environ["LAMP_TABLE"], client.client("dynamodb", here.region)))
     known = queues.places(here.fleet, queues.urls())
     by_arn = {place.url.rsplit("/", 1)[-1]: place for place in known.values()}
     sqs = queues.SqsAdapter(here.region)
     if here.fleet.tasks.isolation == "shared":
-        tasks = registry.load(site.ROOT / "tasks")
+        tasks = registry.load(context.ROOT / "tasks")
         return Worker(tasks, sqs, here.local_store, once, here.clock), by_arn
     from chalicelib.tasks.isolated_batch import IsolatedWorker, TaskRunner
 

@@ -202,7 +202,7 @@ class World:
         self.checker = Checker(self)
         self.servers.on_change = self.checker.changed
         self.contexts = {region: self._context(region) for region in self.regions}
-        self.operations = Databases(lambda site, region, admin: self._reach(region), self.scheduler.wait,
+        self.operations = Databases(lambda context, region, admin: self._reach(region), self.scheduler.wait,
                                     lambda ask, regions: [ask(region) for region in regions])
         self.faults = FaultInjector(self)
         # A second for each rule of its own, or in a rough world another one each minute, twice, or not at all.

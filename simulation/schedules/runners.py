@@ -81,11 +81,11 @@ class SimulatedPosts:
     def __init__(self, world: Watched) -> None:
         self._world = world
 
-    def start(self, site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
+    def start(self, context: RegionContext, attempt: Attempt) -> Result | RemoteRun:
         """Posts, and waits for the answer."""
         world, hub, job = self._world, self._world.hub, attempt.job.name
         world.fault("post")
-        world.begins(site.region, job, attempt.slot)
+        world.begins(context.region, job, attempt.slot)
         seconds = min(_seconds(hub), attempt.job.policy.timeout)
         hub.at(hub.now + seconds, lambda: world.ends(job))
         hub.wait(seconds)
@@ -112,11 +112,11 @@ class SimulatedRemoteRunner:
         self._commands: dict[str, _Command] = {}
         self._numbers = count(1)
 
-    def start(self, site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
+    def start(self, context: RegionContext, attempt: Attempt) -> Result | RemoteRun:
         """Sets a command going."""
         world, hub = self._world, self._world.hub
         world.fault("runner start")
-        world.begins(site.region, attempt.job.name, attempt.slot)
+        world.begins(context.region, attempt.job.name, attempt.slot)
         # Now and then one never ends by itself.
         seconds = 1e9 if hub.chance.random() < 0.002 else _seconds(hub)
         command = _Command(attempt.job.name, hub.now + seconds, _result(hub))
@@ -128,7 +128,7 @@ class SimulatedRemoteRunner:
             world.fault("runner started")
         return RemoteRun(handle)
 
-    def poll(self, site: RegionContext, job: Job, handle: str) -> Result | None:
+    def poll(self, context: RegionContext, job: Job, handle: str) -> Result | None:
         """The end of a command. One that Run Command has ended has timed out."""
         self._world.fault("runner poll")
         command = self._commands[handle]
@@ -136,7 +136,7 @@ class SimulatedRemoteRunner:
             return None
         return command.result if self._world.hub.now >= command.ends_at else Result("timed-out", detail="ended")
 
-    def stop(self, site: RegionContext, job: Job, handle: str) -> None:
+    def stop(self, context: RegionContext, job: Job, handle: str) -> None:
         """Ends a command."""
         self._world.fault("runner stop")
         self._end(self._commands[handle])

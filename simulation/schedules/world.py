@@ -351,9 +351,9 @@ def _run(item: Item) -> Run:
     return run.value
 
 
-def _hidden(site: RegionContext, queue: str) -> float:
+def _hidden(context: RegionContext, queue: str) -> float:
     """For how long the message was last hidden. Its queue's time-out if it was not."""
-    hidden = site.queues[queue].hidden  # type: ignore[attr-defined]
+    hidden = context.queues[queue].hidden  # type: ignore[attr-defined]
     return float(hidden.pop()[1]) if hidden else _VISIBILITY[queue]
 
 

@@ -90,78 +90,78 @@ def _gauges(around: FleetDatabases, look: ServerStatus) -> dict[str, float]:
     }
 
 
-def heal(sick: RepairObservation, now: int) -> Plan:
+def heal(seen: RepairObservation, now: int) -> Plan:
     """One minute of repair. It starts a thread, changes the source to the new primary, or says why not."""
-    around, look = sick.around, sick.look
+    around, look = seen.around, seen.look
     if around.server is None or around.settings.repair == "off":
         return Plan(notes=("no server here" if around.server is None else 'repair = "off" in fleet.toml',))
-    if sick.unreadable:
-        return Plan(notes=(f"no repair, since {sick.unreadable[0]}",), unreadable=sick.unreadable,
+    if seen.unreadable:
+        return Plan(notes=(f"no repair, since {seen.unreadable[0]}",), unreadable=seen.unreadable,
                     not_judged=("ReplicationBroken",))
     if look is None:
         return Plan(notes=("another run has decided this minute",), not_judged=("*",))
     if isinstance(look, ServerError):
         return Plan(notes=(str(look),), not_judged=("ReplicationBroken",))
-    plan = _repair(sick, look, now)
-    if sick.was_ahead and plan.claim is None:
+    plan = _repair(seen, look, now)
+    if seen.was_ahead and plan.claim is None:
         # Or they would count as now in each minute, until the clock has caught up.
-        return msgspec.structs.replace(plan, claim=_claim(sick, sick.stored.value, now))
+        return msgspec.structs.replace(plan, claim=_claim(seen, seen.stored.value, now))
     return plan
 
 
-def _repair(sick: RepairObservation, look: ServerStatus, now: int) -> Plan:
-    around = sick.around
+def _repair(seen: RepairObservation, look: ServerStatus, now: int) -> Plan:
+    around = seen.around
     if conditions.wrong_source(around, look):
-        return _follow(sick, look, now)
-    verdict = repair.judge(sick, look, now)
+        return _follow(seen, look, now)
+    verdict = repair.judge(seen, look, now)
     if verdict.told:
-        return _tell(sick, now, verdict.told)
+        return _tell(seen, now, verdict.told)
     if not verdict.threads:
-        return _rest(sick, look, verdict.why, now)
-    return _mend(sick, Action("restart", around.region, verdict.why, details.Restart(verdict.threads)), now)
+        return _rest(seen, look, verdict.why, now)
+    return _mend(seen, Action("restart", around.region, verdict.why, details.Restart(verdict.threads)), now)
 
 
-def _mend(sick: RepairObservation, action: Action, now: int) -> Plan:
-    if sick.around.settings.repair == "observe":
+def _mend(seen: RepairObservation, action: Action, now: int) -> Plan:
+    if seen.around.settings.repair == "observe":
         return Plan(notes=(f'would {action.kind} ({action.reason}), but repair = "observe" in fleet.toml',))
-    return Plan((action,), claim=_claim(sick, repair.record_restart(sick.stored.value, now), now))
+    return Plan((action,), claim=_claim(seen, repair.record_restart(seen.stored.value, now), now))
 
 
-def _follow(sick: RepairObservation, look: ServerStatus, now: int) -> Plan:
+def _follow(seen: RepairObservation, look: ServerStatus, now: int) -> Plan:
     """A replica of a server that is not the primary. One that is left there may have broken threads all the same."""
-    around, broken = sick.around, "; ".join(repair.permanent_errors(look))
-    reasons = (repair.repair_forbidden(around), repair.may_follow(around, look), repair.tunnels(sick),
-               repair.budget_exhausted(sick.stored.value, now))
+    around, broken = seen.around, "; ".join(repair.permanent_errors(look))
+    reasons = (repair.repair_forbidden(around), repair.may_follow(around, look), repair.tunnels(seen),
+               repair.budget_exhausted(seen.stored.value, now))
     if why := next(filter(None, reasons), ""):
         note = f"still replicates from a server that is not the primary, and is left there: {why}"
-        return _tell(sick, now, broken, note) if broken else Plan(notes=(note,))
+        return _tell(seen, now, broken, note) if broken else Plan(notes=(note,))
     source = details.ReplicationSource(*conditions.source_of(around.settings, around.region, around.primary.region))
-    plan = _mend(sick, Action("change-source", around.region, f"{around.primary.region} has become the primary",
+    plan = _mend(seen, Action("change-source", around.region, f"{around.primary.region} has become the primary",
                               source), now)
     if plan.actions:
         # Whether the new source repairs it is seen in the next minute.
         return msgspec.structs.replace(plan, not_judged=("ReplicationBroken",))
-    return _tell(sick, now, broken, *plan.notes) if broken else plan
+    return _tell(seen, now, broken, *plan.notes) if broken else plan
 
 
-def _tell(sick: RepairObservation, now: int, text: str, *notes: str) -> Plan:
+def _tell(seen: RepairObservation, now: int, text: str, *notes: str) -> Plan:
     """Only people can help. The replica is not healthy from now on."""
-    plan = Plan(notes=(*notes, text), alerts=(alerts.condition("ReplicationBroken", sick.around.region, text),))
-    if not sick.stored.value.healthy_since:
+    plan = Plan(notes=(*notes, text), alerts=(alerts.condition("ReplicationBroken", seen.around.region, text),))
+    if not seen.stored.value.healthy_since:
         return plan
-    broken = msgspec.structs.replace(sick.stored.value, healthy_since=0)
-    return msgspec.structs.replace(plan, claim=_claim(sick, broken, now))
+    broken = msgspec.structs.replace(seen.stored.value, healthy_since=0)
+    return msgspec.structs.replace(plan, claim=_claim(seen, broken, now))
 
 
-def _rest(sick: RepairObservation, look: ServerStatus, why: str, now: int) -> Plan:
+def _rest(seen: RepairObservation, look: ServerStatus, why: str, now: int) -> Plan:
     runs = look.replication is not None and not repair.stopped(look)
-    before = sick.stored.value
+    before = seen.stored.value
     after = repair.record_healthy(before, now) if runs else before
     # Each minute of health alone is not worth a write.
     if after.cooldown == before.cooldown and bool(after.healthy_since) == bool(before.healthy_since):
         return Plan(notes=(why,))
-    return Plan(claim=_claim(sick, after, now), notes=(why,))
+    return Plan(claim=_claim(seen, after, now), notes=(why,))
 
 
-def _claim(sick: RepairObservation, after: RepairState, now: int) -> Claim:
-    return Claim(sick.stored, msgspec.structs.replace(after, minute=now // 60))
+def _claim(seen: RepairObservation, after: RepairState, now: int) -> Claim:
+    return Claim(seen.stored, msgspec.structs.replace(after, minute=now // 60))

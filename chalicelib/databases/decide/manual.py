@@ -71,18 +71,18 @@ def fence(one: ServerObservation) -> Plan:
                 notes=(f"to open it again: databases.promote of {region}",))
 
 
-def promote(throne: PromotionObservation) -> Plan:
+def promote(seen: PromotionObservation) -> Plan:
     """The promotion, step by step. The plan's digest stays as long as the same would be done."""
-    if throne.around.settings.flavour == "rds" or not throne.around.settings.admin_secret:
-        return Plan(rejected_because=_RDS if throne.around.settings.flavour == "rds" else
+    if seen.around.settings.flavour == "rds" or not seen.around.settings.admin_secret:
+        return Plan(rejected_because=_RDS if seen.around.settings.flavour == "rds" else
                     "databases.promote needs admin_secret in fleet.toml, see docs/databases.md")
-    if why := _primary_unknown(throne.around, throne.force) or _report_unknown(throne):
+    if why := _primary_unknown(seen.around, seen.force) or _report_unknown(seen):
         return Plan(rejected_because=why)
     try:
-        choice = promotion.choose(throne)
+        choice = promotion.choose(seen)
     except promotion.Refusal as refusal:
         return Plan(rejected_because=str(refusal))
-    return Plan(tuple(_steps(throne, choice)), notes=choice.notes, report=_positions(throne))
+    return Plan(tuple(_steps(seen, choice)), notes=choice.notes, report=_positions(seen))
 
 
 def _primary_unknown(around: FleetDatabases, force: str = "") -> str:
@@ -95,21 +95,21 @@ def _primary_unknown(around: FleetDatabases, force: str = "") -> str:
                  for item in around.unreadable if (item.key.pk, item.key.sk) == PRIMARY_KEY), "")
 
 
-def _report_unknown(throne: PromotionObservation) -> str:
+def _report_unknown(seen: PromotionObservation) -> str:
     """Why what a region has is not known at all, if so: its server does not answer, and its report cannot be read."""
-    if throne.force:
+    if seen.force:
         return ""
     return next((f"{item.key.sk} does not answer, and its report cannot be read: {item}. Mend that first, or accept "
-                 'that what it had is lost: {"force": "why"}' for item in throne.around.unreadable
-                 if isinstance(throne.looks.get(item.key.sk), ServerError)), "")
+                 'that what it had is lost: {"force": "why"}' for item in seen.around.unreadable
+                 if isinstance(seen.looks.get(item.key.sk), ServerError)), "")
 
 
-def _steps(throne: PromotionObservation, choice: promotion.Choice) -> Iterator[Action]:
+def _steps(seen: PromotionObservation, choice: promotion.Choice) -> Iterator[Action]:
     to, forced = choice.to, choice.forced
-    term = choice.claim.term if choice.claim else throne.around.primary.term
+    term = choice.claim.term if choice.claim else seen.around.primary.term
     if choice.claim:
         yield Action("claim", to, f"term {term}: {choice.old} hands over to {to}",
-                     details.ClaimTerm(to, term, forced, throne.around.version, choice.claim))
+                     details.ClaimTerm(to, term, forced, seen.around.version, choice.claim))
     for region, how in choice.close.items():
         reason = f"{_HOW[how]}: {forced}" if how == "forced" else _HOW[how]
         yield Action("set-read-only", region, reason, details.CloseWriter(to, term, forced, how))
@@ -117,19 +117,19 @@ def _steps(throne: PromotionObservation, choice: promotion.Choice) -> Iterator[A
                  details.ApplyRelayLog(to, term, forced, choice.old))
     yield Action("set-writable", to, "becomes the primary", details.Promotion(to, term, forced))
     for region in choice.follow:
-        host, port = conditions.source_of(throne.around.settings, region, to)
-        source = details.ReplicationSource(host, port, _id(throne, to))
+        host, port = conditions.source_of(seen.around.settings, region, to)
+        source = details.ReplicationSource(host, port, _id(seen, to))
         yield Action("change-source", region, f"replicates from {to}",
                      details.ChangeSource(to, term, forced, source))
     yield Action("finish", to, f"{to} has the primary", details.Promotion(to, term, forced))
 
 
-def _id(throne: PromotionObservation, region: str) -> str:
-    look = throne.looks[region]
+def _id(seen: PromotionObservation, region: str) -> str:
+    look = seen.looks[region]
     return look.id if isinstance(look, ServerStatus) else ""
 
 
-def _positions(throne: PromotionObservation) -> dict[str, Any]:
+def _positions(seen: PromotionObservation) -> dict[str, Any]:
     return {
         region: str(look)
         if isinstance(look, ServerError)
@@ -139,7 +139,7 @@ def _positions(throne: PromotionObservation) -> dict[str, Any]:
             "read_only": look.read_only,
             "replicates": look.replication is not None,
         }
-        for region, look in throne.looks.items()
+        for region, look in seen.looks.items()
     }
 
 

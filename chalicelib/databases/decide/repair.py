@@ -37,18 +37,18 @@ class Verdict(msgspec.Struct, frozen=True):
     told: str = ""
 
 
-def judge(sick: RepairObservation, look: ServerStatus, now: int) -> Verdict:
+def judge(seen: RepairObservation, look: ServerStatus, now: int) -> Verdict:
     """The decision about a replica."""
     threads = stopped(look)
     if not threads:
         return Verdict(why="replication runs")
     for text in permanent_errors(look):
         return Verdict(why="an error that a restart does not repair", told=text)
-    for reason in (repair_forbidden(sick.around), tunnels(sick), relay_log_loss_risk(sick, look),
-                   budget_exhausted(sick.stored.value, now)):
+    for reason in (repair_forbidden(seen.around), tunnels(seen), relay_log_loss_risk(seen, look),
+                   budget_exhausted(seen.stored.value, now)):
         if reason:
             return Verdict(why=reason)
-    return Verdict(threads, "; ".join(text for _, text in _stopped(sick.around.region, look)))
+    return Verdict(threads, "; ".join(text for _, text in _stopped(seen.around.region, look)))
 
 
 def stopped(look: ServerStatus) -> tuple[str, ...]:
@@ -83,12 +83,12 @@ def repair_forbidden(around: FleetDatabases) -> str:
     return ""
 
 
-def tunnels(sick: RepairObservation) -> str:
+def tunnels(seen: RepairObservation) -> str:
     """The reason why the path to the primary is not known to work. A restart without it only spends the budget."""
-    if sick.tunnels is None:
-        return "nobody has judged the tunnels yet" if sick.tunnelled else ""
-    up, slots, at = sick.tunnels
-    age = sick.around.at - at
+    if seen.tunnels is None:
+        return "nobody has judged the tunnels yet" if seen.tunnelled else ""
+    up, slots, at = seen.tunnels
+    age = seen.around.at - at
     if age > _VERDICT:
         return f"the tunnels were last judged {age:.0f} s ago"
     return "" if up else f"none of the {slots} tunnels is up"
@@ -105,17 +105,17 @@ def unapplied_gtids(look: ServerStatus) -> GtidSet:
     return gtid.subtract(look.executed_gtids, look.retrieved_gtids)
 
 
-def relay_log_loss_risk(sick: RepairObservation, look: ServerStatus) -> str:
+def relay_log_loss_risk(seen: RepairObservation, look: ServerStatus) -> str:
     """The reason why a restart could lose received events. Only a primary that still has them just now excludes that.
 
     Its region's report of a minute ago is not enough, because the primary may have died since.
     """
     unapplied = unapplied_gtids(look)
     if not unapplied or (
-        isinstance(sick.primary, ServerStatus) and gtid.is_subset(sick.primary.executed_gtids, look.retrieved_gtids)
+        isinstance(seen.primary, ServerStatus) and gtid.is_subset(seen.primary.executed_gtids, look.retrieved_gtids)
     ):
         return ""
-    why = sick.primary if isinstance(sick.primary, ServerError) else "it says otherwise"
+    why = seen.primary if isinstance(seen.primary, ServerError) else "it says otherwise"
     return (f"{unapplied} waits in the relay log, and a restart would throw it away. No report shows that the primary "
             f"has it ({why})")
 

@@ -42,17 +42,17 @@ class Attempt(msgspec.Struct, frozen=True):
 class Runner(Protocol):
     """The functions of each module of this folder."""
 
-    def start(self, site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
+    def start(self, context: RegionContext, attempt: Attempt) -> Result | RemoteRun:
         """Run the command to its end, or set it going elsewhere."""
 
 
 class RemoteRunner(Runner, Protocol):
     """The functions of a module whose commands go on without the worker."""
 
-    def poll(self, site: RegionContext, job: Job, handle: str) -> Result | None:
+    def poll(self, context: RegionContext, job: Job, handle: str) -> Result | None:
         """How a started command ended. `None` while it is under way."""
 
-    def stop(self, site: RegionContext, job: Job, handle: str) -> None:
+    def stop(self, context: RegionContext, job: Job, handle: str) -> None:
         """End a started command. One that has ended is left alone."""
 
 

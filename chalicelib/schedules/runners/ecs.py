@@ -17,15 +17,15 @@ from chalicelib.schedules.runners import Attempt, RemoteRun, Result, result
 _PAUSES_SECONDS = (1, 2, 4, 8)
 
 
-def start(site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
+def start(context: RegionContext, attempt: Attempt) -> Result | RemoteRun:
     """Starts the task. A refusal by ECS is a failed run."""
-    target = site.fleet.schedules.ecs
+    target = context.fleet.schedules.ecs
     if target is None:
         return Result("failed", detail="on=ecs needs a table [schedules.ecs] in fleet.toml. Add it")
-    network = next((region.ecs_network for region in site.fleet.regions if region.name == site.region), None)
+    network = next((region.ecs_network for region in context.fleet.regions if region.name == context.region), None)
     if network is None:
-        return Result("failed", detail=f"on=ecs needs a table [regions.ecs] of {site.region} in fleet.toml. Add it")
-    answer = client.aws_call(site.region, lambda: client.client("ecs", site.region).run_task(
+        return Result("failed", detail=f"on=ecs needs a table [regions.ecs] of {context.region} in fleet.toml. Add it")
+    answer = client.aws_call(context.region, lambda: client.client("ecs", context.region).run_task(
         cluster=target.cluster, taskDefinition=target.task_definition, launchType="FARGATE", count=1,
         clientToken=attempt.owner[:64], startedBy="lamplighter", overrides=_overrides(target, attempt),
         networkConfiguration={"awsvpcConfiguration": {
@@ -36,9 +36,9 @@ def start(site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
     return RemoteRun(str(answer["tasks"][0]["taskArn"]))
 
 
-def poll(site: RegionContext, job: Job, handle: str) -> Result | None:
+def poll(context: RegionContext, job: Job, handle: str) -> Result | None:
     """The task's exit status once it has stopped. A task that ECS no longer knows is a failed run."""
-    tasks = _described(site, handle)
+    tasks = _described(context, handle)
     if not tasks:
         return Result("failed", detail=f"ECS no longer knows the task {handle}")
     if tasks[0]["lastStatus"] != "STOPPED":
@@ -49,24 +49,25 @@ def poll(site: RegionContext, job: Job, handle: str) -> Result | None:
     return result(int(status), f"output is in the log of {handle}", "ecs")
 
 
-def _described(site: RegionContext, handle: str) -> list[dict[str, Any]]:
+def _described(context: RegionContext, handle: str) -> list[dict[str, Any]]:
     """The task, or nothing if ECS does not know it for 15 s.
 
     ECS is eventually consistent, so that one answer may miss a task that runs (API reference, RunTask).
     """
     for pause in (*_PAUSES_SECONDS, None):
-        tasks: list[dict[str, Any]] = client.aws_call(site.region, lambda: client.client(
-            "ecs", site.region).describe_tasks(cluster=_cluster(site), tasks=[handle]))["tasks"]
+        tasks: list[dict[str, Any]] = client.aws_call(context.region, lambda: client.client(
+            "ecs", context.region).describe_tasks(cluster=_cluster(context), tasks=[handle]))["tasks"]
         if tasks or pause is None:
             break
         time.sleep(pause)
     return tasks
 
 
-def stop(site: RegionContext, job: Job, handle: str) -> None:
+def stop(context: RegionContext, job: Job, handle: str) -> None:
     """StopTask sends SIGTERM, and SIGKILL after the task definition's stop time-out."""
-    client.aws_call(site.region, lambda: client.client("ecs", site.region).stop_task(
-        cluster=_cluster(site), task=handle, reason=f"lamplighter: {job.name} timed out, or a newer run replaced it"))
+    client.aws_call(context.region, lambda: client.client("ecs", context.region).stop_task(
+        cluster=_cluster(context), task=handle,
+        reason=f"lamplighter: {job.name} timed out, or a newer run replaced it"))
 
 
 def command(attempt: Attempt) -> str:
@@ -84,8 +85,8 @@ def _overrides(target: Ecs, attempt: Attempt) -> dict[str, object]:
         {"name": target.container, "command": [shell, "-c", command(attempt)], "environment": environment}]}
 
 
-def _cluster(site: RegionContext) -> str:
-    target = site.fleet.schedules.ecs
+def _cluster(context: RegionContext) -> str:
+    target = context.fleet.schedules.ecs
     if target is None:
         raise LookupError("fleet.toml has lost its table [schedules.ecs] while a task was under way")
     return target.cluster

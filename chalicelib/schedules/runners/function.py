@@ -13,13 +13,13 @@ from chalicelib.schedules.lambdas import RUNNER
 from chalicelib.schedules.runners import Attempt, RemoteRun
 
 
-def start(site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
+def start(context: RegionContext, attempt: Attempt) -> Result | RemoteRun:
     """Has the runner run the command to its end. Raises as `Functions.invoke` does."""
-    name = f"{site.fleet.name}-{site.stage}-{RUNNER}"
-    payload = msgspec.json.encode(_command(site, attempt))
-    ended = invoke(site.aws.functions, name, payload, attempt.job.policy.timeout)
+    name = f"{context.fleet.name}-{context.stage}-{RUNNER}"
+    payload = msgspec.json.encode(_command(context, attempt))
+    ended = invoke(context.aws.functions, name, payload, attempt.job.policy.timeout)
     if ended.error:
-        found = broken(ended, name, site.fleet.runners.memory_mb, "its command")
+        found = broken(ended, name, context.fleet.runners.memory_mb, "its command")
         return Result(found.state, ended.log, found.detail)
     try:
         answer: Result = foreign.decode(ended.payload, Result)
@@ -28,10 +28,10 @@ def start(site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
     return answer
 
 
-def _command(site: RegionContext, attempt: Attempt) -> Command:
+def _command(context: RegionContext, attempt: Attempt) -> Command:
     job = attempt.job
     ours = {"LAMP_JOB": job.name, "LAMP_SLOT": attempt.slot, "LAMP_TOKEN": str(attempt.token),
-            "LAMP_REGION": site.region}
+            "LAMP_REGION": context.region}
     if job.kind == "python":
         return Command("python", job.command, job.stdin, ours, job.policy.timeout)
     return Command("shell", job.command, job.stdin, {**job.env, **ours}, job.policy.timeout)

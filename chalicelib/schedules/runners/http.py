@@ -29,13 +29,13 @@ class _Replaced(Exception):
     """The run is to make way for the next one."""
 
 
-def start(site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
+def start(context: RegionContext, attempt: Attempt) -> Result | RemoteRun:
     """Posts and reads the answer. The whole of it may take the job's time-out."""
-    job, target = attempt.job, site.fleet.schedules.http
+    job, target = attempt.job, context.fleet.schedules.http
     if target is None:
         return Result("failed", detail="on=http needs [schedules.http] with a base in fleet.toml. Add it")
     try:
-        return _post(target.base, job.url or job.command, headers(site, attempt), attempt)
+        return _post(target.base, job.url or job.command, headers(context, attempt), attempt)
     except TimeoutError:
         return Result("timed-out", detail=f"{target.base} gave no whole answer within {job.policy.timeout} s")
     except _Replaced:
@@ -128,12 +128,12 @@ class _Line(io.RawIOBase):
         super().close()
 
 
-def headers(site: RegionContext, attempt: Attempt) -> dict[str, str]:
+def headers(context: RegionContext, attempt: Attempt) -> dict[str, str]:
     """The headers that tell the application its job, as sqsd 3 sends them.
 
     The id is that of the slot, so all posts of one slot have it. The times are that of the slot.
     """
-    job, stack = attempt.job, f"{site.fleet.name}-{site.stage}"
+    job, stack = attempt.job, f"{context.fleet.name}-{context.stage}"
     scheduled = f"{datetime.fromtimestamp(attempt.minute * 60, UTC):%Y-%m-%dT%H:%M:%SZ}"
     return {
         "Content-Type": "application/json",
@@ -147,5 +147,5 @@ def headers(site: RegionContext, attempt: Attempt) -> dict[str, str]:
         # An entry's name follows the name of its file, which has no slash. It may have some itself.
         "X-Aws-Sqsd-Taskname": job.name.partition("/")[2] if job.kind == "beanstalk" else job.name,
         "X-Aws-Sqsd-Scheduled-At": scheduled,
-        "X-Aws-Sqsd-Sender-Id": site.account,
+        "X-Aws-Sqsd-Sender-Id": context.account,
     }

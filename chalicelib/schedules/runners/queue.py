@@ -9,13 +9,13 @@ from chalicelib.context import RegionContext
 from chalicelib.schedules.runners import Attempt, RemoteRun, Result
 
 
-def start(site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
+def start(context: RegionContext, attempt: Attempt) -> Result | RemoteRun:
     """Sends the message."""
     job = attempt.job
-    name = job.policy.queue or site.fleet.schedules.queue
-    queue = next((queue for queue in site.fleet.queues if queue.name == name), None)
+    name = job.policy.queue or context.fleet.schedules.queue
+    queue = next((queue for queue in context.fleet.queues if queue.name == name), None)
     if queue is None:
         return Result("failed", detail=f"no queue is named {name!r} in fleet.toml ({job.file}:{job.line}). Declare it")
     group = job.name if queue.fifo else ""
-    site.queues[name].send([Message(job.command, group=group, once=attempt.owner)])
+    context.queues[name].send([Message(job.command, group=group, once=attempt.owner)])
     return Result("done", f"sent to {name}")

@@ -13,24 +13,24 @@ from chalicelib.schedules.runners.ecs import command
 _UNDER_WAY = frozenset({"Pending", "InProgress", "Delayed", "Cancelling"})
 
 
-def start(site: RegionContext, attempt: Attempt) -> Result | RemoteRun:
+def start(context: RegionContext, attempt: Attempt) -> Result | RemoteRun:
     """Sends the command to one instance. Without a healthy one the run has failed."""
-    target = site.fleet.schedules.ssm
+    target = context.fleet.schedules.ssm
     if target is None:
         return Result("failed", detail="on=ssm needs a table [schedules.ssm] in fleet.toml. Add it")
-    instance = _instance(site, target, attempt)
+    instance = _instance(context, target, attempt)
     if instance is None:
-        return Result("failed", detail=f"no instance tagged {target.tag}={target.value} is online in {site.region}")
-    answer = client.aws_call(site.region, lambda: client.client("ssm", site.region).send_command(
+        return Result("failed", detail=f"no instance tagged {target.tag}={target.value} is online in {context.region}")
+    answer = client.aws_call(context.region, lambda: client.client("ssm", context.region).send_command(
         InstanceIds=[instance], DocumentName="AWS-RunShellScript", Comment=f"lamplighter {attempt.job.name}"[:100],
         Parameters={"commands": [_script(attempt)], "executionTimeout": [str(attempt.job.policy.timeout)]}))
     return RemoteRun(f"{answer['Command']['CommandId']}/{instance}")
 
 
-def poll(site: RegionContext, job: Job, handle: str) -> Result | None:
+def poll(context: RegionContext, job: Job, handle: str) -> Result | None:
     """The command's status and its output, of which Run Command keeps the first 24,000 characters."""
     command_id, _, instance = handle.partition("/")
-    answer = client.aws_call(site.region, lambda: client.client("ssm", site.region).get_command_invocation(
+    answer = client.aws_call(context.region, lambda: client.client("ssm", context.region).get_command_invocation(
         CommandId=command_id, InstanceId=instance))
     if answer["Status"] in _UNDER_WAY:
         return None
@@ -42,16 +42,16 @@ def poll(site: RegionContext, job: Job, handle: str) -> Result | None:
     return result(int(answer["ResponseCode"]), output, "ssm")
 
 
-def stop(site: RegionContext, job: Job, handle: str) -> None:
+def stop(context: RegionContext, job: Job, handle: str) -> None:
     """CancelCommand, which ends the script if it still can."""
     command_id, _, instance = handle.partition("/")
-    client.aws_call(site.region, lambda: client.client("ssm", site.region).cancel_command(
+    client.aws_call(context.region, lambda: client.client("ssm", context.region).cancel_command(
         CommandId=command_id, InstanceIds=[instance]))
 
 
-def _instance(site: RegionContext, target: Ssm, attempt: Attempt) -> str | None:
+def _instance(context: RegionContext, target: Ssm, attempt: Attempt) -> str | None:
     pages = client.region_pages(
-        site.region, client.client("ssm", site.region), "describe_instance_information",
+        context.region, client.client("ssm", context.region), "describe_instance_information",
         Filters=[{"Key": f"tag:{target.tag}", "Values": [target.value]}, {"Key": "PingStatus", "Values": ["Online"]}])
     instances = sorted(str(instance["InstanceId"]) for page in pages for instance in page["InstanceInformationList"])
     # Spread the jobs over the instances, the same one for the same attempt.
