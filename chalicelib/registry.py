@@ -40,13 +40,26 @@ def handler(function: str) -> LambdaHandler:
     """The code of the Lambda `function`. Imports its capability, and no other."""
     from chalicelib.engine.operation import Operation
 
-    declared = _declared(function)
+    target = _target(_declared(function))
+    return _running(target) if isinstance(target, Operation) else target
+
+
+def is_read_only(name: str) -> bool:
+    """Whether `name` (`schedules.why`) is an operation without actions, so that any region may be asked at any time."""
+    from chalicelib.engine.operation import Operation
+
+    targets = [_target(declared) for declared in lambdas() if declared.name == name]
+    return any(isinstance(target, Operation) and not target.act for target in targets)
+
+
+def _target(declared: Lambda) -> Any:
+    """The operation or the function that a Lambda runs."""
     capability = declared.name.partition(".")[0]
     module, _, name = declared.handler.partition(":")
     target = getattr(import_module(f"chalicelib.{capability}.{module}"), name)
     if isinstance(target, tuple):
         [target] = [operation for operation in target if operation.name == declared.name]
-    return _running(target) if isinstance(target, Operation) else target
+    return target
 
 
 def _late(function: str) -> LambdaHandler:

@@ -39,12 +39,16 @@ Clients = Callable[[str, str], Any]
 
 class Answer(NamedTuple):
     """The answer of an operation, with `outcome` as in `chalicelib.engine.operation`, the error if it broke, and its
-    log."""
+    log.
+
+    `passed_over` has a line for each region that was asked before this one and did not answer.
+    """
 
     region: str
     outcome: dict[str, Any]
     error: str
     log: list[str]
+    passed_over: tuple[str, ...] = ()
 
 
 class OperationClient:
@@ -74,16 +78,20 @@ class OperationClient:
             return Answer(region, {}, _error(body), log)
         return Answer(region, body if isinstance(body, dict) else {"message": str(body)}, "", log)
 
-    def ask(self, operation: str, payload: dict[str, Any], region: str = "") -> Answer:
-        """Like `invoke`, without the log, in `region` or else in the first region, home first, that answers."""
+    def ask(self, operation: str, payload: dict[str, Any], region: str = "", *, tail: bool = False) -> Answer:
+        """Like `invoke`, in `region` or else in the first region, home first, that answers. Only for what changes
+        nothing, because a region without an answer may still have carried out what it was asked.
+        """
         if region:
-            return self.invoke(operation, payload, region, tail=False)
+            return self.invoke(operation, payload, region, tail=tail)
         silent: list[str] = []
         for near in self.fleet.regions:
             try:
-                return self.invoke(operation, payload, near.name, tail=False)
+                answer = self.invoke(operation, payload, near.name, tail=tail)
             except RegionUnavailable as silence:
                 silent.append(str(silence))
+            else:
+                return answer._replace(passed_over=tuple(silent))
         raise UsageError(
             "\n".join([*silent, f"no region of {self.place} answered. Try again, or name one with --region"])
         )

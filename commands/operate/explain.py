@@ -24,6 +24,7 @@ def why(
     """The reason why JOB ran, or did not run, at TIME, with the facts behind it."""
     asked = {"job": job, "time": utc(time)}
     answer = client.find(stage, region).ask("schedules.why", asked, region)
+    show.passed_over(answer)
     if as_json:
         write_json(answer._asdict())
     else:

@@ -5,12 +5,14 @@ from typing import Annotated, Any
 
 import typer
 
+from chalicelib import registry
 from commands.errors import UsageError
 from commands.operate import client, show
 from commands.terminal import Console, line, write_json
 
 Stage = Annotated[str, typer.Option(envvar="LAMP_STAGE", help="By default the demo that is up on this machine.")]
-Region = Annotated[str, typer.Option(help="By default the fleet's home region.")]
+Region = Annotated[str, typer.Option(help="By default the fleet's home region, or the next one that answers to what "
+                                          "only reads.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 
 _GOOD = ("done", "planned", "later")
@@ -30,12 +32,27 @@ def run(
     For example: ./lamp run schedules.pause '{"job": "backup/nightly", "reason": "moving house"}' --apply
     """
     payload = read(parameters) | ({"apply": True} if apply else {})
-    answer = client.find(stage, region).invoke(operation, payload, region)
+    way = client.find(stage, region)
+    answer = _ask(way, operation, payload) if not region else way.invoke(operation, payload, region)
+    show.passed_over(answer)
     if as_json:
         write_json(answer._asdict())
     else:
         _print(answer)
     raise typer.Exit(0 if answer.outcome.get("status") in _GOOD else 1)
+
+
+def _ask(way: client.OperationClient, operation: str, payload: dict[str, Any]) -> client.Answer:
+    """The answer of the home region. Of the next one that answers, if the operation only reads."""
+    if registry.is_read_only(operation) and not payload.get("apply"):
+        return way.ask(operation, payload, tail=True)
+    try:
+        return way.invoke(operation, payload)
+    except client.RegionUnavailable as silence:
+        others = ", ".join(region.name for region in way.fleet.regions[1:]) or "none"
+        raise UsageError(f"{silence}. No other region was asked, since {operation} may change something and may have "
+                         f"begun. Look with ./lamp status, then name a region with --region (others: {others})"
+                         ) from None
 
 
 def read(text: str) -> dict[str, Any]:

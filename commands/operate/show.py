@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -11,6 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from chalicelib import foreign
+from commands import terminal
+
+if TYPE_CHECKING:
+    from commands.operate.client import Answer
 
 # A text of so many words may wrap within its column, which has at least so many cells.
 _SENTENCE, _NARROWEST = 5, 24
@@ -40,6 +44,15 @@ def outcome(console: Console, said: Mapping[str, Any]) -> None:
     console.print(report(plan.get("report", {})), end="", crop=False)
     if status == "planned" and plan.get("actions"):
         console.print(Text(f"this is only the plan {said['digest']}. Add --apply to do it", "dim"))
+
+
+def passed_over(answer: "Answer") -> None:
+    """Says on stderr which regions did not answer, and which one did instead."""
+    console = terminal.Console(stderr=True)
+    for silence in answer.passed_over:
+        console.print(Text(foreign.line(f"{silence}; asked the next region"), "yellow"), soft_wrap=True)
+    if answer.passed_over:
+        console.print(Text(f"the answer is that of {answer.region}", "yellow"))
 
 
 def log_line(line: str, outcome: Mapping[str, Any] = MappingProxyType({})) -> str:

@@ -24,7 +24,9 @@ def status(
 ) -> None:
     """Alerts that are not over. Jobs with last run, outcome and next fire. Each region's queues and dead letters."""
     way = client.find(stage, region)
-    jobs = report("schedules.status", way.ask("schedules.status", {"job": job}, region))
+    answer = way.ask("schedules.status", {"job": job}, region)
+    show.passed_over(answer)
+    jobs = report("schedules.status", answer)
     regions = [region] if region else [known.name for known in way.fleet.regions]
     alerts = _of_each(way, regions, "journal.alerts")
     queues = {name: told.get("queues", told) for name, told in _of_each(way, regions, "tasks.status").items()}

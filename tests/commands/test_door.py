@@ -93,7 +93,7 @@ def planned(report: dict[str, Any]) -> dict[str, Any]:
 def test_an_answer_comes_with_its_log() -> None:
     lambdas = Lambdas({"acme-prod-schedules_why": lambda asked: {"status": "done", "message": asked["job"]}})
     answer = made(lambdas).invoke("schedules.why", {"job": "a"})
-    assert answer == ("eu-west-1", {"status": "done", "message": "a"}, "", TAIL.splitlines())
+    assert answer == ("eu-west-1", {"status": "done", "message": "a"}, "", TAIL.splitlines(), ())
 
 
 def test_a_log_that_is_cut_is_fetched_whole() -> None:
@@ -204,6 +204,57 @@ def test_what_goes_wrong_on_the_way_is_a_mistake_that_names_the_place(error: Exc
 def test_the_next_region_is_asked_when_home_is_silent(error: Exception) -> None:
     lambdas = Lambdas({"acme-prod-schedules_why": lambda asked: {"status": "done"}})
     assert made(Silent(error), lambdas).ask("schedules.why", {}).region == "us-east-1"
+
+
+READING = {"run": ["run", "schedules.why", '{"job": "a"}'], "explain": ["explain", "a", "2026-03-28T12:00Z"],
+           "status": ["status"]}
+
+
+def standby() -> Lambdas:
+    """A region that lives."""
+    jobs = {"jobs": [], "home": "eu-west-1", "left_out": 0, "last_minute": None}
+    why = {"job": "a", "minute": "12:00", "answer": "done", "sentence": "it ran", "output": ""}
+    return Lambdas({"acme-prod-schedules_why": lambda asked: planned(why),
+                    "acme-prod-schedules_status": lambda asked: planned(jobs),
+                    "acme-prod-journal_alerts": lambda asked: planned({"alerts": []}),
+                    "acme-prod-tasks_status": lambda asked: planned({"queues": []})})
+
+
+@pytest.mark.parametrize("name", READING)
+@pytest.mark.parametrize("error", [GONE, DOWN])
+def test_command_that_reads_with_a_dead_home_asks_the_next_region_and_says_so(
+    name: str, error: Exception, at: Callable[[client.OperationClient], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    at(made(Silent(error), standby()))
+    assert cli.main(READING[name]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "AWS, eu-west-1, acme-prod-schedules_" in said and "; asked the next region" in said
+    assert said.endswith("the answer is that of us-east-1")
+
+
+def test_command_that_reads_with_a_region_that_was_named_asks_no_other(
+    at: Callable[[client.OperationClient], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = standby()
+    at(made(Silent(GONE), other))
+    for words in READING.values():
+        assert cli.main([*words, "--region", "eu-west-1"]) == 2
+    assert other.asked == []
+
+
+@pytest.mark.parametrize("words", [
+    ["schedules.why", "--apply"], ["schedules.why", '{"apply": true}'], ["schedules.why", '{"apply": "abc"}'],
+    ["schedules.pause"], ["schedules.pause", "--apply"], ["tunnels.heal"], ["schedules.unheard_of"],
+])
+def test_run_of_what_may_change_something_never_falls_back(
+    words: list[str], at: Callable[[client.OperationClient], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    functions = ("schedules_why", "schedules_pause", "tunnels_heal", "schedules_unheard_of")
+    other = Lambdas({f"acme-prod-{name}": dict for name in functions})
+    at(made(Silent(GONE), other))
+    assert cli.main(["run", *words]) == 2
+    assert other.asked == []
+    assert "name a region with --region (others: us-east-1)" in " ".join(capsys.readouterr().err.split())
 
 
 def test_no_other_region_is_asked_for_what_home_refuses() -> None:
