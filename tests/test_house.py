@@ -58,7 +58,7 @@ def test_modules_stay_short(folder: str) -> None:
 
 
 # What serves the repository rather than its users may not outgrow what it serves: lines of Python for each folder.
-MOST_LINES = {"commands/bench": 820, "commands/conformance": 500, "commands/demo": 900}
+MOST_LINES = {"commands/bench": 750, "commands/conformance": 500, "commands/demo": 900}
 
 
 @pytest.mark.parametrize("folder", MOST_LINES)

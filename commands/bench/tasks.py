@@ -11,12 +11,18 @@ import contextlib
 import gc
 import io
 import json
+import os
 import statistics
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any
 
+import msgspec
 import typer
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 from aws_lambda_powertools.utilities.idempotency import DynamoDBPersistenceLayer, IdempotencyConfig, idempotent_function
@@ -24,10 +30,11 @@ from aws_lambda_powertools.utilities.idempotency import DynamoDBPersistenceLayer
 from chalicelib.aws.store import DynamoStore
 from chalicelib.tasks import event as batch
 from chalicelib.tasks.batch_run import Worker
+from chalicelib.tasks.handover import TaskBatch, TaskCall
 from chalicelib.tasks.idempotency import IdempotentRunner
 from chalicelib.tasks.queues import QueueConfig, SqsAdapter
 from chalicelib.tasks.registry import Registry, Task
-from commands.bench import tasks_isolated
+from commands import roots
 from commands.bench.figures import Figure, cpu_ms, report
 
 LIMIT = 1.3
@@ -59,7 +66,9 @@ def bench(as_json: Annotated[bool, typer.Option("--json", help="Print the figure
 def _all() -> Iterator[Figure]:
     for once in (False, True):
         yield from measure(once)
-    yield from tasks_isolated.measure(_registry(nothing, once=False), _PLACES, _CONTEXT, _event)
+    for size in (10, 1):
+        name = f"isolated: the runner's CPU for a task of a batch of {size}"
+        yield Figure(name, statistics.median(_runner(size) for _ in range(ROUNDS)), "ms")
 
 
 def nothing(number: int, text: str) -> None:
@@ -101,6 +110,35 @@ def _registry(function: Work, once: bool) -> Registry:
         "bench.task", function, "default", 5, 60, None, (lambda args: str(args["number"])) if once else None, 3600,
         frozenset({"number", "text"}), frozenset({"number", "text"}), "bench_tasks.py", 1))
     return registry
+
+
+# A runner ends every process below it, so it is measured in one of its own.
+_RUNNER = """\
+import json, resource, sys
+from chalicelib.tasks.child.handler import handle
+
+def cpu():
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+event, before = json.loads(sys.argv[1]), cpu()
+assert all(outcome["state"] == "done" for outcome in handle(event, None))
+print((cpu() - before) * 1000 / len(event["calls"]))
+"""
+_TASK = "from lamplighter import task\n\n@task\ndef nothing(number: int, text: str) -> None: pass\n"
+
+
+def _runner(size: int) -> float:
+    """Milliseconds of CPU per task of a batch in a new runner, whose processes are real."""
+    body = json.dumps({"task": "bench.nothing", "args": {"number": 1, "text": "Oil for one lamp"}})
+    calls = TaskBatch([TaskCall("bench.nothing", body, "m", 1, "default", 60.0)] * size, 600.0, may_cut=True)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "tasks").mkdir()
+        (Path(folder) / "tasks" / "bench.py").write_text(_TASK)
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", _RUNNER, msgspec.json.encode(calls)], check=True, capture_output=True,
+            text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join([folder, str(roots.PRODUCT)])})
+    return float(done.stdout)
 
 
 def _ours(function: Work, once: bool) -> Side:
