@@ -4,8 +4,8 @@
 
 `task` names a function (`module.function` under tasks/), `args` are its keyword arguments. Optional fields are `id`
 (the sender's name for it, for the logs), `key` (work with an equal key runs once), `sent_at` (RFC 3339 with zone), and
-`meta` (an object that passes through unchanged). Any other field is an error, because a misspelt `arg` must not run
-with no arguments.
+`meta` (an object that passes through unchanged). `send` counts in `hops` how many tasks have sent one another
+before. Any other field is an error, because a misspelt `arg` must not run with no arguments.
 """
 
 from datetime import datetime
@@ -33,6 +33,7 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     key: Annotated[str, msgspec.Meta(min_length=1, max_length=1000)] | None = None
     sent_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
     meta: dict[str, Any] = {}
+    hops: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 def decode(body: str) -> Envelope:

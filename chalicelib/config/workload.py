@@ -82,9 +82,13 @@ class Runners(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Tasks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the functions of tasks/ run: `isolated` in a runner, or `shared` in the worker, with its authority."""
+    """Where the functions of tasks/ run: `isolated` in a runner, or `shared` in the worker, with its authority.
+
+    A task that sends a task makes a chain. After `longest_chain` of them the next one is a dead letter.
+    """
 
     isolation: Literal["isolated", "shared"] = "isolated"
+    longest_chain: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1000
 
     @property
     def longest_seconds(self) -> int:

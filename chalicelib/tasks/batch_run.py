@@ -135,6 +135,8 @@ class BatchRun:
             envelope = decode(raw["body"])
         except Malformed as error:
             return self._bury(raw, DeadLetter("malformed", str(error)), {})
+        if envelope.hops and (endless := decide.endless(envelope.hops, self.queue.longest_chain)):
+            return self._bury(raw, endless, _account(envelope, 0))
         task = self._tasks.get(envelope.task)
         if task is None or not task.accepts(envelope.args):
             return self._unusable(raw, envelope, task)
@@ -354,7 +356,7 @@ class BatchRun:
     def _facts(self, raw: Mapping[str, Any], envelope: Envelope) -> execution.Run:
         message = self._counted(raw)
         id, attempt = (message.id, message.attempt) if message else (raw["messageId"], 1)
-        return execution.Run(envelope.task, envelope.id or id, attempt, self.queue.name, envelope.meta)
+        return execution.Run(envelope.task, envelope.id or id, attempt, self.queue.name, envelope.meta, envelope.hops)
 
     def _retries(self, task: Task) -> int:
         return self.queue.retries if task.retries is None else task.retries

@@ -15,7 +15,7 @@ import msgspec
 
 from chalicelib.config import durations
 from chalicelib.envelope import Envelope, Malformed, encode
-from chalicelib.tasks import manifest, queues
+from chalicelib.tasks import execution, manifest, queues
 from chalicelib.tasks.queues import Sqs, SqsAdapter
 from chalicelib.tasks.registry import REGISTRY, Registry
 
@@ -78,7 +78,8 @@ class Sender:
             raise SendError(f"{misfit}. No task went out", [number])
         name = call.queue or (task.queue if task else "default")
         id = call.id or uuid.uuid4().hex
-        envelope = Envelope(call.task, dict(call.args), id, call.key, datetime.now(UTC), dict(call.meta))
+        envelope = Envelope(call.task, dict(call.args), id, call.key, datetime.now(UTC), dict(call.meta),
+                            _hops())
         try:
             entry: dict[str, Any] = {"MessageBody": encode(envelope)}
             url = queues.url_of(name, self._urls)
@@ -100,6 +101,14 @@ def _options(number: int, call: Call, fifo: bool, id: str) -> dict[str, Any]:
     # Equal keys within five minutes are one message already for SQS.
     dedup = uuid.uuid5(uuid.NAMESPACE_OID, f"{call.task}/{call.key}").hex if call.key else id
     return {"MessageGroupId": call.group or call.task, "MessageDeduplicationId": dedup}
+
+
+def _hops() -> int:
+    """How many tasks of its chain come before a task that is sent here."""
+    try:
+        return execution.current().hops + 1
+    except LookupError:
+        return 0
 
 
 @cache

@@ -23,13 +23,15 @@ class Exited(Exception):
 
 
 class Run(msgspec.Struct, frozen=True):
-    """The run in progress. `attempt` counts from 1, and `meta` is the sender's."""
+    """The run in progress. `attempt` counts from 1, `meta` is the sender's, and `hops` is the number of tasks that came
+    before in its chain."""
 
     task: str
     id: str
     attempt: int
     queue: str
     meta: Mapping[str, Any]
+    hops: int = 0
 
 
 class _Ring(BaseException):

@@ -25,14 +25,15 @@ RUNNER = "tasks_runner"
 # So much sooner than its worker it ends, if nothing else has ended it.
 RUNNER_MARGIN_SECONDS = 15
 
+CHAIN = "a chain of tasks is as long as fleet.toml lets it be"
 SERVED = FleetQueues(harm="its tasks do not run")
 
 # name, seconds, MB, permissions
 LAMBDAS = (
     Lambda("tasks.work", 900, 512, (ONCE, PERMITS, COUNTS, RECEIVE, SEND, RUN, BURY), trigger=SERVED,
-           handler="worker:handle"),
+           handler="worker:handle", loops_until=CHAIN),
     Lambda("tasks.runner", LAMBDA_SECONDS - RUNNER_MARGIN_SECONDS, 1024, (), trigger=Invoked(),
-           handler="child.handler:handle"),
+           handler="child.handler:handle", loops_until=CHAIN),
     Lambda("tasks.status", 30, 256, (DEPTH, AGE)),
     Lambda("tasks.peek", 30, 256, (LOOK,)),
     Lambda("tasks.redrive", 30, 256, (TAKE, SEND_BACK, JOURNAL)),

@@ -30,6 +30,7 @@ class QueueConfig(msgspec.Struct, frozen=True):
     fifo: bool
     retries: int
     timeout: int
+    longest_chain: int = 1000
 
 
 class QueueDirectory(msgspec.Struct, frozen=True):
@@ -128,7 +129,8 @@ def places(fleet: Fleet, known: Mapping[str, str]) -> dict[str, QueueConfig]:
     for queue in fleet.queues:
         dead = fleet.dead_letters(queue)
         found[queue.name] = QueueConfig(
-            queue.name, url_of(queue.name, known), dead, url_of(dead, known), queue.fifo, queue.retries, queue.timeout)
+            queue.name, url_of(queue.name, known), dead, url_of(dead, known), queue.fifo, queue.retries, queue.timeout,
+            fleet.tasks.longest_chain)
     return found
 
 

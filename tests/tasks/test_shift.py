@@ -269,9 +269,10 @@ def test_a_task_knows_id_attempt_queue_and_meta(shop: Workshop) -> None:
     seen = []
     shop.task("t.who", lambda: seen.append(current()))
     shop.has_run("m1", starts=1, receives=2)
-    shop.work(record({"task": "t.who", "id": "order-9", "meta": {"trace": "x"}}, 1, receives=3))
+    shop.work(record({"task": "t.who", "id": "order-9", "meta": {"trace": "x"}, "hops": 4}, 1, receives=3))
     run = msgspec.to_builtins(seen[0])
-    assert run == {"task": "t.who", "id": "order-9", "attempt": 2, "queue": "default", "meta": {"trace": "x"}}
+    assert run == {"task": "t.who", "id": "order-9", "attempt": 2, "queue": "default", "meta": {"trace": "x"},
+                   "hops": 4}
 
 
 def test_a_long_body_is_buried_whole_with_as_much_of_the_reason_as_fits(shop: Workshop) -> None:

@@ -34,7 +34,7 @@ def fine(n: int = 0): print("fine", n, os.getpid())
 @task
 def told():
     run = current()
-    print(run.task, run.id, run.attempt, run.queue, run.meta["a"])
+    print(run.task, run.id, run.attempt, run.queue, run.meta["a"], run.hops)
 
 @task
 def fails(): raise ConnectionError("no answer \\ud800 from the printer")
@@ -92,7 +92,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def call(name: str, args: dict[str, Any] | None = None, **more: Any) -> TaskCall:
-    body = json.dumps({"task": name, "args": args or {}, "meta": {"a": "b"}})
+    body = json.dumps({"task": name, "args": args or {}, "meta": {"a": "b"}, "hops": 3})
     return msgspec.structs.replace(TaskCall(name, body, "m1", 2, "default", 30.0), **more)
 
 
@@ -118,7 +118,7 @@ def test_a_batch_runs_in_one_process_in_its_order(project: Path) -> None:
     ran = run(project, call("t.fine", {"n": 1}), call("t.told"), call("t.fine", {"n": 2}))
     assert ran.states == ["done"] * 3
     first, told, second = ran.log.splitlines()
-    assert told == "t.told m1 2 default b"
+    assert told == "t.told m1 2 default b 3"
     assert (first.split()[:2], second.split()[:2]) == (["fine", "1"], ["fine", "2"])
     assert first.split()[2] == second.split()[2]
 

@@ -71,7 +71,8 @@ def _task(name: str) -> Task | str:
 
 
 def _facts(call: TaskCall, message: Envelope) -> execution.Run:
-    return execution.Run(call.task, message.id or call.id, call.attempt, call.queue, message.meta)
+    return execution.Run(call.task, message.id or call.id, call.attempt, call.queue, message.meta,
+                         message.hops)
 
 
 def _cut(text: str) -> str:

@@ -22,7 +22,8 @@ RESERVE_SECONDS = 5
 NO_ANSWER_SECONDS = 30
 UNREADABLE_SECONDS = 900
 
-Kind = Literal["malformed", "unknown-task", "wrong-arguments", "refused", "failed", "timed-out", "crashed"]
+Kind = Literal["malformed", "unknown-task", "wrong-arguments", "endless-chain", "refused", "failed", "timed-out",
+               "crashed"]
 
 
 class Deferral(msgspec.Struct, frozen=True):
@@ -111,6 +112,14 @@ def not_callable(task: Task | None, name: str, args: dict[str, object], registry
     if task is None:
         return DeadLetter("unknown-task", registry.why_unknown(name))
     return DeadLetter("wrong-arguments", f"{task.argument_error(args)}. Correct the sender or the task")
+
+
+def endless(hops: int, longest_chain: int) -> DeadLetter | None:
+    """The reason why a task is not run if more than `longest_chain` tasks have sent one another before it."""
+    if hops < longest_chain:
+        return None
+    return DeadLetter("endless-chain", f"{hops:,} tasks have sent one another before it. If the chain ends by itself, "
+                                       "raise longest_chain of [tasks] in fleet.toml, deploy, and redrive")
 
 
 def used_up(message: Message, retries: int) -> DeadLetter | None:
