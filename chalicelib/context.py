@@ -75,6 +75,7 @@ def here() -> RegionContext:
     environment = os.environ
     region = environment["AWS_REGION"]
     fleet = declared.unpack((ROOT / declared.PACKED).read_bytes())
+    account = environment["LAMP_ALERTS"].split(":")[4]
     urls = msgspec.json.decode(environment["LAMP_QUEUES"], type=dict[str, str])
     return RegionContext(
         region=region,
@@ -84,8 +85,8 @@ def here() -> RegionContext:
         local_store=DynamoStore(environment["LAMP_TABLE"], region),
         queues={name: client.SqsQueue(url, region) for name, url in urls.items()},
         alerts=client.SnsTopic(environment["LAMP_ALERTS"], region),
-        account=environment["LAMP_ALERTS"].split(":")[4],
-        aws_regions={known.name: real_ports(known.name) for known in fleet.regions},
+        account=account,
+        aws_regions={known.name: real_ports(known.name, account) for known in fleet.regions},
     )
 
 

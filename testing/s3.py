@@ -18,8 +18,9 @@ def _denied(code: str, call: str, why: str) -> ClientError:
 class FakeS3:
     """`chalicelib.aws.s3.S3`. `buckets` has the policy of each bucket (`None`: it has none).
 
-    `owners` names the account of those that are not ours. With `blocks_public_policies` the account allows no policy
-    that is public. With `hides_objects` nobody reads objects without credentials, as with a KMS key.
+    `owners` names the account of those that are not ours, and each call for one of these is denied. With
+    `blocks_public_policies` the account allows no policy that is public. With `hides_objects` nobody reads objects
+    without credentials, as with a KMS key.
     """
 
     def __init__(self, fault: Fault = lambda call: None) -> None:
@@ -33,6 +34,7 @@ class FakeS3:
 
     def get_object(self, bucket: str, key: str) -> bytes | None:
         self.fault("s3 get_object")
+        self._owned("GetObject", bucket)
         body = self.objects.get((bucket, key))
         self.fault("s3 get_object")
         return body
@@ -45,23 +47,26 @@ class FakeS3:
 
     def put_object(self, bucket: str, key: str, body: bytes, content_type: str) -> None:
         self.fault("s3 put_object")
+        self._owned("PutObject", bucket)
         self.objects[bucket, key] = body
         self.fault("s3 put_object")
 
     def delete_object(self, bucket: str, key: str) -> None:
         self.fault("s3 delete_object")
+        self._owned("DeleteObject", bucket)
         self.objects.pop((bucket, key), None)
         self.fault("s3 delete_object")
 
-    def ownership(self, bucket: str, account: str) -> Ownership:
+    def ownership(self, bucket: str) -> Ownership:
         self.fault("s3 ownership")
         ownership: Ownership = "missing" if bucket not in self.buckets else (
-            "own" if self.owners.get(bucket, account) == account else "foreign")
+            "foreign" if bucket in self.owners else "own")
         self.fault("s3 ownership")
         return ownership
 
-    def policy(self, bucket: str, account: str) -> str | None:
+    def policy(self, bucket: str) -> str | None:
         self.fault("s3 policy")
+        self._owned("GetBucketPolicy", bucket)
         policy = self.buckets[bucket]
         self.fault("s3 policy")
         return policy
@@ -75,13 +80,19 @@ class FakeS3:
 
     def put_public_access_block(self, bucket: str, blocks: Mapping[str, bool]) -> None:
         self.fault("s3 put_public_access_block")
+        self._owned("PutPublicAccessBlock", bucket)
         self.public_access[bucket] = dict(blocks)
         self.fault("s3 put_public_access_block")
 
     def put_policy(self, bucket: str, policy: str) -> None:
         self.fault("s3 put_policy")
+        self._owned("PutBucketPolicy", bucket)
         if self.blocks_public_policies or self.public_access.get(bucket, {}).get("BlockPublicPolicy", True):
             raise _denied("AccessDenied", "PutBucketPolicy",
                           "public policies are prevented by the BlockPublicPolicy setting in Block Public Access")
         self.buckets[bucket] = policy
         self.fault("s3 put_policy")
+
+    def _owned(self, call: str, bucket: str) -> None:
+        if bucket in self.owners:
+            raise _denied("AccessDenied", call, "the bucket owner is not the expected one")

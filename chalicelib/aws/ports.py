@@ -29,13 +29,13 @@ class AwsPorts(msgspec.Struct, frozen=True):
 
 
 @cache
-def real_ports(region: str) -> AwsPorts:
-    """The real services of `region`. No client is built before its first call."""
-    return ports_at(region)
+def real_ports(region: str, account: str) -> AwsPorts:
+    """The real services of `region` for `account` (12 digits). No client is built before its first call."""
+    return ports_at(region, account)
 
 
-def ports_at(region: str, clients: Clients | None = None) -> AwsPorts:
+def ports_at(region: str, account: str, clients: Clients | None = None) -> AwsPorts:
     """The services of `region` by these boto3 clients, the process's own unless others are given."""
     return AwsPorts(AwsEc2(region, clients), AwsElb(region, clients), AwsAutoScaling(region, clients),
                     AwsSsm(region, clients), AwsSecrets(region, clients),
-                    AwsS3(region, clients), AwsRoute53(region, clients), AwsFunctions(region, clients))
+                    AwsS3(region, account, clients), AwsRoute53(region, clients), AwsFunctions(region, clients))

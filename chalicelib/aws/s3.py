@@ -1,4 +1,9 @@
-"""S3: small objects, and the buckets that hold them."""
+"""S3: small objects, and the buckets that hold them.
+
+Bucket names are shared by all accounts of AWS, and somebody else may take a name that is free. So each call says whose
+bucket it means, and S3 answers 403 if that is another account's ("Verifying bucket ownership with bucket owner
+condition", S3 user guide). CreateBucket takes no owner. A read without credentials is sent as health checkers send it.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
@@ -10,7 +15,10 @@ Ownership = Literal["own", "foreign", "missing"]
 
 
 class S3(Protocol):
-    """One region's S3. A method raises `ClientError` if AWS denies the call, `Unavailable` without an answer."""
+    """One region's S3. A method raises `ClientError` if AWS denies the call, `Unavailable` without an answer.
+
+    AWS denies each call for a bucket of another account.
+    """
 
     def get_object(self, bucket: str, key: str) -> bytes | None:
         """The object's body, or `None` if there is no such object."""
@@ -24,10 +32,10 @@ class S3(Protocol):
     def delete_object(self, bucket: str, key: str) -> None:
         """Delete the object. Nothing happens if there is none."""
 
-    def ownership(self, bucket: str, account: str) -> Ownership:
-        """Whether the bucket is that of `account`. It is `foreign` also if the account may not list it."""
+    def ownership(self, bucket: str) -> Ownership:
+        """Whether the bucket is the account's own. It is `foreign` also if the account may not list it."""
 
-    def policy(self, bucket: str, account: str) -> str | None:
+    def policy(self, bucket: str) -> str | None:
         """The bucket's policy as JSON, or `None` if it has none."""
 
     def create_bucket(self, bucket: str) -> None:
@@ -41,15 +49,17 @@ class S3(Protocol):
 
 
 class AwsS3:
-    """`S3` by AWS."""
+    """`S3` by AWS, for the buckets of `account` (12 digits)."""
 
-    def __init__(self, region: str, clients: Clients | None = None) -> None:
+    def __init__(self, region: str, account: str, clients: Clients | None = None) -> None:
         self.region = region
+        self.account = account
         self._clients = clients
 
     def get_object(self, bucket: str, key: str) -> bytes | None:
         try:
-            body: bytes = self._call(lambda s3: s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+            body: bytes = self._call(lambda s3: s3.get_object(
+                Bucket=bucket, Key=key, ExpectedBucketOwner=self.account)["Body"].read())
         except client.ClientError as error:
             if client.error_code(error) != "NoSuchKey":
                 raise
@@ -64,14 +74,15 @@ class AwsS3:
         return True
 
     def put_object(self, bucket: str, key: str, body: bytes, content_type: str) -> None:
-        self._call(lambda s3: s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type))
+        self._call(lambda s3: s3.put_object(
+            Bucket=bucket, Key=key, Body=body, ContentType=content_type, ExpectedBucketOwner=self.account))
 
     def delete_object(self, bucket: str, key: str) -> None:
-        self._call(lambda s3: s3.delete_object(Bucket=bucket, Key=key))
+        self._call(lambda s3: s3.delete_object(Bucket=bucket, Key=key, ExpectedBucketOwner=self.account))
 
-    def ownership(self, bucket: str, account: str) -> Ownership:
+    def ownership(self, bucket: str) -> Ownership:
         try:
-            self._call(lambda s3: s3.head_bucket(Bucket=bucket, ExpectedBucketOwner=account))
+            self._call(lambda s3: s3.head_bucket(Bucket=bucket, ExpectedBucketOwner=self.account))
         except client.ClientError as error:
             # An answer to HEAD has no body, so that its code is the bare status.
             found = _OWNERSHIP.get(client.error_code(error))
@@ -80,9 +91,9 @@ class AwsS3:
             return found
         return "own"
 
-    def policy(self, bucket: str, account: str) -> str | None:
+    def policy(self, bucket: str) -> str | None:
         try:
-            answer = self._call(lambda s3: s3.get_bucket_policy(Bucket=bucket, ExpectedBucketOwner=account))
+            answer = self._call(lambda s3: s3.get_bucket_policy(Bucket=bucket, ExpectedBucketOwner=self.account))
         except client.ClientError as error:
             if client.error_code(error) != "NoSuchBucketPolicy":
                 raise
@@ -97,10 +108,11 @@ class AwsS3:
 
     def put_public_access_block(self, bucket: str, blocks: Mapping[str, bool]) -> None:
         self._call(lambda s3: s3.put_public_access_block(
-            Bucket=bucket, PublicAccessBlockConfiguration=dict(blocks)))
+            Bucket=bucket, PublicAccessBlockConfiguration=dict(blocks), ExpectedBucketOwner=self.account))
 
     def put_policy(self, bucket: str, policy: str) -> None:
-        self._call(lambda s3: s3.put_bucket_policy(Bucket=bucket, Policy=policy))
+        self._call(lambda s3: s3.put_bucket_policy(
+            Bucket=bucket, Policy=policy, ExpectedBucketOwner=self.account))
 
     def _call(self, request: Callable[[Any], Any], clients: Clients | None = None) -> Any:
         api = (clients or self._clients or client.client)("s3", self.region)

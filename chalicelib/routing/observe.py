@@ -88,10 +88,10 @@ def _bucket(context: RegionContext, region: str, name: str) -> BucketObservation
     """The state of the bucket `name`. A region that does not answer is no reason not to look at the others."""
     s3 = context.aws_regions[region].s3
     try:
-        ownership = s3.ownership(name, context.account)
+        ownership = s3.ownership(name)
         if ownership != "own":
             return BucketObservation(region, name, ownership)
-        policy = s3.policy(name, context.account)
+        policy = s3.policy(name)
     except client.Unavailable:
         return BucketObservation(region, name, "away")
     if policy is None:

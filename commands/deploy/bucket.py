@@ -47,16 +47,17 @@ def ensure(target: Target, fleet: str, region: str, account: str) -> str:
                           "Choose another name in fleet.toml, or ask for that permission") from None
         if status != 404:
             raise
-        _make(client, name, region)
+        _make(client, name, region, account)
     return name
 
 
-def _make(client: Any, name: str, region: str) -> None:
+def _make(client: Any, name: str, region: str, account: str) -> None:
     # us-east-1 is the one region that refuses to be named.
     where = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
     client.create_bucket(Bucket=name, **where)
-    client.put_public_access_block(Bucket=name, PublicAccessBlockConfiguration=_PRIVATE)
-    client.put_bucket_encryption(Bucket=name, ServerSideEncryptionConfiguration={
+    client.put_public_access_block(
+        Bucket=name, PublicAccessBlockConfiguration=_PRIVATE, ExpectedBucketOwner=account)
+    client.put_bucket_encryption(Bucket=name, ExpectedBucketOwner=account, ServerSideEncryptionConfiguration={
         "Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]})
 
 

@@ -13,7 +13,7 @@ from chalicelib.config.declared import Fleet
 from chalicelib.crontab.container import Damaged
 from chalicelib.crontab.job import Job
 from chalicelib.crontab.job_file import JobFile
-from commands.deploy import stacks
+from commands.deploy import account, stacks
 from commands.deploy.account import Target, spoken
 from commands.deploy.stacks import Stack
 from commands.errors import UsageError
@@ -57,7 +57,9 @@ def _package(template: dict[str, Any]) -> tuple[str, str]:
 
 
 def _jobs(target: Target, region: str, bucket: str, key: str) -> Sequence[Job]:
-    content = target.client("s3", region).get_object(Bucket=bucket, Key=key)["Body"].read()
+    owner = account.number(target, region)
+    content = target.client("s3", region).get_object(
+        Bucket=bucket, Key=key, ExpectedBucketOwner=owner)["Body"].read()
     try:
         if hashlib.sha256(content).hexdigest() != key.rpartition("/")[2].removesuffix(".zip"):
             raise UsageError(f"{region}: s3://{bucket}/{key} is not the package that was deployed")

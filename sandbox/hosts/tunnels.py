@@ -33,6 +33,7 @@ from sandbox.hosts.connections import carrier
 from sandbox.hosts.host_files import Keyring, command
 from sandbox.hosts.primary_region import DATABASE_PORT, GATEWAY_PORT, Far, eventually
 from sandbox.hosts.programs import Programs
+from sandbox.server import ACCOUNT
 from sandbox.world import Sandbox, WorldError
 from testing.fakes import MemoryTable, MemoryTopic
 
@@ -182,7 +183,7 @@ class Tunnels:
     def step(self, region: str) -> dict[str, Any]:
         """One run of the operation, applied."""
         table = self._tables.setdefault(region, MemoryTable())
-        aws = {name: ports_at(name, self.world.client) for name in (known.name for known in self.fleet.regions)}
+        aws = {known.name: ports_at(known.name, ACCOUNT, self.world.client) for known in self.fleet.regions}
         context = RegionContext(region, self.stage, self.fleet, MemoryTable(), table, {}, MemoryTopic(),
                                 aws_regions=aws)
         return engine.run(ROTATE, context, {"apply": True}, "manual")

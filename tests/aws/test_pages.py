@@ -107,7 +107,7 @@ def served(service: str, region: str) -> Any:
 
 
 def test_a_list_that_begins_with_an_empty_page_is_read_on() -> None:
-    ports = ports_at("eu-west-1", served)
+    ports = ports_at("eu-west-1", "123456789012", served)
     assert list(ports.ec2.tagged("role", "tunnel")) == ["i-1"]
     assert list(ports.ec2.instances(["i-1"])) == ["i-1"]
     assert ports.autoscaling.members("g") == (GroupMember("i-1", "InService"),)

@@ -14,6 +14,7 @@ from chalicelib.aws.ports import AwsPorts, real_ports
 from chalicelib.aws.ssm import Invocation
 
 REGION = "eu-west-1"
+ACCOUNT = "123456789012"
 ARN = "arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/tunnels/0123456789abcdef"
 Stub = Callable[[str], Stubber]
 
@@ -43,7 +44,7 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
 @pytest.fixture
 def aws() -> AwsPorts:
     """The real adapters."""
-    return real_ports(REGION)
+    return real_ports(REGION, ACCOUNT)
 
 
 def test_members_of_a_group(stub: Stub, aws: AwsPorts) -> None:

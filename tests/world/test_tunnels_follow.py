@@ -30,6 +30,7 @@ from sandbox.hosts.host_files import Keyring
 from sandbox.hosts.primary_region import Far
 from sandbox.hosts.programs import Programs
 from sandbox.hosts.tunnels import NAME, STACK, STAGE, Tunnels, image, remembered, tables
+from sandbox.server import ACCOUNT
 from sandbox.world import Sandbox
 from testing.eventually import eventually
 from testing.fakes import MemoryTopic
@@ -66,7 +67,7 @@ class Town:
         """A region as its Lambdas see it, but without alerts to people."""
         return RegionContext(region, STAGE, self.tunnels.fleet, DynamoStore(COORDINATION, HOME),
                              DynamoStore(NAME, HERE), {}, MemoryTopic(),
-                             aws_regions={name: real_ports(name) for name in (HOME, HERE, AWAY)})
+                             aws_regions={name: real_ports(name, ACCOUNT) for name in (HOME, HERE, AWAY)})
 
     @contextmanager
     def healers(self) -> Iterator[None]:
