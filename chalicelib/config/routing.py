@@ -34,6 +34,7 @@ class Routing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     interval: Literal[10, 30] = 10
     failures: Annotated[int, msgspec.Meta(ge=1, le=10)] = 3
     hold_down: Duration = Duration(600)
+    minimum_regions: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
     preferences: tuple[PreferenceOverride, ...] = ()
     demand: dict[str, Share] = {}
 
@@ -44,6 +45,9 @@ def mistakes(routing: Routing | None, entrances: Mapping[str, Endpoint | None]) 
         return
     if not 0 <= routing.hold_down <= 86_400:
         yield ("routing", "hold_down"), "must lie between 0s and 1d"
+    if routing.minimum_regions > max(1, len(entrances) - 1):
+        yield ("routing", "minimum_regions"), (
+            f"must be below {len(entrances)}, the number of regions. Otherwise users are kept away from none")
     if not 1 <= routing.ttl <= 300:
         yield ("routing", "ttl"), "must lie between 1s and 5m, since users wait that long before they look again"
     yield from _entrances(routing, entrances)

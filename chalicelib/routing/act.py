@@ -12,7 +12,18 @@ from chalicelib.engine.operation import Rejected, Request
 from chalicelib.engine.plan import Action
 from chalicelib.routing import evacuation_flags
 from chalicelib.routing.records.checks import renewed_reference
-from chalicelib.routing.state import HEALTH_PK, HEALTH_SCHEMA, BucketObservation, HealthChange, NewCheck, RecordBatch
+from chalicelib.routing.state import (
+    CLOCK_SKEW_SECONDS,
+    HEALTH_PK,
+    HEALTH_SCHEMA,
+    REPORT_PK,
+    REPORT_SCHEMA,
+    BucketObservation,
+    EndpointReport,
+    HealthChange,
+    NewCheck,
+    RecordBatch,
+)
 
 # The other two blocks of S3 are about access lists, which nobody needs here.
 _PUBLIC_ACCESS = {"BlockPublicAcls": True, "IgnorePublicAcls": True,
@@ -116,6 +127,23 @@ def clear_flag(context: RegionContext, request: Request, actions: Sequence[Actio
         context.aws_regions[region].s3.delete_object(
             evacuation_flags.flag_bucket(context.fleet, region), evacuation_flags.flag_key(action.target))
     return [f"{action.target}: users may come back" for action in actions]
+
+
+def publish_report(context: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:
+    """The other regions learn which endpoints gave this one no answer. Without the table they do not."""
+    [action] = actions
+    report: EndpointReport = action.details
+
+    def replaces(old: EndpointReport) -> bool:
+        # One that lies ahead is of a run whose clock was ahead.
+        return not 0 <= old.at - report.at <= CLOCK_SKEW_SECONDS
+
+    try:
+        state.publish(context.shared_store, (REPORT_PK, context.region), REPORT_SCHEMA, report, run_id=request.run_id,
+                      replaces=replaces)
+    except client.AWS_ERRORS as error:
+        return [f"the other regions do not learn which endpoints answer here ({error})"]
+    return []
 
 
 def record_region(context: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:

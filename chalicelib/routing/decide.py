@@ -14,6 +14,7 @@ from chalicelib.routing.records.compiler import OWNER
 from chalicelib.routing.records.diff import Change, Group, Key
 from chalicelib.routing.records.spec import Record
 from chalicelib.routing.state import (
+    EndpointReport,
     EvacuationFlag,
     FleetObservation,
     HealthChange,
@@ -100,9 +101,9 @@ def evacuate(seen: FleetObservation, now: int) -> Plan:
     if region.mark and region.mark.by == "manual":
         return Plan(notes=(f"{region.name} is evacuated already: {region.mark.why}",))
     if not seen.others_serve(region.name):
-        return Plan(
-            rejected_because=f"{region.name} is the last region that takes users. Restore or repair another one first"
-        )
+        last = (f"{region.name} is the last region that takes users" if seen.minimum == 1 else
+                f"without {region.name} fewer than {seen.minimum} regions (routing.minimum_regions) take users")
+        return Plan(rejected_because=f"{last}. Restore or repair another one first")
     return Plan((_put(region.name, EvacuationFlag("manual", now), seen.reason),), _unknown_flags(seen))
 
 
@@ -122,16 +123,22 @@ def restore(seen: FleetObservation) -> Plan:
 
 
 def hold(seen: FleetObservation, now: int) -> Plan:
-    """After a region died by itself, keep users away until it has been quiet for the hold. Never from the last one.
+    """After a region died by itself, keep users away until it has been quiet for the hold.
 
-    A region that sees no other one may be cut off itself. It evacuates nobody then.
+    A flag needs more than half of all regions that had no answer, so regions that are cut off set none. It is not set
+    if fewer than the declared minimum of others would surely take users.
     """
     kept = [region for region in seen.regions if region.name in seen.keeper_of]
     known = [region for region in kept if region.flag_known]
     steps = {region.name: _hold(seen, region, now) for region in known}
-    notes = tuple(f"the region of {item} stays as it is" for item in seen.unreadable)
+    notes = tuple(f"{item} counts for nothing" for item in seen.unreadable)
+    if seen.reports is None:
+        notes = (*notes, "no region is held down, since the reports of the other regions are unreadable now")
+    unhealthy = tuple(region.name for region in seen.regions if not region.alive)
+    told = Action("report", seen.here, f"no answer from {', '.join(unhealthy)}" if unhealthy else "all answer",
+                  EndpointReport(now, unhealthy), unaudited=True)
     return Plan(
-        tuple(action for row in steps.values() for action in row), (*notes, *_unknown_flags(seen)),
+        (told, *(action for row in steps.values() for action in row)), (*notes, *_unknown_flags(seen)),
         alerts=tuple(alert for region in known for alert in _held_down(region, steps[region.name], seen.hold)),
         not_judged=("RegionHeldDown",) if len(known) < len(kept) else (), unreadable=seen.unreadable)
 
@@ -170,12 +177,14 @@ def _hold(seen: FleetObservation, region: RegionObservation, now: int) -> list[A
         actions.append(Action("record", region.name, "answers" if region.alive else "no answer",
                               HealthChange(region.before, after), unaudited=True))
     held = region.mark is not None and region.mark.by == "hold_down"
-    if held and region.alive and not seen.others_serve(region.name):
-        actions.append(Action("clear-evacuation-flag", region.name, "nobody else takes users"))
+    enough = seen.others_surely_serve(region.name, now)
+    if held and region.alive and not enough:
+        actions.append(Action("clear-evacuation-flag", region.name, "nobody else takes users" if seen.minimum == 1 else
+                              f"fewer than {seen.minimum} others take users"))
     elif held and region.alive and now - good >= seen.hold - _JITTER_SECONDS:
         actions.append(Action("clear-evacuation-flag", region.name, f"has answered for {now - good} s without a break"))
-    elif (region.mark is None and bad >= BAD_LOOKS and seen.hold and seen.others_serve(region.name)
-          and seen.has_a_witness(region.name)):
+    elif (region.mark is None and bad >= BAD_LOOKS and seen.hold and enough and seen.reports is not None
+          and seen.is_unhealthy_to_most(region.name, now)):
         reason = f"died by itself. Comes back when it has answered for {seen.hold} s"
         actions.append(_put(region.name, EvacuationFlag("hold_down", now), reason))
     return actions

@@ -9,6 +9,7 @@ from chalicelib.engine.deployment import (
     Lambda,
     Permission,
     Schedule,
+    coordination,
     regional,
 )
 
@@ -41,6 +42,8 @@ TAKE_BACK = Permission("Unmark", "s3:DeleteObject", "{marks}", "takes a flag bac
                        wildcard=_FLAGS)
 HEALTH = regional("Remember", "GetItem PutItem", "region-health", why="how long each region has been healthy")
 SEE_HEALTH = regional("ReadState", "GetItem", "region-health", why="how long each region has been healthy")
+REPORT = (coordination("Report", "GetItem PutItem", "endpoint-reports", why="tells others which endpoints answer here"),
+          coordination("PeerReports", "BatchGetItem", "endpoint-reports", why="which endpoints answer elsewhere"))
 MARKS = (SEE_MARKS, MISS_MARKS)
 
 COMPARED = Schedule(expression="cron(23 * * * ? *)", section="routing", does="compare Route 53 with fleet.toml",
@@ -55,6 +58,6 @@ LAMBDAS = (
     Lambda("routing.drift", 120, 512, (*SEE, PUBLISH, ALERTS), trigger=COMPARED),
     Lambda("routing.evacuate", 30, 256, (*MARKS, SET_MARK, TAKE_BACK, SEE_HEALTH, JOURNAL)),
     Lambda("routing.restore", 30, 256, (*MARKS, DROP_MARK, SEE_HEALTH, JOURNAL)),
-    Lambda("routing.hold", 30, 256, (*MARKS, SET_MARK, DROP_MARK, HEALTH, *ALERTING), trigger=HELD),
+    Lambda("routing.hold", 30, 256, (*MARKS, SET_MARK, DROP_MARK, HEALTH, *REPORT, *ALERTING), trigger=HELD),
     Lambda("routing.status", 30, 256, (*MARKS, SEE_HEALTH)),
 )

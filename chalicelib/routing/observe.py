@@ -18,6 +18,7 @@ from chalicelib.aws.route53 import HealthCheck
 from chalicelib.config.routing import Endpoint, Routing
 from chalicelib.context import RegionContext
 from chalicelib.engine import state
+from chalicelib.engine.metrics import logger
 from chalicelib.engine.operation import Rejected, Request
 from chalicelib.engine.schema import Unreadable
 from chalicelib.health_checks import published
@@ -27,6 +28,8 @@ from chalicelib.routing.records.compiler import alive
 from chalicelib.routing.state import (
     HEALTH_PK,
     HEALTH_SCHEMA,
+    REPORT_PK,
+    REPORT_SCHEMA,
     BucketObservation,
     CheckObservation,
     EvacuationFlag,
@@ -108,7 +111,20 @@ def fleet(context: RegionContext, request: Request) -> FleetObservation:
     mine = [region.name for region in context.fleet.regions
             if evacuation_flags.flag_region(context.fleet, region.name) == context.region]
     return FleetObservation(regions, routing.hold_down, mine, asked, getattr(request.parameters, "reason", ""),
-                            context.region, context.clock())
+                            context.region, context.clock(), minimum=routing.minimum_regions)
+
+
+def hold(context: RegionContext, request: Request) -> FleetObservation:
+    """The same, and what the other regions reported. Without an answer from the coordination table there is none."""
+    seen = fleet(context, request)
+    others = [(REPORT_PK, region.name) for region in context.fleet.regions if region.name != context.region]
+    try:
+        found, unreadable = state.load_many(context.shared_store, others, REPORT_SCHEMA)
+    except client.AWS_ERRORS as error:
+        logger.warning("the other regions' reports of endpoints are unreadable", error=str(error))
+        return msgspec.structs.replace(seen, reports=None)
+    reports = {name: stored.value for (_, name), stored in found.items()}
+    return msgspec.structs.replace(seen, reports=reports, bad_reports=unreadable)
 
 
 def references_of(owner: str, wanted: checks.Checks) -> dict[str, str]:

@@ -43,7 +43,8 @@ _CHANGING = {
     "batch": _later_if_busy(act.change),
     "delete-check": _later_if_busy(act.delete_checks),
 }
-_MARKING = {"set-evacuation-flag": act.set_flag, "clear-evacuation-flag": act.clear_flag, "record": act.record_region}
+_MARKING = {"set-evacuation-flag": act.set_flag, "clear-evacuation-flag": act.clear_flag,
+            "record": act.record_region, "report": act.publish_report}
 
 
 def _plan(saw: ZoneObservation, request: Request) -> Plan:
@@ -92,7 +93,7 @@ RESTORE: Operation[FleetObservation] = Operation(
     "routing.restore", "lets users come back to a region", observe.fleet, _restore, _MARKING, observe.RegionAsked,
     raises_alerts=False)
 HOLD: Operation[FleetObservation] = Operation(
-    "routing.hold", "keeps users away from a region that died until it has been quiet", observe.fleet, _hold, _MARKING)
+    "routing.hold", "keeps users away from a region that died until it has been quiet", observe.hold, _hold, _MARKING)
 STATUS: Operation[FleetObservation] = Operation(
     "routing.status", "the regions that live, and those that users stay away from", observe.fleet, _status,
     raises_alerts=False)

@@ -90,6 +90,24 @@ HEALTH_PK = "region-health"
 HEALTH_SCHEMA = Schema(RegionHealth, 1)
 
 
+class EndpointReport(State, frozen=True):
+    """The regions whose endpoints gave a region no answer at its last look, at `at` (epoch seconds).
+
+    It lies under `endpoint-reports`/`<region>` of the coordination table.
+    """
+
+    at: int
+    unhealthy: tuple[str, ...] = ()
+
+
+REPORT_PK = "endpoint-reports"
+REPORT_SCHEMA = Schema(EndpointReport, 1)
+# A report counts for so long. A rule fires anywhere within its minute, so up to 2 min lie between two runs.
+REPORT_SECONDS = 180
+# So far (s) the clocks of two regions may be apart.
+CLOCK_SKEW_SECONDS = 30
+
+
 class RegionObservation(msgspec.Struct, frozen=True):
     """A region as seen from here, with its endpoint's health and the flag that evacuates it.
 
@@ -112,7 +130,8 @@ class RegionObservation(msgspec.Struct, frozen=True):
 class FleetObservation(msgspec.Struct, frozen=True):
     """All regions. `keeper_of` are those whose flag this region keeps, `asked` the one that an operation is about.
 
-    `here` is the region that looks, and `at` the time there once all have been asked.
+    `here` is the region that looks, and `at` the time there once all have been asked. `reports` are those of the other
+    regions by name, `None` if the table gave no answer. At least `minimum` regions must take users.
     """
 
     regions: Sequence[RegionObservation]
@@ -122,25 +141,43 @@ class FleetObservation(msgspec.Struct, frozen=True):
     reason: str = ""
     here: str = ""
     at: float = 0
+    reports: Mapping[str, EndpointReport] | None = msgspec.field(default_factory=dict)
+    bad_reports: tuple[Unreadable, ...] = ()
+    minimum: int = 1
 
     @property
     def unreadable(self) -> tuple[Unreadable, ...]:
-        """The items of this region's table that cannot be read."""
-        return tuple(region.before for region in self.regions if isinstance(region.before, Unreadable))
+        """The stored items that cannot be read."""
+        own = (region.before for region in self.regions if isinstance(region.before, Unreadable))
+        return (*own, *self.bad_reports)
 
     def others_serve(self, region: str) -> bool:
-        """Whether anybody else takes users."""
-        return any(other.serves for other in self.regions if other.name != region)
+        """Whether enough others take users. A flag that is unreadable counts as none, as for Route 53."""
+        return sum(other.serves for other in self.regions if other.name != region) >= self.minimum
 
-    def has_a_witness(self, region: str) -> bool:
-        """Whether this region reaches any other one than `region`, so that it is not this region that is cut off.
+    def others_surely_serve(self, region: str, now: int) -> bool:
+        """The same of those whose flag is known, and that are not about to be held down by whoever keeps their flag.
 
-        Of two regions, the other one's S3 is asked: it keeps the flag of this one. Without such a bucket neither can
-        tell.
+        All keepers read the same reports. So two that decide at the same moment do not rely on each other's region.
         """
+        return sum(other.serves and other.flag_known and not self.is_unhealthy_to_most(other.name, now)
+                   for other in self.regions if other.name != region) >= self.minimum
+
+    def is_unhealthy_to_most(self, region: str, now: int) -> bool:
+        """Whether more than half of all regions had no answer from `region` at their last look, as this one reads it.
+
+        Of two regions neither is most. There the one that looks must reach the other's S3, which keeps its own flag,
+        and the other must not have reported that it answers.
+        """
+        fresh = {name: report.unhealthy for name, report in (self.reports or {}).items()
+                 if -CLOCK_SKEW_SECONDS <= now - report.at <= REPORT_SECONDS}
+        seen = next((known for known in self.regions if known.name == region), None)
+        own = seen is not None and not seen.alive
         if len(self.regions) < 3:
-            return all(known.flag_known for known in self.regions if known.name == self.here)
-        return any(other.alive for other in self.regions if other.name not in (region, self.here))
+            return (own and all(known.flag_known for known in self.regions if known.name == self.here)
+                    and region in fresh.get(region, (region,)))
+        against = own + sum(region in fresh.get(known.name, ()) for known in self.regions if known.name != self.here)
+        return 2 * against > len(self.regions)
 
 
 class NewCheck(msgspec.Struct, frozen=True):

@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chalicelib.engine.plan import Action
 from chalicelib.engine.schema import Stored
 from chalicelib.routing import decide
 from chalicelib.routing.observe import references_of
 from chalicelib.routing.records import diff
 from chalicelib.routing.state import (
     CheckObservation,
+    EndpointReport,
     EvacuationFlag,
     FleetObservation,
     RegionHealth,
@@ -185,12 +187,66 @@ def fleet(
     return FleetObservation(regions, hold, mine, asked, "because")
 
 
+def steps(seen: FleetObservation, now: int = 1000) -> list[Action]:
+    """What `hold` does beside its report to the other regions."""
+    report, *others = decide.hold(seen, now).actions
+    assert report.kind == "report" and report.details.at == now
+    assert report.details.unhealthy == tuple(region.name for region in seen.regions if not region.alive)
+    return others
+
+
 def test_a_region_that_sees_no_other_evacuates_none() -> None:
     alone = msgspec.structs.replace(
         fleet(region("a", True), region("b", False, bad=9), region("c", False, bad=9), mine=("b", "c")), here="a")
-    assert [action.kind for action in decide.hold(alone, 1000).actions] == ["record", "record"]
+    assert [action.kind for action in steps(alone)] == ["record", "record"]
     seen = msgspec.structs.replace(alone, regions=(region("a", True), region("b", False, bad=9), region("c", True)))
-    assert ("set-evacuation-flag", "b") in [(action.kind, action.target) for action in decide.hold(seen, 1000).actions]
+    assert not sets_flag(seen) and not sets_flag(reported(seen, "c"))
+    assert sets_flag(reported(seen, "c", "b"))
+
+
+def reported(seen: FleetObservation, by: str, *unhealthy: str, at: int = 1000) -> FleetObservation:
+    """The same with a report of the region `by`."""
+    return msgspec.structs.replace(seen, reports={**(seen.reports or {}), by: EndpointReport(at, unhealthy)})
+
+
+def sets_flag(seen: FleetObservation) -> bool:
+    return "set-evacuation-flag" in {action.kind for action in steps(seen)}
+
+
+@pytest.mark.parametrize(("at", "counts"), [
+    (1000, True), (820, True), (819, False), (1030, True), (1031, False), (10**9, False), (-5, False)])
+def test_a_report_counts_while_it_is_fresh(at: int, counts: bool) -> None:
+    seen = msgspec.structs.replace(fleet(region("a", True), region("b", False, bad=9), UP, mine=("b",)), here="a")
+    seen = msgspec.structs.replace(seen, regions=(*seen.regions[:2], region("c", True)))
+    assert sets_flag(reported(seen, "c", "b", at=at)) is counts
+
+
+def test_without_reports_nobody_is_held_down_and_a_quiet_region_comes_back() -> None:
+    seen = msgspec.structs.replace(
+        fleet(region("a", True), region("b", False, bad=9), region("c", True), mine=("b",)), here="a", reports=None)
+    assert not sets_flag(seen) and "reports of the other regions are unreadable" in decide.hold(seen, 1000).notes[0]
+    back = msgspec.structs.replace(
+        seen, regions=(region("a", True), region("b", True, HELD, good=400), region("c", True)))
+    assert [action.kind for action in steps(back)] == ["clear-evacuation-flag"]
+
+
+def test_of_two_regions_none_is_held_down_that_says_it_answers() -> None:
+    seen = msgspec.structs.replace(fleet(region("a", True), region("b", False, bad=9), mine=("b",)), here="a")
+    assert sets_flag(seen) and sets_flag(reported(seen, "b", "b"))
+    assert not sets_flag(reported(seen, "b")) and not sets_flag(reported(seen, "b", "a"))
+
+
+def test_fewer_than_the_declared_minimum_are_neither_evacuated_nor_held_down() -> None:
+    seen = msgspec.structs.replace(
+        fleet(region("a", True), region("b", False, bad=9), region("c", True, HAND), mine=("b",), asked="b"), here="a")
+    seen = reported(seen, "c", "b")
+    assert sets_flag(seen) and decide.evacuate(seen, 1000).actions
+    two = msgspec.structs.replace(seen, minimum=2)
+    assert not sets_flag(two)
+    assert "fewer than 2 regions (routing.minimum_regions)" in decide.evacuate(two, 1000).rejected_because
+    # What is held down comes back as soon as too few others serve.
+    back = msgspec.structs.replace(two, regions=(two.regions[0], region("b", True, HELD, good=900), two.regions[2]))
+    assert [action.kind for action in steps(back)] == ["clear-evacuation-flag"]
 
 
 UP = RegionObservation("b", True)
@@ -202,7 +258,7 @@ def test_of_two_regions_one_that_is_cut_off_holds_nobody_down(s3_of_the_other: b
     """Each keeps the flag of the other. What cannot read its own flag there may be the one that is cut off."""
     seen = msgspec.structs.replace(
         fleet(region("a", True, good=1, flag_known=s3_of_the_other), region("b", False, bad=5), mine=("b",)), here="a")
-    assert [action.kind for action in decide.hold(seen, 1000).actions] == kinds
+    assert [action.kind for action in steps(seen)] == kinds
 
 
 @pytest.mark.parametrize(("observed", "told"), [
@@ -273,29 +329,29 @@ def test_restore(seen: FleetObservation, kinds: list[str], said: str) -> None:
     (region("a", False, bad=3, flag_known=False), UP, []),
 ])  # fmt: skip
 def test_hold(observed: RegionObservation, others: RegionObservation, kinds: list[str]) -> None:
-    assert [action.kind for action in decide.hold(fleet(observed, others), 1000).actions] == kinds
+    assert [action.kind for action in steps(fleet(observed, others))] == kinds
 
 
 @pytest.mark.parametrize(("apart", "counted"), [(0, 1), (2, 1), (29, 1), (30, 2), (60, 2), (119, 2), (-7200, 2)])
 def test_two_looks_of_one_moment_are_one_failure(apart: int, counted: int) -> None:
     """As of a doubled event, or of a rule that fires late in one minute and early in the next."""
     observed = RegionObservation("a", False, before=Stored(RegionHealth(1, failed_at=10_000), 1))
-    plan = decide.hold(fleet(observed, UP), 10_000 + apart)
-    assert [action.kind for action in plan.actions] == ["record", "set-evacuation-flag"] * (counted == 2)
+    done = steps(fleet(observed, UP), 10_000 + apart)
+    assert [action.kind for action in done] == ["record", "set-evacuation-flag"] * (counted == 2)
 
 
 def test_a_quiet_time_that_began_ahead_of_the_clock_counts_from_now() -> None:
-    [record] = decide.hold(fleet(region("a", True, HELD, good=999_999), UP), 1000).actions
+    [record] = steps(fleet(region("a", True, HELD, good=999_999), UP))
     assert record.details.after == RegionHealth(healthy_since=1000)
 
 
 def test_hold_leaves_regions_alone_whose_mark_another_keeps() -> None:
-    assert decide.hold(fleet(region("a", False, bad=9), UP, mine=()), 1000).actions == ()
+    assert steps(fleet(region("a", False, bad=9), UP, mine=())) == []
 
 
 def test_no_hold_no_mark() -> None:
     seen = fleet(region("a", False, bad=9), UP, hold=0)
-    assert [action.kind for action in decide.hold(seen, 1000).actions] == ["record"]
+    assert [action.kind for action in steps(seen)] == ["record"]
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=80), st.integers(0, 900))
@@ -307,7 +363,7 @@ def test_on_any_day_the_hold_never_keeps_the_only_living_region_away_and_gives_b
         now = 60_000 + minute * 60
         observed = RegionObservation("a", alive, mark, before=Stored(health, 1))
         seen = fleet(observed, RegionObservation("b", other), hold=hold)
-        for action in decide.hold(seen, now).actions:
+        for action in steps(seen, now):
             match action.kind:
                 case "record":
                     health = action.details.after

@@ -40,6 +40,8 @@ MISTAKES = [
     ("no hostname", '"app.example.com"', '"app example"', "fleet.toml:14: routing.hostname: expected `str` matching"),
     ("long hold", 'zone = "ZONE"', 'zone = "ZONE"\nhold_down = "2d"',
      "fleet.toml:16: routing.hold_down: must lie between"),
+    ("too many", 'zone = "ZONE"', 'zone = "ZONE"\nminimum_regions = 3',
+     "fleet.toml:16: routing.minimum_regions: must be below 3"),
     ("long ttl", 'zone = "ZONE"', 'zone = "ZONE"\nttl = "1h"', "fleet.toml:16: routing.ttl: must lie between"),
     ("interval", 'zone = "ZONE"', 'zone = "ZONE"\ninterval = 20',
      "fleet.toml:16: routing.interval: invalid enum value 20"),

@@ -12,6 +12,7 @@ from chalicelib.context import RegionContext
 from chalicelib.engine import run as engine
 from chalicelib.routing import operations
 from chalicelib.routing.records import diff
+from chalicelib.routing.state import REPORT_PK
 from testing.fakes import MemoryTable, MemoryTopic
 from testing.route53 import FakeRoute53
 from tests.routing.harness import THREE, World
@@ -216,6 +217,33 @@ def test_a_region_that_dies_comes_back_only_after_it_was_quiet(world: World) -> 
         assert world.marks() == {"eu-west-1": "hold_down"}
     world.minute()
     assert world.marks() == {} and world.route53.requests == []
+
+
+def test_without_the_coordination_table_nobody_is_held_down_and_the_runs_go_on(world: World) -> None:
+    kept = world.shared
+
+    def silent(call: str) -> None:
+        raise Unavailable("no replica answers")
+
+    world.shared = MemoryTable(kept.store, silent)
+    world.kill("eu-west-1")
+    for _ in range(3):
+        world.minute()
+    assert world.marks() == {}
+    world.shared = kept
+    world.minute()
+    world.minute()
+    assert world.marks() == {"eu-west-1": "hold_down"}
+
+
+def test_one_report_that_is_unreadable_counts_for_nothing_and_is_told_and_replaced(world: World) -> None:
+    world.shared.create(REPORT_PK, "us-east-1", {"schema": 1, "at": "yesterday"})
+    world.kill("eu-west-1")
+    world.fire(operations.HOLD, "ap-southeast-1")
+    assert world.kinds() == ["UnreadableItem"]
+    for _ in range(2):
+        world.minute()
+    assert world.marks() == {"eu-west-1": "hold_down"}
 
 
 def test_a_doubled_event_is_no_second_failure(world: World) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 import urllib.request
 from collections.abc import Iterator
 
@@ -12,7 +13,14 @@ from chalicelib.engine import schema
 from chalicelib.routing import evacuation_flags
 from chalicelib.routing.observe import prefix
 from chalicelib.routing.records import diff
-from chalicelib.routing.state import HEALTH_PK, HEALTH_SCHEMA, RegionHealth
+from chalicelib.routing.state import (
+    HEALTH_PK,
+    HEALTH_SCHEMA,
+    REPORT_PK,
+    REPORT_SCHEMA,
+    EndpointReport,
+    RegionHealth,
+)
 from commands import roots
 from sandbox.world import Sandbox
 from testing.eventually import eventually
@@ -201,6 +209,10 @@ def hold(on: Lambdas) -> None:
     on.unmark()
     on.doors.close(STANDBY)
     on.remember("region-health", STANDBY, {"schema": 1, "healthy_since": 0, "failures_in_a_row": 5})
+    # Another region says so too, and the report of an earlier run is there.
+    for region in ("ap-southeast-1", HOME):
+        report = EndpointReport(int(time.time()) - 60, (STANDBY,))
+        on.put(REPORT_PK, region, schema.encode(report, REPORT_SCHEMA))
     on.invoke("routing_hold", {"apply": True})
     on.doors.open(STANDBY)
     on.remember("region-health", "ap-southeast-1", {"schema": 1, "healthy_since": 0, "failures_in_a_row": 5})
