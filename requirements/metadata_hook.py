@@ -7,7 +7,7 @@ from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 # The wheel's own needs, and its extras, by group.
 NEEDED = ("lamp", "check")
-EXTRAS = ("bench", "map")
+EXTRAS = ("audit", "bench", "map")
 
 
 class Requirements(MetadataHookInterface):

@@ -37,7 +37,8 @@ def repack(source: Path, target: Path, cache: Path) -> None:
             if _DEPLOYMENT.match(name) or _PAGES.match(name):
                 continue
             if not _within(name):
-                raise SystemExit(f"{source}: the entry {name!r} would lie outside of the package")
+                raise SystemExit(f"the entry {name!r} would lie outside of the package. Rename that file, or remove "
+                                 "the requirement that brings it")
             content = old.read(name)
             _write(new, name, content)
             if name.endswith(".py") and "tzdata/" not in name:
@@ -73,5 +74,14 @@ def _compiled(name: str, content: bytes, cache: Path) -> bytes:
     return kept.read_bytes()
 
 
+def main(words: list[str]) -> None:
+    """`repack`, whose refusals are one line on stderr."""
+    try:
+        repack(*(Path(word) for word in words))
+    except SyntaxError as wrong:
+        place = str(wrong.filename).removeprefix("/var/task/")
+        raise SystemExit(f"{place}:{wrong.lineno}:{wrong.offset}: {wrong.msg}") from None
+
+
 if __name__ == "__main__":
-    repack(*(Path(word) for word in sys.argv[1:4]))
+    main(sys.argv[1:4])

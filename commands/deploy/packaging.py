@@ -30,7 +30,7 @@ from chalicelib.schedules.lambdas import RUNNER as JOB_RUNNER
 from chalicelib.tasks import manifest
 from chalicelib.tasks.lambdas import RUNNER as TASK_RUNNER
 from commands import roots
-from commands.deploy import dependencies, runner_policy, staging, task_check
+from commands.deploy import dependencies, runner_policy, sbom, staging, task_check
 from commands.errors import DeclaredMistake, UsageError
 
 STAGE = re.compile(r"[a-z][a-z0-9-]{0,15}")
@@ -81,7 +81,8 @@ def build(
         project = Path(staged)
         functions = _stage(product, root, project, stage, declared, compiled)
         staging.check(project, (project, product, root))
-        _vendor(product, root, project / "vendor", machine, home / "wheels")
+        parts = _vendor(product, root, project / "vendor", machine, home / "wheels")
+        (project / "vendor" / sbom.FILE).write_bytes(sbom.document(declared.name, stage, parts))
         text = (root / "fleet.toml").read_text() + more
         (project / "vendor" / PACKED).write_bytes(fleet.pack(text, stage))
         if more:
@@ -90,7 +91,9 @@ def build(
             told.write_text(text)
         template = _chalice(project, stage)
         target, digest = _repack(project / "out", home, f"{declared.name}-{stage}-{machine.name}")
+    sbom.beside(target).write_bytes(sbom.document(declared.name, stage, parts, digest))
     _check_functions(template, functions)
+    warnings += sbom.unhashed(root)
     warnings += task_check.warnings(root, stage, declared, template)
     return Package(declared, stage, target, digest, template, tables.coordination(declared), tuple(warnings), names)
 
@@ -145,16 +148,16 @@ def _stage(
     return _settings(root, product / ".chalice", project / ".chalice", stage, declared)
 
 
-def _vendor(product: Path, root: Path, vendor: Path, machine: dependencies.Machine, cache: Path) -> None:
+def _vendor(
+    product: Path, root: Path, vendor: Path, machine: dependencies.Machine, cache: Path
+) -> list[dependencies.Fetched]:
     """The packages that the product needs, and those of the fleet's requirements.txt: they never replace the former."""
-    own, locked = root / "requirements.txt", product / "requirements" / "lambda.txt"
-    sites = [dependencies.site(locked, machine, cache)]
-    if own.is_file() and dependencies.versions(own):
-        sites.append(dependencies.site(own, machine, cache, beside=locked))
+    sites = sbom.sites(product, root, machine, cache)
     for site in sites:
         for package in sorted(site.iterdir()):
             if not (vendor / package.name).is_symlink():
                 (vendor / package.name).symlink_to(package)
+    return sbom.parts(product, sites)
 
 
 def _certificates(root: Path, vendor: Path, name: str) -> None:
@@ -207,13 +210,17 @@ def _repack(out: Path, home: Path, name: str) -> tuple[Path, str]:
     """
     half = out / "packed.zip"
     environment = {"PATH": os.environ.get("PATH", os.defpath), "PYTHONHASHSEED": "0", "PYTHONPATH": str(roots.PRODUCT)}
-    subprocess.run([sys.executable, "-P", "-m", "commands.deploy.archive", str(out / "deployment.zip"), str(half),
-                    str(home / "compiled")], env=environment, check=True)
+    done = subprocess.run([sys.executable, "-P", "-m", "commands.deploy.archive", str(out / "deployment.zip"),
+                           str(half), str(home / "compiled")], env=environment, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        last = done.stderr.strip().splitlines() or [f"status {done.returncode}, without a reason"]
+        raise UsageError(f"the package cannot be zipped ({last[-1]})")
     digest = hashlib.sha256(half.read_bytes()).hexdigest()
     target = half.replace(home / f"{name}-{digest[:16]}.zip")
     for old in home.glob(f"{name}-*.zip"):
         if old.stat().st_mtime < time.time() - _KEPT_SECONDS:
             old.unlink(missing_ok=True)
+            sbom.beside(old).unlink(missing_ok=True)
     return target, digest
 
 

@@ -43,6 +43,7 @@ Check = Callable[[Children], Findings]
 
 def check(
     renew: Annotated[bool, typer.Option("--renew", help="First generate the schema and .chalice/ anew.")] = False,
+    online: Annotated[bool, typer.Option("--online", help="Also ask for known vulnerabilities.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """The errors of fleet.toml, cron/, tasks/ and the CloudFormation template of the fleet.
@@ -53,7 +54,7 @@ def check(
         _schema_file().write_text(_schema())
         if not roots.own():
             generated.renew(roots.PRODUCT / ".chalice")
-    checks = chosen()
+    checks = chosen() | (_online() if online else {})
     verdicts = gather(checks) if as_json else report(checks)
     if as_json:
         write_json([verdict._asdict() for verdict in verdicts])
@@ -65,6 +66,14 @@ def chosen() -> dict[str, Check]:
     own = roots.own()
     groups.need(*(("check",) if own else ("check", "test")))
     return OF_FLEET if own else OF_PRODUCT | OF_FLEET
+
+
+def _online() -> dict[str, Check]:
+    """The checks that ask somebody on the internet."""
+    groups.need("audit")
+    from commands.develop import audit
+
+    return {"advisories": audit.vulnerabilities}
 
 
 def report(checks: dict[str, Check]) -> list[Verdict]:
@@ -178,6 +187,15 @@ def _tasks(children: Children) -> Findings:
     return not findings.errors(found), [str(finding) for finding in found]
 
 
+def _requirements(children: Children) -> Findings:
+    from commands.deploy import dependencies, sbom
+
+    file = roots.fleet() / "requirements.txt"
+    if file.is_file():
+        dependencies.hashed(file)
+    return True, sbom.unhashed(roots.fleet())
+
+
 def _template(children: Children) -> Findings:
     from commands.deploy import packaging
 
@@ -219,4 +237,5 @@ OF_PRODUCT: dict[str, Check] = {
 }
 OF_FLEET: dict[str, Check] = {
     "template": _template, "fleet.toml": _fleet, "cron/": _cron, "tasks/": _tasks, "schema": _schema_is_current,
+    "requirements": _requirements,
 }

@@ -75,5 +75,5 @@ def test_missing_group_is_not_fetched_into_another_environment(
 
 def test_every_group_that_is_here_names_packages() -> None:
     names = sorted(path.stem for path in (roots.PRODUCT / "requirements").glob("*.in"))
-    assert names == ["bench", "check", "fuzz", "lambda", "lamp", "map", "test"]
+    assert names == ["audit", "bench", "check", "fuzz", "lambda", "lamp", "map", "test"]
     assert all(list(groups.named(name)) for name in names)
