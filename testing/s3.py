@@ -10,9 +10,9 @@ from chalicelib.aws.s3 import Ownership
 Fault = Callable[[str], None]
 
 
-def _denied(code: str, call: str, why: str) -> ClientError:
+def _denied(code: str, call: str, why: str, status: int = 403) -> ClientError:
     return ClientError({"Error": {"Code": code, "Message": why},
-                        "ResponseMetadata": {"HTTPStatusCode": 403}}, call)  # type: ignore[typeddict-item]
+                        "ResponseMetadata": {"HTTPStatusCode": status}}, call)  # type: ignore[typeddict-item]
 
 
 class FakeS3:
@@ -96,3 +96,5 @@ class FakeS3:
     def _owned(self, call: str, bucket: str) -> None:
         if bucket in self.owners:
             raise _denied("AccessDenied", call, "the bucket owner is not the expected one")
+        if bucket not in self.buckets:
+            raise _denied("NoSuchBucket", call, "The specified bucket does not exist", 404)

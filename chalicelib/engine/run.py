@@ -14,7 +14,8 @@ from typing import Any
 import msgspec
 
 from chalicelib import foreign
-from chalicelib.aws.client import AWS_ERRORS, Unavailable
+from chalicelib.aws import refusals
+from chalicelib.aws.client import AWS_ERRORS, BotoCoreError, ClientError, Unavailable
 from chalicelib.context import RegionContext
 from chalicelib.engine import alert_text, delivery, journal, state
 from chalicelib.engine.alert_text import Origin
@@ -86,6 +87,10 @@ def _answer(operation: Operation[Any], context: RegionContext, ask: Callable[[],
         outcome = Outcome(operation.name, "failed", f"{error}. The next run tries again")
     except Unavailable as error:
         outcome = Outcome(operation.name, "failed", f"AWS did not answer, so the next run tries again ({error})")
+    except (ClientError, BotoCoreError) as error:
+        # A name of fleet.toml that the account lacks, or a permission: the caller reads the remedy, the log the place.
+        logger.exception("AWS refused a call", operation=operation.name)
+        outcome = Outcome(operation.name, "failed", refusals.explain(error))
     level = {"failed": logger.error, "refused": logger.warning}.get(outcome.status, logger.info)
     level(outcome.message or outcome.status, operation=operation.name, status=outcome.status, digest=outcome.digest)
     if outcome.status in ("failed", "refused"):

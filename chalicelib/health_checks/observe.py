@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from chalicelib.aws import client
+from chalicelib.aws import client, refusals
 from chalicelib.aws.route53 import HealthCheck
 from chalicelib.config.declared import HealthChecks
 from chalicelib.context import RegionContext
@@ -143,7 +143,8 @@ def hosts(context: RegionContext, settings: HealthChecks) -> dict[str, Host]:
         try:
             targets = context.aws.elb.targets(group)
         except client.ClientError as error:
-            raise Rejected(f"the target group {group} of [health_checks] in {context.region}: {error}") from None
+            raise Rejected(f"the target group {group} of [health_checks] in {context.region}: "
+                           f"{refusals.explain(error)}") from None
         for id, target_state in targets.items():
             host_state = _STATES.get(target_state, "initial")
             if id not in states or _SEVERITY[host_state] > _SEVERITY[states[id]]:

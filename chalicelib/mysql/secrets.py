@@ -58,7 +58,8 @@ class Secrets:
         except client.Unavailable as error:
             if not kept:
                 where = f"secret {name!r} in {self._region}"
-                raise SecretError(f"Secrets Manager does not answer for {where} ({error})") from None
+                raise SecretError(
+                    f"Secrets Manager does not answer for {where}. Try again, or in another region ({error})") from None
         return self._kept[name][0]
 
     def _fetch(self, name: str) -> Login:

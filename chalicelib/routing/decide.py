@@ -100,6 +100,8 @@ def evacuate(seen: FleetObservation, now: int) -> Plan:
         return Plan(rejected_because=_unknown(seen))
     if region.mark and region.mark.by == "manual":
         return Plan(notes=(f"{region.name} is evacuated already: {region.mark.why}",))
+    if region.no_flag_because:
+        return Plan(rejected_because=f"{region.name} cannot be evacuated: {region.no_flag_because}")
     if not seen.others_serve(region.name):
         last = (f"{region.name} is the last region that takes users" if seen.minimum == 1 else
                 f"without {region.name} fewer than {seen.minimum} regions (routing.minimum_regions) take users")
@@ -112,6 +114,8 @@ def restore(seen: FleetObservation) -> Plan:
     region = _find(seen, seen.asked)
     if region is None:
         return Plan(rejected_because=_unknown(seen))
+    if not region.flag_known and region.no_flag_because:
+        return Plan(notes=(f"{region.name} is not evacuated: {region.no_flag_because}",))
     if not region.flag_known:
         return Plan(
             rejected_because=f"{region.name} has a flag that is unreadable now. Run this in another region, or later"
@@ -163,7 +167,7 @@ def status(seen: FleetObservation) -> Plan:
     rows = [{"region": region.name, "alive": region.alive, "serves": region.serves,
              "kept away": region.mark.why.removeprefix("kept away ") if region.mark else
              "" if region.flag_known else "not known"} for region in seen.regions]
-    return Plan(report={"regions": rows})
+    return Plan(notes=_unknown_flags(seen), report={"regions": rows})
 
 
 def _hold(seen: FleetObservation, region: RegionObservation, now: int) -> list[Action]:
@@ -183,8 +187,8 @@ def _hold(seen: FleetObservation, region: RegionObservation, now: int) -> list[A
                               f"fewer than {seen.minimum} others take users"))
     elif held and region.alive and now - good >= seen.hold - _JITTER_SECONDS:
         actions.append(Action("clear-evacuation-flag", region.name, f"has answered for {now - good} s without a break"))
-    elif (region.mark is None and bad >= BAD_LOOKS and seen.hold and enough and seen.reports is not None
-          and seen.is_unhealthy_to_most(region.name, now)):
+    elif (region.mark is None and bad >= BAD_LOOKS and seen.hold and not region.no_flag_because and enough
+          and seen.reports is not None and seen.is_unhealthy_to_most(region.name, now)):
         reason = f"died by itself. Comes back when it has answered for {seen.hold} s"
         actions.append(_put(region.name, EvacuationFlag("hold_down", now), reason))
     return actions
@@ -207,7 +211,8 @@ def _put(region: str, mark: EvacuationFlag, reason: str) -> Action:
 
 
 def _unknown_flags(seen: FleetObservation) -> tuple[str, ...]:
-    return tuple(f"the flag of {region.name} is unreadable now, so {region.name} counts as open, as for Route 53"
+    return tuple(region.no_flag_because or
+                 f"the flag of {region.name} is unreadable now, so {region.name} counts as open, as for Route 53"
                  for region in seen.regions if not region.flag_known)
 
 

@@ -184,27 +184,33 @@ def _routing(context: RegionContext) -> Routing:
 def _region(context: RegionContext, routing: Routing, name: str) -> RegionObservation:
     entrance = next(region.endpoint for region in context.fleet.regions if region.name == name)
     before = state.load(context.local_store, (HEALTH_PK, name), HEALTH_SCHEMA, RegionHealth())
-    mark, readable = _mark(context, name)
-    return RegionObservation(name, entrance is not None and answers(routing, entrance), mark, readable, before)
+    mark, readable, because = _mark(context, name)
+    alive = entrance is not None and answers(routing, entrance)
+    return RegionObservation(name, alive, mark, readable, before, because)
 
 
-def _mark(context: RegionContext, name: str) -> tuple[EvacuationFlag | None, bool]:
-    """The mark that evacuates a region, and whether it could be looked for."""
+def _mark(context: RegionContext, name: str) -> tuple[EvacuationFlag | None, bool, str]:
+    """The mark that evacuates a region, whether it could be looked for, and why none can be set."""
     away = evacuation_flags.flag_region(context.fleet, name)
     if not away:
-        return None, True
+        return None, True, (f"no other region has a bucket for the flag of {name}. Add bucket to the endpoint of "
+                            "another region in fleet.toml, deploy, and run routing.apply")
     bucket, s3 = evacuation_flags.flag_bucket(context.fleet, away), context.aws_regions[away].s3
     for _ in range(_FLAG_TRIES):
-        with suppress(*client.AWS_ERRORS):
+        try:
             body = s3.get_object(bucket, evacuation_flags.flag_key(name))
             break
+        except client.AWS_ERRORS as error:
+            if isinstance(error, client.ClientError) and client.error_code(error) == "NoSuchBucket":
+                return None, False, (f"the bucket {bucket} for the flag of {name} is not there yet. Run routing.apply, "
+                                     "which makes it")
     else:
-        return None, False
+        return None, False, ""
     try:
-        return (None if body is None else foreign.decode(body, EvacuationFlag)), True
+        return (None if body is None else foreign.decode(body, EvacuationFlag)), True, ""
     except foreign.Undecodable as error:
         # An object of somebody's own making evacuates as well.
-        return EvacuationFlag("manual", 0, str(error)), True
+        return EvacuationFlag("manual", 0, str(error)), True, ""
 
 
 def answers(routing: Routing, entrance: Endpoint) -> bool:

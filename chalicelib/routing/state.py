@@ -112,7 +112,7 @@ class RegionObservation(msgspec.Struct, frozen=True):
     """A region as seen from here, with its endpoint's health and the flag that evacuates it.
 
     `flag_known` is false if the flag could not be looked for. `before` is its health as it was read before this
-    observation.
+    observation. `no_flag_because` says, with the remedy, why no flag can be set, such as for want of its bucket.
     """
 
     name: str
@@ -120,6 +120,7 @@ class RegionObservation(msgspec.Struct, frozen=True):
     mark: EvacuationFlag | None = None
     flag_known: bool = True
     before: Stored[RegionHealth] | Unreadable = Stored(RegionHealth())
+    no_flag_because: str = ""
 
     @property
     def serves(self) -> bool:

@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from chalicelib.aws import refusals
+from chalicelib.aws.client import BotoCoreError, ClientError
 from chalicelib.context import RegionContext, here
 from chalicelib.engine import run as engine
 from chalicelib.engine.interval import run_rounds
@@ -66,8 +68,11 @@ class Controller:
             event = {"detail-type": "Round", "time": datetime.fromtimestamp(at, UTC).isoformat()}
             engine.run(operation, self.context, event, f"{holder}/{token}")
 
-        ended = run_rounds(self.context.local_store, LEASE_KEY, one_round, capability="tunnels",
-                           clock=self.context.clock, wait=self._wait, holder=holder, every_seconds=every_seconds)
+        try:
+            ended = run_rounds(self.context.local_store, LEASE_KEY, one_round, capability="tunnels",
+                               clock=self.context.clock, wait=self._wait, holder=holder, every_seconds=every_seconds)
+        except (ClientError, BotoCoreError) as error:
+            raise RunFailed(f"{operation.name}: {refusals.explain(error)}") from error
         if ended.status == "failed":
             raise RunFailed(f"{operation.name}: {ended.because}")
         plain: dict[str, Any] = msgspec.to_builtins(ended)

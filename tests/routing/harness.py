@@ -44,6 +44,12 @@ class World:
         # Between an operation and its ports.
         self.wrap: Callable[[RegionContext], RegionContext] = lambda site: site
 
+    def with_buckets(self) -> "World":
+        """The buckets for flags are there, without a policy yet."""
+        for region, s3 in self.s3.items():
+            s3.buckets[f"marks-{region}"] = None
+        return self
+
     @property
     def records(self) -> list[dict[str, Any]]:
         """All records of the hosted zone."""

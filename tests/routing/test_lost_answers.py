@@ -225,6 +225,7 @@ def journal_says(world: World, region: str, action: str) -> bool:
 def test_evacuate_with_one_lost_answer_evacuates_that_region_alone() -> None:
     def scenario(calls: Calls) -> None:
         with fleet(calls) as world:
+            world.with_buckets()
             with calls.counted():
                 outcome = world.ask(operations.EVACUATE, THREE[2], region=THREE[0], reason="works", apply=True)
             assert outcome["status"] == "done" or failed(outcome)
@@ -240,6 +241,7 @@ def test_evacuate_of_the_last_region_with_one_lost_answer_is_refused() -> None:
     """The lost answer may be the flag of a region that users stay away from already."""
     def scenario(calls: Calls) -> None:
         with fleet(calls) as world:
+            world.with_buckets()
             world.kill(THREE[1])
             world.ask(operations.EVACUATE, region=THREE[2], apply=True)
             with calls.counted():
@@ -254,6 +256,7 @@ def test_evacuate_of_the_last_region_with_one_lost_answer_is_refused() -> None:
 def test_restore_with_one_lost_answer_takes_that_flag_alone_away() -> None:
     def scenario(calls: Calls) -> None:
         with fleet(calls) as world:
+            world.with_buckets()
             for region in THREE[:2]:
                 world.ask(operations.EVACUATE, THREE[2], region=region, reason="works", apply=True)
             with calls.counted():
@@ -271,6 +274,7 @@ def test_restore_with_one_lost_answer_takes_that_flag_alone_away() -> None:
 def test_hold_with_one_lost_answer_keeps_users_away_a_minute_later_at_most() -> None:
     def scenario(calls: Calls) -> None:
         with fleet(calls) as world:
+            world.with_buckets()
             world.minute()
             world.kill(THREE[0])
             world.minute()
@@ -288,6 +292,7 @@ def test_hold_with_one_lost_answer_keeps_users_away_a_minute_later_at_most() -> 
 def test_hold_with_one_lost_answer_gives_a_quiet_region_its_users_back() -> None:
     def scenario(calls: Calls) -> None:
         with fleet(calls) as world:
+            world.with_buckets()
             world.kill(THREE[0])
             for _ in range(2):
                 world.minute()

@@ -173,6 +173,7 @@ def test_a_check_that_somebody_deleted_is_made_anew(world: World) -> None:
 
 
 def test_evacuate_and_restore_never_call_route53(world: World) -> None:
+    world.with_buckets()
     def away(method: str) -> None:
         raise AssertionError(f"Route 53 was called: {method}")
 
@@ -189,7 +190,34 @@ def test_evacuate_and_restore_never_call_route53(world: World) -> None:
     assert world.marks() == {} and world.route53.requests == []
 
 
+def test_evacuate_before_apply_is_refused_with_the_remedy(world: World) -> None:
+    refused = world.ask(operations.EVACUATE, region="eu-west-1", apply=True)
+    assert (refused["status"], refused["message"]) == (
+        "refused", "eu-west-1 cannot be evacuated: the bucket marks-us-east-1 for the flag of eu-west-1 is not there "
+                   "yet. Run routing.apply, which makes it")
+    assert "is not evacuated: the bucket" in world.ask(operations.RESTORE, region="eu-west-1")["plan"]["notes"][0]
+    plan = world.ask(operations.STATUS)["plan"]
+    assert [row["kept away"] for row in plan["report"]["regions"]] == ["not known"] * 3
+    assert len(plan["notes"]) == 3 and all("Run routing.apply" in note for note in plan["notes"])
+    assert world.marks() == {}
+    world.apply()
+    assert world.ask(operations.EVACUATE, region="eu-west-1", apply=True)["status"] == "done"
+    assert world.ask(operations.STATUS)["plan"]["notes"] == ()
+
+
+def test_hold_before_apply_does_nothing_and_says_so(world: World) -> None:
+    world.kill("eu-west-1")
+    for _ in range(3):
+        world.minute()
+    assert world.marks() == {}
+    world.apply()
+    world.minute()
+    world.minute()
+    assert world.marks() == {"eu-west-1": "hold_down"}
+
+
 def test_the_last_region_that_takes_users_is_not_evacuated(world: World) -> None:
+    world.with_buckets()
     world.kill("us-east-1")
     assert world.ask(operations.EVACUATE, region="eu-west-1", apply=True)["status"] == "done"
     refused = world.ask(operations.EVACUATE, region="ap-southeast-1", apply=True)
@@ -199,12 +227,14 @@ def test_the_last_region_that_takes_users_is_not_evacuated(world: World) -> None
 
 
 def test_evacuation_works_from_any_region_while_the_region_s_own_services_are_away(world: World) -> None:
+    world.with_buckets()
     world.silence("eu-west-1")
     world.kill("eu-west-1")
     assert world.ask(operations.EVACUATE, "ap-southeast-1", region="eu-west-1", apply=True)["status"] == "done"
 
 
 def test_a_region_that_dies_comes_back_only_after_it_was_quiet(world: World) -> None:
+    world.with_buckets()
     world.minute()
     world.kill("eu-west-1")
     world.minute()
@@ -220,6 +250,7 @@ def test_a_region_that_dies_comes_back_only_after_it_was_quiet(world: World) -> 
 
 
 def test_without_the_coordination_table_nobody_is_held_down_and_the_runs_go_on(world: World) -> None:
+    world.with_buckets()
     kept = world.shared
 
     def silent(call: str) -> None:
@@ -237,6 +268,7 @@ def test_without_the_coordination_table_nobody_is_held_down_and_the_runs_go_on(w
 
 
 def test_one_report_that_is_unreadable_counts_for_nothing_and_is_told_and_replaced(world: World) -> None:
+    world.with_buckets()
     world.shared.create(REPORT_PK, "us-east-1", {"schema": 1, "at": "yesterday"})
     world.kill("eu-west-1")
     world.fire(operations.HOLD, "ap-southeast-1")
@@ -247,6 +279,7 @@ def test_one_report_that_is_unreadable_counts_for_nothing_and_is_told_and_replac
 
 
 def test_a_doubled_event_is_no_second_failure(world: World) -> None:
+    world.with_buckets()
     world.kill("eu-west-1")
     world.minute()
     world.minute(after=0)
@@ -257,6 +290,7 @@ def test_a_doubled_event_is_no_second_failure(world: World) -> None:
 
 
 def test_an_event_that_comes_late_does_not_shorten_the_quiet_time(world: World) -> None:
+    world.with_buckets()
     world.kill("eu-west-1")
     world.minute()
     world.minute()
@@ -267,6 +301,7 @@ def test_an_event_that_comes_late_does_not_shorten_the_quiet_time(world: World) 
 
 
 def test_people_know_of_a_region_that_is_held_down(world: World) -> None:
+    world.with_buckets()
     world.kill("eu-west-1")
     world.minute()
     assert world.kinds() == []
@@ -281,6 +316,7 @@ def test_people_know_of_a_region_that_is_held_down(world: World) -> None:
 
 
 def test_a_break_in_the_quiet_time_begins_it_anew(world: World) -> None:
+    world.with_buckets()
     world.kill("eu-west-1")
     for _ in range(2):
         world.minute()
@@ -299,6 +335,7 @@ def test_a_break_in_the_quiet_time_begins_it_anew(world: World) -> None:
 
 @pytest.mark.parametrize("body", [b"stop", b"", b"\xff\xfe", b'{"x":' + b"[" * 100_000, b'{"by": {}}'])
 def test_somebody_s_own_object_evacuates_as_well(world: World, body: bytes) -> None:
+    world.with_buckets()
     world.s3["us-east-1"].objects["marks-us-east-1", "evacuated/eu-west-1"] = body
     rows = world.ask(operations.STATUS)["plan"]["report"]["regions"]
     assert not rows[0]["serves"] and "did not write" in rows[0]["kept away"]

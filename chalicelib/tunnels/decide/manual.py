@@ -36,8 +36,9 @@ def plan(state: TunnelState, seen: TunnelObservation, ask: ManualAction, instanc
     context = repair.update_outage(DecisionContext(seen, state, replace(state, members=members), now, manual=True))
     member = next((one for one in context.members if one.instance == instance), None)
     if member is None or all(one.instance != instance for one in state.members):
-        known = ", ".join(one.instance for one in state.members if one.instance) or "none"
-        return f"{instance} is no endpoint that the controller in {seen.region} knows. It knows {known}"
+        known = [one.instance for one in state.members if one.instance]
+        remedy = f"It knows {', '.join(known)}" if known else "It knows none yet. See `lamp run tunnels.status` for why"
+        return f"{instance} is no endpoint that the controller in {seen.region} knows. {remedy}"
     if because := _refusal(context, member, ask):
         return f"{instance}: {because}"
     kind = _kind(context, member, ask)

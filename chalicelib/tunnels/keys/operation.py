@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 from msgspec.structs import replace
 
+from chalicelib.aws import refusals
 from chalicelib.aws.client import ClientError
 from chalicelib.aws.ports import AwsPorts
 from chalicelib.aws.ssm import RUNNING, Invocation
@@ -125,7 +126,7 @@ def _hosts(context: RegionContext) -> tuple[Host, ...]:
     try:
         targets = context.aws.elb.targets(name)
     except ClientError as error:
-        raise Rejected(f"the target group {name} in {context.region}: {error}") from None
+        raise Rejected(f"the target group {name} in {context.region}: {refusals.explain(error)}") from None
     return tuple(Host(member.id, member.lifecycle == "InService", targets.get(member.id) == "healthy")
                  for member in members if not member.lifecycle.startswith(("Terminat", "Detach")))
 
