@@ -29,7 +29,8 @@ from testing.triggers import TriggerModel
 _SETTINGS = {
     "AUTH": "true", "BIND_HOST": "127.0.0.1", "IOT_MTLS_ENABLED": "0", "SFTP_ENABLED": "0", "LOG_LEVEL": "WARNING",
     "LAMBDA_EXECUTOR": "local", "MINISTACK_HOST": "127.0.0.1", "LAMBDA_WARM_TTL_SECONDS": "90",
-    "MINISTACK_WORKER_THREADS": "64",
+    # As AWS has it by default. ministack would derive it from this machine's memory.
+    "MINISTACK_WORKER_THREADS": "64", "LAMBDA_ACCOUNT_CONCURRENCY": "1000",
 }
 # So often rules are looked at: they fire within half a second of their time.
 _TICK_SECONDS = 0.5

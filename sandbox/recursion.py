@@ -4,6 +4,8 @@ From "Use Lambda recursive loop detection to prevent infinite loops": a function
 chain of requests is not invoked again, unless its `RecursiveLoop` is to allow it. ministack counts the hops of direct
 invocations, and has the SDK of a Lambda send the count with each call. Here a message keeps the count of who sent it.
 
+A template's `RecursiveLoop` and `ReservedConcurrentExecutions` are set here, since ministack leaves both out.
+
 AWS counts each function by itself. This counts all hops of a chain, so it stops a chain of several functions earlier.
 """
 
@@ -15,6 +17,8 @@ from sandbox.emulator_patches import Context, change
 
 # The system attribute of a message. AWS has the count in AWSTraceHeader.
 _HOPS = "LamplighterHops"
+# What AWS keeps for functions without a reservation.
+_UNRESERVED = 100
 _sender_hops: contextvars.ContextVar[int] = contextvars.ContextVar("lamplighter_sender_hops", default=0)
 
 
@@ -40,10 +44,10 @@ def attributes(original: Any, context: Context) -> Any:
 
 
 @change("services.cloudformation.provisioners", "_lambda_create", "logical_id props stack_name",
-        "a template says whether a function may be in a loop")
+        "a template says whether a function may be in a loop, and how many executions are reserved for it")
 def creation(original: Any, context: Context) -> Any:
     def create(logical_id: str, props: dict[str, Any], stack_name: str) -> Any:
-        return _allowing(original(logical_id, props, stack_name), props)
+        return _with_settings(original(logical_id, props, stack_name), {}, props)
 
     _handlers()["create"] = create
     return create
@@ -56,7 +60,7 @@ def updating(original: Any, context: Context) -> Any:
         physical_id: str, old_props: dict[str, Any], new_props: dict[str, Any], stack_name: str,
         logical_id: str | None = None,
     ) -> Any:
-        return _allowing(original(physical_id, old_props, new_props, stack_name, logical_id), new_props)
+        return _with_settings(original(physical_id, old_props, new_props, stack_name, logical_id), old_props, new_props)
 
     _handlers()["update"] = update
     return update
@@ -69,10 +73,21 @@ def _handlers() -> dict[str, Any]:
     return handlers
 
 
-def _allowing(made: Any, props: Mapping[str, Any]) -> Any:
+def _with_settings(made: Any, before: Mapping[str, Any], props: Mapping[str, Any]) -> Any:
     from ministack.services import lambda_svc
 
-    lambda_svc._functions[made[0]]["recursive_loop"] = props.get("RecursiveLoop", "Terminate")
+    function, wanted = lambda_svc._functions[made[0]], props.get("ReservedConcurrentExecutions")
+    function["recursive_loop"] = props.get("RecursiveLoop", "Terminate")
+    # CloudFormation compares two templates. What somebody else set stays.
+    if wanted == before.get("ReservedConcurrentExecutions"):
+        return made
+    function["concurrency"] = None
+    if wanted is not None:
+        others = sum(lambda_svc._functions[name].get("concurrency") or 0 for name in list(lambda_svc._functions.keys()))
+        if lambda_svc._ACCOUNT_CONCURRENCY_CAP - others - int(wanted) < _UNRESERVED:
+            raise ValueError("Specified ReservedConcurrentExecutions for function decreases account's "
+                             f"UnreservedConcurrentExecution below its minimum value of [{_UNRESERVED}].")
+        function["concurrency"] = int(wanted)
     return made
 
 

@@ -130,7 +130,7 @@ def test_a_key_of_fleet_toml_that_is_named_exists() -> None:
 # Names of other people's: of AWS, boto3, Debian's cron, the servers.
 THEIRS = {"HealthCheckConfig", "ResourceRecordSet", "VpcConfig", "DeletionPolicy", "NoSuchKey", "HealthCheck",
           "InvoicesDead", "InstanceState", "PublicAccessBlockConfiguration", "Origin", "Value", "GeoLocation",
-          "RecordName", "Weight", "Queues", "RecursiveLoop"}
+          "RecordName", "Weight", "Queues", "RecursiveLoop", "ReservedConcurrentExecutions"}
 
 
 def test_a_class_that_a_docstring_names_exists() -> None:

@@ -142,6 +142,7 @@ class Basics(msgspec.Struct, frozen=True):
     queues: tuple[Queue, ...] = ()
     health_checks: HealthChecks | None = None
     alarm_email: str | None = None
+    reserved_concurrency: bool = True
 
 
 class Fleet(Basics, frozen=True):

@@ -36,8 +36,9 @@ HEALED = Schedule(section="databases", does="start replication that stands still
 # name, seconds, MB, permissions
 LAMBDAS = (
     Lambda("databases.watch", 60, 256, (*LOGIN, *SEE, SET_PRIMARY, REPORT, MEMORY, READINESS, *ALERTING),
-           trigger=WATCHED, private_network=True),
-    Lambda("databases.heal", 90, 256, (*LOGIN, *SEE, MEMORY, TUNNELS, *ALERTING), trigger=HEALED, private_network=True),
+           trigger=WATCHED, private_network=True, reserved=3),
+    Lambda("databases.heal", 90, 256, (*LOGIN, *SEE, MEMORY, TUNNELS, *ALERTING), trigger=HEALED,
+           private_network=True, reserved=4),
     Lambda("databases.tune", 120, 256, (*LOGIN, *SEE, NEWEST_TERM, JOURNAL), private_network=True),
     Lambda("databases.fence", 300, 256, (*LOGIN, *SEE, SET_PRIMARY, REPORT, NEWEST_TERM, JOURNAL),
            private_network=True),

@@ -90,6 +90,8 @@ class Lambda(msgspec.Struct, frozen=True):
     operation, or for several of which the one with this name is taken. With `private_network` it runs in the VPC that
     fleet.toml gives, because it must reach tunnels or databases. Without a `trigger` only people invoke it.
 
+    `reserved` runs at a time are kept free for it, so that long jobs cannot starve it. AWS refuses the next one.
+
     AWS stops a chain of messages when it has invoked a function about 16 times. `loops_until` says what ends the chains
     of this one, which AWS then does not stop.
     """
@@ -102,6 +104,7 @@ class Lambda(msgspec.Struct, frozen=True):
     private_network: bool = False
     handler: str = "operations:ALL"
     loops_until: str = ""
+    reserved: int = 0
 
     @property
     def function(self) -> str:

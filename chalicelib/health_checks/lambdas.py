@@ -21,6 +21,7 @@ ROTATED = Schedule(section="health_checks", does="one step of the health checks'
 
 # name, seconds, MB, permissions
 LAMBDAS = (
-    Lambda("health_checks.rotate", 55, 256, (HOSTS, MAKE, TURN, PUBLISHED, MEMORY, *ALERTING), trigger=ROTATED),
+    Lambda("health_checks.rotate", 55, 256, (HOSTS, MAKE, TURN, PUBLISHED, MEMORY, *ALERTING), trigger=ROTATED,
+           reserved=3),
     Lambda("health_checks.status", 30, 256, (HOSTS, SEE_MEMORY)),
 )

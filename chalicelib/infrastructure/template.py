@@ -11,7 +11,7 @@ from chalicelib import registry
 from chalicelib.config.declared import Fleet
 from chalicelib.config.fleet import FleetError
 from chalicelib.engine.deployment import Lambda
-from chalicelib.infrastructure import limits, networks, queues, rules, tables
+from chalicelib.infrastructure import concurrency, limits, networks, queues, rules, tables
 from chalicelib.infrastructure.parts import Json, logical, named, resource
 from chalicelib.schedules.lambdas import RUNNER as JOB_RUNNER
 from chalicelib.tasks.lambdas import RUNNER as TASK_RUNNER
@@ -53,10 +53,7 @@ def merged(static: Json, fleet: Fleet, stage: str, functions: Sequence[str]) -> 
 
 def _wanted(part: Json, fleet: Fleet) -> bool:
     """Whether fleet.toml has the section that the part is for."""
-    value: object = fleet
-    for name in part.get("Metadata", {}).get("Section", "").split("."):
-        value = getattr(value, name) if name and value is not None else value
-    return value is not None
+    return concurrency.has_section(fleet, part.get("Metadata", {}).get("Section", ""))
 
 
 def _stripped(part: Json) -> Json:
@@ -77,6 +74,8 @@ def _function(fleet: Fleet, stage: str, function: str) -> Json:
         more["MemorySize"] = fleet.runners.memory_mb
     if function in _LOOPING:
         more["RecursiveLoop"] = "Allow"
+    if kept := concurrency.reserved(fleet).get(function):
+        more["ReservedConcurrentExecutions"] = kept
     if networks.private(function):
         more |= networks.config(fleet)
     return {"FunctionName": named(function), "Environment": {"Variables": {

@@ -58,6 +58,7 @@ LAMBDAS = (
     Lambda("routing.drift", 120, 512, (*SEE, PUBLISH, ALERTS), trigger=COMPARED),
     Lambda("routing.evacuate", 30, 256, (*MARKS, SET_MARK, TAKE_BACK, SEE_HEALTH, JOURNAL)),
     Lambda("routing.restore", 30, 256, (*MARKS, DROP_MARK, SEE_HEALTH, JOURNAL)),
-    Lambda("routing.hold", 30, 256, (*MARKS, SET_MARK, DROP_MARK, HEALTH, *REPORT, *ALERTING), trigger=HELD),
+    Lambda("routing.hold", 30, 256, (*MARKS, SET_MARK, DROP_MARK, HEALTH, *REPORT, *ALERTING), trigger=HELD,
+           reserved=3),
     Lambda("routing.status", 30, 256, (*MARKS, SEE_HEALTH)),
 )

@@ -78,7 +78,7 @@ MINUTES_QUEUE = OwnQueue(name="schedule-reconciles", batch=10, visibility_second
 # name, seconds, MB, permissions
 LAMBDAS = (
     Lambda("schedules.tick", 55, 512, (RECORD, SEE_PAUSES, SKIPS, TAKEN, START, REMEMBER, TOLD, *ALERTING),
-           trigger=TICKED, handler="starting:ALL"),
+           trigger=TICKED, handler="starting:ALL", reserved=3),
     Lambda("schedules.reconcile", 55, 512,
            (RECORD, SEE_MINUTE, SEE_PAUSES, SKIPS, SEE_RUNS, TAKEN, START, RECEIVE_MINUTES, REMEMBER, TELL, JOURNAL),
            trigger=MINUTES_QUEUE, handler="starting:ALL",

@@ -56,8 +56,9 @@ ROTATED = Schedule(section="tunnels.hosts", condition="TunnelsHere", does="go on
 
 # name, seconds, MB, permissions
 LAMBDAS = (
+    # Each run hands over to the next one, so two overlap by the rule. A doubled one and one by hand come on top.
     Lambda("tunnels.heal", 320, 512, (*SEE, DRAIN, UNDRAIN, *RESTART, POINT, REPLACE, POWER, REPORT, STATE, *ALERTING),
-           trigger=HEALED, private_network=True, handler="controller:handle"),
+           trigger=HEALED, private_network=True, handler="controller:handle", reserved=4),
     Lambda("tunnels.status", 30, 256, (*SEE, SEE_STATE), handler="controller:OTHERS"),
     Lambda("tunnels.drain", 30, 256, (*SEE, DRAIN, STATE, *ALERTING), private_network=True,
            handler="controller:OTHERS"),
@@ -65,5 +66,6 @@ LAMBDAS = (
            handler="controller:OTHERS"),
     Lambda("tunnels.replace", 30, 256, (*SEE, REPLACE, STOP, STATE, *ALERTING), private_network=True,
            handler="controller:OTHERS"),
-    Lambda("tunnels.rotate_keys", 60, 256, (*ROTATE, *ALERTING), trigger=ROTATED, handler="keys.operation:ROTATE"),
+    Lambda("tunnels.rotate_keys", 60, 256, (*ROTATE, *ALERTING), trigger=ROTATED, handler="keys.operation:ROTATE",
+           reserved=3),
 )

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import msgspec
 
 from chalicelib.version import VERSION
-from commands.deploy import account, bucket, pauses, queues, stacks
+from commands.deploy import account, bucket, concurrency, pauses, queues, stacks
 from commands.deploy.account import Target
 from commands.deploy.packaging import Package
 from commands.deploy.pauses import Pauses
@@ -54,8 +54,9 @@ def release(
 ) -> list[Done]:
     """Deploy `package` to `regions`. The result of each stack, the coordination table's first.
 
-    Raises `UsageError` when a change set cannot be made, would delete messages without `drop_messages`, or would lose
-    the pause of a job without `drop_pauses`. Then nothing was changed anywhere. A stack that fails is rolled back and
+    Raises `UsageError` when a change set cannot be made, would reserve more than the account's quota allows, would
+    delete messages without `drop_messages`, or would lose the pause of a job without `drop_pauses`. Then nothing was
+    changed anywhere. A stack that fails is rolled back and
     reported as `failed`, the others go on.
     """
     over = threading.Event()
@@ -66,6 +67,9 @@ def release(
             held = Pauses(target, package)
             if not drop_pauses:
                 pauses.refuse(held.lost())
+            if short := [line for found in pool.map(
+                    lambda region: list(concurrency.short_of(target, package, region)), regions) for line in found]:
+                raise UsageError("\n".join(short))
             plans = _prepare_all(target, package, regions, owner, pace, pool)
             show.prepared(plans)
             show.jobs(list(pauses.told(package.names, held.held)))

@@ -46,6 +46,8 @@ class Aws:
     def __init__(self, changes: list[Any], depths: dict[str, int], paused: Sequence[str] = ()) -> None:
         self.changes, self.depths, self.done, self.paused = changes, depths, list[str](), list(paused)
         self.clients = dict[tuple[str, int], EmptyFirstPage]()
+        # Of the account, and what is reserved by function.
+        self.quota, self.reserved = 1000, dict[str, int]()
 
     def client(self, service: str, region: str) -> Any:
         # A page belongs to the thread that has asked for it.
@@ -75,6 +77,17 @@ class Aws:
     def get_caller_identity(self) -> Any:
         return {"Account": "123456789012"}
 
+    def get_account_settings(self) -> Any:
+        reserved = sum(self.reserved.values())
+        return {"AccountLimit": {"ConcurrentExecutions": self.quota,
+                                 "UnreservedConcurrentExecutions": self.quota - reserved}}
+
+    def get_function_concurrency(self, FunctionName: str) -> Any:
+        if not self.reserved:
+            raise ClientError({"Error": {"Code": "ResourceNotFoundException", "Message": ""}}, "GetFunctionConcurrency")
+        found = self.reserved.get(FunctionName)
+        return {"ReservedConcurrentExecutions": found} if found else {}
+
     def get_queue_attributes(self, QueueUrl: str, AttributeNames: list[str]) -> Any:
         if QueueUrl not in self.depths:
             raise ClientError({"Error": {"Code": "AWS.SimpleQueueService.NonExistentQueue", "Message": ""}}, "Get")
@@ -91,9 +104,10 @@ class Aws:
 
 
 def released(
-    aws: Aws, monkeypatch: pytest.MonkeyPatch, *, names: Named = NONE, agree: bool = True, **drop: bool
+    aws: Aws, monkeypatch: pytest.MonkeyPatch, *, names: Named = NONE, agree: bool = True, more: str = "", **drop: bool
 ) -> list[str]:
-    declared = fleet.parse('name = "f"\nregions = [{name = "eu-west-1"}]\ncoordination = {regions = ["eu-west-1"]}\n')
+    declared = fleet.parse(
+        f'name = "f"\nregions = [{{name = "eu-west-1"}}]\ncoordination = {{regions = ["eu-west-1"]}}\n{more}')
     monkeypatch.setattr(bucket, "upload", lambda *asked: ({}, None))
     package = packaging.Package(declared, "prod", Path(), "digest", {}, {}, (), names)
     done = release.release(aws, package, ["eu-west-1"], release.Quiet(), lambda: agree, 0.0, **drop)
@@ -120,6 +134,34 @@ def test_a_change_that_loses_no_message_is_carried_out(
     change: Any, depths: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert released(Aws([change], depths), monkeypatch) == ["unchanged", "deployed"]
+
+
+CHANGED = changed("Modify", "other")
+
+
+@pytest.mark.parametrize(("quota", "reserved", "needed"), [
+    (10, {}, 103), (102, {}, 103), (1000, {"theirs": 898}, 1001), (1000, {"f-prod-schedules_tick": 1, "x": 898}, 1001)])
+def test_nothing_is_changed_if_the_reservations_leave_the_account_too_little(
+    quota: int, reserved: dict[str, int], needed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws = Aws([CHANGED], {})
+    aws.quota, aws.reserved = quota, reserved
+    with pytest.raises(UsageError) as told:
+        released(aws, monkeypatch)
+    [line] = str(told.value).splitlines()
+    assert line.startswith(f"eu-west-1: this account may run {quota:,} Lambdas at a time") and aws.done == []
+    assert f"Raise the quota to {needed:,} (" in line and f"--desired-value {needed} " in line
+    assert line.endswith("or set reserved_concurrency = false at the top of fleet.toml")
+    # Each of the two remedies is one.
+    assert released(aws, monkeypatch, more="reserved_concurrency = false\n") == ["unchanged", "deployed"]
+    aws.quota = needed
+    assert released(aws, monkeypatch) == ["unchanged", "deployed"]
+
+
+def test_what_the_fleet_has_reserved_already_is_not_counted_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    aws = Aws([CHANGED], {})
+    aws.quota, aws.reserved = 103, {"f-prod-schedules_tick": 3}
+    assert released(aws, monkeypatch) == ["unchanged", "deployed"]
 
 
 def crontab(text: str) -> list[Job]:

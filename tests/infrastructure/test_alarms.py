@@ -8,7 +8,7 @@ import pytest
 
 from chalicelib import registry
 from chalicelib.config import fleet
-from chalicelib.engine.deployment import Invoked, Schedule
+from chalicelib.engine.deployment import FleetQueues, Invoked, OwnQueue, Schedule
 from chalicelib.infrastructure import alarms, parts, template
 from tests.tunnels.fleets import TEXT
 
@@ -53,6 +53,29 @@ def test_every_target_of_a_rule_has_an_alarm_on_its_silence() -> None:
         assert (runs["Expression"], runs["ReturnData"]) == ("FILL(begun, 0)", True)
         assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("LessThanThreshold", 1)
         assert alarm["DatapointsToAlarm"] == alarm["EvaluationPeriods"] == 3
+
+
+def test_each_lambda_has_the_alarms_of_its_trigger_and_each_names_its_own_page() -> None:
+    """As the capabilities declare them, so that a new rule or queue cannot come without."""
+    found = {id: (alarm["TreatMissingData"], alarm["AlarmDescription"].rpartition("#")[2], alarm["AlarmActions"])
+             for id, alarm in of_type("CloudWatch::Alarm").items()}
+    wanted = {}
+    for each in registry.lambdas():
+        id, serves = parts.logical(each.function), alarms.unserved_section(each.function)
+        own = parts.logical(getattr(each.trigger, "name", ""))
+        queues = [own] if isinstance(each.trigger, OwnQueue) else ["QueueMail", "QueueOrders"]
+        match each.trigger:
+            case Schedule():
+                # A throttled run is no invocation, and a disabled rule leaves no data.
+                wanted[f"{id}Silent"] = ("breaching", alarms.run_section(each.function))
+                wanted[f"{id}Failing"] = ("notBreaching", alarms.run_section(each.function))
+            case OwnQueue() | FleetQueues():
+                wanted |= {f"{queue}Unserved": ("breaching", serves) for queue in queues}
+                wanted |= {f"{queue}DeadAlarm": ("notBreaching", "dead-letters") for queue in queues}
+                wanted[f"{id}Throttled"] = ("notBreaching", serves)
+            case Invoked():
+                wanted[f"{id}Throttled"] = ("notBreaching", alarms.throttled_section(each.function))
+    assert found == {id: (*alarm, [{"Ref": "Alerts"}]) for id, alarm in wanted.items()} and len(found) > 20
 
 
 def test_every_queue_that_is_served_has_an_alarm_on_its_consumers_silence() -> None:

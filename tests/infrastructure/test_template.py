@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from chalicelib import registry
 from chalicelib.config import durations, fleet
 from chalicelib.config.fleet import FleetError
+from chalicelib.engine.deployment import Schedule
 from chalicelib.infrastructure import networks, parts, policies, tables, template
 from chalicelib.runner.times import AROUND_SECONDS, ENDING_SECONDS, GRACE_SECONDS
 from chalicelib.tasks.decide.message import RESERVE_SECONDS
@@ -32,6 +34,33 @@ def test_lambdas_whose_chains_have_a_limit_of_their_own_are_not_stopped_by_aws()
     made = template.merged(STATIC, fleet.parse(HEAD), "s", ["schedules_work", "schedules_tick"])["Resources"]
     assert made["SchedulesWork"]["Properties"]["RecursiveLoop"] == "Allow"
     assert "RecursiveLoop" not in made["SchedulesTick"]["Properties"]
+
+
+def reserved(more: str) -> dict[str, int]:
+    """Function -> its reservation in the template of a fleet with `more` declared."""
+    functions = [each.function for each in registry.lambdas()]
+    made = template.merged(STATIC, fleet.parse(more), "s", functions)["Resources"]
+    found = {function: made[parts.logical(function)]["Properties"].get("ReservedConcurrentExecutions")
+             for function in functions}
+    return {function: number for function, number in found.items() if number}
+
+
+def test_what_a_rule_starts_each_minute_has_executions_of_its_own() -> None:
+    for each in registry.lambdas():
+        if not (isinstance(each.trigger, Schedule) and each.trigger.seconds == 60):
+            assert each.reserved == 0, each.name
+        elif each.function == "tunnels_heal":
+            # Two hand over to one another at all times. A doubled one and one by hand come on top.
+            assert each.reserved == 4
+        else:
+            # Each may last as long as its time-out. A rule fires anywhere within its minute, and one comes by hand.
+            assert each.reserved == 1 + -(-each.timeout_seconds // 60) + 1, each.name
+
+
+def test_only_what_a_rule_of_the_fleet_starts_has_a_reservation() -> None:
+    assert reserved(HEAD) == {"schedules_tick": 3}
+    assert reserved(TEXT) == {"schedules_tick": 3, "tunnels_heal": 4, "tunnels_rotate_keys": 3}
+    assert reserved("reserved_concurrency = false\n" + TEXT) == {}
 
 
 def test_a_queue_brings_its_dead_letters_mapping_and_alarm() -> None:
