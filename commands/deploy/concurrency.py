@@ -35,7 +35,7 @@ def short_of(target: Target, package: Package, region: str) -> Iterator[str]:
 
 
 def _of(target: Target, region: str, function: str) -> int:
-    """What is reserved for a function now."""
+    """The reservation of a function, 0 for none."""
     try:
         found = target.client("lambda", region).get_function_concurrency(FunctionName=function)
     except ClientError as error:
