@@ -39,12 +39,18 @@ PRODUCT = [f"chalicelib.tunnels.{name}" for name in (
 
 
 def busy(seed: int) -> SimulationResult:
-    """A region in which people drain, undrain and replace hosts every 20 s, so that they race with the controller."""
+    """A region in which people drain, undrain and replace hosts every 5 s, so that they race with the controller."""
     world = World(Scenario(seed, members=3, every=120, rough=0.03, minutes=40))
-    for number in range(100):
-        world.faults.after(60 + 20 * number, world.faults.manual)
+    for number in range(400):
+        world.faults.after(60 + 5 * number, world.faults.manual)
     with quiet():
         return world.run()
+
+
+def eventful(seed: int, *, tagged: bool) -> SimulationResult:
+    """An hour in which something happens each minute."""
+    with quiet():
+        return World(Scenario(seed, members=2 + seed % 2, every=60, rough=0.03, minutes=60, tagged=tagged)).run()
 
 
 @pytest.mark.slow
@@ -53,18 +59,26 @@ def test_people_who_race_with_the_controller_do_no_harm() -> None:
 
 
 @pytest.mark.slow
+def test_an_hour_full_of_events_does_no_harm() -> None:
+    assert [(seed, harm) for seed in range(1, 9) if (harm := eventful(seed, tagged=seed % 3 == 0).harm)] == []
+
+
+@pytest.mark.slow
 def test_the_product_itself_is_simulated() -> None:
     # Those first that together executed most of it when they were chosen.
-    timelines = [*(partial(busy, seed) for seed in (3, 1, 2)), *(partial(simulate, seed) for seed in (7, 14, 6, 12)),
-                 *(partial(busy, seed) for seed in range(4, 9)), *(partial(simulate, seed) for seed in range(1, 25))]
+    timelines = [*(partial(eventful, seed, tagged=seed == 2) for seed in (2, 3, 5, 7, 11)),
+                 *(partial(busy, seed) for seed in (4, 1, 3, 7, 2)),
+                 *(partial(eventful, seed, tagged=seed % 3 == 0) for seed in range(12, 30))]
     executed = lines_executed_by(timelines, PRODUCT, enough=0.9)
     assert {name: found.missing for name, found in executed.items() if found.share <= 0.9} == {}
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_timeline() -> None:
     assert simulate(11) == simulate(11)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["far", "local", "ambiguous"])
 @pytest.mark.parametrize("peers", [0, 1, 2])
 def test_an_hour_without_the_primary_costs_no_action_and_exactly_one_alert(side: str, peers: int) -> None:
@@ -86,10 +100,11 @@ def test_a_quiet_region_is_left_alone() -> None:
     assert (found.harm, found.actions, found.alerts) == ((), {}, {})
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_figures(capfd: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["simulate", "tunnels", "--timelines", "12", "--json"]) == 0
+    assert cli.main(["simulate", "tunnels", "--timelines", "3", "--json"]) == 0
     said = json.loads(capfd.readouterr().out)
-    assert (said["timelines"], said["harm"]) == (12, []) and said["rounds"] > 20_000
+    assert (said["timelines"], said["harm"]) == (3, []) and said["rounds"] > 5_000
 
 
 def test_the_command_fails_when_harm_was_done(
