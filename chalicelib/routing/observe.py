@@ -2,13 +2,8 @@
 the flags in S3."""
 
 import hashlib
-import http.client
-import socket
-import ssl
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 
 import msgspec
 
@@ -22,7 +17,7 @@ from chalicelib.engine.metrics import logger
 from chalicelib.engine.operation import Rejected, Request
 from chalicelib.engine.schema import Unreadable
 from chalicelib.health_checks import published
-from chalicelib.routing import evacuation_flags
+from chalicelib.routing import evacuation_flags, probe
 from chalicelib.routing.records import build, checks
 from chalicelib.routing.records.compiler import alive
 from chalicelib.routing.state import (
@@ -39,9 +34,6 @@ from chalicelib.routing.state import (
     ZoneObservation,
 )
 
-_PROBE_SECONDS = 4
-# Route 53 gives a connection 4 s and an answer 2 s more ("How Route 53 determines whether a health check is healthy").
-_ANSWER_SECONDS = 6
 # A flag whose region gives no answer so often in a row counts as not known. After a single lost answer an evacuated
 # region would count as open, and somebody could evacuate the last one that takes users.
 _FLAG_TRIES = 2
@@ -214,47 +206,5 @@ def _mark(context: RegionContext, name: str) -> tuple[EvacuationFlag | None, boo
 
 
 def answers(routing: Routing, entrance: Endpoint) -> bool:
-    """Whether the endpoint answers as Route 53's check requires. TCP connects, or HTTP gives 2xx or 3xx."""
-    host = entrance.load_balancer or entrance.addresses[0]
-    try:
-        return _connects(host, routing.port) if routing.check == "tcp" else _good(routing, host)
-    except (OSError, http.client.HTTPException):
-        return False
-
-
-def _connects(host: str, port: int) -> bool:
-    with socket.create_connection((host, port), _PROBE_SECONDS):
-        return True
-
-
-def _good(routing: Routing, host: str) -> bool:
-    connection = http.client.HTTPConnection(host, routing.port)
-    with _connected(host, routing.port) as connection.sock:
-        if routing.check == "https":
-            # Route 53 does not look at certificates either ("Values that you specify when you create health checks").
-            context = ssl._create_unverified_context()  # noqa: S323
-            connection.sock = context.wrap_socket(connection.sock, server_hostname=host)
-        try:
-            connection.request("GET", routing.path, headers={"Host": routing.hostname, "User-Agent": "Lamplighter"})
-            return 200 <= connection.getresponse().status < 400
-        finally:
-            connection.close()
-
-
-@contextmanager
-def _connected(host: str, port: int) -> Iterator[socket.socket]:
-    """A connection that is shut when the answer takes too long in all, because each single byte may come in time."""
-    with socket.create_connection((host, port), _PROBE_SECONDS) as connection, connection.dup() as same:
-        timer = threading.Timer(_ANSWER_SECONDS, _shut, (same,))
-        timer.start()
-        try:
-            yield connection
-        finally:
-            timer.cancel()
-            timer.join()
-
-
-def _shut(connection: socket.socket) -> None:
-    with suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)
-
+    """Whether the endpoint answers the check that Route 53 makes of it."""
+    return probe.passes(checks.of_endpoint(routing, entrance))

@@ -1,7 +1,8 @@
 """One probe of one endpoint, over a real connection.
 
 Times and rules are from "How Amazon Route 53 determines whether a health check is healthy" in the developer guide. The
-Host header is from HealthCheckConfig in the API reference. A redirect is a success and is not followed.
+Host header and TLS 1.0 to 1.2 are from HealthCheckConfig in the API reference. A redirect is a success and is not
+followed.
 """
 
 import http.client
@@ -72,6 +73,9 @@ def _secured(config: Config, connection: socket.socket, clock: "_Deadline") -> s
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
+    # "The endpoint must support TLS v1.0, v1.1, or v1.2." OpenSSL has the first two at security level 0 only.
+    context.minimum_version, context.maximum_version = ssl.TLSVersion.MINIMUM_SUPPORTED, ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")
     connection.settimeout(clock.left())
     named = config.get("FullyQualifiedDomainName") if config.get("EnableSNI") else None
     return context.wrap_socket(connection, server_hostname=named)

@@ -10,7 +10,7 @@ import pytest
 from chalicelib.aws.client import Unavailable
 from chalicelib.config.declared import Fleet
 from chalicelib.engine.operation import RunFailed
-from chalicelib.routing import observe, operations
+from chalicelib.routing import observe, operations, probe
 from chalicelib.routing.records import build
 from testing.lost_answers import Calls, check_every_lost_answer
 from tests.routing.harness import THREE, World
@@ -79,7 +79,7 @@ def fleet(calls: Calls) -> Iterator[World]:
             raise OSError(str(error)) from None
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(observe, "_connects", asked)
+        patch.setattr(probe, "_connects", asked)
         patch.setattr(observe, "ThreadPoolExecutor", OneAfterAnother)
         patch.setattr(build, "wanted", wanted_once)
         yield world

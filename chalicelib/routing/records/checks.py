@@ -37,7 +37,7 @@ def compile_checks(fleet: Fleet, routing: Routing) -> Checks:
              for region in fleet.regions if evacuation_flags.flag_region(fleet, region.name)}
     if fleet.health_checks:
         return found
-    found = {alive(region.name): _alive(routing, region.endpoint)
+    found = {alive(region.name): of_endpoint(routing, region.endpoint)
              for region in fleet.regions if region.endpoint} | found
     for region in fleet.regions:
         children = [name for name in (alive(region.name), unmarked(region.name)) if name in found]
@@ -60,7 +60,8 @@ def healthy(checks: Mapping[str, Mapping[str, Any]], name: str, answering: Mappi
     return good != bool(check.get("Inverted"))
 
 
-def _alive(routing: Routing, entrance: Endpoint) -> dict[str, Any]:
+def of_endpoint(routing: Routing, entrance: Endpoint) -> dict[str, Any]:
+    """The check that asks an endpoint."""
     asks: dict[str, Any] = {"Type": routing.check.upper(), "Port": routing.port,
                             "RequestInterval": routing.interval, "FailureThreshold": routing.failures}
     if routing.check != "tcp":
