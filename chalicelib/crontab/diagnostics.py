@@ -9,7 +9,8 @@ import msgspec
 WHOLE_FILE = frozenset({"no-newline", "too-many-lines", "crlf"})
 
 # Findings that many lines of one file have alike, such as all those that need a server.
-GROUPED = frozenset({"no-program", "no-file", "guard", "sudo", "home", "read-only", "lock", "background", "long-sleep"})
+GROUPED = frozenset({"no-program", "no-file", "guard", "sudo", "home", "read-only", "lock", "background", "long-sleep",
+                     "as-root"})
 _LINES = 12
 
 Severity = Literal["error", "warning"]

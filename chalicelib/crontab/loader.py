@@ -54,6 +54,12 @@ def load(folder: Path, fleet: Fleet | None = None, python: "Reader | None" = Non
     return Catalogue(jobs, sorted([*findings, *doubles, *undeclared, *_messages(jobs), *_paths(jobs), *lacking(jobs)]))
 
 
+def of_fleet(root: Path, fleet: Fleet | None = None) -> Catalogue:
+    """The schedules of the fleet in `root`. It may do without, and git keeps no empty folder."""
+    folder = root / "cron"
+    return load(folder, fleet) if folder.exists() else Catalogue([], [])
+
+
 def read_file(
     path: Path, file: str, schedules: Schedules = DEFAULTS, python: "Reader | None" = None
 ) -> parser.Crontab:

@@ -51,7 +51,7 @@ def of(job: Job) -> list[Need]:
         return []  # the command is none, which other findings tell
     started = programs.started(job.command, job.env)
     found = list(_of_lambda(job, started)) if job.policy.on == "lambda" else []
-    return [*found, *_lock(job, started), *_background(job, started), *_sleep(job, started)]
+    return [*found, *_root(job, started), *_lock(job, started), *_background(job, started), *_sleep(job, started)]
 
 
 def _of_lambda(job: Job, started: Sequence[Started]) -> Iterator[Need]:
@@ -191,6 +191,14 @@ def _tested(words: Sequence[str], job: Job) -> str:
         path = job.env.get("PATH", "").split(":")
         return "" if shell.UNKNOWN in program or programs.has_program(program, path, moved=False) else program
     return ""
+
+
+def _root(job: Job, started: Sequence[Started]) -> Iterator[Need]:
+    """Run Command runs as root. A line of another user whose command does not become somebody itself is told so."""
+    becomes = any(_base(one.name) in _USERS for one in started)
+    if job.policy.on == "ssm" and job.user not in ("", "root") and not becomes:
+        yield Need("as-root", f"on=ssm runs it as root, not as {short(job.user)}",
+                   f"begin the command with `runuser -u {job.user} --` to run it as that user", {})
 
 
 def _lock(job: Job, started: Sequence[Started]) -> Iterator[Need]:

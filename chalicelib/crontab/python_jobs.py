@@ -47,9 +47,9 @@ def _import(path: Path) -> tuple[list[decorator.Declared], tuple[int, LineDiagno
     try:
         _load(name, path)
     except (Exception, SystemExit) as error:  # the file is its owner's: whatever it raises is a finding, with its place
-        line = _line(error, path)
+        line, column = _place(error, path)
         message = f"cannot be imported: {type(error).__name__}: {error}"
-        return [], (line, LineDiagnostic(1, "python", message, "see to it that the file can be imported by itself",
+        return [], (line, LineDiagnostic(column, "python", message, "see to it that the file can be imported by itself",
                                          "error"))
     finally:
         found = decorator.REGISTRY[before:]
@@ -73,11 +73,12 @@ def _put_back(name: str, module: ModuleType | None) -> None:
         sys.modules[name] = module
 
 
-def _line(error: BaseException, path: Path) -> int:
+def _place(error: BaseException, path: Path) -> tuple[int, int]:
+    """The line and the column (from 1) of the file that `error` is about."""
     if isinstance(error, SyntaxError) and error.filename == str(path):
-        return error.lineno or 1
+        return error.lineno or 1, error.offset or 1
     frames = traceback.extract_tb(error.__traceback__)
-    return next((frame.lineno or 1 for frame in reversed(frames) if frame.filename == str(path)), 1)
+    return next((frame.lineno or 1 for frame in reversed(frames) if frame.filename == str(path)), 1), 1
 
 
 class _Reader:

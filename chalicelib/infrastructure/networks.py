@@ -3,13 +3,18 @@
 One template serves all regions, so what differs stands behind a condition for each region.
 """
 
+import ipaddress
 from collections.abc import Iterator
 
 from chalicelib import registry
+from chalicelib.config.databases import address
 from chalicelib.config.declared import Fleet, Network
 from chalicelib.infrastructure.parts import Json
 from chalicelib.tunnels.infrastructure import resources as tunnel_hosts
 
+# Names that only a private zone has: RFC 6762 (G), RFC 8375, and .internal, which ICANN has set aside (2024).
+_PRIVATE_SUFFIXES = (".internal", ".local", ".localhost", ".intranet", ".lan", ".corp", ".home", ".private",
+                     ".home.arpa")
 _NOWHERE: Json = {"Ref": "AWS::NoValue"}
 
 
@@ -50,6 +55,30 @@ def warnings(fleet: Fleet) -> Iterator[str]:
         if fleet.tunnels and fleet.tunnels.hosts and fleet.tunnels.hosts.place(region.name):
             yield (f"fleet.toml: {region.name}: Lambdas run in the subnets of its tunnel hosts, and have no exit there "
                    "if the subnets are public. Then put private ones in [regions.network], see docs/tunnels-host.md")
+
+
+def mistakes(fleet: Fleet) -> Iterator[str]:
+    """A line for each server of [databases] whose name or address is private, for a region whose Lambdas run outside
+    of any VPC and so cannot reach it.
+    """
+    if fleet.databases is None:
+        return
+    for region in fleet.regions:
+        placed = region.network or (fleet.tunnels and fleet.tunnels.hosts and fleet.tunnels.hosts.place(region.name))
+        for server in () if placed else fleet.databases.servers:
+            remote = server.remote_address if server.region != region.name else None
+            host = address(remote)[0] if remote else server.host
+            if _is_private(host) and (remote or server.region == region.name):
+                yield (f"fleet.toml: databases.servers: {server.region}: {host} is private, and the Lambdas of "
+                       f"{region.name} run in no VPC. Add [regions.network] to {region.name}, or write a public name")
+
+
+def _is_private(host: str) -> bool:
+    """Whether public DNS and the internet do not have `host`."""
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return "." not in host or host.lower().endswith(_PRIVATE_SUFFIXES)
 
 
 def _hosts(fleet: Fleet) -> bool:

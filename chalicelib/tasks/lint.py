@@ -1,11 +1,13 @@
 """The checks of tasks before a deployment. It is pure. Fleet file, declared tasks and the template's times go in,
 diagnostics come out."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from chalicelib.config import durations
 from chalicelib.config.declared import LAMBDA_SECONDS, Fleet, Queue
 from chalicelib.crontab.diagnostics import Diagnostic, Severity
+from chalicelib.crontab.job import Job
+from chalicelib.envelope import Malformed, decode
 from chalicelib.runner.times import AROUND_SECONDS
 from chalicelib.tasks import backoff
 from chalicelib.tasks.decide.message import RESERVE_SECONDS
@@ -43,9 +45,28 @@ def kept_seconds(fleet: Fleet) -> int:
 
 def _modules(registry: Registry) -> Iterator[Diagnostic]:
     for text in registry.broken.values():
-        file, line, rest = text.split(":", 2)
-        message, _, remedy = rest.strip().rpartition(". ")
-        yield Diagnostic(file, int(line), 1, "error", "task-import", message, remedy)
+        place, _, rest = text.partition(": ")
+        file, line, *column = place.split(":")
+        message, _, remedy = rest.rpartition(". ")
+        yield Diagnostic(file, int(line), int(column[0]) if column else 1, "error", "task-import", message, remedy)
+
+
+def messages(jobs: Iterable[Job], registry: Registry) -> Iterator[Diagnostic]:
+    """The jobs with `on=queue` whose task is none of `registry`, or does not take their arguments."""
+    for job in jobs:
+        if job.policy.on != "queue":
+            continue
+        try:
+            message = decode(job.command)
+        except Malformed:
+            continue  # reading the schedules tells that
+        task = registry.tasks.get(message.task)
+        if task is None and not registry.broken_module(message.task):
+            known = ", ".join(sorted(registry.tasks)) or "none yet"
+            yield Diagnostic(job.file, job.line, 1, "error", "no-task", f"tasks/ declares no task {message.task!r}",
+                             f"declare it with @task, or send one of {known}")
+        elif task and (why := task.argument_error(message.args)):
+            yield Diagnostic(job.file, job.line, 1, "error", "task-arguments", why, "send the arguments that it takes")
 
 
 def _visibility(fleet: Fleet, visibility: Mapping[str, int], function: int) -> Iterator[Diagnostic]:

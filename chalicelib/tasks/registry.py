@@ -133,7 +133,7 @@ def load(folder: Path, registry: Registry = REGISTRY) -> Registry:
     for name in _modules(folder):
         try:
             importlib.import_module(f"{folder.name}.{name}")
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # its owner's module may even end the process
             registry.broken[name] = import_failure(error, f"{folder.name}/{name.replace('.', '/')}.py")
     return registry
 
@@ -145,9 +145,12 @@ def _modules(folder: Path) -> Iterator[str]:
             yield ".".join(parts)
 
 
-def import_failure(error: Exception, file: str) -> str:
-    """Why the module `file` of tasks/ cannot be imported, with its line and the remedy."""
-    line = error.lineno if isinstance(error, SyntaxError) else None
+def import_failure(error: Exception | SystemExit, file: str) -> str:
+    """Why the module `file` of tasks/ cannot be imported, with its line, a syntax error's column, and the remedy."""
+    if isinstance(error, SyntaxError) and (error.filename or "").endswith(file):
+        what = f"{type(error).__name__}: {error.msg}"
+        return f"{file}:{error.lineno or 1}:{error.offset or 1}: does not import ({what}). Correct it and deploy again"
+    line = None
     for frame in traceback.extract_tb(error.__traceback__):
         if frame.filename.endswith(file):
             line = frame.lineno

@@ -119,7 +119,7 @@ def schedules(
     """
     from chalicelib.crontab import diagnostics, identity, job_file, loader, timetable
 
-    jobs, found = loader.load(root / "cron", declared)
+    jobs, found = loader.of_fleet(root, declared)
     wrong = diagnostics.errors(found)
     if wrong:
         raise DeclaredMistake("\n".join(diagnostics.render(wrong)))

@@ -121,6 +121,18 @@ def _table(verdicts: Sequence[Verdict]) -> Table:
     return table
 
 
+def _lint(*words: str) -> Check:
+    """A `_program` that judges the product alone, because the code in cron/ and tasks/ is its owner's."""
+    run = _program(*words)
+
+    def judge(children: Children) -> Findings:
+        ok, lines = run(children)
+        ours = [line for line in lines if not line.startswith(_OF_USERS)]
+        return ok or bool(lines and not ours), ours
+
+    return judge
+
+
 def _program(*words: str) -> Check:
     """A check that is a program. Its exit status is the result, its output the diagnostics."""
 
@@ -141,7 +153,8 @@ def _imports(children: Children) -> Findings:
 def _fleet(children: Children) -> Findings:
     declared = roots.fleet() / "fleet.toml"
     loaded = [fleet.load(declared, stage) for stage in ("", *overlay.stages(declared))]
-    return True, list(dict.fromkeys(warning for one in loaded for warning in networks.warnings(one)))
+    wrong = list(dict.fromkeys(mistake for one in loaded for mistake in networks.mistakes(one)))
+    return not wrong, [*wrong, *dict.fromkeys(warning for one in loaded for warning in networks.warnings(one))]
 
 
 def _schema_file() -> Path:
@@ -171,8 +184,12 @@ def _generated(children: Children) -> Findings:
 
 def _cron(children: Children) -> Findings:
     from chalicelib.crontab import loader
+    from chalicelib.tasks import lint as tasks
+    from chalicelib.tasks import registry
 
-    found = loader.load(roots.fleet() / "cron", _declared()).findings
+    jobs, found = loader.of_fleet(roots.fleet(), _declared())
+    if any(job.policy.on == "queue" for job in jobs):
+        found = sorted([*found, *tasks.messages(jobs, registry.load(roots.fleet() / "tasks"))])
     return not findings.errors(found), [f"cron/{finding}" for finding in sorted(findings.grouped(found))]
 
 
@@ -226,13 +243,14 @@ def _declared() -> Fleet | None:
         return None  # a check of its own tells
 
 
+_OF_USERS = ("cron/", "tasks/")
 # Programs without a module that `python -m` could run; their scripts carry a path of the machine that installed them.
 _LINT_IMPORTS = "from importlinter.cli import lint_imports_command as lint; lint()"
 _CFN_LINT = "import sys; from cfnlint.runner import main; sys.exit(main())"
 
 OF_PRODUCT: dict[str, Check] = {
-    "mypy": _program("-m", "mypy", "--no-error-summary", "--show-column-numbers", "--no-pretty"),
-    "ruff": _program("-m", "ruff", "check", "--quiet", "--output-format", "concise"),
+    "mypy": _lint("-m", "mypy", "--no-error-summary", "--show-column-numbers", "--no-pretty"),
+    "ruff": _lint("-m", "ruff", "check", "--quiet", "--output-format", "concise"),
     "imports": _imports, "generated": _generated,
 }
 OF_FLEET: dict[str, Check] = {

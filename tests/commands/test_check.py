@@ -2,13 +2,14 @@
 
 import functools
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from chalicelib.config.fleet import FleetError
+from chalicelib.config.fleet import FleetError, load
 from chalicelib.tasks import registry
 from commands import cli, roots
 from commands.develop import check
@@ -102,6 +103,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(registry.REGISTRY, "tasks", {})
     monkeypatch.setattr(registry.REGISTRY, "broken", {})
     monkeypatch.setattr(sys, "path", [*sys.path])
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tasks"]:
+        monkeypatch.delitem(sys.modules, name)
     return tmp_path
 
 
@@ -114,6 +117,15 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("cron/", "cron/cron.d/app", "1 1 * * * root php a\n2 1 * * * root php b\n",
          "cron/cron.d/app:1:1: warning: a Lambda (Amazon Linux 2023) has no php (and 1 more line alike: 2); write"),
         ("tasks/", "tasks/odd.py", "import no_such_thing\n", "tasks/odd.py:1:1: error: "),
+        ("tasks/", "tasks/odd.py", "x = 1\n\ny = 1 +\n", "tasks/odd.py:3:8: error: does not import (SyntaxError: "),
+        ("tasks/", "tasks/odd.py", "x = 1\nraise SystemExit(3)\n", "tasks/odd.py:2:1: error: does not import (Sys"),
+        ("tasks/", "tasks/odd.py", "x = '\0'\n", "tasks/odd.py:1:1: error: does not import (SyntaxError: "),
+        ("cron/", "cron/odd.py", "x = 1\n\ny = 1 +\n", "cron/odd.py:3:8: error: cannot be imported: SyntaxError: "),
+        ("cron/", "cron/odd.py", "x = 1\nraise SystemExit(3)\n", "cron/odd.py:2:1: error: cannot be imported: SystemE"),
+        ("cron/", "cron/cron.d/app", '# lamp: on=queue\n1 1 * * * root {"task": "mail.send"}\n',
+         "cron/cron.d/app:2:1: error: tasks/ declares no task 'mail.send'; declare it with @task"),
+        ("cron/", "cron/cron.yaml", 'version: 1\ncron:\n # lamp: on=queue\n - name: "a"\n   url: "/mail/send?to=7"\n'
+         '   schedule: "1 1 * * *"\n', "cron/cron.yaml:4:1: error: tasks/ declares no task 'mail.send'"),
     ],
 )
 def test_findings_of_the_user_s_files_name_the_place(
@@ -124,6 +136,80 @@ def test_findings_of_the_user_s_files_name_the_place(
         verdict = check._judge(name, check.OF_FLEET[name], children)
     assert any(line.split(str(elsewhere) + "/")[-1].startswith(found) for line in verdict.findings), verdict.findings
     assert verdict.ok == ("error" not in verdict.findings[0] and name == "cron/")
+
+
+@pytest.mark.parametrize(("args", "found"), [
+    ('{"customer": 7}', []), ("{}", ["needs the argument customer"]), ('{"customer": 7, "x": 1}', ["no argument x"]),
+])
+def test_a_job_that_sends_a_task_is_held_to_its_arguments(args: str, found: list[str], elsewhere: Path) -> None:
+    (elsewhere / "tasks" / "bills.py").write_text(
+        "from lamplighter import task\n\n@task\ndef render(customer: int) -> None: ...\n")
+    (elsewhere / "cron" / "cron.d" / "app").write_text(
+        f'# lamp: on=queue\n1 1 * * * root {{"task": "bills.render", "args": {args}}}\n')
+    with Children() as children:
+        verdict = check._judge("cron/", check.OF_FLEET["cron/"], children)
+    assert verdict.ok is not bool(found)
+    assert all(words in line for words, line in zip(found, verdict.findings, strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folders", [("cron", "tasks"), ()])
+def test_a_fleet_without_the_samples_is_green(folders: tuple[str, ...], elsewhere: Path) -> None:
+    """Git keeps no empty folder, so that a checkout has neither."""
+    shutil.rmtree(elsewhere / "cron")
+    shutil.rmtree(elsewhere / "tasks")
+    for folder in folders:
+        (elsewhere / folder).mkdir()
+    declared = (elsewhere / "fleet.toml").read_text()
+    (elsewhere / "fleet.toml").write_text(declared.replace('policy = "runner-policy.json"\n', ""))
+    with Children() as children:
+        assert [verdict[:2] + verdict[3:] for verdict in (
+            check._judge(name, body, children) for name, body in check.OF_FLEET.items())] == [
+            (name, True, []) for name in check.OF_FLEET]
+
+
+@pytest.mark.parametrize(("lines", "ok", "left"), [
+    (["cron/a.py:1:1: E501 Line too long", "tasks/b.py:2:1: error: no types"], True, []),
+    (["cron/a.py:1:1: E501", "commands/x.py:1:1: E501"], False, ["commands/x.py:1:1: E501"]),
+])
+def test_our_lint_says_nothing_of_users_files(lines: list[str], ok: bool, left: list[str]) -> None:
+    with Children() as children:
+        assert check._lint("-c", f"print({chr(10).join(lines)!r}); raise SystemExit(1)")(children) == (ok, left)
+        assert check._lint("-c", "raise SystemExit(1)")(children) == (False, [])
+
+
+PRIVATE = """
+[databases]
+flavour = "mariadb"
+primary = "eu-west-1"
+secret = "watch"
+tls = "off"
+servers = [{region = "eu-west-1", host = "%s"%s}, {region = "us-east-1", host = "db.example.org"}]
+"""
+
+
+@pytest.mark.parametrize(("host", "more", "found"), [
+    ("10.0.0.7", ', remote_address = "db.example.com:3306"', ["eu-west-1: 10.0.0.7 is private"]),
+    ("db.corp.internal", ', remote_address = "10.0.0.8:3306"',
+     ["eu-west-1: db.corp.internal is private", "the Lambdas of us-east-1", "the Lambdas of ap-southeast-1"]),
+    ("mysql", ', remote_address = "8.8.8.8:3306"', ["mysql is private, and the Lambdas of eu-west-1 run in no VPC"]),
+    ("db.example.com", "", []),
+])
+def test_a_private_name_without_a_network_is_refused(
+    host: str, more: str, found: list[str], elsewhere: Path
+) -> None:
+    declared = (elsewhere / "fleet.toml").read_text()
+    (elsewhere / "fleet.toml").write_text(declared + PRIVATE % (host, more))
+    with Children() as children:
+        verdict = check._judge("fleet.toml", check.OF_FLEET["fleet.toml"], children)
+        assert verdict.ok is not bool(found)
+        assert all(words in line for words, line in zip(found, verdict.findings, strict=True)), verdict.findings
+        network = 'network = {subnets = ["subnet-0123456789"], security_groups = ["sg-0123456789"]}\n'
+        placed = declared.replace('-1"\n', f'-1"\n{network}', 3)
+        (elsewhere / "fleet.toml").write_text(placed + PRIVATE % (host, more))
+        load.cache_clear()
+        verdict = check._judge("fleet.toml", check.OF_FLEET["fleet.toml"], children)
+        assert (verdict.ok, verdict.findings) == (True, [])
 
 
 @pytest.mark.parametrize(

@@ -180,8 +180,8 @@ def test_the_fleet_gives_zone_and_target(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_what_jobs_need_must_be_in_the_fleet(tmp_path: Path, policy: str, words: str) -> None:
     command = "/a" if policy == "on=http" else '{"task": "a.b"}'
-    found = load(tmp_path, {"crontabs/a": f"# lamp: {policy}\n* * * * * {command}\n"}, FLEET)
-    assert codes(found) == ["crontabs/a:2 error target"]
+    found = load(tmp_path, {"crontabs/root": f"# lamp: {policy}\n* * * * * {command}\n"}, FLEET)
+    assert codes(found) == ["crontabs/root:2 error target"]
     assert words in str(found.findings[0])
 
 

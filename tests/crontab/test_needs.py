@@ -101,8 +101,9 @@ def test_each_need_that_a_lambda_does_not_meet_is_found(command: str, found: lis
 
 @pytest.mark.parametrize(("above", "command", "found"), [
     ("# lamp: on=ssm", "sudo -u app /srv/app/run >> /var/log/app.log &", []),
-    ("# lamp: on=ssm", "flock -n /tmp/l /srv/app/run", ["lock"]),
-    ("# lamp: on=ssm overlap=skip", "flock -n /tmp/l /srv/app/run", []),
+    ("# lamp: on=ssm", "flock -n /tmp/l /srv/app/run", ["as-root", "lock"]),
+    ("# lamp: on=ssm overlap=skip", "flock -n /tmp/l /srv/app/run", ["as-root"]),
+    ("# lamp: on=ssm", "runuser -u app -- /srv/app/run", []),
     ("# lamp: overlap=skip", "flock -n /tmp/l date", ["no-program"]),
     ("# lamp: on=ecs", "/srv/app/run &", ["background"]),
     ("# lamp: on=ecs", "sleep 20m", ["long-sleep"]),
@@ -224,3 +225,19 @@ def test_the_commands_of_a_shell_line(text: str, words: list[tuple[str, ...]]) -
     ("a 'it\"s'", "")])
 def test_a_quote_that_never_ends_is_told(text: str, unclosed: str) -> None:
     assert shell.read(text).unclosed == unclosed
+
+
+@pytest.mark.parametrize(("user", "command", "found"), [
+    ("www-data", "/srv/run", ["as-root"]), ("root", "/srv/run", []),
+    ("www-data", "runuser -u www-data -- /srv/run", []),
+    ("www-data", "sudo -u www-data /srv/run", []),
+])
+def test_a_line_of_another_user_is_told_that_a_server_runs_it_as_root(
+    user: str, command: str, found: list[str]
+) -> None:
+    source = Source("cron.d/x", True, "")
+    text = f"# lamp: on=ssm\n1 1 * * * {user} {command}\n"
+    [job] = parser.read(text.encode(), source).jobs
+    needs_of_job = needs.of(job)
+    assert [need.code for need in needs_of_job] == found
+    assert all("runuser -u www-data --" in need.remedy for need in needs_of_job)

@@ -137,7 +137,7 @@ def test_modules_are_found_in_subfolders_and_private_ones_left_alone(folder: Pat
 
 @pytest.mark.parametrize(("text", "says"), [
     ("import nothing_like_this\n", "errands/bad.py:1: does not import (ModuleNotFoundError"),
-    ("x = 1\n\ny = 1 +\n", "errands/bad.py:3: does not import (SyntaxError"),
+    ("x = 1\n\ny = 1 +\n", "errands/bad.py:3:8: does not import (SyntaxError"),
     ("x = 1\nraise ValueError('no')\n", "errands/bad.py:2: does not import (ValueError: no)"),
 ])
 def test_a_broken_module_is_noted_and_keeps_no_other_from_running(

@@ -65,7 +65,7 @@ def _task(name: str) -> Task | str:
     module = name.rpartition(".")[0]
     try:
         importlib.import_module(f"tasks.{module}")
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return registry.import_failure(error, f"tasks/{module.replace('.', '/')}.py")
     return registry.REGISTRY.tasks.get(name) or registry.REGISTRY.why_unknown(name)
 
