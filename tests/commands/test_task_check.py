@@ -41,10 +41,10 @@ def test_a_warning_does_not_refuse(tmp_path: Path) -> None:
     (TASK % 'queue="nowhere"', {}, "tasks/lamps.py:3:1: error: lamps.work: there is no queue 'nowhere'"),
     (TASK % 'timeout="20m"', {}, "is longer than any Lambda can work"),
     (TASK % 'retries="many"', {}, "tasks/lamps.py:3:1: error: does not import (tasks/lamps.py:3: retries='many'"),
-    ("x = \n", {}, "tasks/lamps.py:1:1: error: does not import (SyntaxError"),
+    ("x = \n", {}, "tasks/lamps.py:1:5: error: does not import (SyntaxError"),
     (TASK % "", {"visibility": 120}, "SQS hides messages for 120 s while the Lambda"),
     ("import os; os._exit(7)", {}, "tasks/: cannot be imported: it ended with 7"),
-    ("raise SystemExit('not here')", {}, "tasks/: cannot be imported: not here"),
+    ("raise SystemExit('not here')", {}, "tasks/lamps.py:1:1: error: does not import (SystemExit: not here)"),
 ])
 def test_what_is_wrong_refuses_the_package(tmp_path: Path, text: str, times: dict[str, int], says: str) -> None:
     with pytest.raises(UsageError) as error:
