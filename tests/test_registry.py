@@ -46,8 +46,8 @@ def test_lambda_started_imports_no_other_capability(declared: Lambda) -> None:
 
 
 def test_lambda_started_collects_no_garbage_until_its_first_event_and_none_of_the_start_after_it() -> None:
-    code = ("import gc\ncollected = []\ngc.collect()\ngc.callbacks.append(lambda phase, info: collected.append(phase))\n"
-            "import app\n"
+    code = ("import gc\ncollected = []\ngc.collect()\n"
+            "gc.callbacks.append(lambda phase, info: collected.append(phase))\nimport app\n"
             "assert gc.isenabled() and not collected and gc.get_freeze_count() > 20_000")
     subprocess.run([sys.executable, "-P", "-c", code], check=True,
                    env={**os.environ, "_HANDLER": "app.schedules_tick", "PYTHONPATH": str(ROOT)})

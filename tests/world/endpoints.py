@@ -70,6 +70,13 @@ class Tunnels(Lambdas):
         if new := [{"Id": id} for id in ids if there.get(id, "draining") == "draining"]:
             elb.register_targets(TargetGroupArn=arn, Targets=new)
 
+    def served(self, id: str) -> None:
+        """Returns once the balancer sends to it, and so to a tunnel that leads to a database."""
+        elb = self.world.client("elbv2", HOME)
+        arn = elb.describe_target_groups(Names=[TARGETS])["TargetGroups"][0]["TargetGroupArn"]
+        eventually(lambda: [one["TargetHealth"]["State"] for one in elb.describe_target_health(
+            TargetGroupArn=arn, Targets=[{"Id": id}])["TargetHealthDescriptions"]] == ["healthy"])
+
     def state(self, id: str) -> str:
         """The state of an instance."""
         found = self.world.client("ec2", HOME).describe_instances(InstanceIds=[id])
@@ -129,7 +136,11 @@ def build(world: Sandbox) -> None:
     for image in (IMAGE, SHIPPED):
         world.image(image, {})  # Systems Manager knows only instances of images that are known
     ec2, asg = world.client("ec2", HOME), world.client("autoscaling", HOME)
-    world.client("elbv2", HOME).create_target_group(Name=TARGETS, Protocol="TCP", Port=PORT)
+    elb = world.client("elbv2", HOME)
+    group = elb.create_target_group(Name=TARGETS, Protocol="TCP", Port=PORT)["TargetGroups"][0]["TargetGroupArn"]
+    balancer = elb.create_load_balancer(Name=TARGETS, Type="network")["LoadBalancers"][0]["LoadBalancerArn"]
+    elb.create_listener(LoadBalancerArn=balancer, Protocol="TCP", Port=PORT,
+                        DefaultActions=[{"Type": "forward", "TargetGroupArn": group}])
     ec2.create_launch_template(LaunchTemplateName=GROUP, LaunchTemplateData={"ImageId": IMAGE})
     asg.create_auto_scaling_group(
         AutoScalingGroupName=GROUP, LaunchTemplate={"LaunchTemplateName": GROUP, "Version": "$Latest"}, MinSize=0,

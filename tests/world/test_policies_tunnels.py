@@ -4,6 +4,7 @@ Three stages of one fleet, for no fleet has all of it: endpoints in an Auto Scal
 shipped hosts, whose key can be changed.
 """
 
+import contextlib
 import functools
 import time
 import uuid
@@ -106,6 +107,16 @@ def ordinary(on: Tunnels) -> list[str]:
     return seats
 
 
+@contextlib.contextmanager
+def serving(on: Tunnels) -> Iterator[list[str]]:
+    """The ordinary world, and the one that serves gets connections while the block lasts."""
+    serves, _, back = ordinary(on)
+    with leading(on, serves, back):
+        on.served(serves)
+        # Again, since that took its time, and the slots know when they were seen.
+        yield ordinary(on)
+
+
 def restarting(on: Tunnels) -> None:
     """Nothing answers, and one endpoint is being restarted."""
     forgotten(on)
@@ -132,9 +143,8 @@ def dark(on: Tunnels) -> None:
 def heal(on: Lambdas) -> None:
     """Rounds in which all is done that can be, in the order in which it costs least."""
     assert isinstance(on, Tunnels)
-    serving, _, back = ordinary(on)
-    on.put(PEER_REPORT_PK, HOME, schema.encode(PeerReport(True, 1), PEER_REPORT))
-    with leading(on, serving, back):
+    with serving(on):
+        on.put(PEER_REPORT_PK, HOME, schema.encode(PeerReport(True, 1), PEER_REPORT))
         on.invoke("tunnels_heal", {"apply": True})
     for way in (restarting, dark):
         way(on)
@@ -167,10 +177,9 @@ def by_hand(ask: str, number: int, action: str, on: Lambdas) -> None:
     restarting(on)
     on.invoke(f"tunnels_{ask}", {"endpoint": on.seats()[number], "apply": True})
     for refused in (action, ""):
-        serving, _, back = seats = ordinary(on)
-        if refused:
-            on.world.refuse(refused, HOME, REFUSED, times=1)
-        with leading(on, serving, back):
+        with serving(on) as seats:
+            if refused:
+                on.world.refuse(refused, HOME, REFUSED, times=1)
             on.invoke(f"tunnels_{ask}", {"endpoint": seats[number], "apply": True})
 
 
