@@ -29,6 +29,8 @@ from commands.errors import UsageError
 # Nothing is sent meanwhile, and a NAT gateway forgets a connection that is idle for 350 s. So TCP keeps it alive.
 _CONFIG = Config(connect_timeout=3, read_timeout=910, retries={"total_max_attempts": 1}, tcp_keepalive=True)
 _KEEPALIVE_SECONDS = 60
+# What only reads has 30 s in Lambda, so a region that takes longer does not answer, and another one is asked.
+_READING = _CONFIG.merge(Config(read_timeout=60))
 
 # The stage of `deploy --sandbox`, unless it names another.
 SANDBOX_STAGE = "sandbox"
@@ -52,22 +54,29 @@ class Answer(NamedTuple):
 
 
 class OperationClient:
-    """Invokes operations of one stage of the fleet. `clients(service, region)` gives boto3 clients."""
+    """Invokes operations of one stage of the fleet. `clients(service, region)` gives boto3 clients, and `reading` those
+    for what only reads, which need not wait as long."""
 
-    def __init__(self, fleet: Fleet, stage: str, clients: Clients, place: str) -> None:
+    def __init__(
+        self, fleet: Fleet, stage: str, clients: Clients, place: str, reading: Clients | None = None
+    ) -> None:
         self.fleet = fleet
         self.stage = stage
         self.clients = clients
         self.place = place
+        self.reading = reading or clients
 
-    def invoke(self, operation: str, payload: dict[str, Any], region: str = "", *, tail: bool = True) -> Answer:
-        """Runs `operation` (as in `schedules.pause`) in `region` (default home). `UsageError` gives the reason of a
-        failure."""
+    def invoke(
+        self, operation: str, payload: dict[str, Any], region: str = "", *, tail: bool = True, reads: bool = False
+    ) -> Answer:
+        """Runs `operation` (as in `schedules.pause`) in `region` (default home). `reads` says that it changes nothing.
+        `UsageError` gives the reason of a failure.
+        """
         region = region or self.fleet.home
         function = f"{self.fleet.name}-{self.stage}-{operation.replace('.', '_')}"
         begin = time.time()
         with explained(f"{self.place}, {region}, {function}"):
-            lambdas = self.clients("lambda", region)
+            lambdas = (self.reading if reads else self.clients)("lambda", region)
             try:
                 response = lambdas.invoke(FunctionName=function, Payload=json.dumps(payload), LogType="Tail")
             except lambdas.exceptions.ResourceNotFoundException:
@@ -83,11 +92,11 @@ class OperationClient:
         nothing, because a region without an answer may still have carried out what it was asked.
         """
         if region:
-            return self.invoke(operation, payload, region, tail=tail)
+            return self.invoke(operation, payload, region, tail=tail, reads=True)
         silent: list[str] = []
         for near in self.fleet.regions:
             try:
-                answer = self.invoke(operation, payload, near.name, tail=tail)
+                answer = self.invoke(operation, payload, near.name, tail=tail, reads=True)
             except RegionUnavailable as silence:
                 silent.append(str(silence))
             else:
@@ -179,9 +188,13 @@ def find(stage: str = "", region: str = "") -> OperationClient:
         raise UsageError("no sandbox is up on this machine for this fleet. Name the stage, as in --stage prod, or "
                          "start ./lamp deploy --sandbox or ./lamp demo --stay")
     endpoint = running.endpoint if running else None
-    clients = cache(lambda service, region: kept_alive(
-        session.client(service, region, endpoint_url=endpoint, config=_CONFIG)))
-    return OperationClient(fleet, stage or (running.stage if running else ""), clients, place)
+
+    def clients(config: Config) -> Clients:
+        return cache(lambda service, region: kept_alive(
+            session.client(service, region, endpoint_url=endpoint, config=config)))
+
+    return OperationClient(fleet, stage or (running.stage if running else ""), clients(_CONFIG), place,
+                           clients(_READING))
 
 
 def kept_alive(made: Any) -> Any:

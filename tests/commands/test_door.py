@@ -359,6 +359,16 @@ def queue(name: str, waiting: int) -> dict[str, Any]:
             "dead_letters": name.endswith("-dead")}  # fmt: skip
 
 
+def test_what_only_reads_waits_for_a_minute_and_what_acts_as_long_as_it_may_take() -> None:
+    lambdas = Lambdas({"acme-prod-schedules_why": dict})
+    slow = client.OperationClient(FLEET, "prod", lambda *_: pytest.fail("would wait for 15 minutes"), "AWS",
+                                  lambda service, region: lambdas)
+    slow.ask("schedules.why", {})
+    slow.ask("schedules.why", {}, "us-east-1")
+    assert len(lambdas.asked) == 2 and client._READING.read_timeout == 60 < 900 < client._CONFIG.read_timeout
+    assert client._READING.retries == client._CONFIG.retries and client._READING.tcp_keepalive
+
+
 ALERT = {"region": "eu-west-1", "operation": "tunnels.heal", "alert": "TunnelDown", "targets": ["slot a", "slot b"],
          "count": 3, "since": "2026-11-23T06:20:00Z", "told": None, "problem": "no tunnel answers", "tried": [],
          "steps": ["Look at the host."]}  # fmt: skip
