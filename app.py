@@ -10,7 +10,8 @@ from chalice import Chalice  # noqa: E402 - after the line above, as all that is
 
 from chalicelib import registry  # noqa: E402
 
-app = Chalice(app_name="lamplighter")
+# Powertools' logger has this name, too. Chalice's own handler would write each of its lines a second time.
+app = Chalice(app_name="lamplighter", configure_logs=False)
 
 for name, handler in registry.handlers().items():
     # Chalice names the Lambda's entry point `app.<function name>`.

@@ -34,8 +34,8 @@ def _within_its_permissions(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Before pytest-xdist reads the groups of a full run."""
-    if getattr(config.option, "loadgroup", False):
+    """The order of a run on several workers."""
+    if hasattr(config, "workerinput"):
         items[:] = spread(items)
 
 

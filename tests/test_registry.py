@@ -53,6 +53,14 @@ def test_lambda_started_collects_no_garbage_until_its_first_event_and_none_of_th
                    env={**os.environ, "_HANDLER": "app.schedules_tick", "PYTHONPATH": str(ROOT)})
 
 
+def test_lambda_writes_each_line_of_its_log_once() -> None:
+    code = "import app\nfrom chalicelib.engine.metrics import logger\nlogger.info('one job')"
+    done = subprocess.run([sys.executable, "-P", "-c", code], check=True, capture_output=True, text=True,
+                          env={**os.environ, "_HANDLER": "app.schedules_tick", "PYTHONPATH": str(ROOT)})
+    [line] = (done.stdout + done.stderr).splitlines()
+    assert json.loads(line)["message"] == "one job"
+
+
 def test_lambda_started_imports_neither_boto3_nor_the_mysql_client() -> None:
     # boto3 would cost a third more than botocore.
     assert not {"boto3", "s3transfer", "pymysql"} & set(started("schedules_tick"))

@@ -47,5 +47,5 @@ def pytest_words(chosen: list[str], fast: bool) -> list[str]:
     """The command line of pytest. `chosen` comes last, so that it may overrule the rest."""
     # Tests that share a world stay on one worker, in the order of tests/spreading.py.
     quick = ["-m", "not world and not slow", "--dist", "worksteal", "--hypothesis-profile=fast"]
-    spread = quick if fast else ["--dist", "loadgroup", "--no-loadscope-reorder"]
+    spread = quick if fast else ["--dist", "loadfile", "--no-loadscope-reorder"]
     return [sys.executable, "-m", "pytest", "-q", "-n", WORKERS, *spread, *chosen]

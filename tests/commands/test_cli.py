@@ -252,7 +252,7 @@ def test_fast_leaves_out_the_sandbox_and_full_keeps_a_world_on_one_worker() -> N
 
     assert "not world and not slow" in pytest_words([], fast=True)
     full = pytest_words(["-x"], fast=False)
-    assert "-m" not in full[3:] and full[-4:] == ["--dist", "loadgroup", "--no-loadscope-reorder", "-x"]
+    assert "-m" not in full[3:] and full[-4:] == ["--dist", "loadfile", "--no-loadscope-reorder", "-x"]
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)

@@ -365,8 +365,9 @@ def test_what_only_reads_waits_for_a_minute_and_what_acts_as_long_as_it_may_take
                                   lambda service, region: lambdas)
     slow.ask("schedules.why", {})
     slow.ask("schedules.why", {}, "us-east-1")
-    assert len(lambdas.asked) == 2 and client._READING.read_timeout == 60 < 900 < client._CONFIG.read_timeout
-    assert client._READING.retries == client._CONFIG.retries and client._READING.tcp_keepalive
+    reading, acting = vars(client._READING), vars(client._CONFIG)
+    assert len(lambdas.asked) == 2 and reading["read_timeout"] == 60 < 900 < acting["read_timeout"]
+    assert reading["retries"] == acting["retries"] and reading["tcp_keepalive"]
 
 
 ALERT = {"region": "eu-west-1", "operation": "tunnels.heal", "alert": "TunnelDown", "targets": ["slot a", "slot b"],

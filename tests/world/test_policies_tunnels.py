@@ -93,6 +93,7 @@ def forgotten(on: Tunnels) -> None:
     """Nothing has been done yet, and all regions know who the primary is."""
     on.forgotten()
     on.put(*databases.PRIMARY_KEY, schema.encode(databases.PrimaryRecord(PRIMARY, 1), databases.PRIMARY))
+    on.put(PEER_REPORT_PK, HOME, schema.encode(PeerReport(True, 1), PEER_REPORT))
 
 
 def ordinary(on: Tunnels) -> list[str]:
@@ -144,7 +145,6 @@ def heal(on: Lambdas) -> None:
     """Rounds in which all is done that can be, in the order in which it costs least."""
     assert isinstance(on, Tunnels)
     with serving(on):
-        on.put(PEER_REPORT_PK, HOME, schema.encode(PeerReport(True, 1), PEER_REPORT))
         on.invoke("tunnels_heal", {"apply": True})
     for way in (restarting, dark):
         way(on)
