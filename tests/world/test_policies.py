@@ -120,6 +120,7 @@ def sweep(on: Lambdas) -> None:
 def work(on: Lambdas) -> None:
     """Runs that fail, are tried again, lock, go by message, are of an unknown job or not due, and a dead worker's."""
     on.drop(*lock_key("single"))  # left behind when it might not be deleted
+    on.drop("paused", "fails")  # as others leave it
     jobs = ("fails", "retried", "single", "queued", "unknown")
     not_due, dead = run_of("fails") | {"why": "due"}, run_of("fails") | {"why": "due", "slot": slot(next(numbers))}
     on.put("run#fails", dead["slot"], {
