@@ -92,13 +92,14 @@ class Call(msgspec.Struct, frozen=True):
     meta: Mapping[str, Any] = {}
 
 class Run(msgspec.Struct, frozen=True):
-    """One run of a task: `attempt` counts from 1, `meta` is the sender's."""
+    """One run of a task: `attempt` counts from 1, `meta` is the sender's, `hops` tasks came before in its chain."""
 
     task: str
     id: str
     attempt: int
     queue: str
     meta: Mapping[str, Any]
+    hops: int = 0
 
 class Refused(Exception):
     """Raise it in a task when no retry can help: the message goes to the dead letters with this text."""
