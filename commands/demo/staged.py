@@ -28,9 +28,9 @@ def staged(declared: Fleet, more: str) -> Iterator[Path]:
         for name in (".build", "requirements.txt"):
             if (fleet / name).exists():
                 (folder / name).symlink_to(fleet / name)
-        if declared.databases and declared.databases.ca:
-            (folder / declared.databases.ca).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(fleet / declared.databases.ca, folder / declared.databases.ca)
+        for file in filter(None, [declared.runners.policy, declared.databases.ca if declared.databases else None]):
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(fleet / file, folder / file)
         for name in ("cron", "tasks"):
             if (fleet / name).is_dir():
                 shutil.copytree(fleet / name, folder / name, symlinks=True)
