@@ -134,6 +134,7 @@ def test_any_fleet_has_a_job_and_a_task_to_show(empty: bool, tmp_path: Path, mon
         declared = fleet.load(folder / "fleet.toml", staged.STAGE)
         assert staged.QUEUE in [queue.name for queue in declared.queues]
         assert staged.QUEUE not in [queue.name for queue in fleet.load(folder / "fleet.toml", "prod").queues]
+        assert declared.files and all((folder / name).is_file() for name in declared.files.values())
         compiled, _, warnings = packaging.schedules(folder, declared)
         assert b"lamplighter-demo/lamps" in compiled["jobs.bin"] and not warnings
         own = {path.name for path in (folder / "tasks").glob("*.py")}

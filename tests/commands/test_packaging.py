@@ -266,7 +266,7 @@ servers = [{region = "eu-west-1", host = "db"}]
 def test_the_certificates_that_fleet_toml_names_go_along(tmp_path: Path) -> None:
     mine = copy(tmp_path)
     (mine / "fleet.toml").write_text((mine / "fleet.toml").read_text() + DATABASE)
-    with pytest.raises(UsageError, match=r"ours\.pem' is no file of this project"):
+    with pytest.raises(FleetError, match=r"ours\.pem' is no file of this project"):
         packaging.build("prod", root=mine, product=mine)
     (mine / "certificates").mkdir()
     (mine / "certificates" / "ours.pem").write_text("PEM")
