@@ -168,6 +168,13 @@ class Fleet(Basics, frozen=True):
         found: Databases | None = self._section("databases")
         return found
 
+    @property
+    def files(self) -> dict[str, str]:
+        """The files of the project that it names, by their keys. No package and no copy of the fleet is whole without
+        them."""
+        named = {"runners.policy": self.runners.policy, "databases.ca": self.databases.ca if self.databases else None}
+        return {key: name for key, name in named.items() if name}
+
     def _section(self, name: str) -> Any:
         value = self.sections.get(name)
         if isinstance(value, dict):

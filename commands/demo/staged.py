@@ -28,7 +28,7 @@ def staged(declared: Fleet, more: str) -> Iterator[Path]:
         for name in (".build", "requirements.txt"):
             if (fleet / name).exists():
                 (folder / name).symlink_to(fleet / name)
-        for file in filter(None, [declared.runners.policy, declared.databases.ca if declared.databases else None]):
+        for file in declared.files.values():
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(fleet / file, folder / file)
         for name in ("cron", "tasks"):

@@ -162,13 +162,10 @@ def _vendor(
 
 def _certificates(root: Path, vendor: Path, name: str) -> None:
     """The file of certificates that fleet.toml names goes along, where the Lambdas look for it."""
-    if not (root / name).is_file() or not (root / name).resolve().is_relative_to(root.resolve()):
-        raise UsageError(
-            f"fleet.toml: databases.ca: {name!r} is no file of this project. Put the certificates there, or "
-            "into the secret as its key ca"
-        )
+    file = staging.project_file(root, "databases.ca", name,
+                                "Put the certificates there, or into the secret as its key ca")
     (vendor / name).parent.mkdir(parents=True, exist_ok=True)
-    (vendor / name).symlink_to((root / name).resolve())
+    (vendor / name).symlink_to(file.resolve())
 
 
 def _settings(root: Path, source: Path, target: Path, stage: str, declared: Fleet) -> Sequence[str]:

@@ -6,6 +6,7 @@ from chalicelib.config.declared import Fleet
 from chalicelib.config.fleet import FleetError
 from chalicelib.infrastructure import runner_policy
 from chalicelib.infrastructure.parts import Json
+from commands.deploy import staging
 
 
 def statements(root: Path, declared: Fleet) -> list[Json]:
@@ -13,10 +14,8 @@ def statements(root: Path, declared: Fleet) -> list[Json]:
     name = declared.runners.policy
     if name is None:
         return []
-    path = root / name
-    if not path.is_file() or not path.resolve().is_relative_to(root.resolve()):
-        raise FleetError(f"fleet.toml: runners.policy: {name!r} is no file of this project. Put the policy document "
-                         "there, as in runner-policy.json")
+    path = staging.project_file(root, "runners.policy", name,
+                                "Put the policy document there, as in runner-policy.json")
     try:
         text = path.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:

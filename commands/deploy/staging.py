@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from chalicelib.config.fleet import FleetError
 from commands.errors import UsageError
 
 
@@ -15,6 +16,14 @@ def check(project: Path, homes: Sequence[Path]) -> None:
     """`UsageError` with each file and folder below `project` that lies, links followed, in none of `homes`."""
     if wrong := list(strays(project, [Path(os.path.realpath(home)) for home in homes])):
         raise UsageError("\n".join(wrong))
+
+
+def project_file(root: Path, key: str, name: str, remedy: str) -> Path:
+    """The file `name` that `key` of fleet.toml names. `FleetError` with the remedy if the project has no such file."""
+    path = root / name
+    if not path.is_file() or not path.resolve().is_relative_to(root.resolve()):
+        raise FleetError(f"fleet.toml: {key}: {name!r} is no file of this project. {remedy}")
+    return path
 
 
 def strays(folder: Path, homes: Sequence[Path]) -> Iterator[str]:

@@ -1,21 +1,12 @@
-"""The entry point of the runner Lambda."""
+"""The entry point of the runner Lambda of jobs."""
 
 from typing import Any
 
-import msgspec
-
-from chalicelib.runner import descendants
-from chalicelib.runner.process import end_environment
+from chalicelib.runner import handler
 from chalicelib.schedules.child import process
 from chalicelib.schedules.command import Command
 
 
 def handle(event: object, context: Any) -> Any:
     """Runs the command of `event` (`Command`) to its end, and gives a `Result`."""
-    # Not on import, since tests and tools import this, too.
-    descendants.adopt()
-    command = msgspec.convert(event, Command)
-    try:
-        return msgspec.to_builtins(process.run(command))
-    except descendants.Survivors as error:
-        end_environment(error)
+    return handler.answer(event, Command, process.run)
