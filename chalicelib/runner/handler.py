@@ -12,7 +12,7 @@ Asked = TypeVar("Asked")
 
 
 def answer(event: object, asked: type[Asked], run: Callable[[Asked], object]) -> Any:
-    """What `run` gives for `event`, as plain values. The environment ends with processes that outlive their run."""
+    """The result of `run` for `event`, as plain values. The environment ends with processes that outlive their run."""
     # Not on import, since tests and tools import this, too.
     descendants.adopt()
     request = msgspec.convert(event, asked)

@@ -21,18 +21,6 @@ from tests.project import copy
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project as it is now, whatever becomes of its files meanwhile."""
-    return copy(tmp_path_factory.mktemp("packaging"))
-
-
-@pytest.fixture(scope="module")
-def package(project: Path) -> packaging.Package:
-    """The real package for AWS."""
-    return packaging.build("prod", root=project, product=project)
-
-
-@pytest.fixture(scope="module")
 def parts(package: packaging.Package) -> dict[str, Any]:
     """The resources of its template."""
     found: dict[str, Any] = package.template["Resources"]

@@ -20,22 +20,9 @@ from commands.deploy.dependencies import Fetched
 from commands.develop import audit
 from commands.errors import UsageError
 from commands.processes import Children
-from tests.project import copy
 
 HASH = "--hash=sha256:" + "0" * 64
 PARTS = [Fetched("PyMySQL", "1.2.4", ("a" * 64,)), Fetched("x_y.z", "1+local", ("b" * 64, "c" * 64))]
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project as it is now."""
-    return copy(tmp_path_factory.mktemp("sbom"))
-
-
-@pytest.fixture(scope="module")
-def package(project: Path) -> packaging.Package:
-    """The real package for AWS."""
-    return packaging.build("prod", root=project, product=project)
 
 
 def test_the_bill_in_the_zip_and_beside_it_are_valid_cyclonedx(package: packaging.Package) -> None:

@@ -12,17 +12,10 @@ import pytest
 
 from chalicelib.schedules.command import OUTPUT_BYTES, Result
 from testing.eventually import eventually
+from tests import runner_lambda
 
 ROOT = Path(__file__).parents[2]
-# As Lambda calls it, with what it prints kept apart from what it answers.
-LAMBDA = """\
-import json, sys
-from chalicelib.schedules.child.handler import handle
-answer, sys.stdout = sys.stdout, sys.stderr
-for line in sys.stdin:
-    answer.write(json.dumps(handle(json.loads(line), None)) + "\\n")
-    answer.flush()
-"""
+LAMBDA = runner_lambda.program("schedules")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and prctl")
 
 

@@ -13,17 +13,10 @@ import pytest
 
 from chalicelib.tasks.handover import Outcome, TaskBatch, TaskCall
 from testing.eventually import eventually
+from tests import runner_lambda
 
 ROOT = Path(__file__).parents[2]
-# As Lambda calls it, with what it prints kept apart from what it answers.
-LAMBDA = """\
-import json, sys
-from chalicelib.tasks.child.handler import handle
-answer, sys.stdout = sys.stdout, sys.stderr
-for line in sys.stdin:
-    answer.write(json.dumps(handle(json.loads(line), None)) + "\\n")
-    answer.flush()
-"""
+LAMBDA = runner_lambda.program("tasks")
 TASKS = '''
 import os, signal, subprocess, sys, time
 from lamplighter import Refused, current, task

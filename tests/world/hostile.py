@@ -2,14 +2,16 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.world.least_privilege import POLICIES
+from tests.world.least_privilege import POLICIES, Lambdas
 
 # A module that notes in `got` what it reached. `calls` needs an SDK, and `reach` prints the rest.
 HOSTILE = '''\
 import json, os, socket, subprocess, sys, urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 ASKED = json.loads({asked!r})
@@ -124,6 +126,14 @@ def prepare(project: Path, *, declared: bool) -> None:
         text, count = re.subn(r"\[runners\]\npolicy = .*\n", "", text)
         assert count == 1
     (project / "fleet.toml").write_text(text)
+
+
+def reached_nothing(got: Sequence[str], lambdas: Lambdas, runner: str) -> None:
+    """Fails unless the code in `runner` tried to reach what there is, and was denied all but the team's own queues."""
+    own = {} if lambdas.stack.endswith("bare") else {"send", "receive", "purge"}
+    assert [one for one in got if one.split()[0] not in own or "schedule-" in one] == []
+    tried = lambdas.seen(runner)
+    assert {"dynamodb:PutItem", "sqs:SendMessage", "lambda:InvokeFunction", "sns:Publish"} <= tried.keys()
 
 
 def left(mark: str) -> list[str]:
