@@ -139,6 +139,7 @@ def fault_commands(faults: Faults) -> Commands:
         "clear": lambda asked: faults.clear(),
         "lag": lambda asked: setattr(faults, "lag", float(asked["seconds"])),
         "calls": lambda asked: faults.seen(),
+        "needed": lambda asked: faults.needed(),
         "forget": lambda asked: faults.forget(),
     }
 

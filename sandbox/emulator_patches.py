@@ -182,6 +182,20 @@ def dispatch(original: Any, context: Context) -> Any:
     return handle
 
 
+@change("core.iam_evaluator", "evaluate", "ctx policies limits",
+        "a statement by which alone a call is allowed is known")
+def evaluations(original: Any, context: Context) -> Any:
+    def evaluate(ctx: Any, policies: Any, *limits: Any) -> Any:
+        result = original(ctx, policies, *limits)
+        if result.decision == "Allow" and ctx.principal_type == "AssumedRole":
+            others = [[one for one in statements if one.sid != result.matched_sid] for statements in policies]
+            if original(ctx, others, *limits).decision != "Allow":
+                context.faults.need(str(ctx.principal_arn).rsplit("/", 1)[1], result.matched_sid, ctx.action)
+        return result
+
+    return evaluate
+
+
 def _denied(action: str, answer: Any) -> bool:
     status, _, body = answer
     if action.startswith("s3:"):

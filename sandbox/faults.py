@@ -39,6 +39,7 @@ class Faults:
         self._calls: Counter[tuple[str, str, str]] = Counter()
         self._denied: Counter[tuple[str, str, str]] = Counter()
         self._found: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
+        self._needed: set[tuple[str, str, str]] = set()
 
     def stop(self, region: str) -> None:
         """Region `region` answers nobody from now on, and nothing runs in it."""
@@ -84,6 +85,16 @@ class Faults:
             known = self._found[principal, region, action]
             known.update(list(found)[:_FOUND - len(known)] if len(known) < _FOUND else ())
 
+    def need(self, principal: str, sid: str, action: str) -> None:
+        """Remember that `principal` could call `action` by the statement `sid` of its policies alone."""
+        with self._lock:
+            self._needed.add((principal, sid, action))
+
+    def needed(self) -> list[tuple[str, str, str]]:
+        """Every (principal, Sid, action) without which a call so far would have been denied."""
+        with self._lock:
+            return sorted(self._needed)
+
     def seen(self) -> list[dict[str, Any]]:
         """Every (principal, region, action) asked for so far, how often, how often not authorized, and what it found.
         """
@@ -98,6 +109,7 @@ class Faults:
             self._calls.clear()
             self._denied.clear()
             self._found.clear()
+            self._needed.clear()
 
 
 def _matches(pattern: str, action: str) -> bool:

@@ -200,6 +200,10 @@ class Sandbox:
         found: list[dict[str, Any]] = self.control("calls")
         return found
 
+    def needed(self, principal: str) -> set[tuple[str, str]]:
+        """The (Sid, action) of the policies of a Lambda without which one of its calls would have been denied."""
+        return {(sid, action) for name, sid, action in self.control("needed") if name == principal}
+
     def forget_calls(self) -> None:
         """Count from zero again."""
         self.control("forget")

@@ -1,7 +1,8 @@
-"""Least privilege, as tests see it: Lambdas that are made to use every permission, and one taken away at a time.
+"""Least privilege, as tests see it: Lambdas that are made to use every permission in a world that has what they read.
 
-With all permissions nothing is denied, so none is missing. Without one, exactly that action is denied, so none is
-superfluous. What event source mappings need is not enforced here; tests/commands/test_packaging.py holds it.
+With all permissions nothing is denied, so none is missing. The sandbox tells for each call by which statement alone it
+was allowed, so none is superfluous. Some are taken away for real, to see that the call is then denied. What event
+source mappings need is not enforced here; tests/commands/test_packaging.py holds it.
 """
 
 import contextlib
@@ -32,6 +33,9 @@ _READS = {"dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynamo
 _UNSEEN = {"Receive": {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
            "MissMarks": {"s3:ListBucket"},
            "Network": {"ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface", "ec2:DescribeNetworkInterfaces"}}
+
+# So many grants of a Lambda are taken away for real.
+_TAKEN_AWAY = 2
 
 numbers = itertools.count(1)
 
@@ -163,21 +167,19 @@ class LeastPrivilege:
     fleet: Fleet
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Pytest's own hook for a class: a test for each function, or for each permission of each."""
-        if "action" in metafunc.fixturenames:
-            cases = [(function, *grant) for function in self.exercises for grant in granted(function, self.fleet)]
-            metafunc.parametrize(("function", "sid", "action"), cases)
-        elif "function" in metafunc.fixturenames:
+        """Pytest's own hook for a class: a test for each function."""
+        if "function" in metafunc.fixturenames:
             metafunc.parametrize("function", self.exercises)
 
     def test_every_lambda_is_exercised(self) -> None:
         assert self.exercises.keys() == functions(*self.prefixes)
 
-    def test_no_permission_is_missing(self, lambdas: Lambdas, function: str) -> None:
-        nothing_is_missing(lambdas, function, self.exercises[function])
+    def test_no_permission_is_missing_or_superfluous(self, lambdas: Lambdas, function: str) -> None:
+        each_is_needed(lambdas, function, self.exercises[function])
 
-    def test_no_permission_is_superfluous(self, lambdas: Lambdas, function: str, sid: str, action: str) -> None:
-        it_is_needed(lambdas, function, sid, action, self.exercises[function])
+    def test_what_is_taken_away_is_denied(self, lambdas: Lambdas) -> None:
+        function, exercise = next(iter(self.exercises.items()))
+        what_is_taken_away_is_denied(lambdas, function, exercise)
 
 
 def functions(*prefixes: str) -> set[str]:
@@ -186,33 +188,39 @@ def functions(*prefixes: str) -> set[str]:
     return {name for name in names if name.startswith(prefixes)}
 
 
-def nothing_is_missing(lambdas: Lambdas, function: str, exercise: Exercise) -> None:
-    """With all that is granted nothing is denied, and all of it is asked for, in a world that has each thing it reads.
-    """
+def each_is_needed(lambdas: Lambdas, function: str, exercise: Exercise) -> None:
+    """With all that is granted nothing is denied, in a world that has each thing it reads. Each grant allows a call
+    that no other one allows."""
     lambdas.nobody_was_told()
     lambdas.world.forget_calls()
     exercise(lambdas)
     seen = lambdas.seen(function)
     assert {action: denied for action, denied in seen.items() if denied} == {}
-    assert seen.keys() == {action for _, action in granted(function, lambdas.fleet)}
+    wanted = set(granted(function, lambdas.fleet))
+    assert seen.keys() == {action for _, action in wanted}
+    superfluous = wanted - lambdas.world.needed(f"{lambdas.stack}-{function}")
+    assert not superfluous, f"{function} is granted {sorted(superfluous)}, and nothing that it did would fail without"
     missing = unfound(lambdas, function)
     assert not missing, f"the exercise finds nothing under {missing}, so that it is tested on an empty world"
 
 
-def it_is_needed(lambdas: Lambdas, function: str, sid: str, action: str, exercise: Exercise) -> None:
-    """Without `action` in the statement `sid` exactly that is denied."""
+def what_is_taken_away_is_denied(lambdas: Lambdas, function: str, exercise: Exercise) -> None:
+    """Without any one of its first grants exactly that action is denied: what the sandbox says of a need is what a role
+    without it meets."""
     region = STANDBY if function == "schedules_reconcile" else HOME
     iam = lambdas.world.client("iam", HOME)
     found = lambdas.world.client("lambda", region).get_function(FunctionName=f"{lambdas.stack}-{function}")
     role = found["Configuration"]["Role"].rpartition("/")[2]
     name = iam.list_role_policies(RoleName=role)["PolicyNames"][0]
     whole = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
-    iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(_without(whole, sid, action)))
     try:
-        lambdas.nobody_was_told()
-        lambdas.world.forget_calls()
-        exercise(lambdas)
-        assert {asked for asked, denied in lambdas.seen(function).items() if denied} == {action}
+        for sid, action in granted(function, lambdas.fleet)[:_TAKEN_AWAY]:
+            changed = json.dumps(_without(whole, sid, action))
+            iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=changed)
+            lambdas.nobody_was_told()
+            lambdas.world.forget_calls()
+            exercise(lambdas)
+            assert {asked for asked, denied in lambdas.seen(function).items() if denied} == {action}, (sid, action)
     finally:
         iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(whole))
 

@@ -8,7 +8,7 @@ import contextlib
 import functools
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pytest
 
@@ -31,10 +31,10 @@ from tests.world.least_privilege import (
     Exercise,
     Lambdas,
     deploy,
+    each_is_needed,
     functions,
     granted,
-    it_is_needed,
-    nothing_is_missing,
+    what_is_taken_away_is_denied,
 )
 
 pytestmark = pytest.mark.world
@@ -255,12 +255,6 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Tunne
         yield {stage: Tunnels(world, deploy(world, project, stage, [HOME])) for stage in FLEETS}
 
 
-def cases(stage: str, functions: Sequence[str], only: str = "") -> list[tuple[str, str, str, str]]:
-    """(stage, function, Sid, action) of all that is granted, or of what the statement `only` grants."""
-    return [(stage, function, sid, action) for function in functions
-            for sid, action in granted(function, FLEETS[stage]) if only in ("", sid)]
-
-
 def exercise(stage: str, function: str) -> Exercise:
     """What a Lambda goes through in a stage."""
     return lead if (stage, function) == ("hosts", "tunnels_heal") else {**EXERCISES, ROTATES: rotate}[function]
@@ -272,17 +266,20 @@ def test_every_lambda_of_the_tunnels_is_exercised() -> None:
 
 @pytest.mark.parametrize(("stage", "function"), [
     *((stage, function) for stage in ("policy", "tagged") for function in EXERCISES), ("hosts", ROTATES)])
-def test_no_permission_is_missing(stages: dict[str, Tunnels], stage: str, function: str) -> None:
-    nothing_is_missing(stages[stage], function, exercise(stage, function))
+def test_no_permission_is_missing_or_superfluous(stages: dict[str, Tunnels], stage: str, function: str) -> None:
+    each_is_needed(stages[stage], function, exercise(stage, function))
 
 
-@pytest.mark.parametrize(("stage", "function", "sid", "action"), [
-    *cases("policy", [*EXERCISES]), *cases("tagged", [*EXERCISES], "Power"), *cases("hosts", [ROTATES]),
-    *cases("hosts", ["tunnels_heal"], "Lead")])
-def test_no_permission_is_superfluous(
-    stages: dict[str, Tunnels], stage: str, function: str, sid: str, action: str
-) -> None:
-    it_is_needed(stages[stage], function, sid, action, exercise(stage, function))
+def test_the_move_of_the_tunnels_needs_what_point_grants(stages: dict[str, Tunnels]) -> None:
+    on = stages["hosts"]
+    on.world.forget_calls()
+    exercise("hosts", "tunnels_heal")(on)
+    wanted = {one for one in granted("tunnels_heal", on.fleet) if one[0] == "Point"}
+    assert wanted and wanted <= on.world.needed(f"{on.stack}-tunnels_heal")
+
+
+def test_what_is_taken_away_is_denied(stages: dict[str, Tunnels]) -> None:
+    what_is_taken_away_is_denied(stages["policy"], "tunnels_drain", exercise("policy", "tunnels_drain"))
 
 
 @pytest.mark.parametrize("function", [ROTATES])
