@@ -12,6 +12,7 @@ from typing import Protocol
 
 import msgspec
 
+from chalicelib import queue_addresses
 from chalicelib.aws import client
 from chalicelib.aws.ports import AwsPorts, real_ports
 from chalicelib.aws.store import DynamoStore, ReplicatedStore, Store
@@ -76,14 +77,13 @@ def here() -> RegionContext:
     region = environment["AWS_REGION"]
     fleet = declared.unpack((ROOT / declared.PACKED).read_bytes())
     account = environment["LAMP_ALERTS"].split(":")[4]
-    urls = msgspec.json.decode(environment["LAMP_QUEUES"], type=dict[str, str])
     return RegionContext(
         region=region,
         stage=environment["LAMP_STAGE"],
         fleet=fleet,
         shared_store=_coordination(environment["LAMP_COORDINATION"], region, fleet.coordination.regions),
         local_store=DynamoStore(environment["LAMP_TABLE"], region),
-        queues={name: client.SqsQueue(url, region) for name, url in urls.items()},
+        queues={name: client.SqsQueue(url, region) for name, url in queue_addresses.urls(environment).items()},
         alerts=client.SnsTopic(environment["LAMP_ALERTS"], region),
         account=account,
         aws_regions={known.name: real_ports(known.name, account) for known in fleet.regions},

@@ -3,6 +3,7 @@
 cfn-lint sees the names with `${AWS::StackName}` in them, so it can count neither their characters nor their bytes.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -10,6 +11,10 @@ from typing import Any, NamedTuple
 from chalicelib.infrastructure.parts import Json
 
 _SHORTER = "Take a shorter name in fleet.toml, or a shorter stage"
+_FEWER_QUEUES = ("Declare fewer [[queues]], let several share one dead_letter queue, or give a part of the tasks a "
+                 "fleet of their own")
+MOST_RESOURCES = 500
+MOST_POLICY_CHARACTERS = 10_240
 
 
 class Limit(NamedTuple):
@@ -23,8 +28,7 @@ class Limit(NamedTuple):
 # counts the bytes of all variables of a function.
 LIMITS: Mapping[tuple[str, str], Limit] = {
     ("AWS::Serverless::Function", "FunctionName"): Limit(64),
-    ("AWS::Serverless::Function", "Environment"): Limit(
-        4096, "Declare fewer [[queues]], or shorter names of them"),
+    ("AWS::Serverless::Function", "Environment"): Limit(4096),
     ("AWS::SQS::Queue", "QueueName"): Limit(80),
     ("AWS::Events::Rule", "Name"): Limit(64),
     ("AWS::CloudWatch::Alarm", "AlarmName"): Limit(255),
@@ -57,6 +61,25 @@ def mistakes(template: Json, stack: str, regions: Sequence[str]) -> Iterator[str
                 shown = f"{found!r} has" if isinstance(found, str) and size <= 300 else "has"
                 yield (f"{stack}: {name} of {id} {shown} {size:,} characters, and AWS allows {limit.most:,} "
                        f"characters. {limit.remedy}")
+
+
+def oversized(template: Json, stack: str, regions: Sequence[str]) -> Iterator[str]:
+    """Where the whole of `template`, Chalice's part among it, is more than AWS takes, with the remedy.
+
+    "CloudFormation quotas" (user guide) has the resources of a template. "IAM and AWS STS quotas" (user guide) has the
+    characters of all inline policies of a role, without blanks.
+    """
+    resources, known = template["Resources"], pseudo_parameters(stack, regions)
+    if len(resources) > MOST_RESOURCES:
+        yield (f"{stack}: the stack would have {len(resources)} resources, and AWS allows {MOST_RESOURCES}. "
+               f"{_FEWER_QUEUES}")
+    for id, part in resources.items():
+        policies = part["Properties"].get("Policies", []) if part["Type"] == "AWS::IAM::Role" else []
+        text = json.dumps(resolved([each["PolicyDocument"] for each in policies], resources, known))
+        size = len(re.sub(r"\s", "", text))
+        if size > MOST_POLICY_CHARACTERS:
+            yield (f"{stack}: the policy of {id} has {size:,} characters, and AWS allows {MOST_POLICY_CHARACTERS:,}. "
+                   f"{_FEWER_QUEUES}")
 
 
 def pseudo_parameters(stack: str, regions: Sequence[str]) -> dict[str, str]:

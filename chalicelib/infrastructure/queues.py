@@ -101,8 +101,21 @@ def every(fleet: Fleet) -> dict[str, str]:
     return found
 
 
+def prefix() -> Json:
+    """The beginning of the URLs of all queues of the stack, `LAMP_QUEUE_PREFIX` of each Lambda."""
+    return {"Fn::Sub": "https://sqs.${AWS::Region}.${AWS::URLSuffix}/${AWS::AccountId}/${AWS::StackName}-"}
+
+
+def tails(fleet: Fleet) -> dict[str, str]:
+    """What follows the prefix in each queue's URL, by its name in fleet.toml."""
+    found = {name: name for name in own_names()}
+    for queue in fleet.queues:
+        found |= {queue.name: queue_name(queue), fleet.dead_letters(queue): dead_name(fleet, queue)}
+    return found
+
+
 def addresses(fleet: Fleet) -> Json:
-    """The URL of every queue as one JSON object, `LAMP_QUEUES` of each Lambda."""
+    """The URL of every queue as one JSON object, `LAMP_QUEUES` of a sender outside of the stack."""
     return {"Fn::Sub": json.dumps({name: f"${{{id}}}" for name, id in sorted(every(fleet).items())})}
 
 

@@ -80,5 +80,5 @@ def _function(fleet: Fleet, stage: str, function: str) -> Json:
         more |= networks.config(fleet)
     return {"FunctionName": named(function), "Environment": {"Variables": {
         "LAMP_STAGE": stage, "LAMP_TABLE": {"Ref": "RegionalTable"}, "LAMP_ALERTS": {"Ref": "Alerts"},
-        "LAMP_COORDINATION": {"Fn::Sub": "${AWS::StackName}-coordination"}, "LAMP_QUEUES": queues.addresses(fleet),
+        "LAMP_COORDINATION": {"Fn::Sub": "${AWS::StackName}-coordination"}, "LAMP_QUEUE_PREFIX": queues.prefix(),
         "POWERTOOLS_SERVICE_NAME": function, "POWERTOOLS_METRICS_NAMESPACE": "Lamplighter"}}, **more}

@@ -1,7 +1,7 @@
 """Sending tasks: `send("invoices.render", customer=7, delay="30s")`.
 
-In a Lambda of the stack the queues are known from LAMP_QUEUES. Elsewhere set that variable (the stack's output `Queues`
-has its value), or give a `Sender` of your own its URLs.
+In a Lambda of the stack the queues are known. Elsewhere set LAMP_QUEUES (the stack's output `Queues` has its value), or
+give a `Sender` of your own its URLs.
 """
 
 import os
@@ -113,7 +113,7 @@ def _hops() -> int:
 
 @cache
 def sender() -> Sender:
-    """The process's own sender, with queues from LAMP_QUEUES and the region from AWS_REGION.
+    """The process's own sender, with the queues that are known here and the region from AWS_REGION.
 
     In a package it knows all tasks by their declarations. Elsewhere it knows those whose modules are imported.
     """

@@ -1,11 +1,11 @@
 """The queues of tasks, and the few SQS calls on them."""
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from chalicelib import queue_addresses
 from chalicelib.aws import client
 from chalicelib.config.declared import Fleet
 
@@ -114,13 +114,11 @@ class SqsAdapter:
 
 
 def urls(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Queue name -> URL, as LAMP_QUEUES (a JSON object) says. `QueueError` if it does not say so."""
-    text = (os.environ if environment is None else environment).get("LAMP_QUEUES", "")
+    """Queue name -> URL. `QueueError` where they are not known."""
     try:
-        return msgspec.json.decode(text, type=dict[str, str])
-    except msgspec.DecodeError as error:
-        raise QueueError("LAMP_QUEUES must hold a JSON object of queue names and URLs. Every Lambda of the stack has "
-                         f"it, elsewhere take it from the stack's output ({error})") from None
+        return queue_addresses.urls(environment)
+    except queue_addresses.UnknownQueues as error:
+        raise QueueError(str(error)) from None
 
 
 def places(fleet: Fleet, known: Mapping[str, str]) -> dict[str, QueueConfig]:

@@ -19,11 +19,12 @@ from typing import Any
 
 import msgspec
 
+from chalicelib import queue_addresses
 from chalicelib.config import fleet
 from chalicelib.config.declared import PACKED, Fleet
 from chalicelib.crontab.identity import Changes, Named
 from chalicelib.crontab.job import Job
-from chalicelib.infrastructure import policies, tables
+from chalicelib.infrastructure import limits, policies, queues, tables
 from chalicelib.infrastructure.parts import logical
 from chalicelib.infrastructure.template import merged
 from chalicelib.schedules.lambdas import RUNNER as JOB_RUNNER
@@ -75,6 +76,7 @@ def build(
     declared = _declared(root, stage, more)
     compiled, names, warnings = schedules(root, declared, deployed)
     compiled[manifest.FILE] = task_check.compiled(root)
+    compiled[queue_addresses.FILE] = queue_addresses.build(queues.tails(declared))
     home = root / ".build"
     home.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home, prefix=f"{stage}-") as staged:
@@ -93,6 +95,8 @@ def build(
         target, digest = _repack(project / "out", home, f"{declared.name}-{stage}-{machine.name}")
     sbom.beside(target).write_bytes(sbom.document(declared.name, stage, parts, digest))
     _check_functions(template, functions)
+    if wrong := list(limits.oversized(template, f"{declared.name}-{stage}", [one.name for one in declared.regions])):
+        raise DeclaredMistake("\n".join(wrong))
     warnings += sbom.unhashed(root)
     warnings += task_check.warnings(root, stage, declared, template)
     return Package(declared, stage, target, digest, template, tables.coordination(declared), tuple(warnings), names)

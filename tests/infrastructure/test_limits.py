@@ -106,13 +106,30 @@ def test_host_keys_that_fill_more_than_a_parameter_are_refused() -> None:
         made(HEAD.format(name="f") + TUNNELS.format(keys=json.dumps([rsa_key(n) for n in range(6)])), "s")
 
 
-def test_queues_that_fill_more_than_an_environment_are_refused() -> None:
-    def queues(count: int) -> str:
-        return "".join(f'[[queues]]\nname = "{"q" * 28}-{number}"\n' for number in range(count))
+def test_an_environment_does_not_grow_with_the_queues() -> None:
+    def environment(count: int) -> Any:
+        queues = "".join(f'[[queues]]\nname = "{"q" * 28}-{number}"\n' for number in range(count))
+        whole = made(HEAD.format(name=NAME) + queues, STAGE_NAME)
+        return whole["Resources"]["TasksWork"]["Properties"]["Environment"]
 
-    assert made(HEAD.format(name=NAME) + queues(8), STAGE_NAME)
-    with pytest.raises(FleetError, match=r"Environment of TasksWork has .* Declare fewer \[\[queues\]\]"):
-        made(HEAD.format(name=NAME) + queues(12), STAGE_NAME)
+    assert environment(60) == environment(1)
+
+
+def test_an_environment_above_4_kb_would_be_found() -> None:
+    part = {"Properties": {"FunctionName": "f", "Environment": {"Variables": {"A": "x" * 4096}}}}
+    [found] = limits.mistakes({"Resources": {"F": part}}, "n", REGIONS)
+    assert "Environment of F has 4,097 characters, and AWS allows 4,096" in found
+
+
+def test_a_stack_of_too_many_resources_and_a_role_of_too_long_policies_are_refused() -> None:
+    topic = {"Type": "AWS::SNS::Topic", "Properties": {}}
+    queue = {"Fn::Sub": "arn:aws:sqs:${AWS::Region}:${AWS::AccountId}:${AWS::StackName}-q"}
+    role = {"Type": "AWS::IAM::Role", "Properties": {"Policies": [{"PolicyDocument": {"Statement": [queue] * 260}}]}}
+    many = {f"T{number}": topic for number in range(limits.MOST_RESOURCES)}
+    assert not list(limits.oversized({"Resources": many}, "n", REGIONS))
+    resources, policy = limits.oversized({"Resources": {**many, "R": role}}, "n", REGIONS)
+    assert "501 resources, and AWS allows 500. Declare fewer [[queues]]" in resources
+    assert re.search(r"the policy of R has 11,\d{3} characters, and AWS allows 10,240\. Declare fewer", policy)
 
 
 @pytest.mark.parametrize("name", ["internal", "internal-x", "aws-tools", "amazonas", "amzn", "sthree-x", "xn--bcher"])

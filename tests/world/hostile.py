@@ -45,7 +45,8 @@ def calls():
             tried(f"query {{table}} {{pk}}", lambda: client("dynamodb").query(
                 TableName=table, KeyConditionExpression="pk = :pk", ExpressionAttributeValues={{":pk": {{"S": pk}}}}))
         tried(f"scan {{table}}", lambda: client("dynamodb").scan(TableName=table))
-    for url in json.loads(os.environ["LAMP_QUEUES"]).values():
+    from chalicelib import queue_addresses
+    for url in queue_addresses.urls().values():
         tried(f"send {{url}}", lambda: client("sqs").send_message(QueueUrl=url, MessageBody="{{}}"))
         tried(f"receive {{url}}", lambda: client("sqs").receive_message(QueueUrl=url))
         tried(f"purge {{url}}", lambda: client("sqs").purge_queue(QueueUrl=url))
