@@ -24,7 +24,7 @@ class UnknownQueues(Exception):
 
 
 def build(names: Mapping[str, str]) -> bytes:
-    """The file of the package, for each name in fleet.toml what follows the prefix in its address."""
+    """The file of the package. It has the rest of the address after the prefix for each name in fleet.toml."""
     return msgspec.json.encode(dict(sorted(names.items())))
 
 

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 VERSION = "1.5.33"
 # Where the changes are; each of these registers its own when it is imported.
-MODULES = ("routes", "lambdas", "triggers", "replication", "batches", "recursion", "conditions", "embedded_metrics",
-           "item_keys", "bucket_owners", "dns", "compute.ec2", "compute.elb", "compute.ssm", "compute.autoscaling",
-           "compute.membership", "compute.authorization")
+MODULES = ("routes", "lambdas", "triggers", "replication", "cloudformation", "batches", "recursion", "conditions",
+           "embedded_metrics", "item_keys", "bucket_owners", "dns", "compute.ec2", "compute.elb", "compute.ssm",
+           "compute.autoscaling", "compute.membership", "compute.authorization")
 
 Build = Callable[[Any, "Context"], Any]
 

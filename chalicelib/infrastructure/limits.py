@@ -64,7 +64,7 @@ def mistakes(template: Json, stack: str, regions: Sequence[str]) -> Iterator[str
 
 
 def oversized(template: Json, stack: str, regions: Sequence[str]) -> Iterator[str]:
-    """Where the whole of `template`, Chalice's part among it, is more than AWS takes, with the remedy.
+    """Everything in the whole of `template`, Chalice's part among it, that is more than AWS takes, with the remedy.
 
     "CloudFormation quotas" (user guide) has the resources of a template. "IAM and AWS STS quotas" (user guide) has the
     characters of all inline policies of a role, without blanks.

@@ -107,7 +107,7 @@ def prefix() -> Json:
 
 
 def tails(fleet: Fleet) -> dict[str, str]:
-    """What follows the prefix in each queue's URL, by its name in fleet.toml."""
+    """The rest of each queue's URL after the prefix, by its name in fleet.toml."""
     found = {name: name for name in own_names()}
     for queue in fleet.queues:
         found |= {queue.name: queue_name(queue), fleet.dead_letters(queue): dead_name(fleet, queue)}
