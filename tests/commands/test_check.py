@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,6 +93,21 @@ def test_the_template_that_is_linted_is_the_packaged_one(monkeypatch: pytest.Mon
     assert any("template.json:" in line and "VisibilityTimeOut" in line for line in found)
 
 
+def test_a_template_that_was_clean_is_not_linted_again_and_any_other_is(
+        elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    statuses = [1, 0, 0, 0]
+    monkeypatch.setattr(check, "_program", lambda *words: lambda children: (not (bad := statuses.pop(0)), ["E1"] * bad))
+    with Children() as children:
+        def judged(regions: str = "eu-west-1", **parts: Any) -> bool:
+            return check._linted({"template.json": parts}, [regions], children)[0]
+
+        assert not judged()
+        assert judged() and len(statuses) == 2
+        assert judged() and len(statuses) == 2
+        assert judged(Resources={}) and len(statuses) == 1
+        assert judged("us-east-1") and not statuses
+
+
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository of its own, for the checks that read the user's files."""
@@ -160,6 +176,10 @@ def test_a_fleet_without_the_samples_is_green(folders: tuple[str, ...], elsewher
     shutil.rmtree(elsewhere / "tasks")
     for folder in folders:
         (elsewhere / folder).mkdir()
+    known = ROOT / ".build" / "clean"
+    known.mkdir(parents=True, exist_ok=True)
+    (elsewhere / ".build").mkdir()
+    (elsewhere / ".build" / "clean").symlink_to(known)
     declared = (elsewhere / "fleet.toml").read_text()
     (elsewhere / "fleet.toml").write_text(declared.replace('policy = "runner-policy.json"\n', ""))
     with Children() as children:

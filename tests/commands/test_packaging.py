@@ -14,8 +14,9 @@ import pytest
 
 from chalicelib.config.fleet import FleetError
 from commands.deploy import dependencies, packaging
+from commands.develop import check
 from commands.errors import UsageError
-from tests.lint import findings
+from commands.processes import Children
 from tests.project import copy
 
 
@@ -60,8 +61,9 @@ def of_type(parts: dict[str, Any], kind: str) -> Iterator[tuple[str, dict[str, A
 
 @pytest.mark.slow
 def test_it_passes_cfn_lint_in_every_region(package: packaging.Package) -> None:
-    for template in (package.template, package.coordination):
-        assert findings(template, [region.name for region in package.fleet.regions]) == []
+    templates = {"template.json": package.template, "coordination.json": package.coordination}
+    with Children() as children:
+        assert check._linted(templates, [region.name for region in package.fleet.regions], children) == (True, [])
 
 
 def test_every_queue_that_a_lambda_serves_reports_partial_failures(parts: dict[str, Any]) -> None:
