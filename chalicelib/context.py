@@ -5,19 +5,21 @@ A context is a plain value made of small parts, so a simulation or a test builds
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from chalicelib import queue_addresses
 from chalicelib.aws import client
-from chalicelib.aws.ports import AwsPorts, real_ports
 from chalicelib.aws.store import DynamoStore, ReplicatedStore, Store
 from chalicelib.config import declared
 from chalicelib.config.declared import Fleet
+
+if TYPE_CHECKING:
+    from chalicelib.aws.ports import AwsPorts
 
 # The zip's root in Lambda, the repository's elsewhere.
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,10 +59,10 @@ class RegionContext(msgspec.Struct, frozen=True):
     account: str = ""
     root: Path = ROOT
     clock: Callable[[], float] = time.time
-    aws_regions: Mapping[str, AwsPorts] = {}
+    aws_regions: "Mapping[str, AwsPorts]" = {}
 
     @property
-    def aws(self) -> AwsPorts:
+    def aws(self) -> "AwsPorts":
         """The AWS services of this region."""
         return self.aws_regions[self.region]
 
@@ -68,6 +70,27 @@ class RegionContext(msgspec.Struct, frozen=True):
     def rank(self) -> int:
         """The number of regions before this one. Home has 0."""
         return self.fleet.rank(self.region)
+
+
+class RealRegions(Mapping[str, "AwsPorts"]):
+    """The real AWS services of each of `names`. The ports are imported with the first look, because many Lambdas need
+    only the tables, the queues and the alerts."""
+
+    def __init__(self, names: Sequence[str], account: str) -> None:
+        self._names, self._account = tuple(names), account
+
+    def __getitem__(self, name: str) -> "AwsPorts":
+        if name not in self._names:
+            raise KeyError(name)
+        from chalicelib.aws.ports import real_ports
+
+        return real_ports(name, self._account)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 @cache
@@ -86,7 +109,7 @@ def here() -> RegionContext:
         queues={name: client.SqsQueue(url, region) for name, url in queue_addresses.urls(environment).items()},
         alerts=client.SnsTopic(environment["LAMP_ALERTS"], region),
         account=account,
-        aws_regions={known.name: real_ports(known.name, account) for known in fleet.regions},
+        aws_regions=RealRegions([known.name for known in fleet.regions], account),
     )
 
 

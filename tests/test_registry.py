@@ -66,6 +66,18 @@ def test_lambda_started_imports_neither_boto3_nor_the_mysql_client() -> None:
     assert not {"boto3", "s3transfer", "pymysql"} & set(started("schedules_tick"))
 
 
+def test_lambda_started_imports_the_aws_ports_only_if_it_may_call_one() -> None:
+    # Each service is a module with protocols, whose classes cost more than the code.
+    assert "chalicelib.aws.ports" not in started("schedules_tick")
+    assert "chalicelib.aws.ports" in started("schedules_work")
+    assert {name for name, declared in ALL.items() if not registry.uses_ports(declared)} > {
+        "schedules_tick", "schedules_reconcile", "schedules_runner", "schedules_status"}
+
+
+def test_runner_started_imports_neither_the_aws_sdk_nor_the_engine_of_the_operations() -> None:
+    assert not {"botocore", "chalicelib.context", "chalicelib.engine.operation"} & set(started("schedules_runner"))
+
+
 @pytest.mark.parametrize("function", ALL)
 def test_lambda_declared_has_code(function: str) -> None:
     assert callable(registry.handler(function))

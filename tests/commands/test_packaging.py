@@ -147,11 +147,14 @@ def test_every_lambda_has_its_own_role_name_log_and_environment(package: packagi
     parts = package.template["Resources"]
     functions = dict(of_type(parts, "AWS::Serverless::Function"))
     assert len({one["Role"]["Fn::GetAtt"][0] for one in functions.values()}) == len(functions) >= 13
+    names = set(zipfile.ZipFile(package.zip).namelist())
     for id, function in functions.items():
         assert function["FunctionName"]["Fn::Sub"].startswith("${AWS::StackName}-")
         variables = function["Environment"]["Variables"]
         assert variables["LAMP_QUEUE_PREFIX"]["Fn::Sub"].endswith("/${AWS::StackName}-")
         assert {"LAMP_STAGE", "LAMP_TABLE", "LAMP_COORDINATION", "LAMP_ALERTS"} <= variables.keys()
+        zones = variables["PYTHONTZPATH"].removeprefix("/var/task/")
+        assert f"{zones}/Europe/Stockholm" in names, "zoneinfo finds no pinned zone of the package"
         logs = [one for one in statements(parts, id) if "logs:PutLogEvents" in one["Action"]]
         assert logs[0]["Resource"]["Fn::Sub"].endswith(
             f":log-group:/aws/lambda/{function['FunctionName']['Fn::Sub']}:*")
