@@ -33,6 +33,7 @@ __all__ = ["ACCOUNT", "Address", "Sandbox", "State", "WorldError"]
 _CONFIG = Config(connect_timeout=9, read_timeout=120, retries={"total_max_attempts": 2, "mode": "standard"}, proxies={})
 # A limit for a server that hangs; under load an answer may take seconds.
 _SECONDS = 60
+REGIONS = ("ap-southeast-1", "eu-central-1", "eu-north-1", "eu-west-1", "eu-west-3", "us-east-1")
 _DOOR = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -102,6 +103,10 @@ class Sandbox:
                 self._clients[service, region] = self.session.client(
                     service, region_name=region, endpoint_url=self.endpoint, config=_CONFIG)
             return self._clients[service, region]
+
+    def regions(self) -> Sequence[str]:
+        """Regions in which a deployment looks for stacks that it left behind. The others have none here."""
+        return REGIONS
 
     def stop_region(self, region: str) -> None:
         """Region `region` dies, without answers, rules or polling. Its Lambdas, instances and balancers are killed."""

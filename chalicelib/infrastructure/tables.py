@@ -14,6 +14,15 @@ def regional() -> Json:
         "PointInTimeRecoverySpecification": _RECOVERY}, **_KEPT)}
 
 
+def kept(table: Json, name: str) -> Json:
+    """`table` with its name as a plain text.
+
+    CloudFormation takes a table that stayed when its stack was deleted back into a stack only by a name without a
+    function in it ("Import AWS resources into a CloudFormation stack automatically", user guide).
+    """
+    return {**table, "Properties": {**table["Properties"], "TableName": name}}
+
+
 def topic() -> Json:
     """The topic of alerts. Without a policy it would get SNS's default one, which lets all of the account publish."""
     statement = {
@@ -27,19 +36,22 @@ def topic() -> Json:
             "PolicyDocument": {"Version": "2012-10-17", "Statement": [statement]}})}
 
 
-def coordination(fleet: Fleet) -> Json:
-    """The template of the coordination table, strongly consistent in three regions, or plain in one."""
+def coordination(fleet: Fleet, stage: str) -> Json:
+    """The template of the coordination table, strongly consistent in three regions, or plain in one.
+
+    The order of the regions in fleet.toml makes no difference.
+    """
     shared = _table()
     if fleet.coordination.strong:
         kind = "DynamoDB::GlobalTable"
         shared |= {"MultiRegionConsistency": "STRONG", "Replicas": [
             {"Region": region, "PointInTimeRecoverySpecification": _RECOVERY}
-            for region in fleet.coordination.regions]}
+            for region in sorted(fleet.coordination.regions)]}
     else:
         kind = "DynamoDB::Table"
         shared |= {"PointInTimeRecoverySpecification": _RECOVERY}
     return {"AWSTemplateFormatVersion": "2010-09-09", "Description": "Lamplighter: what its regions agree on",
-            "Resources": {"Coordination": resource(kind, shared, **_KEPT)}}
+            "Resources": {"Coordination": kept(resource(kind, shared, **_KEPT), f"{fleet.name}-{stage}-coordination")}}
 
 
 def _table() -> Json:

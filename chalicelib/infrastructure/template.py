@@ -38,6 +38,8 @@ def merged(static: Json, fleet: Fleet, stage: str, functions: Sequence[str]) -> 
     """
     resources = {id: _stripped(part) for id, part in static["Resources"].items() if _wanted(part, fleet)}
     resources |= queues.of_fleet(fleet)
+    if table := resources.get("RegionalTable"):
+        resources["RegionalTable"] = tables.kept(table, f"{fleet.name}-{stage}")
     if fleet.alarm_email:
         resources["AlertsByMail"] = resource("SNS::Subscription", {
             "TopicArn": {"Ref": "Alerts"}, "Protocol": "email", "Endpoint": fleet.alarm_email})

@@ -1,7 +1,7 @@
 """The AWS account that a command works on, and its refusals in words that say what to do."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -33,6 +33,9 @@ class Target(Protocol):
     def client(self, service: str, region: str) -> Any:
         """A boto3 client, safe to share among threads."""
 
+    def regions(self) -> Sequence[str]:
+        """Every region in which an installation may have left a stack."""
+
 
 class Account:
     """AWS with the user's own credentials, found as the AWS CLI finds them."""
@@ -42,6 +45,12 @@ class Account:
         self._clients: dict[tuple[str, str], Any] = {}
         with spoken(""):
             self._session = boto3.Session()
+
+    def regions(self) -> Sequence[str]:
+        """Every region of AWS that this boto3 knows, whether or not the account has enabled it."""
+        session = self._session
+        return [region for partition in session.get_available_partitions()
+                for region in session.get_available_regions("cloudformation", partition)]
 
     def client(self, service: str, region: str) -> Any:
         """A boto3 client. One per service and region."""

@@ -21,7 +21,7 @@ from commands.errors import UsageError
 from commands.terminal import Console, line, write_json
 
 _COLOURS = {"add": "green", "modify": "yellow", "replace": "bold red", "remove": "red", "import": "cyan"}
-_ENDED = ("deployed", "unchanged")
+_ENDED = ("deployed", "unchanged", "removed")
 # So many changes of one stack are listed one by one; more are told as numbers.
 _LISTED = 60
 
@@ -38,6 +38,8 @@ def deploy(
         "--drop-pauses", help="Also delete the pauses of jobs that are no longer there.")] = False,
     new_names: Annotated[bool, typer.Option(
         "--new-names", help="Name all jobs as in a first deployment, if what is deployed cannot be read.")] = False,
+    remove_region: Annotated[list[str] | None, typer.Option(
+        help="Delete the stack that was left in a region which fleet.toml no longer has. May be repeated.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON. Needs --yes.")] = False,
 ) -> None:
     """Package the project and deploy it to every region of fleet.toml, one CloudFormation stack each.
@@ -68,7 +70,7 @@ def deploy(
         warn(warning)
     with Screen(console) as screen:
         results = release(account, package, regions, screen, lambda: yes or screen.ask(),
-                          drop_messages=drop_messages, drop_pauses=drop_pauses)
+                          drop_messages=drop_messages, drop_pauses=drop_pauses, remove_regions=remove_region or ())
     if as_json:
         write_json(plain(results), indent=None)
     raise typer.Exit(conclude(console, results))
@@ -82,8 +84,10 @@ def conclude(console: Console, results: Sequence[Done]) -> int:
     if all(done.status == "unchanged" for done in results):
         console.print("Everything is as declared, so there is nothing to deploy.")
     elif all(done.status in _ENDED for done in results):
-        console.print(Text.assemble(("Deployed: ", "green"), ", ".join(dict.fromkeys(done.region for done in results)),
-                                    "."))
+        for word in ("deployed", "removed"):
+            places = dict.fromkeys(done.region for done in results if (done.status == "removed") == (word == "removed"))
+            if places:
+                console.print(Text.assemble((f"{word.capitalize()}: ", "green"), ", ".join(places), "."))
     elif not any(done.error for done in results):
         console.print("Nothing was changed.")
     return int(any(done.status == "failed" for done in results))
@@ -127,6 +131,11 @@ class Screen:
             table.add_row(Text(line(word), _COLOURS.get(word, "yellow")), line(name))
         if told:
             self._console.print(table)
+
+    def warned(self, lines: Sequence[str]) -> None:
+        """One line for each."""
+        for text in lines:
+            self._console.print(line(text), style="yellow", soft_wrap=True)
 
     def prepared(self, plans: Sequence[Prepared]) -> None:
         """The changes of every stack. Stacks that would change alike are shown once."""

@@ -99,7 +99,8 @@ def build(
         raise DeclaredMistake("\n".join(wrong))
     warnings += sbom.unhashed(root)
     warnings += task_check.warnings(root, stage, declared, template)
-    return Package(declared, stage, target, digest, template, tables.coordination(declared), tuple(warnings), names)
+    coordination = tables.coordination(declared, stage)
+    return Package(declared, stage, target, digest, template, coordination, tuple(warnings), names)
 
 
 def _declared(root: Path, stage: str, more: str) -> Fleet:

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 from botocore.exceptions import ClientError
 
+from commands.deploy import stacks
 from commands.deploy.account import Target, spoken
-from commands.deploy.stacks import Prepared
+from commands.deploy.stacks import Prepared, Stack
 
 # Those that wait, those that a consumer has now, and those that are delayed.
 _DEPTHS = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed"]
@@ -21,6 +22,13 @@ def lost_messages(target: Target, plan: Prepared) -> Iterator[str]:
     for id, url in plan.lost_queues.items():
         if count := _messages(target, plan.stack.region, url):
             yield f"{plan.stack}: {id} ({url.rsplit('/', 1)[-1]}) would be lost with its messages, {count:,} by now"
+
+
+def messages_of(target: Target, stack: Stack) -> Iterator[str]:
+    """A line for each queue with messages that the end of `stack` deletes."""
+    for id, url in stacks.resources(target, stack, "AWS::SQS::Queue"):
+        if count := _messages(target, stack.region, url):
+            yield f"{stack}: {id} ({url.rsplit('/', 1)[-1]}) would be lost with its messages, {count:,} by now"
 
 
 def _messages(target: Target, region: str, url: str) -> int:

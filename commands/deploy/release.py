@@ -10,8 +10,18 @@ from typing import Any, Protocol
 import msgspec
 
 from chalicelib.version import VERSION
-from commands.deploy import account, bucket, concurrency, pauses, queues, stacks
-from commands.deploy.account import Target
+from commands.deploy import (
+    account,
+    bucket,
+    compatibility,
+    concurrency,
+    coordination,
+    left_behind,
+    pauses,
+    queues,
+    stacks,
+)
+from commands.deploy.account import Target, spoken
 from commands.deploy.packaging import Package
 from commands.deploy.pauses import Pauses
 from commands.deploy.stacks import Pace, Prepared, Stack
@@ -19,7 +29,10 @@ from commands.errors import UsageError
 
 
 class Done(msgspec.Struct, frozen=True):
-    """The result of one stack, which is `deployed`, `unchanged`, `declined` or `failed` (then `error` says why)."""
+    """The result of one stack.
+
+    It is `deployed`, `removed`, `unchanged`, `declined` or `failed` (then `error` says why).
+    """
 
     region: str
     stack: str
@@ -34,6 +47,9 @@ class Show(Protocol):
 
     def jobs(self, told: Sequence[tuple[str, str]]) -> None:
         """The effect of the release on the jobs, as pairs of a word and a name, and the paused jobs."""
+
+    def warned(self, lines: Sequence[str]) -> None:
+        """What deserves attention, before anything is changed."""
 
     def prepared(self, plans: Sequence[Prepared]) -> None:
         """All change sets, before anything is changed."""
@@ -51,13 +67,15 @@ class Show(Protocol):
 def release(
     target: Target, package: Package, regions: Sequence[str], show: Show, agree: Callable[[], bool],
     look_seconds: float = 1.5, *, drop_messages: bool = False, drop_pauses: bool = False,
+    remove_regions: Sequence[str] = (),
 ) -> list[Done]:
     """Deploy `package` to `regions`. The result of each stack, the coordination table's first.
 
-    Raises `UsageError` when a change set cannot be made, would reserve more than the account's quota allows, would
-    delete messages without `drop_messages`, or would lose the pause of a job without `drop_pauses`. Then nothing was
-    changed anywhere. A stack that fails is rolled back and
-    reported as `failed`, the others go on.
+    Then the stacks in `remove_regions` go, which fleet.toml no longer has.
+
+    Raises `UsageError` when a change set cannot be made, would reserve more than the account's quota allows, would fail
+    half-way, would delete messages without `drop_messages`, or would lose the pause of a job without `drop_pauses`.
+    Then nothing was changed anywhere. A stack that fails is rolled back and reported as `failed`, the others go on.
     """
     over = threading.Event()
     pace = Pace(look_seconds, over=over.is_set)
@@ -70,17 +88,29 @@ def release(
             if short := [line for found in pool.map(
                     lambda region: list(concurrency.short_of(target, package, region)), regions) for line in found]:
                 raise UsageError("\n".join(short))
-            plans = _prepare_all(target, package, regions, owner, pace, pool)
+            left = left_behind.found(target, package, pool)
+            gone = left_behind.removable(target, left, remove_regions, drop_messages=drop_messages)
+            table = coordination.place(target, package)
+            if not stacks.exists(target, table):
+                left_behind.refuse_table(target, package, pool)
+            if wrong := [line for found in pool.map(
+                    lambda region: refused(target, package, region), regions) for line in found]:
+                raise UsageError("\n".join(wrong))
+            plans = _prepare_all(target, package, table, regions, owner, pace, pool)
+            show.warned([*left_behind.told(stack for stack in left if stack not in gone),
+                         *(f"{stack} will be deleted" for stack in gone)])
             show.prepared(plans)
             show.jobs(list(pauses.told(package.names, held.held)))
             if not drop_messages and (lost := [line for found in pool.map(
                     lambda plan: queues.lost_messages(target, plan), plans) for line in found]):
                 list(pool.map(lambda plan: stacks.abandon(target, plan), plans))
                 raise UsageError("\n".join([*lost, queues.REMEDY]))
-            done = _release(target, plans, show, agree, pace, pool, held)
+            done = _release(target, plans, show, agree, pace, pool, held, always=bool(gone))
             everywhere = set(regions) >= {region.name for region in package.fleet.regions}
             if everywhere and all(one.status in ("deployed", "unchanged") for one in done):
                 held.clear()
+            if all(one.status in ("deployed", "unchanged") for one in done):
+                done += pool.map(lambda stack: _remove(target, stack, pace), gone)
             return done
         finally:
             over.set()  # after Ctrl-C nobody waits any longer
@@ -88,9 +118,10 @@ def release(
 
 def _release(
     target: Target, plans: Sequence[Prepared], show: Show, agree: Callable[[], bool], pace: Pace,
-    pool: ThreadPoolExecutor, held: Pauses,
+    pool: ThreadPoolExecutor, held: Pauses, *, always: bool,
 ) -> list[Done]:
-    if not any(plan.changes for plan in plans):
+    """`always` asks even if no stack would change."""
+    if not always and not any(plan.changes for plan in plans):
         return [_unchanged(plan) for plan in plans]
     if not agree():
         list(pool.map(lambda plan: stacks.abandon(target, plan), plans))
@@ -103,12 +134,19 @@ def _release(
     return [first, *pool.map(lambda plan: _execute(target, plan, show, pace), plans[1:])]
 
 
+def refused(target: Target, package: Package, region: str) -> list[str]:
+    """A line for each change of the stack in `region` that CloudFormation would refuse, and would roll back for."""
+    with spoken(region):
+        before = stacks.template(target, Stack(region, package.stack))
+    return list(compatibility.mistakes(before, package.template, package.stack, region)) if before else []
+
+
 def _prepare_all(
-    target: Target, package: Package, regions: Sequence[str], owner: str, pace: Pace, pool: ThreadPoolExecutor
+    target: Target, package: Package, table: Stack, regions: Sequence[str], owner: str, pace: Pace,
+    pool: ThreadPoolExecutor,
 ) -> list[Prepared]:
     """All change sets, or none. If one fails, the others are deleted."""
     tags = {"lamplighter": package.fleet.name, "stage": package.stage, "lamplighter-version": VERSION}
-    table = Stack(package.fleet.coordination.regions[0], f"{package.stack}-coordination")
     waiting = [pool.submit(stacks.prepare, target, table, package.coordination, None, tags, pace)]
     waiting += [pool.submit(_prepare, target, package, region, owner, tags, pace) for region in regions]
     plans, wrong = [], []
@@ -144,12 +182,24 @@ def _execute(target: Target, plan: Prepared, show: Show, pace: Pace) -> Done:
     return done
 
 
+def _remove(target: Target, stack: Stack, pace: Pace) -> Done:
+    begun = time.monotonic()
+    try:
+        stacks.remove(target, stack, pace)
+    except UsageError as mistake:
+        return Done(stack.region, stack.name, "failed", error=str(mistake))
+    return Done(stack.region, stack.name, "removed", seconds=round(time.monotonic() - begun, 1))
+
+
 def _unchanged(plan: Prepared) -> Done:
     return Done(plan.stack.region, plan.stack.name, "unchanged", plan.count())
 
 
 class Quiet:
     """Shows nothing."""
+
+    def warned(self, lines: Sequence[str]) -> None:
+        """Nothing."""
 
     def jobs(self, told: Sequence[tuple[str, str]]) -> None:
         """Nothing."""

@@ -74,7 +74,9 @@ def prepare(
         source = {"TemplateURL": url} if url else {"TemplateBody": json.dumps(body)}
         _client(target, stack).create_change_set(
             StackName=stack.name, ChangeSetName=name, ChangeSetType="CREATE" if new else "UPDATE",
-            Capabilities=_CAPABILITIES, Tags=[{"Key": key, "Value": value} for key, value in tags.items()], **source)
+            # A table that stayed when its stack was deleted comes back into the new one.
+            ImportExistingResources=True, Capabilities=_CAPABILITIES,
+            Tags=[{"Key": key, "Value": value} for key, value in tags.items()], **source)
         said: list[dict[str, Any]] = []
         try:
             said = _changes(target, stack, name, pace)
@@ -89,10 +91,30 @@ def template(target: Target, stack: Stack) -> dict[str, Any] | None:
     found = _status(target, stack)
     if found is None or found[0] in ("REVIEW_IN_PROGRESS", "CREATE_IN_PROGRESS", "DELETE_COMPLETE", *_DEAD):
         return None
-    answer = _client(target, stack).get_template(StackName=stack.name, TemplateStage="Original")
+    try:
+        answer = _client(target, stack).get_template(StackName=stack.name, TemplateStage="Original")
+    except ClientError as error:
+        if _is_gone(error):  # meanwhile
+            return None
+        raise
     body: Any = answer["TemplateBody"]
     parsed: dict[str, Any] = json.loads(body) if isinstance(body, str) else body
     return parsed
+
+
+def exists(target: Target, stack: Stack) -> bool:
+    """Whether there is such a stack, with resources or with what is left of them."""
+    found = _status(target, stack)
+    return found is not None and found[0] not in ("REVIEW_IN_PROGRESS", "DELETE_COMPLETE")
+
+
+def resources(target: Target, stack: Stack, kind: str) -> list[tuple[str, str]]:
+    """The logical and the physical id of each resource of the type in the stack."""
+    with spoken(stack.region):
+        return [(one["LogicalResourceId"], one["PhysicalResourceId"])
+                for page in pages(_client(target, stack), "list_stack_resources", StackName=stack.name)
+                for one in page["StackResourceSummaries"]
+                if one["ResourceType"] == kind and one.get("PhysicalResourceId")]
 
 
 def abandon(target: Target, prepared: Prepared) -> None:
@@ -264,10 +286,14 @@ def _status(target: Target, stack: Stack) -> tuple[str, str] | None:
         found = [one for page in pages(_client(target, stack), "describe_stacks", StackName=stack.name)
                  for one in page["Stacks"]]
     except ClientError as error:
-        if "does not exist" in error.response.get("Error", {}).get("Message", ""):
+        if _is_gone(error):
             return None
         raise
     return (str(found[0]["StackStatus"]), str(found[0]["StackId"])) if found else None
+
+
+def _is_gone(error: ClientError) -> bool:
+    return "does not exist" in error.response.get("Error", {}).get("Message", "")
 
 
 def _client(target: Target, stack: Stack) -> Any:

@@ -60,6 +60,13 @@ class Aws:
         changes = [] if asked["StackName"].endswith("-coordination") else self.changes
         return {"Status": "CREATE_COMPLETE", "Changes": changes}
 
+    def regions(self) -> Sequence[str]:
+        return ("eu-west-1",)
+
+    def get_template(self, **asked: str) -> Any:
+        part = {"Type": "AWS::DynamoDB::Table", "Properties": {}}
+        return {"TemplateBody": {"Resources": {"Coordination": part}}}
+
     def describe_stack_events(self, **asked: str) -> Any:
         return {"StackEvents": []}
 
@@ -104,7 +111,7 @@ class Aws:
 
 
 def released(
-    aws: Aws, monkeypatch: pytest.MonkeyPatch, *, names: Named = NONE, agree: bool = True, more: str = "", **drop: bool
+    aws: Aws, monkeypatch: pytest.MonkeyPatch, *, names: Named = NONE, agree: bool = True, more: str = "", **drop: Any
 ) -> list[str]:
     declared = fleet.parse(
         f'name = "f"\nregions = [{{name = "eu-west-1"}}]\ncoordination = {{regions = ["eu-west-1"]}}\n{more}')

@@ -59,7 +59,7 @@ def made(text: str, stage: str) -> dict[str, Any]:
     whole = template.merged(json.loads(files()["resources.json"]), declared, stage, FUNCTIONS)
     parts = {id: {"Type": "AWS::Serverless::Function", **part} if "FunctionName" in part.get("Properties", {}) else part
              for id, part in whole["Resources"].items()}
-    return {"Resources": parts | tables.coordination(declared)["Resources"]}
+    return {"Resources": parts | tables.coordination(declared, stage)["Resources"]}
 
 
 def refusals(found: dict[str, Any], stack: str) -> list[str]:

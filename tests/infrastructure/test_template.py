@@ -122,7 +122,7 @@ def test_the_mail_address_is_subscribed_only_when_there_is_one() -> None:
 
 
 def test_the_coordination_table_of_one_region_is_a_plain_one() -> None:
-    table = tables.coordination(fleet.parse(HEAD))["Resources"]["Coordination"]
+    table = tables.coordination(fleet.parse(HEAD), "s")["Resources"]["Coordination"]
     assert table["Type"] == "AWS::DynamoDB::Table" and "Replicas" not in table["Properties"]
 
 

@@ -1,16 +1,24 @@
 """The sandbox refuses what CloudFormation refuses, and a deployment stays clear of it or says the way out."""
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from chalicelib.config import fleet
+from chalicelib.infrastructure import tables
+from commands.deploy import packaging, release, stacks
+from commands.errors import UsageError
 from sandbox.cloudformation import NAMES
 from sandbox.world import Sandbox
 from testing.eventually import eventually
 
 pytestmark = pytest.mark.world
 HOME, OTHER = "eu-west-1", "eu-west-3"
+SET = ["eu-west-1", "eu-central-1", "eu-west-3"]
+QUIET = release.Quiet()
 KEYS = {"BillingMode": "PAY_PER_REQUEST", "AttributeDefinitions": [{"AttributeName": "pk", "AttributeType": "S"}],
         "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}]}
 DOCUMENT = {"schemaVersion": "2.2", "description": "x", "mainSteps": [
@@ -97,3 +105,118 @@ def test_an_environment_has_4_kb_at_most(empty: Sandbox, size: int, status: str)
         "Environment": {"Variables": {"A": "x" * (size - 1)}}}}
     found = created(empty, f"environment-{size}", json.dumps({"Resources": {"Role": role, "Function": function}}))
     assert found[0] == status and ("exceeded the 4KB limit" in found[1]) == (size > 4096)
+
+
+class Told(release.Quiet):
+    """Keeps the warnings of a release."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def warned(self, lines: Sequence[str]) -> None:
+        self.lines += lines
+
+
+def package(
+    tmp_path: Path, name: str, *, stage: str = "t", regions: Sequence[str] = (HOME,),
+    coordination: Sequence[str] = (HOME,), more: dict[str, Any] | None = None,
+) -> packaging.Package:
+    """A package with the regional table and one queue."""
+    declared = fleet.parse(
+        f'name = "{name}"\nregions = {[{"name": region} for region in regions]}\n'.replace("'name': ", "name = ")
+        + f"coordination = {{regions = {list(coordination)}}}\n")
+    path = tmp_path / "package.zip"
+    path.write_bytes(b"")
+    queue = {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": {"Fn::Sub": "${AWS::StackName}-q"}}}
+    table = tables.kept(tables.regional()["RegionalTable"], f"{name}-{stage}")
+    parts = {"RegionalTable": table, "Q": queue, **(more or {})}
+    return packaging.Package(
+        declared, stage, path, "0" * 64, {"Resources": parts}, tables.coordination(declared, stage), ())
+
+
+def deploy(world: Sandbox, package: packaging.Package, show: release.Show = QUIET, **more: Any) -> dict[str, str]:
+    """The result of each stack by region and name."""
+    regions = [region.name for region in package.fleet.regions]
+    done = release.release(world, package, regions, show, lambda: True, look_seconds=0.05, **more)
+    assert not [one.error for one in done if one.error]
+    return {f"{one.region} {one.stack}": one.status for one in done}
+
+
+def names(world: Sandbox, region: str, begin: str) -> list[str]:
+    """The stacks of a region that are there."""
+    found = world.client("cloudformation", region).list_stacks()["StackSummaries"]
+    return sorted(one["StackName"] for one in found
+                  if one["StackName"].startswith(begin) and one["StackStatus"] != "DELETE_COMPLETE")
+
+
+def test_one_coordination_region_does_not_become_three_but_another_stage_has_them(
+    empty: Sandbox, tmp_path: Path
+) -> None:
+    deploy(empty, package(tmp_path, "grow"))
+    for wanted in (SET, SET[1:] + SET[:1], ["eu-central-1"]):
+        with pytest.raises(UsageError, match=r'Write regions = \["eu-west-1"\] again, or deploy with another --stage|'
+                                             r"eu-west-1 grow-t-coordination has the coordination table"):
+            deploy(empty, package(tmp_path, "grow", coordination=wanted))
+    assert names(empty, HOME, "grow-") == ["grow-t", "grow-t-coordination"]
+    assert names(empty, "eu-central-1", "grow-") == []
+    assert set(deploy(empty, package(tmp_path, "grow", stage="u", coordination=SET)).values()) == {"deployed"}
+    with pytest.raises(UsageError, match=r'Write regions = \["eu-central-1", "eu-west-1", "eu-west-3"\] again'):
+        deploy(empty, package(tmp_path, "grow", stage="u"))
+
+
+def test_another_order_of_the_coordination_regions_changes_nothing(empty: Sandbox, tmp_path: Path) -> None:
+    deploy(empty, package(tmp_path, "order", coordination=SET))
+    for wanted in (SET[::-1], SET[1:] + SET[:1]):
+        assert deploy(empty, package(tmp_path, "order", coordination=wanted)) == {
+            f"{HOME} order-t-coordination": "unchanged", f"{HOME} order-t": "unchanged"}
+
+
+@pytest.mark.parametrize("wanted", [[HOME], SET])
+def test_an_installation_comes_back_over_the_tables_that_were_kept(
+    empty: Sandbox, tmp_path: Path, wanted: list[str]
+) -> None:
+    name = f"kept-{len(wanted)}"
+    deploy(empty, package(tmp_path, name, coordination=wanted))
+    item = {"pk": {"S": "a"}, "sk": {"S": "b"}}
+    for table in (f"{name}-t", f"{name}-t-coordination"):
+        empty.client("dynamodb", HOME).put_item(TableName=table, Item=item)
+        stacks.remove(empty, stacks.Stack(HOME, table), stacks.Pace(0.05))
+    if len(wanted) > 1:
+        with pytest.raises(UsageError, match="DynamoDB changes neither the regions"):
+            deploy(empty, package(tmp_path, name))
+    assert deploy(empty, package(tmp_path, name, coordination=wanted[::-1])).keys() == {
+        f"{wanted[-1]} {name}-t-coordination", f"{HOME} {name}-t"}
+    for table in (f"{name}-t", f"{name}-t-coordination"):
+        assert empty.client("dynamodb", HOME).get_item(TableName=table, Key=item)["Item"] == item
+
+
+def test_the_stack_of_a_region_that_has_left_is_told_and_may_be_removed(empty: Sandbox, tmp_path: Path) -> None:
+    deploy(empty, package(tmp_path, "left", regions=(OTHER, HOME)))
+    smaller, told = package(tmp_path, "left"), Told()
+    assert set(deploy(empty, smaller, told).values()) == {"unchanged"}
+    assert len(told.lines) == 1 and "--remove-region eu-west-3" in told.lines[0]
+    with pytest.raises(UsageError, match="no stack of this installation is left there"):
+        deploy(empty, smaller, remove_regions=[HOME])
+    sqs = empty.client("sqs", OTHER)
+    sqs.send_message(QueueUrl=sqs.get_queue_url(QueueName="left-t-q")["QueueUrl"], MessageBody="x")
+    with pytest.raises(UsageError, match=r"Q \(left-t-q\) would be lost with its messages, 1 by now"):
+        deploy(empty, smaller, remove_regions=[OTHER])
+    found = deploy(empty, smaller, remove_regions=[OTHER], drop_messages=True)
+    assert found[f"{OTHER} left-t"] == "removed" and names(empty, OTHER, "left-") == []
+    told.lines.clear()
+    deploy(empty, smaller, told)
+    assert told.lines == []
+
+
+def test_a_change_that_would_fail_half_way_is_refused_before_anything_is_changed(
+    empty: Sandbox, tmp_path: Path
+) -> None:
+    def hosts(port: int) -> dict[str, Any]:
+        kind = "ElasticLoadBalancingV2::TargetGroup"
+        return {"TunnelsTargets": json.loads(template(kind, NAMED[kind] | {"Port": port}, "half"))["Resources"]["Part"]}
+
+    deploy(empty, package(tmp_path, "half", more=hosts(1)))
+    with pytest.raises(UsageError, match=r"TunnelsTargets .* for its new Port.*Deploy once without \[tunnels\.hosts\]"):
+        deploy(empty, package(tmp_path, "half", more=hosts(2)))
+    deploy(empty, package(tmp_path, "half"))
+    assert set(deploy(empty, package(tmp_path, "half", more=hosts(2))).values()) == {"unchanged", "deployed"}

@@ -46,7 +46,7 @@ def small(name: str, tmp_path: Path, *, visibility: int = 60, layers: list[str] 
         "Echo": {"Type": "AWS::Serverless::Function", "DependsOn": "Queue", "Properties": {
             "Runtime": "python3.11", "Handler": "index.handler", "CodeUri": "./deployment.zip",
             "Layers": layers or []}}}}
-    return packaging.Package(declared, "t", path, "0" * 64, template, tables.coordination(declared), ())
+    return packaging.Package(declared, "t", path, "0" * 64, template, tables.coordination(declared, "t"), ())
 
 
 def deploy(world: Sandbox, package: packaging.Package, *, agree: bool = True) -> dict[tuple[str, str], release.Done]:

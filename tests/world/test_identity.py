@@ -64,7 +64,7 @@ class Project:
         return packaging.build("policy", root=self.root, product=self.root, machine=dependencies.here(),
                                deployed=before)
 
-    def deploy(self, regions: tuple[str, ...] = REGIONS, **drop: bool) -> packaging.Package:
+    def deploy(self, regions: tuple[str, ...] = REGIONS, **drop: Any) -> packaging.Package:
         """Packages and releases."""
         package = self.package()
         done = release.release(self.world, package, regions, release.Quiet(), lambda: True, look_seconds=0.1, **drop)
