@@ -4,11 +4,15 @@ Items that others wrote, messages, the output of jobs and the errors of servers 
 way only. `line`, `lines` and `plain` make of a text what a notice or a terminal may show.
 """
 
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import msgspec
 
 T = TypeVar("T")
+
+# The end of the year 9999, the last one that a `datetime` can have (epoch seconds).
+LAST_TIME = 253_402_300_799.0
 
 
 class Undecodable(Exception):
@@ -41,6 +45,16 @@ def line(text: str) -> str:
 def lines(text: str, margin: str = "  | ") -> list[str]:
     """The lines of `text`, each behind a margin. So none of them can pass for a heading or a line of our own."""
     return [margin + line(one) for one in text.splitlines()]
+
+
+def moment(at: float, form: str) -> str:
+    """A stored time in epoch seconds as `form` has it (see `strftime`).
+
+    It may be no time at all, for example when somebody has written milliseconds.
+    """
+    if not 0 <= at <= LAST_TIME:
+        return f"an unknown time (the record has {at:g})"
+    return f"{datetime.fromtimestamp(at, UTC):{form}}"
 
 
 def plain(value: Any) -> Any:

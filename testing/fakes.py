@@ -25,11 +25,22 @@ def no_fault(call: str) -> None:
 
 
 class Store:
-    """The items of one table, shared by its replicas, strongly consistent."""
+    """The items of one table, shared by its replicas, strongly consistent.
+
+    `on_read` hears of each item right before somebody gets it, and may still change it.
+    """
 
     def __init__(self) -> None:
         self.items: dict[tuple[str, str], tuple[Item, str, int | None]] = {}
         self.sorted: dict[str, list[str]] = defaultdict(list)
+        self.on_read: Callable[[str, str], None] | None = None
+
+    def read(self, pk: str, sk: str) -> Item | None:
+        """An item, for somebody outside of the table."""
+        if self.on_read and (pk, sk) in self.items:
+            self.on_read(pk, sk)
+        found = self.items.get((pk, sk))
+        return found[0] if found else None
 
     def put(self, item: Item, write_id: str, ttl: int | None) -> None:
         """Add or replace an item."""
@@ -81,19 +92,19 @@ class MemoryTable:
 
     def scan_expired(self, now: int, part: int = 0, parts: int = 1) -> Iterator[Item]:
         return iter(self._call("scan_expired", lambda: [
-            item for item, _, ttl in self.store.items.values()
-            if ttl is not None and ttl < now and crc32(f"{item.pk}/{item.sk}".encode()) % parts == part]))
+            found for (pk, sk), (_, _, ttl) in list(self.store.items.items())
+            if ttl is not None and ttl < now and crc32(f"{pk}/{sk}".encode()) % parts == part
+            and (found := self._get(pk, sk))]))
 
     def _get(self, pk: str, sk: str) -> Item | None:
-        found = self.store.items.get((pk, sk))
-        return found[0] if found else None
+        return self.store.read(pk, sk)
 
     def _query(self, pk: str, newest: bool, limit: int, after: str, before: str) -> list[Item]:
         keys = self.store.sorted[pk]
         first = bisect_right(keys, after) if after else 0
         last = bisect_left(keys, before) if before else len(keys)
         chosen = keys[max(first, last - limit):last][::-1] if newest else keys[first:min(last, first + limit)]
-        return [self.store.items[pk, sk][0] for sk in chosen]
+        return [item for sk in chosen if (item := self._get(pk, sk))]
 
     def _put(self, old: Item | None, new: Item, write_id: str, ttl: int | None) -> Item | None:
         there = self.store.items.get((new.pk, new.sk))
@@ -106,7 +117,8 @@ class MemoryTable:
         return new
 
     def _delete(self, old: Item) -> bool:
-        there = self._get(old.pk, old.sk)
+        found = self.store.items.get((old.pk, old.sk))
+        there = found[0] if found else None
         if there and not _same(there, old):
             return False
         if there:

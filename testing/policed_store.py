@@ -82,7 +82,7 @@ def _rows() -> dict[str, Any]:
 def _allowed(name: str, coordination: bool, action: str, key: str) -> bool:
     """Whether one statement of the Lambda `name` allows `action` on the item with this partition key."""
     # A placeholder stands for the coordination table where fleet.toml has the section that needs it.
-    resources = (COORDINATION_TABLE, "{primary-record}", "{verdicts}") if coordination else (REGIONAL_TABLE,)
+    resources = (COORDINATION_TABLE, "{primary-record}", "{region-checks}") if coordination else (REGIONAL_TABLE,)
     return any(f"dynamodb:{action}" in permission.actions.split() and permission.resource in resources and (
         not permission.keys or any(fnmatchcase(key, known) for known in permission.keys))
         for permission in _rows()[name])

@@ -29,7 +29,8 @@ def _within_its_permissions(monkeypatch: pytest.MonkeyPatch) -> None:
     carry_out = engine._carry_out
     monkeypatch.setattr(
         engine, "_carry_out",
-        lambda operation, context, request: carry_out(operation, policed(context, operation.name), request))
+        lambda operation, context, request, witness: carry_out(
+            operation, policed(context, operation.name), request, witness))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -15,7 +15,7 @@ of the run. Those of a queue's runs are left to the scheduled operation of the s
     STATE = Schema(TunnelState, 1)
 
     found = state.load(context.local_store, KEY, STATE, TunnelState())
-    if isinstance(found, Unreadable): ...   # do nothing about it and want `alert_text.unreadable_alert(found)`
+    if isinstance(found, Unreadable): ...   # do nothing about it. `run.run` tells of it (`witness`)
     state.claim(context.local_store, KEY, STATE, found, after, run_id=run_id)      # before acting. `Superseded`
     state.current(context.local_store, KEY, STATE, run_id=run_id)                  # still ours? before each effect
 

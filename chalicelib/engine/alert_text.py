@@ -11,7 +11,6 @@ import json
 import re
 import shlex
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 from chalicelib import foreign
 from chalicelib.config import durations
@@ -22,8 +21,6 @@ from chalicelib.engine.schema import State, Unreadable
 UNREADABLE = "UnreadableItem"
 # What people call on a deployment. It acts on the sandbox unless it names a stage.
 _COMMAND = re.compile(r"`(lamp (?:run|status|explain|journal)\b[^`]*)`")
-# The end of the year 9999, the last one that a `datetime` can have.
-_LAST_TIME = 253_402_300_799.0
 _PREFIX: dict[Change, str] = {"firing": "", "repeat": "Still: ", "grown": "More: ", "recovered": "Recovered: "}
 
 
@@ -112,14 +109,11 @@ _STEPS = ("Look at `lamp status` and at the journal.",)
 
 
 def _since(at: float, now: float) -> str:
-    return f"{_time(at)} ({durations.words(max(0, int(now - at)))} ago)" if 0 <= at <= _LAST_TIME else _time(at)
+    return f"{_time(at)} ({durations.words(max(0, int(now - at)))} ago)" if 0 <= at <= foreign.LAST_TIME else _time(at)
 
 
 def _time(at: float) -> str:
-    """A stored time, which may be no time at all, for example when somebody has written milliseconds."""
-    if not 0 <= at <= _LAST_TIME:
-        return f"an unknown time (the record has {at:g})"
-    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return foreign.moment(at, "%Y-%m-%d %H:%M:%S UTC")
 
 
 def _paragraph(heading: str, words: str) -> Iterator[str]:

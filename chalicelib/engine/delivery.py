@@ -26,6 +26,7 @@ from chalicelib.engine.schema import Schema, State, Stored, Unreadable
 PK = "alerts"
 # Events that a crowd of Lambdas reports: an item each, so that they do not get in each other's way.
 EVENTS_PK = "alert-events"
+PKS = (PK, EVENTS_PK)
 _TRIES = 8
 _EVENTS_AT_ONCE = 500
 

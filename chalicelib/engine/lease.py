@@ -211,6 +211,8 @@ class Semaphore:
         items = {item.sk: item for item in self._store.query(pk, newest=False, limit=_PLACES)}
         values, unreadable = state.read_all(self._store, items.values(), PLACE)
         self.unreadable = (*unreadable, *self._cut(values, now))
+        # Nobody is at work on a place that no holder could have taken.
+        items = {sk: item for sk, item in items.items() if sk.isascii() and sk.isdigit()}
         lapsed = {sk: values[pk, sk] for sk in items
                   if (pk, sk) in values and has_lapsed(values[pk, sk].value.until, now, self._skew)}
         taken = items.keys() - lapsed.keys()

@@ -13,7 +13,7 @@ import msgspec
 
 from chalicelib.context import RegionContext
 from chalicelib.engine.plan import Action, Plan, Trigger
-from chalicelib.engine.schema import Schema
+from chalicelib.engine.schema import Schema, Unreadable
 
 Status = Literal["planned", "done", "later", "superseded", "refused", "failed"]
 Seen = TypeVar("Seen")
@@ -56,7 +56,8 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a run ended.
 
     `done`. `later` (come back in so many seconds). `superseded` (another run was faster, which is no failure).
-    `refused` (never retry). `failed` (retry). Or only `planned`.
+    `refused` (never retry). `failed` (retry). Or only `planned`. `unreadable` are the items that the run could not
+    read, each with the reason.
     """
 
     operation: str
@@ -66,6 +67,7 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     digest: str = ""
     results: tuple[str, ...] = ()
     requeue_after_seconds: int = 0
+    unreadable: tuple[str, ...] = ()
 
 
 class NoParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -92,6 +94,7 @@ class Operation(msgspec.Struct, Generic[Seen], frozen=True):
     claim. An operation that never has alerts says so with `raises_alerts`, and then does not read what was told.
     `alerts_as` is the name under which its alerts are remembered, its own unless several operations share one.
     Alerts of a queue's runs are left as events for a scheduled operation of that name with `delivers_events`.
+    `tell_unreadable` tells of items that cannot be read, where several regions read the same ones.
     """
 
     name: str
@@ -104,6 +107,7 @@ class Operation(msgspec.Struct, Generic[Seen], frozen=True):
     raises_alerts: bool = True
     alerts_as: str = ""
     delivers_events: bool = False
+    tell_unreadable: Callable[[RegionContext, Request, Sequence[Unreadable]], object] | None = None
 
     @property
     def alert_name(self) -> str:

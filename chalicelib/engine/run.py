@@ -23,6 +23,8 @@ from chalicelib.engine.alerts import Alert
 from chalicelib.engine.metrics import count, logger
 from chalicelib.engine.operation import Operation, Outcome, Rejected, Request, RequeueAfter, RunFailed
 from chalicelib.engine.plan import Plan, Results
+from chalicelib.engine.schema import Unreadable
+from chalicelib.engine.witness import Witness
 from chalicelib.version import VERSION
 
 # A rule's event may come late; it is never early by more than clocks differ.
@@ -31,15 +33,18 @@ _EVENT_EARLY_SECONDS = 90
 _EVENT_KEPT_SECONDS = 7 * 86_400
 
 
-def run(operation: Operation[Any], context: RegionContext, event: object, id: str = "") -> dict[str, Any]:
+def run(
+    operation: Operation[Any], context: RegionContext, event: object, id: str = "", *,
+    met_before: Sequence[Unreadable] = (),
+) -> dict[str, Any]:
     """Carry out `operation` for a Lambda `event`. The answer is JSON-able.
 
     An SQS batch is answered with `batchItemFailures`. A scheduled event whose run fails raises `RunFailed`. An invoke
-    manually always gets an `Outcome`, also when it is refused.
+    manually always gets an `Outcome`, also when it is refused. `met_before` are items that its caller could not read.
     """
     if isinstance(event, dict) and isinstance(event.get("Records"), list):
         return _batch(operation, context, event["Records"])
-    outcome = _answer(operation, context, lambda: _request(operation, context, event, id))
+    outcome = _answer(operation, context, lambda: _request(operation, context, event, id), met_before)
     scheduled = isinstance(event, dict) and "detail-type" in event
     if scheduled and outcome.status in ("failed", "later", "refused"):
         raise RunFailed(f"{operation.name}: {outcome.message}")
@@ -74,9 +79,15 @@ def _put_off(context: RegionContext, record: Mapping[str, Any], seconds: int) ->
         logger.warning("the run could not postpone a message", error=str(error))
 
 
-def _answer(operation: Operation[Any], context: RegionContext, ask: Callable[[], Request]) -> Outcome:
+def _answer(
+    operation: Operation[Any], context: RegionContext, ask: Callable[[], Request],
+    met_before: Sequence[Unreadable] = (),
+) -> Outcome:
+    witness = Witness()
+    for item in met_before:
+        witness.note(item)
     try:
-        outcome = _carry_out(operation, context, ask())
+        outcome = _carry_out(operation, witness.watch(context), ask(), witness)
     except Rejected as refusal:
         outcome = Outcome(operation.name, "refused", str(refusal))
     except RequeueAfter as later:
@@ -91,6 +102,7 @@ def _answer(operation: Operation[Any], context: RegionContext, ask: Callable[[],
         # A name of fleet.toml that the account lacks, or a permission: the caller reads the remedy, the log the place.
         logger.exception("AWS refused a call", operation=operation.name)
         outcome = Outcome(operation.name, "failed", refusals.explain(error))
+    outcome = msgspec.structs.replace(outcome, unreadable=tuple(map(str, witness.unreadable)))
     level = {"failed": logger.error, "refused": logger.warning}.get(outcome.status, logger.info)
     level(outcome.message or outcome.status, operation=operation.name, status=outcome.status, digest=outcome.digest)
     if outcome.status in ("failed", "refused"):
@@ -98,7 +110,9 @@ def _answer(operation: Operation[Any], context: RegionContext, ask: Callable[[],
     return outcome
 
 
-def _carry_out(operation: Operation[Any], context: RegionContext, request: Request) -> Outcome:
+def _carry_out(
+    operation: Operation[Any], context: RegionContext, request: Request, witness: Witness
+) -> Outcome:
     plan = operation.decide(operation.observe(context, request), request)
     if plan.rejected_because:
         raise Rejected(plan.rejected_because)
@@ -110,7 +124,7 @@ def _carry_out(operation: Operation[Any], context: RegionContext, request: Reque
         return Outcome(operation.name, "planned", message, shown, digest)
     if plan.claim:
         _claim(operation, context, request, plan)
-    results = _act(operation, context, request, plan)
+    results = _act(operation, context, request, plan, witness)
     if plan.requeue_after_seconds:
         raise RequeueAfter("; ".join(plan.notes) or "not settled yet", plan.requeue_after_seconds)
     return Outcome(operation.name, "done", message, shown, digest, tuple(results))
@@ -125,17 +139,16 @@ def _claim(operation: Operation[Any], context: RegionContext, request: Request, 
     state.claim(store, item.key, item.schema, claim.before, claim.after, run_id=request.run_id)
 
 
-def _act(operation: Operation[Any], context: RegionContext, request: Request, plan: Plan) -> list[str]:
+def _act(
+    operation: Operation[Any], context: RegionContext, request: Request, plan: Plan, witness: Witness
+) -> list[str]:
     """Acts in the plan's order, neighbours of one kind together. Then people are told, whatever came of the actions."""
     actions = [msgspec.structs.replace(action, trigger=request.trigger) for action in plan.actions]
     audited = [action for action in actions if not action.unaudited]
     entry = journal.begin(context.local_store, request, operation=operation.name, region=context.region,
                           digest=plan.digest, notes=plan.notes, actions=audited) if audited else None
     results: list[str] = []
-    alerts = [*plan.alerts, *map(alert_text.unreadable_alert, plan.unreadable)]
-    for unreadable in plan.unreadable:
-        logger.error("the run cannot read an item", item=str(unreadable.key), because=unreadable.because)
-        count("UnreadableItem", operation=operation.name)
+    alerts = list(plan.alerts)
     failure: Exception | None = None
     try:
         for kind, row in groupby(actions, key=lambda action: action.kind):
@@ -150,6 +163,7 @@ def _act(operation: Operation[Any], context: RegionContext, request: Request, pl
     # A run that was overtaken has seen less than the one that did: people hear it from that one.
     if not isinstance(failure, state.Superseded):
         try:
+            alerts += _unreadable(operation, context, request, (*plan.unreadable, *witness.unreadable))
             results += _tell(operation, context, request, plan, alerts)
         except AWS_ERRORS as error:
             logger.error("the alerts did not go out", operation=operation.name, error=str(error))
@@ -161,6 +175,21 @@ def _act(operation: Operation[Any], context: RegionContext, request: Request, pl
     if failure:
         raise failure
     return results
+
+
+def _unreadable(
+    operation: Operation[Any], context: RegionContext, request: Request, met: Sequence[Unreadable]
+) -> list[Alert]:
+    """The alerts about items that the run could not read, unless the operation has its own way to tell of them."""
+    # The state of alerts is told of, and begun anew, by whoever delivers them.
+    items = [item for item in {item.key: item for item in met}.values() if not item.key.pk.startswith(delivery.PKS)]
+    for item in items:
+        logger.error("the run cannot read an item", item=str(item.key), because=item.because)
+        count("UnreadableItem", operation=operation.name)
+    if operation.tell_unreadable and items:
+        operation.tell_unreadable(context, request, items)
+        return []
+    return [alert_text.unreadable_alert(item) for item in items] if operation.raises_alerts else []
 
 
 def _tell(

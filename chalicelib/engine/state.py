@@ -5,7 +5,7 @@ that comes next reads what is there, so a lost answer costs one run.
 
     before = state.load(context.local_store, KEY, SCHEMA, TunnelState())
     if isinstance(before, Unreadable):
-        ...                                     # do nothing about it. `unreadable_alert(before)` is wanted
+        ...                                     # do nothing about it. The engine tells of it
     state.claim(context.local_store, KEY, SCHEMA, before, after, run_id=request.run_id)   # raises `Superseded`
 """
 
@@ -44,12 +44,14 @@ def find(store: Store, key: Key, schema: Schema[T]) -> Stored[T] | Unreadable | 
 
 
 def read(store: Store, item: Item, schema: Schema[T]) -> Stored[T] | Unreadable:
-    """The value of an item that was got, queried or created."""
+    """The value of an item that was got, queried or created. A store that keeps a `Witness` hears of an unreadable one.
+    """
     key = ItemKey(place(store), item.pk, item.sk)
-    if item.problem:
-        return Unreadable(key, item.problem)
-    found = decode(item.body, schema, key, version=item.version)
-    return found if isinstance(found, Unreadable) else msgspec.structs.replace(found, write_id=item.write_id)
+    found = Unreadable(key, item.problem) if item.problem else decode(item.body, schema, key, version=item.version)
+    if isinstance(found, Unreadable):
+        getattr(store, "note_unreadable", _unheard)(found)
+        return found
+    return msgspec.structs.replace(found, write_id=item.write_id)
 
 
 def read_all(
@@ -168,6 +170,10 @@ def publish(
 def instead_of(item: Item, value: T) -> Stored[T]:
     """`value` with the version of an unreadable item, which a write is to replace."""
     return Stored(value, item.version, raw_version=item.raw_version)
+
+
+def _unheard(item: Unreadable) -> None:
+    """Outside of an operation the caller tells of it."""
 
 
 def place(store: Any) -> str:

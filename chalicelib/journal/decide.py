@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from chalicelib import foreign
 from chalicelib.config import durations
 from chalicelib.engine.alerts import AlertGroup, AlertState
 from chalicelib.engine.plan import Plan
@@ -91,4 +92,4 @@ def _alert(region: str, operation: str, group: AlertGroup) -> dict[str, Any]:
 
 
 def _time(at: float) -> str | None:
-    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}" if at else None
+    return foreign.moment(at, "%Y-%m-%dT%H:%M:%SZ") if at else None

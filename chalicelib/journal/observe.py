@@ -1,7 +1,7 @@
 """Reads entries of this region's journal, page by page, newest first, and the alerts that its operations keep."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, time
 
 import msgspec
 
@@ -42,13 +42,21 @@ def _read(store: Store, item: Item, at: str) -> Entry:
     return Entry(at, msgspec.to_builtins(found.value))
 
 
+def _at(day: str, item: Item) -> str:
+    """The time of an entry, which its key begins with. Empty for an item of another making."""
+    try:
+        return f"{day}T{time.fromisoformat(item.sk[:8])}Z"
+    except ValueError:
+        return ""
+
+
 def _all(store: Store, window: Window) -> Iterator[tuple[str, Item]]:
     for day in window.days:
         before = ""
         while page := store.query(f"journal#{day}", limit=_PAGE, before=before):
             for item in page:
-                at = f"{day}T{item.sk[:8]}Z"
-                if datetime.fromisoformat(at).timestamp() < window.start:
+                at = _at(day, item)
+                if at and datetime.fromisoformat(at).timestamp() < window.start:
                     return
-                yield at, item
+                yield at or day, item
             before = page[-1].sk

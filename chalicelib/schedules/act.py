@@ -106,6 +106,11 @@ def alert(context: RegionContext, request: Request, actions: Sequence[Action]) -
     return results
 
 
+def tell_unreadable(context: RegionContext, request: Request, items: Sequence[Unreadable]) -> Sequence[str]:
+    """Leaves the alerts about items that cannot be read. All regions read them, and one of them takes an alert on."""
+    return alert(context, request, alerts.unreadable(items, request.now))
+
+
 def leave_alert(context: RegionContext, what: Alert) -> None:
     """Leaves an alert for the next tick of this region."""
     delivery.report_event(context.local_store, ALERTS, what, ttl=int(context.clock()) + _ALERT_KEPT_SECONDS)

@@ -1,11 +1,12 @@
 """The observations of the schedules' operations, which are this release's timetable and the stored records of its jobs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from chalicelib.aws.client import AWS_ERRORS
+from chalicelib.aws.store import Item
 from chalicelib.context import RegionContext
 from chalicelib.crontab import dst
 from chalicelib.crontab.calendar import bits
@@ -35,6 +36,7 @@ from chalicelib.schedules.state import (
     Run,
     RunRequest,
     fingerprint,
+    is_minute,
     lock_key,
     minute_key,
     pause_key,
@@ -42,6 +44,8 @@ from chalicelib.schedules.state import (
 )
 
 _PAUSES = 1000
+# Among so many items the next record of a minute is looked for.
+_STRAYS = 10
 
 
 def tick(context: RegionContext, request: Request) -> TickObservation:
@@ -143,13 +147,25 @@ def before(context: RegionContext, minute: int) -> tuple[PreviousMinute | None, 
     That the minute was started its key says already.
     """
     pk, sk = minute_key(minute)
-    newest = context.shared_store.query(pk, limit=1, before=sk)
-    if not newest:
-        return None, ()
-    record = state.read(context.shared_store, newest[0], MINUTE)
+    return _first(context, lambda limit: context.shared_store.query(pk, limit=limit, before=sk))
+
+
+def _first(
+    context: RegionContext, query: Callable[[int], Sequence[Item]]
+) -> tuple[PreviousMinute | None, tuple[Unreadable, ...]]:
+    """The first item of a query that is a minute. Others under its key say nothing of any minute."""
+    items = query(1)
+    if items and not is_minute(items[0].sk):
+        items = query(_STRAYS)
+    found = next((item for item in items if is_minute(item.sk)), None)
+    strays = items[:items.index(found)] if found else items
+    _, unreadable = state.read_all(context.shared_store, strays, MINUTE)
+    if found is None:
+        return None, unreadable
+    record = state.read(context.shared_store, found, MINUTE)
     if isinstance(record, Unreadable):
-        return PreviousMinute(int(newest[0].sk), None), (record,)
-    return PreviousMinute(int(newest[0].sk), record.value), ()
+        return PreviousMinute(int(found.sk), None), (*unreadable, record)
+    return PreviousMinute(int(found.sk), record.value), unreadable
 
 
 def runs(
@@ -164,11 +180,7 @@ def runs(
 def _after(context: RegionContext, minute: int) -> PreviousMinute | None:
     """The first minute after `minute` that any region started."""
     pk, sk = minute_key(minute)
-    next_ones = context.shared_store.query(pk, newest=False, limit=1, after=sk)
-    if not next_ones:
-        return None
-    record = state.read(context.shared_store, next_ones[0], MINUTE)
-    return PreviousMinute(int(next_ones[0].sk), record.value if isinstance(record, Stored) else None)
+    return _first(context, lambda limit: context.shared_store.query(pk, newest=False, limit=limit, after=sk))[0]
 
 
 def _memory(context: RegionContext) -> Memory:

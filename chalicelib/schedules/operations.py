@@ -50,7 +50,7 @@ def work(executor: Executor) -> Operation[observation.WorkObservation]:
     return Operation(
         "schedules.work", "runs one due job", observe.work, _work,
         {"start": executor.start, "poll": executor.look, "interrupt": executor.interrupt, "wait": executor.wait,
-         "skip": act.skip, "alert": act.alert}, RunRequest, alerts_as=ALERTS)
+         "skip": act.skip, "alert": act.alert}, RunRequest, alerts_as=ALERTS, tell_unreadable=act.tell_unreadable)
 
 
 WORK = work(Executor(default))

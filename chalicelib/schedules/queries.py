@@ -19,7 +19,7 @@ from chalicelib.schedules import release
 from chalicelib.schedules.decide.explain import Known
 from chalicelib.schedules.observation import JobSeen, PruneSeen
 from chalicelib.schedules.observe import before, paused_jobs
-from chalicelib.schedules.state import MINUTE, OUTPUT, PAUSE, RUN, MinuteRecord, Run, minute_key, pause_key
+from chalicelib.schedules.state import MINUTE, OUTPUT, PAUSE, RUN, MinuteRecord, Run, is_minute, minute_key, pause_key
 
 # How many runs within a day of a minute are read to explain it, how many minutes after a gap its record may stand, and
 # among how many of the last slots, whose names are local times or UTC, the last run is looked for.
@@ -186,7 +186,7 @@ def _record(
         return (None, None, False, (record,)) if isinstance(record, Unreadable) else (record.value, None, False, ())
     later = context.shared_store.query(pk, newest=False, limit=_PAGE, after=sk)
     stored, unreadable = state.read_all(context.shared_store, later, MINUTE)
-    over = [int(sk) for (_, sk), one in stored.items() if one.value.since <= minute]
+    over = [int(sk) for (_, sk), one in stored.items() if is_minute(sk) and one.value.since <= minute]
     return None, min(over, default=None), bool(later), unreadable
 
 

@@ -33,9 +33,9 @@ def _sweep(saw: observation.ReconcileObservation, request: Request) -> Plan:
 
 TICK: Operation[observation.TickObservation] = Operation(
     "schedules.tick", "starts the jobs that are due at this minute", observe.tick, _tick, _STARTING,
-    alerts_as=ALERTS, delivers_events=True)
+    alerts_as=ALERTS, delivers_events=True, tell_unreadable=act.tell_unreadable)
 SWEEP: Operation[observation.ReconcileObservation] = Operation(
     "schedules.reconcile", "starts the runs that a minute left undone, and sends alerts", observe.sweep, _sweep,
-    _STARTING, ReconcileRequest, alerts_as=ALERTS)
+    _STARTING, ReconcileRequest, alerts_as=ALERTS, tell_unreadable=act.tell_unreadable)
 
 ALL: tuple[Operation[Any], ...] = (TICK, SWEEP)

@@ -183,6 +183,11 @@ def minute_key(minute: int) -> tuple[str, str]:
     return "minutes", f"{minute:010d}"
 
 
+def is_minute(sk: str) -> bool:
+    """Whether it is the sort key of a minute's record. Another program may have written any other."""
+    return len(sk) == 10 and sk.isascii() and sk.isdigit()
+
+
 def run_key(job: str, slot: str) -> tuple[str, str]:
     """The key of the run of `job` for `slot`, which is the claim of exactly one worker."""
     return f"run#{job}", slot

@@ -16,6 +16,7 @@ from chalicelib.context import RegionContext, here
 from chalicelib.engine import run as engine
 from chalicelib.engine.interval import run_rounds
 from chalicelib.engine.operation import Operation, RunFailed
+from chalicelib.engine.witness import Witness
 from chalicelib.tunnels import operations, peer_report
 from chalicelib.tunnels.probe.network import Network, SocketNetwork
 from chalicelib.tunnels.probe.pending import Target
@@ -61,15 +62,15 @@ class Controller:
         return {"operation": self.operation.name, "status": "done", "message": "nothing to repair here"}
 
     def _rounds(self, operation: Operation[Any], every_seconds: float) -> dict[str, Any]:
-        holder = uuid.uuid4().hex
+        holder, witness = uuid.uuid4().hex, Witness()
 
         def one_round(at: float, token: int) -> None:
             # To the engine each round is an event of its own, with its own time and mark.
             event = {"detail-type": "Round", "time": datetime.fromtimestamp(at, UTC).isoformat()}
-            engine.run(operation, self.context, event, f"{holder}/{token}")
+            engine.run(operation, self.context, event, f"{holder}/{token}", met_before=witness.unreadable)
 
         try:
-            ended = run_rounds(self.context.local_store, LEASE_KEY, one_round, capability="tunnels",
+            ended = run_rounds(witness.watched(self.context.local_store), LEASE_KEY, one_round, capability="tunnels",
                                clock=self.context.clock, wait=self._wait, holder=holder, every_seconds=every_seconds)
         except (ClientError, BotoCoreError) as error:
             raise RunFailed(f"{operation.name}: {refusals.explain(error)}") from error

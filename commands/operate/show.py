@@ -37,6 +37,8 @@ def outcome(console: Console, said: Mapping[str, Any]) -> None:
         console.print(Text.assemble((status, STYLES.get(status, "bold")), "  ", str(said.get("message", ""))))
     for note in plan.get("notes", ()):
         console.print(Text.assemble(("note: ", "dim"), note))
+    for item in said.get("unreadable", ()):
+        console.print(Text.assemble(("unreadable: ", "bold red"), item))
     if plan.get("actions"):
         console.print(actions(plan["actions"]), crop=False)
     for result in said.get("results", ()):

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from chalicelib.databases.state import MEMORY, PRIMARY_KEY, REPAIRS, PrimaryRecord, body
+from chalicelib.databases.state import MEMORY, PRIMARY_KEY, REPAIRS, REPORT, PrimaryRecord, body
 from chalicelib.engine import run as engine
+from chalicelib.engine import schema
 from testing.fakes import MemoryTopic
 from tests.databases.harness import AP, EU, REGIONS, US, World, in_step
 
@@ -116,6 +117,36 @@ def test_promote_with_the_unreadable_report_of_a_silent_region_is_refused(conten
     world.forced = True
     assert world.promote(US, region=US, force="burnt down")["status"] == "done"
     assert world.violations == []
+
+
+@bad_body
+@pytest.mark.parametrize("region", REGIONS)
+def test_promote_of_a_dead_primary_with_one_bad_report_succeeds(region: str, content: dict[str, Any]) -> None:
+    world = in_step()
+    world.models[EU].alive, world.forced = False, True
+    put(shared(world), ("databases", region), content)
+    answer = world.promote(US, region=US, force="burnt down")
+    assert answer["status"] == "done" and not world.models[US].read_only
+    assert answer["unreadable"] == (f"databases/{region} in the store: {unreadable_because(content)}",)
+
+
+@bad_body
+@pytest.mark.parametrize("region", [US, AP])
+def test_promote_of_a_primary_that_was_fenced_and_died_with_another_s_bad_report_needs_no_force(
+    region: str, content: dict[str, Any]
+) -> None:
+    world = in_step()
+    assert engine.run(world.operations.fence, world.site(EU), {"apply": True}, "hand")["status"] == "done"
+    world.models[EU].alive = False
+    put(shared(world), ("databases", region), content)
+    assert world.promote(US, region=US)["status"] == "done"
+    assert not world.models[US].read_only and world.violations == []
+
+
+def unreadable_because(content: dict[str, Any]) -> str:
+    found = schema.decode(content, REPORT, schema.ItemKey("", "", ""))
+    assert isinstance(found, schema.Unreadable)
+    return found.because
 
 
 @bad_body

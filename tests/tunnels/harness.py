@@ -83,16 +83,17 @@ class Yard:
         """All operations, by name."""
         return {one.name: one for one in operations.every(self.controller.probe)}
 
-    def minute(self, controller: Controller | None = None) -> dict[str, Any]:
-        """The rounds of a Lambda that the rule starts now. After a minute the next one asks for the lease, and dies."""
-        end = self.now + 60
+    def minute(self, controller: Controller | None = None, seconds: float = 60) -> dict[str, Any]:
+        """The rounds of a Lambda that the rule starts now. After `seconds` the next one asks for the lease, and dies.
+        """
+        end = self.now + seconds
 
         def wait(seconds: float) -> None:
             self.now += seconds
             if self.now < end:
                 return
             item = self.local.get(*LEASE_KEY)
-            if item and item.body["holder"] and not item.body["successor"]:
+            if item and item.body.get("holder") and not item.body["successor"]:
                 self.local.compare_and_set(item, encode(Lease(item.body["holder"], "next"), LEASE))
 
         event = {"detail-type": "Scheduled Event", "time": datetime.fromtimestamp(self.now, UTC).isoformat()}

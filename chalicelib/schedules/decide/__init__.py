@@ -54,8 +54,7 @@ def tick(seen: TickObservation, now: int) -> Plan:
         *_remember(seen.memory, seen.minute, now),
         *alerts.gap(seen.minute, seen.record, seen.missed_count),
         *alerts.never_due(seen.record, seen.never_due_jobs, now),
-        *alerts.unreadable(seen.unreadable, now),
-    ))
+    ), unreadable=seen.unreadable)
 
 
 def sweep(seen: ReconcileObservation, now: int) -> Plan:
@@ -64,7 +63,7 @@ def sweep(seen: ReconcileObservation, now: int) -> Plan:
     actions = [*_takeover(seen, now), *_starts(_again(seen, open_slots, now), seen.paused, now),
                *alerts.records_gone(seen.memory.gone, seen.region, now),
                *(_remember(seen.memory, seen.minute, now) if seen.record else ()),
-               *_alerts(seen, open_slots, now), *alerts.unreadable(seen.unreadable, now)]
+               *_alerts(seen, open_slots, now)]
     age = now - seen.minute * 60
     doubtful = [slot for slot in seen.unconfirmed if (slot.job.name, slot.slot) not in seen.runs]
     if seen.record and doubtful and now >= seen.confirm_after:
@@ -77,7 +76,7 @@ def sweep(seen: ReconcileObservation, now: int) -> Plan:
         actions.append(_remind(seen.minute, delay, min(seen.attempt + 1, _LAST_TURN), "some runs have not ended. "))
     elif unsettled:
         actions += [alerts.given_up(slot.job, slot.slot, now) for slot in (*open_slots, *seen.unreadable_runs)]
-    return Plan(tuple(actions))
+    return Plan(tuple(actions), unreadable=seen.unreadable)
 
 
 def work(seen: WorkObservation, now: float) -> Plan:
@@ -87,7 +86,7 @@ def work(seen: WorkObservation, now: float) -> Plan:
         return _unknown(wanted, seen.received)
     if seen.unreadable:
         # Whether the slot has run, or another one is running, is not known. The sweep sends it again.
-        return Plan(tuple(alerts.unreadable(seen.unreadable, now)),
+        return Plan(unreadable=seen.unreadable,
                     notes=(f"{job.name} {wanted.slot}: not started, since {seen.unreadable[0]}",))
     if run and run.final:
         # Its worker has told people, unless an answer got lost then: the message has come back to see to it.

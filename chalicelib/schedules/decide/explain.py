@@ -5,6 +5,7 @@ from typing import Literal
 
 import msgspec
 
+from chalicelib import foreign
 from chalicelib.crontab.dst import DueExplanation, explain, next_fire, stamp
 from chalicelib.crontab.job import Job
 from chalicelib.engine.schema import Unreadable
@@ -95,7 +96,7 @@ def _never(job: Job, minute: int, verdict: DueExplanation, known: Known, now: in
     if known.unreadable:
         return Reason("unreadable", f"Lamplighter cannot read an item that may tell ({known.unreadable[0]})")
     if known.paused_since is not None and known.paused_since <= minute * 60:
-        return Reason("paused", f"the job is paused since {stamp(known.paused_since // 60)} UTC")
+        return Reason("paused", f"the job is paused since {foreign.moment(known.paused_since, '%Y-%m-%dT%H:%M UTC')}")
     if waiting := _not_yet(job, minute, known, now):
         return Reason("not yet", waiting)
     if known.gap_end is not None:
