@@ -1,6 +1,7 @@
 """Values of fleet.toml in scripts, parameters, SQL and templates: shown to their real readers, with hostile text."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -173,6 +175,19 @@ def test_a_script_for_run_command_gives_its_values_to_the_real_shell_as_they_are
     done = subprocess.run(["sh"], input=text + "\n", text=True, capture_output=True, cwd=tmp_path)
     assert not (tmp_path / "PROBE").exists()
     assert done.returncode == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+def test_a_script_for_run_command_runs_as_the_user_that_the_policy_names() -> None:
+    tells = 'echo "$(id -un) $HOME $LOGNAME $VALUE"'
+    for user, told in (("nobody", "nobody /nonexistent nobody 7"), ("", f"root {Path.home()} deploy 7")):
+        wanted = msgspec.structs.replace(
+            job(on="ssm", user=user, command=tells), env={"VALUE": "7", "LOGNAME": "deploy"})
+        text = ssm._script(Attempt(wanted, SLOT, 0, 1, "owner", lambda: False))
+        assert subprocess.run(["sh", "-c", text], text=True, capture_output=True, cwd="/").stdout == told + "\n"
+    missing = msgspec.structs.replace(wanted, policy=msgspec.structs.replace(wanted.policy, user="nobody-of-this-name"))
+    text = ssm._script(Attempt(missing, SLOT, 0, 1, "owner", lambda: False))
+    assert subprocess.run(["sh", "-c", text], capture_output=True).returncode != 0
 
 
 def _patterns() -> Iterator[tuple[str, str]]:

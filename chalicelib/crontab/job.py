@@ -20,7 +20,8 @@ class Policy(msgspec.Struct, frozen=True):
     the slots that run late after an outage. `skip` runs none, `one` the last, `all` all, and a span such as `5m` those
     that are not older. That is as far back as the daemon goes. `retries` is the number of tries after a failed run.
     `on` is the target of the command, and `queue` the queue for `on=queue` (empty means the fleet's). With
-    `alarm_on=output` all output raises an alert, as cron mails it, and not only failures.
+    `alarm_on=output` all output raises an alert, as cron mails it, and not only failures. `user` is the user of the
+    server for `on=ssm`, where empty means root.
     """
 
     overlap: Overlap = "allow"
@@ -31,6 +32,7 @@ class Policy(msgspec.Struct, frozen=True):
     on: Target = "lambda"
     queue: str = ""
     alarm_on: AlarmOn = "failure"
+    user: str = ""
 
     @property
     def catch_up_seconds(self) -> int | None:

@@ -12,7 +12,7 @@ from chalicelib.config import durations
 from chalicelib.crontab import lambda_image, lint, programs, shell, sleeps
 from chalicelib.crontab.diagnostics import short
 from chalicelib.crontab.job import Job
-from chalicelib.crontab.policy import JITTER_LONGEST, LAMBDA_LONGEST, LONGEST
+from chalicelib.crontab.policy import JITTER_LONGEST, LAMBDA_LONGEST, LONGEST, USER
 from chalicelib.crontab.programs import Started
 
 # The value of `on` that stands for a server or a container, whichever the fleet has.
@@ -195,10 +195,13 @@ def _tested(words: Sequence[str], job: Job) -> str:
 
 def _root(job: Job, started: Sequence[Started]) -> Iterator[Need]:
     """Run Command runs as root. A line of another user whose command does not become somebody itself is told so."""
-    becomes = any(_base(one.name) in _USERS for one in started)
+    becomes = job.policy.user or any(_base(one.name) in _USERS for one in started)
     if job.policy.on == "ssm" and job.user not in ("", "root") and not becomes:
-        yield Need("as-root", f"on=ssm runs it as root, not as {short(job.user)}",
-                   f"begin the command with `runuser -u {job.user} --` to run it as that user", {})
+        known = USER.fullmatch(job.user)
+        remedy = (f"write `# lamp: user={job.user}` above the line to run it as that user" if known
+                  else "begin the command with `runuser -u NAME --` to run it as that user")
+        yield Need("as-root", f"on=ssm runs it as root, not as {short(job.user)}", remedy,
+                   {"user": job.user} if known else {})
 
 
 def _lock(job: Job, started: Sequence[Started]) -> Iterator[Need]:

@@ -25,9 +25,11 @@ JITTER_LONGEST = 15 * 60  # the longest delay that SQS knows
 _ENOUGH = 5  # mistakes of one comment that are worth telling
 _COMMENT = re.compile(r"[ \t]*#[ \t]*lamp:(.*)", re.DOTALL)
 _ALMOST = re.compile(r"[ \t]*#[ \t]*lamp\b.{0,3}\b"
-                     r"(?:overlap|timeout|catch_up|retries|jitter|alarm_on|on|name|queue)=", re.I)
+                     r"(?:overlap|timeout|catch_up|retries|jitter|alarm_on|on|name|queue|user)=", re.I)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
 _QUEUE = re.compile(r"[a-z][a-z0-9-]{0,30}")
+# What useradd(8) of Debian and of Amazon Linux both take.
+USER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,31}")
 
 # Where a job of each kind can run: a crontab line is a shell command, a cron.yaml entry an address, `@job` a function.
 TARGETS: Mapping[Kind, tuple[Target, ...]] = {
@@ -116,6 +118,7 @@ READERS: Mapping[str, Callable[[str], str | int]] = {
     "alarm_on": partial(_choice, get_args(AlarmOn)),
     "on": partial(_choice, get_args(Target)),
     "queue": partial(_pattern, _QUEUE, "write a queue of fleet.toml, in small letters, digits and -"),
+    "user": partial(_pattern, USER, "write a user of the server, as in www-data"),
     "name": partial(_pattern, _NAME, "write up to 100 letters, digits and . _ - /, beginning with a letter or digit"),
 }
 
@@ -200,6 +203,9 @@ def conflicts(policy: Policy, kind: Kind) -> list[tuple[str, PolicyError]]:
     if policy.alarm_on == "output" and policy.on in ("ecs", "queue"):
         message = f"alarm_on=output has no meaning with on={policy.on}, which gives no output"
         found.append(("alarm_on", PolicyError(message, "remove it, or write alarm_on=failure")))
+    if policy.user and policy.on != "ssm":
+        message = f"user={policy.user} has no meaning with on={policy.on}, where there are no other users"
+        found.append(("user", PolicyError(message, "write on=ssm or remove it")))
     if policy.queue and policy.on != "queue":
         message = f"queue={policy.queue} has no meaning with on={policy.on}"
         found.append(("queue", PolicyError(message, "write on=queue or remove it")))

@@ -6,6 +6,8 @@ It adds lines and changes none. A key that stands in a comment above the line st
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from chalicelib.config import durations
 from chalicelib.config.declared import Schedules
 from chalicelib.crontab import needs, policy
@@ -38,13 +40,23 @@ def apply(data: bytes, jobs: Sequence[Job], on: str) -> Fixed:
 
 def _comment(job: Job, lines: Sequence[bytes], on: str) -> str:
     """The comment that the line of `job` lacks. Empty if it lacks none."""
-    keys = {key: value for need in needs.of(job) for key, value in need.keys.items()}
+    keys = _keys(job)
+    if on == "ssm" and keys.get("on") == needs.HOST:
+        # There it needs more, such as its user.
+        moved = replace(job, policy=replace(job.policy, on="ssm"))
+        keys = {key: value for key, value in _keys(moved).items() if key == "user"} | keys
     written = _written(job.line, lines)
+    if "on" in written and job.policy.on != "ssm":
+        keys.pop("user", None)  # the owner wants it where there are no users
     if "on" in written and durations.seconds(keys.get("timeout", "0s")) > policy.LAMBDA_LONGEST:
         del keys["timeout"]  # the owner wants a Lambda, which does not live as long
     given = {key: on if value == needs.HOST else value for key, value in keys.items() if key not in written}
-    order = ("on", "overlap", "timeout")
+    order = ("on", "user", "overlap", "timeout")
     return f"# lamp: {' '.join(f'{key}={given[key]}' for key in order if key in given)}" if given else ""
+
+
+def _keys(job: Job) -> dict[str, str]:
+    return {key: value for need in needs.of(job) for key, value in need.keys.items()}
 
 
 def _written(line: int, lines: Sequence[bytes]) -> set[str]:

@@ -155,21 +155,25 @@ def comments(text: str, on: str = "ssm") -> str:
 
 
 @pytest.mark.parametrize(("text", "fixed"), [
-    ("0 1 * * * php x\n", "# lamp: on=ssm\n0 1 * * * php x\n"),
-    ("# nightly\n\n\t0 1 * * *  php x  \n# end", "# nightly\n\n# lamp: on=ssm\n\t0 1 * * *  php x  \n# end"),
-    ("# lamp: timeout=1m\n0 1 * * * php x\n", "# lamp: timeout=1m\n# lamp: on=ssm\n0 1 * * * php x\n"),
+    ("0 1 * * * php x\n", "# lamp: on=ssm user=deploy\n0 1 * * * php x\n"),
+    ("# nightly\n\n\t0 1 * * *  php x  \n# end",
+     "# nightly\n\n# lamp: on=ssm user=deploy\n\t0 1 * * *  php x  \n# end"),
+    ("# lamp: timeout=1m\n0 1 * * * php x\n", "# lamp: timeout=1m\n# lamp: on=ssm user=deploy\n0 1 * * * php x\n"),
     ("# lamp: on=lambda\n0 1 * * * php x\n", "# lamp: on=lambda\n0 1 * * * php x\n"),
     ("# lamp: on=lambda\n0 1 * * * sleep 20m\n", "# lamp: on=lambda\n0 1 * * * sleep 20m\n"),
     ("# lamp: on=lambda timeout=1m\n0 1 * * * sleep 2m\n", "# lamp: on=lambda timeout=1m\n0 1 * * * sleep 2m\n"),
     ("# lamp: timeout=1m\n0 1 * * * flock /tmp/l date\n",
-     "# lamp: timeout=1m\n# lamp: on=ssm overlap=skip\n0 1 * * * flock /tmp/l date\n"),
-    ("0 1 * * * sleep 11m\n", "# lamp: on=ssm timeout=21m\n0 1 * * * sleep 11m\n"),
-    ("61 * * * * php x\n0 1 * * * php x\r\n", "61 * * * * php x\n# lamp: on=ssm\r\n0 1 * * * php x\r\n"),
+     "# lamp: timeout=1m\n# lamp: on=ssm user=deploy overlap=skip\n0 1 * * * flock /tmp/l date\n"),
+    ("0 1 * * * sleep 11m\n", "# lamp: on=ssm user=deploy timeout=21m\n0 1 * * * sleep 11m\n"),
+    ("61 * * * * php x\n0 1 * * * php x\r\n", "61 * * * * php x\n# lamp: on=ssm user=deploy\r\n0 1 * * * php x\r\n"),
     ("0 1 * * * date\n", "0 1 * * * date\n"),
+    ("# lamp: on=ssm\n0 1 * * * php x\n", "# lamp: on=ssm\n# lamp: user=deploy\n0 1 * * * php x\n"),
+    ("0 1 * * * sudo -u app php x\n", "# lamp: on=ssm\n0 1 * * * sudo -u app php x\n"),
 ])
 def test_comments_are_written_above_the_lines_that_need_them(text: str, fixed: str) -> None:
     assert comments(text) == fixed
-    assert comments(text, "ecs") == fixed.replace("on=ssm", "on=ecs")
+    if "# lamp: on=ssm" not in text:
+        assert comments(text, "ecs") == fixed.replace("on=ssm user=deploy", "on=ecs").replace("on=ssm", "on=ecs")
 
 
 lines = st.one_of(
@@ -190,7 +194,7 @@ def test_writing_comments_adds_comments_and_changes_nothing_else(file: list[str]
         if left and line == left[0]:
             left.pop(0)
         else:
-            assert re.fullmatch(r"# lamp: (?:(?:on|overlap|timeout)=\w+ ?)+\r?", line)
+            assert re.fullmatch(r"# lamp: (?:(?:on|user|overlap|timeout)=\w+ ?)+\r?", line)
     assert left == []
     before, after = (parser.read(one.encode("utf-8", "surrogateescape"), USER) for one in (text, once))
     assert [(job.name, job.command, job.schedule) for job in before.jobs] == [
@@ -240,4 +244,4 @@ def test_a_line_of_another_user_is_told_that_a_server_runs_it_as_root(
     [job] = parser.read(text.encode(), source).jobs
     needs_of_job = needs.of(job)
     assert [need.code for need in needs_of_job] == found
-    assert all("runuser -u www-data --" in need.remedy for need in needs_of_job)
+    assert all("# lamp: user=www-data" in need.remedy and need.keys == {"user": "www-data"} for need in needs_of_job)

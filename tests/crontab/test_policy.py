@@ -67,6 +67,8 @@ def test_what_can_be_said(comment: str, expected: Policy) -> None:
         # what cannot be had together
         ("# lamp: on=queue overlap=skip", "1:18", "remove it"),
         ("# lamp: queue=letters", "1:9", "on=queue"),
+        ("# lamp: user=www-data", "1:9", "on=ssm"),
+        ("# lamp: on=ssm user=-x", "1:16", "www-data"),
     ],
 )
 def test_what_is_refused(comment: str, place: str, words: str) -> None:

@@ -1,4 +1,7 @@
-"""For `on=ssm` the command runs by Run Command on one healthy instance with the fleet's tag."""
+"""For `on=ssm` the command runs by Run Command on one healthy instance with the fleet's tag.
+
+Run Command runs as root. With `user=` the command runs as that user of the instance, and fails if it has none.
+"""
 
 import hashlib
 import shlex
@@ -64,4 +67,6 @@ def _script(attempt: Attempt) -> str:
     ours = {"LAMP_JOB": job.name, "LAMP_SLOT": attempt.slot, "LAMP_TOKEN": str(attempt.token)}
     exports = [f"export {name}={shlex.quote(value)}" for name, value in {**job.env, **ours}.items() if name != "SHELL"]
     shell = shlex.quote(job.env.get("SHELL", "/bin/sh"))
-    return "\n".join([*exports, f"exec {shell} -c {shlex.quote(command(attempt))}"])
+    # It keeps the environment but for HOME and LOGNAME, which become those of the user (runuser(1), as cron does).
+    user = f"runuser -u {shlex.quote(job.policy.user)} -- " if job.policy.user else ""
+    return "\n".join([*exports, f"exec {user}{shell} -c {shlex.quote(command(attempt))}"])
