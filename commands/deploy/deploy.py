@@ -13,7 +13,7 @@ from rich.text import Text
 from chalicelib.config import fleet
 from chalicelib.config.declared import Fleet
 from commands import roots
-from commands.deploy import deployed, packaging
+from commands.deploy import deployed, packaging, permissions
 from commands.deploy.account import Account
 from commands.deploy.release import Done, plain, release
 from commands.deploy.stacks import Prepared, Stack
@@ -40,6 +40,8 @@ def deploy(
         "--new-names", help="Name all jobs as in a first deployment, if what is deployed cannot be read.")] = False,
     remove_region: Annotated[list[str] | None, typer.Option(
         help="Delete the stack that was left in a region which fleet.toml no longer has. May be repeated.")] = None,
+    print_policy: Annotated[bool, typer.Option(
+        "--print-policy", help="Print the IAM policies that deploying this fleet needs, and deploy nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON. Needs --yes.")] = False,
 ) -> None:
     """Package the project and deploy it to every region of fleet.toml, one CloudFormation stack each.
@@ -55,6 +57,10 @@ def deploy(
     if not stage:
         raise UsageError("--stage is missing. Name the installation, as in --stage prod. Or try it here with --sandbox")
     packaging.check_stage(stage)
+    if print_policy:
+        declared = fleet.load(roots.fleet() / "fleet.toml", stage)
+        write_json(permissions.documents(declared, stage), indent=2)
+        raise typer.Exit(0)
     if not yes and (as_json or not sys.stdin.isatty()):
         raise UsageError("nobody can answer here. Add --yes to deploy without asking")
     declared = fleet.load(roots.fleet() / "fleet.toml", stage)

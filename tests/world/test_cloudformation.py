@@ -9,11 +9,13 @@ import pytest
 
 from chalicelib.config import fleet
 from chalicelib.infrastructure import tables
-from commands.deploy import packaging, release, stacks
+from commands.deploy import packaging, permissions, release, stacks
+from commands.deploy.account import Target
 from commands.errors import UsageError
 from sandbox.cloudformation import NAMES
-from sandbox.world import Sandbox
+from sandbox.world import ACCOUNT, Sandbox
 from testing.eventually import eventually
+from tests.world.test_deploy import Session
 
 pytestmark = pytest.mark.world
 HOME, OTHER = "eu-west-1", "eu-west-3"
@@ -134,7 +136,7 @@ def package(
         declared, stage, path, "0" * 64, {"Resources": parts}, tables.coordination(declared, stage), ())
 
 
-def deploy(world: Sandbox, package: packaging.Package, show: release.Show = QUIET, **more: Any) -> dict[str, str]:
+def deploy(world: Target, package: packaging.Package, show: release.Show = QUIET, **more: Any) -> dict[str, str]:
     """The result of each stack by region and name."""
     regions = [region.name for region in package.fleet.regions]
     done = release.release(world, package, regions, show, lambda: True, look_seconds=0.05, **more)
@@ -162,6 +164,20 @@ def test_one_coordination_region_does_not_become_three_but_another_stage_has_the
     assert set(deploy(empty, package(tmp_path, "grow", stage="u", coordination=SET)).values()) == {"deployed"}
     with pytest.raises(UsageError, match=r'Write regions = \["eu-central-1", "eu-west-1", "eu-west-3"\] again'):
         deploy(empty, package(tmp_path, "grow", stage="u"))
+
+
+def test_a_deployment_needs_no_more_than_the_printed_policy(empty: Sandbox, tmp_path: Path) -> None:
+    made, iam = package(tmp_path, "least", coordination=SET), empty.client("iam", HOME)
+    trust = {"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Action": "sts:AssumeRole"}]}
+    role = iam.create_role(RoleName="least", AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
+    for name, document in permissions.documents(made.fleet, made.stage).items():
+        iam.put_role_policy(RoleName="least", PolicyName=name, PolicyDocument=json.dumps(document))
+    keys = empty.client("sts", HOME).assume_role(RoleArn=role, RoleSessionName="least")["Credentials"]
+    deploy(Session(empty, keys), made)
+    deploy(Session(empty, keys), package(tmp_path, "least", coordination=SET, more={"R": {"Type": "AWS::SNS::Topic"}}))
+    mine = [call for call in empty.calls() if call["principal"] == "least"]
+    assert len(mine) > 10 and not [call for call in mine if call["denied"]]
 
 
 def test_another_order_of_the_coordination_regions_changes_nothing(empty: Sandbox, tmp_path: Path) -> None:

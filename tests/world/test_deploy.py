@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,10 @@ def test_a_denied_call_names_the_call_and_the_region(empty: Sandbox, tmp_path: P
 
 class Session:
     """The world with the temporary keys of a role."""
+
+    def regions(self) -> Sequence[str]:
+        """Those of the world."""
+        return self.world.regions()
 
     def __init__(self, world: Sandbox, keys: dict[str, str]) -> None:
         self.world, self.keys = world, keys
