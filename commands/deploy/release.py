@@ -3,12 +3,13 @@ once."""
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import msgspec
 
+from chalicelib.infrastructure.parts import Json
 from chalicelib.version import VERSION
 from commands.deploy import (
     account,
@@ -19,6 +20,7 @@ from commands.deploy import (
     left_behind,
     pauses,
     queues,
+    quotas,
     stacks,
 )
 from commands.deploy.account import Target, spoken
@@ -93,11 +95,13 @@ def release(
             table = coordination.place(target, package)
             if not stacks.exists(target, table):
                 left_behind.refuse_table(target, package, pool)
-            if wrong := [line for found in pool.map(
-                    lambda region: refused(target, package, region), regions) for line in found]:
+            before = dict(zip(regions, pool.map(lambda region: _template(target, package, region), regions),
+                              strict=True))
+            if wrong := [*_refused(package, before), *quotas.short_of_roles(target, package, before)]:
                 raise UsageError("\n".join(wrong))
             plans = _prepare_all(target, package, table, regions, owner, pace, pool)
-            show.warned([*left_behind.told(stack for stack in left if stack not in gone),
+            show.warned([*quotas.told(target, package, before),
+                         *left_behind.told(stack for stack in left if stack not in gone),
                          *(f"{stack} will be deleted" for stack in gone)])
             show.prepared(plans)
             show.jobs(list(pauses.told(package.names, held.held)))
@@ -134,11 +138,16 @@ def _release(
     return [first, *pool.map(lambda plan: _execute(target, plan, show, pace), plans[1:])]
 
 
-def refused(target: Target, package: Package, region: str) -> list[str]:
-    """A line for each change of the stack in `region` that CloudFormation would refuse, and would roll back for."""
+def _template(target: Target, package: Package, region: str) -> Json | None:
     with spoken(region):
-        before = stacks.template(target, Stack(region, package.stack))
-    return list(compatibility.mistakes(before, package.template, package.stack, region)) if before else []
+        return stacks.template(target, Stack(region, package.stack))
+
+
+def _refused(package: Package, before: quotas.Deployed) -> Iterator[str]:
+    """A line for each change of a stack that CloudFormation would refuse, and would roll back for."""
+    for region, template in before.items():
+        if template:
+            yield from compatibility.mistakes(template, package.template, package.stack, region)
 
 
 def _prepare_all(
