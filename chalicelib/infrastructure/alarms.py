@@ -36,17 +36,25 @@ def failing(function: str, schedule: Schedule) -> Json:
         "TreatMissingData": "notBreaching"})
 
 
-def silent(function: str, schedule: Schedule) -> Json:
+def silent(function: str, schedule: Schedule, witness: str) -> Json:
     """No run begins for two intervals, whatever the cause.
 
     A throttled invocation does not count as one ("Types of metrics for Lambda functions", developer guide), and a rule
     that is disabled leaves no data at all. Without `FILL` an alarm judges older data points that lie in its evaluation
     range in the place of missing ones ("Configuring how CloudWatch alarms treat missing data"). `FILL` also makes a
     zero of the newest period whose data is not there yet, so the alarm needs one period more.
+
+    A new alarm is evaluated at once, on the periods before its creation, too. No Lambda ran in these, so each new stack
+    would send a page for each rule, and hourly ones would stay on until their first run. Thus a period counts only if
+    `witness` ran in it, the Lambda of a rule that each stack has each minute. Its own alarm needs no other, and tells
+    when all are silent.
     """
-    of = [{"Name": "FunctionName", "Value": {"Ref": logical(function)}}]
-    metrics = [_metric("begun", "AWS/Lambda", "Invocations", of, "Sum", schedule.seconds),
-               {"Id": "runs", "Label": "runs", "ReturnData": True, "Expression": "FILL(begun, 0)"}]
+    seconds, metrics, expression = schedule.seconds, [], "FILL(begun, 0)"
+    if function != witness:
+        metrics = [_metric("alive", "AWS/Lambda", "Invocations", _name(witness), "Sum", seconds)]
+        expression = f"IF(FILL(alive, 0) > 0, {expression}, 1)"
+    metrics += [_metric("begun", "AWS/Lambda", "Invocations", _name(function), "Sum", seconds),
+                {"Id": "runs", "Label": "runs", "ReturnData": True, "Expression": expression}]
     text = f"{function} does not run: {schedule.harm}."
     return _alarm(f"{_dashed(function)}-silent", text, run_section(function), {
         "Metrics": metrics, "EvaluationPeriods": 3, "DatapointsToAlarm": 3, "ComparisonOperator": "LessThanThreshold",
@@ -65,7 +73,7 @@ def unserved(queue: str, id: str, function: str, harm: str, *, fifo: bool = Fals
     """
     idle = "FILL(empty, 0) < 1" if fifo else "(FILL(waiting, 0) > 0 OR FILL(empty, 0) < 1)"
     name = [{"Name": "QueueName", "Value": attribute(id, "QueueName")}]
-    of = [{"Name": "FunctionName", "Value": {"Ref": logical(function)}}]
+    of = _name(function)
     metrics = [
         *([] if fifo else [_metric("waiting", "AWS/SQS", "ApproximateNumberOfMessagesVisible", name, "Maximum")]),
         _metric("empty", "AWS/SQS", "NumberOfEmptyReceives", name, "Sum"),
@@ -104,7 +112,11 @@ def _alarm(name: str, text: str, section: str, properties: Json) -> Json:
 
 def _of_lambda(metric: str, function: str) -> Json:
     return {"Namespace": "AWS/Lambda", "MetricName": metric,
-            "Dimensions": [{"Name": "FunctionName", "Value": {"Ref": logical(function)}}]}
+            "Dimensions": _name(function)}
+
+
+def _name(function: str) -> list[Json]:
+    return [{"Name": "FunctionName", "Value": {"Ref": logical(function)}}]
 
 
 def _metric(id: str, namespace: str, name: str, dimensions: Sequence[Any], statistic: str, seconds: int = 60) -> Json:

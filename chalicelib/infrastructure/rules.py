@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from chalicelib.engine.deployment import Invoked, Lambda, Schedule
+from chalicelib.engine.deployment import MINUTE, Invoked, Lambda, Schedule
 from chalicelib.infrastructure import alarms
 from chalicelib.infrastructure.parts import Json, attribute, logical, named, resource
 
@@ -10,9 +10,13 @@ from chalicelib.infrastructure.parts import Json, attribute, logical, named, res
 def resources(declared: Sequence[Lambda]) -> Json:
     """The parts of the template for every such trigger. `Metadata` names the section that fleet.toml must have."""
     parts: Json = {}
+    # Every stack has it, and it runs each minute.
+    [witness, *_] = [each.function for each in declared if isinstance(each.trigger, Schedule) and
+                     each.trigger.expression == MINUTE and not each.trigger.section]
     for each in declared:
         if isinstance(each.trigger, Schedule):
-            parts |= {id: _placed(part, each.trigger) for id, part in _parts(each.function, each.trigger).items()}
+            made = _parts(each.function, each.trigger, witness)
+            parts |= {id: _placed(part, each.trigger) for id, part in made.items()}
         elif isinstance(each.trigger, Invoked):
             parts[f"{logical(each.function)}Throttled"] = alarms.throttled(
                 each.function, alarms.throttled_section(each.function))
@@ -24,7 +28,7 @@ def _placed(part: Json, schedule: Schedule) -> Json:
     return {**part, **section, **({"Condition": schedule.condition} if schedule.condition else {})}
 
 
-def _parts(function: str, schedule: Schedule) -> Json:
+def _parts(function: str, schedule: Schedule, witness: str) -> Json:
     id = logical(function)
     often = "Each minute" if schedule.seconds == 60 else "Each hour"
     return {
@@ -40,5 +44,5 @@ def _parts(function: str, schedule: Schedule) -> Json:
             "FunctionName": {"Ref": id}, "Qualifier": "$LATEST", "MaximumRetryAttempts": schedule.retries,
             "MaximumEventAgeInSeconds": schedule.expires_seconds}),
         f"{id}Failing": alarms.failing(function, schedule),
-        f"{id}Silent": alarms.silent(function, schedule),
+        f"{id}Silent": alarms.silent(function, schedule, witness),
     }

@@ -46,11 +46,14 @@ def test_every_target_of_a_rule_has_an_alarm_on_its_silence() -> None:
     assert len(targets) >= 9 and targets.keys() == watched.keys()
     for target, rule in targets.items():
         alarm, interval = watched[target], 60 if rule["ScheduleExpression"] == "cron(* * * * ? *)" else 3600
-        begun, runs = alarm["Metrics"]
+        *witness, begun, runs = alarm["Metrics"]
         assert begun["MetricStat"]["Metric"]["Namespace"] == "AWS/Lambda" and begun["MetricStat"]["Stat"] == "Sum"
         assert begun["MetricStat"]["Period"] == interval
         # Without FILL older data points stand in for missing ones. The newest period is late, and so is one more.
-        assert (runs["Expression"], runs["ReturnData"]) == ("FILL(begun, 0)", True)
+        runs_of = {"SchedulesTick": "FILL(begun, 0)"}.get(target, "IF(FILL(alive, 0) > 0, FILL(begun, 0), 1)")
+        assert (runs["Expression"], runs["ReturnData"]) == (runs_of, True)
+        assert [one["MetricStat"]["Metric"]["Dimensions"] for one in witness] == ([] if target == "SchedulesTick" else [
+            [{"Name": "FunctionName", "Value": {"Ref": "SchedulesTick"}}]])
         assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("LessThanThreshold", 1)
         assert alarm["DatapointsToAlarm"] == alarm["EvaluationPeriods"] == 3
 

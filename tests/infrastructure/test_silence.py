@@ -18,14 +18,16 @@ from tests.infrastructure.test_alarms import of_type
 # The data points of one interval by metric. A metric without one has no data.
 Points = Mapping[str, float]
 
-RUNS: Points = {"Invocations": 1, "Errors": 0, "Throttles": 0, "ConcurrentExecutions": 1}
+RUNS: Points = {"alive": 1, "Invocations": 1, "Errors": 0, "Throttles": 0, "ConcurrentExecutions": 1}
 BUSY: Points = {**RUNS, "Invocations": 9, "ApproximateNumberOfMessagesVisible": 4, "NumberOfEmptyReceives": 0}
 IDLE: Points = {"ApproximateNumberOfMessagesVisible": 0, "NumberOfEmptyReceives": 15}
 # One run of several minutes keeps the mapping from polling.
 LONG: Points = {"ConcurrentExecutions": 1, "ApproximateNumberOfMessagesVisible": 3}
-NOTHING: Points = {}
+# What the Lambda of another rule does shows that the stack exists.
+NOTHING: Points = {"alive": 1}
+BEFORE: Points = {}
 OF_RULES = {"its rule is disabled": NOTHING, "its rule is gone": NOTHING,
-            "every run is throttled": {"Throttles": 3}, "its concurrency is 0": {"Throttles": 1},
+            "every run is throttled": {**NOTHING, "Throttles": 3}, "its concurrency is 0": {**NOTHING, "Throttles": 1},
             "the function is inactive": NOTHING, "each run fails": {**RUNS, "Errors": 1}}
 OF_QUEUES = {"its mapping is disabled": {"ApproximateNumberOfMessagesVisible": 3},
              "its mapping is disabled and nobody sends": {"ApproximateNumberOfMessagesVisible": 0},
@@ -52,7 +54,7 @@ def _breaches(alarm: Mapping[str, Any], points: Points) -> bool:
 def _value(alarm: Mapping[str, Any], points: Points) -> float | None:
     if "MetricName" in alarm:
         return points.get(alarm["MetricName"])
-    found = {one["Id"]: points.get(one["MetricStat"]["Metric"]["MetricName"])
+    found = {one["Id"]: points.get("alive" if one["Id"] == "alive" else one["MetricStat"]["Metric"]["MetricName"])
              for one in alarm["Metrics"] if "MetricStat" in one}
     [expression] = [one["Expression"] for one in alarm["Metrics"] if one["ReturnData"]]
     python = re.sub(r"FILL\((\w+), 0\)", r"fill(\1)", expression).replace(" AND ", " and ").replace(" OR ", " or ")
@@ -83,6 +85,15 @@ def test_somebody_is_told_within_three_intervals_of_a_scheduled_lambda(function:
     for last in ([RUNS], [NOTHING, NOTHING, {**RUNS, "Invocations": 2}], [NOTHING, RUNS],
                  [{**RUNS, "Errors": 1}, RUNS, RUNS]):
         assert not any(goes_off(alarm, [RUNS] * 9 + last) for alarm in found)
+
+
+@pytest.mark.parametrize("function", RULES)
+def test_nobody_is_told_of_a_scheduled_lambda_whose_stack_is_new(function: str) -> None:
+    first = [*[BEFORE] * 9, NOTHING, RUNS, RUNS, RUNS]
+    alarms = alarms_of(function)
+    told = [end for end in range(9, len(first) + 1) if any(goes_off(alarm, first[:end]) for alarm in alarms)]
+    # All others rely on that one, which has nobody to rely on, for its first minutes.
+    assert told == ([9, 10] if function == "schedules_tick" else [])
 
 
 @pytest.mark.parametrize(("function", "queue"), QUEUES)
