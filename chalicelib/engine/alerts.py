@@ -14,6 +14,7 @@ import hashlib
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from chalicelib.engine.limits import Spent
 from chalicelib.engine.schema import Schema, State
@@ -45,6 +46,11 @@ class Alert(State, frozen=True, omit_defaults=True):
     def group(self) -> str:
         """The key of its group."""
         return short_key(f"{self.kind}/{self.cause}" if self.cause else f"{self.kind}//{self.target}", 300)
+
+
+def hourly(alert: Alert, now: float) -> Alert:
+    """`alert` as an event, of which people hear once an hour. Its run tells of it each time, and remembers nothing."""
+    return replace(alert, event=True, since=alert.since or now, occurrence=str(int(now // 3600)))
 
 
 class AlertGroup(State, frozen=True, omit_defaults=True):

@@ -29,6 +29,8 @@ EVENTS_PK = "alert-events"
 PKS = (PK, EVENTS_PK)
 _TRIES = 8
 _EVENTS_AT_ONCE = 500
+# How long an event waits for its operation, and how long it is remembered that a region has taken one on.
+EVENT_KEPT_SECONDS = 7 * 86_400
 
 
 class Topic(Protocol):
@@ -100,14 +102,15 @@ def deliver(
     return Delivery(tuple(delivered), tuple(failed))
 
 
-def report_event(store: Store, operation: str, alert: Alert, *, ttl: int) -> None:
+def report_event(store: Store, operation: str, alert: Alert, now: float) -> None:
     """Leaves an event for the next `deliver(..., events=True)` of `operation`. Twice the same event is one.
 
     For many Lambdas at once. Each has an item of its own, so that none has to wait for another.
     """
     # DynamoDB takes 1,024 bytes.
     sk = short_key(f"{alert.group}/{alert.target}/{alert.occurrence}", 1000)
-    state.write(store, (f"{EVENTS_PK}#{operation}", sk), EVENTS, None, Event(alert), run_id=alert.target, ttl=ttl)
+    state.write(store, (f"{EVENTS_PK}#{operation}", sk), EVENTS, None, Event(alert), run_id=alert.target,
+                ttl=int(now) + EVENT_KEPT_SECONDS)
 
 
 def _reported(store: Store, operation: str) -> tuple[list[Alert], list[Item], list[Unreadable], bool]:

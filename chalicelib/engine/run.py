@@ -30,7 +30,6 @@ from chalicelib.version import VERSION
 # A rule's event may come late; it is never early by more than clocks differ.
 _EVENT_LATE_SECONDS = 86_400
 _EVENT_EARLY_SECONDS = 90
-_EVENT_KEPT_SECONDS = 7 * 86_400
 
 
 def run(
@@ -201,7 +200,7 @@ def _tell(
         # Many Lambdas at once: they leave it to the scheduled operation that delivers for them.
         for alert in alerts:
             event = msgspec.structs.replace(alert, event=True, since=alert.since or now)
-            delivery.report_event(store, operation.alert_name, event, ttl=int(now) + _EVENT_KEPT_SECONDS)
+            delivery.report_event(store, operation.alert_name, event, now)
         return [f"to be told: {alert.kind}: {alert.target}" for alert in alerts]
     if not alerts and (request.trigger == "manual" or not operation.raises_alerts):
         return ()

@@ -35,7 +35,6 @@ from chalicelib.schedules.state import (
 )
 
 DAY = 86_400
-_ALERT_KEPT_SECONDS = 7 * DAY
 # The Lambda has five minutes.
 _PRUNE_SECONDS = 240
 
@@ -99,7 +98,7 @@ def alert(context: RegionContext, request: Request, actions: Sequence[Action]) -
         leave_alert(context, taken.alert)
         mark = TakenAlert(taken.alert.kind, action.target)
         state.write(context.shared_store, key, TAKEN_ALERT, None, mark, run_id=request.run_id,
-                    ttl=request.now + _ALERT_KEPT_SECONDS)
+                    ttl=request.now + delivery.EVENT_KEPT_SECONDS)
         if taken.slot:
             mark_alerted(context, request, run_key(action.target, taken.slot))
         results.append(f"{action.target}: the alert waits for delivery")
@@ -113,7 +112,7 @@ def tell_unreadable(context: RegionContext, request: Request, items: Sequence[Un
 
 def leave_alert(context: RegionContext, what: Alert) -> None:
     """Leaves an alert for the next tick of this region."""
-    delivery.report_event(context.local_store, ALERTS, what, ttl=int(context.clock()) + _ALERT_KEPT_SECONDS)
+    delivery.report_event(context.local_store, ALERTS, what, context.clock())
 
 
 def mark_alerted(context: RegionContext, request: Request, key: tuple[str, str]) -> None:

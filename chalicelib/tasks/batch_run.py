@@ -17,6 +17,7 @@ from aws_lambda_powertools.utilities.batch import process_partial_response as pr
 from chalicelib.aws import client
 from chalicelib.aws.store import Store
 from chalicelib.engine import alert_text, delivery, state
+from chalicelib.engine.alerts import hourly
 from chalicelib.engine.lease import Semaphore
 from chalicelib.engine.schema import Stored, Unreadable
 from chalicelib.envelope import Envelope, Malformed, decode
@@ -34,7 +35,6 @@ _NO_ANSWER = (client.Unavailable, client.ClientError, StoreFailed)
 PERMITS_PK = "task-permits#"
 # The clocks of two Lambdas of a region may differ by so many seconds, generously.
 SKEW_SECONDS = 5
-_ALERT_KEPT_SECONDS = 7 * 86_400
 
 logger = Logger()
 
@@ -342,9 +342,7 @@ class BatchRun:
     def _report(self, item: Unreadable) -> None:
         """Leaves one alert an hour about an item that cannot be read."""
         now = self.worker.clock()
-        alert = msgspec.structs.replace(
-            alert_text.unreadable_alert(item), event=True, since=now, occurrence=f"{int(now // 3600)}")
-        delivery.report_event(self.worker.table, ALERTS, alert, ttl=int(now) + _ALERT_KEPT_SECONDS)
+        delivery.report_event(self.worker.table, ALERTS, hourly(alert_text.unreadable_alert(item), now), now)
 
     def _surely(self, call: Callable[[], object]) -> None:
         try:

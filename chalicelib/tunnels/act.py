@@ -12,7 +12,7 @@ from chalicelib.config import tunnel_hosts
 from chalicelib.config.tunnels import Tunnels, managed_name
 from chalicelib.context import RegionContext
 from chalicelib.engine import effects, state
-from chalicelib.engine.alerts import Alert
+from chalicelib.engine.alerts import Alert, hourly
 from chalicelib.engine.metrics import count
 from chalicelib.engine.operation import Handler, Request
 from chalicelib.engine.plan import Action, Results
@@ -130,16 +130,14 @@ def _fence(context: RegionContext, request: Request) -> str:
 
 def _denied(context: RegionContext, action: Action, result: effects.EffectResult) -> Alert:
     """People hear of each reason once an hour. The journal has it each time."""
-    return Alert(
+    return hourly(Alert(
         "TunnelActionDenied",
         f"{action.kind} of {action.details.instance}",
         f"{action.reason}; AWS refused the action: {result.detail}",
         cause=result.error_code,
-        event=True,
-        occurrence=str(int(context.clock()) // 3600),
         tried=("The controller tries it again as long as the tunnel needs it.",),
         steps=(_REMEDIES[action.kind],),
-    )
+    ), context.clock())
 
 
 def _managed_name(context: RegionContext) -> str:

@@ -1,24 +1,25 @@
 """The world around a region's controller: hosts with tunnels, the primary, other regions. Times are true seconds.
 
 AWS itself is `testing.aws.FakeAws`. This module lets happen what its calls bring about, each after some time. Nothing
-here comes from the product except the names of its documents, parameters and items.
+here comes from the product except the names of its documents, parameters and items, and how a region reports.
 """
 
 from functools import partial
-from typing import Any
 
 from chalicelib.aws.ssm import Invocation
 from chalicelib.aws.store import Item
 from chalicelib.config.tunnel_hosts import primary_region_parameter
+from chalicelib.engine import state
+from chalicelib.tunnels.state import PEER_REPORT, PEER_REPORT_PK, PeerReport
 from simulation.scheduler import Scheduler
 from testing.aws import FakeAws, FakeInstance
-from testing.fakes import Store
+from testing.fakes import MemoryTable, Store
 
 NEVER = float("inf")
 HERE, PRIMARIES, PEER = "eu-west-1", ("us-east-1", "ap-southeast-1"), "sa-east-1"
 GROUP = "f-sim-tunnels"
 PRIMARY_PARAMETER = primary_region_parameter("f-sim")
-PEER_REPORT_PK, PRIMARY_KEY = "tunnel-reports", ("primary", "current")
+PRIMARY_KEY = ("primary", "current")
 
 # A probe's answer: the side of the fault, and one word for what was seen.
 Answer = tuple[str, str]
@@ -314,7 +315,6 @@ class PeerRegion:
         self.here, self.name, self.skew, self.every = region, name, skew, every
         self.silent_until = self.down_until = 0.0
         self.primary_region = region.primary.region
-        self._written = 0
         self._beat()
 
     def tell(self) -> None:
@@ -322,10 +322,9 @@ class PeerRegion:
         here, primary = self.here, self.here.primary
         if here.now >= self.silent_until:
             up = primary.up if self.primary_region == primary.region else primary.former_up
-            body: dict[str, Any] = {"up": up and here.now >= self.down_until, "at": here.now + self.skew,
-                                    "primary_region": self.primary_region, "schema": 1, "run_id": ""}
-            self._written += 1
-            here.shared.put(Item(PEER_REPORT_PK, self.name, self._written, body), "", None)
+            report = PeerReport(up and here.now >= self.down_until, here.now + self.skew, self.primary_region)
+            state.publish(MemoryTable(here.shared), (PEER_REPORT_PK, self.name), PEER_REPORT, report,
+                          replaces=lambda old: old.at < report.at)
 
     def changed(self) -> None:
         """The primary has come or gone. It notices within seconds."""

@@ -109,17 +109,17 @@ def failed(number: int) -> Alert:
 def test_events_of_200_lambdas_are_one_notice_and_their_items_are_gone() -> None:
     world = World()
     for number in range(200):
-        delivery.report_event(world.store, "lamps.light", failed(number), ttl=int(NOW) + 99)
+        delivery.report_event(world.store, "lamps.light", failed(number), NOW)
     assert run(world, events=True).delivered == ("Failed: 200 x, first job-000",)
     assert world.store.query(f"{delivery.EVENTS_PK}#lamps.light") == []
     # One that is reported once more, since its reporter did not learn that it was, is not news.
-    delivery.report_event(world.store, "lamps.light", failed(7), ttl=int(NOW) + 99)
+    delivery.report_event(world.store, "lamps.light", failed(7), NOW)
     assert run(world, events=True, now=NOW + 60) == delivery.Delivery()
 
 
 def _report_and_deliver(world: World) -> None:
     for number in range(2):
-        delivery.report_event(world.store, "lamps.light", failed(number), ttl=int(NOW) + 99)
+        delivery.report_event(world.store, "lamps.light", failed(number), NOW)
     run(world, events=True)
 
 
@@ -133,7 +133,7 @@ def test_lost_answer_of_any_call_loses_no_event(lost: int, when: When) -> None:
     for number in range(2):
         for _ in range(2):  # whoever does not know whether it is reported reports it again
             try:
-                delivery.report_event(world.store, "lamps.light", failed(number), ttl=int(NOW) + 99)
+                delivery.report_event(world.store, "lamps.light", failed(number), NOW)
                 break
             except Unavailable:
                 continue
@@ -149,7 +149,7 @@ def test_lost_answer_of_any_call_loses_no_event(lost: int, when: When) -> None:
 
 def test_event_that_cannot_be_read_keeps_no_other_from_people() -> None:
     world = World()
-    delivery.report_event(world.store, "lamps.light", failed(1), ttl=int(NOW) + 99)
+    delivery.report_event(world.store, "lamps.light", failed(1), NOW)
     world.store.create(f"{delivery.EVENTS_PK}#lamps.light", "x", {"text": "of another release"})
     assert set(run(world, events=True).delivered) == {"Failed: job-001", "UnreadableItem: alert-events#lamps.light/x"}
 
@@ -164,7 +164,7 @@ def test_state_of_alerts_of_another_making_is_replaced() -> None:
 def test_time_out_of_the_calendar_holds_up_no_notice() -> None:
     world = World()
     milliseconds = msgspec.structs.replace(failed(1), since=NOW * 1000)
-    delivery.report_event(world.store, "lamps.light", milliseconds, ttl=int(NOW) + 99)
+    delivery.report_event(world.store, "lamps.light", milliseconds, NOW)
     for minute in range(3):
         run(world, DOWN, now=NOW + 60 * minute, events=True)
     assert sorted(world.subjects) == ["Failed: job-001", "RegionUnhealthy: eu-west-1"]
@@ -248,7 +248,7 @@ def test_unreadable_events_keep_none_behind_them_from_people() -> None:
     world = World()
     for number in range(1200):
         world.store.create(f"{delivery.EVENTS_PK}#lamps.light", f"A/{number:04d}", {"text": "of another release"})
-    delivery.report_event(world.store, "lamps.light", failed(1), ttl=int(NOW) + 99)
+    delivery.report_event(world.store, "lamps.light", failed(1), NOW)
     told = run(world, events=True).delivered
     assert told == ("Failed: job-001", "UnreadableItem: 1200 x, first alert-events#lamps.light/A/0000")
     assert run(world, events=True, now=NOW + 60) == delivery.Delivery()
@@ -259,7 +259,7 @@ def test_unreadable_events_that_a_run_does_not_come_to_are_not_over() -> None:
     world.store.create(f"{delivery.EVENTS_PK}#lamps.light", "Z", {"text": "of another release"})
     assert run(world, events=True).delivered == ("UnreadableItem: alert-events#lamps.light/Z",)
     for number in range(700):
-        delivery.report_event(world.store, "lamps.light", failed(number), ttl=int(NOW) + 99)
+        delivery.report_event(world.store, "lamps.light", failed(number), NOW)
     assert run(world, events=True, now=NOW + 60).delivered == ("Failed: 500 x, first job-000",)
     assert run(world, events=True, now=NOW + 120) == delivery.Delivery()
     assert world.store.query(f"{delivery.EVENTS_PK}#lamps.light") == [
@@ -270,6 +270,6 @@ def test_events_of_long_names_are_told_apart() -> None:
     world = World()
     for end in "ab":
         delivery.report_event(world.store, "lamps.light", Alert("Failed", "ö" * 900 + end, "It fails", event=True),
-                              ttl=int(NOW) + 99)
+                              NOW)
     assert all(len(item.sk.encode()) <= 1024 for item in world.store.query(f"{delivery.EVENTS_PK}#lamps.light"))
     assert len(run(world, events=True).delivered) == 2

@@ -83,7 +83,7 @@ def _region(tools: Tools) -> Region:
         assert isinstance(local, MemoryTable)
         _put(local, NEWEST_KEY, NewestMinute(NOON - 8), NEWEST)
         remember_alert(local, ALERTS)
-        delivery.report_event(local, ALERTS, Alert("Failed", "jobs/old", "It failed.", event=True), ttl=NOON * 61)
+        delivery.report_event(local, ALERTS, Alert("Failed", "jobs/old", "It failed.", event=True), NOON * 60)
     return place
 
 

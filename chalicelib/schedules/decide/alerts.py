@@ -12,7 +12,7 @@ import msgspec
 
 from chalicelib.crontab.job import Job
 from chalicelib.engine import alert_text
-from chalicelib.engine.alerts import Alert
+from chalicelib.engine.alerts import Alert, hourly
 from chalicelib.engine.plan import Action
 from chalicelib.engine.schema import Unreadable
 from chalicelib.schedules.state import ALERT_KIND_BY_STATE, MinuteRecord, Run
@@ -166,10 +166,8 @@ def not_in_timetable(job: Job, slot: str, now: float) -> Action:
 
 def unreadable(items: Sequence[Unreadable], now: float) -> list[Action]:
     """Items that cannot be read. Told once an hour for as long as somebody needs them."""
-    hour = int(now // 3600)
-    events = [msgspec.structs.replace(alert_text.unreadable_alert(item), event=True, since=now, occurrence=f"{hour}")
-              for item in items]
-    return [_action(event, f"unreadable#{item.key.pk}#{item.key.sk}#{hour}")
+    events = [hourly(alert_text.unreadable_alert(item), now) for item in items]
+    return [_action(event, f"unreadable#{item.key.pk}#{item.key.sk}#{event.occurrence}")
             for event, item in zip(events, items, strict=True)]
 
 
