@@ -28,6 +28,11 @@ class Action(msgspec.Struct, frozen=True):
     trigger: Trigger | None = None
 
 
+def given(reason: str) -> str:
+    """The reason of an action that a person asked for: in their words, or that they gave none."""
+    return reason.strip() or "no reason given"
+
+
 class Claim(msgspec.Struct, frozen=True):
     """The operation's state as it was read and as it is to be. Written before anything is done, or nothing is done."""
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import msgspec
 
 from chalicelib.engine.alerts import Alert
-from chalicelib.engine.plan import Action, Plan
+from chalicelib.engine.plan import Action, Plan, given
 from chalicelib.engine.schema import Unreadable
 from chalicelib.routing.evacuation_flags import statement
 from chalicelib.routing.records import diff
@@ -106,7 +106,7 @@ def evacuate(seen: FleetObservation, now: int) -> Plan:
         last = (f"{region.name} is the last region that takes users" if seen.minimum == 1 else
                 f"without {region.name} fewer than {seen.minimum} regions (routing.minimum_regions) take users")
         return Plan(rejected_because=f"{last}. Restore or repair another one first")
-    return Plan((_put(region.name, EvacuationFlag("manual", now), seen.reason),), _unknown_flags(seen))
+    return Plan((_put(region.name, EvacuationFlag("manual", now), given(seen.reason)),), _unknown_flags(seen))
 
 
 def restore(seen: FleetObservation) -> Plan:
@@ -123,7 +123,7 @@ def restore(seen: FleetObservation) -> Plan:
     if region.mark is None:
         return Plan(notes=(f"{region.name} is not evacuated",))
     notes = () if region.alive else (f"{region.name} does not answer now. Route 53 sends nobody there before it does",)
-    return Plan((Action("clear-evacuation-flag", region.name, seen.reason),), notes)
+    return Plan((Action("clear-evacuation-flag", region.name, given(seen.reason)),), notes)
 
 
 def hold(seen: FleetObservation, now: int) -> Plan:

@@ -53,7 +53,7 @@ class RegionAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`region`. `reason` for the journal."""
 
     region: str
-    reason: str = "by hand"
+    reason: str = ""
 
 
 def zone(context: RegionContext, request: Request) -> ZoneObservation:

@@ -75,7 +75,7 @@ def enqueue(context: RegionContext, request: Request, actions: Sequence[Action])
     """Sends one run request for each slot. The claim sees to it that more than one does no harm."""
     due: list[Enqueued] = [action.details for action in actions]
     context.queues["schedule-runs"].send([Message(_json(one.request), one.delay) for one in due])
-    return [f"{action.target}: {action.reason}" for action in actions]
+    return [f"{action.target}: queued ({action.reason})" for action in actions]
 
 
 def skip(context: RegionContext, request: Request, actions: Sequence[Action]) -> Sequence[str]:

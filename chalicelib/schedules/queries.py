@@ -44,7 +44,7 @@ class JobAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`job` by name, or by `file:line`. `reason` for the journal."""
 
     job: str
-    reason: str = "by hand"
+    reason: str = ""
 
 
 class WhySeen(msgspec.Struct, frozen=True):

@@ -249,7 +249,9 @@ def test_pause_resume_and_run_are_planned_first_and_journalled(tmp_path: Path) -
     assert ask(place, operations.RESUME, job="jobs/one", apply=True)["results"] == ("jobs/one: resumed",)
     journal = place.sites[HOME].local_store.query("journal#2026-03-28")
     assert {entry.body["operation"] for entry in journal} == {"schedules.pause", "schedules.run", "schedules.resume"}
-    assert "moving house" in str([entry.body for entry in journal])
+    reasons = {action["kind"]: action["reason"] for entry in journal for action in entry.body["actions"]}
+    # A person who gave no reason is not given one.
+    assert reasons == {"pause": "moving house", "enqueue": "no reason given", "resume": "no reason given"}
 
 
 def test_an_unknown_job_is_refused_with_a_hint(tmp_path: Path) -> None:

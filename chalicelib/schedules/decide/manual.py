@@ -1,7 +1,7 @@
 """Pure decisions about what people ask for, and about old items."""
 
 from chalicelib.crontab.dst import stamp
-from chalicelib.engine.plan import Action, Plan
+from chalicelib.engine.plan import Action, Plan, given
 from chalicelib.schedules.observation import Enqueued, JobSeen, PruneSeen
 from chalicelib.schedules.state import RunRequest
 
@@ -10,21 +10,21 @@ def pause(saw: JobSeen) -> Plan:
     """The job does not run until somebody resumes it."""
     if saw.paused:
         return Plan(notes=(f"{saw.job.name} is paused already",))
-    return Plan((Action("pause", saw.job.name, saw.reason),))
+    return Plan((Action("pause", saw.job.name, given(saw.reason)),))
 
 
 def resume(saw: JobSeen) -> Plan:
     """The job runs again."""
     if not saw.paused:
         return Plan(notes=(f"{saw.job.name} is not paused",))
-    return Plan((Action("resume", saw.job.name, saw.reason),))
+    return Plan((Action("resume", saw.job.name, given(saw.reason)),))
 
 
 def run(saw: JobSeen, now: int) -> Plan:
     """The job runs now (epoch seconds). Its slot is the second asked for, so two invokes of one plan within it are one
     run."""
     slot = f"{stamp(now // 60)}:{now % 60:02d}Z#manual"
-    return Plan((Action("enqueue", saw.job.name, saw.reason,
+    return Plan((Action("enqueue", saw.job.name, given(saw.reason),
                         Enqueued(RunRequest(saw.job.name, slot, now // 60, "manual"))),))
 
 
