@@ -18,6 +18,7 @@ from chalicelib.databases.observation import (
     Tunnels,
     WatchObservation,
 )
+from chalicelib.databases.published import position
 from chalicelib.databases.state import (
     MEMORY,
     PRIMARY,
@@ -75,8 +76,8 @@ def around(context: RegionContext, remembered: WatchState | None, *, may_be_sile
     if isinstance(primary, Unreadable):
         return msgspec.structs.replace(fleet, reports=reports, unreadable=(primary, *unreadable))
     found = primary or Stored(PrimaryRecord(settings.primary))
-    here, newest = conditions.position(found), conditions.newest_seen(known, reports)
-    believed = known if here < conditions.position(known) else found
+    here, newest = position(found), conditions.newest_seen(known, reports)
+    believed = known if here < position(known) else found
     return msgspec.structs.replace(
         fleet, primary=believed.value, believed_version=believed.version, version=found.version, sure=here >= newest,
         reports=reports, unreadable=unreadable, newest_term=max(newest, here)[0], went_back=here < newest)

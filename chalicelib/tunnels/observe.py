@@ -86,13 +86,13 @@ def observe(context: RegionContext, request: Request, probe: Probe) -> Observed:
     except Unobservable as error:
         seen = TunnelObservation(context.region, tunnels, unobservable=(str(error),), unreadable=primary.unreadable,
                                  fenced_primary=primary.fenced, primary_read_at=primary.read_at,
-                                 primary_region=primary.region)
+                                 primary_region=primary.region, primary_position=primary.position)
         return Observed(stored, seen, context.clock())
     outcomes, bad_records = _outcomes(context, before)
     probes = probe([endpoint for endpoint in endpoints.values() if endpoint.state in _RUNS and endpoint.address])
     seen = TunnelObservation(
         context.region, tunnels, endpoints, probes, (), outcomes, (), primary.unreadable + bad_records,
-        primary.fenced, primary.read_at, primary.region)
+        primary.fenced, primary.read_at, primary.region, primary.position)
     # What answers through a tunnel to another primary says nothing of this one.
     if any(result.side == "up" and matches_primary(result.connected_region, seen) for result in probes.values()):
         return Observed(stored, seen, context.clock())
@@ -163,36 +163,44 @@ def _outcome(context: RegionContext, member: Member, record: effects.EffectRecor
 
 
 class _Primary(NamedTuple):
-    """The wanted region of the tunnels, whether the primary there is fenced, the time of that read, and the unreadable
-    items."""
+    """The wanted region of the tunnels, whether the primary there is fenced, the time of that read, the position of the
+    record, and the unreadable items."""
 
     region: str
     fenced: str
     read_at: float
+    position: tuple[int, int]
     unreadable: tuple[Unreadable, ...] = ()
 
 
 def _read_primary(context: RegionContext, tunnels: Tunnels, before: TunnelState) -> _Primary:
     """The primary in the shared store. It is not read in each round, because a store that is away would cost all of
     them. While the primary is fenced there is nothing to lose, and each round reads it. Unknown facts stay as they
-    were."""
+    were, and so do those of a record that is later than the one in the table."""
     now, own = context.clock(), tunnels.primary if tunnels.hosts and tunnels.hosts.ways else ""
+    known = _Primary(before.primary_region or own, before.fenced_primary, before.primary_read_at,
+                     before.primary_position)
     if context.fleet.databases is None:
-        return _Primary(own, "", before.primary_read_at)
-    region = before.primary_region or own
+        return known._replace(region=own, fenced="")
     if not before.fenced_primary and now - before.primary_read_at < PRIMARY_REFRESH_SECONDS:
-        return _Primary(region, before.fenced_primary, before.primary_read_at)
+        return known
     try:
         found = databases.read_primary(context.shared_store, tunnels.primary)
     except AWS_ERRORS as error:
         logger.warning("the record of the primary is unreadable", error=str(error))
-        return _Primary(region, before.fenced_primary, now)
+        return known._replace(read_at=now)
     if isinstance(found, Unreadable):
-        return _Primary(region, before.fenced_primary, now, (found,))
-    effective = tunnels.effective_primary(found.region)
+        return known._replace(read_at=now, unreadable=(found,))
+    if databases.position(found) < before.primary_position:
+        # `databases.watch` of this region tells people.
+        logger.warning("the record of the primary is an earlier one than before, and nobody obeys it",
+                       term=found.value.term, version=found.version, newest=before.primary_position)
+        return known._replace(read_at=now)
+    record = found.value
+    effective = tunnels.effective_primary(record.region)
     # Without a route to the primary they go to one that is over, whether or not it is fenced.
-    closed = effective in found.fenced or bool(own and effective != found.region)
-    return _Primary(effective if own else "", effective if closed else "", now)
+    closed = effective in record.fenced or bool(own and effective != record.region)
+    return _Primary(effective if own else "", effective if closed else "", now, databases.position(found))
 
 
 def _peer_reports(context: RegionContext) -> tuple[tuple[PeerReport, ...], tuple[Unreadable, ...]]:

@@ -23,7 +23,7 @@ class PublishedState(msgspec.Struct, frozen=True):
     members: tuple[MemberPhase, ...] = ()
 
 
-SCHEMA = Schema(PublishedState, 1)
+SCHEMA = Schema(PublishedState, 2)
 
 
 class TunnelsSummary(msgspec.Struct, frozen=True):

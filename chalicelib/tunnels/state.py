@@ -118,8 +118,9 @@ class TunnelState(State, frozen=True):
     `repairs` and `replacements` are what is spent of the budgets. Since `all_down_since` nothing is up (0 if something
     is). Since `correlated_failure_since` a failure of several delays repairs. `last_report` is what this region last
     reported to the others. `fenced_primary` is the primary's region if a promotion has closed it, as it was read at
-    `primary_read_at`. `primary_region` is where the tunnels have to go. While nothing is up, a peer has reported the
-    primary up ever since `primary_reported_up_since` (0 without one).
+    `primary_read_at`. `primary_region` is where the tunnels have to go, by the record of the primary at
+    `primary_position` (its term and version). Records before that are of a restored table. While nothing is up, a peer
+    has reported the primary up ever since `primary_reported_up_since` (0 without one).
     """
 
     at: float = 0
@@ -133,9 +134,10 @@ class TunnelState(State, frozen=True):
     primary_read_at: float = 0
     primary_reported_up_since: float = 0
     primary_region: str = ""
+    primary_position: tuple[int, int] = (0, 0)
 
 
-SCHEMA = Schema(TunnelState, 1)
+SCHEMA = Schema(TunnelState, 2)
 
 # What came of an action, as far as it is known.
 Outcome = Literal["done", "failed"]
@@ -147,7 +149,8 @@ class TunnelObservation(msgspec.Struct, frozen=True):
 
     `outcomes` is what came of the restarts under way, by key. One that still runs is not in it. `unobservable` says
     what AWS would not show, each with its remedy. `unreadable` are the items that cannot be read. `fenced_primary`,
-    `primary_read_at` and `primary_region` are as in the state, which has them unless it was time to read them again.
+    `primary_read_at`, `primary_region` and `primary_position` are as in the state, which has them unless it was time to
+    read them again.
     """
 
     region: str
@@ -161,6 +164,7 @@ class TunnelObservation(msgspec.Struct, frozen=True):
     fenced_primary: str = ""
     primary_read_at: float = 0
     primary_region: str = ""
+    primary_position: tuple[int, int] = (0, 0)
 
 
 class Observed(msgspec.Struct, frozen=True):

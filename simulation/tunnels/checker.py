@@ -74,9 +74,9 @@ class Snapshot(msgspec.Struct):
 
 
 class Checker:
-    """Counts, and writes down all harm that begins with `only`."""
+    """Counts, and writes down all harm that begins with one of `only`."""
 
-    def __init__(self, region: SimulatedRegion, mode: str, only: str = "") -> None:
+    def __init__(self, region: SimulatedRegion, mode: str, only: tuple[str, ...] = ("",)) -> None:
         self.region, self.mode, self._only = region, mode, only
         self.harm: list[str] = []
         self.actions: Counter[str] = Counter()

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from simulation.tunnels.region import NEVER, PRIMARIES, Host
+from chalicelib.aws.store import Item
+from simulation.tunnels.region import NEVER, PRIMARIES, PRIMARY_KEY, Host
+from simulation.turning import WRONG_SECONDS, Backup
 
 if TYPE_CHECKING:
     from simulation.tunnels.world import World
@@ -28,11 +30,15 @@ class FaultInjector:
             (self._primary, 12), (self._swap, 8), (self._blocked, 5), (self._no_capacity, 4), (self._silence, 10),
             (self._peers_blind, 5), (self._frozen, 8), (self._absent, 4), (self._spree, 5), (self._eclipse, 3),
             (self.manual, 6), (self._promotion, 4), (self._rebalanced, 2), (self._denied, 3))
+        self._backup: Backup | None = None
 
     def begin(self) -> None:
         """The first fault, if there is to be any."""
         if self.world.scenario.every:
             self.after(_QUIET, self._fault)
+        if self.world.scenario.turned:
+            self.after(self.chance.uniform(600, 1200), self._move_and_restore)
+            self.after(self.chance.uniform(600, 3600), self._wrong_clock)
 
     def after(self, seconds: float, call: Callable[[], object]) -> None:
         """Call `call` in so many seconds."""
@@ -175,6 +181,33 @@ class FaultInjector:
             self.after(self.chance.uniform(150, 400) if late else self.chance.uniform(2, 60), peer.follow)
         if late:
             self.after(self.chance.uniform(50, 100), self._primary)
+
+    def _move_and_restore(self) -> None:
+        """The primary moves, and minutes later the coordination table is what it was before. People put that right."""
+        self._backup = Backup(self.world.shared)
+        self._promotion()
+        self.after(self.chance.uniform(240, 400), self._restore)
+        self.after(self.chance.uniform(1500, 2400), self._move_and_restore)
+
+    def _restore(self) -> None:
+        if self._backup is None or self.region.primary.fenced:
+            return
+        newest = self.world.shared.items.get(PRIMARY_KEY)
+        self._backup.restore()
+        for peer in self.world.peers:
+            peer.tell()
+        if newest:
+            self.after(self.chance.uniform(200, 600), partial(self._put_back, newest[0]))
+
+    def _put_back(self, newest: Item) -> None:
+        found = self.world.shared.items.get(PRIMARY_KEY)
+        if found is None or found[0].version < newest.version:
+            self.world.shared.put(newest, "", None)
+
+    def _wrong_clock(self) -> None:
+        """The clocks of the region's Lambdas are an hour ahead or behind for some minutes."""
+        self.world.wrong_by = self.chance.choice((-1, 1)) * WRONG_SECONDS
+        self.world.wrong_until = self.region.now + self.chance.uniform(60, 600)
 
     def _blocked(self) -> None:
         """The primary refuses all of ours, and nobody else."""

@@ -60,6 +60,8 @@ database = "db"
 regions = [%(places)s]
 ways = [{region = "%(next)s", gateway = "10.9.0.2", host_keys = ["%(key)s"], database = "db"}]
 """
+# Harm that may not happen whatever clocks and tables say.
+_WHATEVER_THE_TIME = ("twice: ", "drain of", "i-", "member")
 # Hosts of one's own, which nobody replaces: they are stopped and started.
 _TAGGED = 'tag = "role=tunnel"\ntarget_group = "f-sim-tunnels"\ndocument = "f-sim-tunnels"'
 
@@ -68,9 +70,9 @@ class Scenario(msgspec.Struct, frozen=True):
     """One timeline: how it is set up, how often (s; 0: never) something happens, and how often (a share) a step of the
     controller goes wrong.
 
-    `tagged` hosts have no Auto Scaling group, nor routes to another primary. With `rewound` the
-    state item is now and then what it was a moment ago. `triggers` says when the rule fires. Without it, that depends
-    on `rough`."""
+    `tagged` hosts have no Auto Scaling group, nor routes to another primary. With `rewound` the state item is now and
+    then what it was a moment ago. With `turned` the coordination table is now and then restored, and clocks are an hour
+    wrong. `triggers` says when the rule fires. Without it, that depends on `rough`."""
 
     seed: int
     members: int = 2
@@ -81,6 +83,7 @@ class Scenario(msgspec.Struct, frozen=True):
     rough: float = 0.01
     tagged: bool = False
     rewound: bool = False
+    turned: bool = False
     triggers: TriggerModel | None = None
 
 
@@ -168,7 +171,8 @@ class World:
         self.shared = Store()
         self.aws = _WatchedAws(self)
         self.region = SimulatedRegion(self.scheduler, self.aws, self.shared, scenario.members)
-        self.checker = Checker(self.region, scenario.mode, only="twice: " if scenario.rewound else "")
+        only = ("twice: ",) if scenario.rewound else _WHATEVER_THE_TIME if scenario.turned else ("",)
+        self.checker = Checker(self.region, scenario.mode, only=only)
         self.local = _WatchedStore(self)
         self.context = RegionContext(
             HERE, "sim", _fleet(scenario.members, scenario.mode, scenario.tagged), _WatchedStore(self, self.shared),
@@ -176,7 +180,8 @@ class World:
         self.peers = [PeerRegion(self.region, name, self.chance.uniform(-1, 1), every)
                       for (name, every), _ in zip(((PEER, 30), (PRIMARIES[0], 5)), range(scenario.peers), strict=False)]
         self.faults = FaultInjector(self)
-        self.absent_until = 0.0
+        # By how much (s) the clocks of this region's Lambdas are wrong, and until when.
+        self.absent_until = self.wrong_by = self.wrong_until = 0.0
         # When the hosts were probed (epoch seconds), and how many of the rule's Lambdas have run at once at most.
         self.looks: list[float] = []
         self.concurrency = 0
@@ -270,9 +275,12 @@ class World:
 
     def controller(self, invocation: Invocation) -> Controller:
         """The controller as this invocation has it."""
-        skew, scheduler = invocation.skew, self.scheduler
-        context = replace(self.context, clock=lambda: scheduler.now + skew)
-        return Controller(context, FakeNetwork(partial(self._probe, invocation)), scheduler.wait)
+        context = replace(self.context, clock=lambda: self.scheduler.now + self._error(invocation))
+        return Controller(context, FakeNetwork(partial(self._probe, invocation)), self.scheduler.wait)
+
+    def _error(self, invocation: Invocation) -> float:
+        """By how much its clock is wrong now."""
+        return invocation.skew + (self.wrong_by if self.scheduler.now < self.wrong_until else 0.0)
 
     def _invocation(self, name: str, manual: str = "") -> Invocation:
         self._requests += 1
@@ -300,7 +308,7 @@ class World:
         self.looks.append(self.scheduler.now)
         self.scheduler.wait(self.chance.uniform(0.01, 0.2))
         until, old = self._frozen
-        now, skew = self.scheduler.now, invocation.skew
+        now, skew = self.scheduler.now, self._error(invocation)
         answers = old if now < until else self._answers([one.id for one in targets])
         self.checker.shown(invocation.shown, {id: (side, at) for id, (side, _, at, _) in answers.items()})
         invocation.share = 1 / 300 if all(side == "up" for side, *_ in answers.values()) else 1 / 20

@@ -12,6 +12,7 @@ from unittest import mock
 import pytest
 from msgspec.structs import replace
 
+from chalicelib.databases import published
 from chalicelib.engine import effects, state
 from chalicelib.engine.schema import Stored
 from chalicelib.tunnels import observe
@@ -135,6 +136,36 @@ def test_a_state_that_is_restored_makes_nothing_happen_twice() -> None:
 def _rewound(seed: int) -> tuple[str, ...]:
     with quiet():
         return World(replace(scenario(seed), rewound=True)).run().harm
+
+
+def turned(seeds: range) -> list[str]:
+    """The harm while the coordination table is restored, and clocks are an hour wrong."""
+    found: list[str] = []
+    for seed in seeds:
+        with quiet():
+            found += World(replace(scenario(seed), turned=True, tagged=False, mode="full")).run().harm
+        if found:
+            break
+    return found
+
+
+@pytest.mark.slow
+def test_a_restored_coordination_table_and_clocks_an_hour_wrong_do_no_harm() -> None:
+    assert turned(range(1, 7)) == []
+
+
+@pytest.mark.slow
+def test_if_an_earlier_record_of_the_primary_was_obeyed_tunnels_would_go_astray(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(published, "position", lambda record: (9, 9))
+    assert any("a primary that is over" in harm or "nothing else serves" in harm for harm in turned(range(1, 4)))
+
+
+@pytest.mark.slow
+def test_if_times_ahead_of_the_clock_counted_tunnels_would_wait_for_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(observe, "not_ahead", lambda value, now: value)
+    assert turned(range(2, 6))
 
 
 @pytest.mark.slow

@@ -294,3 +294,21 @@ def test_a_record_of_the_primary_that_is_none_leaves_all_as_it_is(yard: Yard) ->
         yard.round(LONG)
         yard.rounds(5)
     assert yard.changes() == []
+
+
+def test_a_record_before_the_newest_one_that_was_seen_leads_nobody_back(yard: Yard) -> None:
+    promoted(yard)
+    connected(yard)
+    yard.rounds(8)
+    assert set(yard.targets().values()) == {"registered"}
+    before, newest = len(yard.changes()), yard.shared.get("primary", "current")
+    assert newest
+    for restored in (None, msgspec.structs.replace(newest, version=1, body=newest.body | {
+            "region": HOME, "term": 0, "fenced": []})):
+        yard.shared.store.remove("primary", "current")
+        if restored:
+            yard.shared.store.put(restored, "", None)
+        yard.round(LONG)
+        yard.rounds(3)
+        assert len(yard.changes()) == before and yard.state.primary_region == AWAY
+        yard.shared.store.put(newest, "", None)

@@ -9,6 +9,7 @@ from chalicelib.config.databases import Databases, address
 from chalicelib.databases import details
 from chalicelib.databases.decide.lag import Lag, beating, lag
 from chalicelib.databases.observation import FleetDatabases
+from chalicelib.databases.published import position
 from chalicelib.databases.state import FRESH, PrimaryRecord, RegionReport
 from chalicelib.engine.schema import Stored, Unreadable
 from chalicelib.mysql import gtid
@@ -83,11 +84,6 @@ def newest_seen(known: Stored[PrimaryRecord], reports: Mapping[str, RegionReport
     because a restored table goes on from the versions that it has.
     """
     return max([position(known), *((report.term, report.primary_version) for report in reports.values())])
-
-
-def position(record: Stored[PrimaryRecord]) -> tuple[int, int]:
-    """The place of a record among all that there were, its term first and then the version of its item."""
-    return record.value.term, record.version
 
 
 def not_judged(around: FleetDatabases, look: ServerStatus | ServerError, now: int) -> tuple[str, ...]:

@@ -95,7 +95,7 @@ def _decided(context: DecisionContext) -> Decision:
     report = None if seen.unobservable else _report(context.before, seen, now, up_members)
     state = replace(context.state, at=now, last_report=report or context.before.last_report,
                     fenced_primary=seen.fenced_primary, primary_read_at=seen.primary_read_at,
-                    primary_region=seen.primary_region)
+                    primary_region=seen.primary_region, primary_position=seen.primary_position)
     extra = assign.unassigned(seen.endpoints, {member.instance for member in context.members})
     notes = (*context.notes, f"more instances than members, these have no place ({', '.join(extra)})") if extra else (
         context.notes)

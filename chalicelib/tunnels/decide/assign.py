@@ -33,7 +33,8 @@ def steady_state(state: TunnelState, seen: TunnelObservation, now: float) -> Tun
                 or not streak.at < result.at <= streak.at + max_age or now - result.at > max_age):
             return None
         members.append(replace(member, streak=extended(streak, result, max_age)))
-    return replace(state, members=tuple(members), at=now, fenced_primary="", primary_read_at=seen.primary_read_at)
+    return replace(state, members=tuple(members), at=now, fenced_primary="", primary_read_at=seen.primary_read_at,
+                   primary_position=seen.primary_position)
 
 
 def assign_members(state: TunnelState, seen: TunnelObservation, now: float) -> tuple[Member, ...]:
