@@ -46,6 +46,7 @@ Check = Callable[[Children], Findings]
 def check(
     renew: Annotated[bool, typer.Option("--renew", help="First generate the schema and .chalice/ anew.")] = False,
     online: Annotated[bool, typer.Option("--online", help="Also ask for known vulnerabilities.")] = False,
+    aws: Annotated[bool, typer.Option("--aws", help="Also look up in the account what fleet.toml names.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """The errors of fleet.toml, cron/, tasks/ and the CloudFormation template of the fleet.
@@ -56,7 +57,7 @@ def check(
         _schema_file().write_text(_schema())
         if not roots.own():
             generated.renew(roots.PRODUCT / ".chalice")
-    checks = chosen() | (_online() if online else {})
+    checks = chosen() | (_online() if online else {}) | ({"account": _account} if aws else {})
     verdicts = gather(checks) if as_json else report(checks)
     if as_json:
         write_json([verdict._asdict() for verdict in verdicts])
@@ -157,6 +158,15 @@ def _fleet(children: Children) -> Findings:
     loaded = [fleet.load(declared, stage) for stage in ("", *overlay.stages(declared))]
     wrong = list(dict.fromkeys(mistake for one in loaded for mistake in networks.mistakes(one)))
     return not wrong, [*wrong, *dict.fromkeys(warning for one in loaded for warning in networks.warnings(one))]
+
+
+def _account(children: Children) -> Findings:
+    from commands.deploy import account, account_names
+
+    declared = roots.fleet() / "fleet.toml"
+    stages = [fleet.load(declared, stage) for stage in ("", *overlay.stages(declared))]
+    found = account_names.wrong(account.Account(), stages)
+    return not found, found
 
 
 def _schema_file() -> Path:

@@ -28,6 +28,20 @@ def create_group(original: Handler, context: Context) -> Handler:
     return create
 
 
+@handler("alb", "_describe_tgs", "DescribeTargetGroups", "params", "a name that no group has is refused, as by AWS")
+def describe_groups(original: Handler, context: Context) -> Handler:
+    from ministack.services import alb
+
+    def describe(params: Parameters) -> Answer:
+        known = {group["TargetGroupName"] for group in alb._tgs.values()}
+        if any(name not in known for name in alb._parse_member_list(params, "Names")):
+            refused: Answer = alb._error("TargetGroupNotFound", "One or more target groups not found", 400)
+            return refused
+        return original(params)
+
+    return describe
+
+
 @handler("alb", "_modify_tg", "ModifyTargetGroup", "params", "the sandbox refuses a change that AWS refuses")
 def modify_group(original: Handler, context: Context) -> Handler:
     def modify(params: Parameters) -> Answer:

@@ -95,13 +95,19 @@ def _listed(one: Data, *, full: bool) -> Data:
 def _information(hypervisor: Hypervisor, region: str, data: Data) -> Data:
     from ministack.services import ec2
 
-    wanted = {one.get("Key", one.get("key")): one.get("Values", one.get("valueSet"))
+    wanted = {str(one.get("Key", one.get("key"))): one.get("Values", one.get("valueSet"))
               for one in (*data.get("Filters", ()), *data.get("InstanceInformationFilterList", ()))}
+    for key in wanted:
+        if key not in ("InstanceIds", "PingStatus", "tag-key") and not key.startswith("tag:"):
+            raise DocumentError("InvalidFilterKey", f"the sandbox does not filter instances by {key}")
     found = []
     for instance, record in ec2._instances.items():
         if hypervisor.sender.present(region, instance):
             ping = "ConnectionLost" if hypervisor.instances.impaired(instance) else "Online"
-            if instance in wanted.get("InstanceIds", [instance]) and ping in wanted.get("PingStatus", [ping]):
+            tags = {tag["Key"]: tag["Value"] for tag in ec2._tags.get(instance, ())}
+            facts = {"InstanceIds": [instance], "PingStatus": [ping], "tag-key": list(tags),
+                     **{f"tag:{key}": [value] for key, value in tags.items()}}
+            if all(set(values) & set(facts.get(key, ())) for key, values in wanted.items()):
                 found.append(_informed(record, ping))
     return {"InstanceInformationList": found}
 

@@ -286,3 +286,8 @@ def test_a_listener_forwards_to_one_group_however_it_is_named(world: Sandbox) ->
     with pytest.raises(ClientError, match="forward to one target group"):
         site.elb.modify_listener(ListenerArn=site.listener, DefaultActions=[
             {"Type": "forward", "ForwardConfig": {"TargetGroups": [group, group]}}])
+
+
+def test_a_target_group_that_is_not_there_is_refused(world: Sandbox) -> None:
+    with pytest.raises(ClientError, match="TargetGroupNotFound"):
+        world.client("elbv2", HOME).describe_target_groups(Names=["nobody-made-it"])

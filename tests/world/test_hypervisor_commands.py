@@ -253,3 +253,18 @@ def test_policies_hold_for_document_and_instance(world: Sandbox, host: str) -> N
     assert call("allowed", host, unit=["web"]) == "sent"
     assert "not authorized" in call("allowed", other, unit=["web"])
     assert "not authorized" in call("AWS-RunShellScript", host, commands=["true"])
+
+
+def test_managed_instances_are_filtered_by_their_tags_and_by_nothing_that_is_unknown(world: Sandbox, host: str) -> None:
+    ssm = world.client("ssm", HOME)
+    world.client("ec2", HOME).create_tags(Resources=[host], Tags=[{"Key": "cron", "Value": "yes"}])
+
+    def found(key: str, *values: str) -> list[str]:
+        filters = [{"Key": key, "Values": list(values)}, {"Key": "InstanceIds", "Values": [host]}]
+        listed = ssm.describe_instance_information(Filters=filters)["InstanceInformationList"]
+        return [one["InstanceId"] for one in listed]
+
+    assert found("tag:cron", "no", "yes") == found("tag-key", "cron") == [host]
+    assert found("tag:cron", "no") == found("tag:other", "yes") == found("tag-key", "other") == []
+    with pytest.raises(ClientError, match="InvalidFilterKey"):
+        found("Colour", "red")
