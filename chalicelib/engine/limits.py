@@ -65,6 +65,15 @@ def counted_at(now: int, clock: float) -> int:
     return max(now, int(clock))
 
 
+def may_replace(at: float, old_at: float, fresh_seconds: float) -> bool:
+    """Whether a published fact of `at` may take the place of one of `old_at` (epoch seconds).
+
+    A run that stood still does not replace what was seen later. A fact further ahead than one that is fresh comes from
+    a clock that was ahead, and holds nothing up.
+    """
+    return not 0 < old_at - at < fresh_seconds
+
+
 def not_ahead(value: T, now: float) -> T:
     """`value`, a stored state, with every time (a float, epoch seconds) that is ahead of `now` set to `now`.
 

@@ -8,6 +8,7 @@ from chalicelib.aws import client
 from chalicelib.aws.route53 import Route53
 from chalicelib.context import RegionContext
 from chalicelib.engine import state
+from chalicelib.engine.limits import may_replace
 from chalicelib.engine.operation import Rejected, Request
 from chalicelib.engine.plan import Action
 from chalicelib.routing import evacuation_flags
@@ -134,13 +135,9 @@ def publish_report(context: RegionContext, request: Request, actions: Sequence[A
     [action] = actions
     report: EndpointReport = action.details
 
-    def replaces(old: EndpointReport) -> bool:
-        # One that lies ahead is of a run whose clock was ahead.
-        return not 0 <= old.at - report.at <= CLOCK_SKEW_SECONDS
-
     try:
         state.publish(context.shared_store, (REPORT_PK, context.region), REPORT_SCHEMA, report, run_id=request.run_id,
-                      replaces=replaces)
+                      replaces=lambda old: may_replace(report.at, old.at, CLOCK_SKEW_SECONDS))
     except client.AWS_ERRORS as error:
         return [f"the other regions do not learn which endpoints answer here ({error})"]
     return []

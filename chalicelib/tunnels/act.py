@@ -13,6 +13,7 @@ from chalicelib.config.tunnels import Tunnels, managed_name
 from chalicelib.context import RegionContext
 from chalicelib.engine import effects, state
 from chalicelib.engine.alerts import Alert, hourly
+from chalicelib.engine.limits import may_replace
 from chalicelib.engine.metrics import count
 from chalicelib.engine.operation import Handler, Request
 from chalicelib.engine.plan import Action, Results
@@ -21,6 +22,7 @@ from chalicelib.tunnels.state import (
     KEY,
     PEER_REPORT,
     PEER_REPORT_PK,
+    PEER_REPORT_SECONDS,
     SCHEMA,
     PeerReport,
     RepairAction,
@@ -90,7 +92,7 @@ def publish_report(context: RegionContext, request: Request, actions: Sequence[A
     report: PeerReport = action.details
     try:
         state.publish(context.shared_store, (PEER_REPORT_PK, context.region), PEER_REPORT, report,
-                      run_id=request.run_id, replaces=lambda old: old.at < report.at)
+                      run_id=request.run_id, replaces=lambda old: may_replace(report.at, old.at, PEER_REPORT_SECONDS))
     except AWS_ERRORS as error:
         return [f"the report of the primary did not reach other regions ({error})"]
     return []

@@ -23,6 +23,9 @@ _PRIMARY_KEY = ("primary", "current")
 # A server that must not take writes is closed after so long, and a thread that may be started is.
 _FENCED_SECONDS, _LEFT_ALONE_SECONDS = 200, 2000
 _RESTARTS, _WINDOW, _PAUSE = 4, 600, 60
+# A Lambda that runs each minute looks at its server at least so often, unless its region is disturbed. After its clock
+# was wrong it has so long until its books are right.
+_DEAF_SECONDS, _ADJUSTED_SECONDS = 300, 190
 
 
 class SimulationResult(msgspec.Struct, frozen=True):
@@ -60,6 +63,8 @@ class Checker:
         self._loose: dict[str, float] = {}
         self._starts: dict[str, list[int]] = {region: [] for region in world.regions}
         self._standing: Counter[str] = Counter()
+        # When the Lambdas that run each minute last asked a server of theirs for something.
+        self._asked = {(region, operation): world.now for region in world.regions for operation in ("watch", "heal")}
         self._request: tuple[Invocation, FakeServer] | None = None
         self.notices = NoticeChecker(self)
         self.looked_for: str | None = None
@@ -153,6 +158,22 @@ class Checker:
             self.disturbed(invocation.region, 62)
         elif status == "done" and invocation.looked_at and not invocation.has_lost_answers:
             self.notices.ended(invocation.region, invocation.operation, invocation.looked_at)
+
+    def asked(self, invocation: "Invocation") -> None:
+        """An invocation asks a server for something, whatever comes of it."""
+        if invocation.strange:
+            self.wrong(f"{invocation.operation} in {invocation.region} believes an event of another year")
+        if invocation.operation in ("watch", "heal"):
+            self._asked[invocation.region, invocation.operation] = self.world.now
+
+    def wrong_clock(self, region: str, seconds: float) -> None:
+        """The clocks of a region's Lambdas are an hour wrong for so long. Their books are of another hour then."""
+        self._starts[region] = []
+        self.disturbed(region, seconds + _ADJUSTED_SECONDS)
+
+    def right_clock(self, region: str) -> None:
+        """They are right again."""
+        self._starts[region] = []
 
     def requested(self, invocation: "Invocation", server: FakeServer, name: str, arguments: tuple[Any, ...]) -> None:
         """A server gets a request that is to change something."""
@@ -303,6 +324,10 @@ class Checker:
     def judge(self) -> None:
         """The outages that are not told, servers that stay open or are left alone, items that nobody hears of."""
         self.notices.judge()
+        for (region, operation), at in self._asked.items():
+            if self.world.now - max(at, self.disturbed_until(region)) > _DEAF_SECONDS:
+                self.wrong(f"{operation} in {region} is deaf")
+                self._asked[region, operation] = self.world.now
         for region, server in self.world.servers.servers.items():
             is_calm = self.world.now > self.disturbed_until(region)
             self._judge_loose(region, server, is_calm)

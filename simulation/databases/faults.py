@@ -5,6 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.aws.store import Item
+from simulation.turning import WRONG_SECONDS, Backup, event_of_another_year
 from testing.databases import FakeServer
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class FaultInjector:
         self.count = 0
         self._away: dict[str, float] = {}
         self._ambushed: set[str] = set()
+        self._backups: list[Backup] = []
         self._faults: list[tuple[Callable[[], None], int]] = [
             (self.kill, 5), (self.hang, 5), (self.ambush, 5), (self.stop_thread, 10), (self.poison, 3), (self.cut, 5),
             (self.sever, 5), (self.silence, 5), (self.lambdas_fail, 2), (self.promote, 8), (self.promote_cut, 3),
@@ -40,6 +42,10 @@ class FaultInjector:
         self.after(600, self._ask_status)
         if self.world.scenario.every:
             self.after(300, self._next)
+        if self.world.scenario.turned:
+            self.after(600, self._back_up)
+            self.after(self.chance.uniform(300, 1200), self._wrong_clock)
+            self.after(self.chance.uniform(60, 300), self._strange_event)
 
     def after(self, seconds: float, call: Callable[[], object]) -> None:
         """Do it then."""
@@ -198,6 +204,41 @@ class FaultInjector:
         self.world.checker.forgot("", seconds, _PRIMARY_KEY)
         self.world.put("shared", _PRIMARY_KEY, old.body, old.version)
         self.after(seconds, partial(self._put_back, good, self.world.primary))
+
+    # Time turns.
+
+    def _back_up(self) -> None:
+        """Each ten minutes somebody makes a backup, and now and then one is restored. People put the record right."""
+        self.after(600, self._back_up)
+        good, world = self.world.checker.records[-1], self.world
+        known = good.version == 0 or all(self._has_seen(region, good) for region in world.regions)
+        if self._backups and known and not good.body["promotion"] and self.chance.random() < 0.7:
+            seconds = self.chance.uniform(120, 500)
+            world.checker.forgot("", seconds, _PRIMARY_KEY)
+            self.chance.choice(self._backups).restore()
+            if good.version:
+                self.after(seconds, partial(self._put_back, good, world.primary))
+        self._backups.append(Backup(world.shared))
+
+    def _wrong_clock(self) -> None:
+        """The clocks of a region's Lambdas are an hour ahead or behind for some minutes."""
+        region, seconds = self.chance.choice(self.world.regions), self.chance.uniform(60, 500)
+        self.world.wrong_by[region] = self.chance.choice((-1, 1)) * WRONG_SECONDS
+        self.world.checker.wrong_clock(region, seconds)
+        self.after(seconds, partial(self._right_clock, region))
+        self.after(self.chance.uniform(1200, 1800), self._wrong_clock)
+
+    def _right_clock(self, region: str) -> None:
+        self.world.wrong_by[region] = 0.0
+        self.world.checker.right_clock(region)
+
+    def _strange_event(self) -> None:
+        """The event of another year comes to Lambdas with right clocks."""
+        region, operation = self.chance.choice(self.world.regions), self.chance.choice(("watch", "heal"))
+        if not self.world.wrong_by.get(region):
+            event = event_of_another_year(self.world.now, self.chance)
+            self.world.invoke(operation, region, event, strange=True)
+        self.after(self.chance.expovariate(1 / 300), self._strange_event)
 
     # People.
 

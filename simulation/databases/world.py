@@ -69,7 +69,8 @@ class Scenario(msgspec.Struct, frozen=True):
     wrong.
 
     With `open_by_itself` the first primary's configuration is not read-only, against the advice of the documentation.
-    `tunnelled` replicas reach the primary through tunnels.
+    `tunnelled` replicas reach the primary through tunnels. With `turned` the whole coordination table is now and then
+    restored from a backup, clocks are an hour wrong, and events of other years come.
     """
 
     seed: int
@@ -80,12 +81,13 @@ class Scenario(msgspec.Struct, frozen=True):
     rough: float = 0.01
     open_by_itself: bool = False
     tunnelled: bool = False
+    turned: bool = False
 
 
 def simulate(seed: int) -> SimulationResult:
-    """One timeline, from its seed to its end, without a word."""
+    """One timeline, from its seed to its end, without a word. In each fifth one time turns."""
     with quiet():
-        return World(scenario(seed)).run()
+        return World(replace(scenario(seed), turned=seed % 5 == 0)).run()
 
 
 def scenario(seed: int) -> Scenario:
@@ -108,11 +110,12 @@ class Invocation:
     """One invocation of a Lambda in a region. `share` is how much of the scenario's roughness it meets right now.
 
     `minute` is the time of its event (epoch seconds), or of a person's request. `looked_at` is when a server has said
-    last how it is.
+    last how it is. One of a `strange` event must not do anything.
     """
 
-    def __init__(self, operation: str, region: str, skew: float, minute: int) -> None:
+    def __init__(self, operation: str, region: str, skew: float, minute: int, strange: bool = False) -> None:
         self.operation, self.region, self.skew, self.minute = operation, region, skew, minute
+        self.strange = strange
         self.share = 1 / 8
         self.looked_at, self.has_lost_answers = 0.0, False
 
@@ -168,6 +171,7 @@ class _ReachedServer:
         try:
             world.call(f"server {name}", "")
             world.faults.asked(server, name)
+            world.checker.asked(world.invocation)
             if not server.alive:
                 raise DatabaseError(ServerError("unreachable", server.region, "cannot connect: refused"))
             if server.hung or (world.invocation.region, server.region) in world.servers.cut:
@@ -197,6 +201,8 @@ class World:
         self.servers.servers[self.regions[0]].configured = not scenario.open_by_itself
         self.shared = Store()
         self.absent: dict[str, float] = {}
+        # By how much (s) the clocks of a region's Lambdas are wrong.
+        self.wrong_by: dict[str, float] = {}
         # Since when and until when a region has no tunnel.
         self.severed: dict[str, tuple[float, float]] = {}
         self.checker = Checker(self)
@@ -297,11 +303,13 @@ class World:
             self.invoke(operation, region, event)
 
     def invoke(self, operation: str, region: str, event: Mapping[str, Any],
-               ended: Callable[[Mapping[str, Any] | None], None] = lambda answer: None) -> None:
+               ended: Callable[[Mapping[str, Any] | None], None] = lambda answer: None, *,
+               strange: bool = False) -> None:
         """An invocation of an operation in a region. `ended` gets its answer, or `None` if it died."""
         self.runs += 1
         minute = datetime.fromisoformat(event["time"]).timestamp() if "time" in event else self.now
-        invocation = Invocation(operation, region, self.chance.uniform(-1, 1), int(minute))
+        skew = self.chance.uniform(-1, 1) + self.wrong_by.get(region, 0.0)
+        invocation = Invocation(operation, region, skew, int(minute), strange)
         self.checker.began(invocation)
         context = replace(self.contexts[region], clock=lambda: self.scheduler.now + invocation.skew)
         answers: list[Mapping[str, Any]] = []

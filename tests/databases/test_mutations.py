@@ -3,14 +3,16 @@
 That with all of them there is none is what test_simulation.py shows.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from chalicelib.databases import act_promotion, decide
+from chalicelib.databases import act_promotion, decide, observe
 from chalicelib.databases.decide import conditions, repair, steps
+from chalicelib.engine import run as engine
 from simulation.databases.world import World, scenario
 from simulation.quiet import quiet
 
@@ -25,6 +27,10 @@ def no_reason(*_: object) -> str:
     return ""
 
 
+def _any_time(operation: object, context: object, event: Mapping[str, str]) -> int:
+    return int(datetime.fromisoformat(event["time"]).timestamp())
+
+
 # What is put in the place of a guard, and the harm as the checker puts it.
 Mutation = tuple[list[tuple[Any, str, Callable[..., Any]]], str]
 # Some harm is rare, so that its timelines have more of what leads to it.
@@ -35,6 +41,9 @@ MORE: dict[str, dict[str, Any]] = {
     "restarts cool down and have a budget": {"every": 120},
     "an event that fails is not tried again": {"every": 120},
     "a server that takes writes that belong elsewhere is closed": {"open_by_itself": True, "every": 120},
+    "a table restored from a backup is not believed": {"turned": True},
+    "an event of another year is refused": {"turned": True},
+    "a minute ahead of the clock holds nothing up": {"turned": True},
 }
 MUTATIONS: dict[str, Mutation] = {
     "the old primary is closed first": (
@@ -50,8 +59,13 @@ MUTATIONS: dict[str, Mutation] = {
     "a server that takes writes that belong elsewhere is closed": (
         [(conditions, "must_fence", lambda *_: False)], "is not closed"),
     "a record that went back is not believed": (
-        [(conditions, "position", lambda record: (0, 0)), (conditions, "newest_seen", lambda *_: (0, 0)),
+        [(observe, "position", lambda record: (0, 0)), (conditions, "newest_seen", lambda *_: (0, 0)),
          (conditions, "fence_refused", no_reason)], "closes the primary"),
+    "a table restored from a backup is not believed": (
+        [(observe, "position", lambda record: (0, 0)), (conditions, "newest_seen", lambda *_: (0, 0))], "term "),
+    "an event of another year is refused": ([(engine, "_event_time", _any_time)], "believes an event of another year"),
+    "a minute ahead of the clock holds nothing up": ([
+        (observe, "minute_done", lambda minute, now, clock: minute >= now // 60)], "is deaf"),
     "a promotion's own stops are not told": ([(conditions, "_in_promotion", lambda *_: False)], "own work"),
     "the heart beats on the primary alone": ([(decide, "beats", lambda *_: True)], "heartbeat on the replica"),
 }

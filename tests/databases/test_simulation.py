@@ -33,6 +33,15 @@ def test_a_timeline_without_harm_is_no_timeline_without_actions() -> None:
     assert found["promoted"] > 5 and found["crashes"] > 5 and found["rows"] > 5000 and found["harm"] == []
 
 
+@pytest.mark.slow
+def test_restored_tables_wrong_clocks_and_events_of_other_years_do_no_harm() -> None:
+    def turned(seed: int) -> tuple[str, ...]:
+        with quiet():
+            return World(replace(scenario(seed), turned=True)).run().harm
+
+    assert [(seed, harm) for seed in range(1, 7) if (harm := turned(seed))] == []
+
+
 PRODUCT = [f"chalicelib.databases.{name}" for name in (
     "act", "act_promotion", "observe", "operations", "decide", "decide.alerts", "decide.conditions", "decide.lag",
     "decide.manual", "decide.promotion", "decide.repair", "decide.steps")]

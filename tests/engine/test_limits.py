@@ -5,7 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.engine.limits import Backoff, Budget, Cooldown, Spent, counted_at, decided_at, minute_done, not_ahead
+from chalicelib.engine.limits import (
+    Backoff,
+    Budget,
+    Cooldown,
+    Spent,
+    counted_at,
+    decided_at,
+    may_replace,
+    minute_done,
+    not_ahead,
+)
 from chalicelib.engine.schema import State
 
 STEPS = st.lists(st.tuples(st.floats(0, 400), st.integers(1, 3)), max_size=40)
@@ -118,3 +128,9 @@ def test_each_event_has_a_minute_of_its_own_wherever_its_rule_fires_and_however_
 def test_event_counts_seconds_by_the_clock_unless_that_is_behind() -> None:
     assert counted_at(1_800_000_000, 1_800_000_041.7) == 1_800_000_041
     assert counted_at(1_800_000_000, 1_799_999_990.2) == 1_800_000_000
+
+
+@pytest.mark.parametrize(("at", "old_at", "may"), [(100, 90, True), (100, 100, True), (100, 110, False),
+                                                   (100, 160, True), (100, 3700, True)])
+def test_fact_replaces_what_is_older_or_of_a_clock_that_was_ahead(at: float, old_at: float, may: bool) -> None:
+    assert may_replace(at, old_at, 60) is may

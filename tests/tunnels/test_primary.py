@@ -312,3 +312,10 @@ def test_a_record_before_the_newest_one_that_was_seen_leads_nobody_back(yard: Ya
         yard.rounds(3)
         assert len(yard.changes()) == before and yard.state.primary_region == AWAY
         yard.shared.store.put(newest, "", None)
+
+
+def test_an_own_report_of_a_clock_that_was_an_hour_ahead_is_replaced(yard: Yard) -> None:
+    yard.publish("tunnel-reports", ELSEWHERE, up=True, at=yard.now + 3600)
+    yard.rounds(20)
+    report = yard.shared.get("tunnel-reports", ELSEWHERE)
+    assert report and report.body["at"] <= yard.now

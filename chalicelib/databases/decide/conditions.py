@@ -11,6 +11,7 @@ from chalicelib.databases.decide.lag import Lag, beating, lag
 from chalicelib.databases.observation import FleetDatabases
 from chalicelib.databases.published import position
 from chalicelib.databases.state import FRESH, PrimaryRecord, RegionReport
+from chalicelib.engine.limits import may_replace
 from chalicelib.engine.schema import Stored, Unreadable
 from chalicelib.mysql import gtid
 from chalicelib.mysql.gtid import GtidSet
@@ -130,11 +131,8 @@ def without_fence(primary: PrimaryRecord, region: str) -> PrimaryRecord:
 
 
 def report_replaces(new: RegionReport, old: RegionReport) -> bool:
-    """Whether a report may take the place of another. A run that stood still does not replace what was seen later.
-
-    A report from the future comes from a clock that went backwards since, and holds nothing up.
-    """
-    return not 0 < old.at - new.at < FRESH
+    """Whether a report may take the place of another."""
+    return may_replace(new.at, old.at, FRESH)
 
 
 def rejoined(around: FleetDatabases, look: ServerStatus | ServerError) -> bool:
