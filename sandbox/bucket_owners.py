@@ -1,7 +1,10 @@
-"""The owner that a call of S3 expects, which the emulator does not look at.
+"""The owner that a call of S3 expects, and the names that belong to an account. The emulator looks at neither.
 
 A call for a bucket of another account than `x-amz-expected-bucket-owner` is refused with 403 ("Verifying bucket
 ownership with bucket owner condition", S3 user guide). The same holds for the source of a copy.
+
+A name that ends with `-an` is one of the account's own namespace, and is made in that alone. It also has the account and
+the region in it ("Namespaces for general purpose buckets", S3 user guide).
 """
 
 from typing import Any
@@ -22,6 +25,8 @@ def scope(original: Any, context: Context) -> Any:
         method: str, bucket: str, key: str, headers: dict[str, str], query_params: dict[str, Any], body: bytes = b"",
         internal: bool = False,
     ) -> Any:
+        if method == "PUT" and not key and not query_params and not _may_be_made(bucket, headers):
+            return s3._error("InvalidBucketName", "The specified bucket is not valid.", 400, f"/{bucket}")
         source = s3.url_unquote(headers.get(_SOURCE, "")).lstrip("/").partition("/")[0]
         for header, name in ((_EXPECTED, bucket), (_EXPECTED_SOURCE, source)):
             owner = s3._bucket_owner_account(name)
@@ -30,3 +35,10 @@ def scope(original: Any, context: Context) -> Any:
         return original(method, bucket, key, headers, query_params, body, internal)
 
     return apply
+
+
+def _may_be_made(bucket: str, headers: dict[str, str]) -> bool:
+    from ministack.core.responses import get_account_id, get_region
+
+    own = headers.get("x-amz-bucket-namespace") == "account-regional"
+    return own == bucket.endswith("-an") and (not own or bucket.endswith(f"-{get_account_id()}-{get_region()}-an"))

@@ -9,6 +9,9 @@ from commands.deploy.account import Target, spoken
 from commands.deploy.packaging import Package
 from commands.errors import UsageError
 
+# Everywhere else an account has names that nobody else can take, `<prefix>-<account>-<region>-an` ("Namespaces for
+# general purpose buckets", S3 user guide).
+_WITHOUT_NAMESPACES = frozenset({"me-south-1", "me-central-1"})
 _PRIVATE = {"BlockPublicAcls": True, "IgnorePublicAcls": True, "BlockPublicPolicy": True, "RestrictPublicBuckets": True}
 
 
@@ -35,9 +38,14 @@ def pointed(template: dict[str, Any], bucket: str, key: str) -> dict[str, Any]:
     return {**template, "Resources": parts}
 
 
+def name_of(fleet: str, region: str, account: str) -> str:
+    """The name of a region's bucket, in the account's own namespace where AWS has that."""
+    return f"{fleet}-{account}-{region}{'' if region in _WITHOUT_NAMESPACES else '-an'}"
+
+
 def ensure(target: Target, fleet: str, region: str, account: str) -> str:
     """The region's bucket, made if it was missing. Its name."""
-    name, client = f"{fleet}-{account}-{region}", target.client("s3", region)
+    name, client = name_of(fleet, region, account), target.client("s3", region)
     try:
         client.head_bucket(Bucket=name, ExpectedBucketOwner=account)
     except ClientError as error:
@@ -54,7 +62,8 @@ def ensure(target: Target, fleet: str, region: str, account: str) -> str:
 def _make(client: Any, name: str, region: str, account: str) -> None:
     # us-east-1 is the one region that refuses to be named.
     where = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
-    client.create_bucket(Bucket=name, **where)
+    namespace = {"BucketNamespace": "account-regional"} if name.endswith("-an") else {}
+    client.create_bucket(Bucket=name, **where, **namespace)
     client.put_public_access_block(
         Bucket=name, PublicAccessBlockConfiguration=_PRIVATE, ExpectedBucketOwner=account)
     client.put_bucket_encryption(Bucket=name, ExpectedBucketOwner=account, ServerSideEncryptionConfiguration={

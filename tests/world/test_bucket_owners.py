@@ -37,3 +37,24 @@ def test_every_call_with_another_owner_is_refused_and_does_nothing(empty: Sandbo
     with pytest.raises(ClientError, match="AccessDenied"):
         s3.copy_object(Bucket="owned", Key="c", CopySource="owned/k", ExpectedSourceBucketOwner="999999999999")
     assert [one["Key"] for one in s3.list_objects_v2(Bucket="owned")["Contents"]] == ["k"]
+
+
+@pytest.mark.parametrize(("name", "namespace", "made"), [
+    ("n-{account}-eu-west-1-an", True, True), ("n-{account}-eu-west-1-an", False, False),
+    ("n-{account}-us-east-1-an", True, False), ("n-999999999999-eu-west-1-an", True, False), ("n-plain", True, False)])
+def test_a_name_of_the_accounts_own_namespace_is_made_in_that_alone(
+    empty: Sandbox, name: str, namespace: bool, made: bool
+) -> None:
+    bucket = name.format(account=number(empty, HOME))
+    more = {"BucketNamespace": "account-regional"} if namespace else {}
+    s3 = empty.client("s3", HOME)
+
+    def make() -> None:
+        s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": HOME}, **more)
+
+    if made:
+        make()
+        s3.delete_bucket(Bucket=bucket)
+    else:
+        with pytest.raises(ClientError, match="InvalidBucketName"):
+            make()

@@ -135,7 +135,7 @@ def test_a_change_set_that_cannot_be_made_stops_everything_before_anything_chang
 
 def test_the_bucket_is_private_encrypted_and_made_once(empty: Sandbox, tmp_path: Path) -> None:
     deploy(empty, small("up", tmp_path))
-    s3, name = empty.client("s3", "us-east-1"), f"up-{ACCOUNT}-us-east-1"
+    s3, name = empty.client("s3", "us-east-1"), f"up-{ACCOUNT}-us-east-1-an"
     block = s3.get_public_access_block(Bucket=name)["PublicAccessBlockConfiguration"]
     assert set(block.values()) == {True}
     rules = s3.get_bucket_encryption(Bucket=name)["ServerSideEncryptionConfiguration"]["Rules"]
