@@ -3,8 +3,8 @@
 A call for a bucket of another account than `x-amz-expected-bucket-owner` is refused with 403 ("Verifying bucket
 ownership with bucket owner condition", S3 user guide). The same holds for the source of a copy.
 
-A name that ends with `-an` is one of the account's own namespace, and is made in that alone. It also has the account and
-the region in it ("Namespaces for general purpose buckets", S3 user guide).
+A name that ends with `-an` is one of the account's own namespace, and is made in that alone. It also has the account
+and the region in it ("Namespaces for general purpose buckets", S3 user guide).
 """
 
 from typing import Any

@@ -23,7 +23,8 @@ _OF_CHALICE = ("AWS::Lambda::Function", "AWS::IAM::Role", "AWS::Logs::LogGroup")
 # Properties that no template here has: keys of one's own, streams, layers of others, data protection.
 _UNUSED = frozenset({
     "dynamodb:DescribeImport", "dynamodb:DisableKinesisStreamingDestination",
-    "dynamodb:EnableKinesisStreamingDestination", "dynamodb:ImportTable", "lambda:GetLayerVersion",
+    "dynamodb:EnableKinesisStreamingDestination", "dynamodb:ImportTable", "lambda:GetCodeSigningConfig",
+    "lambda:GetLayerVersion",
     "lambda:PassCapacityProvider", "lambda:DeleteFunctionCodeSigningConfig", "lambda:PutFunctionCodeSigningConfig",
     "lambda:PutFunctionScalingConfig", "logs:AssociateKmsKey", "logs:CreateLogDelivery", "logs:CreateLogStream",
     "logs:DeleteDataProtectionPolicy", "logs:DescribeLogStreams", "logs:DisassociateKmsKey", "logs:PutLogEvents",
@@ -91,8 +92,9 @@ def _own(fleet: Fleet, stack: str, arn: str) -> Iterator[Json]:
     yield _allow("Pauses", ["dynamodb:DeleteItem", "dynamodb:DescribeTable", "dynamodb:PutItem", "dynamodb:Query"],
                  [f"{arn}:dynamodb:*:*:table/{stack}-coordination"])
     yield _allow("Quotas", [
-        "cloudwatch:DescribeAlarms", "iam:GetAccountSummary", "lambda:GetAccountSettings",
+        "iam:GetAccountSummary", "lambda:GetAccountSettings",
         *(["route53:GetAccountLimit"] if fleet.health_checks or fleet.routing else [])], ["*"])
+    yield _allow("CountAlarms", ["cloudwatch:DescribeAlarms"], [f"{arn}:cloudwatch:*:*:alarm:*"])
     yield _allow("Operate", ["lambda:GetFunctionConcurrency", "lambda:InvokeFunction"],
                  [f"{arn}:lambda:*:*:function:{stack}-*"])
     yield _allow("LookForOperations", ["lambda:ListFunctions"], ["*"])
