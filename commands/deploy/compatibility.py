@@ -1,4 +1,5 @@
-"""The changes of a stack that CloudFormation refuses half-way, found before anything is changed. Pure.
+"""The changes of a stack that CloudFormation refuses half-way, or that cut off what runs, found before anything is
+changed. Pure.
 
 "Update behaviors of stack resources" and "Name type" (user guide, template reference) say both: no resource changes its
 type, and no resource with a custom name is replaced as long as it keeps that name.
@@ -18,7 +19,10 @@ _OTHERWISE = ("Remove what declares it from fleet.toml, deploy, put it back and 
 
 
 def mistakes(old: Json, new: Json, stack: str, region: str) -> Iterator[str]:
-    """A line for each resource whose change from template `old` to `new` CloudFormation would refuse in `region`."""
+    """A line for each resource whose change from template `old` to `new` CloudFormation would refuse in `region`.
+
+    And one for each setting that running tunnel hosts have from their launch, and that would change around them.
+    """
     known = {**limits.pseudo_parameters(stack, [region]), "AWS::Region": region}
     before, after = _Template(old, known), _Template(new, known)
     for id in sorted(before.there & after.there):
@@ -30,6 +34,23 @@ def mistakes(old: Json, new: Json, stack: str, region: str) -> Iterator[str]:
         elif changed := _replacing(kind, before.properties(id), after.properties(id)):
             yield (f"{region} {stack}: {id} has a name of its own and would be replaced for its new "
                    f"{' and '.join(changed)}, which CloudFormation refuses. {remedy}")
+    if "TunnelsGroup" in before.there & after.there:
+        for line in _around_hosts(before, after):
+            yield f"{region} {stack}: {line}. {_TUNNELS.format(region=region)}"
+
+
+def _around_hosts(before: "_Template", after: "_Template") -> Iterator[str]:
+    """A deployment changes the balancer and the security groups in place, but never a host."""
+    asked, other = (each.properties("TunnelsTargets").get("HealthCheckPort") for each in (before, after))
+    if asked != other:
+        yield (f"the running tunnel hosts keep the health_port {asked} of their launch, and the balancer would ask "
+               f"{other}, so that none is healthy")
+    old, new = (each.properties("TunnelsHosts").get("SecurityGroupEgress", []) for each in (before, after))
+    permitted = [(rule["FromPort"], rule["CidrIp"]) for rule in new]
+    for port, network in [(rule["FromPort"], rule["CidrIp"]) for rule in old]:
+        if (port, network) not in permitted and (port, "0.0.0.0/0") not in permitted:
+            yield (f"the running tunnel hosts keep the gateway of their launch, and could no longer connect to port "
+                   f"{port} of {network.removesuffix('/32')}")
 
 
 def _replacing(kind: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

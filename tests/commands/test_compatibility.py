@@ -36,6 +36,19 @@ def test_another_port_of_the_tunnels_is_refused_with_the_way_out_where_there_are
     assert refused(FLEET, after, primary) == [] and refused(FLEET, FLEET, other) == []
 
 
+@pytest.mark.parametrize(("key", "changed", "line"), [
+    ("[tunnels]\n", "[tunnels]\nhealth_port = 4407\n", "health_port 3307 of their launch, and the balancer would ask"),
+    ("[tunnels.hosts]\n", "[tunnels.hosts]\ngateway_port = 2200\n", "no longer connect to port 22 of 0.0.0.0/0"),
+    ("10.3.0.9", "10.3.0.8", "no longer connect to port 2222 of 10.3.0.9"),
+    ('"10.9.8.7"', '"10.9.8.8"', ""), ("db.internal", "db2.internal", ""), ("10.3.0.9", "gw2.example.com", "")])
+def test_a_setting_of_their_launch_does_not_change_around_running_hosts(key: str, changed: str, line: str) -> None:
+    other = next(place.name for place in fleet.parse(FLEET).tunnels.hosts.regions)  # type: ignore[union-attr]
+    found = refused(FLEET, FLEET.replace(key, changed, 1), other)
+    assert [line in each and "Deploy once without [tunnels.hosts]" in each for each in found] == [True] * bool(line)
+    # Without hosts, before or after it, nothing is cut off.
+    assert refused(FLEET.partition("[tunnels.hosts]")[0], FLEET.replace(key, changed, 1), other) == []
+
+
 def test_another_vpc_of_the_tunnels_is_refused_in_its_region_alone() -> None:
     hosts = fleet.parse(FLEET).tunnels.hosts.regions  # type: ignore[union-attr]
     after = FLEET.replace(hosts[0].vpc, "vpc-0000000f")
