@@ -2,13 +2,16 @@
 """The program lamplighter-keys fetches the login of a tunnel host for the gateway into memory, never onto a disk.
 
     lamplighter-keys boot            the current key, the gateway's host keys, and the way to the primary
-    lamplighter-keys reload          the key that is to come, if there is one, once it has led to the database
-    lamplighter-keys point REGION    as `reload`, by the way to the primary in REGION
+    lamplighter-keys reload          the key that is to come, if there is one, once every gateway has let it in
+    lamplighter-keys point REGION    the same by the way to the primary in REGION, whose gateway alone must let it in
+    lamplighter-keys check-former-key    that no gateway lets the key in that was current before
 
 The private key comes from Secrets Manager, the host keys and the primary's region from parameters of Systems Manager,
 the ways to it from /etc/lamplighter/ways. All into $RUNTIME_DIRECTORY (/run/lamplighter), which is memory. An open
-tunnel keeps running, because all that matters only when ssh connects. Prints `version=ID`. The status is 3 when the
-gateway, or the database behind it, is not reached (yet).
+tunnel keeps running, because all that matters only when ssh connects. Prints `version=ID`, and `gateway=REGION` for
+each gateway that did as it should. The status is 3 when a gateway, or the database behind it, does not (yet).
+
+A gateway is each address of its name, since two may stand behind one name, and one of them may let nobody in.
 
 Beside it stands handshake.py. It needs Python 3.9 and the AWS CLI, as Amazon Linux 2023 has them. No key is printed
 or put on a command line.
@@ -41,6 +44,10 @@ class Problem(Exception):
         self.status = status
 
 
+class Denied(Problem):
+    """The gateway answers and does not let the key in."""
+
+
 def boot(settings: dict[str, str], folder: Path) -> str:
     """The gateway's host keys, the way and the current key are in place. The version of the key."""
     _write(folder / "known_hosts", _host_keys(settings))
@@ -49,31 +56,81 @@ def boot(settings: dict[str, str], folder: Path) -> str:
 
 
 def reload(settings: dict[str, str], folder: Path) -> str:
-    """As `boot`, but with the key that is to come, if there is one, and only if it leads to the database."""
-    return _tried(settings, folder, (folder / "way.env").read_text())
+    """As `boot`, but with the key that is to come, if there is one. Every gateway must let it in, since each may be the
+    next one, and the one in use must lead to the database."""
+    return _tried(settings, folder, (folder / "way.env").read_text(), _gateways(settings))
 
 
 def point(settings: dict[str, str], folder: Path, region: str) -> str:
-    """As `reload`, by the route to the primary in another region. The caller then restarts the tunnel."""
+    """The key that is to come by the route to the primary in another region, which must lead to the database. The
+    caller then restarts the tunnel. No other gateway is asked, because the former primary's may be gone."""
     primary = _primary(settings)
     if region != primary:
         raise Problem(f"the parameter {settings['PRIMARY_PARAMETER']} says {primary} yet, not {region}", 3)
-    return _tried(settings, folder, _way(settings, primary))
+    return _tried(settings, folder, _way(settings, primary), {})
 
 
-def _tried(settings: dict[str, str], folder: Path, way: str) -> str:
+def check_former_key(settings: dict[str, str], folder: Path) -> str:
+    """Every gateway denies the key that was current before. The version of that key, `none` if no key was."""
+    former = _key(settings, "AWSPREVIOUS")
+    try:
+        _write(folder / "known_hosts.next", _host_keys(settings))
+        version = _place(folder / "key.next", *former) if former else "none"
+        for region, gateway in _gateways(settings).items():
+            for address in _addresses(gateway) if former else ():
+                try:
+                    _try(gateway, address, folder, ask=False)
+                except Denied:
+                    continue
+                raise Problem(f"the gateway {_named(gateway, address)} still lets the former key in", 3)
+            print(f"gateway={region}")
+    finally:
+        _clear(folder)
+    return version
+
+
+def _tried(settings: dict[str, str], folder: Path, way: str, gateways: dict[str, dict[str, str]]) -> str:
     try:
         _write(folder / "known_hosts.next", _host_keys(settings))
         _write(folder / "way.env.next", way)
         version = _place(folder / "key.next", *_wanted(settings, "AWSPENDING", "AWSCURRENT"))
-        _try({**settings, **_read(folder / "way.env.next")}, folder)
+        used = {**settings, **_read(folder / "way.env.next")}
+        for region, gateway in {**gateways, used["PRIMARY"]: used}.items():
+            for address in _addresses(gateway):
+                _try(gateway, address, folder, ask=gateway is used)
+            print(f"gateway={region}")
         for name in _PLACED:
             (folder / f"{name}.next").replace(folder / name)
     finally:
-        for name in (*(f"{name}.next" for name in _PLACED), "try"):
-            if (folder / name).exists():
-                (folder / name).unlink()
+        _clear(folder)
     return version
+
+
+def _clear(folder: Path) -> None:
+    for name in (*(f"{name}.next" for name in _PLACED), "try"):
+        if (folder / name).exists():
+            (folder / name).unlink()
+
+
+def _gateways(settings: dict[str, str]) -> dict[str, dict[str, str]]:
+    """The settings that lead to each gateway that this host knows, by the gateway's region."""
+    ways = sorted((_settings_path().parent / "ways").glob("*.env"))
+    return {settings["PRIMARY"]: settings, **{path.stem: {**settings, **_read(path)} for path in ways}}
+
+
+def _addresses(gateway: dict[str, str]) -> list[str]:
+    """All addresses behind the gateway's name, those of IPv4 where it has any."""
+    try:
+        found = socket.getaddrinfo(gateway["GATEWAY"], int(gateway["GATEWAY_PORT"]), type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        raise Problem(f"the gateway {gateway['GATEWAY']} has no address: {error}", 3) from None
+    old = {str(place[0]) for family, _, _, _, place in found if family == socket.AF_INET}
+    return sorted(old or {str(place[0]) for _, _, _, _, place in found})
+
+
+def _named(gateway: dict[str, str], address: str) -> str:
+    name = gateway["GATEWAY"]
+    return name if name == address else f"{name} ({address})"
 
 
 def _primary(settings: dict[str, str]) -> str:
@@ -103,24 +160,28 @@ def _wanted(settings: dict[str, str], *stages: str) -> tuple[str, str]:
     raise Problem(f"the secret {settings['SECRET']} holds no key yet. Run the operation tunnels.rotate_keys")
 
 
-def _try(settings: dict[str, str], folder: Path) -> None:
-    """Build a second tunnel with what came and ask the database through it. `Problem` (status 3) if it is no good."""
-    way = folder / "try"
+def _try(settings: dict[str, str], address: str, folder: Path, ask: bool) -> None:
+    """Build a second tunnel with what came, and ask the database through it. `Denied` or `Problem` (status 3) if it is
+    no good."""
+    way, name = folder / "try", _named(settings, address)
     # The configuration names no key: with the old one beside it the new one would never be put to the test.
     words = ["ssh", "-F", os.environ.get("LAMPLIGHTER_SSH_CONFIG", _SSH_CONFIG), "-N", "-T", "-n",
              "-i", str(folder / "key.next"), "-o", f"UserKnownHostsFile={folder / 'known_hosts.next'}",
              "-o", f"HostKeyAlias={settings['ALIAS']}",
              "-o", "StreamLocalBindUnlink=yes", "-L", f"{way}:{settings['DATABASE']}:{settings['DATABASE_PORT']}",
-             "-p", settings["GATEWAY_PORT"], f"{settings['GATEWAY_USER']}@{settings['GATEWAY']}"]
+             "-p", settings["GATEWAY_PORT"], f"{settings['GATEWAY_USER']}@{address}"]
+    if way.exists():
+        way.unlink()
     ssh = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
-        _await(way, ssh, settings["GATEWAY"])
-        found = _ask(way)
+        _await(way, ssh, name)
+        found = _ask(way) if ask else None
     finally:
         ssh.kill()
         ssh.communicate()
-    if found.side != "up":
-        raise Problem(f"the gateway lets this key in, but the database is {found.side}: {found.why} {found.said}", 3)
+    if found and found.side != "up":
+        raise Problem(f"the gateway {name} lets this key in, but the database is {found.side}: {found.why} "
+                      f"{found.said}", 3)
 
 
 def _await(way: Path, ssh: subprocess.Popen[bytes], gateway: str) -> None:
@@ -129,7 +190,8 @@ def _await(way: Path, ssh: subprocess.Popen[bytes], gateway: str) -> None:
     while not way.exists():
         if ssh.poll() is not None:
             said = ssh.stderr.read().decode(errors="replace") if ssh.stderr else ""
-            raise Problem(f"the gateway {gateway} does not let this key in: {said.strip()[-300:]}", 3)
+            kind = Denied if "Permission denied" in said else Problem
+            raise kind(f"the gateway {gateway} does not let this key in: {said.strip()[-300:]}", 3)
         if time.monotonic() > deadline:
             raise Problem(f"the gateway {gateway} did not answer in {_TRY_SECONDS} s", 3)
         time.sleep(0.05)
@@ -224,10 +286,11 @@ def _read(path: Path) -> dict[str, str]:
 
 def main(words: list[str]) -> int:
     """As on the command line. The exit status."""
-    acts: dict[str, Any] = {"boot": (boot, 1), "reload": (reload, 1), "point": (point, 2)}
+    acts: dict[str, Any] = {"boot": (boot, 1), "reload": (reload, 1), "point": (point, 2),
+                            "check-former-key": (check_former_key, 1)}
     act, count = acts.get(words[0] if words else "", (boot, -1))
     if len(words) != count:
-        print("usage: lamplighter-keys boot | reload | point REGION", file=sys.stderr)
+        print("usage: lamplighter-keys boot | reload | point REGION | check-former-key", file=sys.stderr)
         return 2
     folder = Path(os.environ.get("RUNTIME_DIRECTORY", _FOLDER))
     try:

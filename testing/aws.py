@@ -284,6 +284,9 @@ class FakeSecrets:
         labels = self._labels(secret)
         if from_ and labels.get(label) != from_:
             raise denied("InvalidParameterException", "UpdateSecretVersionStage")
+        if to and label == "AWSCURRENT" and label in labels:
+            # "If you move AWSCURRENT, Secrets Manager automatically moves AWSPREVIOUS": UpdateSecretVersionStage.
+            labels["AWSPREVIOUS"] = labels[label]
         if to:
             labels[label] = to
         else:

@@ -1,6 +1,8 @@
 """lamplighter-keys by itself: what it writes, what it says, and what it leaves when it cannot."""
 
+import importlib.util
 import shutil
+import socket
 import stat
 import subprocess
 from pathlib import Path
@@ -132,6 +134,20 @@ def test_whoever_is_to_lead_elsewhere_than_the_parameter_says_does_not(tmp_path:
 def test_any_other_word_is_refused(tmp_path: Path, words: list[str]) -> None:
     done = host(tmp_path).keys(*words)
     assert done.returncode == 2 and "usage: lamplighter-keys boot | reload" in done.stderr
+
+
+def test_each_address_behind_a_gateways_name_is_tried_and_those_of_ipv4_where_there_are_any(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = importlib.util.spec_from_file_location("tunnel_keys", PROGRAM)
+    assert spec and spec.loader
+    spec.loader.exec_module(program := importlib.util.module_from_spec(spec))
+    old = [(socket.AF_INET, 0, 0, "", (address, 22)) for address in ("10.0.0.2", "10.0.0.1", "10.0.0.2")]
+    new = [(socket.AF_INET6, 0, 0, "", ("fd00::1", 22, 0, 0))]
+    gateway = {"GATEWAY": "two-behind-one-name", "GATEWAY_PORT": "22"}
+    for found, addresses in ((old + new, ["10.0.0.1", "10.0.0.2"]), (new, ["fd00::1"])):
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *words, found=found, **more: found)
+        assert program._addresses(gateway) == addresses
 
 
 def test_pythons_of_amazon_linux_run_it(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from chalicelib.tunnels.keys import state
 from chalicelib.tunnels.keys.openssh import Key, published, shared
 from chalicelib.tunnels.keys.operation import operation
 from chalicelib.tunnels.keys.state import RotationState
-from testing.aws import FakeAws, FakeInstance
+from testing.aws import FakeAws, FakeCommand, FakeInstance
 from testing.fakes import MemoryTable, MemoryTopic
 from tests.tunnels.fleets import FAR, NEAR, PRIMARY, WAYS, parsed
 
@@ -32,7 +32,8 @@ class Crash(BaseException):
 
 class Ring:
     """`aws` is the region's own, `gateways` are those of the regions to which there is a route. `keys` has the key in
-    each host's memory. `fault` is called before and after every call."""
+    each host's memory, `heard` those that each gateway lets in, and `deaf` the gateways that read no more lists.
+    `fault` is called before and after every call."""
 
     def __init__(self, seed: int = 0, key: bool = True) -> None:
         self.now = NOON
@@ -42,7 +43,8 @@ class Ring:
         self.gateways = [FakeAws(lambda call: self.fault(call)) for _ in range(2)]
         self.aws.groups[GROUP], self.aws.target_groups[GROUP], self.aws.secrets[SECRET] = [], {}, {}
         self.keys: dict[str, str] = {}
-        self.heard: dict[str, str] = {}
+        self.heard: list[dict[str, str]] = [{}, {}]
+        self.deaf: set[int] = set()
         self.pulled = 0.0
         self.sent: dict[str, float] = {}
         self.local, self.topic = MemoryTable(), MemoryTopic()
@@ -80,11 +82,13 @@ class Ring:
         self.aws.target_groups[GROUP][id] = "unhealthy" if ill else "healthy"
 
     def pull(self) -> None:
-        """The gateway looks."""
-        self.heard, self.pulled = self.told(0) or self.heard, self.now
+        """The gateways look."""
+        self.pulled = self.now
+        for number in {0, 1} - self.deaf:
+            self.heard[number] = self.told(number) or self.heard[number]
 
     def wait(self, seconds: float) -> None:
-        """Time passes; the gateway looks when it is time, and hosts do what they were asked for."""
+        """Time passes; the gateways look when it is time, and hosts do what they were asked for."""
         self.now += seconds
         if self.now - self.pulled >= PULL:
             self.pull()
@@ -138,14 +142,21 @@ class Ring:
             began = self.sent.setdefault(id, self.now)
             if command.invocation.status != "InProgress" or self.now - began < TRY or command.instance not in self.keys:
                 continue
-            wanted = self.pending or self.current
-            if wanted in self.heard:
-                self.keys[command.instance] = wanted
-                self.ill(command.instance, False)
-                answer = Invocation("Success", "Success", f"version={wanted}\n")
-            else:
-                answer = Invocation("Failed", "Failed", "", "the gateway does not let this key in")
-            command.invocation = answer
+            command.invocation = self._answer(command)
+
+
+    def _answer(self, command: FakeCommand) -> Invocation:
+        """What a host says of a key to come, or of the former one: each gateway in turn."""
+        reload = command.parameters["Action"] == "reload-keys"
+        wanted = (self.pending or self.current) if reload else self.aws.secrets[SECRET]["AWSPREVIOUS"]
+        for number in range(2):
+            if (wanted in self.heard[number]) != reload:
+                said = "does not let this key in" if reload else "still lets the former key in"
+                return Invocation("Failed", "Failed", "", f"gateway {number} {said}")
+        if reload:
+            self.keys[command.instance] = wanted
+            self.ill(command.instance, False)
+        return Invocation("Success", "Success", f"gateway={PRIMARY}\ngateway={FAR}\nversion={wanted}\n")
 
 
 def stored(ring: Ring) -> list[str]:

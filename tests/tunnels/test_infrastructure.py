@@ -213,7 +213,7 @@ def test_the_document_takes_one_of_three_words_and_no_shell(parts: Json) -> None
     document = parts["TunnelsDocument"]["Content"]
     assert document["schemaVersion"] == "2.2" and list(document["parameters"]) == [
         "Action", "Primary", "Key"]
-    assert document["parameters"]["Action"]["allowedValues"] == ["restart", "reload-keys", "point"]
+    assert document["parameters"]["Action"]["allowedValues"] == ["restart", "reload-keys", "check-former-key", "point"]
     pattern = re.compile(document["parameters"]["Key"]["allowedPattern"])
     assert pattern.fullmatch("1/i-0abc/17/2/restart")
     assert not any(pattern.fullmatch(f"1{bad}") for bad in "';$`\n \\\"&|")

@@ -54,10 +54,13 @@ def finish(ring: Ring, runs: int = 60) -> list[str]:
 
 
 def safe(ring: Ring) -> None:
-    """Whatever key a host has, or will begin with, the far side is told of, so that it can connect at any time."""
-    known = ring.everywhere
+    """Whatever key a host has, or will begin with, every gateway is told of, and those that a host has are let in.
+
+    Except the first one of all. Secrets Manager labels it AWSCURRENT at once, whatever it is told."""
+    known, first = ring.everywhere, next(iter(ring.aws.secret_values), "")
     for id, key in ring.keys.items():
         assert not key or key in known, f"{id} cannot connect again"
+        assert key in ("", first) or all(key in heard for heard in ring.heard), f"a gateway denies the key of {id}"
     assert not ring.current or ring.current in known, "a new host could not connect"
 
 
@@ -67,7 +70,8 @@ def test_a_key_is_changed_in_the_order_that_leaves_nobody_out() -> None:
     ring.run()
     ring.pull()
     acts = finish(ring)
-    assert acts == ["reload", "reload", "promote", "remove-old-keys", "finish"]
+    assert list(dict.fromkeys(acts)) == ["reload", "promote", "remove-old-keys", "check-former-key", "finish"]
+    assert acts.count("reload") == 2 and [set(heard) for heard in ring.heard] == [{ring.current}] * 2
     assert ring.current != old and set(ring.everywhere) == {ring.current} and not ring.pending
     assert set(ring.keys.values()) == {ring.current}
     assert ring.state.done and ring.state.loaded.keys() == ring.keys.keys()
@@ -196,6 +200,79 @@ def test_of_two_runs_with_one_plan_only_one_acts() -> None:
     assert len(ring.aws.secret_values) == 2
 
 
+def test_a_gateway_that_lets_nobody_in_holds_the_change_up_whatever_its_parameter_says() -> None:
+    """Of two gateways the second reads no more lists, be its disk full or its program gone. Parameters are written all
+    the same."""
+    ring = Ring()
+    old = ring.current
+    ring.deaf = {1}
+    for _ in range(200):
+        answer = ring.run()
+        safe(ring)
+        ring.wait(float(str(answer["requeue_after_seconds"])))
+    assert ring.pending and ring.current == old and set(ring.keys.values()) == {old} and set(ring.heard[1]) == {old}
+    [text] = [text for subject, text in ring.topic.told if subject == "KeyRotationOverdue: eu-west-1"]
+    assert "gateway 1 does not let this key in" in text
+    ring.deaf = set()
+    finish(ring)
+    assert ring.current != old
+
+
+def test_a_gateway_that_lets_the_former_key_in_keeps_the_change_open() -> None:
+    ring = Ring()
+    ring.run()
+    ring.pull()
+    for _ in range(200):
+        answer = ring.run()
+        if ring.current in ring.keys.values() and not ring.pending:
+            ring.deaf = {1}
+        ring.wait(float(str(answer["requeue_after_seconds"])))
+    assert len(ring.heard[1]) == 2 and not ring.state.done
+    [text] = [text for subject, text in ring.topic.told if subject == "KeyRotationOverdue: eu-west-1"]
+    assert "gateway 1 still lets the former key in" in text
+    ring.deaf = set()
+    assert set(finish(ring)) == {"check-former-key", "finish"}
+
+
+FIRST = {"pending": B, "published": LINES, "gateways": ("here", "there")}
+LOADED = {"i-1": B, "i-2": B}
+
+
+@pytest.mark.parametrize(("admitted", "kind", "why"), [
+    ({"i-1": ("here", "there"), "i-2": ("here",)}, "promote", "every host has tried it"),
+    ({"i-1": ("here",), "i-2": ("there",)}, "promote", "every host has tried it"),
+    ({"i-1": ("here",), "i-2": ("here",)}, "", "no host that is there logs in at the gateway of there"),
+    ({"i-1": (), "i-2": ()}, "", "no host that is there logs in at the gateway of here, there"),
+    ({"i-1": ("here",), "gone": ("there",)}, "reload", "it has not tried the key"),
+    ({}, "reload", "it has not tried the key"),
+])
+def test_each_gateway_has_let_in_a_host_that_is_there_before_the_key_is_promoted(
+    admitted: dict[str, tuple[str, ...]], kind: str, why: str
+) -> None:
+    plan = decide(RotationState(version=B, loaded=LOADED, admitted=admitted), seen(**FIRST), NOON, start=False)
+    assert [action.kind for action in plan.actions] == ([kind] if kind else [])
+    assert why in plan.notes[0] and plan.requeue_after_seconds
+
+
+def test_without_a_host_no_key_is_promoted_and_no_old_one_removed() -> None:
+    for more in (FIRST, {**FIRST, "current": B, "pending": ""}):
+        plan = decide(RotationState(version=B), seen(**more, hosts=()), NOON, start=False)
+        assert not plan.actions and "no host that is there logs in" in plan.notes[0] and plan.requeue_after_seconds
+
+
+def test_a_host_that_does_not_ask_a_gateway_for_the_former_key_proves_nothing() -> None:
+    look = seen(current=B, published={B: "line b"}, gateways=("here", "there"), former=A,
+                command=CommandStatus("done", A, gateways=("here",)))
+    state = RotationState(version=B, loaded=LOADED, admitted={"i-1": ("here", "there")},
+                          command=Command("i-1", NOON, "c", "check-former-key"))
+    after = decisions.settled(state, look, NOON)
+    assert not after.denied and "the gateway of there" in after.failure
+    whole = replace(look, command=CommandStatus("done", A, gateways=("here", "there")))
+    assert decisions.settled(state, whole, NOON).denied == A
+    other = replace(look, command=CommandStatus("done", B, gateways=("here", "there")))
+    assert decisions.settled(state, other, NOON).failure == f"i-1: it tried the key {B}"
+
+
 @pytest.mark.parametrize(("more", "kind", "why"), [
     ({}, "", "no change of key is under way"),
     ({"pending": B}, "discard", "do not know this key"),
@@ -280,6 +357,9 @@ def test_a_command_that_is_never_heard_of_is_given_up() -> None:
 @pytest.mark.parametrize(("invocation", "status"), [
     (Invocation("Pending"), CommandStatus("running")), (Invocation("InProgress"), CommandStatus("running")),
     (Invocation("Success", output=f"version={A}\n"), CommandStatus("done", A)),
+    (Invocation("Success", output=f"gateway=here\ngateway=there\nversion={A}\n"),
+     CommandStatus("done", A, gateways=("here", "there"))),
+    (Invocation("Success", output="gateway=here\n"), CommandStatus("failed", detail="Success: it said nothing")),
     (Invocation("Success"), CommandStatus("failed", detail="Success: it said nothing")),
     (Invocation("Failed", error_output="no"), CommandStatus("failed", detail="Failed: no")),
     (Invocation("TimedOut", "Delivery Timed Out"),

@@ -27,6 +27,7 @@ _CHECK_SECONDS = 5
 # A restart is given up after so long; the healer's own patience is 40 s.
 _COMMAND_SECONDS = "30"
 
+ACTIONS = ("restart", "reload-keys", "check-former-key", "point")
 _ACTION = """\
 set -u
 PATH=$PATH:/usr/local/bin
@@ -36,6 +37,7 @@ if [ -n "$key" ] && ! mkdir "$acts/$key" 2>/dev/null; then echo "$key was run be
 case "{{ Action }}" in
 restart) systemctl restart lamplighter-tunnel && systemctl is-active --quiet lamplighter-tunnel ;;
 reload-keys) lamplighter-keys reload ;;
+check-former-key) lamplighter-keys check-former-key ;;
 point)
     lamplighter-keys point '{{ Primary }}' && systemctl restart lamplighter-tunnel &&
         systemctl is-active --quiet lamplighter-tunnel ;;
@@ -99,8 +101,9 @@ def _document() -> Json:
     content = {
         "schemaVersion": "2.2", "description": "Restarts the tunnel of a tunnel host, or lets it fetch its key",
         "parameters": {"Action": {
-            "type": "String", "default": "restart", "allowedValues": ["restart", "reload-keys", "point"],
+            "type": "String", "default": "restart", "allowedValues": list(ACTIONS),
             "description": "restart: the tunnel's service. reload-keys: the key to come, tried before it is used. "
+                           "check-former-key: whether a gateway still lets the former key in. "
                            "point: the way to the primary in the region Primary, tried before it is taken."},
             "Primary": {"type": "String", "default": "", "allowedPattern": "^[a-z0-9-]{0,30}$",
                        "description": "The region that point leads to."},

@@ -29,6 +29,8 @@ from chalicelib.tunnels.keys.state import KEY, SCHEMA, CommandStatus, Host, Rota
 
 # For the agent to take the command; what it does then has the document's own time.
 _DELIVERY_SECONDS = 60
+# The document's word for each step that a host does.
+_DOCUMENT_ACTIONS = {"reload": "reload-keys", "check-former-key": "check-former-key"}
 
 
 class RotationParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,7 +55,8 @@ def operation(random: Callable[[int], bytes] = secrets.token_bytes) -> Operation
     return Operation(
         "tunnels.rotate_keys", "changes the SSH key of a region's tunnel hosts, one step a run, without a cut",
         observe, _decide,
-        {"create": lambda context, request, actions: _create(context, request, actions, random(32)), "reload": _reload,
+        {"create": lambda context, request, actions: _create(context, request, actions, random(32)),
+         "reload": _command, "check-former-key": _command,
          "discard": _discard, "promote": _promote, "publish-keys": _publish, "remove-old-keys": _publish,
          "finish": _finish}, RotationParameters, StateItem(KEY, SCHEMA))
 
@@ -63,17 +66,17 @@ def observe(context: RegionContext, request: Request) -> Observed:
     more.
         
     """
-    _gateways(context)
+    gateways = _gateways(context)
     stored = state.load(context.local_store, KEY, SCHEMA, RotationState(done=True))
     if isinstance(stored, Unreadable) or (request.trigger == "schedule" and stored.value.done):
         return Observed(stored, None, context.region, context.clock())
-    current, pending = _versions(context)
+    current, pending, former = _versions(context)
     command = stored.value.command
     command_status = status(context, command.id, command.instance) if command and command.id else None
     everywhere, scattered = shared([published(aws.ssm.parameter(_parameter(context)) or "")
-                                    for aws in _gateways(context)])
+                                    for aws in gateways.values()])
     seen = RotationObservation(current, pending, everywhere, _hosts(context), command_status, scattered,
-                               new_version=str(uuid.uuid4()))
+                               new_version=str(uuid.uuid4()), gateways=tuple(gateways), former=former)
     return Observed(stored, seen, context.region, context.clock())
 
 
@@ -95,8 +98,9 @@ def _decide(observed: Observed, request: Request) -> Plan:
 # What is seen.
 
 
-def _gateways(context: RegionContext) -> list[AwsPorts]:
-    """AWS in each region to which the shipped hosts have a route. Rejected where there are no such hosts."""
+def _gateways(context: RegionContext) -> dict[str, AwsPorts]:
+    """AWS in each region to which the shipped hosts have a route, by its name. Rejected where there are no such hosts.
+    """
     tunnels = context.fleet.tunnels
     if tunnels is None or tunnels.hosts is None:
         raise Rejected("fleet.toml has no [tunnels.hosts], so the keys of your hosts are yours to change. "
@@ -105,16 +109,18 @@ def _gateways(context: RegionContext) -> list[AwsPorts]:
         raise Rejected(f"{context.region} is the primary's region, which has no tunnel hosts. "
                        f"Ask one of {', '.join(place.name for place in tunnels.hosts.regions)}")
     routes = tunnel_hosts.primary_routes(tunnels.hosts, tunnels.primary)
-    return [context.aws_regions[route.region] for route in routes]
+    return {route.region: context.aws_regions[route.region] for route in routes}
 
 
-def _versions(context: RegionContext) -> tuple[str, str]:
-    """The versions labelled AWSCURRENT and AWSPENDING, each empty if there is none. One label wins over two."""
+def _versions(context: RegionContext) -> tuple[str, str, str]:
+    """The versions labelled AWSCURRENT, AWSPENDING and AWSPREVIOUS, each empty if there is none. One label wins over
+    two."""
     labels = context.aws.secrets.labels(_secret(context))
     if labels is None:
         raise Rejected(f"{context.region} has no secret {_secret(context)}: deploy [tunnels.hosts] first")
     current, pending = labels.get("AWSCURRENT", ""), labels.get("AWSPENDING", "")
-    return current, pending if pending != current else ""
+    former = labels.get("AWSPREVIOUS", "")
+    return current, pending if pending != current else "", former if former not in (current, pending) else ""
 
 
 def _hosts(context: RegionContext) -> tuple[Host, ...]:
@@ -141,10 +147,10 @@ def status(context: RegionContext, command: str, instance: str) -> CommandStatus
         return CommandStatus("running")  # for a moment after it was sent
     if found.status in RUNNING:
         return CommandStatus("running")
-    version = next((line.removeprefix("version=") for line in found.output.splitlines()
-                    if line.startswith("version=")), "")
-    if found.status == "Success" and version:
-        return CommandStatus("done", version.strip())
+    version, gateways = ([line.removeprefix(word).strip() for line in found.output.splitlines()
+                          if line.startswith(word)] for word in ("version=", "gateway="))
+    if found.status == "Success" and version and version[0]:
+        return CommandStatus("done", version[0], gateways=tuple(gateways))
     detail = found.error_output.strip()[-300:] or "it said nothing"
     return CommandStatus("failed", detail=f"{found.details or found.status}: {detail}")
 
@@ -165,10 +171,11 @@ def _create(context: RegionContext, request: Request, actions: Sequence[Action],
     return [f"{key.version}: the gateways know it, and the secret holds it"]
 
 
-def _reload(context: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
+def _command(context: RegionContext, request: Request, actions: Sequence[Action]) -> list[str]:
+    """A host does what the document calls this step."""
     [action] = actions
-    id = context.aws.ssm.send_command(action.target, managed_name(_stack(context)), {"Action": "reload-keys"},
-                                      timeout_seconds=_DELIVERY_SECONDS)
+    id = context.aws.ssm.send_command(action.target, managed_name(_stack(context)),
+                                      {"Action": _DOCUMENT_ACTIONS[action.kind]}, timeout_seconds=_DELIVERY_SECONDS)
 
     def sent(before: RotationState | None) -> RotationState | None:
         if before is None or before.command is None or before.command.instance != action.target or before.command.id:
@@ -206,7 +213,7 @@ def _finish(context: RegionContext, request: Request, actions: Sequence[Action])
 
 def _tell(context: RegionContext, lines: Sequence[str]) -> None:
     """All gateways know these public keys, and no other of this region."""
-    for aws in _gateways(context):
+    for aws in _gateways(context).values():
         aws.ssm.put_parameter(_parameter(context), listed(lines))
 
 

@@ -12,39 +12,46 @@ KEY = ("tunnels", "keys")
 
 
 class Command(State, frozen=True):
-    """A reload under way. `id` is Systems Manager's, empty until it is known to be sent."""
+    """A command under way, its `kind` that of the step. `id` is Systems Manager's, empty until it is known to be sent.
+    """
 
     instance: str
     at: float
     id: str = ""
+    kind: str = "reload"
 
 
 class RotationState(State, frozen=True):
     """The state that a run stores for the next. `version` is the one that was made last, `loaded` the one that each
     host has.
 
-    `failure` is what the last host that could not reload said, at `failed_at`. `done` means that nothing is left to do
-    for `version`.
+    `admitted` has for each host the regions of the gateways that let it in with the key in `loaded`. `denied` is the
+    former version that every gateway was seen to deny. `failure` is what the last host that could not said, at
+    `failed_at`. `done` means that nothing is left to do for `version`.
     """
 
     version: str = ""
     since: float = 0
     loaded: dict[str, str] = msgspec.field(default_factory=dict)
+    admitted: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    denied: str = ""
     command: Command | None = None
     failed_at: float = 0
     failure: str = ""
     done: bool = False
 
 
-SCHEMA = Schema(RotationState, 1)
+SCHEMA = Schema(RotationState, 2)
 
 
 class CommandStatus(msgspec.Struct, frozen=True):
-    """The status of the command in progress. `version` is the one that the host says it has now."""
+    """The status of the command in progress. `version` is the one that the host says it has now, or the former one that
+    it has tried. `gateways` are the regions of the gateways that did as they should, as the host says."""
 
     state: Literal["running", "done", "failed"]
     version: str = ""
     detail: str = ""
+    gateways: tuple[str, ...] = ()
 
 
 class Host(msgspec.Struct, frozen=True):
@@ -58,7 +65,8 @@ class Host(msgspec.Struct, frozen=True):
 class RotationObservation(msgspec.Struct, frozen=True):
     """The observation of a run, with versions by label, the public keys that all gateways know by version, those that
     only some know (`scattered`), hosts, and the status of the command. `new_version` is there to be used if a key is
-    made."""
+    made. `gateways` are the regions of all gateways. `former` is the version that was current before, if one was.
+    """
 
     current: str
     pending: str
@@ -67,6 +75,8 @@ class RotationObservation(msgspec.Struct, frozen=True):
     command: CommandStatus | None = None
     scattered: Mapping[str, str] = {}
     new_version: str = ""
+    gateways: tuple[str, ...] = ()
+    former: str = ""
 
 
 class Promotion(msgspec.Struct, frozen=True):
