@@ -18,7 +18,7 @@ from chalicelib.databases.observation import (
     Tunnels,
     WatchObservation,
 )
-from chalicelib.databases.published import position
+from chalicelib.databases.published.primary import position
 from chalicelib.databases.state import (
     MEMORY,
     PRIMARY,

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ PRODUCT = ("agent", "chalicelib", "commands", "lamplighter", "app.py")
 ANONYMOUS = {("chalicelib/aws/s3.py", "is_public")}
 
 
+@cache
 def owned() -> set[str]:
     """The operations of S3 that take an expected owner, as boto3 names their methods."""
     from botocore import xform_name

@@ -9,7 +9,7 @@ from chalicelib.config.databases import Databases, address
 from chalicelib.databases import details
 from chalicelib.databases.decide.lag import Lag, beating, lag
 from chalicelib.databases.observation import FleetDatabases
-from chalicelib.databases.published import position
+from chalicelib.databases.published.primary import position
 from chalicelib.databases.state import FRESH, PrimaryRecord, RegionReport
 from chalicelib.engine.limits import may_replace
 from chalicelib.engine.schema import Stored, Unreadable

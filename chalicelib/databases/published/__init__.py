@@ -2,6 +2,7 @@
 
 from chalicelib.aws.store import Store
 from chalicelib.databases.published.primary import PRIMARY, PRIMARY_KEY, PrimaryRecord
+from chalicelib.databases.published.primary import position as position
 from chalicelib.engine import state
 from chalicelib.engine.schema import Stored, Unreadable
 
@@ -12,11 +13,3 @@ def read_primary(store: Store, declared: str) -> Stored[PrimaryRecord] | Unreada
     Raises the store's own error if it gives no answer. A restored table has an earlier record, see `position`.
     """
     return state.find(store, PRIMARY_KEY, PRIMARY) or Stored(PrimaryRecord(declared))
-
-
-def position(record: Stored[PrimaryRecord]) -> tuple[int, int]:
-    """The place of a record among all that there were, its term first and then the version of its item.
-
-    It only grows, so that a record before one that was ever seen is of a restored table, and nobody may act on it.
-    """
-    return record.value.term, record.version

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from chalicelib.engine.schema import Schema, State
+from chalicelib.engine.schema import Schema, State, Stored
 from chalicelib.mysql.gtid import GtidSet
 
 PRIMARY_KEY = ("primary", "current")
@@ -46,3 +46,11 @@ class PrimaryRecord(State, frozen=True):
 
 
 PRIMARY = Schema(PrimaryRecord, 1)
+
+
+def position(record: Stored[PrimaryRecord]) -> tuple[int, int]:
+    """The place of a record among all that there were, its term first and then the version of its item.
+
+    It only grows, so that a record before one that was ever seen is of a restored table, and nobody may act on it.
+    """
+    return record.value.term, record.version
