@@ -4,6 +4,8 @@ import re
 from typing import Any
 
 Json = dict[str, Any]
+# What stays of a stack's name at least, see `generated`.
+_KEPT_CHARACTERS = 25
 
 
 def logical(name: str) -> str:
@@ -14,6 +16,17 @@ def logical(name: str) -> str:
 def named(name: str) -> Json:
     """The name in AWS of the stack's own `name`."""
     return {"Fn::Sub": f"${{AWS::StackName}}-{name}"}
+
+
+def generated(stack: str) -> str:
+    """The pattern of the names that CloudFormation makes for roles and instance profiles of the stack.
+
+    A role has 64 characters, of which 13 are for a random end. If the rest is too short for stack and logical id,
+    CloudFormation cuts both. AWS does not document how. In names of real stacks 25 characters of the stack's name
+    stayed, or 26 before a short id (KensioSoftware/yulin issue 1113, aws-solutions-library-samples/qnabot-on-aws issue
+    741). So a longer name is followed by whatever AWS leaves of it.
+    """
+    return f"{stack}-*" if len(stack) <= _KEPT_CHARACTERS else f"{stack[:_KEPT_CHARACTERS]}*"
 
 
 def attribute(id: str, name: str) -> Json:

@@ -13,7 +13,7 @@ from typing import Any
 from chalicelib.config.fleet import FleetError
 from chalicelib.engine.deployment import COORDINATION_TABLE, REGIONAL_TABLE, arn, function, queue
 from chalicelib.infrastructure import queues
-from chalicelib.infrastructure.parts import Json
+from chalicelib.infrastructure.parts import Json, generated
 
 # AWS allows 10,240 characters for all inline policies of a role, without blanks ("IAM and AWS STS quotas", user guide).
 _MOST_CHARACTERS = 8_000
@@ -22,10 +22,11 @@ _PSEUDO = re.compile(r"\$\{(AWS::\w+)\}")
 _KNOWN = frozenset({"AWS::AccountId", "AWS::Partition", "AWS::Region", "AWS::StackName"})
 
 
-def statements(text: str, file: str) -> list[Json]:
+def statements(text: str, file: str, stack: str) -> list[Json]:
     """The statements of the policy document `text`, with one that keeps it from the control plane itself.
 
     `FleetError` names all that is wrong with it, each with its remedy. `file` is its name in errors.
+    `stack` is the name of the stack.
     """
     try:
         document = json.loads(text)
@@ -33,7 +34,7 @@ def statements(text: str, file: str) -> list[Json]:
         raise FleetError(f"{file}:1: runners.policy: it is not JSON ({error}). Write an IAM policy document") from None
     if wrong := list(_mistakes(document, text)):
         raise FleetError("\n".join(f"{file}:1: runners.policy: {what}" for what in wrong))
-    return [*(_substituted(each) for each in _list(document["Statement"])), _denied()]
+    return [*(_substituted(each) for each in _list(document["Statement"])), _denied(stack)]
 
 
 def _mistakes(document: Any, text: str) -> Iterator[str]:
@@ -104,11 +105,11 @@ def _substituted(value: Any) -> Any:
     return value
 
 
-def _denied() -> Json:
+def _denied(stack: str) -> Json:
     """The statement that no declaration can widen: nothing of the control plane itself is allowed."""
     tables = [part for table in (REGIONAL_TABLE, COORDINATION_TABLE) for part in (table, _below(table))]
     own = [queue(name) for name in sorted(queues.own_names())]
-    roles = {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:role/${AWS::StackName}-*"}
+    roles = {"Fn::Sub": f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:role/{generated(stack)}"}
     return {"Sid": "ControlPlane", "Effect": "Deny", "Action": "*",
             "Resource": [*tables, *own, function("*"), arn("sns", "${AWS::StackName}-alerts"), roles]}
 

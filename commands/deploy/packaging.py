@@ -183,7 +183,7 @@ def _settings(root: Path, source: Path, target: Path, stage: str, declared: Flee
     (target / f"policy-{stage}.json").write_text('{"Version": "2012-10-17", "Statement": []}')
     for path in sorted((source / "policies").glob("*.json")):
         (target / "policies" / path.name).write_text(json.dumps(policies.resolved(_json(path), declared)))
-    own = runner_policy.statements(root, declared)
+    own = runner_policy.statements(root, declared, stage)
     for runner in (JOB_RUNNER, TASK_RUNNER) if own else ():
         path = target / "policies" / f"policy-{runner}.json"
         policy = _json(path)

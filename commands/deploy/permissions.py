@@ -12,7 +12,7 @@ from chalicelib.config.declared import Fleet, partition
 from chalicelib.config.tunnel_hosts import private_key_secret
 from chalicelib.config.tunnels import managed_name
 from chalicelib.infrastructure import files, tables
-from chalicelib.infrastructure.parts import Json
+from chalicelib.infrastructure.parts import Json, generated
 from chalicelib.infrastructure.template import merged
 from commands.deploy import resource_types
 
@@ -112,7 +112,7 @@ def _places(service: str, stack: str, arn: str, fleet: Fleet) -> list[str]:
         "elasticloadbalancing": [f"*:*:{kind}/{tunnels}/*" for kind in ("loadbalancer/net", "targetgroup",
                                                                         "listener/net")],
         "events": [f"*:*:rule/{stack}-*"],
-        "iam": [f":*:role/{stack}-*", f":*:instance-profile/{stack}-*"],
+        "iam": [f":*:role/{generated(stack)}", f":*:instance-profile/{generated(stack)}"],
         "lambda": [f"*:*:function:{stack}-*", "*:*:event-source-mapping:*"],
         "logs": [f"*:*:log-group:/aws/lambda/{stack}-*"],
         "s3": [f"::{fleet.name}-*/*"],
@@ -128,7 +128,7 @@ def _roles(fleet: Fleet, stack: str, arn: str) -> Iterator[Json]:
     services = ["lambda.amazonaws.com", *(["ec2.amazonaws.com"] if hosts else [])]
     linked = [*(["replication.dynamodb.amazonaws.com"] if fleet.coordination.strong else []),
               *(["autoscaling.amazonaws.com", "elasticloadbalancing.amazonaws.com"] if hosts else [])]
-    yield {**_allow("PassRoles", ["iam:PassRole"], [f"{arn}:iam::*:role/{stack}-*"]),
+    yield {**_allow("PassRoles", ["iam:PassRole"], [f"{arn}:iam::*:role/{generated(stack)}"]),
            "Condition": {"StringEquals": {"iam:PassedToService": services}}}
     if linked:
         yield {**_allow("ServiceLinkedRoles", ["iam:CreateServiceLinkedRole"],

@@ -9,7 +9,7 @@ from chalicelib.infrastructure.parts import Json
 from commands.deploy import staging
 
 
-def statements(root: Path, declared: Fleet) -> list[Json]:
+def statements(root: Path, declared: Fleet, stage: str) -> list[Json]:
     """What the role of the runner may do beyond its log. `FleetError` names all that is wrong with the file."""
     name = declared.runners.policy
     if name is None:
@@ -20,4 +20,4 @@ def statements(root: Path, declared: Fleet) -> list[Json]:
         text = path.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:
         raise FleetError(f"{name}:1: runners.policy: cannot be read ({error}). Write it in UTF-8") from None
-    return runner_policy.statements(text, name)
+    return runner_policy.statements(text, name, f"{declared.name}-{stage}")

@@ -2,13 +2,18 @@
 
 import fnmatch
 import json
+from functools import cache
 from typing import Any
 
 import pytest
 
+from chalicelib import registry
 from chalicelib.config import fleet
+from chalicelib.config.declared import LONGEST_NAME
+from chalicelib.infrastructure import runner_policy
+from chalicelib.infrastructure.parts import logical
 from commands import cli
-from commands.deploy import permissions, resource_types
+from commands.deploy import packaging, permissions, resource_types
 from tests.infrastructure.test_wildcards import TEXT
 
 SMALL = 'name = "f"\nregions = [{name = "eu-west-1"}]\ncoordination = {regions = ["eu-west-1"]}\n'
@@ -16,9 +21,10 @@ STRONG = SMALL.replace('coordination = {regions = ["eu-west-1"]}',
                        'coordination = {regions = ["eu-west-1", "eu-west-3", "eu-central-1"]}')
 
 
-def statements(text: str) -> dict[str, dict[str, Any]]:
+@cache
+def statements(text: str, stage: str = "s") -> dict[str, dict[str, Any]]:
     """Sid -> statement."""
-    found = [each for document in permissions.documents(fleet.parse(text), "s").values()
+    found = [each for document in permissions.documents(fleet.parse(text), stage).values()
              for each in document["Statement"]]
     assert len({each["Sid"] for each in found}) == len(found)
     return {each["Sid"]: each for each in found}
@@ -69,6 +75,43 @@ def test_roles_are_passed_to_lambda_and_hosts_alone_and_linked_roles_are_those_o
     assert services(SMALL, "PassRoles", "iam:PassedToService") == ["lambda.amazonaws.com"]
     assert services(TEXT, "PassRoles", "iam:PassedToService") == ["lambda.amazonaws.com", "ec2.amazonaws.com"]
     assert services(STRONG, "ServiceLinkedRoles", "iam:AWSServiceName") == ["replication.dynamodb.amazonaws.com"]
+
+
+def generated(stack: str, id: str) -> str:
+    """The name that CloudFormation makes for a role of a stack, by the rule of KensioSoftware/yulin issue 1113."""
+    room = 64 - 14
+    half = (room + 1) // 2
+    kept = max(half, room - len(id))
+    return f"{stack[:kept]}-{id[:room - len(stack[:kept])]}-ABCDEFGHIJKL"
+
+
+def test_the_rule_of_generated_names_gives_those_of_real_stacks() -> None:
+    for stack, id, name in (
+            ("ChineseboostAnalyticsStack", "RainlyticsSummariesJobFunction", "ChineseboostAnalyticsStac-Rainlytics"
+                                                                             "SummariesJobFun-"),
+            ("agency-proj-t-dev-qnabotstack", "OpenSearchDashboardsRole", "agency-proj-t-dev-qnabotst-OpenSearch"
+                                                                          "DashboardsRole-"),
+            ("agency-proj-t-dev-qnabotstack", "CFNLambdaRole", "agency-proj-t-dev-qnabotstack-CFNLambdaRole-")):
+        assert generated(stack, id).startswith(name)
+
+
+ROLES = [logical(each.function) + "Role" for each in registry.lambdas()] + ["TunnelsRole", "TunnelsProfile"]
+
+
+@pytest.mark.parametrize("size", range(3, LONGEST_NAME + 1 + 16 + 1))
+def test_the_roles_of_a_stack_of_any_length_are_covered(size: int) -> None:
+    name, stage = ("n" * (size - 2), "s") if size - 2 <= LONGEST_NAME else ("n" * LONGEST_NAME,
+                                                                           "s" * (size - 1 - LONGEST_NAME))
+    packaging.check_stage(stage)
+    found = statements(SMALL.replace('"f"', f'"{name}"'), stage)
+    made, passed = found["StackIam"]["Resource"], found["PassRoles"]["Resource"]
+    denied = runner_policy.statements('{"Version": "2012-10-17", "Statement": []}', "p", f"{name}-{stage}")[-1]
+    for id in ROLES:
+        role = generated(f"{name}-{stage}", id)
+        for kind, patterns in (("role", made), ("instance-profile", made), ("role", passed)):
+            arn = f"arn:aws:iam::111122223333:{kind}/{role}"
+            assert any(fnmatch.fnmatchcase(arn, one) for one in patterns), (kind, role)
+        assert fnmatch.fnmatchcase(f":role/{role}", "*" + denied["Resource"][-1]["Fn::Sub"].partition("AccountId}")[2])
 
 
 def test_each_document_fits_into_a_managed_policy() -> None:

@@ -25,21 +25,21 @@ def document(*statements: Any, **more: Any) -> str:
 
 def taken(*statements: Json) -> list[Json]:
     """The statements of the team's own, as they go to CloudFormation."""
-    *own, denied = runner_policy.statements(document(*statements), "p.json")
+    *own, denied = runner_policy.statements(document(*statements), "p.json", "acme-prod")
     assert denied["Effect"] == "Deny"
     return own
 
 
 def refused(text: str) -> str:
     with pytest.raises(FleetError) as told:
-        runner_policy.statements(text, "p.json")
+        runner_policy.statements(text, "p.json", "acme-prod")
     return str(told.value)
 
 
 def test_a_policy_is_taken_as_it_is() -> None:
     assert taken(READ) == [READ]
     one = json.dumps({"Version": "2012-10-17", "Statement": READ})
-    assert runner_policy.statements(one, "p.json")[0] == READ
+    assert runner_policy.statements(one, "p.json", "acme-prod")[0] == READ
 
 
 def test_the_stacks_own_names_are_filled_in_and_policy_variables_left_alone() -> None:
@@ -51,11 +51,11 @@ def test_the_stacks_own_names_are_filled_in_and_policy_variables_left_alone() ->
 
 
 def test_what_is_denied_in_any_case_names_each_part_of_the_stack() -> None:
-    denied = json.dumps(runner_policy.statements(document(READ), "p.json")[-1])
+    denied = json.dumps(runner_policy.statements(document(READ), "p.json", "acme-prod")[-1])
     for part in ("table/${AWS::StackName}\"", "table/${AWS::StackName}/*", "table/${AWS::StackName}-coordination\"",
                  "table/${AWS::StackName}-coordination/*", "${AWS::StackName}-schedule-runs\"",
                  "${AWS::StackName}-schedule-reconciles\"", "function:${AWS::StackName}-*", "-alerts",
-                 "role/${AWS::StackName}-*"):
+                 ":role/acme-prod-*"):
         assert part in denied.replace('\\"', '"'), part
 
 
@@ -109,11 +109,11 @@ def test_the_file_must_lie_in_the_project(tmp_path: Path) -> None:
         if is_linked:
             (root / "own.json").symlink_to(outside)
         with pytest.raises(FleetError, match=r"runners\.policy: 'own\.json' is no file of this project"):
-            of_project.statements(root, fleet)
+            of_project.statements(root, fleet, "prod")
     (root / "own.json").unlink()
     (root / "own.json").write_bytes(b"\xff")
     with pytest.raises(FleetError, match=r"own\.json:1: runners\.policy: cannot be read"):
-        of_project.statements(root, fleet)
+        of_project.statements(root, fleet, "prod")
     (root / "own.json").write_text(document(READ))
-    assert of_project.statements(root, fleet)[0] == READ
-    assert of_project.statements(root, parse(FLEET)) == []
+    assert of_project.statements(root, fleet, "prod")[0] == READ
+    assert of_project.statements(root, parse(FLEET), "prod") == []
