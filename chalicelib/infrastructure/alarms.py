@@ -37,12 +37,14 @@ def failing(function: str, schedule: Schedule) -> Json:
 
 
 def silent(function: str, schedule: Schedule, witness: str) -> Json:
-    """No run begins for two intervals, whatever the cause.
+    """No run begins for two intervals (the witness) or three, whatever the cause.
 
     A throttled invocation does not count as one ("Types of metrics for Lambda functions", developer guide), and a rule
     that is disabled leaves no data at all. Without `FILL` an alarm judges older data points that lie in its evaluation
-    range in the place of missing ones ("Configuring how CloudWatch alarms treat missing data"). `FILL` also makes a
-    zero of the newest period whose data is not there yet, so the alarm needs one period more.
+    range in the place of missing ones ("Configuring how CloudWatch alarms treat missing data"). The data of the
+    newest period comes late, so that what `FILL` puts there is no observation ("Using metric math"). It is a zero for
+    the witness, whose alarm thus needs one period more. For all others it is a run, so that they look at four periods
+    and need three.
 
     A new alarm is evaluated at once, on the periods before its creation, too. No Lambda ran in these, so each new stack
     would send a page for each rule, and hourly ones would stay on until their first run. Thus a period counts only if
@@ -55,9 +57,10 @@ def silent(function: str, schedule: Schedule, witness: str) -> Json:
         expression = f"IF(FILL(alive, 0) > 0, {expression}, 1)"
     metrics += [_metric("begun", "AWS/Lambda", "Invocations", _name(function), "Sum", seconds),
                 {"Id": "runs", "Label": "runs", "ReturnData": True, "Expression": expression}]
-    text = f"{function} does not run: {schedule.harm}."
+    mute = "" if function == witness else f" This alarm is mute while {witness} does not run."
+    text = f"{function} does not run: {schedule.harm}.{mute}"
     return _alarm(f"{_dashed(function)}-silent", text, run_section(function), {
-        "Metrics": metrics, "EvaluationPeriods": 3, "DatapointsToAlarm": 3, "ComparisonOperator": "LessThanThreshold",
+        "Metrics": metrics, "EvaluationPeriods": 3 if function == witness else 4, "DatapointsToAlarm": 3, "ComparisonOperator": "LessThanThreshold",
         "Threshold": 1, "TreatMissingData": "breaching"})
 
 

@@ -26,6 +26,8 @@ LONG: Points = {"ConcurrentExecutions": 1, "ApproximateNumberOfMessagesVisible":
 # What the Lambda of another rule does shows that the stack exists.
 NOTHING: Points = {"alive": 1}
 BEFORE: Points = {}
+# CloudWatch gets the data of the newest interval late, and judges it all the same.
+LATE: Points = {}
 OF_RULES = {"its rule is disabled": NOTHING, "its rule is gone": NOTHING,
             "every run is throttled": {**NOTHING, "Throttles": 3}, "its concurrency is 0": {**NOTHING, "Throttles": 1},
             "the function is inactive": NOTHING, "each run fails": {**RUNS, "Errors": 1}}
@@ -39,9 +41,15 @@ _BREACHES = {"GreaterThanThreshold": lambda value, threshold: value > threshold,
 
 
 def goes_off(alarm: Mapping[str, Any], intervals: Sequence[Points]) -> bool:
-    """Whether the alarm is on after the last interval."""
-    judged = [_breaches(alarm, points) for points in intervals[-alarm["EvaluationPeriods"]:]]
-    return sum(judged) >= int(alarm["DatapointsToAlarm"])
+    """Whether the alarm is on after the last interval.
+
+    CloudWatch gets two data points more than it judges, and takes them in the place of missing ones ("Configuring how
+    CloudWatch alarms treat missing data"). An expression with `FILL` has none that is missing.
+    """
+    periods = int(alarm["EvaluationPeriods"])
+    near = [points for points in intervals[-periods - 2:] if _value(alarm, points) is not None][-periods:]
+    missing = [BEFORE] * (periods - len(near))
+    return sum(_breaches(alarm, points) for points in (*missing, *near)) >= int(alarm["DatapointsToAlarm"])
 
 
 def _breaches(alarm: Mapping[str, Any], points: Points) -> bool:
@@ -80,20 +88,24 @@ def test_somebody_is_told_within_three_intervals_of_a_scheduled_lambda(function:
     found = alarms_of(function)
     assert len(found) == 2
     for fault, points in OF_RULES.items():
-        assert any(goes_off(alarm, [RUNS] * 9 + [points] * 3) for alarm in found), fault
+        for newest in ([], [LATE]):
+            assert any(goes_off(alarm, [RUNS] * 9 + [points] * 3 + newest) for alarm in found), fault
     # One run that is lost, late or doubled is none.
     for last in ([RUNS], [NOTHING, NOTHING, {**RUNS, "Invocations": 2}], [NOTHING, RUNS],
                  [{**RUNS, "Errors": 1}, RUNS, RUNS]):
-        assert not any(goes_off(alarm, [RUNS] * 9 + last) for alarm in found)
+        for newest in ([], [LATE]):
+            assert not any(goes_off(alarm, [RUNS] * 9 + last + newest) for alarm in found)
 
 
 @pytest.mark.parametrize("function", RULES)
 def test_nobody_is_told_of_a_scheduled_lambda_whose_stack_is_new(function: str) -> None:
     first = [*[BEFORE] * 9, NOTHING, RUNS, RUNS, RUNS]
     alarms = alarms_of(function)
-    told = [end for end in range(9, len(first) + 1) if any(goes_off(alarm, first[:end]) for alarm in alarms)]
-    # All others rely on that one, which has nobody to rely on, for its first minutes.
-    assert told == ([9, 10] if function == "schedules_tick" else [])
+    for newest in ([], [LATE]):
+        told = [end for end in range(9, len(first) + 1)
+                if any(goes_off(alarm, first[:end] + newest) for alarm in alarms)]
+        # All others rely on that one, which has nobody to rely on, for its first minutes.
+        assert told == ([9, 10] if function == "schedules_tick" else [])
 
 
 @pytest.mark.parametrize(("function", "queue"), QUEUES)
@@ -102,16 +114,19 @@ def test_somebody_is_told_within_three_minutes_of_a_queue_that_is_not_served(fun
     assert len(found) == 2 and all(one.get("Period", 60) == 60 for one in found)
     for before in (BUSY, IDLE):
         for fault, points in OF_QUEUES.items():
-            assert any(goes_off(alarm, [before] * 9 + [points] * 3) for alarm in found), fault
+            for newest in ([], [LATE]):
+                assert any(goes_off(alarm, [before] * 9 + [points] * 3 + newest) for alarm in found), fault
     # A FIFO queue whose mapping does not poll while a batch runs is told apart by the run.
     for before, last in ((BUSY, [BUSY]), (IDLE, [IDLE]), (IDLE, [LONG] * 3), (BUSY, [{"Throttles": 2}, BUSY, BUSY])):
-        assert not any(goes_off(alarm, [before] * 9 + last) for alarm in found)
+        for newest in ([], [LATE]):
+            assert not any(goes_off(alarm, [before] * 9 + last + newest) for alarm in found)
 
 
 @pytest.mark.parametrize("function", INVOKED)
 def test_somebody_is_told_within_three_minutes_of_a_runner_that_does_not_begin(function: str) -> None:
     [alarm] = alarms_of(function)
     assert alarm["Period"] == 60 and goes_off(alarm, [NOTHING] * 9 + [{"Throttles": 1}] * 3)
+    assert goes_off(alarm, [NOTHING] * 9 + [{"Throttles": 1}] * 4 + [LATE])
     assert not goes_off(alarm, [NOTHING] * 12) and not goes_off(alarm, [RUNS, RUNS, {**RUNS, "Throttles": 1}])
 
 
