@@ -178,16 +178,31 @@ def test_a_script_for_run_command_gives_its_values_to_the_real_shell_as_they_are
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
-def test_a_script_for_run_command_runs_as_the_user_that_the_policy_names() -> None:
-    tells = 'echo "$(id -un) $HOME $LOGNAME $VALUE"'
-    for user, told in (("nobody", "nobody /nonexistent nobody 7"), ("", f"root {Path.home()} deploy 7")):
-        wanted = msgspec.structs.replace(
-            job(on="ssm", user=user, command=tells), env={"VALUE": "7", "LOGNAME": "deploy"})
-        text = ssm._script(Attempt(wanted, SLOT, 0, 1, "owner", lambda: False))
-        assert subprocess.run(["sh", "-c", text], text=True, capture_output=True, cwd="/").stdout == told + "\n"
-    missing = msgspec.structs.replace(wanted, policy=msgspec.structs.replace(wanted.policy, user="nobody-of-this-name"))
-    text = ssm._script(Attempt(missing, SLOT, 0, 1, "owner", lambda: False))
-    assert subprocess.run(["sh", "-c", text], capture_output=True).returncode != 0
+@pytest.mark.parametrize(("user", "own", "told"), [
+    ("nobody", {}, "nobody nobody 7 /nonexistent"),
+    # As most crontabs have it: without the folder of runuser.
+    ("nobody", {"PATH": "/usr/bin:/bin"}, "nobody nobody 7 /nonexistent"),
+    ("nobody", {"HOME": "/srv/it's", "SHELL": "/bin/bash"}, "nobody nobody 7 /srv/it's"),
+    ("", {}, "root deploy 7 /root"),
+    ("", {"HOME": "/srv/app"}, "root deploy 7 /srv/app")])
+def test_a_script_for_run_command_runs_as_the_user_that_the_policy_names(
+    user: str, own: dict[str, str], told: str
+) -> None:
+    tells = 'echo "$(id -un) $LOGNAME $VALUE $HOME"'
+    wanted = msgspec.structs.replace(
+        job(on="ssm", user=user, command=tells), env={"VALUE": "7", "LOGNAME": "deploy", **own})
+    text = ssm._script(Attempt(wanted, SLOT, 0, 1, "owner", lambda: False))
+    environment = {"PATH": os.environ["PATH"] + ":/usr/sbin", "HOME": "/root"}
+    done = subprocess.run(["sh", "-c", text], text=True, capture_output=True, cwd="/", env=environment)
+    assert done.stdout == told + "\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+@pytest.mark.parametrize(("user", "code"), [("nobody", 7), ("", 7), ("nobody-of-this-name", 1)])
+def test_a_script_for_run_command_ends_as_its_command_or_fails_for_want_of_a_user(user: str, code: int) -> None:
+    wanted = job(on="ssm", user=user, command="exit 7")
+    text = ssm._script(Attempt(wanted, SLOT, 0, 1, "owner", lambda: False))
+    assert subprocess.run(["sh", "-c", text], capture_output=True).returncode == code
 
 
 def _patterns() -> Iterator[tuple[str, str]]:

@@ -60,8 +60,8 @@ def silent(function: str, schedule: Schedule, witness: str) -> Json:
     mute = "" if function == witness else f" This alarm is mute while {witness} does not run."
     text = f"{function} does not run: {schedule.harm}.{mute}"
     return _alarm(f"{_dashed(function)}-silent", text, run_section(function), {
-        "Metrics": metrics, "EvaluationPeriods": 3 if function == witness else 4, "DatapointsToAlarm": 3, "ComparisonOperator": "LessThanThreshold",
-        "Threshold": 1, "TreatMissingData": "breaching"})
+        "Metrics": metrics, "EvaluationPeriods": 3 if function == witness else 4, "DatapointsToAlarm": 3,
+        "ComparisonOperator": "LessThanThreshold", "Threshold": 1, "TreatMissingData": "breaching"})
 
 
 def unserved(queue: str, id: str, function: str, harm: str, *, fifo: bool = False) -> Json:

@@ -198,12 +198,15 @@ def _document(name: str, client: Callable[[str], Any]) -> Iterator[str]:
 
 def _secret(name: str, client: Callable[[str], Any]) -> Iterator[str]:
     try:
-        client("secretsmanager").describe_secret(SecretId=name)
+        found = client("secretsmanager").describe_secret(SecretId=name)
     except ClientError as error:
         if error_code(error) != "ResourceNotFoundException":
             raise
         yield (f"there is no secret {name}. Create it here, or replicate it here (aws secretsmanager "
                "replicate-secret-to-regions)")
+        return
+    if found.get("DeletedDate"):
+        yield f"the secret {name} is about to be deleted, and nobody can read it. Restore it, or name another one"
 
 
 def _cluster(name: str, client: Callable[[str], Any]) -> Iterator[str]:
@@ -218,6 +221,9 @@ def _task_definition(ecs: Ecs, client: Callable[[str], Any]) -> Iterator[str]:
         if error_code(error) not in ("ClientException", "InvalidParameterException"):
             raise
         yield f"there is no task definition {ecs.task_definition}. Register it here, too"
+        return
+    if found.get("status", "ACTIVE") != "ACTIVE":
+        yield f"the task definition {ecs.task_definition} is {found['status']}, so no task starts. Register it anew"
         return
     containers = [one["name"] for one in found["containerDefinitions"]]
     if ecs.container not in containers:

@@ -49,7 +49,7 @@ def test_every_target_of_a_rule_has_an_alarm_on_its_silence() -> None:
         *witness, begun, runs = alarm["Metrics"]
         assert begun["MetricStat"]["Metric"]["Namespace"] == "AWS/Lambda" and begun["MetricStat"]["Stat"] == "Sum"
         assert begun["MetricStat"]["Period"] == interval
-        # Without FILL older data points stand in for missing ones. The newest period's come late, and are no observation.
+        # Without FILL older data points stand in for missing ones. Those of the newest period come late.
         runs_of = {"SchedulesTick": "FILL(begun, 0)"}.get(target, "IF(FILL(alive, 0) > 0, FILL(begun, 0), 1)")
         assert (runs["Expression"], runs["ReturnData"]) == (runs_of, True)
         assert [one["MetricStat"]["Metric"]["Dimensions"] for one in witness] == ([] if target == "SchedulesTick" else [

@@ -177,6 +177,19 @@ def test_a_target_group_and_a_tag_that_are_not_there_are_told(empty: Sandbox, kn
     assert line.startswith(f"{AWAY}: tunnels.tag: no instance has the tag cron=no. ")
 
 
+def test_what_is_there_and_cannot_be_used_is_told(empty: Sandbox, known: dict[str, str]) -> None:
+    empty.client("secretsmanager", HOME).create_secret(Name="leaving", SecretString="{}")
+    empty.client("secretsmanager", HOME).delete_secret(SecretId="leaving")
+    [line] = wrong(empty, {**known, "secret": "leaving"})
+    assert line.startswith(f"{HOME}: databases.secret: the secret leaving is about to be deleted")
+    for region in BOTH:
+        ecs = empty.client("ecs", region)
+        ecs.register_task_definition(family="old", containerDefinitions=[{"name": "app", "image": "app"}])
+        ecs.deregister_task_definition(taskDefinition="old:1")
+    found = wrong(empty, {**known, "definition": "old:1"})
+    assert len(found) == 2 and all("the task definition old:1 is INACTIVE" in line for line in found)
+
+
 def test_what_aws_does_not_let_us_look_up_is_told_as_unknown(empty: Sandbox, known: dict[str, str]) -> None:
     empty.refuse("ecs:DescribeClusters", AWAY, UNAVAILABLE)
     try:

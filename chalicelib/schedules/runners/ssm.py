@@ -63,10 +63,13 @@ def _instance(context: RegionContext, target: Ssm, attempt: Attempt) -> str | No
 
 
 def _script(attempt: Attempt) -> str:
-    job = attempt.job
+    """The command with its variables. Those of the crontab hold, as with cron, but for LOGNAME of another user."""
+    job, user = attempt.job, attempt.job.policy.user
     ours = {"LAMP_JOB": job.name, "LAMP_SLOT": attempt.slot, "LAMP_TOKEN": str(attempt.token)}
-    exports = [f"export {name}={shlex.quote(value)}" for name, value in {**job.env, **ours}.items() if name != "SHELL"]
+    kept = {"SHELL", "LOGNAME"} if user else {"SHELL"}
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in {**job.env, **ours}.items() if name not in kept]
     shell = shlex.quote(job.env.get("SHELL", "/bin/sh"))
-    # It keeps the environment but for HOME and LOGNAME, which become those of the user (runuser(1), as cron does).
-    user = f"runuser -u {shlex.quote(job.policy.user)} -- " if job.policy.user else ""
-    return "\n".join([*exports, f"exec {user}{shell} -c {shlex.quote(command(attempt))}"])
+    script = "\n".join([*exports, f"exec {shell} -c {shlex.quote(command(attempt))}"])
+    # Found by root's PATH, as the crontab's may lack /usr/sbin. It sets HOME, SHELL, USER and LOGNAME to the user's
+    # (runuser(1)) before the crontab's variables are set.
+    return f"exec runuser -u {shlex.quote(user)} -- /bin/sh -c {shlex.quote(script)}" if user else script
