@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Literal, NamedTuple
 
+from chalicelib.mysql import dialect
 from chalicelib.mysql.connection import DatabaseError
 from chalicelib.mysql.gtid import Engine, GtidSet, read
 from chalicelib.mysql.status import ReplicaStatus, ReplicaThread, ServerError, ServerStatus
@@ -77,7 +78,7 @@ class FakeServer:
         self.sql: Literal["running", "stopped"] = "running"
         self.io_errno = self.sql_errno = self.poison = 0
         self.skew = 0.0
-        self.net_timeout, self.connect_retry = 4, 1
+        self.net_timeout, self.connect_retry, self.connect_errors = 4, 1, dialect.CONNECT_ERRORS
         self.heartbeats: dict[str, float] = {}
         self._last: dict[int, int] = {}
 
@@ -116,7 +117,7 @@ class FakeServer:
         version = "10.11.0-MariaDB" if self.fleet.flavour == "mariadb" else "8.0.36"
         return ServerStatus(self.region, self.fleet.flavour, version, str(self.number), self.read_only, self.executed,
                             now, now + self.skew, replica_net_timeout=self.net_timeout, replication=replication,
-                            heartbeats=dict(self.heartbeats))
+                            heartbeats=dict(self.heartbeats), max_connect_errors=self.connect_errors)
 
     def write_heartbeat(self, region: str) -> float:
         at = self.fleet.clock() + self.skew
@@ -146,6 +147,9 @@ class FakeServer:
         self.stop()
         self.net_timeout, self.connect_retry = 4, 1
         self._start(("IO", "SQL"))
+
+    def tolerate_connects(self) -> None:
+        self.connect_errors = dialect.CONNECT_ERRORS
 
     def set_read_only(self) -> int:
         self.read_only = True

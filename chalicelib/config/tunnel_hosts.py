@@ -21,20 +21,22 @@ Vpc = Annotated[str, msgspec.Meta(pattern=r"^vpc-[0-9a-f]{8,17}\Z")]
 Subnet = Annotated[str, msgspec.Meta(pattern=r"^subnet-[0-9a-f]{8,17}\Z")]
 Instance = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]*\.[a-z0-9-]+\Z")]
 
-# Whatever a VPC may have inside: RFC 1918.
-_PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
 _KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
 # AWS's own: t4g, c7gn, m6gd, but not g4dn, whose g stands before the number. a1 was the first.
 _ARM = re.compile(r"(a1|[a-z]+\d+[a-z]*g[a-z]*)\.")
 
 
 class HostRegion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The tunnel hosts of one region, with their network and their clients. `gateway` is this region's way to it."""
+    """The tunnel hosts of one region, with their network and their clients. `gateway` is this region's way to it.
+
+    Instances with the security group TunnelsClients are clients as well. Networks come on top of them, none by default,
+    since whoever connects reaches the primary's database.
+    """
 
     name: str
     vpc: Vpc
     subnets: Annotated[tuple[Subnet, ...], msgspec.Meta(min_length=1, max_length=6)]
-    clients: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=20)] = _PRIVATE
+    clients: Annotated[tuple[str, ...], msgspec.Meta(max_length=20)] = ()
     gateway: Address | None = None
 
 

@@ -248,6 +248,17 @@ def tune(context: RegionContext, request: Request, actions: Sequence[Action], re
             else "set, but it does not replicate"]
 
 
+def tolerate_connects(
+    context: RegionContext, request: Request, actions: Sequence[Action], reach: Reach
+) -> list[str]:
+    """Lets connections that do not log in block no host."""
+    try:
+        reach(context, context.region, True).tolerate_connects()
+    except DatabaseError as error:
+        raise RequeueAfter(f"{error}; run databases.tune again", 60) from None
+    return [f"tolerate-connects: {action.target}" for action in actions]
+
+
 def _current(context: RegionContext, step: details.Promotion) -> UnderWay:
     """The promotion that `step` belongs to, if it is still the one under way."""
     current = steps.under_way(state.find(context.shared_store, PRIMARY_KEY, PRIMARY), step)

@@ -74,8 +74,9 @@ class Databases:
             "databases.heal", "starts replication that stands still, without ever skipping an event", observe.heal,
             _heal, {"restart": use(act.restart), "change-source": use(act.follow)}, StateItem(REPAIRS, REPAIR))
         self.tune = self._operation(
-            "databases.tune", "sets what makes replication recover fast", observe.one, _tune,
-            {"tune": use(act_promotion.tune)})
+            "databases.tune", "sets what makes replication recover fast, and lets no port scan stop it", observe.one,
+            _tune,
+            {"tune": use(act_promotion.tune), "tolerate-connects": use(act_promotion.tolerate_connects)})
         self.fence = self._operation(
             "databases.fence", "makes this region's server read-only, for a promotion elsewhere", observe.one, _fence,
             {"record-fence": act_promotion.record_fence, "set-read-only": use(act_promotion.fence_local)})

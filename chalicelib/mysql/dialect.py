@@ -16,12 +16,16 @@ from chalicelib.mysql.status import ReplicaStatus, ReplicaThread, ServerStatus
 VARIABLES = (
     "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('version', 'server_id', 'server_uuid', 'read_only', "
     "'super_read_only', 'log_bin', 'log_slave_updates', 'log_replica_updates', 'gtid_slave_pos', 'gtid_binlog_state', "
-    "'gtid_current_pos', 'gtid_executed', 'slave_net_timeout', 'replica_net_timeout')")
+    "'gtid_current_pos', 'gtid_executed', 'slave_net_timeout', 'replica_net_timeout', "
+    "'max_connect_errors')")
 CLOCK = "SELECT UNIX_TIMESTAMP(NOW(6)) AS clock"
 # Sessions that could still write: not ours, not replication's, not the server's own.
 _NOBODY = ("system user", "event_scheduler", "unauthenticated user", "rdsadmin")
 # What a fast recovery needs; measured in docs/databases.md.
 CONNECT_RETRY, HEARTBEAT, NET_TIMEOUT = 1, 1, 4
+# The highest value of MariaDB, and one that MySQL takes. All tunnels of a gateway are one host, so a lower one lets a
+# port scan by anybody block replication for all (error 1129).
+CONNECT_ERRORS = 4_294_967_295
 
 
 def engine(version: str) -> Engine:
@@ -78,6 +82,11 @@ def tune(of: Engine) -> list[str]:
             f"SOURCE_HEARTBEAT_PERIOD = {HEARTBEAT}"]
 
 
+def tolerate_connects(of: Engine) -> str:
+    """Lets connections that do not log in block nobody. MariaDB forgets it when it restarts."""
+    return f"SET {'GLOBAL' if of == 'mariadb' else 'PERSIST'} max_connect_errors = {CONNECT_ERRORS}"
+
+
 def heartbeat_period(of: Engine) -> str:
     """Asks how often the primary is to send a sign of life when it has nothing to send (s)."""
     if of == "mariadb":
@@ -131,7 +140,8 @@ def state(
         _on(variables, "read_only", "super_read_only"), gtids, at, clock, _on(variables, "log_bin"),
         _on(variables, "log_slave_updates", "log_replica_updates"),
         int(variables.get("slave_net_timeout") or variables.get("replica_net_timeout") or 0),
-        _replication(of, rows[0], gtids) if rows else None)
+        _replication(of, rows[0], gtids) if rows else None,
+        max_connect_errors=int(variables.get("max_connect_errors") or 0))
 
 
 def _replication(of: Engine, row: Mapping[str, Any], applied: GtidSet) -> ReplicaStatus:

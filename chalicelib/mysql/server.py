@@ -48,6 +48,9 @@ class Server(Protocol):
     def tune(self) -> None:
         """Sets what makes recovery fast. Running afterwards."""
 
+    def tolerate_connects(self) -> None:
+        """Connections that do not log in block no host from now on."""
+
     def set_read_only(self) -> int:
         """Sets the server read-only and kills every connection that might write. Returns their number."""
 
@@ -110,6 +113,10 @@ class SqlServer:
             for statement in dialect.tune(of):
                 talk.rows(statement)
             talk.rows(dialect.start(of, False, ("IO", "SQL"))[0])
+
+    def tolerate_connects(self) -> None:
+        with self._admin() as (talk, of):
+            talk.rows(dialect.tolerate_connects(of))
 
     def set_read_only(self) -> int:
         cut = 0

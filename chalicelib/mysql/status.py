@@ -57,7 +57,7 @@ class ServerStatus(msgspec.Struct, frozen=True):
     """The status of a server at `at`. `clock` is its own clock then. `id` its uuid, or its server_id.
 
     `executed_gtids` is what it has applied or written. `heartbeats` has the newest heartbeat row of each region, by
-    that primary's clock.
+    that primary's clock. `max_connect_errors` is 0 if the server does not tell it.
     """
 
     region: str
@@ -74,6 +74,7 @@ class ServerStatus(msgspec.Struct, frozen=True):
     replication: ReplicaStatus | None = None
     heartbeats: dict[str, float] = {}
     heartbeat_error: str = ""
+    max_connect_errors: int = 0
 
     @property
     def retrieved_gtids(self) -> GtidSet:

@@ -8,6 +8,7 @@ All of it is in a network of its own, so it needs root.
 
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -58,10 +59,12 @@ class World:
         self._stop = stop
         near = [address for address, _ in _NEAR.values()]
         stack.enter_context(network.namespace(_PRIMARY, _BALANCER, _REPLICA, *near, *_FAR.values()))
-        primary = stack.enter_context(mariadb.server("--log-bin", "--gtid-strict-mode=ON", "--server-id=1",
-                                                     address=_PRIMARY, port=3306, hosts=f"{_PRIMARY} far.test\n"))
+        self.primary = primary = stack.enter_context(mariadb.server(
+            "--log-bin", "--gtid-strict-mode=ON", "--server-id=1", address=_PRIMARY, port=3306,
+            hosts=f"{_PRIMARY} far.test\n"))
         patience = ["--slave-net-timeout=4"] if setup.tuned else []
-        replica = stack.enter_context(mariadb.server("--server-id=2", *patience, address=_REPLICA, port=3306))
+        self.replica = replica = stack.enter_context(mariadb.server(
+            "--server-id=2", *patience, address=_REPLICA, port=3306))
         self._gateways = {name: stack.enter_context(ssh.server(address)) for name, address in _FAR.items()}
         self._tunnels = {name: stack.enter_context(self._gateways[name].kept(
             place, (_PRIMARY, 3306), setup.options, setup.program)) for name, place in _NEAR.items()}
@@ -101,6 +104,42 @@ class World:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
         return gap
+
+    def scan(self, count: int) -> None:
+        """Connects through one tunnel, as a port scan does, and leaves without a login. The primary knows each as one
+        of the gateway's host."""
+        for _ in range(count):
+            with socket.create_connection(_NEAR["a"], LIMIT_SECONDS) as connection:
+                connection.recv(1)
+
+    def greeting(self) -> bytes:
+        """The first words of the primary through a tunnel."""
+        with socket.create_connection(_NEAR["a"], LIMIT_SECONDS) as connection:
+            return connection.recv(4096)
+
+    def cut(self) -> set[int]:
+        """Ends the replica's connections, as the end of its tunnel does. Their ids."""
+        ended = self.connections()
+        self.primary.sql(*(f"KILL {id}" for id in ended))
+        self._until(lambda: not self.connections() & ended)
+        return ended
+
+    def await_connection(self) -> None:
+        """Returns once the primary sends to the replica."""
+        self._until(lambda: bool(self.connections()))
+
+    def await_error(self) -> str:
+        """Why the replica cannot connect, once it says so."""
+        self._until(lambda: bool(self._error()))
+        return self._error()
+
+    def connections(self) -> set[int]:
+        """Those by which the primary sends its log."""
+        rows = self.primary.sql("SELECT id FROM information_schema.processlist WHERE command = 'Binlog Dump'")
+        return {int(row["id"]) for row in rows}
+
+    def _error(self) -> str:
+        return str(self.replica.sql("SHOW SLAVE STATUS")[0]["Last_IO_Error"])
 
     def _behind(self) -> float:
         began = calm = time.monotonic()

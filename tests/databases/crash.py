@@ -97,6 +97,9 @@ class Wrapped:
     def tune(self) -> None:
         self._fuse.burn(self._server.tune)
 
+    def tolerate_connects(self) -> None:
+        self._fuse.burn(self._server.tolerate_connects)
+
     def set_read_only(self) -> int:
         cut: int = self._fuse.burn(self._server.set_read_only)
         return cut

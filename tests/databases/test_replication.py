@@ -139,11 +139,20 @@ def test_tuning_sets_what_recovers_fast_and_replication_runs_on(town: Town) -> N
     assert planned["plan"]["actions"][0]["details"] == {
         "replica_net_timeout": {"is": 60, "better": 4}, "connect_retry": {"is": 60, "better": 1},
         "heartbeat_period": {"is": 30.0, "better": 1}}
+    assert planned["plan"]["actions"][1]["details"] == {"max_connect_errors": {"is": 100, "better": 4_294_967_295}}
     assert town.replica(US)["Connect_Retry"] == 60, "only the plan"
     assert town.hand(US, "tune", apply=planned["digest"])["status"] == "done"
     town.write(EU, 1)
     town.in_step(US)
     assert town.hand(US, "tune")["plan"]["notes"] == ("all settings have their values already",)
+
+
+def test_tuning_lets_connections_without_a_login_block_nobody_on_the_primary_too(town: Town) -> None:
+    planned = town.hand(EU, "tune")
+    assert [action["kind"] for action in planned["plan"]["actions"]] == ["tolerate-connects"]
+    assert town.hand(EU, "tune", apply=planned["digest"])["status"] == "done"
+    assert town.servers[EU].sql("SELECT @@GLOBAL.max_connect_errors AS n") == [{"n": 4_294_967_295}]
+    assert "nothing to tune" in town.hand(EU, "tune")["message"]
 
 
 def test_the_watcher_may_only_look_and_beat(town: Town) -> None:

@@ -87,6 +87,7 @@ def test_mysql_follows_by_auto_position() -> None:
     assert (dialect.stop("mysql"), dialect.stop("mysql", "IO"), dialect.forget("mysql")) == (
         "STOP REPLICA", "STOP REPLICA IO_THREAD", "RESET REPLICA ALL")
     assert dialect.tune("mysql")[0] == "SET PERSIST replica_net_timeout = 4"
+    assert dialect.tolerate_connects("mysql") == "SET PERSIST max_connect_errors = 4294967295"
     assert dialect.status("mysql") == "SHOW REPLICA STATUS"
     assert "performance_schema" in dialect.heartbeat_period("mysql")
 

@@ -65,7 +65,8 @@ def test_nothing_is_made_in_the_primaries_region() -> None:
     made = template()
     assert made["Conditions"][tunnel_resources.CONDITION] == {
         "Fn::Not": [{"Fn::Equals": [{"Ref": "AWS::Region"}, PRIMARY]}]}
-    known = {f"TunnelsIn{name}": region for name, region in (("EuWest1", NEAR), ("ApSoutheast1", FAR))}
+    known = {f"TunnelsIn{name}": region for name, region in (("EuWest1", NEAR),)}
+    assert "TunnelsInApSoutheast1" not in made["Conditions"], "no networks, so nothing that differs"
     for name, region in known.items():
         assert made["Conditions"][name] == {"Fn::Equals": [{"Ref": "AWS::Region"}, region]}
     assert {part["Condition"] for part in made["Resources"].values()} == {tunnel_resources.CONDITION}
@@ -182,8 +183,10 @@ def test_only_ec2_takes_the_role_and_no_managed_policy_comes_with_it(parts: Json
 
 
 def test_who_may_talk_to_whom() -> None:
-    assert set(rules("Ingress", "TunnelsEntrance")) == {(3306, network) for network in (
-        "10.1.0.0/16", "10.2.0.0/16", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")}
+    assert set(rules("Ingress", "TunnelsEntrance")) == {(3306, peer) for peer in (
+        "10.1.0.0/16", "10.2.0.0/16", "TunnelsClients")}, "nobody else, where fleet.toml names no networks"
+    assert set(rules("Egress", "TunnelsClients")) == {(3306, "0.0.0.0/0")}
+    assert set(rules("Ingress", "TunnelsClients")) == set()
     assert {port for port, _ in rules("Egress", "TunnelsEntrance")} == {3306, 3307}
     assert set(rules("Ingress", "TunnelsHosts")) == {
         (port, source) for port in (3306, 3307) for source in ("TunnelsEntrance", "TunnelsProber")}
@@ -191,9 +194,28 @@ def test_who_may_talk_to_whom() -> None:
     assert set(rules("Ingress", "TunnelsProber")) == set()
 
 
+def test_the_lambdas_of_the_databases_reach_the_port_of_each_server() -> None:
+    text = """
+[databases]
+flavour = "mysql"
+primary = "us-east-1"
+secret = "s"
+[[databases.servers]]
+region = "us-east-1"
+host = "db.internal"
+port = 13306
+[[databases.servers]]
+region = "eu-west-1"
+host = "replica.internal"
+port = 3310
+"""
+    made = template(TEXT + text)["Resources"]["TunnelsProber"]["Properties"]["SecurityGroupEgress"]
+    assert {rule["FromPort"] for rule in made} == {3306, 3307, 3310, 13306, 443}
+
+
 def test_going_out_is_never_left_to_ec2s_default(parts: Json) -> None:
     groups = [part for part in parts.values() if "GroupDescription" in part]
-    assert len(groups) == 3 and all(group["SecurityGroupEgress"] for group in groups)
+    assert len(groups) == 4 and all(group["SecurityGroupEgress"] for group in groups)
 
 
 def test_a_gateway_with_one_address_is_the_only_one_that_hosts_reach() -> None:
@@ -204,9 +226,10 @@ def test_a_gateway_with_one_address_is_the_only_one_that_hosts_reach() -> None:
 
 def test_clients_are_let_in_in_their_own_region_only() -> None:
     found = template()["Resources"]["TunnelsEntrance"]["Properties"]["SecurityGroupIngress"]
-    near = [rule["Fn::If"][1]["CidrIp"] for rule in found if rule["Fn::If"][0] == "TunnelsInEuWest1"]
+    assert found[0]["SourceSecurityGroupId"] == {"Fn::GetAtt": ["TunnelsClients", "GroupId"]}
+    near = [rule["Fn::If"][1]["CidrIp"] for rule in found[1:] if rule["Fn::If"][0] == "TunnelsInEuWest1"]
     assert near == ["10.1.0.0/16", "10.2.0.0/16"]
-    assert all(rule["Fn::If"][2] == {"Ref": "AWS::NoValue"} for rule in found)
+    assert all(rule["Fn::If"][2] == {"Ref": "AWS::NoValue"} for rule in found[1:])
 
 
 def test_the_document_takes_one_of_three_words_and_no_shell(parts: Json) -> None:

@@ -18,39 +18,46 @@ _RDS = ("SQL cannot fence a server of Amazon RDS, since its read_only belongs to
         "PromoteReadReplica of RDS, then name the region as primary in fleet.toml. See docs/databases.md")
 _HOW = {"set-read-only": "read-only, and its writers cut off", "proof": "its own watch has closed it",
         "forced": "does not close, and the force passes over it"}
+_CONNECT_ERRORS = "max_connect_errors"
 
 
 def tune(one: ServerObservation) -> Plan:
     """Applies the settings for a fast recovery, while replication is healthy, because MariaDB fetches unapplied events
-    anew."""
-    look = one.look
-    if not isinstance(look, ServerStatus) or look.replication is None:
-        return Plan(
-            rejected_because=str(look or f"{one.around.region} has no server")
-            if not isinstance(look, ServerStatus)
-            else f"the server in {one.around.region} is no replica, so there is nothing to tune"
-        )
+    anew. On every server, also the primary, it lets connections that do not log in block no host."""
+    look, region = one.look, one.around.region
+    if not isinstance(look, ServerStatus):
+        return Plan(rejected_because=str(look or f"{region} has no server"))
     missing = untuned(look)
+    if not missing and look.replication is None:
+        return Plan(rejected_because=f"the server in {region} is no replica, so there is nothing to tune")
     if not missing:
         return Plan(notes=("all settings have their values already",))
     if one.around.settings.flavour == "rds":
         return Plan(rejected_because=f"Amazon RDS takes these in its parameter group and on its own terms ({missing})")
+    errors = {name: value for name, value in missing.items() if name == _CONNECT_ERRORS}
+    tolerate = (Action("tolerate-connects", region, "a port scan through a tunnel would stop replication for all",
+                       errors),)
+    if not (slow := {name: value for name, value in missing.items() if name != _CONNECT_ERRORS}):
+        return Plan(tolerate)
     if why := repair.repair_forbidden(one.around):
         return Plan(rejected_because=why)
-    if repair.stopped(look) or look.replication.io.state != "running":
+    if repair.stopped(look) or look.replication is None or look.replication.io.state != "running":
         return Plan(rejected_because="replication does not run. Repair it first, since tuning restarts it")
-    return Plan((Action("tune", one.around.region, "replication recovers in seconds instead of minutes", missing),))
+    restart = Action("tune", region, "replication recovers in seconds instead of minutes", slow)
+    return Plan((restart, *(tolerate if errors else ())))
 
 
 def untuned(look: ServerStatus) -> dict[str, Any]:
     """Possible improvements, each with its value and the better one."""
     replication = look.replication
-    found: dict[str, tuple[float | None, int]] = {"replica_net_timeout": (look.replica_net_timeout,
-                                                                          dialect.NET_TIMEOUT)}
+    found: dict[str, tuple[float | None, int]] = {}
     if replication:
+        found["replica_net_timeout"] = (look.replica_net_timeout, dialect.NET_TIMEOUT)
         found["connect_retry"] = (replication.connect_retry, dialect.CONNECT_RETRY)
         if replication.heartbeat is not None:
             found["heartbeat_period"] = (replication.heartbeat, dialect.HEARTBEAT)
+    if 0 < look.max_connect_errors < dialect.CONNECT_ERRORS:
+        found[_CONNECT_ERRORS] = (look.max_connect_errors, dialect.CONNECT_ERRORS)
     return {name: {"is": value, "better": better} for name, (value, better) in found.items() if value != better}
 
 
@@ -150,7 +157,7 @@ def status(one: ServerObservation, now: int) -> Plan:
     if look is not None:
         verdict = conditions.ready(around, look)
         own = {"ready": verdict.ready, "why": verdict.why, "problems": dict(conditions.conditions(around, look, now)),
-               "untuned": untuned(look) if isinstance(look, ServerStatus) and look.replication else {}}
+               "untuned": untuned(look) if isinstance(look, ServerStatus) else {}}
     regions = {region: {"age": round(around.at - report.at), "reachable": report.reachable,
                         "read_only": report.read_only, "has": str(report.executed_gtids)}
                for region, report in sorted(around.reports.items())}

@@ -2,6 +2,7 @@
 gateway and AWS."""
 
 import ipaddress
+from collections.abc import Collection
 from typing import Any
 
 from chalicelib.config.tunnel_hosts import Hosts
@@ -13,19 +14,25 @@ _ANYWHERE = "0.0.0.0/0"
 
 
 def conditions(hosts: Hosts) -> Json:
-    """One condition per region, because the number of clients differs from region to region."""
-    return {_condition(place.name): {"Fn::Equals": [{"Ref": "AWS::Region"}, place.name]} for place in hosts.regions}
+    """One condition per region with networks of clients, because their number differs from region to region."""
+    return {_condition(place.name): {"Fn::Equals": [{"Ref": "AWS::Region"}, place.name]} for place in hosts.regions
+            if place.clients}
 
 
-def resources(tunnels: Tunnels, hosts: Hosts, vpc: Json) -> Json:
-    """The security groups. Traffic to a host goes by its ports alone. Only the host says from whom it takes it."""
+def resources(tunnels: Tunnels, hosts: Hosts, vpc: Json, database_ports: Collection[int]) -> Json:
+    """The security groups. Traffic to a host goes by its ports alone. Only the host says from whom it takes it.
+
+    The Lambdas of the databases share a group with those that look after the tunnels, so it reaches their ports, too.
+    """
     ports = [tunnels.port, tunnels.health_port]
     near = [{"SourceSecurityGroupId": {"Fn::GetAtt": [id, "GroupId"]}} for id in ("TunnelsEntrance", "TunnelsProber")]
+    own = _rule(tunnels.port, {"SourceSecurityGroupId": {"Fn::GetAtt": ["TunnelsClients", "GroupId"]}})
     return {
-        "TunnelsEntrance": _group("The balancer of the tunnels", vpc, _clients(tunnels.port, hosts),
+        "TunnelsClients": _group("Clients of the tunnels", vpc, [], [_rule(tunnels.port)]),
+        "TunnelsEntrance": _group("The balancer of the tunnels", vpc, [own, *_clients(tunnels.port, hosts)],
                                   [_rule(port) for port in ports]),
         "TunnelsProber": _group("The Lambdas that look after the tunnels", vpc, [],
-                                [_rule(port) for port in (*ports, 443)]),
+                                [_rule(port) for port in dict.fromkeys((*ports, *sorted(database_ports), 443))]),
         "TunnelsHosts": _group("The tunnel hosts", vpc, [_rule(port, peer) for port in ports for peer in near],
                                [_rule(443), *_gateways(hosts)]),
     }

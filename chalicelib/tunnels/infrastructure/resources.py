@@ -54,10 +54,13 @@ def merged(template: Json, fleet: Fleet) -> Json:
         "Mappings": {_MAPPING: _mapping(tunnels, tunnels.hosts)},
         "Conditions": {CONDITION: {"Fn::Not": [{"Fn::Equals": [{"Ref": "AWS::Region"}, tunnels.primary]}]},
                        **network.conditions(tunnels.hosts)},
-        "Resources": _resources(tunnels, tunnels.hosts),
+        "Resources": _resources(tunnels, tunnels.hosts, fleet),
         "Outputs": {"TunnelsAddress": {
             "Condition": CONDITION, "Description": "The address of the primary's database in this region",
-            "Value": {"Fn::Sub": f"${{TunnelsBalancer.DNSName}}:{tunnels.port}"}}},
+            "Value": {"Fn::Sub": f"${{TunnelsBalancer.DNSName}}:{tunnels.port}"}},
+            "TunnelsClients": {
+                "Condition": CONDITION, "Description": "The security group of clients of the tunnels in this region",
+                "Value": {"Fn::GetAtt": ["TunnelsClients", "GroupId"]}}},
     }
     return {**template, **{name: {**template.get(name, {}), **part} for name, part in parts.items()}}
 
@@ -77,8 +80,9 @@ def _mapping(tunnels: Tunnels, hosts: Hosts) -> Json:
     return {tunnels.primary: none, **{place.name: row(place) for place in hosts.regions}}
 
 
-def _resources(tunnels: Tunnels, hosts: Hosts) -> Json:
+def _resources(tunnels: Tunnels, hosts: Hosts, fleet: Fleet) -> Json:
     ways = host.primary_routes(hosts, tunnels.primary)
+    database_ports = {server.port for server in fleet.databases.servers} if fleet.databases else set()
     parts: Json = {
         "TunnelsKey": {"Type": "AWS::SecretsManager::Secret", "Properties": {
             "Name": {"Fn::Sub": host.private_key_secret("${AWS::StackName}")},
@@ -90,7 +94,7 @@ def _resources(tunnels: Tunnels, hosts: Hosts) -> Json:
         "TunnelsDocument": _document(),
         "TunnelsBalancer": _balancer(), "TunnelsTargets": _targets(tunnels), "TunnelsListener": _listener(tunnels),
         "TunnelsTemplate": _template(tunnels, hosts), "TunnelsGroup": _group(tunnels),
-        **role.resources(bool(hosts.ways)), **network.resources(tunnels, hosts, _find("Vpc"))}
+        **role.resources(bool(hosts.ways)), **network.resources(tunnels, hosts, _find("Vpc"), database_ports)}
     return {id: {"Condition": CONDITION, **part} for id, part in parts.items()}
 
 
