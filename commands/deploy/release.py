@@ -101,7 +101,7 @@ def release(
                 raise UsageError("\n".join(wrong))
             plans = _prepare_all(target, package, table, regions, owner, pace, pool)
             show.warned([*quotas.told(target, package, before),
-                         *left_behind.told(stack for stack in left if stack not in gone),
+                         *left_behind.told(left, gone),
                          *(f"{stack} will be deleted" for stack in gone)])
             show.prepared(plans)
             show.jobs(list(pauses.told(package.names, held.held)))

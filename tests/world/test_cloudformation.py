@@ -1,6 +1,7 @@
 """The sandbox refuses what CloudFormation refuses, and a deployment stays clear of it or says the way out."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from commands.deploy import packaging, permissions, release, stacks
 from commands.deploy.account import Target
 from commands.errors import UsageError
 from sandbox.cloudformation import NAMES
+from sandbox.faults import THROTTLED
 from sandbox.world import ACCOUNT, Sandbox
 from testing.eventually import eventually
 from tests.world.test_deploy import Session
@@ -222,6 +224,25 @@ def test_the_stack_of_a_region_that_has_left_is_told_and_may_be_removed(empty: S
     told.lines.clear()
     deploy(empty, smaller, told)
     assert told.lines == []
+
+
+def test_a_region_that_gives_no_answer_does_not_count_as_empty(empty: Sandbox, tmp_path: Path) -> None:
+    deploy(empty, package(tmp_path, "mute", regions=(OTHER, HOME)))
+    smaller, told, silence = package(tmp_path, "mute"), Told(), rf"{OTHER} could not be asked: .*DescribeStacks"
+    try:
+        empty.refuse("cloudformation:DescribeStacks", OTHER, THROTTLED)
+        assert set(deploy(empty, smaller, told).values()) == {"unchanged"}
+        assert len(told.lines) == 1 and re.match(silence, told.lines[0])
+        with pytest.raises(UsageError, match=silence):
+            deploy(empty, smaller, remove_regions=[OTHER])
+        empty.clear_faults()
+        empty.refuse("cloudformation:DescribeStacks", HOME, THROTTLED)
+        moved = package(tmp_path, "mute", regions=[OTHER], coordination=[OTHER])
+        with pytest.raises(UsageError, match=rf"{HOME} could not be asked(.|\n)*A second table would begin without"):
+            deploy(empty, moved)
+    finally:
+        empty.clear_faults()
+    assert names(empty, OTHER, "mute-") == ["mute-t"]
 
 
 def test_a_change_that_would_fail_half_way_is_refused_before_anything_is_changed(
