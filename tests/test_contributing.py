@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 IMPORTED = "\nfrom chalicelib.schedules.observation import PausedObservation\n"
 RUN = """
@@ -43,6 +45,7 @@ def examples() -> list[str]:
     return re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
 
 
+@pytest.mark.slow
 def test_operation_added_as_contributing_tells_plans_and_acts(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "chalicelib", tmp_path / "chalicelib", ignore=shutil.ignore_patterns("__pycache__"))
     folder = tmp_path / "chalicelib" / "schedules"

@@ -133,6 +133,7 @@ THEIRS = {"HealthCheckConfig", "ResourceRecordSet", "VpcConfig", "DeletionPolicy
           "RecordName", "Weight", "Queues", "RecursiveLoop", "ReservedConcurrentExecutions"}
 
 
+@pytest.mark.slow
 def test_a_class_that_a_docstring_names_exists() -> None:
     files = [file for folder in ("chalicelib", "commands", "sandbox", "simulation", "testing", "lamplighter", "agent")
              for file in sorted((ROOT / folder).rglob("*.py"))]
@@ -227,6 +228,7 @@ def _kinds(node: ast.AST) -> Iterator[str]:
         yield from _texts(node.args[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("severity", ["error", "warning"])
 def test_every_finding_is_told_under_its_severity(severity: str) -> None:
     told = names("Diagnostics", severity)
@@ -287,6 +289,7 @@ def test_the_examples_of_schedules_are_read_without_a_finding(tmp_path: Path) ->
     assert len(examples) > 1
 
 
+@pytest.mark.slow
 def test_the_runbook_has_a_section_for_each_alert() -> None:
     """Each notice leads to the section of its kind."""
     sections = set(re.findall(r"^### ([A-Z]\w+)$", (ROOT / "docs" / "runbook.md").read_text(), re.M))

@@ -110,6 +110,7 @@ SETTINGS = [*(name.upper() for name in tunnel_host.Settings.__struct_fields__), 
     "ALIAS", "GATEWAY", "DATABASE", "GATEWAY_PORT", "GATEWAY_USER", "DATABASE_PORT")]
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=80)
 @given(which=st.integers(0, len(LITERALS) - 1), text=HOSTILE)
 @example(which=next(at for at, (start, end) in enumerate(LITERALS) if TEXT[start:end] == '"MariaDB"'),
@@ -165,6 +166,7 @@ def test_a_known_host_is_one_line_of_three_words_or_refused(alias: str, key: str
     assert line.count("\n") == 1 and line.endswith("\n") and len(line.split()) == 3 and line[:-1].isprintable()
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(value=HOSTILE.filter(lambda text: "\0" not in text), command=HOSTILE.filter(lambda text: "\0" not in text))
 def test_a_script_for_run_command_gives_its_values_to_the_real_shell_as_they_are(

@@ -75,6 +75,7 @@ def test_every_scheduled_operation_is_among_them() -> None:
     assert len(SCHEDULED) >= 9 and len(BY_EVENT) == len(SCHEDULED) - 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", [*WRONG, "an hour late"])
 def test_the_controller_of_tunnels_works_by_its_own_clock_whatever_its_event_says(wrong: str) -> None:
     yard, right = Yard(), Yard()

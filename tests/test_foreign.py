@@ -28,6 +28,7 @@ def test_text_that_is_no_such_value_is_undecodable(text: str | bytes, why: str) 
         foreign.decode(text, Flag)
 
 
+@pytest.mark.slow
 @given(st.recursive(st.none() | st.integers(-2**63, 2**63 - 1) | st.text(),
                     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
 def test_what_json_can_hold_is_read_as_it_is(value: Any) -> None:

@@ -49,6 +49,7 @@ def test_lock_has_what_the_group_names_in_that_version(group: str) -> None:
     assert {name: version for name, version in named.items() if locked(group).get(name) != version} == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", GROUPS)
 def test_lock_has_what_packages_bring_along(group: str) -> None:
     found = {name for one in groups.named(group) for name in brought_by(canonicalize_name(one.name), set())}

@@ -9,6 +9,8 @@ import pytest
 from tests import prose
 from tests.prose import PACKAGES, ROOT, Figures
 
+pytestmark = pytest.mark.slow
+
 # Share of sentences over 25 words, share that begin with a What or Who clause, colons and semicolons by sentence, share
 # of passive sentences.
 BARS = (0.12, 0.005, 0.2, 0.2)

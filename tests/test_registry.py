@@ -36,6 +36,7 @@ def started(function: str) -> list[str]:
     return loaded
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("declared", STARTS.values(), ids=lambda declared: declared.function)
 def test_lambda_started_imports_no_other_capability(declared: Lambda) -> None:
     own = declared.name.partition(".")[0]
@@ -45,6 +46,7 @@ def test_lambda_started_imports_no_other_capability(declared: Lambda) -> None:
     assert own in inside and others == set()
 
 
+@pytest.mark.slow
 def test_lambda_started_collects_no_garbage_until_its_first_event_and_none_of_the_start_after_it() -> None:
     code = ("import gc\ncollected = []\ngc.collect()\n"
             "gc.callbacks.append(lambda phase, info: collected.append(phase))\nimport app\n"
@@ -53,6 +55,7 @@ def test_lambda_started_collects_no_garbage_until_its_first_event_and_none_of_th
                    env={**os.environ, "_HANDLER": "app.schedules_tick", "PYTHONPATH": str(ROOT)})
 
 
+@pytest.mark.slow
 def test_lambda_writes_each_line_of_its_log_once() -> None:
     code = "import app\nfrom chalicelib.engine.metrics import logger\nlogger.info('one job')"
     done = subprocess.run([sys.executable, "-P", "-c", code], check=True, capture_output=True, text=True,
@@ -61,11 +64,13 @@ def test_lambda_writes_each_line_of_its_log_once() -> None:
     assert json.loads(line)["message"] == "one job"
 
 
+@pytest.mark.slow
 def test_lambda_started_imports_neither_boto3_nor_the_mysql_client() -> None:
     # boto3 would cost a third more than botocore.
     assert not {"boto3", "s3transfer", "pymysql"} & set(started("schedules_tick"))
 
 
+@pytest.mark.slow
 def test_lambda_started_imports_the_aws_ports_only_if_it_may_call_one() -> None:
     # Each service is a module with protocols, whose classes cost more than the code.
     assert "chalicelib.aws.ports" not in started("schedules_tick")

@@ -249,6 +249,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         cached.cache_clear()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("declared", LAMBDAS, ids=lambda declared: declared.name)
 def test_operation_before_its_time_says_what_to_do(declared: Lambda, state: str, world: World) -> None:

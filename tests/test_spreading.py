@@ -44,6 +44,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_tests_of_a_file_run_on_one_worker_and_both_workers_have_some(ran: Path) -> None:
     workers = defaultdict(set)
     for line in (ran / "ran").read_text().splitlines():

@@ -12,8 +12,8 @@ from commands.errors import UsageError
 from commands.processes import Children, keep_compiled_modules
 from commands.terminal import write
 
-# On two cores a third one works while the others wait for real servers.
-WORKERS = "3"
+# On two cores a third one works while the others wait for real servers. Without these it would only collect once more.
+WORKERS, WORKERS_FAST = "3", "2"
 
 
 def test(
@@ -48,4 +48,4 @@ def pytest_words(chosen: list[str], fast: bool) -> list[str]:
     # Tests that share a world stay on one worker, in the order of tests/spreading.py.
     quick = ["-m", "not world and not slow", "--dist", "worksteal", "--hypothesis-profile=fast"]
     spread = quick if fast else ["--dist", "loadfile", "--no-loadscope-reorder"]
-    return [sys.executable, "-m", "pytest", "-q", "-n", WORKERS, *spread, *chosen]
+    return [sys.executable, "-m", "pytest", "-q", "-n", WORKERS_FAST if fast else WORKERS, *spread, *chosen]

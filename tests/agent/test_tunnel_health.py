@@ -69,6 +69,7 @@ def test_it_says_200_only_once_the_database_has_answered() -> None:
         assert health.ask(near) == (200, "up answered 10.11.19-MariaDB")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("packets", "said"), [
     ((), "far closed"), ((mysql_stub.refusal(1129, "Host is blocked"),), "far blocked 1129 Host is blocked"),
     ((b"SSH-2.0-x\r\n",), "far garbage SSH-2.0-x??"), (WELL[:1], "ambiguous cut 10.11.19-MariaDB"),
@@ -81,6 +82,7 @@ def test_a_failed_probe_is_a_503_with_its_reason_at_once(packets: tuple[bytes, .
         eventually(lambda: health.ask(near) == (503, said))
 
 
+@pytest.mark.slow
 def test_a_hung_tunnel_is_a_503_as_soon_as_the_last_success_is_too_old_and_gets_one_probe() -> None:
     with tunnel() as listener, served(listener, "--every", "0.1", "--fresh", "0.5") as (near, running):
         answer(listener, *WELL)
@@ -117,6 +119,7 @@ def raw(near: Place, data: bytes) -> bytes:
         return b"".join(iter(lambda: connection.recv(4096), b""))
 
 
+@pytest.mark.slow
 def test_who_asks_oddly_is_told_or_dropped_and_harms_nobody() -> None:
     with tunnel() as listener, served(listener) as (near, _), contextlib.ExitStack() as dawdlers:
         for _ in range(50):
@@ -129,6 +132,7 @@ def test_who_asks_oddly_is_told_or_dropped_and_harms_nobody() -> None:
         assert health.ask(near)[0] == 503
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [
     ["--listen", "127.0.0.1", "--tunnel", "127.0.0.1:3306"],
     ["--listen", "127.0.0.1:99999", "--tunnel", "127.0.0.1:3306"],
@@ -140,6 +144,7 @@ def test_bad_arguments_are_refused_with_what_they_should_be(words: list[str]) ->
     assert "ADDRESS:PORT" in done.stderr
 
 
+@pytest.mark.slow
 def test_it_probes_at_its_own_pace_however_many_ask() -> None:
     def asked(listener: socket.socket, accept: Callable[[], object]) -> int:
         listener.setblocking(False)
@@ -157,6 +162,7 @@ def test_it_probes_at_its_own_pace_however_many_ask() -> None:
         assert asked(listener, listener.accept) == 0
 
 
+@pytest.mark.slow
 def test_it_tells_where_the_tunnel_was_last_started_to(tmp_path: Path) -> None:
     way = tmp_path / "way.env"
     with tunnel() as listener, served(listener, "--way", str(way)) as (near, _):

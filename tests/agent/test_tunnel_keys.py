@@ -41,6 +41,7 @@ def test_no_key_is_ever_on_a_command_line(tmp_path: Path) -> None:
     assert KEY.splitlines()[3] not in asked
 
 
+@pytest.mark.slow
 def test_without_a_key_it_says_how_there_comes_to_be_one(tmp_path: Path) -> None:
     made = host(tmp_path)
     made.answers()
@@ -51,6 +52,7 @@ def test_without_a_key_it_says_how_there_comes_to_be_one(tmp_path: Path) -> None
     assert made.keys("boot").returncode == 1 and left(made) == ["known_hosts", "way.env"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("lines", "said"), [
     (["#!/bin/sh", "echo 'An error occurred (AccessDeniedException): no' >&2; exit 254"], "AccessDeniedException"),
     (["#!/bin/sh", "echo not json"], "JSONDecodeError"),
@@ -74,6 +76,7 @@ def test_a_damaged_answer_is_not_quoted(tmp_path: Path) -> None:
     assert done.returncode == 1 and KEY.splitlines()[3] not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_key_that_the_gateway_does_not_take_is_not_put_in_place(tmp_path: Path) -> None:
     if not shutil.which("ssh"):
         pytest.skip("needs ssh; apt-get install openssh-client")
@@ -85,6 +88,7 @@ def test_a_key_that_the_gateway_does_not_take_is_not_put_in_place(tmp_path: Path
     assert (made.run / "key").read_text() == KEY and left(made) == ["key", "known_hosts", "way.env"]
 
 
+@pytest.mark.slow
 def test_at_boot_it_leads_to_where_the_primary_is_now(tmp_path: Path) -> None:
     made = host(tmp_path)
     for primary, way in (("eu-north-1", f"PRIMARY=eu-north-1\n{WAY}"), ("us-east-1", HERE), ("", HERE)):
@@ -99,6 +103,7 @@ def test_where_there_is_one_way_nobody_is_asked_for_it(tmp_path: Path) -> None:
     assert made.keys("boot").returncode == 0 and PRIMARY_PARAMETER not in (tmp_path / "asked").read_text()
 
 
+@pytest.mark.slow
 def test_a_way_that_is_not_known_leaves_what_is_there(tmp_path: Path) -> None:
     made = host(tmp_path)
     made.answers("eu-north-1", AWSCURRENT=KEY)
@@ -111,6 +116,7 @@ def test_a_way_that_is_not_known_leaves_what_is_there(tmp_path: Path) -> None:
     assert left(made) == ["key", "known_hosts", "way.env"]
 
 
+@pytest.mark.slow
 def test_a_way_is_not_taken_before_it_has_led_to_a_database(tmp_path: Path) -> None:
     if not shutil.which("ssh"):
         pytest.skip("needs ssh; apt-get install openssh-client")
@@ -150,6 +156,7 @@ def test_each_address_behind_a_gateways_name_is_tried_and_those_of_ipv4_where_th
         assert program._addresses(gateway) == addresses
 
 
+@pytest.mark.slow
 def test_pythons_of_amazon_linux_run_it(tmp_path: Path) -> None:
     python = shutil.which("python3.9")
     if not python or subprocess.run([python, "--version"], capture_output=True).returncode:

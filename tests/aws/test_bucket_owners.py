@@ -54,6 +54,7 @@ def files() -> list[Path]:
     return [file for place in places for file in (sorted(place.rglob("*.py")) if place.is_dir() else [place])]
 
 
+@pytest.mark.slow
 def test_every_call_of_s3_in_the_product_names_the_owner() -> None:
     found = {str(file.relative_to(roots.PRODUCT)): file.read_text() for file in files()}
     about_buckets = [(name, method) for name, source in found.items() for _, method, _ in calls(source)]

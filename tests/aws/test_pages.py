@@ -58,6 +58,7 @@ def single_pages(tree: ast.AST) -> Iterator[str]:
             yield from (one.value for one in node.args if isinstance(one, ast.Constant) and one.value in pageable())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))
 def test_each_list_of_aws_is_read_by_pages(path: Path) -> None:
     if path == ROOT / "chalicelib/aws/client.py":
@@ -106,6 +107,7 @@ def served(service: str, region: str) -> Any:
     return EmptyFirstPage(service, SERVED[service])
 
 
+@pytest.mark.slow
 def test_a_list_that_begins_with_an_empty_page_is_read_on() -> None:
     ports = ports_at("eu-west-1", "123456789012", served)
     assert list(ports.ec2.tagged("role", "tunnel")) == ["i-1"]

@@ -63,6 +63,7 @@ def test_members_of_a_group(stub: Stub, aws: AwsPorts) -> None:
     aws.autoscaling.terminate("i-1")
 
 
+@pytest.mark.slow
 def test_instances(stub: Stub, aws: AwsPorts) -> None:
     found = {"Reservations": [{"Instances": [
         {"InstanceId": "i-2", "State": {"Name": "running"}, "PrivateIpAddress": "10.0.0.2"},

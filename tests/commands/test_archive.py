@@ -27,6 +27,7 @@ def archived(names: list[str], path: Path, seed: str = "0") -> bytes:
     return target.read_bytes()
 
 
+@pytest.mark.slow
 def test_neither_order_nor_time_nor_place_shows(tmp_path: Path) -> None:
     names = list(SOURCES)
     assert archived(names, tmp_path / "one") == archived(names[::-1], tmp_path / "two")

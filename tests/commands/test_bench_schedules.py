@@ -13,6 +13,7 @@ from commands.develop import groups
 from testing.jobs import ZONES, crowd
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", peers.PEERS)
 def test_peers_give_the_same_answers(name: str) -> None:
     if groups.lacking("bench"):

@@ -254,6 +254,7 @@ def test_a_mistake_is_told_by_one_check(
     assert verdicts["template"].findings == ["not made: fleet.toml, cron/ or tasks/ has errors"]
 
 
+@pytest.mark.slow
 def test_import_rules_bite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for path in (ROOT / "chalicelib").rglob("*.py"):
         target = tmp_path / path.relative_to(ROOT)
@@ -279,6 +280,7 @@ def test_import_rules_bite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         assert line in found, (line, found)
 
 
+@pytest.mark.slow
 def test_check_of_this_repository_as_a_program() -> None:
     """The real thing, without mypy's minute: fleet.toml, cron/ and tasks/ of this repository are good."""
     names = "[name for name in check.OF_FLEET if name.endswith(('/', '.toml'))]"

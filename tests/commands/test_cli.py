@@ -37,6 +37,7 @@ def test_alone_it_lists_every_command_with_one_line_each(capsys: pytest.CaptureF
         assert sum(line.split("   ")[0].strip() == name and line.endswith(command.line) for line in lines) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([*name.split(), "--help"]) == 0
@@ -61,6 +62,7 @@ def test_a_family_alone_lists_its_commands(capsys: pytest.CaptureFixture[str]) -
     assert "bench schedules" in out and "deploy" not in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -163,6 +165,7 @@ def test_words_that_it_does_not_know_go_through_only_where_that_is_meant(monkeyp
     assert cli.main(["check", "-k", "one"]) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "unused"), [
     ([], ["typer", "boto3", "msgspec"]), (["--version"], ["typer", "rich"]), (["cron", "next", "--help"], ["boto3"]),
     *((words.split(), ["sandbox", "simulation", "ministack"]) for words in (
@@ -221,6 +224,7 @@ def runs(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc to see which processes are left")
 @pytest.mark.parametrize(
     ("number", "status", "workers", "ignored"),

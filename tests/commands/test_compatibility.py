@@ -26,6 +26,7 @@ def refused(before: str, after: str, region: str) -> list[str]:
     return list(compatibility.mistakes(whole(before), whole(after), "f-s", region))
 
 
+@pytest.mark.slow
 def test_another_port_of_the_tunnels_is_refused_with_the_way_out_where_there_are_hosts() -> None:
     primary = fleet.parse(FLEET).tunnels.primary  # type: ignore[union-attr]
     other = next(one.name for one in fleet.parse(FLEET).regions if one.name != primary)
@@ -36,6 +37,7 @@ def test_another_port_of_the_tunnels_is_refused_with_the_way_out_where_there_are
     assert refused(FLEET, after, primary) == [] and refused(FLEET, FLEET, other) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("key", "changed", "line"), [
     ("[tunnels]\n", "[tunnels]\nhealth_port = 4407\n", "health_port 3307 of their launch, and the balancer would ask"),
     ("[tunnels.hosts]\n", "[tunnels.hosts]\ngateway_port = 2200\n", "no longer connect to port 22 of 0.0.0.0/0"),
@@ -49,6 +51,7 @@ def test_a_setting_of_their_launch_does_not_change_around_running_hosts(key: str
     assert refused(FLEET.partition("[tunnels.hosts]")[0], FLEET.replace(key, changed, 1), other) == []
 
 
+@pytest.mark.slow
 def test_another_vpc_of_the_tunnels_is_refused_in_its_region_alone() -> None:
     hosts = fleet.parse(FLEET).tunnels.hosts.regions  # type: ignore[union-attr]
     after = FLEET.replace(hosts[0].vpc, "vpc-0000000f")

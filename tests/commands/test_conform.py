@@ -157,6 +157,7 @@ def test_what_was_made_goes_after_an_error_in_the_middle(operation: str, after: 
     assert world.clean()
 
 
+@pytest.mark.slow
 def test_ctrl_c_removes_all(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: Any) -> Any:
         assert len(world.api.list_health_checks()["HealthChecks"]) == len(TABLE.checks)
@@ -211,6 +212,7 @@ class Death(Fault):
         return self.after < 0
 
 
+@pytest.mark.slow
 def test_what_could_not_be_removed_is_told(world: World) -> None:
     world.twin.service.faults.append(Death("TestDNSAnswer", "InternalFailure", after=20))
     told = world.run(status=2)
@@ -230,6 +232,7 @@ def test_keep_keeps(world: World) -> None:
     assert world.clean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "kind"), [(HOSTNAME, "A"), (f"deep.{HOSTNAME}", "TXT"),
                                             (f"_conform.{HOSTNAME}", "TXT"), (f"dead._conform.{HOSTNAME}", "A")])
 def test_a_hostname_with_records_is_refused_and_left_alone(name: str, kind: str, world: World) -> None:

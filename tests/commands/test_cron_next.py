@@ -144,6 +144,7 @@ def test_a_minute_stands_there_once_for_each_run(tmp_path: Path, capsys: pytest.
     assert "3      2026-03-29 01:00 (3 runs)" in told and "2      2026-03-29 01:00, 01:10" in told
 
 
+@pytest.mark.slow
 @given(st.lists(schedules, min_size=1, max_size=3), tzs, st.data())
 def test_there_are_as_many_runs_as_the_timetable_starts(
     tmp_path_factory: pytest.TempPathFactory, lines: list[str], tz: str, data: st.DataObject

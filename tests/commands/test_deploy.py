@@ -121,6 +121,7 @@ def released(
     return [one.status for one in done]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [
     changed("Remove", "mail"), changed("Remove", "mail-dead"), changed("Modify", "mail", "True")])
 def test_a_queue_with_messages_is_neither_deleted_nor_replaced(change: Any, monkeypatch: pytest.MonkeyPatch) -> None:

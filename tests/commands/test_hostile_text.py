@@ -203,6 +203,7 @@ def safe(text: str) -> None:
     assert rest.isprintable(), rest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RENDERED)
 def test_each_rendered_field_is_shown_and_never_obeyed(name: str) -> None:
     one = RENDERED[name]
@@ -227,6 +228,7 @@ def test_the_key_of_a_report_is_text_as_well(path: tuple[Any, ...]) -> None:
     assert "MARK" in hostile and "[link=http://evil]y[/link]" in hostile
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [20, 80])
 @pytest.mark.parametrize("name", RENDERED)
 def test_a_narrow_terminal_obeys_nothing_either(name: str, width: int) -> None:
@@ -263,6 +265,7 @@ def _calls(tree: ast.Module, name: str) -> bool:
                for node in ast.walk(tree))
 
 
+@pytest.mark.slow
 def test_only_the_one_place_makes_consoles_and_prints() -> None:
     # The list of commands starts without the libraries of the rest, and the others print words of our own.
     excused = {"commands.cli", "commands.terminal", "commands.exclusive", "commands.bench.schedules",
@@ -276,6 +279,7 @@ def test_only_the_one_place_makes_consoles_and_prints() -> None:
     assert (printing - excused, imported - excused, marked) == (set(), set(), set())
 
 
+@pytest.mark.slow
 def test_each_module_with_a_console_is_among_those_that_are_tried() -> None:
     with_console = {name for name, tree in _modules() for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
                     and node.module == "commands.terminal" and any(alias.name == "Console" for alias in node.names)}

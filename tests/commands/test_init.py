@@ -85,6 +85,7 @@ def test_init_into_a_repository_keeps_what_is_there(tmp_path: Path) -> None:
     assert tree(tmp_path)[".git/HEAD"] == b"ref: refs/heads/main\n" and (tmp_path / "fleet.toml").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(1, 11))
 @pytest.mark.parametrize("failure", [OSError(28, "No space left on device", "x"), KeyboardInterrupt()])
 def test_init_that_fails_at_any_file_leaves_nothing(

@@ -170,12 +170,14 @@ def test_a_half_made_venv_is_made_anew(real_house: Path, tmp_path: Path, lost: s
     assert (done.returncode, done.stdout) == (0, f"1.0 {ROOT} []\n"), done.stderr
 
 
+@pytest.mark.slow
 def test_a_warm_start_is_silent_and_hands_everything_over(house: Path, tmp_path: Path) -> None:
     done = call([house / "lamp", "two words", "--json", "*"], cwd=tmp_path)
     assert (done.stdout, done.stderr) == (f"1.0 {tmp_path} ['two words', '--json', '*']\n", "")
     assert call([house / "lamp", "seven"]).returncode == 7
 
 
+@pytest.mark.slow
 def test_through_symlinks_and_from_the_path(house: Path, tmp_path: Path) -> None:
     absolute, relative = tmp_path / "absolute", tmp_path / "bin" / "lamp"
     absolute.symlink_to(house / "lamp")
@@ -211,6 +213,7 @@ def test_a_package_with_another_content_is_refused(bare: Path) -> None:
     assert "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_warm_start_runs_one_small_program_and_then_its_python(house: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     for name in ("cat", "cksum", "sed", "grep"):

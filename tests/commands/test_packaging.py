@@ -19,6 +19,8 @@ from commands.errors import UsageError
 from commands.processes import Children
 from tests.project import copy
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def parts(package: packaging.Package) -> dict[str, Any]:

@@ -35,6 +35,7 @@ def allowed(text: str, action: str) -> bool:
     return any(fnmatch.fnmatchcase(action, one) for each in statements(text).values() for one in each["Action"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", [SMALL, STRONG, TEXT])
 def test_each_call_of_each_type_of_resource_is_allowed(text: str) -> None:
     declared = fleet.parse(text)

@@ -68,6 +68,7 @@ def test_a_fleet_that_cannot_be_had_is_a_mistake(tmp_path: Path, capsys: pytest.
     assert "declares 0.01" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_prove_proves_the_fleet_and_the_samples(fleet: str, capsys: pytest.CaptureFixture[str]) -> None:
     rows = said(capsys, "verify", "--fleet", fleet, "--regions", "3")
     assert [(row["records"], row["wrong_answers"], row["places"]) for row in rows] == [

@@ -21,6 +21,8 @@ from commands.develop import audit
 from commands.errors import UsageError
 from commands.processes import Children
 
+pytestmark = pytest.mark.slow
+
 HASH = "--hash=sha256:" + "0" * 64
 PARTS = [Fetched("PyMySQL", "1.2.4", ("a" * 64,)), Fetched("x_y.z", "1+local", ("b" * 64, "c" * 64))]
 

@@ -65,6 +65,7 @@ def test_links_within_the_project_are_followed(project: Path, tmp_path: Path) ->
     assert staged(project, tmp_path / "staged") == []
 
 
+@pytest.mark.slow
 def test_packaging_refuses_such_a_link(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packaging, "_vendor", lambda *arguments: None)
     (project / "tasks/key.py").symlink_to("../../outside/id_rsa")

@@ -28,15 +28,18 @@ def told(root: Path, text: str, **times: int) -> list[str]:
     return warnings(root, "test", load(root / "fleet.toml"), template(**times))
 
 
+@pytest.mark.slow
 def test_a_sound_project_has_nothing_to_say(tmp_path: Path) -> None:
     assert told(tmp_path, "print('a module may print')\n" + TASK % 'timeout="10s"') == []
 
 
+@pytest.mark.slow
 def test_a_warning_does_not_refuse(tmp_path: Path) -> None:
     only, = told(tmp_path, TASK % 'timeout="30s"')
     assert only.startswith("tasks/lamps.py:3:1: warning: lamps.work: 10 of 30s each do not fit into 2m20s")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("text", "times", "says"), [
     (TASK % 'queue="nowhere"', {}, "tasks/lamps.py:3:1: error: lamps.work: there is no queue 'nowhere'"),
     (TASK % 'timeout="20m"', {}, "is longer than any Lambda can work"),
@@ -53,6 +56,7 @@ def test_what_is_wrong_refuses_the_package(tmp_path: Path, text: str, times: dic
     assert "Traceback" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_the_samples_of_this_repository_are_sound() -> None:
     root = Path(__file__).parents[2]
     assert warnings(root, "test", load(root / "fleet.toml"), template()) == []

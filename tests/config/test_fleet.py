@@ -205,6 +205,7 @@ def test_any_change_of_a_good_file_is_read_or_refused(data: st.DataObject) -> No
     _read_or_refuse(GOOD[:start] + data.draw(st.text("\"'[]{}=.,#\n\\ 0a-\x00é", max_size=8)) + GOOD[end:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deep", ["a = " + "[" * 5000, "a." * 5000 + "b = 1", "[" + "a." * 5000 + "a]"])
 def test_deep_nesting_is_refused(deep: str) -> None:
     _read_or_refuse(deep)

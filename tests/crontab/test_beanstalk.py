@@ -133,6 +133,7 @@ START = 29_498_399  # 2026-01-31 23:59 UTC, after which the library was asked fo
 NOT_TAKEN = {"0 24 * * *", "0 0 0 * *", "0 0 32 * *", "0 0 * * 8", " 0 3 * * *", "*/-5 * * * *"}
 
 
+@pytest.mark.slow
 def test_parse_crons_own_verdicts_on_schedules() -> None:
     """`next` and `last` of parse-cron 0.1.4, the library of the daemon, recorded under Ruby 3.1 with TZ=UTC."""
     rows = [json.loads(line) for line in gzip.decompress(GOLDEN.read_bytes()).splitlines()]
@@ -168,6 +169,7 @@ def test_surprises_are_told_at_their_column() -> None:
     assert len(jobs) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("nested", "place"),
     [("[" * 100_000, "1:20"), ("[{" * 50_000, "1:20"), ("- " * 100_000, "1:39"), ("? " * 50_000, "1:39"),
@@ -178,6 +180,7 @@ def test_what_is_nested_is_followed_only_as_deep_as_a_cron_yaml_may_be(nested: s
     assert (f"{finding.line}:{finding.column}", finding.message) == (place, "nested too deeply to be a cron.yaml")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", [b"\xff\xfe", b"version: 1\n\xe5", b"[" * 100_000, b"\0", b"a: &x [*x]", b"\t"])
 def test_hostile_files_give_one_error(data: bytes) -> None:
     jobs, findings = read(data)

@@ -20,6 +20,7 @@ def listed(expression: Expression, tz: str, window: Window) -> list[int]:
     return dst.fires(expression, tz, window.first * DAY, (window.first + window.length) * DAY)
 
 
+@pytest.mark.slow
 @settings(max_examples=80)
 @given(st.data(), tzs, expressions, st.integers(1, 500))
 def test_firings_are_the_fires(data: st.DataObject, tz: str, expression: Expression, length: int) -> None:
@@ -29,6 +30,7 @@ def test_firings_are_the_fires(data: st.DataObject, tz: str, expression: Express
     assert len(found) == len(expected)
 
 
+@pytest.mark.slow
 @settings(max_examples=80)
 @given(st.data(), tzs, tzs, expressions, expressions)
 def test_differences_are_those_of_sets(
@@ -41,6 +43,7 @@ def test_differences_are_those_of_sets(
     assert len(before - after) == len(expected)
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(st.data())
 def test_changes_are_those_of_brute_force(data: st.DataObject) -> None:
@@ -102,6 +105,7 @@ def test_the_same_fires_are_no_change(other: Job) -> None:
     assert compare([job("0 12 * * *")], [other], WEEK) == []
 
 
+@pytest.mark.slow
 def test_what_a_crowd_gains_and_loses_in_400_days_is_what_it_has_more_or_less_afterwards() -> None:
     before, after, window = crowd(1_000, 1), crowd(1_000, 2), Window(20_700, 400)
     changes = compare(before, after, window)

@@ -36,6 +36,7 @@ def golden(name: str) -> Iterator[dict[str, Any]]:
 
 
 # The daemon was started at `start_utc_min`: it ran nothing for that minute itself.
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "cases"), [("dst_fires.jsonl.gz", 5125), ("dst_odd_zones.jsonl.gz", 1317)])
 def test_debians_own_verdicts(name: str, cases: int) -> None:
     disagreed = {}
@@ -48,6 +49,7 @@ def test_debians_own_verdicts(name: str, cases: int) -> None:
     assert disagreed == ({key: set(late) for key, late in DRAINED.items()} if name == "dst_fires.jsonl.gz" else {})
 
 
+@pytest.mark.slow
 def test_debians_own_repeats_are_slots_of_their_own() -> None:
     """Where the daemon was recorded to run a job more than once in a minute, there are as many slots."""
     rows = [row for name in ("dst_fires.jsonl.gz", "dst_odd_zones.jsonl.gz") for row in golden(name)]
@@ -59,6 +61,7 @@ def test_debians_own_repeats_are_slots_of_their_own() -> None:
         assert sorted({slot.name: slot.minute for slot in slots}.values()) == sorted(row["fires_utc_min"]), row
 
 
+@pytest.mark.slow
 @settings(max_examples=80)
 @given(st.data(), tzs, expressions, st.integers(1, 2500))
 def test_fires_are_those_of_the_loop_minute_by_minute(
@@ -71,6 +74,7 @@ def test_fires_are_those_of_the_loop_minute_by_minute(
     assert [(slot.minute, slot.local) for slot in dst.slots(expression, tz, start, start + length)] == expected
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(st.data(), tzs, expressions)
 def test_every_minute_is_explained(data: st.DataObject, tz: str, expression: Expression) -> None:
@@ -86,12 +90,14 @@ def test_every_minute_is_explained(data: st.DataObject, tz: str, expression: Exp
             assert (verdict.kind, verdict.local) == ("suppressed" if again else "not due", shown)
 
 
+@pytest.mark.slow
 def test_no_change_of_clocks_can_be_overlooked() -> None:
     for tz in ZONES:
         known = oracle.changes(tz)
         assert all(after - before > zones.STEP for before, after in pairwise(known)), tz
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(st.data(), tzs)
 def test_stretches_cover_every_minute_once(data: st.DataObject, tz: str) -> None:
@@ -108,6 +114,7 @@ LEAPS = st.one_of(st.sampled_from([1, 4, 5, 6, 178, 179, 180, 181]), st.integers
     lambda leap: st.sampled_from([leap, -leap]))
 
 
+@pytest.mark.slow
 @settings(max_examples=120)
 @given(st.lists(st.tuples(st.integers(1, 300), LEAPS), min_size=1, max_size=5))
 def test_changes_that_no_zone_has_made_yet(changes: list[tuple[int, int]]) -> None:
@@ -123,6 +130,7 @@ def test_changes_that_no_zone_has_made_yet(changes: list[tuple[int, int]]) -> No
         assert list(stretch.seen(wake.minute, wildcard=False)) == wake.fixed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tz", ["Antarctica/Vostok", "Pacific/Kwajalein", "Antarctica/Troll", "Australia/Lord_Howe"])
 def test_where_one_begins_to_look_makes_no_difference(tz: str) -> None:
     for change in oracle.changes(tz)[-6:]:
@@ -208,6 +216,7 @@ def test_the_slot_in_an_explanation_is_the_one_that_runs() -> None:
             assert dst.explain(expression, "Europe/Stockholm", slot.minute).slot == slot.name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tz", ["Antarctica/Vostok", "Pacific/Kwajalein", "Europe/Stockholm", "Pacific/Apia"])
 def test_no_two_runs_share_a_slot(tz: str) -> None:
     for change in oracle.changes(tz)[-6:]:

@@ -22,12 +22,14 @@ def test_any_bytes(data: bytes) -> None:
     fuzz.check_both(data)
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(st.lists(st.sampled_from(SEEDS) | LINE | st.binary(max_size=8), max_size=12))
 def test_bytes_that_look_like_crontabs(parts: list[bytes]) -> None:
     fuzz.check_both(b"".join(parts))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runs", [4_000, pytest.param(20_000, marks=pytest.mark.slow)])
 def test_coverage_guided(runs: int, tmp_path: Path) -> None:
     coverage_guided(Path(fuzz.__file__), SEEDS, runs, 256, tmp_path)

@@ -251,6 +251,7 @@ def test_a_renamed_file_changes_no_name(spec: list[tuple[str, list[str]]]) -> No
     assert [job.name for job in found.jobs] == [job.name for job in before]
 
 
+@pytest.mark.slow
 def test_ten_thousand_edited_lines_are_compared_in_seconds() -> None:
     spec = [("0 1 * * *", [f"/srv/app/{number}/run", f"site{number}"]) for number in range(10_000)]
     before = named(lines(spec)).jobs

@@ -184,6 +184,7 @@ lines = st.one_of(
     st.text(alphabet="a~$&;|/ -[]\\'\"{}()<>%\udce5", max_size=30).map("0 3 * * * {}".format))
 
 
+@pytest.mark.slow
 @given(st.lists(lines, max_size=12), st.sampled_from(["ssm", "ecs"]), st.booleans())
 def test_writing_comments_adds_comments_and_changes_nothing_else(file: list[str], on: str, ended: bool) -> None:
     text = "\n".join(file) + ("\n" if ended else "")

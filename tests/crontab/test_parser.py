@@ -75,6 +75,7 @@ def _text(text: str) -> str:
     return text.encode("latin1").decode()
 
 
+@pytest.mark.slow
 def test_debians_own_verdicts_on_files() -> None:
     rows = [json.loads(line) for line in gzip.decompress(GOLDEN.read_bytes()).splitlines()]
     assert len(rows) > 900
@@ -235,6 +236,7 @@ def test_the_user_column(line: str, finding: str | None) -> None:
     assert codes(f"{line}\n", SYSTEM) == ([finding] if finding else [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("data", "finding", "jobs"),
     [
@@ -271,6 +273,7 @@ def test_comments_beyond_the_longest_file_do_no_harm() -> None:
 JOBS_ONLY = "{0} {1} * * {2} /srv/job --number={3}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("line", "count"), [
     (JOBS_ONLY, 12_000), ("x{0}\n", 12_000), ("A{3}=b\n", 12_000),
     pytest.param(JOBS_ONLY, 100_000, marks=pytest.mark.slow), pytest.param("x{0}\n", 100_000, marks=pytest.mark.slow),

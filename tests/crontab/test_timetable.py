@@ -171,6 +171,7 @@ class TestDamage:
         with pytest.raises(Damaged, match="bytes follow its header instead of"):
             use(data + b"\0")
 
+    @pytest.mark.slow
     def test_a_byte_changed(self, data: bytes, use: Callable[[bytes], object]) -> None:
         before, refused = use(data), 0
         for at in range(len(data)):

@@ -262,6 +262,7 @@ def test_promotion_that_somebody_goes_on_with_ends_once_and_loses_nothing() -> N
     assert len(check(scenario)) >= 80
 
 
+@pytest.mark.slow
 def test_claim_of_a_promotion_is_one_term_whatever_gets_lost() -> None:
     def scenario(calls: Calls) -> None:
         found = Regions(calls)
@@ -274,6 +275,7 @@ def test_claim_of_a_promotion_is_one_term_whatever_gets_lost() -> None:
     assert len(check(scenario)) >= 80
 
 
+@pytest.mark.slow
 def test_fence_is_done_and_proven_by_the_run_after() -> None:
     def scenario(calls: Calls) -> None:
         found = Regions(calls)
@@ -292,6 +294,7 @@ def test_fence_is_done_and_proven_by_the_run_after() -> None:
     assert len(check(scenario)) >= 20
 
 
+@pytest.mark.slow
 def test_tune_leaves_replication_running() -> None:
     def scenario(calls: Calls) -> None:
         found = Regions(calls)
@@ -305,6 +308,7 @@ def test_tune_leaves_replication_running() -> None:
     assert len(check(scenario)) >= 14
 
 
+@pytest.mark.slow
 def test_status_changes_nothing_and_says_when_it_does_not_know() -> None:
     def scenario(calls: Calls) -> None:
         found = Regions(calls)

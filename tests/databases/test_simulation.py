@@ -17,6 +17,8 @@ from simulation.databases.world import Scenario, World, scenario, simulate
 from simulation.quiet import quiet
 from testing.coverage import lines_executed_by
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(1, 31, 15))

@@ -68,6 +68,7 @@ def test_lag_by_the_heartbeat(seen: float, beats: tuple[float, ...], least: floa
     assert [found.at_least, found.at_most] == pytest.approx([least, most]) and found.by == "heartbeat"
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(1, 170), min_size=1, max_size=6), st.floats(0, 400), OFFSETS, OFFSETS)
 def test_lag_is_bounded_and_no_clock_but_the_primaries_matters(
     gaps: list[float], applied: float, skew: float, own: float

@@ -307,6 +307,7 @@ class World:
         return [later - earlier for earlier, later in itertools.pairwise(times)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("rough", [False, True])
@@ -326,6 +327,7 @@ def test_twenty_minutes_of_lambdas_never_has_two_at_once(seed: int, rough: bool,
         assert (world.refused, {ended.failed for ended in world.ended.values()}) == (0, {0})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 @pytest.mark.parametrize("seed", range(2))
 def test_wherever_the_triggers_fall_all_but_three_percent_of_the_time_is_watched(

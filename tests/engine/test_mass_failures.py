@@ -1,6 +1,7 @@
 """Many alerts of one kind or of many causes at once: what people are told of them, and how the state stays small."""
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +28,7 @@ def failures(minute: int, number: int = 20) -> list[Alert]:
             for one in range(number)]
 
 
+@pytest.mark.slow
 def test_state_stays_small_however_many_causes_wait_and_all_of_them_are_told() -> None:
     people = People()
     for minute in range(60):
@@ -137,6 +139,7 @@ def test_single_one_that_recovers_during_a_mass_failure_is_told() -> None:
     assert people.look(*hosts(20, 1), after=60) == ["Recovered: HostUnseen: host-000"]
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 30), st.sampled_from(["heard", "lost", "died"])), max_size=30))
 def test_of_each_host_people_believe_what_is_so_in_the_end(runs: list[tuple[int, str]]) -> None:
     """A host is believed to be down if a notice named it, or a mass failure that it belongs to, and none took it

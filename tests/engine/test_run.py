@@ -184,6 +184,7 @@ JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambd
                                       | st.text(max_size=4), inner, max_size=4), max_leaves=8)
 
 
+@pytest.mark.slow
 @given(JSON)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_event_breaks_the_loop(context: RegionContext, event: Any) -> None:

@@ -64,6 +64,7 @@ def test_decode_of_encoded_value_gives_it_back(street: Street, version: int, run
     assert found == Stored(street, version, run_id, 1)
 
 
+@pytest.mark.slow
 @given(JSON)
 def test_decode_of_any_json_never_raises(body: object) -> None:
     assert isinstance(decode(body, OLD, KEY), Stored | Unreadable)

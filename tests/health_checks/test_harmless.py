@@ -160,10 +160,12 @@ def all_harms() -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_no_decision_can_do_harm() -> None:
     assert all_harms() == set()
 
 
+@pytest.mark.slow
 def test_the_situations_are_worth_deciding() -> None:
     done = [decide.decide(situation(seed), MINUTE) for seed in range(SITUATIONS)]
     assert sum(one.parent is not None for one in done) > SITUATIONS / 20

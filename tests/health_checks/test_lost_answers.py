@@ -46,10 +46,12 @@ def nothing(region: Region) -> None:
     """All is well."""
 
 
+@pytest.mark.slow
 def test_the_first_run_with_one_lost_answer_makes_no_check_twice() -> None:
     scenario_after(0, nothing)
 
 
+@pytest.mark.slow
 def test_a_later_run_with_one_lost_answer_moves_no_check_twice() -> None:
     scenario_after(8, nothing)
 
@@ -66,6 +68,7 @@ def test_a_deleted_check_with_one_lost_answer_is_made_anew_once_and_heard_of(num
     scenario_after(9, lambda region: region.delete(number), "HealthCheckDeleted")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
 def test_a_check_deleted_just_before_the_calculated_one_changes_is_made_anew_once_and_heard_of(number: int) -> None:
     def happens(region: Region) -> None:

@@ -25,6 +25,7 @@ def street() -> Street:
     return found
 
 
+@pytest.mark.slow
 def test_from_nothing_come_six_checks_and_a_parent(street: Street) -> None:
     checks = street.service.account.checks.values()
     assert sorted(check.kind for check in checks) == ["CALCULATED"] + ["HTTP_STR_MATCH"] * 6
@@ -34,6 +35,7 @@ def test_from_nothing_come_six_checks_and_a_parent(street: Street) -> None:
         f"lamplighter-test/eu-west-1/{NOON // 60}/{number}" for number in range(7)}
 
 
+@pytest.mark.slow
 def test_every_host_is_looked_at_in_its_turn_and_the_verdict_never_changes(street: Street) -> None:
     looked: set[str] = set()
     for _ in range(12):
@@ -43,12 +45,14 @@ def test_every_host_is_looked_at_in_its_turn_and_the_verdict_never_changes(stree
     assert looked == set(street.hosts)
 
 
+@pytest.mark.slow
 def test_every_update_names_the_version_that_it_saw(street: Street) -> None:
     street.turns(6)
     updates = [asked for name, asked in street.asked if name == "UpdateHealthCheck"]
     assert len(updates) > 5 and all(asked["HealthCheckVersion"] >= 1 for asked in updates)
 
 
+@pytest.mark.slow
 def test_a_foreign_change_is_noticed_by_its_version(street: Street) -> None:
     for check in street.memory.checks:
         street.service.call("UpdateHealthCheck", {"HealthCheckId": check.id, "ResourcePath": "/health?other"})
@@ -59,6 +63,7 @@ def test_a_foreign_change_is_noticed_by_its_version(street: Street) -> None:
     assert all(check.confirmed for check in street.memory.checks)
 
 
+@pytest.mark.slow
 def test_a_terminated_anchor_is_replaced_and_its_check_re_pointed_within_two_minutes(street: Street) -> None:
     gone = sorted(street.fixed_checks())[0]
     street.drop(gone)
@@ -69,6 +74,7 @@ def test_a_terminated_anchor_is_replaced_and_its_check_re_pointed_within_two_min
     assert street.verdict()
 
 
+@pytest.mark.slow
 def test_a_draining_host_is_no_anchor(street: Street) -> None:
     leaving = sorted(street.fixed_checks())[0]
     street.hosts[leaving] = (street.hosts[leaving][0], "draining")
@@ -77,6 +83,7 @@ def test_a_draining_host_is_no_anchor(street: Street) -> None:
     assert street.verdict()
 
 
+@pytest.mark.slow
 def test_a_stranger_at_a_terminated_address_is_not_taken_for_the_host(street: Street) -> None:
     gone = sorted(street.fixed_checks())[0]
     address = street.hosts[gone][0]
@@ -88,6 +95,7 @@ def test_a_stranger_at_a_terminated_address_is_not_taken_for_the_host(street: St
     assert not street.service.healthy()[id]
 
 
+@pytest.mark.slow
 def test_without_the_token_a_stranger_would_be_taken_for_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check_config, "update", lambda host: {"IPAddress": host.address, "SearchString": "e"})
     street = Street(10)
@@ -101,6 +109,7 @@ def test_without_the_token_a_stranger_would_be_taken_for_the_host(monkeypatch: p
     assert street.service.healthy()[check.id]
 
 
+@pytest.mark.slow
 def test_up_to_two_anchors_may_die_at_once(street: Street) -> None:
     for id in sorted(street.fixed_checks())[:2]:
         street.bodies.pop(street.hosts[id][0])
@@ -110,6 +119,7 @@ def test_up_to_two_anchors_may_die_at_once(street: Street) -> None:
     assert street.verdict() and all(street.hosts[id][0] in street.bodies for id in street.fixed_checks())
 
 
+@pytest.mark.slow
 def test_an_outage_is_seen_and_its_end_too(street: Street) -> None:
     bodies, street.bodies = street.bodies, {}
     street.wait(40)
@@ -123,6 +133,7 @@ def test_an_outage_is_seen_and_its_end_too(street: Street) -> None:
     assert street.verdict()
 
 
+@pytest.mark.slow
 def test_by_hand_an_empty_event_changes_nothing(street: Street) -> None:
     before, changes = street.table.get(*KEY), len([name for name, _ in street.asked if name.startswith("Update")])
     street.wait(120)
@@ -143,6 +154,7 @@ def test_a_minute_is_decided_once(street: Street) -> None:
     assert len(street.asked) == asked
 
 
+@pytest.mark.slow
 def test_of_two_runs_that_saw_the_same_only_one_acts(street: Street) -> None:
     street.wait(120)
     request = Request("schedule", int(street.now), None, apply=True, run_id="slow")
@@ -158,6 +170,7 @@ def test_of_two_runs_that_saw_the_same_only_one_acts(street: Street) -> None:
     assert [asked for name, asked in street.asked if name == "UpdateHealthCheck"] == changes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["UpdateHealthCheck", "GetHealthCheckStatus", "GetHealthCheck"])
 def test_a_lost_answer_is_looked_up_and_nothing_is_done_twice(street: Street, call: str) -> None:
     street.lose_answer_to = call
@@ -193,6 +206,7 @@ def test_a_lost_answer_to_a_creation_makes_no_second_check(after: int) -> None:
     assert len(street.service.account.checks) == 7
 
 
+@pytest.mark.slow
 def test_throttling_is_passed_over(street: Street) -> None:
     from sandbox.route53.service import Fault
 
@@ -220,6 +234,7 @@ def test_without_the_pause_the_twin_refuses(monkeypatch: pytest.MonkeyPatch) -> 
         street.turns(30)
 
 
+@pytest.mark.slow
 def test_no_hosts_is_told_once_an_hour_and_nothing_is_touched(street: Street) -> None:
     checks, street.hosts = dict(street.service.account.checks), {}
     street.turns(3)
@@ -227,6 +242,7 @@ def test_no_hosts_is_told_once_an_hour_and_nothing_is_touched(street: Street) ->
     assert [subject for subject, _ in street.alerts.told] == ["NoHosts: eu-west-1"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ["fixed", "rotating", "calculated"])
 def test_a_deleted_check_is_told_once_and_replaced_while_the_others_go_on(street: Street, role: str) -> None:
     parent = street.memory.parent
@@ -255,12 +271,14 @@ def test_all_checks_deleted_at_once_are_made_anew(street: Street) -> None:
     assert street.verdict() and len(street.fixed_checks()) == 4
 
 
+@pytest.mark.slow
 def test_status_tells_who_judges_and_who_looks(street: Street) -> None:
     report = engine.run(operations.STATUS, street.site, {})["plan"]["report"]
     assert sorted(check["as"] for check in report["checks"]) == ["fixed"] * 4 + ["rotating"] * 2
     assert (report["may_be_lost_at_once"], report["hosts"], report["bound"]) == (2, 10, 460)
 
 
+@pytest.mark.slow
 def test_a_run_whose_clock_was_ahead_holds_no_later_minute_up(street: Street) -> None:
     right = street.site
     street.site = msgspec.structs.replace(right, clock=lambda: street.now + 6 * 3600)
@@ -272,6 +290,7 @@ def test_a_run_whose_clock_was_ahead_holds_no_later_minute_up(street: Street) ->
     assert "RegionUnhealthy: eu-west-1" in [subject for subject, _ in street.alerts.told]
 
 
+@pytest.mark.slow
 def test_a_run_whose_clock_was_ahead_does_not_stop_the_rotation(street: Street) -> None:
     street.turns(12)
     right = street.site
@@ -288,6 +307,7 @@ def test_a_run_whose_clock_was_ahead_does_not_stop_the_rotation(street: Street) 
     assert all(check.since <= street.now for check in street.memory.checks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("late_seconds", [70, 3540, 86_000])
 def test_an_event_that_came_late_counts_as_the_minute_in_which_it_came(street: Street, late_seconds: int) -> None:
     """Its requests to Route 53 fall into the hour's budget of now, and the turn of this minute is taken."""

@@ -101,6 +101,7 @@ def journal(street: Street) -> list[str]:
     return [action["kind"] for entry in entries for action in entry.body["actions"]]
 
 
+@pytest.mark.slow
 def test_the_parent_is_published_once_and_journalled(street: Street) -> None:
     street.turns(BEGUN)
     assert published(street) == parent_of(street)
@@ -110,6 +111,7 @@ def test_the_parent_is_published_once_and_journalled(street: Street) -> None:
     assert journal(street).count("publish") == 1
 
 
+@pytest.mark.slow
 def test_it_has_no_ttl(street: Street) -> None:
     street.turns(BEGUN)
     assert list(street.site.shared_store.scan_expired(2**40)) == []
@@ -121,6 +123,7 @@ def test_nothing_is_read_before_there_is_a_parent(street: Street) -> None:
     assert asked == [] and street.memory.parent is None
 
 
+@pytest.mark.slow
 def test_it_is_read_once_a_minute(street: Street) -> None:
     street.turns(BEGUN)
     asked = broken(street, lambda: None)
@@ -153,6 +156,7 @@ def whole(street: Street) -> None:
     street.site = msgspec.structs.replace(street.site, shared_store=MemoryTable(old.store))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("silence", [0, 10], ids=["refused at once", "after ten seconds"])
 def test_without_the_coordination_table_the_checks_rotate_all_the_same(street: Street, silence: int) -> None:
     def trouble() -> None:
@@ -177,6 +181,7 @@ def test_without_the_coordination_table_the_checks_rotate_all_the_same(street: S
     assert published(street) == parent_of(street)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["create", "compare_and_set"])
 def test_if_the_writing_fails_it_is_written_in_a_later_minute(street: Street, call: str) -> None:
     if call == "compare_and_set":
@@ -194,6 +199,7 @@ def test_if_the_writing_fails_it_is_written_in_a_later_minute(street: Street, ca
     assert published(street) == parent_of(street)
 
 
+@pytest.mark.slow
 def test_another_parent_takes_the_place_of_the_first(street: Street) -> None:
     street.turns(BEGUN)
     first = parent_of(street)
@@ -221,6 +227,7 @@ def planned(street: Street) -> tuple[Request, list[Any]]:
     return request, [action for action in plan.actions if action.kind == "publish"]
 
 
+@pytest.mark.slow
 def test_what_has_changed_since_it_was_seen_is_left_alone(street: Street) -> None:
     request, actions = planned(street)
     item = street.site.shared_store.get("region-check", "eu-west-1")
@@ -230,6 +237,7 @@ def test_what_has_changed_since_it_was_seen_is_left_alone(street: Street) -> Non
     assert published(street) == "newer"
 
 
+@pytest.mark.slow
 def test_a_turn_that_has_been_overtaken_publishes_nothing(street: Street) -> None:
     request, actions = planned(street)
     item = street.table.get("health-checks", "state")
@@ -239,12 +247,14 @@ def test_a_turn_that_has_been_overtaken_publishes_nothing(street: Street) -> Non
     assert published(street) == "another"
 
 
+@pytest.mark.slow
 def test_one_that_has_not_been_overtaken_does(street: Street) -> None:
     request, actions = planned(street)
     assert act.publish(street.site, request, actions) == [f"published {parent_of(street)}"]
     assert published(street) == parent_of(street)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("confirmed", "moves"), [(True, True), (False, False)])
 def test_no_check_moves_while_route53_has_not_confirmed_the_calculated_one(
     confirmed: bool, moves: bool, street: Street

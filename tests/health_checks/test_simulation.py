@@ -18,6 +18,8 @@ from simulation.health_checks.world import Plot
 from testing.coverage import lines_executed
 from testing.triggers import MODELS as TRIGGERS
 
+pytestmark = pytest.mark.slow
+
 PRODUCT = [f"chalicelib.health_checks.{name}" for name in (
     "act", "observe", "operations", "decide", "decide.guards", "decide.sampling")]
 

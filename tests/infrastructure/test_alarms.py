@@ -152,6 +152,7 @@ def test_the_runbook_has_no_section_of_a_lambda_that_does_not_alarm() -> None:
     assert set(told) == wanted and len(told) == len(wanted)
 
 
+@pytest.mark.slow
 def test_ids_of_the_template_are_those_of_the_functions() -> None:
     for each in registry.lambdas():
         if isinstance(each.trigger, Schedule):

@@ -77,6 +77,7 @@ def refusals(found: dict[str, Any], stack: str) -> list[str]:
     return wrong
 
 
+@pytest.mark.slow
 def test_every_value_of_the_longest_fleet_fits() -> None:
     assert STAGE.fullmatch(STAGE_NAME) and not STAGE.fullmatch(STAGE_NAME + "s")
     found = made(HEAD.format(name=NAME) + QUEUES, STAGE_NAME)
@@ -84,6 +85,7 @@ def test_every_value_of_the_longest_fleet_fits() -> None:
     assert len(found["Resources"]) > 60
 
 
+@pytest.mark.slow
 def test_every_value_of_the_longest_stack_with_tunnels_fits() -> None:
     stack_characters = 32 - len("-tunnels")
     name = "n" * (stack_characters - len("-prod"))

@@ -83,6 +83,7 @@ QUEUES = [(each.function, queue) for each in registry.lambdas() for queue in (
 INVOKED = [each.function for each in registry.lambdas() if isinstance(each.trigger, Invoked)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", RULES)
 def test_somebody_is_told_within_three_intervals_of_a_scheduled_lambda(function: str) -> None:
     found = alarms_of(function)
@@ -97,6 +98,7 @@ def test_somebody_is_told_within_three_intervals_of_a_scheduled_lambda(function:
             assert not any(goes_off(alarm, [RUNS] * 9 + last + newest) for alarm in found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", RULES)
 def test_nobody_is_told_of_a_scheduled_lambda_whose_stack_is_new(function: str) -> None:
     first = [*[BEFORE] * 9, NOTHING, RUNS, RUNS, RUNS]

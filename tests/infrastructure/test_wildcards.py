@@ -105,6 +105,7 @@ def test_a_role_is_a_plain_name(role: str) -> None:
         fleet.parse(TEXT.replace('"task",', f"{json.dumps(role)},"))
 
 
+@pytest.mark.slow
 @given(tag=st.text(min_size=1, max_size=20), value=st.text(max_size=20))
 def test_a_tag_of_the_fleet_stays_one_key_and_one_value(tag: str, value: str) -> None:
     ssm = FLEET.schedules.ssm

@@ -62,6 +62,7 @@ def test_unknown_name_lists_the_known_ones() -> None:
         lamplighter.jobs  # type: ignore[attr-defined]  # noqa: B018
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["job", "task", "current", "Refused"])
 def test_declaring_imports_no_aws_client(name: str) -> None:
     done = python("-c", f"from lamplighter import {name}; import sys; print('boto3' in sys.modules)")

@@ -120,6 +120,7 @@ def test_nobody_listens() -> None:
     assert found.kind == "unreachable" and "security groups" in found.text
 
 
+@pytest.mark.slow
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary(max_size=120), st.booleans())
 @example(GREETING[:30], True)

@@ -23,18 +23,21 @@ def test_any_bytes(data: bytes) -> None:
     fuzz.check(data)
 
 
+@pytest.mark.slow
 @settings(max_examples=400)
 @given(st.lists(st.sampled_from(SEEDS) | st.binary(max_size=60).map(packet) | st.binary(max_size=8), max_size=12))
 def test_bytes_that_look_like_a_server(parts: list[bytes]) -> None:
     fuzz.check(b"".join(parts))
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(st.sampled_from(SEEDS), st.integers(0, 120), st.integers(0, 255))
 def test_a_greeting_with_one_wrong_byte(seed: bytes, at: int, byte: int) -> None:
     fuzz.check(seed[:at] + bytes([byte]) + seed[at + 1:] + denial())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runs", [4_000, pytest.param(50_000, marks=pytest.mark.slow)])
 def test_coverage_guided(runs: int, tmp_path: Path) -> None:
     seeds = [*SEEDS, greeting() + denial(), greeting() + SEEDS[8] + denial()]

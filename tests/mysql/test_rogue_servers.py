@@ -64,6 +64,7 @@ def meet(folder: Path, how: Rogue, mode: str, statement: str = "SELECT 1") -> tu
     return heard, None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("plugin", PLUGINS)
 def test_the_password_goes_in_clear_text_through_verified_tls_alone(folder: Path, plugin: str, mode: str) -> None:

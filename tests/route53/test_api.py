@@ -35,6 +35,7 @@ def refused(call: Any, /, **arguments: Any) -> tuple[str, str, int]:
     return response["Error"]["Code"], response["Error"]["Message"], response["ResponseMetadata"]["HTTPStatusCode"]
 
 
+@pytest.mark.slow
 def test_a_new_zone_has_its_name_servers(client: Any, zone: str) -> None:
     found = client.list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
     assert [(record["Name"], record["Type"]) for record in found] == [("example.com.", "NS"), ("example.com.", "SOA")]
@@ -75,6 +76,7 @@ def test_record_sets_come_back_as_they_were_sent(client: Any, zone: str, twin: T
         map(str, (dict(sorted(record.items())) for record in records)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 300])
 def test_record_sets_are_listed_in_pages_without_gap_or_repeat(client: Any, zone: str, size: int) -> None:
     names = ["a", "a.b", "*", "z-z", "z"]
@@ -176,6 +178,7 @@ def test_calculated_and_metric_checks_keep_all_their_fields(client: Any) -> None
         assert refused(client.get_health_check_status, HealthCheckId=made["Id"])[0] == "InvalidInput"
 
 
+@pytest.mark.slow
 def test_checks_are_listed_in_pages_and_limited(client: Any) -> None:
     for number in range(200):
         client.create_health_check(CallerReference=str(number), HealthCheckConfig=WEB)
@@ -269,6 +272,7 @@ BOMB = (b'<!DOCTYPE x [<!ENTITY a "aaaa">]><R xmlns="https://route53.amazonaws.c
         b"<Name>&a;.example</Name><CallerReference>1</CallerReference></R>")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", [b"", b"<", b"<a/>", b"\xff", BOMB,
     BOMB.decode().encode("utf-16"), b"<a>" * 500])
 def test_what_is_not_a_request_is_refused(twin: Twin, body: bytes) -> None:

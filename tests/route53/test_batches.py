@@ -215,6 +215,7 @@ SETS: st.SearchStrategy[dict[str, Any]] = st.one_of(
 CHANGES = st.lists(st.tuples(st.sampled_from(["CREATE", "UPSERT", "DELETE"]), SETS), max_size=6)
 
 
+@pytest.mark.slow
 @given(st.lists(CHANGES, max_size=4))
 def test_whatever_is_asked_the_zone_stays_sound(batches: list[list[tuple[str, Record]]]) -> None:
     zone: dict[Key, Record] = {}

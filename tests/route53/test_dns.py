@@ -269,6 +269,7 @@ def test_tcp_serves_message_after_message_and_ends_at_garbage(
         assert connection.recv(1) == b""
 
 
+@pytest.mark.slow
 def test_dig(running: Twin) -> None:
     if shutil.which("dig") is None:
         pytest.skip("dig is not installed (on Debian: apt-get install dnsutils): tried with dnspython's client only")

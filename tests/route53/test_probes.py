@@ -149,6 +149,7 @@ def test_the_usual_port_is_not_named(kind: str, port: int, host: str) -> None:
     assert f"\r\nHost: {host}\r\n".encode() in request
 
 
+@pytest.mark.slow
 def test_https_takes_any_certificate(tmp_path: Path) -> None:
     words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=nobody",
              "-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "certificate")]

@@ -41,6 +41,7 @@ def answer(client: Any, zone: str, name: str = "www.example.com", kind: str = "A
     return client.test_dns_answer(HostedZoneId=zone, RecordName=name, RecordType=kind, **more)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("where", "value"), [
     ({}, "192.0.2.5"),
     ({"ResolverIP": "203.0.113.1"}, "192.0.2.1"),
@@ -64,6 +65,7 @@ def test_it_has_all_that_the_model_promises(client: Any, filled: str) -> None:
                      "RecordData": ["192.0.2.5"], "ResponseCode": "NOERROR", "Protocol": "UDP"}
 
 
+@pytest.mark.slow
 def test_it_says_what_dns_says(client: Any, twin: Twin, filled: str) -> None:
     for name, kind in (("www.example.com", "A"), ("www.example.com", "AAAA"), ("nothing.example.com", "A"),
                        ("name.example.com", "A"), ("example.com", "SOA"), ("big.example.com", "TXT")):
@@ -97,6 +99,7 @@ def test_it_looks_at_health_unless_told_not_to(sees: bool, value: str, clock: Cl
         assert "192.0.2.2" in str(dns.query.udp(query, "127.0.0.1", SECONDS, twin.dns_port))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("more", "code"), [
     ({"HostedZoneId": "ZNONE"}, "NoSuchHostedZone"), ({"RecordName": "www.example.net"}, "InvalidInput"),
     ({"RecordName": "a..example.com"}, "InvalidInput"), ({"RecordType": "ANY"}, "InvalidInput"),

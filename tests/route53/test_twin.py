@@ -80,6 +80,7 @@ def run(twin: Twin, clock: Clock, seconds: float) -> None:
     clock.now = end
 
 
+@pytest.mark.slow
 def test_a_region_dies_and_comes_back(clock: Clock) -> None:
     with Twin(Settings(rate=PLENTY), clock=clock, checking=False, places=PLACES) as twin, \
             three_regions(twin, clock) as servers:

@@ -47,6 +47,7 @@ def test_no_region_is_handed_more_than_it_declares_by_any_single_loss(size: int,
             assert load[region] + users <= most[region] + 1e-6, (loss, region)
 
 
+@pytest.mark.slow
 def test_the_records_share_out_a_dead_region_s_users_as_planned() -> None:
     made = build.wanted(fleet.parse(text(EIGHT[:6], capacity=SIX)))
     assert len(made.spec.spreads) > 10

@@ -23,6 +23,7 @@ ALL_REGIONS = sorted(geography.regions())
 MOST = {3: 92, 4: 189, 6: 509, 8: 794}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 6, *(pytest.param(size, marks=pytest.mark.slow) for size in (7, 8))])
 def test_all_places_and_all_subsets_are_right(size: int) -> None:
     made = wanted(EIGHT[:size])
@@ -106,6 +107,7 @@ def test_any_regions_and_any_own_orders_are_right(regions: list[str], data: st.D
         assert made.spec.orders[name] == tuple(order)
 
 
+@pytest.mark.slow
 def test_addresses_and_both_ip_versions() -> None:
     entrances = 'ipv6 = true\n'
     made = wanted(EIGHT[:3], entrances)

@@ -86,6 +86,7 @@ def test_an_upsert_counts_twice() -> None:
 FLEETS = [EIGHT[:1], EIGHT[:2], EIGHT[:3], EIGHT[2:5], EIGHT[:5], (*EIGHT[1:5], EIGHT[0])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("before", "after"), list(itertools.permutations(range(len(FLEETS)), 2)))
 def test_every_place_has_an_answer_after_each_request(
     before: int, after: int, monkeypatch: pytest.MonkeyPatch

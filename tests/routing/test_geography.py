@@ -27,6 +27,7 @@ def test_names_are_unique_and_lead_upwards_to_default() -> None:
     assert len({tuple(place.geolocation.items()) for place in places().values()}) == len(places())
 
 
+@pytest.mark.slow
 def test_every_region_that_boto_knows_has_its_place() -> None:
     known = botocore.session.get_session().get_available_regions("ec2")
     assert set(known) <= set(regions())

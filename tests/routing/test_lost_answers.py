@@ -253,6 +253,7 @@ def test_evacuate_of_the_last_region_with_one_lost_answer_is_refused() -> None:
     check_every_lost_answer(scenario, least_calls=5)
 
 
+@pytest.mark.slow
 def test_restore_with_one_lost_answer_takes_that_flag_alone_away() -> None:
     def scenario(calls: Calls) -> None:
         with fleet(calls) as world:

@@ -94,6 +94,7 @@ def account() -> Iterator[Account]:
         yield Account(twin, clock, dead)
 
 
+@pytest.mark.slow
 def test_apply_is_taken_by_a_strict_route53_and_answers_right(account: Account) -> None:
     steps = account.apply()
     assert steps[0] == "later" and steps[-1] == "done"
@@ -103,6 +104,7 @@ def test_apply_is_taken_by_a_strict_route53_and_answers_right(account: Account) 
         place: orders[place][0] for place in ("SE", "US-NY", "SG", "BR", "JP", "default")}
 
 
+@pytest.mark.slow
 def test_a_dead_region_s_users_go_to_their_second_nearest_and_come_back(account: Account) -> None:
     account.apply()
     account.pass_minutes(2)
@@ -114,6 +116,7 @@ def test_a_dead_region_s_users_go_to_their_second_nearest_and_come_back(account:
     assert account.answers("SE") == "eu-west-1"
 
 
+@pytest.mark.slow
 def test_an_object_in_another_region_s_bucket_evacuates(account: Account) -> None:
     account.apply()
     account.pass_minutes(2)
@@ -126,6 +129,7 @@ def test_an_object_in_another_region_s_bucket_evacuates(account: Account) -> Non
     assert account.answers("SE") == "eu-west-1"
 
 
+@pytest.mark.slow
 def test_with_everything_dead_each_gets_its_own_nearest(account: Account) -> None:
     account.apply()
     account.dead |= {f"127.0.1.{number}" for number in range(3)}

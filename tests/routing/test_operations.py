@@ -122,6 +122,7 @@ def _cut(route53: FakeRoute53, at: int, error: type[Exception]) -> None:
     route53.fault = fault
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("error", "status"), [(Throttled, "later"), (Unavailable, "failed")])
 @pytest.mark.parametrize("at", [1, 2, 3])
 def test_cut_off_in_the_middle_it_goes_on_and_the_name_always_has_an_answer(

@@ -93,6 +93,7 @@ def check(
     return down
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3, 4, 5])
 def test_each_partition_with_each_table_and_each_set_of_flags_leaves_enough_regions(count: int) -> None:
     """Regions that reach only themselves, of which only a majority holds others down, and nobody within it."""

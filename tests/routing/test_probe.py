@@ -121,6 +121,7 @@ def secure(keys: Path, version: str, names: list[str | None]) -> ssl.SSLContext:
     return context
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("version", "passes"), [
     ("TLSv1", True), ("TLSv1_1", True), ("TLSv1_2", True), ("TLSv1_3", False)])
 def test_tls_is_offered_as_route_53_does_with_any_certificate(keys: Path, version: str, passes: bool) -> None:

@@ -25,6 +25,7 @@ def context(faults: Faults | None = None) -> emulator_patches.Context:
         found, "secret", "mark", "/runtime", EmbeddedTwin(0), hypervisor, triggers.Triggers("mark"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", emulator_patches.CHANGES, ids=lambda change: f"{change.module}.{change.symbol}")
 def test_what_is_changed_is_there_as_expected_and_has_a_reason(change: emulator_patches.Change) -> None:
     module = pytest.importorskip(f"ministack.{change.module}")

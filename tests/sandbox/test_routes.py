@@ -99,6 +99,7 @@ def test_a_web_socket_reaches_nothing() -> None:
     assert gate.reached == []
 
 
+@pytest.mark.slow
 def test_each_step_of_the_emulator_that_checks_nothing_is_closed() -> None:
     tree = ast.parse((SOURCE / "app.py").read_text())
     app = next(node for node in tree.body if isinstance(node, ast.AsyncFunctionDef) and node.name == "app")

@@ -111,6 +111,7 @@ def test_what_is_used_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert programs.found().ssh == "" and programs.found().mariadbd
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["s3", "ls"], ["ssm", "get-parameter", "--with-decryption"], []])
 def test_calls_that_no_host_makes_are_refused(words: list[str]) -> None:
     done = subprocess.run([sys.executable, "-P", "-m", "sandbox.hosts.aws", *words], capture_output=True, text=True,

@@ -45,6 +45,7 @@ def subjects(place: Place, region: str = HOME) -> list[str]:
     return [subject for subject, _ in topic.told]
 
 
+@pytest.mark.slow
 def test_work_with_200_failures_of_one_reason_gives_one_alert_with_count_and_ten_names(tmp_path: Path) -> None:
     jobs = [job(f"jobs/n{number:03d}") for number in range(200)]
     place = Place(tmp_path, jobs)

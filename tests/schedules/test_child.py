@@ -38,11 +38,13 @@ def run(words: str, **more: Any) -> Result:
     return msgspec.json.decode(done.stdout, type=Result)
 
 
+@pytest.mark.slow
 def test_standard_input_shell_and_fencing_token() -> None:
     found = run("cat; echo $0 $LAMP_TOKEN", stdin="a\nb\n", environment={"SHELL": "/bin/bash", "LAMP_TOKEN": "3"})
     assert (found.state, found.output) == ("done", "a\nb\n/bin/bash 3\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "state", "detail"), [
     ("exit 7", "failed", "exit status 7"),
     ("no-such", "failed", "exit status 127, which mostly means that on=lambda has no such program"),
@@ -59,6 +61,7 @@ def test_a_missing_shell_is_named() -> None:
     assert "/no/shell" in run("true", environment={"SHELL": "/no/shell"}).detail
 
 
+@pytest.mark.slow
 def test_long_output_is_cut_and_the_rest_goes_to_the_log() -> None:
     done = invoke(command("head -c 40000 /dev/zero | tr '\\0' x"))
     found = msgspec.json.decode(done.stdout, type=Result)
@@ -66,10 +69,12 @@ def test_long_output_is_cut_and_the_rest_goes_to_the_log() -> None:
     assert done.stderr == "x" * (40000 - OUTPUT_BYTES)
 
 
+@pytest.mark.slow
 def test_a_large_standard_input_that_is_not_read_does_no_harm() -> None:
     assert run("true", stdin="x" * 1_000_000).state == "done"
 
 
+@pytest.mark.slow
 def test_a_python_job_runs_its_function_with_the_environment_but_not_the_line_to_aws() -> None:
     code = command("cron.reports:lamps", kind="python", environment={"LAMP_SLOT": "noon"})
     found = msgspec.json.decode(invoke(code).stdout, type=Result)
@@ -89,10 +94,12 @@ def show() -> None:
 SECRETS = {"AWS_ACCESS_KEY_ID": "AKIDHUSH", "AWS_SECRET_ACCESS_KEY": "hush-hush", "AWS_SESSION_TOKEN": "hush-token"}
 
 
+@pytest.mark.slow
 def test_a_command_has_no_credentials_in_its_environment() -> None:
     assert "hush" not in invoke(command("env"), **SECRETS).stdout.lower()
 
 
+@pytest.mark.slow
 @linux
 def test_a_command_reads_no_credentials_of_the_runner() -> None:
     # As in Lambda: without the capabilities of root, which would open anything.
@@ -142,6 +149,7 @@ def holds(process: Path, mark: str) -> bool:
         return False
 
 
+@pytest.mark.slow
 @linux
 def test_a_runner_serves_the_next_command_as_if_nothing_had_been() -> None:
     done = invoke(command("sleep 600 & exit 3"), command("ps -e >/dev/null; echo fine"), command("exit 0"))

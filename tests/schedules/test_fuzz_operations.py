@@ -31,6 +31,7 @@ RECORDS = st.lists(st.builds(
 EVENTS = WORDS | st.fixed_dictionaries({"Records": RECORDS}) | PLAIN
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operation", operations.ALL, ids=lambda operation: operation.name)
 @given(event=EVENTS)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -57,6 +57,7 @@ def test_tick_starts_each_slot_once(tmp_path: Path) -> None:
     assert len(check_every_lost_answer(scenario, least_calls=6)) >= 12
 
 
+@pytest.mark.slow
 def test_tick_tells_what_the_workers_have_left_for_it(tmp_path: Path) -> None:
     def scenario(calls: Calls) -> None:
         regions = Regions(tmp_path, [job(schedule=ONCE)])
@@ -311,6 +312,7 @@ def test_work_reports_a_vanished_worker_once(tmp_path: Path) -> None:
     check_every_lost_answer(scenario, least_calls=5)
 
 
+@pytest.mark.slow
 def test_pause_holds_and_resume_lets_go_or_says_that_it_did_not(tmp_path: Path) -> None:
     for ask, before in ((operations.PAUSE, False), (operations.RESUME, True)):
         def scenario(calls: Calls, ask: Any = ask, before: bool = before) -> None:
@@ -329,6 +331,7 @@ def test_pause_holds_and_resume_lets_go_or_says_that_it_did_not(tmp_path: Path) 
         check_every_lost_answer(scenario, least_calls=4)
 
 
+@pytest.mark.slow
 def test_a_paused_slot_is_set_aside_once(tmp_path: Path) -> None:
     def scenario(calls: Calls) -> None:
         regions = begun(tmp_path, job(schedule=ONCE))
@@ -341,6 +344,7 @@ def test_a_paused_slot_is_set_aside_once(tmp_path: Path) -> None:
     check_every_lost_answer(scenario, least_calls=2)
 
 
+@pytest.mark.slow
 def test_run_starts_a_job_once_or_says_that_it_may_not_have(tmp_path: Path) -> None:
     def scenario(calls: Calls) -> None:
         regions = Regions(tmp_path, [job(schedule="0 3 1 1 *")])

@@ -117,6 +117,7 @@ def starts(place: Place) -> dict[str, int]:
             if pk.startswith("run#")}
 
 
+@pytest.mark.slow
 def test_what_ran_does_not_run_again_after_the_coordination_table_was_restored(tmp_path: Path) -> None:
     place = Place(tmp_path, [job("jobs/all", "*/5 * * * *", catch_up="all"),
                              job("jobs/one", "*/5 * * * *", catch_up="one")])

@@ -14,6 +14,8 @@ from simulation.schedules.options import Verdict
 from testing.coverage import lines_executed
 from testing.fakes import MemoryTable
 
+pytestmark = pytest.mark.slow
+
 
 def short_and_long(worlds: dict[int, tuple[int, int]]) -> list[Any]:
     """(seed, minutes), short ones, and long ones for the full suite."""

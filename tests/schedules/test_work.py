@@ -68,6 +68,7 @@ def test_an_end_is_settled_though_its_output_cannot_be_kept(tmp_path: Path) -> N
     assert [subject for subject, _ in place.told()] == ["Failed: jobs/one"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("error", "detail"), [
     (Unavailable("eu-west-1: throttled"), "no answer, it may have begun all the same"),
     (ValueError("bad path"), "ValueError: bad path")])
@@ -139,6 +140,7 @@ def test_output_is_told_whatever_the_status_if_it_is_the_alarm(
     assert place.run("jobs/one", SLOT).get("alerted", False) is (bool(subject) or more.get("mailto") == "")
 
 
+@pytest.mark.slow
 def test_output_of_a_job_that_talks_every_minute_is_told_when_it_has_doubled_and_not_whole(tmp_path: Path) -> None:
     place = Place(tmp_path, [job(command="seq 1 2000", alarm_on="output")])
     notices = []

@@ -55,6 +55,7 @@ JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st
 NAMES = st.sampled_from(["messageId", "receiptHandle", "body", "eventSourceARN", "attributes"])
 
 
+@pytest.mark.slow
 @given(JSON | st.fixed_dictionaries({"Records": st.lists(st.builds(
     lambda base, name, value: base | {name: value}, st.just(record({})), NAMES, JSON) | JSON, max_size=3)}))
 def test_any_event_is_a_batch_or_one_clear_error(event: Any) -> None:

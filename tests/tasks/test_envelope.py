@@ -52,6 +52,7 @@ def test_what_is_wrong_is_named(body: str, says: str) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 @given(st.dictionaries(TEXT, JSON, max_size=5))
 def test_what_is_sent_arrives(args: dict[str, Any]) -> None:
     envelope = Envelope("a.b", args, "id", "key", datetime(2026, 1, 1, tzinfo=UTC), {"m": 1})

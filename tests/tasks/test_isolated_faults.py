@@ -128,6 +128,7 @@ class Simulation:
 FAULTS = st.lists(st.sampled_from(["", "refused", "lost before", "lost after", "worker dies"]), max_size=12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fifo", [False, True], ids=["standard", "fifo"])
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(sorted(LIVES)), min_size=1, max_size=14), FAULTS)

@@ -76,6 +76,7 @@ def test_a_module_that_does_not_import_has_no_declarations(project: Path) -> Non
     assert list(manifest.load(task_check.compiled(project)).tasks) == ["t.keyed", "t.open_ended", "t.whole"]
 
 
+@pytest.mark.slow
 def test_a_sender_knows_the_queue_of_a_task_whose_module_nobody_imported(project: Path) -> None:
     (project / manifest.FILE).write_bytes(task_check.compiled(project))
     known, sqs = manifest.packaged(project), SqsClient()
@@ -91,6 +92,7 @@ def test_a_sender_knows_the_queue_of_a_task_whose_module_nobody_imported(project
     assert list(sent) == [URLS["orders"]] and sqs.requests == []
 
 
+@pytest.mark.slow
 def test_a_worker_of_isolated_tasks_imports_no_module_of_theirs(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,6 +123,7 @@ def test_a_worker_of_isolated_tasks_imports_no_module_of_theirs(
     assert not (project / "tasks" / "t.imported").exists()
 
 
+@pytest.mark.slow
 def test_neither_worker_nor_runner_can_load_users_code_by_their_own_modules() -> None:
     # The runner's parent process holds the line to AWS. Only the program below it imports tasks/.
     program = ("import sys; import chalicelib.tasks.child.handler, chalicelib.tasks.child.batch; "

@@ -103,6 +103,7 @@ def test_sys_exit_in_a_task_is_a_failure_not_the_worker_s_end(shop: Workshop) ->
     assert len(shop.calls) == 1
 
 
+@pytest.mark.slow
 def test_a_task_that_takes_too_long_fails_as_timed_out(shop: Workshop) -> None:
     def spin() -> None:
         while True:
@@ -178,6 +179,7 @@ def test_a_failed_try_with_a_key_may_be_tried_again(shop: Workshop) -> None:
     assert len(shop.calls) == 2
 
 
+@pytest.mark.slow
 def test_a_time_out_within_a_key_frees_the_key(shop: Workshop) -> None:
     def spin(go: bool) -> None:
         while go:

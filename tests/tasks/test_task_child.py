@@ -107,6 +107,7 @@ def run(project: Path, *calls: TaskCall, seconds: float = 60, may_cut: bool = Tr
         env={**os.environ, "PYTHONPATH": f"{project}{os.pathsep}{ROOT}", **environment}))
 
 
+@pytest.mark.slow
 def test_a_batch_runs_in_one_process_in_its_order(project: Path) -> None:
     ran = run(project, call("t.fine", {"n": 1}), call("t.told"), call("t.fine", {"n": 2}))
     assert ran.states == ["done"] * 3
@@ -116,6 +117,7 @@ def test_a_batch_runs_in_one_process_in_its_order(project: Path) -> None:
     assert first.split()[2] == second.split()[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "state", "why"), [
     ("t.fails", "failed", "ConnectionError: no answer ? from the printer"),
     ("t.refuses", "refused", "there is no such customer"),
@@ -132,6 +134,7 @@ def test_a_task_that_is_not_done_says_why_and_the_next_one_runs(project: Path, n
     assert ran.outcomes[1].why.startswith(why)
 
 
+@pytest.mark.slow
 def test_one_that_takes_too_long_is_ended_and_the_next_one_runs(project: Path) -> None:
     began = time.monotonic()
     ran = run(project, call("t.sleeps", seconds=1.0), call("t.fine"))
@@ -139,6 +142,7 @@ def test_one_that_takes_too_long_is_ended_and_the_next_one_runs(project: Path) -
     assert time.monotonic() - began < 15
 
 
+@pytest.mark.slow
 @linux
 def test_one_that_cannot_be_interrupted_is_killed_and_the_next_one_runs(project: Path) -> None:
     ran = run(project, call("t.fine"), call("t.hangs", seconds=1.0), call("t.fine"))
@@ -146,6 +150,7 @@ def test_one_that_cannot_be_interrupted_is_killed_and_the_next_one_runs(project:
     assert ran.outcomes[1].why == "took longer than its time-out (1 s), and did not stop"
 
 
+@pytest.mark.slow
 @linux
 def test_nothing_that_a_task_started_outlives_its_batch(project: Path) -> None:
     mark = f"0.0{os.getpid()}{time.monotonic_ns()}"
@@ -161,23 +166,27 @@ def _read(path: Path) -> bytes:
         return b""
 
 
+@pytest.mark.slow
 def test_what_has_no_time_left_is_not_begun(project: Path) -> None:
     ran = run(project, call("t.fine", seconds=30.0), call("t.fine", seconds=30.0), seconds=20)
     assert ran.states == ["done", "not-run"]
     assert run(project, call("t.fine", seconds=30.0), seconds=20, may_cut=False).states == ["not-run"]
 
 
+@pytest.mark.slow
 def test_of_a_group_none_runs_after_one_that_is_not_done(project: Path) -> None:
     ran = run(project, call("t.fails", group="a"), call("t.fine", group="b"), call("t.fine", group="a"),
               call("t.fine", group="b"))
     assert ran.states == ["failed", "done", "not-run", "done"]
 
 
+@pytest.mark.slow
 def test_a_process_that_answers_with_nonsense_is_no_longer_believed(project: Path) -> None:
     ran = run(project, call("t.forges"), call("t.fine"))
     assert ran.states == ["crashed", "done"]
 
 
+@pytest.mark.slow
 def test_the_credentials_of_its_role_are_there_and_the_line_to_aws_is_not(project: Path) -> None:
     ran = run(project, call("t.line_to_aws"), AWS_LAMBDA_RUNTIME_API="127.0.0.1:9001", _HANDLER="app.tasks_runner",
               AWS_ACCESS_KEY_ID="ASIA", _X_AMZN_TRACE_ID="Root=1-2-3")
@@ -185,12 +194,14 @@ def test_the_credentials_of_its_role_are_there_and_the_line_to_aws_is_not(projec
     assert ran.log == "[] ASIA Root=1-2-3\n"
 
 
+@pytest.mark.slow
 def test_a_function_of_a_key_is_called_in_place_of_its_task(project: Path) -> None:
     ran = run(project, call("t.keyed", {"n": 7}, wants="key"), call("t.badly_keyed", {"n": 0}, wants="key"))
     assert ran.outcomes[0] == Outcome("done", "number 7")
     assert (ran.states[1], ran.outcomes[1].why.split(":")[0]) == ("failed", "ZeroDivisionError")
 
 
+@pytest.mark.slow
 def test_a_large_message_passes_and_much_output_holds_up_nothing(project: Path) -> None:
     (project / "tasks" / "large.py").write_text(
         "from lamplighter import task\n@task\ndef size(text):\n"

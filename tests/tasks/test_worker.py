@@ -75,6 +75,7 @@ def test_any_other_event_is_refused_and_keeps_its_batch(event: Any) -> None:
     assert (answer["status"], answer["batchItemFailures"]) == ("refused", [{"itemIdentifier": ""}])
 
 
+@pytest.mark.slow
 @given(st.lists(st.text() | JSON, min_size=1, max_size=10))
 def test_any_body_is_settled_or_comes_back(bodies: list[Any]) -> None:
     records = [record(body, number) for number, body in enumerate(bodies)]

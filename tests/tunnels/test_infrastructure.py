@@ -151,6 +151,7 @@ def test_nobody_logs_in_to_a_host(parts: Json) -> None:
     assert not any("DataChannel" in action for action in allowed())
 
 
+@pytest.mark.slow
 def test_the_image_is_of_the_instances_machine() -> None:
     for instance, machine in (("t4g.nano", "arm64"), ("t3.nano", "x86_64"), ("g4dn.xlarge", "x86_64"),
                               ("c7gn.medium", "arm64"), ("m6gd.large", "arm64"), ("a1.medium", "arm64")):
@@ -182,6 +183,7 @@ def test_only_ec2_takes_the_role_and_no_managed_policy_comes_with_it(parts: Json
     assert "ManagedPolicyArns" not in parts["TunnelsRole"]
 
 
+@pytest.mark.slow
 def test_who_may_talk_to_whom() -> None:
     assert set(rules("Ingress", "TunnelsEntrance")) == {(3306, peer) for peer in (
         "10.1.0.0/16", "10.2.0.0/16", "TunnelsClients")}, "nobody else, where fleet.toml names no networks"

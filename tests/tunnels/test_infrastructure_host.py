@@ -45,6 +45,7 @@ def test_it_fits_with_room_for_what_cloudformation_puts_in() -> None:
     assert len(filled.encode()) <= tunnel_host.MOST_BYTES
 
 
+@pytest.mark.slow
 def test_equal_files_give_an_equal_script_and_another_one_another() -> None:
     assert script() == script()
     _, tunnels, hosts = parsed()
@@ -182,6 +183,7 @@ def test_ssh_understands_its_configuration() -> None:
     assert told["ciphers"].startswith("aes128-gcm@openssh.com") and asked.stderr == ""
 
 
+@pytest.mark.slow
 def test_the_programs_of_a_host_run_by_the_python_of_this_project(tmp_path: Path) -> None:
     root = unpacked(tmp_path)
     for words in (["usr/local/bin/lamplighter-keys"], ["usr/local/lib/lamplighter/tunnel_health.py", "--help"]):

@@ -37,6 +37,7 @@ def restarts_work(yard: Yard) -> None:
     yard.aws.on_change = changed
 
 
+@pytest.mark.slow
 def test_a_repair_restarts_once_and_lets_in() -> None:
     def scenario(calls: Calls) -> None:
         yard = steady()
@@ -51,6 +52,7 @@ def test_a_repair_restarts_once_and_lets_in() -> None:
     assert len(check_every_lost_answer(scenario)) > 30
 
 
+@pytest.mark.slow
 def test_a_replacement_terminates_once() -> None:
     def scenario(calls: Calls) -> None:
         yard = steady()
@@ -66,6 +68,7 @@ def test_a_replacement_terminates_once() -> None:
     assert len(check_every_lost_answer(scenario)) > 25
 
 
+@pytest.mark.slow
 def test_what_has_recovered_goes_back() -> None:
     def scenario(calls: Calls) -> None:
         yard = steady()
@@ -79,6 +82,7 @@ def test_what_has_recovered_goes_back() -> None:
     assert len(check_every_lost_answer(scenario)) > 20
 
 
+@pytest.mark.slow
 def test_people_hear_within_one_interval_that_the_primary_is_unreachable() -> None:
     def scenario(calls: Calls) -> None:
         yard = steady()
@@ -119,6 +123,7 @@ def _only_alerts(calls: Calls, context: Any) -> Any:
     return replace(context, alerts=calls.wrap(context.alerts, "alerts"))
 
 
+@pytest.mark.slow
 def test_a_promotion_takes_all_out_and_connects_each() -> None:
     def scenario(calls: Calls) -> None:
         yard = steady(HOSTS)
@@ -141,6 +146,7 @@ def test_a_promotion_takes_all_out_and_connects_each() -> None:
     assert len(check_every_lost_answer(scenario)) > 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ask", ["drain", "undrain", "replace"])
 def test_what_is_asked_for_by_hand_is_done_once_or_said_not_to_be(ask: str) -> None:
     def scenario(calls: Calls) -> None:
@@ -185,6 +191,7 @@ databases = {flavour = "mariadb", primary = "us-east-1", secret = "s", servers =
   {region = "us-east-1", host = "db"}]"""
 
 
+@pytest.mark.slow
 def test_the_primary_s_region_reports_again_after_a_lost_answer() -> None:
     def scenario(calls: Calls) -> None:
         yard = Yard(DATABASES, "us-east-1")

@@ -47,6 +47,7 @@ def test_a_command_that_failed_is_followed_by_the_next_at_once(
     assert len(yard.aws.commands) == 1 + again
 
 
+@pytest.mark.slow
 def test_the_whole_ladder_and_its_times(yard: Yard) -> None:
     """Restart, 40 s + 30 s, restart, 70 s, replace; the new one has 300 s; replace again; quarantine, told once."""
     fails(yard)
@@ -74,6 +75,7 @@ def test_what_hung_and_comes_back_by_itself_goes_back_without_a_heal_in_between(
     assert [name for name, _ in yard.changes()] == ["elb deregister", "ssm send_command", "elb register"]
 
 
+@pytest.mark.slow
 def test_nothing_up_without_a_canary_is_told_once_and_left(yard: Yard) -> None:
     yard.sides[A] = yard.sides[B] = ("far", "closed")
     said = yard.rounds(1800)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 
 from chalicelib.aws.client import Unavailable
@@ -33,6 +34,7 @@ def test_status_tells_where_each_slot_stands(yard: Yard) -> None:
     assert (report["repairs_in_ten_minutes"], report["members"][0]["probe"]) == (1, "local: refused")
 
 
+@pytest.mark.slow
 def test_out_by_hand_stays_out_until_let_in_by_hand(yard: Yard) -> None:
     plan = yard.hand("drain", endpoint=A)
     assert plan["status"] == "planned" and yard.changes() == []

@@ -219,6 +219,7 @@ def test_a_run_whose_clock_was_ahead_hides_no_broken_tunnel(yard: Yard) -> None:
     assert ("elb deregister", A) in yard.changes()
 
 
+@pytest.mark.slow
 def test_repairs_counted_by_a_clock_that_was_ahead_end_with_the_window(yard: Yard) -> None:
     item = yard.local.get(*KEY)
     spent = ((yard.now + 6 * 3600, 1),) * REPAIRS.limit
@@ -251,6 +252,7 @@ def test_one_to_which_the_balancer_sends_nothing_takes_no_load_so_what_fails_is_
     assert yard.names().count("elb deregister") == 1 and yard.target(A) == "absent"
 
 
+@pytest.mark.slow
 def test_a_host_to_which_the_balancer_never_sends_is_told(yard: Yard) -> None:
     yard.aws.target_groups[GROUP][B] = "unhealthy"
     yard.rounds(460)

@@ -105,6 +105,7 @@ def test_one_that_does_not_take_the_way_after_all_is_replaced_while_another_lead
     assert yard.now - NOON > 2 * RESTART_TIMEOUT_SECONDS
 
 
+@pytest.mark.slow
 def test_nobody_is_replaced_while_none_leads_there(yard: Yard) -> None:
     promoted(yard)
     yard.rounds(400)

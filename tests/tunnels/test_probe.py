@@ -111,6 +111,7 @@ def thawed(listener: socket.socket) -> Iterator[socket.socket]:
         yield connection
 
 
+@pytest.mark.slow
 def test_a_drip_of_bytes_is_one_probe_and_becomes_up() -> None:
     with closing(PendingProbes()) as parked, endpoints.frozen("drip") as (target, listener):
         said = [f"{seen([target], parked)['drip'].why}"]

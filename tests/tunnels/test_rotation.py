@@ -141,6 +141,7 @@ def test_a_private_key_is_in_the_secret_and_nowhere_else() -> None:
         assert body and not any(line in "".join(told) for line in body), version
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(60))
 def test_a_run_that_dies_anywhere_is_followed_by_one_that_goes_on(seed: int) -> None:
     ring = Ring(seed, key=seed % 5 > 0)
@@ -311,6 +312,7 @@ def test_the_old_key_stays_while_any_host_may_still_need_it() -> None:
     assert [action.kind for action in plan.actions] == [] and plan.requeue_after_seconds
 
 
+@pytest.mark.slow
 def test_a_host_that_could_not_is_asked_again_and_people_are_told_when_it_takes_long() -> None:
     ring = Ring()
     ring.pull = lambda: None  # type: ignore[method-assign]

@@ -17,6 +17,8 @@ from simulation.tunnels.world import Scenario, World, simulate
 from testing.coverage import lines_executed_by
 from tests.tunnels.test_mutations import SEEN_AT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(1, 101, 25))

@@ -33,11 +33,13 @@ def judge(name: str, world: World, found: Watched) -> None:
     assert world.concurrency <= MAX_CONCURRENCY
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("offset", range(60))
 def test_the_controller_watches_whatever_second_its_rule_fires_at(offset: int) -> None:
     judge(f"offset {offset} s", *timeline(TriggerModel(offset), seed=offset))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [name for name in MODELS if not name.startswith("at ")])
 @pytest.mark.parametrize("seed", range(5))
 def test_the_controller_watches_however_its_rule_jumps_misses_or_doubles(seed: int, model: str) -> None:

@@ -110,6 +110,7 @@ def patterns(declared: Lambda) -> set[tuple[str, str]]:
 READERS = [each for each in registry.lambdas() if patterns(each)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("declared", READERS, ids=lambda each: each.name)
 def test_each_read_of_each_lambda_is_tried_on_an_item(declared: Lambda, tools: Tools) -> None:
     reads = {key for scene in SCENES if scene.operation == declared.name for key in undisturbed(scene, tools).reads}
