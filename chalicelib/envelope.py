@@ -45,16 +45,16 @@ def decode(body: str) -> Envelope:
     return found
 
 
-def encode(envelope: Envelope) -> str:
+def encode(envelope: Envelope, most_bytes: int = MAX_BYTES) -> str:
     """The body that `decode` reads back. Dates, decimals and UUIDs in `args` become text, as JSON has no word for them.
 
-    `Malformed` if an argument cannot be written, or if the body is longer than a queue takes.
+    `Malformed` if an argument cannot be written, or if the body is longer than a queue takes, `most_bytes`.
     """
     try:
         body = msgspec.json.encode(envelope)
     except (TypeError, ValueError, RecursionError, OverflowError) as error:
         raise Malformed(f"{envelope.task}: an argument cannot be written as JSON: {error}") from None
-    room = MAX_BYTES - RESERVED_BYTES
+    room = most_bytes - RESERVED_BYTES
     if len(body) > room:
         raise Malformed(
             f"{envelope.task}: the message is {len(body):,} bytes long and a queue takes {room:,}. "

@@ -147,7 +147,7 @@ def _mistakes(fleet: Fleet) -> Iterator[tuple[Path_, str]]:
     yield from _regions(fleet)
     yield from _coordination(fleet.coordination)
     yield from workload.mistakes(
-        fleet.schedules, fleet.queues, fleet.tasks,
+        fleet.schedules, fleet.queues, fleet.tasks, fleet.runners,
         [region.name for region in fleet.regions if not region.ecs_network])
     yield from _health_checks(fleet.health_checks)
     yield from config.mistakes(fleet.routing, {region.name: region.endpoint for region in fleet.regions})

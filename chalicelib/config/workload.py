@@ -16,13 +16,17 @@ Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,30}\Z")]
 # The name of a role, behind its path if it has one. IAM's own characters.
 Role = Annotated[str, msgspec.Meta(pattern=r"^([A-Za-z0-9_+=,.@-]{1,64}/){0,8}[A-Za-z0-9_+=,.@-]{1,64}\Z")]
 
-# Lambda's own ceiling, and the room that the workers keep for writing down how a run ended.
-LAMBDA_SECONDS = 900
+# The life of a Lambda unless fleet.toml wants more, and the most that AWS lets one have. AWS raised its limit of 900 s
+# in November 2026 (API reference of Lambda, CreateFunction: Timeout). Not every region and tool may know that yet.
+LAMBDA_SECONDS, LAMBDA_MOST_SECONDS = 900, 1800
+# The room that the workers keep for writing down how a run ended.
 RESERVE_SECONDS = 60
 # The longest time-out of a job with on=lambda. Its worker claims, waits for the runner, and records, all within one
 # Lambda, so that it needs the reserve twice.
 RUNNER_JOB_SECONDS = LAMBDA_SECONDS - 2 * RESERVE_SECONDS
 
+# An invocation has 6 MB ("Lambda quotas", developer guide). A body is JSON in JSON there, which at worst doubles it.
+_BATCH_KIB = 3072
 _DAY = 86_400
 _QUEUE = "default"
 
@@ -75,25 +79,36 @@ class Runners(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The Lambdas that run commands, Python jobs, and tasks that are isolated.
 
     `policy` is a file of the project with the policy document of their roles. Without it they may only write their log.
+    `lambda_timeout` is the longest life of a Lambda, in which the worker of a job or a batch of tasks waits for them.
     """
 
     policy: Annotated[str, msgspec.Meta(min_length=1)] | None = None
     memory_mb: Annotated[int, msgspec.Meta(ge=256, le=10_240)] = 1024
+    lambda_timeout: Duration = Duration(LAMBDA_SECONDS)
+
+    def longest_job(self, on: Target) -> int:
+        """The longest time-out of a job that a Lambda runs or posts."""
+        return self.lambda_timeout - (2 if on == "lambda" else 1) * RESERVE_SECONDS
+
+
+# Those of a fleet.toml that says nothing about them.
+RUNNERS = Runners()
 
 
 class Tasks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the functions of tasks/ run: `isolated` in a runner, or `shared` in the worker, with its authority.
 
-    A task that sends a task makes a chain. After `longest_chain` of them the next one is a dead letter.
+    A task that sends a task makes a chain. After `longest_chain` of them the next one is a dead letter. A message has
+    `message_kib` KiB at most, 256 unless all of the account's queues and senders take more.
     """
 
     isolation: Literal["isolated", "shared"] = "isolated"
     longest_chain: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1000
+    message_kib: Annotated[int, msgspec.Meta(ge=256, le=1024)] = 256
 
-    @property
-    def longest_seconds(self) -> int:
+    def longest_seconds(self, lambda_timeout: int) -> int:
         """The longest time-out of a queue. A worker that waits for a runner needs the reserve twice."""
-        return RUNNER_JOB_SECONDS if self.isolation == "isolated" else LAMBDA_SECONDS - RESERVE_SECONDS
+        return lambda_timeout - (2 if self.isolation == "isolated" else 1) * RESERVE_SECONDS
 
 
 class Queue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -109,7 +124,8 @@ class Queue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def mistakes(
-    schedules: Schedules, queues: Sequence[Queue], tasks: Tasks, without_ecs_network: Sequence[str] = ()
+    schedules: Schedules, queues: Sequence[Queue], tasks: Tasks, runners: Runners,
+    without_ecs_network: Sequence[str] = (),
 ) -> Iterator[tuple[Path_, str]]:
     """Everything wrong with `schedules` and `queues`, as key path and remedy.
 
@@ -121,7 +137,9 @@ def mistakes(
                                      "a table [regions.ecs] to each")
     yield from _schedules(schedules, {queue.name for queue in queues})
     yield from twice("queues", [queue.name for queue in queues])
-    yield from _queues(queues, tasks)
+    if not LAMBDA_SECONDS <= runners.lambda_timeout <= LAMBDA_MOST_SECONDS:
+        yield ("runners", "lambda_timeout"), "must lie between 15m and 30m, the longest life of a Lambda"
+    yield from _queues(queues, tasks, runners)
     yield from _dead_letters(queues)
     yield from _circles(queues)
 
@@ -152,11 +170,16 @@ def _schedules(schedules: Schedules, queues: set[str]) -> Iterator[tuple[Path_, 
             yield ("schedules", "on"), f"{target!r} needs a table [schedules.{target}]. Add it, see docs/fleet.md"
 
 
-def _queues(queues: Sequence[Queue], tasks: Tasks) -> Iterator[tuple[Path_, str]]:
-    longest = tasks.longest_seconds
-    why = ("a Lambda ends after 15 minutes" if tasks.isolation == "shared" else
-           'a Lambda ends after 15 minutes, and waits for the runner. With tasks.isolation = "shared" it is 14m')
+def _queues(queues: Sequence[Queue], tasks: Tasks, runners: Runners) -> Iterator[tuple[Path_, str]]:
+    longest = tasks.longest_seconds(runners.lambda_timeout)
+    life = f"a Lambda ends after {runners.lambda_timeout // 60} minutes"
+    why = life if tasks.isolation == "shared" else (
+        f'{life}, and waits for the runner. With tasks.isolation = "shared" it is {longest // 60 + 1}m')
     for number, queue in enumerate(queues):
+        if queue.batch * tasks.message_kib > _BATCH_KIB:
+            yield ("queues", number, "batch"), (
+                f"{queue.batch} messages of {tasks.message_kib} KiB do not fit into one invocation of a Lambda. Write "
+                f"at most {_BATCH_KIB // tasks.message_kib}, or a smaller tasks.message_kib")
         if not 1 <= queue.timeout <= longest:
             yield ("queues", number, "timeout"), f"must lie between 1s and {longest // 60}m, since {why}"
         if queue.name.startswith("schedule-") or queue.name.endswith("-dead"):

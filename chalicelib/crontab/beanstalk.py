@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 import yaml
 
+from chalicelib.config.workload import RUNNERS, Runners
 from chalicelib.crontab import command, lint, policy, sqsd
 from chalicelib.crontab.diagnostics import Diagnostic, LineDiagnostic, short
 from chalicelib.crontab.expression import ExpressionError, Reading
@@ -72,9 +73,11 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-def read(data: bytes, file: str, defaults: Policy = HTTP) -> tuple[list[Job], list[Diagnostic]]:
+def read(
+    data: bytes, file: str, defaults: Policy = HTTP, runners: Runners = RUNNERS
+) -> tuple[list[Job], list[Diagnostic]]:
     """The jobs of the cron.yaml `data`, and what is wrong with it. Nothing in the file raises an exception."""
-    reader = _Reader(file, defaults)
+    reader = _Reader(file, defaults, runners)
     try:
         text = data.decode("utf-8")
         reader.lines = text.splitlines()
@@ -101,7 +104,8 @@ def _syntax(error: yaml.YAMLError) -> tuple[int, LineDiagnostic]:
 
 
 class _Reader:
-    def __init__(self, file: str, defaults: Policy) -> None:
+    def __init__(self, file: str, defaults: Policy, runners: Runners) -> None:
+        self.runners = runners
         self.file = file
         self.defaults = defaults
         self.lines: list[str] = []
@@ -199,7 +203,7 @@ class _Reader:
         how = wish.over(self.defaults)
         if how.on != "http" and "retries" not in wish.values:
             how = msgspec.structs.replace(how, retries=0)  # the default is that of posts alone
-        for key, error in policy.conflicts(how, "beanstalk"):
+        for key, error in policy.conflicts(how, "beanstalk", self.runners):
             place = (at[key], wish.columns[key]) if key in at else (line + 1, 1)
             self.add(place[0], LineDiagnostic(place[1], "bad-policy", error.message, error.remedy, "error"))
         return how

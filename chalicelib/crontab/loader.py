@@ -15,6 +15,7 @@ from typing import NamedTuple
 import msgspec
 
 from chalicelib.config.declared import Fleet, Schedules
+from chalicelib.config.workload import RUNNERS, Runners
 from chalicelib.crontab import beanstalk, identity, needs, parser, python_jobs
 from chalicelib.crontab.diagnostics import Diagnostic, LineDiagnostic, short
 from chalicelib.crontab.job import Job, Policy
@@ -39,13 +40,13 @@ def load(folder: Path, fleet: Fleet | None = None, python: "Reader | None" = Non
     if not folder.is_dir():
         remedy = "make it, or name another one"
         return Catalogue([], [_file_finding(str(folder), "error", "no-folder", "there is no such folder", remedy)])
-    schedules = fleet.schedules if fleet else DEFAULTS
+    schedules, runners = (fleet.schedules, fleet.runners) if fleet else (DEFAULTS, RUNNERS)
     jobs: list[Job] = []
     findings: list[Diagnostic] = []
     for path in sorted(folder.rglob("*")):
         file = path.relative_to(folder).as_posix()
         if (path.is_file() or path.is_symlink()) and not _hidden(file):
-            part = read_file(path, file, schedules, python) if _within(path, folder) else _outside(file)
+            part = read_file(path, file, schedules, python, runners) if _within(path, folder) else _outside(file)
             jobs += part.jobs
             findings += part.findings
     doubles = list(_doubles(jobs))
@@ -61,7 +62,8 @@ def of_fleet(root: Path, fleet: Fleet | None = None) -> Catalogue:
 
 
 def read_file(
-    path: Path, file: str, schedules: Schedules = DEFAULTS, python: "Reader | None" = None
+    path: Path, file: str, schedules: Schedules = DEFAULTS, python: "Reader | None" = None,
+    runners: Runners = RUNNERS,
 ) -> parser.Crontab:
     """One file. `file` is its path within the folder, which tells its format. Files that cron ignores are empty."""
     read = _reader(file)
@@ -69,7 +71,7 @@ def read_file(
         remedy = "rename or remove it"
         return parser.Crontab([], [_file_finding(file, "warning", "ignored-file", read, remedy)])
     try:
-        return (python if python and read is _python else read)(path, file, schedules)
+        return (python if python and read is _python else read)(path, file, schedules, runners)
     except OSError as error:
         message = f"cannot be read ({error.strerror})"
         return parser.Crontab([], [_file_finding(file, "error", "unreadable", message, "see to its rights")])
@@ -86,7 +88,7 @@ def _outside(file: str) -> parser.Crontab:
     return parser.Crontab([], [_file_finding(file, "error", "link-outside", message, remedy)])
 
 
-Reader = Callable[[Path, str, Schedules], parser.Crontab]
+Reader = Callable[[Path, str, Schedules, Runners], parser.Crontab]
 
 
 def _reader(file: str) -> "Reader | str":
@@ -108,26 +110,26 @@ def _hidden(file: str) -> bool:
     return any(part.startswith(".") or part == "__pycache__" for part in parts) or parts[-1] in ("README.md", "_.py")
 
 
-def _system(path: Path, file: str, schedules: Schedules) -> parser.Crontab:
+def _system(path: Path, file: str, schedules: Schedules, runners: Runners) -> parser.Crontab:
     return parser.read(path.read_bytes(), parser.Source(file, True, "", schedules.timezone, policy(schedules),
-                                                         schedules.alarm_on))
+                                                         schedules.alarm_on, runners))
 
 
-def _user(path: Path, file: str, schedules: Schedules) -> parser.Crontab:
-    source = parser.Source(file, False, path.name, schedules.timezone, policy(schedules), schedules.alarm_on)
+def _user(path: Path, file: str, schedules: Schedules, runners: Runners) -> parser.Crontab:
+    source = parser.Source(file, False, path.name, schedules.timezone, policy(schedules), schedules.alarm_on, runners)
     return parser.read(path.read_bytes(), source)
 
 
-def _beanstalk(path: Path, file: str, schedules: Schedules) -> parser.Crontab:
+def _beanstalk(path: Path, file: str, schedules: Schedules, runners: Runners) -> parser.Crontab:
     posts = beanstalk.HTTP
     if schedules.http:
         posts = msgspec.structs.replace(posts, retries=schedules.http.retries)
-    jobs, findings = beanstalk.read(path.read_bytes(), file, posts)
+    jobs, findings = beanstalk.read(path.read_bytes(), file, posts, runners)
     return parser.Crontab(jobs, findings)
 
 
-def _python(path: Path, file: str, schedules: Schedules) -> parser.Crontab:
-    jobs, findings = python_jobs.read(path, file, schedules.timezone, alarm_on=schedules.alarm_on)
+def _python(path: Path, file: str, schedules: Schedules, runners: Runners) -> parser.Crontab:
+    jobs, findings = python_jobs.read(path, file, schedules.timezone, alarm_on=schedules.alarm_on, runners=runners)
     return parser.Crontab(jobs, findings)
 
 

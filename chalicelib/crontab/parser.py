@@ -9,6 +9,7 @@ import re
 
 import msgspec
 
+from chalicelib.config.workload import RUNNERS, Runners
 from chalicelib.crontab import command, entry, environment, lint, policy
 from chalicelib.crontab.diagnostics import Diagnostic, LineDiagnostic
 from chalicelib.crontab.job import AlarmOn, Job, Policy
@@ -26,7 +27,8 @@ _UNDECODED = re.compile(r"[\udc80-\udcff]")
 class Source(msgspec.Struct, frozen=True):
     """The file and its format. `system` files name a user before the command, the others belong to `user`.
 
-    `tz` holds until a CRON_TZ line. `defaults` is the policy of jobs that say nothing. `alarm_on` is the fleet's.
+    `tz` holds until a CRON_TZ line. `defaults` is the policy of jobs that say nothing. `alarm_on` and
+    `runners` are the fleet's.
     """
 
     file: str
@@ -35,6 +37,7 @@ class Source(msgspec.Struct, frozen=True):
     tz: str = "UTC"
     defaults: Policy = Policy()
     alarm_on: AlarmOn | None = None
+    runners: Runners = RUNNERS
 
 
 class Crontab(msgspec.Struct, frozen=True):
@@ -183,7 +186,7 @@ class _Reader:
         run, stdin = command.split(found.raw.lstrip(" \t"))
         mailto = self._variables.get("MAILTO")
         how = policy.alarm_on(wish.over(self.source.defaults), "alarm_on" in wish.values, self.source.alarm_on, mailto)
-        for key, error in policy.conflicts(how, "crontab"):
+        for key, error in policy.conflicts(how, "crontab", self.source.runners):
             line, column = (at[0], wish.columns[key]) if key in wish.columns else (number, 1)
             self.add(line, LineDiagnostic(column, "bad-policy", error.message, error.remedy, "error"))
         self.jobs.append(

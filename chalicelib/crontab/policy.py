@@ -12,13 +12,13 @@ from typing import get_args
 import msgspec
 
 from chalicelib.config import durations
-from chalicelib.config.workload import LAMBDA_SECONDS, RESERVE_SECONDS, RUNNER_JOB_SECONDS
+from chalicelib.config.workload import RUNNER_JOB_SECONDS, RUNNERS, Runners
 from chalicelib.crontab.diagnostics import LineDiagnostic, short
 from chalicelib.crontab.job import AlarmOn, Kind, Overlap, Policy, Target
 
-# Longest time-outs, in seconds: a Lambda ends after 15 minutes. The worker that posts keeps one of them to write down
-# how the run ended, the one that waits for a runner two. Systems Manager's Run Command ends after 48 hours.
-LAMBDA_LONGEST, HTTP_LONGEST = RUNNER_JOB_SECONDS, LAMBDA_SECONDS - RESERVE_SECONDS
+# The longest time-out in a Lambda, in seconds, unless fleet.toml lets it live longer.
+LAMBDA_LONGEST = RUNNER_JOB_SECONDS
+# Systems Manager's Run Command ends after 48 hours.
 LONGEST = 48 * 3600
 JITTER_LONGEST = 15 * 60  # the longest delay that SQS knows
 
@@ -182,13 +182,13 @@ def alarm_on(how: Policy, given: bool, fleets: AlarmOn | None, mailto: str | Non
     return msgspec.structs.replace(how, alarm_on=fleets or ("output" if mailto else "failure"))
 
 
-def conflicts(policy: Policy, kind: Kind) -> list[tuple[str, PolicyError]]:
-    """The combinations that exclude each other, each with the key at fault."""
+def conflicts(policy: Policy, kind: Kind, runners: Runners = RUNNERS) -> list[tuple[str, PolicyError]]:
+    """The combinations that exclude each other, each with the key at fault. `runners` say how long a Lambda lives."""
     found = []
     if policy.on not in TARGETS[kind]:
         remedy = f"write on={' or on='.join(TARGETS[kind])}"
         found.append(("on", PolicyError(f"on={policy.on} cannot run a job of this kind ({kind})", remedy)))
-    longest = {"lambda": LAMBDA_LONGEST, "http": HTTP_LONGEST}.get(policy.on, LONGEST)
+    longest = runners.longest_job(policy.on) if policy.on in ("lambda", "http") else LONGEST
     if policy.timeout > longest:
         message = f"timeout={durations.words(policy.timeout)} is longer than a Lambda lives (on={policy.on})"
         remedy = f"write at most {durations.words(longest)}, or on=ecs or on=ssm"

@@ -10,6 +10,7 @@ from types import ModuleType
 
 import msgspec
 
+from chalicelib.config.workload import RUNNERS, Runners
 from chalicelib.crontab import decorator, environment, lint, policy
 from chalicelib.crontab.command import prefix
 from chalicelib.crontab.diagnostics import Diagnostic, LineDiagnostic
@@ -18,7 +19,8 @@ from chalicelib.crontab.job import AlarmOn, Job, Policy
 
 
 def read(
-    path: Path, file: str, tz: str = "UTC", defaults: Policy = policy.DEFAULTS, *, alarm_on: AlarmOn | None = None
+    path: Path, file: str, tz: str = "UTC", defaults: Policy = policy.DEFAULTS, *, alarm_on: AlarmOn | None = None,
+    runners: Runners = RUNNERS,
 ) -> tuple[list[Job], list[Diagnostic]]:
     """The jobs of `path`, called `file` in findings. The file is imported as `cron.<stem>`, as it is in the Lambda."""
     if not path.stem.isidentifier():
@@ -27,15 +29,15 @@ def read(
     found, wrong = _import(path)
     if wrong:
         return [], [wrong[1].at(file, wrong[0])]
-    return of_declarations(found, file, path.stem, tz, defaults, alarm_on=alarm_on)
+    return of_declarations(found, file, path.stem, tz, defaults, alarm_on=alarm_on, runners=runners)
 
 
 def of_declarations(
     found: Iterable[decorator.Declared], file: str, module: str, tz: str, defaults: Policy = policy.DEFAULTS, *,
-    alarm_on: AlarmOn | None = None,
+    alarm_on: AlarmOn | None = None, runners: Runners = RUNNERS,
 ) -> tuple[list[Job], list[Diagnostic]]:
     """The jobs of what `@job` has noted in the file that is called `file` in findings."""
-    reader = _Reader(file, module, tz, defaults, alarm_on)
+    reader = _Reader(file, module, tz, defaults, alarm_on, runners)
     for one in found:
         reader.take(one)
     return reader.jobs, sorted(reader.findings)
@@ -82,8 +84,10 @@ def _place(error: BaseException, path: Path) -> tuple[int, int]:
 
 
 class _Reader:
-    def __init__(self, file: str, module: str, tz: str, defaults: Policy, alarm_on: AlarmOn | None) -> None:
-        self.alarm_on = alarm_on
+    def __init__(
+        self, file: str, module: str, tz: str, defaults: Policy, alarm_on: AlarmOn | None, runners: Runners
+    ) -> None:
+        self.alarm_on, self.runners = alarm_on, runners
         self.file, self.module, self.tz, self.defaults = file, module, tz, defaults
         self.jobs: list[Job] = []
         self.findings: list[Diagnostic] = []
@@ -122,7 +126,7 @@ class _Reader:
         # Wherever the fleet runs its crontab lines, a function of this package runs in the runner Lambda.
         how = policy.PolicyOverrides(values | {"on": "lambda"}, {}).over(self.defaults)
         how = policy.alarm_on(how, "alarm_on" in values, self.alarm_on)
-        wrong += [error for _, error in policy.conflicts(how, "python")]
+        wrong += [error for _, error in policy.conflicts(how, "python", self.runners)]
         return how, [LineDiagnostic(1, "bad-policy", error.message, error.remedy, "error") for error in wrong]
 
     def _append(self, one: decorator.Declared, reading: Reading, how: Policy) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from chalicelib import registry
-from chalicelib.config.declared import LAMBDA_SECONDS, RESERVE_SECONDS, Fleet, Queue
+from chalicelib.config.declared import RESERVE_SECONDS, Fleet, Queue, Tasks
 from chalicelib.config.fleet import FleetError
 from chalicelib.engine.deployment import FleetQueues, Lambda, OwnQueue
 from chalicelib.infrastructure import alarms
@@ -65,14 +65,26 @@ def _of_fleet(fleet: Fleet, queue: Queue) -> Json:
     """A queue, its dead letters (unless another queue serves as such), the mapping to the Lambda, and its alarms."""
     id, dead, (function, harm) = _id(queue.name), _id(fleet.dead_letters(queue)), _served()
     parts: Json = {id: _sqs(queue_name(queue), queue.fifo, {
-        "VisibilityTimeout": work_seconds(fleet) + _VISIBILITY_MARGIN,
+        "VisibilityTimeout": work_seconds(fleet) + _VISIBILITY_MARGIN, **size(fleet),
         "RedrivePolicy": _redrive(dead, _MOST_RECEIVES)})}
     if fleet.dead_letters(queue) not in {other.name for other in fleet.queues}:
-        parts[dead] = _sqs(dead_name(fleet, queue), queue.fifo, {})
+        parts[dead] = _sqs(dead_name(fleet, queue), queue.fifo, size(fleet))
         parts[f"{dead}Alarm"] = alarms.dead_letters(fleet.dead_letters(queue), dead)
     parts[f"{id}Source"] = _mapping(id, function, queue.batch, queue.concurrency)
     parts[f"{id}Unserved"] = alarms.unserved(queue.name, id, function, harm, fifo=queue.fifo)
     return parts
+
+
+def size(fleet: Fleet) -> Json:
+    """The property of a queue that takes longer messages than every queue does."""
+    kib = fleet.tasks.message_kib
+    return {"MaximumMessageSize": kib * 1024} if kib > Tasks().message_kib else {}
+
+
+def of_runs(own: Json, fleet: Fleet) -> Json:
+    """The queue of runs, which hides a message for longer than the Lambda that has it may live."""
+    hidden = fleet.runners.lambda_timeout + _VISIBILITY_MARGIN
+    return {**own, "Properties": {**own["Properties"], "VisibilityTimeout": hidden}}
 
 
 def server() -> str:
@@ -90,7 +102,7 @@ def _served() -> tuple[str, str]:
 def work_seconds(fleet: Fleet) -> int:
     """The time-out of that Lambda, the longest of its queues', and time to record the end, and to reach the runner."""
     reserve = RESERVE_SECONDS if fleet.tasks.isolation == "shared" else 2 * RESERVE_SECONDS
-    return min(LAMBDA_SECONDS, max((queue.timeout for queue in fleet.queues), default=60) + reserve)
+    return min(fleet.runners.lambda_timeout, max((queue.timeout for queue in fleet.queues), default=60) + reserve)
 
 
 def every(fleet: Fleet) -> dict[str, str]:

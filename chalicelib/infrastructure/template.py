@@ -8,18 +8,20 @@ Names are made with the stack's own name, so the same template serves every stag
 from collections.abc import Sequence
 
 from chalicelib import registry
-from chalicelib.config.declared import Fleet
+from chalicelib.config.declared import RESERVE_SECONDS, Fleet
 from chalicelib.config.fleet import FleetError
 from chalicelib.engine.deployment import Lambda
 from chalicelib.infrastructure import concurrency, limits, networks, queues, rules, tables
 from chalicelib.infrastructure.parts import Json, logical, named, resource
 from chalicelib.schedules.lambdas import RUNNER as JOB_RUNNER
+from chalicelib.schedules.lambdas import RUNS_QUEUE
 from chalicelib.tasks.lambdas import RUNNER as TASK_RUNNER
 from chalicelib.tasks.lambdas import RUNNER_MARGIN_SECONDS
 from chalicelib.tunnels.infrastructure import resources as tunnel_hosts
 
 # The memory of a worker of tasks that waits for the runner. Tasks that share its Lambda have what its row says.
 _WAITING_MB = 256
+_JOB_WORKER = "schedules_work"
 # The pinned tz database of the package, for users' code, too. Without it `zoneinfo` asks Python's build settings for
 # the machine's, which takes 3 ms of each start.
 _ZONES = "/var/task/tzdata/zoneinfo"
@@ -38,6 +40,8 @@ def merged(static: Json, fleet: Fleet, stage: str, functions: Sequence[str]) -> 
     """
     resources = {id: _stripped(part) for id, part in static["Resources"].items() if _wanted(part, fleet)}
     resources |= queues.of_fleet(fleet)
+    if runs := resources.get(logical(RUNS_QUEUE.name)):
+        resources[logical(RUNS_QUEUE.name)] = queues.of_runs(runs, fleet)
     if table := resources.get("RegionalTable"):
         resources["RegionalTable"] = tables.kept(table, f"{fleet.name}-{stage}")
     if fleet.alarm_email:
@@ -75,6 +79,9 @@ def _function(fleet: Fleet, stage: str, function: str) -> Json:
         more["MemorySize"] = _WAITING_MB
     if function == TASK_RUNNER:
         more["Timeout"] = queues.work_seconds(fleet) - RUNNER_MARGIN_SECONDS
+    if function in (_JOB_WORKER, JOB_RUNNER):
+        # The worker claims, waits for the runner, and records, all within its own life.
+        more["Timeout"] = fleet.runners.lambda_timeout - (RESERVE_SECONDS if function == JOB_RUNNER else 0)
     if function in (JOB_RUNNER, TASK_RUNNER):
         more["MemorySize"] = fleet.runners.memory_mb
     if function in _LOOPING:
@@ -86,5 +93,6 @@ def _function(fleet: Fleet, stage: str, function: str) -> Json:
     return {"FunctionName": named(function), "Environment": {"Variables": {
         "LAMP_STAGE": stage, "LAMP_TABLE": {"Ref": "RegionalTable"}, "LAMP_ALERTS": {"Ref": "Alerts"},
         "LAMP_COORDINATION": {"Fn::Sub": "${AWS::StackName}-coordination"}, "LAMP_QUEUE_PREFIX": queues.prefix(),
+        **({"LAMP_MESSAGE_KIB": str(fleet.tasks.message_kib)} if queues.size(fleet) else {}),
         "POWERTOOLS_SERVICE_NAME": function, "POWERTOOLS_METRICS_NAMESPACE": "Lamplighter",
         "PYTHONTZPATH": _ZONES}}, **more}

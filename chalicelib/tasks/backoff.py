@@ -2,8 +2,8 @@
 
 import hashlib
 
-# SQS hides a message for 12 hours at most, counted from when it was received; a Lambda may have had it for 15 minutes.
-CEILING = 12 * 3600 - 900
+# SQS hides a message for 12 hours at most, counted from when it was received; a Lambda may have had it for 30 minutes.
+CEILING = 12 * 3600 - 1800
 FIRST = 10
 _BUSY_LONGEST = 1800
 

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from chalicelib.config import durations
-from chalicelib.envelope import Envelope, Malformed, encode
+from chalicelib.envelope import MAX_BYTES, Envelope, Malformed, encode
 from chalicelib.tasks import execution, manifest, queues
 from chalicelib.tasks.queues import Sqs, SqsAdapter
 from chalicelib.tasks.registry import REGISTRY, Registry
@@ -49,10 +49,12 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Sender:
-    """Sends to the queues with these URLs (by the names in fleet.toml)."""
+    """Sends to the queues with these URLs (by the names in fleet.toml), which take messages of `most_bytes`."""
 
-    def __init__(self, urls: Mapping[str, str], sqs: Sqs, registry: Registry = REGISTRY) -> None:
-        self._urls, self._sqs, self._registry = urls, sqs, registry
+    def __init__(
+        self, urls: Mapping[str, str], sqs: Sqs, registry: Registry = REGISTRY, most_bytes: int = MAX_BYTES
+    ) -> None:
+        self._urls, self._sqs, self._registry, self._most_bytes = urls, sqs, registry, most_bytes
 
     def send(self, call: Call) -> str:
         """The id under which the task travels. `SendError` if it was not sent."""
@@ -81,7 +83,7 @@ class Sender:
         envelope = Envelope(call.task, dict(call.args), id, call.key, datetime.now(UTC), dict(call.meta),
                             _hops())
         try:
-            entry: dict[str, Any] = {"MessageBody": encode(envelope)}
+            entry: dict[str, Any] = {"MessageBody": encode(envelope, self._most_bytes)}
             url = queues.url_of(name, self._urls)
         except (Malformed, queues.QueueError) as error:
             raise SendError(f"{error}. No task went out", [number]) from None
@@ -118,7 +120,7 @@ def sender() -> Sender:
     In a package it knows all tasks by their declarations. Elsewhere it knows those whose modules are imported.
     """
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION", "")
-    return Sender(queues.urls(), SqsAdapter(region), manifest.packaged() or REGISTRY)
+    return Sender(queues.urls(), SqsAdapter(region), manifest.packaged() or REGISTRY, queues.most_bytes())
 
 
 def send(

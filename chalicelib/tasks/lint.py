@@ -34,7 +34,7 @@ def check(
     found = [*_modules(registry), *_visibility(fleet, hidden, function)]
     queues = {queue.name: queue for queue in fleet.queues}
     for task in registry.tasks.values():
-        found += _task(task, queues, function, kept_seconds(fleet))
+        found += _task(task, queues, function, (kept_seconds(fleet), fleet.runners.lambda_timeout))
     return sorted(found)
 
 
@@ -79,7 +79,8 @@ def _visibility(fleet: Fleet, visibility: Mapping[str, int], function: int) -> I
                 f"set the queue's VisibilityTimeout above {function}")
 
 
-def _task(task: Task, queues: Mapping[str, Queue], function: int, kept: int) -> Iterator[Diagnostic]:
+def _task(task: Task, queues: Mapping[str, Queue], function: int, limits: tuple[int, int]) -> Iterator[Diagnostic]:
+    kept, longest = limits
     queue = queues.get(task.queue)
     if queue is None:
         yield _at(task, "error", "task-queue", f"{task.name}: there is no queue {task.queue!r}",
@@ -88,7 +89,7 @@ def _task(task: Task, queues: Mapping[str, Queue], function: int, kept: int) -> 
     timeout = task.timeout or queue.timeout
     room = function - kept
     if timeout > room:
-        yield _too_long(task, timeout, room, LAMBDA_SECONDS - kept)
+        yield _too_long(task, timeout, room, longest - kept)
     elif task.timeout and timeout * queue.batch > room:
         fits = max(1, room // timeout)
         yield _at(task, "warning", "task-batch", f"{task.name}: {queue.batch} of {durations.words(timeout)} each do "

@@ -1,5 +1,6 @@
 """The queues of tasks, and the few SQS calls on them."""
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -119,6 +120,15 @@ def urls(environment: Mapping[str, str] | None = None) -> dict[str, str]:
         return queue_addresses.urls(environment)
     except queue_addresses.UnknownQueues as error:
         raise QueueError(str(error)) from None
+
+
+def most_bytes(environment: Mapping[str, str] | None = None) -> int:
+    """The longest message of the stack's queues, as `tasks.message_kib` of fleet.toml has it. `QueueError` if unclear.
+    """
+    text = (os.environ if environment is None else environment).get("LAMP_MESSAGE_KIB", "256")
+    if not text.isdecimal() or not _COMMON_BYTES <= int(text) * 1024 <= _LARGEST_BYTES:
+        raise QueueError(f"LAMP_MESSAGE_KIB is {text!r}. Write tasks.message_kib of fleet.toml, or leave it out")
+    return int(text) * 1024
 
 
 def places(fleet: Fleet, known: Mapping[str, str]) -> dict[str, QueueConfig]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from chalicelib.config.workload import Schedules
+from chalicelib.config.workload import Runners, Schedules
 from chalicelib.crontab import decorator, parser, python_jobs
 from chalicelib.crontab.diagnostics import LineDiagnostic
 
@@ -25,7 +25,7 @@ class Unreadable(Exception):
         self.line = line
 
 
-def read(path: Path, file: str, schedules: Schedules) -> parser.Crontab:
+def read(path: Path, file: str, schedules: Schedules, runners: Runners) -> parser.Crontab:
     """As the loader reads a Python file, without importing it."""
     try:
         found = list(declarations(path.read_bytes(), str(path)))
@@ -33,7 +33,7 @@ def read(path: Path, file: str, schedules: Schedules) -> parser.Crontab:
         wrong = LineDiagnostic(1, "python", f"cannot be read without being run: {error}", _REMEDY, "error")
         return parser.Crontab([], [wrong.at(file, error.line)])
     jobs, findings = python_jobs.of_declarations(found, file, path.stem, schedules.timezone,
-                                                 alarm_on=schedules.alarm_on)
+                                                 alarm_on=schedules.alarm_on, runners=runners)
     return parser.Crontab(jobs, findings)
 
 
