@@ -10,6 +10,8 @@ from commands.deploy.stacks import Prepared, Stack
 
 # Those that wait, those that a consumer has now, and those that are delayed.
 _DEPTHS = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed"]
+# Reminders to look again, of which a region always has some. With their region nobody needs them.
+_REMINDERS = frozenset({"ScheduleReconciles", "ScheduleReconcilesDead"})
 REMEDY = ("nothing was changed. Let these queues run empty, or redrive their dead letters with tasks.redrive, then "
           "deploy again. --drop-messages deletes the messages")
 
@@ -27,7 +29,7 @@ def lost_messages(target: Target, plan: Prepared) -> Iterator[str]:
 def messages_of(target: Target, stack: Stack) -> Iterator[str]:
     """A line for each queue with messages that the end of `stack` deletes."""
     for id, url in stacks.resources(target, stack, "AWS::SQS::Queue"):
-        if count := _messages(target, stack.region, url):
+        if id not in _REMINDERS and (count := _messages(target, stack.region, url)):
             yield f"{stack}: {id} ({url.rsplit('/', 1)[-1]}) would be lost with its messages, {count:,} by now"
 
 

@@ -114,7 +114,7 @@ def release(
             if everywhere and all(one.status in ("deployed", "unchanged") for one in done):
                 held.clear()
             if all(one.status in ("deployed", "unchanged") for one in done):
-                done += pool.map(lambda stack: _remove(target, stack, pace), gone)
+                done += pool.map(lambda stack: _remove(target, stack, pace, drop_messages=drop_messages), gone)
             return done
         finally:
             over.set()  # after Ctrl-C nobody waits any longer
@@ -191,9 +191,14 @@ def _execute(target: Target, plan: Prepared, show: Show, pace: Pace) -> Done:
     return done
 
 
-def _remove(target: Target, stack: Stack, pace: Pace) -> Done:
+def _remove(target: Target, stack: Stack, pace: Pace, *, drop_messages: bool) -> Done:
+    """Deletes the stack. Its region ran on while the others were deployed, so its queues are looked at once more."""
     begun = time.monotonic()
     try:
+        if not drop_messages and (lost := list(queues.messages_of(target, stack))):
+            raise UsageError("\n".join([*lost, f"{stack} was not deleted. Stop what sends there, let these queues run "
+                                       f"empty, and give --remove-region {stack.region} again. --drop-messages "
+                                       "deletes the messages"]))
         stacks.remove(target, stack, pace)
     except UsageError as mistake:
         return Done(stack.region, stack.name, "failed", error=str(mistake))

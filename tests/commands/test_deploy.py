@@ -13,7 +13,7 @@ from chalicelib.crontab import parser
 from chalicelib.crontab.identity import Changes, Named, named
 from chalicelib.crontab.job import Job
 from commands.cli import main
-from commands.deploy import bucket, packaging, pauses, release, stacks
+from commands.deploy import bucket, packaging, pauses, queues, release, stacks
 from commands.errors import UsageError
 from testing.paging import EmptyFirstPage
 
@@ -55,6 +55,11 @@ class Aws:
 
     def describe_stacks(self, StackName: str) -> Any:
         return {"Stacks": [{"StackStatus": "UPDATE_COMPLETE", "StackId": "arn"}]}
+
+    def list_stack_resources(self, StackName: str) -> Any:
+        return {"StackResourceSummaries": [
+            {"LogicalResourceId": url.removeprefix(QUEUE), "PhysicalResourceId": url, "ResourceType": "AWS::SQS::Queue"}
+            for url in self.depths]}
 
     def describe_change_set(self, **asked: str) -> Any:
         changes = [] if asked["StackName"].endswith("-coordination") else self.changes
@@ -142,6 +147,13 @@ def test_a_change_that_loses_no_message_is_carried_out(
     change: Any, depths: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert released(Aws([change], depths), monkeypatch) == ["unchanged", "deployed"]
+
+
+def test_the_end_of_a_stack_loses_the_messages_of_all_queues_but_reminders() -> None:
+    ids = ("ScheduleReconciles", "ScheduleReconcilesDead", "ScheduleRuns", "Mail")
+    aws = Aws([], {f"{QUEUE}{id}": 7 for id in ids})
+    lines = list(queues.messages_of(aws, stacks.Stack("eu-west-1", "f-prod")))
+    assert [line.split()[2] for line in lines] == ["ScheduleRuns", "Mail"]
 
 
 CHANGED = changed("Modify", "other")

@@ -216,7 +216,13 @@ def test_the_stack_of_a_region_that_has_left_is_told_and_may_be_removed(empty: S
     with pytest.raises(UsageError, match="no stack of this installation is left there"):
         deploy(empty, smaller, remove_regions=[HOME])
     sqs = empty.client("sqs", OTHER)
-    sqs.send_message(QueueUrl=sqs.get_queue_url(QueueName="left-t-q")["QueueUrl"], MessageBody="x")
+    url = sqs.get_queue_url(QueueName="left-t-q")["QueueUrl"]
+    late = release.release(
+        empty, smaller, [HOME], QUIET, lambda: bool(sqs.send_message(QueueUrl=url, MessageBody="x")),
+        look_seconds=0.05, remove_regions=[OTHER])[-1]
+    assert (late.status, late.region) == ("failed", OTHER) and names(empty, OTHER, "left-") == ["left-t"]
+    assert late.error.splitlines()[0] == f"{OTHER} left-t: Q (left-t-q) would be lost with its messages, 1 by now"
+    assert "was not deleted. Stop what sends there" in late.error and "--drop-messages" in late.error
     with pytest.raises(UsageError, match=r"Q \(left-t-q\) would be lost with its messages, 1 by now"):
         deploy(empty, smaller, remove_regions=[OTHER])
     found = deploy(empty, smaller, remove_regions=[OTHER], drop_messages=True)
