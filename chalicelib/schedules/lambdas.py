@@ -20,7 +20,8 @@ SEE_MINUTE = coordination("ReadMinute", "GetItem", "minutes", why="whether anoth
 SEE_PAUSES = coordination("ReadPauses", "Query", "paused", why="a paused job is not started")
 SKIPS = coordination("Skips", "GetItem PutItem", "run#*", why="a run that is left out is recorded as such")
 SEE_RUNS = coordination("ReadRuns", "BatchGetItem", "run#*", why="which runs are still missing")
-SEE_RUN = coordination("ReadRun", "BatchGetItem", "lock", "paused", "run#*", why="the run, its job's lock and pause")
+SEE_RUN = coordination("ReadRun", "BatchGetItem", "lock", "minutes", "paused", "run#*",
+                       why="the run, its minute, its job's lock and pause")
 RUNS = coordination("Runs", "GetItem PutItem", "lock", "run#*", why="claims the run, and the lock of its job")
 UNLOCK = coordination("Unlock", "DeleteItem", "lock", why="gives the job's lock back")
 TAKEN = coordination("Taken", "GetItem PutItem", "taken-alert", why="one region tells of what all see")

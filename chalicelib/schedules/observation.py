@@ -66,7 +66,8 @@ class ReconcileObservation(msgspec.Struct, frozen=True):
 
     `unconfirmed` are slots of a gap that are not caught up here, but may have been started by a standby until
     `confirm_after` (epoch seconds). Of `unreadable` items nothing is concluded. `unreadable_runs` are the slots whose
-    run is one of them. They are in none of the other fields.
+    run is one of them. They are in none of the other fields. An `undecided` minute has no record and may have had one
+    before the table was restored.
     """
 
     minute: int
@@ -85,12 +86,14 @@ class ReconcileObservation(msgspec.Struct, frozen=True):
     unreadable: tuple[Unreadable, ...] = ()
     unreadable_runs: Sequence[DueRun] = ()
     memory: Memory = Memory()
+    undecided: bool = False
 
 
 class WorkObservation(msgspec.Struct, frozen=True):
     """The observation of the worker about one run request. `due` tells whether this release's timetable has it.
 
-    `unreadable` are the unreadable items of the run. Whether it may start is then unknown.
+    `unreadable` are the unreadable items of the run. Whether it may start is then unknown. `record_gone` means that its
+    minute was started, for the request came before, and has no record any more.
     """
 
     wanted: RunRequest
@@ -102,6 +105,7 @@ class WorkObservation(msgspec.Struct, frozen=True):
     due: bool
     unreadable: tuple[Unreadable, ...] = ()
     region: str = ""
+    record_gone: bool = False
 
 
 class Enqueued(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -44,6 +44,8 @@ from chalicelib.schedules.state import (
 )
 
 _PAUSES = 1000
+# So often a minute is looked at again of which a restored table does not tell whether it was started.
+_UNDECIDED_LOOKS = 2
 # Among so many items the next record of a minute is looked for.
 _STRAYS = 10
 
@@ -79,7 +81,7 @@ def sweep(context: RegionContext, request: Request) -> ReconcileObservation:
     minute, unreadable = asked.minute, tuple[Unreadable, ...]()
     memory = _memory(context)
     stored = state.find(context.shared_store, minute_key(minute), MINUTE)
-    previous, record = None, None
+    previous, record, undecided = None, None, False
     if isinstance(stored, Unreadable):
         unreadable = (stored,)
     elif stored:
@@ -89,7 +91,10 @@ def sweep(context: RegionContext, request: Request) -> ReconcileObservation:
         later = _after(context, minute)
         if later is None:
             memory, previous = _compared(memory, previous, int(context.clock()) // 60 + 1, context.clock())
-        if not _is_gone(minute, later, memory):
+        # In a restored table a minute that came after all that this region remembers may have been started as well. A
+        # region that has started it tells with its next record. Without one nobody else lives.
+        undecided = later is None and memory.gone is not None and asked.attempt < _UNDECIDED_LOOKS
+        if not undecided and not _is_gone(minute, later, memory):
             record = _new_record(context, minute, previous)
     backlog = _backlog(context, record, minute) if record else Backlog()
     slots = [*due(context, minute), *backlog.occasions]
@@ -106,7 +111,7 @@ def sweep(context: RegionContext, request: Request) -> ReconcileObservation:
     return ReconcileObservation(
         minute, asked.attempt, context.region, record, stored is not None, previous, slots, known, doubtful,
         (minute + _turns(context)) * 60, backlog.lost, paused, () if stored else _never(context, minute, previous),
-        (*unreadable, *bad, *bad_pauses), unreadable_runs, memory)
+        (*unreadable, *bad, *bad_pauses), unreadable_runs, memory, undecided)
 
 
 def work(context: RegionContext, request: Request) -> WorkObservation:
@@ -117,15 +122,18 @@ def work(context: RegionContext, request: Request) -> WorkObservation:
     job = book[number] if number is not None else None
     own_key, own_pause, own_lock = run_key(wanted.job, wanted.slot), pause_key(wanted.job), lock_key(wanted.job)
     locks = job is not None and job.policy.overlap != "allow"
-    items = {(item.pk, item.sk): item
-             for item in context.shared_store.get_many([own_key, own_pause, *([own_lock] if locks else [])])}
+    # The record of a minute is written before its requests are sent, but for those of a gap and those of people.
+    recorded = request.receive_count > 1 and wanted.why in ("due", "late")
+    items = {(item.pk, item.sk): item for item in context.shared_store.get_many(
+        [own_key, own_pause, *([own_lock] if locks else []), *([minute_key(wanted.minute)] if recorded else [])])}
     run = state.read(context.shared_store, items[own_key], RUN) if own_key in items else None
     lock = state.read(context.shared_store, items[own_lock], LOCK) if own_lock in items else None
     held = lock.value if isinstance(lock, Stored) and not _ended(context, wanted.job, lock.value) else None
     return WorkObservation(
         wanted, job, run.value if isinstance(run, Stored) else None, held, request.receive_count,
         own_pause in items, number is not None and _is_due(context, number, wanted),
-        tuple(item for item in (run, lock) if isinstance(item, Unreadable)), context.region)
+        tuple(item for item in (run, lock) if isinstance(item, Unreadable)), context.region,
+        recorded and minute_key(wanted.minute) not in items)
 
 
 def _ended(context: RegionContext, job: str, lock: Lock) -> bool:

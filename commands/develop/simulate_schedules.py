@@ -32,7 +32,9 @@ class World(msgspec.Struct, frozen=True):
     """One world to simulate, with the seed, and whether it has other faults than the loss of regions.
 
     `home_away` are the minutes, from the first, in which the home region is away for certain. With `to_first_harm` it
-    ends at the first slot that starts twice, and at the first overlap.
+    ends at the first slot that starts twice, and at the first overlap. If it is `turned`, the coordination table is
+    restored from a backup of twenty minutes before, a region's clock is an hour wrong for twenty minutes, and events of
+    other years come.
     """
 
     seed: int
@@ -40,6 +42,7 @@ class World(msgspec.Struct, frozen=True):
     minutes: int
     home_away: tuple[int, int] | None = None
     to_first_harm: bool = False
+    turned: bool = False
 
 
 def simulate(
@@ -126,6 +129,10 @@ def _hush() -> Iterator[None]:
 def _chances(world: World) -> "Chances":
     from simulation.schedules.options import Chances
 
+    if world.turned:
+        third = world.minutes // 3
+        return Chances(outages=0, backup=(third - 20, third), wrong_clock=(2 * third, 2 * third + 20),
+                       strange_event=0.1)
     if world.chaos:
         return Chances(home_away=world.home_away)
     return Chances(crash=0, silence=0, tick_lost=0, tick_twice=0, tick_late=0, message_twice=0, outages=12, people=0,

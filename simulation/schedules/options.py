@@ -9,7 +9,9 @@ class Chances(msgspec.Struct, frozen=True):
     """The frequency of faults, each a probability, except `skew` (seconds) and `outages` (per region and day).
 
     `people` is the probability that a person acts on a job within a minute. `home_away` are the minutes, from the
-    first, in which the home region is away for certain.
+    first, in which the home region is away for certain. `backup` are the minutes in which a backup of the coordination
+    table is made, and restored. `wrong_clock` are the minutes in which a region's clock is an hour ahead or behind.
+    `strange_event` is the probability that an event of another year comes within a minute.
     """
 
     crash: float = 0.0005
@@ -22,6 +24,9 @@ class Chances(msgspec.Struct, frozen=True):
     skew: float = 90
     people: float = 0.05
     home_away: tuple[int, int] | None = None
+    backup: tuple[int, int] | None = None
+    wrong_clock: tuple[int, int] | None = None
+    strange_event: float = 0
 
     @property
     def triggers(self) -> TriggerModel:
@@ -41,7 +46,8 @@ class Verdict(msgspec.Struct, frozen=True):
     """The result of a simulation. `twice` to `silent` must be 0, and `slow` too where only regions fail.
 
     `idle` counts slots that made way for a run that was not going. `silent` counts runs that ended badly without an
-    alert, and alerts that were not delivered. `takeover` is the longest wait (s) beyond the patience of the region
+    alert, and alerts that were not delivered. `believed` counts events of other years that were more than refused.
+    `takeover` is the longest wait (s) beyond the patience of the region
     whose turn it was, or beyond the minute of home's rule.
     """
 
@@ -57,3 +63,4 @@ class Verdict(msgspec.Struct, frozen=True):
     taken_over: int
     takeover: float
     crashes: dict[str, int]
+    believed: int = 0

@@ -7,6 +7,7 @@ do not, and another region takes over in time. `World.verdict` counts every brea
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,16 @@ from chalicelib.schedules.worker import Executor
 from simulation.scheduler import Crash, Scheduler
 from simulation.schedules.options import Chances, Start, Verdict
 from simulation.schedules.runners import SimulatedFunctions, SimulatedPosts, SimulatedRemoteRunner
+from simulation.turning import WRONG_SECONDS, Backup, event_of_another_year
 from testing.aws import FakeAws
 from testing.fakes import MemoryQueue, MemoryTable, MemoryTopic, Store
 from testing.triggers import RuleTriggers, TriggerModel
 
 _VISIBILITY = {queue.name: float(queue.visibility_seconds) for queue in (RUNS_QUEUE, MINUTES_QUEUE)}
 _DRAIN_SECONDS = 3 * 3600
+# The place of an event of another year. After a table was restored, or a clock put right, runs of the time before are
+# under way for so long at most.
+_STRANGE, _CONFUSED_SECONDS, _IN_FLIGHT_SECONDS = "another year", 1200, 120
 # Minutes before the end of all.
 _LAST_TICKS = (20, 15, 10)
 # Home's rule fires anywhere within the minute. A standby looks after its patience, wherever its own rule fires. From
@@ -50,6 +55,8 @@ class Region:
     def __init__(self, world: "World", name: str, skew: float) -> None:
         self.name = name
         self.skew = skew
+        # By how much (s) its Lambdas' clocks are wrong. The rules fire all the same.
+        self.wrong_by = 0.0
         self.alive = True
         self.down: list[tuple[float, float]] = []
         self.local = Store()
@@ -64,7 +71,8 @@ class Region:
             region=self.name, stage="sim", fleet=world.fleet, root=world.root, queues=queues,
             shared_store=ReplicatedStore(replicas, clock=lambda: world.hub.now),
             local_store=MemoryTable(self.local, lambda call: world.fault(f"regional {call}")),
-            alerts=MemoryTopic(lambda call: world.fault(f"sns {call}")), clock=lambda: world.hub.now + self.skew,
+            alerts=MemoryTopic(lambda call: world.fault(f"sns {call}")),
+            clock=lambda: world.hub.now + self.skew + self.wrong_by,
             aws_regions={self.name: msgspec.structs.replace(FakeAws().ports, functions=functions)})
 
 
@@ -83,7 +91,10 @@ class World:
         self.store = Store()
         self.starts: dict[tuple[str, str], list[Start]] = defaultdict(list)
         self.going: Counter[str] = Counter()
-        self.overlaps = self.outages = 0
+        self.overlaps = self.outages = self.believed = 0
+        # The slots that needed nothing more when the table was restored, and until when (s) runs may overlap.
+        self.settled: set[tuple[str, str]] = set()
+        self.backed_up_at = self.restored_at = self.confused_until = 0.0
         self.crashes: Counter[str] = Counter()
         self.broken: list[BaseException] = []
         remote = SimulatedRemoteRunner(self)
@@ -103,6 +114,7 @@ class World:
             self._plan_prune(region, RuleTriggers(TriggerModel(), self.hub.chance), self.first)
         if self.chances.people:
             self._plan_people(self.first)
+        self._plan_turns()
         if self.chances.home_away:
             begin, end = ((self.first + minute) * 60.0 for minute in self.chances.home_away)
             self.hub.at(begin, lambda: self._away(self.regions[0], end))
@@ -121,6 +133,8 @@ class World:
         activity = self.hub.current()
         if activity.gone:
             raise Crash
+        if activity.place == _STRANGE:
+            self.believed += 1
         self.hub.wait(self.hub.chance.expovariate(50))
         luck = self.hub.chance.random()
         if luck < self.chances.crash:
@@ -184,13 +198,49 @@ class World:
         self.going[job] += 1
         number = release.book(self.root).find(job)
         if number is not None and release.book(self.root)[number].policy.overlap != "allow" and self.going[job] > 1:
-            self.overlaps += 1
+            self.overlaps += self.hub.now > self.confused_until
         if self.to_first_harm and (self.overlaps or self._is_twice(job, slot)):
             self.hub.stop()
 
     def ends(self, job: str) -> None:
         """A command of the job has ended."""
         self.going[job] -= 1
+
+    def _plan_turns(self) -> None:
+        """A table is restored, a clock is wrong, and events of other years come, if they are to."""
+        chances, chance = self.chances, self.hub.chance
+        if chances.backup:
+            made_at, restored_at = ((self.first + minute) * 60.0 + chance.uniform(0, 60) for minute in chances.backup)
+            self.hub.at(made_at, partial(self._back_up, restored_at))
+        if chances.wrong_clock:
+            begin, end = ((self.first + minute) * 60.0 for minute in chances.wrong_clock)
+            region = chance.choice(self.regions)
+            self.hub.at(begin, partial(self._set_clock, region, chance.choice((-1, 1)) * WRONG_SECONDS))
+            self.hub.at(end, partial(self._set_clock, region, 0))
+        for minute in range(self.first, self.last if chances.strange_event else self.first):
+            if chance.random() < chances.strange_event:
+                self.hub.at(minute * 60.0 + chance.uniform(0, 60), self._strange_event)
+
+    def _back_up(self, restored_at: float) -> None:
+        self.backed_up_at = self.hub.now
+        self.hub.at(restored_at, partial(self._restore, Backup(self.store)))
+
+    def _restore(self, backup: Backup) -> None:
+        """The coordination table is as it was. Runs that began before are done, whatever the table says."""
+        self.settled = {(pk.removeprefix("run#"), sk) for (pk, sk), (item, _, _) in self.store.items.items()
+                        if pk.startswith("run#") and _run(item).final} | self.starts.keys()
+        self.restored_at, self.confused_until = self.hub.now, self.hub.now + _CONFUSED_SECONDS
+        backup.restore()
+
+    def _set_clock(self, region: Region, wrong_by: float) -> None:
+        region.wrong_by, self.confused_until = wrong_by, float("inf") if wrong_by else self.hub.now + _CONFUSED_SECONDS
+
+    def _strange_event(self) -> None:
+        right = [region for region in self.regions if region.alive and not region.wrong_by]
+        if right:
+            region, operation = self.hub.chance.choice(right), self.hub.chance.choice((starting.TICK, operations.PRUNE))
+            event = event_of_another_year(self.hub.now, self.hub.chance)
+            self.hub.spawn(lambda: engine.run(operation, region.site, event), _STRANGE, lambda failure: None)
 
     def _plan_prune(self, region: Region, rule: RuleTriggers, minute: int) -> None:
         def ended(failure: BaseException | None) -> None:
@@ -273,7 +323,8 @@ class World:
         due = [(release.book(self.root)[missed.job], slot) for missed in release.timetable(self.root).missed(
             self.first, self.last) for slot in missed.slots()]
         twice = sum(self._is_twice(job, slot) for job, slot in self.starts)
-        lost = [slot for job, slot in due if not self._settled(job.name, slot.name)]
+        lost = [slot for job, slot in due
+                if not self._settled(job.name, slot.name) and not self._is_in_doubt(slot.minute)]
         states = Counter(item.body.get("state") for item, _, _ in self.store.items.values())
         waits = list(self._waits())
         taken_over = sum(starts[0].region != self.fleet.home for starts in self.starts.values())
@@ -281,7 +332,7 @@ class World:
         return Verdict(len(due), twice, len(lost), self.overlaps, idle, self._silent(),
                        sum(wait > _START_SECONDS for wait in waits),
                        states["interrupted"], self.outages, taken_over, round(max(waits, default=0), 1),
-                       dict(sorted(self.crashes.items())))
+                       dict(sorted(self.crashes.items())), self.believed)
 
     def _silent(self) -> int:
         """Runs that ended badly without an alert, and alerts that wait although ticks came after them."""
@@ -290,7 +341,8 @@ class World:
         waiting: int = sum(pk.startswith(delivery.EVENTS_PK) and item.body["alert"]["since"] < last_tick
                       for region in self.regions for (pk, _), (item, _, _) in region.local.items.items())
         return waiting + sum(
-            run.state in ALERT_KIND_BY_STATE and not run.alerted for run in runs if run.minute < self.last)
+            run.state in ALERT_KIND_BY_STATE and not run.alerted for run in runs
+            if self.restored_at < run.minute * 60 < self.last * 60)
 
     def _idle(self) -> Iterator[int]:
         """1 for each slot that was set aside while no run of its job was claimed, or about to be.
@@ -333,7 +385,16 @@ class World:
                 return
 
     def _is_twice(self, job: str, slot: str) -> bool:
-        return len(self.starts[job, slot]) > 1 and not self._retries(job)
+        starts = self.starts[job, slot]
+        if len(starts) > 1 and starts[0].at < self.restored_at < starts[1].at and (
+                starts[0].minute * 60 < self.backed_up_at or starts[0].at > self.restored_at - _IN_FLIGHT_SECONDS):
+            # The backup has its minute and not its run, or its request came twice in this very moment.
+            return False
+        return len(starts) > 1 and not self._retries(job)
+
+    def _is_in_doubt(self, minute: int) -> bool:
+        """Whether the slots of a minute may have been under way when the table was restored. These may get lost."""
+        return self.restored_at - _CONFUSED_SECONDS < minute * 60 < self.restored_at + _IN_FLIGHT_SECONDS
 
     def _retries(self, job: str) -> int:
         number = release.book(self.root).find(job)
@@ -341,7 +402,7 @@ class World:
 
     def _settled(self, job: str, slot: str) -> bool:
         found = self.store.items.get((f"run#{job}", slot))
-        return found is not None and _run(found[0]).final
+        return (job, slot) in self.settled or (found is not None and _run(found[0]).final)
 
 
 def _run(item: Item) -> Run:

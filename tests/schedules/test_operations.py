@@ -146,6 +146,43 @@ def test_what_ran_does_not_run_again_after_the_coordination_table_was_restored(t
     assert len(place.told()) == 1
 
 
+def test_a_request_that_comes_again_after_the_table_was_restored_starts_nothing(tmp_path: Path) -> None:
+    place = Place(tmp_path, [job(command=f"echo x >> {tmp_path}/ran")])
+    backup = copy.deepcopy(place.coordination.store.items)
+    tick(place)
+    [message] = place.sent("schedule-runs")
+    handle(place, operations.WORK, message)
+    place.coordination.store.restore(backup)
+    for received in (2, 3):
+        handle(place, operations.WORK, message, received=received)
+    run = msgspec.json.decode(message.body)
+    for more in ({"why": "retry"}, {"why": "follow-up", "remote_id": "i-1"}):
+        handle(place, operations.WORK, Message(json.dumps(run | more)))
+    assert (tmp_path / "ran").read_text() == "x\n"
+
+
+def test_a_standby_that_sees_a_restored_table_waits_for_home_before_it_starts_what_it_has_not_seen(
+    tmp_path: Path
+) -> None:
+    place = Place(tmp_path, [job()])
+    hours(place, range(NOON, NOON + 3))
+    backup = copy.deepcopy(place.coordination.store.items)
+    hours(place, range(NOON + 3, NOON + 8))
+    # The standby has seen none of the last minutes.
+    hours(place, range(NOON + 8, NOON + 10), standby=False)
+    late = place.sent("schedule-reconciles", STANDBY)
+    place.coordination.store.restore(backup)
+    for message in late:
+        handle(place, starting.SWEEP, message, STANDBY)
+    assert place.sent("schedule-runs", STANDBY) == []
+    # Home has died in that very moment: nobody else tells, and the standby starts them late.
+    for _ in range(2):
+        place.now += 240
+        for message in place.sent("schedule-reconciles", STANDBY):
+            handle(place, starting.SWEEP, message, STANDBY)
+    assert len(place.sent("schedule-runs", STANDBY)) > 0
+
+
 @pytest.mark.parametrize("answers", [True, False])
 def test_a_gap_in_which_nobody_ran_is_caught_up_whatever_a_region_remembers(
     tmp_path: Path, answers: bool, monkeypatch: pytest.MonkeyPatch

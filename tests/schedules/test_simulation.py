@@ -1,10 +1,13 @@
 """Exactly once, simulated; and proof that the simulation would notice if it were not so."""
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
+from msgspec import structs
 
+from chalicelib.engine import run as engine
 from chalicelib.schedules import decide, observe, worker
 from chalicelib.schedules.decide import alerts
 from chalicelib.schedules.state import Run
@@ -15,6 +18,42 @@ from testing.coverage import lines_executed
 from testing.fakes import MemoryTable
 
 pytestmark = pytest.mark.slow
+
+
+def turned(seed: int = 1) -> Verdict:
+    """A world whose coordination table is restored, whose clocks go wrong, and that gets events of other years."""
+    return simulated(World(seed, chaos=True, minutes=60, turned=True))[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_nothing_is_started_twice_though_the_table_is_restored_and_clocks_are_an_hour_wrong(seed: int) -> None:
+    verdict = turned(seed)
+    assert (verdict.twice, verdict.lost, verdict.overlaps, verdict.idle, verdict.silent) == (0, 0, 0, 0, 0)
+    assert verdict.believed == 0 and verdict.slots > 900
+
+
+@pytest.mark.slow
+def test_if_gone_minutes_were_started_again_slots_would_be_started_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(observe, "_is_gone", lambda *_: False)
+    assert turned().twice > 10
+
+
+@pytest.mark.slow
+def test_if_a_request_that_comes_again_was_believed_slots_would_be_started_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = observe.work
+    monkeypatch.setattr(observe, "work", lambda context, request: structs.replace(
+        seen(context, request), record_gone=False))
+    assert turned().twice > 0
+
+
+@pytest.mark.slow
+def test_if_events_of_other_years_were_believed_minutes_would_be_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_event_time",
+                        lambda operation, context, event: int(datetime.fromisoformat(event["time"]).timestamp()))
+    assert turned().believed > 0
 
 
 def short_and_long(worlds: dict[int, tuple[int, int]]) -> list[Any]:

@@ -132,6 +132,9 @@ def work(on: Lambdas) -> None:
     on.put("paused", "held", PAUSED)
     on.invoke("schedules_work", on.records("schedule-runs", *map(run_of, jobs), not_due, dead, told,
                                            run_of("held") | {"why": "due"}))
+    # A request that comes again looks for the record of its minute.
+    on.started(1)
+    on.invoke("schedules_work", on.records("schedule-runs", run_of("held") | {"why": "due"}, received=2))
 
 
 def explain(on: Lambdas) -> None:

@@ -70,7 +70,7 @@ def sweep(seen: ReconcileObservation, now: int) -> Plan:
         actions.append(alerts.left_out(seen.minute, seen.record.since,
                                        [(slot.job.name, slot.slot) for slot in doubtful]))
     # A run that cannot be read may be mended, by a newer release for one: it is looked at again, and left alone.
-    unsettled = open_slots or seen.unreadable_runs
+    unsettled = open_slots or seen.unreadable_runs or seen.undecided
     if (unsettled or (doubtful and now < seen.confirm_after)) and age < GIVE_UP_SECONDS:
         delay = _next_look(seen, open_slots, now)
         actions.append(_remind(seen.minute, delay, min(seen.attempt + 1, _LAST_TURN), "some runs have not ended. "))
@@ -88,6 +88,9 @@ def work(seen: WorkObservation, now: float) -> Plan:
         # Whether the slot has run, or another one is running, is not known. The sweep sends it again.
         return Plan(unreadable=seen.unreadable,
                     notes=(f"{job.name} {wanted.slot}: not started, since {seen.unreadable[0]}",))
+    if run is None and (seen.record_gone or wanted.remote_id or wanted.why in ("retry", "follow-up")):
+        return Plan(notes=(f"{job.name} {wanted.slot}: not started, since its record is gone. The request has been "
+                           "there before, so the run may have been as well",))
     if run and run.final:
         # Its worker has told people, unless an answer got lost then: the message has come back to see to it.
         return Plan(() if run.alerted else tuple(alerts.ended(job, run)),
