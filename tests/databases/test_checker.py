@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from chalicelib.aws.store import Item
-from simulation.databases.world import Scenario, World
+from simulation.databases.world import Invocation, Scenario, World
 from testing.databases import FakeServer
 
 EU, US = "eu-west-1", "us-east-1"
@@ -28,10 +28,13 @@ class Story:
         """The server that all of this is about."""
         return self.world.servers.servers[US]
 
-    def wait(self, seconds: int) -> None:
-        """Time passes, in which the checker looks as often as in a simulation."""
+    def wait(self, seconds: int, *, deaf: str = "") -> None:
+        """Time passes, in which the checker looks as often as in a simulation. All Lambdas but `deaf` ask servers."""
         for _ in range(0, seconds, 2):
             self.world.scheduler.run(self.world.now + 2)
+            for operation in {"watch", "heal"} - {deaf}:
+                for region in (EU, US):
+                    self.checker.asked(Invocation(operation, region, 0, int(self.world.now)))
             self.checker.judge()
 
     def look(self, operation: str = "watch") -> None:
@@ -62,6 +65,13 @@ class Story:
 @pytest.fixture
 def story() -> Iterator[Story]:
     yield Story()
+
+
+def test_lambda_that_asks_no_server_for_minutes_is_harm(story: Story) -> None:
+    story.wait(300, deaf="watch")
+    assert story.harm == []
+    story.wait(10, deaf="watch")
+    assert story.harm == [f"watch in {EU} is deaf", f"watch in {US} is deaf"]
 
 
 def test_notice_that_is_true_is_no_harm(story: Story) -> None:
