@@ -33,6 +33,7 @@ def defined(path: Path) -> set[str]:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("file", "function"), STEPS, ids=[f"{file}:{function}" for file, function in STEPS])
 def test_a_step_of_a_walk_is_in_its_file(file: str, function: str) -> None:
     assert function in defined(ROOT / file)

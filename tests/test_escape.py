@@ -128,6 +128,7 @@ def test_a_value_of_the_fleet_is_refused_or_stays_one_value(tmp_path: Path, whic
         assert all(len(line.split(" ")) == 3 and line.isprintable() for line in value.split("\n")[:-1])
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(HOSTILE | st.text(max_size=20))
 def test_an_environment_file_gives_each_reader_the_same_value_or_is_refused(tmp_path: Path, text: str) -> None:

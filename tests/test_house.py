@@ -31,6 +31,7 @@ def imports(tree: ast.AST) -> Iterator[str]:
             yield node.module or ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PURE, ids=lambda path: str(path.relative_to(ROOT / "chalicelib")))
 def test_decisions_ask_neither_clock_nor_chance_nor_machine(path: Path) -> None:
     assert not IMPURE & set(calls(ast.parse(path.read_text())))

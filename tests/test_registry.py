@@ -79,6 +79,7 @@ def test_lambda_started_imports_the_aws_ports_only_if_it_may_call_one() -> None:
         "schedules_tick", "schedules_reconcile", "schedules_runner", "schedules_status"}
 
 
+@pytest.mark.slow
 def test_runner_started_imports_neither_the_aws_sdk_nor_the_engine_of_the_operations() -> None:
     assert not {"botocore", "chalicelib.context", "chalicelib.engine.operation"} & set(started("schedules_runner"))
 
@@ -112,6 +113,7 @@ def test_lambdas_declared_have_names_of_their_own_capability() -> None:
         assert {declared.name.partition(".")[0] for declared in registry.lambdas([capability])} == {capability}
 
 
+@pytest.mark.slow
 def test_handlers_where_packaged_are_all_and_import_no_capability() -> None:
     code = "import sys; from chalicelib import registry; print(len(registry.handlers()), *sys.modules)"
     environment = {**os.environ, "_HANDLER": "", "PYTHONPATH": str(ROOT)}

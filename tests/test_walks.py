@@ -12,6 +12,8 @@ from pathlib import Path
 from types import FrameType, FunctionType
 from typing import Any
 
+import pytest
+
 from chalicelib.aws.route53 import AwsRoute53
 from chalicelib.crontab.timetable import Timetable
 from chalicelib.health_checks import decide as health_checks
@@ -94,6 +96,7 @@ def test_a_tunnel_repair_goes_through_ten_files_at_most() -> None:
     assert "chalicelib/tunnels/decide/repair.py" in walk.files
 
 
+@pytest.mark.slow
 def test_a_move_of_a_health_check_goes_through_eight_files_at_most() -> None:
     street = Street(10)
     street.turns(12)

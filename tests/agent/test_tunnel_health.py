@@ -61,6 +61,7 @@ def test_a_host_can_read_it() -> None:
         node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
 
 
+@pytest.mark.slow
 def test_it_says_200_only_once_the_database_has_answered() -> None:
     with tunnel() as listener, served(listener, "--every", "0.1", "--fresh", "60") as (near, running):
         assert health.ask(near) == (503, "ambiguous starting")
@@ -93,6 +94,7 @@ def test_a_hung_tunnel_is_a_503_as_soon_as_the_last_success_is_too_old_and_gets_
         eventually(lambda: health.ask(near)[0] == 200)
 
 
+@pytest.mark.slow
 def test_a_port_where_nobody_listens_is_refused_and_found_again() -> None:
     with tunnel() as listener:
         gone = listener.getsockname()
@@ -104,6 +106,7 @@ def test_a_port_where_nobody_listens_is_refused_and_found_again() -> None:
             running.await_line("up answered")
 
 
+@pytest.mark.slow
 def test_another_server_is_a_503() -> None:
     # As a service file has it, whose value may begin with a dash.
     with tunnel() as listener, served(listener, "--expect", "-MariaDB-us") as (near, running):

@@ -22,6 +22,7 @@ def left(made: Host) -> list[str]:
     return sorted(path.name for path in made.run.iterdir())
 
 
+@pytest.mark.slow
 def test_at_boot_both_are_in_place_for_their_owner_alone_and_only_the_version_is_told(tmp_path: Path) -> None:
     made = host(tmp_path)
     made.answers(AWSCURRENT=KEY)
@@ -32,6 +33,7 @@ def test_at_boot_both_are_in_place_for_their_owner_alone_and_only_the_version_is
     assert left(made) == ["key", "known_hosts", "way.env"]
 
 
+@pytest.mark.slow
 def test_no_key_is_ever_on_a_command_line(tmp_path: Path) -> None:
     made = host(tmp_path)
     made.answers(AWSCURRENT=KEY)
@@ -97,6 +99,7 @@ def test_at_boot_it_leads_to_where_the_primary_is_now(tmp_path: Path) -> None:
         assert (made.run / "way.env").read_text() == way
 
 
+@pytest.mark.slow
 def test_where_there_is_one_way_nobody_is_asked_for_it(tmp_path: Path) -> None:
     made = host(tmp_path, parameter="")
     made.answers(AWSCURRENT=KEY)
@@ -129,6 +132,7 @@ def test_a_way_is_not_taken_before_it_has_led_to_a_database(tmp_path: Path) -> N
     assert (made.run / "way.env").read_text() == HERE and left(made) == ["key", "known_hosts", "way.env"]
 
 
+@pytest.mark.slow
 def test_whoever_is_to_lead_elsewhere_than_the_parameter_says_does_not(tmp_path: Path) -> None:
     made = host(tmp_path)
     made.answers("us-east-1", AWSCURRENT=KEY)
@@ -136,6 +140,7 @@ def test_whoever_is_to_lead_elsewhere_than_the_parameter_says_does_not(tmp_path:
     assert done.returncode == 3 and "/primary-region says us-east-1 yet, not eu-north-1" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [[], ["restart"], ["boot", "reload"], ["point"], ["reload", "eu-west-1"]])
 def test_any_other_word_is_refused(tmp_path: Path, words: list[str]) -> None:
     done = host(tmp_path).keys(*words)

@@ -62,6 +62,7 @@ def test_every_call_of_s3_in_the_product_names_the_owner() -> None:
     assert {(name, function) for name, source in found.items() for function, _ in unowned(source)} == ANONYMOUS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("call", "missing"), [
     ("s3.get_object(Bucket=b, Key=k)", ["get_object"]),
     ("s3.get_object(Bucket=b, Key=k, ExpectedBucketOwner=a)", []),
@@ -72,6 +73,7 @@ def test_a_call_without_an_owner_is_found(call: str, missing: list[str]) -> None
     assert [method for _, method in unowned(f"def f():\n    {call}")] == missing
 
 
+@pytest.mark.slow
 def test_the_adapter_sends_the_account_with_every_signed_request(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[Any] = []
     api = get_session().create_client("s3", region_name="eu-west-1", aws_access_key_id="k", aws_secret_access_key="s")

@@ -167,6 +167,7 @@ def rounds(store: Store, key: tuple[str, str]) -> int:
     return len(made)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", VERSIONS)
 def test_what_the_engine_replaces_it_replaces_whatever_its_version(
     monkeypatch: pytest.MonkeyPatch, version: dict[str, Any] | None

@@ -61,6 +61,7 @@ def invoke(wait_seconds: float = 5) -> Invocation:
     return AwsFunctions("eu-west-1").invoke("lamp-runner", b'{"a": 1}', wait_seconds=wait_seconds)
 
 
+@pytest.mark.slow
 def test_an_invocation_gives_payload_error_and_log(served: type[Lambda]) -> None:
     served.body, served.answers = b'{"errorType": "X"}', {
         "X-Amz-Function-Error": "Unhandled", "X-Amz-Log-Result": base64.b64encode(b"the log").decode()}

@@ -33,6 +33,7 @@ def test_neither_order_nor_time_nor_place_shows(tmp_path: Path) -> None:
     assert archived(names, tmp_path / "one") == archived(names[::-1], tmp_path / "two")
 
 
+@pytest.mark.slow
 def test_what_runs_is_kept_and_what_machines_left_behind_is_not(tmp_path: Path) -> None:
     archived(list(SOURCES), tmp_path / "x")
     with zipfile.ZipFile(tmp_path / "x.out") as made:
@@ -42,6 +43,7 @@ def test_what_runs_is_kept_and_what_machines_left_behind_is_not(tmp_path: Path) 
                      "b/m.py", f"b/__pycache__/m.{tag}.pyc", "data.bin"]
 
 
+@pytest.mark.slow
 def test_python_imports_the_compiled_files_without_looking_at_the_sources(tmp_path: Path) -> None:
     archived(list(SOURCES), tmp_path / "x")
     with zipfile.ZipFile(tmp_path / "x.out") as made:

@@ -24,6 +24,7 @@ def test_peers_give_the_same_answers(name: str) -> None:
         assert ask(minute) == list(bits(table.due(minute).bitmap))
 
 
+@pytest.mark.slow
 def test_a_crowd_is_always_the_same_and_lives_everywhere() -> None:
     jobs = crowd(1000)
     assert jobs == crowd(1000) != crowd(1000, seed=2)
@@ -31,6 +32,7 @@ def test_a_crowd_is_always_the_same_and_lives_everywhere() -> None:
     assert len(ZONES) == 40
 
 
+@pytest.mark.slow
 def test_a_figure_has_a_limit() -> None:
     figure = schedules.crontab(500)
     assert figure.value > 0
@@ -48,6 +50,7 @@ def test_a_peer_must_be_left_far_behind_with_the_same_answers(
     assert wrong.value == differing and wrong.within == (not differing)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lacking", [[], ["cronsim"]])
 def test_peers_that_are_not_installed_are_left_out(lacking: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(groups, "lacking", lambda group: lacking)

@@ -33,6 +33,7 @@ def test_missing_programs_are_named_with_the_remedy() -> None:
         tunnels.need("sh", "no-such-program")
 
 
+@pytest.mark.slow
 def test_the_rate_is_that_of_right_results() -> None:
     found = list(tunnels_probes.rate(endpoints=100, rounds=1))
     assert values(found)["wrong results of probes"] == 0

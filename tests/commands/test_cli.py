@@ -50,6 +50,7 @@ REPORTING = ["check", "cron next", "cron diff", "cron lint", "status", "run", "e
              "bench schedules", "bench tasks", "routing compile", "routing answer", "routing verify"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REPORTING)
 def test_every_command_that_reports_has_json(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([*name.split(), "--help"]) == 0
@@ -259,6 +260,7 @@ def test_fast_leaves_out_the_sandbox_and_full_keeps_a_world_on_one_worker() -> N
     assert "-m" not in full[3:] and full[-4:] == ["--dist", "loadfile", "--no-loadscope-reorder", "-x"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_the_help_has_every_word_of_the_docstring_and_of_the_options(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -252,6 +252,7 @@ def test_what_another_place_made_stays(world: World) -> None:
     assert len(world.api.list_health_checks()["HealthChecks"]) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "error"), [
     (["--hostname", "example.com"], "does not lie within example.com"),
     (["--hostname", "lamp-test.example.net"], "Take one such as lamp-test.example.com"),
@@ -262,6 +263,7 @@ def test_mistakes(words: list[str], error: str, world: World) -> None:
     assert world.clean()
 
 
+@pytest.mark.slow
 def test_it_asks_before_it_begins(world: World, monkeypatch: pytest.MonkeyPatch,
                                   capsys: pytest.CaptureFixture[str]) -> None:
     words = ["routing", "conformance", "--zone", world.zone, "--hostname", HOSTNAME]

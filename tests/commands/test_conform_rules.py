@@ -75,6 +75,7 @@ def test_the_statuses_are_those_of_our_own_arithmetic() -> None:
 BEYOND = {"entry-evaluates", "places-unhealthy", "places-dead", "weights-zero", "weights-last"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [case for case in TABLE.cases if case.group not in BEYOND],
                          ids=lambda case: f"{case.rule} {case.group} {case.client}")
 def test_the_table_says_what_our_own_evaluator_says(case: Case) -> None:

@@ -96,6 +96,7 @@ def test_what_voids_the_file_is_told_but_its_fires_are_listed(
     assert "error: " in err
 
 
+@pytest.mark.slow
 def test_the_help_says_what_is_told_on_stderr_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cron", "next", "--help"]) == 0
     said = " ".join(capsys.readouterr().out.replace("│", " ").split())
@@ -237,6 +238,7 @@ def test_a_day_is_the_default() -> None:
     assert (start * 60, end - start) == (int(NOW.timestamp()) + 30, 1440)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -260,6 +262,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
         explain(tmp_path / "nowhere", "UTC", Window(0, 1))
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=300))
 def test_any_file_has_a_report(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     file = tmp_path_factory.getbasetemp() / "any"

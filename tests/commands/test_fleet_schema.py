@@ -98,6 +98,7 @@ tables = st.fixed_dictionaries({}, optional={
 HEAD = 'name = "a"\nregions = [{name = "eu-west-1"}, {name = "us-east-1"}]\ncoordination = {regions = ["eu-west-1"]}\n'
 
 
+@pytest.mark.slow
 @given(tables)
 def test_what_the_parser_takes_the_schema_takes(drawn: dict[str, dict[str, str]]) -> None:
     lines = [line for heading, keys in drawn.items()

@@ -188,6 +188,7 @@ def test_through_symlinks_and_from_the_path(house: Path, tmp_path: Path) -> None
         assert done.stdout.startswith(f"1.0 {tmp_path} "), done.stderr
 
 
+@pytest.mark.slow
 def test_a_folder_named_commands_where_the_user_stands_is_not_taken(house: Path, tmp_path: Path) -> None:
     (tmp_path / "commands").mkdir()
     (tmp_path / "commands" / "__main__.py").write_text("print('the wrong one')")

@@ -45,6 +45,7 @@ def test_each_call_of_each_type_of_resource_is_allowed(text: str) -> None:
             assert not needed or allowed(text, action), (kind, action)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("text", "action", "expected"), [
     *((SMALL, action, True) for action in (
         "iam:ListRolePolicies", "iam:ListAttachedRolePolicies", "iam:DetachRolePolicy", "iam:PassRole",
@@ -59,6 +60,7 @@ def test_the_policy_is_that_of_the_fleet_at_hand(text: str, action: str, expecte
     assert allowed(text, action) is expected
 
 
+@pytest.mark.slow
 def test_only_calls_without_a_resource_are_allowed_on_all() -> None:
     open_to_all = {sid for sid, each in statements(TEXT).items() if each["Resource"] == ["*"]}
     assert open_to_all == {"Identity", "Quotas", "LookForOperations", "WithoutResource"}
@@ -68,6 +70,7 @@ def test_only_calls_without_a_resource_are_allowed_on_all() -> None:
     assert all(one.startswith("application-autoscaling:") for one in wide)
 
 
+@pytest.mark.slow
 def test_roles_are_passed_to_lambda_and_hosts_alone_and_linked_roles_are_those_of_the_fleet() -> None:
     def services(text: str, sid: str, key: str) -> list[str]:
         found: list[str] = statements(text)[sid]["Condition"]["StringEquals"][key]

@@ -84,6 +84,7 @@ def parameters(operation: str) -> type[msgspec.Struct] | None:
     return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", QUOTED)
 def test_a_command_in_backquotes_can_be_typed(place: str) -> None:
     words = shlex.split(QUOTED[place])

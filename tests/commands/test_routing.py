@@ -28,6 +28,7 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
     return json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_compile_prints_what_the_api_takes(fleet: str, capsys: pytest.CaptureFixture[str]) -> None:
     from botocore import session, validate
 
@@ -50,6 +51,7 @@ def test_answer_says_who_and_through_which_hops(fleet: str, capsys: pytest.Captu
     assert answer["hops"][0] == ["app.example.com.", "EU"] and len(answer["hops"]) <= 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "error"), [
     (["answer", "--from", "Sweden"], "'Sweden' is no location of Route 53; did you mean SE?"),
     (["answer", "--from", "SE", "--dead", "mars"], "mars: no region of this fleet. There are eu-west-1"),

@@ -37,6 +37,7 @@ def test_a_checkout_without_a_remote_is_its_own_source(checkout: Path) -> None:
     assert subprocess.run(["git", "ls-remote", path], capture_output=True, check=False).returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("remote", "written"), [
     ("https://git.example.com/acme/lamplighter.git", "https://git.example.com/acme/lamplighter.git"),
     ("https://ann:token@git.example.com/l.git", "https://git.example.com/l.git"),

@@ -63,6 +63,7 @@ def complete(*changes: dict[str, Any], **more: str) -> dict[str, Any]:
     return {"Status": "CREATE_COMPLETE", "Changes": list(changes), **more}
 
 
+@pytest.mark.slow
 def test_a_change_set_is_waited_for_and_read_to_its_last_page() -> None:
     answers = Answers("UPDATE_COMPLETE", {"Status": "CREATE_PENDING"}, {"Status": "CREATE_IN_PROGRESS"},
                       complete(resource("Modify", "B", "True"), NextToken="t"),

@@ -217,6 +217,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.sampled_from(["name", "regions", "coordination", "schedules", "queues", "alarm_email"]), VALUES)
 def test_any_value_for_any_key_is_read_or_refused(key: str, value: Any) -> None:
     good = {"name": '"a"', "regions": '[{name = "eu-west-1"}]', "coordination": '{regions = ["eu-west-1"]}'}

@@ -143,6 +143,7 @@ def test_reading_tells_where_things_stand() -> None:
 NUMBERS = [st.integers(low, high) for low, high in ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))]
 
 
+@pytest.mark.slow
 @given(st.data(), st.integers(0, 4))
 def test_a_list_is_the_union_of_its_parts(data: st.DataObject, index: int) -> None:
     parts = data.draw(st.lists(st.tuples(NUMBERS[index], NUMBERS[index], st.integers(1, 9)), min_size=1, max_size=4))

@@ -194,6 +194,7 @@ def lines(spec: Sequence[tuple[str, Sequence[str]]], file: str = "crontabs/app")
     return crontab("".join(f"{schedule} {' '.join(words)}\n" for schedule, words in spec), file)
 
 
+@pytest.mark.slow
 @given(LINES, LINES)
 def test_names_differ_and_each_old_one_is_kept_or_told(was: list[tuple[str, list[str]]],
                                                        now: list[tuple[str, list[str]]]) -> None:
@@ -206,6 +207,7 @@ def test_names_differ_and_each_old_one_is_kept_or_told(was: list[tuple[str, list
     assert {job.name for job in before} - kept == set(found.changes.removed)
 
 
+@pytest.mark.slow
 @given(LINES, st.randoms())
 def test_an_order_changes_no_name(spec: list[tuple[str, list[str]]], order: random.Random) -> None:
     before = named(lines(spec)).jobs
@@ -216,6 +218,7 @@ def test_an_order_changes_no_name(spec: list[tuple[str, list[str]]], order: rand
     assert named(lines(spec), before).jobs == before
 
 
+@pytest.mark.slow
 @given(LINES, st.integers(0, 9))
 def test_a_new_line_changes_no_other_name(spec: list[tuple[str, list[str]]], at: int) -> None:
     before = named(lines(spec)).jobs
@@ -226,6 +229,7 @@ def test_a_new_line_changes_no_other_name(spec: list[tuple[str, list[str]]], at:
     assert found.changes == Changes(added=(found.jobs[place].name,))
 
 
+@pytest.mark.slow
 @given(LINES.filter(bool), st.data())
 def test_an_edited_or_removed_line_changes_no_other_name(
     spec: list[tuple[str, list[str]]], data: st.DataObject
@@ -244,6 +248,7 @@ def test_an_edited_or_removed_line_changes_no_other_name(
     assert len(left.changes.removed) == 1 and not left.changes.added
 
 
+@pytest.mark.slow
 @given(LINES)
 def test_a_renamed_file_changes_no_name(spec: list[tuple[str, list[str]]]) -> None:
     before = named(lines(spec)).jobs

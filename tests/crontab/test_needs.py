@@ -93,6 +93,7 @@ LINES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "found"), LINES, ids=[command for command, _ in LINES])
 def test_each_need_that_a_lambda_does_not_meet_is_found(command: str, found: list[str]) -> None:
     line = f"0 3 * * * {command.replace('%s', chr(92) + '%s')}"

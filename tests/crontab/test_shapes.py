@@ -14,6 +14,7 @@ SOURCES = {"user": Source("crontabs/deploy", False, "deploy"), "system": Source(
 CASES = [pytest.param(shape, line, id=f"{shape['folder']}: {line}") for shape in SHAPES for line in shape["lines"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shape", "line"), CASES)
 def test_a_line_of_a_shape_has_its_findings(shape: dict[str, Any], line: str) -> None:
     found = parser.read(f"{line}\n".encode(), SOURCES[shape["folder"]])

@@ -162,6 +162,7 @@ def use_book(data: bytes) -> object:
 class TestDamage:
     """Every byte counts: a file that is not what was written is refused or, unread, does no harm."""
 
+    @pytest.mark.slow
     def test_cut_short(self, data: bytes, use: Callable[[bytes], object]) -> None:
         for length in range(len(data)):
             with pytest.raises(Damaged, match="Package the release again"):

@@ -134,6 +134,7 @@ def test_ten_minutes_of_running_begin_anew() -> None:
                                   int(NOW) + 660).cooldown.seconds == repair.COOLDOWN.min_seconds
 
 
+@pytest.mark.slow
 @given(st.lists(st.booleans(), min_size=1, max_size=300))
 def test_budget_and_pauses_hold_whatever_happens(stands: list[bool]) -> None:
     repairs, at = RepairState(0), []

@@ -35,6 +35,7 @@ It concerns 2: job, i-2.
 SINCE: """)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["firing", "repeat", "grown", "recovered"])
 @pytest.mark.parametrize("others", [0, 2])
 @given(foreign_text=st.just(FORGED) | st.text())

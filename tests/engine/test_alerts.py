@@ -240,6 +240,7 @@ RUNS = st.lists(st.tuples(st.floats(1, 90), st.sets(st.integers(0, 3)), st.sampl
                 max_size=60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["A", "B", "C"])
 @given(RUNS)
 def test_people_believe_what_is_so_within_a_flap_window(kind: str, runs: list[tuple[float, set[int], str]]) -> None:
@@ -264,6 +265,7 @@ def test_people_believe_what_is_so_within_a_flap_window(kind: str, runs: list[tu
     assert belief.get(kind, False) == any(alert.kind == kind for alert in last)
 
 
+@pytest.mark.slow
 @given(RUNS)
 def test_notices_are_few_whatever_comes_and_goes(runs: list[tuple[float, set[int], str]]) -> None:
     people = People()

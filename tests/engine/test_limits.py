@@ -23,6 +23,7 @@ BUDGET = Budget(4, 600)
 BACKOFF = Backoff(min_seconds=60, max_seconds=1800, reset_after_seconds=600)
 
 
+@pytest.mark.slow
 @given(STEPS)
 def test_budget_is_never_exceeded_within_any_window(steps: list[tuple[float, int]]) -> None:
     now, done = 1_800_000_000.0, list[tuple[float, int]]()

@@ -46,6 +46,7 @@ def test_state_stays_small_however_many_causes_wait_and_all_of_them_are_told() -
     assert people.look(*failures(99, 1), DOWN, after=60) == ["Failed: job-0"]
 
 
+@pytest.mark.slow
 def test_conditions_of_too_many_causes_are_one_group_until_the_last_is_over() -> None:
     people = People()
     hosts = [Alert("HostUnseen", f"i-{number}", "x" * 900, cause=f"cause {number} {'y' * 150}", since=NOW - number)

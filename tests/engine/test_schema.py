@@ -58,6 +58,7 @@ def stored(found: Stored[Any] | Unreadable) -> Stored[Any]:
     return found
 
 
+@pytest.mark.slow
 @given(STREETS, st.integers(0, 9), st.text())
 def test_decode_of_encoded_value_gives_it_back(street: Street, version: int, run_id: str) -> None:
     found = decode(encode(street, OLD, run_id=run_id), OLD, KEY, version=version)

@@ -195,6 +195,7 @@ MUTATIONS: list[tuple[str, Any, str, Any, str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("room", "name", "instead", "harm"), [row[1:] for row in MUTATIONS],
                          ids=[row[0] for row in MUTATIONS])
 def test_without_a_guard_harm_is_done(

@@ -84,6 +84,7 @@ def test_a_check_deleted_just_before_the_calculated_one_changes_is_made_anew_onc
     scenario_after(9, happens, "HealthCheckDeleted")
 
 
+@pytest.mark.slow
 def test_status_with_one_lost_answer_fails_or_tells_and_changes_nothing() -> None:
     def scenario(calls: Calls) -> None:
         region = Region()
@@ -98,6 +99,7 @@ def test_status_with_one_lost_answer_fails_or_tells_and_changes_nothing() -> Non
     check_every_lost_answer(scenario, least_calls=3)
 
 
+@pytest.mark.slow
 def test_a_lost_notice_is_published_again_by_the_next_run_and_its_end_is_told() -> None:
     region = Region()
     for _ in range(8):

@@ -38,6 +38,7 @@ def metrics(alarm: dict[str, Any]) -> dict[str, Any]:
             for one in alarm.get("Metrics", ()) if "MetricStat" in one}
 
 
+@pytest.mark.slow
 def test_every_target_of_a_rule_has_an_alarm_on_its_silence() -> None:
     watched = {metrics(alarm)["Invocations"]["Ref"]: alarm for alarm in silence().values()
                if metrics(alarm).keys() == {"Invocations"}}
@@ -81,6 +82,7 @@ def test_each_lambda_has_the_alarms_of_its_trigger_and_each_names_its_own_page()
     assert found == {id: (*alarm, [{"Ref": "Alerts"}]) for id, alarm in wanted.items()} and len(found) > 20
 
 
+@pytest.mark.slow
 def test_every_queue_that_is_served_has_an_alarm_on_its_consumers_silence() -> None:
     watched = {}
     for alarm in silence().values():

@@ -38,6 +38,7 @@ def test_a_permission_added_by_hand_is_stale_until_renewed(folder: Path) -> None
     assert files.stale(folder) == []
 
 
+@pytest.mark.slow
 def test_a_missing_policy_and_one_of_no_lambda_are_told_and_renewed(folder: Path) -> None:
     missing, superfluous = "policies/policy-tasks_peek.json", "policies/policy-tasks_gone.json"
     (folder / missing).rename(folder / superfluous)

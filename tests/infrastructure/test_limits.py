@@ -102,6 +102,7 @@ def test_a_value_that_is_too_long_would_be_found() -> None:
     assert "38 characters, and AWS allows 32" in found
 
 
+@pytest.mark.slow
 def test_host_keys_that_fill_more_than_a_parameter_are_refused() -> None:
     assert made(HEAD.format(name="f") + TUNNELS.format(keys=json.dumps([rsa_key(n) for n in range(5)])), "s")
     with pytest.raises(FleetError, match=r"Value of TunnelsKnownHosts .* 4,096 characters\. Give each gateway fewer"):
@@ -145,6 +146,7 @@ def test_a_name_that_only_resembles_one_is_taken(name: str) -> None:
     assert fleet.parse(HEAD.format(name=name)).name == name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 7, 105])
 @pytest.mark.parametrize("deletions", [0, 1, 1000])
 def test_the_reference_of_a_health_check_fits_and_is_the_checks_own(number: int, deletions: int) -> None:

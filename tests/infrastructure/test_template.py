@@ -57,6 +57,7 @@ def test_what_a_rule_starts_each_minute_has_executions_of_its_own() -> None:
             assert each.reserved == 1 + -(-each.timeout_seconds // 60) + 1, each.name
 
 
+@pytest.mark.slow
 def test_only_what_a_rule_of_the_fleet_starts_has_a_reservation() -> None:
     assert reserved(HEAD) == {"schedules_tick": 3}
     assert reserved(TEXT) == {"schedules_tick": 3, "tunnels_heal": 4, "tunnels_rotate_keys": 3}

@@ -118,6 +118,7 @@ def test_what_is_no_gtid_is_refused(engine: gtid.Engine, text: str) -> None:
         gtid.read(engine, text)
 
 
+@pytest.mark.slow
 @given(st.sampled_from(["mariadb", "mysql"]), st.text(st.characters(codec="ascii"), max_size=60))
 def test_any_text_is_read_or_refused(engine: gtid.Engine, text: str) -> None:
     try:

@@ -45,6 +45,7 @@ def test_a_new_zone_has_its_name_servers(client: Any, zone: str) -> None:
     assert [server["Value"] for server in found[0]["ResourceRecords"]] == got["DelegationSet"]["NameServers"]
 
 
+@pytest.mark.slow
 def test_zones_are_listed_in_pages(client: Any) -> None:
     made = [client.create_hosted_zone(Name=f"z{number}.example", CallerReference=str(number))["HostedZone"]["Id"]
             for number in range(5)]
@@ -60,6 +61,7 @@ def test_a_zone_needs_a_domain_name(client: Any, name: str) -> None:
     assert refused(client.create_hosted_zone, Name=name, CallerReference="1")[0] == "InvalidDomainName"
 
 
+@pytest.mark.slow
 def test_record_sets_come_back_as_they_were_sent(client: Any, zone: str, twin: Twin) -> None:
     twin.service.resource("lb.elb.amazonaws.com", Resource("ZELB", ("127.0.1.1",)))
     check = client.create_health_check(CallerReference="1", HealthCheckConfig=WEB)["HealthCheck"]["Id"]
@@ -90,6 +92,7 @@ def test_record_sets_are_listed_in_pages_without_gap_or_repeat(client: Any, zone
     assert [record["Name"] for record in whole][2] == "\\052.example.com."
 
 
+@pytest.mark.slow
 def test_a_list_begins_where_it_is_told(client: Any, zone: str) -> None:
     change(client, zone, ("CREATE", simple("192.0.2.1", "b.example.com")),
     ("CREATE", simple("::1", "b.example.com", Type="AAAA")))
@@ -166,6 +169,7 @@ def test_a_reference_makes_a_check_once(client: Any) -> None:
         "HealthCheckAlreadyExists")
 
 
+@pytest.mark.slow
 def test_calculated_and_metric_checks_keep_all_their_fields(client: Any) -> None:
     child = client.create_health_check(CallerReference="1", HealthCheckConfig=WEB)["HealthCheck"]["Id"]
     for number, config in enumerate((
@@ -191,6 +195,7 @@ def test_checks_are_listed_in_pages_and_limited(client: Any) -> None:
     assert refused(client.list_health_checks, MaxItems="0")[0] == "InvalidInput"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "get"), [("healthcheck", "create_health_check"), ("hostedzone", "")])
 def test_tags(client: Any, zone: str, kind: str, get: str) -> None:
     id = zone.split("/")[2]
@@ -307,6 +312,7 @@ def test_values_that_are_not_of_their_type_are_refused(twin: Twin, field: str, v
 WIRE = Wire()
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=200) | st.text("<>/aA&; \"=!?[]").map(str.encode), st.text(max_size=20), st.text(max_size=20))
 def test_any_body_is_read_or_refused(body: bytes, path: str, query: str) -> None:
     for where in ("/2013-04-01/hostedzone", "/2013-04-01/healthcheck", "/2013-04-01/hostedzone/Z/rrset/", path):

@@ -85,6 +85,7 @@ def test_it_asks_the_zone_that_is_named_even_if_another_one_has_its_name(client:
     assert answer(client, filled)["RecordData"] == ["192.0.2.5"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sees", "value"), [(True, "192.0.2.2"), (False, "192.0.2.1")])
 def test_it_looks_at_health_unless_told_not_to(sees: bool, value: str, clock: Clock) -> None:
     with Twin(Settings(rate=PLENTY, tool_sees_health=sees), clock=clock, checking=False) as twin:

@@ -106,6 +106,7 @@ def test_a_region_dies_and_comes_back(clock: Clock) -> None:
         assert twin.service.calls.total() == calls
 
 
+@pytest.mark.slow
 def test_the_status_of_each_checker_is_told(clock: Clock) -> None:
     with Twin(Settings(rate=PLENTY), clock=clock, checking=False, places=PLACES) as twin, \
             three_regions(twin, clock) as servers:
@@ -123,6 +124,7 @@ def test_the_status_of_each_checker_is_told(clock: Clock) -> None:
         assert max(one["StatusReport"]["CheckedTime"].timestamp() for one in seen) <= clock.now
 
 
+@pytest.mark.slow
 def test_checkers_probe_by_themselves_in_real_time() -> None:
     server = Server()
     with Twin(Settings(rate=PLENTY)) as twin, endpoint(server) as port:
@@ -151,6 +153,7 @@ def eventually(holds: Any, seconds: float = 180.0) -> bool:
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "address"), [
     ("a.example.com", "192.0.2.1"), ("lb.elb.amazonaws.com", "127.0.1.1"), ("to-lb.example.com", "127.0.1.1"),
     ("none.example.com", None), ("name.example.com", None), ("example.org", None), ("six.elb.amazonaws.com", None)])

@@ -26,6 +26,7 @@ def own(orders: dict[str, Order], demand: dict[str, float]) -> dict[str, float]:
     return found
 
 
+@pytest.mark.slow
 @given(st.integers(3, 8), st.data())
 def test_no_region_is_handed_more_than_it_declares_by_any_single_loss(size: int, data: st.DataObject) -> None:
     orders = geography.orders(EIGHT[:size])
@@ -98,6 +99,7 @@ def test_own_demand_counts_instead_of_townspeople() -> None:
     assert set(weights) == {"eu-west-1", "us-east-1"}
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from(EIGHT), st.floats(0.01, 5), min_size=2))
 def test_rounding_moves_less_than_one_part_in_255(part: dict[str, float]) -> None:
     users = sum(part.values())

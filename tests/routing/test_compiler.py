@@ -79,6 +79,7 @@ def test_the_proof_finds_a_wrong_check(broken: dict[str, Any]) -> None:
     assert verify.prove(made.spec, made.compiled, wrong).wrong_answers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [3, 8])
 def test_the_twin_of_route53_gives_the_same_answers(size: int) -> None:
     made = wanted(EIGHT[:size])
@@ -150,6 +151,7 @@ def test_many_regions_have_short_enough_names_and_two_more_hops_at_most() -> Non
     assert max(len(record["Name"]) for record in made.compiled.records) <= 255
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_no_name_gets_more_than_a_hundred_geolocations_however_wild_the_orders(seed: int) -> None:
     chance = random.Random(seed)
@@ -160,6 +162,7 @@ def test_no_name_gets_more_than_a_hundred_geolocations_however_wild_the_orders(s
     assert proof.most_locations <= 100 and proof.wrong == ()
 
 
+@pytest.mark.slow
 @given(st.integers(2, 8), st.data())
 def test_lists_are_made_of_their_parts_within_their_levels(size: int, data: st.DataObject) -> None:
     drawn = data.draw(st.lists(st.permutations("abcdefgh"[:size]), min_size=1, max_size=12))

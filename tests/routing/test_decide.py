@@ -354,6 +354,7 @@ def test_no_hold_no_mark() -> None:
     assert [action.kind for action in steps(seen)] == ["record"]
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=80), st.integers(0, 900))
 def test_on_any_day_the_hold_never_keeps_the_only_living_region_away_and_gives_back_what_is_quiet(
     looks: list[tuple[bool, bool]], hold: int

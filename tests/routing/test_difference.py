@@ -63,6 +63,7 @@ def test_what_is_ours(hostname: str, key: tuple[str, str], ours: bool) -> None:
 SIZES = st.lists(st.integers(1, 40), max_size=30)
 
 
+@pytest.mark.slow
 @given(SIZES, st.sampled_from(["CREATE", "UPSERT", "DELETE"]))
 def test_batches_keep_the_limits_the_order_and_the_groups(sizes: list[int], action: str) -> None:
     groups = [[{"Action": action, "ResourceRecordSet": {"Name": f"{number}.{one}", "Type": "TXT", "ResourceRecords": [

@@ -222,6 +222,7 @@ def journal_says(world: World, region: str, action: str) -> bool:
     return any(action in str(item.body) for item, _, _ in world.tables[region].store.items.values())
 
 
+@pytest.mark.slow
 def test_evacuate_with_one_lost_answer_evacuates_that_region_alone() -> None:
     def scenario(calls: Calls) -> None:
         with fleet(calls) as world:
@@ -237,6 +238,7 @@ def test_evacuate_with_one_lost_answer_evacuates_that_region_alone() -> None:
     check_every_lost_answer(scenario, least_calls=5)
 
 
+@pytest.mark.slow
 def test_evacuate_of_the_last_region_with_one_lost_answer_is_refused() -> None:
     """The lost answer may be the flag of a region that users stay away from already."""
     def scenario(calls: Calls) -> None:
@@ -315,6 +317,7 @@ def test_hold_with_one_lost_answer_gives_a_quiet_region_its_users_back() -> None
     check_every_lost_answer(scenario, least_calls=5)
 
 
+@pytest.mark.slow
 def test_status_with_one_lost_answer_says_what_it_has_not_seen_and_changes_nothing() -> None:
     def scenario(calls: Calls) -> None:
         with fleet(calls) as world:

@@ -148,6 +148,7 @@ def _whole(records: list[dict[str, Any]]) -> None:
     assert any(record["Name"] == "app.example.com." and record["SetIdentifier"] == "default" for record in records)
 
 
+@pytest.mark.slow
 def test_a_new_config_of_a_check_makes_a_new_check_and_the_old_one_goes_last(world: World) -> None:
     world.apply()
     old = set(world.route53.checks)
@@ -206,6 +207,7 @@ def test_evacuate_before_apply_is_refused_with_the_remedy(world: World) -> None:
     assert world.ask(operations.STATUS)["plan"]["notes"] == ()
 
 
+@pytest.mark.slow
 def test_hold_before_apply_does_nothing_and_says_so(world: World) -> None:
     world.kill("eu-west-1")
     for _ in range(3):
@@ -234,6 +236,7 @@ def test_evacuation_works_from_any_region_while_the_region_s_own_services_are_aw
     assert world.ask(operations.EVACUATE, "ap-southeast-1", region="eu-west-1", apply=True)["status"] == "done"
 
 
+@pytest.mark.slow
 def test_a_region_that_dies_comes_back_only_after_it_was_quiet(world: World) -> None:
     world.with_buckets()
     world.minute()
@@ -301,6 +304,7 @@ def test_an_event_that_comes_late_does_not_shorten_the_quiet_time(world: World) 
     assert world.marks() == {"eu-west-1": "hold_down"}
 
 
+@pytest.mark.slow
 def test_people_know_of_a_region_that_is_held_down(world: World) -> None:
     world.with_buckets()
     world.kill("eu-west-1")
@@ -316,6 +320,7 @@ def test_people_know_of_a_region_that_is_held_down(world: World) -> None:
     assert world.kinds() == ["RegionHeldDown", "RegionHeldDown ended"]
 
 
+@pytest.mark.slow
 def test_a_break_in_the_quiet_time_begins_it_anew(world: World) -> None:
     world.with_buckets()
     world.kill("eu-west-1")

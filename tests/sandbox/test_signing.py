@@ -16,6 +16,7 @@ from sandbox.hosts.signing import Identity, signed_headers
 WORDS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=40)
 
 
+@pytest.mark.slow
 @given(key=WORDS, secret=WORDS, token=st.just("") | WORDS, target=WORDS, body=st.binary(max_size=200),
        now=st.integers(0, 4_000_000_000))
 def test_it_signs_as_botocore_does(key: str, secret: str, token: str, target: str, body: bytes, now: int) -> None:

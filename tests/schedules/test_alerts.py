@@ -64,6 +64,7 @@ def test_work_with_200_failures_of_one_reason_gives_one_alert_with_count_and_ten
     assert len(set(re.findall(r"jobs/n\d+", text.split("It has happened 200 times. ")[1].split("\n")[0]))) == 10
 
 
+@pytest.mark.slow
 def test_work_with_failures_of_one_reason_all_through_ten_minutes_gives_at_most_two_alerts(tmp_path: Path) -> None:
     jobs = [job(f"jobs/n{number}") for number in range(20)]
     place = Place(tmp_path, jobs)

@@ -57,6 +57,7 @@ def test_how_it_ends(words: str, state: str, detail: str) -> None:
     assert (found.state, found.detail) == (state, detail)
 
 
+@pytest.mark.slow
 def test_a_missing_shell_is_named() -> None:
     assert "/no/shell" in run("true", environment={"SHELL": "/no/shell"}).detail
 
@@ -157,6 +158,7 @@ def test_a_runner_serves_the_next_command_as_if_nothing_had_been() -> None:
     assert [(one.state, one.exit) for one in found] == [("failed", 3), ("done", 0), ("done", 0)]
 
 
+@pytest.mark.slow
 @linux
 def test_a_command_that_kills_its_runner_leaves_no_answer() -> None:
     began = time.monotonic()
@@ -165,6 +167,7 @@ def test_a_command_that_kills_its_runner_leaves_no_answer() -> None:
     assert time.monotonic() - began < 20
 
 
+@pytest.mark.slow
 @linux
 def test_a_process_that_cannot_be_ended_takes_the_runner_with_it(tmp_path: Path) -> None:
     # Nothing here withstands SIGKILL, so that the runner is made to see one that does.

@@ -358,6 +358,7 @@ def test_a_distant_run_is_looked_at_and_only_by_its_own_follow_up() -> None:
     assert kinds(worked(run)) == []
 
 
+@pytest.mark.slow
 @given(st.text(min_size=1), st.integers(0, 900))
 def test_jitter_is_within_bounds_and_repeatable(slot: str, spread: int) -> None:
     one = job(jitter=spread)

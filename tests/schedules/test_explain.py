@@ -150,6 +150,7 @@ def test_what_the_clock_change_suppressed() -> None:
     assert why(night, BACK + 30, known(), LATER + 10**8).answer == "DST-suppressed"
 
 
+@pytest.mark.slow
 def test_every_place_that_a_finding_names_is_a_job_to_explain(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -357,6 +357,7 @@ def test_run_starts_a_job_once_or_says_that_it_may_not_have(tmp_path: Path) -> N
     check_every_lost_answer(scenario, least_calls=3)
 
 
+@pytest.mark.slow
 def test_prune_takes_only_what_is_over(tmp_path: Path) -> None:
     def scenario(calls: Calls) -> None:
         regions = Regions(tmp_path, [job(schedule=ONCE)])
@@ -377,6 +378,7 @@ def test_prune_takes_only_what_is_over(tmp_path: Path) -> None:
     check_every_lost_answer(scenario, least_calls=4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operation", [operations.STATUS, operations.WHY], ids=lambda one: one.name)
 def test_questions_change_nothing_and_are_answered_or_fail(tmp_path: Path, operation: Any) -> None:
     def scenario(calls: Calls) -> None:

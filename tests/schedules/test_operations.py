@@ -320,6 +320,7 @@ def test_what_outlived_its_ttl_is_pruned(tmp_path: Path) -> None:
     assert place.coordination.get("run#jobs/one", SLOT) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operation", operations.ALL, ids=lambda operation: operation.name)
 @pytest.mark.parametrize(
     "event", [None, [], "x", {"surprise": 1}, {"Records": [{}]}, {"detail-type": "Scheduled Event"}])

@@ -1,5 +1,6 @@
 import statistics
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -7,6 +8,7 @@ from chalicelib.config.workload import LAMBDA_MOST_SECONDS
 from chalicelib.tasks import backoff
 
 
+@pytest.mark.slow
 @given(st.integers(1, 10_000), st.text(max_size=40))
 def test_a_retry_lies_between_a_second_and_what_sqs_can_hide(attempt: int, message: str) -> None:
     seconds = backoff.retry(attempt, message)

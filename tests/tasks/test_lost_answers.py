@@ -70,6 +70,7 @@ class Shop:
         return self.shop.sqs.put("default", json.dumps({"task": name, "args": args}))
 
 
+@pytest.mark.slow
 def test_work_of_a_mixed_batch_runs_each_message_and_buries_the_dead_ones(shop: Workshop) -> None:
     def scenario(calls: Calls) -> None:
         one = Shop(shop)
@@ -90,6 +91,7 @@ def test_work_of_a_mixed_batch_runs_each_message_and_buries_the_dead_ones(shop: 
     assert len(check_every_lost_answer(scenario)) >= 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("succeeds", [True, False])
 def test_work_of_a_suspect_runs_it_alone_and_settles_the_others(shop: Workshop, succeeds: bool) -> None:
     def scenario(calls: Calls) -> None:

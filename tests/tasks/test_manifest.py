@@ -47,6 +47,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_declaration_says_all_but_the_functions(project: Path) -> None:
     loaded = manifest.load(task_check.compiled(project)).tasks
     assert list(loaded) == ["t.keyed", "t.open_ended", "t.whole"]
@@ -60,6 +61,7 @@ def test_a_declaration_says_all_but_the_functions(project: Path) -> None:
     assert loaded["t.keyed"].key is not None and loaded["t.keyed"].key_arguments == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["function", "key"])
 def test_users_functions_cannot_be_called_by_a_declaration(project: Path, name: str) -> None:
     task = manifest.load(task_check.compiled(project)).tasks["t.keyed"]
@@ -67,10 +69,12 @@ def test_users_functions_cannot_be_called_by_a_declaration(project: Path, name: 
         getattr(task, name)(**{"n": 1})
 
 
+@pytest.mark.slow
 def test_the_declarations_are_the_same_each_time(project: Path) -> None:
     assert task_check.compiled(project) == task_check.compiled(project)
 
 
+@pytest.mark.slow
 def test_a_module_that_does_not_import_has_no_declarations(project: Path) -> None:
     (project / "tasks" / "broken.py").write_text("import nothing_of_that_name")
     assert list(manifest.load(task_check.compiled(project)).tasks) == ["t.keyed", "t.open_ended", "t.whole"]

@@ -70,6 +70,7 @@ def test_what_is_not_taken_is_told_by_its_place(client: SqsClient) -> None:
     assert failed == {7: "refused by the test", 17: "refused by the test"}
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from(["reason", "error", "task"]), st.text(max_size=50)), st.integers(-5, 200))
 def test_attributes_are_what_sqs_takes_and_fit(values: dict[str, str], room: int) -> None:
     made = text_attributes(values, room)

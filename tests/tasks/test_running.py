@@ -58,6 +58,7 @@ def test_except_exception_does_not_swallow_the_end() -> None:
         run(0.05, stubborn)
 
 
+@pytest.mark.slow
 def test_even_a_bare_except_is_rung_out_of_its_next_try() -> None:
     caught = []
 
@@ -113,6 +114,7 @@ def test_a_task_knows_its_run_and_nobody_else_does() -> None:
         current()
 
 
+@pytest.mark.slow
 def test_in_another_thread_it_says_that_time_outs_cannot_work() -> None:
     code = ("import threading\nfrom chalicelib.tasks import execution\n"
             "def go():\n    try: execution.install()\n    except RuntimeError as error: print(error)\n"

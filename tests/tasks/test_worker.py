@@ -69,6 +69,7 @@ def test_a_fifo_queue_is_found_by_its_full_name(lamp: SqsClient) -> None:
     assert len(lamp.messages("orders-dead")) == 1
 
 
+@pytest.mark.slow
 @given(JSON | st.fixed_dictionaries({"Records": JSON}))
 def test_any_other_event_is_refused_and_keeps_its_batch(event: Any) -> None:
     answer = worker.handle(event, Context())

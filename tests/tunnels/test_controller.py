@@ -48,6 +48,7 @@ def test_a_scheduled_event_starts_rounds_until_the_next_one_wherever_in_the_minu
     assert ended["because"] == "next follows"
 
 
+@pytest.mark.slow
 def test_a_controller_that_nobody_follows_goes_on_for_some_minutes(yard: Yard) -> None:
     ended = yard.controller.handle(MINUTE, "r")
     assert (ended["status"], ended["rounds"], ended["failed"]) == ("done", 137, 0)

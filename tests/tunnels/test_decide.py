@@ -321,6 +321,7 @@ def test_what_counts_as_in_a_row(verdict: ProbeResult, counts: tuple[bool, int])
 SIDES = st.sampled_from(["up", "local", "far", "ambiguous"])
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(SIDES, SIDES, st.sampled_from([2.0, 2.0, 2.0, 9.0, 30.0])), min_size=1, max_size=120))
 def test_whatever_is_seen_the_state_is_whole_and_reads_back(worlds: list[tuple[Any, Any, float]]) -> None:
     remembered, now, there = TunnelState(), NOW, {id: Endpoint(id, "10.0.0.1") for id in ("i-1", "i-2")}
@@ -343,6 +344,7 @@ def test_whatever_is_seen_the_state_is_whole_and_reads_back(worlds: list[tuple[A
         assert [member.instance for member in remembered.members] == ["i-1", "i-2"]
 
 
+@pytest.mark.slow
 @given(st.lists(SIDES, min_size=1, max_size=30))
 def test_the_fast_way_decides_as_the_slow_one(sides: list[Any]) -> None:
     """`assign.steady_state` may only say what the whole decision would."""

@@ -254,6 +254,7 @@ def test_the_host_keys_are_a_known_hosts_file_under_the_name_that_ssh_looks_for(
     assert "SecretString" not in parts["TunnelsKey"] and "GenerateSecretString" not in parts["TunnelsKey"]
 
 
+@pytest.mark.slow
 def test_a_name_that_no_target_group_can_have_is_refused_before_anything_is_deployed() -> None:
     assert template(stage="s" * 22)
     with pytest.raises(FleetError, match=r"AWS allows 32 characters\. Take a shorter name"):

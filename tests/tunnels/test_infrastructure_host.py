@@ -53,6 +53,7 @@ def test_equal_files_give_an_equal_script_and_another_one_another() -> None:
     assert tunnel_host.user_data(tunnels, hosts, more) != script()
 
 
+@pytest.mark.slow
 def test_it_is_a_script_that_bash_understands_with_nothing_to_put_in_but_what_the_template_knows() -> None:
     assert set(re.findall(r"\$\{([^}]*)\}", script())) == {"AWS::Region", "AWS::StackName", "Gateway"}
     plain = re.sub(r"\$\{[^}]*\}", "x", script())
@@ -84,6 +85,7 @@ def test_the_ways_to_other_primaries_are_files_that_say_the_same_words() -> None
                           capture_output=True).stderr == ""
 
 
+@pytest.mark.slow
 def test_it_starts_its_units_and_shuts_out_sshd() -> None:
     assert "systemctl mask sshd.service sshd.socket" in script()
     assert script().count(" ".join(tunnel_host.UNITS)) == 2
@@ -97,6 +99,7 @@ def test_every_file_lands_where_the_units_look_for_it(tmp_path: Path) -> None:
     assert (root / "usr/local/bin/lamplighter-keys").stat().st_mode & 0o777 == 0o755
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PYTHON)
 def test_a_lean_file_is_the_same_program(path: str) -> None:
     def stripped(source: bytes) -> str:
@@ -140,6 +143,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", tunnel_host.UNITS)
 def test_systemd_understands_every_line_of_a_unit(root: Path, unit: str) -> None:
     path = root / "etc/systemd/system" / unit
@@ -153,6 +157,7 @@ def test_systemd_understands_every_line_of_a_unit(root: Path, unit: str) -> None
     assert "NoSuchThing" in asked.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", tunnel_host.UNITS)
 def test_systemd_calls_a_unit_little_exposed(root: Path, unit: str) -> None:
     asked = subprocess.run(["systemd-analyze", "security", "--offline=true", "--no-pager", f"--root={root}", unit],

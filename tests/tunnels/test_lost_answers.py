@@ -175,6 +175,7 @@ def test_what_is_asked_for_by_hand_is_done_once_or_said_not_to_be(ask: str) -> N
     assert len(check_every_lost_answer(scenario)) > 20
 
 
+@pytest.mark.slow
 def test_status_changes_nothing() -> None:
     def scenario(calls: Calls) -> None:
         yard = steady()

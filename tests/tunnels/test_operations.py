@@ -180,6 +180,7 @@ def test_off_is_off() -> None:
     assert yard.local.get(*KEY) is None and yard.changes() == []
 
 
+@pytest.mark.slow
 def test_without_a_group_instances_are_stopped_and_started() -> None:
     yard = Yard(', tag = "Role=tunnel"')
     yard.rounds(8)

@@ -132,6 +132,7 @@ def test_a_group_that_is_not_there_is_told_with_its_remedy(yard: Yard) -> None:
     assert "there is no Auto Scaling group lamplighter-test-tunnels in eu-west-1" in yard.topic.told[0][1]
 
 
+@pytest.mark.slow
 def test_a_notice_that_was_not_taken_goes_out_with_the_next_round(
     yard: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +151,7 @@ def test_a_notice_that_was_not_taken_goes_out_with_the_next_round(
     assert yard.told() == ["PrimaryUnreachable: eu-west-1"]
 
 
+@pytest.mark.slow
 def test_who_cannot_be_told_stops_nothing(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*words: Any, **more: Any) -> None:
         raise denied("AuthorizationError", "Publish")
@@ -197,6 +199,7 @@ def test_a_report_that_cannot_be_read_counts_for_nothing_and_the_others_count(
     assert len(yard.told()) == 1 and f"{PEER_REPORT_PK}/us-east-1" in yard.topic.told[0][1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", BAD_BODIES)
 def test_a_record_of_an_action_that_cannot_be_read_is_told_and_the_repair_goes_on(
     yard: Yard, body: dict[str, Any]
@@ -232,6 +235,7 @@ def test_repairs_counted_by_a_clock_that_was_ahead_end_with_the_window(yard: Yar
     assert "ssm send_command" in yard.names()
 
 
+@pytest.mark.slow
 def test_a_report_from_the_future_does_not_show_that_the_primary_is_up(yard: Yard) -> None:
     yard.shared.create(PEER_REPORT_PK, "ap-southeast-1", schema.encode(PeerReport(True, yard.now + 3600), PEER_REPORT))
     for endpoint in yard.sides:

@@ -171,6 +171,7 @@ def test_a_host_that_comes_later_is_believed_where_it_leads(yard: Yard, says: st
     assert (("ssm send_command", new) in yard.changes()) is sent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fenced", [True, False])
 def test_a_host_without_a_slot_is_taken_out_all_the_same(yard: Yard, fenced: bool) -> None:
     extra = yard.launch()  # as Auto Scaling does before it takes another away: two slots, three instances
@@ -200,6 +201,7 @@ def test_they_are_led_back(yard: Yard) -> None:
     assert ("ssm put_parameter", HOME) in yard.changes() and set(yard.targets().values()) == {"registered"}
 
 
+@pytest.mark.slow
 def test_a_primary_that_comes_back_before_anybody_was_led_away_finds_its_tunnels(yard: Yard) -> None:
     promoted(yard)
     yard.rounds(5)
@@ -252,6 +254,7 @@ def test_a_round_that_sees_nothing_takes_nobody_out() -> None:
     assert not made.changes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mode", "changes"), [("observe", []), ("drain", ["elb deregister"] * 2)])
 def test_what_the_mode_does_not_allow_is_told(
     mode: str, changes: list[str]

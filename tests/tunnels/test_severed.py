@@ -44,6 +44,7 @@ def test_all_are_taken_out_also_the_last_and_people_are_told_once(yard: Yard) ->
     assert yard.told() == ["TunnelsDrainedPrimaryFenced: eu-west-1"]
 
 
+@pytest.mark.slow
 def test_nothing_is_healed_and_nothing_goes_back(yard: Yard) -> None:
     fence(yard, "us-east-1")
     yard.round(LONG)
@@ -69,6 +70,7 @@ def test_another_region_s_fence_is_not_theirs(yard: Yard) -> None:
     assert places(yard) == {"registered"} and yard.told() == []
 
 
+@pytest.mark.slow
 def test_what_cannot_be_learnt_stays_as_it_was(yard: Yard) -> None:
     fence(yard, "us-east-1")
     yard.round(LONG)
