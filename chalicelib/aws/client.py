@@ -15,13 +15,19 @@ from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTT
 # A region that is gone must cost seconds, not botocore's default of five minutes.
 _CONNECT_SECONDS, _READ_SECONDS, _ATTEMPTS = 1.5, 5, 2
 # What a service answers that has too much to do, or still does what it was asked before.
+INACTIVE = "ResourceNotReadyException"
 _THROTTLING = frozenset({"Throttling", "ThrottlingException", "ProvisionedThroughputExceededException",
-                         "RequestLimitExceeded", "PriorRequestNotComplete", "TooManyRequestsException"})
+                         "RequestLimitExceeded", "PriorRequestNotComplete", "TooManyRequestsException",
+                         # Lambda: "The function is inactive and its VPC connection is no longer available". The call
+                         # has begun nothing, and wakes the function (API reference, Invoke).
+                         INACTIVE})
 _PASSING = frozenset({"InternalServerError", "ServiceUnavailable"})
 # Another replica's write of the same item was under way, so this one was not made ("Multi-Region strong consistency",
 # DynamoDB developer guide).
 _CONFLICT = "ReplicatedWriteConflictException"
 _SUBJECT_CHARACTERS = 99
+# No fewer than the threads that call at once: botocore throws the connections of the others away, each with its TLS.
+_CONNECTIONS = 128
 # Networks forget a connection on which nothing has come for 350 s or so, and Invoke's answer may take longer than that
 # (API reference, Invoke: "configure your HTTP client ... with timeout or keep-alive settings").
 _KEEP_ALIVE_SECONDS = 60
@@ -86,7 +92,8 @@ def _client(service: str, region: str, **more: Any) -> Any:
     from botocore.config import Config
 
     config = Config(connect_timeout=_CONNECT_SECONDS, read_timeout=_READ_SECONDS,
-                    retries={"total_max_attempts": _ATTEMPTS, "mode": "standard"}, **more)
+                    retries={"total_max_attempts": _ATTEMPTS, "mode": "standard"},
+                    max_pool_connections=_CONNECTIONS, **more)
     return sdk().create_client(service, region_name=region, config=config)
 
 

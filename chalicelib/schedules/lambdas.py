@@ -90,7 +90,8 @@ LAMBDAS = (
            trigger=RUNS_QUEUE, loops_until="a run ends by its time-out, and has no retry left"),
     Lambda("schedules.runner", RUNNER_JOB_SECONDS + RESERVE_SECONDS, 1024, (), trigger=Invoked(),
            handler="child.handler:handle", loops_until="a run has no retry left"),
-    Lambda("schedules.status", 30, 256, (HISTORY,)),
+    # With 1,769 MB it has a whole processor, for 128 reads at once.
+    Lambda("schedules.status", 50, 1769, (HISTORY,)),
     Lambda("schedules.why", 30, 256, (ONE_MINUTE, LATER, SEE_OUTPUT)),
     Lambda("schedules.pause", 30, 256, (SEE_PAUSE, PAUSE, JOURNAL)),
     Lambda("schedules.resume", 30, 256, (SEE_PAUSE, UNPAUSE, JOURNAL)),

@@ -3,6 +3,7 @@ to act on."""
 
 import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -24,6 +25,8 @@ from chalicelib.schedules.state import MINUTE, OUTPUT, PAUSE, RUN, MinuteRecord,
 # How many runs within a day of a minute are read to explain it, how many minutes after a gap its record may stand, and
 # among how many of the last slots, whose names are local times or UTC, the last run is looked for.
 _RUNS, _PAGE, _LAST = 6000, 200, 3
+# Jobs whose last runs are read at the same time. 10,000 jobs are 79 reads one after the other.
+AT_ONCE = 128
 
 
 class WhyAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -96,7 +99,9 @@ def status(context: RegionContext, request: Request) -> StatusSeen:
     book, (paused, bad_pauses) = release.book(context.root), paused_jobs(context)
     jobs = [job for job in (book[number] for number in range(len(book))) if asked.job in job.name]
     last, bad_minutes = before(context, request.now // 60 + 1)
-    shown = [_glance(context, job, job.name in paused, request.now) for job in jobs[: asked.limit]]
+    # Far from the coordination table each read takes as long as the way there and back.
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        shown = list(pool.map(lambda job: _glance(context, job, job.name in paused, request.now), jobs[: asked.limit]))
     unreadable = [*bad_pauses, *bad_minutes, *(item for _, bad in shown for item in bad)]
     return StatusSeen({
         "region": context.region, "home": context.fleet.home, "timetable": release.timetable(context.root).digest,

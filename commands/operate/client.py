@@ -17,7 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, HTTPClientError
 
 from chalicelib import foreign
-from chalicelib.aws.client import pages
+from chalicelib.aws.client import INACTIVE, error_code, pages
 from chalicelib.config.declared import Fleet
 from chalicelib.config.fleet import load
 from chalicelib.registry import CAPABILITIES
@@ -31,6 +31,9 @@ _CONFIG = Config(connect_timeout=3, read_timeout=910, retries={"total_max_attemp
 _KEEPALIVE_SECONDS = 60
 # What only reads has 30 s in Lambda, so a region that takes longer does not answer, and another one is asked.
 _READING = _CONFIG.merge(Config(read_timeout=60))
+
+# Until an inactive function in a VPC is called again: 60 s in all.
+_WAKE_SECONDS = (5, 10, 15, 30)
 
 # The stage of `deploy --sandbox`, unless it names another.
 SANDBOX_STAGE = "sandbox"
@@ -51,6 +54,22 @@ class Answer(NamedTuple):
     error: str
     log: list[str]
     passed_over: tuple[str, ...] = ()
+
+
+def _woken(call: Callable[[], Any]) -> Any:
+    """The answer of `call`, which is made again for a minute while the function is inactive.
+
+    Lambda takes the network interfaces of a function in a VPC away when it has been idle for weeks. The next call
+    fails, has begun nothing, and makes Lambda put them back ("Lambda function states", developer guide).
+    """
+    for pause in (*_WAKE_SECONDS, None):
+        try:
+            return call()
+        except ClientError as error:
+            if error_code(error) != INACTIVE or pause is None:
+                raise
+            time.sleep(pause)
+    raise AssertionError("the last call returns or raises")
 
 
 class OperationClient:
@@ -78,7 +97,8 @@ class OperationClient:
         with explained(f"{self.place}, {region}, {function}"):
             lambdas = (self.reading if reads else self.clients)("lambda", region)
             try:
-                response = lambdas.invoke(FunctionName=function, Payload=json.dumps(payload), LogType="Tail")
+                response = _woken(lambda: lambdas.invoke(
+                    FunctionName=function, Payload=json.dumps(payload), LogType="Tail"))
             except lambdas.exceptions.ResourceNotFoundException:
                 raise UsageError(self._unknown(lambdas, operation, region)) from None
             body = json.loads(response["Payload"].read() or "null")

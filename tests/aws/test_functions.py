@@ -83,7 +83,8 @@ def test_an_answer_that_does_not_come_in_time_is_asked_for_once(served: type[Lam
 
 
 @pytest.mark.parametrize(("status", "code", "error"), [
-    (429, "TooManyRequestsException", Throttled), (500, "ServiceException", Unavailable),
+    (429, "TooManyRequestsException", Throttled), (502, "ResourceNotReadyException", Throttled),
+    (500, "ServiceException", Unavailable),
     (403, "AccessDeniedException", ClientError), (404, "ResourceNotFoundException", ClientError)])
 def test_a_refusal_is_asked_for_once(served: type[Lambda], status: int, code: str, error: type[Exception]) -> None:
     served.status, served.answers, served.body = status, {"x-amzn-ErrorType": code}, b'{"Message": "no"}'

@@ -2,11 +2,12 @@
 
 import re
 import socket
+import time
 from typing import Any
 
 import boto3
 import pytest
-from botocore.exceptions import NoCredentialsError, ProfileNotFound
+from botocore.exceptions import ClientError, NoCredentialsError, ProfileNotFound
 
 from chalicelib import registry
 from commands.errors import UsageError
@@ -122,3 +123,34 @@ def test_what_only_reads_waits_for_a_minute_and_what_acts_as_long_as_it_may_take
     reading, acting = vars(client._READING), vars(client._CONFIG)
     assert len(lambdas.asked) == 2 and reading["read_timeout"] == 60 < 900 < acting["read_timeout"]
     assert reading["retries"] == acting["retries"] and reading["tcp_keepalive"]
+
+
+@pytest.mark.parametrize(("asleep", "paused"), [(0, []), (1, [5]), (3, [5, 10, 15])])
+def test_an_inactive_function_is_called_again_until_its_network_is_back(
+    monkeypatch: pytest.MonkeyPatch, asleep: int, paused: list[int]
+) -> None:
+    lambdas, slept = Inactive(asleep), list[float]()
+    monkeypatch.setattr(time, "sleep", slept.append)
+    answer = made(lambdas).invoke("schedules.why", {"job": "a"}, tail=False)
+    assert answer.outcome == {"message": "a"} and slept == paused and lambdas.asked == [{"job": "a"}]
+
+
+def test_a_function_that_stays_inactive_is_told_as_aws_says_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    with pytest.raises(UsageError, match="The function is inactive"):
+        made(Inactive(99)).invoke("schedules.why", {"job": "a"})
+
+
+class Inactive(Lambdas):
+    """A function in a VPC that was idle for weeks. It denies so many calls."""
+
+    def __init__(self, calls: int) -> None:
+        super().__init__({"acme-prod-schedules_why": lambda asked: {"message": asked["job"]}})
+        self.calls = calls
+
+    def invoke(self, **asked: str) -> dict[str, object]:
+        self.calls -= 1
+        if self.calls >= 0:
+            raise ClientError(
+                {"Error": {"Code": "ResourceNotReadyException", "Message": "The function is inactive"}}, "Invoke")
+        return super().invoke(**asked)

@@ -66,7 +66,8 @@ def test_ecs_runs_a_task_in_the_network_of_the_region_that_runs_the_job(
 def test_ecs_runs_the_command_as_override_and_is_followed_to_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = {"taskArn": "arn:task", "lastStatus": "RUNNING", "containers": [{"exitCode": 3}]}
+    task = {"taskArn": "arn:task", "lastStatus": "RUNNING", "containers": [
+        {"name": "sidecar", "exitCode": 0}, {"name": "app", "exitCode": 3}]}
     fake = FakeClient(run_task={"tasks": [task]}, describe_tasks={"tasks": [task]})
     place = distant(tmp_path, monkeypatch, fake, "ecs")
     tick(place)
@@ -147,6 +148,39 @@ def test_ssm_statuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: s
     fake = FakeClient(get_command_invocation={"Status": status, "ResponseCode": 1})
     result = ssm.poll(distant(tmp_path, monkeypatch, fake, "ssm").sites[HOME], job(on="ssm"), "c-1/i-1")
     assert (result.state if result else None) == state
+
+
+@pytest.mark.parametrize(("status", "details", "code", "state", "said"), [
+    ("TimedOut", "Delivery Timed Out", -1, "failed", "never ran"),
+    ("TimedOut", "DeliveryTimedOut", -1, "failed", "never ran"),
+    ("Undeliverable", "Undeliverable", -1, "failed", "never ran"),
+    ("Cancelled", "Terminated", -1, "failed", "never ran"),
+    ("TimedOut", "Execution Timed Out", -1, "timed-out", "still ran after"),
+    ("Failed", "Failed", -1, "failed", "killed before it told"),
+    ("Cancelled", "Canceled", -1, "failed", "may have run in part"),
+    ("Failed", "Failed", 137, "failed", "exit status 137"),
+])
+def test_ssm_tells_what_never_ran_from_what_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str, details: str, code: int, state: str, said: str
+) -> None:
+    fake = FakeClient(get_command_invocation={"Status": status, "StatusDetails": details, "ResponseCode": code})
+    found = ssm.poll(distant(tmp_path, monkeypatch, fake, "ssm").sites[HOME], job(on="ssm"), "c-1/i-1")
+    assert found and (found.state, said in found.detail) == (state, True), found
+
+
+@pytest.mark.parametrize(("containers", "state", "said"), [
+    ([{"name": "log", "exitCode": 0}, {"name": "app", "exitCode": 7}], "failed", "exit status 7"),
+    ([{"name": "log", "exitCode": 1}, {"name": "app", "exitCode": 0}], "done", ""),
+    ([{"name": "log", "exitCode": 0}, {"name": "app", "reason": "OutOfMemoryError: killed"}], "failed", "OutOfMemory"),
+    ([{"name": "log", "exitCode": 0}], "failed", "has no container 'app'"),
+    ([], "failed", "has no container 'app'"),
+])
+def test_the_exit_status_is_that_of_the_named_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, containers: list[Any], state: str, said: str
+) -> None:
+    fake = FakeClient(describe_tasks={"tasks": [{"lastStatus": "STOPPED", "containers": containers}]})
+    found = ecs.poll(distant(tmp_path, monkeypatch, fake, "ecs").sites[HOME], job(on="ecs"), "arn:task")
+    assert found and (found.state, said in found.detail) == (state, True), found
 
 
 def test_without_an_instance_online_the_run_fails_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,15 +37,22 @@ def start(context: RegionContext, attempt: Attempt) -> Result | RemoteRun:
 
 
 def poll(context: RegionContext, job: Job, handle: str) -> Result | None:
-    """The task's exit status once it has stopped. A task that ECS no longer knows is a failed run."""
+    """The exit status of the task's own container once the task has stopped. A task may have sidecars, in any order
+    (API reference, Task). A task that ECS no longer knows is a failed run."""
     tasks = _described(context, handle)
     if not tasks:
         return Result("failed", detail=f"ECS no longer knows the task {handle}")
     if tasks[0]["lastStatus"] != "STOPPED":
         return None
-    status = tasks[0]["containers"][0].get("exitCode")
+    name = _target(context).container
+    own = next((each for each in tasks[0].get("containers", ()) if each.get("name") == name), None)
+    if own is None:
+        return Result("failed", detail=f"{handle} has no container {name!r}. Name the one of its task definition in "
+                                       "`container` of [schedules.ecs]")
+    status = own.get("exitCode")
     if status is None:
-        return Result("failed", detail=f"{handle}: {tasks[0].get('stoppedReason', 'stopped without an exit status')}")
+        reasons = dict.fromkeys(filter(None, (own.get("reason"), tasks[0].get("stoppedReason"))))
+        return Result("failed", detail=f"{handle}: {'; '.join(reasons) or 'stopped without an exit status'}")
     return result(int(status), f"output is in the log of {handle}", "ecs")
 
 
@@ -86,7 +93,11 @@ def _overrides(target: Ecs, attempt: Attempt) -> dict[str, object]:
 
 
 def _cluster(context: RegionContext) -> str:
+    return _target(context).cluster
+
+
+def _target(context: RegionContext) -> Ecs:
     target = context.fleet.schedules.ecs
     if target is None:
         raise LookupError("fleet.toml has lost its table [schedules.ecs] while a task was under way")
-    return target.cluster
+    return target

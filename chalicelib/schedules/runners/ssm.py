@@ -13,6 +13,10 @@ from chalicelib.crontab.job import Job
 from chalicelib.schedules.runners import Attempt, RemoteRun, Result, result
 from chalicelib.schedules.runners.ecs import command
 
+# An instance that is online takes a command within seconds. One that does not in this time never runs it.
+_DELIVERY_SECONDS = 120
+# "Understanding command statuses", the user guide of Systems Manager: these invocations never began.
+_NEVER_RAN = frozenset({"DeliveryTimedOut", "Undeliverable", "Terminated", "InvalidPlatform", "AccessDenied"})
 _UNDER_WAY = frozenset({"Pending", "InProgress", "Delayed", "Cancelling"})
 
 
@@ -26,6 +30,7 @@ def start(context: RegionContext, attempt: Attempt) -> Result | RemoteRun:
         return Result("failed", detail=f"no instance tagged {target.tag}={target.value} is online in {context.region}")
     answer = client.aws_call(context.region, lambda: client.client("ssm", context.region).send_command(
         InstanceIds=[instance], DocumentName="AWS-RunShellScript", Comment=f"lamplighter {attempt.job.name}"[:100],
+        TimeoutSeconds=_DELIVERY_SECONDS,
         Parameters={"commands": [_script(attempt)], "executionTimeout": [str(attempt.job.policy.timeout)]}))
     return RemoteRun(f"{answer['Command']['CommandId']}/{instance}")
 
@@ -38,11 +43,19 @@ def poll(context: RegionContext, job: Job, handle: str) -> Result | None:
     if answer["Status"] in _UNDER_WAY:
         return None
     output = answer.get("StandardOutputContent", "") + answer.get("StandardErrorContent", "")
+    # The API writes the details with spaces, and its reference without.
+    details = str(answer.get("StatusDetails") or answer["Status"])
+    if {details.replace(" ", ""), answer["Status"]} & _NEVER_RAN:
+        return Result("failed", output, f"{instance}: the command never ran there ({details}). Look whether its agent "
+                                        "is online, then call `lamp run schedules.run`")
     if answer["Status"] == "TimedOut":
         return Result("timed-out", output, f"{instance}: ended, since it still ran after {job.policy.timeout} s")
     if answer["Status"] not in ("Success", "Failed"):
-        return Result("failed", output, f"{instance}: {answer['Status']}: {answer.get('StatusDetails')}")
-    return result(int(answer["ResponseCode"]), output, "ssm")
+        return Result("failed", output, f"{instance}: {answer['Status']}: {details}. It may have run in part")
+    code = int(answer["ResponseCode"])
+    if code < 0:  # "-1": it has not finished (GetCommandInvocation)
+        return Result("failed", output, f"{instance}: killed before it told an exit status. It may have run in part")
+    return result(code, output, "ssm")
 
 
 def stop(context: RegionContext, job: Job, handle: str) -> None:
