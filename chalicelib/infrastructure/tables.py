@@ -3,7 +3,11 @@
 from chalicelib.config.declared import Fleet
 from chalicelib.infrastructure.parts import Json, named, resource
 
-_KEPT: Json = {"DeletionPolicy": "RetainExceptOnCreate", "UpdateReplacePolicy": "Retain"}
+# A table stays whatever becomes of its stack. `RetainExceptOnCreate` would delete it with a first stack that rolls back
+# ("DeletionPolicy attribute", template reference). AWS does not say whether a table that such a stack had imported
+# counts as created by it, and that one holds the whole history. The rollback of a stack that made its table leaves an
+# empty one. The next deployment imports it.
+_KEPT: Json = {"DeletionPolicy": "Retain", "UpdateReplacePolicy": "Retain"}
 _RECOVERY: Json = {"PointInTimeRecoveryEnabled": True}
 
 

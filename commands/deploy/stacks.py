@@ -18,6 +18,8 @@ _CAPABILITIES = ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
 # How CloudFormation says that a change set is empty.
 _EMPTY = ("didn't contain changes", "No updates are to be performed", "no changes")
 _DEAD = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED")
+# They stay when their stack goes (chalicelib/infrastructure/tables.py).
+_TABLES = ("AWS::DynamoDB::GlobalTable", "AWS::DynamoDB::Table")
 _CANCELLED = ("Resource creation cancelled", "Resource update cancelled", "Resource creation Initiated")
 
 
@@ -252,7 +254,9 @@ def _judge(target: Target, prepared: Prepared, reasons: list[str], pace: Pace) -
         return
     if prepared.new and status in _DEAD:
         remove(target, stack, pace)
-        left = "nothing of it is left"
+        left = "nothing of it is left" + (
+            " but its table, which the next deployment takes back"
+            if any(change.kind in _TABLES for change in prepared.changes) else "")
     else:
         left = f"the stack is {status}"
     raise UsageError(f"{stack}: rolled back, {left}. The cause: " + ("; ".join(reasons) or "CloudFormation named none"))

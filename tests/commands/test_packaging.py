@@ -186,7 +186,8 @@ def test_references_lead_somewhere(parts: dict[str, Any]) -> None:
 
 def test_the_tables_keep_what_people_need(package: packaging.Package, parts: dict[str, Any]) -> None:
     table = parts["RegionalTable"]
-    assert table["DeletionPolicy"] == "RetainExceptOnCreate" and table["UpdateReplacePolicy"] == "Retain"
+    for one in (table, package.coordination["Resources"]["Coordination"]):
+        assert one["DeletionPolicy"] == one["UpdateReplacePolicy"] == "Retain", "also if its first stack rolls back"
     assert table["Properties"]["TimeToLiveSpecification"] == {"AttributeName": "ttl", "Enabled": True}
     common = package.coordination["Resources"]["Coordination"]
     assert common["Properties"]["MultiRegionConsistency"] == "STRONG"

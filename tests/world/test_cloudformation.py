@@ -100,14 +100,18 @@ def test_a_named_resource_that_must_be_replaced_fails_the_update(empty: Sandbox)
     assert status == "UPDATE_ROLLBACK_COMPLETE" and "when a custom-named resource requires replacing" in reason
 
 
-@pytest.mark.parametrize(("size", "status"), [(4096, "CREATE_COMPLETE"), (4097, "ROLLBACK_COMPLETE")])
-def test_an_environment_has_4_kb_at_most(empty: Sandbox, size: int, status: str) -> None:
+def with_environment(size: int) -> dict[str, Any]:
+    """A Lambda and its role, whose environment has `size` bytes."""
     role = {"Type": "AWS::IAM::Role", "Properties": NAMED["IAM::Role"]}
-    function = {"Type": "AWS::Lambda::Function", "Properties": {
+    return {"Role": role, "Function": {"Type": "AWS::Lambda::Function", "Properties": {
         "Runtime": "python3.11", "Handler": "index.handler", "Role": {"Fn::GetAtt": ["Role", "Arn"]},
         "Code": {"ZipFile": "def handler(event, context): pass"},
-        "Environment": {"Variables": {"A": "x" * (size - 1)}}}}
-    found = created(empty, f"environment-{size}", json.dumps({"Resources": {"Role": role, "Function": function}}))
+        "Environment": {"Variables": {"A": "x" * (size - 1)}}}}}
+
+
+@pytest.mark.parametrize(("size", "status"), [(4096, "CREATE_COMPLETE"), (4097, "ROLLBACK_COMPLETE")])
+def test_an_environment_has_4_kb_at_most(empty: Sandbox, size: int, status: str) -> None:
+    found = created(empty, f"environment-{size}", json.dumps({"Resources": with_environment(size)}))
     assert found[0] == status and ("exceeded the 4KB limit" in found[1]) == (size > 4096)
 
 
@@ -206,6 +210,25 @@ def test_an_installation_comes_back_over_the_tables_that_were_kept(
         f"{wanted[-1]} {name}-t-coordination", f"{HOME} {name}-t"}
     for table in (f"{name}-t", f"{name}-t-coordination"):
         assert empty.client("dynamodb", HOME).get_item(TableName=table, Key=item)["Item"] == item
+
+
+@pytest.mark.parametrize("is_older", [False, True])
+def test_a_first_stack_that_rolls_back_leaves_its_table(empty: Sandbox, tmp_path: Path, is_older: bool) -> None:
+    name, item = f"rolled-{is_older}".lower(), {"pk": {"S": "a"}, "sk": {"S": "b"}}
+    dynamodb = empty.client("dynamodb", HOME)
+    if is_older:
+        deploy(empty, package(tmp_path, name))
+        dynamodb.put_item(TableName=f"{name}-t", Item=item)
+        stacks.remove(empty, stacks.Stack(HOME, f"{name}-t"), stacks.Pace(0.05))
+    wrong = with_environment(5000)
+    wrong["Function"]["DependsOn"] = ["RegionalTable"]
+    failed = release.release(empty, package(tmp_path, name, more=wrong), [HOME], QUIET, lambda: True, 0.05)[-1]
+    assert failed.status == "failed" and "nothing of it is left but its table, which the next" in failed.error
+    assert names(empty, HOME, f"{name}-t") == [f"{name}-t-coordination"]
+    if not is_older:
+        dynamodb.put_item(TableName=f"{name}-t", Item=item)
+    assert deploy(empty, package(tmp_path, name))[f"{HOME} {name}-t"] == "deployed"
+    assert dynamodb.get_item(TableName=f"{name}-t", Key=item)["Item"] == item
 
 
 def test_the_stack_of_a_region_that_has_left_is_told_and_may_be_removed(empty: Sandbox, tmp_path: Path) -> None:
