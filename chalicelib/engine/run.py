@@ -34,16 +34,18 @@ _EVENT_EARLY_SECONDS = 90
 
 def run(
     operation: Operation[Any], context: RegionContext, event: object, id: str = "", *,
-    met_before: Sequence[Unreadable] = (),
+    met_before: Sequence[Unreadable] = (), may_be_silent: bool = False,
 ) -> dict[str, Any]:
     """Carry out `operation` for a Lambda `event`. The answer is JSON-able.
 
     An SQS batch is answered with `batchItemFailures`. A scheduled event whose run fails raises `RunFailed`. An invoke
     manually always gets an `Outcome`, also when it is refused. `met_before` are items that its caller could not read.
+    A run that `may_be_silent` leaves no line in the log if nothing happens.
     """
     if isinstance(event, dict) and isinstance(event.get("Records"), list):
         return _batch(operation, context, event["Records"])
-    outcome = _answer(operation, context, lambda: _request(operation, context, event, id), met_before)
+    outcome = _answer(operation, context, lambda: _request(operation, context, event, id), met_before,
+                      may_be_silent=may_be_silent)
     scheduled = isinstance(event, dict) and "detail-type" in event
     if scheduled and outcome.status in ("failed", "later", "refused"):
         raise RunFailed(f"{operation.name}: {outcome.message}")
@@ -80,7 +82,7 @@ def _put_off(context: RegionContext, record: Mapping[str, Any], seconds: int) ->
 
 def _answer(
     operation: Operation[Any], context: RegionContext, ask: Callable[[], Request],
-    met_before: Sequence[Unreadable] = (),
+    met_before: Sequence[Unreadable] = (), *, may_be_silent: bool = False,
 ) -> Outcome:
     witness = Witness()
     for item in met_before:
@@ -102,11 +104,20 @@ def _answer(
         logger.exception("AWS refused a call", operation=operation.name)
         outcome = Outcome(operation.name, "failed", refusals.explain(error))
     outcome = msgspec.structs.replace(outcome, unreadable=tuple(map(str, witness.unreadable)))
+    if may_be_silent and _is_uneventful(outcome):
+        return outcome
     level = {"failed": logger.error, "refused": logger.warning}.get(outcome.status, logger.info)
     level(outcome.message or outcome.status, operation=operation.name, status=outcome.status, digest=outcome.digest)
     if outcome.status in ("failed", "refused"):
         count(outcome.status.capitalize(), operation=operation.name)
     return outcome
+
+
+def _is_uneventful(outcome: Outcome) -> bool:
+    """Whether a run has found all as it is to be, and has told nobody anything."""
+    return (outcome.status == "done" and not outcome.plan.alerts and not outcome.unreadable
+            and all(action.unaudited for action in outcome.plan.actions)
+            and not any("told" in result for result in outcome.results))
 
 
 def _carry_out(

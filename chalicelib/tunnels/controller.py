@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -26,6 +27,8 @@ from chalicelib.tunnels.state import Endpoint
 LEASE_KEY = ("tunnels", "lease")
 # Of a round's time, what the probes may take: the rest is for what AWS is asked, before and after.
 _PROBING = 0.6
+# Of the rounds in which nothing happens, one in so many has a line in the log.
+_LOGGED_ROUNDS = 30
 
 
 class Controller:
@@ -62,12 +65,13 @@ class Controller:
         return {"operation": self.operation.name, "status": "done", "message": "nothing to repair here"}
 
     def _rounds(self, operation: Operation[Any], every_seconds: float) -> dict[str, Any]:
-        holder, witness = uuid.uuid4().hex, Witness()
+        holder, witness, numbers = uuid.uuid4().hex, Witness(), count()
 
         def one_round(at: float, token: int) -> None:
             # To the engine each round is an event of its own, with its own time and mark.
             event = {"detail-type": "Round", "time": datetime.fromtimestamp(at, UTC).isoformat()}
-            engine.run(operation, self.context, event, f"{holder}/{token}", met_before=witness.unreadable)
+            engine.run(operation, self.context, event, f"{holder}/{token}", met_before=witness.unreadable,
+                       may_be_silent=next(numbers) % _LOGGED_ROUNDS != 0)
 
         try:
             ended = run_rounds(witness.watched(self.context.local_store), LEASE_KEY, one_round, capability="tunnels",

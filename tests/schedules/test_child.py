@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from chalicelib.runner.log import LOG_BYTES, CappedLog
+from chalicelib.schedules.child.process import _Output
 from chalicelib.schedules.command import OUTPUT_BYTES, Result
 from testing.eventually import eventually
 from tests import runner_lambda
@@ -177,3 +179,20 @@ def test_a_process_that_cannot_be_ended_takes_the_runner_with_it(tmp_path: Path)
                           input=f"{msgspec.json.encode(command('true')).decode()}\n", capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "1 processes of the command did not end in 5 s: this environment ends with them\n"
+
+
+def test_log_of_a_run_has_its_first_bytes_and_says_how_many_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    log = CappedLog(10)
+    for chunk in (b"12345", b"6789012", b"3"):
+        log.write(chunk)
+    assert log.left_out == 3
+    log.end()
+    log.end()
+    assert capsys.readouterr().out == "1234567890\n[3 more bytes of output are left out]\n"
+
+
+def test_output_beyond_the_limit_of_the_log_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    output = _Output()
+    output.take(b"x" * (OUTPUT_BYTES + LOG_BYTES + 7))
+    assert output.text().endswith(f"\n[{LOG_BYTES} more bytes are in the log, and 7 more are left out]")
+    assert len(capsys.readouterr().out) < LOG_BYTES + 100

@@ -19,7 +19,7 @@ from chalicelib.tunnels.probe.network import SocketNetwork
 from chalicelib.tunnels.probe.pending import PendingProbes
 from chalicelib.tunnels.state import PEER_REPORT_PK, Endpoint
 from testing.servers.process import loopback, place
-from tests.tunnels.harness import NOON, Yard
+from tests.tunnels.harness import NOON, A, Yard
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MINUTE = {"detail-type": "Scheduled Event", "time": "2026-03-28T12:00:00Z"}
@@ -124,3 +124,17 @@ def test_the_probes_are_real(yard: Yard, network: SocketNetwork) -> None:
     controller.tunnels = msgspec.structs.replace(controller.tunnels, port=port)
     found = controller.probe([Endpoint("i-1", address, "running", "registered")])
     assert (found["i-1"].side, found["i-1"].why) == ("local", "refused")
+
+
+def test_rounds_in_which_nothing_happens_leave_one_line_in_thirty(caplog: pytest.LogCaptureFixture) -> None:
+    yard = Yard()
+    yard.rounds(10)
+    caplog.clear()
+    with caplog.at_level("INFO", "lamplighter"):
+        yard.minute()
+    assert len([line for line in caplog.messages if "the rounds are" not in line]) <= 2
+    caplog.clear()
+    yard.sides[A] = ("local", "refused")
+    with caplog.at_level("INFO", "lamplighter"):
+        yard.minute()
+    assert any("drain" in line for line in caplog.messages)

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from chalicelib.runner.log import CappedLog
 from chalicelib.runner.process import end, python_environment
 from chalicelib.schedules.command import OUTPUT_BYTES, Command, Result, result
 
@@ -48,25 +49,28 @@ def _environment(command: Command) -> dict[str, str]:
 
 
 class _Output:
-    """A command's output. The head is kept, and the rest goes to the log as it comes."""
+    """A command's output. The head is kept, and the rest goes to the log as it comes, up to a limit."""
 
     def __init__(self) -> None:
         self.head = bytearray()
         self.size = 0
+        self.log = CappedLog()
 
     def take(self, chunk: bytes) -> None:
         """The next bytes."""
         room = OUTPUT_BYTES - len(self.head)
         self.head += chunk[:room]
         self.size += len(chunk)
-        if chunk[room:]:
-            sys.stdout.write(chunk[room:].decode(errors="replace"))
+        self.log.write(chunk[room:])
 
     def text(self) -> str:
         """The head, and how much more there was."""
         head = self.head.decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
-        more = self.size - len(self.head)
-        return f"{head}\n[{more} more bytes are in the log]" if more else head
+        left_out = self.log.left_out
+        self.log.end()
+        more = self.size - len(self.head) - left_out
+        and_more = f", and {left_out} more are left out" if left_out else ""
+        return f"{head}\n[{more} more bytes are in the log{and_more}]" if more else head
 
 
 def _watch(process: "subprocess.Popen[bytes]", command: Command) -> Result:

@@ -15,6 +15,7 @@ from typing import BinaryIO
 import msgspec
 
 from chalicelib import foreign
+from chalicelib.runner.log import CappedLog
 from chalicelib.runner.process import end, python_environment
 from chalicelib.runner.times import GRACE_SECONDS
 from chalicelib.tasks.decide.message import time_allowed
@@ -65,6 +66,8 @@ class _Process:
         requests, write = os.pipe()
         read, answers = os.pipe()
         self.is_over, self._is_fresh = False, True
+        # Of what the present call prints.
+        self._capped = CappedLog()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "chalicelib.tasks.child.program", str(requests), str(answers)],
             env=python_environment(), cwd="/tmp",  # noqa: S108 - the one folder that a Lambda may write to
@@ -78,6 +81,8 @@ class _Process:
 
     def ask(self, call: TaskCall, until: float) -> Outcome:
         """Has the call made. `until` (monotonic seconds) is the end of the whole batch."""
+        self._capped.end()
+        self._capped = CappedLog()
         start = _STARTING_SECONDS if self._is_fresh else 0.0
         self._is_fresh = False
         # The process ends the call itself. This is for one that cannot, such as one that hangs in C.
@@ -102,6 +107,7 @@ class _Process:
             end(self._process)
         finally:
             self._log()
+            self._capped.end()
             self._output.close()
 
     def _talk(self, line: bytes, deadline: float) -> bytes | None:
@@ -141,7 +147,7 @@ class _Process:
         """Prints what it has printed. Whether it may print more."""
         with contextlib.suppress(BlockingIOError):
             while chunk := os.read(self._output.fileno(), _CHUNK):
-                sys.stdout.write(chunk.decode(errors="replace"))
+                self._capped.write(chunk)
             return False
         return True
 
