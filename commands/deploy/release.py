@@ -51,7 +51,7 @@ class Show(Protocol):
         """The effect of the release on the jobs, as pairs of a word and a name, and the paused jobs."""
 
     def warned(self, lines: Sequence[str]) -> None:
-        """What deserves attention, before anything is changed."""
+        """Lines that deserve attention, before anything is changed."""
 
     def prepared(self, plans: Sequence[Prepared]) -> None:
         """All change sets, before anything is changed."""

@@ -47,6 +47,8 @@ def check(
     renew: Annotated[bool, typer.Option("--renew", help="First generate the schema and .chalice/ anew.")] = False,
     online: Annotated[bool, typer.Option("--online", help="Also ask for known vulnerabilities.")] = False,
     aws: Annotated[bool, typer.Option("--aws", help="Also look up in the account what fleet.toml names.")] = False,
+    stage: Annotated[list[str] | None, typer.Option(
+        help="With --aws, also what deploying this stage would refuse. May be repeated.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """The errors of fleet.toml, cron/, tasks/ and the CloudFormation template of the fleet.
@@ -57,7 +59,10 @@ def check(
         _schema_file().write_text(_schema())
         if not roots.own():
             generated.renew(roots.PRODUCT / ".chalice")
+    if stage and not aws:
+        raise UsageError("--stage looks at what is deployed. Add --aws")
     checks = chosen() | (_online() if online else {}) | ({"account": _account} if aws else {})
+    checks |= {"deployed": _deployed(stage)} if stage else {}
     verdicts = gather(checks) if as_json else report(checks)
     if as_json:
         write_json([verdict._asdict() for verdict in verdicts])
@@ -167,6 +172,19 @@ def _account(children: Children) -> Findings:
     stages = [fleet.load(declared, stage) for stage in ("", *overlay.stages(declared))]
     found = account_names.wrong(account.Account(), stages)
     return not found, found
+
+
+def _deployed(stages: Sequence[str]) -> Check:
+    """Compares what is deployed with fleet.toml, as a deployment of the stages does before it changes anything."""
+
+    def compare(children: Children) -> Findings:
+        from commands.deploy import account, rehearsal
+
+        declared = roots.fleet() / "fleet.toml"
+        refused, told = rehearsal.wrong(account.Account(), {one: fleet.load(declared, one) for one in stages})
+        return not refused, [*refused, *told]
+
+    return compare
 
 
 def _schema_file() -> Path:

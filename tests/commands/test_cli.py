@@ -282,3 +282,8 @@ def test_the_help_has_every_word_of_the_docstring_and_of_the_options(
         for option in getattr(hint, "__metadata__", ()):
             for word in re.findall(r"\[\S+\]", option.help or ""):
                 assert word in shown
+
+
+def test_a_stage_to_check_needs_the_account(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "--stage", "prod"]) == 2
+    assert "--stage looks at what is deployed. Add --aws" in capsys.readouterr().err

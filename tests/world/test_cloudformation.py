@@ -10,7 +10,7 @@ import pytest
 
 from chalicelib.config import fleet
 from chalicelib.infrastructure import tables
-from commands.deploy import packaging, permissions, release, stacks
+from commands.deploy import packaging, permissions, rehearsal, release, stacks
 from commands.deploy.account import Target
 from commands.errors import UsageError
 from sandbox.cloudformation import NAMES
@@ -170,6 +170,9 @@ def test_one_coordination_region_does_not_become_three_but_another_stage_has_the
     assert set(deploy(empty, package(tmp_path, "grow", stage="u", coordination=SET)).values()) == {"deployed"}
     with pytest.raises(UsageError, match=r'Write regions = \["eu-central-1", "eu-west-1", "eu-west-3"\] again'):
         deploy(empty, package(tmp_path, "grow", stage="u"))
+    now = package(tmp_path, "grow", coordination=SET).fleet
+    [refused], told = rehearsal.wrong(empty, {"t": now, "u": now, "never": now})
+    assert "the table grow-t-coordination is in eu-west-1" in refused and told == []
 
 
 def test_a_deployment_needs_no_more_than_the_printed_policy(empty: Sandbox, tmp_path: Path) -> None:
@@ -236,6 +239,7 @@ def test_the_stack_of_a_region_that_has_left_is_told_and_may_be_removed(empty: S
     smaller, told = package(tmp_path, "left"), Told()
     assert set(deploy(empty, smaller, told).values()) == {"unchanged"}
     assert len(told.lines) == 1 and "--remove-region eu-west-3" in told.lines[0]
+    assert rehearsal.wrong(empty, {"t": smaller.fleet}) == ([], told.lines)
     with pytest.raises(UsageError, match="no stack of this installation is left there"):
         deploy(empty, smaller, remove_regions=[HOME])
     sqs = empty.client("sqs", OTHER)
