@@ -30,11 +30,22 @@ def declared(fleet: Fleet) -> bool:
 
 def config(fleet: Fleet) -> Json:
     """The property VpcConfig, empty if there is no place in any region."""
-    found = tunnel_hosts.vpc_config(fleet) if _hosts(fleet) else _NOWHERE
+    found = _hosted(fleet) if _hosts(fleet) else _NOWHERE
     for region in fleet.regions:
         if region.network:
             found = {"Fn::If": [_condition(region.name), _place(region.network), found]}
     return {"VpcConfig": found} if declared(fleet) else {}
+
+
+def _hosted(fleet: Fleet) -> Json:
+    """The place beside the tunnel hosts, for the regions without one of their own.
+
+    If the primary's region has its own, the branch for it would never be reached, which cfn-lint reports (W1028).
+    """
+    beside: Json = tunnel_hosts.vpc_config(fleet)
+    own = {region.name for region in fleet.regions if region.network}
+    inside: Json = beside["Fn::If"][1]
+    return inside if fleet.tunnels and fleet.tunnels.primary in own else beside
 
 
 def conditions(fleet: Fleet) -> Json:

@@ -11,7 +11,7 @@ import pytest
 from chalicelib import registry
 from chalicelib.config import fleet
 from chalicelib.config.fleet import FleetError
-from chalicelib.infrastructure import policies
+from chalicelib.infrastructure import networks, policies
 from chalicelib.infrastructure.template import merged, static
 from chalicelib.tunnels.infrastructure import resources as tunnel_resources
 from chalicelib.tunnels.infrastructure import role as tunnel_role
@@ -276,6 +276,23 @@ def test_a_lambda_that_probes_stands_in_the_network_except_in_the_primaries_regi
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+@pytest.mark.parametrize("placed", [[PRIMARY], [NEAR], [PRIMARY, NEAR], [PRIMARY, NEAR, FAR]], ids="+".join)
+def test_no_place_of_the_lambdas_is_out_of_reach_whichever_regions_have_their_own(placed: list[str]) -> None:
+    """cfn-lint's W1028, with `[regions.network]` in some regions and tunnel hosts in all but the primary's."""
+    text = TEXT
+    for region in placed:
+        text = text.replace(f'[[regions]]\nname = "{region}"\n', f'[[regions]]\nname = "{region}"\n[regions.network]\n'
+                            'subnets = ["subnet-00000001"]\nsecurity_groups = ["sg-00000001"]\n')
+    found = fleet.parse(text)
+    made = template(text)
+    made["Resources"]["Probe"] = {"Type": "AWS::Lambda::Function", "Properties": {
+        "Code": {"ZipFile": "x"}, "Handler": "a.b", "Runtime": "python3.13",
+        "Role": "arn:aws:iam::123456789012:role/r", **networks.config(found)}}
+    made["Conditions"] |= networks.conditions(found)
+    assert [one for one in findings(made, [PRIMARY, NEAR, FAR]) if one.startswith("W1028")] == []
+
+
 def test_a_whole_package_with_tunnel_hosts_is_a_template_that_cfn_lint_likes(tmp_path: Path) -> None:
     project = copy(tmp_path)
     tunnels = TEXT[TEXT.index("[tunnels]"):]
