@@ -31,6 +31,7 @@ from simulation.health_checks.others import Others
 from simulation.health_checks.tally import LATE, Tally, Verdict
 from simulation.quiet import quiet
 from simulation.scheduler import Scheduler
+from simulation.turning import Backup, event_of_another_year
 from testing.aws import FakeAws, FakeInstance
 from testing.fakes import MemoryTable, MemoryTopic
 from testing.route53 import FakeRoute53
@@ -61,8 +62,8 @@ _START_SECONDS = 1800
 
 class Plot(msgspec.Struct, frozen=True):
     """One world with its set-up. In a `rough` one runs get lost and calls fail. In a `harsh` one as many fixed checks
-    as allowed get lost at once, as often as allowed. `triggers` says when the rule fires. Without it, that depends on
-    `rough`."""
+    as allowed get lost at once, as often as allowed. In a `turned` one the coordination table is restored, and events
+    of other years come. `triggers` says when the rule fires. Without it, that depends on `rough`."""
 
     seed: int
     model: Model
@@ -72,6 +73,7 @@ class Plot(msgspec.Struct, frozen=True):
     rough: bool
     harsh: bool = False
     triggers: TriggerModel | None = None
+    turned: bool = False
 
     @property
     def repair(self) -> int:
@@ -103,6 +105,8 @@ class World:
         self.at_address: dict[str, Machine] = {}
         self.names: dict[str, str] = {}
         self.outage = False
+        # How many events of other years were more than refused.
+        self.believed = 0
         self.route53 = FakeRoute53(self._fault, probe=self._probe, on_change=self._repoint)
         self.aws = FakeAws(route53=self.route53)
         self.aws.target_groups["hosts"] = {}
@@ -141,6 +145,8 @@ class World:
             self._arrive()
         self._at(self.now, self._minute)
         self._at(self.now + _START_SECONDS, self._trouble)
+        if self.plot.turned:
+            self._at(self.now + _START_SECONDS, partial(self._turn, Backup(self.shared.store)))
         # Nothing here needs the cycle collector before the end, and it takes an eighth of the time.
         collects = gc.isenabled()
         gc.disable()
@@ -281,6 +287,17 @@ class World:
         for at in self.rule.of_minute(self.now):
             self._at(at + self.chance.uniform(*LATE), partial(self._begin, minute))
         self._at(self.now + _MINUTE, self._minute)
+
+    def _turn(self, backup: Backup) -> None:
+        """The table is what it was at the beginning, and an event of another year comes."""
+        backup.restore()
+        event = event_of_another_year(self.now, self.chance)
+
+        def ended(failure: BaseException | None) -> None:
+            self.believed += not isinstance(failure, RunFailed)
+
+        self.scheduler.spawn(lambda: engine.run(self.operation, self.context, event), REGION, ended)
+        self._at(self.now + self.chance.uniform(2400, 4800), partial(self._turn, backup))
 
     def _coordination_fault(self, call: str) -> None:
         if self.plot.rough and self.chance.random() < _LOST_SHARE:

@@ -1,6 +1,7 @@
 """Rotation simulated under four models of Route 53; and proof that the simulation would notice if it did harm."""
 
 import json
+from datetime import datetime
 from random import Random
 from typing import Any
 
@@ -8,13 +9,14 @@ import msgspec
 import pytest
 
 from chalicelib.config.declared import HealthChecks
-from chalicelib.health_checks import check_config, decide
+from chalicelib.engine import run as engine
+from chalicelib.health_checks import check_config, decide, observe
 from chalicelib.health_checks.decide import guards, sampling
 from commands import cli
 from commands.develop import simulate_health_checks
 from simulation.health_checks.checkers import MODELS, Checkers, Model
 from simulation.health_checks.tally import Tally, Verdict, longest_gap
-from simulation.health_checks.world import Plot
+from simulation.health_checks.world import Plot, World
 from testing.coverage import lines_executed
 from testing.triggers import MODELS as TRIGGERS
 
@@ -53,6 +55,34 @@ def test_wherever_in_its_minutes_the_rule_fires_no_outage_is_missed_or_made_up(h
     if not TRIGGERS[triggers].missed:
         # Two turns lie up to a minute further apart, which each end of a gap may cost.
         assert found.gap <= longest_gap(settings, hosts) + 2 * 60 + 2.5
+
+
+def turned(hosts: int) -> tuple[Verdict, World]:
+    """A world whose coordination table is restored each hour, and that gets events of other years."""
+    settings = HealthChecks(target_groups=("hosts",))
+    world = World(Plot(11, "adversarial", settings, hosts, 8 * 60, False, turned=True))
+    return world.run(), world
+
+
+@pytest.mark.parametrize("hosts", [5, 20])
+def test_restored_tables_and_events_of_other_years_change_nothing(hosts: int) -> None:
+    found, world = turned(hosts)
+    assert (found.flips, found.missed, found.late, found.strangers, world.believed) == (0, 0, 0, 0, 0)
+    [parent] = [check for check in world.route53.checks.values() if check.config["Type"] == "CALCULATED"]
+    assert world.shared.store.items["region-check", "eu-west-1"][0].body["id"] == parent.id
+
+
+def test_if_events_of_other_years_were_believed_the_simulation_would_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_event_time",
+                        lambda operation, context, event: int(datetime.fromisoformat(event["time"]).timestamp()))
+    assert turned(5)[1].believed > 0
+
+
+def test_if_the_published_check_was_not_looked_at_a_restored_table_would_keep_an_old_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(observe, "_published_id", lambda context, memory: memory.parent.id if memory.parent else None)
+    assert ("region-check", "eu-west-1") not in turned(5)[1].shared.store.items
 
 
 @pytest.mark.slow
