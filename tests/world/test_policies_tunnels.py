@@ -200,7 +200,12 @@ def rotate(on: Lambdas) -> None:
     members = eventually(on.members)
     had = dict.fromkeys(members, key.version)
     command = Command(members[0], 1, str(uuid.uuid4()))
-    for state in (RotationState(key.version, since=1), RotationState(key.version, loaded=had, command=command)):
+    tunnels = on.fleet.tunnels
+    assert tunnels and tunnels.hosts
+    routes = tunnel_hosts.primary_routes(tunnels.hosts, tunnels.primary)
+    seen = dict.fromkeys(members, tuple(route.region for route in routes))
+    for state in (RotationState(key.version, since=1),
+                  RotationState(key.version, loaded=had, admitted=seen, command=command)):
         on.remember(*KEY, schema.encode(state, SCHEMA))
         on.invoke(ROTATES, {"apply": True})
 
