@@ -57,8 +57,8 @@ def _next_step(seen: ZoneObservation) -> Plan:
     unsettled = [check.name for check in seen.existing_checks if check.name in seen.checks and not check.settled
                  and check.reference == seen.references[check.name] and check.id not in _attached(seen)]
     if unjudged := [name for name, id in seen.region_checks.items() if not id]:
-        return Plan(notes=(f"health_checks.rotate has no status yet for {', '.join(unjudged)}",),
-                    requeue_after_seconds=SETTLE_SECONDS)
+        told = f"health_checks.rotate has no status yet for {', '.join(unjudged)}. Run this again once it has"
+        return Plan(notes=(told,), requeue_after_seconds=SETTLE_SECONDS)
     if missing:
         ids = _ids(seen)
         create = tuple(Action("create-check", name, "wanted and not there",
