@@ -46,7 +46,7 @@ class RegionContext(msgspec.Struct, frozen=True):
     """The region of an operation and the services that it reaches from there.
 
     `root` is the folder with the compiled schedules. `clock` gives epoch seconds. `aws_regions` has the AWS services of
-    each region of the fleet, and `aws` those of this one.
+    each region of the fleet, and `aws` those of this one. Without threads, as in a simulation, nothing is done at once.
     """
 
     region: str
@@ -59,6 +59,7 @@ class RegionContext(msgspec.Struct, frozen=True):
     account: str = ""
     root: Path = ROOT
     clock: Callable[[], float] = time.time
+    has_threads: bool = True
     aws_regions: "Mapping[str, AwsPorts]" = {}
 
     @property

@@ -128,12 +128,16 @@ def work(context: RegionContext, request: Request) -> WorkObservation:
         [own_key, own_pause, *([own_lock] if locks else []), *([minute_key(wanted.minute)] if recorded else [])])}
     run = state.read(context.shared_store, items[own_key], RUN) if own_key in items else None
     lock = state.read(context.shared_store, items[own_lock], LOCK) if own_lock in items else None
+    own_minute = items.get(minute_key(wanted.minute)) if recorded else None
+    if own_minute:
+        # That it is there is enough. If it cannot be read, people are told.
+        state.read(context.shared_store, own_minute, MINUTE)
     held = lock.value if isinstance(lock, Stored) and not _ended(context, wanted.job, lock.value) else None
     return WorkObservation(
         wanted, job, run.value if isinstance(run, Stored) else None, held, request.receive_count,
         own_pause in items, number is not None and _is_due(context, number, wanted),
         tuple(item for item in (run, lock) if isinstance(item, Unreadable)), context.region,
-        recorded and minute_key(wanted.minute) not in items)
+        recorded and own_minute is None)
 
 
 def _ended(context: RegionContext, job: str, lock: Lock) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
-from chalicelib.aws.client import AWS_ERRORS, error_code
+from chalicelib.aws.client import AWS_ERRORS, error_code, pages
 from chalicelib.config.declared import Ecs, Endpoint, Fleet, Network, Region, Ssm
 from chalicelib.config.tunnel_hosts import HostRegion
 from chalicelib.config.tunnels import Tunnels
@@ -133,12 +133,11 @@ def _zone(zone: str, hostname: str, client: Callable[[str], Any]) -> Iterator[st
 def _balancer(name: str, zone: str, client: Callable[[str], Any]) -> Iterator[str]:
     wanted = name.lower().removeprefix(_DUALSTACK)
     known = {one["DNSName"].lower(): one["CanonicalHostedZoneId"]
-             for page in client("elbv2").get_paginator("describe_load_balancers").paginate()
-             for one in page["LoadBalancers"]}
+             for page in pages(client("elbv2"), "describe_load_balancers") for one in page["LoadBalancers"]}
     if wanted not in known:
         # The classic ones are another service's.
         known |= {one["DNSName"].lower(): one.get("CanonicalHostedZoneNameID", "")
-                  for page in client("elb").get_paginator("describe_load_balancers").paginate()
+                  for page in pages(client("elb"), "describe_load_balancers")
                   for one in page.get("LoadBalancerDescriptions", ())}
     if wanted not in known:
         yield (f"no load balancer of this account has the DNS name {name} here. Write the DNSName that `aws elbv2 "
@@ -166,7 +165,7 @@ def _bucket(name: str, region: str, owner: str, client: Callable[[str], Any]) ->
 
 def _target_group(name: str, client: Callable[[str], Any]) -> Iterator[str]:
     try:
-        client("elbv2").describe_target_groups(Names=[name])
+        list(pages(client("elbv2"), "describe_target_groups", Names=[name]))
     except ClientError as error:
         if error_code(error) != "TargetGroupNotFound":
             raise
@@ -174,7 +173,8 @@ def _target_group(name: str, client: Callable[[str], Any]) -> Iterator[str]:
 
 
 def _group(name: str, client: Callable[[str], Any]) -> Iterator[str]:
-    if not client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"]:
+    groups = pages(client("autoscaling"), "describe_auto_scaling_groups", AutoScalingGroupNames=[name])
+    if not any(page["AutoScalingGroups"] for page in groups):
         yield f"there is no Auto Scaling group {name}. Create it, or write the name of another one"
 
 
@@ -182,8 +182,7 @@ def _tagged(tag: str, client: Callable[[str], Any]) -> Iterator[str]:
     key, _, value = tag.partition("=")
     filters = [{"Name": f"tag:{key}", "Values": [value]},
                {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]}]
-    pages = client("ec2").get_paginator("describe_instances").paginate(Filters=filters)
-    if not any(page["Reservations"] for page in pages):
+    if not any(page["Reservations"] for page in pages(client("ec2"), "describe_instances", Filters=filters)):
         yield f"no instance has the tag {tag}. Give it to the tunnel hosts of this region"
 
 
@@ -238,8 +237,8 @@ def _task_definition(ecs: Ecs, client: Callable[[str], Any]) -> Iterator[str]:
 
 def _online(ssm: Ssm, client: Callable[[str], Any]) -> Iterator[str]:
     filters = [{"Key": f"tag:{ssm.tag}", "Values": [ssm.value]}, {"Key": "PingStatus", "Values": ["Online"]}]
-    pages = client("ssm").get_paginator("describe_instance_information").paginate(Filters=filters)
-    if not any(page["InstanceInformationList"] for page in pages):
+    instances = pages(client("ssm"), "describe_instance_information", Filters=filters)
+    if not any(page["InstanceInformationList"] for page in instances):
         yield (f"no instance with the tag {ssm.tag}={ssm.value} is online in Systems Manager. Jobs with on=ssm would "
                "fail here. Tag one that runs the SSM agent")
 
@@ -260,8 +259,9 @@ def _in_one_vpc(ec2: Any, subnets: Sequence[str], groups: Sequence[str], vpc: st
         filters = [{"Name": asked, "Values": list(ids)}]
         if not ids:
             continue
-        found = (ec2.describe_subnets(Filters=filters)["Subnets"] if kind == "subnet"
-                 else ec2.describe_security_groups(Filters=filters)["SecurityGroups"])
+        found = [one for page in pages(ec2, "describe_subnets", Filters=filters) for one in page["Subnets"]] if (
+            kind == "subnet") else [one for page in pages(ec2, "describe_security_groups", Filters=filters)
+                                    for one in page["SecurityGroups"]]
         there = {str(one["SubnetId" if kind == "subnet" else "GroupId"]): str(one["VpcId"]) for one in found}
         there = {id: vpc for id, vpc in there.items() if id in ids}
         yield from (f"there is no {kind} {id}. Write the id of one that is in this region" for id in ids

@@ -72,7 +72,7 @@ class Region:
             shared_store=ReplicatedStore(replicas, clock=lambda: world.hub.now),
             local_store=MemoryTable(self.local, lambda call: world.fault(f"regional {call}")),
             alerts=MemoryTopic(lambda call: world.fault(f"sns {call}")),
-            clock=lambda: world.hub.now + self.skew + self.wrong_by,
+            clock=lambda: world.hub.now + self.skew + self.wrong_by, has_threads=False,
             aws_regions={self.name: msgspec.structs.replace(FakeAws().ports, functions=functions)})
 
 

@@ -168,7 +168,7 @@ def _work(tools: Tools) -> Stage:
 
     def run() -> Any:
         return {"batchItemFailures": [failed for message in messages for failed in
-                                      schedules.handle(place, work, message)["batchItemFailures"]]}
+                                      schedules.handle(place, work, message, received=2)["batchItemFailures"]]}
 
     stage = _stage(place, run)
     return Stage(stage.tables, run, stage.told, lambda: [f"starts {job}" for job, _ in runner.starts])
